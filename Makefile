@@ -1,0 +1,48 @@
+# The commands of this checkout. Each sets up what it needs first.
+.PHONY: run test lint unit real unprivileged python27 pythons clean
+
+PYTHON = .venv/bin/python
+
+## run: the main job, on the embedded default: PyMongo on two topologies, in two modes. A finding about
+## PyMongo is not a failure of make, whose own exit code could not tell the one from the other.
+run:
+	@scripts/setup
+	@.venv/bin/wsgiproof run || [ $$? -eq 1 ]
+
+## test: lint, types, unit tests, and the tests with real Apache and mongod
+test: lint unit real
+
+lint:
+	@scripts/setup dev
+	@.venv/bin/ruff check src tests benchmarks
+	@.venv/bin/ruff format --check src tests benchmarks
+	@.venv/bin/mypy
+
+unit:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q -n auto tests/unit
+
+real:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q tests/real
+
+## unprivileged: from nothing to a verdict as an ordinary user without an Apache; takes 7 minutes, and
+## needs root to become that user
+unprivileged:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q tests/unprivileged
+
+## python27: PYTHON-569 on a Python 2.7 with a shared library: that of WSGIPROOF_PYTHON27, of PATH or
+## of pyenv; about two minutes
+python27:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q tests/python27
+
+## pythons: kinds of interpreters, and a checkout built for two Pythons; needs a 3.12 and a 3.13 with a
+## shared library that Apache's user can read; about three minutes
+pythons:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q tests/pythons
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache wsgiproof-results

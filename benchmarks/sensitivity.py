@@ -1,0 +1,195 @@
+"""How small a leak does wsgiproof see, after how many requests, and how often does it cry wolf?
+
+Plants leaks of many rates in real Apache and keeps the record of each cell, then makes a table and
+a plot of all that was recorded, beside the recipe's rule: a leak shows when descriptors run out.
+
+    python benchmarks/sensitivity.py measure quick --output DIR   # or rates, full, clean
+    python benchmarks/sensitivity.py report DIR docs/sensitivity.md
+
+Measuring goes on where it was interrupted: a cell whose record is in DIR is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from wsgiproof.cell import Mode, Topology
+from wsgiproof.config import Config, Profile
+from wsgiproof.planning import Site, make_shop, plan, survey
+from wsgiproof.records import CellRecord, save
+from wsgiproof.runner import Deployments, Shop, Silent, run_cell
+from wsgiproof.selftest import MOD_WSGI, PYMONGO
+from wsgiproof.subjects.controls import CONTROLS, Control
+
+COUNTED = {
+    "connections": "leak-connection",
+    "descriptors": "leak-descriptor",
+    "threads": "leak-thread",
+}
+"""The planted leak of each counted resource."""
+_TOPOLOGIES = (Topology.STANDALONE, Topology.REPLICA_SET)
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell to measure, as often as asked; a case without a fault is clean."""
+
+    name: str
+    check: str = ""
+    fault: str = ""
+    options: dict[str, int | float | str] = {}
+    profile: Profile = Profile.QUICK
+    mode: Mode = Mode.DAEMON
+    topology: Topology = Topology.STANDALONE
+    python: str | None = None
+    runs: int
+
+
+def quick() -> Iterator[Case]:
+    """The quick profile's promises."""
+    for check, fault in COUNTED.items():
+        yield Case(name=f"{fault}-250", check=check, fault=fault, options={"every": 250}, runs=20)
+    yield Case(name="leak-memory-1", check="memory", fault="leak-memory", runs=20)
+    yield Case(name="leak-object-1", check="memory", fault="leak-object", runs=20)
+
+
+def rates() -> Iterator[Case]:
+    """Rates around them, regular and by chance."""
+    for every in (1, 10, 50, 500, 1000):
+        yield _connection(every, runs=5)
+    for every in (100, 250, 500):
+        yield _connection(every, runs=10, irregular=True)
+        yield _connection(every, runs=5, irregular=True, mode=Mode.EMBEDDED)
+
+
+def full() -> Iterator[Case]:
+    """The full profile's promise."""
+    yield _connection(5000, runs=10, profile=Profile.FULL)
+
+
+def clean(pythons: list[str | None]) -> Iterator[Case]:
+    """Cells in which nothing is planted: 100 of them, with two Pythons."""
+    for mode, topology, python in itertools.product(Mode, _TOPOLOGIES, pythons):
+        name = f"clean-{mode}-{topology}-{Path(python).name if python else 'python'}"
+        runs = -(-100 // (4 * len(pythons)))
+        yield Case(name=name, mode=mode, topology=topology, python=python, runs=runs)
+
+
+def _connection(
+    every: int,
+    *,
+    runs: int,
+    irregular: bool = False,
+    mode: Mode = Mode.DAEMON,
+    profile: Profile = Profile.QUICK,
+) -> Case:
+    name = f"leak-connection-{every}{'-irregular' if irregular else ''}"
+    return Case(
+        name=name if mode is Mode.DAEMON else f"{name}-{mode}",
+        check="connections",
+        fault="leak-connection",
+        options={"every": every, "irregular": irregular},
+        mode=mode,
+        profile=profile,
+        runs=runs,
+    )
+
+
+class Bench:
+    """Runs single cells one after the other, with the deployments shared between them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._sites: dict[str | None, Site] = {}
+        self._deployments: Deployments | None = None
+
+    def run(self, case: Case) -> CellRecord:
+        """The record of one cell of this case."""
+        config = Config(
+            python=(case.python,) if case.python else (),
+            mod_wsgi=(MOD_WSGI,),
+            pymongo=(PYMONGO,),
+            topology=(case.topology,),
+            mode=(case.mode,),
+            profile=case.profile,
+            control=_plant(case),
+        )
+        if case.python not in self._sites:
+            self._sites[case.python] = survey(config)
+        site = self._sites[case.python]
+        (job,) = plan(config, site).jobs
+        with tempfile.TemporaryDirectory() as directory:
+            shop = make_shop(site, Path(directory), Silent())
+            return run_cell(job, shop, self._shared(shop))
+
+    def _shared(self, shop: Shop) -> Deployments:
+        if self._deployments is None:
+            logs = self._stack.enter_context(tempfile.TemporaryDirectory())
+            lasting = msgspec.structs.replace(shop, output=Path(logs))
+            self._deployments = Deployments(lasting, self._stack)
+        return self._deployments
+
+
+def _plant(case: Case) -> str:
+    """Make the case's fault a control of its own and return its name; a clean case has none."""
+    if not case.fault:
+        return ""
+    CONTROLS[case.name] = Control(
+        name=case.name,
+        trips=case.check,
+        twin="",
+        says=case.name,
+        fault=case.fault,
+        options=case.options,
+    )
+    return case.name
+
+
+def measure(cases: list[Case], output: Path) -> None:
+    """Run each case as often as it asks, a round of all of them at a time."""
+    output.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        bench = Bench(stack)
+        for number in range(max(case.runs for case in cases)):
+            for case in cases:
+                path = output / f"{case.name}.{number}.json"
+                if number < case.runs and not path.exists():
+                    record = bench.run(case)
+                    save(record, path)
+                    print(f"{path.name}: {record.verdict}: {record.reason}", flush=True)
+
+
+def main() -> None:
+    """Measure, or report what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    measuring = commands.add_parser("measure")
+    measuring.add_argument("set", choices=["quick", "rates", "full", "clean"])
+    measuring.add_argument("--output", type=Path, required=True)
+    measuring.add_argument("--python", action="append", help="for clean cells; may be repeated")
+    reporting = commands.add_parser("report")
+    reporting.add_argument("directory", type=Path)
+    reporting.add_argument("page", type=Path)
+    arguments = parser.parse_args()
+    if arguments.command == "measure":
+        sets = {
+            "quick": quick,
+            "rates": rates,
+            "full": full,
+            "clean": lambda: clean(arguments.python or [None]),
+        }
+        measure(list(sets[arguments.set]()), arguments.output)
+    else:
+        from sensitivity_page import write
+
+        write(arguments.directory, arguments.page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The page and the plot of what ``sensitivity.py`` has measured."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import matplotlib as mpl
+import msgspec
+from matplotlib import pyplot as plt
+
+from wsgiproof.judge.verdict import CHECKS, Judgement, judge
+from wsgiproof.records import CellRecord, Observed, Role, Verdict, load_cell
+
+mpl.use("svg")
+
+LIMIT = 1024
+"""Descriptors that a process may have by default, which is what the recipe runs out of."""
+_BUT_IDENTITY = {name: check for name, check in CHECKS.items() if name != "identity"}
+_TAKE_DESCRIPTORS = {"connections", "descriptors"}
+_CHECKS = {"connection": "connections", "descriptor": "descriptors", "thread": "threads"}
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One case over all of its runs."""
+
+    name: str
+    every: int | None
+    """Requests for one leaked unit, as planted; None for a clean case."""
+    runs: int
+    caught: int
+    """Runs that failed, by the check meant for the leak, or by any for a clean case."""
+    passed: int
+    others: tuple[str, ...]
+    """Why those that neither passed nor were caught by the check meant for them did not pass."""
+    budget: int
+    """Requests past the warm-up that a run may take."""
+    detected_at: float | None
+    """Requests past the warm-up after which half of the runs that caught it could tell."""
+    exhausted_at: float | None
+    """Requests past the warm-up until a process would have had no descriptor left."""
+
+
+def rows(directory: Path) -> list[Row]:
+    """Every case that was recorded in ``directory``, judged by the judge of today."""
+    records: defaultdict[str, list[CellRecord]] = defaultdict(list)
+    for path in sorted(directory.glob("*.json")):
+        records[path.name.rsplit(".", 2)[0]].append(load_cell(path))
+    return [_row(name, cells) for name, cells in sorted(records.items())]
+
+
+def _row(name: str, cells: Sequence[CellRecord]) -> Row:
+    seen = [(cell, cell.observed) for cell in cells if cell.observed is not None]
+    leak = re.match(r"leak-(\w+)-(\d+)", name)
+    check = _CHECKS.get(leak[1], "memory") if leak else ""
+    every = int(leak[2]) if leak else None
+    verdicts = [_verdict(cell, observed, check) for cell, observed in seen]
+    caught = [one for one, verdict in zip(seen, verdicts, strict=True) if verdict is Verdict.FAIL]
+    plan = seen[0][1].plan
+    return Row(
+        name=name,
+        every=every,
+        runs=len(cells),
+        caught=len(caught),
+        passed=verdicts.count(Verdict.PASS),
+        others=tuple(
+            f"{verdict}: {_judge(cell, observed).reason}"
+            for (cell, observed), verdict in zip(seen, verdicts, strict=True)
+            if verdict is not Verdict.PASS and (verdict is not Verdict.FAIL or not check)
+        ),
+        budget=plan.parallel + plan.serial,
+        detected_at=median(_detected_at(*one, check) for one in caught) if caught else None,
+        exhausted_at=every * (LIMIT - median(_descriptors(one) for _, one in seen))
+        if every and check in _TAKE_DESCRIPTORS
+        else None,
+    )
+
+
+def _verdict(cell: CellRecord, observed: Observed, check: str) -> Verdict:
+    """Of this check; of the whole cell where none is named."""
+    if not check:
+        return _judge(cell, observed).verdict
+    return CHECKS[check](cell.cell, observed).result(check).verdict
+
+
+def _judge(cell: CellRecord, observed: Observed) -> Judgement:
+    """As the judge of today has it, but for what interpreters told of themselves.
+
+    They are asked more today than when some of the records were made; what the run said of it then
+    is what stands.
+    """
+    told = {one.check: one.verdict for one in cell.checks}
+    asked = CHECKS if told.get("identity") is not Verdict.PASS else _BUT_IDENTITY
+    return judge(cell.cell, observed, asked)
+
+
+def _detected_at(cell: CellRecord, observed: Observed, check: str) -> int:
+    """The fewest requests of this run after which the judge says so, and goes on saying so."""
+    points = observed.checkpoints
+    for taken in range(len(points), 1, -1):
+        part = msgspec.structs.replace(observed, checkpoints=points[: taken - 1])
+        if _verdict(cell, part, check) is not Verdict.FAIL:
+            return points[taken - 1].requests - points[0].requests
+    return 0
+
+
+def _descriptors(observed: Observed) -> int:
+    return max(
+        reading.descriptors or 0
+        for reading in observed.checkpoints[0].processes
+        if reading.role is Role.WORKER
+    )
+
+
+def write(directory: Path, page: Path) -> None:
+    """Write the page, and its plot beside it."""
+    measured = rows(directory)
+    plot = page.with_suffix(".svg")
+    _draw(measured, plot)
+    page.write_text(_page(measured, plot.name))
+
+
+def _page(measured: Sequence[Row], plot: str) -> str:
+    leaks = sorted(
+        (row for row in measured if row.every), key=lambda row: (row.every or 0, row.name)
+    )
+    clean = [row for row in measured if not row.every]
+    return "\n".join(
+        [
+            "# Sensitivity",
+            "",
+            "Written by `benchmarks/sensitivity.py report` from cells in real Apache with a real "
+            "mongod, mod_wsgi 5.0.2 and PyMongo 4.20.0. *Requests to detection* are those past the "
+            "warm-up after which the judge says so for good, the median of the runs that caught "
+            f"it. *The recipe* notices a leak when a process has used up its {LIMIT:,} "
+            "descriptors: what it would take is computed from the rate and from what was open at "
+            "first. An irregular leak comes by chance, the others in each n-th request of an "
+            "interpreter.",
+            "",
+            f"![Requests to detection against leak rate]({plot})",
+            "",
+            "## Leaks",
+            "",
+            "| planted | one in | budget | caught | requests to detection | the recipe |",
+            "|---|---:|---:|---:|---:|---:|",
+            *map(_leak_line, leaks),
+            "",
+            "## False alarms",
+            "",
+            "Cells in which nothing was planted. A `crash` among them is none: the process did die "
+            "([findings](findings.md), 1).",
+            "",
+            "| cells | runs | passed | failed | the rest |",
+            "|---|---:|---:|---:|---|",
+            *map(_clean_line, clean),
+            "",
+        ]
+    )
+
+
+def _leak_line(row: Row) -> str:
+    return (
+        f"| {row.name} | {row.every:,} | {row.budget:,} | {row.caught} of {row.runs} | "
+        f"{_number(row.detected_at)} | {_number(row.exhausted_at)} |"
+    )
+
+
+def _clean_line(row: Row) -> str:
+    rest = "; ".join(row.others)
+    return f"| {row.name} | {row.runs} | {row.passed} | {row.caught} | {rest} |"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _draw(measured: Sequence[Row], path: Path) -> None:
+    mpl.rcParams["svg.hashsalt"] = "wsgiproof"  # the same picture from the same data
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    shown = [row for row in measured if row.every and row.detected_at and row.exhausted_at]
+    axes.scatter(
+        [row.every for row in shown], [row.detected_at for row in shown], label="wsgiproof"
+    )
+    axes.scatter(
+        [row.every for row in shown],
+        [row.exhausted_at for row in shown],
+        marker="x",
+        label=f"the recipe: {LIMIT:,} descriptors used up",
+    )
+    for budget in (3_000, 50_000):
+        axes.axhline(budget, color="grey", linewidth=0.7, linestyle=":")
+        axes.annotate(f"{budget:,} requests", (1, budget), va="bottom", color="grey", fontsize=8)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="one leaked unit in so many requests",
+        ylabel="requests to detection",
+    )
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})

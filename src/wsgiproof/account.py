@@ -1,0 +1,82 @@
+"""The account that Apache's children run as, and what it can reach.
+
+Apache started by root serves as an unprivileged user (httpd docs, mod_unixd, ``User``). Started by
+anyone else, it serves as whoever started it.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from wsgiproof.errors import NeedMissing
+
+_CANDIDATES = ("www-data", "apache", "httpd", "nobody")
+"""Debian's, Fedora's, and the names that other systems use, best first."""
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A user and its group. ``dropped`` says that it is not the one that runs wsgiproof."""
+
+    name: str
+    group: str
+    uid: int
+    gid: int
+    dropped: bool
+
+    def cannot_reach(self, path: Path) -> str:
+        """The first directory on the way to ``path`` that keeps this account out, or empty."""
+        path = path.resolve()
+        if not self.dropped or self._may(path, "-r"):
+            return ""
+        for step in (*reversed(path.parents), path):
+            if not self._may(step, "-x" if step.is_dir() else "-r"):
+                return str(step)
+        return str(path)
+
+    def own(self, path: Path) -> None:
+        """Give ``path`` to this account, for what Apache's children must be able to write."""
+        if self.dropped:
+            os.chown(path, self.uid, self.gid)
+
+    def _may(self, path: Path, how: str) -> bool:
+        # Asked of the kernel as that user, since mode bits alone know nothing of ACLs.
+        answer = subprocess.run(
+            ["/usr/bin/test", how, path],
+            user=self.uid,
+            group=self.gid,
+            extra_groups=[],
+            cwd="/",
+            check=False,
+        )
+        return answer.returncode == 0
+
+
+def server_account() -> Account:
+    """Who Apache's children will be. Raises :class:`NeedMissing` if root has nobody to drop to."""
+    if os.geteuid() != 0:
+        return _account(pwd.getpwuid(os.geteuid()), dropped=False)
+    for name in _CANDIDATES:
+        try:
+            return _account(pwd.getpwnam(name), dropped=True)
+        except KeyError:
+            continue
+    raise NeedMissing(
+        f"none of the users {', '.join(_CANDIDATES)} exists for Apache to drop to; "
+        "create one ('useradd --system www-data') or run wsgiproof as an ordinary user"
+    )
+
+
+def _account(entry: pwd.struct_passwd, *, dropped: bool) -> Account:
+    return Account(
+        name=entry.pw_name,
+        group=grp.getgrgid(entry.pw_gid).gr_name,
+        uid=entry.pw_uid,
+        gid=entry.pw_gid,
+        dropped=dropped,
+    )

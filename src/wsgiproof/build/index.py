@@ -1,0 +1,165 @@
+"""The package index, asked through uv: which versions exist, and installing them.
+
+uv resolves against each release's ``Requires-Python``, so "the newest that supports this Python"
+is the index's own answer and not a table of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import uv
+from packaging.version import InvalidVersion, Version
+
+from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
+from wsgiproof.process import Completed, run
+from wsgiproof.toolchain import Python
+
+_finding = threading.Lock()
+"""uv asks ``sysconfig``, whose first answer is not made for several threads (CPython 3.11)."""
+_RESOLVE_DEADLINE = 120.0
+_INSTALL_DEADLINE = 1800.0
+
+
+LATEST = "latest"
+"""The newest version that supports a Python: what an empty version means as well."""
+MINIMUM = "min"
+"""The oldest version that has a wheel for a Python: the first that was made with it in mind."""
+
+
+def find_version(package: str, wanted: str, python: Python) -> str:
+    """What :func:`wsgiproof.build.packages.find_version` says."""
+    check_version(package, wanted)
+    exact = wanted not in ("", LATEST, MINIMUM)
+    flags = ["--no-deps", "--no-header", "--no-annotate", "--python", python.path]
+    if wanted == MINIMUM:
+        flags += ["--resolution", "lowest", "--only-binary", package]
+    with tempfile.TemporaryDirectory(prefix="wsgiproof-") as scratch:
+        source = Path(scratch) / "requirements.in"
+        source.write_text(f"{package}=={wanted}\n" if exact else f"{package}\n")
+        answer = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
+    if answer.returncode != 0:
+        raise _unresolved(package, wanted if exact else "", python, answer.output)
+    return _pinned(package, answer.output)
+
+
+def _pinned(package: str, output: str) -> str:
+    pinned = re.search(rf"^{re.escape(package)}==(\S+)$", output, re.MULTILINE)
+    if pinned is None:
+        raise CannotRun(f"the package index gave no version of {package}: {last_words(output)}")
+    return pinned[1]
+
+
+def install(
+    requirements: Sequence[str],
+    python: Path,
+    *,
+    log: Path,
+    target: Path | None = None,
+    source_only: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    use_cache: bool = True,
+) -> None:
+    """Install ``requirements`` for ``python``, into its environment or into ``target``.
+
+    ``source_only`` names packages to be built from their sdist. uv keys the wheels that it builds
+    by version and Python tag alone, so what depends on more than that (on an ``apxs``, on where
+    libpython lies) must say ``use_cache=False``. Raises :class:`BuildFailed` with the last words
+    of the build.
+    """
+    command: list[str | Path] = ["pip", "install", "--python", python]
+    if target:
+        command += ["--target", target, "--no-deps"]
+    else:
+        # Apache's user may not write there, and would compile all of it in each process.
+        command.append("--compile-bytecode")
+    for package in source_only:
+        command += ["--no-binary", package]
+    if not use_cache:
+        command.append("--no-cache")
+    answer = run_uv([*command, *requirements], deadline=_INSTALL_DEADLINE, env=env, log=log)
+    if answer.returncode != 0:
+        raise BuildFailed(
+            f"could not build or install {' '.join(requirements)}: {last_words(answer.output)}"
+        )
+
+
+def make_environment(python: Python, home: Path) -> None:
+    """Make an empty virtual environment of ``python`` at ``home``."""
+    answer = run_uv(["venv", "--python", python.path, "--no-project", home], deadline=60)
+    if answer.returncode != 0:
+        raise BuildFailed(
+            f"could not make an environment of Python {python.version}: {last_words(answer.output)}"
+        )
+
+
+def make_sdist(tree: Path, target: Path, log: Path) -> Path:
+    """Make the sdist of the source ``tree`` in ``target``, and return its path.
+
+    Raises :class:`BuildFailed` with the builder's last words.
+    """
+    flags = ["--sdist", "--out-dir", str(target), "--python", sys.executable]
+    answer = run_uv(["build", *flags, tree], deadline=_INSTALL_DEADLINE, log=log)
+    made = sorted(target.glob("*.tar.gz"))
+    if answer.returncode != 0 or not made:
+        raise BuildFailed(f"{tree} gives no sdist: {last_words(answer.output)}")
+    return made[0]
+
+
+def run_uv(
+    arguments: Sequence[str | Path],
+    *,
+    deadline: float,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Completed:
+    """Run uv with these arguments, for at most ``deadline`` seconds."""
+    # An active environment or a project's own settings must not steer what a cell is made of.
+    clean = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    clean |= {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1", "NO_COLOR": "1", **(env or {})}
+    with _finding:
+        found = uv.find_uv_bin()
+    command = [found, *map(str, arguments)]
+    return run(command, deadline=deadline, env=clean, log=log)
+
+
+def check_version(package: str, wanted: str) -> None:
+    """Raise :class:`UsageError` for what can be no version at all."""
+    if wanted in ("", LATEST, MINIMUM):
+        return
+    try:
+        Version(wanted)
+    except InvalidVersion as error:
+        raise UsageError(
+            f"'{wanted}' is not a version of {package}, such as 4.20.0, nor a path to one"
+        ) from error
+
+
+def _unresolved(package: str, wanted: str, python: Python, output: str) -> Exception:
+    unanswered = ("error sending request", "dns error", "Could not connect", "Failed to fetch")
+    if any(sign in output for sign in unanswered):
+        return CannotRun(
+            f"the package index does not answer, so {package} can't be looked up: "
+            f"{last_words(output)}"
+        )
+    what = f"{package} {wanted}" if wanted else package
+    if "Requires-Python" in output or "requires Python" in output or "Python>=" in output:
+        return Unsupported(
+            f"{what} does not support Python {python.version}; "
+            "leave the version out to take the newest that does"
+        )
+    return UsageError(f"there is no {what} on the package index")
+
+
+def last_words(output: str) -> str:
+    """The most telling line of a failed build's output: the last one that names an error."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("hint:")]
+    telling = [line for line in lines if re.search(r"error\b|fatal|not found|No such", line, re.I)]
+    return (telling or lines or ["it said nothing"])[-1]

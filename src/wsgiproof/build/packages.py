@@ -1,0 +1,72 @@
+"""What a target Python needs from the package index: by uv, or by pip where uv does not know it.
+
+uv knows Python 3.6 and newer. :mod:`wsgiproof.build.python2` does the same for Python 2.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from wsgiproof.build import index, python2
+from wsgiproof.cache import Cache
+from wsgiproof.toolchain import Python
+
+MUST_BUILD = {"PYMONGO_C_EXT_MUST_BUILD": "1"}
+"""Without it PyMongo's build goes on without C extensions where they don't compile (its
+documentation, "Installing / Upgrading")."""
+
+
+def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str:
+    """The exact version of ``package`` for ``python``: the one wanted, the ``latest`` for it
+    (empty means that, too), or the ``min``, which is the oldest that has a wheel for it.
+
+    Raises :class:`Unsupported` if there is such a version, and not for this Python,
+    :class:`UsageError` if there is none, and :class:`CannotRun` if the index does not answer.
+    """
+    if _is_python2(python):
+        return python2.find_version(package, wanted, python, cache)
+    return index.find_version(package, wanted, python)
+
+
+def install_environment(
+    home: Path, requirement: str, python: Python, cache: Cache, log: Path
+) -> None:
+    """Make an environment of ``python`` at ``home``, with ``requirement`` in it.
+
+    Raises :class:`BuildFailed` with the installer's last words.
+    """
+    if _is_python2(python):
+        python2.make_environment(python, home)
+        python2.install(requirement, python2.site_packages(home), python, cache, log=log)
+    else:
+        index.make_environment(python, home)
+        index.install([requirement], home / "bin" / "python", log=log, env=MUST_BUILD)
+
+
+def compile_into(
+    target: Path, requirement: str, python: Python, cache: Cache, env: Mapping[str, str]
+) -> None:
+    """Build mod_wsgi, as ``requirement`` names it, for ``python``, with ``env`` added, into
+    ``target``.
+
+    What is built is never taken from the installer's own cache, which keys it by version and Python
+    tag alone. Raises :class:`BuildFailed` with the compiler's last words.
+    """
+    log = target / "build.log"
+    if _is_python2(python):
+        python2.install(requirement, target, python, cache, log=log, env=env)
+    else:
+        index.install(
+            [requirement],
+            Path(python.path),
+            target=target,
+            source_only=["mod-wsgi"],
+            env=env,
+            log=log,
+            use_cache=False,
+        )
+
+
+def _is_python2(python: Python) -> bool:
+    return python.version.startswith("2.")

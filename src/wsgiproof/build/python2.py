@@ -1,0 +1,142 @@
+"""Python 2.7, which uv does not know: its packages come by pip, its environments by virtualenv.
+
+virtualenv 20.21.1 is the last that makes environments for 2.7 (its changelog: "20.22.0"). It brings
+what 2.7 needs and may lack: pip 20.3.4, setuptools 44 and wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from packaging.utils import parse_sdist_filename, parse_wheel_filename
+
+from wsgiproof.build.index import LATEST, MINIMUM, check_version, last_words, run_uv
+from wsgiproof.cache import Cache
+from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
+from wsgiproof.process import Completed, run
+from wsgiproof.toolchain import Python
+
+_VIRTUALENV = "virtualenv==20.21.1"
+_RESOLVE_DEADLINE = 120.0
+_INSTALL_DEADLINE = 600.0
+
+
+def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str:
+    """What :func:`wsgiproof.build.packages.find_version` says; pip finds out by downloading."""
+    check_version(package, wanted)
+    if wanted == MINIMUM:
+        raise UsageError(f"'{MINIMUM}' is not known for Python 2.7: name a version of {package}")
+    exact = wanted not in ("", LATEST)
+    requirement = f"{package}=={wanted}" if exact else package
+    with tempfile.TemporaryDirectory(prefix="wsgiproof-") as scratch:
+        answer = _pip(
+            ["download", "--no-deps", "--dest", scratch, requirement],
+            python,
+            cache,
+            deadline=_RESOLVE_DEADLINE,
+        )
+        if answer.returncode == 0:
+            (downloaded,) = Path(scratch).iterdir()
+            return _version_of(downloaded.name)
+    raise unresolved(package, wanted if exact else "", python, answer.output)
+
+
+def make_environment(python: Python, home: Path) -> None:
+    """Make an environment of ``python`` at ``home``, with nothing in it."""
+    _virtualenv(python, home, ["--no-pip", "--no-setuptools", "--no-wheel"])
+
+
+def install(
+    requirement: str,
+    target: Path,
+    python: Python,
+    cache: Cache,
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Build ``requirement`` from its sdist for ``python``, and put it into ``target``.
+
+    From the sdist, since an old wheel may be for another unicode width or have no extension.
+    Raises :class:`BuildFailed` with the last words of the build.
+    """
+    flags = ["--no-deps", "--no-binary", ":all:", "--target", str(target)]
+    answer = _pip(
+        ["install", *flags, requirement],
+        python,
+        cache,
+        deadline=_INSTALL_DEADLINE,
+        env=env,
+        log=log,
+    )
+    if answer.returncode != 0:
+        raise BuildFailed(
+            f"could not build or install {requirement} for Python {python.version}: "
+            f"{last_words(answer.output)} (see {log})"
+        )
+
+
+def site_packages(home: Path) -> Path:
+    """Where an environment of Python 2.7 keeps its packages."""
+    return home / "lib" / "python2.7" / "site-packages"
+
+
+def _version_of(filename: str) -> str:
+    if filename.endswith(".whl"):
+        return str(parse_wheel_filename(filename)[1])
+    return str(parse_sdist_filename(filename)[1])
+
+
+def unresolved(package: str, wanted: str, python: Python, output: str) -> Exception:
+    """What pip's refusal means. It lists every version that supports this Python, oldest first."""
+    listed = re.search(r"\(from versions: (?:none|(?:.*, )?(?P<newest>[^,\s]+))\)", output)
+    if listed is None:
+        return CannotRun(f"{package} can't be looked up: {last_words(output)}")
+    newest = listed["newest"]
+    if newest is None:
+        return CannotRun(f"the package index does not answer, so {package} can't be looked up")
+    return Unsupported(
+        f"there is no {package} {wanted} for Python {python.version}: the newest is {newest}"
+    )
+
+
+def _pip(
+    arguments: list[str],
+    python: Python,
+    cache: Cache,
+    *,
+    deadline: float,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Completed:
+    flags = ["--no-cache-dir", "--disable-pip-version-check", "--no-python-version-warning"]
+    command = [str(_workshop(python, cache)), "-m", "pip", *flags, *arguments]
+    return run(command, deadline=deadline, env={**os.environ, **(env or {})}, log=log)
+
+
+def _workshop(python: Python, cache: Cache) -> Path:
+    """An environment of ``python`` for building, with a pip that knows 2.7: its interpreter."""
+    key = {"version": _VIRTUALENV, "python": python.version, "interpreter": python.path}
+    entry = cache.entry(
+        "workshop", key, lambda directory: _virtualenv(python, directory / "env", [])
+    )
+    return entry / "env" / "bin" / "python"
+
+
+def _virtualenv(python: Python, home: Path, flags: list[str]) -> None:
+    tool = ["tool", "run", "--isolated", "--python", sys.executable, "--from", _VIRTUALENV]
+    with tempfile.TemporaryDirectory(prefix="wsgiproof-") as scratch:
+        # Its own data would go to the user's home, and it would look for updates from there.
+        private = ["--app-data", scratch, "--no-periodic-update"]
+        answer = run_uv(
+            [*tool, "virtualenv", *private, "--python", python.path, *flags, home], deadline=120
+        )
+    if answer.returncode != 0:
+        raise BuildFailed(
+            f"could not make an environment of Python {python.version}: {last_words(answer.output)}"
+        )

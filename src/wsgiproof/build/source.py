@@ -1,0 +1,203 @@
+"""One version of mod_wsgi or PyMongo for one interpreter, wherever it comes from.
+
+A version is looked up on the package index. A source tree is made into an sdist first, once for
+its content: so no build leaves its traces in the tree, and two interpreters don't build in one.
+"""
+
+from __future__ import annotations
+
+import email
+import hashlib
+import os
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import cache as remembered
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import cpython_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from wsgiproof.build.index import make_sdist
+from wsgiproof.build.packages import find_version
+from wsgiproof.cache import Cache
+from wsgiproof.errors import UsageError, describe
+from wsgiproof.toolchain import Python, Source
+
+_NO_SOURCE = {
+    ".git",
+    ".hg",
+    "__pycache__",
+    ".venv",
+    "build",
+    "dist",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".libs",
+}
+"""Directories that say nothing about what a tree holds."""
+_BUILT = (".so", ".o", ".lo", ".slo", ".la", ".pyc")
+"""Endings of files that a build leaves in a tree."""
+_OUTPUT = {"results.json", "cells"}
+"""What there is in a directory of results, which may well lie in the tree that was tested."""
+
+
+def find_source(package: str, wanted: str, python: Python, cache: Cache) -> Source | str:
+    """What ``wanted`` is for ``python``: a version or a path; or why it does not support it.
+
+    Raises :class:`UsageError` if there is nothing of that name, :class:`BuildFailed` if a tree
+    can't be made into an sdist, and :class:`CannotRun` if the index does not answer.
+    """
+    if not wanted.startswith("/"):
+        return Source(version=find_version(package, wanted, python, cache))
+    path = Path(wanted)
+    if not path.exists():
+        raise UsageError(f"there is no {package} at {path}")
+    if path.suffix == ".so" and package == "mod-wsgi":
+        return _module(path, python)
+    if path.suffix == ".whl" and package == "pymongo":
+        return _wheel(package, path, python)
+    return _sdist(package, path, python, cache)
+
+
+def _module(path: Path, python: Python) -> Source | str:
+    """A ready mod_wsgi.so says its version, and is linked against one libpython."""
+    content = _content(path)
+    version = re.search(rb"mod_wsgi/(\d+(?:\.\d+)+)", content)
+    linked = re.search(rb"libpython(\d\.\d+t?)m?\.so", content)
+    if version is None or linked is None:
+        raise UsageError(f"{path} is no mod_wsgi module that is linked against a libpython")
+    if linked[1].decode() != python.short:
+        return f"{path.name} is built for Python {linked[1].decode()}"
+    return Source(
+        version=version[1].decode(), path=str(path), archive=str(path), digest=_digest(content)
+    )
+
+
+def _wheel(package: str, path: Path, python: Python) -> Source | str:
+    try:
+        name, version, _, tags = parse_wheel_filename(path.name)
+    except InvalidWheelFilename as error:
+        raise UsageError(f"{path} is not named like a wheel") from error
+    if name != package:
+        raise UsageError(f"{path} is a wheel of {name}, not of {package}")
+    major, minor = map(int, python.version.split(".")[:2])
+    abis = [f"cp{major}{minor}{'t' * python.free_threaded}"]
+    if not tags & {*cpython_tags((major, minor), abis), *_pure(tags, major)}:
+        return f"{path.name} is not for Python {python.short}"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = next(one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+            metadata = archive.read(member)
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, StopIteration) as error:
+        raise UsageError(f"{path} is not a wheel") from error
+    return _supported(metadata, path, python) or Source(
+        version=str(version), path=str(path), archive=str(path), digest=_digest(_content(path))
+    )
+
+
+def _pure(tags: frozenset[object], major: int) -> Iterator[object]:
+    yield from (tag for tag in tags if str(tag) in (f"py{major}-none-any", "py2.py3-none-any"))
+
+
+def _sdist(package: str, path: Path, python: Python, cache: Cache) -> Source | str:
+    digest = _tree_digest(path) if path.is_dir() else _digest(_content(path))
+    archive = _archive_of(path, digest, cache) if path.is_dir() else path
+    metadata = _metadata(archive)
+    fields = email.message_from_bytes(metadata)
+    name = re.sub(r"[-_.]+", "-", str(fields["Name"])).lower()
+    if name != package:
+        raise UsageError(f"{path} is the source of {fields['Name']}, not of {package}")
+    return _supported(metadata, path, python) or Source(
+        version=_version(fields["Version"], path),
+        path=str(path),
+        archive=str(archive),
+        digest=digest,
+    )
+
+
+def _version(text: str, path: Path) -> str:
+    try:
+        return str(Version(text))
+    except (InvalidVersion, TypeError) as error:
+        raise UsageError(f"{path} says that its version is '{text}', which is none") from error
+
+
+@remembered
+def _archive_of(tree: Path, digest: str, cache: Cache) -> Path:
+    def make(directory: Path) -> None:
+        make_sdist(tree, directory, directory / "build.log")
+
+    if not any((tree / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        raise UsageError(f"{tree} is no source tree: it has no pyproject.toml and no setup.py")
+    entry = cache.entry("sdist", {"tree": tree.name, "digest": digest}, make)
+    return next(entry.glob("*.tar.gz"))
+
+
+@remembered
+def _metadata(archive: Path) -> bytes:
+    """The PKG-INFO of an sdist."""
+    try:
+        with tarfile.open(archive) as sdist:
+            for member in sdist:
+                if re.fullmatch(r"[^/]+/PKG-INFO", member.name):
+                    file = sdist.extractfile(member)
+                    return file.read() if file else b""
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise UsageError(f"{archive} can't be read as an sdist: {error}") from error
+    raise UsageError(f"{archive} is no sdist, which has a PKG-INFO: unpack it, and name the tree")
+
+
+def _supported(metadata: bytes, path: Path, python: Python) -> str:
+    """Why this Python is not supported, by the package's own metadata; empty if it is."""
+    wanted = str(email.message_from_bytes(metadata)["Requires-Python"] or "")
+    try:
+        supported = SpecifierSet(wanted).contains(python.version, prereleases=True)
+    except InvalidSpecifier:
+        supported = True
+    return "" if supported else f"{path.name} requires Python {wanted}"
+
+
+def _tree_digest(tree: Path) -> str:
+    """Of all files of a source tree, but what version control, earlier builds and runs of ours
+    keep there."""
+    digest = hashlib.sha256()
+    try:
+        for path in _files(tree):
+            digest.update(os.fsencode(path.relative_to(tree)) + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    except OSError as error:
+        raise UsageError(describe(error)) from error
+    return digest.hexdigest()[:16]
+
+
+def _files(tree: Path) -> Iterator[Path]:
+    for directory, names, files in os.walk(tree):
+        if {*names, *files} >= _OUTPUT:
+            names.clear()
+            continue
+        names[:] = sorted(name for name in names if not _is_left_over(name))
+        for name in sorted(files):
+            path = Path(directory) / name
+            if path.suffix not in _BUILT and path.is_file():
+                yield path
+
+
+def _is_left_over(directory: str) -> bool:
+    return directory in _NO_SOURCE or directory.endswith(".egg-info")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(describe(error)) from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,66 @@
+"""The command line: arguments in, exit codes out. One module for each group of commands."""
+
+from __future__ import annotations
+
+import signal
+
+import click
+
+import wsgiproof
+from wsgiproof.cli import configuration, doctor, results, run, selftest
+from wsgiproof.cli.options import EXIT_CODES
+from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
+
+
+@click.group(epilog=EXIT_CODES)
+@click.version_option(wsgiproof.__version__, prog_name="wsgiproof")
+def cli() -> None:
+    """Run PyMongo inside real Apache + mod_wsgi and say, with evidence, whether it holds.
+
+    Shell completion: eval "$(_WSGIPROOF_COMPLETE=bash_source wsgiproof)", or zsh_source,
+    fish_source.
+    """
+
+
+for _command in (
+    run.run_command,
+    run.list_command,
+    selftest.selftest_command,
+    results.show_command,
+    results.compare_command,
+    results.merge_command,
+    results.judge_command,
+    doctor.doctor_command,
+    configuration.init_command,
+    configuration.schema_command,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """The entry point: every error of ours becomes one line and its exit code."""
+    # What a CI system sends when a job is cancelled ends a run as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED)
+    except KeyboardInterrupt:
+        _fail("interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        raise SystemExit(ExitCode.USAGE) from None
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "wsgiproof"
+        _fail(f"{error.format_message()} See '{command} --help'.", ExitCode.USAGE)
+    except click.ClickException as error:
+        _fail(error.format_message(), ExitCode.USAGE)
+    except WsgiproofError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(describe(error), ExitCode.UNDECIDED)
+
+
+def _fail(message: str, code: ExitCode) -> None:
+    click.echo(f"wsgiproof: {one_line(message)}", err=True)
+    raise SystemExit(code) from None

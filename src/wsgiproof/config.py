@@ -1,0 +1,252 @@
+"""What a user asked for, checked and frozen: the axes of the matrix, and how each cell is run.
+
+The same value comes of the command line and of a file (:mod:`wsgiproof.configfile`), so the JSON
+schema for editors is that of these classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.errors import UsageError
+from wsgiproof.records import Plan
+
+
+class Profile(StrEnum):
+    """How much load: a check in seconds, or the recipe's own amount."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+_PLANS = {
+    Profile.QUICK: Plan(
+        parallel=2500,
+        serial=500,
+        connections=100,
+        round=125,
+        memory_every=250,
+        request_deadline=10.0,
+    ),
+    Profile.FULL: Plan(
+        parallel=25_000,
+        serial=25_000,
+        connections=100,
+        round=2000,
+        memory_every=4000,
+        idle=5.0,
+        warm_up=1000,
+    ),
+}
+MOST_SUB_INTERPRETERS = 32
+MOST_JOBS = 256
+_LEAST_WARM_UP = 50
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
+
+
+def _says(text: str) -> msgspec.Meta:
+    """The description of a key in the JSON schema."""
+    return msgspec.Meta(description=text)
+
+
+Pythons = Annotated[
+    tuple[str, ...], _says("Versions (3.12, 3.13.0, 3.13t), paths or commands of interpreters.")
+]
+ModWsgis = Annotated[
+    tuple[str, ...], _says("Versions, 'latest', a .so, a source tree, or an archive of one.")
+]
+PyMongos = Annotated[
+    tuple[str, ...],
+    _says("Versions, 'latest', 'min' (the oldest with a wheel), a wheel, or a source checkout."),
+]
+Topologies = Annotated[
+    tuple[Topology, ...], _says("How the deployment is made up; none: encode and decode only.")
+]
+Modes = Annotated[tuple[Mode, ...], _says("Where mod_wsgi runs the application.")]
+Mpms = Annotated[tuple[Mpm, ...], _says("Apache's multi-processing modules.")]
+Interpreters = Annotated[
+    tuple[InterpreterKind, ...], _says("The kinds of interpreter that serve the application.")
+]
+MongoDBs = Annotated[
+    tuple[str, ...],
+    _says("Names of mongodb_servers, paths of a mongod, or mongodb:// URIs of deployments."),
+]
+
+
+class Combination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Values of some axes. An axis that is left out stands for all of its values."""
+
+    python: Pythons = ()
+    mod_wsgi: ModWsgis = ()
+    pymongo: PyMongos = ()
+    topology: Topologies = ()
+    mode: Modes = ()
+    mpm: Mpms = ()
+    interpreter: Interpreters = ()
+    mongodb: MongoDBs = ()
+
+
+AXES = Combination.__struct_fields__
+"""The names of the axes, in their order."""
+
+
+class Exclusion(Combination, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Combinations that are left out. Versions and paths may be globs."""
+
+    reason: Annotated[str, _says("Why; 'wsgiproof list' shows it.")] = ""
+
+
+class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another load, or another limit, for some cells."""
+
+    cells: Annotated[tuple[str, ...], _says("Globs on the ids of cells.")]
+    profile: Profile | None = None
+    requests: int | None = None
+    connections: int | None = None
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_load(self)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that ``wsgiproof run`` can be told. An empty axis means that its value is found out."""
+
+    python: Pythons = ()
+    mod_wsgi: ModWsgis = ()
+    pymongo: PyMongos = ()
+    topology: Topologies = DEPLOYED
+    mode: Modes = tuple(Mode)
+    mpm: Mpms = (Mpm.PREFORK,)
+    interpreter: Interpreters = (InterpreterKind.SHARED_GIL,)
+    mongodb: MongoDBs = ()
+    mongodb_servers: Annotated[
+        Mapping[str, str], _says("Each name with the path of a mongod, or the URI of a deployment.")
+    ] = {}
+    include: Annotated[
+        tuple[Combination, ...], _says("More cells: the axes named here replace those above.")
+    ] = ()
+    exclude: Annotated[tuple[Exclusion, ...], _says("Combinations that are left out.")] = ()
+    only: Annotated[tuple[str, ...], _says("Globs: run the cells whose id matches one.")] = ()
+    sub_interpreters: Annotated[int, _says("How many of them share each process.")] = 2
+    maximum_requests: Annotated[
+        int, _says("Requests after which each process is replaced; 0: never.")
+    ] = 0
+    profile: Annotated[Profile, _says("quick: 3,000 requests for each cell; full: 50,000.")] = (
+        Profile.QUICK
+    )
+    requests: Annotated[int | None, _says("Requests for each cell.")] = None
+    connections: Annotated[int | None, _says("Requests in flight at once.")] = None
+    budget: Annotated[
+        float | None, _says("Seconds after which a cell's load is cut short, and judged as it is.")
+    ] = None
+    overrides: Annotated[
+        tuple[Override, ...], _says("Another load for some cells; the last one that matches.")
+    ] = ()
+    control: Annotated[str, _says("A planted fault, or its clean twin.")] = ""
+    app: Annotated[str, _says("A WSGI script that is called in place of ours.")] = ""
+    output: Annotated[str, _says("Where results go.")] = ""
+    jobs: Annotated[int | None, _says("Cells that run at the same time.")] = None
+    fail_fast: Annotated[bool, _says("Stop at the first cell that fails.")] = False
+    retry_errors: Annotated[int, _says("How often a cell that ended in error is tried again.")] = 0
+
+    def __post_init__(self) -> None:
+        _within("--sub-interpreters", self.sub_interpreters, 1, MOST_SUB_INTERPRETERS)
+        _within("--maximum-requests", self.maximum_requests, 0, 1_000_000)
+        _check_load(self)
+        for name in self.mongodb_servers:
+            if not _NAME.fullmatch(name):
+                raise UsageError(
+                    f"'{name}' can't be the name of a server, as a part of names of directories: "
+                    "letters, digits, '.', '_' and '-' can"
+                )
+        _within("--jobs", self.jobs, 1, MOST_JOBS)
+        _within("--retry-errors", self.retry_errors, 0, 10)
+        if self.control and Topology.NONE in self.topology:
+            raise UsageError(
+                "--control and --topology none exclude each other: faults are planted in the "
+                "application that has a deployment"
+            )
+        if self.app and self.control:
+            raise UsageError("--app and --control exclude each other: a fault is planted in ours")
+
+    @property
+    def directory(self) -> Path | None:
+        """Where results go; None: in a new directory, named by the time."""
+        return Path(self.output) if self.output else None
+
+    def axis(self, name: str) -> tuple[str, ...]:
+        """The values of an axis, as they were asked for; one empty value if nothing was."""
+        values: tuple[str, ...] = getattr(self, name)
+        return tuple(dict.fromkeys(values)) or ("",)
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """The same, with those that are only in an ``include``."""
+        more = (value for table in self.include for value in getattr(table, name))
+        return tuple(dict.fromkeys((*self.axis(name), *more)))
+
+    def server(self, value: str) -> str:
+        """The path or the URI that a value of the ``mongodb`` axis stands for."""
+        return self.mongodb_servers.get(value, value)
+
+    def plan(self, cell: str = "") -> Plan:
+        """How much load the cell of this id gets, with the overrides that match it.
+
+        A number of requests is all of them, in the profile's own proportion.
+        """
+        load = self.load(cell)
+        plan = _PLANS[load.profile]
+        changes: dict[str, int | float | None] = {}
+        if load.requests is not None:
+            parallel = round(load.requests * plan.parallel / (plan.parallel + plan.serial))
+            changes["parallel"] = parallel
+            changes["serial"] = load.requests - parallel
+            changes["warm_up"] = min(plan.warm_up, max(_LEAST_WARM_UP, load.requests // 10))
+            # A dozen rounds tell enough where each takes longer to read than to serve.
+            changes["round"] = max(1, load.requests // 24, min(25, load.requests // 12))
+            changes["memory_every"] = max(1, load.requests // 12)
+        if self.maximum_requests:
+            # As many readings in the life of one process as there are in a whole run.
+            life = max(1, self.maximum_requests // 18)
+            for reading in ("round", "memory_every"):
+                changes[reading] = min(life, changes.get(reading, getattr(plan, reading)))
+        if load.connections is not None:
+            changes["connections"] = load.connections
+        if load.budget is not None:
+            changes["budget"] = load.budget
+        return msgspec.structs.replace(plan, **changes)
+
+    def load(self, cell: str) -> Config:
+        """This, with what the overrides say of the cell."""
+        changes = {
+            name: value
+            for override in self.overrides
+            if any(fnmatchcase(cell, pattern) for pattern in override.cells)
+            for name in ("profile", "requests", "connections", "budget")
+            if (value := getattr(override, name)) is not None
+        }
+        return msgspec.structs.replace(self, **changes)
+
+
+def is_uri(target: str) -> bool:
+    """Whether this names a deployment that is there, and no mongod to start."""
+    return target.startswith(("mongodb:", "mongodb+srv:"))
+
+
+def _check_load(load: Config | Override) -> None:
+    _within("-n", load.requests, 1, 100_000_000)
+    _within("-c", load.connections, 1, 10_000)
+    _within("--budget", load.budget, 1, 7 * 24 * 3600)
+
+
+def _within(option: str, value: float | None, least: int, most: int) -> None:
+    if value is not None and not least <= value <= most:
+        raise UsageError(f"{option} {value}: it has to be from {least} to {most:,}")

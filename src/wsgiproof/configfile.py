@@ -1,0 +1,274 @@
+"""``wsgiproof.toml``, or ``[tool.wsgiproof]`` of a ``pyproject.toml``: found, read, and described.
+
+A file has the keys of :class:`wsgiproof.config.Config`, and named sets of changes to them. What is
+given on the command line wins over the set, and the set over the rest of the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from wsgiproof.config import AXES, Combination, Config, Exclusion, Override, is_uri
+from wsgiproof.errors import UsageError, describe
+
+NAMES = ("wsgiproof.toml", "pyproject.toml")
+PATHS = ("python", "mod_wsgi", "pymongo", "mongodb")
+"""Axes whose values may be paths."""
+_FILES = ("app", "output")
+"""Keys whose values are nothing but paths."""
+_LISTS = frozenset({*AXES, "only", "cells"})
+"""Keys that take one value, or several."""
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    "include": Combination,
+    "exclude": Exclusion,
+    "overrides": Override,
+}
+"""Keys that take a list of tables."""
+_SETS = "sets"
+
+
+class ConfigFile(Config, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All keys of a file."""
+
+    sets: Annotated[
+        Mapping[str, Config],
+        msgspec.Meta(
+            description="Named changes to the keys above, for 'wsgiproof run --set NAME'."
+        ),
+    ] = {}
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was read and is sound."""
+
+    path: Path
+    values: Mapping[str, Any]
+
+
+def find(start: Path) -> Path | None:
+    """The nearest file, from ``start`` upwards; None if there is none."""
+    for directory in (start, *start.parents):
+        for name in NAMES:
+            path = directory / name
+            if path.is_file() and (name == NAMES[0] or _table(_read(path)) is not None):
+                return path
+    return None
+
+
+def load(path: Path) -> Loaded:
+    """Read and check ``path``. Raises :class:`UsageError`, in one line, for whatever is wrong."""
+    path = path.absolute()
+    document = _read(path)
+    table = document if path.name != NAMES[1] else _table(document)
+    if table is None:
+        raise UsageError(f"{path} has no table [tool.wsgiproof]")
+    try:
+        values = _as_lists(table)
+        msgspec.convert(values, ConfigFile)
+        return Loaded(path=path, values=anchored(values, path.parent))
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {_told(str(error))}") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: its tables lie too deep in one another") from error
+
+
+def combine(file: Loaded | None, chosen: str, options: Mapping[str, Any]) -> Config:
+    """The configuration: the file's, changed by its set ``chosen`` (none if empty), then by
+    ``options``, which are the keys given on the command line.
+
+    Raises :class:`UsageError` if there is no such set, or the whole makes no sense.
+    """
+    values = dict(file.values) if file else {}
+    sets: Mapping[str, Any] = values.pop("sets", {})
+    if chosen and chosen not in sets:
+        where = file.path if file else "there is no wsgiproof.toml, so"
+        raise UsageError(f"{where} has no set '{chosen}'{_nearest(chosen, list(sets))}")
+    values |= sets.get(chosen, {})
+    values |= options
+    try:
+        return msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(_told(str(error))) from error
+
+
+def starter() -> str:
+    """A file for a beginning: every key, commented out, with what it does."""
+    return (resources.files("wsgiproof") / "starter.toml").read_text()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a file, for editors: made from the same classes that check it."""
+    made = msgspec.json.schema(ConfigFile)
+    for definition in made["$defs"].values():
+        for name, key in definition.get("properties", {}).items():
+            if name in _LISTS:
+                one = key["items"]
+                several = {word: key.pop(word) for word in ("type", "items")}
+                key["anyOf"] = [one, several]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "wsgiproof.toml",
+        **made,
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise UsageError(describe(error)) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: it is not UTF-8, as TOML has to be") from error
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise UsageError(f"{path}: it is not TOML: {error or type(error).__name__}") from error
+
+
+def _table(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    tool = document.get("tool")
+    table = tool.get("wsgiproof") if isinstance(tool, dict) else None
+    return table if isinstance(table, dict) else None
+
+
+def _as_lists(table: Mapping[str, Any]) -> dict[str, Any]:
+    """With a list wherever one value stands for it, in the tables inside as well."""
+    return {key: _as_list(key, value) for key, value in table.items()}
+
+
+def _as_list(key: str, value: Any) -> Any:
+    if key in _LISTS:
+        return value if isinstance(value, list) else [value]
+    if key in _TABLES and isinstance(value, list):
+        return [_as_lists(one) if isinstance(one, dict) else one for one in value]
+    if key == _SETS and isinstance(value, dict):
+        return {
+            name: _as_lists(one) if isinstance(one, dict) else one for name, one in value.items()
+        }
+    return value
+
+
+def anchored(values: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """The same keys, with each relative path made absolute: it is relative to ``directory``."""
+    return {key: _relative(key, value, directory) for key, value in values.items()}
+
+
+def _relative(key: str, value: Any, directory: Path) -> Any:
+    if key in PATHS:
+        return [absolute(one, directory) for one in value]
+    if key in _FILES:
+        return value and place(value, directory)
+    if key == "mongodb_servers":
+        return {name: absolute(one, directory) for name, one in value.items()}
+    if key in _TABLES:
+        return [anchored(table, directory) for table in value]
+    if key == _SETS:
+        return {name: anchored(one, directory) for name, one in value.items()}
+    return value
+
+
+def absolute(value: str, directory: Path) -> str:
+    """A path made absolute, and what is no path as it is."""
+    is_path = "/" in value or value in (".", "..") or value.endswith((".so", ".whl", ".gz", ".zip"))
+    if not is_path or is_uri(value):
+        return value
+    return place(value, directory)
+
+
+def place(path: str, directory: Path) -> str:
+    """A path made absolute. Links are left alone: what a program does may be up to its name.
+
+    Raises :class:`UsageError` for what can be the path of nothing, or of nothing that a record
+    could name.
+    """
+    if "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
+        raise UsageError(f"'{path}' is no path of UTF-8 without NUL")
+    return os.path.abspath(directory / Path(os.path.expanduser(path)))  # noqa: PTH100, PTH111
+
+
+_UNKNOWN = re.compile(
+    r"Object contains unknown field `(?P<name>.*?)`(?: - at `(?P<where>.*)`)?", re.S
+)
+_INVALID = re.compile(r"Invalid enum value '(?P<name>.*?)'(?: - at `(?P<where>.*)`)?", re.S)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`(?: - at `(?P<where>.*)`)?")
+_OTHER_KIND = re.compile(r"Expected `(?P<name>.*?)`, got `(?P<got>.*?)`(?: - at `(?P<where>.*)`)?")
+_KINDS = {
+    "str": "a text in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "datetime": "a time",
+    "date": "a date",
+    "time": "a time of day",
+}
+
+
+def _told(message: str) -> str:
+    """What is wrong, where, and the nearest that would be right; in one line."""
+    if wrong := _UNKNOWN.fullmatch(message):
+        name, where = wrong["name"], wrong["where"] or ""
+        hint = _nearest(name, _keys(where)) if name != _SETS else ": sets stand beside one another"
+        return f"there is no key '{name}'{_in(where)}{hint}"
+    if wrong := _INVALID.fullmatch(message):
+        name, where = wrong["name"], wrong["where"] or ""
+        return f"'{name}' is no value{_in(where, 'of')}" + _nearest(name, _values(where))
+    if wrong := _MISSING.fullmatch(message):
+        return f"there has to be a key '{wrong['name']}'{_in(wrong['where'] or '')}"
+    if wrong := _OTHER_KIND.fullmatch(message):
+        kinds = [_KINDS.get(kind, kind) for kind in wrong["name"].split(" | ") if kind != "null"]
+        got = _KINDS.get(wrong["got"], wrong["got"])
+        return f"{' or '.join(kinds)} is needed{_in(wrong['where'] or '')}, not {got}"
+    return message.replace("$.", "")
+
+
+def _in(where: str, word: str = "in") -> str:
+    keys = re.sub(r"\[.*?\]", "", where).removeprefix("$").removeprefix(".")
+    return f" {word} '{keys}'" if keys else ""
+
+
+def _keys(where: str) -> Sequence[str]:
+    """The keys of the table at ``where``, such as ``$.sets[...].include[...]``."""
+    structs: dict[str, type[msgspec.Struct]] = {_SETS: Config, **_TABLES}
+    inner = [structs[word] for word in re.findall(r"[a-z_]+", where) if word in structs]
+    return (inner[-1] if inner else ConfigFile).__struct_fields__
+
+
+def _values(where: str) -> Sequence[str]:
+    """The values of the key at ``where``, such as ``$.mode[...]``."""
+    key = re.findall(r"[a-z_]+", where)[-1]
+    kinds = {field.name: field.type for struct in (Config, Override) for field in _fields(struct)}
+    return _choices(kinds[key])
+
+
+def _fields(struct: type[msgspec.Struct]) -> Sequence[msgspec.inspect.Field]:
+    described = msgspec.inspect.type_info(struct)
+    assert isinstance(described, msgspec.inspect.StructType)
+    return described.fields
+
+
+def _choices(kind: Any) -> list[str]:
+    """The members of an enumeration, somewhere inside a type."""
+    if isinstance(kind, msgspec.inspect.EnumType):
+        return [str(member.value) for member in kind.cls]
+    inner = [getattr(kind, "item_type", None), getattr(kind, "type", None)]
+    inner += [*getattr(kind, "types", ())]
+    return [choice for one in inner if one is not None for choice in _choices(one)]
+
+
+def _nearest(name: str, valid: Sequence[str]) -> str:
+    """The end of the sentence: what may have been meant, or all there is."""
+    near = difflib.get_close_matches(name, valid, n=1)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; there is {', '.join(valid)}" if valid else ""

@@ -1,0 +1,73 @@
+"""The diagnosing pass: after a leak was found, a little more load to see what it is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+from wsgiproof.experiment.gauges import Gauges
+from wsgiproof.experiment.load import Load
+from wsgiproof.judge.leaks import RESOURCES, level
+from wsgiproof.records import Attribution, Grown
+
+_CENSUS_REQUESTS = 200
+_UNITS = 8
+"""How many leaked units to wait for, for each URL."""
+_LEAST, _MOST = 40, 400
+"""Requests to one URL, whatever the rate is."""
+
+
+def grown_memory(load: Load, gauges: Gauges) -> tuple[Grown, ...]:
+    """Of which types each interpreter has more objects after some requests."""
+    gauges.ask_each("census=begin")
+    served = load.answers.served.copy()
+    load.mixed(_CENSUS_REQUESTS, len(load.targets))
+    grown: dict[str, Grown] = {}
+    if load.hopeless():
+        return ()
+    for answer in gauges.ask_each("census=end"):
+        if answer.census is not None:
+            # A process that two of the requests met has told all to the first.
+            grown.setdefault(
+                answer.interpreter,
+                Grown(
+                    pid=answer.pid,
+                    application_group=answer.application_group or "",
+                    requests=load.answers.served[answer.pid] - served[answer.pid],
+                    types=answer.census.types,
+                ),
+            )
+    return tuple(grown.values())
+
+
+def attribute(
+    rates: dict[str, float], load: Load, gauges: Gauges, phase: str
+) -> tuple[Attribution, ...]:
+    """How far each leaking count grows while one URL alone is asked.
+
+    ``rates`` are the checks that found a leak, with the units per request that they saw.
+    """
+    requests = _enough(rates.values())
+    attributions = []
+    before = gauges.read(phase)
+    for target in load.targets:
+        if load.hopeless():
+            break
+        load.to(target, requests)
+        after = gauges.read(phase)
+        attributions += [
+            Attribution(
+                check=check,
+                url=target.url,
+                requests=requests,
+                units=level(RESOURCES[check], after) - level(RESOURCES[check], before),
+            )
+            for check in rates
+        ]
+        before = after
+    return tuple(attributions)
+
+
+def _enough(rates: Collection[float]) -> int:
+    slowest = min(rates)
+    return _MOST if slowest <= 0 else min(_MOST, max(_LEAST, math.ceil(_UNITS / slowest)))

@@ -1,0 +1,142 @@
+"""Reading every resource of a server, in ``/proc``, on the deployment and from inside."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from wsgiproof.experiment.load import Load
+from wsgiproof.load.http import Target
+from wsgiproof.observe.answers import Answer, Witnesses
+from wsgiproof.observe.processes import Reading, read_processes, unique_set_size
+from wsgiproof.records import Checkpoint, MemoryReading, Role
+from wsgiproof.services.apache import Server
+from wsgiproof.services.deployment import Counts, Deployment
+
+_QUIET_DEADLINE = 1.0
+"""Seconds to wait for counters to settle after load; a leak does not settle, and need not."""
+_QUIET_STEP = 0.02
+_MOST_ALONE = 6
+"""Requests on their own, for each process, to meet all of them."""
+_GATHER = 0.05
+"""Seconds that requests for a reading wait inside, so that each process gets some of them."""
+
+
+class Gauges:
+    """Everything that can be read of one server while it is quiet."""
+
+    def __init__(
+        self,
+        server: Server,
+        deployment: Deployment,
+        app_name: str,
+        workers: tuple[int, int],
+        load: Load,
+    ) -> None:
+        self._server = server
+        self._deployment = deployment
+        self._app_name = app_name
+        self._processes, self._threads = workers
+        self._load = load
+        self._sockets: frozenset[tuple[int, int]] = frozenset()
+
+    def read(self, phase: str, *, memory: bool = False) -> Checkpoint:
+        """One reading of all that is counted, and of memory where that is asked for."""
+        memory_readings = self._memory() if memory else ()
+        reading = self._quiet()
+        self._sockets = reading.sockets
+        counts = self.counts()
+        return Checkpoint(
+            phase=phase,
+            time=time.monotonic(),
+            requests=self._load.answers.requests,
+            server_connections=counts.connections,
+            cursors=counts.cursors,
+            sessions=counts.sessions,
+            processes=reading.processes,
+            memory=memory_readings,
+        )
+
+    def counts(self) -> Counts:
+        """What the deployment says that the subject has open."""
+        return self._deployment.counts(self._app_name, self._sockets)
+
+    def ask_each(self, query: str) -> list[Answer]:
+        """Ask ``query`` of each interpreter of each process, one URL after the other."""
+        return [
+            answer
+            for target in self._load.targets
+            for answer in self._load.ask(self._one_for_each_process(target, query))
+        ]
+
+    def _one_for_each_process(self, target: Target, query: str) -> list[Target]:
+        """Requests that wait for each other, so that no process takes them all."""
+        if self._processes == 1:
+            return [target.with_query(query)]
+        until = time.monotonic() + _GATHER
+        held = target.with_query(f"until={until:.6f}&{query}")
+        return [held] * (self._processes * self._threads)
+
+    def _memory(self) -> tuple[MemoryReading, ...]:
+        """Of each process that answers, after all of its interpreters have collected garbage.
+
+        Not after a request has failed: what hangs would hang this too.
+        """
+        if self._load.answers.failed:
+            return ()
+        told: defaultdict[int, list[Witnesses]] = defaultdict(list)
+        for answer in [*self.ask_each("memory=2"), *self._alone("memory=1")]:
+            if answer.memory is not None:
+                told[answer.pid].append(answer.memory)
+        return tuple(
+            MemoryReading(
+                pid=pid,
+                requests=self._load.answers.served[pid],
+                blocks=_least(one.blocks for one in witnesses),
+                malloc=_least(one.malloc for one in witnesses),
+                uss=unique_set_size(pid),
+            )
+            for pid, witnesses in sorted(told.items())
+        )
+
+    def _alone(self, query: str) -> Iterator[Answer]:
+        """Answers to one request at a time, where others would be in the same process else.
+
+        Who gets such a request is up to Apache, so it takes some to meet every process.
+        """
+        if self._processes == 1 or self._threads == 1:
+            return
+        met: set[int] = set()
+        for _ in range(_MOST_ALONE * self._processes):
+            for answer in self._load.ask([self._load.targets[0].with_query(query)]):
+                met.add(answer.pid)
+                yield answer
+            if len(met) == self._processes:
+                return
+
+    def _quiet(self) -> Reading:
+        """Read until two readings in a row agree, or the deadline for it is over."""
+        limit = time.monotonic() + _QUIET_DEADLINE
+        last = self._look()
+        while time.monotonic() < limit:
+            time.sleep(_QUIET_STEP)
+            reading = self._look()
+            if reading.processes == last.processes:
+                return reading
+            last = reading
+        return last
+
+    def _look(self) -> Reading:
+        living = self._server.living()
+        watched = {pid: role for pid, role in living.items() if role is not Role.FRONTEND}
+        return read_processes(watched, self._deployment.ports)
+
+
+def _least(values: Iterable[int | None]) -> int | None:
+    """The least of several readings of one process.
+
+    The others were made before another interpreter had collected its garbage, or while another
+    request was in the process: both only add to it.
+    """
+    return min((value for value in values if value is not None), default=None)

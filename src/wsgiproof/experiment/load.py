@@ -1,0 +1,123 @@
+"""Putting the server under load and accounting for each answer."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from wsgiproof.load import engine
+from wsgiproof.load.http import Outcome, Response, Target
+from wsgiproof.observe.answers import Answer, Answers, read_answer
+from wsgiproof.records import Plan
+from wsgiproof.services.apache import Server
+
+_MOST_FAILURES = 100
+"""After so many failed requests more of them tell nothing new."""
+_MOST_HUNG = 3
+"""The same for requests without an answer, each of which takes its whole deadline."""
+_FIRST_ROUND = 50
+"""Requests of the first round: a leak in each request is plain after a few of them."""
+
+
+class Load:
+    """The requests of one experiment: where they go, and what came back."""
+
+    def __init__(self, server: Server, plan: Plan) -> None:
+        self._server = server
+        self._plan = plan
+        self._random = random.Random(plan.seed)
+        self._serving: defaultdict[str, float] = defaultdict(float)
+        self.targets = [Target.parse(url) for url in server.urls]
+        self.answers = Answers()
+
+    def mixed(self, requests: int, connections: int) -> None:
+        """``requests`` requests, each to a URL chosen at random."""
+        self._parallel(lambda: self._random.choice(self.targets), requests, connections)
+
+    def to(self, target: Target, requests: int) -> None:
+        """``requests`` requests to one URL alone."""
+        self._parallel(lambda: target, requests, self._plan.connections)
+
+    def burst(self, target: Target, size: int, deadline: float) -> None:
+        """``size`` requests at the same time, with ``deadline`` seconds each."""
+        self._serve(engine.burst([target] * size, deadline, on_response=self._account))
+
+    def ask(self, targets: Sequence[Target]) -> list[Answer]:
+        """Ask all at the same time for something else than work; only the answers are returned.
+
+        They count as no requests of the load, unless they fail.
+        """
+        answers: list[Answer] = []
+
+        def take(response: Response) -> None:
+            if response.outcome is Outcome.OK:
+                try:
+                    answers.append(read_answer(response.body))
+                except msgspec.MsgspecError as error:
+                    self.answers.failure("invalid body", _url(response), 200, str(error), b"")
+            else:
+                self._account(response)
+
+        engine.run(engine.burst(targets, self._plan.request_deadline, on_response=take))
+        return answers
+
+    def hopeless(self) -> str:
+        """Why more requests would tell nothing new; empty while they would."""
+        if not self._server.alive():
+            return "Apache's parent process ended on its own"
+        if self.answers.failed >= _MOST_FAILURES:
+            return f"{self.answers.failed} requests failed"
+        if self.answers.kinds[Outcome.TIMEOUT] >= _MOST_HUNG:
+            return f"{self.answers.kinds[Outcome.TIMEOUT]} requests had no answer"
+        return ""
+
+    def seconds(self, *phases: str) -> float:
+        """How long requests were in flight in these phases; in all if none is named."""
+        return sum(self._serving[phase] for phase in phases or tuple(self._serving))
+
+    def _parallel(self, pick: Callable[[], Target], requests: int, connections: int) -> None:
+        self._serve(
+            engine.parallel(
+                pick,
+                requests=requests,
+                connections=connections,
+                timeout=self._plan.request_deadline,
+                on_response=self._account,
+                stop=lambda: bool(self.hopeless()),
+            )
+        )
+
+    def _serve(self, requests: Coroutine[Any, Any, None]) -> None:
+        started = time.monotonic()
+        engine.run(requests)
+        self._serving[self.answers.phase] += time.monotonic() - started
+
+    def _account(self, response: Response) -> None:
+        if response.outcome is Outcome.OK:
+            self.answers.success(_url(response), response.body)
+        else:
+            self.answers.failure(
+                response.outcome, _url(response), response.status, response.error, response.body
+            )
+
+
+def _url(response: Response) -> str:
+    return response.url.partition("?")[0]
+
+
+def rounds(requests: int, largest: int) -> Iterator[int]:
+    """Sizes of rounds that add up to ``requests``: small at first, so that the blatant shows soon.
+
+    Each is twice as large as the one before it, up to ``largest``.
+    """
+    size = min(_FIRST_ROUND, largest)
+    while requests > 0:
+        size = min(size, requests)
+        yield size
+        requests -= size
+        size = min(2 * size, largest)

@@ -1,0 +1,310 @@
+"""The phases of one cell, with a checkpoint wherever it is quiet.
+
+This is where it is decided when load runs and when resources are read. What the readings mean is
+decided elsewhere (:mod:`wsgiproof.judge`), from the :class:`~wsgiproof.records.Observed` that
+comes out of here; it is asked in between whether it is sure already, and what to look at again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from wsgiproof.experiment.diagnosis import attribute, grown_memory
+from wsgiproof.experiment.gauges import Gauges
+from wsgiproof.experiment.load import Load, rounds
+from wsgiproof.judge.leaks import certain_leak, leak_rates
+from wsgiproof.judge.memory import grows
+from wsgiproof.load.http import Target
+from wsgiproof.observe.lastwords import read_last_words, read_loaded
+from wsgiproof.observe.log import LogFollower
+from wsgiproof.process import ProcessEvent
+from wsgiproof.records import (
+    Attribution,
+    Checkpoint,
+    Event,
+    Grown,
+    Identity,
+    Observed,
+    Phase,
+    PhaseName,
+    Plan,
+    Role,
+    Stop,
+)
+from wsgiproof.services.apache import Server
+from wsgiproof.services.deployment import Deployment
+
+_HOLD = 0.15
+"""Seconds that the requests of a warm-up burst wait inside, so that all have arrived by then."""
+_OCCUPY = 0.1
+"""Seconds that each of them then keeps a connection to the deployment busy."""
+_MOST_BURSTS = 20
+_FAREWELL_STEP = 0.02
+
+Watch = Callable[[str, int, int], None]
+"""Told the phase, the requests done in it, and how many there will be."""
+
+
+def run_experiment(
+    server: Server,
+    deployment: Deployment,
+    app_name: str,
+    workers: tuple[int, int],
+    evidence: Path,
+    plan: Plan,
+    watch: Watch,
+) -> Observed:
+    """Put ``server`` under load according to ``plan``, stop it, and return all that was measured.
+
+    ``workers`` is how many processes run the application, and how many request threads each has.
+    ``evidence`` is where they leave what the interpreter says when it dies.
+    """
+    experiment = _Experiment(server, deployment, app_name, workers, plan, watch)
+    with experiment.phase(PhaseName.WARM_UP):
+        experiment.warm_up()
+    with experiment.phase(PhaseName.PARALLEL):
+        experiment.work(plan.parallel, plan.connections)
+    with experiment.phase(PhaseName.SERIAL):
+        experiment.work(plan.serial, 1)
+    with experiment.phase(PhaseName.IDLE):
+        experiment.idle()
+    with experiment.phase(PhaseName.DIAGNOSIS):
+        experiment.diagnose()
+    with experiment.phase(PhaseName.STOP):
+        experiment.stop()
+    return experiment.observed(evidence)
+
+
+class _Experiment:
+    """What has been measured so far, and the steps that measure more.
+
+    Once there is nothing more to learn (``aborted``) or to prove (``called``), a step does nothing.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        deployment: Deployment,
+        app_name: str,
+        workers: tuple[int, int],
+        plan: Plan,
+        watch: Watch,
+    ) -> None:
+        self._server = server
+        self._workers = workers
+        self._plan = plan
+        self._watch = watch
+        self._load = Load(server, plan)
+        self._gauges = Gauges(server, deployment, app_name, workers, self._load)
+        self._log = LogFollower(server.error_log)
+        self._phases: list[Phase] = []
+        self._checkpoints: list[Checkpoint] = []
+        self._grown: tuple[Grown, ...] = ()
+        self._attributions: tuple[Attribution, ...] = ()
+        self._stop: Stop | None = None
+        self._phase = PhaseName.WARM_UP
+        self._memory_due = 0
+        self._warmed: set[int] = set()
+        """Processes whose pools have been filled."""
+        self._aborted = ""
+        self._called = ""
+        self._cut_short = ""
+        self._started = time.monotonic()
+
+    @contextmanager
+    def phase(self, name: PhaseName) -> Iterator[None]:
+        """Everything measured inside belongs to phase ``name``."""
+        answers = self._load.answers
+        self._phase = name
+        answers.phase = name
+        started, before = time.monotonic(), answers.requests
+        try:
+            yield
+        finally:
+            self._log.read(name)
+            self._phases.append(
+                Phase(
+                    name=name,
+                    started=started,
+                    seconds=time.monotonic() - started,
+                    requests=answers.requests - before,
+                )
+            )
+
+    def warm_up(self) -> None:
+        """Go on until every interpreter of every process has served, then fill pools and caches.
+
+        Each burst holds as many requests inside as there are workers, and lets all go at the same
+        instant; each then keeps a connection busy, so that every worker thread has its own at once
+        and the pool of every interpreter is full.
+        """
+        for burst in range(1, _MOST_BURSTS + 1):
+            self._watch(self._phase, burst, _MOST_BURSTS)
+            for target in self._load.targets:
+                # The first of them wait until the application is loaded.
+                self._hold_all(target, self._plan.start_deadline if burst == 1 else None)
+                if self._load.hopeless():
+                    break
+            if self._load.answers.succeeded == 0:
+                self._aborted = "no request of the first burst was answered as it should be"
+            else:
+                self._aborted = self._load.hopeless()
+            if self._aborted:
+                return
+            # An application may make its clients in its first request: the second burst meets them.
+            if burst > 1 and self._saturated():
+                break
+        self._warm_newcomers()
+        self._gauges.read(self._phase, memory=True)  # what it needs itself is loaded by this
+        self._load.mixed(self._plan.warm_up, self._plan.connections)
+        self._warm_newcomers()
+        self._checkpoint(memory=True)
+
+    def work(self, requests: int, connections: int) -> None:
+        """``requests`` requests in rounds, with a checkpoint after each round.
+
+        Ends early where the judge is sure of a leak already.
+        """
+        done = 0
+        for size in rounds(requests, self._plan.round):
+            if self._aborted or self._called or self._over_budget(requests - done):
+                return
+            self._warm_newcomers()
+            self._watch(self._phase, done, requests)
+            self._load.mixed(size, connections)
+            done += size
+            self._checkpoint(memory=self._load.answers.requests >= self._memory_due)
+            self._called = certain_leak(self._checkpoints, len(self._load.targets), *self._workers)
+
+    def _over_budget(self, left: int) -> bool:
+        """Whether there is no time for the ``left`` requests of this phase."""
+        budget = self._plan.budget
+        if budget is not None and time.monotonic() - self._started > budget:
+            self._cut_short = (
+                f"the budget of {budget:g} s was used up with {left:,} requests of the "
+                f"{self._phase} phase to go"
+            )
+        return bool(self._cut_short)
+
+    def _warm_newcomers(self) -> None:
+        """Fill the pools of processes that have come since, as those of the first were filled."""
+        living = self._server.living().items()
+        workers = {pid for pid, role in living if role is Role.WORKER}
+        if self._warmed and workers - self._warmed:
+            for target in self._load.targets:
+                self._hold_all(target)
+        self._warmed |= workers
+
+    def idle(self) -> None:
+        """Leave the server alone for a while, and see what it still holds on to then."""
+        if self._aborted:
+            return
+        self._watch(self._phase, 0, 1)
+        time.sleep(self._plan.idle)
+        self._checkpoint(memory=True)
+
+    def diagnose(self) -> None:
+        """Where something leaks, a little more load shows what it is, and through which URL."""
+        if self._aborted:
+            return
+        observed = self.observed()
+        rates = leak_rates(observed)
+        if rates:
+            self._watch(self._phase, 0, 1)
+            self._attributions = attribute(rates, self._load, self._gauges, self._phase)
+        if grows(observed):
+            self._watch(self._phase, 0, 1)
+            self._grown = grown_memory(self._load, self._gauges)
+
+    def stop(self) -> None:
+        """Stop the server, and wait until the deployment has seen its connections go."""
+        self._watch(self._phase, 0, 1)
+        stopped = self._server.stop(self._plan.stop_deadline)
+        limit = time.monotonic() + self._plan.farewell_deadline
+        left = self._gauges.counts().connections
+        while left and time.monotonic() < limit:
+            time.sleep(_FAREWELL_STEP)
+            left = self._gauges.counts().connections
+        self._stop = Stop(seconds=stopped.seconds, leftover=stopped.leftover, connections_left=left)
+
+    def observed(self, evidence: Path | None = None) -> Observed:
+        """All of it so far; with the ``evidence`` that is complete when the server is gone."""
+        answers = self._load.answers
+        if evidence is not None:
+            self._log.finish(self._phase)
+        identities = answers.identities()
+        return Observed(
+            plan=self._plan,
+            urls=self._server.urls,
+            phases=tuple(self._phases),
+            requests=answers.requests,
+            identities=identities,
+            loaded=_loaded(evidence, identities) if evidence is not None else (),
+            failures=answers.failures(),
+            problems=answers.problems(),
+            checkpoints=tuple(self._checkpoints),
+            workers=self._workers,
+            called=self._called,
+            cut_short=self._cut_short,
+            grown=self._grown,
+            attributions=self._attributions,
+            events=tuple(map(self._event, self._server.service.events())),
+            log=tuple(self._log.lines),
+            log_lines_dropped=self._log.dropped,
+            fatal=read_last_words(evidence) if evidence is not None else (),
+            stop=self._stop,
+            aborted=self._aborted,
+            requests_per_second=self._rate(),
+            serving_seconds=self._load.seconds(),
+        )
+
+    def _hold_all(self, target: Target, deadline: float | None = None) -> None:
+        processes, threads = self._workers
+        until = time.monotonic() + _HOLD
+        held = target.with_query(f"until={until:.6f}&occupy={_OCCUPY}")
+        self._load.burst(held, processes * threads, deadline or self._plan.request_deadline)
+
+    def _saturated(self) -> bool:
+        processes, threads = self._workers
+        workers = self._load.answers.workers()
+        return len(workers) == len(self._load.targets) and all(
+            len(served) >= processes and min(served.values()) >= threads
+            for served in workers.values()
+        )
+
+    def _checkpoint(self, *, memory: bool) -> None:
+        if memory:
+            self._memory_due = self._load.answers.requests + self._plan.memory_every
+        self._log.read(self._phase)
+        self._checkpoints.append(self._gauges.read(self._phase, memory=memory))
+        self._aborted = self._load.hopeless()
+
+    def _event(self, event: ProcessEvent) -> Event:
+        return Event(
+            phase=self._phase_at(event.time),
+            time=event.time,
+            kind=event.kind,
+            pid=event.pid,
+            role=self._server.role(event.pid),
+            exit=event.exit,
+            signal=event.signal,
+        )
+
+    def _phase_at(self, moment: float) -> str:
+        """The phase that ``moment`` is in; what came before the first is the start."""
+        return next(
+            (phase.name for phase in reversed(self._phases) if phase.started <= moment), "start"
+        )
+
+    def _rate(self) -> float | None:
+        """Requests per second of the parallel phase, without its checkpoints."""
+        done = sum(phase.requests for phase in self._phases if phase.name == PhaseName.PARALLEL)
+        seconds = self._load.seconds(PhaseName.PARALLEL)
+        return done / seconds if seconds else None
+
+
+def _loaded(evidence: Path, identities: Sequence[Identity]) -> tuple[Identity, ...]:
+    return tuple(read_loaded(evidence, {one.token for one in identities}))

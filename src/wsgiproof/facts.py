@@ -1,0 +1,70 @@
+"""What the values of the axes stand for, on this machine and on the package index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+from wsgiproof.build.source import find_source
+from wsgiproof.cache import Cache
+from wsgiproof.cell import Mpm
+from wsgiproof.config import Config
+from wsgiproof.errors import Unsupported
+from wsgiproof.matrix import Answer, Facts, Server
+from wsgiproof.needs import Machine
+from wsgiproof.services.deployment import connect_deployment
+from wsgiproof.services.mongod import Mongod
+from wsgiproof.toolchain import Python
+
+_ASKED_AT_ONCE = 8
+
+
+def gather(config: Config, machine: Machine, cache: Cache) -> Facts:
+    """Ask the package index for each version, and each deployment that is there what it is.
+
+    Raises a :class:`wsgiproof.errors.WsgiproofError` for a value that stands for nothing.
+    """
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        asked = {
+            package: {
+                (python.name, value): pool.submit(_answer, package, value, python, cache)
+                for python, value in product(machine.pythons, config.values(axis))
+            }
+            for axis, package in (("mod_wsgi", "mod-wsgi"), ("pymongo", "pymongo"))
+        }
+        found = {
+            package: {key: answer.result() for key, answer in answers.items()}
+            for package, answers in asked.items()
+        }
+    return Facts(
+        pythons={python.asked: python for python in machine.pythons},
+        mod_wsgis=found["mod-wsgi"],
+        pymongos=found["pymongo"],
+        mpms=machine.httpd.mpms if machine.httpd else tuple(Mpm),
+        servers=_servers(machine),
+    )
+
+
+def _answer(package: str, value: str, python: Python, cache: Cache) -> Answer:
+    try:
+        return find_source(package, value, python, cache)
+    except Unsupported as error:
+        return str(error)
+
+
+def _servers(machine: Machine) -> Mapping[str, Server]:
+    return {
+        value: _started(name, server) if isinstance(server, Mongod) else _there(name, server)
+        for value, (name, server) in machine.servers.items()
+    }
+
+
+def _started(name: str, mongod: Mongod) -> Server:
+    return Server(name=name, version=mongod.version)
+
+
+def _there(name: str, uri: str) -> Server:
+    deployment = connect_deployment(uri)
+    deployment.close()
+    return Server(name=name, version=deployment.version, topology=deployment.topology)

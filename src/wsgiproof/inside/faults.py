@@ -1,0 +1,70 @@
+"""Faults that are planted to see that wsgiproof finds them, each with its clean twin.
+
+A fault is chosen by name in the settings. Those made by Apache's configuration alone are not here.
+Nothing of them is imported where none is chosen, so that the subject is tested alone; and none
+imports the subject before :mod:`.app` has, except where that is the fault.
+"""
+
+from __future__ import absolute_import
+
+from .faults_base import NoFault
+
+
+def _classes():
+    """Return every fault's class by name."""
+    from . import faults_answers, faults_leaks, faults_lifecycle
+
+    return {
+        "leak-connection": faults_leaks.LeakConnection,
+        "reopen-connection": faults_leaks.ReopenConnection,
+        "leak-after-error": faults_leaks.LeakAfterError,
+        "handle-error": faults_leaks.HandleError,
+        "fill-pool": faults_leaks.FillPool,
+        "second-client": faults_leaks.SecondClient,
+        "leak-descriptor": faults_leaks.LeakDescriptor,
+        "reopen-descriptor": faults_leaks.ReopenDescriptor,
+        "leak-thread": faults_leaks.LeakThread,
+        "join-thread": faults_leaks.JoinThread,
+        "leak-cursor": faults_leaks.LeakCursor,
+        "close-cursor": faults_leaks.CloseCursor,
+        "leak-session": faults_leaks.LeakSession,
+        "end-session": faults_leaks.EndSession,
+        "leak-object": faults_leaks.LeakObject,
+        "sawtooth-memory": faults_leaks.SawtoothMemory,
+        "fill-cache": faults_leaks.FillCache,
+        "leak-memory": faults_leaks.LeakMemory,
+        "free-memory": faults_leaks.FreeMemory,
+        "crash-in-request": faults_lifecycle.CrashInRequest,
+        "crash-when-idle": faults_lifecycle.CrashWhenIdle,
+        "work-in-request": faults_lifecycle.WorkInRequest,
+        "crash-at-exit": faults_lifecycle.CrashAtExit,
+        "work-at-exit": faults_lifecycle.WorkAtExit,
+        "hang-in-request": faults_lifecycle.HangInRequest,
+        "slow-request": faults_lifecycle.SlowRequest,
+        "hang-at-import": faults_lifecycle.HangAtImport,
+        "slow-start": faults_lifecycle.SlowStart,
+        "hang-at-exit": faults_lifecycle.HangAtExit,
+        "deadlock": faults_lifecycle.Deadlock,
+        "ordered-locks": faults_lifecycle.OrderedLocks,
+        "fail-to-import": faults_lifecycle.FailToImport,
+        "wrong-value": faults_answers.WrongValue,
+        "foreign-type": faults_answers.ForeignType,
+        "no-extension": faults_answers.NoExtension,
+        "wrong-version": faults_answers.WrongVersion,
+        "log-traceback": faults_answers.LogTraceback,
+        "log-lines": faults_answers.LogLines,
+        "log-warnings": faults_answers.LogWarnings,
+    }
+
+
+def named(name, options):
+    """Return the fault of that name, or one that does nothing where it is None.
+
+    ``options`` are its keyword arguments. Raises ValueError for a name that there is not.
+    """
+    if name is None:
+        return NoFault()
+    classes = _classes()
+    if name not in classes:
+        raise ValueError("no fault is named %r; there are: %s" % (name, ", ".join(sorted(classes))))
+    return classes[name](**options)

@@ -1,0 +1,188 @@
+"""Crashes, hangs and failures to load, and the twins that take their time and do end."""
+
+from __future__ import absolute_import
+
+import atexit
+import fcntl
+import hashlib
+import os
+import signal
+import threading
+import time
+
+from . import settings
+from .counter import Counter
+from .faults_base import At, NoFault, Sometimes, daemon_thread
+
+
+class CrashInRequest(At):
+    """Reads address 0 in a request."""
+
+    def at_load(self, store):
+        import ctypes
+
+        self._read = ctypes.string_at
+
+    def act(self, store):
+        self._read(0)
+
+
+class CrashWhenIdle(NoFault):
+    """Dies of SIGSEGV once there was no request for ``idle`` seconds; there has to be a first."""
+
+    def __init__(self, idle=2.0):
+        self._idle = idle
+        self._requests = Counter()
+        self._latest = None
+
+    def on_request(self, store):
+        self._latest = time.time()
+        if self._requests.next() == 1:
+            daemon_thread(self._watch)
+
+    def _watch(self):
+        while True:
+            remaining = self._latest + self._idle - time.time()
+            if remaining <= 0:
+                _crash()
+            time.sleep(max(remaining, 0.01))
+
+
+class CrashAtExit(NoFault):
+    """Dies of SIGSEGV when its interpreter ends."""
+
+    def at_load(self, store):
+        atexit.register(_crash)
+
+
+def _crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class WorkInRequest(Sometimes):
+    """The twin of CrashInRequest: computes for ``seconds``."""
+
+    def __init__(self, seconds=1.0, **when):
+        Sometimes.__init__(self, **when)
+        self._seconds = seconds
+
+    def act(self, store):
+        _work(self._seconds)
+
+
+class WorkAtExit(NoFault):
+    """The twin of CrashAtExit: computes for ``seconds`` when its interpreter ends."""
+
+    def __init__(self, seconds=0.1):
+        self._seconds = seconds
+
+    def at_load(self, store):
+        atexit.register(_work, self._seconds)
+
+
+def _work(seconds):
+    end = time.time() + seconds
+    while time.time() < end:
+        hashlib.sha256(b"honest work" * 1000).hexdigest()
+
+
+class HangInRequest(At):
+    """Never answers one request."""
+
+    def act(self, store):
+        _hang()
+
+
+class HangAtImport(NoFault):
+    """Never gets done with importing the application."""
+
+    def at_load(self, store):
+        _hang()
+
+
+class HangAtExit(NoFault):
+    """Never gets done with ending its interpreter."""
+
+    def at_load(self, store):
+        atexit.register(_hang)
+
+
+def _hang():
+    while True:
+        time.sleep(3600)
+
+
+class SlowRequest(Sometimes):
+    """The twin of HangInRequest: answers after ``seconds``."""
+
+    def __init__(self, seconds=1.0, **when):
+        Sometimes.__init__(self, **when)
+        self._seconds = seconds
+
+    def act(self, store):
+        time.sleep(self._seconds)
+
+
+class SlowStart(NoFault):
+    """The twin of HangAtImport: is done after ``seconds``."""
+
+    def __init__(self, seconds=3.0):
+        self._seconds = seconds
+
+    def at_load(self, store):
+        time.sleep(self._seconds)
+
+
+class Deadlock(Sometimes):
+    """Takes two locks that all interpreters of a process share: one interpreter in the one order,
+    the others in the other.
+
+    They are those of flock(2), which belong to what open(2) opened: two interpreters that each
+    open the same file exclude each other, in one process too.
+    """
+
+    ordered = False
+    between = 0.02  # seconds from the one lock to the other
+
+    def __init__(self, **when):
+        Sometimes.__init__(self, **when)
+        # The threads of this interpreter share what it opened, so flock doesn't part them.
+        self._mine = threading.Lock()
+        self._files = []
+
+    def at_load(self, store):
+        prefix = os.path.join(settings.load()["evidence"], "lock-%d-" % os.getpid())
+        self._files = [open(prefix + name, "a") for name in "ab"]
+        if not self.ordered and not _is_first(prefix + "first"):
+            self._files.reverse()
+
+    def act(self, store):
+        one, other = self._files
+        with self._mine:
+            fcntl.flock(one, fcntl.LOCK_EX)
+            time.sleep(self.between)
+            fcntl.flock(other, fcntl.LOCK_EX)
+            fcntl.flock(other, fcntl.LOCK_UN)
+            fcntl.flock(one, fcntl.LOCK_UN)
+
+
+class OrderedLocks(Deadlock):
+    """The twin of Deadlock: every interpreter takes them in the same order."""
+
+    ordered = True
+
+
+def _is_first(path):
+    """Return whether nobody has created that file before."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except OSError:
+        return False
+    return True
+
+
+class FailToImport(NoFault):
+    """Makes the application fail to import."""
+
+    def at_load(self, store):
+        raise ImportError("planted by wsgiproof: fail-to-import")

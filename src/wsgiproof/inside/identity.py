@@ -1,0 +1,144 @@
+"""Who and where we are, asked of the process itself wherever it can tell."""
+
+from __future__ import absolute_import
+
+import os
+import platform
+import sys
+import uuid
+
+import bson
+import pymongo
+
+try:
+    import apache
+except ImportError:  # not inside Apache
+    apache = None
+
+try:
+    import mod_wsgi
+except ImportError:  # not inside Apache
+    mod_wsgi = None
+
+try:
+    from thread import get_ident
+except ImportError:  # Python 3
+    from threading import get_ident
+
+_TOKEN = "_wsgiproof_interpreter_token"
+
+
+def interpreter_token():
+    """Return a hex string that this interpreter, and no other one, has."""
+    # Each interpreter has its own ``sys``; setdefault is atomic, so two scripts that load at once
+    # agree.
+    return vars(sys).setdefault(_TOKEN, uuid.uuid4().hex)
+
+
+def of_interpreter():
+    """Return what stays the same for the life of this interpreter."""
+    fields = {
+        "pid": os.getpid(),
+        "interpreter": interpreter_token(),
+        "interpreter_id": _interpreter_id(),
+        "gil": _whose_gil(),
+    }
+    fields.update(_of_server())
+    fields.update(_of_python())
+    fields.update(_of_subject())
+    return fields
+
+
+def _of_server():
+    return {
+        "application_group": getattr(mod_wsgi, "application_group", None),
+        # '' in embedded mode.
+        "process_group": getattr(mod_wsgi, "process_group", None),
+        "mod_wsgi": _dotted(getattr(mod_wsgi, "version", None)),
+        "apache": _dotted(getattr(apache, "version", None)),
+        "mpm": getattr(apache, "mpm_name", None),
+    }
+
+
+def _of_python():
+    return {
+        "python": _dotted(sys.version_info[:3]),
+        "implementation": platform.python_implementation(),
+        "prefix": sys.prefix,
+        "free_threaded_build": _free_threaded_build(),
+    }
+
+
+def _of_subject():
+    return {
+        "pymongo": pymongo.version,
+        "pymongo_file": os.path.abspath(pymongo.__file__),
+        "bson_has_c": bson.has_c(),
+        "pymongo_has_c": pymongo.has_c(),
+    }
+
+
+def _dotted(version):
+    return None if version is None else ".".join(str(part) for part in version)
+
+
+def _interpreter_id():
+    """Return the interpreter's number, or None on a Python that can't tell without a risk.
+
+    Before 3.12 the module that knows keeps static types and a global table, and would itself be
+    something under test.
+    """
+    try:
+        if sys.version_info >= (3, 13):
+            import _interpreters
+
+            return int(_interpreters.get_current()[0])
+        if sys.version_info >= (3, 12):
+            import _xxsubinterpreters
+
+            return int(_xxsubinterpreters.get_current())
+    except ImportError:  # private modules: a build may leave them out
+        pass
+    return None
+
+
+def _whose_gil():
+    """Return 'own', 'shared' or 'none', or None where this Python can't tell.
+
+    3.13 tells how an interpreter was configured. 3.12 refuses, in an interpreter with a GIL of its
+    own, each extension that is not made for it, of which ``_datetime`` is one (PEP 684).
+    """
+    if not gil_enabled():
+        return "none"
+    if sys.version_info < (3, 12):
+        return "shared"
+    try:
+        if sys.version_info >= (3, 13):
+            import _interpreters
+
+            told = _interpreters.get_config(_interpreters.get_current()[0]).gil
+            return "own" if told == "own" and _interpreter_id() != 0 else "shared"
+        import _datetime  # noqa: F401
+    except ImportError as error:
+        return "own" if "does not support loading in subinterpreters" in str(error) else None
+    return "shared"
+
+
+def thread_id():
+    """Return the number of this thread, as Python counts them."""
+    return get_ident()
+
+
+def gil_enabled():
+    """Return whether this interpreter has a GIL at this moment; an extension may bring it back."""
+    ask = getattr(sys, "_is_gil_enabled", None)
+    return True if ask is None else ask()
+
+
+def _free_threaded_build():
+    if sys.version_info < (3, 13):
+        return False
+    # Not on older versions: there it may read a Makefile that is not installed.
+    import sysconfig
+
+    return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))

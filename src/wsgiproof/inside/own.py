@@ -1,0 +1,122 @@
+"""An application of one's own: loaded from its file, and called by the rules of PEP 3333."""
+
+from __future__ import absolute_import
+
+import os
+import sys
+import types
+
+_MODULE = "_wsgiproof_own_application"
+
+
+class OwnApplication(object):
+    """The ``application`` that a file defines, in this interpreter.
+
+    It is told its deployment in the environ of each request, ``wsgiproof.mongodb_uri`` and
+    ``wsgiproof.database``, and before it is loaded, in the environment variables
+    WSGIPROOF_MONGODB_URI and WSGIPROOF_DATABASE.
+    """
+
+    def __init__(self, path, uri, database):
+        uri, database = _native(uri), _native(database)
+        self._told = {"wsgiproof.mongodb_uri": uri, "wsgiproof.database": database}
+        os.environ["WSGIPROOF_MONGODB_URI"] = uri
+        os.environ["WSGIPROOF_DATABASE"] = database
+        self._application = _load(_native(path))
+
+    def call(self, environ):
+        """Make one request of it and return the :class:`Reply`. What it raises is not caught."""
+        reply = Reply()
+        # What the host asks of the probe is none of its business.
+        asked = dict(environ, REQUEST_METHOD="GET", QUERY_STRING="")
+        asked.update(self._told)
+        reply.read(self._application(asked, reply.start_response))
+        return reply
+
+
+class Reply(object):
+    """The server's side of one request, as PEP 3333 has it.
+
+    ``status`` and ``headers`` are what the application gave; ``body`` is a list of bytes, kept only
+    where ``succeeded`` is false, since nobody asks for that of a request that went well.
+    """
+
+    def __init__(self):
+        self.status = None
+        self.headers = []
+        self.body = []
+        self._begun = False  # a server would have sent the headers
+
+    @property
+    def succeeded(self):
+        """Whether the status is one of success, or sends the client elsewhere."""
+        return self.status[:1] in ("2", "3")
+
+    def start_response(self, status, headers, exc_info=None):
+        """Take the status and the headers, and return the callable that writes.
+
+        With ``exc_info`` they take the place of earlier ones; it is raised once the body has begun.
+        """
+        if exc_info is None:
+            if self.status is not None:
+                raise AssertionError("start_response was called again, without exc_info")
+        elif self._begun:
+            try:
+                _raise(exc_info)
+            finally:
+                exc_info = None  # PEP 3333: it would refer to this frame, and this frame to it
+        self.status, self.headers = status, headers
+        return self.write
+
+    def write(self, part):
+        """Take a part of the body, which has to be bytes."""
+        if self.status is None:
+            raise AssertionError("the body began before start_response was called")
+        if not isinstance(part, bytes):
+            raise TypeError("the body has to be made of bytes, not of %s" % type(part).__name__)
+        if part:
+            self._begun = True
+            if not self.succeeded:
+                self.body.append(part)
+
+    def read(self, result):
+        """Take all that the application returned, and close it however that ends."""
+        try:
+            for part in result:
+                self.write(part)
+            if self.status is None:
+                raise AssertionError("start_response was not called")
+        finally:
+            if hasattr(result, "close"):
+                result.close()
+
+
+def _load(path):
+    """Run the file as mod_wsgi runs a script, as a module of its own; return its application."""
+    module = types.ModuleType(_MODULE)
+    module.__file__ = path
+    sys.modules[_MODULE] = module  # dataclasses and pickle look a class's module up there
+    try:
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec", 0, True)  # without our own __future__
+        exec(code, vars(module))
+        if not callable(vars(module).get("application")):
+            raise ImportError("%s defines no callable named application" % path)
+    except BaseException:
+        del sys.modules[_MODULE]
+        raise
+    return module.application
+
+
+def _native(text):
+    """Return ``text``, which may come from JSON, as a ``str``: WSGI takes nothing else."""
+    return text if isinstance(text, str) else text.encode("utf-8")  # Python 2
+
+
+if sys.version_info[0] == 2:
+    exec("def _raise(exc_info): raise exc_info[0], exc_info[1], exc_info[2]")
+else:
+
+    def _raise(exc_info):
+        """Raise it again, with its traceback."""
+        raise exc_info[1].with_traceback(exc_info[2])

@@ -1,0 +1,91 @@
+"""Evidence from inside: the stacks of a crash, and a barrier for the request threads."""
+
+from __future__ import absolute_import
+
+import atexit
+import errno
+import os
+import time
+
+try:
+    import faulthandler
+except ImportError:  # Python 2.7
+    faulthandler = None
+
+LONGEST_HOLD = 2.0  # seconds
+
+
+def record_crashes(evidence):
+    """Let a fatal signal write every thread's stack to ``<evidence>/fatal-<pid>.txt``.
+
+    Takes effect for the first interpreter of a process that asks; later ones change nothing.
+    """
+    if faulthandler is None:
+        return
+    fd = _create_once(os.path.join(evidence, "fatal-%d.txt" % os.getpid()))
+    if fd is None:
+        return
+    # A raw descriptor, never closed: the handler belongs to the process and outlives this
+    # interpreter, so it must not hold one of the interpreter's objects.
+    faulthandler.enable(file=fd, all_threads=True)
+    atexit.register(_forget_this_interpreter, fd, os.getpid())
+
+
+def _create_once(path):
+    """Return a descriptor of the new file, or None if this process has created it before.
+
+    Exclusive creation is the one mark that all interpreters of a process share for certain:
+    ``os.environ`` is a copy that some Python versions take before the mark could be made.
+    """
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            return None
+        raise
+
+
+def _forget_this_interpreter(fd, pid):
+    """Stop the handler from walking the threads of an interpreter that is going away.
+
+    faulthandler keeps a pointer to the interpreter that enabled it, and reads that one's list of
+    threads when it dumps all of them. The crashing thread alone needs no such pointer.
+    """
+    if os.getpid() == pid:
+        faulthandler.enable(file=fd, all_threads=False)
+
+
+def note(evidence, name, text):
+    """Write ``text`` to ``<evidence>/<name>-<pid>.txt``."""
+    with open(os.path.join(evidence, "%s-%d.txt" % (name, os.getpid())), "a") as file:
+        file.write(text + "\n")
+
+
+def hold(until):
+    """Sleep until CLOCK_MONOTONIC reaches ``until``, in seconds; at most LONGEST_HOLD seconds.
+
+    The host gives the same instant to many requests, so that all worker threads go on at once.
+    """
+    remaining = until - _monotonic()
+    # Also false for NaN, which no clock ever reaches.
+    if remaining > 0:
+        time.sleep(min(remaining, LONGEST_HOLD))
+
+
+def _monotonic_of_libc():
+    """Return CLOCK_MONOTONIC in seconds, on a Python without ``time.monotonic``."""
+    # Imported when first needed: the test of a Python 3 should not load ctypes.
+    import ctypes
+
+    class Timespec(ctypes.Structure):
+        _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+
+    now = Timespec()
+    clock_monotonic = 1  # <linux/time.h>
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.clock_gettime(clock_monotonic, ctypes.byref(now)) != 0:
+        raise OSError(ctypes.get_errno(), "clock_gettime")
+    return now.seconds + now.nanoseconds * 1e-9
+
+
+_monotonic = getattr(time, "monotonic", _monotonic_of_libc)

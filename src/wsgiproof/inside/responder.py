@@ -1,0 +1,120 @@
+"""The WSGI application: works the subject and answers with what it saw."""
+
+from __future__ import absolute_import
+
+import json
+
+try:
+    from urllib.parse import parse_qs
+except ImportError:  # Python 2
+    from urlparse import parse_qs
+
+from . import faults, identity, probe, roundtrip
+from .counter import Counter
+from .own import OwnApplication
+from .pools import Pools
+from .store import Store
+
+_MOST_PROBLEMS = 20
+_LONGEST_PROBLEM = 300  # characters
+
+
+class Responder(object):
+    """Answers 200 with JSON, also when there are problems: the host judges them.
+
+    An application of one's own works in our place; where its status tells of a failure, that is
+    the answer. What ``bson`` refuses to encode or decode is a problem too. Nothing else is caught:
+    an exception goes to mod_wsgi, as that of any application does.
+    """
+
+    def __init__(self, settings):
+        # Written once, and the rest of an answer without the encoder: the probe has to be cheap.
+        self._identity = json.dumps(identity.of_interpreter())[:-1]
+        self._requests = Counter()
+        # Now, in case that no request is ever answered.
+        probe.note(settings["evidence"], "identity", self._answer(request=0).decode("ascii"))
+        self._store = _store(settings)
+        self._own = _own(settings)
+        self._pools = Pools()
+        self._fault = faults.named(settings["fault"], settings["fault_options"])
+        self._fault.at_load(self._store)
+
+    def __call__(self, environ, start_response):
+        query = environ.get("QUERY_STRING")
+        asked = parse_qs(query) if query else {}
+        self._warm_up(asked)
+        if "memory" in asked:
+            body = self._answer(memory=_memory(asked["memory"]))
+        elif "census" in asked:
+            body = self._answer(census=_census(asked["census"]))
+        elif self._own is not None:
+            reply = self._own.call(environ)
+            if not reply.succeeded:
+                start_response(reply.status, reply.headers)
+                return reply.body
+            body = self._answer()
+        else:
+            body = self._answer(problems=_shortened(self._work()))
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        start_response("200 OK", headers)
+        return [body]
+
+    def _warm_up(self, asked):
+        """Wait for the instant in ``?until=``, then use a connection for ``occupy=`` seconds."""
+        for until in asked.get("until", ()):
+            probe.hold(float(until))
+        for seconds in asked.get("occupy", ()):
+            self._pools.occupy(float(seconds))
+
+    def _work(self):
+        found = [] if self._store is None else self._store.read_back()
+        found.extend(roundtrip.encode_decode())
+        self._fault.on_request(self._store)
+        return found
+
+    def _answer(self, problems=(), request=None, **more):
+        """Return the JSON text of who we are, of the problems found, and of what more there is."""
+        if request is None:
+            request = self._requests.next()
+        text = '%s, "request": %d, "thread_id": %d, "gil_enabled": %s, "problems": %s' % (
+            self._identity,
+            request,
+            identity.thread_id(),
+            "true" if identity.gil_enabled() else "false",
+            json.dumps(problems) if problems else "[]",
+        )
+        for name, value in more.items():
+            text += ', "%s": %s' % (name, json.dumps(value))
+        return (text + "}").encode("ascii")
+
+
+def _shortened(found):
+    return [text[:_LONGEST_PROBLEM] for text in found[:_MOST_PROBLEMS]]
+
+
+def _memory(asked):
+    """Return the witnesses of memory: ``?memory=1``, or ``2`` to collect garbage before."""
+    # Imported when first asked for: a run that asks nothing should not load ctypes.
+    from . import memory
+
+    return memory.read(collect="2" in asked)
+
+
+def _census(asked):
+    """Begin a census with ``?census=begin``, and return what has grown with any other value."""
+    from . import census
+
+    return census.begin() if "begin" in asked else census.end()
+
+
+def _own(settings):
+    if settings["app"] is None:
+        return None
+    return OwnApplication(settings["app"], settings["uri"], settings["database"])
+
+
+def _store(settings):
+    if settings["documents"] == 0:
+        return None
+    keys = ("uri", "database", "documents", "batch_size", "evidence", "close")
+    return Store(**{key: settings[key] for key in keys})

@@ -1,0 +1,69 @@
+"""Documents with a value of every BSON type, and what a round trip did to them."""
+
+from __future__ import absolute_import
+
+from bson.errors import BSONError
+from bson.objectid import ObjectId
+
+from . import codec, samples
+from .compare import Expected, problems
+
+_PAIRS = samples.pairs()
+_WRITTEN = {name: written for name, written, _ in _PAIRS}
+_READ = {name: read for name, _, read in _PAIRS}
+_ONE_OF_EACH = [name for name, _, _ in _PAIRS if name in samples.ONE_OF_EACH_TYPE]
+_EVERYDAY = [name for name, _, _ in _PAIRS if name in samples.OF_EVERYDAY]
+_AWARE = {"aware": samples.aware_datetime()}
+_READ_BACK = Expected(_READ)
+_AWARE_BACK = Expected(_AWARE)
+
+
+def documents(n):
+    """Return ``n`` new documents to write; their ``index`` counts from 0.
+
+    The first has all samples, every second one a value of each BSON type, and the others what
+    most applications store: more requests in the same time are worth more than the same value
+    twenty times in each.
+    """
+    return [_part(_WRITTEN, index, ObjectId()) for index in range(n)]
+
+
+def expected(document):
+    """Return what reading has to give for a document of :func:`documents`, to be compared with."""
+    return Expected(_part(_READ, document["index"], document["_id"]))
+
+
+def _part(values, index, identifier):
+    if index == 0:
+        names = values
+    else:
+        names = _EVERYDAY if index % 2 else _ONE_OF_EACH
+    return dict(((name, values[name]) for name in names), _id=identifier, index=index)
+
+
+def encode_decode():
+    """Return the problems of one trip through ``bson``, without a server."""
+    try:
+        found = _READ_BACK.problems(codec.decode(codec.encode(_WRITTEN)))
+    except BSONError as error:
+        found = [_refused("all types", error)] + _one_by_one()
+    # An aware datetime needs one more class of the subject's: its tzinfo.
+    found.extend(_AWARE_BACK.problems(codec.decode(codec.encode(_AWARE), tz_aware=True)))
+    return found
+
+
+def _one_by_one():
+    """Return the problems of each sample in a document of its own: the first refusal hides more."""
+    found = []
+    for name, written, read in _PAIRS:
+        try:
+            back = codec.decode(codec.encode({name: written}))
+        except BSONError as error:
+            found.append(_refused(name, error))
+        else:
+            found.extend(problems({name: read}, back))
+    return found
+
+
+def _refused(name, error):
+    return "%s: refused: %r" % (name, error)

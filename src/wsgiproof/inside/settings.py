@@ -1,0 +1,23 @@
+"""The settings that the host wrote for this application."""
+
+import json
+import os
+
+_PATH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "settings.json")
+
+
+def load(path=_PATH):
+    """Return the settings as a dict.
+
+    ``uri``            MongoDB URI, appName included
+    ``database``       name of the database to work in
+    ``evidence``       a directory that this process can write to
+    ``documents``      how many documents to read back per request; 0: no connection at all
+    ``batch_size``     documents per batch of the cursor
+    ``app``            path of the application that works in place of ours, or None
+    ``close``          whether to close the client when the interpreter ends
+    ``fault``          name of a planted fault, or None
+    ``fault_options``  its keyword arguments
+    """
+    with open(path) as file:
+        return json.load(file)

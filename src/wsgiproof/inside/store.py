@@ -1,0 +1,99 @@
+"""A collection of this interpreter's own in the deployment, as a usual application has one."""
+
+from __future__ import absolute_import
+
+import atexit
+import os
+import socket
+import traceback
+
+import pymongo
+from pymongo.collection import Collection
+
+from . import codec, probe, roundtrip
+from .identity import interpreter_token
+
+_SECONDS_TO_DROP = 1.0
+
+
+class Store(object):
+    """Connects, writes ``documents`` documents, and drops them when the interpreter ends.
+
+    The client stays open, unless ``close`` is true: PyMongo's own advice is one client for the life
+    of the process, and few applications close it.
+    """
+
+    def __init__(self, uri, database, documents, batch_size, evidence, close):
+        self._client = pymongo.MongoClient(uri)
+        name = "c_%d_%s" % (os.getpid(), interpreter_token())
+        self._collection = codec.collection(self._client[database], name)
+        self._batch_size = batch_size
+        self._expected = self._write(roundtrip.documents(documents))
+        self.address = _address(self._client)
+        self._close = close
+        atexit.register(self._drop, os.getpid(), evidence)
+
+    def _write(self, documents):
+        """Write the documents and return what reading has to give, by index."""
+        # Asked of the class: on an old collection any attribute is a sub collection.
+        if hasattr(Collection, "insert_many"):
+            self._collection.insert_many(documents)
+        else:
+            self._collection.insert(documents)
+        return {document["index"]: roundtrip.expected(document) for document in documents}
+
+    def read_back(self):
+        """Read all documents in batches and return the problems."""
+        found, missing = [], set(self._expected)
+        for document in self._collection.find().batch_size(self._batch_size):
+            index = document.get("index")
+            if index not in missing:
+                found.append("read a document too much, its index is %r" % (index,))
+                continue
+            missing.remove(index)
+            found.extend(self._expected[index].problems(document))
+        if missing:
+            found.append("%d documents were not read" % len(missing))
+        return found
+
+    def _drop(self, pid, evidence):
+        """Drop the collection, and close the client if asked to.
+
+        A failure is noted in the evidence and goes no further.
+        """
+        if os.getpid() != pid:
+            return  # a fork of the process that wrote it
+        try:
+            with _deadline(self.address):
+                self._collection.drop()
+            if self._close:
+                self._client.close()
+        except Exception:
+            probe.note(evidence, "drop", traceback.format_exc())
+
+
+def _address(client):
+    """Return the (host, port) of the primary that the client is connected to."""
+    if hasattr(pymongo.MongoClient, "address"):
+        return client.address
+    return (client.host, client.port)  # before 3.0
+
+
+def _deadline(address):
+    """Return a context in which the subject does not wait long for a server that is gone."""
+    if hasattr(pymongo, "timeout"):
+        return pymongo.timeout(_SECONDS_TO_DROP)
+    return _Reachable(address)  # before 4.2
+
+
+class _Reachable(object):
+    """Raises on entry when nobody listens there: an old client would wait for 30 seconds."""
+
+    def __init__(self, address):
+        self._address = address
+
+    def __enter__(self):
+        socket.create_connection(self._address, _SECONDS_TO_DROP).close()
+
+    def __exit__(self, *exc_info):
+        return False

@@ -1,0 +1,1 @@
+"""Records in, findings out: pure, without I/O and without a clock."""

@@ -1,0 +1,78 @@
+"""All checks of a cell, and the verdict that they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from wsgiproof.cell import Cell
+from wsgiproof.judge import answers, leaks, lifecycle
+from wsgiproof.judge.finding import Check
+from wsgiproof.judge.log import log
+from wsgiproof.judge.memory import memory
+from wsgiproof.records import CellRecord, CheckResult, Finding, Observed, Verdict
+
+CHECKS: dict[str, Check] = {
+    "responses": answers.responses,
+    "identity": answers.identity,
+    "interpreters": answers.interpreters,
+    "roundtrip": answers.roundtrip,
+    "connections": leaks.connections,
+    "descriptors": leaks.descriptors,
+    "threads": leaks.threads,
+    "cursors": leaks.cursors,
+    "sessions": leaks.sessions,
+    "memory": memory,
+    "hang": lifecycle.hang,
+    "crash": lifecycle.crash,
+    "shutdown": lifecycle.shutdown,
+    "log": log,
+}
+"""Every check by its stable name, in the order in which they are shown."""
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cell came to, and why."""
+
+    verdict: Verdict
+    reason: str
+    checks: tuple[CheckResult, ...]
+    findings: tuple[Finding, ...]
+
+
+def judge(
+    cell: Cell, observed: Observed, checks: Mapping[str, Check] = MappingProxyType(CHECKS)
+) -> Judgement:
+    """Run every check on what was observed. Pure: the same record gives the same judgement."""
+    outcomes = {name: check(cell, observed) for name, check in checks.items()}
+    results = tuple(outcome.result(name) for name, outcome in outcomes.items())
+    findings = tuple(finding for outcome in outcomes.values() for finding in outcome.findings)
+    verdict, reason = _verdict(results)
+    return Judgement(verdict=verdict, reason=reason, checks=results, findings=findings)
+
+
+def judge_record(record: CellRecord) -> CellRecord:
+    """The record with what it comes to now. A cell in which nothing was observed stays as it is."""
+    if record.observed is None:
+        return record
+    judgement = judge(record.cell, record.observed)
+    return msgspec.structs.replace(
+        record,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        checks=judgement.checks,
+        findings=judgement.findings,
+    )
+
+
+def _verdict(results: tuple[CheckResult, ...]) -> tuple[Verdict, str]:
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        names = [result.check for result in results if result.verdict is verdict]
+        if names:
+            return verdict, ", ".join(names)
+    passed = sum(result.verdict is Verdict.PASS for result in results)
+    skipped = [result.check for result in results if result.verdict is Verdict.SKIPPED]
+    told = f"; skipped: {', '.join(skipped)}" if skipped else ""
+    return Verdict.PASS, f"{passed} checks{told}"

@@ -1,0 +1,211 @@
+"""What a run needs of this machine, what is there, and the line that mends what isn't.
+
+``wsgiproof doctor`` shows all of it. ``wsgiproof run`` looks at the same list before it starts
+anything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from wsgiproof.account import Account, server_account
+from wsgiproof.build.httpd import find_httpd, own_httpd_is_built
+from wsgiproof.build.python import choose_all
+from wsgiproof.cache import Cache
+from wsgiproof.cell import Topology
+from wsgiproof.config import Config, is_uri
+from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
+from wsgiproof.records import Need
+from wsgiproof.services.mongod import Mongod, find_mongod
+from wsgiproof.toolchain import Httpd, Python
+
+T = TypeVar("T")
+
+_SCRATCH_BYTES = 1_500_000_000
+"""A replica set's data files, in the temporary directory."""
+_OUTPUT_BYTES = 50_000_000
+_CACHE_BYTES = 500_000_000
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found, for a run to use."""
+
+    account: Account
+    pythons: tuple[Python, ...]
+    """Those that were asked for, each with its name."""
+    httpd: Httpd | None
+    """None where the machine has none, and we build our own."""
+    servers: Mapping[str, tuple[str, Mongod | str]]
+    """By the value of the ``mongodb`` axis: what ids call it, and the mongod to start or the URI of
+    a deployment that is there. Empty where there is to be none."""
+
+    @property
+    def mongod(self) -> Mongod | None:
+        """The mongod of our own deployments, where there is one and no other."""
+        ours = [server for _, server in self.servers.values() if isinstance(server, Mongod)]
+        return ours[0] if len(ours) == 1 else None
+
+
+class Survey:
+    """A look at every need in turn; each is looked at even if one before it isn't met."""
+
+    def __init__(self, config: Config, cache: Cache) -> None:
+        self.needs: list[Need] = []
+        self._errors: list[WsgiproofError] = []
+        self._account = self._look("user", server_account, _told_account)
+        account = self._account
+        self._pythons: tuple[Python, ...] | None = None
+        if account is not None:
+            self._pythons = self._look(
+                "python", lambda: choose_all(config.values("python"), account), _told_pythons
+            )
+        self._look("compiler", _find_compiler, str)
+        self._httpd = self._look(
+            "apache", lambda: _find_httpd(config, cache), lambda httpd: _told_httpd(httpd, cache)
+        )
+        self._servers = self._look("mongod", lambda: _find_servers(config), _told_servers)
+        self._look("space", lambda: _find_space(config, cache), str)
+
+    def machine(self) -> Machine:
+        """What to run with. Raises the first unmet need's own error, and says if there are more."""
+        if self._errors:
+            first, more = self._errors[0], len(self._errors) - 1
+            raise type(first)(
+                f"{first} ({more} more missing: see 'wsgiproof doctor')" if more else str(first)
+            )
+        assert self._account is not None
+        assert self._pythons is not None
+        assert self._servers is not None
+        return Machine(
+            account=self._account,
+            pythons=self._pythons,
+            httpd=self._httpd,
+            servers=self._servers,
+        )
+
+    def _look(self, name: str, find: Callable[[], T], tell: Callable[[T], str]) -> T | None:
+        try:
+            found = find()
+        except WsgiproofError as error:
+            self._errors.append(error)
+            self.needs.append(Need(name=name, problem=str(error)))
+            return None
+        self.needs.append(Need(name=name, found=tell(found)))
+        return found
+
+
+def _told_account(account: Account) -> str:
+    return f"Apache's children run as '{account.name}'"
+
+
+def _told_pythons(pythons: Sequence[Python]) -> str:
+    told = ", ".join(f"Python {python.version}, {python.path}" for python in pythons)
+    return f"{told}, with a shared library and headers"
+
+
+def _find_compiler() -> str:
+    compiler = shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc")
+    if compiler is None:
+        raise NeedMissing(
+            "there is no C compiler to build mod_wsgi with: install one, "
+            "on Debian 'apt-get install gcc libc6-dev make'"
+        )
+    return compiler
+
+
+def _find_httpd(config: Config, cache: Cache) -> Httpd | None:
+    httpd = find_httpd()
+    for mpm in config.mpm:
+        if httpd is not None and mpm not in httpd.mpms:
+            raise NeedMissing(
+                f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms)}: "
+                "install the module, or choose another --mpm"
+            )
+    if httpd is None and not own_httpd_is_built(cache):
+        missing = [program for program in ("cc", "make", "perl") if shutil.which(program) is None]
+        if missing:
+            raise NeedMissing(
+                "there is no Apache with apxs, nor what it takes to build one "
+                f"({', '.join(missing)}): on Debian 'apt-get install apache2-bin apache2-dev'"
+            )
+    return httpd
+
+
+def _told_httpd(httpd: Httpd | None, cache: Cache) -> str:
+    if httpd is not None:
+        return f"Apache {httpd.version}, {httpd.httpd}, MPMs {', '.join(httpd.mpms)}"
+    if own_httpd_is_built(cache):
+        return "none on this machine; the one that wsgiproof has built is used"
+    return "none with apxs on this machine; wsgiproof builds its own, once, in about 5 minutes"
+
+
+def _find_servers(config: Config) -> dict[str, tuple[str, Mongod | str]]:
+    """Each value of the ``mongodb`` axis, with its name and what it stands for."""
+    if set(config.values("topology")) == {Topology.NONE}:
+        return {}
+    found = {value: _find_server(value, config) for value in config.values("mongodb")}
+    names = [name for name, _ in found.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"two of --mongodb would be called '{name}': give them names in mongodb_servers"
+            )
+    return found
+
+
+def _find_server(value: str, config: Config) -> tuple[str, Mongod | str]:
+    target = config.server(value)
+    if is_uri(target):
+        return (value if target != value else "uri"), target
+    if value and value not in config.mongodb_servers and "/" not in value:
+        raise UsageError(
+            f"--mongodb {value}: it is no path, no mongodb:// URI, and no name in mongodb_servers"
+        )
+    mongod = find_mongod(target or None)
+    named = value if target != value else f"mongod{mongod.version}" if value else ""
+    return named, mongod
+
+
+def _told_servers(servers: Mapping[str, tuple[str, Mongod | str]]) -> str:
+    told = [
+        f"MongoDB {server.version}, {server.path}"
+        if isinstance(server, Mongod)
+        else f"a deployment of yours is used ({name})"
+        for name, server in servers.values()
+    ]
+    return "; ".join(told) or "none is needed"
+
+
+def starts_mongod(config: Config) -> bool:
+    """Whether deployments of our own are started."""
+    ours = any(not is_uri(config.server(value)) for value in config.values("mongodb"))
+    return ours and set(config.values("topology")) != {Topology.NONE}
+
+
+def slots(config: Config) -> int:
+    """Cells that run at the same time: each keeps about two cores busy, with its load."""
+    return config.jobs or max(1, (os.cpu_count() or 1) // 2)
+
+
+def _find_space(config: Config, cache: Cache) -> str:
+    scratch = Path(tempfile.gettempdir())
+    output = Path(config.output).absolute()
+    needed = {scratch: _SCRATCH_BYTES * slots(config) if starts_mongod(config) else 0}
+    needed[output] = _OUTPUT_BYTES
+    needed[cache.root] = _CACHE_BYTES
+    for path, size in needed.items():
+        there = next(step for step in (path, *path.parents) if step.exists())
+        free = shutil.disk_usage(there).free
+        if free < size:
+            raise NeedMissing(
+                f"only {free / 1e6:,.0f} MB are free at {there}, and {size / 1e6:,.0f} MB may be "
+                "needed: make room, or point TMPDIR, WSGIPROOF_CACHE or --output elsewhere"
+            )
+    return f"enough in {scratch}, {output} and {cache.root}"

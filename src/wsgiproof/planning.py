@@ -1,0 +1,153 @@
+"""From what was asked for to jobs: the machine surveyed, versions found, the matrix expanded."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+import wsgiproof
+from wsgiproof.cache import Cache
+from wsgiproof.cell import Cell, InterpreterKind
+from wsgiproof.config import Config
+from wsgiproof.errors import UsageError
+from wsgiproof.facts import gather
+from wsgiproof.matrix import Facts, Matrix, expand
+from wsgiproof.needs import Machine, Survey
+from wsgiproof.runner import Job, Shop, Watcher
+from wsgiproof.services.mongod import Mongod
+from wsgiproof.subjects.application import check_app
+from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.toolchain import Parts
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to run with: the machine, and what the values of the axes stand for on it."""
+
+    machine: Machine
+    facts: Facts
+    cache: Cache
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that can begin."""
+
+    matrix: Matrix
+    jobs: tuple[Job, ...]
+
+
+def survey(config: Config) -> Site:
+    """Look at everything that a run needs before anything is started.
+
+    Raises a :class:`wsgiproof.errors.WsgiproofError` if it can't be carried out.
+    """
+    if config.app:
+        check_app(Path(config.app))
+    if config.control and config.control not in CONTROLS:
+        raise UsageError(f"there is no control '{config.control}': see 'wsgiproof selftest --list'")
+    cache = Cache()
+    machine = Survey(config, cache).machine()
+    return Site(machine=machine, facts=gather(config, machine, cache), cache=cache)
+
+
+def plan(config: Config, site: Site, *, own_file: bool = False) -> Planned:
+    """The cells of ``config``, and the job of each.
+
+    ``own_file`` says that the configuration came from a file, which a rerun of one cell has to
+    leave alone. Raises :class:`UsageError` if no cell is left.
+    """
+    matrix = expand(config, site.facts)
+    jobs = [
+        _job(cell, matrix.parts[cell.id], site.machine, config, own_file=own_file)
+        for cell in matrix.cells
+    ]
+    return Planned(matrix=matrix, jobs=tuple(jobs))
+
+
+def _job(
+    cell: Cell, parts: Parts, machine: Machine, config: Config, *, own_file: bool = False
+) -> Job:
+    """One cell with all that decides what comes of it."""
+    servers = dict(machine.servers.values())
+    job = Job(
+        cell=cell,
+        parts=parts,
+        server=servers.get(cell.mongodb),
+        plan=config.plan(cell.id),
+        rerun=_rerun(cell, parts, servers, config, own_file=own_file),
+        retries=config.retry_errors,
+    )
+    return msgspec.structs.replace(job, inputs=_inputs(job, machine))
+
+
+def make_shop(site: Site, output: Path, watcher: Watcher) -> Shop:
+    """What all jobs of a run share."""
+    return Shop(
+        account=site.machine.account,
+        httpd=site.machine.httpd,
+        cache=site.cache,
+        output=output,
+        watcher=watcher,
+    )
+
+
+def _inputs(job: Job, machine: Machine) -> str:
+    """A digest of all that the cell is made of; what stands for it on another machine differs."""
+    app = Path(job.cell.app).read_bytes() if job.cell.app else b""
+    told = [
+        wsgiproof.__version__,
+        job.cell,
+        job.parts,
+        job.server,
+        job.plan,
+        machine.httpd.version if machine.httpd else "",
+        str(machine.httpd.httpd) if machine.httpd else "",
+        hashlib.sha256(app).hexdigest(),
+    ]
+    encoded = msgspec.json.encode(told, enc_hook=str)
+    return hashlib.sha256(encoded).hexdigest()[:16]
+
+
+def _rerun(
+    cell: Cell,
+    parts: Parts,
+    servers: Mapping[str, Mongod | str],
+    config: Config,
+    *,
+    own_file: bool,
+) -> str:
+    """The command that runs this cell alone, as it is run now."""
+    load = config.load(cell.id)
+    usual = Config()
+    main = cell.interpreter is InterpreterKind.MAIN
+    server = servers.get(cell.mongodb)
+    options: list[tuple[str, object, object]] = [
+        ("--python", parts.python.path, None),
+        ("--mod-wsgi", cell.mod_wsgi_path or cell.mod_wsgi, None),
+        ("--pymongo", cell.pymongo_path or cell.pymongo, None),
+        ("--topology", cell.topology, None),
+        ("--mode", cell.mode, None),
+        ("--mpm", cell.mpm, usual.mpm[0]),
+        ("--interpreter", cell.interpreter, usual.interpreter[0]),
+        ("--sub-interpreters", 2 if main else cell.sub_interpreters, usual.sub_interpreters),
+        # A control brings its own.
+        ("--maximum-requests", 0 if cell.control else cell.maximum_requests, 0),
+        ("--control", cell.control, ""),
+        ("--app", cell.app, ""),
+        ("--profile", load.profile, usual.profile),
+        ("-n", load.requests, None),
+        ("-c", load.connections, None),
+        ("--budget", load.budget, None),
+        # A URI may hold a password.
+        ("--mongodb", _told(server) if cell.mongodb else None, None),
+    ]
+    given = [(name, str(value)) for name, value, default in options if value not in (default, None)]
+    words: Sequence[str] = [word for option in given for word in option]
+    return shlex.join(["wsgiproof", "run", *(["--no-config"] if own_file else []), *words])
+
+
+def _told(server: Mongod | str | None) -> str:
+    return str(server.path) if isinstance(server, Mongod) else "URI"

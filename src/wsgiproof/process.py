@@ -1,0 +1,467 @@
+"""Run and supervise child processes: own session, deadline, TERM then KILL, nothing outlives us.
+
+Each child runs under a guard of its own (:mod:`wsgiproof.guard`), which ends the child and all its
+descendants when wsgiproof ends, however that happens, and which writes down how each of them
+died. All times are CLOCK_MONOTONIC seconds, as from :func:`time.monotonic`.
+
+Nothing here is process-wide (no signal handlers, no ``waitpid(-1)``), so that several threads can
+run several services.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self
+
+from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
+
+GUARD = Path(__file__).with_name("guard.py")
+
+START_DEADLINE = 30.0
+"""Seconds for a guard to start its command; it takes 0.03 on an idle machine."""
+
+KILL_DEADLINE = 10.0
+"""Seconds that killed processes get to go; only one in state D (proc(5)) can need them."""
+
+STRAGGLER_GRACE = 0.5
+"""Seconds that what a finite command has started may go on after the command itself."""
+
+
+@dataclass(frozen=True)
+class ProcessEvent:
+    """The birth or the death of one process.
+
+    Of a death, ``exit`` is the exit code or ``signal`` the signal, and ``core`` says whether the
+    kernel dumped core. Both are None if nobody could read how it ended, which is rare (before
+    Linux 6.15, when a parent collects its child within microseconds) and is not a clean exit.
+    ``name`` is the comm of proc(5), at most 15 characters.
+    """
+
+    time: float
+    kind: Literal["born", "died"]
+    pid: int
+    ppid: int | None
+    name: str
+    exit: int | None = None
+    signal: int | None = None
+    core: bool = False
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """How a stop went: the seconds until all was gone, and the pids alive at the deadline."""
+
+    seconds: float
+    leftover: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a finite command ended.
+
+    ``returncode`` is the exit code, or minus the signal; ``output`` is stdout and stderr, mixed.
+    """
+
+    returncode: int
+    output: str
+    seconds: float
+
+
+class _Events:
+    """The events file of a guard, read as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        # Emptied here, before the guard starts: an old file must not pass for a new one.
+        path.write_bytes(b"")
+        self._file: BinaryIO = path.open("rb")
+        self._partial = b""
+        self._lock = threading.Lock()
+        self._known: list[ProcessEvent] = []
+        self._alive: dict[int, str] = {}
+        self.failure: str | None = None
+        self.ended = False
+
+    def close(self) -> None:
+        self._read()
+        self._file.close()
+
+    def known(self) -> list[ProcessEvent]:
+        """Return every birth and death so far."""
+        self._read()
+        with self._lock:
+            return list(self._known)
+
+    def alive(self) -> dict[int, str]:
+        """Return pid → name of what has been born and has not died."""
+        self._read()
+        with self._lock:
+            return dict(self._alive)
+
+    def first(self) -> ProcessEvent | None:
+        """Return the birth of the command, None if that has not happened."""
+        known = self.known()
+        return known[0] if known else None
+
+    def death(self, pid: int) -> ProcessEvent | None:
+        """Return how the command ended, None if it has not."""
+        return next((e for e in self.known() if e.kind == "died" and e.pid == pid), None)
+
+    def _read(self) -> None:
+        with self._lock:
+            if self._file.closed:
+                return
+            *lines, self._partial = (self._partial + self._file.read()).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if line["event"] == "born":
+            self._known.append(
+                ProcessEvent(line["t"], "born", line["pid"], line["ppid"], line["name"])
+            )
+            self._alive[line["pid"]] = line["name"]
+        elif line["event"] == "died":
+            how = (line["exit"], line["signal"], line["core"])
+            self._known.append(
+                ProcessEvent(line["t"], "died", line["pid"], None, line["name"], *how)
+            )
+            self._alive.pop(line["pid"], None)
+        elif line["event"] == "failed":
+            self.failure = line["error"]
+        elif line["event"] == "end":
+            self.ended = True
+
+
+class _Guard:
+    """A guard, and our end of its control pipe.
+
+    Made first and started second, so that whoever starts it has hold of it to :meth:`finish` it,
+    at whatever point an exception (KeyboardInterrupt) comes.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        events: Path,
+        env: Mapping[str, str] | None,
+        cwd: Path | None,
+        remove: Sequence[Path],
+    ) -> None:
+        self.pid = 0
+        self.events = _Events(events)
+        self._command = _guard_command(argv, events, cwd, remove)
+        self._env = dict(os.environ if env is None else env)
+        self._lock = threading.Lock()
+        self._control: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, output: BinaryIO) -> None:
+        """Start the command, with its output there; raise CannotRun if it can't be executed."""
+        self._spawn(output)
+        self.tell(json.dumps(self._env))
+        self._await_birth()
+
+    def _spawn(self, output: BinaryIO) -> None:
+        # os.pipe() is close-on-exec, so no other child can keep our end open after we are gone.
+        theirs, self._control = os.pipe()
+        try:
+            # Its session keeps Ctrl-C away from it. Its environment is ours and not the command's,
+            # whose LD_LIBRARY_PATH may be for another Python.
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=theirs,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
+
+    def _await_birth(self) -> None:
+        """Wait until the command runs; raise CannotRun with its error if it can't."""
+        until = time.monotonic() + START_DEADLINE
+        gone = False
+        while not gone and time.monotonic() < until:
+            gone = self.wait(0.002)
+            born = self.events.first()
+            if born is not None:
+                self.pid = born.pid
+                return
+        if self.events.failure is not None:
+            raise CannotRun(f"cannot start {self.events.failure}")
+        raise CannotRun(f"the guard did not start its command within {START_DEADLINE:g} s")
+
+    def tell(self, line: str) -> None:
+        """Send a line to the guard; no matter if it has ended."""
+        data = line.encode() + b"\n"
+        with self._lock:
+            while data and self._control is not None:
+                try:
+                    data = data[os.write(self._control, data) :]
+                except BrokenPipeError:
+                    return
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the guard has ended, which is when everything below it has."""
+        if self._process is None or self._process.poll() is not None:
+            return True
+        # Popen.wait with a timeout would sleep up to 50 ms too long.
+        try:
+            pidfd = os.pidfd_open(self._process.pid)
+        except ProcessLookupError:  # another thread has collected it
+            return True
+        try:
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            poller.poll(max(0, round(seconds * 1000)))
+        finally:
+            os.close(pidfd)
+        return self._process.poll() is not None
+
+    def broken(self) -> bool:
+        """Say whether the guard went away (killed, or a bug of ours) with its work undone."""
+        if not self.wait(0):
+            return False
+        self.events.known()
+        return not self.events.ended and self.events.failure is None
+
+    def finish(self) -> None:
+        """End everything that is left, at once, and the guard with it."""
+        try:
+            self.tell("kill")
+            if not self.wait(KILL_DEADLINE) and self._process is not None:
+                # Not by closing the pipe: that would remove directories.
+                self._process.kill()
+                self._process.wait()
+            if self.pid and self.broken():
+                # The session of the command carries its pid, as long as somebody is in it.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, SIGKILL)
+        finally:
+            with self._lock:
+                if self._control is not None:
+                    os.close(self._control)
+                    self._control = None
+            self.events.close()
+
+
+def _guard_command(
+    argv: Sequence[str], events: Path, cwd: Path | None, remove: Sequence[Path]
+) -> list[str]:
+    """Return the command line of a guard; -I -S -X utf8 keep it quick and out of our settings."""
+    command = [sys.executable, "-I", "-S", "-X", "utf8", str(GUARD), str(events.absolute())]
+    if cwd is not None:
+        command += ["--cwd", str(cwd)]
+    for directory in remove:
+        command += ["--remove", str(directory.absolute())]
+    return [*command, "--", *argv]
+
+
+class Service:
+    """A program that runs until it is stopped, as a context manager.
+
+    ``log`` gets stdout and stderr, appended; ``events`` is a file for the guard. ``env`` is the
+    whole environment, ours by default. The directories in ``remove`` are scratch space: they are
+    removed if wsgiproof dies while this service runs, and left to the caller otherwise.
+
+    Entering returns when the program has been executed, and raises ServiceFailed with the reason
+    if it can't be. Leaving KILLs what is still alive, without grace: call :meth:`stop` first.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        log: Path,
+        events: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        remove: Sequence[Path] = (),
+    ) -> None:
+        self.argv = tuple(argv)
+        self.name = name
+        self.log = log
+        self._events_path = events
+        self._env = env
+        self._cwd = cwd
+        self._remove = tuple(remove)
+        self._guard: _Guard | None = None
+        self._stopped: Stopped | None = None
+
+    def __enter__(self) -> Self:
+        self._guard = _Guard(
+            self.argv, events=self._events_path, env=self._env, cwd=self._cwd, remove=self._remove
+        )
+        try:
+            with self.log.open("ab") as output:
+                self._guard.start(output)
+        except BaseException as error:
+            self._guard.finish()
+            if isinstance(error, CannotRun):
+                raise ServiceFailed(f"{self.name}: {error}") from None
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._guard is not None:
+            self._guard.finish()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the service, which leads its own session and process group."""
+        return self._running.pid
+
+    @property
+    def _running(self) -> _Guard:
+        if self._guard is None:
+            raise RuntimeError(f"{self.name} has not been entered")
+        return self._guard
+
+    def events(self) -> list[ProcessEvent]:
+        """Return every birth and death among the service and its descendants, so far, in order.
+
+        The first is the birth of the service. A process that lives less than about 50 ms
+        may be missing, unless its parent is gone before it.
+        """
+        return self._running.events.known()
+
+    def living(self) -> dict[int, str]:
+        """Return pid → name of the service and its descendants that are alive."""
+        return self._running.events.alive()
+
+    def alive(self) -> bool:
+        """Say whether the service itself is alive."""
+        return self.pid in self.living() and not self._running.broken()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the service itself; nothing happens if it has ended.
+
+        The guard sends it, through a pidfd: it can't hit another process that got the pid.
+        """
+        self._running.tell(f"signal {int(number)}")
+
+    def wait(self, deadline: float) -> bool:
+        """Wait up to ``deadline`` seconds; return whether the service and all below it are gone.
+
+        Raises ServiceFailed if the guard was killed, for then nobody knows how they ended.
+        """
+        gone = self._running.wait(deadline)
+        if gone and self._running.broken():
+            raise ServiceFailed(f"{self.name}: its guard is gone, see the end of {self.log}")
+        return gone
+
+    def stop(self, deadline: float, sig: int = SIGTERM) -> Stopped:
+        """Send ``sig`` to the service, and KILL what is left after ``deadline`` seconds.
+
+        Returns what the first stop returned if called again. Raises as :meth:`wait`, and
+        ServiceFailed if a process can't even be killed.
+        """
+        if self._stopped is not None:
+            return self._stopped
+        began = time.monotonic()
+        self.signal(sig)
+        leftover: tuple[int, ...] = ()
+        if not self.wait(deadline):
+            leftover = tuple(self.living())
+            self._running.tell("kill")
+            if not self.wait(KILL_DEADLINE):
+                pids = ", ".join(map(str, self.living()))
+                raise ServiceFailed(f"{self.name}: cannot be killed, still there: {pids}")
+        self._stopped = Stopped(time.monotonic() - began, leftover)
+        return self._stopped
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    deadline: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path | None = None,
+    remove: Sequence[Path] = (),
+) -> Completed:
+    """Run a finite command, for at most ``deadline`` seconds, and return how it ended.
+
+    The output also goes to ``log``, appended. What the command leaves running is killed soon
+    after its end. ``remove`` is as for :class:`Service`.
+
+    Raises CannotRun if the command can't be executed, DeadlinePassed if it was too slow; a
+    non-zero exit code is returned.
+    """
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="wsgiproof-run-") as scratch:
+        output_path = Path(scratch, "output") if log is None else log
+        guard = _Guard(
+            argv,
+            events=Path(scratch, "events"),
+            env=env,
+            cwd=cwd,
+            remove=(Path(scratch), *remove),
+        )
+        try:
+            with output_path.open("ab") as output:
+                start = output.tell()
+                guard.start(output)
+            death = _await_command(guard, began + deadline)
+        finally:
+            guard.finish()
+        seconds = time.monotonic() - began
+        with output_path.open("rb") as written:
+            written.seek(start)
+            text = written.read().decode(errors="replace")
+    if death is None:
+        raise DeadlinePassed(_too_slow(argv, deadline, text, log))
+    return Completed(_returncode(death), text, seconds)
+
+
+def _await_command(guard: _Guard, until: float) -> ProcessEvent | None:
+    """Wait for the end of the command, and a little for what it started; None if too slow."""
+    death = None
+    while death is None:
+        left = until - time.monotonic()
+        gone = guard.wait(min(0.05, max(0.0, left)))
+        death = guard.events.death(guard.pid)
+        if death is None and gone:
+            raise CannotRun("the guard of a command was killed, and the command with it")
+        if death is None and left <= 0:
+            return None
+    guard.wait(max(0.0, min(STRAGGLER_GRACE, until - time.monotonic())))
+    return death
+
+
+def _returncode(death: ProcessEvent) -> int:
+    if death.exit is not None:
+        return death.exit
+    if death.signal is not None:
+        return -death.signal
+    raise CannotRun(f"nobody could read how {death.name} (pid {death.pid}) ended")
+
+
+def _too_slow(argv: Sequence[str], deadline: float, output: str, log: Path | None) -> str:
+    """Say on one line what was too slow, and the last thing it said."""
+    message = f"{' '.join(argv)[:200]} was still running after {deadline:g} s and has been killed"
+    lines = output.split("\n") if log is None else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    if log is not None:
+        return f"{message}; see {log}"
+    return f"{message}; its last line: {last[:200]}" if last else message

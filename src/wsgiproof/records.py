@@ -1,0 +1,420 @@
+"""Frozen values that a run leaves behind, and their JSON form.
+
+``judge`` and ``report`` work from these alone, so everything that a verdict rests on is in here.
+The JSON form is described in ``docs/results.md``; :data:`FORMAT` is its version.
+Times named ``time`` and ``started`` are seconds of CLOCK_MONOTONIC; ``seconds`` are durations.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from wsgiproof.cell import Cell
+from wsgiproof.errors import CannotRun
+
+FORMAT = 1
+
+
+class Verdict(StrEnum):
+    """What a cell, or one check of it, came to. Missing evidence is never a pass."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a run needs of this machine: what was found, or the problem and its mend."""
+
+    name: str
+    found: str = ""
+    problem: str = ""
+
+
+class Role(StrEnum):
+    """What a process of the server is for."""
+
+    PARENT = "parent"
+    """Apache's own parent: starts and watches the others, serves nothing."""
+    WORKER = "worker"
+    """Runs the application: a daemon process, or a child in embedded mode."""
+    FRONTEND = "frontend"
+    """In daemon mode, a child that accepts requests and hands them to the daemon process."""
+    HELPER = "helper"
+    """What one of these has started, such as the ldconfig of Python 2's ``uuid``: not Apache's."""
+
+
+class PhaseName(StrEnum):
+    """The parts of an experiment, in their order."""
+
+    WARM_UP = "warm-up"
+    PARALLEL = "parallel"
+    SERIAL = "serial"
+    IDLE = "idle"
+    DIAGNOSIS = "diagnosis"
+    STOP = "stop"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How much load, and how long to wait for what. Recorded, so that a judge can read it."""
+
+    parallel: int
+    """Requests of the parallel phase."""
+    serial: int
+    """Requests of the serial phase."""
+    connections: int
+    """Requests in flight at once in the parallel phase."""
+    warm_up: int = 250
+    """Requests before the first checkpoint, after pools have been filled."""
+    round: int
+    """Requests between two checkpoints, at most; the first rounds are shorter."""
+    memory_every: int = 250
+    """Requests between two readings of memory, at least: they take requests of their own."""
+    request_deadline: float = 30.0
+    """Seconds after which a request that has no answer counts as hung."""
+    start_deadline: float = 30.0
+    stop_deadline: float = 15.0
+    """Seconds that the whole server may take to go after a stop."""
+    farewell_deadline: float = 5.0
+    """Seconds that the deployment may still show connections of a stopped server."""
+    idle: float = 1.5
+    """Seconds without a request, after the load: what was borrowed is given back by then."""
+    budget: float | None = None
+    """Seconds after which the load is cut short; None: never."""
+    seed: int = 1
+    """Of the random choice of URLs."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What one interpreter said of itself, from inside, and how many answers said so."""
+
+    url: str
+    pid: int
+    token: str
+    """One for each interpreter: two URLs with the same token share an interpreter."""
+    application_group: str | None
+    process_group: str | None
+    """Empty in embedded mode; None if nobody told."""
+    python: str
+    mod_wsgi: str | None
+    pymongo: str
+    pymongo_path: str
+    mpm: str | None
+    bson_has_c: bool
+    pymongo_has_c: bool
+    gil_enabled: bool
+    gil: str | None = None
+    """``own``, ``shared`` or ``none``, as it was when the interpreter began; None if unknown."""
+    interpreter_id: int | None = None
+    """0 for the main interpreter; None on a Python that can't tell."""
+    prefix: str
+    answers: int
+    first: int = 0
+    """How many answers the whole cell had given before this interpreter's first."""
+    threads: int
+    """How many different threads answered."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A way in which requests failed, and how often; ``body`` is the start of one such answer."""
+
+    phase: str
+    kind: str
+    url: str
+    count: int
+    status: int | None
+    error: str
+    body: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that did not survive a round trip, as the application itself reported it."""
+
+    phase: str
+    text: str
+    count: int
+    pid: int
+    application_group: str
+    first: int = 0
+    """How many answers the whole cell had given before the first that told of it."""
+    own_first: int = 0
+    """How many of those were this interpreter's own."""
+
+
+class ProcessReading(msgspec.Struct, frozen=True, kw_only=True):
+    """The counted resources of one process; None where it could not be read."""
+
+    pid: int
+    role: Role
+    descriptors: int | None
+    threads: int | None
+    connections: int | None
+    """TCP connections of this process to the deployment, from ``/proc``."""
+    kinds: dict[str, int] = {}
+    """The descriptors by kind: ``socket``, ``file``, ``pipe``, ``eventpoll`` and so on."""
+
+
+class MemoryReading(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process has in use, after each of its interpreters has collected its garbage.
+
+    ``requests`` are those that this process has answered. A witness is None where there is none.
+    """
+
+    pid: int
+    requests: int
+    blocks: int | None
+    """Blocks handed out by Python's own allocator, in all interpreters of the process."""
+    malloc: int | None
+    """Bytes handed out by the C library's malloc."""
+    uss: int | None
+    """Bytes of resident memory that this process shares with no other one."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading of every resource while the server is quiet.
+
+    ``requests`` counts the requests answered since the server started. The counts of the deployment
+    are None where it could not, or may not, be asked.
+    """
+
+    phase: str
+    time: float
+    requests: int
+    server_connections: int | None
+    """The deployment's own count of the subject's connections."""
+    cursors: int | None = None
+    """Cursors on the cell's own database that are open and idle."""
+    sessions: int | None = None
+    """Logical sessions that the primary knows, whoever has them."""
+    processes: tuple[ProcessReading, ...]
+    memory: tuple[MemoryReading, ...] = ()
+    """Read at some checkpoints only: it takes requests of its own."""
+
+
+class Grown(msgspec.Struct, frozen=True, kw_only=True):
+    """What grew in one interpreter while it answered ``requests``, seen from inside.
+
+    Read in the diagnosing pass, after a leak of memory was found.
+    """
+
+    pid: int
+    application_group: str
+    requests: int
+    types: tuple[tuple[str, int], ...]
+    """Types with the most new objects, and how many; of those that something still refers to."""
+
+
+class Attribution(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a leaking count grew while one URL alone was asked, in the diagnosing pass."""
+
+    check: str
+    url: str
+    requests: int
+    units: int
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of the server began or ended. ``signal`` and ``exit`` are both None if unknown."""
+
+    phase: str
+    time: float
+    kind: Literal["born", "died"]
+    pid: int
+    role: Role
+    exit: int | None = None
+    signal: int | None = None
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the error log and the phase in which it was written."""
+
+    phase: str
+    text: str
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True):
+    """A named part of the experiment."""
+
+    name: str
+    started: float
+    seconds: float
+    requests: int
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """How the server went away when asked to stop."""
+
+    seconds: float
+    leftover: tuple[int, ...]
+    """Pids that were still there at the deadline and had to be killed by us."""
+    connections_left: int | None
+    """The subject's connections on the deployment after the farewell deadline."""
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was measured in one cell. What is judged is this and nothing else."""
+
+    plan: Plan
+    urls: tuple[str, ...]
+    phases: tuple[Phase, ...] = ()
+    requests: int = 0
+    identities: tuple[Identity, ...] = ()
+    loaded: tuple[Identity, ...] = ()
+    """Interpreters that loaded the application, and ended before they answered once."""
+    failures: tuple[Failure, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    workers: tuple[int, int] = (1, 1)
+    """Processes that run the application, and request threads in each."""
+    called: str = ""
+    """What the judge was sure of before the load was over; empty if all of it was carried out."""
+    cut_short: str = ""
+    """Why the load ended before all of its requests were made; empty if it did not."""
+    grown: tuple[Grown, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
+    events: tuple[Event, ...] = ()
+    log: tuple[LogLine, ...] = ()
+    log_lines_dropped: int = 0
+    fatal: tuple[str, ...] = ()
+    """What the interpreter itself wrote when it died (faulthandler), one text a process."""
+    stop: Stop | None = None
+    aborted: str = ""
+    """Why the experiment ended before its plan was through; empty if it did not."""
+    requests_per_second: float | None = None
+    """Of the parallel phase, while requests were in flight."""
+    serving_seconds: float = 0.0
+    """How long requests were in flight, over all phases."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong: what was seen, what it means, what to do, where to look."""
+
+    check: str
+    seen: str
+    meaning: str
+    action: str
+    evidence: tuple[str, ...] = ()
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of one check: pass, fail, inconclusive or skipped, and the sentence of why."""
+
+    check: str
+    verdict: Verdict
+    reason: str
+
+
+class Excluded(msgspec.Struct, frozen=True, kw_only=True):
+    """A combination of the matrix that is no cell of the run, and why."""
+
+    axes: dict[str, str]
+    """Each axis by name, with the value that was asked for."""
+    reason: str
+    cell: str = ""
+    """The id of the cell that it would have been, where that is known: another run may have it."""
+
+
+class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one cell: what it was, what was seen, and what it came to."""
+
+    format: int = FORMAT
+    cell: Cell
+    verdict: Verdict
+    reason: str
+    findings: tuple[Finding, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    rerun: str
+    """The command that runs this cell alone."""
+    directory: str
+    timings: dict[str, float] = {}
+    """Seconds by step; ``serving`` is the part in which the subject was under load."""
+    toolchain: dict[str, str] = {}
+    inputs: str = ""
+    """A digest of all that the cell was made of: a record of the same inputs need not be had
+    again."""
+    tries: tuple[str, ...] = ()
+    """Why each earlier try of this cell ended in ``error``; a verdict is never tried again."""
+    observed: Observed | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The cell's entry in ``results.json``."""
+        return {
+            "id": self.cell.id,
+            "axes": self.cell.axes,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "findings": self.findings,
+            "checks": self.checks,
+            "rerun": self.rerun,
+            "directory": self.directory,
+            "timings": self.timings,
+            "toolchain": self.toolchain,
+            "tries": self.tries,
+        }
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole run: how it was started, and its cells in the order in which they ended."""
+
+    wsgiproof: str
+    command: str
+    started: str
+    """ISO 8601, UTC."""
+    finished: str | None
+    complete: bool
+    """False while the run goes on, and for ever if it was interrupted."""
+    planned: tuple[str, ...]
+    """The id of every cell."""
+    excluded: tuple[Excluded, ...] = ()
+    host: dict[str, str]
+    cells: tuple[CellRecord, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The ids of planned cells that have no record."""
+        there = {cell.cell.id for cell in self.cells}
+        return tuple(planned for planned in self.planned if planned not in there)
+
+    def to_json(self) -> dict[str, Any]:
+        """``results.json`` as described in ``docs/results.md``."""
+        return {
+            "format": FORMAT,
+            "wsgiproof": self.wsgiproof,
+            "command": self.command,
+            "started": self.started,
+            "finished": self.finished,
+            "complete": self.complete,
+            "host": self.host,
+            "planned": self.planned,
+            "excluded": self.excluded,
+            "cells": [cell.summary() for cell in self.cells],
+        }
+
+
+def save(value: object, path: Path) -> None:
+    """Write ``value`` as JSON, atomically: a reader sees the old file or the new, never a part.
+
+    Raises :class:`CannotRun` if it can't be written; the old file is whole then.
+    """
+    write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n", path)
+
+
+def write(content: bytes, path: Path) -> None:
+    """Write a file atomically, as :func:`save` does."""
+    draft = path.with_name(path.name + ".part")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as error:
+        raise CannotRun(f"{path} can't be written: {error.strerror}") from error
+
+
+def load_cell(path: Path) -> CellRecord:
+    """Read a ``cell.json`` back, checked against its types (``msgspec.ValidationError`` if off)."""
+    return msgspec.json.decode(path.read_bytes(), type=CellRecord)

@@ -1,0 +1,52 @@
+"""Judging the recorded cells of a run again. Reads records, and changes none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from wsgiproof.errors import UsageError
+from wsgiproof.judge.verdict import judge_record
+from wsgiproof.records import CellRecord
+from wsgiproof.results import CELL, CELLS, read_cell
+
+
+class Again(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell as it was recorded, and as it is judged now."""
+
+    recorded: CellRecord
+    now: CellRecord
+
+
+def rejudge(where: Path) -> list[Again]:
+    """Judge all cells in ``where``: a run's directory, a cell's, or the record of a cell.
+
+    Raises :class:`UsageError` if there is none, or one that can't be read.
+    """
+    records = [read_cell(path) for path in _cell_files(where)]
+    return [Again(recorded=record, now=judge_record(record)) for record in records]
+
+
+def differences(again: Again) -> Iterator[str]:
+    """What comes out otherwise than it was recorded, one line for each check."""
+    before = {check.check: check.verdict for check in again.recorded.checks}
+    after = {check.check: check.verdict for check in again.now.checks}
+    for check in dict.fromkeys([*before, *after]):
+        was, now = before.get(check, "not there"), after.get(check, "not there")
+        if was != now:
+            yield f"{check}: {was} in the record, {now} now"
+
+
+def _cell_files(where: Path) -> list[Path]:
+    if where.is_file():
+        return [where]
+    if not where.is_dir():
+        raise UsageError(f"{where} does not exist")
+    if (where / CELL).is_file():
+        return [where / CELL]
+    found = sorted(where.glob(f"{CELLS}/*/{CELL}"))
+    if not found:
+        raise UsageError(f"{where} holds no recorded cell: there is no cells/*/{CELL} in it")
+    return found

@@ -1,0 +1,1 @@
+"""Showing records to people."""

@@ -1,0 +1,53 @@
+"""Where a run is told besides the terminal: files that were asked for, and GitHub's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wsgiproof.errors import CannotRun
+from wsgiproof.records import RunRecord, write
+from wsgiproof.report.junit import to_junit
+from wsgiproof.report.summary import to_markdown
+
+_STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""Names the file whose Markdown GitHub Actions shows with a job. Steps append to it."""
+
+
+def write_reports(record: RunRecord, junit: Path | None, summary: Path | None) -> None:
+    """Write the files that were asked for, and append to the summary of a job on GitHub.
+
+    Raises :class:`CannotRun` if one can't be written.
+    """
+    write_files(record, junit, summary)
+    step = os.environ.get(_STEP_SUMMARY)
+    if step:
+        _append(to_markdown(record), Path(step))
+
+
+def write_files(record: RunRecord, junit: Path | None, summary: Path | None) -> None:
+    """Write the files that were asked for, each whole or not at all."""
+    if junit is not None:
+        _write(to_junit(record), junit)
+    if summary is not None:
+        _write(to_markdown(record).encode(), summary)
+
+
+def _write(content: bytes, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            # A pipe, or /dev/stdout: it must not be replaced by a file.
+            path.write_bytes(content)
+            return
+    except OSError as error:
+        raise CannotRun(f"{path} can't be written: {error.strerror}") from error
+    write(content, path.resolve())
+
+
+def _append(text: str, path: Path) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+    except OSError as error:
+        raise CannotRun(f"{path} ({_STEP_SUMMARY}) can't be written: {error.strerror}") from error

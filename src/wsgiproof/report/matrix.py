@@ -1,0 +1,86 @@
+"""A matrix that has not been run: for people, for scripts, and as the jobs of CI systems."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from wsgiproof.cell import Cell
+from wsgiproof.errors import UsageError
+from wsgiproof.records import Excluded
+
+_MOST_OF_GITHUB = 256
+"""Jobs of one matrix (GitHub's documentation, "Running variations of jobs in a workflow")."""
+_MOST_OF_GITLAB = 200
+"""Our own bound: GitLab's depends on the instance and its plan."""
+
+
+def show_matrix(console: Console, cells: Sequence[Cell], excluded: Sequence[Excluded]) -> None:
+    """Print the cells in their order, then what is left out, by its reason."""
+    for cell in cells:
+        console.print(Text(cell.id), soft_wrap=True)
+    by_reason: dict[str, list[Excluded]] = defaultdict(list)
+    for one in excluded:
+        by_reason[one.reason].append(one)
+    for reason, left_out in by_reason.items():
+        console.print(Text.assemble("\n", (f"{len(left_out)} left out: ", "bold"), reason))
+        for one in left_out:
+            values = " ".join(value for value in one.axes.values() if value)
+            console.print(Text(f"  {values}", style="dim"), soft_wrap=True)
+    total = len(cells) + len(excluded)
+    told = f"\n{len(cells)} of {total} combinations are cells, {len(excluded)} are left out."
+    console.print(Text(told), soft_wrap=True)
+
+
+def as_json(cells: Sequence[Cell], excluded: Sequence[Excluded]) -> dict[str, Any]:
+    """``cells`` and ``excluded``, each with its axes, the latter with their ``reason``."""
+    return {
+        "cells": [{"id": cell.id, "axes": cell.axes} for cell in cells],
+        "excluded": list(excluded),
+    }
+
+
+def for_github(cells: Sequence[Cell], shards: int | None) -> dict[str, Any]:
+    """The value of ``strategy.matrix``: each entry has a ``shard`` and its ``cells``."""
+    dealt = _deal(cells, shards, _MOST_OF_GITHUB)
+    return {
+        "include": [
+            {"shard": number, "cells": " ".join(ids)} for number, ids in enumerate(dealt, 1)
+        ]
+    }
+
+
+def for_gitlab(cells: Sequence[Cell], shards: int | None) -> str:
+    """The jobs of a child pipeline, in YAML (of which JSON strings are a part).
+
+    No ``parallel:matrix``: the values are a part of each job's name there, and where that gets
+    longer than 255 characters no pipeline is made at all (GitLab's issue 353024).
+    """
+    lines = []
+    for number, ids in enumerate(_deal(cells, shards, _MOST_OF_GITLAB), 1):
+        lines += [
+            f"wsgiproof-{number}:",
+            "  extends: .wsgiproof",
+            "  variables:",
+            f'    SHARD: "{number}"',
+            f"    CELLS: {_quoted(' '.join(ids))}",
+        ]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _deal(cells: Sequence[Cell], shards: int | None, most: int) -> list[list[str]]:
+    """The ids for each machine; those that are likely to fail come first on each."""
+    number = len(cells) if shards is None else shards
+    if not 1 <= number <= most:
+        raise UsageError(f"--shards {number}: there may be from 1 to {most} jobs")
+    dealt = [[cell.id for cell in cells[start::number]] for start in range(number)]
+    return [ids for ids in dealt if ids]

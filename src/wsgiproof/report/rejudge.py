@@ -1,0 +1,29 @@
+"""A run that was judged again: its table, its findings, and what differs from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from wsgiproof.records import CellRecord
+from wsgiproof.report.terminal import printable, show_run
+
+
+def show_again(
+    console: Console,
+    cells: Sequence[CellRecord],
+    differing: Mapping[str, Sequence[str]],
+    exit_code: int,
+    where: str,
+) -> None:
+    """Print all that ``run`` prints, and by the id of each cell what is ``differing``."""
+    show_run(console, cells, exit_code, where, "Judged again")
+    if not differing:
+        console.print(Text("Each check of each cell comes out as it was recorded."))
+        return
+    console.print(Text("Not as it was recorded:"))
+    for cell, lines in differing.items():
+        for line in lines:
+            console.print(Text(f"  {cell}  {printable(line)}"), soft_wrap=True)

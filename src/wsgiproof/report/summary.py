@@ -1,0 +1,232 @@
+"""A run in Markdown, for a pull request or the summary of a CI job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import TypeVar
+
+from wsgiproof.cell import Cell
+from wsgiproof.judge.finding import count
+from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
+from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
+from wsgiproof.report.markdown import code, fence, folded, in_table, prose, table
+from wsgiproof.report.text import some
+
+_MARKS = {
+    Verdict.PASS: "\N{CHECK MARK} pass",
+    Verdict.FAIL: "\N{BALLOT X} **fail**",
+    Verdict.INCONCLUSIVE: "? inconclusive",
+    Verdict.ERROR: "! error",
+    Verdict.SKIPPED: "\N{EN DASH} skipped",
+}
+_MOST_COLUMNS = 8
+_MOST_ROWS = 60
+_MOST_CELLS_NAMED = 10
+_MOST_LINES = 10
+_LONGEST = 60_000
+"""Characters. A comment on GitHub has 65,536."""
+
+_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
+_Labels = tuple[str, ...]
+"""What some axes say of a cell."""
+
+
+def to_markdown(record: RunRecord) -> str:
+    """The whole run: its totals, a table of its cells, and all that is not a pass, with why."""
+    parts = [_title(record), _totals(record), *_table(record.cells)]
+    details = [*_findings(record.cells), *_others(record)]
+    kept = _fitting(details, _LONGEST - sum(map(len, parts)))
+    parts += kept
+    if len(kept) < len(details):
+        left = count(len(details) - len(kept), "section")
+        parts.append(f"{left} more did not fit in here; `results.json` has all of it.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _fitting(texts: Sequence[str], room: int) -> list[str]:
+    sizes = accumulate(len(text) + 2 for text in texts)
+    return [text for text, size in zip(texts, sizes, strict=True) if size <= room]
+
+
+def _title(record: RunRecord) -> str:
+    numbers = Counter(cell.verdict for cell in record.cells)
+    total = count(len(record.planned), "cell")
+    if numbers[Verdict.FAIL]:
+        return f"## wsgiproof: {numbers[Verdict.FAIL]} of {total} failed"
+    if numbers[Verdict.PASS] == len(record.planned) != 0:
+        return f"## wsgiproof: {total} passed"
+    return f"## wsgiproof: {numbers[Verdict.PASS]} of {total} passed, none failed, others undecided"
+
+
+def _totals(record: RunRecord) -> str:
+    verdicts = Counter(cell.verdict for cell in record.cells)
+    numbers = [f"{verdicts[verdict]} {verdict}" for verdict in Verdict if verdicts[verdict]]
+    if record.missing:
+        numbers.append(f"{len(record.missing)} never came")
+    excluded = count(len(record.excluded), "combination")
+    left_out = f"; {excluded} excluded" if record.excluded else ""
+    return f"{count(len(record.planned), 'cell')} planned: {', '.join(numbers)}{left_out}."
+
+
+# The table
+
+
+def _table(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """One row for each set of versions, one column for each way to serve, where cells differ."""
+    if not cells:
+        return
+    everything = [cell.cell for cell in cells]
+    rows, columns = _layout(everything)
+    grid: dict[_Labels, dict[_Labels, str]] = {}
+    for cell in cells:
+        grid.setdefault(_labels(cell.cell, rows), {})[_labels(cell.cell, columns)] = _mark(cell)
+    heads = [*dict.fromkeys(_labels(cell, columns) for cell in everything)]
+    shown = _shown(grid)
+    yield from _same(everything, {*rows, *columns})
+    yield table(
+        [*(in_table(title(axis)) for axis in rows), *map(_head, heads)],
+        [
+            [*map(in_table, row), *(grid[row].get(head, "\N{EN DASH}") for head in heads)]
+            for row in shown
+        ],
+    )
+    if len(shown) < len(grid):
+        yield f"Not shown: {count(len(grid) - len(shown), 'row')}, first of all those that passed."
+
+
+def _layout(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
+    """The axes of the rows and those of the columns, of which there must not be too many."""
+    differing = varying(cells)
+    rows = [axis for axis in VERSIONS if axis in differing] or list(VERSIONS)
+    columns = [axis for axis in differing if axis not in VERSIONS]
+    while len({_labels(cell, columns) for cell in cells}) > _MOST_COLUMNS:
+        rows.append(columns.pop())
+    return rows, columns
+
+
+def _labels(cell: Cell, axes: Iterable[str]) -> _Labels:
+    return tuple(AXES[axis](cell) for axis in axes)
+
+
+def _mark(cell: CellRecord) -> str:
+    told = _MARKS[cell.verdict]
+    by_name = cell.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)
+    return f"{told}: {in_table(cell.reason)}" if by_name and cell.reason else told
+
+
+def _head(labels: _Labels) -> str:
+    return in_table(", ".join(filter(None, labels)) or "verdict")
+
+
+def _shown(grid: dict[_Labels, dict[_Labels, str]]) -> list[_Labels]:
+    """All rows, or those that are worth a look, if there are too many."""
+    passed = {_MARKS[Verdict.PASS]}
+    rows = list(grid)
+    if len(rows) > _MOST_ROWS:
+        rows = [row for row in rows if set(grid[row].values()) != passed]
+    return rows[:_MOST_ROWS]
+
+
+def _same(cells: Sequence[Cell], shown: set[str]) -> Iterator[str]:
+    """What is no axis of the table is the same for all cells."""
+    same = [(axis, *values(axis, cells)) for axis in AXES if axis not in shown]
+    told = ", ".join(named(axis, *value) for axis, *value in same if value)
+    yield f"In all cells: {prose(told)}."
+
+
+# What is not a pass
+
+
+def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """Each kind of finding once, with the cells that it is in."""
+    found = _by(
+        ((one.check, one.meaning, one.action), (cell, one))
+        for cell in cells
+        for one in cell.findings
+    )
+    for (check, meaning, action), hits in sorted(found.items(), key=lambda item: -len(item[1])):
+        first, finding = hits[0]
+        lines = [
+            *_seen(hits),
+            f"- means: {prose(meaning)}",
+            f"- do: {prose(action)}",
+            f"- rerun: {code(first.rerun)}",
+        ]
+        heading = f"### {prose(check)}: {_where([cell for cell, _ in hits], cells)}"
+        evidence = folded("Evidence, of the first", fence("\n".join(finding.evidence)))
+        yield "\n\n".join([heading, "\n".join(lines), *([evidence] if finding.evidence else [])])
+
+
+def _seen(hits: Sequence[tuple[CellRecord, Finding]]) -> list[str]:
+    """What was seen, and where; numbers differ from cell to cell."""
+    seen = _by((finding.seen, cell) for cell, finding in hits)
+    return _cut([f"- seen: {prose(text)} ({_names(cells)})" for text, cells in seen.items()])
+
+
+def _others(record: RunRecord) -> Iterator[str]:
+    """What could not be decided, could not be run, never came or was left out."""
+    for heading, lines in (
+        ("Undecided", [*_reasons(record.cells, Verdict.INCONCLUSIVE)]),
+        ("Could not be run", [*_whole_cells(record.cells, Verdict.ERROR)]),
+        ("Skipped", [*_whole_cells(record.cells, Verdict.SKIPPED)]),
+        ("Never came", [f"- {code(name)}" for name in record.missing]),
+        ("Excluded", [*_excluded(record)]),
+    ):
+        if lines:
+            yield "\n\n".join([f"### {heading}", "\n".join(_cut(lines))])
+
+
+def _reasons(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]:
+    """Each check that came to this, in whatever cell, with what it says."""
+    said = _by(
+        ((check.check, check.reason), cell)
+        for cell in cells
+        for check in cell.checks
+        if check.verdict is verdict
+    )
+    for (check, reason), where in said.items():
+        yield f"- {prose(check)}: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+
+
+def _whole_cells(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]:
+    said = _by((cell.reason, cell) for cell in cells if cell.verdict is verdict)
+    for reason, where in said.items():
+        yield f"- reason: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+
+
+def _excluded(record: RunRecord) -> Iterator[str]:
+    for reason, number in Counter(one.reason for one in record.excluded).most_common():
+        yield f"- {count(number, 'combination')}: {prose(reason)}"
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _MOST_LINES
+    return [*lines[:_MOST_LINES], *([f"- and {more:,} more"] if more > 0 else [])]
+
+
+def _names(cells: Sequence[CellRecord]) -> str:
+    return some([code(cell.cell.id) for cell in cells], _MOST_CELLS_NAMED)
+
+
+def _where(some_cells: Sequence[CellRecord], cells: Sequence[CellRecord]) -> str:
+    """How many cells, and what they have in common that not all cells have."""
+    ids = {cell.cell.id for cell in some_cells}
+    number = count(len(ids), "cell")
+    inside = [cell.cell for cell in some_cells]
+    axes = [axis for axis in varying(cell.cell for cell in cells) if len(values(axis, inside)) == 1]
+    if len(ids) < 2 or not axes:
+        return number
+    told = prose(", ".join(named(axis, *values(axis, inside)) for axis in axes))
+    alike = {cell.cell.id for cell in cells if _labels(cell.cell, axes) == _labels(inside[0], axes)}
+    return f"{number}, {'every one' if alike == ids else 'all'} with {told}"
+
+
+def _by(pairs: Iterable[tuple[_Key, _Item]]) -> dict[_Key, list[_Item]]:
+    """The items of each key, in their order."""
+    found: dict[_Key, list[_Item]] = {}
+    for key, item in pairs:
+        found.setdefault(key, []).append(item)
+    return found

@@ -1,0 +1,155 @@
+"""One whole run: plan it, run its cells, keep their results; or go on with one that was cut off."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import takewhile
+from pathlib import Path
+
+import msgspec
+
+import wsgiproof
+from wsgiproof.config import Config
+from wsgiproof.errors import ExitCode, UsageError
+from wsgiproof.needs import Machine, slots
+from wsgiproof.planning import Planned, Site, make_shop, plan, survey
+from wsgiproof.records import CellRecord, RunRecord, Verdict
+from wsgiproof.results import (
+    CELL,
+    CELLS,
+    Results,
+    held,
+    keep,
+    make_output,
+    now,
+    read_cell,
+    reopen_output,
+)
+from wsgiproof.runner import Job, Progress, put_aside, tries_of
+from wsgiproof.workers import run_jobs
+
+_NOT_RUN = "not run, since --fail-fast was given and another cell had failed"
+
+
+def run(
+    config: Config,
+    command: str,
+    progress: Progress,
+    *,
+    resume: Path | None = None,
+    own_file: bool = False,
+) -> RunRecord:
+    """Run all cells of ``config`` and return the record, which is also in the output directory.
+
+    After each cell ``results.json`` is whole and up to date, so an interruption loses at most the
+    cells that it hits; ``resume`` names the directory of such a run, and what has ended there with
+    the same inputs is not run again. Raises a :class:`wsgiproof.errors.WsgiproofError` before
+    anything is started if the run can't be carried out.
+    """
+    if resume:
+        config = msgspec.structs.replace(config, output=str(resume))
+    site = survey(config)
+    planned = plan(config, site, own_file=own_file)
+    output = reopen_output(resume) if resume else make_output(config.directory)
+    with held(output):
+        done, left = _split(planned.jobs, output)
+        results = Results(begin(command, site, planned, done), output)
+        number = slots(config)
+        progress.begin([job.cell for job in left], output, number)
+        shop = make_shop(site, output, progress)
+        with closing(run_jobs(left, shop, number, progress)) as records:
+            for record in _until_failure(records, left, output) if config.fail_fast else records:
+                results.add(record)
+        return results.finish()
+
+
+def begin(command: str, site: Site, planned: Planned, done: Sequence[CellRecord] = ()) -> RunRecord:
+    """The record of a run that begins, or goes on with these cells ``done``."""
+    return RunRecord(
+        wsgiproof=wsgiproof.__version__,
+        command=command,
+        started=now(),
+        finished=None,
+        complete=False,
+        planned=tuple(job.cell.id for job in planned.jobs),
+        excluded=planned.matrix.excluded,
+        host=_host(site.machine),
+        cells=tuple(done),
+    )
+
+
+def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
+    """What the run comes to. A finding outweighs what could not be decided or could not run."""
+    verdicts = {cell.verdict for cell in cells}
+    if Verdict.FAIL in verdicts:
+        return ExitCode.FINDING
+    if verdicts == {Verdict.PASS}:
+        return ExitCode.PASS
+    return ExitCode.UNDECIDED
+
+
+def _host(machine: Machine) -> dict[str, str]:
+    return {
+        "system": platform.platform(),
+        "user": machine.account.name,
+        "mongod": machine.mongod.version if machine.mongod else "",
+    }
+
+
+def _split(jobs: Sequence[Job], output: Path) -> tuple[list[CellRecord], list[Job]]:
+    """The records that are there already, and the jobs that are left.
+
+    A record counts if it came of the same inputs and is a verdict: an ``error`` is none, and is
+    tried again. What is left of any other cell is cleared away.
+    """
+    done: list[CellRecord] = []
+    left: list[Job] = []
+    for job in jobs:
+        directory = output / CELLS / job.cell.id
+        record = _record_of(job, directory)
+        if record is not None and record.verdict not in (Verdict.ERROR, Verdict.SKIPPED):
+            done.append(record)
+            continue
+        if record is not None and record.verdict is Verdict.ERROR:
+            put_aside(directory, output)
+        shutil.rmtree(directory, ignore_errors=True)
+        left.append(msgspec.structs.replace(job, tries=_tries(job, output)))
+    return done, left
+
+
+def _record_of(job: Job, directory: Path) -> CellRecord | None:
+    """What was recorded of a job; None if it never came to that, or the disk was full then, or if
+    it is the record of other inputs."""
+    try:
+        record = read_cell(directory / CELL)
+    except UsageError:
+        return None
+    return record if record.inputs == job.inputs else None
+
+
+def _tries(job: Job, output: Path) -> tuple[str, ...]:
+    """Why each try of this job has ended in ``error``: read from what was put aside, since the try
+    that came last may have been cut off before it could record any."""
+    put = takewhile(Path.exists, tries_of(job.cell.id, output))
+    records = [_record_of(job, directory) for directory in put]
+    return tuple(record.reason for record in records if record is not None)
+
+
+def _until_failure(
+    records: Generator[CellRecord], jobs: Sequence[Job], output: Path
+) -> Iterator[CellRecord]:
+    """All records up to the first failure; the cells that are left are skipped then."""
+    seen: set[str] = set()
+    for record in records:
+        seen.add(record.cell.id)
+        yield record
+        if record.verdict is Verdict.FAIL:
+            records.close()  # what runs beside it is stopped
+    for job in jobs:
+        if job.cell.id not in seen:
+            skipped = job.record(Verdict.SKIPPED, _NOT_RUN)
+            keep(skipped, output)
+            yield skipped

@@ -1,0 +1,316 @@
+"""Running cells: build, services, experiment, judge, record.
+
+:func:`run_cell` is the table of contents of a cell, and :func:`_attempt` is the one place where
+exceptions turn into verdicts.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from wsgiproof.account import Account
+from wsgiproof.build.httpd import build_httpd, own_httpd_is_built
+from wsgiproof.build.toolchain import build_toolchain
+from wsgiproof.cache import Cache
+from wsgiproof.cell import Cell, Topology
+from wsgiproof.errors import WsgiproofError, describe
+from wsgiproof.experiment.phases import run_experiment
+from wsgiproof.judge.verdict import judge_record
+from wsgiproof.records import CellRecord, Observed, Plan, Verdict, save
+from wsgiproof.results import CELL, CELLS, TRIES
+from wsgiproof.scratch import scratch_directory
+from wsgiproof.services import apache_conf
+from wsgiproof.services.apache import start_apache
+from wsgiproof.services.deployment import (
+    Deployment,
+    NoDeployment,
+    connect_deployment,
+    start_deployment,
+)
+from wsgiproof.services.mongod import Mongod
+from wsgiproof.services.ports import free_port
+from wsgiproof.subjects.application import lay_out
+from wsgiproof.toolchain import Httpd, Parts, Toolchain
+
+
+class Watcher(Protocol):
+    """Whoever wants to know how far a cell has come."""
+
+    def step(self, cell: Cell, text: str) -> None:
+        """Something begins that takes seconds, or minutes."""
+
+    def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
+        """So many of a phase's requests are done."""
+
+
+class Silent:
+    """Nobody watches."""
+
+    def step(self, cell: Cell, text: str) -> None:
+        """Nobody is told."""
+
+    def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
+        """Nobody is told."""
+
+
+class Progress(Watcher, Protocol):
+    """Whoever wants to show how far a whole run has come."""
+
+    def begin(self, cells: Sequence[Cell], output: Path, slots: int) -> None:
+        """These cells will be run, ``slots`` at a time, and their records kept in ``output``."""
+
+    def cell_started(self, cell: Cell) -> None:
+        """A cell is next."""
+
+    def cell_finished(self, record: CellRecord) -> None:
+        """A cell has its verdict."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell, and all that decides what comes of it; a value that another process can be given."""
+
+    cell: Cell
+    parts: Parts
+    server: Mongod | str | None
+    """The mongod to start, or the URI of a deployment that is there; None: neither is needed."""
+    plan: Plan
+    rerun: str
+    """The command that runs this cell alone."""
+    inputs: str = ""
+    """A digest of all that the cell is made of."""
+    retries: int = 0
+    """How often it is tried again where it ends in ``error``; a verdict never is."""
+    tries: tuple[str, ...] = ()
+    """Why earlier tries of it ended in ``error``."""
+
+    def record(self, verdict: Verdict, reason: str, tries: tuple[str, ...] = ()) -> CellRecord:
+        """Its record where nothing was observed."""
+        return CellRecord(
+            cell=self.cell,
+            verdict=verdict,
+            reason=reason,
+            rerun=self.rerun,
+            directory=f"{CELLS}/{self.cell.id}",
+            inputs=self.inputs,
+            tries=tries,
+        )
+
+
+class Shop(msgspec.Struct, frozen=True, kw_only=True):
+    """What all jobs of a run share."""
+
+    account: Account
+    httpd: Httpd | None
+    """None where the machine has none, and we build our own."""
+    cache: Cache
+    output: Path
+    watcher: Watcher
+    choose_port: Callable[[], int] = free_port
+
+
+class Timer:
+    """Seconds by named step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Count the time inside under ``name``."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+class Deployments:
+    """One deployment for each topology and mongod, started when a cell first needs it, and shared
+    by the cells that run one after the other."""
+
+    def __init__(self, shop: Shop, stack: ExitStack) -> None:
+        self._shop = shop
+        self._stack = stack
+        self._running: dict[object, Deployment] = {}
+
+    def get(self, job: Job) -> Deployment:
+        """The deployment of this cell. Raises :class:`ServiceFailed` if it can't be had."""
+        topology, server = job.cell.topology, job.server
+        if topology is Topology.NONE or server is None:
+            return NoDeployment()
+        if (topology, server) not in self._running:
+            self._shop.watcher.step(job.cell, f"starting MongoDB ({topology})")
+            self._running[topology, server] = (
+                self._start(topology, server)
+                if isinstance(server, Mongod)
+                else self._connect(server)
+            )
+        return self._running[topology, server]
+
+    def _connect(self, uri: str) -> Deployment:
+        deployment = connect_deployment(uri)
+        self._stack.callback(deployment.close)
+        return deployment
+
+    def _start(self, topology: Topology, mongod: Mongod) -> Deployment:
+        scratch = self._stack.enter_context(scratch_directory())
+        logs = self._shop.output / "mongodb" / scratch.name
+        logs.mkdir(parents=True)
+        return self._stack.enter_context(
+            start_deployment(topology, mongod, scratch, logs, self._shop.choose_port)
+        )
+
+
+def run_cell(job: Job, shop: Shop, deployments: Deployments) -> CellRecord:
+    """Run one cell and keep its record. Never raises for a cell.
+
+    What goes wrong on our side makes the verdict ``error``; Ctrl-C passes through, and so does
+    :class:`CannotRun` where the record itself can't be written.
+    """
+    directory = shop.output / CELLS / job.cell.id
+    tries = job.tries
+    while True:
+        record = _run_once(job, shop, deployments, directory, tries)
+        if record.verdict is not Verdict.ERROR or len(tries) >= len(job.tries) + job.retries:
+            return record
+        tries = (*tries, record.reason)
+        put_aside(directory, shop.output)
+
+
+def put_aside(directory: Path, output: Path) -> None:
+    """Keep what a try of a cell has left, out of the way of the next one."""
+    aside = next(path for path in tries_of(directory.name, output) if not path.exists())
+    aside.parent.mkdir(exist_ok=True)
+    directory.rename(aside)
+
+
+def tries_of(cell: str, output: Path) -> Iterator[Path]:
+    """Where the first try of a cell is put that ended in ``error``, then the second, for ever."""
+    return (output / TRIES / f"{cell}-{number}" for number in count(1))
+
+
+def _run_once(
+    job: Job, shop: Shop, deployments: Deployments, directory: Path, tries: tuple[str, ...]
+) -> CellRecord:
+    """Build, start the services, experiment, judge and record one cell."""
+    directory.mkdir(parents=True)
+    timer = Timer()
+    with timer.step("total"):
+        record = _attempt(job, shop, deployments, directory, timer)
+    record = msgspec.structs.replace(record, timings=timer.seconds, tries=tries)
+    save(record, directory / CELL)
+    return record
+
+
+def _attempt(
+    job: Job, shop: Shop, deployments: Deployments, directory: Path, timer: Timer
+) -> CellRecord:
+    """The steps of a cell, and what becomes of it where one of them fails."""
+    record = job.record(Verdict.ERROR, "")
+    try:
+        with timer.step("build"):
+            toolchain = _build(job, shop)
+        record = msgspec.structs.replace(record, toolchain=toolchain.facts())
+        with timer.step("deployment"):
+            deployment = deployments.get(job)
+        observed = _experiment(job, shop, toolchain, deployment, directory, timer)
+    except Exception as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
+        return msgspec.structs.replace(record, reason=_reason(error, directory))
+    return judge_record(msgspec.structs.replace(record, observed=observed))
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether this came up while Ctrl-C was on its way, and took its place."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
+    return False
+
+
+def _reason(error: Exception, directory: Path) -> str:
+    """Why a cell could not be run, in one line. A defect of ours ends the cell, not the run."""
+    if isinstance(error, WsgiproofError):
+        return str(error)
+    if isinstance(error, OSError):
+        return describe(error)
+    trace = directory / "defect.txt"
+    trace.write_text(traceback.format_exc())
+    return f"a defect of wsgiproof: {type(error).__name__}: {error} (see {trace})"
+
+
+def _build(job: Job, shop: Shop) -> Toolchain:
+    cell = job.cell
+    shop.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi} and PyMongo {cell.pymongo}")
+    return build_toolchain(job.parts, _httpd(cell, shop), shop.cache)
+
+
+def _httpd(cell: Cell, shop: Shop) -> Httpd:
+    """The machine's Apache, or ours, which is built the first time."""
+    if shop.httpd is not None:
+        return shop.httpd
+    if not own_httpd_is_built(shop.cache):
+        shop.watcher.step(cell, "building Apache from mod_wsgi-httpd (about 5 minutes, once)")
+    return build_httpd(shop.cache)
+
+
+def _experiment(
+    job: Job,
+    shop: Shop,
+    toolchain: Toolchain,
+    deployment: Deployment,
+    directory: Path,
+    timer: Timer,
+) -> Observed:
+    cell, account = job.cell, shop.account
+    name = f"wsgiproof_{uuid.uuid4().hex[:12]}"
+    shop.watcher.step(cell, "starting Apache")
+    with ExitStack() as stack:
+        stack.callback(deployment.drop, name)
+        run_directory = stack.enter_context(scratch_directory(account))
+        application = lay_out(cell, run_directory, deployment.uri(name), name, account)
+
+        def configure(port: int) -> apache_conf.ApacheConf:
+            return apache_conf.ApacheConf.of(
+                cell,
+                toolchain,
+                application,
+                account,
+                port=port,
+                run_directory=run_directory,
+                error_log=directory / "error.log",
+            )
+
+        with timer.step("start"):
+            server = stack.enter_context(
+                start_apache(
+                    toolchain.httpd,
+                    configure,
+                    shop.choose_port,
+                    job.plan.start_deadline,
+                    directory,
+                )
+            )
+        with timer.step("experiment"):
+            observed = run_experiment(
+                server,
+                deployment,
+                name,
+                apache_conf.workers(cell),
+                application.evidence,
+                job.plan,
+                lambda phase, done, total: shop.watcher.watch(cell, phase, done, total),
+            )
+        timer.seconds["serving"] = observed.serving_seconds
+        return observed

@@ -1,0 +1,1 @@
+"""The real servers of a cell: a MongoDB deployment and an Apache."""

@@ -1,0 +1,179 @@
+"""A running Apache: started from a configuration of ours, watched, and stopped."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from wsgiproof.errors import PortTaken, ServiceFailed
+from wsgiproof.process import Service, Stopped
+from wsgiproof.records import Role
+from wsgiproof.services.apache_conf import ApacheConf
+from wsgiproof.toolchain import Httpd
+
+_READY = "resuming normal operations"
+"""In the error log once the parent has bound its port and forked its children."""
+_TAKEN = "Address already in use"
+_HOPELESS = (
+    "WSGI0025",
+    "WSGI0036",
+    "Unable to change working directory",
+    "Unable to determine path to Python",
+    "No module named 'encodings'",
+)
+"""No interpreter can start in this server: it would respawn for ever, and never serve (mod_wsgi's
+error reference; before version 6 the messages have no codes)."""
+_ATTEMPTS = 5
+
+
+class Server:
+    """An Apache that answers: its URLs, its processes, its error log, and how to stop it."""
+
+    def __init__(self, service: Service, conf: ApacheConf) -> None:
+        self._service = service
+        self._conf = conf
+        self._roles: dict[int, Role] = {service.pid: Role.PARENT}
+        self.pid = service.pid
+        self.error_log = conf.error_log
+        self.urls = tuple(f"http://{conf.host}:{conf.port}{url.path}" for url in conf.urls)
+
+    def alive(self) -> bool:
+        """Whether Apache's parent process is there."""
+        return self._service.alive()
+
+    def living(self) -> dict[int, Role]:
+        """Every process of this server that is there now, and what it is for."""
+        return {pid: self.role(pid) for pid in self._service.living()}
+
+    def role(self, pid: int) -> Role:
+        """What process ``pid`` is, or was, for."""
+        known = self._roles.get(pid)
+        if known in (None, Role.FRONTEND):  # it may have become a daemon process since
+            self._roles[pid] = self._role_of(pid, known)
+        return self._roles[pid]
+
+    def _role_of(self, pid: int, known: Role | None) -> Role:
+        if self._is_helper(pid):
+            return Role.HELPER
+        if not self._conf.daemon:
+            return Role.WORKER
+        # A child is named after its process group once mod_wsgi has made it a daemon process.
+        try:
+            title = psutil.Process(pid).cmdline()
+        except psutil.Error:
+            title = []
+        if not title:  # it is gone
+            return known or (Role.WORKER if self._ran_python(pid) else Role.FRONTEND)
+        return Role.WORKER if title[0].startswith("(wsgi:") else Role.FRONTEND
+
+    def _ran_python(self, pid: int) -> bool:
+        """Whether the error log tells so of a process that is gone; no other but ours runs any."""
+        started = rf"\[pid {pid}\] .*(Initializing Python|Attach\w* .*[Pp]ython|Attach interpreter)"
+        return re.search(started, _read(self.error_log)) is not None
+
+    def _is_helper(self, pid: int) -> bool:
+        """Whether one of Apache's children has started it; those are all the parent's own."""
+        parents = {
+            event.pid: event.ppid for event in self._service.events() if event.kind == "born"
+        }
+        parent = parents.get(pid)
+        return parent != self.pid and parent in parents
+
+    @property
+    def service(self) -> Service:
+        """The supervised process, for its events."""
+        return self._service
+
+    def stop(self, deadline: float) -> Stopped:
+        """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process."""
+        return self._service.stop(deadline)
+
+
+@contextmanager
+def start_apache(
+    httpd: Httpd,
+    configure: Callable[[int], ApacheConf],
+    choose_port: Callable[[], int],
+    start_deadline: float,
+    logs: Path,
+) -> Iterator[Server]:
+    """Start Apache with ``configure(port)``, wait until it is ready, and end it with the context.
+
+    A port that was taken between choice and bind is chosen anew. Raises :class:`ServiceFailed`
+    with Apache's own reason.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        conf = configure(choose_port())
+        with _service(httpd, conf, logs) as service:
+            try:
+                _await_ready(service, conf, logs, start_deadline)
+            except PortTaken:
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            yield Server(service, conf)
+            return
+
+
+def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
+    path = logs / "httpd.conf"
+    path.write_text(conf.render())
+    # What an attempt at another port left would be taken for this one's words.
+    for old in (conf.error_log, logs / "httpd-output.log"):
+        old.unlink(missing_ok=True)
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        # What a thread has freed into its own cache counts as in use, and looks like growth. The
+        # cache is an optimisation only (glibc manual, "Memory Allocation Tunables").
+        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+    }
+    return Service(
+        [str(httpd.httpd), "-d", str(conf.run_directory), "-f", str(path), "-DFOREGROUND"],
+        name="httpd",
+        log=logs / "httpd-output.log",
+        events=conf.run_directory / "httpd.events",
+        env=environment | httpd.environment(),
+        cwd=conf.run_directory,
+        remove=[conf.run_directory],
+    )
+
+
+def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float) -> None:
+    limit = time.monotonic() + deadline
+    while True:
+        text = _read(conf.error_log)
+        if _READY in text and not any(sign in text for sign in _HOPELESS):
+            return
+        ended = not service.alive()
+        text = _read(logs / "httpd-output.log") + _read(conf.error_log)
+        if _TAKEN in text:
+            raise PortTaken(f"port {conf.port} was taken before Apache could bind it")
+        if ended or any(sign in text for sign in _HOPELESS):
+            raise ServiceFailed(f"Apache did not start: {_reason(text)} (see {conf.error_log})")
+        if time.monotonic() > limit:
+            raise ServiceFailed(
+                f"Apache was not ready within {deadline:.0f} seconds: {_reason(text)} "
+                f"(see {conf.error_log})"
+            )
+        time.sleep(0.01)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _reason(text: str) -> str:
+    """Apache's own words: the first line that names an error, and the one that explains it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if re.search(r":(error|crit|alert|emerg)\]|AH00526|rror", line):
+            explained = line.endswith(":") and number + 1 < len(lines)
+            return f"{line} {lines[number + 1]}" if explained else line
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,306 @@
+"""A running MongoDB: ours, or one that was there already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from wsgiproof.cell import Topology
+from wsgiproof.errors import ServiceFailed, UsageError
+from wsgiproof.services.mongod import OBSERVER, Member, Mongod
+from wsgiproof.services.ports import LOOPBACK, free_port
+
+_REPLICA_SET = "wsgiproof"
+_MEMBERS = 3
+_ELECTION_DEADLINE = 30.0
+
+
+_OPEN: list[dict[str, Any]] = [
+    {"$currentOp": {"allUsers": True, "idleConnections": True, "idleCursors": True}},
+    {"$match": {"$or": [{"client": {"$exists": True}}, {"type": "idleCursor"}]}},
+    {"$project": {"type": 1, "ns": 1, "client": 1, "appName": 1}},
+]
+"""Every connection and every idle cursor of a member (MongoDB 4.2 and newer know idleCursors)."""
+_SESSIONS_STATUS = {
+    "serverStatus": 1,
+    **dict.fromkeys(("metrics", "wiredTiger", "repl", "locks", "opLatencies", "tcmalloc"), 0),
+}
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the subject has open on the deployment; None where that can't be told."""
+
+    connections: int | None = None
+    cursors: int | None = None
+    sessions: int | None = None
+
+
+class Deployment:
+    """A deployment that answers, how the subject reaches it, and how we count its connections.
+
+    The counting goes through connections of our own to each member, never through the subject's.
+    """
+
+    def __init__(self, topology: Topology, uri: str, version: str, *, ours: bool) -> None:
+        self.topology = topology
+        self._ours = ours
+        self.version = version
+        self._uri = uri
+        self._direct = [_direct(uri, host) for host in _hosts(uri)]
+        self._ports = [port for _, port in map(_host_and_port, _hosts(uri))]
+
+    def uri(self, app_name: str) -> str:
+        """For the subject: the whole deployment, with an appName that marks its connections."""
+        return _with_options(self._uri, appName=app_name)
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """The ports that its members listen on."""
+        return frozenset(port for _, port in map(_host_and_port, _hosts(self._uri)))
+
+    def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
+        """What the subject has open on all members together, as they count it themselves.
+
+        The subject's connections are those with its appName, and those without any that one of its
+        processes was seen to own, as a leaked socket is: ``sockets`` are the ports of both ends.
+        Members have connections to each other, too, from ports of the same numbers. Its cursors are
+        those on its database, which has the name of the app. A session can't be told apart from
+        others', so they are counted on a deployment of our own only. Nothing is known if a member
+        may not be asked (``$currentOp`` of all users needs the ``inprog`` privilege).
+        """
+        connections: set[tuple[int, str]] = set()
+        cursors = sessions = 0
+        for number, (member, port) in enumerate(zip(self._direct, self._ports, strict=True)):
+            try:
+                for row in member.admin.aggregate(_OPEN):
+                    if row.get("type") == "idleCursor":
+                        cursors += row.get("ns", "").startswith(f"{app_name}.")
+                    elif _is_of(row, app_name, port, sockets):
+                        connections.add((number, row["client"]))
+                if self._ours:
+                    status = member.admin.command(_SESSIONS_STATUS)
+                    sessions += status["logicalSessionRecordCache"]["activeSessionsCount"]
+            except PyMongoError:
+                return Counts()
+        return Counts(
+            connections=len(connections),
+            cursors=cursors,
+            sessions=sessions if self._ours else None,
+        )
+
+    def drop(self, database: str) -> None:
+        """Drop what the subject left behind, unless the deployment is gone."""
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            self.uri(OBSERVER), serverSelectionTimeoutMS=2000
+        )
+        with client, suppress(PyMongoError):
+            client.drop_database(database)
+
+    def close(self) -> None:
+        """Close our own connections."""
+        for member in self._direct:
+            member.close()
+
+
+class NoDeployment(Deployment):
+    """None at all: nothing to reach, and nothing on it that anybody could count."""
+
+    def __init__(self) -> None:
+        self.topology = Topology.NONE
+        self.version = ""
+
+    def uri(self, app_name: str) -> str:
+        """Empty: there is nothing to connect to."""
+        return ""
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """None."""
+        return frozenset()
+
+    def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
+        """Nothing, which is not 0: nobody has counted."""
+        return Counts()
+
+    def drop(self, database: str) -> None:
+        """Nothing was written."""
+
+    def close(self) -> None:
+        """There is nothing of ours to close."""
+
+
+def _is_of(
+    row: Mapping[str, Any], app_name: str, port: int, sockets: Collection[tuple[int, int]]
+) -> bool:
+    """Whether a connection of the member on ``port`` is one of the subject's."""
+    if "appName" in row:
+        return bool(row["appName"] == app_name)
+    local = str(row.get("client", "")).rpartition(":")[2]
+    return local.isdigit() and (int(local), port) in sockets
+
+
+def _start(members: Sequence[Member], replica_set: str | None) -> None:
+    """Start all at the same time; where that is interrupted, none goes on starting."""
+    with ThreadPoolExecutor(len(members)) as pool:
+        started = [pool.submit(member.start, replica_set) for member in members]
+        try:
+            for one in started:
+                one.result()
+        except BaseException:
+            for member in members:
+                member.stop()
+            raise
+
+
+@contextmanager
+def start_deployment(
+    topology: Topology,
+    mongod: Mongod,
+    scratch: Path,
+    logs: Path,
+    choose_port: Callable[[], int] = free_port,
+) -> Iterator[Deployment]:
+    """Our own deployment on loopback, gone with the context.
+
+    ``scratch`` gets the data and is removed by the guards if we die. Raises
+    :class:`ServiceFailed` with mongod's own reason.
+    """
+    count = _MEMBERS if topology is Topology.REPLICA_SET else 1
+    replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None
+    with ExitStack() as stack:
+        members = [
+            Member(mongod, f"mongod-{topology}-{number}", scratch, logs, choose_port)
+            for number in range(1, count + 1)
+        ]
+        for member in members:
+            stack.callback(member.stop)
+        _start(members, replica_set)
+        hosts = [f"{LOOPBACK}:{member.port}" for member in members]
+        uri = f"mongodb://{','.join(hosts)}/"
+        if replica_set:
+            _initiate(hosts)
+            uri += f"?replicaSet={_REPLICA_SET}"
+        deployment = Deployment(topology, uri, mongod.version, ours=True)
+        stack.callback(deployment.close)
+        yield deployment
+
+
+def connect_deployment(uri: str) -> Deployment:
+    """The deployment at ``uri``, as a whole: all members of a replica set, whichever is named.
+
+    Raises :class:`UsageError` for what is not a MongoDB URI and :class:`ServiceFailed` if nobody
+    answers there.
+    """
+    if uri.startswith("mongodb+srv:"):
+        raise UsageError("a mongodb+srv URI hides its members: give the mongodb:// form of it")
+    if not uri.startswith("mongodb://"):
+        raise UsageError("a MongoDB URI begins with mongodb://, and --mongodb does not")
+    try:
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            uri, serverSelectionTimeoutMS=5000, appName=OBSERVER
+        )
+    except (InvalidURI, ConfigurationError, ValueError) as error:
+        # Neither the URI nor the driver's words on it are shown: either may hold the password.
+        raise UsageError(
+            f"--mongodb is not a MongoDB URI that PyMongo takes ({type(error).__name__}); "
+            "are the user name and the password percent-encoded?"
+        ) from error
+    with client:
+        try:
+            hello = client.admin.command("hello")
+            version = str(client.server_info()["version"])
+        except OperationFailure as error:
+            raise ServiceFailed(f"the deployment at {_safe(uri)} refuses us: {error}") from error
+        except PyMongoError as error:
+            raise ServiceFailed(
+                f"no deployment answers at {_safe(uri)} within 5 seconds; is mongod running there?"
+            ) from error
+    if "setName" not in hello:
+        return Deployment(Topology.STANDALONE, uri, version, ours=False)
+    whole = _with_hosts(uri, hello["hosts"], replicaSet=hello["setName"], directConnection=None)
+    return Deployment(Topology.REPLICA_SET, whole, version, ours=False)
+
+
+def _initiate(hosts: list[str]) -> None:
+    """Make a replica set of fresh members, and wait until all three take part in a write."""
+    config = {
+        "_id": _REPLICA_SET,
+        "members": [{"_id": number, "host": host} for number, host in enumerate(hosts)],
+        # Short, so that a primary is there in a second; the default is ten.
+        "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200},
+    }
+    first: MongoClient[dict[str, Any]] = MongoClient(
+        f"mongodb://{hosts[0]}/?directConnection=true", appName=OBSERVER
+    )
+    with first:
+        first.admin.command("replSetInitiate", config)
+        _wait(lambda: first.admin.command("hello").get("isWritablePrimary", False))
+        ready = first["wsgiproof_ready"].get_collection(
+            "ready", write_concern=WriteConcern(w=_MEMBERS, wtimeout=int(_ELECTION_DEADLINE * 1000))
+        )
+        ready.insert_one({"ready": True})
+        first.drop_database("wsgiproof_ready")
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + _ELECTION_DEADLINE
+    while not condition():
+        if time.monotonic() > limit:
+            raise ServiceFailed(
+                f"the replica set elected no primary within {_ELECTION_DEADLINE:.0f} seconds"
+            )
+        time.sleep(0.02)
+
+
+def _direct(uri: str, host: str) -> MongoClient[dict[str, Any]]:
+    one = _with_hosts(uri, [host], appName=OBSERVER, directConnection="true", replicaSet=None)
+    return MongoClient(one, serverSelectionTimeoutMS=5000)
+
+
+def _hosts(uri: str) -> list[str]:
+    return urlsplit(uri).netloc.rpartition("@")[2].split(",")
+
+
+def _host_and_port(host: str) -> tuple[str, int]:
+    name, colon, port = host.rpartition(":")
+    return (name, int(port)) if colon and port.isdigit() else (host, 27017)
+
+
+def _with_hosts(uri: str, hosts: list[str], **options: str | None) -> str:
+    parts = urlsplit(uri)
+    user = parts.netloc.rpartition("@")[0]
+    netloc = f"{user}@{','.join(hosts)}" if user else ",".join(hosts)
+    return _with_options(urlunsplit(parts._replace(netloc=netloc)), **options)
+
+
+def _with_options(uri: str, **options: str | None) -> str:
+    """Set options of a URI; None removes one. Names compare without case, as in the URI spec.
+
+    The other options stay as they are written: some, such as ``readPreferenceTags``, have a
+    meaning in their characters, their order, and their being empty.
+    """
+    parts = urlsplit(uri)
+    replaced = {name.lower() for name in options}
+    kept = [
+        option
+        for option in parts.query.split("&")
+        if option and option.partition("=")[0].lower() not in replaced
+    ]
+    added = {name: value for name, value in options.items() if value is not None}
+    query = "&".join([*kept, urlencode(added, quote_via=quote)] if added else kept)
+    return urlunsplit(parts._replace(path=parts.path or "/", query=query))
+
+
+def _safe(uri: str) -> str:
+    """The members of a URI that PyMongo has accepted, without credentials, for messages."""
+    return ",".join(_hosts(uri))

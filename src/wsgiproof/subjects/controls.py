@@ -1,0 +1,415 @@
+"""Planted faults and their clean twins: the proof that each check can fail, and can pass.
+
+A control is PyMongo's own application with one thing done wrong (or the same thing done right).
+What happens in the process is in ``inside/faults*.py``; what Apache's configuration does is here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from wsgiproof.cell import Mode
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """A planted fault with the check meant for it, or, where ``trips`` is empty, a clean twin."""
+
+    name: str
+    trips: str
+    twin: str
+    """The name of its counterpart: a fault's clean twin, a twin's fault."""
+    says: str
+    inside: bool = True
+    """Whether the application itself has a part in it."""
+    fault: str = ""
+    """Its name inside, where that is another one: one fault there may have several rates here."""
+    options: dict[str, int | float | str] = {}
+    """The fault's keyword arguments. Requests are counted by each interpreter for itself."""
+    modes: tuple[Mode, ...] = tuple(Mode)
+    """Where it shows. A rare leak is spread too thin over the processes of embedded mode."""
+    requests: int = 300
+    """How many requests it takes to be seen by the check meant for it."""
+    maximum_requests: int = 0
+    """Requests after which Apache replaces a process; 0: never."""
+    one_interpreter: bool = False
+    """Whether every URL lands in the first interpreter."""
+
+    def planted(self) -> str | None:
+        """The name that the application has to look for inside; None if it has no part in it."""
+        return (self.fault or self.name) if self.inside else None
+
+
+_DAEMON = (Mode.DAEMON,)
+_MANY = 3000
+"""Requests for a leak that is rare: the quick profile's number."""
+
+_CONTROLS = (
+    # Connections.
+    Control(
+        name="leak-connection",
+        trips="connections",
+        twin="reopen-connection",
+        says="each request opens a connection to MongoDB and keeps it",
+    ),
+    Control(
+        name="reopen-connection",
+        trips="",
+        twin="leak-connection",
+        says="each request opens a connection to MongoDB and closes it",
+    ),
+    Control(
+        name="leak-connection-rarely",
+        trips="connections",
+        twin="fill-pool",
+        says="one in 250 requests opens a connection to MongoDB and keeps it",
+        fault="leak-connection",
+        options={"every": 250},
+        modes=_DAEMON,
+        requests=_MANY,
+    ),
+    Control(
+        name="fill-pool",
+        trips="",
+        twin="leak-connection-rarely",
+        says="a pool gets one connection more every 100 requests, up to 10, and uses them in turn",
+        modes=_DAEMON,
+        requests=_MANY,
+    ),
+    Control(
+        name="leak-connection-in-one-interpreter",
+        trips="connections",
+        twin="second-client",
+        says="one in 10 requests opens a connection and keeps it, in the second interpreter alone",
+        fault="leak-connection",
+        options={"every": 10, "only": "interpreter2"},
+    ),
+    Control(
+        name="second-client",
+        trips="",
+        twin="leak-connection-in-one-interpreter",
+        says="each interpreter opens a second client in its 40th request, and uses it from then on",
+    ),
+    Control(
+        name="leak-connection-after-error",
+        trips="connections",
+        twin="handle-error",
+        says="one in 20 requests has an error of the database to handle, and keeps a connection",
+        fault="leak-after-error",
+        options={"every": 20},
+    ),
+    Control(
+        name="handle-error",
+        trips="",
+        twin="leak-connection-after-error",
+        says="one in 20 requests has an error of the database to handle, and closes its connection",
+        options={"every": 20},
+    ),
+    Control(
+        name="leak-connection-in-bursts",
+        trips="connections",
+        twin="reopen-connection",
+        says="one in 300 requests opens 20 connections at once and keeps them",
+        fault="leak-connection",
+        options={"every": 300, "burst": 20},
+        modes=_DAEMON,
+        requests=_MANY,
+    ),
+    # Descriptors, threads, cursors.
+    Control(
+        name="leak-descriptor",
+        trips="descriptors",
+        twin="reopen-descriptor",
+        says="one in 10 requests opens a file and keeps it",
+        options={"every": 10},
+    ),
+    Control(
+        name="leak-descriptor-rarely",
+        trips="descriptors",
+        twin="reopen-descriptor",
+        says="one in 250 requests opens a file and keeps it",
+        fault="leak-descriptor",
+        options={"every": 250},
+        modes=_DAEMON,
+        requests=_MANY,
+    ),
+    Control(
+        name="reopen-descriptor",
+        trips="",
+        twin="leak-descriptor",
+        says="each request opens a file and closes it",
+    ),
+    Control(
+        name="leak-thread",
+        trips="threads",
+        twin="join-thread",
+        says="one in 10 requests starts a thread that waits for ever",
+        options={"every": 10},
+    ),
+    Control(
+        name="leak-thread-rarely",
+        trips="threads",
+        twin="join-thread",
+        says="one in 250 requests starts a thread that waits for ever",
+        fault="leak-thread",
+        options={"every": 250},
+        modes=_DAEMON,
+        requests=_MANY,
+    ),
+    Control(
+        name="join-thread",
+        trips="",
+        twin="leak-thread",
+        says="each request starts a thread and waits for its end",
+    ),
+    Control(
+        name="leak-cursor",
+        trips="cursors",
+        twin="close-cursor",
+        says="one in 10 requests leaves a cursor open on the server",
+        options={"every": 10},
+    ),
+    Control(
+        name="close-cursor",
+        trips="",
+        twin="leak-cursor",
+        says="each request opens a cursor, reads a part and closes it",
+    ),
+    Control(
+        name="leak-session",
+        trips="sessions",
+        twin="end-session",
+        says="one in 2 requests begins a session and never ends it",
+        options={"every": 2},
+    ),
+    Control(
+        name="end-session",
+        trips="",
+        twin="leak-session",
+        says="each request begins a session and ends it",
+    ),
+    # Memory.
+    Control(
+        name="leak-object",
+        trips="memory",
+        twin="sawtooth-memory",
+        says="each request appends a small dictionary to a list that nothing empties",
+        requests=_MANY,
+    ),
+    Control(
+        name="sawtooth-memory",
+        trips="",
+        twin="leak-object",
+        says="each request appends to a list, which is emptied after 200 requests",
+        options={"most": 200},
+        requests=_MANY,
+    ),
+    Control(
+        name="fill-cache",
+        trips="",
+        twin="leak-object",
+        says="a cache gets four entries more with each request, up to 2,000",
+        options={"step": 4},
+        requests=_MANY,
+    ),
+    Control(
+        name="leak-memory",
+        trips="memory",
+        twin="free-memory",
+        says="each request takes 64 bytes from malloc, outside of Python, and never frees them",
+        requests=_MANY,
+    ),
+    Control(
+        name="free-memory",
+        trips="",
+        twin="leak-memory",
+        says="each request takes 64 bytes from malloc, outside of Python, and frees them",
+    ),
+    # Crashes.
+    Control(
+        name="crash-in-request",
+        trips="crash",
+        twin="work-in-request",
+        says="each interpreter dies of SIGSEGV in its 60th request",
+        options={"at": 60},
+    ),
+    Control(
+        name="work-in-request",
+        trips="",
+        twin="crash-in-request",
+        says="one in 100 requests computes for a second",
+        options={"every": 100},
+    ),
+    Control(
+        name="crash-when-idle",
+        trips="crash",
+        twin="work-in-request",
+        says="each process dies of SIGSEGV when it had no requests for a second",
+        options={"idle": 1.0},
+    ),
+    Control(
+        name="crash-at-exit",
+        trips="crash",
+        twin="work-at-exit",
+        says="each process dies of SIGSEGV while its interpreters shut down",
+    ),
+    Control(
+        name="work-at-exit",
+        trips="",
+        twin="crash-at-exit",
+        says="each interpreter has a tenth of a second of work to do when it shuts down",
+    ),
+    Control(
+        name="recycle",
+        trips="",
+        twin="crash-in-request",
+        says="Apache replaces each process after 600 requests",
+        inside=False,
+        maximum_requests=600,
+        modes=_DAEMON,
+        requests=1500,
+    ),
+    # Hangs.
+    Control(
+        name="hang-in-request",
+        trips="hang",
+        twin="slow-request",
+        says="each interpreter's 60th request is never answered",
+        options={"at": 60},
+    ),
+    Control(
+        name="slow-request",
+        trips="",
+        twin="hang-in-request",
+        says="one in 50 requests takes a second",
+        options={"every": 50},
+    ),
+    Control(
+        name="hang-at-import",
+        trips="hang",
+        twin="slow-start",
+        says="the application never gets done with its import",
+    ),
+    Control(
+        name="slow-start",
+        trips="",
+        twin="hang-at-import",
+        says="the application takes three seconds to import",
+    ),
+    Control(
+        name="deadlock",
+        trips="hang",
+        twin="ordered-locks",
+        says="two interpreters take the same two locks in opposite order",
+        options={"every": 5},
+        modes=_DAEMON,
+    ),
+    Control(
+        name="ordered-locks",
+        trips="",
+        twin="deadlock",
+        says="two interpreters take the same two locks in the same order",
+        options={"every": 5},
+    ),
+    Control(
+        name="hang-at-exit",
+        trips="shutdown",
+        twin="slow-exit",
+        says="each interpreter never gets done with its shutdown",
+    ),
+    Control(
+        name="slow-exit",
+        trips="",
+        twin="hang-at-exit",
+        says="each interpreter has a second of work to do when it shuts down",
+        fault="work-at-exit",
+        options={"seconds": 1.0},
+    ),
+    # Answers, and who gives them.
+    Control(
+        name="wrong-value",
+        trips="roundtrip",
+        twin="own-interpreters",
+        says="one in 50 requests decodes an integer with one bit of it wrong",
+        options={"every": 50},
+    ),
+    Control(
+        name="wrong-value-from-server",
+        trips="roundtrip",
+        twin="own-interpreters",
+        says="one in 50 requests reads an integer from MongoDB with one bit of it wrong",
+        fault="wrong-value",
+        options={"every": 50, "from_server": True},
+    ),
+    Control(
+        name="foreign-type",
+        trips="roundtrip",
+        twin="own-interpreters",
+        says="a Binary is of the class of another interpreter",
+    ),
+    Control(
+        name="foreign-type-from-server",
+        trips="roundtrip",
+        twin="own-interpreters",
+        says="a Binary read from MongoDB is of the class of another interpreter",
+        fault="foreign-type",
+        options={"from_server": True},
+    ),
+    Control(
+        name="no-extension",
+        trips="identity",
+        twin="own-interpreters",
+        says="the C extensions are missing, and PyMongo silently does without",
+    ),
+    Control(
+        name="wrong-version",
+        trips="identity",
+        twin="own-interpreters",
+        says="PyMongo is of another version than the cell declares",
+    ),
+    Control(
+        name="one-interpreter",
+        trips="interpreters",
+        twin="own-interpreters",
+        says="the second URL silently lands in the first interpreter",
+        inside=False,
+        one_interpreter=True,
+    ),
+    Control(
+        name="own-interpreters",
+        trips="",
+        twin="one-interpreter",
+        says="each URL has an interpreter of its own",
+        inside=False,
+    ),
+    Control(
+        name="fail-to-import",
+        trips="responses",
+        twin="own-interpreters",
+        says="the application can't be imported",
+    ),
+    # The error log.
+    Control(
+        name="log-traceback",
+        trips="log",
+        twin="log-warnings",
+        says="one in 50 requests logs the traceback of an exception, and is answered all the same",
+        options={"every": 50},
+    ),
+    Control(
+        name="log-warnings",
+        trips="",
+        twin="log-traceback",
+        says="one in 10 requests logs a warning of another module, and the word 'error'",
+        options={"every": 10},
+    ),
+    Control(
+        name="log-lines",
+        trips="",
+        twin="log-traceback",
+        says="one in 2 requests logs two lines about nothing much",
+        options={"every": 2, "burst": 2},
+    ),
+)
+
+CONTROLS = {control.name: control for control in _CONTROLS}
+"""Every control by name."""

@@ -1,0 +1,101 @@
+"""The built things that a cell needs, as values: ``build`` makes them, ``services`` uses them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from wsgiproof.cell import Mpm
+
+
+class Python(msgspec.Struct, frozen=True, kw_only=True):
+    """One interpreter on this machine, described by itself."""
+
+    version: str
+    path: str
+    prefix: str
+    shared: bool
+    """Built with ``--enable-shared``, so that mod_wsgi can link against its library."""
+    headers: bool
+    stdlib: str
+    free_threaded: bool
+    name: str = ""
+    """What ids call it, among the others of a run: ``3.13``, ``3.13t``, ``3.13.0``."""
+    asked: str = ""
+    """The words by which it was asked for; empty: nobody did, it was at hand."""
+
+    @property
+    def short(self) -> str:
+        """Its version's first two numbers, and a ``t`` if it is built without a GIL."""
+        return ".".join(self.version.split(".")[:2]) + "t" * self.free_threaded
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of mod_wsgi or PyMongo for one interpreter."""
+
+    version: str
+    path: str = ""
+    """What was named: a ``.so``, a wheel, an archive, a tree; empty: the package index has it."""
+    archive: str = ""
+    """What is installed: the wheel, or an sdist, of a tree too; empty if the index has it."""
+    digest: str = ""
+    """Of the content of that file."""
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the toolchain of a cell is to be made of."""
+
+    python: Python
+    mod_wsgi: Source
+    pymongo: Source
+
+
+class Httpd(msgspec.Struct, frozen=True, kw_only=True):
+    """An Apache installation: its server, its ``apxs``, and what it can load."""
+
+    version: str
+    httpd: Path
+    apxs: Path
+    modules: Path
+    """The directory of the loadable modules."""
+    static: frozenset[str]
+    """Names of the modules compiled in, such as ``unixd``."""
+    mpms: tuple[Mpm, ...]
+    libraries: Path | None = None
+    """For ``LD_LIBRARY_PATH``, where the server needs libraries of its own."""
+
+    def environment(self) -> dict[str, str]:
+        """The variables without which this server does not start."""
+        return {"LD_LIBRARY_PATH": str(self.libraries)} if self.libraries else {}
+
+
+class Application(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the laid-out WSGI application of a cell is."""
+
+    directory: Path
+    script: Path
+    groups: tuple[str, ...]
+    """The application group of each URL; ``%{GLOBAL}`` is the main interpreter."""
+    evidence: Path
+    """What the processes write about themselves; theirs to write."""
+
+
+class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an Apache of one cell is started from."""
+
+    python: Python
+    httpd: Httpd
+    mod_wsgi: Path
+    home: Path
+    """The virtual environment with the subject, for ``WSGIPythonHome``."""
+
+    def facts(self) -> dict[str, str]:
+        """Where everything is, for the record."""
+        return {
+            "python": self.python.path,
+            "httpd": str(self.httpd.httpd),
+            "httpd_version": self.httpd.version,
+            "mod_wsgi": str(self.mod_wsgi),
+            "environment": str(self.home),
+        }

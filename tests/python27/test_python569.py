@@ -1,0 +1,115 @@
+"""PYTHON-569, the bug that the recipe was written for, on the Python of its time.
+
+PyMongo before 2.7 keeps its types in static variables of the C extension. What a second
+interpreter puts there is wrong for the first, and Binary and Code come back as unicode.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wsgiproof
+from tests.real.command import started
+from wsgiproof.build.python import installed
+from wsgiproof.records import CellRecord, Verdict, load_cell
+from wsgiproof.services.apache_conf import DAEMON_THREADS
+from wsgiproof.toolchain import Python
+
+INSIDE = Path(wsgiproof.__file__).parent / "inside"
+BROKEN, MENDED = "2.6.3", "2.7.2"
+TWICE = pytest.mark.parametrize("attempt", [1, 2])
+
+
+def run_cell(tmp: Path, python: Python, pymongo: str, *options: str) -> tuple[int, CellRecord]:
+    """Run one cell without a deployment by the command itself: its exit code and its record."""
+    command = [sys.executable, "-m", "wsgiproof", "run", "--python", python.path]
+    command += ["--mod-wsgi", "4.9.4", "--pymongo", pymongo]
+    command += ["--topology", "none", "--mode", "daemon"]
+    with started(tmp, *options, command=command) as running:
+        code = running.finish(deadline=300)
+        files = list(running.output.glob("cells/*/cell.json"))
+        assert len(files) == 1, running.text
+        return code, load_cell(files[0])
+
+
+def verdicts(record: CellRecord) -> dict[str, Verdict]:
+    return {check.check: check.verdict for check in record.checks}
+
+
+@TWICE
+def test_the_broken_one_fails_roundtrip(python27: Python, open_tmp: Path, attempt: int) -> None:
+    code, record = run_cell(open_tmp, python27, BROKEN)
+    assert code == 1
+    assert record.verdict is Verdict.FAIL
+    came_to = verdicts(record)
+    assert came_to["roundtrip"] is Verdict.FAIL
+    for check in ("responses", "identity", "interpreters", "crash", "shutdown"):
+        assert came_to[check] is Verdict.PASS, record.checks
+    assert came_to["connections"] is Verdict.SKIPPED
+
+
+def test_only_the_first_use_of_the_second_interpreter_breaks_the_first(
+    python27: Python, open_tmp: Path
+) -> None:
+    _, record = run_cell(open_tmp, python27, BROKEN)
+    assert record.observed is not None
+    begun = {one.application_group: one.first for one in record.observed.identities}
+    assert begun == {"interpreter1": 0, "interpreter2": DAEMON_THREADS}
+    first, second = (
+        [one for one in record.observed.problems if one.application_group == group]
+        for group in ("interpreter1", "interpreter2")
+    )
+    # Up to 15 answers of an interpreter are on their way at once, and not all of those are wrong.
+    burst = range(DAEMON_THREADS, 2 * DAEMON_THREADS)
+    assert min(one.first for one in second) in burst
+    assert min(one.first for one in first) >= 2 * DAEMON_THREADS
+    right = min(one.own_first for one in first)
+    assert right in burst
+    assert any("Binary" in one.text for one in first), first
+    assert any("Code" in one.text for one in (*first, *second))
+    (finding,) = [finding for finding in record.findings if finding.check == "roundtrip"]
+    assert (
+        f"interpreter1 was right in its first {right} answers, "
+        "and wrong only after interpreter2 had answered for the first time"
+    ) in finding.seen
+
+
+def test_alone_in_its_process_the_broken_one_is_right(python27: Python, open_tmp: Path) -> None:
+    code, record = run_cell(open_tmp, python27, BROKEN, "--sub-interpreters", "1")
+    assert (code, record.verdict) == (0, Verdict.PASS), record.checks
+
+
+@TWICE
+def test_the_mended_one_passes(python27: Python, open_tmp: Path, attempt: int) -> None:
+    code, record = run_cell(open_tmp, python27, MENDED)
+    assert (code, record.verdict) == (0, Verdict.PASS), record.checks
+    assert record.reason == "11 checks; skipped: connections, cursors, sessions"
+
+
+COMPILE = """
+import sys
+for name in sys.argv[1:]:
+    with open(name) as file:
+        compile(file.read(), name, "exec")
+"""
+
+
+def test_what_runs_inside_compiles_on_every_python_here(python27: Python) -> None:
+    names = [str(path) for path in sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])]
+    assert names
+    refused = {}
+    for python in (python27, *installed()):
+        done = subprocess.run(
+            [python.path, "-W", "error", "-c", COMPILE, *names],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode != 0:
+            refused[python.version] = done.stderr
+    assert refused == {}

@@ -1,0 +1,72 @@
+"""What takes several Pythons at once: kinds of interpreters, and a checkout built for each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUN = [sys.executable, "-m", "wsgiproof", "run", "--no-config", "--mode", "daemon"]
+PYTHONS = ["--python", "3.12", "--python", "3.13"]
+
+
+def run(output: Path, *options: str) -> dict[str, dict[str, Any]]:
+    """Each cell of a run by its id, from ``results.json``."""
+    done = subprocess.run(
+        [*RUN, *options, "--output", str(output)], capture_output=True, text=True, check=False
+    )
+    assert (output / "results.json").exists(), done.stderr
+    cells = json.loads((output / "results.json").read_text())["cells"]
+    return {cell["id"]: cell for cell in cells}
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """PyMongo in interpreters of each kind that these Pythons have."""
+    options = ["--mod-wsgi", "6.1.1", "--pymongo", "4.20.0", "--topology", "standalone"]
+    wanted = ["--interpreter", "own-gil", "--interpreter", "main", "-n", "600"]
+    return run(tmp_path_factory.mktemp("kinds") / "out", *PYTHONS, *options, *wanted)
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_with_a_gil_of_its_own_the_c_extension_is_missing_and_the_process_dies(
+    kinds: dict[str, dict[str, Any]], version: str
+) -> None:
+    cell = kinds[f"py{version}-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-own-gil"]
+    assert cell["verdict"] == "fail"
+    findings = {one["check"]: one for one in cell["findings"]}
+    assert "bson.has_c() is False, not True" in findings["identity"]["seen"]
+    assert "GIL own" in findings["identity"]["evidence"][0]
+    assert "died of SIG" in findings["crash"]["seen"]
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_the_main_interpreter_is_proved_from_inside(
+    kinds: dict[str, dict[str, Any]], version: str
+) -> None:
+    cell = kinds[f"py{version}-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-main"]
+    checks = {one["check"]: one["verdict"] for one in cell["checks"]}
+    assert checks["identity"] == checks["interpreters"] == "pass"
+
+
+def test_a_checkout_is_built_for_two_pythons_and_left_as_it_is(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:",
+         "pymongo==4.20.0", "--dest", str(tmp_path)],
+        check=True,
+    )  # fmt: skip
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    tree = tmp_path / "pymongo-4.20.0"
+    before = sorted(tree.rglob("*"))
+    options = ["--mod-wsgi", "5.0.2", "--pymongo", str(tree), "--topology", "none", "-n", "300"]
+    cells = run(tmp_path / "out", *PYTHONS, *options)
+    assert [cell["verdict"] for cell in cells.values()] == ["pass", "pass"]
+    assert all("pymongo4.20.0+src" in name for name in cells)
+    assert sorted(tree.rglob("*")) == before

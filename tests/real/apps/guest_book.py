@@ -1,0 +1,17 @@
+"""A guest book: each request signs it and reads who came last."""
+
+import atexit
+import os
+
+import pymongo
+
+CLIENT = pymongo.MongoClient(os.environ["WSGIPROOF_MONGODB_URI"])
+atexit.register(CLIENT.close)
+GUESTS = CLIENT[os.environ["WSGIPROOF_DATABASE"]]["guests"]
+
+
+def application(environ, start_response):
+    GUESTS.insert_one({"path": environ["SCRIPT_NAME"], "ünïcode": "é"})
+    names = [guest["path"] for guest in GUESTS.find().sort("$natural", -1).limit(10)]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [name.encode() for name in names]

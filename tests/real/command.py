@@ -1,0 +1,88 @@
+"""Running the command itself as a process of its own, and finding what it has started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+RUN = [sys.executable, "-m", "wsgiproof", "run", "--mod-wsgi", "5.0.2", "--pymongo", "4.20.0"]
+
+
+class Command:
+    """A running ``wsgiproof``; every file that its servers use lies below ``tmp``."""
+
+    def __init__(self, process: subprocess.Popen[str], tmp: Path) -> None:
+        self.process = process
+        self.output = tmp / "out"
+        self._tmp = tmp
+        self.text = ""
+
+    def wait_for(self, words: str, deadline: float = 60.0) -> None:
+        """Read its output until a line holds ``words``."""
+        assert self.process.stdout is not None
+        limit = time.monotonic() + deadline
+        for line in self.process.stdout:
+            self.text += line
+            if words in line:
+                return
+            assert time.monotonic() < limit, self.text
+        raise AssertionError(f"it ended without saying {words!r}:\n{self.text}")
+
+    def finish(self, deadline: float = 60.0) -> int:
+        """Wait for its end and return the exit code; ``text`` is all of its output then."""
+        rest, _ = self.process.communicate(timeout=deadline)
+        self.text += rest
+        return self.process.returncode
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+
+    def left_behind(self) -> list[str]:
+        """The servers and guards that it has started and that are alive."""
+        found = []
+        for process in psutil.process_iter(["pid", "cmdline", "cwd", "name"]):
+            told = " ".join(process.info["cmdline"] or []) + f" {process.info['cwd']}"
+            if str(self._tmp) in told and process.pid != self.process.pid:
+                found.append(f"{process.pid} {process.info['name']}: {told}")
+        return found
+
+    def nothing_left(self, deadline: float = 15.0) -> bool:
+        """Whether all of them end soon: of a killed run they are ended by their guards."""
+        limit = time.monotonic() + deadline
+        while self.left_behind() and time.monotonic() < limit:
+            time.sleep(0.1)
+        return not self.left_behind()
+
+
+@contextmanager
+def started(
+    tmp: Path, *options: str, command: list[str] | None = None, keep: bool = False
+) -> Iterator[Command]:
+    """Start ``wsgiproof run`` with its scratch space and results below ``tmp``.
+
+    With ``keep`` the results go where ``options`` say.
+    """
+    scratch = tmp / "scratch"
+    scratch.mkdir(mode=0o711, exist_ok=keep)
+    where = [] if keep else ["--output", str(tmp / "out")]
+    process = subprocess.Popen(
+        [*(command or RUN), *where, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        yield Command(process, tmp)
+    finally:
+        process.kill()
+        process.communicate()

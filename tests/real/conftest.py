@@ -1,0 +1,97 @@
+"""Real Apache, real mod_wsgi, real mongod, real PyMongo; nothing is faked here."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.config import Config
+from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.records import CellRecord
+from wsgiproof.runner import Deployments, Silent, run_cell
+from wsgiproof.services.ports import free_port
+
+PYMONGO = "4.20.0"
+MENDED = "4.15.3"
+"""The PyMongo that mended a leak of the one before it."""
+STEADY = "5.0.2"
+"""A mod_wsgi on which PyMongo has nothing to be found."""
+CRASHING = "6.1.1"
+"""A mod_wsgi on which PyMongo's processes die while Apache stops."""
+
+
+class Bench:
+    """Runs single cells, with the deployments shared between them."""
+
+    def __init__(self, output: Path, stack: ExitStack) -> None:
+        self._output = output
+        self._number = 0
+        self._site = survey(Config(mod_wsgi=(STEADY, CRASHING), pymongo=(PYMONGO, MENDED)))
+        self._deployments = Deployments(make_shop(self._site, output, Silent()), stack)
+
+    def run(
+        self,
+        *,
+        mod_wsgi: str = STEADY,
+        pymongo: str = PYMONGO,
+        topology: Topology = Topology.STANDALONE,
+        mode: Mode = Mode.DAEMON,
+        mpm: Mpm = Mpm.PREFORK,
+        interpreter: InterpreterKind = InterpreterKind.SHARED_GIL,
+        sub_interpreters: int = 2,
+        control: str = "",
+        app: Path | None = None,
+        requests: int = 600,
+        budget: float | None = None,
+        ports: Iterable[int] = (),
+    ) -> CellRecord:
+        """Run one cell; ``ports`` are tried first, and then ports that are free."""
+        config = Config(
+            mod_wsgi=(mod_wsgi,),
+            pymongo=(pymongo,),
+            topology=(topology,),
+            mode=(mode,),
+            mpm=(mpm,),
+            interpreter=(interpreter,),
+            sub_interpreters=sub_interpreters,
+            control=control,
+            app=str(app or ""),
+            requests=requests,
+            budget=budget,
+        )
+        (job,) = plan(config, self._site).jobs
+        self._number += 1
+        output = self._output / str(self._number)
+        output.mkdir()
+        tried = iter(ports)
+        shop = msgspec.structs.replace(
+            make_shop(self._site, output, Silent()),
+            choose_port=lambda: next(tried, None) or free_port(),
+        )
+        return run_cell(job, shop, self._deployments)
+
+    def file(self, record: CellRecord, name: str) -> Path:
+        """A file that the latest cell left behind."""
+        return self._output / str(self._number) / record.directory / name
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with ExitStack() as stack:
+        yield Bench(tmp_path_factory.mktemp("bench"), stack)
+
+
+@pytest.fixture
+def open_tmp() -> Iterator[Path]:
+    """A temporary directory that Apache's user can enter, which pytest's own is not."""
+    directory = Path(tempfile.mkdtemp(prefix="wp-test-", dir="/tmp"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)

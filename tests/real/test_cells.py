@@ -1,0 +1,89 @@
+"""Verdicts on real combinations, each known by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.real.conftest import CRASHING, Bench
+from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.records import CellRecord, Role, Verdict, load_cell
+
+QUIET = "own-interpreters"
+"""A clean twin that does nothing but close its client at the end. A client that is left open is a
+crash at the stop now and then (docs/findings.md, 1)."""
+
+
+def why(record: CellRecord) -> str:
+    return f"{record.verdict}: {record.reason}\n" + "\n".join(
+        f"{finding.check}: {finding.seen} {finding.evidence}" for finding in record.findings
+    )
+
+
+@pytest.mark.parametrize("topology", DEPLOYED)
+def test_a_steady_combination_passes_in_daemon_mode(bench: Bench, topology: Topology) -> None:
+    record = bench.run(topology=topology, requests=1200, control=QUIET)
+    assert record.verdict is Verdict.PASS, why(record)
+    observed = record.observed
+    assert observed is not None
+    assert sum(phase.requests for phase in observed.phases) == observed.requests > 1200
+    assert sum(one.answers for one in observed.identities) == observed.requests
+    assert len({one.token for one in observed.identities}) == 2
+    assert len({one.pid for one in observed.identities}) == 1
+    assert all(one.threads == 15 for one in observed.identities), "not every worker was warmed up"
+    assert load_cell(bench.file(record, "cell.json")).verdict is Verdict.PASS
+
+
+def test_without_a_deployment_nothing_connects(bench: Bench) -> None:
+    record = bench.run(topology=Topology.NONE)
+    assert record.verdict is Verdict.PASS, why(record)
+    skipped = [check.check for check in record.checks if check.verdict is Verdict.SKIPPED]
+    assert skipped == ["connections", "cursors", "sessions"]
+    assert record.observed is not None
+    readings = [one for point in record.observed.checkpoints for one in point.processes]
+    workers = [one for one in readings if one.role is Role.WORKER]
+    assert {one.connections for one in workers} == {0}
+
+
+@pytest.mark.parametrize("mpm", Mpm)
+def test_a_steady_combination_passes_in_embedded_mode(bench: Bench, mpm: Mpm) -> None:
+    record = bench.run(mode=Mode.EMBEDDED, mpm=mpm, control=QUIET)
+    assert record.verdict is Verdict.PASS, why(record)
+    observed = record.observed
+    assert observed is not None
+    workers = {event.pid for event in observed.events if event.role is Role.WORKER}
+    served = {one.pid for one in observed.identities}
+    assert served == workers, "a process was started or ended, or one never served"
+
+
+def test_three_interpreters_share_the_process(bench: Bench) -> None:
+    record = bench.run(sub_interpreters=3, control=QUIET)
+    assert record.verdict is Verdict.PASS, why(record)
+    assert record.observed is not None
+    assert len({one.token for one in record.observed.identities}) == 3
+
+
+def test_children_that_die_of_sigsegv_at_the_stop_are_a_crash(bench: Bench) -> None:
+    # Each interpreter of each process may or may not crash: six times four make it sure enough.
+    record = bench.run(mod_wsgi=CRASHING, mode=Mode.EMBEDDED, sub_interpreters=6)
+    assert record.verdict is Verdict.FAIL, why(record)
+    crashes = [finding for finding in record.findings if finding.check == "crash"]
+    assert crashes, why(record)
+    assert "SIGSEGV (signal 11) while Apache was stopping" in crashes[0].seen
+    assert "worker processes" in crashes[0].seen
+
+
+def test_the_main_interpreter_serves_alone(bench: Bench) -> None:
+    record = bench.run(interpreter=InterpreterKind.MAIN, control=QUIET)
+    assert record.verdict is Verdict.PASS, why(record)
+    assert record.observed is not None
+    assert [one.application_group for one in record.observed.identities] == [""]
+    assert "WSGIScriptAlias /interpreter1" in bench.file(record, "httpd.conf").read_text()
+
+
+def test_a_cell_that_is_cut_short_is_no_pass(bench: Bench) -> None:
+    record = bench.run(requests=100_000, budget=3.0, control=QUIET)
+    assert record.verdict is Verdict.INCONCLUSIVE, why(record)
+    (told,) = (check.reason for check in record.checks if check.check == "responses")
+    assert told.startswith("the budget of 3 s was used up with ")
+    assert record.observed is not None
+    assert 0 < record.observed.requests < 50_000

@@ -1,0 +1,42 @@
+"""What the findings of planted faults say. That all are caught is shown by test_selftest.py."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.real.conftest import Bench
+from tests.real.test_cells import why
+from wsgiproof.cell import Mode
+from wsgiproof.records import Role
+
+
+def test_a_crash_at_exit_tells_signal_number_and_phase(bench: Bench) -> None:
+    record = bench.run(control="crash-at-exit", mode=Mode.EMBEDDED)
+    seen = [finding.seen for finding in record.findings if finding.check == "crash"]
+    assert seen == ["4 of 4 worker processes died of SIGSEGV (signal 11) while Apache was stopping"]
+
+
+def test_a_daemon_process_that_dies_at_the_stop_is_seen_though_no_log_tells(bench: Bench) -> None:
+    record = bench.run(control="crash-at-exit", mode=Mode.DAEMON)
+    assert record.observed is not None
+    signals = {
+        event.signal
+        for event in record.observed.events
+        if event.kind == "died" and event.role is Role.WORKER
+    }
+    assert signals == {signal.SIGSEGV}, why(record)
+    assert [finding.check for finding in record.findings] == ["crash"], why(record)
+    assert "exit signal" not in bench.file(record, "error.log").read_text()
+
+
+def test_a_leak_of_one_connection_per_request_is_given_its_rate(bench: Bench) -> None:
+    record = bench.run(control="leak-connection")
+    seen = next(finding.seen for finding in record.findings if finding.check == "connections")
+    assert "one in 1 requests (95 %" in seen
+
+
+def test_an_application_that_cannot_be_imported_fails_fast_and_says_so(bench: Bench) -> None:
+    record = bench.run(control="fail-to-import")
+    assert record.observed is not None
+    assert record.observed.aborted, "it went on although nothing could be served"
+    assert any("ImportError" in finding.seen for finding in record.findings), why(record)

@@ -1,0 +1,136 @@
+"""What a deployment tells of the subject: its connections, its cursors, and sessions."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+import wsgiproof
+from wsgiproof.cell import Topology
+from wsgiproof.services.deployment import Deployment, connect_deployment, start_deployment
+from wsgiproof.services.mongod import find_mongod
+from wsgiproof.services.ports import free_port
+
+INSIDE = Path(wsgiproof.__file__).parent / "inside"
+APP = "wsgiproof_counted"
+OTHER = "wsgiproof_other"
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    directory = tmp_path_factory.mktemp("mongod")
+    mongod = find_mongod(None)
+    with start_deployment(Topology.STANDALONE, mongod, directory, directory, free_port) as started:
+        yield started
+
+
+def settled(deployment: Deployment, expected: int) -> int | None:
+    """The count of connections, which mongod takes a moment to close."""
+    limit = time.monotonic() + 5
+    while (told := deployment.counts(APP, ()).connections) != expected:
+        if time.monotonic() > limit:
+            break
+        time.sleep(0.05)
+    return told
+
+
+def test_connections_are_those_of_the_subject_alone(deployment: Deployment) -> None:
+    assert settled(deployment, 0) == 0
+    with (
+        MongoClient[dict[str, int]](deployment.uri(APP), minPoolSize=5) as mine,
+        MongoClient[dict[str, int]](deployment.uri(OTHER)) as other,
+    ):
+        other.admin.command("ping")
+        mine.admin.command("ping")
+        # Five of the pool and two that monitor; the other's are not ours.
+        assert settled(deployment, 7) == 7
+    assert settled(deployment, 0) == 0
+
+
+def test_a_socket_that_never_said_who_it_is_counts_by_its_ports(deployment: Deployment) -> None:
+    (port,) = deployment.ports
+    with socket.create_connection(("127.0.0.1", port)) as leaked:
+        ends = (leaked.getsockname()[1], port)
+        limit = time.monotonic() + 5
+        while not deployment.counts(APP, {ends}).connections and time.monotonic() < limit:
+            time.sleep(0.05)
+        assert deployment.counts(APP, {ends}).connections == 1
+        assert deployment.counts(APP, {(ends[0], port + 1)}).connections == 0
+        assert deployment.counts(APP, ()).connections == 0
+
+
+def test_cursors_are_those_on_the_subjects_own_database(deployment: Deployment) -> None:
+    with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
+        kept = []
+        for database in (APP, APP, OTHER, f"{APP}_not"):
+            documents = client[database]["documents"]
+            documents.insert_many([{"n": number} for number in range(20)])
+            cursor = documents.find(batch_size=5)
+            next(cursor)
+            kept.append(cursor)
+        assert deployment.counts(APP, ()).cursors == 2
+        for cursor in kept:
+            cursor.close()
+        assert deployment.counts(APP, ()).cursors == 0
+    for database in (APP, OTHER, f"{APP}_not"):
+        deployment.drop(database)
+
+
+def test_sessions_are_counted_on_a_deployment_of_our_own_only(deployment: Deployment) -> None:
+    before = deployment.counts(APP, ()).sessions
+    assert before is not None
+    with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
+        kept = [client.start_session() for _ in range(10)]
+        for session in kept:
+            client[APP]["documents"].find_one(session=session)
+        assert deployment.counts(APP, ()).sessions == before + 10
+        existing = connect_deployment(deployment.uri(APP))
+        counted = existing.counts(APP, ())
+        existing.close()
+        assert counted.sessions is None
+        assert counted.connections is not None
+        for session in kept:
+            session.end_session()
+
+
+FILL = """
+import sys, threading, time
+import pymongo
+import wsgiproof_inside.pools as pools
+client = pymongo.MongoClient(sys.argv[1])
+client.admin.command("ping")
+filler = pools.Pools()
+threads = [threading.Thread(target=filler.occupy, args=(0.5,)) for _ in range(15)]
+started = time.time()
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("full", time.time() - started, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_occupying_from_all_threads_fills_a_pool(deployment: Deployment, tmp_path: Path) -> None:
+    """Fifteen connections for as many threads, and the two that monitor."""
+    (tmp_path / "wsgiproof_inside").symlink_to(INSIDE)
+    filling = subprocess.Popen(
+        [sys.executable, "-c", FILL, deployment.uri(APP)],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert filling.stdout is not None
+    word, seconds = filling.stdout.readline().split()
+    assert word == "full"
+    assert 0.4 < float(seconds) < 5
+    assert settled(deployment, 17) == 17
+    filling.communicate(timeout=20)
+    assert filling.returncode == 0
+    assert settled(deployment, 0) == 0

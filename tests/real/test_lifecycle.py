@@ -1,0 +1,52 @@
+"""Nothing that we start outlives us, and what was measured is kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.real.command import started
+
+
+@pytest.mark.parametrize("moment", ["starting MongoDB", "starting Apache", "warm-up", "serial"])
+def test_nothing_outlives_a_killed_run(open_tmp: Path, moment: str) -> None:
+    with started(open_tmp, "--topology", "standalone", "-n", "600") as command:
+        command.wait_for(moment)
+        time.sleep(0.3)
+        assert command.left_behind(), "there was nothing to leave behind: the test tests nothing"
+        command.process.kill()
+        command.process.wait()
+        limit = time.monotonic() + 5
+        while command.left_behind() and time.monotonic() < limit:
+            time.sleep(0.1)
+        assert not command.left_behind()
+    assert not list((open_tmp / "scratch").iterdir()), "the data of its servers is still there"
+
+
+def test_ctrl_c_stops_everything_and_keeps_the_finished_cells(open_tmp: Path) -> None:
+    with started(open_tmp, "--topology", "standalone", "-n", "240") as command:
+        command.wait_for("[2/2]")
+        command.wait_for("parallel")
+        command.interrupt()
+        assert command.finish() == 130, command.text
+        assert not command.left_behind()
+    assert "Traceback" not in command.text
+    assert command.text.count("interrupted") == 1
+    results = json.loads((command.output / "results.json").read_text())
+    assert not results["complete"]
+    assert len(results["planned"]) == 2
+    assert [cell["verdict"] for cell in results["cells"]] == ["pass"]
+    assert results["cells"][0]["id"] == results["planned"][0]
+    assert "pass" in command.text
+
+
+def test_ctrl_c_while_mongod_starts_leaves_nothing(open_tmp: Path) -> None:
+    with started(open_tmp, "--topology", "replica-set") as command:
+        command.wait_for("starting MongoDB")
+        command.interrupt()
+        assert command.finish() == 130, command.text
+        assert not command.left_behind()
+    assert "Traceback" not in command.text

@@ -1,0 +1,101 @@
+"""Applications of one's own in real Apache: what works passes, and what fails says how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.real.conftest import MENDED, Bench
+from tests.real.test_cells import why
+from tests.real.test_wrong_input import one_line, outcome
+from wsgiproof.cell import Mode
+from wsgiproof.records import Verdict
+
+APPS = Path(__file__).parent / "apps"
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_an_app_that_works_passes(bench: Bench, mode: Mode) -> None:
+    record = bench.run(app=APPS / "guest_book.py", mode=mode)
+    assert record.verdict is Verdict.PASS, why(record)
+    checks = {check.check: check.verdict for check in record.checks}
+    assert checks.pop("roundtrip") is Verdict.SKIPPED
+    assert set(checks.values()) == {Verdict.PASS}
+    assert record.observed is not None
+    taken = [point.server_connections for point in record.observed.checkpoints]
+    assert all(taken), "it has not used its deployment"
+
+
+def test_an_app_that_makes_pymongo_raise_in_c_passes(bench: Bench) -> None:
+    record = bench.run(app=APPS / "invalid_document.py", pymongo=MENDED, requests=1200)
+    assert record.verdict is Verdict.PASS, why(record)
+
+
+def test_an_app_that_answers_500_fails_with_what_it_said(bench: Bench, tmp_path: Path) -> None:
+    app = tmp_path / "closed.py"
+    app.write_text(
+        "def application(environ, start_response):\n"
+        "    start_response('500 Sorry', [('Content-Type', 'text/plain')])\n"
+        "    return [b'the shop is closed']\n"
+    )
+    record = bench.run(app=app)
+    (finding,) = [one for one in record.findings if one.check == "responses"]
+    assert "failed: 30 x status 500" in finding.seen, why(record)
+    assert "the shop is closed" in finding.evidence[0]
+
+
+def test_an_app_that_raises_sometimes_fails_and_the_log_has_its_traceback(
+    bench: Bench, tmp_path: Path
+) -> None:
+    app = tmp_path / "sometimes.py"
+    app.write_text(
+        "import itertools\n"
+        "number = itertools.count(1)\n"
+        "def application(environ, start_response):\n"
+        "    if next(number) % 20 == 0:\n"
+        "        raise LookupError('every twentieth')\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'']\n"
+    )
+    record = bench.run(app=app)
+    found = {finding.check: finding for finding in record.findings}
+    assert "x status 500" in found["responses"].seen, why(record)
+    assert "LookupError" in found["log"].seen + str(found["log"].evidence)
+    log = bench.file(record, "error.log").read_text()
+    assert 'own/sometimes.py", line 5, in application' in log
+
+
+def test_an_app_that_fails_at_import_fails_and_the_log_tells(bench: Bench, tmp_path: Path) -> None:
+    app = tmp_path / "broken.py"
+    app.write_text("import no_such_module\napplication = no_such_module.application\n")
+    record = bench.run(app=app)
+    assert record.observed is not None
+    assert record.observed.aborted, "it went on although nothing could be served"
+    assert "responses" in {finding.check for finding in record.findings}, why(record)
+    log = bench.file(record, "error.log").read_text()
+    assert 'own/broken.py", line 1, in <module>' in log
+    assert "No module named 'no_such_module'" in log
+
+
+def test_an_app_that_leaks_connections_is_caught(bench: Bench, tmp_path: Path) -> None:
+    app = tmp_path / "forgetful.py"
+    app.write_text(
+        "import pymongo\n"
+        "clients = []\n"
+        "def application(environ, start_response):\n"
+        "    clients.append(pymongo.MongoClient(environ['wsgiproof.mongodb_uri']))\n"
+        "    clients[-1].admin.command('ping')\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'']\n"
+    )
+    record = bench.run(app=app, requests=240)
+    assert record.verdict is Verdict.FAIL, why(record)
+    assert {"connections", "threads"} <= {one.check for one in record.findings}, why(record)
+
+
+def test_an_app_that_is_not_there_is_said_before_anything_is_started(open_tmp: Path) -> None:
+    code, text = outcome(open_tmp, "--app", str(open_tmp / "none.py"))
+    assert code == 2
+    assert "none.py: there is no such file" in one_line(text)
+    assert not (open_tmp / "out").exists()

@@ -1,0 +1,216 @@
+"""Accounting for answers, as they come from the load client."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from wsgiproof.observe.answers import Answers, Census, Witnesses, read_answer
+
+URL = "http://127.0.0.1:8080/interpreter1"
+OTHER = "http://127.0.0.1:8080/interpreter2"
+
+
+def body(**changes: Any) -> bytes:
+    """An answer as ``inside/responder.py`` writes it, more fields than are read included."""
+    told = {
+        "pid": 200,
+        "interpreter": "token-1",
+        "interpreter_id": 1,
+        "application_group": "interpreter1",
+        "process_group": "subject",
+        "python": "3.12.1",
+        "mod_wsgi": "5.0.2",
+        "pymongo": "4.20.0",
+        "pymongo_file": "/env/pymongo/__init__.py",
+        "mpm": "prefork",
+        "bson_has_c": True,
+        "pymongo_has_c": True,
+        "gil_enabled": True,
+        "prefix": "/env",
+        "thread_id": 1,
+        "request": 1,
+        "problems": [],
+    }
+    return json.dumps(told | changes).encode()
+
+
+@pytest.fixture
+def answers() -> Answers:
+    answers = Answers()
+    answers.phase = "parallel"
+    return answers
+
+
+def test_every_field_of_an_identity_is_what_was_told(answers: Answers) -> None:
+    answers.success(URL, body(bson_has_c=False, mpm=None))
+    (one,) = answers.identities()
+    assert (one.url, one.pid, one.token) == (URL, 200, "token-1")
+    assert (one.application_group, one.process_group) == ("interpreter1", "subject")
+    assert (one.python, one.mod_wsgi, one.pymongo) == ("3.12.1", "5.0.2", "4.20.0")
+    assert (one.pymongo_path, one.prefix) == ("/env/pymongo/__init__.py", "/env")
+    assert (one.mpm, one.bson_has_c, one.pymongo_has_c, one.gil_enabled) == (
+        None,
+        False,
+        True,
+        True,
+    )
+    assert (one.answers, one.threads) == (1, 1)
+
+
+def test_answers_of_one_interpreter_add_up_with_its_different_threads(answers: Answers) -> None:
+    for number in range(10):
+        answers.success(URL, body(thread_id=number % 3, request=number))
+    (one,) = answers.identities()
+    assert (one.answers, one.threads) == (10, 3)
+    assert (answers.requests, answers.succeeded, answers.failed) == (10, 10, 0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pid": 201},
+        {"interpreter": "token-2"},
+        {"application_group": "other"},
+        {"process_group": ""},
+        {"python": "3.12.2"},
+        {"mod_wsgi": "5.0.1"},
+        {"pymongo": "4.19.0"},
+        {"pymongo_file": "/elsewhere/pymongo/__init__.py"},
+        {"mpm": "event"},
+        {"bson_has_c": False},
+        {"pymongo_has_c": False},
+        {"gil_enabled": False},
+    ],
+)
+def test_one_deviating_answer_among_many_shows(answers: Answers, changes: dict[str, Any]) -> None:
+    for _ in range(50):
+        answers.success(URL, body())
+    answers.success(URL, body(**changes))
+    for _ in range(50):
+        answers.success(URL, body())
+    assert sorted(one.answers for one in answers.identities()) == [1, 100]
+
+
+def test_a_url_counts_for_itself(answers: Answers) -> None:
+    answers.success(URL, body())
+    answers.success(OTHER, body())
+    assert {one.url for one in answers.identities()} == {URL, OTHER}
+
+
+def test_workers_are_threads_by_process_by_url(answers: Answers) -> None:
+    for pid, thread in [(200, 1), (200, 2), (200, 2), (201, 1)]:
+        answers.success(URL, body(pid=pid, thread_id=thread, interpreter=f"token-{pid}"))
+    answers.success(OTHER, body())
+    assert answers.workers() == {URL: {200: 2, 201: 1}, OTHER: {200: 1}}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"<html>It works!</html>",
+        body()[:-5],
+        b"[]",
+        body(pid="200"),
+        body(bson_has_c=None),
+        json.dumps({"pid": 200}).encode(),
+        b"\xff\xfe" + body(),
+    ],
+)
+def test_a_body_that_is_not_an_answer_is_one_failed_request(
+    answers: Answers, broken: bytes
+) -> None:
+    answers.success(URL, broken)
+    assert (answers.requests, answers.succeeded, answers.failed) == (1, 0, 1)
+    assert answers.identities() == ()
+    (failure,) = answers.failures()
+    assert (failure.kind, failure.status, failure.url) == ("invalid body", 200, URL)
+    assert failure.phase == "parallel"
+    assert failure.error
+
+
+def test_failures_of_one_kind_are_counted_and_keep_the_first_body(answers: Answers) -> None:
+    for number in range(5):
+        answers.failure("status", URL, 500, "Internal Server Error", f"body {number}".encode())
+    answers.failure("status", URL, 503, "Unavailable", b"")
+    answers.failure("timeout", URL, None, "no answer", b"")
+    told = {(one.kind, one.status): (one.count, one.body, one.error) for one in answers.failures()}
+    assert told == {
+        ("status", 500): (5, "body 0", "Internal Server Error"),
+        ("status", 503): (1, "", "Unavailable"),
+        ("timeout", None): (1, "", "no answer"),
+    }
+    assert answers.failed == answers.requests == 7
+
+
+def test_a_long_binary_body_is_cut_and_made_text(answers: Answers) -> None:
+    answers.failure("status", URL, 500, "error", b"\xff" * 100_000)
+    (failure,) = answers.failures()
+    assert failure.body == "\N{REPLACEMENT CHARACTER}" * 500
+
+
+def test_failures_and_problems_belong_to_their_phase(answers: Answers) -> None:
+    for phase in ("warm-up", "serial"):
+        answers.phase = phase
+        answers.failure("status", URL, 500, "error", b"")
+        answers.success(URL, body(problems=["int64: got int", "int64: got int", "uuid: lost"]))
+    assert [one.phase for one in answers.failures()] == ["warm-up", "serial"]
+    assert [(one.phase, one.text, one.count) for one in answers.problems()] == [
+        ("warm-up", "int64: got int", 2),
+        ("warm-up", "uuid: lost", 1),
+        ("serial", "int64: got int", 2),
+        ("serial", "uuid: lost", 1),
+    ]
+    assert {(one.pid, one.application_group) for one in answers.problems()} == {
+        (200, "interpreter1")
+    }
+
+
+# What is asked of each interpreter besides
+
+
+def test_memory_and_census_are_read_from_an_answer() -> None:
+    told = read_answer(
+        body(memory={"blocks": 12, "malloc": None}, census={"types": [["shop.Order", 7]]})
+    )
+    assert told.memory == Witnesses(blocks=12, malloc=None)
+    assert told.census == Census(types=(("shop.Order", 7),))
+    plain = read_answer(body())
+    assert (plain.memory, plain.census) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"memory": {"blocks": "12", "malloc": 1}}, {"census": {"types": [["Order"]]}}]
+)
+def test_a_reading_of_another_shape_is_no_answer(changes: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        read_answer(body(**changes))
+
+
+def test_requests_are_counted_by_the_process_that_answered(answers: Answers) -> None:
+    for pid in (200, 201, 200):
+        answers.success(URL, body(pid=pid))
+    answers.failure("timeout", URL, None, "no answer", b"")
+    assert answers.served == {200: 2, 201: 1}
+    assert answers.kinds == {"timeout": 1}
+
+
+def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: Answers) -> None:
+    other = {"interpreter": "token-2", "application_group": "interpreter2"}
+    answers.success(URL, body())
+    answers.failure("status", URL, 500, "error", b"")
+    answers.success(OTHER, body(**other, problems=["code: got unicode"]))
+    answers.success(URL, body())
+    answers.success(URL, body(problems=["code: got unicode"]))
+    answers.success(URL, body(problems=["code: got unicode"]))
+    assert [(one.application_group, one.first) for one in answers.identities()] == [
+        ("interpreter1", 0),
+        ("interpreter2", 1),
+    ]
+    assert [
+        (one.application_group, one.count, one.first, one.own_first) for one in answers.problems()
+    ] == [("interpreter2", 1, 1, 0), ("interpreter1", 2, 3, 2)]

@@ -1,0 +1,194 @@
+"""The text of httpd.conf, for each mode and each MPM."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.invented import CELL
+from wsgiproof.cell import Cell, Mode, Mpm
+from wsgiproof.services import apache_conf
+from wsgiproof.services.apache_conf import ApacheConf, pool, urls, workers
+
+each_cell = pytest.mark.parametrize(
+    ("mode", "mpm"), list(product(Mode, Mpm)), ids=lambda value: str(value)
+)
+
+
+def conf(mode: Mode, mpm: Mpm, **changes: Any) -> ApacheConf:
+    cell = cell_of(mode, mpm)
+    processes, threads = pool(cell)
+    values: dict[str, Any] = {
+        "title": f"cell {cell.id}",
+        "port": 4711,
+        "run_directory": Path("/tmp/wsgiproof-x"),
+        "application_directory": Path("/tmp/wsgiproof-x/app"),
+        "script": Path("/tmp/wsgiproof-x/app/inside/script.wsgi"),
+        "error_log": Path("/results/cell/error.log"),
+        "modules": (
+            (f"mpm_{mpm}", Path(f"/modules/mod_mpm_{mpm}.so")),
+            ("wsgi", Path("/c/wsgi.so")),
+        ),
+        "python_home": Path("/cache/env"),
+        "mpm": mpm,
+        "daemon": mode is Mode.DAEMON,
+        "processes": processes,
+        "threads": threads,
+        "urls": urls([f"interpreter{number}" for number in range(1, cell.sub_interpreters + 1)]),
+    }
+    return ApacheConf(**values | changes)
+
+
+@cache
+def rendered(mode: Mode, mpm: Mpm) -> str:
+    return conf(mode, mpm).render()
+
+
+def cell_of(mode: Mode, mpm: Mpm) -> Cell:
+    return msgspec.structs.replace(CELL, mode=mode, mpm=mpm, sub_interpreters=3)
+
+
+def directives(text: str) -> dict[str, list[list[str]]]:
+    """The arguments of each directive, by its name, as Apache splits them."""
+    found: dict[str, list[list[str]]] = {}
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            name, *arguments = shlex.split(line)
+            found.setdefault(name, []).append(arguments)
+    return found
+
+
+@each_cell
+def test_one_alias_for_each_url_with_both_groups(mode: Mode, mpm: Mpm) -> None:
+    group = "subject" if mode is Mode.DAEMON else "%{GLOBAL}"
+    assert directives(rendered(mode, mpm))["WSGIScriptAlias"] == [
+        [
+            f"/interpreter{number}",
+            "/tmp/wsgiproof-x/app/inside/script.wsgi",
+            f"process-group={group}",
+            f"application-group=interpreter{number}",
+        ]
+        for number in (1, 2, 3)
+    ]
+
+
+@each_cell
+def test_only_daemon_mode_has_a_daemon_process(mode: Mode, mpm: Mpm) -> None:
+    found = directives(rendered(mode, mpm))
+    if mode is Mode.EMBEDDED:
+        assert "WSGIDaemonProcess" not in found
+        assert "WSGIRestrictEmbedded" not in found
+        return
+    ((name, *options),) = found["WSGIDaemonProcess"]
+    assert name == "subject"
+    assert {"processes=1", "threads=15", "display-name=%{GROUP}"} <= set(options)
+    assert found["WSGIRestrictEmbedded"] == [["On"]]
+
+
+@each_cell
+def test_the_pool_is_held_still(mode: Mode, mpm: Mpm) -> None:
+    found = directives(rendered(mode, mpm))
+    processes, threads = pool(cell_of(mode, mpm))
+    assert found["StartServers"] == found["ServerLimit"] == [[str(processes)]]
+    assert found["MaxRequestWorkers"] == [[str(processes * threads)]]
+    assert found["MaxConnectionsPerChild"] == [["0"]]
+    if mpm is Mpm.PREFORK:
+        assert found["MinSpareServers"] == found["MaxSpareServers"] == [[str(processes)]]
+        assert "ThreadsPerChild" not in found
+    else:
+        assert found["ThreadsPerChild"] == found["ThreadLimit"] == [[str(threads)]]
+        # Apache ends a child once more threads than this are idle, so all must fit.
+        assert int(found["MaxSpareThreads"][0][0]) > processes * threads
+        assert "MinSpareServers" not in found
+
+
+@each_cell
+def test_every_daemon_thread_can_be_busy_at_once(mode: Mode, mpm: Mpm) -> None:
+    cell = cell_of(mode, mpm)
+    processes, threads = pool(cell)
+    if mode is Mode.DAEMON:
+        assert workers(cell) == (1, apache_conf.DAEMON_THREADS)
+        assert processes * threads > apache_conf.DAEMON_THREADS
+    else:
+        assert workers(cell) == (processes, threads)
+
+
+@each_cell
+def test_it_binds_to_loopback_and_writes_where_it_is_told(mode: Mode, mpm: Mpm) -> None:
+    found = directives(rendered(mode, mpm))
+    assert found["Listen"] == [["127.0.0.1:4711"]]
+    assert found["ServerRoot"] == found["DefaultRuntimeDir"] == [["/tmp/wsgiproof-x"]]
+    assert found["PidFile"] == [["/tmp/wsgiproof-x/httpd.pid"]]
+    assert found["Mutex"] == [["file:/tmp/wsgiproof-x", "default"]]
+    assert found["ErrorLog"] == [["/results/cell/error.log"]]
+    assert found["WSGIPythonHome"] == [["/cache/env"]]
+    assert found["WSGISocketPrefix"] == [["/tmp/wsgiproof-x/wsgi"]]
+    assert found["LoadModule"] == [
+        [f"mpm_{mpm}_module", f"/modules/mod_mpm_{mpm}.so"],
+        ["wsgi_module", "/c/wsgi.so"],
+    ]
+    assert found["<Directory"] == [["/>"], ["/tmp/wsgiproof-x/app>"]]
+
+
+@each_cell
+def test_a_user_is_named_only_where_one_is_dropped_to(mode: Mode, mpm: Mpm) -> None:
+    found = directives(rendered(mode, mpm))
+    assert "User" not in found
+    assert "Group" not in found
+    found = directives(conf(mode, mpm, user="www-data", group="web").render())
+    assert (found["User"], found["Group"]) == ([["www-data"]], [["web"]])
+
+
+@each_cell
+def test_nothing_of_the_template_is_left(mode: Mode, mpm: Mpm) -> None:
+    text = rendered(mode, mpm)
+    assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#|#\}|Undefined", text)
+    empty = {name for name, lines in directives(text).items() if [] in lines}
+    assert empty == {"</Directory>"}
+
+
+def test_paths_with_spaces_are_one_argument() -> None:
+    changes = {
+        "run_directory": Path("/tmp/a b"),
+        "application_directory": Path("/tmp/a b/app"),
+        "script": Path("/tmp/a b/app/script.wsgi"),
+        "error_log": Path("/my results/error.log"),
+        "python_home": Path("/my cache/env"),
+        "modules": (("wsgi", Path("/my cache/wsgi.so")),),
+    }
+    found = directives(conf(Mode.DAEMON, Mpm.PREFORK, **changes).render())
+    assert found["ServerRoot"] == [["/tmp/a b"]]
+    assert found["Mutex"] == [["file:/tmp/a b", "default"]]
+    assert found["PidFile"] == [["/tmp/a b/httpd.pid"]]
+    assert found["ErrorLog"] == [["/my results/error.log"]]
+    assert found["WSGIPythonHome"] == [["/my cache/env"]]
+    assert found["LoadModule"] == [["wsgi_module", "/my cache/wsgi.so"]]
+    assert [alias[1] for alias in found["WSGIScriptAlias"]] == ["/tmp/a b/app/script.wsgi"] * 3
+
+
+def test_the_group_of_each_url_is_the_subjects_to_name() -> None:
+    same = urls(["interpreter1", "interpreter1"])
+    assert [(url.path, url.application_group) for url in same] == [
+        ("/interpreter1", "interpreter1"),
+        ("/interpreter2", "interpreter1"),
+    ]
+
+
+@each_cell
+def test_the_kind_of_interpreter_is_said_where_it_is_not_the_usual_one(
+    mode: Mode, mpm: Mpm
+) -> None:
+    kinds = ("WSGIPerInterpreterGIL", "WSGIFreeThreading")
+    usual = directives(rendered(mode, mpm))
+    own = directives(conf(mode, mpm, own_gil=True).render())
+    free = directives(conf(mode, mpm, free_threading=True).render())
+    assert [usual.get(kind) for kind in kinds] == [None, None]
+    assert [own.get(kind) for kind in kinds] == [[["On"]], None]
+    assert [free.get(kind) for kind in kinds] == [None, [["On"]]]

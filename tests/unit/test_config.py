@@ -1,0 +1,138 @@
+"""Options: their bounds, and the load that they come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from wsgiproof.config import (
+    MOST_JOBS,
+    MOST_SUB_INTERPRETERS,
+    Combination,
+    Config,
+    Override,
+    Profile,
+)
+from wsgiproof.errors import ExitCode, UsageError
+
+
+def test_the_quick_profile() -> None:
+    plan = Config().plan()
+    assert (plan.parallel, plan.serial, plan.connections, plan.round) == (2500, 500, 100, 125)
+    assert (plan.memory_every, plan.request_deadline) == (250, 10)
+
+
+def test_the_full_profile_is_the_recipes_own_amount() -> None:
+    plan = Config(profile=Profile.FULL).plan()
+    assert (plan.parallel, plan.serial, plan.connections) == (25_000, 25_000, 100)
+    assert (plan.round, plan.memory_every) == (2000, 4000)
+    assert plan.request_deadline == 30
+
+
+@settings(deadline=None)
+@given(some.integers(1, 100_000_000), some.sampled_from(Profile))
+def test_n_requests_are_exactly_n(requests: int, profile: Profile) -> None:
+    plan = Config(requests=requests, profile=profile).plan()
+    assert plan.parallel + plan.serial == requests
+    assert plan.parallel >= plan.serial >= 0 or profile is Profile.FULL
+    assert 1 <= plan.round <= requests
+
+
+@pytest.mark.parametrize(
+    ("profile", "split"), [(Profile.QUICK, (500, 100)), (Profile.FULL, (300, 300))]
+)
+def test_n_keeps_the_proportion_of_the_profile(profile: Profile, split: tuple[int, int]) -> None:
+    plan = Config(requests=600, profile=profile).plan()
+    assert (plan.parallel, plan.serial) == split
+    assert (plan.round, plan.memory_every) == (25, 50)
+
+
+def test_one_request_is_a_plan_too() -> None:
+    plan = Config(requests=1).plan()
+    assert (plan.parallel, plan.serial, plan.round) == (1, 0, 1)
+
+
+def test_connections_change_nothing_but_connections() -> None:
+    plan, usual = Config(connections=7).plan(), Config().plan()
+    assert plan.connections == 7
+    assert (plan.parallel, plan.serial, plan.round) == (usual.parallel, usual.serial, usual.round)
+
+
+def test_a_process_that_is_replaced_is_read_often_enough_to_be_judged() -> None:
+    plan = Config(maximum_requests=400).plan()
+    assert plan.round == plan.memory_every == 400 // 18
+    assert Config(maximum_requests=100_000).plan() == Config().plan()
+    assert Config(maximum_requests=3).plan().round == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "field", "least", "most"),
+    [
+        ("--sub-interpreters", "sub_interpreters", 1, MOST_SUB_INTERPRETERS),
+        ("--maximum-requests", "maximum_requests", 0, 1_000_000),
+        ("-n", "requests", 1, 100_000_000),
+        ("-c", "connections", 1, 10_000),
+        ("--budget", "budget", 1, 604_800),
+        ("--jobs", "jobs", 1, MOST_JOBS),
+        ("--retry-errors", "retry_errors", 0, 10),
+    ],
+)
+def test_numbers_have_bounds_and_the_message_names_them(
+    option: str, field: str, least: int, most: int
+) -> None:
+    for allowed in (least, most):
+        good: dict[str, Any] = {field: allowed}
+        Config(**good).plan()
+    for refused in (least - 1, most + 1, -5):
+        bad: dict[str, Any] = {field: refused}
+        with pytest.raises(UsageError) as caught:
+            Config(**bad)
+        assert str(caught.value) == f"{option} {refused}: it has to be from {least} to {most:,}"
+        assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_an_override_changes_the_load_of_the_cells_that_it_matches() -> None:
+    config = Config(
+        requests=600,
+        overrides=(
+            Override(cells=("*embedded*",), requests=1200, budget=60.0),
+            Override(cells=("*event*", "*worker*"), connections=7),
+        ),
+    )
+    plain, embedded = config.plan("py3-daemon-prefork"), config.plan("py3-embedded-event")
+    assert (plain.parallel + plain.serial, plain.connections, plain.budget) == (600, 100, None)
+    assert (embedded.parallel + embedded.serial, embedded.connections) == (1200, 7)
+    assert embedded.budget == 60
+
+
+def test_the_last_override_wins() -> None:
+    config = Config(
+        overrides=(Override(cells=("*",), connections=7), Override(cells=("a*",), connections=8))
+    )
+    assert (config.plan("abc").connections, config.plan("xyz").connections) == (8, 7)
+
+
+def test_an_axis_without_values_has_one_that_is_to_be_found_out() -> None:
+    config = Config(python=("3.12", "3.13", "3.12"), include=(Combination(pymongo=("min",)),))
+    assert config.axis("python") == ("3.12", "3.13")
+    assert config.axis("pymongo") == ("",)
+    assert config.values("pymongo") == ("", "min")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..//x", "two words", "é", "a\nb", "mongodb://a/", "x" * 61]
+)
+def test_the_name_of_a_server_is_a_part_of_the_name_of_a_directory(name: str) -> None:
+    with pytest.raises(UsageError, match="can't be the name of a server"):
+        Config(mongodb_servers={name: "/opt/mongod"})
+    assert Config(mongodb_servers={"mongod-7.0_x": "/opt/mongod"}).mongodb_servers
+
+
+def test_results_go_to_a_directory_of_their_own_unless_one_is_named() -> None:
+    """``Path('')`` is the current directory, and true."""
+    assert Config().directory is None
+    assert Config(output="out").directory == Path("out")

@@ -1,0 +1,639 @@
+"""wsgiproof.toml: found, read, combined with the command line, and every mistake in one line."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from tests.unit.test_cli import Ended, Runner, one_line
+from wsgiproof.cell import Mode, Topology
+from wsgiproof.cli.options import configure
+from wsgiproof.config import AXES, Combination, Config, Exclusion, Override, Profile
+from wsgiproof.configfile import ConfigFile, Loaded, combine, find, load, schema, starter
+from wsgiproof.errors import UsageError
+from wsgiproof.subjects.controls import CONTROLS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def written(directory: Path, text: str, name: str = "wsgiproof.toml") -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / name
+    path.write_text(text)
+    return path
+
+
+def refused(directory: Path, text: str) -> str:
+    """What is wrong with this file, without its path, which has to stand before it."""
+    path = written(directory, text)
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message.isprintable()
+    return message.removeprefix(f"{path}: ")
+
+
+def config_of(directory: Path, text: str, chosen: str = "", **options: Any) -> Config:
+    """The configuration that a command started in ``directory`` has."""
+    return combine(load(written(directory, text)), chosen, options)
+
+
+# Finding it
+
+
+def test_the_nearest_file_upwards_is_found(tmp_path: Path) -> None:
+    below = tmp_path / "a" / "b" / "c"
+    below.mkdir(parents=True)
+    far = written(tmp_path, "jobs = 1")
+    assert find(below) == far
+    near = written(tmp_path / "a" / "b", "jobs = 2")
+    assert find(below) == near
+    assert find(tmp_path / "a") == far
+
+
+def test_a_pyproject_without_the_table_is_passed_over(tmp_path: Path) -> None:
+    far = written(tmp_path, "jobs = 1")
+    near = written(tmp_path / "a", "[tool.other]\nx = 1", "pyproject.toml")
+    assert find(tmp_path / "a") == far
+    near.write_text("[tool.wsgiproof]\njobs = 2")
+    assert find(tmp_path / "a") == near
+    assert combine(load(near), "", {}).jobs == 2
+
+
+def test_beside_a_pyproject_the_file_of_our_own_wins(tmp_path: Path) -> None:
+    written(tmp_path, "[tool.wsgiproof]\njobs = 2", "pyproject.toml")
+    ours = written(tmp_path, "jobs = 1")
+    assert find(tmp_path) == ours
+
+
+def test_a_directory_of_that_name_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a" / "wsgiproof.toml").mkdir(parents=True)
+    assert find(tmp_path / "a") != tmp_path / "a" / "wsgiproof.toml"
+
+
+def test_a_pyproject_that_is_named_has_to_have_the_table(tmp_path: Path) -> None:
+    path = written(tmp_path, "[project]\nname = 'x'", "pyproject.toml")
+    with pytest.raises(UsageError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path} has no table [tool.wsgiproof]"
+
+
+# Who wins, and what paths are relative to
+
+LAYERED = """
+requests = 100
+connections = 10
+jobs = 3
+mode = "daemon"
+[sets.nightly]
+requests = 200
+connections = 20
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, below which there is a file."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_line_wins_over_the_set_and_the_set_over_the_file(here: Path) -> None:
+    path = written(here, LAYERED)
+    none = {"requests": None, "connections": None, "jobs": None, "mode": ()}
+    config, used = configure(none, no_config=False)
+    assert (config.requests, config.connections, config.jobs) == (100, 10, 3)
+    assert (config.mode, used) == ((Mode.DAEMON,), path)
+    config, _ = configure(none | {"requests": 300}, no_config=False, chosen="nightly")
+    assert (config.requests, config.connections, config.jobs) == (300, 20, 3)
+    config, used = configure(none | {"mode": ("embedded",)}, no_config=True)
+    assert (config.requests, config.jobs, config.mode) == (None, None, (Mode.EMBEDDED,))
+    assert used is None
+
+
+def test_an_axis_of_the_command_line_takes_the_place_of_the_files(here: Path) -> None:
+    written(here, 'pymongo = ["4.15.3", "4.20.0"]')
+    config, _ = configure({"pymongo": ("latest",)}, no_config=False)
+    assert config.pymongo == ("latest",)
+    config, _ = configure({"pymongo": ()}, no_config=False)
+    assert config.pymongo == ("4.15.3", "4.20.0")
+
+
+def test_a_flag_that_is_not_given_leaves_its_key_to_the_file(here: Path) -> None:
+    written(here, "fail_fast = true\nretry_errors = 2")
+    config, _ = configure({"fail_fast": None, "retry_errors": 0}, no_config=False)
+    assert (config.fail_fast, config.retry_errors) == (True, 0)
+
+
+def test_a_file_that_is_named_need_not_be_near(here: Path) -> None:
+    written(here, "jobs = 1")
+    other = written(here / "elsewhere", "jobs = 2\npymongo = '.'", "other.toml")
+    config, used = configure({}, file=other.relative_to(here), no_config=False)
+    assert (config.jobs, used) == (2, other.relative_to(here))
+    assert config.pymongo == (str(here / "elsewhere"),)
+
+
+def test_paths_are_relative_to_the_file_and_those_of_options_to_where_we_are(here: Path) -> None:
+    written(
+        here,
+        'pymongo = [".", "4.20.0"]\nmod_wsgi = ["build/mod_wsgi.so"]\npython = "bin/../python"\n'
+        'app = "shop.py"\noutput = "out"\nmongodb = ["./mongod", "mongodb://a/b", "seven"]\n'
+        'mongodb_servers = { seven = "../mongod", far = "mongodb://far/" }\n'
+        '[[include]]\npymongo = "../other"\n[[exclude]]\npymongo = "./*"\n'
+        '[sets.one]\npymongo = "dist/pymongo.whl"\n',
+    )
+    below = here / "below"
+    below.mkdir()
+    loaded = load(here / "wsgiproof.toml")
+    config = combine(loaded, "", {})
+    assert config.pymongo == (str(here), "4.20.0")
+    assert config.mod_wsgi == (str(here / "build/mod_wsgi.so"),)
+    assert config.python == (str(here / "python"),)
+    assert (config.app, config.output) == (str(here / "shop.py"), str(here / "out"))
+    assert config.mongodb == (str(here / "mongod"), "mongodb://a/b", "seven")
+    assert config.mongodb_servers == {
+        "seven": str(here.parent / "mongod"),
+        "far": "mongodb://far/",
+    }
+    assert config.include == (Combination(pymongo=(str(here.parent / "other"),)),)
+    assert config.exclude[0].pymongo == (str(here / "*"),)
+    assert combine(loaded, "one", {}).pymongo == (str(here / "dist/pymongo.whl"),)
+
+
+def test_the_options_paths(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(here, "jobs = 1")
+    (here / "below").mkdir()
+    monkeypatch.chdir(here / "below")
+    options = {"pymongo": (".", "4.20.0"), "app": "shop.py", "output": "out", "python": ("3.12",)}
+    config, _ = configure(options, no_config=False)
+    assert config.pymongo == (str(here / "below"), "4.20.0")
+    assert config.python == ("3.12",)
+    assert config.app == str(here / "below" / "shop.py")
+    assert config.output == str(here / "below" / "out")
+
+
+def test_the_home_directory_may_be_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert config_of(here, 'pymongo = "~/driver"').pymongo == ("/home/ann/driver",)
+
+
+def test_links_are_left_alone(here: Path) -> None:
+    """A program may go by the name that it is called by."""
+    (here / "shim").symlink_to("/bin/sh")
+    assert config_of(here, 'python = "./shim"').python == (str(here / "shim"),)
+
+
+# What may stand in it
+
+
+def test_one_value_stands_for_a_list(tmp_path: Path) -> None:
+    config = config_of(
+        tmp_path,
+        'python = "3.12"\ntopology = "none"\nonly = "*daemon*"\n'
+        '[[include]]\nmode = "embedded"\n[[overrides]]\ncells = "*"\nrequests = 7\n'
+        '[sets.one]\nmpm = "event"\n[[sets.one.exclude]]\nmode = "daemon"\n',
+        "one",
+    )
+    assert (config.python, config.topology) == (("3.12",), (Topology.NONE,))
+    assert (config.only, config.mpm) == (("*daemon*",), ("event",))
+    assert config.include[0].mode == (Mode.EMBEDDED,)
+    assert config.overrides == (Override(cells=("*",), requests=7),)
+    assert config.exclude == (Exclusion(mode=(Mode.DAEMON,)),)
+
+
+def test_a_set_takes_the_place_of_include_and_exclude(tmp_path: Path) -> None:
+    text = (
+        '[[include]]\npython = "3.13t"\n[[exclude]]\nmode = "daemon"\nreason = "slow"\n'
+        '[sets.bare]\ninclude = []\nexclude = []\n[sets.more]\ninclude = [{ mpm = "event" }]\n'
+    )
+    whole, bare = config_of(tmp_path, text), config_of(tmp_path, text, "bare")
+    assert (len(whole.include), whole.exclude[0].reason) == (1, "slow")
+    assert (bare.include, bare.exclude) == ((), ())
+    more = config_of(tmp_path, text, "more")
+    assert (more.include, len(more.exclude)) == ((Combination(mpm=("event",)),), 1)
+
+
+@pytest.mark.parametrize("name", ["python", "mode", "only", "cells", "include", "sets", "output"])
+def test_a_server_and_a_set_may_have_the_name_of_a_key(name: str, tmp_path: Path) -> None:
+    text = f'mongodb_servers = {{ {name} = "/opt/mongod" }}\n[sets.{name}]\njobs = 7\n'
+    config = config_of(tmp_path, text, name)
+    assert (config.mongodb_servers, config.jobs) == ({name: "/opt/mongod"}, 7)
+
+
+def test_a_control_of_the_file_brings_what_it_takes(here: Path) -> None:
+    """As one of the command line does."""
+    control = next(one for one in CONTROLS.values() if one.maximum_requests)
+    written(here, f'control = "{control.name}"')
+    config, _ = configure({}, no_config=False)
+    assert config.maximum_requests == control.maximum_requests
+    config, _ = configure({"control": control.name}, no_config=True)
+    assert config.maximum_requests == control.maximum_requests
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('pythn = "3.12"', "there is no key 'pythn'; did you mean 'python'?"),
+        ("mod-wsgi = '5.0.2'", "there is no key 'mod-wsgi'; did you mean 'mod_wsgi'?"),
+        ("mode = 'deamon'", "'deamon' is no value of 'mode'; did you mean 'daemon'?"),
+        ("mpm = ['prefork', 'spoon']",
+         "'spoon' is no value of 'mpm'; there is prefork, worker, event"),
+        ("interpreter = 'own_gil'",
+         "'own_gil' is no value of 'interpreter'; did you mean 'own-gil'?"),
+        ("profile = 'ful'", "'ful' is no value of 'profile'; did you mean 'full'?"),
+        ("[[include]]\nreason = 'x'",
+         "there is no key 'reason' in 'include'; there is python, mod_wsgi, pymongo, topology, "
+         "mode, mpm, interpreter, mongodb"),
+        ("[[exclude]]\nreasn = 'x'",
+         "there is no key 'reasn' in 'exclude'; did you mean 'reason'?"),
+        ("[[exclude]]\ntopology = 'replicaset'",
+         "'replicaset' is no value of 'exclude.topology'; did you mean 'replica-set'?"),
+        ("[[overrides]]\ncell = '*'\n",
+         "there is no key 'cell' in 'overrides'; did you mean 'cells'?"),
+        ("[[overrides]]\nrequests = 7", "there has to be a key 'cells' in 'overrides'"),
+        ("[[overrides]]\ncells = '*'\nprofile = 'fast'",
+         "'fast' is no value of 'overrides.profile'; there is quick, full"),
+        ("[sets.pr]\njob = 2", "there is no key 'job' in 'sets'; did you mean 'jobs'?"),
+        ("[sets.pr]\nmode = 'embeded'",
+         "'embeded' is no value of 'sets.mode'; did you mean 'embedded'?"),
+        ("[[sets.pr.include]]\nmpms = 'event'",
+         "there is no key 'mpms' in 'sets.include'; did you mean 'mpm'?"),
+        ("[sets.pr.sets.deeper]\njobs = 2",
+         "there is no key 'sets' in 'sets': sets stand beside one another"),
+        ("python = 3.12", "a text in quotes is needed in 'python', not a number"),
+        ("python = ['3.12', 3]", "a text in quotes is needed in 'python', not a whole number"),
+        ("jobs = '2'", "a whole number is needed in 'jobs', not a text in quotes"),
+        ("jobs = 2.5", "a whole number is needed in 'jobs', not a number"),
+        ("budget = 2026-11-23", "a number is needed in 'budget', not a date"),
+        ("fail_fast = 'yes'", "true or false is needed in 'fail_fast', not a text in quotes"),
+        ("[include]\nmode = 'daemon'", "a list is needed in 'include', not a table"),
+        ("sets = 3", "a table is needed in 'sets', not a whole number"),
+        ("[mode]\nx = 1", "a text in quotes is needed in 'mode', not a table"),
+        ("jobs = 0", "--jobs 0: it has to be from 1 to 256"),
+        ("[sets.pr]\njobs = 1000", "--jobs 1000: it has to be from 1 to 256"),
+        ("budget = nan", "--budget nan: it has to be from 1 to 604,800"),
+        ("[[overrides]]\ncells = '*'\nrequests = 0",
+         "-n 0: it has to be from 1 to 100,000,000"),
+        ("app = 'a.py'\ncontrol = 'leak-cursor'", "--app and --control exclude each other"),
+        ("pymongo = './a\\u0000b'".replace("'", '"'), "'./a?b' is no path of UTF-8 without NUL"),
+        ("output = 'a\\u0000b'".replace("'", '"'), "'a?b' is no path of UTF-8 without NUL"),
+        ("python = 3.12.1", "it is not TOML: "),
+        ("jobs = 1\njobs = 2", "it is not TOML: "),
+        ("x = " + "[" * 5000, "it is not TOML: "),
+        (f"jobs = {'9' * 5000}", "it is not TOML: "),
+        ("a" + ".a" * 1500 + " = 1", "there is no key 'a'"),
+        ("sets.a." * 1500 + "jobs = 1", "its tables lie too deep in one another"),
+        ('"new\\nline\\u001b[31m" = 1', "there is no key 'new line?[31m'"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_one_line_with_what_would_be_right(
+    text: str, told: str, tmp_path: Path
+) -> None:
+    message = refused(tmp_path, text)
+    assert message.startswith(told)
+    assert message == told or told.endswith((": ", "other", "'", "deep"))
+
+
+def test_what_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "wsgiproof.toml"
+    path.write_bytes(b"jobs = 1 # \xe9t\xe9")
+    with pytest.raises(UsageError, match="it is not UTF-8, as TOML has to be") as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path / "nothing.toml")
+    assert str(caught.value) == f"No such file or directory: {tmp_path / 'nothing.toml'}"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ("nighty", "has no set 'nighty'; did you mean 'nightly'?"),
+        ("x", "has no set 'x'; there is nightly, pr"),
+        ("sets", "has no set 'sets'; there is nightly, pr"),
+    ],
+)
+def test_a_set_that_is_not_there(chosen: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        config_of(tmp_path, "[sets.nightly]\n[sets.pr]\n", chosen)
+    assert str(caught.value) == f"{tmp_path / 'wsgiproof.toml'} {told}"
+
+
+def test_a_set_without_a_file() -> None:
+    with pytest.raises(UsageError, match=r"there is no wsgiproof.toml, so has no set 'pr'"):
+        combine(None, "pr", {})
+
+
+def test_a_set_and_an_option_that_make_no_sense_together(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--control and --topology none exclude each other"):
+        config_of(tmp_path, "topology = 'none'", control="leak-cursor")
+
+
+@pytest.mark.parametrize("value", ["./\ud800", "a/\0", "\udc80.whl"])
+def test_an_option_that_is_no_path(value: str, here: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        configure({"pymongo": (value,)})
+    assert str(caught.value).isprintable()
+
+
+# The same through the command
+
+
+@pytest.fixture
+def wsgiproof(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Runner]:
+    yield Runner(capfd, monkeypatch)
+
+
+@pytest.mark.parametrize("command", ["run", "list"])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pythn = '3.12'", "there is no key 'pythn'; did you mean 'python'?"),
+        ("mode = 'deamon'", "'deamon' is no value of 'mode'; did you mean 'daemon'?"),
+        ("jobs = ", "it is not TOML: Invalid value (at end of document)"),
+        ('"a\\nb\\u001b" = 1', "there is no key 'a b?'; there is "),
+    ],
+)
+def test_a_mistake_is_exit_code_2_and_one_line(
+    command: str, text: str, told: str, here: Path, wsgiproof: Runner
+) -> None:
+    path = written(here, text)
+    ended = wsgiproof(command)
+    assert ended.code == 2
+    assert one_line(ended).startswith(f"{path}: {told}")
+    again = wsgiproof(command, "--no-config", "--set", "pr")
+    assert (again.code, one_line(again)) == (2, "there is no wsgiproof.toml, so has no set 'pr'")
+
+
+def test_the_set_of_the_command_line(here: Path, wsgiproof: Runner) -> None:
+    path = written(here, "[sets.pr]\njobs = 2")
+    ended = wsgiproof("list", "--set", "prs")
+    assert (ended.code, one_line(ended)) == (2, f"{path} has no set 'prs'; did you mean 'pr'?")
+
+
+# Whatever is in it
+
+KEYS = Config.__struct_fields__
+NAMES = some.sampled_from([*KEYS, "cells", "reason", "sets"]) | some.text(max_size=5)
+
+
+def _text(value: Any) -> str:
+    """``value`` in TOML."""
+    if isinstance(value, str):
+        safe = (c if c.isascii() and c.isalnum() else f"\\U{ord(c):08x}" for c in value)
+        return f'"{"".join(safe)}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{_text(key)} = {_text(one)}" for key, one in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return str(value)
+
+
+_SCALARS = (
+    some.text(max_size=8)
+    | some.sampled_from(["daemon", "none", "full", "../x", "~/y", "./z\0", "mongodb://h/", "*", ""])
+    | some.booleans()
+    | some.integers()
+    | some.integers(-5, 300)
+    | some.integers(10**70, 10**80)
+    | some.floats()
+    | some.dates()
+    | some.times()
+    | some.datetimes(timezones=some.just(UTC))
+)
+_VALUES = some.recursive(
+    _SCALARS,
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=10,
+)
+_WORDS = some.text(some.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+_AXIS_VALUES = {
+    "topology": some.sampled_from(["standalone", "replica-set", "none"]),
+    "mode": some.sampled_from(["daemon", "embedded"]),
+    "mpm": some.sampled_from(["prefork", "worker", "event"]),
+    "interpreter": some.sampled_from(["main", "shared-gil", "own-gil", "free-threaded"]),
+}
+_GOOD_TABLE = some.fixed_dictionaries(
+    {},
+    optional={axis: some.lists(_AXIS_VALUES.get(axis, _WORDS), max_size=2) for axis in AXES},
+)
+_GOOD = some.fixed_dictionaries(
+    {},
+    optional={
+        "include": some.lists(_GOOD_TABLE, max_size=2),
+        "exclude": some.lists(_GOOD_TABLE, max_size=2),
+        "overrides": some.lists(
+            some.fixed_dictionaries({"cells": some.text(max_size=4)}), max_size=2
+        ),
+        "mongodb_servers": some.dictionaries(some.sampled_from(KEYS), _WORDS, max_size=2),
+        "requests": some.integers(1, 1000),
+        "sets": some.dictionaries(NAMES, _GOOD_TABLE, max_size=2),
+    },
+)
+_DOCUMENTS = some.builds(
+    lambda good, axes, bad: {**axes, **good, **bad},
+    _GOOD,
+    _GOOD_TABLE,
+    some.dictionaries(NAMES, _VALUES, max_size=2),
+)
+
+
+def outcome(text: str) -> Loaded | str:
+    """What comes of a file: it was read and makes sense, or it is told in one line what is wrong.
+
+    A surprise is an exception, and fails the test.
+    """
+    with tempfile.TemporaryDirectory(prefix="wsgiproof-test-") as directory:
+        path = written(Path(directory), text)
+        try:
+            loaded = load(path)
+        except UsageError as error:
+            assert str(error).isprintable()
+            assert str(error).startswith(str(path))
+            return str(error)
+        for chosen in ("", *loaded.values.get("sets", {})):
+            try:
+                combine(loaded, chosen, {}).plan("any")
+            except UsageError as error:
+                assert str(error).isprintable()
+        return loaded
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(some.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    outcome(text)
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(some.text(alphabet="=[]{}.\"'\n,# #azsetxincludmo_0123456789tfgr-:+\\\x1b"))
+def test_any_text_that_looks_like_toml_is_read_or_refused(text: str) -> None:
+    outcome(text)
+
+
+@settings(deadline=None, derandomize=True, max_examples=500)
+@given(_DOCUMENTS)
+def test_any_values_are_read_or_refused(document: dict[str, Any]) -> None:
+    outcome("\n".join(f"{_text(key)} = {_text(value)}" for key, value in document.items()))
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(_GOOD_TABLE, _GOOD)
+def test_good_values_are_read(axes: dict[str, Any], good: dict[str, Any]) -> None:
+    """So that the tests above can't pass by refusing everything."""
+    document = {**axes, **good}
+    read = outcome("\n".join(f"{key} = {_text(value)}" for key, value in document.items()))
+    assert isinstance(read, Loaded), read
+    assert set(read.values) == set(document)
+
+
+# The starter
+
+
+def uncommented(text: str) -> str:
+    """With each key in force: its ``#`` is followed by no blank."""
+    return re.sub(r"^#(?=[a-z_\[])", "", text, flags=re.MULTILINE)
+
+
+def test_the_starter_changes_nothing_as_it_is(tmp_path: Path) -> None:
+    assert config_of(tmp_path, starter()) == Config()
+
+
+def test_the_starter_has_every_key_and_loads_with_all_of_them(tmp_path: Path) -> None:
+    loaded = load(written(tmp_path, uncommented(starter())))
+    assert set(loaded.values) == set(ConfigFile.__struct_fields__)
+    for chosen in ("", "nightly"):
+        combine(loaded, chosen, {}).plan("any")
+    (override,) = loaded.values["overrides"]
+    assert set(override) == set(Override.__struct_fields__)
+    (exclusion,) = loaded.values["exclude"]
+    assert "reason" in exclusion
+
+
+def test_each_key_of_the_starter_has_a_line_on_what_it_does() -> None:
+    lines = starter().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"#([a-z_]+ =|\[)", line) and not lines[number - 1].startswith("#["):
+            block = lines[:number][::-1]
+            above = next(one for one in block if not re.match(r"#[a-z_]", one))
+            assert above.startswith(("# ", "#[")), line
+
+
+def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> None:
+    shown = combine(load(written(tmp_path, uncommented(starter()))), "", {})
+    examples = {
+        *("python", "mod_wsgi", "pymongo", "mongodb", "mongodb_servers"),
+        *("include", "exclude", "overrides", "sets"),
+        *("only", "requests", "connections", "budget", "output", "jobs"),
+    }
+    for key in KEYS:
+        assert (getattr(shown, key) == getattr(Config(), key)) == (key not in examples), key
+    plan = Config().plan()
+    assert shown.requests == plan.parallel + plan.serial
+    assert shown.connections == plan.connections
+    assert shown.only == ("*",)
+
+
+def test_init_writes_the_starter_and_nothing_over_a_file(here: Path, wsgiproof: Runner) -> None:
+    path = here / "wsgiproof.toml"
+    ended = wsgiproof("init")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert str(path) in ended.stdout
+    assert path.read_text() == starter()
+    path.write_text("jobs = 7")
+    again = wsgiproof("init")
+    assert (again.code, path.read_text()) == (2, "jobs = 7")
+    assert one_line(again) == f"{path} is there already: --force writes over it"
+    assert wsgiproof("init", "--force").code == 0
+    assert path.read_text() == starter()
+
+
+# The schema
+
+
+def test_the_committed_schema_is_what_the_code_makes(wsgiproof: Runner) -> None:
+    ended: Ended = wsgiproof("schema")
+    assert ended.code == 0
+    committed = (DOCS / "wsgiproof.schema.json").read_text()
+    assert ended.stdout == committed, "wsgiproof schema > docs/wsgiproof.schema.json"
+
+
+def valid(document: dict[str, Any]) -> bool:
+    checker = jsonschema.Draft202012Validator(schema())
+    checker.check_schema(schema())
+    return bool(checker.is_valid(document))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"python": "3.12", "mode": "daemon", "only": "*", "topology": ["none"]},
+        {"include": [{"mpm": "event"}], "exclude": [{"mode": ["daemon"], "reason": "x"}]},
+        {"overrides": [{"cells": "*", "requests": 7}], "mongodb_servers": {"a": "/b"}},
+        {"sets": {"pr": {"python": "3.12", "include": [{"interpreter": "own-gil"}]}}},
+        {"budget": 1.5, "fail_fast": True, "profile": "full", "jobs": 2},
+    ],
+)
+def test_the_schema_accepts_what_the_code_does(document: dict[str, Any], tmp_path: Path) -> None:
+    assert valid(document)
+    config_of(tmp_path, "\n".join(f"{key} = {_text(value)}" for key, value in document.items()))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"pythn": "3.12"},
+        {"mode": "sideways"},
+        {"mode": ["daemon", "sideways"]},
+        {"python": 3.12},
+        {"python": ["3.12", 3.12]},
+        {"jobs": "2"},
+        {"jobs": 2.5},
+        {"include": {"mode": "daemon"}},
+        {"include": [{"reason": "x"}]},
+        {"overrides": [{"requests": 7}]},
+        {"overrides": [{"cells": "*", "profile": "fast"}]},
+        {"sets": {"pr": {"sets": {}}}},
+        {"sets": {"pr": {"modes": "daemon"}}},
+        {"mongodb_servers": {"a": 1}},
+    ],
+)
+def test_the_schema_refuses_what_the_code_does(document: dict[str, Any], tmp_path: Path) -> None:
+    assert not valid(document)
+    refused(tmp_path, "\n".join(f"{key} = {_text(value)}" for key, value in document.items()))
+
+
+def test_the_schema_describes_every_key() -> None:
+    keys = schema()["$defs"]["ConfigFile"]["properties"]
+    assert set(keys) == set(ConfigFile.__struct_fields__)
+    assert all(key["description"] for key in keys.values())
+
+
+def test_the_starter_is_valid() -> None:
+    assert valid(tomllib.loads(uncommented(starter())))
+    assert Profile.FULL in starter()

@@ -1,0 +1,456 @@
+"""The table of controls, and what each fault does once it is called, without a server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_inside import REQUEST, App
+from wsgiproof.judge.verdict import CHECKS
+from wsgiproof.subjects.controls import _CONTROLS, CONTROLS, Control
+
+STABLE = {
+    "responses", "identity", "interpreters", "roundtrip", "connections", "descriptors", "threads",
+    "cursors", "memory", "crash", "hang", "shutdown", "log", "recovery",
+}  # fmt: skip
+TWINS = [control for control in _CONTROLS if not control.trips]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    return App(tmp_path)
+
+
+def by_name(control: Control) -> str:
+    return control.name
+
+
+def test_names_are_unique() -> None:
+    assert len(CONTROLS) == len(_CONTROLS)
+
+
+@pytest.mark.parametrize("control", _CONTROLS, ids=by_name)
+def test_a_fault_has_a_twin_and_a_twin_its_fault(control: Control) -> None:
+    assert bool(CONTROLS[control.twin].trips) != bool(control.trips)
+
+
+@pytest.mark.parametrize("control", _CONTROLS, ids=by_name)
+def test_what_trips_is_a_check_that_there_is_or_will_be(control: Control) -> None:
+    assert control.trips in {*CHECKS, ""}
+    assert control.modes
+
+
+def test_every_fault_of_the_table_is_one_inside_and_takes_its_options(app: App) -> None:
+    asked = [(name, control.options) for control in _CONTROLS if (name := control.planted())]
+    assert app.run(
+        "from wsgiproof_inside import faults\n"
+        f"for name, options in {asked!r}: faults.named(name, options)\n"
+        "result = sorted(faults._classes())"
+    ) == sorted({name for name, _ in asked})
+
+
+def test_the_real_subject_is_tested_without_the_modules_of_the_faults(app: App) -> None:
+    assert (
+        app.run(
+            REQUEST + "import sys\nget()\n"
+            "result = [n for n in sys.modules if '.faults_' in n and n[-5:] != '_base']\n"
+            "result += [n for n in sys.modules if n == 'ctypes']"
+        )
+        == []
+    )
+
+
+# `fault(name, **options)`, loaded; `serve(n)` makes n requests of it; `store` has a listener.
+PLANT = """
+import os, socket, sys, threading, time
+from wsgiproof_inside import faults
+listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+class Store: address = listener.getsockname()
+store = Store()
+def fault(name, **options):
+    planted = faults.named(name, options)
+    planted.at_load(store)
+    return planted
+def serve(planted, n):
+    for _ in range(n): planted.on_request(store)
+def descriptors(): return len(os.listdir("/proc/self/fd"))
+def threads():
+    time.sleep(0.1)  # a thread that was joined may not be gone yet
+    return len(os.listdir("/proc/self/task"))
+def series(measure, planted, requests=(9, 1, 10, 30)):
+    start, seen = measure(), []
+    for n in requests:
+        serve(planted, n)
+        seen.append(measure() - start)
+    return seen
+"""
+
+
+@pytest.mark.parametrize(
+    ("measure", "fault", "grown"),
+    [
+        ("descriptors", "leak-connection", [0, 1, 2, 5]),
+        ("descriptors", "reopen-connection", [0, 0, 0, 0]),
+        ("descriptors", "leak-descriptor", [0, 1, 2, 5]),
+        ("descriptors", "reopen-descriptor", [0, 0, 0, 0]),
+        ("threads", "leak-thread", [0, 1, 2, 5]),
+        ("threads", "join-thread", [0, 0, 0, 0]),
+    ],
+)
+def test_a_leak_is_one_in_ten_requests_exactly_and_its_twin_is_none(
+    app: App, measure: str, fault: str, grown: list[int]
+) -> None:
+    assert app.run(PLANT + f"result = series({measure}, fault({fault!r}, every=10))") == grown
+
+
+def test_threads_that_wait_for_ever_do_not_keep_the_process(app: App) -> None:
+    done = app.start(PLANT + "serve(fault('leak-thread'), 5)")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_burst_is_many_at_once(app: App) -> None:
+    code = PLANT + "result = series(descriptors, fault('leak-connection', every=10, burst=20))"
+    assert app.run(code) == [0, 20, 40, 100]
+
+
+@pytest.mark.parametrize(("group", "grown"), [("interpreter1", 0), ("interpreter2", 50)])
+def test_a_leak_can_be_that_of_one_interpreter(app: App, group: str, grown: int) -> None:
+    (app.directory / "mod_wsgi.py").write_text(f"application_group = {group!r}")
+    code = PLANT + "result = series(descriptors, fault('leak-connection', only='interpreter2'))[-1]"
+    assert app.run(code) == grown
+
+
+# A collection that refuses the document that it has, and has a cursor that counts what is open.
+DOCUMENTS = """
+from pymongo.errors import DuplicateKeyError
+events = []
+class Cursor:
+    def __init__(self): events.append("open")
+    def batch_size(self, size): self.left = iter(range(size)); return self
+    def __next__(self): return next(self.left)
+    def close(self): events.append("close")
+    def __del__(self): events.append("collected")
+class Documents:
+    def find_one(self): return {"_id": 7, "more": 1}
+    def insert_one(self, document):
+        events.append(document)
+        raise DuplicateKeyError("E11000")
+    def find(self, no_cursor_timeout): return Cursor()
+store._collection = Documents()
+"""
+
+
+@pytest.mark.parametrize(("fault", "grown"), [("leak-after-error", 2), ("handle-error", 0)])
+def test_a_leak_after_an_error_follows_an_error(app: App, fault: str, grown: int) -> None:
+    code = f"result = series(descriptors, fault({fault!r}, every=10), (10, 10)), events"
+    assert app.run(PLANT + DOCUMENTS + code) == [[grown // 2, grown], [{"_id": 7}] * 2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "events"),
+    [
+        ("leak-cursor", ["open", "open"]),
+        ("close-cursor", ["open", "close", "collected", "open", "close", "collected"]),
+    ],
+)
+def test_a_leaked_cursor_is_never_closed_nor_collected(
+    app: App, fault: str, events: list[str]
+) -> None:
+    code = (
+        f"planted = fault({fault!r}, every=10)\nserve(planted, 20)\nimport gc\ngc.collect()\n"
+        "result = list(events)"
+    )
+    assert app.run(PLANT + DOCUMENTS + code) == events
+
+
+# Bytes that glibc's malloc has handed out, and blocks of Python's own allocator.
+MEMORY = """
+import ctypes
+class Mallinfo2(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+                "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks".split()]
+mallinfo2 = ctypes.CDLL(None).mallinfo2
+mallinfo2.restype = Mallinfo2
+def in_use():
+    told = mallinfo2()
+    return told.uordblks + told.hblkhd
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "least", "most"), [("leak-memory", 64, 90), ("free-memory", 0, 1)]
+)
+def test_a_leak_of_malloc_is_its_size_a_request(
+    app: App, fault: str, least: int, most: int
+) -> None:
+    code = (
+        f"planted = fault({fault!r})\nserve(planted, 2000)\nstart, blocks = in_use(), "
+        "sys.getallocatedblocks()\nserve(planted, 20000)\n"
+        "result = [(in_use() - start) / 20000, sys.getallocatedblocks() - blocks]"
+    )
+    per_request, blocks = app.run(PLANT + MEMORY + code)
+    assert least <= per_request <= most
+    assert blocks < 100, "it leaks Python's memory too"
+
+
+def test_leaked_malloc_is_resident(app: App) -> None:
+    code = (
+        "def resident(): return int(open('/proc/self/statm').read().split()[1])\n"
+        "planted = fault('leak-memory', size=100000)\nstart = resident()\nserve(planted, 100)\n"
+        "result = (resident() - start) * os.sysconf('SC_PAGE_SIZE')"
+    )
+    assert app.run(PLANT + code) >= 9_000_000
+
+
+BLOCKS = "def blocks(): return sys.getallocatedblocks()\n"
+
+
+def test_leaked_objects_are_kept(app: App) -> None:
+    code = PLANT + BLOCKS + "result = series(blocks, fault('leak-object'), (1000,) * 4)"
+    seen = app.run(code)
+    assert seen[-1] >= 4000
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "low"),
+    [("sawtooth-memory", {}, 500), ("fill-cache", {"step": 10, "most": 2000}, 1000)],
+)
+def test_memory_of_a_twin_is_bounded(
+    app: App, fault: str, options: dict[str, int], low: int
+) -> None:
+    code = BLOCKS + f"result = series(blocks, fault({fault!r}, **{options!r}), (300,) * 20)"
+    seen = app.run(PLANT + code)
+    assert max(seen[10:]) <= max(seen[:10]) + 100
+    assert max(seen) > low
+
+
+def test_a_pool_fills_slowly_uses_its_connections_and_stops(app: App) -> None:
+    # The server: it answers each message by an empty one, and counts by connection.
+    code = """
+import struct
+answered = {}
+def answer(peer):
+    while True:
+        head = peer.recv(4)
+        if not head: return
+        peer.recv(struct.unpack("<i", head)[0] - 4)
+        answered[peer.getpeername()[1]] = answered.get(peer.getpeername()[1], 0) + 1
+        peer.sendall(struct.pack("<iiii", 16, 1, 1, 2013))
+def accept():
+    while True:
+        threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+threading.Thread(target=accept, daemon=True).start()
+planted = fault("fill-pool", every=10, most=3)
+sizes = []
+for _ in range(6):
+    serve(planted, 10)
+    sizes.append(len(planted.pool))
+result = [sizes, sorted(answered.values())]
+"""
+    sizes, answered = app.run(PLANT + code)
+    assert sizes == [1, 2, 3, 3, 3, 3]
+    assert len(answered) == 3
+    assert sum(answered) == 51  # each request from the tenth on
+
+
+def test_a_second_client_is_opened_when_it_is_needed(app: App) -> None:
+    app.configure(uri="mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50")
+    done = app.start(
+        PLANT + "planted = fault('second-client', at=40)\nserve(planted, 39)\n"
+        "print(threads(), flush=True)\nserve(planted, 1)"
+    )
+    assert done.stdout == "1\n"
+    assert "ServerSelectionTimeoutError" in done.stderr
+
+
+def test_a_crash_in_a_request_is_in_that_one(app: App) -> None:
+    app.configure(fault="crash-in-request", fault_options={"at": 3})
+    done = app.start(REQUEST + "for _ in range(9): print(get()['answer']['request'], flush=True)")
+    assert done.stdout.split() == ["1", "2"]
+    assert done.returncode == -signal.SIGSEGV
+    (file,) = app.evidence.glob("fatal-*")
+    assert "in string_at" in file.read_text()
+
+
+def test_a_crash_when_idle_waits_for_a_pause_after_traffic(app: App) -> None:
+    done = app.start(
+        PLANT + "planted = fault('crash-when-idle', idle=0.4)\ntime.sleep(0.6)\n"
+        "for _ in range(12): serve(planted, 1); time.sleep(0.05)\n"
+        "print('busy', flush=True)\ntime.sleep(30)\nprint('idle', flush=True)"
+    )
+    assert (done.stdout, done.returncode) == ("busy\n", -signal.SIGSEGV)
+
+
+@pytest.mark.parametrize(
+    ("fault", "options"),
+    [
+        ("work-in-request", {"seconds": 0.2, "every": 2}),
+        ("slow-request", {"seconds": 0.2, "every": 2}),
+    ],
+)
+def test_a_slow_request_ends(app: App, fault: str, options: dict[str, float]) -> None:
+    code = (
+        f"planted = fault({fault!r}, **{options!r})\nbegin = time.monotonic()\n"
+        "serve(planted, 1)\nmiddle = time.monotonic()\nserve(planted, 1)\n"
+        "result = [middle - begin, time.monotonic() - middle]"
+    )
+    quick, slow = app.run(PLANT + code)
+    assert quick < 0.2 <= slow
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "said"),
+    [
+        ("hang-in-request", {"at": 2}, "loaded\nfirst\n"),
+        ("hang-at-import", {}, ""),
+        ("hang-at-exit", {}, "loaded\nfirst\nsecond\n"),
+    ],
+)
+def test_a_hang_never_ends(
+    app: App, tmp_path: Path, fault: str, options: dict[str, int], said: str
+) -> None:
+    app.configure(fault=fault, fault_options=options)
+    code = (
+        "print('started', flush=True)\n"
+        + REQUEST
+        + "\nfor text in 'loaded', 'first', 'second': print(text, flush=True); get()"
+    )
+    output = tmp_path / "output"
+    with output.open("w") as file:
+        hung = subprocess.Popen([sys.executable, "-c", code], cwd=app.directory, stdout=file)
+    try:
+        limit = time.monotonic() + 30
+        while len(output.read_text()) < len(f"started\n{said}") and time.monotonic() < limit:
+            time.sleep(0.05)
+        with pytest.raises(subprocess.TimeoutExpired):
+            hung.wait(timeout=1)
+        assert output.read_text() == f"started\n{said}"
+    finally:
+        hung.kill()
+        hung.wait()
+
+
+@pytest.mark.parametrize("fault", ["slow-start", "work-at-exit"])
+def test_what_is_slow_to_load_or_to_end_ends(app: App, fault: str) -> None:
+    app.configure(fault=fault, fault_options={"seconds": 0.7})
+    begin = time.monotonic()
+    done = app.start(REQUEST + "print(get()['started'][0])")
+    assert time.monotonic() - begin >= 0.7
+    assert (done.returncode, done.stdout, done.stderr) == (0, "200 OK\n", "")
+
+
+# Two faults of one process, each with files that it opened itself: as two interpreters have.
+TWO_INTERPRETERS = """
+one, other = fault(name), fault(name)
+done = []
+def go(planted):
+    serve(planted, 3)
+    done.append(planted)
+for planted in (one, other):
+    threading.Thread(target=go, args=(planted,), daemon=True).start()
+time.sleep(1.5)
+result = len(done)
+"""
+
+
+@pytest.mark.parametrize(("fault", "done"), [("deadlock", 0), ("ordered-locks", 2)])
+def test_locks_in_opposite_order_block_and_in_one_order_do_not(
+    app: App, fault: str, done: int
+) -> None:
+    assert app.run(PLANT + f"name = {fault!r}\n" + TWO_INTERPRETERS) == done
+
+
+def test_one_interpreter_alone_can_not_deadlock(app: App) -> None:
+    code = "one = fault('deadlock')\nserve(one, 3)\nresult = 'done'"
+    assert app.run(PLANT + code) == "done"
+
+
+def problems_of(app: App, requests: int) -> Any:
+    return app.run(REQUEST + f"result = [get()['answer']['problems'] for _ in range({requests})]")
+
+
+def test_a_wrong_value_is_a_problem_in_each_nth_request(app: App) -> None:
+    app.configure(fault="wrong-value", fault_options={"every": 3})
+    wrong = ["int32: expected -2147483648, got -2147483647"]
+    assert problems_of(app, 7) == [[], [], wrong, [], [], wrong, []]
+
+
+def test_a_foreign_type_is_a_problem_though_its_name_is_right(app: App) -> None:
+    app.configure(fault="foreign-type")
+    wrong = ["binary_user: a bson.binary.Binary, but not the class of this interpreter"]
+    assert problems_of(app, 2) == [wrong] * 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        ("wrong-value", "int32: expected -2147483648, got -2147483647"),
+        ("foreign-type", "binary_user: a bson.binary.Binary, but not the class of this interprete"),
+    ],
+)
+def test_what_is_read_back_can_be_wrong_too(app: App, fault: str, problem: str) -> None:
+    # A store without its client: its collection hands out what the server would.
+    code = f"""
+from wsgiproof_inside import codec, roundtrip
+from wsgiproof_inside.store import Store as Real
+written = roundtrip.documents(3)
+class Documents:
+    def find(self): return self
+    def batch_size(self, size): return (codec.decode(codec.encode(one)) for one in written)
+real = Real.__new__(Real)
+real._collection, real._batch_size = Documents(), 2
+real._expected = {{one["index"]: roundtrip.expected(one) for one in written}}
+real.address = None
+before = real.read_back()
+planted = faults.named({fault!r}, {{"every": 2, "from_server": True}})
+planted.at_load(real)
+result = [before] + [real.read_back() for _ in range(4)]
+"""
+    seen = app.run(PLANT + code)
+    assert [len(problems) for problems in seen] == [0, 0, 1, 0, 1]
+    assert seen[2][0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("fault", "changed"),
+    [
+        ("no-extension", {"bson_has_c": False, "pymongo_has_c": False}),
+        ("wrong-version", {"pymongo": "0.0.0"}),
+    ],
+)
+def test_another_subject_shows_in_its_identity(
+    app: App, fault: str, changed: dict[str, object]
+) -> None:
+    told = ("bson_has_c", "pymongo_has_c", "pymongo", "problems")
+    ask = REQUEST + f"answer = get()['answer']\nresult = {{key: answer[key] for key in {told!r}}}"
+    usual = app.run(ask)
+    app.configure(fault=fault)
+    assert app.run(ask) == usual | changed
+
+
+def test_a_traceback_is_logged_and_the_answer_is_right(app: App) -> None:
+    app.configure(fault="log-traceback", fault_options={"every": 2})
+    done = app.start(REQUEST + "print(json.dumps([get()['started'][0] for _ in range(4)]))")
+    assert json.loads(done.stdout) == ["200 OK"] * 4
+    assert done.stderr.count("Traceback (most recent call last)") == 2
+    assert done.stderr.count("ValueError: planted by wsgiproof: log-traceback") == 2
+
+
+def test_harmless_warnings_and_lines_are_written_each_time(app: App) -> None:
+    app.configure(fault="log-warnings", fault_options={"every": 2})
+    done = app.start(REQUEST + "for _ in range(4): get()")
+    assert done.stderr.count("DeprecationWarning: an old way of doing something else") == 2
+    assert done.stderr.count("error: 0") == 2
+
+
+def test_log_lines_are_as_many_as_asked_for(app: App) -> None:
+    app.configure(fault="log-lines", fault_options={"every": 2, "burst": 2})
+    assert app.start(REQUEST + "for _ in range(4): get()").stderr.count("\n") == 4

@@ -1,0 +1,503 @@
+"""The code that runs inside Apache, run here in processes of its own, without a server."""
+
+from __future__ import annotations
+
+import ast
+import json
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wsgiproof
+from wsgiproof.observe.answers import read_answer
+
+INSIDE = Path(wsgiproof.__file__).parent / "inside"
+SOURCES = sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])
+
+
+class App:
+    """An app directory, as the host makes one, and Python processes that load it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "app"
+        self.evidence = directory / "evidence"
+        self.evidence.mkdir()
+        shutil.copytree(INSIDE, self.directory / "wsgiproof_inside")
+        self.configure()
+
+    def configure(self, **changes: object) -> None:
+        settings = {
+            "uri": "mongodb://127.0.0.1:1/?appName=wsgiproof",
+            "database": "wsgiproof",
+            "evidence": str(self.evidence),
+            "documents": 0,
+            "batch_size": 7,
+            "app": None,
+            "close": False,
+            "fault": None,
+            "fault_options": {},
+        }
+        (self.directory / "settings.json").write_text(json.dumps(settings | changes))
+
+    def start(self, code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def run(self, code: str) -> Any:
+        """Return what ``code`` leaves in the variable ``result``."""
+        done = self.start(f"{code}\nimport json; print(json.dumps(result))")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    return App(tmp_path)
+
+
+# One request, the way mod_wsgi makes it: the script is executed, `application` is called.
+REQUEST = """
+import json, runpy
+script = runpy.run_path("wsgiproof_inside/script.wsgi")
+def get(query=""):
+    started = []
+    environ = {"QUERY_STRING": query, "mod_wsgi.application_group": "group",
+               "mod_wsgi.process_group": ""}
+    body = b"".join(script["application"](environ, lambda *args: started.append(args)))
+    return {"started": started[0], "length": len(body), "answer": json.loads(body)}
+"""
+
+
+def test_an_answer_tells_who_gave_it(app: App) -> None:
+    first, second = app.run(REQUEST + "result = [get(), get()]")
+    status, headers = first["started"]
+    answer = first["answer"]
+    assert status == "200 OK"
+    assert dict(headers) == {
+        "Content-Type": "application/json",
+        "Content-Length": str(first["length"]),
+    }
+    assert set(answer) == {
+        "apache", "application_group", "bson_has_c",
+        "free_threaded_build", "gil", "gil_enabled", "implementation",
+        "interpreter", "interpreter_id", "mod_wsgi", "mpm", "pid", "prefix",
+        "problems", "process_group", "pymongo", "pymongo_file", "pymongo_has_c", "python",
+        "request", "thread_id",
+    }  # fmt: skip
+    assert answer["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert [first["answer"]["request"], second["answer"]["request"]] == [1, 2]
+    assert answer["interpreter"] == second["answer"]["interpreter"]
+
+
+def test_who_loads_it_says_so_before_any_request(app: App) -> None:
+    done = app.start(REQUEST)
+    assert done.returncode == 0, done.stderr
+    (file,) = app.evidence.glob("identity-*")
+    (line,) = file.read_bytes().splitlines()
+    told = read_answer(line)
+    assert (told.request, told.gil, told.python) == (0, "shared", platform.python_version())
+
+
+def test_a_good_pymongo_has_no_problems(app: App) -> None:
+    assert app.run(REQUEST + "result = get()")["answer"]["problems"] == []
+
+
+def test_documents_become_what_is_expected_of_them(app: App) -> None:
+    assert app.run(
+        "from wsgiproof_inside import codec, roundtrip\n"
+        "written = roundtrip.documents(2)\n"
+        "result = [[document['index'], roundtrip.expected(document).problems("
+        "           codec.decode(codec.encode(document)))] for document in written]"
+    ) == [[0, []], [1, []]]
+
+
+# (expected, actual, how the one problem starts; None: there is none)
+DIFFERENCES = [
+    ("1", "2", "a.b.0: expected 1, got 2"),
+    ("1", "1.0", "a.b.0: expected builtins.int 1, got builtins.float 1.0"),
+    ("1", "True", "a.b.0: expected builtins.int 1, got builtins.bool True"),
+    ("1", "Int64(1)", "a.b.0: expected builtins.int 1, got bson.int64.Int64 1"),
+    ("Int64(1)", "Int64(1)", None),
+    ("0.0", "-0.0", "a.b.0: expected 0.0, got -0.0"),
+    ("nan", "float('nan')", None),
+    ("nan", "1.0", "a.b.0: expected nan, got 1.0"),
+    ("1.0", "nan", "a.b.0: expected 1.0, got nan"),
+    ("[1]", "[1, 2]", "a.b.0: expected 1 elements, got 2"),
+    ("{'x': None}", "{}", "a.b.0.x: missing"),
+    ("{}", "{'\\u00e9': 1}", "a.b.0.\\xe9: unexpected"),
+    ("Binary(b'x', 5)", "Binary(b'x', 128)", "a.b.0: expected "),
+    ("Binary(b'x', 5)", "u'x'", "a.b.0: expected bson.binary.Binary"),
+    ("Code('x')", "'x'", "a.b.0: expected bson.code.Code"),
+    ("Code('x', {'y': 1})", "Code('x', {'y': 2})", "a.b.0.scope.y: expected 1, got 2"),
+    ("Code('x')", "Code('y')", "a.b.0: expected Code('x', None)"),
+    ("DBRef('c', 1)", "DBRef('c', 2)", "a.b.0.id: expected 1, got 2"),
+    ("DBRef('c', 1)", "DBRef('c', 1, z=1)", "a.b.0: expected DBRef('c', 1)"),
+    ("Regex('x', 'i')", "Regex('x')", "a.b.0: expected Regex('x', re.IGNORECASE)"),
+    ("re.compile('x')", "re.compile('y')", "a.b.0.pattern: expected 'x', got 'y'"),
+    ("aware(utc)", "aware(utc)", None),
+    ("aware(utc)", "aware(None)", "a.b.0.tzinfo: expected bson.tz_util.FixedOffset"),
+]
+
+
+@pytest.fixture(scope="module")
+def differences(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """The problems of each row of DIFFERENCES, found in one process because one costs 0.2 s."""
+    rows = ", ".join(
+        f"({{'a': {{'b': [{expected}]}}}}, {{'a': {{'b': [{actual}]}}}})"
+        for expected, actual, _ in DIFFERENCES
+    )
+    found: list[list[str]] = App(tmp_path_factory.mktemp("differences")).run(
+        "import datetime, re\n"
+        "from bson import *\n"
+        "from bson.tz_util import utc\n"
+        "from wsgiproof_inside.compare import Expected, problems\n"
+        "nan = float('nan')\n"
+        "aware = lambda tz: datetime.datetime(2026, 1, 1, tzinfo=tz)\n"
+        # What is prepared beforehand has to come to the same as the walk.
+        f"result = [Expected(expected).problems(actual) for expected, actual in [{rows}]]\n"
+        f"assert result == [problems(*row) for row in [{rows}]]"
+    )
+    return found
+
+
+@pytest.mark.parametrize("row", range(len(DIFFERENCES)), ids=lambda row: str(DIFFERENCES[row][:2]))
+def test_a_difference_of_value_or_type_is_one_problem(
+    differences: list[list[str]], row: int
+) -> None:
+    start = DIFFERENCES[row][2]
+    if start is None:
+        assert differences[row] == []
+    else:
+        (problem,) = differences[row]
+        assert problem.startswith(start)
+
+
+def test_a_class_of_the_same_name_from_another_interpreter_is_a_problem(app: App) -> None:
+    # The module loaded a second time stands for the one of another interpreter.
+    assert app.run(
+        "import importlib, sys\n"
+        "from wsgiproof_inside.compare import Expected\n"
+        "from bson.objectid import ObjectId\n"
+        "ours = ObjectId()\n"
+        "del sys.modules['bson.objectid']\n"
+        "theirs = importlib.import_module('bson.objectid').ObjectId(str(ours))\n"
+        "result = Expected({'x': [ours]}).problems({'x': [theirs]})"
+    ) == ["x.0: a bson.objectid.ObjectId, but not the class of this interpreter"]
+
+
+def test_problems_are_cut_to_size(app: App) -> None:
+    answer = app.run(
+        REQUEST + "from wsgiproof_inside import roundtrip\n"
+        "roundtrip.encode_decode = lambda: ['x' * 1000] * 50\n"
+        "result = get()['answer']"
+    )
+    assert answer["problems"] == ["x" * 300] * 20
+
+
+def test_what_bson_refuses_is_a_problem_and_hides_no_other_one(app: App) -> None:
+    everything, alone, other = app.run(
+        REQUEST + "from wsgiproof_inside import roundtrip\n"
+        "roundtrip._WRITTEN['bad'] = object()\n"
+        "roundtrip._PAIRS[:] = [('bad', object(), None), ('int', 1, 2)]\n"
+        "result = get()['answer']['problems']"
+    )
+    assert everything.startswith("all types: refused: InvalidDocument(")
+    assert alone.startswith("bad: refused: InvalidDocument(")
+    assert other == "int: expected 2, got 1"
+
+
+def test_nothing_of_the_application_happens_while_its_module_is_imported(app: App) -> None:
+    # Python 2 holds its import lock then, and a client that is made there never connects.
+    assert app.run(
+        "import sys, threading\n"
+        "import wsgiproof_inside.app\n"
+        "result = [sorted({'bson', 'pymongo'} & set(sys.modules)), threading.active_count()]"
+    ) == [[], 1]
+
+
+def test_an_exception_is_not_swallowed(app: App) -> None:
+    done = app.start(
+        REQUEST + "from wsgiproof_inside import roundtrip\n"
+        "roundtrip.encode_decode = lambda: 1 / 0\n"
+        "get()"
+    )
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
+    held, past, never = app.run(
+        REQUEST + "import time\n"
+        "from wsgiproof_inside import probe\n"
+        "probe.LONGEST_HOLD = 0.3\n"
+        "def seconds(until):\n"
+        "    begin = time.monotonic()\n"
+        "    get('until=%r' % until)\n"
+        "    return time.monotonic() - begin\n"
+        "get()\n"
+        "now = time.monotonic()\n"
+        "result = [seconds(now + 0.2), seconds(now), seconds(now + 1e6)]"
+    )
+    assert held >= 0.15
+    assert past < held
+    assert 0.25 <= never < 30
+
+
+def test_the_clock_for_python_2_is_the_same_clock(app: App) -> None:
+    before, between, after = app.run(
+        "import time\n"
+        "from wsgiproof_inside import probe\n"
+        "result = [time.monotonic(), probe._monotonic_of_libc(), time.monotonic()]"
+    )
+    # A float of many seconds can't hold the last nanoseconds.
+    assert before - 1e-6 <= between <= after + 1e-6
+
+
+def test_a_crash_leaves_its_stacks_and_a_second_interpreter_adds_none(app: App) -> None:
+    done = app.start(
+        "import faulthandler, os\n"
+        "from wsgiproof_inside import probe\n"
+        "probe.record_crashes('../evidence')\n"
+        "probe.record_crashes('../evidence')\n"
+        "def culprit(): faulthandler._sigsegv()\n"
+        "culprit()"
+    )
+    assert done.returncode == -signal.SIGSEGV
+    (file,) = app.evidence.iterdir()
+    assert file.name.startswith("fatal-")
+    assert file.read_text().count("in culprit") == 1
+
+
+def test_a_planted_crash_at_exit_kills_after_the_answer(app: App) -> None:
+    app.configure(fault="crash-at-exit")
+    done = app.start(REQUEST + "print(get()['started'][0], flush=True)")
+    assert done.stdout == "200 OK\n"
+    assert done.returncode == -signal.SIGSEGV
+    (file,) = app.evidence.glob("fatal-*")
+    assert "in _crash" in file.read_text()
+
+
+def test_its_twin_does_not(app: App) -> None:
+    app.configure(fault="work-at-exit")
+    done = app.start(REQUEST + "get()")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "message"),
+    [
+        ("fail-to-import", {}, "ImportError: planted by wsgiproof: fail-to-import"),
+        ("no-such-fault", {}, "ValueError: no fault is named 'no-such-fault'; there are: "),
+        ("leak-connection", {}, "ValueError: a fault of connections needs a store"),
+        ("leak-cursor", {}, "ValueError: a fault of connections needs a store"),
+        ("crash-at-exit", {"every": 1}, "TypeError: "),
+    ],
+)
+def test_a_fault_that_can_not_be_stops_the_load(
+    app: App, fault: str, options: dict[str, int], message: str
+) -> None:
+    app.configure(fault=fault, fault_options=options)
+    done = app.start(REQUEST)
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(("fault", "kept"), [("leak-connection", 3), ("reopen-connection", 0)])
+def test_a_leak_keeps_a_connection_of_each_third_request_and_its_twin_none(
+    app: App, fault: str, kept: int
+) -> None:
+    # `kept` of 10 requests: those at which the server still has an open peer.
+    assert (
+        app.run(
+            "import socket\n"
+            "from wsgiproof_inside import faults\n"
+            "listener = socket.create_server(('127.0.0.1', 0))\n"
+            "class Store: address = listener.getsockname()\n"
+            f"fault = faults.named({fault!r}, {{'every': 3}})\n"
+            "fault.at_load(Store)\n"
+            "for _ in range(10): fault.on_request(Store)\n"
+            "peers = [listener.accept()[0] for _ in range(3)]\n"
+            "result = 0\n"
+            "for peer in peers:\n"
+            "    peer.settimeout(0.2)\n"
+            "    try: peer.recv(1)\n"
+            "    except TimeoutError: result += 1\n"
+        )
+        == kept
+    )
+
+
+def test_two_interpreters_have_two_tokens_and_one_has_one(app: App) -> None:
+    code = (
+        "from wsgiproof_inside.identity import interpreter_token as token\n"
+        "result = [token(), token()]"
+    )
+    first, second = app.run(code), app.run(code)
+    assert first[0] == first[1]
+    assert first[0] != second[0]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_the_grammar_is_that_of_python_2_7(source: Path) -> None:
+    tree = ast.parse(source.read_text(encoding="ascii"))
+    assert [line for node in ast.walk(tree) for line in _too_new(node)] == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_nothing_of_the_host_side_is_imported(source: Path) -> None:
+    allowed = sys.stdlib_module_names | {
+        "bson", "pymongo", "apache", "mod_wsgi", "thread", "urlparse", "wsgiproof_inside",
+        "_xxsubinterpreters", "_interpreters",
+    }  # fmt: skip
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(source.read_text()))
+        for name in _absolute_imports(node)
+    }
+    assert imported <= allowed
+
+
+NEWER_NODES = (
+    ast.JoinedStr, ast.AnnAssign, ast.Nonlocal, ast.NamedExpr, ast.YieldFrom, ast.MatMult,
+    ast.AsyncFunctionDef, ast.Await, ast.Match, ast.TryStar, ast.Starred,
+)  # fmt: skip
+
+
+def _too_new(node: ast.AST) -> list[str]:
+    """Name what Python 2.7 could not compile in this node itself."""
+    found = [type(node).__name__] if isinstance(node, NEWER_NODES) else []
+    if isinstance(node, ast.FunctionDef):
+        found += ["return annotation"] * (node.returns is not None)
+    if isinstance(node, ast.arguments):
+        found += ["keyword-only argument"] * len(node.kwonlyargs)
+        found += ["positional-only argument"] * len(node.posonlyargs)
+    if isinstance(node, ast.arg):
+        found += ["annotation"] * (node.annotation is not None)
+    if isinstance(node, ast.Raise):
+        found += ["raise from"] * (node.cause is not None)
+    if isinstance(node, ast.ClassDef):
+        found += ["metaclass"] * len(node.keywords)
+        found += ["class without a base"] * (not node.bases)
+    if isinstance(node, ast.Dict):
+        found += ["** in a dict"] * node.keys.count(None)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
+        found += ["super() without arguments"] * (not node.args)
+    return [f"line {getattr(node, 'lineno', '?')}: {text}" for text in found]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["f'{x}'", "def f(*, x): pass", "def f(x: int): pass", "class A: pass", "(x := 1)",
+     "a @ b", "raise A from b", "{**a}", "[*a]", "def f():\n yield from x"],
+)  # fmt: skip
+def test_the_test_of_the_grammar_sees(code: str) -> None:
+    assert [line for node in ast.walk(ast.parse(code)) for line in _too_new(node)]
+
+
+def _absolute_imports(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        return [node.module]
+    return []
+
+
+# Pools: the clients of an interpreter are found, and none of them is kept or woken
+
+CLIENTS = """
+import gc, pymongo, time, weakref
+from wsgiproof_inside import pools
+def client(kind=pymongo.MongoClient):
+    return kind("mongodb://127.0.0.1:1/", connect=False)
+def found():
+    return [reference() for reference in pools.Pools()._search()]
+"""
+
+
+def test_pools_find_every_client_whoever_made_it(app: App) -> None:
+    assert app.run(
+        CLIENTS + "class Own(pymongo.MongoClient): pass\n"
+        "mine, hidden = client(), [{'deep': client(Own)}]\n"
+        "result = sorted(type(one).__name__ for one in found())"
+    ) == ["MongoClient", "Own"]
+
+
+def test_a_proxy_that_claims_to_be_a_client_is_not_woken(app: App) -> None:
+    """As lazy objects of frameworks do, whose first use imports something or connects."""
+    assert (
+        app.run(
+            CLIENTS + "woken = []\n"
+            "class Lazy(object):\n"
+            "    @property\n"
+            "    def __class__(self): woken.append(1); return pymongo.MongoClient\n"
+            "    def __getattr__(self, name): woken.append(name); raise AttributeError(name)\n"
+            "lazy = Lazy()\npools.Pools().occupy(0.01)\nresult = woken"
+        )
+        == []
+    )
+
+
+def test_a_client_that_has_no_server_is_not_waited_for(app: App) -> None:
+    """Its server selection would take 30 seconds."""
+    assert app.run(
+        CLIENTS + "mine = client()\nstarted = time.time()\npools.Pools().occupy(1.0)\n"
+        "result = time.time() - started < 5 and len(found()) == 1"
+    )
+
+
+def test_pools_keep_no_client_alive_and_search_again_after_a_while(app: App) -> None:
+    assert app.run(
+        CLIENTS + "kept = pools.Pools()\nmine = client()\nmine.close()\nkept.occupy(0.01)\n"
+        "gone = weakref.ref(mine)\ndel mine\ngc.collect()\nresult = [gone() is None]\n"
+        "kept.occupy(0.01)\nother = client()\nresult.append(len(kept._search()))\n"
+        "kept._searched -= 1.1\nresult.append([one() is other for one in kept._search()])"
+    ) == [True, 1, [True]]
+
+
+# The census of objects
+
+
+def test_a_census_tells_which_types_have_grown(app: App) -> None:
+    told = app.run(
+        "from wsgiproof_inside import census\n"
+        "class Leaked(object):\n    pass\n"
+        "Leaked.__module__ = 'shop'\n"
+        "kept = [Leaked()]\nresult = [census.begin()]\n"
+        "kept += [Leaked() for _ in range(500)]\n"
+        "kept += [bytes(bytearray([n % 250, n // 250])) for n in range(300)]\n"
+        "for _ in range(900):\n    garbage = []; garbage.append(garbage)\n"
+        "del garbage\nresult.append(census.end())\n"
+        "census.begin()\nresult.append(census.end())"
+    )
+    assert told[0] == {"types": []}
+    grown = dict(told[1]["types"])
+    assert grown["shop.Leaked"] == 500
+    # Not tracked by the collector, and so found by who refers to them.
+    assert 300 <= grown["bytes"] <= 320
+    assert grown.get("list", 0) < 100, "garbage is no growth"
+    assert len(told[1]["types"]) <= 8
+    assert sum(number for _, number in told[2]["types"]) < 100, "it counts itself"
+
+
+def test_a_census_is_asked_for_by_query_and_does_no_work(app: App) -> None:
+    begun, ended, work = app.run(
+        REQUEST + "import wsgiproof_inside.roundtrip as roundtrip\n"
+        "worked = []\nroundtrip.encode_decode = lambda: worked.append(1) or []\n"
+        "result = [get('census=begin'), get('until=1&census=end')]\n"
+        "assert not worked\nresult.append(get())\nassert worked"
+    )
+    assert begun["answer"]["census"] == {"types": []}
+    assert set(ended["answer"]) == {*work["answer"], "census"}
+    assert ended["answer"]["problems"] == []

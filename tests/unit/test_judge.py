@@ -1,0 +1,108 @@
+"""The judge as a whole: what a clean record comes to, the order of verdicts, and its purity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.unit.invented import CELL, PARENT_ENDED, failure, observed, outcome, record
+from wsgiproof.judge.verdict import CHECKS, judge
+from wsgiproof.records import CellRecord, Observed, Plan, Stop, Verdict, load_cell, save
+
+
+def unclean() -> Observed:
+    """Something wrong in several checks, and something missing in others."""
+    return observed(
+        failures=(failure(), failure(kind="timeout", status=None, error="no answer")),
+        checkpoints=(),
+        stop=Stop(seconds=15.0, leftover=(200,), connections_left=4),
+    )
+
+
+def test_a_clean_record_passes_every_check() -> None:
+    judgement = judge(CELL, observed())
+    assert judgement.verdict is Verdict.PASS
+    assert [result.check for result in judgement.checks] == list(CHECKS)
+    assert {result.verdict for result in judgement.checks} == {Verdict.PASS}
+    assert all(result.reason for result in judgement.checks)
+    assert judgement.findings == ()
+
+
+def test_an_empty_record_passes_no_check() -> None:
+    """A run that measured nothing must not look like one that found nothing."""
+    empty = Observed(plan=Plan(parallel=1, serial=1, connections=1, round=1), urls=("/a", "/b"))
+    assert outcome(empty) == dict.fromkeys(CHECKS, Verdict.INCONCLUSIVE)
+
+
+def test_missing_evidence_outweighs_passes() -> None:
+    judgement = judge(CELL, observed(stop=None))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.reason == "shutdown"
+    assert judgement.findings == ()
+
+
+def test_a_finding_outweighs_missing_evidence() -> None:
+    judgement = judge(CELL, observed(stop=None, checkpoints=(), failures=(failure(),)))
+    assert judgement.verdict is Verdict.FAIL
+    assert judgement.reason == "responses"
+    assert {finding.check for finding in judgement.findings} == {"responses"}
+    verdicts = {result.check: result.verdict for result in judgement.checks}
+    assert verdicts["shutdown"] is Verdict.INCONCLUSIVE
+    assert verdicts["identity"] is Verdict.PASS
+
+
+def test_all_failing_checks_are_named() -> None:
+    judgement = judge(CELL, unclean())
+    assert judgement.reason == "responses, hang, shutdown"
+    assert [finding.check for finding in judgement.findings] == [
+        *["responses", "hang"],
+        *["shutdown"] * 2,
+    ]
+
+
+def test_every_finding_says_what_it_means_and_what_to_do() -> None:
+    for finding in judge(CELL, unclean()).findings:
+        assert finding.seen
+        assert finding.meaning
+        assert finding.action
+
+
+@pytest.mark.parametrize("seen", [observed(), unclean(), observed(events=(PARENT_ENDED,))])
+def test_the_judge_is_pure(seen: Observed, tmp_path: Path) -> None:
+    before = msgspec.json.encode(seen)
+    first = judge(CELL, seen)
+    assert judge(CELL, seen) == first
+    assert msgspec.json.encode(seen) == before
+
+
+@pytest.mark.parametrize("seen", [observed(), unclean()])
+def test_a_saved_record_is_judged_the_same(seen: Observed, tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    written = record(seen)
+    save(written, path)
+    read = load_cell(path)
+    assert read == written
+    assert read.observed is not None
+    again = judge(read.cell, read.observed)
+    assert (again.verdict, again.reason) == (written.verdict, written.reason)
+    assert (again.checks, again.findings) == (written.checks, written.findings)
+    assert [path.name for path in tmp_path.iterdir()] == ["cell.json"]
+
+
+def test_a_record_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    path.write_bytes(msgspec.json.encode(record()).replace(b'"prefork"', b'"spoon"'))
+    with pytest.raises(msgspec.ValidationError):
+        load_cell(path)
+
+
+def test_an_interrupted_write_leaves_the_old_record(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    save(record(), path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        save({"not JSON": object()}, path)
+    assert path.read_bytes() == before
+    assert isinstance(load_cell(path), CellRecord)

@@ -1,0 +1,216 @@
+"""The checks that rest on what the application answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.invented import CELL, URLS, WORKER, failure, identity, observed, outcome
+from wsgiproof.cell import Mode, Mpm
+from wsgiproof.judge.answers import MIN_ANSWERS
+from wsgiproof.judge.verdict import judge
+from wsgiproof.records import Finding, Observed, Problem, Verdict
+
+
+def finding(seen: Observed) -> Finding:
+    (only,) = judge(CELL, seen).findings
+    return only
+
+
+# responses
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"status": 404, "count": 1},
+        {"kind": "invalid body", "status": 200, "error": "JSON is malformed", "body": "{"},
+    ],
+)
+def test_any_failed_request_trips_responses(changes: dict[str, Any]) -> None:
+    assert outcome(observed(failures=(failure(**changes),))) == {"responses": Verdict.FAIL}
+
+
+def test_failures_are_counted_by_kind_and_told_with_phase_and_body() -> None:
+    failures = (
+        failure(count=3),
+        failure(count=2, url=URLS[1]),
+        failure(kind="closed", status=None, count=1, phase="serial", error="no answer", body=""),
+    )
+    told = finding(observed(failures=failures))
+    assert told.seen == "6 of 3,280 requests failed: 5 x status 500, 1 x closed"
+    assert told.evidence[0].startswith(f"[parallel] {URLS[0]}: 500 Internal Server Error <html>")
+    assert told.evidence[2] == f"[serial] {URLS[0]}: no answer"
+
+
+def test_evidence_stays_short_and_says_how_much_is_left_out() -> None:
+    failures = tuple(failure(error=f"error {number}") for number in range(20))
+    told = finding(observed(failures=failures)).evidence
+    assert len(told) == 13
+    assert told[-1] == "... and 8 more like these"
+
+
+def test_an_aborted_experiment_does_not_pass() -> None:
+    assert outcome(observed(aborted="100 requests failed")) == {"responses": Verdict.INCONCLUSIVE}
+
+
+def test_no_request_at_all_does_not_pass() -> None:
+    assert outcome(observed(requests=0)) == dict.fromkeys(
+        ("responses", "hang"), Verdict.INCONCLUSIVE
+    )
+
+
+def test_requests_that_never_came_to_an_end_are_a_matter_for_hang() -> None:
+    hung = failure(kind="timeout", status=None, error="no answer within 10 seconds")
+    assert outcome(observed(failures=(hung,))) == {
+        "responses": Verdict.INCONCLUSIVE,
+        "hang": Verdict.FAIL,
+    }
+    assert outcome(observed(failures=(hung, failure()))) == dict.fromkeys(
+        ("responses", "hang"), Verdict.FAIL
+    )
+
+
+# identity
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"python": "3.12.2"}, "Python is 3.12.2, not 3.12.1"),
+        ({"mod_wsgi": "5.0.1"}, "mod_wsgi is 5.0.1, not 5.0.2"),
+        ({"pymongo": "4.19.0"}, "PyMongo is 4.19.0, not 4.20.0"),
+        ({"bson_has_c": False}, "bson.has_c() is False, not True"),
+        ({"pymongo_has_c": False}, "pymongo.has_c() is False, not True"),
+        ({"mpm": "event"}, "the MPM is event, not prefork"),
+        ({"process_group": ""}, "the mode is embedded, not daemon"),
+        ({"gil_enabled": False}, "the GIL is False, not True"),
+    ],
+)
+def test_each_claim_of_the_cell_is_held_against_what_is_told(
+    changes: dict[str, Any], words: str
+) -> None:
+    one = identity(2, answers=7, token="other", **changes)
+    seen = observed(identities=(identity(1), identity(2), one))
+    assert outcome(seen) == {"identity": Verdict.FAIL}
+    assert finding(seen).seen == f"{words} (7 answers)"
+
+
+def test_identity_judges_against_the_cell_and_not_against_a_default() -> None:
+    cell = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED, mpm=Mpm.EVENT)
+    told = tuple(identity(url, process_group="", mpm="event") for url in (1, 2))
+    assert outcome(observed(identities=told), cell) == {}
+    assert outcome(observed(identities=told)) == {"identity": Verdict.FAIL}
+
+
+def test_an_mpm_that_nobody_tells_is_not_a_pass() -> None:
+    seen = observed(identities=(identity(1), identity(2, mpm=None)))
+    assert outcome(seen) == {"identity": Verdict.INCONCLUSIVE}
+    (reason,) = [one.reason for one in judge(CELL, seen).checks if one.check == "identity"]
+    assert "the MPM" in reason
+
+
+def test_a_mod_wsgi_version_that_nobody_tells_is_missing_and_not_another_version() -> None:
+    seen = observed(identities=(identity(1), identity(2, mod_wsgi=None)))
+    assert outcome(seen) == {"identity": Verdict.INCONCLUSIVE}
+
+
+def test_a_process_group_that_nobody_tells_is_not_embedded_mode() -> None:
+    cell = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED)
+    seen = observed(identities=(identity(1, process_group=None), identity(2, process_group="")))
+    assert outcome(seen, cell) == {"identity": Verdict.INCONCLUSIVE}
+
+
+def test_what_is_wrong_outweighs_what_is_unknown() -> None:
+    seen = observed(identities=(identity(1), identity(2, mpm=None, pymongo="3.0")))
+    assert outcome(seen) == {"identity": Verdict.FAIL}
+
+
+def test_no_answer_leaves_all_three_checks_of_answers_undecided() -> None:
+    expected = dict.fromkeys(["identity", "interpreters", "roundtrip"], Verdict.INCONCLUSIVE)
+    assert outcome(observed(identities=())) == expected
+
+
+# interpreters
+
+
+def test_two_urls_with_one_token_in_one_process_share_an_interpreter() -> None:
+    seen = observed(identities=(identity(1, token="same"), identity(2, token="same")))
+    assert outcome(seen) == {"interpreters": Verdict.FAIL}
+    told = finding(seen)
+    assert told.evidence == (
+        f"pid {WORKER}: interpreter same served {URLS[0]}, {URLS[1]}",
+    )  # fmt: skip
+
+
+def test_one_token_in_two_processes_is_not_a_shared_interpreter() -> None:
+    """A token made before a fork would be in both; they are different interpreters all the same."""
+    told = [
+        identity(url, pid, token=f"made before the fork {url}") for pid in (1, 2) for url in (1, 2)
+    ]
+    assert outcome(observed(identities=tuple(told))) == {}
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [(MIN_ANSWERS, {}), (MIN_ANSWERS - 1, {"interpreters": Verdict.INCONCLUSIVE})],
+)
+def test_an_interpreter_that_hardly_served_tells_nothing(
+    answers: int, expected: dict[str, Verdict]
+) -> None:
+    told = (identity(1), identity(2, answers=answers))
+    assert outcome(observed(identities=told)) == expected
+
+
+def test_answers_of_one_url_add_up() -> None:
+    """An interpreter that changed its story is in several identities."""
+    half = MIN_ANSWERS // 2
+    told = (
+        identity(1),
+        identity(2, answers=half),
+        identity(2, answers=MIN_ANSWERS - half, prefix="/x"),
+    )
+    assert outcome(observed(identities=told)) == {}
+
+
+def test_one_url_alone_is_not_several_interpreters() -> None:
+    seen = observed(identities=(identity(1),))
+    assert outcome(seen) == {"interpreters": Verdict.INCONCLUSIVE}
+
+
+def test_urls_served_by_different_processes_are_not_several_interpreters_in_one() -> None:
+    seen = observed(identities=(identity(1, 201), identity(2, 202)))
+    assert outcome(seen) == {"interpreters": Verdict.INCONCLUSIVE}
+
+
+def test_several_processes_are_counted() -> None:
+    told = tuple(identity(url, pid) for pid in (201, 202, 203) for url in (1, 2))
+    judgement = judge(CELL, observed(identities=told))
+    reasons = {result.check: result.reason for result in judgement.checks}
+    assert judgement.verdict is Verdict.PASS
+    assert reasons["interpreters"] == "2 interpreters in each of 3 processes"
+
+
+# roundtrip
+
+
+def test_a_value_that_did_not_survive_trips_roundtrip() -> None:
+    problems = tuple(
+        Problem(phase=phase, text=text, count=count, pid=WORKER, application_group=group)
+        for phase, text, count, group in [
+            ("parallel", "int64: got int, put Int64", 40, "interpreter2"),
+            ("serial", "uuid: lost", 2, "interpreter1"),
+        ]
+    )
+    seen = observed(problems=problems)
+    assert outcome(seen) == {"roundtrip": Verdict.FAIL}
+    told = finding(seen)
+    assert told.seen.startswith("42 values did not survive")
+    assert told.seen.endswith("in interpreter1, interpreter2")
+    assert told.evidence == (
+        f"[parallel] pid {WORKER} interpreter2: int64: got int, put Int64 (40 x)",
+        f"[serial] pid {WORKER} interpreter1: uuid: lost (2 x)",
+    )

@@ -1,0 +1,374 @@
+"""The checks of counted resources, on invented records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+
+from tests.unit.invented import (
+    CELL,
+    FRONTEND,
+    POINTS,
+    ROUND,
+    SESSIONS,
+    URLS,
+    WORKER,
+    checkpoints,
+    observed,
+    outcome,
+    reading,
+)
+from wsgiproof.judge.growth import LEAST_CHECKPOINTS, LEAST_STEPS
+from wsgiproof.judge.leaks import RESOURCES, certain_leak, leak_rates, level
+from wsgiproof.judge.verdict import judge
+from wsgiproof.records import (
+    Attribution,
+    Checkpoint,
+    Finding,
+    Observed,
+    ProcessReading,
+    Role,
+    Verdict,
+)
+
+Values = Sequence[int | None]
+Make = Callable[[int | None], ProcessReading]
+
+BY_PROCESS: dict[str, Make] = {
+    "connections": lambda value: reading(connections=value),
+    "descriptors": lambda value: reading(descriptors=value),
+    "threads": lambda value: reading(threads=value),
+}
+BY_SERVER = {"connections": "server_connections", "cursors": "cursors", "sessions": "sessions"}
+"""What the deployment counts, and the field of a checkpoint that has it."""
+
+
+def with_series(resource: str, values: Values) -> Observed:
+    """A record in which this resource of the one worker went through ``values``."""
+    make = BY_PROCESS[resource]
+    return observed(checkpoints=checkpoints([[make(value)] for value in values]))
+
+
+def by_server(values: Values, field: str = "server_connections") -> Observed:
+    rows = checkpoints([[reading()]] * len(values))
+    changed = zip(rows, values, strict=True)
+    return observed(
+        checkpoints=tuple(msgspec.structs.replace(row, **{field: value}) for row, value in changed)
+    )
+
+
+def of_workers(rows: Sequence[Sequence[ProcessReading]], processes: int) -> Observed:
+    return observed(checkpoints=checkpoints(rows), workers=(processes, 15 // processes))
+
+
+def counted(seen: Observed) -> dict[str, Verdict]:
+    """Every check that did not pass, but that of memory."""
+    return {check: verdict for check, verdict in outcome(seen).items() if check != "memory"}
+
+
+def finding(seen: Observed) -> Finding:
+    (only,) = judge(CELL, seen).findings
+    return only
+
+
+def reason(seen: Observed, check: str) -> str:
+    (told,) = [one.reason for one in judge(CELL, seen).checks if one.check == check]
+    return told
+
+
+each_process = pytest.mark.parametrize("resource", BY_PROCESS)
+each_server = pytest.mark.parametrize("resource", BY_SERVER)
+
+
+def steps(*at: int, size: int = 1) -> list[int]:
+    """A count that rises at these checkpoints, and else stands still."""
+    return [30 + size * sum(number >= one for one in at) for number in range(POINTS)]
+
+
+LEAKS = {
+    "one in each request": [30 + ROUND * number for number in range(POINTS)],
+    "one in 50 requests": [30 + ROUND * number // 50 for number in range(POINTS)],
+    "one in 500 requests": steps(4, 8, 12, 16, 20, 24),
+    "the least that counts": steps(6, 12, 18, 24),
+    "in bursts": steps(6, 12, 18, 24, size=20),
+    "on top of a full pool": [60] + [100 + 3 * number for number in range(POINTS - 1)],
+    "only when serial": [30] * 21 + [280, 530, 780, 1030, 1030],
+    "with a dip in the middle": [30 + 10 * at - 5 * (at == 9) for at in range(POINTS)],
+    "one is closed at the end": [30 + 5 * at - (at == POINTS - 1) for at in range(POINTS)],
+}  # fmt: skip
+NO_LEAKS = {
+    "flat": steps(),
+    "a pool that fills late and is then flat": [5, 20, 40, 70, 90, 99] + [100] * (POINTS - 6),
+    "a step early": steps(4, size=50),
+    "a step late": steps(24, size=50),
+    "a client opened by each interpreter": steps(9, 16, size=3),
+    "fewer steps than count": steps(8, 16, 24),
+    "going down": [100 - number for number in range(POINTS)],
+    "a spike": [30] * 15 + [90] + [30] * (POINTS - 16),
+    "jitter": [30, 32, 31, 33, 30, 31, 33, 30, 32, 31, 30, 33, 31] * 2,
+    "a spike that settles a little higher": [30] * 20 + [90, 80, 60, 40, 40, 40],
+    "full, then emptied": [100] * 15 + [10] * (POINTS - 15),
+    "emptied, then partly filled again": [100] * 14 + [10, 10, *[40] * (POINTS - 16)],
+    "up and down, up at the end": [20 + 10 * (number % 2) for number in range(POINTS)],
+}
+
+
+@each_process
+@pytest.mark.parametrize("values", LEAKS.values(), ids=LEAKS)
+def test_a_leak_trips_the_check_of_its_resource_alone(resource: str, values: Values) -> None:
+    assert outcome(with_series(resource, values)) == {resource: Verdict.FAIL}
+
+
+@each_process
+@pytest.mark.parametrize("values", NO_LEAKS.values(), ids=NO_LEAKS)
+def test_what_does_not_grow_with_requests_is_no_leak(resource: str, values: Values) -> None:
+    assert outcome(with_series(resource, values)) == {}
+
+
+@each_server
+@pytest.mark.parametrize("values", LEAKS.values(), ids=LEAKS)
+def test_a_leak_that_only_the_server_sees_trips_its_check(resource: str, values: Values) -> None:
+    assert outcome(by_server(values, BY_SERVER[resource])) == {resource: Verdict.FAIL}
+
+
+@each_server
+@pytest.mark.parametrize("values", NO_LEAKS.values(), ids=NO_LEAKS)
+def test_the_servers_count_that_does_not_grow_is_no_leak(resource: str, values: Values) -> None:
+    assert outcome(by_server(values, BY_SERVER[resource])) == {}
+
+
+def test_every_counted_resource_is_tried_here() -> None:
+    assert set(RESOURCES) == {*BY_PROCESS, *BY_SERVER}
+
+
+@pytest.mark.parametrize("points", [14, 15, 16, 17])
+def test_going_up_and_down_is_no_leak_however_many_rounds(points: int) -> None:
+    values = [20 + 10 * (number % 2) for number in range(points)]
+    assert counted(with_series("descriptors", values)) == {}
+
+
+# What is told
+
+
+def test_a_leak_is_told_with_its_rate_and_its_series() -> None:
+    told = finding(with_series("descriptors", [30 + 5 * number for number in range(POINTS - 1)]))
+    assert told.seen == (
+        "120 descriptors leaked in 3,000 requests, one in 25 requests (95 %: 21 to 30)"
+    )
+    assert told.evidence == (
+        f"descriptors of pid {WORKER}: "
+        + ", ".join(f"{30 + 5 * number}@{ROUND * (number + 1)}" for number in range(POINTS - 1)),
+    )
+
+
+def test_a_leak_of_descriptors_is_told_by_their_kind() -> None:
+    plain = [reading(descriptors=30 + number) for number in range(POINTS)]
+    rows = [
+        [msgspec.structs.replace(one, kinds={"file": number, "pipe": 8})]
+        for number, one in enumerate(plain)
+    ]
+    assert finding(observed(checkpoints=checkpoints(rows))).evidence[0] == "by kind: file +25"
+
+
+def test_the_interpreter_that_leaks_is_told_where_it_is_known() -> None:
+    seen = with_series("threads", LEAKS["one in 50 requests"])
+
+    def attributed(*units: int) -> str:
+        told = tuple(
+            Attribution(check="threads", url=url, requests=400, units=number)
+            for url, number in zip(URLS, units, strict=True)
+        )
+        return finding(msgspec.structs.replace(seen, attributions=told)).seen
+
+    assert attributed(0, 8).endswith(", by requests to interpreter2 alone")
+    assert attributed(8, 8).endswith(", whichever interpreter serves")
+    assert attributed(0, 0) == finding(seen).seen
+
+
+def test_attributions_of_another_check_are_not_told() -> None:
+    one = Attribution(check="connections", url=URLS[0], requests=400, units=8)
+    seen = with_series("threads", LEAKS["one in 50 requests"])
+    assert finding(msgspec.structs.replace(seen, attributions=(one,))) == finding(seen)
+
+
+def test_a_pass_says_how_small_a_leak_would_have_shown() -> None:
+    assert reason(observed(), "threads") == (
+        "threads did not grow in 3,000 requests: a leak of one in 1,001 would have shown (95 %)"
+    )
+    assert reason(with_series("threads", steps(9, 16)), "threads").startswith(
+        "threads grew by 2 in all in 3,000 requests: a leak of one in 4"
+    )
+
+
+def test_what_is_undecided_says_why_and_how_many_more_requests_would_decide() -> None:
+    seen = with_series("threads", steps(3, 6, 9, 12, 15))
+    assert outcome(seen) == {"threads": Verdict.INCONCLUSIVE}
+    assert reason(seen, "threads") == (
+        "threads grew by 5, one in 600 requests (95 %: 257 to 1,862), but it may have stopped: "
+        "about 1,710 more requests would decide (-n)"
+    )
+
+
+def test_the_rates_of_leaks_are_there_to_be_asked_for() -> None:
+    assert leak_rates(observed()) == {}
+    assert leak_rates(with_series("threads", steps(8, 16))) == {}
+    (rate,) = leak_rates(with_series("threads", LEAKS["one in each request"])).items()
+    assert rate == ("threads", pytest.approx(1, rel=0.05))
+
+
+# Several processes
+
+
+def test_one_leaking_worker_among_others_is_found() -> None:
+    rows = [
+        [reading(201), reading(202, threads=20 + 5 * number), reading(203)]
+        for number in range(POINTS)
+    ]
+    seen = of_workers(rows, 3)
+    assert outcome(seen) == {"threads": Verdict.FAIL}
+    assert "pid 202" in finding(seen).evidence[0]
+    assert len(finding(seen).evidence) == 1
+
+
+def test_only_workers_are_judged() -> None:
+    rows = [
+        [reading(), reading(FRONTEND, role=Role.FRONTEND, descriptors=10 + 10 * number)]
+        for number in range(POINTS)
+    ]
+    assert outcome(observed(checkpoints=checkpoints(rows))) == {}
+
+
+def test_a_client_opened_once_by_each_interpreter_of_each_process_is_no_leak() -> None:
+    """Eight of them, whenever they come: neither by process nor by the server's count."""
+    each = [steps(4 + shift, 15 + 2 * shift, size=3) for shift in range(4)]
+    rows = [
+        [reading(201 + n, connections=each[n][number]) for n in range(4)]
+        for number in range(POINTS)
+    ]
+    total = [sum(one[number] for one in each) for number in range(POINTS)]
+    seen = observed(checkpoints=checkpoints(rows, total), workers=(4, 1))
+    assert outcome(seen) == {"connections": Verdict.INCONCLUSIVE}
+    assert "each interpreter may have opened one" in reason(seen, "connections")
+
+
+def test_a_replaced_process_starts_a_series_of_its_own() -> None:
+    """201 ends and 202 takes over, with more of everything: two flat series and no growth."""
+    rows = [[reading(201, descriptors=20)]] * 6 + [[reading(202, descriptors=90)]] * (POINTS - 6)
+    assert counted(observed(checkpoints=checkpoints(rows))) == {}
+
+
+def test_a_process_that_took_over_may_fill_its_pools() -> None:
+    """It had no warm-up. The first third of its readings is left out."""
+    filling = [20, 35, 48, 60, 66, 70] + [72] * (POINTS - 12)
+    rows = [[reading(201)]] * 6 + [[reading(202, connections=value)] for value in filling]
+    assert counted(observed(checkpoints=checkpoints(rows))) == {}
+
+
+def test_a_leak_of_the_process_that_took_over_is_found() -> None:
+    rows = [[reading(201)]] * 6 + [[reading(202, descriptors=20 + 9 * n)] for n in range(20)]
+    assert counted(observed(checkpoints=checkpoints(rows))) == {"descriptors": Verdict.FAIL}
+
+
+def test_processes_that_live_too_briefly_tell_nothing() -> None:
+    rows = [[reading(201 + number // 3)] for number in range(POINTS)]
+    verdicts = outcome(observed(checkpoints=checkpoints(rows)))
+    assert verdicts["descriptors"] is verdicts["threads"] is Verdict.INCONCLUSIVE
+
+
+# Missing evidence
+
+
+@each_process
+def test_a_hole_in_a_series_hides_no_leak(resource: str) -> None:
+    values: list[int | None] = list(LEAKS["one in each request"])
+    values[3] = values[7] = None
+    assert outcome(with_series(resource, values)) == {resource: Verdict.FAIL}
+
+
+@each_process
+def test_readings_that_all_failed_do_not_pass(resource: str) -> None:
+    assert outcome(with_series(resource, [None] * POINTS)) == {resource: Verdict.INCONCLUSIVE}
+
+
+@each_process
+def test_one_worker_that_could_not_be_read_does_not_pass_on_the_others(resource: str) -> None:
+    """Half of the processes may leak, for all that anybody knows."""
+    rows = [[reading(201), BY_PROCESS[resource](None)] for _ in range(POINTS)]
+    assert outcome(of_workers(rows, 2)) == {resource: Verdict.INCONCLUSIVE}
+
+
+def test_too_few_checkpoints_do_not_pass() -> None:
+    for points in range(LEAST_CHECKPOINTS + 1):
+        verdicts = counted(observed(checkpoints=checkpoints([[reading()]] * points)))
+        missing = list(RESOURCES) if points < LEAST_CHECKPOINTS else []
+        assert verdicts == dict.fromkeys(missing, Verdict.INCONCLUSIVE)
+
+
+@each_server
+@pytest.mark.parametrize("unreadable", [[0], [POINTS - 1], range(POINTS)])
+def test_a_server_that_does_not_tell_is_no_pass(resource: str, unreadable: Sequence[int]) -> None:
+    values = [None if number in unreadable else SESSIONS for number in range(POINTS)]
+    assert outcome(by_server(values, BY_SERVER[resource])) == {resource: Verdict.INCONCLUSIVE}
+
+
+def test_a_leak_that_proc_shows_needs_no_word_of_the_server() -> None:
+    rows = [[reading(connections=20 + 9 * number)] for number in range(POINTS)]
+    seen = observed(checkpoints=checkpoints(rows, [None] * POINTS))
+    assert outcome(seen) == {"connections": Verdict.FAIL}
+
+
+# Sure early
+
+
+def rising(rounds: Sequence[int], processes: int) -> list[Checkpoint]:
+    """A connection in each request, shared out among the processes."""
+    made = []
+    requests = 250
+    for number, size in enumerate([0, *rounds]):
+        requests += size
+        own = (requests - 250) // processes
+        one = checkpoints(
+            [[reading(201 + pid, connections=20 + own) for pid in range(processes)]],
+            [20 * processes + requests - 250],
+        )[0]
+        made.append(msgspec.structs.replace(one, time=float(number), requests=requests))
+    return made
+
+
+@pytest.mark.parametrize(("processes", "threads"), [(1, 15), (4, 1)])
+def test_a_leak_in_each_request_is_certain_within_300_requests(
+    processes: int, threads: int
+) -> None:
+    rows = rising([50, 100, 125], processes)
+    assert certain_leak(rows[:2], len(URLS), processes, threads) == ""
+    told = certain_leak(rows, len(URLS), processes, threads)
+    assert "connections" in told
+    assert told.endswith("and no pool holds as many")
+    # What was called early is a leak for the judge as well, with as few checkpoints.
+    seen = observed(checkpoints=tuple(rows), workers=(processes, threads), called=told)
+    assert judge(CELL, seen).verdict is Verdict.FAIL
+    assert "connections" in leak_rates(seen)
+
+
+def test_pools_that_fill_are_never_certain_leaks() -> None:
+    """Up to one connection for each thread of each interpreter, and the client's own beside."""
+    rows = rising([10, 10, 10, 10, 10, 10], 1)
+    assert rows[-1].processes[0].connections == 20 + 2 * 15 + 30
+    assert certain_leak(rows, len(URLS), 1, 15) == ""
+    assert certain_leak(checkpoints([[reading()]] * POINTS), len(URLS), 1, 15) == ""
+
+
+def test_the_level_is_the_servers_count_or_else_that_of_all_workers() -> None:
+    rows = [reading(201, connections=3), reading(202, connections=4)]
+    one = checkpoints([[*rows, reading(FRONTEND, role=Role.FRONTEND, connections=9)]])[0]
+    assert level(RESOURCES["connections"], one) == 28
+    unasked = msgspec.structs.replace(one, server_connections=None)
+    assert level(RESOURCES["connections"], unasked) == 7
+    assert level(RESOURCES["sessions"], one) == SESSIONS
+    assert level(RESOURCES["cursors"], msgspec.structs.replace(one, cursors=None)) == 0
+
+
+def test_the_least_number_of_steps_is_what_the_series_here_suppose() -> None:
+    assert LEAST_STEPS == 4

@@ -1,0 +1,260 @@
+"""The checks of life and death."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.invented import (
+    BORN,
+    CELL,
+    ENDED,
+    FRONTEND,
+    FRONTEND_ENDED,
+    LOG,
+    PARENT_ENDED,
+    URLS,
+    WORKER,
+    born,
+    died,
+    failure,
+    line,
+    observed,
+    outcome,
+)
+from wsgiproof.judge.verdict import judge
+from wsgiproof.records import Event, Failure, Finding, Observed, Role, Stop, Verdict
+
+CRASH = {"crash": Verdict.FAIL}
+SHUTDOWN = {"shutdown": Verdict.FAIL}
+NEXT = born(201, Role.WORKER)
+NEXT_ENDED = died(201, exit=0)
+
+
+def ending(*deaths: Event) -> Observed:
+    """A record in which the worker ended as told, and the others as they should."""
+    return observed(events=(*BORN, *deaths, FRONTEND_ENDED, PARENT_ENDED))
+
+
+def finding(seen: Observed) -> Finding:
+    (only,) = judge(CELL, seen).findings
+    return only
+
+
+# hang
+
+
+def hung(**changes: Any) -> Failure:
+    """Requests that had no answer in time."""
+    told = {"kind": "timeout", "status": None, "error": "no answer", "body": ""}
+    return failure(**{**told, **changes})
+
+
+def test_requests_without_an_answer_trip_hang() -> None:
+    seen = observed(
+        failures=(
+            failure(count=9),
+            hung(count=2, phase="serial"),
+            hung(count=1, phase="idle", url=URLS[1]),
+        )
+    )
+    (told,) = [one for one in judge(CELL, seen).findings if one.check == "hang"]
+    assert told.seen == (
+        "3 of 3,280 requests never came to an end; first in phase serial: no answer"
+    )
+    assert told.evidence == (
+        f"[serial] {URLS[0]}: no answer (2 x)",
+        f"[idle] {URLS[1]}: no answer (1 x)",
+    )
+
+
+def test_what_failed_otherwise_came_to_an_end() -> None:
+    assert outcome(observed(failures=(failure(),))) == {"responses": Verdict.FAIL}
+    assert {one.check: one.reason for one in judge(CELL, observed()).checks}["hang"] == (
+        "3,280 requests, and all came to an end"
+    )
+
+
+# crash
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGTERM])
+def test_a_signal_under_load_is_a_crash(number: int) -> None:
+    seen = ending(died(phase="parallel", signal=number), NEXT, NEXT_ENDED)
+    assert outcome(seen) == CRASH
+    name = signal.Signals(number).name
+    assert finding(seen).seen == (
+        f"1 of 2 worker processes died of {name} (signal {number}) in phase parallel"
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, 40])
+def test_a_signal_at_the_stop_is_a_crash(number: int) -> None:
+    seen = ending(died(signal=number))
+    assert outcome(seen) == CRASH
+    told = finding(seen)
+    assert f"signal {number}" in told.seen
+    assert told.seen.endswith("while Apache was stopping")
+
+
+def test_being_terminated_at_the_stop_is_no_crash() -> None:
+    assert outcome(ending(died(signal=signal.SIGTERM))) == {}
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("phase", ["start", "warm-up", "parallel", "serial"])
+def test_a_process_replaced_before_the_stop_is_a_crash_however_it_ended(
+    phase: str, code: int
+) -> None:
+    seen = ending(died(phase=phase, exit=code), NEXT, NEXT_ENDED)
+    assert outcome(seen) == CRASH
+    assert finding(seen).seen == (
+        f"1 of 2 worker processes exited with {code} in phase {phase}"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [{"exit": 0}, {"exit": 1}, {"signal": signal.SIGSEGV}])
+def test_a_process_that_we_asked_to_be_replaced_is_a_crash_only_if_it_ends_badly(
+    end: dict[str, int],
+) -> None:
+    cell = msgspec.structs.replace(CELL, maximum_requests=400)
+    seen = ending(died(phase="parallel", **end), NEXT, NEXT_ENDED)
+    assert outcome(seen, cell) == ({} if end == {"exit": 0} else CRASH)
+    assert outcome(seen) == CRASH
+
+
+def test_a_frontend_that_dies_is_a_crash_too() -> None:
+    early = died(FRONTEND, role=Role.FRONTEND, phase="serial", signal=signal.SIGSEGV)
+    seen = observed(events=(*BORN, early, died(exit=0), PARENT_ENDED))
+    assert outcome(seen) == CRASH
+    assert "1 of 1 frontend process" in finding(seen).seen
+
+
+def test_a_process_that_vanished_under_load_is_a_crash() -> None:
+    assert outcome(ending(died(phase="parallel"), NEXT, NEXT_ENDED)) == CRASH
+
+
+def test_an_unknown_end_at_the_stop_is_not_a_pass() -> None:
+    seen = ending(died())
+    assert outcome(seen) == {"crash": Verdict.INCONCLUSIVE}
+    (reason,) = [one.reason for one in judge(CELL, seen).checks if one.check == "crash"]
+    assert str(WORKER) in reason
+
+
+def test_a_known_crash_outweighs_an_unknown_end() -> None:
+    seen = ending(died(phase="serial", signal=signal.SIGSEGV), NEXT, died(201))
+    assert outcome(seen) == CRASH
+
+
+def test_a_server_that_nobody_watched_is_not_a_pass() -> None:
+    assert outcome(observed(events=())) == {"crash": Verdict.INCONCLUSIVE}
+
+
+def test_deaths_of_one_kind_are_one_finding_and_of_two_kinds_two() -> None:
+    deaths = [died(pid, phase="parallel", signal=signal.SIGSEGV) for pid in (201, 202, 203)]
+    workers = [born(pid, Role.WORKER) for pid in (201, 202, 203)]
+    seen = ending(*workers, *deaths, died(signal=signal.SIGABRT))
+    assert outcome(seen) == CRASH
+    told = sorted(one.seen for one in judge(CELL, seen).findings)
+    assert len(told) == 2
+    assert told[0].startswith("1 of 4 worker processes died of SIGABRT")
+    assert told[1].startswith("3 of 4 worker processes died of SIGSEGV")
+
+
+def test_a_crash_comes_with_its_stacks_and_its_log_line() -> None:
+    reported = line(
+        f"AH00052: child pid {WORKER} exit signal Segmentation fault (11)", source="core:notice"
+    )
+    stacks = f"pid {WORKER}: Segmentation fault at 0x0, in bson"
+    others = "pid 20: something else", f"pid 1{WORKER}: something else"
+    seen = observed(
+        events=(*BORN, died(signal=signal.SIGSEGV), FRONTEND_ENDED, PARENT_ENDED),
+        log=(*LOG, reported),
+        fatal=(stacks, *others),
+    )
+    assert outcome(seen) == CRASH
+    assert finding(seen).evidence == (f"pids {WORKER}", stacks, reported.text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AH00052: child pid 4711 exit signal Segmentation fault (11)",
+        "AH00051: child pid 4711 exit signal Aborted (6), possible coredump in /tmp/run",
+    ],
+)
+def test_a_crash_that_only_the_log_tells_of_is_a_crash(text: str) -> None:
+    """A child may die before anybody has seen it."""
+    seen = observed(log=(*LOG, line(text, source="core:notice")))
+    assert outcome(seen) == CRASH
+    told = finding(seen)
+    assert "1 child" in told.seen
+    assert "in phase parallel" in told.seen
+    assert told.evidence[0].endswith(text)
+
+
+@pytest.mark.parametrize("end", ["Killed (9)", "Terminated (15)"])
+def test_what_apache_ends_itself_is_no_crash_in_the_log(end: str) -> None:
+    text = f"AH00052: child pid 4711 exit signal {end}"
+    assert outcome(observed(log=(*LOG, line(text, phase="stop", source="core:notice")))) == {}
+
+
+# shutdown
+
+
+def test_a_process_left_over_trips_shutdown() -> None:
+    seen = observed(stop=Stop(seconds=15.0, leftover=(WORKER,), connections_left=0))
+    assert outcome(seen) == SHUTDOWN
+    told = finding(seen)
+    assert told.seen == "1 process still there 15 seconds after the stop, killed by us"
+    assert told.evidence == (f"pids {WORKER}",)
+
+
+def test_a_process_that_apache_had_to_kill_trips_shutdown_alone() -> None:
+    seen = ending(died(signal=signal.SIGKILL))
+    assert outcome(seen) == SHUTDOWN
+    assert "Apache killed them" in finding(seen).seen
+
+
+def test_a_leftover_is_told_once_though_its_end_by_sigkill_is_seen_too() -> None:
+    seen = observed(
+        events=(*BORN, died(signal=signal.SIGKILL), FRONTEND_ENDED, PARENT_ENDED),
+        stop=Stop(seconds=15.0, leftover=(WORKER,), connections_left=0),
+    )
+    assert outcome(seen) == SHUTDOWN
+    assert "killed by us" in finding(seen).seen
+
+
+def test_connections_left_behind_trip_shutdown() -> None:
+    seen = observed(stop=Stop(seconds=0.5, leftover=(), connections_left=3))
+    assert outcome(seen) == SHUTDOWN
+    assert finding(seen).seen.startswith("3 connections of the subject still open")
+
+
+def test_connections_that_nobody_could_count_after_the_stop_are_no_pass() -> None:
+    seen = observed(stop=Stop(seconds=0.5, leftover=(), connections_left=None))
+    assert outcome(seen) == {"shutdown": Verdict.INCONCLUSIVE}
+
+
+def test_a_leftover_outweighs_connections_that_nobody_could_count() -> None:
+    seen = observed(stop=Stop(seconds=15.0, leftover=(WORKER,), connections_left=None))
+    assert outcome(seen) == SHUTDOWN
+
+
+def test_a_server_that_was_never_stopped_is_no_pass() -> None:
+    assert outcome(observed(events=(*BORN, *ENDED), stop=None)) == {
+        "shutdown": Verdict.INCONCLUSIVE
+    }
+
+
+@pytest.mark.parametrize("death", [{"exit": 0}, {"exit": 1}, {"signal": signal.SIGPIPE}])
+@pytest.mark.parametrize("phase", ["warm-up", "parallel", "stop"])
+def test_the_end_of_a_command_that_a_worker_runs_is_no_crash(
+    phase: str, death: dict[str, int]
+) -> None:
+    command = died(400, role=Role.HELPER, phase=phase, **death)
+    seen = observed(events=(*BORN, born(400, Role.HELPER), command, *ENDED))
+    assert outcome(seen) == {}

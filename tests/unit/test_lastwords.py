@@ -1,0 +1,41 @@
+"""What processes leave behind as they die."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsgiproof.observe.lastwords import read_last_words
+
+STACK = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recent call first):\n"
+
+
+def test_one_text_for_each_process_headed_by_its_pid(tmp_path: Path) -> None:
+    (tmp_path / "fatal-200.txt").write_text(STACK)
+    (tmp_path / "fatal-300.txt").write_text("Fatal Python error: Aborted\n")
+    assert read_last_words(tmp_path) == (
+        f"pid 200: {STACK.strip()}",
+        "pid 300: Fatal Python error: Aborted",
+    )
+
+
+def test_who_died_in_silence_has_none(tmp_path: Path) -> None:
+    """The file is opened when the process starts, and stays empty if all goes well."""
+    (tmp_path / "fatal-200.txt").touch()
+    (tmp_path / "fatal-201.txt").write_text(" \n")
+    (tmp_path / "notes.txt").write_text("nobody's last words")
+    assert read_last_words(tmp_path) == ()
+
+
+def test_a_directory_that_is_gone_has_none(tmp_path: Path) -> None:
+    assert read_last_words(tmp_path / "gone") == ()
+
+
+def test_words_without_end_are_cut(tmp_path: Path) -> None:
+    (tmp_path / "fatal-200.txt").write_text("x" * 1_000_000)
+    (text,) = read_last_words(tmp_path)
+    assert len(text) == len("pid 200: ") + 20_000
+
+
+def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "fatal-200.txt").write_bytes(b"a\xffb")
+    assert read_last_words(tmp_path) == ("pid 200: a\N{REPLACEMENT CHARACTER}b",)

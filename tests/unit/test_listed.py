@@ -1,0 +1,173 @@
+"""A matrix that has not been run: as text, as JSON, and as the jobs of CI systems."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from rich.console import Console
+
+from tests.unit.invented import CELL, record, run_record
+from tests.unit.test_cli import Runner, one_line
+from tests.unit.test_matrix import facts
+from tests.unit.test_merge import called, saved
+from wsgiproof.cell import Cell, Mode, Topology
+from wsgiproof.config import AXES, Config, Exclusion
+from wsgiproof.errors import UsageError
+from wsgiproof.matrix import Matrix, expand
+from wsgiproof.records import Verdict
+from wsgiproof.report.matrix import as_json, for_github, for_gitlab, show_matrix
+from wsgiproof.results import load_run
+
+
+def cells(number: int) -> list[Cell]:
+    return [msgspec.structs.replace(CELL, pymongo=f"4.{n}.0") for n in range(number)]
+
+
+def matrix(**options: Any) -> Matrix:
+    return expand(Config(**options), facts())
+
+
+SLOW = Exclusion(topology=(Topology.REPLICA_SET,), mode=(Mode.EMBEDDED,), reason="slow")
+PARTLY = matrix(exclude=(SLOW,), only=("*standalone*",))
+"""Two cells; one combination is excluded and one is not selected."""
+
+
+def text_of(shown: Matrix) -> list[str]:
+    console = Console(file=io.StringIO(), width=40)
+    show_matrix(console, shown.cells, shown.excluded)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def decoded(shown: Matrix) -> Any:
+    return json.loads(msgspec.json.encode(as_json(shown.cells, shown.excluded)))
+
+
+# For people
+
+
+def test_every_cell_is_a_line_and_every_exclusion_one_below_its_reason() -> None:
+    lines = text_of(PARTLY)
+    assert lines[:2] == [cell.id for cell in PARTLY.cells], "however narrow the terminal is"
+    assert lines[2:] == [
+        "",
+        "1 left out: slow",
+        "  replica-set embedded prefork shared-gil",
+        "",
+        "1 left out: it is not selected",
+        "  3.12.1 6.1.1 4.20.0 replica-set daemon prefork shared-gil",
+        "",
+        "2 of 4 combinations are cells, 2 are left out.",
+    ]
+
+
+def test_where_nothing_is_left_out_no_reason_is_shown() -> None:
+    lines = text_of(matrix())
+    assert len(lines) == 4 + 2
+    assert lines[-1] == "4 of 4 combinations are cells, 0 are left out."
+
+
+# For scripts
+
+
+def test_json_has_cells_and_excluded_with_axes_and_reason() -> None:
+    told = decoded(PARTLY)
+    assert set(told) == {"cells", "excluded"}
+    assert [one["id"] for one in told["cells"]] == [cell.id for cell in PARTLY.cells]
+    assert [one["axes"] for one in told["cells"]] == [dict(cell.axes) for cell in PARTLY.cells]
+    slow, left = told["excluded"]
+    assert (slow["reason"], slow["cell"], left["reason"]) == ("slow", "", "it is not selected")
+    assert left["cell"].endswith("-replica-set-daemon-prefork-shared-gil")
+    for one in (slow, left):
+        assert set(one["axes"]) == set(AXES)
+    assert slow["axes"]["mode"] == "embedded"
+
+
+def test_what_is_listed_is_a_plan_to_merge_by(tmp_path: Path) -> None:
+    """A shard that never came is missed."""
+    plan = tmp_path / "plan.json"
+    plan.write_bytes(msgspec.json.encode(as_json(PARTLY.cells, PARTLY.excluded)))
+    first, second = PARTLY.cells
+    one = record(cell=first, verdict=Verdict.PASS)
+    shard = saved(tmp_path / "1", run_record(one))
+    done = called("merge", shard, "--plan", plan, "--output", tmp_path / "whole")
+    assert done.exit_code == 3
+    assert load_run(tmp_path / "whole").missing == (second.id,)
+
+
+# For CI systems
+
+
+def shards_of_github(number: int, shards: int | None) -> list[list[str]]:
+    made = json.loads(msgspec.json.encode(for_github(cells(number), shards)))
+    assert set(made) == {"include"}
+    assert [one["shard"] for one in made["include"]] == list(range(1, len(made["include"]) + 1))
+    return [one["cells"].split(" ") for one in made["include"]]
+
+
+def shards_of_gitlab(number: int, shards: int | None) -> list[list[str]]:
+    made = yaml.safe_load(for_gitlab(cells(number), shards))
+    assert list(made) == [f"wsgiproof-{n}" for n in range(1, len(made) + 1)]
+    for shard, job in enumerate(made.values(), 1):
+        assert set(job) == {"extends", "variables"}
+        assert set(job["variables"]) == {"SHARD", "CELLS"}
+        assert (job["extends"], job["variables"]["SHARD"]) == (".wsgiproof", str(shard))
+    return [job["variables"]["CELLS"].split(" ") for job in made.values()]
+
+
+FORMS = pytest.mark.parametrize("form", [shards_of_github, shards_of_gitlab])
+
+
+@FORMS
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(number=some.integers(1, 60), shards=some.integers(1, 70) | some.none())
+def test_each_cell_is_on_one_machine_and_none_is_idle(
+    form: Any, number: int, shards: int | None
+) -> None:
+    dealt: list[list[str]] = form(number, shards)
+    assert len(dealt) == min(shards or number, number)
+    assert sorted(id for ids in dealt for id in ids) == sorted(cell.id for cell in cells(number))
+    sizes = {len(ids) for ids in dealt}
+    assert max(sizes) - min(sizes) <= 1
+    assert [ids[0] for ids in dealt] == [cell.id for cell in cells(number)[: len(dealt)]]
+
+
+@FORMS
+@pytest.mark.parametrize("shards", [0, -1, 257, 100_000])
+def test_a_number_of_machines_that_there_can_not_be(form: Any, shards: int) -> None:
+    with pytest.raises(UsageError, match=rf"--shards {shards}: there may be from 1 to"):
+        form(3, shards)
+
+
+def test_the_bounds_are_those_of_the_systems() -> None:
+    assert len(shards_of_github(256, None)) == len(shards_of_github(300, 256)) == 256
+    assert len(shards_of_gitlab(200, None)) == len(shards_of_gitlab(300, 200)) == 200
+    with pytest.raises(UsageError, match=r"--shards 257: .* from 1 to 256 jobs"):
+        shards_of_github(257, None)
+    with pytest.raises(UsageError, match=r"--shards 201: .* from 1 to 200 jobs"):
+        shards_of_gitlab(201, None)
+
+
+@settings(deadline=None, derandomize=True)
+@given(some.text(some.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1))
+def test_yaml_takes_any_name_as_it_is(name: str) -> None:
+    odd = msgspec.structs.replace(CELL, mongodb=name)
+    made = yaml.safe_load(for_gitlab([odd], None))
+    assert made["wsgiproof-1"]["variables"]["CELLS"] == odd.id
+
+
+def test_shards_are_for_ci_systems_only(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wsgiproof = Runner(capfd, monkeypatch)
+    for form in ([], ["--json"]):
+        ended = wsgiproof("list", "--no-config", "--shards", "3", *form)
+        assert (ended.code, one_line(ended)) == (2, "--shards is for --github and --gitlab")

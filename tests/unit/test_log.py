@@ -1,0 +1,112 @@
+"""Following an error log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wsgiproof.observe.log import LogFollower
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "error.log"
+    path.touch()
+    return path
+
+
+def add(log: Path, data: bytes) -> None:
+    with log.open("ab") as file:
+        file.write(data)
+
+
+def told(follower: LogFollower) -> list[tuple[str, str]]:
+    return [(line.phase, line.text) for line in follower.lines]
+
+
+def test_each_line_belongs_to_the_phase_in_which_it_was_read(log: Path) -> None:
+    follower = LogFollower(log)
+    add(log, b"one\ntwo\n")
+    follower.read("warm-up")
+    follower.read("parallel")
+    add(log, b"three\n")
+    follower.read("serial")
+    assert told(follower) == [("warm-up", "one"), ("warm-up", "two"), ("serial", "three")]
+
+
+def test_a_line_that_is_not_ended_waits_for_its_rest(log: Path) -> None:
+    follower = LogFollower(log)
+    add(log, b"whole\nha")
+    follower.read("warm-up")
+    assert told(follower) == [("warm-up", "whole")]
+    add(log, b"lf\n")
+    follower.read("parallel")
+    assert told(follower)[1:] == [("parallel", "half")]
+
+
+def test_a_character_cut_in_two_is_read_whole(log: Path) -> None:
+    follower = LogFollower(log)
+    first, second = "ü\n".encode()[:1], "ü\n".encode()[1:]
+    add(log, first)
+    follower.read("warm-up")
+    add(log, second)
+    follower.read("parallel")
+    assert told(follower) == [("parallel", "ü")]
+
+
+def test_the_last_line_counts_even_if_nobody_ended_it(log: Path) -> None:
+    """A process that dies may not get so far as to end its line."""
+    follower = LogFollower(log)
+    add(log, b"one\n")
+    follower.read("serial")
+    add(log, b"two\nFatal Python error: Segm")
+    follower.finish("stop")
+    assert told(follower) == [
+        ("serial", "one"),
+        ("stop", "two"),
+        ("stop", "Fatal Python error: Segm"),
+    ]
+
+
+def test_bytes_that_are_no_text_are_replaced(log: Path) -> None:
+    follower = LogFollower(log)
+    add(log, b"a\xffb\0c\n")
+    follower.read("serial")
+    assert told(follower) == [("serial", "a\N{REPLACEMENT CHARACTER}b\0c")]
+
+
+def test_a_line_ends_at_a_newline_and_nowhere_else(log: Path) -> None:
+    """The characters that str.splitlines() takes for line ends are text to Apache."""
+    follower = LogFollower(log)
+    text = "a\x0bb\x0cc\x1cd\x85e\u2028f"
+    add(log, f"{text}\n".encode())
+    follower.read("serial")
+    assert told(follower) == [("serial", text)]
+
+
+def test_a_long_line_is_cut(log: Path) -> None:
+    follower = LogFollower(log)
+    add(log, b"x" * 1_000_000 + b"\nnext\n")
+    follower.read("serial")
+    assert [len(line.text) for line in follower.lines] == [2000, 4]
+    assert follower.dropped == 0
+
+
+def test_lines_beyond_the_bound_are_counted_and_not_kept(log: Path) -> None:
+    follower = LogFollower(log)
+    add(log, b"line\n" * 4000)
+    follower.read("parallel")
+    assert follower.dropped == 0
+    add(log, b"line\n" * 4000)
+    follower.read("serial")
+    add(log, b"last")
+    follower.finish("stop")
+    assert len(follower.lines) == 5000
+    assert follower.dropped == 3001
+
+
+def test_an_empty_log_has_no_lines(log: Path) -> None:
+    follower = LogFollower(log)
+    follower.finish("stop")
+    assert follower.lines == []

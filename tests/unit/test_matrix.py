@@ -1,0 +1,350 @@
+"""From axes to cells: every combination is accounted for, once, with its reason if it is none."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from tests.unit.invented import CELL
+from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.config import AXES, Combination, Config, Exclusion
+from wsgiproof.errors import UsageError
+from wsgiproof.matrix import Answer, Facts, Matrix, Server, expand, not_spoken, points
+from wsgiproof.toolchain import Python, Source
+
+UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
+
+
+def python(name: str, version: str, **changes: Any) -> Python:
+    free = name.endswith("t")
+    made = Python(
+        version=version, path=f"/opt/{name}/bin/python", prefix=f"/opt/{name}", shared=True,
+        headers=True, stdlib="", free_threaded=free, name=name, asked=name,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **changes)
+
+
+PYTHONS = {
+    "": python("3.12", "3.12.1", asked=""),
+    "3.9": python("3.9", "3.9.18"),
+    "3.12": python("3.12", "3.12.1"),
+    "3.13": python("3.13", "3.13.0"),
+    "3.13t": python("3.13t", "3.13.0"),
+}
+MOD_WSGIS: dict[str, Answer] = {
+    "": Source(version="6.1.1"),
+    "5.0.2": Source(version="5.0.2"),
+    "6.1.1": Source(version="6.1.1"),
+    "/src/mod_wsgi": Source(version="6.1.1", path="/src/mod_wsgi", archive="/a.tar.gz"),
+}
+PYMONGOS: dict[str, Answer] = {
+    "": Source(version="4.20.0"),
+    "latest": Source(version="4.20.0"),
+    "3.6.1": Source(version="3.6.1"),
+    "/src/pymongo": Source(version="4.20.0", path="/src/pymongo", archive="/p.tar.gz"),
+}
+SERVERS = {
+    "": Server(name="", version="6.0.5"),
+    "old": Server(name="old", version="4.4.2"),
+    "there": Server(name="there", version="7.0.0", topology=Topology.REPLICA_SET),
+}
+
+
+def facts() -> Facts:
+    names = {one.name for one in PYTHONS.values()}
+    return Facts(
+        pythons=PYTHONS,
+        mod_wsgis={
+            (name, value): UNSUPPORTED
+            if name == "3.9" and answer.version >= "6" and isinstance(answer, Source)
+            else answer
+            for name, (value, answer) in product(names, MOD_WSGIS.items())
+            if isinstance(answer, Source)
+        },
+        pymongos={key: PYMONGOS[key[1]] for key in product(names, PYMONGOS)},
+        mpms=(Mpm.PREFORK, Mpm.EVENT),
+        servers=SERVERS,
+    )
+
+
+def matrix_of(**options: Any) -> Matrix:
+    return expand(Config(**options), facts())
+
+
+def reasons(matrix: Matrix) -> set[str]:
+    return {one.reason for one in matrix.excluded}
+
+
+def test_the_default_is_both_topologies_in_both_modes() -> None:
+    cells = matrix_of().cells
+    assert {(cell.topology, cell.mode) for cell in cells} == set(
+        product((Topology.STANDALONE, Topology.REPLICA_SET), Mode)
+    )
+    assert len(cells) == 4
+
+
+def test_every_cell_carries_what_was_asked_for() -> None:
+    options = {"mpm": (Mpm.EVENT,), "sub_interpreters": 5, "control": "leak-connection"}
+    for cell in matrix_of(**options, maximum_requests=7).cells:
+        assert (cell.python, cell.mod_wsgi, cell.pymongo) == ("3.12.1", "6.1.1", "4.20.0")
+        assert (cell.mpm, cell.sub_interpreters, cell.maximum_requests) == (Mpm.EVENT, 5, 7)
+        assert cell.control == "leak-connection"
+
+
+def test_the_likely_to_fail_come_first() -> None:
+    cells = matrix_of(
+        python=("3.12", "3.13"),
+        mod_wsgi=("5.0.2", "6.1.1"),
+        interpreter=(InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL),
+    ).cells
+    assert cells[0].interpreter is InterpreterKind.OWN_GIL
+    assert (cells[0].python, cells[0].mode) == ("3.13.0", Mode.EMBEDDED)
+    assert (cells[-1].mod_wsgi, cells[-1].python) == ("5.0.2", "3.12.1")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"python": ("3.9", "3.12"), "mod_wsgi": ("5.0.2", "6.1.1")}, UNSUPPORTED),
+        (
+            {"python": ("3.9", "3.12"), "mod_wsgi": ("5.0.2", "6.1.1"),
+             "interpreter": (InterpreterKind.MAIN, InterpreterKind.OWN_GIL)},
+            "Python 3.9.18 has no interpreters with a GIL of their own (PEP 684)",
+        ),
+        (
+            {"mod_wsgi": ("5.0.2", "6.1.1"),
+             "interpreter": (InterpreterKind.MAIN, InterpreterKind.OWN_GIL)},
+            "mod_wsgi 5.0.2 can't be told to have own-gil interpreters",
+        ),
+        (
+            {"python": ("3.13", "3.13t"),
+             "interpreter": (InterpreterKind.SHARED_GIL, InterpreterKind.FREE_THREADED)},
+            "Python 3.13.0 is not built with --disable-gil",
+        ),
+        (
+            {"python": ("3.13", "3.13t"),
+             "interpreter": (InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL)},
+            "Python 3.13.0 is built without a GIL",
+        ),
+        (
+            {"mongodb": ("", "there")},
+            "the deployment at hand is a replica-set",
+        ),
+        (
+            {"pymongo": ("3.6.1", "latest"), "mongodb": ("", "old")},
+            "PyMongo 3.6.1 is older than 3.7 and can't speak to MongoDB 6.0.5: "
+            "test its encoding and decoding alone, with '--topology none'",
+        ),
+        (
+            {"mod_wsgi": ("5.0.2", "6.1.1"),
+             "exclude": (Exclusion(mod_wsgi=("5.*",), mode=(Mode.DAEMON,), reason="known"),)},
+            "known",
+        ),
+        (
+            {"mode": tuple(Mode), "exclude": (Exclusion(python=("3.12.1",), mode=(Mode.DAEMON,),
+                                                       topology=(Topology.STANDALONE,)),)},
+            "it is excluded by the configuration",
+        ),
+        ({"pymongo": ("latest", "")},
+         "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_left_out_with_the_reason(
+    options: dict[str, Any], reason: str
+) -> None:
+    matrix = matrix_of(**options)
+    assert reason in reasons(matrix)
+    assert len(matrix.cells) + len(matrix.excluded) == len(list(points(Config(**options))))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"python": ("3.9", "3.12"), "mod_wsgi": ("6.1.1",)},
+            "python 3.9 is in no cell at all: mod",
+        ),
+        ({"mpm": (Mpm.WORKER, Mpm.EVENT)}, "mpm worker is in no cell at all: this Apache has no"),
+        (
+            {"interpreter": (InterpreterKind.FREE_THREADED,)},
+            "there is no cell at all: Python 3.12.1",
+        ),
+        (
+            {"exclude": (Exclusion(topology=(Topology.REPLICA_SET,), reason="slow"),)},
+            "topology replica-set is in no cell at all: slow",
+        ),
+    ],
+)
+def test_a_value_of_an_axis_that_is_in_no_cell_is_an_error(
+    options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        matrix_of(**options)
+    assert str(caught.value).startswith(told)
+
+
+def test_an_include_has_values_of_its_own_and_the_axes_for_the_rest() -> None:
+    include = Combination(python=("3.13t",), interpreter=(InterpreterKind.FREE_THREADED,))
+    matrix = matrix_of(include=(include,), topology=(Topology.STANDALONE,))
+    assert {(cell.python_name, cell.interpreter, cell.mode) for cell in matrix.cells} == {
+        ("3.12", "shared-gil", "daemon"),
+        ("3.12", "shared-gil", "embedded"),
+        ("3.13t", "free-threaded", "daemon"),
+        ("3.13t", "free-threaded", "embedded"),
+    }
+
+
+def test_without_a_deployment_the_kind_of_mongodb_makes_no_difference() -> None:
+    matrix = matrix_of(topology=(Topology.NONE,), mongodb=("", "old"), mode=(Mode.DAEMON,))
+    (cell,) = matrix.cells
+    assert cell.mongodb == ""
+    assert reasons(matrix) == {f"it is the same as {cell.id}"}
+
+
+def test_the_main_interpreter_is_alone_in_its_process() -> None:
+    (cell,) = matrix_of(
+        interpreter=(InterpreterKind.MAIN,),
+        mode=(Mode.DAEMON,),
+        topology=(Topology.STANDALONE,),
+        sub_interpreters=4,
+    ).cells
+    assert cell.sub_interpreters == 1
+    assert cell.id.endswith("-main")
+
+
+def test_a_selection_is_by_globs_and_the_rest_is_accounted_for() -> None:
+    matrix = matrix_of(only=("*standalone*", "*replica-set-daemon*"))
+    assert {(cell.topology, cell.mode) for cell in matrix.cells} == {
+        (Topology.STANDALONE, Mode.DAEMON),
+        (Topology.STANDALONE, Mode.EMBEDDED),
+        (Topology.REPLICA_SET, Mode.DAEMON),
+    }
+    (left,) = matrix.excluded
+    assert left.axes["mode"] == "embedded"
+    assert "it is not selected" in left.reason
+
+
+def test_a_selection_that_holds_nothing_is_an_error() -> None:
+    with pytest.raises(UsageError, match="no cell matches 'standalone'"):
+        matrix_of(only=("*daemon*", "standalone"))
+
+
+def test_parts_are_known_for_each_cell() -> None:
+    matrix = matrix_of(pymongo=("/src/pymongo", "latest"), mod_wsgi=("/src/mod_wsgi",))
+    for cell in matrix.cells:
+        assert matrix.parts[cell.id].pymongo.path == cell.pymongo_path
+        assert matrix.parts[cell.id].mod_wsgi.archive == "/a.tar.gz"
+    assert {cell.id.split("-standalone")[0].split("-replica")[0] for cell in matrix.cells} == {
+        "py3.12-mw6.1.1+src-pymongo4.20.0+src",
+        "py3.12-mw6.1.1+src-pymongo4.20.0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("pymongo", "mongodb"),
+    [("4.20.0", "8.0.1"), ("3.7.0", "6.0.5"), ("3.4.0", "5.0.32"), ("3.6.1", "4.4.2"), ("4.0", "")],
+)
+def test_what_pymongo_can_speak_to(pymongo: str, mongodb: str) -> None:
+    assert not_spoken(pymongo, mongodb) == ""
+
+
+@pytest.mark.parametrize("mongodb", ["4.2.6", "6.0.5", ""])
+@pytest.mark.parametrize("pymongo", ["2.6.3", "2.7.2", "3.3.1"])
+def test_before_appname_no_connection_can_be_told_from_others(pymongo: str, mongodb: str) -> None:
+    told = f"PyMongo {pymongo} is older than 3.4 and knows no appName: "
+    assert not_spoken(pymongo, mongodb).startswith(told)
+
+
+_AXES = {
+    "python": some.sampled_from(["3.9", "3.12", "3.13", "3.13t"]),
+    "mod_wsgi": some.sampled_from(["5.0.2", "6.1.1", "/src/mod_wsgi"]),
+    "pymongo": some.sampled_from(["latest", "3.6.1", "/src/pymongo"]),
+    "topology": some.sampled_from(Topology),
+    "mode": some.sampled_from(Mode),
+    "mpm": some.sampled_from(Mpm),
+    "interpreter": some.sampled_from(InterpreterKind),
+    "mongodb": some.sampled_from(["", "old", "there"]),
+}
+_TABLE = some.fixed_dictionaries(
+    {}, optional={k: some.lists(v, max_size=2) for k, v in _AXES.items()}
+)
+
+
+def _tuples(table: dict[str, list[Any]]) -> dict[str, Any]:
+    return {axis: tuple(values) for axis, values in table.items() if values}
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(
+    _TABLE,
+    some.lists(_TABLE, max_size=2),
+    some.lists(_TABLE, max_size=2),
+    some.lists(
+        some.sampled_from(["*", "*daemon*", "*own-gil", "*py3.1[23]*", "nothing"]), max_size=2
+    ),
+)
+def test_no_combination_is_lost_or_comes_twice(
+    axes: dict[str, Any], include: list[Any], exclude: list[Any], only: list[str]
+) -> None:
+    config = Config(
+        **_tuples(axes),
+        include=tuple(Combination(**_tuples(one)) for one in include),
+        exclude=tuple(Exclusion(**_tuples(one)) for one in exclude if _tuples(one)),
+        only=tuple(only),
+    )
+    try:
+        matrix = expand(config, facts())
+    except UsageError as error:
+        assert "\n" not in str(error)
+        return
+    ids = [cell.id for cell in matrix.cells]
+    assert len(set(ids)) == len(ids) > 0
+    asked = list(points(config))
+    assert len(set(asked)) == len(asked)
+    assert len(matrix.cells) + len(matrix.excluded) == len(asked)
+    assert all(one.reason for one in matrix.excluded)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rendered"),
+    [
+        ({}, "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
+        (
+            {"topology": Topology.REPLICA_SET, "mode": Mode.EMBEDDED, "mpm": Mpm.WORKER},
+            "py3.12-mw5.0.2-pymongo4.20.0-replica-set-embedded-worker-shared-gil",
+        ),
+        (
+            {"sub_interpreters": 4, "control": "crash-at-exit"},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-x4-crash-at-exit",
+        ),
+        ({"python": "3.9"}, "py3.9-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
+        (
+            {
+                "python_name": "3.13t",
+                "interpreter": InterpreterKind.FREE_THREADED,
+                "mongodb": "old",
+            },
+            "py3.13t-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-free-threaded-old",
+        ),
+        (
+            {"mod_wsgi_path": "/x/mod_wsgi.so", "pymongo_path": "/x/pymongo-4.20.0-cp312.whl"},
+            "py3.12-mw5.0.2+so-pymongo4.20.0+whl-standalone-daemon-prefork-shared-gil",
+        ),
+    ],
+)
+def test_the_id_is_rendered_from_the_axes(changes: dict[str, Any], rendered: str) -> None:
+    assert msgspec.structs.replace(CELL, **changes).id == rendered
+
+
+def test_an_id_names_one_directory() -> None:
+    assert not set(CELL.id) & set("/ \t\n\0")
+
+
+def test_axes_name_every_field() -> None:
+    assert set(CELL.axes) == set(Cell.__struct_fields__)
+    assert set(AXES) <= set(CELL.axes)

@@ -1,0 +1,585 @@
+"""Memory: the witnesses inside, in a process of their own, and the decision on invented series."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+import wsgiproof
+from tests.unit.test_inside import REQUEST, App
+from wsgiproof.judge.memory import (
+    ALLOWANCE,
+    LEAST_POINTS,
+    MATTERS,
+    Growth,
+    MemorySeries,
+    Unit,
+    judge_memory,
+    judge_series,
+)
+
+fixed = settings(derandomize=True, deadline=None, max_examples=150, database=None)
+
+ROUND = 250
+ROUNDS = 12
+NOISE: dict[Unit, float] = {"bytes": 2000, "blocks": 40}
+"""Standard deviation of one reading of a quiet server."""
+LEAKING: dict[Unit, float] = {"bytes": 80, "blocks": 1}
+"""malloc(64) in each request; one object in each request."""
+DRIFT: dict[Unit, float] = {"bytes": 19, "blocks": 0.8}
+"""The most per request that a good PyMongo was seen to grow by, right after warm-up."""
+units = pytest.mark.parametrize("unit", ["bytes", "blocks"])
+Growing = Callable[[int], float]
+
+
+def series(
+    grown: Growing,
+    unit: Unit = "bytes",
+    *,
+    noise: float = 0,
+    seed: int = 0,
+    rounds: int = ROUNDS,
+    drained: int | None = None,
+    pid: int = 200,
+) -> MemorySeries:
+    """What is read after each round where ``grown(requests)`` is what the server really holds."""
+    chance = random.Random(seed)
+    return MemorySeries(
+        what="malloc in use" if unit == "bytes" else "allocated blocks",
+        unit=unit,
+        pid=pid,
+        points=tuple(
+            (600 + served, 1_000_000 + round(grown(served) + chance.gauss(0, noise)))
+            for served in range(0, ROUND * rounds + 1, ROUND)
+        ),
+        drained=None if drained is None else 1_000_000 + drained,
+    )
+
+
+def decision(*args: Any, **options: Any) -> Growth:
+    return judge_series(series(*args, **options)).growth
+
+
+def steady(rate: float) -> Growing:
+    return lambda served: rate * served
+
+
+def decaying(rate: float, over: float) -> Growing:
+    """``rate`` at the start, and less and less; ``over`` requests are its time constant."""
+    return lambda served: rate * over * (1 - math.exp(-served / over))
+
+
+def both(*growths: Growing) -> Growing:
+    return lambda served: sum(grown(served) for grown in growths)
+
+
+def step(size: float, at: float) -> Growing:
+    return lambda served: size if served > at else 0
+
+
+def cache(rate: float, full: float) -> Growing:
+    return lambda served: rate * min(served, full)
+
+
+def sawtooth(size: float, period: float, shift: float = 0) -> Growing:
+    return lambda served: size * ((served + shift) % period) / period
+
+
+# What leaks
+
+
+@units
+def test_a_steady_leak_is_a_leak_with_its_rate(unit: Unit) -> None:
+    told = judge_series(series(steady(LEAKING[unit]), unit))
+    assert told.growth is Growth.LEAK
+    assert told.slope is not None
+    assert told.slope.low == told.slope.rate == told.slope.high == LEAKING[unit]
+
+
+@units
+def test_a_leak_is_found_in_at_least_19_of_20_on_top_of_drift_and_noise(unit: Unit) -> None:
+    found = 0
+    for seed in range(200):
+        over = random.Random(seed).uniform(200, 1500)
+        grown = both(steady(LEAKING[unit]), decaying(DRIFT[unit], over))
+        found += decision(grown, unit, noise=NOISE[unit], seed=seed) is Growth.LEAK
+    assert found >= 190
+
+
+@units
+def test_the_interval_holds_the_true_rate_at_least_as_often_as_it_says(unit: Unit) -> None:
+    held = 0
+    for seed in range(300):
+        told = judge_series(series(steady(LEAKING[unit]), unit, noise=NOISE[unit], seed=seed))
+        assert told.slope is not None
+        held += told.slope.low <= LEAKING[unit] <= told.slope.high
+    assert held >= 300 * 0.95 - 2 * math.sqrt(300 * 0.95 * 0.05)
+
+
+@fixed
+@given(some.floats(1.5, 50), some.integers(0, 10**6), some.integers(9, 40))
+def test_any_leak_well_above_the_least_is_found_or_undecided(
+    times: float, seed: int, rounds: int
+) -> None:
+    grown = steady(LEAKING["bytes"] * times)
+    told = decision(grown, noise=NOISE["bytes"], seed=seed, rounds=rounds)
+    assert told in (Growth.LEAK, Growth.UNDECIDED)
+    if rounds >= ROUNDS and times > 2:
+        assert told is Growth.LEAK
+
+
+@pytest.mark.parametrize("rate", [2, 8, 20])
+def test_a_small_leak_takes_a_longer_run(rate: float) -> None:
+    assert decision(steady(rate), noise=NOISE["bytes"], rounds=ROUNDS) is not Growth.LEAK
+    long = math.ceil(3 * ALLOWANCE["bytes"] / rate / ROUND)
+    assert decision(steady(rate), noise=NOISE["bytes"], rounds=long) is Growth.LEAK
+
+
+def test_one_leak_in_four_rounds_is_found_in_a_longer_run() -> None:
+    """A leak that comes in bursts: four rounds' worth at a time."""
+    grown: Growing = lambda served: 100_000 * (served // (4 * ROUND))  # noqa: E731
+    assert decision(grown) is Growth.UNDECIDED
+    assert decision(grown, rounds=4 * ROUNDS) is Growth.LEAK
+
+
+@units
+def test_a_leak_that_is_still_held_after_the_drain_is_one(unit: Unit) -> None:
+    whole = round(LEAKING[unit] * ROUND * ROUNDS)
+    grown = steady(LEAKING[unit])
+    assert decision(grown, unit, drained=whole) is Growth.LEAK
+    assert decision(grown, unit, drained=round(whole * 0.9)) is Growth.LEAK
+    assert decision(grown, unit, drained=round(whole * 0.7)) is Growth.UNDECIDED
+    assert decision(grown, unit, drained=whole // 2) is Growth.NONE
+    assert decision(grown, unit, drained=0) is Growth.NONE
+
+
+# What does not
+
+
+@units
+@pytest.mark.parametrize("over", [100, 500, 1000, 2000])
+def test_the_drift_of_a_good_version_is_none(unit: Unit, over: float) -> None:
+    assert decision(decaying(DRIFT[unit], over), unit) is Growth.NONE
+
+
+@units
+def test_flat_is_none(unit: Unit) -> None:
+    told = judge_series(series(steady(0), unit))
+    assert told.growth is Growth.NONE
+    assert told.more == 0
+
+
+def test_2000_good_series_give_no_false_alarm() -> None:
+    called: list[tuple[str, int]] = []
+    passed = 0
+    for seed in range(1000):
+        for unit in NOISE:
+            growth = decision(_good(unit, seed), unit, noise=NOISE[unit], seed=seed)
+            called += [(unit, seed)] * (growth is Growth.LEAK)
+            passed += growth is Growth.NONE
+    assert called == []
+    assert passed >= 1900
+
+
+def _good(unit: Unit, seed: int) -> Growing:
+    """Drift, and in every other series one of what good versions do besides."""
+    chance = random.Random(seed)
+    drift = decaying(chance.uniform(0, DRIFT[unit]), chance.uniform(100, 1500))
+    size = chance.uniform(0, 0.8 * ALLOWANCE[unit])
+    besides = [
+        step(size, chance.uniform(0, ROUND * ROUNDS)),
+        cache(size / 1000, 1000),
+        sawtooth(size / 4, chance.uniform(1.5, 4) * ROUND, chance.uniform(0, ROUND)),
+    ]
+    return both(drift, chance.choice(besides)) if seed % 2 else drift
+
+
+@fixed
+@given(some.floats(0, 400), some.floats(50, 1200), some.integers(0, 10**6))
+def test_decaying_drift_is_never_a_leak(rate: float, over: float, seed: int) -> None:
+    told = decision(decaying(rate, over), noise=NOISE["bytes"], seed=seed)
+    assert told is not Growth.LEAK
+
+
+@fixed
+@given(some.floats(0, 10**5), some.integers(0, 10**6))
+def test_growth_as_the_logarithm_is_never_a_leak(size: float, seed: int) -> None:
+    grown: Growing = lambda served: size * math.log1p(served / 600)  # noqa: E731
+    assert decision(grown, noise=NOISE["bytes"], seed=seed) is not Growth.LEAK
+
+
+@fixed
+@given(
+    some.floats(0, 10**8), some.integers(0, ROUND * ROUNDS), some.integers(9, 40), some.integers(0)
+)
+def test_one_step_is_never_a_leak(size: float, at: int, rounds: int, seed: int) -> None:
+    told = decision(step(size, at), noise=NOISE["bytes"], seed=seed, rounds=rounds)
+    assert told is not Growth.LEAK
+
+
+@fixed
+@given(some.floats(0, 2000), some.floats(0, (ROUNDS - 2) * ROUND), some.integers(0, 10**6))
+def test_a_cache_that_fills_and_stops_is_never_a_leak(rate: float, full: float, seed: int) -> None:
+    assert decision(cache(rate, full), noise=NOISE["bytes"], seed=seed) is not Growth.LEAK
+
+
+@fixed
+@given(
+    some.floats(0, 10**7),
+    some.floats(1.2, ROUNDS - 1),
+    some.floats(0, ROUNDS),
+    some.integers(0, 10**6),
+)
+def test_going_up_and_down_is_never_a_leak(
+    size: float, period: float, shift: float, seed: int
+) -> None:
+    grown = sawtooth(size, period * ROUND, shift * ROUND)
+    assert decision(grown, noise=NOISE["bytes"], seed=seed) is not Growth.LEAK
+
+
+@fixed
+@given(some.integers(0, 1000), some.floats(0, 19), some.sampled_from([4096, 16384, 65536]))
+def test_readings_in_whole_pages_are_never_a_leak(seed: int, rate: float, quantum: int) -> None:
+    grown = decaying(rate, 800)
+    told = decision(lambda served: grown(served) // quantum * quantum, seed=seed, noise=0)
+    assert told is not Growth.LEAK
+
+
+@fixed
+@given(some.floats(0, 1), some.integers(0, 10**6))
+def test_a_walk_without_a_goal_is_never_a_leak(size: float, seed: int) -> None:
+    """Noise that stays: each round ends a little higher or lower than the one before."""
+    chance = random.Random(seed)
+    walk = [0.0]
+    for _ in range(ROUNDS):
+        walk.append(walk[-1] + chance.gauss(0, 4000 * size))
+    assert decision(lambda served: walk[served // ROUND]) is not Growth.LEAK
+
+
+@units
+def test_one_step_is_none_however_large_and_hides_no_leak(unit: Unit) -> None:
+    """As a large dict does that is enlarged, at any moment of the run."""
+    for seed in range(100):
+        grown = step(544_768, random.Random(seed).uniform(0, ROUND * ROUNDS))
+        options: dict[str, Any] = {"noise": NOISE[unit] / 2, "seed": seed}
+        assert decision(grown, unit, **options) is Growth.NONE
+        leak = both(grown, steady(LEAKING[unit]))
+        assert decision(leak, unit, **options) is Growth.LEAK
+
+
+def test_late_connections_with_their_buffers_are_no_leak() -> None:
+    """Descriptors were seen to go from 31 to 34 as pools fill late."""
+    for seed in range(200):
+        moments = random.Random(seed).sample(range(ROUND * ROUNDS), 3)
+        grown = both(*(step(40_000, at) for at in moments))
+        assert decision(grown, noise=NOISE["bytes"], seed=seed) is not Growth.LEAK
+
+
+def test_a_new_process_is_a_series_of_its_own() -> None:
+    """Both are flat, the second higher by far."""
+    first = series(steady(0), pid=200)
+    second = series(step(10**7, -1), pid=201)
+    assert judge_memory([first, second]).growth is Growth.NONE
+
+
+# What can't be told yet
+
+
+@pytest.mark.parametrize("points", range(LEAST_POINTS))
+def test_a_short_series_says_how_many_more_requests_it_takes(points: int) -> None:
+    whole = series(steady(80))
+    short = MemorySeries(what="malloc in use", unit="bytes", pid=1, points=whole.points[:points])
+    told = judge_series(short)
+    assert told.growth is Growth.UNDECIDED
+    assert told.slope is None
+    assert told.more > 0
+    if points < 2:  # nobody knows how long a round is
+        return
+    rounds = points - 1 + math.ceil(told.more / ROUND)
+    assert decision(steady(80), rounds=rounds) is Growth.LEAK
+    assert decision(steady(0), rounds=rounds) is Growth.NONE
+
+
+TWO_STEPS = both(step(10**6, 1800), step(10**6, 2400))
+
+
+def until_decided(grown: Growing) -> Growth:
+    """What a series that is undecided comes to when it gets the requests that it asks for."""
+    rounds = ROUNDS
+    told = judge_series(series(grown, rounds=rounds))
+    assert told.growth is Growth.UNDECIDED
+    while told.growth is Growth.UNDECIDED and rounds <= 4 * ROUNDS:
+        rounds += math.ceil(told.more / ROUND)
+        told = judge_series(series(grown, rounds=rounds))
+    return told.growth
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [TWO_STEPS, cache(100, 2000), cache(1000, 2500), decaying(400, 1000)],
+    ids=["two steps", "cache", "full at the end", "strong drift"],
+)
+def test_what_comes_to_an_end_passes_after_as_many_more_requests_as_are_asked_for(
+    grown: Growing,
+) -> None:
+    assert until_decided(grown) is Growth.NONE
+
+
+def test_a_leak_behind_strong_drift_is_found_after_more_requests() -> None:
+    grown = both(steady(80), decaying(400, 1000))
+    assert until_decided(grown) is Growth.LEAK
+
+
+@pytest.mark.parametrize("noise", [5000, 20_000, 60_000])
+def test_noise_hides_a_leak_in_the_undecided_and_not_in_a_pass(noise: int) -> None:
+    leaking = [decision(steady(80), noise=noise, seed=seed) for seed in range(200)]
+    assert leaking.count(Growth.NONE) <= 10
+    good = [decision(steady(0), noise=noise, seed=seed) for seed in range(200)]
+    assert good.count(Growth.LEAK) == 0
+
+
+def test_a_short_series_that_leads_nowhere_is_none() -> None:
+    """A real one, of a child of the worker MPM with eight threads: 600 requests, two children."""
+    points = (
+        (65, 253054), (88, 252976), (110, 253023), (134, 253108), (158, 253112), (182, 253005),
+        (205, 252981), (230, 253081), (250, 253105), (279, 252940), (303, 253008), (328, 252950),
+        (353, 253041),
+    )  # fmt: skip
+    read = MemorySeries(
+        what="allocated blocks", unit="blocks", pid=200, points=points, drained=252990
+    )
+    assert judge_series(read).growth is Growth.NONE
+
+
+# Several witnesses
+
+
+FLAT = {"bytes": series(steady(0), "bytes"), "blocks": series(steady(0), "blocks")}
+GROWING = {"bytes": series(steady(80), "bytes"), "blocks": series(steady(3), "blocks")}
+
+
+@pytest.mark.parametrize(
+    ("bytes", "blocks", "kind"),
+    [
+        (GROWING, FLAT, "memory taken by C"),
+        (FLAT, GROWING, "small Python objects"),
+        (GROWING, GROWING, "Python objects"),
+    ],
+)
+def test_one_witness_is_enough_and_together_they_say_what_leaks(
+    bytes: dict[str, MemorySeries], blocks: dict[str, MemorySeries], kind: str
+) -> None:
+    told = judge_memory([bytes["bytes"], blocks["blocks"]])
+    assert told.growth is Growth.LEAK
+    assert told.reason.startswith(f"{kind}: ")
+    assert len(told.leaks) == (bytes is GROWING) + (blocks is GROWING)
+
+
+def test_the_sentence_of_a_leak() -> None:
+    assert judge_memory([GROWING["bytes"]]).reason == (
+        "memory taken by C: malloc in use of pid 200 grows by 80 bytes per request (80 to 80, 95%)"
+    )
+
+
+def test_the_strongest_leak_comes_first() -> None:
+    weak, strong = series(steady(80), pid=201), series(steady(800), pid=202)
+    told = judge_memory([weak, strong])
+    assert [leak.series.pid for leak in told.leaks] == [202, 201]
+
+
+def test_nothing_passes_while_one_witness_is_undecided() -> None:
+    told = judge_memory([FLAT["blocks"], series(TWO_STEPS)])
+    assert told.growth is Growth.UNDECIDED
+    assert told.more > 0
+
+
+def test_a_leak_needs_no_word_of_the_undecided() -> None:
+    assert judge_memory([GROWING["bytes"], series(TWO_STEPS)]).growth is Growth.LEAK
+
+
+def test_no_witness_at_all_is_no_pass() -> None:
+    assert judge_memory([]).growth is Growth.UNDECIDED
+
+
+def test_the_least_that_matters_is_told_from_what_may_fill_in_a_run_of_3000() -> None:
+    """Otherwise a quick run could never pass."""
+    for unit in NOISE:
+        assert ALLOWANCE[unit] / MATTERS[unit] <= ROUND * ROUNDS / 2 * 1.03
+
+
+# The witnesses inside
+
+MEMORY = Path(wsgiproof.__file__).parent / "inside" / "memory.py"
+LOAD = f"""
+import gc, importlib.util, json, sys
+spec = importlib.util.spec_from_file_location("memory", {str(MEMORY)!r})
+memory = importlib.util.module_from_spec(spec)
+"""
+READ = LOAD + "spec.loader.exec_module(memory)\nread = memory.read\n"
+
+
+def python(code: str) -> Any:
+    """Return what ``code`` leaves in the variable ``result``, run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nprint(json.dumps(result))"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def has_glibc() -> bool:
+    # The witness itself looks for 64-bit counters first, and CI may be older than that.
+    return bool(python(READ + "result = read(False)['malloc'] is not None"))
+
+
+def test_malloc_grows_by_what_c_takes_and_falls_when_it_is_freed() -> None:
+    if not has_glibc():
+        pytest.skip("no malloc of glibc's here")
+    before, taken, freed = python(
+        READ + "import ctypes\n"
+        "libc = ctypes.PyDLL(None)\n"
+        "libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "blocks = [0] * 3000\n"
+        "result = [read(True)['malloc']]\n"
+        "for n in range(3000): blocks[n] = libc.malloc(64)\n"
+        "result.append(read(True)['malloc'])\n"
+        "for block in blocks: libc.free(block)\n"
+        "result.append(read(True)['malloc'])"
+    )
+    assert 3000 * 80 <= taken - before <= 3000 * 80 + 20_000
+    assert abs(freed - before) <= 20_000
+
+
+def test_malloc_counts_what_has_a_mapping_of_its_own() -> None:
+    if not has_glibc():
+        pytest.skip("no malloc of glibc's here")
+    before, taken = python(
+        READ + "result = [read(False)['malloc']]; kept = bytearray(10 ** 7)\n"
+        "result.append(read(False)['malloc'])"
+    )
+    assert 10**7 <= taken - before <= 10**7 + 20_000
+
+
+def test_blocks_grow_by_the_objects_that_are_made() -> None:
+    before, made, collected = python(
+        READ + "result = [read(True)['blocks']]\n"
+        "kept = [object() for _ in range(5000)]\n"
+        "result.append(read(True)['blocks'])\n"
+        "for thing in kept: pass\n"
+        "del kept, thing\n"
+        "result.append(read(True)['blocks'])"
+    )
+    assert 5000 <= made - before <= 5100
+    assert abs(collected - before) <= 100
+
+
+def test_only_a_reading_that_collects_lets_garbage_go() -> None:
+    before, kept, collected = python(
+        READ + "gc.disable(); result = [read(True)['blocks']]\n"
+        "for _ in range(2000):\n"
+        "    cycle = []; cycle.append(cycle)\n"
+        "result += [read(False)['blocks'], read(True)['blocks']]"
+    )
+    assert kept - before >= 2000
+    assert collected - before <= 100
+
+
+@pytest.mark.parametrize("collect", [False, True])
+def test_10000_readings_leave_nothing_behind(collect: bool) -> None:
+    """One takes 2 microseconds here; one that collects, a millisecond in so small a process."""
+    times = 200 if collect else 10_000
+    before, after = python(
+        READ + "import collections\n"
+        f"def many(times): collections.deque((read({collect}) for _ in range(times)), maxlen=0)\n"
+        f"many(100); result = [read(True)]; many({times}); result.append(read(True))"
+    )
+    for witness, value in before.items():
+        assert value is None or abs(after[witness] - value) < 2000, witness
+    assert abs(after["blocks"] - before["blocks"]) < 50
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "sys.modules['ctypes'] = None",
+        "import ctypes; ctypes.PyDLL = lambda name: object()",
+        "import ctypes\ndef no(name): raise OSError\nctypes.PyDLL = no",
+    ],
+    ids=["no ctypes", "another libc", "nothing can be loaded"],
+)
+def test_without_a_malloc_to_ask_there_is_no_word_of_it(broken: str) -> None:
+    result = python(
+        LOAD + f"{broken}\nspec.loader.exec_module(memory)\nresult = memory.read(False)"
+    )
+    assert result["malloc"] is None
+    assert result["blocks"] > 0
+
+
+MALLOC_ELSEWHERE = """
+import ctypes
+true = ctypes.PyDLL
+class Preloaded(object):
+    def __init__(self, name):
+        self.__dict__.update(mallinfo2=true(name).mallinfo2, free=self.free, malloc=self.malloc)
+    class malloc(object):
+        def __new__(cls, size): return 1
+    class free(object):
+        def __new__(cls, block): return None
+ctypes.PyDLL = Preloaded
+"""
+
+
+def test_a_counter_that_does_not_see_what_malloc_gives_is_no_witness() -> None:
+    if not has_glibc():
+        pytest.skip("no malloc of glibc's here")
+    code = LOAD + MALLOC_ELSEWHERE + "spec.loader.exec_module(memory)\n"
+    assert python(code + "result = memory.read(False)")["malloc"] is None
+
+
+def test_blocks_are_unknown_where_python_does_not_count_them() -> None:
+    for broken in ("del sys.getallocatedblocks", "sys.getallocatedblocks = lambda: 0"):
+        assert python(f"{READ}{broken}; result = read(True)")["blocks"] is None
+
+
+def test_the_application_answers_with_them_when_asked_and_does_no_work(tmp_path: Path) -> None:
+    work, plain, collected = App(tmp_path).run(
+        REQUEST + "result = [get(), get('memory=1'), get('until=1&memory=2')]"
+    )
+    assert set(plain["answer"]) == set(collected["answer"]) == {*work["answer"], "memory"}
+    assert set(plain["answer"]["memory"]) == {"blocks", "malloc"}
+    assert plain["answer"]["problems"] == []
+    assert plain["answer"]["interpreter"] == work["answer"]["interpreter"]
+    assert [one["answer"]["request"] for one in (work, plain, collected)] == [1, 2, 3]
+
+
+def test_a_request_for_memory_does_not_reach_the_subject(tmp_path: Path) -> None:
+    app = App(tmp_path)
+    code = REQUEST + (
+        "import wsgiproof_inside.roundtrip as roundtrip\n"
+        "def never(): raise ZeroDivisionError\n"
+        "roundtrip.encode_decode = never\n"
+    )
+    assert app.run(code + "result = get('memory=1')")["answer"]["memory"]
+    assert "ZeroDivisionError" in app.start(code + "get()").stderr
+
+
+def test_ctypes_is_loaded_only_for_those_who_ask(tmp_path: Path) -> None:
+    code = (
+        "import sys\n" + REQUEST + "result = []\nfor query in ('', 'memory=1'):\n    get(query)\n"
+    )
+    loaded = App(tmp_path).run(code + "    result.append('ctypes' in sys.modules)")
+    assert loaded == [False, True]

@@ -1,0 +1,314 @@
+"""An application of one's own: its file, and how it is called by the rules of PEP 3333."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.invented import CELL, observed, outcome
+from tests.unit.test_inside import REQUEST, App
+from tests.unit.test_matrix import matrix_of
+from wsgiproof.account import server_account
+from wsgiproof.config import Config
+from wsgiproof.errors import UsageError
+from wsgiproof.judge.finding import Outcome
+from wsgiproof.judge.verdict import judge
+from wsgiproof.records import Finding, Verdict
+from wsgiproof.subjects.application import check_app, lay_out
+
+OWN = msgspec.structs.replace(CELL, app="/home/ann/shop.py")
+
+HELLO = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+"""
+
+
+class OwnApp(App):
+    """An app directory with an application of one's own in it."""
+
+    def write(self, source: str) -> Path:
+        path = self.directory / "own" / "shop.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
+        self.configure(app=str(path))
+        return path
+
+    def answer(self, source: str, query: str = "") -> Any:
+        """What the host gets: the status, the headers and the body as text."""
+        self.write(source)
+        return self.run(
+            REQUEST.partition("def get")[0] + "started = []\n"
+            f"environ = {{'QUERY_STRING': {query!r}, 'REQUEST_METHOD': 'GET', 'kept': 'kept'}}\n"
+            "body = script['application'](environ, lambda *args: started.append(args))\n"
+            "((status, headers),) = started\n"
+            "result = [status, headers, b''.join(body).decode()]"
+        )
+
+    def error(self, source: str) -> str:
+        """What is written by a request, or a load, that raises."""
+        self.write(source)
+        done = self.start(REQUEST + "get()")
+        assert done.returncode == 1
+        return done.stderr
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> OwnApp:
+    return OwnApp(tmp_path)
+
+
+# How it is called
+
+
+def test_the_host_gets_our_answer_and_no_problems(app: OwnApp) -> None:
+    app.write(HELLO)
+    told = app.run(REQUEST + "result = get()")
+    assert told["started"][0] == "200 OK"
+    assert told["answer"]["problems"] == []
+    assert told["answer"]["request"] == 1
+    assert "memory" not in told["answer"]
+
+
+TELLS = """
+import os
+seen = [os.environ["WSGIPROOF_MONGODB_URI"], os.environ["WSGIPROOF_DATABASE"], __file__, __name__]
+def application(environ, start_response):
+    start_response("400 Bad Request", [("X-Mine", "1")])
+    keys = "wsgiproof.mongodb_uri", "wsgiproof.database", "QUERY_STRING", "REQUEST_METHOD", "kept"
+    assert type(environ) is dict
+    return [repr(seen + [environ[key] for key in keys]).encode()]
+"""
+
+
+def test_it_is_told_its_deployment_and_nothing_of_the_probe(app: OwnApp) -> None:
+    _, _, body = app.answer(TELLS, query="until=1.5&occupy=0.01")
+    uri, database = "mongodb://127.0.0.1:1/?appName=wsgiproof", "wsgiproof"
+    file = str(app.directory / "own" / "shop.py")
+    name = "_wsgiproof_own_application"
+    assert body == repr([uri, database, file, name, uri, database, "", "GET", "kept"])
+
+
+def test_a_reading_of_memory_does_not_call_it(app: OwnApp) -> None:
+    app.write("def application(environ, start_response): 1 / 0")
+    answer = app.run(REQUEST + "result = get('memory=2')['answer']")
+    assert set(answer["memory"]) == {"blocks", "malloc"}
+
+
+@pytest.mark.parametrize("status", ["200 OK", "204 No Content", "302 Found"])
+def test_success_and_redirection_are_no_failure(app: OwnApp, status: str) -> None:
+    assert app.answer(HELLO.replace("200 OK", status))[0] == "200 OK"
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "404 Not Found", "", "nonsense"])
+def test_any_other_status_is_the_answer(app: OwnApp, status: str) -> None:
+    answer = app.answer(HELLO.replace("200 OK", status))
+    assert answer == [status, [["Content-Type", "text/plain"]], "hello"]
+
+
+BODIES = {
+    "generator": "start_response('500 No', []); yield b'a'; yield b''; yield b'b'",
+    "late start": "yield b'' if start_response('500 No', []) else b'ab'; yield b'ab'",
+    "write": "start_response('500 No', [])(b'a'); return [b'b']",
+    "write only": "write = start_response('500 No', []); write(b'a'); write(b'b'); return []",
+    "bytes": "start_response('500 No', []); return b'ab'",
+    "second thought": """
+    start_response('200 OK', [])
+    try: 1 / 0
+    except ZeroDivisionError: start_response('500 No', [], sys.exc_info())
+    yield b''
+    yield b'ab'""",
+}
+
+
+@pytest.mark.parametrize("body", [text for name, text in BODIES.items() if name != "bytes"])
+def test_every_way_of_giving_a_body(app: OwnApp, body: str) -> None:
+    source = f"import sys\ndef application(environ, start_response):\n    {body}\n"
+    assert app.answer(source) == ["500 No", [], "ab"]
+
+
+WRONG = [
+    (BODIES["bytes"], "TypeError: the body has to be made of bytes, not of int"),
+    ("start_response('200 OK', []); return ['text']", "TypeError: the body has to be made of byt"),
+    ("start_response('200 OK', []); return None", "TypeError: 'NoneType' object is not iterable"),
+    ("return []", "AssertionError: start_response was not called"),
+    ("return [b'']", "AssertionError: the body began before start_response was called"),
+    (
+        "[start_response('200 OK', []) for _ in range(2)]; return []",
+        "AssertionError: start_response was called again, without exc_info",
+    ),
+    ("raise LookupError('mine')", "LookupError: mine"),
+    ("start_response('200 OK', []); yield b'a'; raise LookupError('mine')", "LookupError: mine"),
+    ("sys.exit('mine')", "mine"),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), WRONG, ids=lambda text: text[:40])
+def test_what_breaks_the_rules_or_raises_goes_to_the_server(
+    app: OwnApp, body: str, words: str
+) -> None:
+    source = f"import sys\ndef application(environ, start_response):\n    {body}\n"
+    assert words in app.error(source)
+
+
+def test_an_error_after_the_body_has_begun_is_raised_with_its_traceback(app: OwnApp) -> None:
+    written = app.error("""
+import sys
+def culprit():
+    raise LookupError("mine")
+def application(environ, start_response):
+    start_response("200 OK", [])
+    yield b"begun"
+    try:
+        culprit()
+    except LookupError:
+        start_response("500 No", [], sys.exc_info())
+    raise AssertionError("went on")
+""")
+    assert 'shop.py", line 4, in culprit\n    raise LookupError("mine")' in written
+    assert "went on" not in written
+
+
+@pytest.mark.parametrize("part", ["b'a'", "u'a'", "1 / 0"])
+def test_the_result_is_closed_however_it_ends(app: OwnApp, part: str) -> None:
+    app.write(f"""
+import os
+class Result:
+    def __iter__(self): yield {part}
+    def close(self): os.write(1, b"closed\\n")
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return Result()
+""")
+    assert app.start(REQUEST + "get()").stdout == "closed\n"
+
+
+def test_each_process_loads_it_once(app: OwnApp) -> None:
+    app.write(f"print('loaded')\n{HELLO}")
+    assert app.start(REQUEST + "get(); get()").stdout == "loaded\n"
+
+
+# What its file may be
+
+
+def test_an_error_at_import_keeps_its_traceback_and_leaves_no_half_of_it(app: OwnApp) -> None:
+    assert 'shop.py", line 2, in <module>\n    1 / 0' in app.error(f"\n1 / 0\n{HELLO}")
+    assert app.run(
+        "import runpy, sys\n"
+        "try: runpy.run_path('wsgiproof_inside/script.wsgi')\n"
+        "except ZeroDivisionError: result = '_wsgiproof_own_application' in sys.modules"
+    ) is False  # fmt: skip
+
+
+def test_a_syntax_error_is_shown_with_its_place(app: OwnApp) -> None:
+    written = app.error("application = (\n")
+    assert 'shop.py", line 1' in written
+    assert "SyntaxError" in written
+
+
+@pytest.mark.parametrize("source", ["aplication = print", "application = None", ""])
+def test_a_file_without_an_application_is_an_error_at_import(app: OwnApp, source: str) -> None:
+    assert "shop.py defines no callable named application" in app.error(source)
+
+
+def test_it_has_none_of_our_own_future_and_may_be_a_dataclass_or_pickle(app: OwnApp) -> None:
+    app.write(f"""
+from __future__ import annotations
+import dataclasses, pickle
+@dataclasses.dataclass
+class Order:
+    total: int
+assert pickle.loads(pickle.dumps(Order(1))) == Order(1)
+{HELLO}""")
+    assert app.run(REQUEST + "result = get()['answer']['problems']") == []
+
+
+def test_its_encoding_is_what_it_declares(app: OwnApp) -> None:
+    path = app.write(HELLO)
+    path.write_bytes(b"# coding: latin-1\r\nassert len('\xe9') == 1\r\n" + HELLO.encode())
+    assert app.run(REQUEST + "result = get()['started'][0]") == "200 OK"
+
+
+def test_a_file_that_can_be_one_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "shop.py"
+    path.write_bytes(b"# coding: latin-1 \xe9\nfrom shop import application\n")
+    check_app(path)
+
+
+def test_what_can_not_be_a_script_is_a_usage_error(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.py", tmp_path, Path("/dev/zero")):
+        with pytest.raises(UsageError, match=f"--app {path}: there is no such file"):
+            check_app(path)
+    with pytest.raises(UsageError, match="File name too long"):
+        check_app(tmp_path / ("x" * 300))
+    with pytest.raises(UsageError, match="its name is not UTF-8"):
+        check_app(tmp_path / "shop\udce9.py")
+    path = tmp_path / "app.py"
+    path.write_text("applications = {}\n")
+    with pytest.raises(UsageError, match="does not even hold that word"):
+        check_app(path)
+
+
+def test_an_app_and_a_control_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="--app and --control exclude each other"):
+        Config(app="shop.py", control="leak-connection")
+
+
+# The cell, and where it is laid out
+
+
+def test_every_cell_has_the_path() -> None:
+    cells = matrix_of(app="/home/ann/shop.py").cells
+    assert [cell.app for cell in cells] == ["/home/ann/shop.py"] * 4
+
+
+@pytest.mark.parametrize(
+    ("path", "ending"),
+    [
+        ("/home/ann/shop.py", "-app-shop"),
+        ("/home/ann/shop.wsgi", "-app-shop"),
+        ("/home/ann/a b/my shop\n\0é.py", "-app-my_shop___"),
+        ("/" + "x" * 200 + ".py", "-app-" + "x" * 60),
+        ("/home/ann/leak-connection.py", "-app-leak_connection"),
+    ],
+)
+def test_the_id_ends_with_the_name_of_the_file(path: str, ending: str) -> None:
+    assert msgspec.structs.replace(CELL, app=path).id == CELL.id + ending
+
+
+def test_it_is_copied_to_where_no_import_finds_it(tmp_path: Path) -> None:
+    source = tmp_path / "pymongo.py"
+    source.write_text(HELLO)
+    source.chmod(0o600)
+    cell = msgspec.structs.replace(CELL, app=str(source))
+    laid_out = lay_out(cell, tmp_path, "mongodb://127.0.0.1/", "database", server_account())
+    settings = msgspec.json.decode((laid_out.directory / "settings.json").read_bytes())
+    copy = Path(settings["app"])
+    assert copy == laid_out.directory / "own" / "pymongo.py"
+    assert copy.read_text() == HELLO
+    assert copy.stat().st_mode & 0o777 == 0o644
+    assert settings["documents"] == 0
+    assert not (laid_out.directory / "pymongo.py").exists()
+
+
+# What it comes to
+
+
+def test_round_trips_are_skipped_and_the_rest_is_judged() -> None:
+    assert outcome(observed(), OWN) == {"roundtrip": Verdict.SKIPPED}
+    judgement = judge(OWN, observed())
+    assert judgement.verdict is Verdict.PASS
+    assert judgement.reason.endswith("checks; skipped: roundtrip")
+    (skipped,) = [one for one in judgement.checks if one.verdict is Verdict.SKIPPED]
+    assert skipped.reason == "an application of one's own makes no round trips"
+
+
+def test_skipping_hides_neither_a_finding_nor_missing_evidence() -> None:
+    finding = Finding(check="x", seen="s", meaning="m", action="a")
+    assert Outcome(skipped="why", findings=(finding,)).result("x").verdict is Verdict.FAIL
+    assert Outcome(skipped="why", missing="m").result("x").verdict is Verdict.INCONCLUSIVE
+    assert judge(OWN, observed(stop=None)).verdict is Verdict.INCONCLUSIVE

@@ -1,0 +1,402 @@
+"""The guard and its owner, on real small processes.
+
+Every process that a test looks for is known by its pid, and ended by it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
+from wsgiproof.process import ProcessEvent, Service, run
+
+SLEEPER = ("sleep", "60")
+
+# Dies by a signal, in a child that the parent collects within 10 ms, as Apache does.
+CRASHING_CHILD = """
+import os, resource, signal, time
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+child = os.fork()
+if child == 0:
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGSEGV)
+while os.waitpid(child, os.WNOHANG) == (0, 0):
+    time.sleep(0.01)
+"""
+
+# Writes the pid of a process that has left its parent and its session.
+DAEMONISES = """
+import os, pathlib, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+        time.sleep(60)
+    os._exit(0)
+os.wait()
+"""
+
+IGNORES_TERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True)"
+
+# Owns a service and a daemon of it, tells their pids, and waits.
+OWNER = """
+import pathlib, sys, time
+from wsgiproof.process import Service
+directory = pathlib.Path(sys.argv[1])
+argv = [sys.executable, "-S", "-c", sys.argv[2], str(directory / "daemon")]
+with Service(argv, name="owned", log=directory / "log", events=directory / "events",
+             remove=[directory / "scratch"]) as service:
+    time.sleep(60)
+"""
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; a zombie does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+    """Return whether a condition came true in time."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def pid_in(path: Path) -> int:
+    """Return the pid that a program under test writes to a file."""
+    assert wait_until(lambda: path.exists() and path.read_text())
+    return int(path.read_text())
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-S", "-c", code, *arguments]
+
+
+def deaths(events: list[ProcessEvent]) -> dict[int, ProcessEvent]:
+    return {event.pid: event for event in events if event.kind == "died"}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Callable[..., Service]:
+    """Return a maker of services whose log and events are in ``tmp_path``."""
+
+    def make(*argv: str, **options: object) -> Service:
+        paths = {"log": tmp_path / "log", "events": tmp_path / "events"}
+        return Service(argv, name="test", **(paths | options))  # type: ignore[arg-type]
+
+    return make
+
+
+# --- how a service ends --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_the_exit_code_of_the_service_is_told(service: Callable[..., Service], code: int) -> None:
+    with service("sh", "-c", f"exit {code}") as it:
+        assert it.wait(5)
+        born, died = it.events()
+        assert (born.kind, born.pid, born.name) == ("born", it.pid, "sh")
+        assert (died.kind, died.pid, died.exit, died.signal) == ("died", it.pid, code, None)
+        assert died.time >= born.time
+        assert not it.alive()
+        assert it.living() == {}
+
+
+def test_the_service_leads_its_own_session_and_its_parent_is_not_us(
+    service: Callable[..., Service],
+) -> None:
+    with service(*SLEEPER) as it:
+        assert it.alive()
+        assert it.living() == {it.pid: "sleep"}
+        assert os.getsid(it.pid) == os.getpgid(it.pid) == it.pid
+        assert it.events()[0].ppid != os.getpid()
+
+
+def test_the_death_of_the_service_by_a_signal_is_told(service: Callable[..., Service]) -> None:
+    with service(*SLEEPER) as it:
+        it.signal(signal.SIGABRT)
+        assert it.wait(5)
+        died = it.events()[-1]
+        assert (died.exit, died.signal) == (None, signal.SIGABRT)
+
+
+def test_the_crash_of_a_child_that_its_parent_collects_is_told(
+    service: Callable[..., Service],
+) -> None:
+    with service(*python(CRASHING_CHILD)) as it:
+        assert it.wait(5)
+        died = deaths(it.events())
+        assert died.pop(it.pid).exit == 0
+        (child,) = died.values()
+        assert (child.exit, child.signal, child.core) == (None, signal.SIGSEGV, False)
+
+
+def test_every_one_of_many_simultaneous_crashes_is_told(service: Callable[..., Service]) -> None:
+    code = (
+        "import os, time\n"
+        "pids = [os.fork() for _ in range(8) if os.getpid() == os.getsid(0)]\n"
+        "time.sleep(60) if 0 in pids else time.sleep(0.3)\n"
+        "[os.kill(pid, 11) for pid in pids]\n"
+        "[os.wait() for pid in pids]\n"
+    )
+    with service(*python(code)) as it:
+        assert it.wait(5)
+        died = deaths(it.events())
+        assert died.pop(it.pid).exit == 0
+        assert [event.signal for event in died.values()] == [11] * 8
+
+
+# --- ending it -----------------------------------------------------------------------------
+
+
+def test_stop_sends_the_signal_and_can_be_called_again(service: Callable[..., Service]) -> None:
+    with service(*SLEEPER) as it:
+        stopped = it.stop(5, sig=signal.SIGINT)
+        assert stopped.leftover == ()
+        assert stopped.seconds < 2
+        assert it.events()[-1].signal == signal.SIGINT
+        assert it.stop(5) == stopped
+
+
+def test_what_ignores_the_signal_is_killed_at_the_deadline_and_named(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    with service(*python(IGNORES_TERM + "; time.sleep(60)")) as it:
+        assert wait_until(lambda: (tmp_path / "log").read_text() == "deaf\n")
+        stopped = it.stop(0.3)
+        assert stopped.leftover == (it.pid,)
+        assert 0.3 <= stopped.seconds < 2
+        assert it.events()[-1].signal == signal.SIGKILL
+
+
+def test_a_daemonised_grandchild_is_found_and_ended(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    with service(*python(DAEMONISES, str(tmp_path / "daemon"))) as it:
+        daemon = pid_in(tmp_path / "daemon")
+        assert wait_until(lambda: daemon in it.living() and not it.alive())
+        assert not it.wait(0.1)
+        assert it.stop(0.2).leftover == (daemon,)
+        assert not is_alive(daemon)
+        assert deaths(it.events())[daemon].signal == signal.SIGKILL
+
+
+def test_leaving_ends_everything_also_on_an_exception(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    with pytest.raises(ZeroDivisionError), service(*python(DAEMONISES, f"{tmp_path}/d")) as it:
+        daemon = pid_in(tmp_path / "d")
+        guard = it.events()[0].ppid
+        raise ZeroDivisionError
+    assert guard is not None
+    assert not any(map(is_alive, (it.pid, daemon, guard)))
+
+
+def test_a_killed_guard_is_an_error_and_takes_the_service_along(
+    service: Callable[..., Service],
+) -> None:
+    with service(*SLEEPER) as it:
+        guard = it.events()[0].ppid
+        assert guard is not None
+        os.kill(guard, signal.SIGKILL)
+        with pytest.raises(ServiceFailed, match="its guard is gone"):
+            it.wait(5)
+        assert not it.alive()
+    assert wait_until(lambda: not is_alive(it.pid))
+
+
+def test_a_terminated_guard_goes_on(service: Callable[..., Service]) -> None:
+    with service(*SLEEPER) as it:
+        guard = it.events()[0].ppid
+        assert guard is not None
+        os.kill(guard, signal.SIGTERM)
+        assert not it.wait(0.2)
+        assert it.stop(5).leftover == ()
+
+
+# --- the end of the owner ------------------------------------------------------------------
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Return a starter of an owner of a service; the scratch directory exists by then."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(code: str) -> subprocess.Popen[bytes]:
+        Path(tmp_path, "scratch", "deep").mkdir(parents=True)
+        Path(tmp_path, "scratch", "deep", "file").write_text("x")
+        command = [sys.executable, "-c", OWNER, str(tmp_path), code]
+        started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def pids_in_events(path: Path) -> set[int]:
+    """Return the pids of a service, its descendants and its guard."""
+    words = path.read_text().replace(",", " ").replace("}", " ").split()
+    return {int(words[i + 1]) for i, word in enumerate(words) if word in ('"pid":', '"ppid":')}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [DAEMONISES, DAEMONISES.replace("import", IGNORES_TERM + "\nimport", 1)],
+    ids=["obedient", "deaf"],
+)
+def test_nothing_outlives_a_killed_owner(
+    owner: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path, code: str
+) -> None:
+    process = owner(code)
+    daemon = pid_in(tmp_path / "daemon")
+    events = tmp_path / "events"
+    assert wait_until(lambda: daemon in pids_in_events(events))
+    pids = pids_in_events(events)
+    assert len(pids) >= 3
+    process.kill()
+    assert wait_until(lambda: not any(map(is_alive, pids)), 5)
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_ctrl_c_ends_the_service_and_leaves_the_directories_to_the_owner(
+    owner: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    process = owner(DAEMONISES)
+    daemon = pid_in(tmp_path / "daemon")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == -signal.SIGINT
+    assert not is_alive(daemon)
+    assert not any(map(is_alive, pids_in_events(tmp_path / "events") - {process.pid}))
+    assert (tmp_path / "scratch").exists()
+
+
+# --- starting it ---------------------------------------------------------------------------
+
+
+def test_what_cannot_be_executed_is_told_on_one_line(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("no program")
+    with pytest.raises(ServiceFailed, match=r"^test: cannot start /no/such: No such file or dir"):
+        service("/no/such").__enter__()
+    with pytest.raises(ServiceFailed, match=r"^test: cannot start .*plain: Permission denied$"):
+        service(str(plain)).__enter__()
+    with pytest.raises(ServiceFailed, match=r"^test: cannot start /no/dir: No such file or dir"):
+        service("true", cwd=Path("/no/dir")).__enter__()
+
+
+def test_log_environment_and_directory_are_the_given_ones(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    (tmp_path / "log").write_text("before\n")
+    env = {"ONLY": "ä\n", "PATH": os.environ["PATH"], "LD_LIBRARY_PATH": "/no/such"}
+    with service("sh", "-c", "pwd; env | sort; echo oops >&2", env=env, cwd=tmp_path) as it:
+        assert it.wait(5)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[:2] == ["before", str(tmp_path)]
+    assert lines[-1] == "oops"
+    assert {"ONLY=ä", "LD_LIBRARY_PATH=/no/such"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("HOME=", "LC_CTYPE="))]
+
+
+def test_the_service_has_only_the_standard_descriptors_and_default_signals(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    with service("sh", "-c", "ls -l /proc/self/fd; grep -E 'Sig(Ign|Blk)' /proc/self/status") as it:
+        assert it.wait(5)
+    log = (tmp_path / "log").read_text()
+    # The fourth is the directory that ls reads.
+    assert log.count(" -> ") == 4, log
+    assert "0 -> /dev/null" in log
+    # 32 and 33 are glibc's own (signal(7)): nobody can set them, and they come as we got them.
+    glibc = 0b11 << 31
+    masks = [int(line.split()[1], 16) for line in log.splitlines() if "Sig" in line]
+    assert [mask & ~glibc for mask in masks] == [0, 0]
+
+
+def test_services_in_several_threads(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            log, events = tmp_path / f"log{number}", tmp_path / f"events{number}"
+            argv = ["sh", "-c", f"exit {number}"]
+            with Service(argv, name="x", log=log, events=events) as it:
+                assert it.wait(10)
+                assert it.events()[-1].exit == number
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+# --- run -----------------------------------------------------------------------------------
+
+
+def test_run_returns_output_and_exit_code(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    done = run(["sh", "-c", "echo out; printf 'b\\377d' >&2; exit 3"], deadline=5, log=log)
+    assert (done.returncode, done.output) == (3, "out\nb\ufffdd")
+    assert 0 < done.seconds < 5
+    assert log.read_bytes() == b"before\nout\nb\377d"
+
+
+def test_run_tells_a_signal_as_a_negative_code() -> None:
+    assert run(["sh", "-c", "kill -11 $$"], deadline=5).returncode == -signal.SIGSEGV
+
+
+def test_run_kills_what_is_too_slow_and_says_what_it_said_last(tmp_path: Path) -> None:
+    script = f"echo $$ > {tmp_path}/pid; echo working; sleep 60; true"
+    with pytest.raises(DeadlinePassed, match=r"after 0.5 s and has been killed.*: working$"):
+        run(["sh", "-c", script], deadline=0.5)
+    assert not is_alive(pid_in(tmp_path / "pid"))
+
+
+def test_run_ends_what_the_command_leaves_behind(tmp_path: Path) -> None:
+    began = time.monotonic()
+    assert run(python(DAEMONISES, str(tmp_path / "daemon")), deadline=30).returncode == 0
+    assert time.monotonic() - began < 5
+    assert not is_alive(pid_in(tmp_path / "daemon"))
+
+
+def test_run_says_what_cannot_be_executed() -> None:
+    with pytest.raises(CannotRun, match=r"^cannot start no-such-program: No such file or dir"):
+        run(["no-such-program"], deadline=5)
+
+
+def test_ctrl_c_ends_a_running_command(tmp_path: Path) -> None:
+    code = (
+        "import sys; from wsgiproof.process import run\n"
+        "run(['sh', '-c', 'echo $$ > $0; sleep 60; true', sys.argv[1]], deadline=60)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "pid")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        pid = pid_in(tmp_path / "pid")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == -signal.SIGINT
+    assert not is_alive(pid)

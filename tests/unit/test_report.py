@@ -1,0 +1,287 @@
+"""What is shown in a terminal that is none: a log, a pipe, CI."""
+
+from __future__ import annotations
+
+import io
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from tests.unit.invented import (
+    BORN,
+    CELL,
+    PARENT_ENDED,
+    born,
+    died,
+    failure,
+    line,
+    observed,
+    record,
+)
+from wsgiproof.cell import Mode, Topology
+from wsgiproof.judge.verdict import CHECKS
+from wsgiproof.records import CellRecord, Finding, Need, Observed, Role, Verdict
+from wsgiproof.report.needs import show_needs
+from wsgiproof.report.progress import PlainProgress
+from wsgiproof.report.terminal import show_cells, show_run
+from wsgiproof.run import exit_code
+
+HOSTILE = "a\x1b[2J\x1b]0;title\x07b\rc\x08d\x9be\u202ef\0g"
+
+
+def console(width: int = 200) -> Console:
+    return Console(file=io.StringIO(), highlight=False, width=width)
+
+
+def shown(cells: Sequence[CellRecord], width: int = 200) -> str:
+    out = console(width)
+    show_run(out, cells, exit_code(cells), "/results/1")
+    return text_of(out)
+
+
+def text_of(out: Console) -> str:
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def control_characters(text: str) -> set[str]:
+    return {char for char in text if not char.isprintable() and char != "\n"}
+
+
+def error(reason: str = "Apache did not start: no reason") -> CellRecord:
+    return record(verdict=Verdict.ERROR, reason=reason, checks=(), findings=(), observed=None)
+
+
+PASSED = record()
+UNDECIDED = record(observed(stop=None))
+FAILED = record(
+    observed(
+        failures=(failure(count=3),),
+        events=(
+            *BORN,
+            born(201, Role.WORKER),
+            died(phase="parallel", signal=signal.SIGSEGV),
+            died(201, exit=0),
+            PARENT_ENDED,
+        ),
+        stop=None,
+    )
+)
+OTHER = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED)
+OTHER_FAILED = msgspec.structs.replace(FAILED, cell=OTHER)
+
+
+@pytest.mark.parametrize(
+    "cells", [[PASSED], [FAILED], [UNDECIDED], [error()], [PASSED, FAILED, UNDECIDED, error()]]
+)
+def test_a_log_gets_no_escape_sequences(cells: list[CellRecord]) -> None:
+    text = shown(cells)
+    assert control_characters(text) == set()
+    for cell in cells:
+        assert cell.cell.id in text
+
+
+def test_every_finding_is_told_whole() -> None:
+    lines = shown([FAILED]).splitlines()
+    assert len(FAILED.findings) == 2
+    for finding in FAILED.findings:
+        at = lines.index(f"  {finding.check}: {finding.seen}")
+        assert lines[at + 1] == f"    means: {finding.meaning}"
+        assert lines[at + 2] == f"    do: {finding.action}"
+        assert lines[at + 3].startswith("    | ")
+    assert lines.count(f"  rerun: {FAILED.rerun}") == 1
+
+
+def test_what_is_missing_is_told_beside_what_was_found() -> None:
+    assert "  inconclusive shutdown: the server was not stopped by us" in shown([FAILED])
+
+
+def test_a_skipped_check_is_told_with_its_reason() -> None:
+    alone = msgspec.structs.replace(CELL, topology=Topology.NONE)
+    text = shown([record(observed(failures=(failure(),)), alone)])
+    assert "  skipped connections: there is no deployment (topology none)" in text
+    assert "skipped: connections, cursors, sessions" in shown([record(observed(), alone)])
+
+
+def test_an_undecided_cell_says_what_is_missing_and_how_to_rerun_it() -> None:
+    text = shown([UNDECIDED])
+    assert f"INCONCLUSIVE  {CELL.id}" in text
+    assert "  inconclusive shutdown: the server was not stopped by us" in text
+    assert f"  rerun: {UNDECIDED.rerun}" in text
+
+
+def test_a_cell_that_could_not_run_says_why() -> None:
+    text = shown([error("mongod did not start: no space")])
+    assert f"ERROR  {CELL.id}" in text
+    assert "  mongod did not start: no space" in text.splitlines()
+    assert "  rerun: " in text
+
+
+def test_a_cell_that_passed_has_one_line() -> None:
+    text = shown([PASSED])
+    assert text.count(CELL.id) == 1
+    assert "rerun" not in text
+    (row,) = [line for line in text.splitlines() if CELL.id in line]
+    assert row.split()[1:4] == ["pass", "1,234", "27.5"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "code", "says"),
+    [
+        ([PASSED, PASSED], 0, "every check of every cell passed"),
+        ([PASSED, UNDECIDED, error(), FAILED], 1, "found something wrong with the subject"),
+        ([PASSED, UNDECIDED], 3, "could not be decided or could not be run"),
+        ([PASSED, error()], 3, "could not be decided or could not be run"),
+    ],
+)
+def test_the_closing_lines_say_what_the_exit_code_means(
+    cells: list[CellRecord], code: int, says: str
+) -> None:
+    complete, meaning, where = shown(cells).splitlines()[-3:]
+    assert complete.startswith(f"The run is complete: {len(cells)} cells, ")
+    assert meaning.startswith(f"Exit code {code}: ")
+    assert says in meaning
+    assert where == "Results: /results/1"
+
+
+def test_the_closing_line_counts_verdicts() -> None:
+    text = shown([PASSED, PASSED, FAILED, UNDECIDED, error()])
+    assert "5 cells, 2 pass, 1 fail, 1 inconclusive, 1 error." in text
+
+
+def test_a_run_without_cells_is_no_success() -> None:
+    assert exit_code([]) == 3
+
+
+def test_a_line_is_not_folded_on_a_narrow_log() -> None:
+    """What can be copied must come in one piece."""
+    text = shown([FAILED], width=60)
+    assert f"  rerun: {FAILED.rerun}" in text.splitlines()
+    assert f"    means: {FAILED.findings[0].meaning}" in text.splitlines()
+
+
+# What applications and servers write must not steer a terminal
+
+
+def finding(**changes: Any) -> Finding:
+    values = {"check": "log", "seen": "s", "meaning": "m", "action": "a", **changes}
+    return Finding(**values)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seen": HOSTILE}, {"evidence": (HOSTILE,)}, {"evidence": ("ok", f"x\n{HOSTILE}")}]
+)
+def test_control_characters_of_evidence_are_replaced(changes: dict[str, Any]) -> None:
+    cell = record(verdict=Verdict.FAIL, reason="log", findings=(finding(**changes),))
+    text = shown([cell])
+    assert control_characters(text) == set()
+    assert "a?[2J?]0;title" in text
+
+
+def test_control_characters_of_a_reason_are_replaced() -> None:
+    """It holds the last words of Apache, of mongod, or of a compiler."""
+    assert control_characters(shown([error(f"Apache did not start: {HOSTILE}")])) == set()
+
+
+def test_control_characters_of_an_inconclusive_check_are_replaced() -> None:
+    seen = observed(aborted=f"something said {HOSTILE}")
+    assert control_characters(shown([record(seen)])) == set()
+
+
+def test_control_characters_of_a_real_finding_are_replaced() -> None:
+    seen: Observed = observed(
+        failures=(failure(body=HOSTILE, error=HOSTILE),),
+        log=(line(f"Fatal Python error: {HOSTILE}"),),
+    )
+    assert control_characters(shown([record(seen)])) == set()
+
+
+def test_control_characters_do_not_reach_the_progress_lines() -> None:
+    out = console()
+    progress = PlainProgress(out)
+    progress.begin([CELL], Path("/r"), 1)
+    progress.cell_started(CELL)
+    progress.cell_finished(error(f"Apache did not start: {HOSTILE}"))
+    assert control_characters(text_of(out)) == set()
+
+
+def test_markup_of_evidence_is_text() -> None:
+    cell = record(verdict=Verdict.FAIL, reason="[red]log", findings=(finding(seen="[bold]x[/y]"),))
+    text = shown([cell])
+    assert "[bold]x[/y]" in text
+    assert "[red]log" in text
+
+
+def test_much_evidence_is_cut_and_said_to_be() -> None:
+    evidence = tuple(f"line {number}" for number in range(10))
+    long = finding(seen="x" * 1000, evidence=("y" * 1000, *evidence))
+    text = shown([record(verdict=Verdict.FAIL, reason="log", findings=(long,))])
+    lines = text.splitlines()
+    assert sum(line.startswith("    | ") for line in lines) == 7
+    assert "    | ... 5 more lines in cell.json" in lines
+    assert max(map(len, lines)) <= 310
+
+
+def test_an_interrupted_run_shows_its_cells_without_closing_lines() -> None:
+    out = console()
+    show_cells(out, [PASSED, FAILED])
+    assert "complete" not in text_of(out)
+    assert "Exit code" not in text_of(out)
+    assert "FAIL" in text_of(out)
+
+
+# Progress, and the doctor's list
+
+
+def test_plain_progress_has_a_line_for_each_cell_step_and_phase() -> None:
+    out = console()
+    progress = PlainProgress(out)
+    with progress:
+        progress.begin([CELL, OTHER], Path("/r"), 1)
+        for cell in (PASSED, OTHER_FAILED):
+            progress.cell_started(cell.cell)
+            progress.step(cell.cell, "starting Apache")
+            for done in (0, 250, 500):
+                progress.watch(cell.cell, "parallel", done, 2500)
+            progress.watch(cell.cell, "serial", 0, 500)
+            progress.cell_finished(cell)
+    text = text_of(out)
+    assert control_characters(text) == set()
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("[")] == [
+        f"[1/2] {CELL.id}",
+        f"[2/2] {OTHER.id}",
+    ]
+    words = [line.split(" s ", 1)[1] for line in lines if line.startswith("  ")]
+    assert words == [
+        *["starting Apache", "parallel", "serial", f"pass: {len(CHECKS)} checks"],
+        *["starting Apache", "parallel", "serial", f"fail: {FAILED.reason}"],
+    ]
+
+
+def test_several_cells_at_a_time_have_a_line_each_when_they_end() -> None:
+    out = console()
+    progress = PlainProgress(out)
+    with progress:
+        progress.begin([CELL, OTHER], Path("/r"), 2)
+        for cell in (PASSED, OTHER_FAILED):
+            progress.cell_started(cell.cell)
+            progress.watch(cell.cell, "parallel", 0, 2500)
+        progress.cell_finished(OTHER_FAILED)
+        progress.cell_finished(PASSED)
+    lines = text_of(out).splitlines()
+    assert [line.split()[0] for line in lines] == ["[2/2]", "[1/2]"]
+    assert [line.split()[1] for line in lines] == [OTHER.id, CELL.id]
+    assert lines[1].endswith(f"pass: {len(CHECKS)} checks")
+
+
+def test_needs_are_shown_with_what_was_found_or_what_mends_them() -> None:
+    out = console(width=40)
+    mend = "there is no mongod: install one with 'pip install \"wsgiproof[mongodb]\"'"
+    show_needs(out, [Need(name="user", found="www-data"), Need(name="mongod", problem=mend)])
+    assert text_of(out).splitlines() == ["ok      user     www-data", f"missing mongod   {mend}"]

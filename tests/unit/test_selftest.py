@@ -1,0 +1,102 @@
+"""What becomes of controls, and what the self test makes of it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tests.unit.invented import checkpoints, observed, reading, record
+from wsgiproof.errors import ExitCode
+from wsgiproof.judge.trial import Result, Trial, confusion, exit_code
+from wsgiproof.judge.verdict import CHECKS
+from wsgiproof.records import Verdict
+from wsgiproof.report.selftest import show_selftest
+from wsgiproof.selftest import select, trial
+from wsgiproof.subjects.controls import CONTROLS
+
+CAUGHT = Trial(control="leak", meant="threads", verdict=Verdict.FAIL, failing=("threads", "log"))
+CLEAN = Trial(control="twin", meant="", verdict=Verdict.PASS)
+ELSEWHERE = Trial(control="leak", meant="threads", verdict=Verdict.FAIL, failing=("log",))
+MISSED = Trial(control="leak", meant="threads", verdict=Verdict.PASS)
+FALSE_ALARM = Trial(control="twin", meant="", verdict=Verdict.FAIL, failing=("log",))
+UNDECIDED = Trial(control="leak", meant="threads", verdict=Verdict.INCONCLUSIVE)
+ERROR = Trial(control="twin", meant="", verdict=Verdict.ERROR, reason="no port")
+
+
+@pytest.mark.parametrize(
+    ("one", "result"),
+    [
+        (CAUGHT, Result.CAUGHT),
+        (CLEAN, Result.CLEAN),
+        (ELSEWHERE, Result.ELSEWHERE),
+        (MISSED, Result.MISSED),
+        (FALSE_ALARM, Result.FALSE_ALARM),
+        (UNDECIDED, Result.UNDECIDED),
+        (ERROR, Result.UNDECIDED),
+    ],
+)
+def test_what_becomes_of_a_control(one: Trial, result: Result) -> None:
+    assert one.result is result
+    assert one.as_it_should_be == (one in (CAUGHT, CLEAN))
+
+
+@pytest.mark.parametrize(
+    ("trials", "code"),
+    [
+        ([CAUGHT, CLEAN], ExitCode.PASS),
+        ([CAUGHT, ELSEWHERE], ExitCode.FINDING),
+        ([CAUGHT, MISSED], ExitCode.FINDING),
+        ([CLEAN, FALSE_ALARM], ExitCode.FINDING),
+        ([CAUGHT, UNDECIDED], ExitCode.UNDECIDED),
+        ([UNDECIDED, MISSED], ExitCode.FINDING),
+        ([CLEAN, ERROR], ExitCode.UNDECIDED),
+        ([], ExitCode.UNDECIDED),
+    ],
+)
+def test_success_is_all_of_them_as_they_should_be(trials: list[Trial], code: ExitCode) -> None:
+    assert exit_code(trials) is code
+
+
+def test_the_confusion_table_counts_by_the_check_that_was_meant() -> None:
+    table = confusion([CAUGHT, CAUGHT, MISSED, CLEAN])
+    assert table == {"threads": {Result.CAUGHT: 2, Result.MISSED: 1}, "": {Result.CLEAN: 1}}
+
+
+def test_what_went_wrong_is_told_below_the_table() -> None:
+    file = io.StringIO()
+    show_selftest(Console(file=file, width=120), [CAUGHT, FALSE_ALARM, ERROR], 1, "/results")
+    text = file.getvalue()
+    assert "FALSE ALARM  twin, a clean twin: fail, failing: log" in text
+    assert "UNDECIDED  twin, a clean twin: error" in text
+    assert "no port" in text
+    assert "leak," not in text
+    assert "3 controls, 1 as they should be." in text
+    assert "Exit code 1: a fault was not caught" in text
+
+
+def test_a_record_is_judged_again_with_the_checks_that_are_given() -> None:
+    leak = observed(
+        checkpoints=checkpoints([[reading(threads=25 + 10 * number)] for number in range(13)])
+    )
+    control = CONTROLS["leak-thread"]
+    assert trial(control, record(leak)).result is Result.CAUGHT
+    rest = {name: check for name, check in CHECKS.items() if name != "threads"}
+    assert trial(control, record(leak), rest).result is not Result.CAUGHT
+
+
+def test_a_cell_that_could_not_be_run_is_undecided() -> None:
+    broken = record(verdict=Verdict.ERROR, reason="no port", observed=None)
+    one = trial(CONTROLS["leak-thread"], broken)
+    assert (one.result, one.reason) == (Result.UNDECIDED, "no port")
+
+
+def test_every_check_has_a_fault_meant_for_it_and_every_fault_a_check() -> None:
+    assert {control.trips for control in CONTROLS.values() if control.trips} == set(CHECKS)
+
+
+def test_controls_are_selected_by_name_in_their_own_order() -> None:
+    names = [control.name for control in select(["own-interpreters", "leak-thread"])]
+    assert names == ["leak-thread", "own-interpreters"]
+    assert len(select([])) == len(CONTROLS)

@@ -1,0 +1,335 @@
+"""PyMongo and mod_wsgi from trees, archives, wheels and ready modules: real ones, only small."""
+
+from __future__ import annotations
+
+import io
+import platform
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from wsgiproof.build.source import find_source
+from wsgiproof.cache import Cache
+from wsgiproof.errors import BuildFailed, UsageError, WsgiproofError
+from wsgiproof.toolchain import Python, Source
+
+PYTHON = Python(
+    version="3.12.1", path=sys.executable, prefix="/", shared=True, headers=True, stdlib="/l",
+    free_threaded=False, name="3.12",
+)  # fmt: skip
+FREE = msgspec.structs.replace(PYTHON, version="3.13.0", free_threaded=True, name="3.13t")
+OLD = msgspec.structs.replace(PYTHON, version="3.6.15", name="3.6")
+
+BACKEND = '''
+"""Makes an sdist as others do, and leaves its traces in the tree as they do."""
+import io, pathlib, tarfile
+
+def build_sdist(target, settings=None):
+    tree = pathlib.Path(__file__).parent
+    with open(tree.parent / "builds", "a") as told:
+        told.write("built\\n")
+    (tree / "pymongo.egg-info").mkdir(exist_ok=True)
+    (tree / "pymongo.egg-info" / "SOURCES.txt").write_text("all of them")
+    metadata = (tree / "PKG-INFO.in").read_bytes()
+    with tarfile.open(pathlib.Path(target) / "pymongo-4.21.0.tar.gz", "w:gz") as sdist:
+        member = tarfile.TarInfo("pymongo-4.21.0/PKG-INFO")
+        member.size = len(metadata)
+        sdist.addfile(member, io.BytesIO(metadata))
+    return "pymongo-4.21.0.tar.gz"
+'''
+PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+
+def metadata(name: str = "pymongo", version: str = "4.21.0", python: str = ">=3.9") -> bytes:
+    return (
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: {python}\n"
+    ).encode()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A checkout with a build backend of its own, so that nothing has to be fetched."""
+    directory = tmp_path / "work" / "driver"
+    (directory / "pymongo").mkdir(parents=True)
+    (directory / "pyproject.toml").write_text(PROJECT)
+    (directory / "backend.py").write_text(BACKEND)
+    (directory / "PKG-INFO.in").write_bytes(metadata())
+    (directory / "pymongo" / "__init__.py").write_text("version = '4.21.0'\n")
+    return directory
+
+
+def builds(tree: Path) -> int:
+    told = tree.parent / "builds"
+    return len(told.read_text().splitlines()) if told.exists() else 0
+
+
+def found(path: Path | str, cache: Cache, python: Python = PYTHON, **options: Any) -> Source:
+    source = find_source(options.get("package", "pymongo"), str(path), python, cache)
+    assert isinstance(source, Source), source
+    return source
+
+
+def refused(path: Path, cache: Cache, kind: type[WsgiproofError], **options: Any) -> str:
+    with pytest.raises(kind) as caught:
+        found(path, cache, **options)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert str(path) in message
+    return message.replace(str(path), "PATH")
+
+
+# Trees
+
+
+def test_a_tree_is_made_into_an_sdist_once(tree: Path, cache: Cache) -> None:
+    source = found(tree, cache)
+    assert (source.version, source.path) == ("4.21.0", str(tree))
+    assert tarfile.is_tarfile(source.archive)
+    assert Path(source.archive).is_relative_to(cache.root)
+    assert found(tree, cache) == source
+    assert found(tree, Cache(cache.root), FREE) == source, "nor for another Python"
+    assert builds(tree) == 1
+
+
+LEFT_OVER = [
+    *("build/lib/x.o", "dist/pymongo.whl", "pymongo/_cbson.so", "pymongo/__pycache__/x.pyc"),
+    *(".git/index", ".venv/bin/python", ".mypy_cache/x", "src/pymongo.egg-info/PKG-INFO"),
+    *("pymongo/_cbson.o", "pymongo/x.lo", "pymongo/.libs/x", ".ruff_cache/x"),
+]
+
+
+@pytest.mark.parametrize("name", LEFT_OVER)
+def test_what_builds_leave_behind_changes_nothing(name: str, tree: Path, cache: Cache) -> None:
+    before = found(tree, cache)
+    (tree / name).parent.mkdir(parents=True, exist_ok=True)
+    (tree / name).write_text("left over")
+    assert found(tree, cache) == before
+    assert builds(tree) == 1
+
+
+@pytest.mark.parametrize("place", ["wsgiproof-results/20261123-120000", "shard-1"])
+def test_results_in_the_tree_change_nothing(place: str, tree: Path, cache: Cache) -> None:
+    """Else no run in a checkout could be gone on with."""
+    before = found(tree, cache)
+    (tree / place / "cells" / "x").mkdir(parents=True)
+    (tree / place / "results.json").write_text("{}")
+    (tree / place / "cells" / "x" / "cell.json").write_text("{}")
+    assert found(tree, cache) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["pymongo/__init__.py", "pymongo/new.py", "results.json", "é\udcff"]
+)
+def test_content_makes_another_sdist(name: str, tree: Path, cache: Cache) -> None:
+    before = found(tree, cache)
+    (tree / name).write_text("changed")
+    after = found(tree, cache)
+    assert after.digest != before.digest
+    assert after.archive != before.archive
+    assert builds(tree) == 2
+    (tree / name).rename(tree / "renamed.py")
+    assert found(tree, cache).digest not in (before.digest, after.digest)
+
+
+def test_a_tree_of_another_package(tree: Path, cache: Cache) -> None:
+    (tree / "PKG-INFO.in").write_bytes(metadata(name="Mod_WSGI"))
+    assert refused(tree, cache, UsageError) == "PATH is the source of Mod_WSGI, not of pymongo"
+    assert found(tree, cache, package="mod-wsgi").version == "4.21.0"
+
+
+def test_a_python_that_the_tree_does_not_support(tree: Path, cache: Cache) -> None:
+    told = find_source("pymongo", str(tree), OLD, cache)
+    assert told == "driver requires Python >=3.9"
+
+
+@pytest.mark.parametrize(("version", "told"), [("spam", "'spam'"), ("", "''"), ("4.x", "'4.x'")])
+def test_a_tree_without_a_version(version: str, told: str, tree: Path, cache: Cache) -> None:
+    (tree / "PKG-INFO.in").write_bytes(metadata(version=version))
+    assert (
+        refused(tree, cache, UsageError) == f"PATH says that its version is {told}, which is none"
+    )
+
+
+def test_a_directory_that_is_no_tree(tmp_path: Path, cache: Cache) -> None:
+    told = refused(tmp_path, cache, UsageError)
+    assert told == "PATH is no source tree: it has no pyproject.toml and no setup.py"
+
+
+def test_a_tree_that_can_not_be_built(tree: Path, cache: Cache) -> None:
+    (tree / "backend.py").write_text("raise OSError('no space, it says')\n")
+    assert refused(tree, cache, BuildFailed).startswith("PATH gives no sdist: ")
+    assert not list(cache.root.glob("sdist/*/"))
+
+
+def test_a_path_that_is_not_there(tmp_path: Path, cache: Cache) -> None:
+    assert refused(tmp_path / "x", cache, UsageError) == "there is no pymongo at PATH"
+
+
+# Archives
+
+
+def packed(path: Path, member: str, content: bytes) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name in ("pymongo-4.21.0/README", member):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_an_sdist_is_taken_as_it_is(tmp_path: Path, cache: Cache) -> None:
+    path = packed(tmp_path / "any.tar.gz", "pymongo-4.21.0/PKG-INFO", metadata())
+    source = found(path, cache)
+    assert (source.version, source.path, source.archive) == ("4.21.0", str(path), str(path))
+    packed(path, "pymongo-4.21.0/PKG-INFO", metadata(python=">=3.8"))
+    assert found(path, cache).digest != source.digest
+    assert not cache.root.exists(), "nothing was built"
+
+
+def test_an_archive_that_is_no_sdist(tmp_path: Path, cache: Cache) -> None:
+    path = packed(tmp_path / "a.tar.gz", "pymongo-4.21.0/src/PKG-INFO", metadata())
+    told = refused(path, cache, UsageError)
+    assert told == "PATH is no sdist, which has a PKG-INFO: unpack it, and name the tree"
+
+
+@pytest.mark.parametrize("cut", [0, 3, 30, 90, -8])
+def test_an_archive_that_is_broken(cut: int, tmp_path: Path, cache: Cache) -> None:
+    path = packed(tmp_path / "a.tar.gz", "pymongo-4.21.0/PKG-INFO", metadata())
+    path.write_bytes(path.read_bytes()[:cut])
+    if cut < 0:  # only the checksum is missing, which comes after all that is read
+        assert found(path, cache).version == "4.21.0"
+    else:
+        assert refused(path, cache, UsageError).startswith("PATH can't be read as an sdist: ")
+
+
+# Wheels
+
+
+def wheel(directory: Path, tags: str, content: bytes | None = None) -> Path:
+    path = directory / f"pymongo-4.21.0-{tags}.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        if content is not None:
+            archive.writestr("pymongo-4.21.0.dist-info/METADATA", content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tags", "pythons"),
+    [
+        ("cp312-cp312-HERE", [PYTHON]),
+        ("cp312-cp312-ELSEWHERE", []),
+        ("cp39-abi3-HERE", [PYTHON]),
+        ("cp313-cp313t-HERE", [FREE]),
+        ("cp313-cp313-HERE", []),
+        ("py3-none-any", [PYTHON, FREE]),
+        ("py2-none-any", []),
+        ("cp312-cp312-win_amd64", []),
+    ],
+)
+def test_a_wheel_is_for_the_pythons_that_its_tags_name(
+    tags: str, pythons: list[Python], tmp_path: Path, cache: Cache
+) -> None:
+    tags = tags.replace("ELSEWHERE", "linux_vax").replace("HERE", f"linux_{platform.machine()}")
+    path = wheel(tmp_path, tags, metadata())
+    for python in (PYTHON, FREE):
+        answer = find_source("pymongo", str(path), python, cache)
+        if python in pythons:
+            assert isinstance(answer, Source)
+            assert (answer.version, answer.archive) == ("4.21.0", str(path))
+        else:
+            assert answer == f"{path.name} is not for Python {python.short}"
+
+
+def test_a_wheel_says_which_pythons_it_requires(tmp_path: Path, cache: Cache) -> None:
+    path = wheel(tmp_path, "py3-none-any", metadata(python=">=3.13"))
+    assert find_source("pymongo", str(path), PYTHON, cache) == f"{path.name} requires Python >=3.13"
+    assert found(path, cache, FREE).version == "4.21.0"
+    path = wheel(tmp_path, "py3-none-any", metadata(python="not a specifier"))
+    assert found(path, cache).version == "4.21.0"
+
+
+def test_what_is_no_wheel(tmp_path: Path, cache: Cache) -> None:
+    misnamed = tmp_path / "pymongo.whl"
+    misnamed.write_text("x")
+    assert refused(misnamed, cache, UsageError) == "PATH is not named like a wheel"
+    empty = wheel(tmp_path, "py3-none-any")
+    assert refused(empty, cache, UsageError) == "PATH is not a wheel"
+    whole = wheel(tmp_path, "py3-none-any", metadata() * 100)
+    content = bytearray(whole.read_bytes())
+    content[80:90] = b"\xff" * 10
+    whole.write_bytes(content)
+    assert refused(whole, cache, UsageError) == "PATH is not a wheel"
+    whole.write_text("no zip at all")
+    assert refused(whole, cache, UsageError) == "PATH is not a wheel"
+
+
+def test_a_wheel_of_another_package(tmp_path: Path, cache: Cache) -> None:
+    path = wheel(tmp_path, "py3-none-any", metadata()).rename(
+        tmp_path / "motor-4.21.0-py3-none-any.whl"
+    )
+    assert refused(path, cache, UsageError) == "PATH is a wheel of motor, not of pymongo"
+
+
+def test_mod_wsgi_is_no_wheel_and_pymongo_no_module(tmp_path: Path, cache: Cache) -> None:
+    """What depends on Apache and libpython is built for them."""
+    path = wheel(tmp_path, "py3-none-any", metadata())
+    told = refused(path, cache, UsageError, package="mod-wsgi")
+    assert told.startswith("PATH can't be read as an sdist: ")
+    told = refused(module(tmp_path), cache, UsageError)
+    assert told.startswith("PATH can't be read as an sdist: ")
+
+
+# Ready modules
+
+
+def module(directory: Path, says: bytes = b"mod_wsgi/5.0.2\0libpython3.12.so.1.0") -> Path:
+    path = directory / "mod_wsgi.so"
+    path.write_bytes(b"\x7fELF\0\xff" + says + b"\0")
+    return path
+
+
+def test_a_ready_module_says_its_version(tmp_path: Path, cache: Cache) -> None:
+    source = found(module(tmp_path), cache, package="mod-wsgi")
+    assert (source.version, source.archive) == ("5.0.2", str(tmp_path / "mod_wsgi.so"))
+    changed = module(tmp_path, b"mod_wsgi/5.0.2\0libpython3.12.so.1.0\0more")
+    assert found(changed, cache, package="mod-wsgi").digest != source.digest
+
+
+@pytest.mark.parametrize(
+    ("linked", "python", "told"),
+    [
+        (b"libpython3.11.so.1.0", PYTHON, "mod_wsgi.so is built for Python 3.11"),
+        (b"libpython3.13.so.1.0", FREE, "mod_wsgi.so is built for Python 3.13"),
+        (b"libpython3.13t.so.1.0", PYTHON, "mod_wsgi.so is built for Python 3.13t"),
+        (b"libpython3.13t.so.1.0", FREE, ""),
+        (b"libpython3.6m.so.1.0", OLD, ""),
+    ],
+)
+def test_a_module_is_for_the_python_that_it_is_linked_against(
+    linked: bytes, python: Python, told: str, tmp_path: Path, cache: Cache
+) -> None:
+    path = module(tmp_path, b"mod_wsgi/5.0.2\0" + linked)
+    answer = find_source("mod-wsgi", str(path), python, cache)
+    assert answer == told if told else isinstance(answer, Source)
+
+
+@pytest.mark.parametrize("says", [b"", b"mod_wsgi/5.0.2", b"libpython3.12.so.1.0"])
+def test_what_is_no_module(says: bytes, tmp_path: Path, cache: Cache) -> None:
+    told = refused(module(tmp_path, says), cache, UsageError, package="mod-wsgi")
+    assert told == "PATH is no mod_wsgi module that is linked against a libpython"
+
+
+def test_what_can_not_be_read(tmp_path: Path, cache: Cache) -> None:
+    (tmp_path / "mod_wsgi.so").mkdir()
+    told = refused(tmp_path / "mod_wsgi.so", cache, UsageError, package="mod-wsgi")
+    assert told == "Is a directory: PATH"

@@ -1,0 +1,108 @@
+"""A cell without a deployment: what is asked of the machine, and what is judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.unit.invented import CELL, outcome
+from tests.unit.invented import observed as anything
+from tests.unit.test_matrix import matrix_of
+from wsgiproof.account import server_account
+from wsgiproof.cell import DEPLOYED, Topology
+from wsgiproof.config import Config
+from wsgiproof.errors import UsageError
+from wsgiproof.judge.verdict import judge
+from wsgiproof.needs import starts_mongod
+from wsgiproof.records import Observed, Stop, Verdict
+from wsgiproof.services.deployment import Counts, NoDeployment
+from wsgiproof.subjects.application import DOCUMENTS, lay_out
+
+ALONE = msgspec.structs.replace(CELL, topology=Topology.NONE)
+SKIPPED = dict.fromkeys(["connections", "cursors", "sessions"], Verdict.SKIPPED)
+
+
+def observed(**changes: object) -> Observed:
+    """A clean record without a deployment: nobody has counted its connections."""
+    points = tuple(
+        msgspec.structs.replace(
+            point,
+            server_connections=None,
+            cursors=None,
+            sessions=None,
+            processes=tuple(
+                msgspec.structs.replace(reading, connections=0) for reading in point.processes
+            ),
+        )
+        for point in anything().checkpoints
+    )
+    stop = Stop(seconds=0.5, leftover=(), connections_left=None)
+    return anything(**{"checkpoints": points, "stop": stop} | changes)
+
+
+def test_it_is_never_the_default() -> None:
+    assert Config().topology == DEPLOYED
+    assert Topology.NONE not in {cell.topology for cell in matrix_of().cells}
+
+
+def test_it_may_stand_beside_others() -> None:
+    both = (Topology.STANDALONE, Topology.NONE)
+    assert {cell.topology for cell in matrix_of(topology=both).cells} == set(both)
+    assert starts_mongod(Config(topology=both))
+
+
+def test_alone_it_needs_no_mongod() -> None:
+    assert not starts_mongod(Config(topology=(Topology.NONE,)))
+    assert not starts_mongod(Config(mongodb=("mongodb://127.0.0.1/",)))
+    servers = {"there": "mongodb://127.0.0.1/", "old": "/opt/4.4/mongod"}
+    assert not starts_mongod(Config(mongodb=("there",), mongodb_servers=servers))
+    assert starts_mongod(Config(mongodb=("there", "old"), mongodb_servers=servers))
+
+
+def test_a_control_excludes_it() -> None:
+    with pytest.raises(UsageError, match="--control and --topology none"):
+        Config(topology=(Topology.NONE, Topology.STANDALONE), control="leak-connection")
+
+
+def test_nothing_is_reached_and_nobody_counts() -> None:
+    absent = NoDeployment()
+    assert (absent.uri("app"), absent.ports, absent.version) == ("", frozenset(), "")
+    assert absent.counts("app", {1, 2}) == Counts()
+
+
+@pytest.mark.parametrize(("cell", "documents"), [(CELL, DOCUMENTS), (ALONE, 0)])
+def test_the_application_is_told_to_connect_or_not(
+    cell: object, documents: int, tmp_path: Path
+) -> None:
+    settings = lay_out(ALONE if cell is ALONE else CELL, tmp_path, "", "app", server_account())
+    text = (settings.directory / "settings.json").read_bytes()
+    assert msgspec.json.decode(text)["documents"] == documents
+
+
+def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:
+    judgement = judge(ALONE, observed())
+    assert outcome(observed(), ALONE) == SKIPPED
+    assert judgement.verdict is Verdict.PASS
+    assert judgement.reason == "11 checks; skipped: connections, cursors, sessions"
+    reasons = {check.check: check.reason for check in judgement.checks}
+    assert "no deployment" in reasons["connections"]
+    assert "no deployment" in reasons["shutdown"]
+
+
+def test_the_same_record_of_a_cell_with_a_deployment_is_undecided() -> None:
+    undecided = ["connections", "cursors", "sessions", "shutdown"]
+    assert outcome(observed()) == dict.fromkeys(undecided, Verdict.INCONCLUSIVE)
+
+
+def test_what_is_left_after_the_stop_is_found_all_the_same() -> None:
+    left = observed(stop=Stop(seconds=15.0, leftover=(200,), connections_left=None))
+    assert outcome(left, ALONE) == SKIPPED | {"shutdown": Verdict.FAIL}
+
+
+def test_an_empty_record_still_passes_no_check() -> None:
+    plan = observed().plan
+    verdicts = outcome(Observed(plan=plan, urls=("/a", "/b")), ALONE)
+    assert Verdict.PASS not in verdicts.values()
+    assert judge(ALONE, Observed(plan=plan, urls=("/a", "/b"))).verdict is Verdict.INCONCLUSIVE

@@ -49,6 +49,9 @@ _PLANS = {
 MOST_SUB_INTERPRETERS = 32
 MOST_JOBS = 256
 _LEAST_WARM_UP = 50
+_OVERTIME = 1.5
+"""How many times the load may be added where that does not decide: what has stopped growing is seen
+to have stopped when all of the later half is new."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
@@ -111,6 +114,7 @@ class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     profile: Profile | None = None
     requests: int | None = None
     connections: int | None = None
+    overtime: int | None = None
     budget: float | None = None
 
     def __post_init__(self) -> None:
@@ -145,6 +149,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
     requests: Annotated[int | None, _says("Requests for each cell.")] = None
     connections: Annotated[int | None, _says("Requests in flight at once.")] = None
+    overtime: Annotated[
+        int | None,
+        _says("Requests that may be added, at most, where the load does not decide; 0: none."),
+    ] = None
     budget: Annotated[
         float | None, _says("Seconds after which a cell's load is cut short, and judged as it is.")
     ] = None
@@ -220,6 +228,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 changes[reading] = min(life, changes.get(reading, getattr(plan, reading)))
         if load.connections is not None:
             changes["connections"] = load.connections
+        requests = load.requests or plan.parallel + plan.serial
+        changes["overtime"] = round(_OVERTIME * requests)
+        if load.overtime is not None:
+            changes["overtime"] = load.overtime
         if load.budget is not None:
             changes["budget"] = load.budget
         return msgspec.structs.replace(plan, **changes)
@@ -230,7 +242,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             name: value
             for override in self.overrides
             if any(fnmatchcase(cell, pattern) for pattern in override.cells)
-            for name in ("profile", "requests", "connections", "budget")
+            for name in ("profile", "requests", "connections", "overtime", "budget")
             if (value := getattr(override, name)) is not None
         }
         return msgspec.structs.replace(self, **changes)
@@ -244,6 +256,7 @@ def is_uri(target: str) -> bool:
 def _check_load(load: Config | Override) -> None:
     _within("-n", load.requests, 1, 100_000_000)
     _within("-c", load.connections, 1, 10_000)
+    _within("--overtime", load.overtime, 0, 100_000_000)
     _within("--budget", load.budget, 1, 7 * 24 * 3600)
 
 

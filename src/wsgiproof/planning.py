@@ -140,6 +140,7 @@ def _rerun(
         ("--profile", load.profile, usual.profile),
         ("-n", load.requests, None),
         ("-c", load.connections, None),
+        ("--overtime", load.overtime, None),
         ("--budget", load.budget, None),
         # A URI may hold a password.
         ("--mongodb", _told(server) if cell.mongodb else None, None),

@@ -57,6 +57,8 @@ class PhaseName(StrEnum):
     PARALLEL = "parallel"
     SERIAL = "serial"
     IDLE = "idle"
+    OVERTIME = "overtime"
+    """More load, and another idle time, where the judge could not decide."""
     DIAGNOSIS = "diagnosis"
     STOP = "stop"
 
@@ -70,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of the serial phase."""
     connections: int
     """Requests in flight at once in the parallel phase."""
+    overtime: int = 0
+    """Requests that may be added to these, at most, where the judge can't decide yet."""
     warm_up: int = 250
     """Requests before the first checkpoint, after pools have been filled."""
     round: int

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.real.conftest import CRASHING, Bench
 from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
-from wsgiproof.records import CellRecord, Role, Verdict, load_cell
+from wsgiproof.judge.verdict import judge
+from wsgiproof.records import CellRecord, PhaseName, Role, Verdict, load_cell
 
 QUIET = "own-interpreters"
 """A clean twin that does nothing but close its client at the end. A client that is left open is a
@@ -31,6 +33,19 @@ def test_a_steady_combination_passes_in_daemon_mode(bench: Bench, topology: Topo
     assert len({one.pid for one in observed.identities}) == 1
     assert all(one.threads == 15 for one in observed.identities), "not every worker was warmed up"
     assert load_cell(bench.file(record, "cell.json")).verdict is Verdict.PASS
+
+
+def test_what_the_load_does_not_decide_more_of_it_does(bench: Bench) -> None:
+    # A pool that fills up to the last fifth of the load might as well be a leak.
+    record = bench.run(control="fill-pool", requests=2200)
+    assert record.verdict is Verdict.PASS, why(record)
+    observed = record.observed
+    assert observed is not None
+    (overtime,) = (phase for phase in observed.phases if phase.name == PhaseName.OVERTIME)
+    assert 0 < overtime.requests <= observed.plan.overtime
+    planned = tuple(one for one in observed.checkpoints if one.time < overtime.started)
+    before = judge(record.cell, msgspec.structs.replace(observed, checkpoints=planned))
+    assert before.verdict is Verdict.INCONCLUSIVE
 
 
 def test_without_a_deployment_nothing_connects(bench: Bench) -> None:

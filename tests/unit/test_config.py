@@ -76,6 +76,7 @@ def test_a_process_that_is_replaced_is_read_often_enough_to_be_judged() -> None:
         ("--maximum-requests", "maximum_requests", 0, 1_000_000),
         ("-n", "requests", 1, 100_000_000),
         ("-c", "connections", 1, 10_000),
+        ("--overtime", "overtime", 0, 100_000_000),
         ("--budget", "budget", 1, 604_800),
         ("--jobs", "jobs", 1, MOST_JOBS),
         ("--retry-errors", "retry_errors", 0, 10),
@@ -99,7 +100,7 @@ def test_an_override_changes_the_load_of_the_cells_that_it_matches() -> None:
     config = Config(
         requests=600,
         overrides=(
-            Override(cells=("*embedded*",), requests=1200, budget=60.0),
+            Override(cells=("*embedded*",), requests=1200, budget=60.0, overtime=0),
             Override(cells=("*event*", "*worker*"), connections=7),
         ),
     )
@@ -107,6 +108,7 @@ def test_an_override_changes_the_load_of_the_cells_that_it_matches() -> None:
     assert (plain.parallel + plain.serial, plain.connections, plain.budget) == (600, 100, None)
     assert (embedded.parallel + embedded.serial, embedded.connections) == (1200, 7)
     assert embedded.budget == 60
+    assert (plain.overtime, embedded.overtime) == (900, 0)
 
 
 def test_the_last_override_wins() -> None:

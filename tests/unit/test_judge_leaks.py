@@ -21,7 +21,7 @@ from tests.unit.invented import (
     reading,
 )
 from wsgiproof.judge.growth import LEAST_CHECKPOINTS, LEAST_STEPS
-from wsgiproof.judge.leaks import RESOURCES, certain_leak, leak_rates, level
+from wsgiproof.judge.leaks import RESOURCES, certain_leak, leak_rates, level, more_to_decide
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import (
     Attribution,
@@ -209,6 +209,12 @@ def test_what_is_undecided_says_why_and_how_many_more_requests_would_decide() ->
         "threads grew by 5, one in 600 requests (95 %: 257 to 1,862), but it may have stopped: "
         "about 1,710 more requests would decide (-n)"
     )
+
+
+def test_what_is_undecided_asks_for_more_requests_and_nothing_else_does() -> None:
+    assert more_to_decide(with_series("threads", steps(3, 6, 9, 12, 15))) == 1710
+    for decided in (observed(), with_series("threads", LEAKS["one in each request"])):
+        assert more_to_decide(decided) == 0
 
 
 def test_the_rates_of_leaks_are_there_to_be_asked_for() -> None:

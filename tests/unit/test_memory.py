@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import wsgiproof
+from tests.unit.invented import POINTS, checkpoints, observed, reading
 from tests.unit.test_inside import REQUEST, App
 from wsgiproof.judge.memory import (
     ALLOWANCE,
@@ -26,6 +28,8 @@ from wsgiproof.judge.memory import (
     Unit,
     judge_memory,
     judge_series,
+    more_to_decide,
+    series_of,
 )
 
 fixed = settings(derandomize=True, deadline=None, max_examples=150, database=None)
@@ -333,6 +337,25 @@ def test_what_comes_to_an_end_passes_after_as_many_more_requests_as_are_asked_fo
     grown: Growing,
 ) -> None:
     assert until_decided(grown) is Growth.NONE
+
+
+def test_a_process_gets_its_part_of_the_requests_that_are_asked_for() -> None:
+    rows = checkpoints([[reading(200), reading(201)]] * POINTS)
+    assert more_to_decide(observed(checkpoints=rows)) == 0
+    stepped = [
+        msgspec.structs.replace(
+            row,
+            memory=tuple(
+                msgspec.structs.replace(one, malloc=9_000_000 + 10**6 * ((at > 14) + (at > 20)))
+                for one in row.memory
+            ),
+        )
+        for at, row in enumerate(rows)
+    ]
+    seen = observed(checkpoints=tuple(stepped))
+    own = judge_memory(list(series_of(seen))).more
+    assert own > 0
+    assert more_to_decide(seen) == pytest.approx(2 * own, rel=0.15)
 
 
 def test_a_leak_behind_strong_drift_is_found_after_more_requests() -> None:

@@ -112,6 +112,13 @@ _MATRIX_OPTIONS: list[_Decorator] = [
     click.option("-n", "requests", type=int, help="Requests for each cell."),
     click.option("-c", "connections", type=int, help="Requests in flight at once.  [default: 100]"),
     click.option(
+        "--overtime",
+        type=int,
+        metavar="N",
+        help="Requests that may be added, at most, where the load does not decide; 0: none.  "
+        "[default: one and a half times the load]",
+    ),
+    click.option(
         "--budget",
         type=float,
         metavar="SECONDS",

@@ -15,8 +15,7 @@ from pathlib import Path
 from wsgiproof.experiment.diagnosis import attribute, grown_memory
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds
-from wsgiproof.judge.leaks import certain_leak, leak_rates
-from wsgiproof.judge.memory import grows
+from wsgiproof.judge import leaks, memory
 from wsgiproof.load.http import Target
 from wsgiproof.observe.lastwords import read_last_words, read_loaded
 from wsgiproof.observe.log import LogFollower
@@ -71,6 +70,11 @@ def run_experiment(
         experiment.work(plan.serial, 1)
     with experiment.phase(PhaseName.IDLE):
         experiment.idle()
+    while more := experiment.overtime():
+        with experiment.phase(PhaseName.OVERTIME):
+            experiment.work(more, plan.connections)
+        with experiment.phase(PhaseName.IDLE):
+            experiment.idle()
     with experiment.phase(PhaseName.DIAGNOSIS):
         experiment.diagnose()
     with experiment.phase(PhaseName.STOP):
@@ -177,7 +181,9 @@ class _Experiment:
             self._load.mixed(size, connections)
             done += size
             self._checkpoint(memory=self._load.answers.requests >= self._memory_due)
-            self._called = certain_leak(self._checkpoints, len(self._load.targets), *self._workers)
+            self._called = leaks.certain_leak(
+                self._checkpoints, len(self._load.targets), *self._workers
+            )
 
     def _over_budget(self, left: int) -> bool:
         """Whether there is no time for the ``left`` requests of this phase."""
@@ -206,16 +212,31 @@ class _Experiment:
         time.sleep(self._plan.idle)
         self._checkpoint(memory=True)
 
+    def overtime(self) -> int:
+        """How many more requests are likely to decide what the judge can't decide yet.
+
+        0 if there is nothing of that kind, if something leaks anyway, or if they are more than may
+        be added.
+        """
+        if self._aborted or self._called or self._cut_short:
+            return 0
+        observed = self.observed()
+        if leaks.leak_rates(observed) or memory.grows(observed):
+            return 0
+        more = max(leaks.more_to_decide(observed), memory.more_to_decide(observed))
+        added = sum(one.requests for one in self._phases if one.name == PhaseName.OVERTIME)
+        return more if more <= self._plan.overtime - added else 0
+
     def diagnose(self) -> None:
         """Where something leaks, a little more load shows what it is, and through which URL."""
         if self._aborted:
             return
         observed = self.observed()
-        rates = leak_rates(observed)
+        rates = leaks.leak_rates(observed)
         if rates:
             self._watch(self._phase, 0, 1)
             self._attributions = attribute(rates, self._load, self._gauges, self._phase)
-        if grows(observed):
+        if memory.grows(observed):
             self._watch(self._phase, 0, 1)
             self._grown = grown_memory(self._load, self._gauges)
 

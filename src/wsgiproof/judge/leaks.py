@@ -145,6 +145,12 @@ def leak_rates(observed: Observed) -> dict[str, float]:
     return rates
 
 
+def more_to_decide(observed: Observed) -> int:
+    """Requests that are likely to decide what is undecided of any resource; 0 if nothing is."""
+    decisions = (_worst(_decisions(resource, observed)) for resource in RESOURCES.values())
+    return max((one.more for one in decisions if one is not None), default=0)
+
+
 def level(resource: Resource, checkpoint: Checkpoint) -> int:
     """How many units there are in all, by the deployment's count if there is one."""
     if resource.by_server:

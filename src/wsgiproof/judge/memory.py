@@ -103,6 +103,23 @@ def grows(observed: Observed) -> bool:
     return judge_memory(list(series_of(observed))).growth is Growth.LEAK
 
 
+def more_to_decide(observed: Observed) -> int:
+    """Requests, of the whole server, that are likely to decide; 0 if it is decided.
+
+    A process gets its part of them.
+    """
+    decision = judge_memory(list(series_of(observed)))
+    if decision.growth is not Growth.UNDECIDED:
+        return 0
+    return max((_of_all(one, observed) for one in _needed(decision.series)), default=0)
+
+
+def _of_all(one: SeriesDecision, observed: Observed) -> int:
+    """The requests of the whole server in which this one's process gets those that it needs."""
+    served = one.series.points[-1][0] if one.series.points else 0
+    return math.ceil(one.more * observed.requests / served) if served else one.more
+
+
 def series_of(observed: Observed) -> Iterator[MemorySeries]:
     """Each witness of each process, over the requests that this process has answered."""
     readings: defaultdict[int, list[MemoryReading]] = defaultdict(list)

@@ -135,6 +135,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mongodb_servers: Annotated[
         Mapping[str, str], _says("Each name with the path of a mongod, or the URI of a deployment.")
     ] = {}
+    httpd: Annotated[str, _says("The path of Apache's server.")] = ""
+    apxs: Annotated[str, _says("The path of its apxs, which modules are compiled with.")] = ""
     include: Annotated[
         tuple[Combination, ...], _says("More cells: the axes named here replace those above.")
     ] = ()

@@ -23,7 +23,7 @@ from wsgiproof.errors import UsageError, describe
 NAMES = ("wsgiproof.toml", "pyproject.toml")
 PATHS = ("python", "mod_wsgi", "pymongo", "mongodb")
 """Axes whose values may be paths."""
-_FILES = ("app", "output")
+_FILES = ("app", "output", "httpd", "apxs")
 """Keys whose values are nothing but paths."""
 _LISTS = frozenset({*AXES, "only", "cells"})
 """Keys that take one value, or several."""

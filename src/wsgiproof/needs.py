@@ -16,7 +16,8 @@ from typing import TypeVar
 import msgspec
 
 from wsgiproof.account import Account, server_account
-from wsgiproof.build.httpd import find_httpd, own_httpd_is_built
+from wsgiproof.build.compiler import find_compiler
+from wsgiproof.build.httpd import find_httpd, httpd_build
 from wsgiproof.build.python import choose_all
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
@@ -66,7 +67,7 @@ class Survey:
             self._pythons = self._look(
                 "python", lambda: choose_all(config.values("python"), account), _told_pythons
             )
-        self._look("compiler", _find_compiler, str)
+        self._look("compiler", find_compiler, str)
         self._httpd = self._look(
             "apache", lambda: _find_httpd(config, cache), lambda httpd: _told_httpd(httpd, cache)
         )
@@ -110,25 +111,15 @@ def _told_pythons(pythons: Sequence[Python]) -> str:
     return f"{told}, with a shared library and headers"
 
 
-def _find_compiler() -> str:
-    compiler = shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc")
-    if compiler is None:
-        raise NeedMissing(
-            "there is no C compiler to build mod_wsgi with: install one, "
-            "on Debian 'apt-get install gcc libc6-dev make'"
-        )
-    return compiler
-
-
 def _find_httpd(config: Config, cache: Cache) -> Httpd | None:
-    httpd = find_httpd()
+    httpd = find_httpd(config.httpd, config.apxs)
     for mpm in config.mpm:
         if httpd is not None and mpm not in httpd.mpms:
             raise NeedMissing(
                 f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms)}: "
                 "install the module, or choose another --mpm"
             )
-    if httpd is None and not own_httpd_is_built(cache):
+    if httpd is None and not cache.has(httpd_build()):
         missing = [program for program in ("cc", "make", "perl") if shutil.which(program) is None]
         if missing:
             raise NeedMissing(
@@ -141,7 +132,7 @@ def _find_httpd(config: Config, cache: Cache) -> Httpd | None:
 def _told_httpd(httpd: Httpd | None, cache: Cache) -> str:
     if httpd is not None:
         return f"Apache {httpd.version}, {httpd.httpd}, MPMs {', '.join(httpd.mpms)}"
-    if own_httpd_is_built(cache):
+    if cache.has(httpd_build()):
         return "none on this machine; the one that wsgiproof has built is used"
     return "none with apxs on this machine; wsgiproof builds its own, once, in about 5 minutes"
 

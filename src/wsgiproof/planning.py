@@ -137,6 +137,8 @@ def _rerun(
         ("--maximum-requests", 0 if cell.control else cell.maximum_requests, 0),
         ("--control", cell.control, ""),
         ("--app", cell.app, ""),
+        ("--httpd", config.httpd, ""),
+        ("--apxs", config.apxs, ""),
         ("--profile", load.profile, usual.profile),
         ("-n", load.requests, None),
         ("-c", load.connections, None),

@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from wsgiproof.account import Account
-from wsgiproof.build.httpd import build_httpd, own_httpd_is_built
+from wsgiproof.build.httpd import build_httpd, httpd_build
 from wsgiproof.build.toolchain import build_toolchain
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Cell, Topology
@@ -260,7 +260,7 @@ def _httpd(cell: Cell, shop: Shop) -> Httpd:
     """The machine's Apache, or ours, which is built the first time."""
     if shop.httpd is not None:
         return shop.httpd
-    if not own_httpd_is_built(shop.cache):
+    if not shop.cache.has(httpd_build()):
         shop.watcher.step(cell, "building Apache from mod_wsgi-httpd (about 5 minutes, once)")
     return build_httpd(shop.cache)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,8 @@ class Python(msgspec.Struct, frozen=True, kw_only=True):
     headers: bool
     stdlib: str
     free_threaded: bool
+    build: str = ""
+    """When it was built, and by which compiler, in its own words (``sys.version``)."""
     name: str = ""
     """What ids call it, among the others of a run: ``3.13``, ``3.13t``, ``3.13.0``."""
     asked: str = ""
@@ -29,6 +32,20 @@ class Python(msgspec.Struct, frozen=True, kw_only=True):
     def short(self) -> str:
         """Its version's first two numbers, and a ``t`` if it is built without a GIL."""
         return ".".join(self.version.split(".")[:2]) + "t" * self.free_threaded
+
+    @property
+    def title(self) -> str:
+        """For people: ``Python 3.13.0t``."""
+        return f"Python {self.version}" + "t" * self.free_threaded
+
+    def identity(self) -> dict[str, str]:
+        """What a cached build for it depends on: another interpreter may come to the same path."""
+        return {
+            "python": self.version,
+            "interpreter": self.path,
+            "build": self.build,
+            "free-threaded": str(self.free_threaded),
+        }
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +72,8 @@ class Httpd(msgspec.Struct, frozen=True, kw_only=True):
     """An Apache installation: its server, its ``apxs``, and what it can load."""
 
     version: str
+    build: str
+    """Its version and when it was built, in its own words."""
     httpd: Path
     apxs: Path
     modules: Path
@@ -99,3 +118,39 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
             "mod_wsgi": str(self.mod_wsgi),
             "environment": str(self.home),
         }
+
+
+class State(StrEnum):
+    """What an entry is worth."""
+
+    BUILT = "built"
+    UNFINISHED = "unfinished"
+    """Its build was killed, or is still going on."""
+    DAMAGED = "damaged"
+    """Its content is not what was built."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One directory of the cache."""
+
+    kind: str
+    name: str
+    path: str
+    state: State
+    bytes: int
+    seconds: float | None = None
+    """That its build took; None if it was not finished."""
+    used: float
+    """When it was last asked for, in seconds of the epoch."""
+    key: dict[str, str] = {}
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one build."""
+
+    title: str
+    seconds: float
+    cached: bool = False
+    """It was there already."""
+    problem: str = ""
+    """Why there is nothing; empty if it is built."""

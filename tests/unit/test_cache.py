@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from wsgiproof.cache import Cache, default_root
+from wsgiproof.cache import Cache, State, default_root
 from wsgiproof.errors import BuildFailed, CannotRun
 
 KEY = {"version": "1.2", "python": "3.12.1"}
@@ -199,3 +201,121 @@ def test_the_environment_names_the_root(tmp_path: Path, monkeypatch: pytest.Monk
     assert default_root() == Cache().root == tmp_path.resolve()
     monkeypatch.delenv("WSGIPROOF_CACHE")
     assert default_root().name == "wsgiproof"
+
+
+def test_what_is_there_is_listed_with_what_it_cost(cache: Cache) -> None:
+    path = cache.entry("kind", KEY, Build(0.05))
+    (entry,) = cache.entries()
+    assert (entry.kind, entry.name, entry.path) == ("kind", path.name, str(path))
+    assert (entry.state, entry.bytes, entry.key) == (State.BUILT, len("halfwhole"), KEY)
+    assert entry.seconds is not None
+    assert entry.seconds >= 0.05
+    assert entry.used == pytest.approx(time.time(), abs=60)
+
+
+def test_it_is_known_when_an_entry_was_last_asked_for(cache: Cache) -> None:
+    marker = cache.entry("kind", KEY, Build()) / "wsgiproof-entry.json"
+    os.utime(marker, (0, 0))
+    assert cache.entries()[0].used == 0
+    cache.entry("kind", KEY, Build())
+    assert cache.entries()[0].used > 0
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: (path / "whole").write_text("other"),
+        lambda path: (path / "whole").unlink(),
+        lambda path: (path / "new").write_text(""),
+        lambda path: (path / "whole").rename(path / "moved"),
+    ],
+    ids=["changed", "gone", "added", "renamed"],
+)
+def test_what_is_not_as_it_was_built_is_damaged(cache: Cache, harm: Callable[[Path], None]) -> None:
+    path = cache.entry("kind", KEY, Build())
+    assert [one.state for one in cache.entries(thorough=True)] == [State.BUILT]
+    harm(path)
+    assert [one.state for one in cache.entries(thorough=True)] == [State.DAMAGED]
+
+
+def test_bytecode_that_an_interpreter_leaves_is_no_damage(cache: Cache) -> None:
+    path = cache.entry("kind", KEY, Build())
+    (path / "__pycache__").mkdir()
+    (path / "__pycache__" / "x.pyc").write_bytes(b"")
+    assert [one.state for one in cache.entries(thorough=True)] == [State.BUILT]
+
+
+def test_an_unreadable_marker_is_damage(cache: Cache) -> None:
+    path = cache.entry("kind", KEY, Build())
+    (path / "wsgiproof-entry.json").write_text("{}")
+    assert [one.state for one in cache.entries()] == [State.DAMAGED]
+
+
+def test_what_was_removed_is_built_again(cache: Cache) -> None:
+    path = cache.entry("kind", KEY, Build())
+    assert cache.remove(cache.entries()[0])
+    assert not path.exists()
+    assert cache.entries() == []
+    build = Build()
+    cache.entry("kind", KEY, build)
+    assert build.calls == 1
+
+
+def test_what_is_being_built_is_unfinished_and_can_not_be_removed(cache: Cache) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def build(directory: Path) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    with ThreadPoolExecutor() as pool:
+        building = pool.submit(cache.entry, "kind", KEY, build)
+        begun.wait(10)
+        (entry,) = cache.entries()
+        assert entry.state is State.UNFINISHED
+        assert not cache.remove(entry)
+        go_on.set()
+        assert building.result().is_dir()
+
+
+def test_nobody_has_it_to_himself_while_another_process_uses_it(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom wsgiproof.cache import Cache\n"
+        f"Cache(Path(sys.argv[1])).entry('kind', {KEY!r}, lambda directory: None)\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
+    )
+    cache = Cache(tmp_path)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as user:
+        assert user.stdout is not None
+        assert user.stdin is not None
+        assert user.stdout.readline() == b"ready\n"
+        with pytest.raises(CannotRun, match="another wsgiproof is using"), cache.to_itself():
+            pass
+        user.stdin.close()
+    with cache.to_itself():
+        pass
+
+
+def test_the_log_of_a_failed_build_is_kept_and_named(cache: Cache) -> None:
+    def fail(directory: Path) -> None:
+        (directory / "build.log").write_text("cc: fatal error")
+        raise BuildFailed("it does not compile")
+
+    with pytest.raises(BuildFailed) as caught:
+        cache.entry("kind", KEY, fail)
+    (log,) = cache.root.glob("kind/*.log")
+    assert str(caught.value) == f"it does not compile (log: {log})"
+    assert log.read_text() == "cc: fatal error"
+    cache.entry("kind", KEY, Build())
+    assert not log.exists()
+
+
+@pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_full_or_read_only_disk_is_one_line_with_a_mend(cache: Cache, trouble: int) -> None:
+    def build(directory: Path) -> None:
+        raise OSError(trouble, os.strerror(trouble), "some/file")
+
+    with pytest.raises(CannotRun, match="make room there or point WSGIPROOF_CACHE"):
+        cache.entry("kind", KEY, build)
+    assert cache.entries() == []

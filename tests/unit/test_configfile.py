@@ -548,7 +548,17 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
     examples = {
         *("python", "mod_wsgi", "pymongo", "mongodb", "mongodb_servers"),
         *("include", "exclude", "overrides", "sets"),
-        *("only", "requests", "connections", "overtime", "budget", "output", "jobs"),
+        *(
+            "only",
+            "requests",
+            "connections",
+            "overtime",
+            "budget",
+            "output",
+            "jobs",
+            "httpd",
+            "apxs",
+        ),
     }
     for key in KEYS:
         assert (getattr(shown, key) == getattr(Config(), key)) == (key not in examples), key

@@ -14,10 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from wsgiproof.build.compiler import compiler_key
 from wsgiproof.build.index import install
-from wsgiproof.cache import Cache
+from wsgiproof.cache import Build, Cache
 from wsgiproof.cell import Mpm
-from wsgiproof.errors import BuildFailed
+from wsgiproof.errors import BuildFailed, UsageError
 from wsgiproof.toolchain import Httpd
 
 MOD_WSGI_HTTPD = "2.4.69.1"
@@ -26,18 +27,41 @@ MOD_WSGI_HTTPD = "2.4.69.1"
 _SYSTEM_DIRECTORIES = "/usr/sbin:/usr/local/sbin:/usr/local/apache2/bin:/sbin"
 
 
-def find_httpd() -> Httpd | None:
-    """The Apache on this machine, or None if the server or its ``apxs`` is missing."""
+def find_httpd(httpd: str = "", apxs: str = "") -> Httpd | None:
+    """The Apache of this machine, or None if the server or its ``apxs`` is missing.
+
+    ``httpd`` and ``apxs`` name those to use. Either is enough: an ``apxs`` tells where its server
+    is, and a server's ``apxs`` is looked for beside it. Raises :class:`UsageError` for what is not
+    there or is no such program.
+    """
+    for option, named in (("--httpd", httpd), ("--apxs", apxs)):
+        if named and not Path(named).is_file():
+            raise UsageError(f"{option}: there is no {named}")
+    if httpd and not apxs:
+        apxs = _apxs_of(Path(httpd))
     path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_DIRECTORIES}"
-    apxs = shutil.which("apxs", path=path) or shutil.which("apxs2", path=path)
-    if not apxs:
+    tool = apxs or shutil.which("apxs", path=path) or shutil.which("apxs2", path=path)
+    if not tool:
         return None
-    asked = [_ask_apxs(apxs, name) for name in ("SBINDIR", "PROGNAME", "LIBEXECDIR")]
+    asked = [_ask_apxs(tool, name) for name in ("SBINDIR", "PROGNAME", "LIBEXECDIR")]
     if not all(asked):
+        if apxs:
+            raise UsageError(f"{apxs} is no apxs: it does not say where its Apache is")
         return None
     sbin, program, modules = asked
-    httpd = Path(sbin) / program
-    return _describe(httpd, Path(apxs), Path(modules)) if httpd.exists() else None
+    server = Path(httpd) if httpd else Path(sbin) / program
+    return _describe(server, Path(tool), Path(modules)) if server.exists() else None
+
+
+def _apxs_of(httpd: Path) -> str:
+    """The one of the same installation: Apache's own layout, Fedora's, Debian's."""
+    for directory in (httpd.parent, httpd.parent.parent / "bin"):
+        for name in ("apxs", "apxs2"):
+            if (directory / name).is_file():
+                return str(directory / name)
+    raise UsageError(
+        f"there is no apxs beside {httpd}, which modules are compiled with: name it with --apxs"
+    )
 
 
 def build_httpd(cache: Cache) -> Httpd:
@@ -45,7 +69,7 @@ def build_httpd(cache: Cache) -> Httpd:
 
     Raises :class:`BuildFailed` with the compiler's last words.
     """
-    entry = cache.entry("httpd", _httpd_key(), _compile)
+    entry = cache.get(httpd_build())
     package = entry / "mod_wsgi_packages" / "httpd"
     return _describe(
         package / "bin" / "httpd",
@@ -55,13 +79,15 @@ def build_httpd(cache: Cache) -> Httpd:
     )
 
 
-def own_httpd_is_built(cache: Cache) -> bool:
-    """Whether :func:`build_httpd` would return at once."""
-    return cache.holds("httpd", _httpd_key())
-
-
-def _httpd_key() -> dict[str, str]:
-    return {"version": MOD_WSGI_HTTPD, "libc": "-".join(platform.libc_ver())}
+def httpd_build() -> Build:
+    """What makes an Apache of our own."""
+    libc = "-".join(platform.libc_ver())
+    return Build(
+        title=f"Apache (mod_wsgi-httpd {MOD_WSGI_HTTPD})",
+        kind="httpd",
+        key={"version": MOD_WSGI_HTTPD, "libc": libc, **compiler_key()},
+        make=_compile,
+    )
 
 
 def _compile(directory: Path) -> None:
@@ -105,10 +131,12 @@ def _describe(
     found = re.search(r"Apache/(\S+)", version)
     if not found:
         raise BuildFailed(f"{httpd} does not run: {version.strip() or 'it said nothing'}")
-    static = frozenset(re.findall(r"mod_(\w+)\.c", _output([httpd, "-l"], env)))
+    # An MPM that is compiled in is listed by its own name, as event.c.
+    static = frozenset(re.findall(r"^\s+(?:mod_)?(\w+)\.c$", _output([httpd, "-l"], env), re.M))
     mpms = tuple(mpm for mpm in Mpm if (modules / f"mod_mpm_{mpm}.so").exists() or mpm in static)
     return Httpd(
         version=found[1],
+        build=" ".join(version.split()),
         httpd=httpd,
         apxs=apxs,
         modules=modules,

@@ -2,52 +2,92 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
+from wsgiproof.build.compiler import compiler_key
 from wsgiproof.build.packages import compile_into
-from wsgiproof.cache import Cache
+from wsgiproof.cache import Build, Cache
 from wsgiproof.errors import BuildFailed
 from wsgiproof.toolchain import Httpd, Python, Source
 
 
-def build_mod_wsgi(source: Source, python: Python, httpd: Httpd, cache: Cache) -> Path:
-    """The path of ``mod_wsgi.so``, built (10 to 25 seconds) or taken from the cache.
+def mod_wsgi_build(source: Source, python: Python, httpd: Httpd, cache: Cache) -> Build:
+    """What makes ``mod_wsgi.so``, in 10 to 25 seconds.
 
-    A ready ``.so`` is copied there: Apache's user may not read it where it is. Raises
-    :class:`BuildFailed` with the compiler's last words.
+    A ready ``.so`` is copied: Apache's user may not read it where it is. Making it raises
+    :class:`BuildFailed` with the compiler's last words, and the cause where that is a known one.
     """
-    ready = source.archive.endswith(".so")
     requirement = (
         f"mod-wsgi @ {Path(source.archive).as_uri()}"
         if source.archive
         else f"mod-wsgi=={source.version}"
     )
 
-    def compile_module(directory: Path) -> None:
-        if ready:
-            place = directory / "mod_wsgi" / "server"
-            place.mkdir(parents=True)
-            shutil.copyfile(source.archive, place / "mod_wsgi.so")
+    def make(directory: Path) -> None:
+        if source.archive.endswith(".so"):
+            _copy(Path(source.archive), directory)
         else:
-            # It depends on this apxs and on this libpython, by their places.
-            compile_into(directory, requirement, python, cache, {"APXS": str(httpd.apxs)})
-        _module(directory)
+            try:
+                # It depends on this apxs and on this libpython, by their places.
+                compile_into(directory, requirement, python, cache, {"APXS": str(httpd.apxs)})
+            except BuildFailed as error:
+                raise _explained(error, source, python, directory / "build.log") from error
+        module_in(directory)
 
-    key = {
-        "version": source.version,
-        "digest": source.digest,
-        "python": python.version,
-        "interpreter": python.path,
-        "free-threaded": str(python.free_threaded),
-        "apxs": str(httpd.apxs),
-        "httpd": httpd.version,
-    }
-    return _module(cache.entry("mod_wsgi", key, compile_module))
+    return Build(
+        title=f"mod_wsgi {source.version} for {python.title}",
+        kind="mod_wsgi",
+        key={
+            "version": source.version,
+            "digest": source.digest,
+            **python.identity(),
+            "apxs": str(httpd.apxs),
+            "httpd": httpd.build,
+            **compiler_key(),
+        },
+        make=make,
+    )
 
 
-def _module(directory: Path) -> Path:
-    modules = sorted((directory / "mod_wsgi" / "server").glob("mod_wsgi*.so"))
+def module_in(entry: Path) -> Path:
+    """The ``mod_wsgi.so`` that a build has left there."""
+    modules = sorted((entry / "mod_wsgi" / "server").glob("mod_wsgi*.so"))
     if not modules:
-        raise BuildFailed(f"the build of mod_wsgi left no mod_wsgi.so in {directory}")
+        raise BuildFailed(f"the build of mod_wsgi left no mod_wsgi.so in {entry}")
     return modules[0]
+
+
+def _copy(module: Path, directory: Path) -> None:
+    place = directory / "mod_wsgi" / "server"
+    place.mkdir(parents=True)
+    shutil.copyfile(module, place / "mod_wsgi.so")
+
+
+_CAUSES = (
+    ("Python.h: No such file", "the headers of this Python are missing: see 'wsgiproof pythons'"),
+    (r"apxs\S* (?:executable )?(?:not found|appears)|No such file.*apxs",
+     "there is no working apxs: on Debian 'apt-get install apache2-dev', or name one with --apxs"),
+    (r"http_core\.h: No such file|httpd\.h: No such file|apr\w*\.h: No such file",
+     "Apache's own headers are missing: on Debian 'apt-get install apache2-dev'"),
+    (r"cannot find -lpython", "the shared library of this Python is missing"),
+    (r"command '?(?:cc|gcc|clang)\S* failed: No such|(?:cc|gcc|clang): not found",
+     "there is no C compiler: on Debian 'apt-get install gcc libc6-dev'"),
+    (r"No space left on device", "the disk is full: make room, or point WSGIPROOF_CACHE elsewhere"),
+)  # fmt: skip
+"""Known causes, each by what a compiler or a linker says of it."""
+_TOO_OLD = r"mod_wsgi|wsgi_\w+\.[ch]|src/server"
+"""Errors in the module's own sources, with everything there that they include."""
+
+
+def _explained(error: BuildFailed, source: Source, python: Python, log: Path) -> BuildFailed:
+    """The same with its cause in front, where that is a known one."""
+    output = log.read_text(errors="replace") if log.exists() else str(error)
+    cause = next((told for sign, told in _CAUSES if re.search(sign, output)), "")
+    if not cause and re.search(rf"(?:{_TOO_OLD}).*: error:", output):
+        cause = (
+            f"its sources do not compile for Python {python.version}, for which mod_wsgi "
+            f"{source.version} may be too old: leave the version out to take the newest"
+        )
+    return BuildFailed(f"{cause}: {error}") if cause else error

@@ -39,6 +39,7 @@ print(json.dumps({
     "headers": os.path.exists(headers),
     "stdlib": os.path.dirname(os.__file__),
     "free_threaded": bool(get("Py_GIL_DISABLED")),
+    "build": " ".join(sys.version.split()),
 }))
 """
 """Asked of each candidate; valid on Python 2.7 and newer."""

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from wsgiproof.build.environment import build_environment
-from wsgiproof.build.modwsgi import build_mod_wsgi
-from wsgiproof.cache import Cache
+from collections.abc import Iterable
+
+from wsgiproof.build.environment import HOME, environment_build
+from wsgiproof.build.modwsgi import mod_wsgi_build, module_in
+from wsgiproof.cache import Build, Cache
 from wsgiproof.toolchain import Httpd, Parts, Toolchain
 
 
 def build_toolchain(parts: Parts, httpd: Httpd, cache: Cache) -> Toolchain:
     """Build what is not cached yet. Raises :class:`BuildFailed` or :class:`CannotRun`."""
+    mod_wsgi, environment = _builds(parts, httpd, cache)
     return Toolchain(
         python=parts.python,
         httpd=httpd,
-        mod_wsgi=build_mod_wsgi(parts.mod_wsgi, parts.python, httpd, cache),
-        home=build_environment(parts.pymongo, parts.python, cache),
+        mod_wsgi=module_in(cache.get(mod_wsgi)),
+        home=cache.get(environment) / HOME,
+    )
+
+
+def toolchain_builds(parts: Iterable[Parts], httpd: Httpd, cache: Cache) -> list[Build]:
+    """Each build that these toolchains are made of, once."""
+    wanted = [build for one in parts for build in _builds(one, httpd, cache)]
+    return list({(one.kind, *sorted(one.key.items())): one for one in wanted}.values())
+
+
+def _builds(parts: Parts, httpd: Httpd, cache: Cache) -> tuple[Build, Build]:
+    return (
+        mod_wsgi_build(parts.mod_wsgi, parts.python, httpd, cache),
+        environment_build(parts.pymongo, parts.python, cache),
     )

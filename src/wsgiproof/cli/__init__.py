@@ -7,7 +7,7 @@ import signal
 import click
 
 import wsgiproof
-from wsgiproof.cli import configuration, doctor, results, run, selftest
+from wsgiproof.cli import build, cache, configuration, doctor, results, run, selftest
 from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
 
@@ -31,6 +31,8 @@ for _command in (
     results.merge_command,
     results.judge_command,
     doctor.doctor_command,
+    build.build_command,
+    cache.cache_command,
     configuration.init_command,
     configuration.schema_command,
 ):

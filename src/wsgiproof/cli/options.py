@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import Config, Profile
-from wsgiproof.configfile import anchored, combine, find, load
+from wsgiproof.configfile import absolute, anchored, combine, find, load
 from wsgiproof.subjects.controls import CONTROLS
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ _MACHINE_OPTIONS: list[_Decorator] = [
         "mongodb_servers.",
     ),
     click.option(
+        "--httpd",
+        metavar="PATH",
+        help="Apache's server. Default: the one whose apxs is on PATH, or else one of our own, "
+        "built once.",
+    ),
+    click.option("--apxs", metavar="PATH", help="Its apxs. Default: the one beside it."),
+    click.option(
         "--output", metavar="DIR", help="Where results go. Default: wsgiproof-results/TIME."
     ),
 ]
@@ -69,7 +77,8 @@ _VERSION_OPTIONS: list[_Decorator] = [
         "mod-wsgi",
         None,
         "VERSION|PATH",
-        "A version, latest, a .so, a source tree or its archive. Default: latest.",
+        "A version, latest, a .so, a source tree or its archive. Default: the .so that the "
+        "environment variable MOD_WSGI_SO names, or latest.",
     ),
     _axis(
         "pymongo",
@@ -213,6 +222,8 @@ def configure(
     loaded = load(path) if path else None
     # Paths are relative to where we are, not to the file.
     config = combine(loaded, chosen, anchored(given, Path.cwd()))
+    if not config.mod_wsgi and (module := os.environ.get("MOD_WSGI_SO")):
+        config = msgspec.structs.replace(config, mod_wsgi=(absolute(module, Path.cwd()),))
     if config.control in CONTROLS:
         recycled = CONTROLS[config.control].maximum_requests
         config = msgspec.structs.replace(config, maximum_requests=recycled)

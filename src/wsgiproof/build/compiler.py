@@ -1,0 +1,39 @@
+"""The C compiler, and what of it decides what comes of a build."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import cache as remembered
+
+from wsgiproof.errors import NeedMissing
+from wsgiproof.process import run
+
+_FLAGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS")
+
+
+def find_compiler() -> str:
+    """The path of the compiler. Raises :class:`NeedMissing` if there is none."""
+    compiler = shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc")
+    if compiler is None:
+        raise NeedMissing(
+            "there is no C compiler to build mod_wsgi with: install one, "
+            "on Debian 'apt-get install gcc libc6-dev make'"
+        )
+    return compiler
+
+
+def compiler_key() -> dict[str, str]:
+    """What a cached build depends on: the compiler's version, and the flags that it is given."""
+    flags = {name: os.environ[name] for name in _FLAGS if os.environ.get(name)}
+    return {"compiler": _version(os.environ.get("CC", "")), **flags}
+
+
+@remembered
+def _version(_: str) -> str:
+    """In its own words; empty if there is none, and nothing can be built."""
+    try:
+        told = run([find_compiler(), "--version"], deadline=30).output
+    except NeedMissing:
+        return ""
+    return told.partition("\n")[0].strip()

@@ -1,0 +1,71 @@
+"""Everything that the cells of a matrix are built of, built ahead and at the same time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Protocol
+
+from wsgiproof.build.httpd import build_httpd, httpd_build
+from wsgiproof.build.toolchain import toolchain_builds
+from wsgiproof.cache import Build, Cache
+from wsgiproof.errors import WsgiproofError
+from wsgiproof.planning import Planned, Site
+from wsgiproof.toolchain import Built
+
+
+class Progress(Protocol):
+    """Whoever wants to show how far the builds have come."""
+
+    def begin(self, titles: Iterable[str]) -> None:
+        """These will be built."""
+
+    def started(self, title: str) -> None:
+        """One of them is next."""
+
+    def finished(self, built: Built) -> None:
+        """One of them is done, or failed."""
+
+
+def prebuild(planned: Planned, site: Site, progress: Progress) -> Iterator[Built]:
+    """Build what the cells need and the cache lacks, as many at a time as there are cores.
+
+    A build that fails keeps no other from being tried, but for Apache's, which all of mod_wsgi's
+    need. What became of each comes as soon as it is there.
+    """
+    httpd = site.machine.httpd
+    if httpd is None:
+        progress.begin([httpd_build().title])
+        apache = _build(httpd_build(), site.cache, progress)
+        yield apache
+        if apache.problem:
+            return
+        httpd = build_httpd(site.cache)
+    builds = toolchain_builds((job.parts for job in planned.jobs), httpd, site.cache)
+    progress.begin(build.title for build in builds)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        building = [pool.submit(_build, build, site.cache, progress) for build in builds]
+        try:
+            for done in as_completed(building):
+                yield done.result()
+        except BaseException:
+            for one in building:
+                one.cancel()
+            raise
+
+
+def _build(build: Build, cache: Cache, progress: Progress) -> Built:
+    started, cached, problem = time.monotonic(), cache.has(build), ""
+    if not cached:
+        progress.started(build.title)
+    try:
+        cache.get(build)
+    except WsgiproofError as error:
+        problem = str(error)
+    built = Built(
+        title=build.title, seconds=time.monotonic() - started, cached=cached, problem=problem
+    )
+    progress.finished(built)
+    return built

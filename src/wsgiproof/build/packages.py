@@ -8,22 +8,58 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from wsgiproof.build import index, python2
 from wsgiproof.cache import Cache
+from wsgiproof.errors import Unsupported
 from wsgiproof.toolchain import Python
 
 MUST_BUILD = {"PYMONGO_C_EXT_MUST_BUILD": "1"}
 """Without it PyMongo's build goes on without C extensions where they don't compile (its
 documentation, "Installing / Upgrading")."""
 
+_ANSWERS, _NOTE = "index", "answer.json"
+
 
 def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str:
     """The exact version of ``package`` for ``python``: the one wanted, the ``latest`` for it
     (empty means that, too), or the ``min``, which is the oldest that has a wheel for it.
 
+    What is said of an exact version is kept: it does not change.
+
     Raises :class:`Unsupported` if there is such a version, and not for this Python,
     :class:`UsageError` if there is none, and :class:`CannotRun` if the index does not answer.
     """
+    if wanted in ("", index.LATEST, index.MINIMUM):
+        return _ask(package, wanted, python, cache)
+    index.check_version(package, wanted)
+    key = {"version": f"{package}-{wanted}", "python": python.version}
+    entry = cache.entry(
+        _ANSWERS, key, lambda directory: _note(package, wanted, python, cache, directory)
+    )
+    answer = msgspec.json.decode((entry / _NOTE).read_bytes(), type=_Answer)
+    if answer.unsupported:
+        raise Unsupported(answer.unsupported)
+    return answer.version
+
+
+class _Answer(msgspec.Struct, omit_defaults=True):
+    """What the index said of one exact version for one Python, which stays true."""
+
+    version: str = ""
+    unsupported: str = ""
+
+
+def _note(package: str, wanted: str, python: Python, cache: Cache, directory: Path) -> None:
+    try:
+        answer = _Answer(version=_ask(package, wanted, python, cache))
+    except Unsupported as error:
+        answer = _Answer(unsupported=str(error))
+    (directory / _NOTE).write_bytes(msgspec.json.encode(answer))
+
+
+def _ask(package: str, wanted: str, python: Python, cache: Cache) -> str:
     if _is_python2(python):
         return python2.find_version(package, wanted, python, cache)
     return index.find_version(package, wanted, python)

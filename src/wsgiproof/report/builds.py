@@ -94,6 +94,8 @@ def show_entries(console: Console, entries: Sequence[Entry], root: str) -> None:
     for column in ("size", "took", "last used"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in entries:
+        if one.kind == "index":
+            continue  # many, and tiny
         table.add_row(
             one.kind,
             one.name,
@@ -106,7 +108,10 @@ def show_entries(console: Console, entries: Sequence[Entry], root: str) -> None:
     if entries:
         console.print(table)
     total = decimal(sum(one.bytes for one in entries))
-    console.print(Text(f"{_count(entries)} in {root}, {total}"), soft_wrap=True)
+    answers = sum(one.kind == "index" for one in entries)
+    told = f"{_count(entries)} in {root}, {total}"
+    told += f"; {answers} of them are answers of the package index" if answers else ""
+    console.print(Text(told), soft_wrap=True)
 
 
 def show_removed(console: Console, removed: Sequence[Entry], kept: int, *, really: bool) -> None:

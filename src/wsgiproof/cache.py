@@ -128,8 +128,9 @@ class Cache:
     @contextmanager
     def to_itself(self) -> Iterator[None]:
         """Nobody else uses the cache inside. Raises :class:`CannotRun` if somebody does."""
-        file = _open_lock(self.root)
-        if file is None:
+        _hold(self.root)
+        file = _held.get(self.root)
+        if file is None:  # nothing was ever built
             yield
             return
         try:
@@ -138,10 +139,10 @@ class Cache:
             raise CannotRun(
                 f"another wsgiproof is using {self.root}: wait until it is done"
             ) from error
-        else:
+        try:
             yield
         finally:
-            os.close(file)
+            fcntl.flock(file, fcntl.LOCK_SH)
 
     @contextmanager
     def _locked(self, directory: Path) -> Iterator[None]:

@@ -48,19 +48,29 @@ class Command:
 
     def left_behind(self) -> list[str]:
         """The servers and guards that it has started and that are alive."""
-        found = []
-        for process in psutil.process_iter(["pid", "cmdline", "cwd", "name"]):
-            told = " ".join(process.info["cmdline"] or []) + f" {process.info['cwd']}"
-            if str(self._tmp) in told and process.pid != self.process.pid:
-                found.append(f"{process.pid} {process.info['name']}: {told}")
-        return found
+        return at_work(self._tmp, besides=self.process.pid)
 
-    def nothing_left(self, deadline: float = 15.0) -> bool:
+    def nothing_left(self) -> bool:
         """Whether all of them end soon: of a killed run they are ended by their guards."""
-        limit = time.monotonic() + deadline
-        while self.left_behind() and time.monotonic() < limit:
-            time.sleep(0.1)
-        return not self.left_behind()
+        return nobody_is_left(self._tmp, besides=self.process.pid)
+
+
+def at_work(directory: Path, besides: int = 0) -> list[str]:
+    """The processes that have to do with what is below ``directory``."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "cwd", "name"]):
+        told = " ".join(process.info["cmdline"] or []) + f" {process.info['cwd']}"
+        if str(directory) in told and process.pid != besides:
+            found.append(f"{process.pid} {process.info['name']}: {told}")
+    return found
+
+
+def nobody_is_left(directory: Path, besides: int = 0, deadline: float = 15.0) -> bool:
+    """Whether all of those end soon."""
+    limit = time.monotonic() + deadline
+    while at_work(directory, besides) and time.monotonic() < limit:
+        time.sleep(0.1)
+    return not at_work(directory, besides)
 
 
 @contextmanager

@@ -27,6 +27,10 @@ _RESOLVE_DEADLINE = 120.0
 _INSTALL_DEADLINE = 1800.0
 
 
+_DIAGNOSTIC = re.compile(
+    r"^\S+:\d+(:\d+)?: (fatal )?error: |\bld: .*cannot find |undefined reference"
+)
+
 LATEST = "latest"
 """The newest version that supports a Python: what an empty version means as well."""
 MINIMUM = "min"
@@ -158,8 +162,11 @@ def _unresolved(package: str, wanted: str, python: Python, output: str) -> Excep
 
 
 def last_words(output: str) -> str:
-    """The most telling line of a failed build's output: the last one that names an error."""
+    """The most telling line of a failed build's output: the first one of the compiler, or of the
+    linker, that names an error, as the others mostly follow from it; else the last of any."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("hint:")]
+    if diagnosed := [line for line in lines if _DIAGNOSTIC.search(line)]:
+        return diagnosed[0]
     telling = [line for line in lines if re.search(r"error\b|fatal|not found|No such", line, re.I)]
     return (telling or lines or ["it said nothing"])[-1]

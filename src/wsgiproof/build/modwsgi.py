@@ -77,7 +77,7 @@ _CAUSES = (
     (r"No space left on device", "the disk is full: make room, or point WSGIPROOF_CACHE elsewhere"),
 )  # fmt: skip
 """Known causes, each by what a compiler or a linker says of it."""
-_TOO_OLD = r"mod_wsgi|wsgi_\w+\.[ch]|src/server"
+_TOO_OLD = re.compile(r"^\s*(?:src/server/|\S*wsgi_)\S+: (?:fatal )?error: ", re.MULTILINE)
 """Errors in the module's own sources, with everything there that they include."""
 
 
@@ -85,7 +85,7 @@ def _explained(error: BuildFailed, source: Source, python: Python, log: Path) ->
     """The same with its cause in front, where that is a known one."""
     output = log.read_text(errors="replace") if log.exists() else str(error)
     cause = next((told for sign, told in _CAUSES if re.search(sign, output)), "")
-    if not cause and re.search(rf"(?:{_TOO_OLD}).*: error:", output):
+    if not cause and _TOO_OLD.search(output):
         cause = (
             f"its sources do not compile for Python {python.version}, for which mod_wsgi "
             f"{source.version} may be too old: leave the version out to take the newest"

@@ -1,0 +1,239 @@
+"""Builds: made once however many want them, whole or not at all, and explained where they fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.command import nobody_is_left, started
+from wsgiproof.account import server_account
+from wsgiproof.build.environment import environment_build
+from wsgiproof.build.httpd import find_httpd
+from wsgiproof.build.modwsgi import mod_wsgi_build
+from wsgiproof.build.python import choose
+from wsgiproof.cache import Cache
+from wsgiproof.errors import BuildFailed, CannotRun
+from wsgiproof.toolchain import Httpd, Python, Source
+
+CELL = ["--no-config", "--mod-wsgi", "5.0.2", "--pymongo", "4.15.3"]
+CELL += ["--topology", "none", "--mode", "daemon"]
+WSGIPROOF = [sys.executable, "-m", "wsgiproof"]
+
+
+@pytest.fixture
+def cold(open_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; every call of the compiler is written down in ``compiled`` beside it."""
+    compiler = open_tmp / "cc"
+    log = open_tmp / "compiled"
+    log.touch()
+    compiler.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shutil.which("cc")} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setenv("WSGIPROOF_CACHE", str(open_tmp / "cache"))
+    return open_tmp / "cache"
+
+
+@pytest.fixture
+def small_disk(open_tmp: Path) -> Iterator[Path]:
+    """A disk of 3 MB, mounted; that takes root, which CI is."""
+    disk = open_tmp / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
+    try:
+        yield disk
+    finally:
+        # This process holds the cache on it for as long as it lives.
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture
+def python() -> Python:
+    return choose(None, server_account())
+
+
+@pytest.fixture
+def httpd() -> Httpd:
+    found = find_httpd()
+    assert found is not None
+    return found
+
+
+def listed(command: str) -> tuple[int, dict[str, list[str]]]:
+    """The exit code of ``wsgiproof cache list`` or ``verify``, and the states by kind."""
+    done = subprocess.run(
+        [*WSGIPROOF, "cache", command, "--json"], capture_output=True, text=True, check=False
+    )
+    states: dict[str, list[str]] = {}
+    for one in json.loads(done.stdout):
+        states.setdefault(one["kind"], []).append(one["state"])
+    return done.returncode, states
+
+
+def compiled(cold: Path, source: str) -> int:
+    """How often the compiler was given this file."""
+    calls = (cold.parent / "compiled").read_text().splitlines()
+    return sum(" -c " in call and source in call for call in calls)
+
+
+def test_two_runs_at_once_build_each_thing_once(cold: Path, open_tmp: Path) -> None:
+    first, second = open_tmp / "first", open_tmp / "second"
+    for directory in (first, second):
+        directory.mkdir(0o711)
+    command = [*WSGIPROOF, "run", "-n", "60"]
+    with (
+        started(first, *CELL, command=command) as one,
+        started(second, *CELL, command=command) as other,
+    ):
+        for running in (one, other):
+            running.finish(120)
+            (cell,) = json.loads((running.output / "results.json").read_text())["cells"]
+            assert cell["verdict"] != "error", running.text
+    assert compiled(cold, "wsgi_interp.c") == 1
+    _, states = listed("verify")
+    assert states["mod_wsgi"] == states["environment"] == ["built"]
+
+
+def test_a_killed_build_is_made_again_whole(cold: Path, tmp_path: Path) -> None:
+    command = [*WSGIPROOF, "build", *CELL]
+
+    def kill_once(sign: str) -> None:
+        directory = tmp_path / sign.partition("/")[0]
+        directory.mkdir()
+        with started(directory, command=command, keep=True) as running:
+            while not list(cold.glob(sign)):
+                assert running.process.poll() is None, running.finish()
+            running.process.send_signal(signal.SIGKILL)
+            running.process.wait()
+        assert nobody_is_left(cold)
+
+    kill_once("environment/*/env")
+    kill_once("mod_wsgi/*/build.log")
+    code, states = listed("list")
+    assert code == 0
+    assert "built" not in states["mod_wsgi"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    code, states = listed("verify")
+    assert code == 0
+    assert states["mod_wsgi"] == states["environment"] == ["built"]
+
+
+def refused(*options: str, **environment: str) -> tuple[int, str]:
+    """The exit code and the one line of a run that can't begin."""
+    done = subprocess.run(
+        [*WSGIPROOF, "run", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    (line,) = done.stderr.strip().splitlines()
+    return done.returncode, line
+
+
+def path_with(directory: Path, *programs: str) -> str:
+    """A PATH that has nothing but these."""
+    directory.mkdir()
+    for program in programs:
+        found = shutil.which(program)
+        assert found is not None
+        (directory / program).symlink_to(found)
+    return str(directory)
+
+
+def test_no_compiler(tmp_path: Path) -> None:
+    code, line = refused(*CELL, PATH=path_with(tmp_path / "bin", "apxs"))
+    assert code == 3
+    assert "there is no C compiler" in line
+    assert "apt-get install gcc" in line
+
+
+def test_no_apxs(tmp_path: Path) -> None:
+    code, line = refused(*CELL, PATH=path_with(tmp_path / "bin", "cc"))
+    assert code == 3
+    assert "there is no Apache with apxs" in line
+    assert "apt-get install apache2-bin apache2-dev" in line
+
+
+def test_an_apache_that_is_not_there_or_is_none(tmp_path: Path) -> None:
+    alone = tmp_path / "httpd"
+    alone.touch()
+    for option, path, told in (
+        ("--apxs", "/nowhere/apxs", "--apxs: there is no /nowhere/apxs"),
+        ("--httpd", "/nowhere/httpd", "--httpd: there is no /nowhere/httpd"),
+        ("--httpd", str(alone), f"there is no apxs beside {alone}"),
+        ("--apxs", "/bin/true", "/bin/true is no apxs"),
+    ):
+        code, line = refused(*CELL, option, path)
+        assert code == 2
+        assert told in line
+
+
+def test_an_apache_that_is_named_is_the_one_that_is_used(httpd: Httpd) -> None:
+    for named in (
+        find_httpd(httpd=str(httpd.httpd), apxs=str(httpd.apxs)),
+        find_httpd(apxs=str(httpd.apxs)),
+    ):
+        assert named == httpd
+
+
+def test_a_version_of_mod_wsgi_that_does_not_exist() -> None:
+    code, line = refused("--no-config", "--mod-wsgi", "7.7.7")
+    assert (code, line) == (2, "wsgiproof: there is no mod-wsgi 7.7.7 on the package index")
+
+
+def test_an_index_that_does_not_answer(cold: Path) -> None:
+    nobody = "http://127.0.0.1:9/simple"
+    environment = {"UV_DEFAULT_INDEX": nobody, "UV_INDEX_URL": nobody, "UV_HTTP_RETRIES": "0"}
+    code, line = refused("--no-config", UV_NO_CACHE="1", UV_FIND_LINKS="", **environment)
+    assert code == 3
+    assert "the package index does not answer" in line
+
+
+def test_headers_that_are_missing(
+    cold: Path, python: Python, httpd: Httpd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # They were there when Python was asked, and are gone when the compiler looks for them.
+    compiler = tmp_path / "cc"
+    compiler.write_text(
+        '#!/bin/sh\necho "wsgi_python.h:24:10: fatal error: Python.h: No such file" >&2\nexit 1\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    cache = Cache()
+    with pytest.raises(BuildFailed) as caught:
+        cache.get(mod_wsgi_build(Source(version="5.0.2"), python, httpd, cache))
+    (log,) = cold.glob("mod_wsgi/*.log")
+    assert str(caught.value).startswith("the headers of this Python are missing")
+    assert str(caught.value).endswith(f"(log: {log})")
+    assert "Python.h: No such file" in log.read_text()
+
+
+def test_a_mod_wsgi_that_is_too_old_for_its_python(
+    cold: Path, python: Python, httpd: Httpd
+) -> None:
+    cache = Cache()
+    with pytest.raises(BuildFailed) as caught:
+        cache.get(mod_wsgi_build(Source(version="4.5.24"), python, httpd, cache))
+    assert "mod_wsgi 4.5.24 may be too old" in str(caught.value)
+
+
+def test_a_cache_that_is_full(small_disk: Path, python: Python) -> None:
+    cache = Cache(small_disk)
+    with pytest.raises(CannotRun, match="No space left on device"):
+        cache.get(environment_build(Source(version="4.15.3"), python, cache))
+    assert cache.entries() == []
+
+
+def test_a_cache_that_is_read_only(small_disk: Path, python: Python) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    cache = Cache(small_disk)
+    with pytest.raises(CannotRun, match=r"Read-only file system.*WSGIPROOF_CACHE"):
+        cache.get(environment_build(Source(version="4.15.3"), python, cache))

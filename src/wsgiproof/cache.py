@@ -135,13 +135,12 @@ class Cache:
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
         except BlockingIOError as error:
             raise CannotRun(
                 f"another wsgiproof is using {self.root}: wait until it is done"
             ) from error
-        try:
-            yield
-        finally:
+        finally:  # a lock that could not be made an exclusive one may be lost (flock(2))
             fcntl.flock(file, fcntl.LOCK_SH)
 
     @contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -138,8 +139,6 @@ def test_what_several_cells_share_is_built_once(cache: Cache) -> None:
 def test_another_build_of_python_apache_or_the_flags_is_another_module(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import msgspec
-
     def key(python: Python = PYTHON, httpd: Httpd = HTTPD) -> str:
         module, _ = toolchain_builds([parts("6.1.1", "4.20.0", python)], httpd, cache)
         return json.dumps(module.key, sort_keys=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,6 +14,7 @@ from wsgiproof.build.toolchain import toolchain_builds
 from wsgiproof.cache import Build, Cache
 from wsgiproof.errors import WsgiproofError
 from wsgiproof.planning import Planned, Site
+from wsgiproof.process import ended_by
 from wsgiproof.toolchain import Built
 
 
@@ -46,13 +48,19 @@ def prebuild(planned: Planned, site: Site, progress: Progress) -> Iterator[Built
     builds = toolchain_builds((job.parts for job in planned.jobs), httpd, site.cache)
     progress.begin(build.title for build in builds)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        building = [pool.submit(_build, build, site.cache, progress) for build in builds]
+        interrupted = threading.Event()
+
+        def build_one(build: Build) -> Built:
+            with ended_by(interrupted):
+                return _build(build, site.cache, progress)
+
+        building = [pool.submit(build_one, build) for build in builds]
         try:
             for done in as_completed(building):
                 yield done.result()
         except BaseException:
-            for one in building:
-                one.cancel()
+            interrupted.set()
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 

@@ -19,7 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -391,6 +392,22 @@ class Service:
         return self._stopped
 
 
+_ended_by: ContextVar[threading.Event | None] = ContextVar("_ended_by", default=None)
+
+
+@contextlib.contextmanager
+def ended_by(event: threading.Event) -> Iterator[None]:
+    """As soon as ``event`` is set, a :func:`run` of this thread raises KeyboardInterrupt inside.
+
+    Ctrl-C itself only reaches the main thread.
+    """
+    token = _ended_by.set(event)
+    try:
+        yield
+    finally:
+        _ended_by.reset(token)
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -436,8 +453,10 @@ def run(
 
 def _await_command(guard: _Guard, until: float) -> ProcessEvent | None:
     """Wait for the end of the command, and a little for what it started; None if too slow."""
-    death = None
+    death, ended = None, _ended_by.get()
     while death is None:
+        if ended is not None and ended.is_set():
+            raise KeyboardInterrupt
         left = until - time.monotonic()
         gone = guard.wait(min(0.05, max(0.0, left)))
         death = guard.events.death(guard.pid)

@@ -101,7 +101,9 @@ def test_two_runs_at_once_build_each_thing_once(cold: Path, open_tmp: Path) -> N
     assert states["mod_wsgi"] == states["environment"] == ["built"]
 
 
-def test_a_killed_build_is_made_again_whole(cold: Path, tmp_path: Path) -> None:
+def test_an_interrupted_build_leaves_nothing_and_a_killed_one_is_made_again(
+    cold: Path, tmp_path: Path
+) -> None:
     command = [*WSGIPROOF, "build", *CELL]
 
     def kill_once(sign: str) -> None:
@@ -113,6 +115,13 @@ def test_a_killed_build_is_made_again_whole(cold: Path, tmp_path: Path) -> None:
             running.process.send_signal(signal.SIGKILL)
             running.process.wait()
         assert nobody_is_left(cold)
+
+    with started(tmp_path, command=command, keep=True) as running:
+        running.wait_for("building mod_wsgi")
+        running.interrupt()
+        assert running.finish() == 130, running.text
+    assert nobody_is_left(cold)
+    assert listed("list")[1].get("mod_wsgi", []) == []
 
     kill_once("environment/*/env")
     kill_once("mod_wsgi/*/build.log")

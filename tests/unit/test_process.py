@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
-from wsgiproof.process import ProcessEvent, Service, run
+from wsgiproof.process import ProcessEvent, Service, ended_by, run
 
 SLEEPER = ("sleep", "60")
 
@@ -400,3 +402,25 @@ def test_ctrl_c_ends_a_running_command(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == -signal.SIGINT
     assert not is_alive(pid)
+
+
+def test_a_command_of_another_thread_ends_when_it_is_told_to() -> None:
+    interrupted = threading.Event()
+    pids: list[int] = []
+
+    def work() -> None:
+        with ended_by(interrupted):
+            run([sys.executable, "-c", "import time; time.sleep(60)"], deadline=60)
+
+    def watch() -> None:
+        while not (children := psutil.Process().children(recursive=True)):
+            time.sleep(0.01)
+        pids.extend(child.pid for child in children)
+        interrupted.set()
+
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(work)
+        watch()
+        with pytest.raises(KeyboardInterrupt):
+            working.result()
+    assert not any(map(psutil.pid_exists, pids))

@@ -55,13 +55,16 @@ class BuildProgress:
 
     def started(self, title: str) -> None:
         """One of them is next."""
-        self._bars.start_task(self._tasks[title])
+        if title in self._tasks:
+            self._bars.start_task(self._tasks[title])
         if not self._console.is_terminal:
             self._say(Text(f"building {title}"))
 
     def finished(self, built: Built) -> None:
         """One of them is done, or failed."""
-        self._bars.remove_task(self._tasks.pop(built.title))
+        # Two Pythons of one version have the same titles.
+        if (task := self._tasks.pop(built.title, None)) is not None:
+            self._bars.remove_task(task)
         if not built.cached or built.problem:
             self._say(_told(built))
 

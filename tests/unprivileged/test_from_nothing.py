@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def test_without_root_and_without_apache(home: Path) -> None:
     hide = " && ".join(
         f"mount --bind /dev/null {path}" for path in ("/usr/bin/apxs", "/usr/bin/apxs2")
     )
+    kill_in_the_middle(as_nobody(home, wsgiproof, "build", *options, hide=hide), home)
     run = subprocess.run(
         as_nobody(home, wsgiproof, "run", *options, hide=hide),
         capture_output=True,
@@ -68,7 +70,26 @@ def test_without_root_and_without_apache(home: Path) -> None:
     assert [cell["verdict"] for cell in results["cells"]] == ["pass"]
     built = Path(results["cells"][0]["toolchain"]["httpd"])
     assert built.is_relative_to(home / ".cache" / "wsgiproof")
-    assert not [process for process in psutil.process_iter(["uids"]) if _is_nobody(process)]
+    assert not nobodys()
+
+
+def kill_in_the_middle(command: list[str], home: Path) -> None:
+    """Kill a build of Apache while it compiles; nothing that it has started outlives it."""
+    with subprocess.Popen(command) as building:  # each word of the command executes the next
+        while not any("cc1" in process.info["name"] for process in nobodys()):
+            assert building.poll() is None
+            time.sleep(0.05)
+        building.kill()
+    limit = time.monotonic() + 15
+    while nobodys() and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert not nobodys()
+    assert list(home.glob(".cache/wsgiproof/httpd/*/"))
+    assert not list(home.glob(".cache/wsgiproof/httpd/*/wsgiproof-entry.json"))
+
+
+def nobodys() -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["uids", "name"]) if _is_nobody(process)]
 
 
 def _is_nobody(process: psutil.Process) -> bool:

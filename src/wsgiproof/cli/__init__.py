@@ -7,7 +7,7 @@ import signal
 import click
 
 import wsgiproof
-from wsgiproof.cli import configuration, doctor, results, run, selftest
+from wsgiproof.cli import configuration, doctor, results, run, selftest, serve
 from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
 
@@ -25,6 +25,8 @@ def cli() -> None:
 for _command in (
     run.run_command,
     run.list_command,
+    serve.serve_command,
+    serve.conf_command,
     selftest.selftest_command,
     results.show_command,
     results.compare_command,

@@ -22,7 +22,7 @@ def scratch_directory(owner: Account | None = None) -> Iterator[Path]:
     directory = _new()
     try:
         if owner is not None:
-            _give(directory, owner, "point TMPDIR at")
+            _give(directory, owner, "TMPDIR")
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -41,7 +41,7 @@ def lasting_directory(wanted: Path | None, owner: Account) -> Path:
         directory.chmod(0o700)
     except OSError as error:
         raise CannotRun(f"{directory} can't be written: {error.strerror}") from error
-    _give(directory, owner, "name with --output" if wanted else "point TMPDIR at")
+    _give(directory, owner, "--output" if wanted else "TMPDIR")
     return directory
 
 
@@ -52,17 +52,17 @@ def _new() -> Path:
         raise CannotRun(f"no scratch directory can be made: {error}") from error
 
 
-def _give(directory: Path, owner: Account, mend: str) -> None:
+def _give(directory: Path, owner: Account, setting: str) -> None:
     """Give it to Apache's user, who has to reach it, and to make Unix sockets in it."""
     owner.own(directory)
     blocked = owner.cannot_reach(directory)
     if blocked:
         raise NeedMissing(
-            f"Apache's user '{owner.name}' can't enter {blocked}: {mend} a directory that it can, "
-            "such as /tmp"
+            f"Apache's user '{owner.name}' can't enter {blocked}: point {setting} at a "
+            "directory that it can, such as /tmp"
         )
     if len(os.fsencode(directory)) > _LONGEST:
         raise NeedMissing(
             f"{directory} is too long for the Unix sockets in it (unix(7): 108 bytes at most): "
-            f"{mend} a shorter one"
+            f"point {setting} at a directory with a shorter path, such as /tmp"
         )

@@ -30,7 +30,7 @@ from wsgiproof.toolchain import Httpd
 
 _LOOK_EVERY = 0.1
 """Seconds between two looks at the error log, and at whether Apache is still there."""
-_ALL_BORN = 5.0
+_ALL_BORN = 10.0
 """Seconds for all of Apache's children to be there; they need a tenth of one."""
 _USUAL_PORT = 27017
 

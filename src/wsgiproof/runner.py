@@ -30,7 +30,7 @@ from wsgiproof.records import CellRecord, Observed, Plan, Verdict, save
 from wsgiproof.results import CELL, CELLS, TRIES
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.apache import Server, start_apache
-from wsgiproof.services.apache_conf import ApacheConf, workers
+from wsgiproof.services.apache_conf import ERROR_LOG, ApacheConf, workers
 from wsgiproof.services.deployment import (
     Deployment,
     NoDeployment,
@@ -302,7 +302,7 @@ def serving(
             application,
             shop.account,
             run_directory=run_directory,
-            error_log=directory / "error.log",
+            error_log=directory / ERROR_LOG,
         )
         server = stack.enter_context(
             start_apache(

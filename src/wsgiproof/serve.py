@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from wsgiproof.records import Role, Served
 from wsgiproof.runner import Deployments, Job, Progress, Serving, build, new_name, serving
 from wsgiproof.scratch import lasting_directory, scratch_directory
 from wsgiproof.services.apache import Server
-from wsgiproof.services.apache_conf import ApacheConf, pool, workers
+from wsgiproof.services.apache_conf import ERROR_LOG, HTTPD_CONF, ApacheConf, pool, workers
 from wsgiproof.services.deployment import Deployment, connect_deployment
 from wsgiproof.services.mongod import Mongod
 from wsgiproof.services.ports import LOOPBACK, free_port
@@ -48,9 +47,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration that can be started by hand."""
 
     path: Path
-    text: str
-    directory: Path
-    """All that it needs, and that is left to the user."""
+    """In a directory with all that it needs, which is left to the user."""
     check: str
     """The command that checks it."""
 
@@ -159,7 +156,7 @@ def _told(
         mongodb=deployment.shown_uri(serving.name),
         database=serving.name if deployment.topology is not Topology.NONE else "",
         pids=pids,
-        config=str(directory / "httpd.conf"),
+        config=str(directory / HTTPD_CONF),
         error_log=str(server.error_log),
     )
 
@@ -202,19 +199,18 @@ def write_conf(
         account,
         port or free_port(),
         run_directory=directory,
-        error_log=directory / "error.log",
+        error_log=directory / ERROR_LOG,
     )
-    path = directory / "httpd.conf"
-    check = _command(toolchain.httpd, "-t", "-f", str(path))
+    file = str(directory / HTTPD_CONF)
+    check = _command(toolchain.httpd, "-t", "-f", file)
     notes = (
         f"The directory {shlex.quote(str(directory))} is left to you.",
         f"To check it: {check}",
-        f"To start it: {_command(toolchain.httpd, '-DFOREGROUND', '-f', str(path))}",
+        f"To start it: {_command(toolchain.httpd, '-DFOREGROUND', '-f', file)}",
         *_deployment_notes(job),
     )
-    text = msgspec.structs.replace(conf, notes=notes).render()
-    path.write_bytes(os.fsencode(text))
-    return Written(path=path, text=text, directory=directory, check=check)
+    path = msgspec.structs.replace(conf, notes=notes).write(directory)
+    return Written(path=path, check=check)
 
 
 def _uri(job: Job, name: str) -> str:

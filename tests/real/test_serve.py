@@ -78,6 +78,16 @@ def test_nothing_outlives_a_killed_serve(open_tmp: Path) -> None:
     assert not list((open_tmp / "scratch").iterdir())
 
 
+def test_what_a_script_has_started_in_the_background_ends_by_sigterm(open_tmp: Path) -> None:
+    background = ["bash", "-c", "trap '' INT && exec \"$@\"", "bash"]
+    with started(open_tmp, command=[*background, *SERVE], keep=True) as serve:
+        served = told(serve)
+        serve.process.send_signal(signal.SIGTERM)
+        assert serve.finish() == 0, serve.text
+        assert not serve.left_behind()
+    assert sum(alive(served).values()) == 0
+
+
 def test_an_apache_that_dies_is_told_and_its_log_is_kept_where_that_was_asked_for(
     open_tmp: Path,
 ) -> None:
@@ -96,7 +106,7 @@ def test_the_configuration_that_is_printed_loads(open_tmp: Path) -> None:
     output = open_tmp / HARD
     conf = [*MODULE, "conf", *CELL, "--topology", "standalone", "--output", str(output)]
     printed = subprocess.run(conf, capture_output=True, text=True, check=True).stdout
-    assert printed == (output / "httpd.conf").read_text() + "\n"
+    assert printed == (output / "httpd.conf").read_text()
     settings = json.loads((output / "app" / "settings.json").read_text())
     assert settings["uri"].startswith("mongodb://127.0.0.1:27017/")
     httpd = find_httpd()

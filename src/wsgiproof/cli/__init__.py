@@ -41,8 +41,7 @@ for _command in (
 
 def main() -> None:
     """The entry point: every error of ours becomes one line and its exit code."""
-    # What a CI system sends when a job is cancelled ends a run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -61,6 +60,16 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except OSError as error:
         _fail(describe(error), ExitCode.UNDECIDED)
+
+
+def _interrupt(*_: object) -> None:
+    """What a CI system sends when a job is cancelled ends a run as Ctrl-C does.
+
+    It does so, too, where Ctrl-C is ignored, as a shell has it for what it starts with ``&``.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _fail(message: str, code: ExitCode) -> None:

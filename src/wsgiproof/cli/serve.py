@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,5 +131,5 @@ def conf_command(
     console = make_console(stderr=True)
     with progress_on(console) as progress:
         written = write_conf(config, output, port, progress)
-    click.echo(os.fsencode(written.text))
+    click.echo(written.path.read_bytes(), nl=False)
     console.print(Text(f"{written.path} is written; check it: {written.check}"), soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -122,8 +121,7 @@ def start_apache(
 
 
 def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
-    path = logs / "httpd.conf"
-    path.write_bytes(os.fsencode(conf.render()))
+    path = conf.write(logs)
     # What an attempt at another port left would be taken for this one's words.
     for old in (conf.error_log, logs / "httpd-output.log"):
         old.unlink(missing_ok=True)

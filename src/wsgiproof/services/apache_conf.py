@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from wsgiproof.errors import NeedMissing, UsageError
 from wsgiproof.services.ports import LOOPBACK
 from wsgiproof.toolchain import Application, Httpd, Toolchain
 
+HTTPD_CONF = "httpd.conf"
+ERROR_LOG = "error.log"
 PROCESS_GROUP = "subject"
 DAEMON_THREADS = 15
 """The recipe's, and mod_wsgi's own default."""
@@ -108,6 +111,12 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         )
         templates.filters["quoted"] = quoted
         return templates.get_template("httpd.conf.j2").render(conf=self)
+
+    def write(self, directory: Path) -> Path:
+        """Write it there, and return the file; raises as :meth:`render`."""
+        path = directory / HTTPD_CONF
+        path.write_bytes(os.fsencode(self.render()))
+        return path
 
 
 def quoted(path: Path | str) -> str:

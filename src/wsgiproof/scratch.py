@@ -1,4 +1,4 @@
-"""Directories that live as long as a run, or less."""
+"""Directories for servers: those that go with them, and those that are left to the user."""
 
 from __future__ import annotations
 

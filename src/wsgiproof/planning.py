@@ -11,7 +11,7 @@ import msgspec
 
 import wsgiproof
 from wsgiproof.cache import Cache
-from wsgiproof.cell import Cell, InterpreterKind
+from wsgiproof.cell import Cell, InterpreterKind, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import UsageError
 from wsgiproof.facts import gather
@@ -72,10 +72,11 @@ def _job(
 ) -> Job:
     """One cell with all that decides what comes of it."""
     servers = dict(machine.servers.values())
+    deployed = cell.topology is not Topology.NONE
     job = Job(
         cell=cell,
         parts=parts,
-        server=servers.get(cell.mongodb),
+        server=servers.get(cell.mongodb) if deployed else None,
         plan=config.plan(cell.id),
         rerun=_rerun(cell, parts, servers, config, own_file=own_file),
         retries=config.retry_errors,

@@ -7,6 +7,7 @@ Times named ``time`` and ``started`` are seconds of CLOCK_MONOTONIC; ``seconds``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,20 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     found: str = ""
     problem: str = ""
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """The server of one cell, up, as it is told to whoever wants to look at it."""
+
+    cell: str
+    urls: Mapping[str, str]
+    """Each with its application group."""
+    mongodb: str
+    """The URI of its deployment, without credentials; empty if there is none."""
+    database: str
+    pids: Mapping[Role, tuple[int, ...]]
+    config: str
+    error_log: str
 
 
 class Role(StrEnum):

@@ -11,6 +11,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -28,8 +29,8 @@ from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord, Observed, Plan, Verdict, save
 from wsgiproof.results import CELL, CELLS, TRIES
 from wsgiproof.scratch import scratch_directory
-from wsgiproof.services import apache_conf
-from wsgiproof.services.apache import start_apache
+from wsgiproof.services.apache import Server, start_apache
+from wsgiproof.services.apache_conf import ERROR_LOG, ApacheConf, workers
 from wsgiproof.services.deployment import (
     Deployment,
     NoDeployment,
@@ -39,7 +40,7 @@ from wsgiproof.services.deployment import (
 from wsgiproof.services.mongod import Mongod
 from wsgiproof.services.ports import free_port
 from wsgiproof.subjects.application import lay_out
-from wsgiproof.toolchain import Httpd, Parts, Toolchain
+from wsgiproof.toolchain import Application, Httpd, Parts, Toolchain
 
 
 class Watcher(Protocol):
@@ -145,7 +146,7 @@ class Deployments:
     def get(self, job: Job) -> Deployment:
         """The deployment of this cell. Raises :class:`ServiceFailed` if it can't be had."""
         topology, server = job.cell.topology, job.server
-        if topology is Topology.NONE or server is None:
+        if server is None:
             return NoDeployment()
         if (topology, server) not in self._running:
             self._shop.watcher.step(job.cell, f"starting MongoDB ({topology})")
@@ -218,7 +219,7 @@ def _attempt(
     record = job.record(Verdict.ERROR, "")
     try:
         with timer.step("build"):
-            toolchain = _build(job, shop)
+            toolchain = build(job, shop)
         record = msgspec.structs.replace(record, toolchain=toolchain.facts())
         with timer.step("deployment"):
             deployment = deployments.get(job)
@@ -250,7 +251,8 @@ def _reason(error: Exception, directory: Path) -> str:
     return f"a defect of wsgiproof: {type(error).__name__}: {error} (see {trace})"
 
 
-def _build(job: Job, shop: Shop) -> Toolchain:
+def build(job: Job, shop: Shop) -> Toolchain:
+    """All that an Apache of this cell is started from; built, unless it was before."""
     cell = job.cell
     shop.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi} and PyMongo {cell.pymongo}")
     return build_toolchain(job.parts, _httpd(cell, shop), shop.cache)
@@ -265,6 +267,56 @@ def _httpd(cell: Cell, shop: Shop) -> Httpd:
     return build_httpd(shop.cache)
 
 
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
+    """The server of one cell, up."""
+
+    server: Server
+    application: Application
+    name: str
+    """The subject's appName, and its database."""
+
+
+@contextmanager
+def serving(
+    job: Job,
+    shop: Shop,
+    toolchain: Toolchain,
+    deployment: Deployment,
+    run_directory: Path,
+    directory: Path,
+) -> Iterator[Serving]:
+    """The server of one cell, laid out in ``run_directory``, up, and gone with the context.
+
+    ``directory`` gets its configuration and its logs. The subject's database is dropped at the end.
+    """
+    name = new_name()
+    shop.watcher.step(job.cell, "starting Apache")
+    with ExitStack() as stack:
+        stack.callback(deployment.drop, name)
+        uri = deployment.uri(name)
+        application = lay_out(job.cell, run_directory, uri, name, shop.account)
+        configure = partial(
+            ApacheConf.of,
+            job.cell,
+            toolchain,
+            application,
+            shop.account,
+            run_directory=run_directory,
+            error_log=directory / ERROR_LOG,
+        )
+        server = stack.enter_context(
+            start_apache(
+                toolchain.httpd, configure, shop.choose_port, job.plan.start_deadline, directory
+            )
+        )
+        yield Serving(server=server, application=application, name=name)
+
+
+def new_name() -> str:
+    """For the subject of one server: its appName, and its database."""
+    return f"wsgiproof_{uuid.uuid4().hex[:12]}"
+
+
 def _experiment(
     job: Job,
     shop: Shop,
@@ -273,42 +325,20 @@ def _experiment(
     directory: Path,
     timer: Timer,
 ) -> Observed:
-    cell, account = job.cell, shop.account
-    name = f"wsgiproof_{uuid.uuid4().hex[:12]}"
-    shop.watcher.step(cell, "starting Apache")
+    cell = job.cell
     with ExitStack() as stack:
-        stack.callback(deployment.drop, name)
-        run_directory = stack.enter_context(scratch_directory(account))
-        application = lay_out(cell, run_directory, deployment.uri(name), name, account)
-
-        def configure(port: int) -> apache_conf.ApacheConf:
-            return apache_conf.ApacheConf.of(
-                cell,
-                toolchain,
-                application,
-                account,
-                port=port,
-                run_directory=run_directory,
-                error_log=directory / "error.log",
-            )
-
+        run_directory = stack.enter_context(scratch_directory(shop.account))
         with timer.step("start"):
-            server = stack.enter_context(
-                start_apache(
-                    toolchain.httpd,
-                    configure,
-                    shop.choose_port,
-                    job.plan.start_deadline,
-                    directory,
-                )
+            up = stack.enter_context(
+                serving(job, shop, toolchain, deployment, run_directory, directory)
             )
         with timer.step("experiment"):
             observed = run_experiment(
-                server,
+                up.server,
                 deployment,
-                name,
-                apache_conf.workers(cell),
-                application.evidence,
+                up.name,
+                workers(cell),
+                up.application.evidence,
                 job.plan,
                 lambda phase, done, total: shop.watcher.watch(cell, phase, done, total),
             )

@@ -182,6 +182,8 @@ def _serve(pipe: Connection, parent: int, shop: Shop) -> None:
     if os.getppid() != parent:
         return
     os.setsid()  # Ctrl-C is for our parent, who tells us once
+    # A shell starts what is in the background with it ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt, BrokenPipeError), ExitStack() as stack:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         shop = msgspec.structs.replace(shop, watcher=_Sender(pipe))

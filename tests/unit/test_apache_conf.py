@@ -13,9 +13,12 @@ import msgspec
 import pytest
 
 from tests.unit.invented import CELL
+from wsgiproof.build.httpd import find_httpd
 from wsgiproof.cell import Cell, Mode, Mpm
+from wsgiproof.errors import UsageError
+from wsgiproof.process import run
 from wsgiproof.services import apache_conf
-from wsgiproof.services.apache_conf import ApacheConf, pool, urls, workers
+from wsgiproof.services.apache_conf import ApacheConf, modules_for, pool, urls, workers
 
 each_cell = pytest.mark.parametrize(
     ("mode", "mpm"), list(product(Mode, Mpm)), ids=lambda value: str(value)
@@ -29,7 +32,6 @@ def conf(mode: Mode, mpm: Mpm, **changes: Any) -> ApacheConf:
         "title": f"cell {cell.id}",
         "port": 4711,
         "run_directory": Path("/tmp/wsgiproof-x"),
-        "application_directory": Path("/tmp/wsgiproof-x/app"),
         "script": Path("/tmp/wsgiproof-x/app/inside/script.wsgi"),
         "error_log": Path("/results/cell/error.log"),
         "modules": (
@@ -134,7 +136,8 @@ def test_it_binds_to_loopback_and_writes_where_it_is_told(mode: Mode, mpm: Mpm) 
         [f"mpm_{mpm}_module", f"/modules/mod_mpm_{mpm}.so"],
         ["wsgi_module", "/c/wsgi.so"],
     ]
-    assert found["<Directory"] == [["/>"], ["/tmp/wsgiproof-x/app>"]]
+    assert found["<Directory"] == [["/>"]]
+    assert found["<Location"] == [[f"/interpreter{number}>"] for number in (1, 2, 3)]
 
 
 @each_cell
@@ -151,13 +154,12 @@ def test_nothing_of_the_template_is_left(mode: Mode, mpm: Mpm) -> None:
     text = rendered(mode, mpm)
     assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#|#\}|Undefined", text)
     empty = {name for name, lines in directives(text).items() if [] in lines}
-    assert empty == {"</Directory>"}
+    assert empty == {"</Directory>", "</Location>"}
 
 
 def test_paths_with_spaces_are_one_argument() -> None:
     changes = {
         "run_directory": Path("/tmp/a b"),
-        "application_directory": Path("/tmp/a b/app"),
         "script": Path("/tmp/a b/app/script.wsgi"),
         "error_log": Path("/my results/error.log"),
         "python_home": Path("/my cache/env"),
@@ -171,6 +173,50 @@ def test_paths_with_spaces_are_one_argument() -> None:
     assert found["WSGIPythonHome"] == [["/my cache/env"]]
     assert found["LoadModule"] == [["wsgi_module", "/my cache/wsgi.so"]]
     assert [alias[1] for alias in found["WSGIScriptAlias"]] == ["/tmp/a b/app/script.wsgi"] * 3
+
+
+HARD = [
+    "a b",
+    'a"b',
+    "a\\b",
+    "a\\\\b",
+    "a\\",
+    "a'b",
+    "#a",
+    "%h %{GLOBAL}",
+    "$HOME",
+    "[a]*?",
+    "<a>",
+    "ä",
+]
+"""Names of directories, each with something that means more than itself to Apache."""
+
+
+def test_apache_reads_every_path_as_it_is(tmp_path: Path) -> None:
+    httpd = find_httpd()
+    assert httpd is not None
+    # Without mod_wsgi, which would have to be built: its paths are those of tests/real.
+    *modules, _ = modules_for(httpd, Mpm.PREFORK, Path("mod_wsgi.so"))
+    for name in HARD:
+        directory = tmp_path / name
+        directory.mkdir()
+        where = {"run_directory": directory, "error_log": directory / "error.log"}
+        text = conf(Mode.DAEMON, Mpm.PREFORK, modules=tuple(modules), **where).render()
+        file = directory / "httpd.conf"
+        file.write_text("".join(line for line in text.splitlines(True) if line[:4] != "WSGI"))
+        told = run([str(httpd.httpd), "-t", "-DDUMP_RUN_CFG", "-f", str(file)], deadline=20)
+        assert (told.returncode, "AH00111" in told.output) == (0, False), told.output
+        assert f'ServerRoot: "{directory}"' in told.output
+        assert f'Main ErrorLog: "{directory}/error.log"' in told.output
+        assert f'Mutex default: dir="{directory}"' in told.output
+        assert f'PidFile: "{directory}/httpd.pid"' in told.output
+
+
+@pytest.mark.parametrize("name", ["${HOME}", "two\nlines"])
+def test_a_path_that_no_quotes_can_hold_is_refused(name: str) -> None:
+    changed = conf(Mode.DAEMON, Mpm.PREFORK, error_log=Path("/tmp", name, "error.log"))
+    with pytest.raises(UsageError, match="choose another directory"):
+        changed.render()
 
 
 def test_the_group_of_each_url_is_the_subjects_to_name() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
 from pymongo.uri_parser import parse_uri
 
+from wsgiproof.cell import Topology
 from wsgiproof.errors import ExitCode, UsageError
 from wsgiproof.services.deployment import (
+    Deployment,
     _host_and_port,
     _hosts,
     _safe,
@@ -16,6 +19,7 @@ from wsgiproof.services.deployment import (
     _with_options,
     connect_deployment,
 )
+from wsgiproof.services.ports import LOOPBACK
 
 SECRET = "hunter2"
 FULL = (
@@ -128,6 +132,16 @@ def test_a_host_without_a_port_has_the_default_one(host: str, expected: tuple[st
 )
 def test_a_uri_is_shown_without_its_credentials(uri: str, shown: str) -> None:
     assert _safe(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("ours", "shown"),
+    [(True, "mongodb://ann:hunter2@127.0.0.1:1/?appName=me"), (False, "mongodb://127.0.0.1:1/")],
+)
+def test_only_a_uri_of_our_own_is_shown_whole(ours: bool, shown: str) -> None:
+    uri = f"mongodb://ann:{SECRET}@{LOOPBACK}:1/"
+    with closing(Deployment(Topology.STANDALONE, uri, "6.0.5", ours=ours)) as deployment:
+        assert deployment.shown_uri("me") == shown
 
 
 def test_an_srv_uri_is_refused_before_anybody_is_asked() -> None:

@@ -25,9 +25,10 @@ from tests.unit.invented import (
 )
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.judge.verdict import CHECKS
-from wsgiproof.records import CellRecord, Finding, Need, Observed, Role, Verdict
+from wsgiproof.records import CellRecord, Finding, Need, Observed, Role, Served, Verdict
 from wsgiproof.report.needs import show_needs
 from wsgiproof.report.progress import PlainProgress
+from wsgiproof.report.served import show_logged, show_served
 from wsgiproof.report.terminal import show_cells, show_run
 from wsgiproof.run import exit_code
 
@@ -285,3 +286,47 @@ def test_needs_are_shown_with_what_was_found_or_what_mends_them() -> None:
     mend = "there is no mongod: install one with 'pip install \"wsgiproof[mongodb]\"'"
     show_needs(out, [Need(name="user", found="www-data"), Need(name="mongod", problem=mend)])
     assert text_of(out).splitlines() == ["ok      user     www-data", f"missing mongod   {mend}"]
+
+
+SERVED = Served(
+    cell=CELL.id,
+    urls={"http://127.0.0.1:4711/interpreter1": "interpreter1"},
+    mongodb="mongodb://127.0.0.1:4712/?appName=it",
+    database="it",
+    pids={Role.PARENT: (7,), Role.WORKER: (8, 9), Role.FRONTEND: tuple(range(10, 34))},
+    config="/tmp/x/httpd.conf",
+    error_log="/tmp/my x/error.log",
+)
+
+
+def test_a_served_cell_is_told_with_the_commands_to_look_at_it() -> None:
+    out = console(40)
+    show_served(out, SERVED)
+    lines = [one.strip() for one in text_of(out).splitlines() if one]
+    assert lines == [
+        f"{CELL.id} is up; Ctrl-C stops it",
+        "url      http://127.0.0.1:4711/interpreter1  (application group interpreter1)",
+        "mongodb  mongodb://127.0.0.1:4712/?appName=it  (database it)",
+        "parent   pid 7",
+        "worker   pid 8, 9",
+        "frontend 24 processes, from pid 10 to 33",
+        "config   /tmp/x/httpd.conf",
+        "log      /tmp/my x/error.log",
+        "ask it   curl http://127.0.0.1:4711/interpreter1",
+        "debug it gdb -p 8",
+        "read it  tail -f '/tmp/my x/error.log'",
+    ]
+
+
+def test_a_served_cell_without_a_deployment_tells_of_none() -> None:
+    out = console()
+    show_served(out, msgspec.structs.replace(SERVED, mongodb="", database=""))
+    assert "mongodb" not in text_of(out).partition("url")[2]
+
+
+def test_what_an_application_logs_does_not_steer_the_terminal() -> None:
+    out = console(20)
+    show_logged(out, f"[wsgi:error] {HOSTILE} [bold]")
+    assert control_characters(text_of(out)) == set()
+    assert text_of(out).count("\n") == 1
+    assert "[bold]" in text_of(out)

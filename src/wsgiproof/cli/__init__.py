@@ -7,7 +7,7 @@ import signal
 import click
 
 import wsgiproof
-from wsgiproof.cli import build, cache, configuration, doctor, results, run, selftest
+from wsgiproof.cli import build, cache, configuration, doctor, results, run, selftest, serve
 from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
 
@@ -25,6 +25,8 @@ def cli() -> None:
 for _command in (
     run.run_command,
     run.list_command,
+    serve.serve_command,
+    serve.conf_command,
     selftest.selftest_command,
     results.show_command,
     results.compare_command,
@@ -41,8 +43,7 @@ for _command in (
 
 def main() -> None:
     """The entry point: every error of ours becomes one line and its exit code."""
-    # What a CI system sends when a job is cancelled ends a run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -61,6 +62,16 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except OSError as error:
         _fail(describe(error), ExitCode.UNDECIDED)
+
+
+def _interrupt(*_: object) -> None:
+    """What a CI system sends when a job is cancelled ends a run as Ctrl-C does.
+
+    It does so, too, where Ctrl-C is ignored, as a shell has it for what it starts with ``&``.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _fail(message: str, code: ExitCode) -> None:

@@ -68,10 +68,10 @@ _MACHINE_OPTIONS: list[_Decorator] = [
         "built once.",
     ),
     click.option("--apxs", metavar="PATH", help="Its apxs. Default: the one beside it."),
-    click.option(
-        "--output", metavar="DIR", help="Where results go. Default: wsgiproof-results/TIME."
-    ),
 ]
+_OUTPUT = click.option(
+    "--output", metavar="DIR", help="Where results go. Default: wsgiproof-results/TIME."
+)
 _VERSION_OPTIONS: list[_Decorator] = [
     _axis(
         "mod-wsgi",
@@ -182,7 +182,7 @@ _REPORT_OPTIONS: list[_Decorator] = [
 
 def machine_options(command: _Command) -> _Command:
     """What is to be looked for on the machine."""
-    return _add([*_MACHINE_OPTIONS, _JOBS], command)
+    return _add([*_MACHINE_OPTIONS, _OUTPUT, _JOBS], command)
 
 
 def version_options(command: _Command) -> _Command:
@@ -192,7 +192,12 @@ def version_options(command: _Command) -> _Command:
 
 def matrix_options(command: _Command) -> _Command:
     """All that decides which cells there are, and how each is run."""
-    return _add([*_MATRIX_OPTIONS, *_MACHINE_OPTIONS, _JOBS, *_FILE_OPTIONS], command)
+    return _add([*_MATRIX_OPTIONS, *_MACHINE_OPTIONS, _OUTPUT, _JOBS, *_FILE_OPTIONS], command)
+
+
+def cell_options(command: _Command) -> _Command:
+    """The same for a command that runs none of them, and that has an ``--output`` of its own."""
+    return _add([*_MATRIX_OPTIONS, *_MACHINE_OPTIONS, *_FILE_OPTIONS], command)
 
 
 def report_options(command: _Command) -> _Command:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -57,3 +58,11 @@ def some(items: Sequence[object], limit: int = 5) -> str:
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """``1 process``, ``1,200 processes``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def signal_name(number: int | None) -> str:
+    """``SIGSEGV (signal 11)``."""
+    try:
+        return f"{signal.Signals(number or 0).name} (signal {number})"
+    except ValueError:
+        return f"signal {number}"

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from wsgiproof.cell import Cell, Topology
-from wsgiproof.judge.finding import Outcome, count, evidence, some
+from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
 from wsgiproof.records import Event, Finding, Observed, Role
 
 STOP = "stop"
@@ -84,7 +84,7 @@ def _crash_finding(observed: Observed, group: Sequence[Event]) -> Finding:
     pids = [event.pid for event in group]
     of_role = {event.pid for event in observed.events if event.role is first.role}
     among = count(len(of_role), f"{first.role} process", f"{first.role} processes")
-    how = f"died of {_signal_name(first.signal)}" if first.signal else _ended(first.exit)
+    how = f"died of {signal_name(first.signal)}" if first.signal else _ended(first.exit)
     when = "while Apache was stopping" if first.phase == STOP else f"in phase {first.phase}"
     return Finding(
         check="crash",
@@ -121,7 +121,7 @@ def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
         check="crash",
         seen=(
             f"Apache reports {count(len(lines), 'child', 'children')} that died of "
-            f"{', '.join(map(_signal_name, signals))} in phase {lines[0][0].phase}"
+            f"{', '.join(map(signal_name, signals))} in phase {lines[0][0].phase}"
         ),
         meaning="children crash as soon as they are started",
         action="read the error log from the first of these lines on",
@@ -140,13 +140,6 @@ def _log_lines(observed: Observed, pids: Sequence[int]) -> list[str]:
         for line in observed.log
         if (match := _EXIT_SIGNAL.search(line.text)) and int(match[1]) in pids
     ]
-
-
-def _signal_name(number: int | None) -> str:
-    try:
-        return f"{signal.Signals(number or 0).name} (signal {number})"
-    except ValueError:
-        return f"signal {number}"
 
 
 def _ended(exit_code: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Following an error log, so that each line belongs to the phase in which it was written."""
+"""Following an error log: what is new in it, and the phase in which each line was written."""
 
 from __future__ import annotations
 
@@ -10,34 +10,49 @@ _MOST_LINES = 5000
 _LONGEST_LINE = 2000
 
 
-class LogFollower:
+class NewLines:
     """Reads what was added to a log since the last look."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+
+    def read(self) -> list[str]:
+        """All complete lines that are new."""
+        data = self._rest()
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        return _lines(data[:end])
+
+    def finish(self) -> list[str]:
+        """The rest, the last line included even if nobody ended it."""
+        return _lines(self._rest())
+
+    def _rest(self) -> bytes:
+        with self._path.open("rb") as log:
+            log.seek(self._offset)
+            return log.read()
+
+
+class LogFollower:
+    """Keeps the lines of a log, each with the phase in which it was new."""
+
+    def __init__(self, path: Path) -> None:
+        self._new = NewLines(path)
         self.lines: list[LogLine] = []
         self.dropped = 0
         """Lines beyond the first 5,000: they are in the file, and were not kept here."""
 
     def read(self, phase: str) -> None:
         """Take in all complete lines that are new, and note them under ``phase``."""
-        with self._path.open("rb") as log:
-            log.seek(self._offset)
-            data = log.read()
-        end = data.rfind(b"\n") + 1
-        self._take(data[:end], phase)
-        self._offset += end
+        self._take(self._new.read(), phase)
 
     def finish(self, phase: str) -> None:
         """Take in the rest, the last line included even if nobody ended it."""
-        self.read(phase)
-        with self._path.open("rb") as log:
-            log.seek(self._offset)
-            self._take(log.read(), phase)
+        self._take(self._new.finish(), phase)
 
-    def _take(self, data: bytes, phase: str) -> None:
-        for line in _lines(data):
+    def _take(self, lines: list[str], phase: str) -> None:
+        for line in lines:
             if len(self.lines) < _MOST_LINES:
                 self.lines.append(LogLine(phase=phase, text=line[:_LONGEST_LINE]))
             else:

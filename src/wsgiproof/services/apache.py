@@ -121,8 +121,7 @@ def start_apache(
 
 
 def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
-    path = logs / "httpd.conf"
-    path.write_text(conf.render())
+    path = conf.write(logs)
     # What an attempt at another port left would be taken for this one's words.
     for old in (conf.error_log, logs / "httpd-output.log"):
         old.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import msgspec
 
 from wsgiproof.account import Account
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm
-from wsgiproof.errors import NeedMissing
+from wsgiproof.errors import NeedMissing, UsageError
 from wsgiproof.services.ports import LOOPBACK
 from wsgiproof.toolchain import Application, Httpd, Toolchain
 
+HTTPD_CONF = "httpd.conf"
+ERROR_LOG = "error.log"
 PROCESS_GROUP = "subject"
 DAEMON_THREADS = 15
 """The recipe's, and mod_wsgi's own default."""
@@ -38,9 +41,10 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     host: str = LOOPBACK
     port: int
+    notes: tuple[str, ...] = ()
+    """Comments at its top."""
     run_directory: Path
     """Scratch space of this server, 0700, short enough for a Unix socket's path."""
-    application_directory: Path
     script: Path
     error_log: Path
     modules: tuple[tuple[str, Path], ...]
@@ -65,8 +69,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         toolchain: Toolchain,
         application: Application,
         account: Account,
-        *,
         port: int,
+        *,
         run_directory: Path,
         error_log: Path,
     ) -> ApacheConf:
@@ -76,7 +80,6 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             title=f"cell {cell.id}",
             port=port,
             run_directory=run_directory,
-            application_directory=application.directory,
             script=application.script,
             error_log=error_log,
             modules=modules_for(toolchain.httpd, cell.mpm, toolchain.mod_wsgi),
@@ -94,7 +97,10 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def render(self) -> str:
-        """The text of ``httpd.conf``."""
+        """The text of ``httpd.conf``.
+
+        Raises :class:`UsageError` for a path that Apache can't be told.
+        """
         loader = jinja2.PackageLoader("wsgiproof.services", "")
         templates = jinja2.Environment(
             loader=loader,
@@ -103,7 +109,29 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             lstrip_blocks=True,
             autoescape=False,  # it is not HTML
         )
+        templates.filters["quoted"] = quoted
         return templates.get_template("httpd.conf.j2").render(conf=self)
+
+    def write(self, directory: Path) -> Path:
+        """Write it there, and return the file; raises as :meth:`render`."""
+        path = directory / HTTPD_CONF
+        path.write_bytes(os.fsencode(self.render()))
+        return path
+
+
+def quoted(path: Path | str) -> str:
+    """A path as one argument of a directive, by the rules of Apache's ``ap_getword_conf``.
+
+    Raises :class:`UsageError` for what no quotes can hold: the end of a line, and ``${``, which
+    stands for the value of a variable (httpd docs, "Configuration Files").
+    """
+    text = str(path)
+    if "${" in text or "\n" in text:
+        raise UsageError(
+            f"{text}: Apache's configuration can't hold a path with '${{' or the end of a line: "
+            "choose another directory"
+        )
+    return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"'))
 
 
 def pool(cell: Cell) -> tuple[int, int]:

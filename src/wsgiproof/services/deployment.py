@@ -63,6 +63,11 @@ class Deployment:
         """For the subject: the whole deployment, with an appName that marks its connections."""
         return _with_options(self._uri, appName=app_name)
 
+    def shown_uri(self, app_name: str) -> str:
+        """The same for a person: of a deployment that is not ours its members alone, since the
+        rest may hold credentials."""
+        return self.uri(app_name) if self._ours else f"mongodb://{_safe(self._uri)}/"
+
     @property
     def ports(self) -> frozenset[int]:
         """The ports that its members listen on."""
@@ -121,6 +126,10 @@ class NoDeployment(Deployment):
 
     def uri(self, app_name: str) -> str:
         """Empty: there is nothing to connect to."""
+        return ""
+
+    def shown_uri(self, app_name: str) -> str:
+        """Empty as well."""
         return ""
 
     @property

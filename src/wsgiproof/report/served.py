@@ -1,0 +1,55 @@
+"""A server that is up, and its end, in the terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from wsgiproof.judge.finding import count
+from wsgiproof.records import Role, Served
+from wsgiproof.report.text import plain
+
+_FEW = 8
+"""Pids that are told one by one."""
+
+
+def show_served(console: Console, served: Served) -> None:
+    """Where it answers, what it is made of, and how to look at it."""
+    for line in _lines(served):
+        console.print(line, soft_wrap=True)
+
+
+def show_logged(console: Console, line: str) -> None:
+    """A line of its error log, as it comes."""
+    console.print(Text(plain(line), style="dim"), soft_wrap=True)
+
+
+def _lines(served: Served) -> Iterator[Text]:
+    yield Text.assemble("\n", (served.cell, "bold"), " is up; Ctrl-C stops it\n")
+    for url, group in served.urls.items():
+        yield _line("url", f"{url}  (application group {group})")
+    if served.mongodb:
+        yield _line("mongodb", f"{served.mongodb}  (database {served.database})")
+    for role, pids in served.pids.items():
+        yield _line(role, _told(pids))
+    yield _line("config", served.config)
+    yield _line("log", served.error_log)
+    yield Text("")
+    yield _line("ask it", f"curl {next(iter(served.urls))}")
+    if workers := served.pids.get(Role.WORKER):
+        yield _line("debug it", f"gdb -p {workers[0]}")
+    yield _line("read it", f"tail -f {shlex.quote(served.error_log)}")
+    yield Text("")
+
+
+def _told(pids: tuple[int, ...]) -> str:
+    if len(pids) > _FEW:
+        return f"{count(len(pids), 'process', 'processes')}, from pid {pids[0]} to {pids[-1]}"
+    return f"pid {', '.join(map(str, pids))}"
+
+
+def _line(label: str, text: str) -> Text:
+    return Text.assemble((f"  {label:9}", "bold"), plain(text))

@@ -63,6 +63,11 @@ class Cache:
         """Whether the entry is already built."""
         return (self.root / kind / _name(key) / _MARKER).exists()
 
+    def entries(self, kind: str) -> list[Path]:
+        """The directories of all that is built of a kind, the latest first."""
+        markers = (self.root / kind).glob(f"*/{_MARKER}")
+        return [path.parent for path in sorted(markers, key=_built_at, reverse=True)]
+
     @contextmanager
     def _locked(self, directory: Path) -> Iterator[None]:
         try:
@@ -85,6 +90,13 @@ class Cache:
             if not path.exists():
                 path.mkdir(exist_ok=True)
                 path.chmod(0o755)
+
+
+def _built_at(marker: Path) -> float:
+    try:
+        return marker.stat().st_mtime
+    except OSError:  # it has just been removed
+        return 0.0
 
 
 def _name(key: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from wsgiproof.account import Account, server_account
+from wsgiproof.build.compiler import find_compiler
 from wsgiproof.build.httpd import find_httpd, own_httpd_is_built
 from wsgiproof.build.python import choose_all
 from wsgiproof.cache import Cache
@@ -66,7 +67,7 @@ class Survey:
             self._pythons = self._look(
                 "python", lambda: choose_all(config.values("python"), account), _told_pythons
             )
-        self._look("compiler", _find_compiler, str)
+        self._look("compiler", find_compiler, str)
         self._httpd = self._look(
             "apache", lambda: _find_httpd(config, cache), lambda httpd: _told_httpd(httpd, cache)
         )
@@ -108,16 +109,6 @@ def _told_account(account: Account) -> str:
 def _told_pythons(pythons: Sequence[Python]) -> str:
     told = ", ".join(f"Python {python.version}, {python.path}" for python in pythons)
     return f"{told}, with a shared library and headers"
-
-
-def _find_compiler() -> str:
-    compiler = shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc")
-    if compiler is None:
-        raise NeedMissing(
-            "there is no C compiler to build mod_wsgi with: install one, "
-            "on Debian 'apt-get install gcc libc6-dev make'"
-        )
-    return compiler
 
 
 def _find_httpd(config: Config, cache: Cache) -> Httpd | None:

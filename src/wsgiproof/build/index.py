@@ -160,6 +160,6 @@ def _unresolved(package: str, wanted: str, python: Python, output: str) -> Excep
 def last_words(output: str) -> str:
     """The most telling line of a failed build's output: the last one that names an error."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("hint:")]
+    lines = [line for line in lines if not re.match(r"hint:|make(\[\d+\])?: ", line)]
     telling = [line for line in lines if re.search(r"error\b|fatal|not found|No such", line, re.I)]
     return (telling or lines or ["it said nothing"])[-1]

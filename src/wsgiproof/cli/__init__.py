@@ -7,7 +7,7 @@ import signal
 import click
 
 import wsgiproof
-from wsgiproof.cli import configuration, doctor, results, run, selftest
+from wsgiproof.cli import build, configuration, doctor, pythons, results, run, selftest
 from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
 
@@ -30,6 +30,8 @@ for _command in (
     results.compare_command,
     results.merge_command,
     results.judge_command,
+    pythons.pythons_command,
+    build.build_group,
     doctor.doctor_command,
     configuration.init_command,
     configuration.schema_command,

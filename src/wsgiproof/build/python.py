@@ -30,6 +30,7 @@ from wsgiproof.toolchain import FoundPython, Python
 
 BUILT = "cpython"
 """The kind of cache entries that hold an interpreter of our own."""
+ON_PATH = "PATH"
 GIVEN = "given"
 """Where one is from that was named by its path."""
 
@@ -271,7 +272,7 @@ def _places() -> dict[str, list[Path]]:
     ]
     built = [path.parent for entry in Cache().entries(BUILT) for path in built_in(entry)]
     return {
-        "PATH": on_path,
+        ON_PATH: on_path,
         "pyenv": sorted((pyenv / "versions").glob("*/bin")),
         "uv": sorted(uv.glob("*/bin")),
         "conda": [prefix / "bin" for prefix in _conda_environments()],
@@ -295,9 +296,15 @@ def _conda_environments() -> Iterator[Path]:
 
 
 def _interpreters(directories: Iterable[Path]) -> list[Path]:
-    """Files that are named like an interpreter, each real file once."""
-    found = (path for directory in directories for path in sorted(directory.glob("python*")))
-    return list(dict.fromkeys(path.resolve() for path in found if _NAME.fullmatch(path.name)))
+    """Files that are named like an interpreter, each once, by the most telling of its names."""
+    found: dict[tuple[int, int], Path] = {}
+    for directory in directories:
+        for path in sorted(directory.glob("python*"), reverse=True):
+            if _NAME.fullmatch(path.name):
+                with contextlib.suppress(OSError):  # a link to nowhere, or to what is not ours
+                    file = path.stat()
+                    found.setdefault((file.st_dev, file.st_ino), path.resolve())
+    return list(found.values())
 
 
 def _origin(path: Path, places: dict[str, list[Path]]) -> str:
@@ -305,7 +312,7 @@ def _origin(path: Path, places: dict[str, list[Path]]) -> str:
     for name, directories in reversed(places.items()):
         if path.parent in (directory.resolve() for directory in directories):
             return name
-    return "PATH"
+    return ON_PATH
 
 
 def _best(reader: Account) -> Python:
@@ -318,10 +325,10 @@ def _best(reader: Account) -> Python:
     raise NeedMissing(unusable(own, reader))
 
 
-def _given(path: Path) -> Python:
+def _at(path: Path, origin: str) -> Python:
     """The interpreter at ``path``, or that of the environment there."""
     inside = path / "bin" / "python"
-    return msgspec.structs.replace(describe(inside if inside.exists() else path), origin=GIVEN)
+    return msgspec.structs.replace(describe(inside if inside.exists() else path), origin=origin)
 
 
 def _full(wanted: str) -> str:
@@ -336,7 +343,7 @@ def _named(wanted: str) -> Iterator[Python]:
         path = Path(command or wanted)
         if not path.exists():
             raise UsageError(f"there is no Python at {wanted}")
-        yield _given(path)
+        yield _at(path, GIVEN if "/" in wanted else ON_PATH)
         return
     try:
         parts = Version(wanted.removesuffix("t")).release

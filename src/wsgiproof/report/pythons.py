@@ -13,6 +13,8 @@ from rich.text import Text
 from wsgiproof.report.terminal import printable
 from wsgiproof.toolchain import FoundPython
 
+_LOG_WIDTH = 1000
+
 
 def show_pythons(console: Console, found: Sequence[FoundPython]) -> None:
     """Print a line for each, in the order in which they are preferred."""
@@ -24,7 +26,10 @@ def show_pythons(console: Console, found: Sequence[FoundPython]) -> None:
     for one in found:
         usable = Text(printable(one.problem) or "yes", style="yellow" if one.problem else "green")
         table.add_row(*_told(one), usable, Text(printable(one.path)))
-    console.print(table if found else Text("There is no Python on this machine."))
+    # In a log no path is folded, however long it is.
+    width = None if console.is_terminal else _LOG_WIDTH
+    shown = table if found else Text("There is no Python on this machine.")
+    console.print(shown, width=width, crop=False)
 
 
 def as_rows(found: Sequence[FoundPython]) -> list[dict[str, Any]]:
@@ -49,9 +54,9 @@ def _told(found: FoundPython) -> list[Text]:
     if python is None:
         return [Text("?"), Text(found.origin), Text("?"), Text("?"), Text("?")]
     return [
-        Text(printable(python.version)),
+        Text(printable(python.version) + "t" * python.free_threaded),
         Text(found.origin),
         Text("yes" if python.shared else "no"),
         Text("yes" if python.headers else "no"),
-        Text("no (free-threaded)" if python.free_threaded else "yes"),
+        Text("no" if python.free_threaded else "yes"),
     ]

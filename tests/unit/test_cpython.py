@@ -22,11 +22,13 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from tests.unit.test_python import ANYBODY, good
 from wsgiproof.build.cpython import build_cpython, install_prebuilt, missing_modules, release_of
 from wsgiproof.build.python import choose
 from wsgiproof.cache import Cache
+from wsgiproof.cli import cli
 from wsgiproof.errors import BuildFailed, CannotRun, NeedMissing, UsageError
 from wsgiproof.toolchain import Python
 
@@ -440,6 +442,38 @@ def test_without_zlib_nothing_is_begun(
     with pytest.raises(NeedMissing, match="apt-get install zlib1g-dev"):
         build_cpython("3.98.7", cache, Told(), source=str(source))
     assert left(cache) == []
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["3.13"], "no full version"),
+        (["3.98.7", "--prebuilt", "--source", "here"], "no --source, --sha256 and --jobs"),
+        (["3.98.7", "--source", "here", "--mirror", "there"], "give one of them"),
+    ],
+)
+def test_what_makes_no_sense_is_told_before_anything_begins(
+    cache: Cache, arguments: list[str], words: str
+) -> None:
+    told = CliRunner().invoke(cli, ["build", "python", *arguments])
+    assert isinstance(told.exception, UsageError)
+    assert words in str(told.exception)
+    assert left(cache) == []
+
+
+def test_a_warning_says_what_is_missing_and_how_to_get_it(cache: Cache, tmp_path: Path) -> None:
+    half = tree(tmp_path / "half", interpreter("3.98.7"), missing="sqlite3")
+    told = CliRunner().invoke(cli, ["build", "python", "3.98.7", "--source", str(half)])
+    assert told.exit_code == 0
+    assert "warning without sqlite3: on Debian 'apt-get install libsqlite3-dev'" in told.output
+
+
+def test_help_has_examples() -> None:
+    told = CliRunner().invoke(cli, ["build", "python", "--help"]).output
+    assert "wsgiproof build python 3.13.15t --source Python-3.13.15.tar.xz" in told
 
 
 # What cuts a build off

@@ -7,6 +7,7 @@ release since 3.12.2 in an SPDX document, ``Python-3.13.15.tgz.spdx.json`` (pyth
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import re
@@ -16,7 +17,6 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
-from lzma import LZMAError
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,12 @@ _TIMEOUT = 30.0
 _CHUNK = 1 << 20
 _LONGEST_DOCUMENT = 10_000_000
 """Bytes of an SPDX document; that of 3.13 has 2 MB."""
+_DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, tarfile.TarError, zlib.error)
+"""What reading a damaged archive may raise."""
+with contextlib.suppress(ImportError):  # a Python may lack it, and then opens no .tar.xz
+    from lzma import LZMAError
+
+    _DAMAGED += (LZMAError,)
 _NO_SOURCE = {".git", ".hg", "__pycache__"}
 _BUILT = (".o", ".a", ".so", ".pyc")
 
@@ -78,10 +84,10 @@ def unpack(sources: Sources, directory: Path) -> Path:
         shutil.copytree(sources.path, directory, symlinks=True, ignore=_left_out)
     else:
         _extract(sources.path, directory)
-    found = [*directory.glob("Include/patchlevel.h"), *directory.glob("*/Include/patchlevel.h")]
-    if not found:
-        raise UsageError(f"{sources.path} has no Include/patchlevel.h: it is no source of CPython")
-    return found[0].parent.parent
+    for root in (directory, *directory.iterdir()):
+        if _is_cpython(root):
+            return root
+    raise _no_source(sources.path)
 
 
 def version_of(tree: Path) -> str:
@@ -96,6 +102,8 @@ def _local(path: Path, sha256: str) -> Sources:
     if path.is_dir():
         if sha256:
             raise UsageError(f"--sha256 is for an archive, and {path} is a directory")
+        if not _is_cpython(path):
+            raise _no_source(path)
         return Sources(path=path, digest=tree_digest(path, _files(path)))
     try:
         with path.open("rb") as archive:
@@ -104,6 +112,14 @@ def _local(path: Path, sha256: str) -> Sources:
         raise UsageError(describe(error)) from error
     _compare(str(path), digest, sha256 or digest)
     return Sources(path=path, digest=digest)
+
+
+def _is_cpython(tree: Path) -> bool:
+    return (tree / "Include" / "patchlevel.h").is_file()
+
+
+def _no_source(path: Path) -> UsageError:
+    return UsageError(f"{path} has no Include/patchlevel.h: it is no source of CPython")
 
 
 def _files(tree: Path) -> Iterator[Path]:
@@ -128,7 +144,7 @@ def _extract(archive: Path, directory: Path) -> None:
             opened.extractall(directory, filter="data")
     except tarfile.FilterError as error:
         raise UsageError(f"{archive} is not unpacked, since it is not safe: {error}") from error
-    except (OSError, EOFError, tarfile.TarError, zlib.error, LZMAError) as error:
+    except _DAMAGED as error:
         raise UsageError(f"{archive} can't be unpacked: {error}") from error
 
 

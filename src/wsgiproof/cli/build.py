@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from wsgiproof.cli.options import EXIT_CODES, make_console
+from wsgiproof.cli.options import make_console
 from wsgiproof.errors import UsageError
 
 _PYTHON_EXAMPLES = """\b
@@ -15,6 +15,13 @@ Examples:
   wsgiproof build python 3.13.15 --mirror https://mirror.example/python
   wsgiproof build python 3.12.12 --prebuilt
 """
+_CODES = """\b
+Exit codes:
+  0    it is built, or was already
+  2    the command line is wrong, or the sources are not what was asked for
+  3    it could not be built; the log's place is told
+  130  interrupted; nothing is left
+"""
 
 
 @click.group("build")
@@ -22,7 +29,7 @@ def build_group() -> None:
     """Build beforehand what runs need. All of it is kept in the build cache."""
 
 
-@build_group.command("python", epilog=f"{_PYTHON_EXAMPLES}\n{EXIT_CODES}")
+@build_group.command("python", epilog=f"{_PYTHON_EXAMPLES}\n{_CODES}")
 @click.argument("version")
 @click.option(
     "--source",

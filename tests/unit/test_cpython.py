@@ -424,6 +424,10 @@ def test_what_becomes_something_else_is_not_kept(cache: Cache, tmp_path: Path) -
     with_gil = msgspec.structs.replace(interpreter("3.98.7t"), free_threaded=False)
     with pytest.raises(BuildFailed, match="its GIL is not what was asked for"):
         build_cpython("3.98.7t", cache, Told(), source=str(tree(tmp_path / "gil", with_gil)))
+    dead = tree(tmp_path / "dead", interpreter("3.98.7"))
+    (dead / "python.in").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(BuildFailed, match=r"is not a working Python interpreter \(see .*\.log\)"):
+        build_cpython("3.98.7", cache, Told(), source=str(dead))
     assert cache.entries("cpython") == []
 
 

@@ -21,7 +21,7 @@ from wsgiproof.build.cpython_source import MIRROR, Sources, find_sources, unpack
 from wsgiproof.build.index import last_words, run_uv
 from wsgiproof.build.python import BUILT, built_in, describe
 from wsgiproof.cache import Cache
-from wsgiproof.errors import BuildFailed, CannotRun, NeedMissing, UsageError
+from wsgiproof.errors import BuildFailed, CannotRun, NeedMissing, UsageError, WsgiproofError
 from wsgiproof.process import run
 from wsgiproof.toolchain import Python
 
@@ -32,6 +32,7 @@ _SETTINGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH")
 """Variables that configure heeds."""
 _CONFIGURE_DEADLINE = 1800.0
 _MAKE_DEADLINE = 4 * 3600.0
+_PREBUILT_DEADLINE = 1800.0
 
 _LIBRARIES = {
     "zlib": ("zlib.h", "zlib1g-dev"),
@@ -148,11 +149,12 @@ def install_prebuilt(wanted: str, cache: Cache, steps: Steps, *, mirror: str = "
     request = release.version + "+freethreaded" * release.free_threaded
 
     def install(directory: Path) -> None:
-        flags = ["--install-dir", str(directory), "--no-bin"]
+        env = {"UV_PYTHON_INSTALL_BIN": "0"}
         if mirror:
-            flags += ["--mirror", mirror]
+            env["UV_PYTHON_INSTALL_MIRROR"] = mirror
         steps.step("uv python install")
-        answer = run_uv(["python", "install", *flags, request], deadline=_CONFIGURE_DEADLINE)
+        command = ["python", "install", "--install-dir", str(directory), request]
+        answer = run_uv(command, deadline=_PREBUILT_DEADLINE, env=env)
         if answer.returncode != 0:
             raise BuildFailed(f"uv could not install Python {release}: {last_words(answer.output)}")
         _check(_prebuilt(directory, release), release)
@@ -207,7 +209,13 @@ class _Build:
         self._run(f"make -j{jobs}", ["make", f"-j{jobs}"], tree, _MAKE_DEADLINE)
         self._run("make install", ["make", "install"], tree, _MAKE_DEADLINE)
         shutil.rmtree(self._directory / "src")
-        _check(describe(self._directory / "bin" / self._release.program), self._release)
+        self._look_at_it()
+
+    def _look_at_it(self) -> None:
+        try:
+            _check(describe(self._directory / "bin" / self._release.program), self._release)
+        except WsgiproofError as error:
+            raise BuildFailed(f"{error} (see {self._log})") from error
 
     def _run(self, name: str, command: Sequence[str], tree: Path, deadline: float) -> None:
         self._steps.step(name)

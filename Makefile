@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test lint unit real unprivileged python27 pythons clean
+.PHONY: run test lint unit real unprivileged python27 pythons cpython clean
 
 PYTHON = .venv/bin/python
 
@@ -43,6 +43,12 @@ python27:
 pythons:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/pythons
+
+## cpython: CPython compiled with a GIL and without, from the archive or directory that
+## WSGIPROOF_CPYTHON_SOURCE names, else from the official release; about twenty minutes of both cores
+cpython:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q tests/cpython
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache wsgiproof-results

@@ -23,7 +23,7 @@ import msgspec
 import platformdirs
 from filelock import FileLock, Timeout
 
-from wsgiproof.errors import BuildFailed, CannotRun
+from wsgiproof.errors import CannotRun
 from wsgiproof.toolchain import Entry, State
 
 _MARKER = "wsgiproof-entry.json"
@@ -85,8 +85,8 @@ class Cache:
         """The directory for ``key``, built by ``build(directory)`` if it isn't there yet.
 
         Two callers with the same key, in any process, build once: the second waits. An exception
-        from ``build`` leaves nothing behind but the log of a :class:`BuildFailed`, which is then
-        named in its message. Raises :class:`CannotRun` if the cache can't be written.
+        from ``build`` leaves nothing behind but the log of a build that failed, which is then
+        named in the message. Raises :class:`CannotRun` if the cache can't be written.
         """
         directory = self.root / kind / _name(key)
         _hold(self.root)
@@ -143,6 +143,11 @@ class Cache:
         finally:  # a lock that could not be made an exclusive one may be lost (flock(2))
             fcntl.flock(file, fcntl.LOCK_SH)
 
+    def built(self, kind: str) -> list[Path]:
+        """The directories of all that is built of a kind, the latest first."""
+        markers = (self.root / kind).glob(f"*/{_MARKER}")
+        return [path.parent for path in sorted(markers, key=_built_at, reverse=True)]
+
     @contextmanager
     def _locked(self, directory: Path) -> Iterator[None]:
         try:
@@ -178,10 +183,10 @@ class Cache:
             if error.errno in _TROUBLE:
                 raise self._unusable(error) from error
             raise
-        except BuildFailed as error:
-            kept = _keep_log(directory)
+        except CannotRun as error:
+            told = _keep_log(directory, str(error))
             shutil.rmtree(directory, ignore_errors=True)
-            raise type(error)(f"{error} (log: {kept})" if kept else str(error)) from error
+            raise type(error)(told) from error
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
@@ -191,6 +196,13 @@ class Cache:
             f"the build cache {self.root} can't be used ({error.strerror or error}); "
             "make room there or point WSGIPROOF_CACHE at another directory"
         )
+
+
+def _built_at(marker: Path) -> float:
+    try:
+        return marker.stat().st_mtime
+    except OSError:  # it has just been removed
+        return 0.0
 
 
 def _name(key: Mapping[str, str]) -> str:
@@ -214,12 +226,15 @@ def _clear(directory: Path) -> None:
     directory.chmod(0o755)
 
 
-def _keep_log(directory: Path) -> Path | None:
-    """Save the log of a failed build from being removed with all the rest."""
+def _keep_log(directory: Path, message: str) -> str:
+    """Save the log of a failed build from being removed with all the rest; the message names it."""
+    kept = _log_of(directory)
     for log in sorted(directory.glob("*.log")):
         with suppress(OSError):
-            return log.replace(_log_of(directory))
-    return None
+            log.replace(kept)
+            message = message.replace(str(log), str(kept))
+            return message if str(kept) in message else f"{message} (log: {kept})"
+    return message
 
 
 def _mark(directory: Path, key: Mapping[str, str], seconds: float) -> None:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -416,11 +416,13 @@ def run(
     cwd: Path | None = None,
     log: Path | None = None,
     remove: Sequence[Path] = (),
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> Completed:
     """Run a finite command, for at most ``deadline`` seconds, and return how it ended.
 
     The output also goes to ``log``, appended. What the command leaves running is killed soon
-    after its end. ``remove`` is as for :class:`Service`.
+    after its end. ``remove`` is as for :class:`Service`. ``heartbeat`` is called some twenty times
+    a second while the command runs.
 
     Raises CannotRun if the command can't be executed, DeadlinePassed if it was too slow; a
     non-zero exit code is returned.
@@ -439,7 +441,7 @@ def run(
             with output_path.open("ab") as output:
                 start = output.tell()
                 guard.start(output)
-            death = _await_command(guard, began + deadline)
+            death = _await_command(guard, began + deadline, heartbeat)
         finally:
             guard.finish()
         seconds = time.monotonic() - began
@@ -451,7 +453,9 @@ def run(
     return Completed(_returncode(death), text, seconds)
 
 
-def _await_command(guard: _Guard, until: float) -> ProcessEvent | None:
+def _await_command(
+    guard: _Guard, until: float, heartbeat: Callable[[], None]
+) -> ProcessEvent | None:
     """Wait for the end of the command, and a little for what it started; None if too slow."""
     death, ended = None, _ended_by.get()
     while death is None:
@@ -459,6 +463,7 @@ def _await_command(guard: _Guard, until: float) -> ProcessEvent | None:
             raise KeyboardInterrupt
         left = until - time.monotonic()
         gone = guard.wait(min(0.05, max(0.0, left)))
+        heartbeat()
         death = guard.events.death(guard.pid)
         if death is None and gone:
             raise CannotRun("the guard of a command was killed, and the command with it")

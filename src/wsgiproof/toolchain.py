@@ -25,6 +25,9 @@ class Python(msgspec.Struct, frozen=True, kw_only=True):
     """When it was built, and by which compiler, in its own words (``sys.version``)."""
     name: str = ""
     """What ids call it, among the others of a run: ``3.13``, ``3.13t``, ``3.13.0``."""
+    origin: str = ""
+    """Where it was found: ``PATH``, ``pyenv``, ..., ``wsgiproof`` for our own builds, ``given`` if
+    by its path; empty for the one that runs wsgiproof."""
     asked: str = ""
     """The words by which it was asked for; empty: nobody did, it was at hand."""
 
@@ -46,6 +49,17 @@ class Python(msgspec.Struct, frozen=True, kw_only=True):
             "build": self.build,
             "free-threaded": str(self.free_threaded),
         }
+
+
+class FoundPython(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found where an interpreter may be."""
+
+    path: str
+    origin: str
+    python: Python | None = None
+    """None if it did not say what it is."""
+    problem: str = ""
+    """Why it can't be used, in short; empty if it can."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

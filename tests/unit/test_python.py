@@ -50,6 +50,10 @@ def answering(path: Path, python: Python) -> Path:
     return program(path, f"echo {shlex.quote(text)}")
 
 
+def found(python: Python, origin: str) -> Python:
+    return msgspec.structs.replace(python, origin=origin)
+
+
 @pytest.fixture
 def at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory in which interpreters are looked for, beside the system's own."""
@@ -58,6 +62,7 @@ def at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(directory))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path))
+    monkeypatch.setenv("WSGIPROOF_CACHE", str(tmp_path / "cache"))
     return directory
 
 
@@ -82,7 +87,7 @@ def test_a_real_interpreter_describes_itself() -> None:
 def test_the_answer_is_taken_as_it_is(tmp_path: Path) -> None:
     python = good(tmp_path)
     assert describe(answering(tmp_path / "python", python)) == python
-    assert choose(str(tmp_path / "python"), ANYBODY) == python
+    assert choose(str(tmp_path / "python"), ANYBODY) == found(python, "given")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,10 @@ def test_a_version_that_is_not_there_comes_with_those_that_are(at_hand: Path) ->
         choose("3.99", ANYBODY)
     message = str(caught.value)
     assert message.startswith("there is no Python '3.99' on this machine; at hand: 3.98.7")
+    assert message.endswith("'wsgiproof build python 3.99.N' builds one from source")
     assert "\n" not in message
+    with pytest.raises(UsageError, match=r"'wsgiproof build python 3.99.1t' builds"):
+        choose("3.99.1t", ANYBODY)
 
 
 @pytest.mark.parametrize("wanted", ["spam", "3.x", "", "three.twelve"])
@@ -144,7 +152,7 @@ def test_what_is_neither_version_nor_path(wanted: str) -> None:
 def test_a_version_finds_an_interpreter_of_it(at_hand: Path) -> None:
     python = msgspec.structs.replace(good(at_hand), version="3.98.7")
     answering(at_hand / "python3.98", python)
-    assert choose("3.98", ANYBODY) == choose("3.98.7", ANYBODY) == python
+    assert choose("3.98", ANYBODY) == choose("3.98.7", ANYBODY) == found(python, "PATH")
     for other in ("3.98.6", "3.9", "3.98t"):
         with pytest.raises(UsageError, match=f"no Python '{other}'.*3.98.7"):
             choose(other, ANYBODY)
@@ -155,13 +163,13 @@ def test_a_free_threaded_build_is_named_by_its_t(at_hand: Path) -> None:
     free = msgspec.structs.replace(base, path="/opt/python/bin/python3.98t", free_threaded=True)
     answering(at_hand / "python3.98", base)
     answering(at_hand / "python3.98t", free)
-    assert choose("3.98t", ANYBODY) == free
-    assert choose("3.98", ANYBODY) == base
+    assert choose("3.98t", ANYBODY) == found(free, "PATH")
+    assert choose("3.98", ANYBODY) == found(base, "PATH")
 
 
 def test_a_command_on_the_path_is_named_by_its_name(at_hand: Path) -> None:
     answering(at_hand / "my-python", good(at_hand))
-    assert choose("my-python", ANYBODY) == good(at_hand)
+    assert choose("my-python", ANYBODY) == found(good(at_hand), "PATH")
 
 
 @pytest.mark.parametrize(
@@ -180,6 +188,7 @@ def test_one_that_mod_wsgi_can_not_embed(field: str, words: str, mend: str, tmp_
     assert "Python 3.12.1 (/opt/python/bin/python3.12)" in message
     assert words in message
     assert mend in message
+    assert message.endswith("or build one: 'wsgiproof build python 3.12.1'")
     assert "\n" not in message
     assert caught.value.exit_code is ExitCode.UNDECIDED
 
@@ -191,7 +200,7 @@ def test_the_one_that_can_be_embedded_is_taken_where_several_have_the_version(
     newer = msgspec.structs.replace(python, version="3.98.7", path="/static", shared=False)
     answering(at_hand / "python3", python)
     answering(at_hand / "python3.98", newer)
-    assert choose("3.98", ANYBODY) == python
+    assert choose("3.98", ANYBODY) == found(python, "PATH")
 
 
 def test_nothing_is_wrong_with_one_that_is_readable(open_directory: Path) -> None:

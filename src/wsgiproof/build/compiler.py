@@ -1,15 +1,17 @@
-"""The C compiler, and what of it decides what comes of a build."""
+"""The C compiler, what of it decides what comes of a build, and which libraries it knows."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import subprocess
 from functools import cache as remembered
 
 from wsgiproof.errors import NeedMissing
 from wsgiproof.process import run
 
-_FLAGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS")
+_FLAGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH")
 
 
 def find_compiler() -> str:
@@ -37,3 +39,16 @@ def _version(_: str) -> str:
     except NeedMissing:
         return ""
     return told.partition("\n")[0].strip()
+
+
+def has_header(header: str) -> bool:
+    """Whether a program may include ``<header>``; CPPFLAGS may say where it is."""
+    flags = shlex.split(os.environ.get("CPPFLAGS", ""))
+    answer = subprocess.run(
+        [find_compiler(), *flags, "-E", "-"],
+        input=f"#include <{header}>\n".encode(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    return answer.returncode == 0

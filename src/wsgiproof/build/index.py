@@ -165,7 +165,7 @@ def last_words(output: str) -> str:
     """The most telling line of a failed build's output: the first one of the compiler, or of the
     linker, that names an error, as the others mostly follow from it; else the last of any."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("hint:")]
+    lines = [line for line in lines if not re.match(r"hint:|make(\[\d+\])?: ", line)]
     if diagnosed := [line for line in lines if _DIAGNOSTIC.search(line)]:
         return diagnosed[0]
     telling = [line for line in lines if re.search(r"error\b|fatal|not found|No such", line, re.I)]

@@ -6,14 +6,18 @@ be built with ``--enable-shared``), and its build needs that interpreter's heade
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,19 +25,33 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 from wsgiproof.account import Account
+from wsgiproof.cache import Cache
 from wsgiproof.errors import NeedMissing, UsageError
-from wsgiproof.toolchain import Python
+from wsgiproof.toolchain import FoundPython, Python
+
+BUILT = "cpython"
+"""The kind of cache entries that hold an interpreter of our own."""
+ON_PATH = "PATH"
+GIVEN = "given"
+"""Where one is from that was named by its path."""
 
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?t?")
 _NAME = re.compile(r"python(\d(\.\d+)?t?)?")
+_CONDA_ROOTS = ("miniconda3", "anaconda3", "miniforge3", "mambaforge", "micromamba", ".conda")
+_DEADLINE = 10.0
+"""Seconds for an interpreter to say what it is; it takes 0.05 on an idle machine."""
+_LONGEST_ANSWER = 65536
 
 _QUESTION = """
 import json, os, platform, sys, sysconfig
 get = sysconfig.get_config_var
 headers = os.path.join(sysconfig.get_path("include"), "Python.h")
+path = getattr(sys, "_base_executable", sys.executable)
+if os.path.exists(os.path.join(os.path.dirname(path), os.pardir, "pyvenv.cfg")):
+    path = os.path.realpath(path)  # before 3.11 an environment's is its own base
 print(json.dumps({
-    "version": platform.python_version(),
-    "path": getattr(sys, "_base_executable", sys.executable),
+    "version": platform.python_version().rstrip("+"),
+    "path": path,
     "prefix": getattr(sys, "base_prefix", sys.prefix),
     "shared": bool(get("Py_ENABLE_SHARED")),
     "headers": os.path.exists(headers),
@@ -45,52 +63,110 @@ print(json.dumps({
 """Asked of each candidate; valid on Python 2.7 and newer."""
 
 
+class _Fault(msgspec.Struct, frozen=True, kw_only=True):
+    short: str
+    mend: str
+
+
 def unusable(python: Python, reader: Account) -> str:
     """Why mod_wsgi can't embed this interpreter, with the mend; empty if it can.
 
     ``reader`` is the account that Apache's children run as.
     """
-    name = f"Python {python.version} ({python.path})"
+    fault = _fault(python, reader)
+    return f"Python {python.version} ({python.path}) {fault.short}: {fault.mend}" if fault else ""
+
+
+def _fault(python: Python, reader: Account) -> _Fault | None:
+    build = f"or build one: '{_how_to_build(python.version + 't' * python.free_threaded)}'"
     if not python.shared:
-        return (
-            f"{name} has no shared library, which mod_wsgi needs: "
-            "use one configured with --enable-shared, such as Debian's python3"
+        return _Fault(
+            short="has no shared library, which mod_wsgi needs",
+            mend=f"use one configured with --enable-shared, such as Debian's python3, {build}",
         )
     if not python.headers:
         short = ".".join(python.version.split(".")[:2])
-        return (
-            f"{name} has no headers (Python.h): "
-            f"install them, on Debian 'apt-get install python{short}-dev'"
+        return _Fault(
+            short="has no headers (Python.h)",
+            mend=f"install them, on Debian 'apt-get install python{short}-dev', {build}",
         )
     blocked = reader.cannot_reach(Path(python.stdlib))
     if blocked:
-        return (
-            f"{name} can't be read by Apache's user '{reader.name}', because of {blocked}: "
-            f"'chmod o+x {blocked}', or use a Python outside it"
+        return _Fault(
+            short=f"can't be read by Apache's user '{reader.name}', because of {blocked}",
+            mend=f"'chmod o+x {blocked}', or use a Python outside it",
         )
-    return ""
+    return None
+
+
+def _how_to_build(version: str) -> str:
+    return f"wsgiproof build python {version}"
 
 
 def describe(path: Path) -> Python:
     """Ask the interpreter at ``path`` what it is. Raises :class:`UsageError` if it can't answer."""
     try:
-        answer = subprocess.run(
-            [path, "-S", "-c", _QUESTION], capture_output=True, text=True, timeout=30, check=False
-        )
-        return msgspec.convert(json.loads(answer.stdout), Python)
+        file = path.stat()
+    except OSError:
+        return _describe(path, ())
+    return _describe(path, (file.st_ino, file.st_size, file.st_mtime_ns))
+
+
+@functools.cache
+def _describe(path: Path, file: tuple[int, ...]) -> Python:
+    """Each is asked once, for as long as the file is the same: a matrix asks for several."""
+    try:
+        python = msgspec.convert(json.loads(_ask(path)), Python)
+        Version(python.version)
     except OSError as error:
         raise UsageError(f"{path} can't be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise UsageError(f"{path} did not say within 30 s what it is") from error
+        raise UsageError(f"{path} did not say within {_DEADLINE:g} s what it is") from error
     except ValueError as error:
         raise UsageError(f"{path} is not a working Python interpreter") from error
+    return python
+
+
+def _ask(path: Path) -> bytes:
+    """What the program answers: so much of it, and within so long, as an interpreter needs."""
+    late = threading.Event()
+    with subprocess.Popen(
+        [path, "-S", "-c", _QUESTION],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as asked:
+
+        def end() -> None:
+            """It and what it has started; its pid is its own until it has been waited for."""
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(asked.pid, signal.SIGKILL)
+
+        def give_up() -> None:
+            late.set()
+            end()
+
+        timer = threading.Timer(_DEADLINE, give_up)
+        timer.start()
+        try:
+            assert asked.stdout is not None
+            answer = asked.stdout.read(_LONGEST_ANSWER)
+        finally:
+            timer.cancel()
+            timer.join()
+            end()
+    if late.is_set():
+        raise subprocess.TimeoutExpired(str(path), _DEADLINE)
+    return answer
 
 
 def choose(wanted: str | None, reader: Account) -> Python:
     """The interpreter that ``--python`` names, or the best one at hand.
 
-    ``wanted`` is a path, a command (``python3.12``) or a version (``3.12``, ``3.12.1``). Without
-    it: the Python that runs wsgiproof if mod_wsgi can embed it, else the newest one that it can.
+    ``wanted`` is a path (an environment's stands for its base), a command (``python3.12``) or a
+    version (``3.12``, ``3.12.1``). Without it: the Python that runs wsgiproof if mod_wsgi can embed
+    it, else the first of :func:`installed` that it can.
     Raises :class:`UsageError` if there is no such Python and :class:`NeedMissing` if there is, but
     it can't be used.
     """
@@ -99,7 +175,10 @@ def choose(wanted: str | None, reader: Account) -> Python:
     found = list(_named(wanted))
     if not found:
         at_hand = ", ".join(dict.fromkeys(python.version for python in installed()))
-        raise UsageError(f"there is no Python '{wanted}' on this machine; at hand: {at_hand}")
+        raise UsageError(
+            f"there is no Python '{wanted}' on this machine; at hand: {at_hand}; "
+            f"'{_how_to_build(_full(wanted))}' builds one from source"
+        )
     for python in found:
         if not unusable(python, reader):
             return python
@@ -142,15 +221,59 @@ def _names(found: dict[str, Python]) -> dict[str, str]:
 
 
 def installed() -> list[Python]:
-    """Every CPython here, newest first: PATH's, Debian's, pyenv's, uv's, /opt/python's."""
+    """Every CPython here, in the order in which they are preferred: that of the places, and in
+    each place the newest first."""
+    return [one.python for one in _answers() if one.python is not None]
+
+
+def survey(reader: Account) -> list[FoundPython]:
+    """All that :func:`installed` has, and what does not answer, each with what is wrong with it."""
+    return [_judged(one, reader) for one in _answers()]
+
+
+def built_in(entry: Path) -> list[Path]:
+    """The interpreters in an entry of the cache: of our own build, or of uv's."""
+    return _interpreters([entry / "bin", *sorted(entry.glob("cpython-*/bin"))])
+
+
+def _judged(found: FoundPython, reader: Account) -> FoundPython:
+    fault = _fault(found.python, reader) if found.python else None
+    return msgspec.structs.replace(found, problem=fault.short) if fault else found
+
+
+def _answers() -> list[FoundPython]:
+    """What is in each place, in the order in which it is preferred; each interpreter once."""
+    places = _places()
+    asked: dict[Path, int] = {}
+    for rank, directories in enumerate(places.values()):
+        for path in _interpreters(directories):
+            asked.setdefault(path, rank)
     with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(_describe_or_none, _candidates()))
-    found = {python.path: python for python in answers if python is not None}
-    return sorted(found.values(), key=lambda python: Version(python.version), reverse=True)
+        answers = list(pool.map(lambda path: _answer(path, _origin(path, places)), asked))
+    known: dict[str, tuple[int, FoundPython]] = {}
+    for rank, found in zip(asked.values(), answers, strict=True):
+        known.setdefault(found.path, (rank, found))
+    # Of several builds of one version the latest comes first, and stays there.
+    newest = sorted(known.values(), key=lambda one: _version(one[1]), reverse=True)
+    return [found for _, found in sorted(newest, key=lambda one: one[0])]
 
 
-def _candidates() -> list[Path]:
-    """Files that are named like an interpreter, each real file once."""
+def _version(found: FoundPython) -> Version:
+    return Version(found.python.version if found.python else "0")
+
+
+def _answer(path: Path, origin: str) -> FoundPython:
+    try:
+        python = describe(path)
+    except UsageError as error:
+        problem = str(error).removeprefix(f"{path} ")
+        return FoundPython(path=str(path), origin=origin, problem=problem)
+    told = msgspec.structs.replace(python, origin=origin)
+    return FoundPython(path=python.path, origin=origin, python=told)
+
+
+def _places() -> dict[str, list[Path]]:
+    """The directories in which interpreters may be, by what the place is called, best first."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python"))
     # A shim of pyenv stands for any version, and takes long to say which.
@@ -159,18 +282,49 @@ def _candidates() -> list[Path]:
         for directory in os.environ.get("PATH", os.defpath).split(os.pathsep)
         if directory and not directory.endswith("/shims")
     ]
-    directories = [*on_path, Path("/usr/bin"), Path("/usr/local/bin")]
-    for root in (pyenv / "versions", uv, Path("/opt/python")):
-        directories += sorted(root.glob("*/bin"))
-    found = (path for directory in directories for path in sorted(directory.glob("python*")))
-    return list(dict.fromkeys(path.resolve() for path in found if _NAME.fullmatch(path.name)))
+    built = [path.parent for entry in Cache().built(BUILT) for path in built_in(entry)]
+    return {
+        ON_PATH: on_path,
+        "pyenv": sorted((pyenv / "versions").glob("*/bin")),
+        "uv": sorted(uv.glob("*/bin")),
+        "conda": [prefix / "bin" for prefix in _conda_environments()],
+        "Debian" if Path("/etc/debian_version").exists() else "system": [Path("/usr/bin")],
+        "/usr/local": [Path("/usr/local/bin")],
+        "/opt/python": sorted(Path("/opt/python").glob("*/bin")),
+        "wsgiproof": built,
+    }
 
 
-def _describe_or_none(path: Path) -> Python | None:
-    try:
-        return describe(path)
-    except UsageError:
-        return None
+def _conda_environments() -> Iterator[Path]:
+    """Those that conda has written down, and those of its usual places."""
+    with contextlib.suppress(OSError):
+        listed = Path.home() / ".conda" / "environments.txt"
+        yield from (Path(line) for line in listed.read_text().splitlines() if line)
+    named = (os.environ.get(name, "") for name in ("CONDA_PREFIX", "MAMBA_ROOT_PREFIX"))
+    roots = [*(Path(name) for name in named if name), Path("/opt/conda")]
+    for root in (*roots, *(Path.home() / name for name in _CONDA_ROOTS)):
+        yield root
+        yield from sorted(root.glob("envs/*"))
+
+
+def _interpreters(directories: Iterable[Path]) -> list[Path]:
+    """Files that are named like an interpreter, each once, by the most telling of its names."""
+    found: dict[tuple[int, int], Path] = {}
+    for directory in directories:
+        for path in sorted(directory.glob("python*"), reverse=True):
+            if _NAME.fullmatch(path.name):
+                with contextlib.suppress(OSError):  # a link to nowhere, or to what is not ours
+                    file = path.stat()
+                    found.setdefault((file.st_dev, file.st_ino), path.resolve())
+    return list(found.values())
+
+
+def _origin(path: Path, places: dict[str, list[Path]]) -> str:
+    """The place that a real file is in; one that PATH leads to may be in another, too."""
+    for name, directories in reversed(places.items()):
+        if path.parent in (directory.resolve() for directory in directories):
+            return name
+    return ON_PATH
 
 
 def _best(reader: Account) -> Python:
@@ -183,13 +337,25 @@ def _best(reader: Account) -> Python:
     raise NeedMissing(unusable(own, reader))
 
 
+def _at(path: Path, origin: str) -> Python:
+    """The interpreter at ``path``, or that of the environment there."""
+    inside = path / "bin" / "python"
+    return msgspec.structs.replace(describe(inside if inside.exists() else path), origin=origin)
+
+
+def _full(wanted: str) -> str:
+    """``3.13t`` is no version that can be built, and ``3.13.Nt`` shows what is missing."""
+    release = wanted.removesuffix("t")
+    return release + ".N" * (release.count(".") < 2) + "t" * wanted.endswith("t")
+
+
 def _named(wanted: str) -> Iterator[Python]:
     command = shutil.which(wanted)
     if "/" in wanted or command:
         path = Path(command or wanted)
         if not path.exists():
             raise UsageError(f"there is no Python at {wanted}")
-        yield describe(path)
+        yield _at(path, GIVEN if "/" in wanted else ON_PATH)
         return
     try:
         parts = Version(wanted.removesuffix("t")).release

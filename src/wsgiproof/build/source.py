@@ -13,7 +13,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache as remembered
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def _pure(tags: frozenset[object], major: int) -> Iterator[object]:
 
 
 def _sdist(package: str, path: Path, python: Python, cache: Cache) -> Source | str:
-    digest = _tree_digest(path) if path.is_dir() else _digest(_content(path))
+    digest = tree_digest(path, _files(path)) if path.is_dir() else _digest(_content(path))
     archive = _archive_of(path, digest, cache) if path.is_dir() else path
     metadata = _metadata(archive)
     fields = email.message_from_bytes(metadata)
@@ -163,12 +163,11 @@ def _supported(metadata: bytes, path: Path, python: Python) -> str:
     return "" if supported else f"{path.name} requires Python {wanted}"
 
 
-def _tree_digest(tree: Path) -> str:
-    """Of all files of a source tree, but what version control, earlier builds and runs of ours
-    keep there."""
+def tree_digest(tree: Path, files: Iterable[Path]) -> str:
+    """Of these files of ``tree``: their paths in it, and their content."""
     digest = hashlib.sha256()
     try:
-        for path in _files(tree):
+        for path in files:
             digest.update(os.fsencode(path.relative_to(tree)) + b"\0")
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     except OSError as error:
@@ -177,6 +176,7 @@ def _tree_digest(tree: Path) -> str:
 
 
 def _files(tree: Path) -> Iterator[Path]:
+    """All of a tree, but what version control, earlier builds and runs of ours keep there."""
     for directory, names, files in os.walk(tree):
         if {*names, *files} >= _OUTPUT:
             names.clear()

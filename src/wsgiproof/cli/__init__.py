@@ -7,7 +7,17 @@ import signal
 import click
 
 import wsgiproof
-from wsgiproof.cli import build, cache, configuration, doctor, results, run, selftest, serve
+from wsgiproof.cli import (
+    build,
+    cache,
+    configuration,
+    doctor,
+    pythons,
+    results,
+    run,
+    selftest,
+    serve,
+)
 from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
 
@@ -32,6 +42,7 @@ for _command in (
     results.compare_command,
     results.merge_command,
     results.judge_command,
+    pythons.pythons_command,
     doctor.doctor_command,
     build.build_command,
     cache.cache_command,

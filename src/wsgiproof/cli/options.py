@@ -51,7 +51,8 @@ _MACHINE_OPTIONS: list[_Decorator] = [
         "python",
         None,
         "VERSION|PATH",
-        "The Python to embed: 3.12, 3.12.1, 3.13t, or a path. Default: the one at hand.",
+        "The Python to embed: 3.12, 3.12.1, 3.13t, a path, or an environment ('wsgiproof pythons' "
+        "lists them). Default: the one at hand.",
     ),
     _axis("mpm", list(Mpm), None, "Apache's multi-processing module.  [default: prefork]"),
     _axis(

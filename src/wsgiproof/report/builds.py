@@ -72,6 +72,47 @@ class BuildProgress:
         self._bars.console.print(line, soft_wrap=True)
 
 
+class StepProgress:
+    """One build: a line for each of its steps; on a terminal a live one for that at hand, too."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bars.add_task("")
+        self._began = time.monotonic()
+        self._step = ""
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def step(self, text: str) -> None:
+        """Something begins that takes seconds, or minutes."""
+        self._step = text
+        self._bars.update(self._task, description=text)
+        elapsed = f"{time.monotonic() - self._began:6.1f} s"
+        self._console.print(Text(f"{elapsed} {text}"), soft_wrap=True)
+
+    def count(self, text: str) -> None:
+        """So much of the step is done; shown where a line can change."""
+        self._bars.update(self._task, description=f"{self._step}: {text}")
+
+
 def _told(built: Built) -> Text:
     if built.problem:
         return Text.assemble(("failed  ", "bold red"), f"{built.title}: {built.problem}")

@@ -1,0 +1,238 @@
+"""The sources of CPython: a directory, an archive, or a download that is verified.
+
+A download needs a SHA-256: the one that was given, or the one that python.org publishes beside each
+release since 3.12.2 in an SPDX document, ``Python-3.13.15.tgz.spdx.json`` (python/release-tools,
+``sbom.py``). From a mirror that document guards against damage, and not against the mirror.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import re
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from wsgiproof.build.source import tree_digest
+from wsgiproof.cache import Cache
+from wsgiproof.errors import CannotRun, UsageError, describe
+
+MIRROR = "https://www.python.org/ftp/python"
+"""Where releases are, each in a directory of its version."""
+
+_TIMEOUT = 30.0
+"""Seconds that a server may be silent."""
+_CHUNK = 1 << 20
+_LONGEST_DOCUMENT = 10_000_000
+"""Bytes of an SPDX document; that of 3.13 has 2 MB."""
+_DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, tarfile.TarError, zlib.error)
+"""What reading a damaged archive may raise."""
+with contextlib.suppress(ImportError):  # a Python may lack it, and then opens no .tar.xz
+    from lzma import LZMAError
+
+    _DAMAGED += (LZMAError,)
+_NO_SOURCE = {".git", ".hg", "__pycache__"}
+_BUILT = (".o", ".a", ".so", ".pyc")
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """An archive or a directory on this machine, and a digest of its content."""
+
+    path: Path
+    digest: str
+
+
+def is_url(source: str) -> bool:
+    return "://" in source
+
+
+def find_sources(
+    release: str, source: str, sha256: str, mirror: str, cache: Cache, told: Callable[[str], None]
+) -> Sources:
+    """The sources of ``release`` (``3.13.15``), verified; ``told`` gets how far a download is.
+
+    ``source`` is a path or a URL; without it the release is taken from ``mirror``. Raises
+    :class:`UsageError` for what does not exist or has another checksum, and :class:`CannotRun` if
+    a server does not answer.
+    """
+    if source and not is_url(source):
+        return _local(Path(source), sha256)
+    url = source or _address(mirror, release)
+    expected = sha256 or _published(url)
+    entry = cache.entry(
+        "cpython-source",
+        {"version": release, "sha256": expected},
+        lambda directory: _download(url, directory / "archive", expected, told),
+    )
+    return Sources(path=entry / "archive", digest=expected)
+
+
+def unpack(sources: Sources, directory: Path) -> Path:
+    """Put the sources into the new ``directory``; return where in it their root is.
+
+    Raises :class:`UsageError` if they are not those of CPython, or would leave the directory.
+    """
+    if sources.path.is_dir():
+        shutil.copytree(sources.path, directory, symlinks=True, ignore=_left_out)
+    else:
+        _extract(sources.path, directory)
+    for root in (directory, *directory.iterdir()):
+        if _is_cpython(root):
+            return root
+    raise _no_source(sources.path)
+
+
+def version_of(tree: Path) -> str:
+    """The version that a source tree says it has."""
+    text = (tree / "Include" / "patchlevel.h").read_text(errors="replace")
+    found = re.search(r'#define\s+PY_VERSION\s+"([^"]+)"', text)
+    # A checkout between two releases has a plus sign.
+    return found[1].rstrip("+") if found else "unknown"
+
+
+def _local(path: Path, sha256: str) -> Sources:
+    if path.is_dir():
+        if sha256:
+            raise UsageError(f"--sha256 is for an archive, and {path} is a directory")
+        if not _is_cpython(path):
+            raise _no_source(path)
+        return Sources(path=path, digest=tree_digest(path, _files(path)))
+    try:
+        with path.open("rb") as archive:
+            digest = hashlib.file_digest(archive, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(describe(error)) from error
+    _compare(str(path), digest, sha256 or digest)
+    return Sources(path=path, digest=digest)
+
+
+def _is_cpython(tree: Path) -> bool:
+    return (tree / "Include" / "patchlevel.h").is_file()
+
+
+def _no_source(path: Path) -> UsageError:
+    return UsageError(f"{path} has no Include/patchlevel.h: it is no source of CPython")
+
+
+def _files(tree: Path) -> Iterator[Path]:
+    for path in sorted(tree.rglob("*")):
+        parts = path.relative_to(tree).parts
+        if not _NO_SOURCE & {*parts} and not path.name.endswith(_BUILT) and path.is_file():
+            yield path
+
+
+def _left_out(directory: str, names: list[str]) -> list[str]:
+    return [name for name in names if name in _NO_SOURCE or name.endswith(_BUILT)]
+
+
+def _extract(archive: Path, directory: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise CannotRun(
+            "this Python can't unpack safely (tarfile has no filters before 3.11.4): unpack "
+            f"{archive} and name the directory with --source"
+        )
+    try:
+        with tarfile.open(archive) as opened:
+            opened.extractall(directory, filter="data")
+    except tarfile.FilterError as error:
+        raise UsageError(f"{archive} is not unpacked, since it is not safe: {error}") from error
+    except _DAMAGED as error:
+        raise UsageError(f"{archive} can't be unpacked: {error}") from error
+
+
+def _address(mirror: str, release: str) -> str:
+    # A pre-release is in the directory of its release.
+    final = re.match(r"[\d.]+", release)
+    assert final is not None
+    return f"{mirror.rstrip('/')}/{final[0]}/Python-{release}.tgz"
+
+
+def _published(url: str) -> str:
+    """The SHA-256 that is published beside ``url``."""
+    document = f"{url}.spdx.json"
+    try:
+        with _open(document) as answer:
+            content = answer.read(_LONGEST_DOCUMENT)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{document} does not exist: there is no such release, or none with a published "
+            "checksum, as before 3.12.2: then give its --sha256"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _unanswered(document, error) from error
+    try:
+        packages = msgspec.json.decode(content, type=_Document).packages
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{document} is no SPDX document: give the --sha256") from error
+    name = url.rpartition("/")[2]
+    for package in packages:
+        for one in package.checksums:
+            if package.file == name and one.algorithm == "SHA256":
+                return one.value.lower()
+    raise UsageError(f"{document} has no SHA-256 of {name}: give it with --sha256")
+
+
+class _Checksum(msgspec.Struct, rename={"value": "checksumValue"}):
+    algorithm: str
+    value: str
+
+
+class _Package(msgspec.Struct, rename={"file": "packageFileName"}):
+    file: str = ""
+    checksums: list[_Checksum] = []
+
+
+class _Document(msgspec.Struct):
+    packages: list[_Package]
+
+
+def _download(url: str, target: Path, expected: str, told: Callable[[str], None]) -> None:
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with _open(url) as answer, target.open("wb") as file:
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+                told(f"{size / 1e6:.0f} MB")
+    except FileNotFoundError as error:
+        raise UsageError(f"{url} does not exist") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _unanswered(url, error) from error
+    _compare(url, digest.hexdigest(), expected)
+
+
+def _open(url: str) -> http.client.HTTPResponse:
+    """Raises FileNotFoundError for what the server does not have, else OSError."""
+    if not url.startswith(("https://", "http://")):
+        raise UsageError(f"{url} is neither an https:// nor an http:// URL")
+    try:
+        answer = urllib.request.urlopen(url, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code in (404, 410):
+            raise FileNotFoundError(url) from error
+        raise
+    assert isinstance(answer, http.client.HTTPResponse)
+    return answer
+
+
+def _unanswered(url: str, error: Exception) -> CannotRun:
+    reason = getattr(error, "reason", None) or error
+    return CannotRun(
+        f"{url} can't be had ({reason}): name an archive or a directory with --source, or another "
+        "--mirror"
+    )
+
+
+def _compare(what: str, digest: str, expected: str) -> None:
+    if digest != expected.lower():
+        raise UsageError(f"{what} has the SHA-256 {digest}, and not {expected.lower()}")

@@ -1,0 +1,71 @@
+"""The interpreters of this machine, in the terminal and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wsgiproof.report.terminal import printable
+from wsgiproof.toolchain import FoundPython, Python
+
+_LOG_WIDTH = 1000
+
+
+def show_pythons(console: Console, found: Sequence[FoundPython]) -> None:
+    """Print a line for each, in the order in which they are preferred."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("version", "from", "shared", "headers", "GIL"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("usable", overflow="fold")
+    table.add_column("path", overflow="fold")
+    for one in found:
+        usable = Text(printable(one.problem) or "yes", style="yellow" if one.problem else "green")
+        table.add_row(*_told(one), usable, Text(printable(one.path)))
+    # In a log no path is folded, however long it is.
+    width = None if console.is_terminal else _LOG_WIDTH
+    shown = table if found else Text("There is no Python on this machine.")
+    console.print(shown, width=width, crop=False)
+
+
+def as_rows(found: Sequence[FoundPython]) -> list[dict[str, Any]]:
+    """Each with what it said of itself (null if it said nothing), ``usable`` and ``problem``."""
+    return [
+        {
+            "version": one.python and one.python.version,
+            "path": one.path,
+            "from": one.origin,
+            "shared_library": one.python and one.python.shared,
+            "headers": one.python and one.python.headers,
+            "free_threaded": one.python and one.python.free_threaded,
+            "usable": not one.problem,
+            "problem": one.problem,
+        }
+        for one in found
+    ]
+
+
+def _told(found: FoundPython) -> list[Text]:
+    python = found.python
+    if python is None:
+        return [Text("?"), Text(found.origin), Text("?"), Text("?"), Text("?")]
+    return [
+        Text(printable(python.version) + "t" * python.free_threaded),
+        Text(found.origin),
+        Text("yes" if python.shared else "no"),
+        Text("yes" if python.headers else "no"),
+        Text("no" if python.free_threaded else "yes"),
+    ]
+
+
+def show_python(console: Console, python: Python, version: str, missing: Mapping[str, str]) -> None:
+    """Where it is, what it lacks, and how to use it."""
+    for module, package in missing.items():
+        warning = f"without {module}: on Debian 'apt-get install {package}', then build it again"
+        console.print(Text.assemble(("warning ", "yellow"), warning), soft_wrap=True)
+    console.print(Text(f"Python {version} is built: {python.path}"), soft_wrap=True)
+    console.print(Text(f"wsgiproof run --python {version}", style="cyan"), soft_wrap=True)

@@ -248,9 +248,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return msgspec.structs.replace(self, **changes)
 
 
+URI = "uri"
+"""What a deployment is called that was named by its URI alone, which may hold a password."""
+
+
 def is_uri(target: str) -> bool:
     """Whether this names a deployment that is there, and no mongod to start."""
-    return target.startswith(("mongodb:", "mongodb+srv:"))
+    return target.startswith(("mongodb:", "mongodb+srv:")) or "://" in target
 
 
 def _check_load(load: Config | Override) -> None:

@@ -276,6 +276,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: tuple[Checkpoint, ...] = ()
     workers: tuple[int, int] = (1, 1)
     """Processes that run the application, and request threads in each."""
+    ours: bool = True
+    """Whether nobody else used the deployment; false for one that was there."""
     called: str = ""
     """What the judge was sure of before the load was over; empty if all of it was carried out."""
     cut_short: str = ""

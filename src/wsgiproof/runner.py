@@ -278,6 +278,7 @@ def _experiment(
     shop.watcher.step(cell, "starting Apache")
     with ExitStack() as stack:
         stack.callback(deployment.drop, name)
+        deployment.check_writes(name)
         run_directory = stack.enter_context(scratch_directory(account))
         application = lay_out(cell, run_directory, deployment.uri(name), name, account)
 

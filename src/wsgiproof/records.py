@@ -341,6 +341,8 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     timings: dict[str, float] = {}
     """Seconds by step; ``serving`` is the part in which the subject was under load."""
     toolchain: dict[str, str] = {}
+    packages: dict[str, str] = {}
+    """All that was installed for the subject, itself included, with exact versions."""
     inputs: str = ""
     """A digest of all that the cell was made of: a record of the same inputs need not be had
     again."""
@@ -361,6 +363,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
             "directory": self.directory,
             "timings": self.timings,
             "toolchain": self.toolchain,
+            "packages": self.packages,
             "tries": self.tries,
         }
 

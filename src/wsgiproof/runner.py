@@ -219,7 +219,9 @@ def _attempt(
     try:
         with timer.step("build"):
             toolchain = _build(job, shop)
-        record = msgspec.structs.replace(record, toolchain=toolchain.facts())
+        record = msgspec.structs.replace(
+            record, toolchain=toolchain.facts(), packages=dict(toolchain.packages)
+        )
         with timer.step("deployment"):
             deployment = deployments.get(job)
         observed = _experiment(job, shop, toolchain, deployment, directory, timer)

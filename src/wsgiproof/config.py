@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.errors import UsageError
@@ -163,6 +164,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ()
     control: Annotated[str, _says("A planted fault, or its clean twin.")] = ""
     app: Annotated[str, _says("A WSGI script that is called in place of ours.")] = ""
+    requirements: Annotated[
+        tuple[str, ...], _says("What else is installed beside PyMongo, as pip has requirements.")
+    ] = ()
+    constraints: Annotated[
+        str, _says("A file of constraints, as pip has them, for all that is installed.")
+    ] = ""
     output: Annotated[str, _says("Where results go.")] = ""
     jobs: Annotated[int | None, _says("Cells that run at the same time.")] = None
     fail_fast: Annotated[bool, _says("Stop at the first cell that fails.")] = False
@@ -178,6 +185,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"'{name}' can't be the name of a server, as a part of names of directories: "
                     "letters, digits, '.', '_' and '-' can"
                 )
+        for one in self.requirements:
+            _check_requirement(one)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
         if self.control and Topology.NONE in self.topology:
@@ -250,9 +259,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return msgspec.structs.replace(self, **changes)
 
 
+URI = "uri"
+"""What a deployment is called that was named by its URI alone, which may hold a password."""
+
+
 def is_uri(target: str) -> bool:
     """Whether this names a deployment that is there, and no mongod to start."""
-    return target.startswith(("mongodb:", "mongodb+srv:"))
+    return target.startswith(("mongodb:", "mongodb+srv:")) or "://" in target
+
+
+def _check_requirement(text: str) -> None:
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        raise UsageError(
+            f"--with {text}: it is no requirement, such as dnspython or 'python-snappy==0.7.3'"
+        ) from error
 
 
 def _check_load(load: Config | Override) -> None:

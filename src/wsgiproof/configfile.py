@@ -23,9 +23,9 @@ from wsgiproof.errors import UsageError, describe
 NAMES = ("wsgiproof.toml", "pyproject.toml")
 PATHS = ("python", "mod_wsgi", "pymongo", "mongodb")
 """Axes whose values may be paths."""
-_FILES = ("app", "output", "httpd", "apxs")
+_FILES = ("app", "output", "httpd", "apxs", "constraints")
 """Keys whose values are nothing but paths."""
-_LISTS = frozenset({*AXES, "only", "cells"})
+_LISTS = frozenset({*AXES, "only", "cells", "requirements"})
 """Keys that take one value, or several."""
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "include": Combination,

@@ -13,8 +13,8 @@ from itertools import product
 import msgspec
 from packaging.version import Version
 
-from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
-from wsgiproof.config import AXES, Combination, Config
+from wsgiproof.cell import DEPLOYED, Cell, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.config import AXES, URI, Combination, Config, is_uri
 from wsgiproof.errors import UsageError
 from wsgiproof.records import Excluded
 from wsgiproof.toolchain import Parts, Python, Source
@@ -94,7 +94,7 @@ def expand(config: Config, facts: Facts) -> Matrix:
             excluded.append(_excluded(point, f"it is the same as {cell.id}"))
         else:
             cells[cell.id], parts[cell.id] = cell, _parts(point, facts)
-    _check_axes(config, alive, excluded)
+    _check_axes(config, facts, alive, excluded)
     ordered = sorted(cells.values(), key=_rank)
     chosen, others = _select(ordered, config.only)
     return Matrix(cells=chosen, parts=parts, excluded=(*excluded, *others))
@@ -233,8 +233,13 @@ def _rank(cell: Cell) -> tuple[object, ...]:
 
 
 def _excluded(point: Point, reason: str) -> Excluded:
-    axes = msgspec.to_builtins(point)
-    return Excluded(axes={axis: str(value) for axis, value in axes.items()}, reason=reason)
+    axes = {axis: _shown(value) for axis, value in _values(point)}
+    return Excluded(axes=axes, reason=reason)
+
+
+def _shown(value: str) -> str:
+    """A value as it was asked for, but for a URI, which may hold a password."""
+    return URI if is_uri(value) else value
 
 
 def _matches(point: Point, exclusion: Combination, facts: Facts) -> bool:
@@ -267,15 +272,25 @@ def _values(point: Point) -> Iterator[tuple[str, str]]:
         yield axis, str(getattr(point, axis))
 
 
-def _check_axes(config: Config, alive: set[tuple[str, str]], excluded: Sequence[Excluded]) -> None:
+def _check_axes(
+    config: Config, facts: Facts, alive: set[tuple[str, str]], excluded: Sequence[Excluded]
+) -> None:
     """A value of an axis that is in no cell would be a test that silently is none."""
     for axis in AXES:
         for value in config.axis(axis):
-            if (axis, str(value)) not in alive:
-                reasons = dict.fromkeys(one.reason for one in excluded if one.axes[axis] == value)
+            if (axis, str(value)) not in alive and not _is_detected(axis, value, config, facts):
+                shown = _shown(value)
+                reasons = dict.fromkeys(one.reason for one in excluded if one.axes[axis] == shown)
                 told = "; ".join(list(reasons)[:3]) or "nothing is left to combine it with"
-                what = f"{axis} {value} is in" if value else "there is"
+                what = f"{axis} {shown} is in" if value else "there is"
                 raise UsageError(f"{what} no cell at all: {told}")
+
+
+def _is_detected(axis: str, value: str, config: Config, facts: Facts) -> bool:
+    """Whether nobody asked for this value, and the deployments that are there are of another."""
+    there = {facts.servers[one].topology for one in config.values("mongodb")}
+    usual = axis == "topology" and config.topology == DEPLOYED
+    return usual and None not in there and value not in there
 
 
 def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...], list[Excluded]]:

@@ -21,9 +21,10 @@ from wsgiproof.build.httpd import find_httpd, httpd_build
 from wsgiproof.build.python import choose_all
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
-from wsgiproof.config import Config, is_uri
+from wsgiproof.config import URI, Config, is_uri
 from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
 from wsgiproof.records import Need
+from wsgiproof.services.deployment import files
 from wsgiproof.services.mongod import Mongod, find_mongod
 from wsgiproof.toolchain import Httpd, Python
 
@@ -71,7 +72,7 @@ class Survey:
         self._httpd = self._look(
             "apache", lambda: _find_httpd(config, cache), lambda httpd: _told_httpd(httpd, cache)
         )
-        self._servers = self._look("mongod", lambda: _find_servers(config), _told_servers)
+        self._servers = self._look("mongod", lambda: _find_servers(config, account), _told_servers)
         self._look("space", lambda: _find_space(config, cache), str)
 
     def machine(self) -> Machine:
@@ -137,11 +138,11 @@ def _told_httpd(httpd: Httpd | None, cache: Cache) -> str:
     return "none with apxs on this machine; wsgiproof builds its own, once, in about 5 minutes"
 
 
-def _find_servers(config: Config) -> dict[str, tuple[str, Mongod | str]]:
+def _find_servers(config: Config, account: Account | None) -> dict[str, tuple[str, Mongod | str]]:
     """Each value of the ``mongodb`` axis, with its name and what it stands for."""
     if set(config.values("topology")) == {Topology.NONE}:
         return {}
-    found = {value: _find_server(value, config) for value in config.values("mongodb")}
+    found = {value: _find_server(value, config, account) for value in config.values("mongodb")}
     names = [name for name, _ in found.values()]
     for name in names:
         if names.count(name) > 1:
@@ -151,10 +152,12 @@ def _find_servers(config: Config) -> dict[str, tuple[str, Mongod | str]]:
     return found
 
 
-def _find_server(value: str, config: Config) -> tuple[str, Mongod | str]:
+def _find_server(value: str, config: Config, account: Account | None) -> tuple[str, Mongod | str]:
     target = config.server(value)
     if is_uri(target):
-        return (value if target != value else "uri"), target
+        if account is not None:
+            _check_files(target, account)
+        return (value if target != value else URI), target
     if value and value not in config.mongodb_servers and "/" not in value:
         raise UsageError(
             f"--mongodb {value}: it is no path, no mongodb:// URI, and no name in mongodb_servers"
@@ -162,6 +165,24 @@ def _find_server(value: str, config: Config) -> tuple[str, Mongod | str]:
     mongod = find_mongod(target or None)
     named = value if target != value else f"mongod{mongod.version}" if value else ""
     return named, mongod
+
+
+def _check_files(uri: str, account: Account) -> None:
+    """The subject reads the files of its URI itself, in another directory, as another user."""
+    for option, path in files(uri).items():
+        if not path.is_absolute():
+            raise UsageError(
+                f"{option}={path} of --mongodb has to be an absolute path: Apache's processes work "
+                "in another directory"
+            )
+        if not path.is_file():
+            raise UsageError(f"{option}={path} of --mongodb: there is no such file")
+        blocked = account.cannot_reach(path)
+        if blocked:
+            raise NeedMissing(
+                f"Apache's user '{account.name}' can't read {path} ({option} of --mongodb), since "
+                f"{blocked} is closed to it: open that, or put a copy elsewhere"
+            )
 
 
 def _told_servers(servers: Mapping[str, tuple[str, Mongod | str]]) -> str:

@@ -13,7 +13,7 @@ import wsgiproof
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Cell, InterpreterKind, Topology
 from wsgiproof.config import Config
-from wsgiproof.errors import UsageError
+from wsgiproof.errors import UsageError, describe
 from wsgiproof.facts import gather
 from wsgiproof.matrix import Facts, Matrix, expand
 from wsgiproof.needs import Machine, Survey
@@ -61,10 +61,33 @@ def plan(config: Config, site: Site, *, own_file: bool = False) -> Planned:
     """
     matrix = expand(config, site.facts)
     jobs = [
-        _job(cell, matrix.parts[cell.id], site.machine, config, own_file=own_file)
+        _job(
+            cell,
+            _with_others(matrix.parts[cell.id], config),
+            site.machine,
+            config,
+            own_file=own_file,
+        )
         for cell in matrix.cells
     ]
     return Planned(matrix=matrix, jobs=tuple(jobs))
+
+
+def _with_others(parts: Parts, config: Config) -> Parts:
+    """With what is to be installed beside PyMongo, and within which constraints."""
+    return msgspec.structs.replace(
+        parts, requirements=config.requirements, constraints=_constraints(config)
+    )
+
+
+def _constraints(config: Config) -> str:
+    if not config.constraints:
+        return ""
+    try:
+        return Path(config.constraints).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = describe(error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"--constraint {config.constraints}: {why}") from error
 
 
 def _job(
@@ -140,6 +163,8 @@ def _rerun(
         ("--app", cell.app, ""),
         ("--httpd", config.httpd, ""),
         ("--apxs", config.apxs, ""),
+        *(("--with", one, None) for one in parts.requirements),
+        ("--constraint", config.constraints, ""),
         ("--profile", load.profile, usual.profile),
         ("-n", load.requests, None),
         ("-c", load.connections, None),

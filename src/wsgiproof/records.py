@@ -291,6 +291,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: tuple[Checkpoint, ...] = ()
     workers: tuple[int, int] = (1, 1)
     """Processes that run the application, and request threads in each."""
+    ours: bool = True
+    """Whether nobody else used the deployment; false for one that was there."""
     called: str = ""
     """What the judge was sure of before the load was over; empty if all of it was carried out."""
     cut_short: str = ""
@@ -354,6 +356,8 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     timings: dict[str, float] = {}
     """Seconds by step; ``serving`` is the part in which the subject was under load."""
     toolchain: dict[str, str] = {}
+    packages: dict[str, str] = {}
+    """All that was installed for the subject, itself included, with exact versions."""
     inputs: str = ""
     """A digest of all that the cell was made of: a record of the same inputs need not be had
     again."""
@@ -374,6 +378,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
             "directory": self.directory,
             "timings": self.timings,
             "toolchain": self.toolchain,
+            "packages": self.packages,
             "tries": self.tries,
         }
 

@@ -220,7 +220,9 @@ def _attempt(
     try:
         with timer.step("build"):
             toolchain = build(job, shop)
-        record = msgspec.structs.replace(record, toolchain=toolchain.facts())
+        record = msgspec.structs.replace(
+            record, toolchain=toolchain.facts(), packages=dict(toolchain.packages)
+        )
         with timer.step("deployment"):
             deployment = deployments.get(job)
         observed = _experiment(job, shop, toolchain, deployment, directory, timer)
@@ -293,6 +295,7 @@ def serving(
     shop.watcher.step(job.cell, "starting Apache")
     with ExitStack() as stack:
         stack.callback(deployment.drop, name)
+        deployment.check_writes(name)
         uri = deployment.uri(name)
         application = lay_out(job.cell, run_directory, uri, name, shop.account)
         configure = partial(

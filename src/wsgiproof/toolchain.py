@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -80,6 +81,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     python: Python
     mod_wsgi: Source
     pymongo: Source
+    requirements: tuple[str, ...] = ()
+    """What else is installed beside PyMongo."""
+    constraints: str = ""
+    """The content of a constraints file, as pip has them; empty: none."""
 
 
 class Httpd(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +127,8 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     mod_wsgi: Path
     home: Path
     """The virtual environment with the subject, for ``WSGIPythonHome``."""
+    packages: Mapping[str, str]
+    """All that is installed there, with exact versions."""
 
     def facts(self) -> dict[str, str]:
         """Where everything is, for the record."""

@@ -14,10 +14,13 @@ import pytest
 
 import wsgiproof
 from tests.real.command import started
+from wsgiproof.build.environment import environment_build
 from wsgiproof.build.python import installed
+from wsgiproof.cache import Cache
+from wsgiproof.errors import BuildFailed
 from wsgiproof.records import CellRecord, Verdict, load_cell
 from wsgiproof.services.apache_conf import DAEMON_THREADS
-from wsgiproof.toolchain import Python
+from wsgiproof.toolchain import Parts, Python, Source
 
 INSIDE = Path(wsgiproof.__file__).parent / "inside"
 BROKEN, MENDED = "2.6.3", "2.7.2"
@@ -113,3 +116,14 @@ def test_what_runs_inside_compiles_on_every_python_here(python27: Python) -> Non
         if done.returncode != 0:
             refused[python.version] = done.stderr
     assert refused == {}
+
+
+def test_a_constraint_that_contradicts_the_cell_is_an_error(python27: Python) -> None:
+    parts = Parts(
+        python=python27,
+        mod_wsgi=Source(version="4.9.4"),
+        pymongo=Source(version=MENDED),
+        constraints=f"pymongo=={BROKEN}\n",
+    )
+    with pytest.raises(BuildFailed, match=r"within the constraints: .*pymongo==2\.7\.2"):
+        Cache().get(environment_build(parts, Cache()))

@@ -16,6 +16,7 @@ from wsgiproof.config import (
     Config,
     Override,
     Profile,
+    is_uri,
 )
 from wsgiproof.errors import ExitCode, UsageError
 
@@ -132,6 +133,21 @@ def test_the_name_of_a_server_is_a_part_of_the_name_of_a_directory(name: str) ->
     with pytest.raises(UsageError, match="can't be the name of a server"):
         Config(mongodb_servers={name: "/opt/mongod"})
     assert Config(mongodb_servers={"mongod-7.0_x": "/opt/mongod"}).mongodb_servers
+
+
+@pytest.mark.parametrize("text", ["", "two words", "./here", "a=1", "-r more.txt"])
+def test_what_is_no_requirement_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match="it is no requirement, such as dnspython"):
+        Config(requirements=(text,))
+    assert Config(requirements=("pymongo[snappy]", "a>=1,<2; python_version>'3'")).requirements
+
+
+@pytest.mark.parametrize(
+    "target", ["mongodb://h/", "mongodb+srv://h/", "mongodb:h", "mongo://ann:hunter2@h/"]
+)
+def test_what_looks_like_a_uri_is_one_so_that_nobody_quotes_it_as_a_path(target: str) -> None:
+    assert is_uri(target)
+    assert not is_uri("/opt/mongodb/bin/mongod")
 
 
 def test_results_go_to_a_directory_of_their_own_unless_one_is_named() -> None:

@@ -148,7 +148,8 @@ def test_paths_are_relative_to_the_file_and_those_of_options_to_where_we_are(her
     written(
         here,
         'pymongo = [".", "4.20.0"]\nmod_wsgi = ["build/mod_wsgi.so"]\npython = "bin/../python"\n'
-        'app = "shop.py"\noutput = "out"\nmongodb = ["./mongod", "mongodb://a/b", "seven"]\n'
+        'app = "shop.py"\noutput = "out"\nconstraints = "pins.txt"\nrequirements = "dnspython"\n'
+        'mongodb = ["./mongod", "mongodb://a/b", "seven"]\n'
         'mongodb_servers = { seven = "../mongod", far = "mongodb://far/" }\n'
         '[[include]]\npymongo = "../other"\n[[exclude]]\npymongo = "./*"\n'
         '[sets.one]\npymongo = "dist/pymongo.whl"\n',
@@ -161,6 +162,8 @@ def test_paths_are_relative_to_the_file_and_those_of_options_to_where_we_are(her
     assert config.mod_wsgi == (str(here / "build/mod_wsgi.so"),)
     assert config.python == (str(here / "python"),)
     assert (config.app, config.output) == (str(here / "shop.py"), str(here / "out"))
+    assert config.constraints == str(here / "pins.txt")
+    assert config.requirements == ("dnspython",)
     assert config.mongodb == (str(here / "mongod"), "mongodb://a/b", "seven")
     assert config.mongodb_servers == {
         "seven": str(here.parent / "mongod"),
@@ -548,17 +551,9 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
     examples = {
         *("python", "mod_wsgi", "pymongo", "mongodb", "mongodb_servers"),
         *("include", "exclude", "overrides", "sets"),
-        *(
-            "only",
-            "requests",
-            "connections",
-            "overtime",
-            "budget",
-            "output",
-            "jobs",
-            "httpd",
-            "apxs",
-        ),
+        *("only", "requests", "connections", "overtime", "budget", "output", "jobs"),
+        *("requirements", "constraints"),
+        *("httpd", "apxs"),
     }
     for key in KEYS:
         assert (getattr(shown, key) == getattr(Config(), key)) == (key not in examples), key

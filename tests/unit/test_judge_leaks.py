@@ -319,6 +319,14 @@ def test_a_server_that_does_not_tell_is_no_pass(resource: str, unreadable: Seque
     assert outcome(by_server(values, BY_SERVER[resource])) == {resource: Verdict.INCONCLUSIVE}
 
 
+def test_sessions_are_not_judged_where_others_may_have_some() -> None:
+    values = [None] * POINTS
+    seen = msgspec.structs.replace(by_server(values, "sessions"), ours=False)
+    assert outcome(seen) == {"sessions": Verdict.SKIPPED}
+    seen = msgspec.structs.replace(by_server(values, "cursors"), ours=False)
+    assert outcome(seen)["cursors"] is Verdict.INCONCLUSIVE
+
+
 def test_a_leak_that_proc_shows_needs_no_word_of_the_server() -> None:
     rows = [[reading(connections=20 + 9 * number)] for number in range(POINTS)]
     seen = observed(checkpoints=checkpoints(rows, [None] * POINTS))

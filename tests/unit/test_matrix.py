@@ -206,6 +206,26 @@ def test_without_a_deployment_the_kind_of_mongodb_makes_no_difference() -> None:
     assert reasons(matrix) == {f"it is the same as {cell.id}"}
 
 
+def test_a_deployment_that_is_there_says_which_topology_it_is() -> None:
+    matrix = matrix_of(mongodb=("there",))
+    assert {cell.topology for cell in matrix.cells} == {Topology.REPLICA_SET}
+    assert "the deployment at hand is a replica-set" in reasons(matrix)
+    with pytest.raises(UsageError, match="there is no cell at all: the deployment at hand is a re"):
+        matrix_of(mongodb=("there",), topology=(Topology.STANDALONE,))
+
+
+def test_a_uri_is_shown_nowhere_since_it_may_hold_a_password() -> None:
+    uri = "mongodb://ann:hunter2@db.example/"
+    server = msgspec.structs.replace(SERVERS["there"], name="uri")
+    told = msgspec.structs.replace(facts(), servers={**SERVERS, uri: server})
+    matrix = expand(Config(mongodb=(uri,)), told)
+    assert {one.axes["mongodb"] for one in matrix.excluded} == {"uri"}
+    slow = Exclusion(mongodb=("uri",), reason="slow")
+    with pytest.raises(UsageError, match="mongodb uri is in no cell at all: slow") as caught:
+        expand(Config(mongodb=("", uri), exclude=(slow,)), told)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_the_main_interpreter_is_alone_in_its_process() -> None:
     (cell,) = matrix_of(
         interpreter=(InterpreterKind.MAIN,),

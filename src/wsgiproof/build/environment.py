@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from importlib.metadata import distributions
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from wsgiproof.build.packages import install_environment
 from wsgiproof.cache import Build, Cache
-from wsgiproof.toolchain import Python, Source
+from wsgiproof.toolchain import Parts
 
-HOME = "env"
-"""Where the environment is in its entry of the cache: the ``WSGIPythonHome``."""
+_HOME = "env"
 
 
-def environment_build(pymongo: Source, python: Python, cache: Cache) -> Build:
-    """What makes a virtual environment of ``python`` with this PyMongo in it.
+def environment_build(parts: Parts, cache: Cache) -> Build:
+    """What makes a virtual environment with this PyMongo in it, and what is to be beside it.
 
-    Making it raises :class:`BuildFailed` with the installer's last words. Whether the C extensions
-    came with it is not assumed here: the ``identity`` check asks the interpreter that serves.
+    Cells that are made of the same share it: none can write there. Making it raises
+    :class:`BuildFailed` with the installer's last words. Whether the C extensions came with it is
+    not assumed here: the ``identity`` check asks the interpreter that serves.
     """
+    pymongo, python = parts.pymongo, parts.python
     requirement = (
         f"pymongo @ {Path(pymongo.archive).as_uri()}"
         if pymongo.archive
@@ -25,8 +29,16 @@ def environment_build(pymongo: Source, python: Python, cache: Cache) -> Build:
     )
 
     def fill(directory: Path) -> None:
-        log = directory / "install.log"
-        install_environment(directory / HOME, requirement, python, cache, log)
+        constraints = directory / "constraints.txt"
+        constraints.write_text(parts.constraints)
+        install_environment(
+            directory / _HOME,
+            [requirement, *parts.requirements],
+            python,
+            cache,
+            constraints=constraints,
+            log=directory / "install.log",
+        )
 
     return Build(
         title=f"PyMongo {pymongo.version} for {python.title}",
@@ -35,7 +47,21 @@ def environment_build(pymongo: Source, python: Python, cache: Cache) -> Build:
             "version": f"pymongo{pymongo.version}",
             "digest": pymongo.digest,
             "bytecode": "compiled",
+            "requirements": "\n".join(parts.requirements),
+            "constraints": parts.constraints,
             **python.identity(),
         },
         make=fill,
     )
+
+
+def home_in(entry: Path) -> Path:
+    """The environment that a build has left there, for ``WSGIPythonHome``."""
+    return entry / _HOME
+
+
+def installed_packages(home: Path) -> dict[str, str]:
+    """What is installed in an environment: the exact version of each, by its normalized name."""
+    places = map(str, home.glob("lib/python*/site-packages"))
+    found = {one.name: one.version for one in distributions(path=list(places))}
+    return {canonicalize_name(name): version for name, version in sorted(found.items())}

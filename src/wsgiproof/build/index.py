@@ -25,7 +25,9 @@ _finding = threading.Lock()
 """uv asks ``sysconfig``, whose first answer is not made for several threads (CPython 3.11)."""
 _RESOLVE_DEADLINE = 120.0
 _INSTALL_DEADLINE = 1800.0
-
+_UNSOLVED = re.compile(
+    r"No solution found[^\n]*\s+(?:cause:|╰─▶) (?P<why>.*?)(?:\n\s*\n|\s*hint:|\Z)", re.DOTALL
+)
 
 _DIAGNOSTIC = re.compile(
     r"^\S+:\d+(:\d+)?: (fatal )?error: |\bld: .*cannot find |undefined reference"
@@ -66,6 +68,7 @@ def install(
     *,
     log: Path,
     target: Path | None = None,
+    constraints: Path | None = None,
     source_only: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     use_cache: bool = True,
@@ -85,6 +88,8 @@ def install(
         command.append("--compile-bytecode")
     for package in source_only:
         command += ["--no-binary", package]
+    if constraints:
+        command += ["--constraint", constraints]
     if not use_cache:
         command.append("--no-cache")
     answer = run_uv([*command, *requirements], deadline=_INSTALL_DEADLINE, env=env, log=log)
@@ -162,8 +167,12 @@ def _unresolved(package: str, wanted: str, python: Python, output: str) -> Excep
 
 
 def last_words(output: str) -> str:
-    """The most telling line of a failed build's output: the first one of the compiler, or of the
-    linker, that names an error, as the others mostly follow from it; else the last of any."""
+    """The most telling line of a failed build's output: why uv found no solution, or the first line
+    of the compiler, or of the linker, that names an error, as the others mostly follow from it;
+    else the last of any."""
+    unsolved = _UNSOLVED.search(output)
+    if unsolved:
+        return " ".join(unsolved["why"].split())
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     lines = [line for line in lines if not re.match(r"hint:|make(\[\d+\])?: ", line)]
     if diagnosed := [line for line in lines if _DIAGNOSTIC.search(line)]:

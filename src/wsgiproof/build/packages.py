@@ -5,7 +5,7 @@ uv knows Python 3.6 and newer. :mod:`wsgiproof.build.python2` does the same for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -66,18 +66,26 @@ def _ask(package: str, wanted: str, python: Python, cache: Cache) -> str:
 
 
 def install_environment(
-    home: Path, requirement: str, python: Python, cache: Cache, log: Path
+    home: Path,
+    requirements: Sequence[str],
+    python: Python,
+    cache: Cache,
+    *,
+    constraints: Path,
+    log: Path,
 ) -> None:
-    """Make an environment of ``python`` at ``home``, with ``requirement`` in it.
+    """Make an environment of ``python`` at ``home``, with ``requirements`` in it.
 
     Raises :class:`BuildFailed` with the installer's last words.
     """
     if _is_python2(python):
         python2.make_environment(python, home)
-        python2.install(requirement, python2.site_packages(home), python, cache, log=log)
+        target = python2.site_packages(home)
+        python2.install(requirements, target, python, cache, constraints=constraints, log=log)
     else:
         index.make_environment(python, home)
-        index.install([requirement], home / "bin" / "python", log=log, env=MUST_BUILD)
+        environment = home / "bin" / "python"
+        index.install(requirements, environment, constraints=constraints, log=log, env=MUST_BUILD)
 
 
 def compile_into(
@@ -91,7 +99,7 @@ def compile_into(
     """
     log = target / "build.log"
     if _is_python2(python):
-        python2.install(requirement, target, python, cache, log=log, env=env)
+        python2.install([requirement], target, python, cache, log=log, env=env)
     else:
         index.install(
             [requirement],

@@ -10,9 +10,10 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 from wsgiproof.build.index import LATEST, MINIMUM, check_version, last_words, run_uv
@@ -52,22 +53,31 @@ def make_environment(python: Python, home: Path) -> None:
 
 
 def install(
-    requirement: str,
+    requirements: Sequence[str],
     target: Path,
     python: Python,
     cache: Cache,
     *,
+    constraints: Path | None = None,
     log: Path,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Build ``requirement`` from its sdist for ``python``, and put it into ``target``.
+    """Build the first of ``requirements`` from its sdist for ``python``, and put it into ``target``
+    with the others, and what those depend on.
 
     From the sdist, since an old wheel may be for another unicode width or have no extension.
     Raises :class:`BuildFailed` with the last words of the build.
     """
-    flags = ["--no-deps", "--no-binary", ":all:", "--target", str(target)]
+    flags = ["--target", str(target)]
+    if len(requirements) > 1:
+        flags += ["--no-binary", Requirement(requirements[0]).name]
+    else:
+        flags += ["--no-deps", "--no-binary", ":all:"]
+    if constraints:
+        # The resolver that pip has for 2.7 by default lets a constraint win over a requirement.
+        flags += ["--use-feature", "2020-resolver", "--constraint", str(constraints)]
     answer = _pip(
-        ["install", *flags, requirement],
+        ["install", *flags, *requirements],
         python,
         cache,
         deadline=_INSTALL_DEADLINE,
@@ -75,8 +85,10 @@ def install(
         log=log,
     )
     if answer.returncode != 0:
+        within = " within the constraints" if constraints and constraints.read_text() else ""
         raise BuildFailed(
-            f"could not build or install {requirement} for Python {python.version}: "
+            f"could not build or install {' '.join(requirements)} for Python {python.version}"
+            f"{within}: "
             f"{last_words(answer.output)} (see {log})"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wsgiproof.build.environment import HOME, environment_build
+from wsgiproof.build.environment import environment_build, home_in, installed_packages
 from wsgiproof.build.modwsgi import mod_wsgi_build, module_in
 from wsgiproof.cache import Build, Cache
 from wsgiproof.toolchain import Httpd, Parts, Toolchain
@@ -13,11 +13,13 @@ from wsgiproof.toolchain import Httpd, Parts, Toolchain
 def build_toolchain(parts: Parts, httpd: Httpd, cache: Cache) -> Toolchain:
     """Build what is not cached yet. Raises :class:`BuildFailed` or :class:`CannotRun`."""
     mod_wsgi, environment = _builds(parts, httpd, cache)
+    home = home_in(cache.get(environment))
     return Toolchain(
         python=parts.python,
         httpd=httpd,
         mod_wsgi=module_in(cache.get(mod_wsgi)),
-        home=cache.get(environment) / HOME,
+        home=home,
+        packages=installed_packages(home),
     )
 
 
@@ -30,5 +32,5 @@ def toolchain_builds(parts: Iterable[Parts], httpd: Httpd, cache: Cache) -> list
 def _builds(parts: Parts, httpd: Httpd, cache: Cache) -> tuple[Build, Build]:
     return (
         mod_wsgi_build(parts.mod_wsgi, parts.python, httpd, cache),
-        environment_build(parts.pymongo, parts.python, cache),
+        environment_build(parts, cache),
     )

@@ -147,6 +147,19 @@ _MATRIX_OPTIONS: list[_Decorator] = [
         "environ['wsgiproof.mongodb_uri'] and ['wsgiproof.database'], and at import in "
         "os.environ['WSGIPROOF_MONGODB_URI'] and ['WSGIPROOF_DATABASE'].",
     ),
+    click.option(
+        "--with",
+        "requirements",
+        multiple=True,
+        metavar="REQUIREMENT",
+        help="Install this beside PyMongo: dnspython, 'python-snappy==0.7.3'.",
+    ),
+    click.option(
+        "--constraint",
+        "constraints",
+        metavar="FILE",
+        help="A constraints file, as pip has them, for what is installed.",
+    ),
     click.option("--set", "chosen", metavar="NAME", default="", help="A named set of the file."),
 ]
 _JOBS = click.option(

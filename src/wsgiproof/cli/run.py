@@ -28,7 +28,7 @@ Examples:
   wsgiproof run --python 3.12 --python 3.13 --pymongo . --jobs 4
   wsgiproof run '*own-gil*' --set nightly --junit report.xml
   wsgiproof run --mongodb 'mongodb://127.0.0.1:27017/'
-  wsgiproof run --app shop.py --pymongo 4.15.3
+  wsgiproof run --app shop.py --pymongo 4.15.3 --with dnspython --constraint constraints.txt
   wsgiproof run --resume wsgiproof-results/20261123-120000
 """
 _LIST_EXAMPLES = """\b

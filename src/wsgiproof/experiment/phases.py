@@ -98,6 +98,7 @@ class _Experiment:
         watch: Watch,
     ) -> None:
         self._server = server
+        self._ours = deployment.ours
         self._workers = workers
         self._plan = plan
         self._watch = watch
@@ -268,6 +269,7 @@ class _Experiment:
             problems=answers.problems(),
             checkpoints=tuple(self._checkpoints),
             workers=self._workers,
+            ours=self._ours,
             called=self._called,
             cut_short=self._cut_short,
             grown=self._grown,

@@ -14,6 +14,7 @@ from . import codec, probe, roundtrip
 from .identity import interpreter_token
 
 _SECONDS_TO_DROP = 1.0
+_MILLISECONDS_TO_SPREAD = 5000
 
 
 class Store(object):
@@ -38,9 +39,22 @@ class Store(object):
         # Asked of the class: on an old collection any attribute is a sub collection.
         if hasattr(Collection, "insert_many"):
             self._collection.insert_many(documents)
+            self._spread()
         else:
             self._collection.insert(documents)
         return {document["index"]: roundtrip.expected(document) for document in documents}
+
+    def _spread(self):
+        """Wait until each member that the URI's read preference may choose has the documents."""
+        members = _readable(self._client)
+        if members < 2:
+            return
+        concern = pymongo.WriteConcern(w=members, wtimeout=_MILLISECONDS_TO_SPREAD)
+        try:
+            # It changes nothing, but is acknowledged after all that was written before.
+            self._collection.with_options(write_concern=concern).delete_one({"index": -1})
+        except pymongo.errors.WTimeoutError:
+            pass  # a member is down, so nobody reads from it
 
     def read_back(self):
         """Read all documents in batches and return the problems."""
@@ -70,6 +84,14 @@ class Store(object):
                 self._client.close()
         except Exception:
             probe.note(evidence, "drop", traceback.format_exc())
+
+
+def _readable(client):
+    """Return how many members the reads of this client may go to."""
+    if not client.read_preference.mode:
+        return 1  # the primary alone
+    told = client.admin.command("ismaster")
+    return len(told.get("hosts", ())) + len(told.get("passives", ()))
 
 
 def _address(client):

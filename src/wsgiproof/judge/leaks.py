@@ -39,6 +39,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """The field of a process's reading that has the process's own."""
     outlives: bool = False
     """Whether the deployment goes on counting what a process that has ended had open."""
+    nameless: bool = False
+    """Whether the deployment can't tell the subject's from those of others."""
     meaning: str
     action: str
 
@@ -82,6 +84,7 @@ RESOURCES = {
             # The first ones that leak come from the pools of the clients, which are full: as many
             # as there are request threads of all interpreters leak unseen.
             outlives=True,
+            nameless=True,
             meaning="sessions are begun and not ended, so that no request can use them again; "
             "the server keeps each for 30 minutes",
             action="end sessions: 'with client.start_session() as session:'",
@@ -174,6 +177,8 @@ class _Readings(msgspec.Struct, frozen=True):
 def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
     if resource.by_server and cell.topology is Topology.NONE:
         return Outcome(skipped="there is no deployment (topology none)")
+    if resource.nameless and not observed.ours:
+        return Outcome(skipped=f"the deployment may have other users, with {resource.check} alike")
     decisions = _decisions(resource, observed)
     worst = _worst(decisions)
     if worst is not None and worst.growth is Growth.LEAK:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from wsgiproof.cell import Topology
-from wsgiproof.errors import ServiceFailed, UsageError
+from wsgiproof.errors import ServiceFailed, UsageError, describe
 from wsgiproof.services.mongod import OBSERVER, Member, Mongod
 from wsgiproof.services.ports import LOOPBACK, free_port
 
 _REPLICA_SET = "wsgiproof"
 _MEMBERS = 3
 _ELECTION_DEADLINE = 30.0
-
+_TLS_FILES = ("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile")
+"""The options of a URI that name files (PyMongo's documentation of MongoClient)."""
+_TRIAL = "wsgiproof_trial"
+"""The collection that is written before the subject writes its own."""
 
 _OPEN: list[dict[str, Any]] = [
     {"$currentOp": {"allUsers": True, "idleConnections": True, "idleCursors": True}},
@@ -53,7 +57,8 @@ class Deployment:
 
     def __init__(self, topology: Topology, uri: str, version: str, *, ours: bool) -> None:
         self.topology = topology
-        self._ours = ours
+        self.ours = ours
+        """False for one that was there, and may have other users."""
         self.version = version
         self._uri = uri
         self._direct = [_direct(uri, host) for host in _hosts(uri)]
@@ -66,7 +71,7 @@ class Deployment:
     def shown_uri(self, app_name: str) -> str:
         """The same for a person: of a deployment that is not ours its members alone, since the
         rest may hold credentials."""
-        return self.uri(app_name) if self._ours else f"mongodb://{_safe(self._uri)}/"
+        return self.uri(app_name) if self.ours else f"mongodb://{_safe(self._uri)}/"
 
     @property
     def ports(self) -> frozenset[int]:
@@ -92,7 +97,7 @@ class Deployment:
                         cursors += row.get("ns", "").startswith(f"{app_name}.")
                     elif _is_of(row, app_name, port, sockets):
                         connections.add((number, row["client"]))
-                if self._ours:
+                if self.ours:
                     status = member.admin.command(_SESSIONS_STATUS)
                     sessions += status["logicalSessionRecordCache"]["activeSessionsCount"]
             except PyMongoError:
@@ -100,8 +105,26 @@ class Deployment:
         return Counts(
             connections=len(connections),
             cursors=cursors,
-            sessions=sessions if self._ours else None,
+            sessions=sessions if self.ours else None,
         )
+
+    def check_writes(self, database: str) -> None:
+        """Write to ``database``, as the subject will.
+
+        Raises :class:`ServiceFailed` where the user of the URI may not: each request of the subject
+        would fail, and that would tell nothing about it.
+        """
+        if self.ours:
+            return
+        client: MongoClient[dict[str, Any]] = MongoClient(self.uri(OBSERVER))
+        with client:
+            try:
+                client[database][_TRIAL].insert_one({})
+            except PyMongoError as error:
+                raise ServiceFailed(
+                    f"the deployment at {_safe(self._uri)} takes no writes to a database of ours: "
+                    f"{_words(error)}; its user needs readWriteAnyDatabase"
+                ) from error
 
     def drop(self, database: str) -> None:
         """Drop what the subject left behind, unless the deployment is gone."""
@@ -109,7 +132,13 @@ class Deployment:
             self.uri(OBSERVER), serverSelectionTimeoutMS=2000
         )
         with client, suppress(PyMongoError):
-            client.drop_database(database)
+            try:
+                client.drop_database(database)
+            except OperationFailure:
+                # The role readWrite may drop each collection, and not the database.
+                left = client.get_database(database, read_preference=ReadPreference.PRIMARY)
+                for name in left.list_collection_names():
+                    left.drop_collection(name)
 
     def close(self) -> None:
         """Close our own connections."""
@@ -123,6 +152,7 @@ class NoDeployment(Deployment):
     def __init__(self) -> None:
         self.topology = Topology.NONE
         self.version = ""
+        self.ours = True
 
     def uri(self, app_name: str) -> str:
         """Empty: there is nothing to connect to."""
@@ -224,20 +254,30 @@ def connect_deployment(uri: str) -> Deployment:
             f"--mongodb is not a MongoDB URI that PyMongo takes ({type(error).__name__}); "
             "are the user name and the password percent-encoded?"
         ) from error
+    except OSError as error:  # a file that the URI names
+        raise UsageError(f"--mongodb names a file that is of no use: {describe(error)}") from error
     with client:
         try:
             hello = client.admin.command("hello")
             version = str(client.server_info()["version"])
         except OperationFailure as error:
-            raise ServiceFailed(f"the deployment at {_safe(uri)} refuses us: {error}") from error
+            raise ServiceFailed(
+                f"the deployment at {_safe(uri)} refuses us: {_words(error)}"
+            ) from error
         except PyMongoError as error:
             raise ServiceFailed(
-                f"no deployment answers at {_safe(uri)} within 5 seconds; is mongod running there?"
+                f"no deployment answers at {_safe(uri)} within 5 seconds: {_words(error)}"
             ) from error
     if "setName" not in hello:
         return Deployment(Topology.STANDALONE, uri, version, ours=False)
     whole = _with_hosts(uri, hello["hosts"], replicaSet=hello["setName"], directConnection=None)
     return Deployment(Topology.REPLICA_SET, whole, version, ours=False)
+
+
+def files(uri: str) -> dict[str, Path]:
+    """The files that a URI names, for TLS, by the option that does."""
+    named = {option.lower(): value for option, value in parse_qsl(urlsplit(uri).query)}
+    return {option: Path(named[option.lower()]) for option in _TLS_FILES if option.lower() in named}
 
 
 def _initiate(hosts: list[str]) -> None:
@@ -308,6 +348,12 @@ def _with_options(uri: str, **options: str | None) -> str:
     added = {name: value for name, value in options.items() if value is not None}
     query = "&".join([*kept, urlencode(added, quote_via=quote)] if added else kept)
     return urlunsplit(parts._replace(path=parts.path or "/", query=query))
+
+
+def _words(error: PyMongoError) -> str:
+    """What PyMongo says, without what it adds about itself and the state of each member."""
+    told = str(error).partition(", full error: ")[0].partition(", Timeout: ")[0]
+    return re.sub(r" \(configured timeouts: .*?\)", "", told)
 
 
 def _safe(uri: str) -> str:

@@ -190,14 +190,30 @@ class Member:
         return False
 
     def _not_started(self, log: Path) -> ServiceFailed:
+        ended = self._ended()
         self._end()
         text = log.read_text(errors="replace") if log.exists() else ""
         if "Address already in use" in text:
             return PortTaken(f"port {self.port} was taken before mongod could bind it")
-        reasons = re.findall(r'"(?:error|reason|errmsg)":"([^"]+)"', text)
+        # Of errors alone: a healthy start has its failures as well, for information.
+        severe = "\n".join(re.findall(r'^\{.*"s":"[EF]".*', text, re.MULTILINE))
+        reasons = re.findall(r'"(?:error|reason|errmsg)":"([^"]+)"', severe)
         plain = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
         reason = (reasons or plain or ["it gave no reason"])[-1]
-        return ServiceFailed(f"{self._mongod.path} did not start: {reason} (log: {log})")
+        return ServiceFailed(f"{self._mongod.path} did not start: {reason} ({ended}; log: {log})")
+
+    def _ended(self) -> str:
+        """How it ended; or that it did not."""
+        assert self._service is not None
+        pid = self._service.pid
+        if self._service.alive():
+            return "it is alive, and did not answer"
+        for event in self._service.events():
+            if event.kind == "died" and event.pid == pid and event.signal:
+                return f"it died of {signal.Signals(event.signal).name}"
+            if event.kind == "died" and event.pid == pid and event.exit is not None:
+                return f"it ended with exit code {event.exit}"
+        return "it ended"
 
     def stop(self) -> None:
         """End it at once, and for good; its data is scratch and nobody will read it.

@@ -1,0 +1,68 @@
+"""One PyMongo on MongoDB 6.0, 5.0 and 4.4, each a standalone and a replica set, by their names."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.real.command import started
+from wsgiproof.cell import DEPLOYED, Topology
+from wsgiproof.records import CellRecord, load_cell
+from wsgiproof.services.deployment import start_deployment
+from wsgiproof.services.mongod import find_mongod
+
+VERSIONS = ("6.0.5", "5.0.32", "4.4.2")
+Cells = Mapping[tuple[str, Topology], CellRecord]
+
+
+def named(version: str) -> str:
+    """What a file calls the mongod of a version."""
+    return f"mongodb-{version}"
+
+
+@pytest.fixture(scope="module")
+def cells(mongods: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Cells:
+    """One run of all of them, by a file."""
+    tmp = tmp_path_factory.mktemp("run")
+    servers = ", ".join(f'"{named(one)}" = "{path}"' for one, path in mongods.items())
+    file = tmp / "wsgiproof.toml"
+    file.write_text(
+        f"mongodb = {[named(one) for one in mongods]}\n"
+        f'mode = "daemon"\nrequests = 300\nmongodb_servers = {{ {servers} }}\n'
+    )
+    with tempfile.TemporaryDirectory(prefix="wp-test-", dir="/tmp") as scratch:
+        Path(scratch).chmod(0o711)
+        with started(Path(scratch), "--config", str(file)) as running:
+            code = running.finish(deadline=600)
+            records = [load_cell(path) for path in running.output.glob("cells/*/cell.json")]
+            logs = list(running.output.glob("mongodb/*/*.log"))
+    assert code == 0, running.text
+    assert len(logs) == len(mongods) * (1 + 3)
+    return {(record.cell.mongodb, record.cell.topology): record for record in records}
+
+
+@pytest.mark.parametrize("topology", DEPLOYED)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_is_tested_as_each_topology(cells: Cells, version: str, topology: Topology) -> None:
+    record = cells[named(version), topology]
+    assert not [check for check in record.checks if check.verdict != "pass"], record.reason
+    assert record.cell.id.endswith(f"-{named(version)}")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_replica_set_takes_writes_soon(
+    mongods: Mapping[str, Path], tmp_path: Path, version: str
+) -> None:
+    """Printed for the record, as ``make mongods`` shows it; a time is no verdict."""
+    mongod = find_mongod(str(mongods[version]))
+    assert mongod.version == version
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.monotonic()
+        with start_deployment(Topology.REPLICA_SET, mongod, Path(scratch), tmp_path) as started:
+            took = time.monotonic() - began
+            assert started.version == version
+    print(f"MongoDB {version}: a write on all three members after {took:.2f} s")

@@ -1,0 +1,61 @@
+"""From the configuration to jobs: what decides what comes of a cell is in its inputs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_matrix import PYTHONS, facts
+from wsgiproof.account import Account
+from wsgiproof.cache import Cache
+from wsgiproof.cell import Mode, Topology
+from wsgiproof.config import Config
+from wsgiproof.errors import UsageError
+from wsgiproof.needs import Machine
+from wsgiproof.planning import Site, plan
+from wsgiproof.runner import Job
+
+ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=True)
+
+
+def job(tmp: Path, **options: Any) -> Job:
+    """The job of the one cell that these options come to."""
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, servers={})
+    site = Site(machine=machine, facts=facts(), cache=Cache(tmp))
+    config = Config(topology=(Topology.NONE,), mode=(Mode.DAEMON,), **options)
+    (one,) = plan(config, site).jobs
+    return one
+
+
+def test_what_is_installed_beside_pymongo_is_a_part_of_the_inputs(tmp_path: Path) -> None:
+    file = tmp_path / "constraints.txt"
+    made = [job(tmp_path), job(tmp_path, requirements=("dnspython",))]
+    for content in ("dnspython==2.7.0\n", "dnspython==2.8.0\n"):
+        file.write_text(content)
+        made.append(job(tmp_path, requirements=("dnspython",), constraints=str(file)))
+        assert made[-1].parts.constraints == content
+    assert len({one.inputs for one in made}) == 4
+    assert {one.cell.id for one in made} == {made[0].cell.id}
+
+
+def test_the_command_that_runs_a_cell_again_installs_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "constraints.txt"
+    file.write_text("")
+    wanted = ("dnspython", "python-snappy==0.7.3; python_version > '3'")
+    rerun = shlex.split(job(tmp_path, requirements=wanted, constraints=str(file)).rerun)
+    assert [rerun[at + 1] for at, word in enumerate(rerun) if word == "--with"] == [*wanted]
+    assert rerun[rerun.index("--constraint") + 1] == str(file)
+    assert "--with" not in job(tmp_path).rerun
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_constraints_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "constraints.txt"
+    if content is not None:
+        file.write_bytes(content)
+    told = "it is not UTF-8" if content else "No such file"
+    with pytest.raises(UsageError, match=f"--constraint {file}: {told}"):
+        job(tmp_path, constraints=str(file))

@@ -12,7 +12,7 @@ from typing import Protocol
 from wsgiproof.build.httpd import build_httpd, httpd_build
 from wsgiproof.build.toolchain import toolchain_builds
 from wsgiproof.cache import Build, Cache
-from wsgiproof.errors import WsgiproofError
+from wsgiproof.errors import WsgiproofError, describe
 from wsgiproof.planning import Planned, Site
 from wsgiproof.process import ended_by
 from wsgiproof.toolchain import Built
@@ -54,8 +54,8 @@ def prebuild(planned: Planned, site: Site, progress: Progress) -> Iterator[Built
             with ended_by(interrupted):
                 return _build(build, site.cache, progress)
 
-        building = [pool.submit(build_one, build) for build in builds]
         try:
+            building = [pool.submit(build_one, build) for build in builds]
             for done in as_completed(building):
                 yield done.result()
         except BaseException:
@@ -72,6 +72,8 @@ def _build(build: Build, cache: Cache, progress: Progress) -> Built:
         cache.get(build)
     except WsgiproofError as error:
         problem = str(error)
+    except OSError as error:
+        problem = describe(error)
     built = Built(
         title=build.title, seconds=time.monotonic() - started, cached=cached, problem=problem
     )

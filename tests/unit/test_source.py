@@ -196,10 +196,22 @@ def test_an_sdist_is_taken_as_it_is(tmp_path: Path, cache: Cache) -> None:
     assert not cache.root.exists(), "nothing was built"
 
 
-def test_an_archive_that_is_no_sdist(tmp_path: Path, cache: Cache) -> None:
+def test_an_archive_of_a_tree_is_made_into_an_sdist(
+    tree: Path, tmp_path: Path, cache: Cache
+) -> None:
+    path = tmp_path / "v4.21.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(tree, "driver-4.21.0")
+    source = found(path, cache)
+    assert (source.version, source.path) == ("4.21.0", str(path))
+    assert Path(source.archive).is_relative_to(cache.root)
+    assert found(path, cache) == source
+
+
+def test_an_archive_of_something_else(tmp_path: Path, cache: Cache) -> None:
     path = packed(tmp_path / "a.tar.gz", "pymongo-4.21.0/src/PKG-INFO", metadata())
     told = refused(path, cache, UsageError)
-    assert told == "PATH is no sdist, which has a PKG-INFO: unpack it, and name the tree"
+    assert told == "PATH holds no source tree: no pyproject.toml and no setup.py"
 
 
 @pytest.mark.parametrize("cut", [0, 3, 30, 90, -8])
@@ -209,7 +221,9 @@ def test_an_archive_that_is_broken(cut: int, tmp_path: Path, cache: Cache) -> No
     if cut < 0:  # only the checksum is missing, which comes after all that is read
         assert found(path, cache).version == "4.21.0"
     else:
-        assert refused(path, cache, UsageError).startswith("PATH can't be read as an sdist: ")
+        assert refused(path, cache, UsageError).startswith(
+            "PATH can't be read as an archive of sources: "
+        )
 
 
 # Wheels
@@ -284,9 +298,9 @@ def test_mod_wsgi_is_no_wheel_and_pymongo_no_module(tmp_path: Path, cache: Cache
     """What depends on Apache and libpython is built for them."""
     path = wheel(tmp_path, "py3-none-any", metadata())
     told = refused(path, cache, UsageError, package="mod-wsgi")
-    assert told.startswith("PATH can't be read as an sdist: ")
+    assert told.startswith("PATH can't be read as an archive of sources: ")
     told = refused(module(tmp_path), cache, UsageError)
-    assert told.startswith("PATH can't be read as an sdist: ")
+    assert told.startswith("PATH can't be read as an archive of sources: ")
 
 
 # Ready modules

@@ -7,20 +7,18 @@ release since 3.12.2 in an SPDX document, ``Python-3.13.15.tgz.spdx.json`` (pyth
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import re
 import shutil
-import tarfile
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from wsgiproof.build.archive import extract
 from wsgiproof.build.source import tree_digest
 from wsgiproof.cache import Cache
 from wsgiproof.errors import CannotRun, UsageError, describe
@@ -33,12 +31,6 @@ _TIMEOUT = 30.0
 _CHUNK = 1 << 20
 _LONGEST_DOCUMENT = 10_000_000
 """Bytes of an SPDX document; that of 3.13 has 2 MB."""
-_DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, tarfile.TarError, zlib.error)
-"""What reading a damaged archive may raise."""
-with contextlib.suppress(ImportError):  # a Python may lack it, and then opens no .tar.xz
-    from lzma import LZMAError
-
-    _DAMAGED += (LZMAError,)
 _NO_SOURCE = {".git", ".hg", "__pycache__"}
 _BUILT = (".o", ".a", ".so", ".pyc")
 
@@ -83,7 +75,7 @@ def unpack(sources: Sources, directory: Path) -> Path:
     if sources.path.is_dir():
         shutil.copytree(sources.path, directory, symlinks=True, ignore=_left_out)
     else:
-        _extract(sources.path, directory)
+        extract(sources.path, directory)
     for root in (directory, *directory.iterdir()):
         if _is_cpython(root):
             return root
@@ -131,21 +123,6 @@ def _files(tree: Path) -> Iterator[Path]:
 
 def _left_out(directory: str, names: list[str]) -> list[str]:
     return [name for name in names if name in _NO_SOURCE or name.endswith(_BUILT)]
-
-
-def _extract(archive: Path, directory: Path) -> None:
-    if not hasattr(tarfile, "data_filter"):
-        raise CannotRun(
-            "this Python can't unpack safely (tarfile has no filters before 3.11.4): unpack "
-            f"{archive} and name the directory with --source"
-        )
-    try:
-        with tarfile.open(archive) as opened:
-            opened.extractall(directory, filter="data")
-    except tarfile.FilterError as error:
-        raise UsageError(f"{archive} is not unpacked, since it is not safe: {error}") from error
-    except _DAMAGED as error:
-        raise UsageError(f"{archive} can't be unpacked: {error}") from error
 
 
 def _address(mirror: str, release: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from packaging.tags import cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
+from wsgiproof.build.archive import DAMAGED, extract
 from wsgiproof.build.index import make_sdist
 from wsgiproof.build.packages import find_version
 from wsgiproof.cache import Cache
@@ -107,7 +109,7 @@ def _pure(tags: frozenset[object], major: int) -> Iterator[object]:
 
 def _sdist(package: str, path: Path, python: Python, cache: Cache) -> Source | str:
     digest = tree_digest(path, _files(path)) if path.is_dir() else _digest(_content(path))
-    archive = _archive_of(path, digest, cache) if path.is_dir() else path
+    archive = path if path.is_file() and _metadata(path) else _archive_of(path, digest, cache)
     metadata = _metadata(archive)
     fields = email.message_from_bytes(metadata)
     name = re.sub(r"[-_.]+", "-", str(fields["Name"])).lower()
@@ -129,28 +131,45 @@ def _version(text: str, path: Path) -> str:
 
 
 @remembered
-def _archive_of(tree: Path, digest: str, cache: Cache) -> Path:
-    def make(directory: Path) -> None:
-        make_sdist(tree, directory, directory / "build.log")
+def _archive_of(source: Path, digest: str, cache: Cache) -> Path:
+    """The sdist of a source tree, or of an archive of one that is none itself."""
 
-    if not any((tree / name).is_file() for name in ("pyproject.toml", "setup.py")):
-        raise UsageError(f"{tree} is no source tree: it has no pyproject.toml and no setup.py")
-    entry = cache.entry("sdist", {"tree": tree.name, "digest": digest}, make)
+    def make(directory: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="wsgiproof-") as scratch:
+            tree = source if source.is_dir() else _unpacked(source, Path(scratch))
+            make_sdist(tree, directory, directory / "build.log")
+
+    if source.is_dir() and not _is_tree(source):
+        raise UsageError(f"{source} is no source tree: it has no pyproject.toml and no setup.py")
+    entry = cache.entry("sdist", {"tree": source.name, "digest": digest}, make)
     return next(entry.glob("*.tar.gz"))
+
+
+def _is_tree(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in ("pyproject.toml", "setup.py"))
+
+
+def _unpacked(archive: Path, directory: Path) -> Path:
+    """The source tree in an archive, such as a forge makes of a tag."""
+    extract(archive, directory / "src")
+    for tree in (directory / "src", *(directory / "src").iterdir()):
+        if _is_tree(tree):
+            return tree
+    raise UsageError(f"{archive} holds no source tree: no pyproject.toml and no setup.py")
 
 
 @remembered
 def _metadata(archive: Path) -> bytes:
-    """The PKG-INFO of an sdist."""
+    """The PKG-INFO of an sdist; empty if it has none, and is another archive."""
     try:
         with tarfile.open(archive) as sdist:
             for member in sdist:
                 if re.fullmatch(r"[^/]+/PKG-INFO", member.name):
                     file = sdist.extractfile(member)
                     return file.read() if file else b""
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UsageError(f"{archive} can't be read as an sdist: {error}") from error
-    raise UsageError(f"{archive} is no sdist, which has a PKG-INFO: unpack it, and name the tree")
+    except DAMAGED as error:
+        raise UsageError(f"{archive} can't be read as an archive of sources: {error}") from error
+    return b""
 
 
 def _supported(metadata: bytes, path: Path, python: Python) -> str:

@@ -11,7 +11,15 @@ from typing import Self
 from rich import box
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -20,16 +28,15 @@ from wsgiproof.toolchain import Built, Entry, State
 _STYLES = {State.BUILT: "green", State.UNFINISHED: "yellow", State.DAMAGED: "bold red"}
 
 
-class BuildProgress:
-    """A bar for each build on a terminal; elsewhere a line when it begins and one when it ends."""
+class _Live:
+    """Bars that are there as long as the context is, on a terminal alone."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
         self._console = console
-        self._tasks: dict[str, TaskID] = {}
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            *columns,
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -47,6 +54,14 @@ class BuildProgress:
         traceback: TracebackType | None,
     ) -> None:
         self._bars.stop()
+
+
+class BuildProgress(_Live):
+    """A bar for each build on a terminal; elsewhere a line when it begins and one when it ends."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, BarColumn(bar_width=24))
+        self._tasks: dict[str, TaskID] = {}
 
     def begin(self, titles: Iterable[str]) -> None:
         """These will be built."""
@@ -72,34 +87,14 @@ class BuildProgress:
         self._bars.console.print(line, soft_wrap=True)
 
 
-class StepProgress:
+class StepProgress(_Live):
     """One build: a line for each of its steps; on a terminal a live one for that at hand, too."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        super().__init__(console)
         self._task = self._bars.add_task("")
         self._began = time.monotonic()
         self._step = ""
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._bars.stop()
 
     def step(self, text: str) -> None:
         """Something begins that takes seconds, or minutes."""

@@ -94,9 +94,16 @@ class Cache:
             with self._locked(directory):
                 if not (directory / _MARKER).exists():
                     self._build_whole(directory, key, build)
-        with suppress(OSError):  # it may be somebody else's
-            os.utime(directory / _MARKER)
+        self.use(directory)
         return directory
+
+    def use(self, path: Path) -> None:
+        """Note that the entry that holds ``path`` is in use, if one does."""
+        _hold(self.root)
+        if path.is_relative_to(self.root):
+            entry = self.root.joinpath(*path.relative_to(self.root).parts[:2])
+            with suppress(OSError):  # it may be somebody else's
+                os.utime(entry / _MARKER)
 
     def holds(self, kind: str, key: Mapping[str, str]) -> bool:
         """Whether the entry is already built."""

@@ -50,6 +50,8 @@ def survey(config: Config) -> Site:
         raise UsageError(f"there is no control '{config.control}': see 'wsgiproof selftest --list'")
     cache = Cache()
     machine = Survey(config, cache).machine()
+    for python in machine.pythons:  # it may be one that we have compiled
+        cache.use(Path(python.path))
     return Site(machine=machine, facts=gather(config, machine, cache), cache=cache)
 
 

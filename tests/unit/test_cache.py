@@ -219,6 +219,10 @@ def test_it_is_known_when_an_entry_was_last_asked_for(cache: Cache) -> None:
     assert cache.entries()[0].used == 0
     cache.entry("kind", KEY, Build())
     assert cache.entries()[0].used > 0
+    os.utime(marker, (0, 0))
+    cache.use(marker.parent / "bin" / "python")
+    assert cache.entries()[0].used > 0
+    cache.use(Path("/usr/bin/python3"))
 
 
 @pytest.mark.parametrize(

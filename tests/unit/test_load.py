@@ -379,9 +379,10 @@ def test_running_out_of_ports_is_our_own_fault() -> None:
     """By hand, for real: `unshare -n`, `ip link set lo up`, an ip_local_port_range of ten ports."""
 
     async def main() -> None:
-        exchange = http._Exchange(Target.parse("http://127.0.0.1/"), asyncio.get_running_loop())
-        exchange.lost = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
-        exchange.response(1)
+        connection = http._Connection(1)
+        connection.begin(Target.parse("http://127.0.0.1/"))
+        connection.lost = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        connection.response()
 
     with pytest.raises(CannotRun, match="no local port is left"):
         run(main())
@@ -573,7 +574,7 @@ def test_a_cancelled_fetch_is_cancelled() -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    """No descriptor stays open, and no exchange waits for the garbage collector."""
+    """No descriptor stays open, and no connection waits for the garbage collector."""
     scripts: Iterator[Script] = iter([script for script, *_ in ANSWERS.values()] * 2)
 
     async def main() -> None:
@@ -587,7 +588,7 @@ def test_nothing_is_left_behind() -> None:
                 on_response=lambda _: None,
             )
             await asyncio.sleep(0.01)
-            left = [each for each in gc.get_objects() if isinstance(each, http._Exchange)]
+            left = [each for each in gc.get_objects() if isinstance(each, http._Connection)]
             assert len(left) == 0
 
     answer_to([HELLO])  # libuv keeps a few descriptors from its first loop on

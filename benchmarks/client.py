@@ -1,4 +1,4 @@
-"""What a request costs a load client: CPU time of ours, the recipe's, ab, hey and wrk, side by side.
+"""What a request costs a load client: CPU time of ours, the recipe's, ab, hey and wrk.
 
     python benchmarks/client.py [--requests 20000] [--connections 100] [--repetitions 3]
 
@@ -139,8 +139,8 @@ def clients(url: str, connections: int, script: Path) -> list[Client]:
         ),
         # It makes n // t requests in each thread.
         Client(
-            "recipe, close", lambda n: [sys.executable, str(script), "-n", str(max(n, connections)),
-            *threads],
+            "recipe, close",
+            lambda n: [sys.executable, str(script), "-n", str(max(n, connections)), *threads],
         ),
         Client("ab, close", partial(ab, [], width, url)),
         Client("ab, keep-alive", partial(ab, ["-k"], width, url)),

@@ -22,7 +22,7 @@ import pytest
 from tests.unit.hostile import Script, Step, Then, hostile
 from wsgiproof.errors import CannotRun, UsageError
 from wsgiproof.load import http
-from wsgiproof.load.engine import burst, parallel, run, serial
+from wsgiproof.load.engine import burst, parallel, run
 from wsgiproof.load.http import LAST_LOOK, MAX_BODY, MAX_HEAD, Outcome, Response, Target, fetch
 
 CLOSE = b"Connection: close\r\n"
@@ -465,15 +465,16 @@ def test_parallel_sends_exactly_what_was_asked_for(requests: int, connections: i
     assert peak == min(requests, connections)
 
 
-def test_serial_is_one_at_a_time_and_in_order() -> None:
+def test_one_connection_is_one_at_a_time_and_in_order() -> None:
     responses: list[Response] = []
 
     async def main() -> int:
         async with hostile([HELLO]) as server:
             target = Target.parse(server.url)
-            await serial(
+            await parallel(
                 lambda: target.with_query(str(len(responses))),
                 requests=20,
+                connections=1,
                 timeout=5,
                 on_response=responses.append,
             )

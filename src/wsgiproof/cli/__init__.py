@@ -7,7 +7,7 @@ import signal
 import click
 
 import wsgiproof
-from wsgiproof.cli import build, cache, configuration, doctor, results, run, selftest
+from wsgiproof.cli import build, cache, client, configuration, doctor, results, run, selftest
 from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
 
@@ -30,6 +30,7 @@ for _command in (
     results.compare_command,
     results.merge_command,
     results.judge_command,
+    client.client_command,
     doctor.doctor_command,
     build.build_command,
     cache.cache_command,
@@ -42,7 +43,7 @@ for _command in (
 def main() -> None:
     """The entry point: every error of ours becomes one line and its exit code."""
     # What a CI system sends when a job is cancelled ends a run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -61,6 +62,13 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except OSError as error:
         _fail(describe(error), ExitCode.UNDECIDED)
+
+
+def _interrupt(*_: object) -> None:
+    """What Ctrl-C does, also where a shell has had it ignored (a job in the background)."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _fail(message: str, code: ExitCode) -> None:

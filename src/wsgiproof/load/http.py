@@ -4,11 +4,11 @@
 network does wrong is an :class:`Outcome`; what this machine cannot do (no descriptor or no local
 port left) is not the server's fault, and raises :class:`~wsgiproof.errors.CannotRun`.
 
-Requests of :func:`fetch` say ``Connection: close``, and a request lasts until the server has closed. Three
-things follow: bytes sent after the end of an answer are seen, however they are split; no server
-thread is still finishing a request that we count as done; and TIME_WAIT stays on the server's
-side, so that a long run doesn't use up the local ports. A server whose answer says that it keeps
-the connection open is not waited for.
+Requests of :func:`fetch` say ``Connection: close``, and each lasts until the server has closed.
+Three things follow: bytes sent after the end of an answer are seen, however they are split; no
+server thread is still finishing a request that we count as done; and TIME_WAIT stays on the
+server's side, so that a long run doesn't use up the local ports. A server whose answer says that
+it keeps the connection open is not waited for.
 
 A connection that is kept may be closed by the server between two answers (RFC 9112, 9.5), even
 while a request is on its way. That request is sent again once, as 9.3.1 allows for a GET, and its
@@ -210,7 +210,7 @@ class KeptAlive:
         kept = self._connection
         if kept is None or not kept.can_carry(target):
             return await self._get_anew(target)
-        response = await kept.get(target)
+        response = await self._get_over(kept, target)
         if not kept.was_stale():
             return response
         again = await self._get_anew(target)
@@ -220,7 +220,13 @@ class KeptAlive:
     async def _get_anew(self, target: Target) -> Response:
         self.close()
         self._connection = _Connection(self._timeout)
-        return await self._connection.get(target)
+        return await self._get_over(self._connection, target)
+
+    async def _get_over(self, connection: _Connection, target: Target) -> Response:
+        response = await connection.get(target)
+        if connection.fault or not connection.stays_open:
+            self.close()
+        return response
 
     def close(self) -> None:
         """Give the connection up."""
@@ -286,8 +292,8 @@ class _Connection(asyncio.Protocol):
             if self.transport is None:
                 self.task = cast("asyncio.Task[object]", asyncio.current_task())
                 await self.loop.create_connection(lambda: self, target.address, target.port)
-            elif self.fault:
-                self.transport.abort()
+            elif self.fault:  # since the last answer
+                self.over.set_result(None)
             else:
                 self.transport.write(target.request)
             await self.over
@@ -323,10 +329,9 @@ class _Connection(asyncio.Protocol):
     def can_carry(self, target: Target) -> bool:
         """Whether one more request can go over it, as far as we know."""
         own = self.target
-        there = self.transport is not None and self.parser is not None
-        same = target.port == own.port and target.address == own.address
-        # One that was spoiled since is asked once more, so that a request tells of it.
-        return same and (bool(self.fault) or there and self.stays_open)
+        # With bytes on it that nobody asked for it is used once more, so that a request fails.
+        usable = self.parser is not None or bool(self.fault)
+        return usable and target.port == own.port and target.address == own.address
 
     def was_stale(self) -> bool:
         """Whether the server closed it, after an answer, before it had seen the request."""
@@ -511,7 +516,10 @@ class _Connection(asyncio.Protocol):
             if self.status != 200:
                 return Outcome.STATUS, f"answered {self.status}, not 200"
             if self.expired:
-                return Outcome.OK, f"complete, but not closed by the server within {self.timeout:g} s"
+                return (
+                    Outcome.OK,
+                    f"complete, but not closed by the server within {self.timeout:g} s",
+                )
             return Outcome.OK, ""
         if self.lost is not None:
             return self.judge_loss(self.lost)

@@ -1,0 +1,114 @@
+"""What a load client saw, as frozen values: latencies, failures, throughput.
+
+Latencies are kept in the buckets of an HDR histogram with two significant digits (Gil Tene,
+https://hdrhistogram.org): a power of two is divided into 128 buckets of the same width, so a value
+is known to 0.8 %, from a microsecond to hours, and buckets that nothing fell into take no room.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+_EXACT_BITS = 8
+"""Below 2 to this power microseconds each value has a bucket of its own."""
+
+
+def bucket(microseconds: int) -> int:
+    """The lower bound of the bucket that this many microseconds fall into."""
+    shift = microseconds.bit_length() - _EXACT_BITS
+    return microseconds >> shift << shift if shift > 0 else microseconds
+
+
+def _top(lower: int) -> int:
+    """The largest value in the bucket that begins at ``lower``."""
+    return lower + (1 << max(lower.bit_length() - _EXACT_BITS, 0)) - 1
+
+
+class Latencies(msgspec.Struct, frozen=True, kw_only=True):
+    """How long requests to one URL took: in one phase of a run, or from one interpreter."""
+
+    url: str
+    phase: str = ""
+    pid: int | None = None
+    """The process that answered; None where all processes are taken together."""
+    interpreter: str = ""
+    """Its application group, or else its token; empty where all are taken together."""
+    longest: int
+    """Microseconds of the slowest one."""
+    buckets: tuple[tuple[int, int], ...]
+    """For each bucket that is not empty, its lower bound in microseconds, and how many requests."""
+
+    @property
+    def count(self) -> int:
+        """How many requests."""
+        return sum(count for _, count in self.buckets)
+
+    def percentile(self, percent: float) -> float:
+        """Seconds within which ``percent`` of the requests were answered, to 0.8 % (not less)."""
+        rank = max(math.ceil(self.count * percent / 100), 1)
+        seen = 0
+        for lower, count in self.buckets:
+            seen += count
+            if seen >= rank:
+                return min(_top(lower), self.longest) / 1e6
+        return self.longest / 1e6
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """One request that failed: how, where, and the start of what came back."""
+
+    kind: str
+    url: str
+    status: int | None
+    error: str
+    body: str
+
+
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
+    """How many requests ended in each ``width`` seconds of a run, and how many of them failed."""
+
+    width: int
+    requests: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of all requests of a run of the load client, or of those until it was ended."""
+
+    requests: int
+    """Those that ended, well or not."""
+    failed: int
+    kinds: dict[str, int]
+    """The failed ones by the kind of failure."""
+    first_failures: tuple[Failed, ...]
+    resent: int
+    """Sent again, since the server closed the connection that was kept for them."""
+    unsent: int
+    """Due by the rate, and not sent before the time was over: all connections were busy."""
+    seconds: float
+    seed: int
+    """Of the random choice of URLs."""
+    latencies: tuple[Latencies, ...]
+    """Of each URL: requests that were answered, or had no answer in time."""
+    interpreters: tuple[Latencies, ...]
+    """Of each interpreter, where the answers say which one it was."""
+    throughput: Throughput
+
+
+def recorded(counts: dict[int, int]) -> tuple[tuple[int, int], ...]:
+    """The buckets in their order."""
+    return tuple(sorted(counts.items()))
+
+
+def together(several: Iterable[Latencies], url: str) -> Latencies:
+    """All of them in one."""
+    counts: dict[int, int] = {}
+    longest = 0
+    for one in several:
+        longest = max(longest, one.longest)
+        for lower, count in one.buckets:
+            counts[lower] = counts.get(lower, 0) + count
+    return Latencies(url=url, longest=longest, buckets=recorded(counts))

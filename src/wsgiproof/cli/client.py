@@ -174,9 +174,10 @@ def _load(
     width = 1 if serial else connections
     engine.make_room(width)
     targets = [Target.parse(url, keeps=keepalive) for url in urls]
+    choose = partial(random.Random(seed).choice, targets)
     load = partial(
         engine.parallel if rate is None else partial(engine.paced, rate=rate),
-        partial(random.Random(seed).choice, targets),
+        choose if len(targets) > 1 else lambda: targets[0],
         requests=requests,
         connections=width,
         timeout=timeout,

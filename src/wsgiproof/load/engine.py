@@ -13,10 +13,10 @@ import resource
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+import msgspec
 import uvloop
 
 from wsgiproof.errors import CannotRun, UsageError
@@ -171,7 +171,7 @@ def _since(response: Response, due: float) -> Response:
     late = response.started - due
     if late <= 0:
         return response
-    return replace(response, started=due, seconds=response.seconds + late)
+    return msgspec.structs.replace(response, started=due, seconds=response.seconds + late)
 
 
 async def _all(jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

@@ -23,12 +23,14 @@ import os
 import re
 import socket
 import time
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
+import msgspec
 
 from wsgiproof.errors import CannotRun, UsageError
 
@@ -75,8 +77,7 @@ class Outcome(StrEnum):
     STATUS = "status"  # complete, but not 200
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """What came back for one request.
 
     ``body`` is what arrived of it, at most :data:`MAX_BODY` bytes, on failure too. ``status`` is
@@ -210,23 +211,26 @@ class KeptAlive:
         kept = self._connection
         if kept is None or not kept.can_carry(target):
             return await self._get_anew(target)
-        response = await self._get_over(kept, target)
-        if not kept.was_stale():
-            return response
-        again = await self._get_anew(target)
-        seconds = again.started + again.seconds - response.started
-        return replace(again, started=response.started, seconds=seconds, resent=True)
+        response = await kept.get(target)
+        if kept.was_stale():
+            again = await self._get_anew(target)
+            seconds = again.started + again.seconds - response.started
+            return msgspec.structs.replace(
+                again, started=response.started, seconds=seconds, resent=True
+            )
+        self._keep(kept)
+        return response
 
     async def _get_anew(self, target: Target) -> Response:
         self.close()
         self._connection = _Connection(self._timeout)
-        return await self._get_over(self._connection, target)
+        response = await self._connection.get(target)
+        self._keep(self._connection)
+        return response
 
-    async def _get_over(self, connection: _Connection, target: Target) -> Response:
-        response = await connection.get(target)
+    def _keep(self, connection: _Connection) -> None:
         if connection.fault or not connection.stays_open:
             self.close()
-        return response
 
     def close(self) -> None:
         """Give the connection up."""
@@ -247,13 +251,12 @@ class _Connection(asyncio.Protocol):
         "body",
         "cancelled_task",
         "carried",
-        "coding",
         "complete",
         "due",
         "expired",
         "fault",
         "finished",
-        "framed",
+        "head",
         "head_done",
         "loop",
         "lost",
@@ -313,8 +316,7 @@ class _Connection(asyncio.Protocol):
         self.received = 0
         self.body = bytearray()
         self.status: int | None = None
-        self.coding = b"chunked"
-        self.framed = False  # the headers tell the body's length, so a close does not end it
+        self.head = b""  # what has come, up to its end at least
         self.head_done = False
         self.complete = False
         self.stays_open = False
@@ -381,18 +383,22 @@ class _Connection(asyncio.Protocol):
         self.transport.write(self.target.request)
 
     def data_received(self, data: bytes) -> None:
-        room = MAX_HEAD - self.received
         self.received += len(data)
-        if len(data) > room and self.in_head():
-            self.feed(data[:room])
-            data = data[room:]
-            if self.in_head():
-                self.fault = self.fault or f"headers of more than {MAX_HEAD} bytes"
+        if self.received > MAX_HEAD and not self.head_done:
+            data = self.feed_head(data)
         self.feed(data)
         if self.received > MAX_WIRE:
             self.fault = self.fault or f"an answer of more than {MAX_WIRE} bytes"
         if self.fault or self.stays_open:
             self.settle()
+
+    def feed_head(self, data: bytes) -> bytes:
+        """Feed as much as there is room for in the head, which has to end there; the rest of it."""
+        room = MAX_HEAD - (self.received - len(data))
+        self.feed(data[:room])
+        if self.in_head():
+            self.fault = self.fault or f"headers of more than {MAX_HEAD} bytes"
+        return data[room:]
 
     def settle(self) -> None:
         """Nothing more is awaited from this connection, or nothing but the next request."""
@@ -410,13 +416,16 @@ class _Connection(asyncio.Protocol):
             if data.strip(b"\r\n"):
                 self.extra()
             return
+        if not self.head_done:
+            self.head += data
         try:
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self.broken(exc)
 
     def eof_received(self) -> None:
-        if self.head_done and not self.framed:
+        # What tells its length has not ended by a close.
+        if self.head_done and not _Headers(self.head).framed:
             self.completed()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -431,14 +440,6 @@ class _Connection(asyncio.Protocol):
         if self.complete:
             self.extra()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
-            self.framed = True
-        elif size == 17 and name.lower() == b"transfer-encoding":
-            self.framed = True
-            self.coding = value.strip().lower()
-
     def on_headers_complete(self) -> None:
         parser = self.parser
         if parser is None or self.fault or self.complete:
@@ -448,13 +449,13 @@ class _Connection(asyncio.Protocol):
             self.fault = self.fault or f"HTTP/{parser.get_http_version()} is not what was asked for"
         elif status < 100 or status == 101:
             self.fault = self.fault or f"a GET can't be answered with status {status}"
-        elif status < 200:
-            self.framed = False
-        else:
+        elif status >= 200:
             self.status = status
             self.head_done = True
-            if self.coding != b"chunked":
-                self.fault = f"a transfer coding nobody asked for: {self.coding[:80]!r}"
+            if b"transfer-encoding" in self.head.lower():
+                coding = _Headers(self.head).coding
+                if coding != b"chunked":
+                    self.fault = f"a transfer coding nobody asked for: {coding[:80]!r}"
             if status in (204, 304):
                 self.completed()
 
@@ -510,6 +511,8 @@ class _Connection(asyncio.Protocol):
         )
 
     def judge(self) -> tuple[Outcome, str]:
+        if self.status == 200 and self.complete and not (self.fault or self.expired):
+            return Outcome.OK, ""
         if self.fault:
             return Outcome.MALFORMED, self.fault
         if self.complete:
@@ -549,3 +552,36 @@ class _Connection(asyncio.Protocol):
         if not self.head_done:
             return f"amid the headers, after {self.received} bytes"
         return f"amid the body, after {len(self.body)} bytes of it"
+
+
+class _Headers:
+    """How the headers of an answer say that its body ends; what follows them may be in ``head``.
+
+    They are read a second time for that, where it matters: to be called back for each header of
+    each answer would cost more than all else that is done for one.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        self.framed = False  # they tell the body's length, so a close does not end it
+        self.coding = b"chunked"
+        self._done = False
+        self._parser = httptools.HttpResponseParser(self)
+        with suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._parser.feed_data(head)
+        del self._parser
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if self._done:
+            return
+        if name == b"content-length":
+            self.framed = True
+        elif name == b"transfer-encoding":
+            self.framed = True
+            self.coding = value.strip().lower()
+
+    def on_headers_complete(self) -> None:
+        if self._parser.get_status_code() >= 200:
+            self._done = True  # a chunked body may have trailers
+        else:
+            self.framed = False

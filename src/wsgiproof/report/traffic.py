@@ -83,7 +83,7 @@ def show_traffic(console: Console, traffic: Traffic, *, interrupted: bool) -> No
             _say(console, f"and {more:,} interpreters more; --json has them")
     if traffic.latencies:
         _show_histogram(console, together(traffic.latencies, "all"))
-    _show_throughput(console, traffic.throughput)
+    _show_throughput(console, traffic.throughput, traffic.seconds)
     _show_totals(console, traffic, interrupted=interrupted)
 
 
@@ -132,7 +132,7 @@ def _show_histogram(console: Console, all_of_them: Latencies) -> None:
     console.print()
 
 
-def _show_throughput(console: Console, throughput: Throughput) -> None:
+def _show_throughput(console: Console, throughput: Throughput, seconds: float) -> None:
     """A bar for each span of time, if there are several; at most as many as fit a screen."""
     counts, failed, width = list(throughput.requests), list(throughput.failed), throughput.width
     while len(counts) > 2 * _ROWS:

@@ -92,21 +92,23 @@ def client_command(
 
     seed = _seed(options.pop("seed"))
     tally = Tally(_check(options.pop("expect_json"), options.pop("expect_body")))
-    code = ExitCode.PASS
+    interrupted, done = False, False
     try:
         with watching(make_console(stderr=True), tally, _planned(options), quiet=quiet or as_json):
             _load(tally, urls, seed, serial=mode == "serial", **options)
+        done = True
     except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        interrupted = True
     finally:
-        traffic = tally.traffic(seed)
-        if as_json:
-            print_json(traffic)
-        elif traffic.requests and (traffic.failed or not quiet):
-            show_traffic(make_console(), traffic, interrupted=code is ExitCode.INTERRUPTED)
-    if code is ExitCode.PASS and tally.failed:
-        code = ExitCode.FINDING
-    raise SystemExit(code)
+        # Also where this machine could not go on; but not where nothing was begun.
+        if done or interrupted or tally.requests:
+            traffic = tally.traffic(seed)
+            if as_json:
+                print_json(traffic)
+            elif traffic.failed or not quiet:
+                show_traffic(make_console(), traffic, interrupted=interrupted)
+    failed = ExitCode.FINDING if tally.failed else ExitCode.PASS
+    raise SystemExit(ExitCode.INTERRUPTED if interrupted else failed)
 
 
 def _planned(options: dict[str, Any]) -> int | None:

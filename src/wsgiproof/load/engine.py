@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import resource
+import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
@@ -32,11 +33,40 @@ _GRACE = 0.05
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` on a new uvloop and return its result; Ctrl-C cancels it and cleans up first."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        main = _ended_by_sigterm(main)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main)
     finally:
         main.close()  # Ctrl-C may have come before it was ever started
+
+
+async def _ended_by_sigterm(main: Coroutine[Any, Any, T]) -> T:
+    """Do for SIGTERM what asyncio's runner does for SIGINT, but for one that is ignored.
+
+    An exception that a signal raises just anywhere may come up in a method that the loop calls; it
+    would be taken for the end of that connection then, and go no further.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    terminated = False
+
+    def end(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+        loop.call_soon_threadsafe(_never)  # wakes it up
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        return await main
+    except asyncio.CancelledError:
+        if terminated:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _never() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +13,11 @@ from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from wsgiproof.load.tally import Check, Tally
+    from wsgiproof.traffic import Traffic
 
 _REQUESTS = 50_000
+_GC_THRESHOLD = 50_000
+"""New objects between two collections."""
 _EPILOG = """\b
 Examples:
   wsgiproof client -n 2500 -t 100 parallel http://localhost/interpreter1 http://localhost/interpreter2
@@ -88,13 +92,12 @@ def client_command(
     unless -c is given; whatever failed makes the exit code 1.
     """
     from wsgiproof.load.tally import Tally
-    from wsgiproof.report.traffic import show_traffic, watching
 
     seed = _seed(options.pop("seed"))
     tally = Tally(_check(options.pop("expect_json"), options.pop("expect_body")))
     interrupted, done = False, False
     try:
-        with watching(make_console(stderr=True), tally, _planned(options), quiet=quiet or as_json):
+        with _watching(tally, _planned(options), quiet=quiet or as_json):
             _load(tally, urls, seed, serial=mode == "serial", **options)
         done = True
     except KeyboardInterrupt:
@@ -106,9 +109,25 @@ def client_command(
             if as_json:
                 print_json(traffic)
             elif traffic.failed or not quiet:
-                show_traffic(make_console(), traffic, interrupted=interrupted)
+                _show(traffic, interrupted=interrupted)
     failed = ExitCode.FINDING if tally.failed else ExitCode.PASS
     raise SystemExit(ExitCode.INTERRUPTED if interrupted else failed)
+
+
+def _watching(tally: Tally, planned: int | None, *, quiet: bool) -> AbstractContextManager[None]:
+    """Show how far it has come, in the context; what it takes to show that is not even loaded if
+    it is not shown, as at the end."""
+    if quiet:
+        return nullcontext()
+    from wsgiproof.report.traffic import watching
+
+    return watching(make_console(stderr=True), tally, planned)
+
+
+def _show(traffic: Traffic, *, interrupted: bool) -> None:
+    from wsgiproof.report.traffic import show_traffic
+
+    show_traffic(make_console(), traffic, interrupted=interrupted)
 
 
 def _planned(options: dict[str, Any]) -> int | None:
@@ -167,6 +186,7 @@ def _load(
     timeout: float,
 ) -> None:
     """Make the requests."""
+    import gc
     import random
     from functools import partial
 
@@ -176,6 +196,9 @@ def _load(
     width = 1 if serial else connections
     engine.make_room(width)
     targets = [Target.parse(url, keeps=keepalive) for url in urls]
+    # Nothing here waits for the collector, which would look at all that is in flight all the time.
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     choose = partial(random.Random(seed).choice, targets)
     load = partial(
         engine.parallel if rate is None else partial(engine.paced, rate=rate),

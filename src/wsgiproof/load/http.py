@@ -425,7 +425,7 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         # What tells its length has not ended by a close.
-        if self.head_done and not _Headers(self.head).framed:
+        if self.head_done and not self.complete and not _Headers(self.head).framed:
             self.completed()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -35,13 +35,8 @@ class Counts(Protocol):
 
 
 @contextmanager
-def watching(
-    console: Console, counts: Counts, planned: int | None, *, quiet: bool
-) -> Iterator[None]:
+def watching(console: Console, counts: Counts, planned: int | None) -> Iterator[None]:
     """Show how the counts grow, from a thread of its own, until the context ends."""
-    if quiet:
-        yield
-        return
     over = threading.Event()
     watch = _watch_live if console.is_terminal else _watch_plain
     thread = threading.Thread(target=watch, args=(console, counts, planned, over), daemon=True)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
+PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+"""Those that are told."""
 _EXACT_BITS = 8
 """Below 2 to this power microseconds each value has a bucket of its own."""
 
@@ -56,6 +59,11 @@ class Latencies(msgspec.Struct, frozen=True, kw_only=True):
                 return min(_top(lower), self.longest) / 1e6
         return self.longest / 1e6
 
+    def to_json(self) -> dict[str, Any]:
+        """As ``wsgiproof client --json`` prints it: with what comes of the buckets."""
+        told = {f"p{percent:g}": self.percentile(percent) for percent in PERCENTILES}
+        return msgspec.structs.asdict(self) | {"count": self.count, "percentiles": told}
+
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """One request that failed: how, where, and the start of what came back."""
@@ -96,6 +104,13 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     interpreters: tuple[Latencies, ...]
     """Of each interpreter, where the answers say which one it was."""
     throughput: Throughput
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``wsgiproof client --json`` prints it; described in ``docs/results.md``."""
+        return msgspec.structs.asdict(self) | {
+            "latencies": [one.to_json() for one in self.latencies],
+            "interpreters": [one.to_json() for one in self.interpreters],
+        }
 
 
 def recorded(counts: dict[int, int]) -> tuple[tuple[int, int], ...]:

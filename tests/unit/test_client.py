@@ -178,6 +178,8 @@ def test_latencies_are_told_for_each_url_and_each_interpreter() -> None:
     urls = {one["url"]: one for one in ended.traffic["latencies"]}
     assert set(urls) == {server.url + "a", server.url + "b"}
     assert sum(count for one in urls.values() for _, count in one["buckets"]) == 60
+    for one in urls.values():
+        assert 0 < one["percentiles"]["p50"] <= one["percentiles"]["p99.9"] <= one["longest"] / 1e6
     told = {(one["url"], one["pid"], one["interpreter"]) for one in ended.traffic["interpreters"]}
     assert told == {(url, 7, "two") for url in urls}
     ended, _ = client([ANSWER], "-n", "6", "serial", "URL")

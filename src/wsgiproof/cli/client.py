@@ -107,7 +107,7 @@ def client_command(
         if done or interrupted or tally.requests:
             traffic = tally.traffic(seed)
             if as_json:
-                print_json(traffic)
+                print_json(traffic.to_json())
             elif traffic.failed or not quiet:
                 _show(traffic, interrupted=interrupted)
     failed = ExitCode.FINDING if tally.failed else ExitCode.PASS

@@ -396,7 +396,7 @@ class _Connection(asyncio.Protocol):
         """Feed as much as there is room for in the head, which has to end there; the rest of it."""
         room = MAX_HEAD - (self.received - len(data))
         self.feed(data[:room])
-        if self.in_head():
+        if not self.head_done:
             self.fault = self.fault or f"headers of more than {MAX_HEAD} bytes"
         return data[room:]
 
@@ -483,9 +483,6 @@ class _Connection(asyncio.Protocol):
             self.finished = time.monotonic()
             if self.parser is not None:
                 self.stays_open = self.parser.should_keep_alive()
-
-    def in_head(self) -> bool:
-        return not self.head_done
 
     def broken(self, exc: Exception) -> None:
         if self.complete:

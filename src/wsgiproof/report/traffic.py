@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsgiproof.report.text import one_line
-from wsgiproof.traffic import Latencies, Throughput, Traffic, together
+from wsgiproof.traffic import PERCENTILES, Latencies, Throughput, Traffic, together
 
 _LIVE_STEP = 0.25
 _PLAIN_STEP = 5.0
@@ -24,7 +24,6 @@ _BAR = 40
 _ROWS = 12
 """Bars of a histogram, at most."""
 _MOST_INTERPRETERS = 20
-_PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 
 class Counts(Protocol):
@@ -95,11 +94,11 @@ def _show_failures(console: Console, traffic: Traffic) -> None:
 def _show_latencies(console: Console, latencies: Sequence[Latencies], what: str) -> None:
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column(what, overflow="fold")
-    names = ["requests", *(f"p{percent:g} ms" for percent in _PERCENTILES), "max ms"]
+    names = ["requests", *(f"p{percent:g} ms" for percent in PERCENTILES), "max ms"]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for one in latencies:
-        shown = [_ms(one.percentile(percent)) for percent in _PERCENTILES]
+        shown = [_ms(one.percentile(percent)) for percent in PERCENTILES]
         table.add_row(Text(_name(one)), f"{one.count:,}", *shown, _ms(one.longest / 1e6))
     console.print(table)
     console.print()

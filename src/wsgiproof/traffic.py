@@ -41,19 +41,19 @@ class Latencies(msgspec.Struct, frozen=True, kw_only=True):
     """Its application group, or else its token; empty where all are taken together."""
     longest: int
     """Microseconds of the slowest one."""
-    buckets: tuple[tuple[int, int], ...]
-    """For each bucket that is not empty, its lower bound in microseconds, and how many requests."""
+    buckets: dict[int, int]
+    """How many requests are in each bucket, by its lower bound in microseconds, in their order."""
 
     @property
     def count(self) -> int:
         """How many requests."""
-        return sum(count for _, count in self.buckets)
+        return sum(self.buckets.values())
 
     def percentile(self, percent: float) -> float:
         """Seconds within which ``percent`` of the requests were answered, to 0.8 % (not less)."""
         rank = max(math.ceil(self.count * percent / 100), 1)
         seen = 0
-        for lower, count in self.buckets:
+        for lower, count in self.buckets.items():
             seen += count
             if seen >= rank:
                 return min(_top(lower), self.longest) / 1e6
@@ -94,6 +94,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     first_failures: tuple[Failed, ...]
     resent: int
     """Sent again, since the server closed the connection that was kept for them."""
+    unclosed: int
+    """Answered in good order, but the server did not close the connection, as it was asked to."""
     unsent: int
     """Due by the rate, and not sent before the time was over: all connections were busy."""
     seconds: float
@@ -113,9 +115,9 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def recorded(counts: dict[int, int]) -> tuple[tuple[int, int], ...]:
+def recorded(counts: dict[int, int]) -> dict[int, int]:
     """The buckets in their order."""
-    return tuple(sorted(counts.items()))
+    return dict(sorted(counts.items()))
 
 
 def together(several: Iterable[Latencies], url: str) -> Latencies:
@@ -124,6 +126,6 @@ def together(several: Iterable[Latencies], url: str) -> Latencies:
     longest = 0
     for one in several:
         longest = max(longest, one.longest)
-        for lower, count in one.buckets:
+        for lower, count in one.buckets.items():
             counts[lower] = counts.get(lower, 0) + count
     return Latencies(url=url, longest=longest, buckets=recorded(counts))

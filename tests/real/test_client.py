@@ -72,5 +72,5 @@ def test_the_recipes_command_lines(urls: tuple[str, ...], arguments: str) -> Non
     told = {(one["url"], one["interpreter"]) for one in traffic["interpreters"]}
     assert len({url for url, _ in told}) == len({who for _, who in told}) == len(told) == 2
     assert len({one["pid"] for one in traffic["interpreters"]}) == 1
-    answered = sum(count for one in traffic["interpreters"] for _, count in one["buckets"])
+    answered = sum(count for one in traffic["interpreters"] for count in one["buckets"].values())
     assert answered == asked

@@ -154,6 +154,12 @@ def test_a_server_killed_half_way_is_told_with_what_it_had_answered() -> None:
     assert ended.traffic["kinds"] == {"reset": 200}
 
 
+def test_a_server_that_does_not_close_is_told_of_and_is_no_failure() -> None:
+    ended, _ = client([HELLO, Then.HANG], "-n", "3", "--timeout", "0.2", "parallel", "URL")
+    assert ended.code == 0
+    assert "3 were answered, but the server did not close" in ended.out
+
+
 # More than the recipe
 
 
@@ -177,7 +183,7 @@ def test_latencies_are_told_for_each_url_and_each_interpreter() -> None:
     ended, server = client([ANSWER], "-n", "60", "--json", "parallel", "URLa", "URLb")
     urls = {one["url"]: one for one in ended.traffic["latencies"]}
     assert set(urls) == {server.url + "a", server.url + "b"}
-    assert sum(count for one in urls.values() for _, count in one["buckets"]) == 60
+    assert sum(count for one in urls.values() for count in one["buckets"].values()) == 60
     for one in urls.values():
         assert 0 < one["percentiles"]["p50"] <= one["percentiles"]["p99.9"] <= one["longest"] / 1e6
     told = {(one["url"], one["pid"], one["interpreter"]) for one in ended.traffic["interpreters"]}

@@ -831,7 +831,7 @@ def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
         return histogram.latencies("/")
 
     def slow(latencies: Latencies) -> int:
-        return sum(count for lower, count in latencies.buckets if lower > 200_000)
+        return sum(count for lower, count in latencies.buckets.items() if lower > 200_000)
 
     open_loop, closed_loop = run(main(200)), run(main(None))
     assert open_loop.count == closed_loop.count == 600

@@ -111,6 +111,7 @@ class Tally:
         self._kinds: Counter[str] = Counter()
         self._first: list[Failed] = []
         self._resent = 0
+        self._unclosed = 0
         self._urls: dict[str, Histogram] = {}
         self._interpreters: dict[tuple[str, int, str], Histogram] = {}
         self._spans = _Spans()
@@ -122,6 +123,8 @@ class Tally:
         outcome = response.outcome
         error = response.error
         kind = "" if outcome is Outcome.OK else str(outcome)
+        if error and not kind:
+            self._unclosed += 1
         if not kind and self._check is not None and (error := self._check(response.body)):
             kind = INVALID
         if kind:
@@ -140,6 +143,7 @@ class Tally:
             kinds=dict(self._kinds.most_common()),
             first_failures=tuple(self._first),
             resent=self._resent,
+            unclosed=self._unclosed,
             unsent=self.unsent,
             seconds=time.monotonic() - self._started,
             seed=seed,

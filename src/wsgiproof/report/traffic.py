@@ -116,7 +116,7 @@ def _ms(seconds: float) -> str:
 def _show_histogram(console: Console, all_of_them: Latencies) -> None:
     """A bar for each doubling of the latency."""
     rows: dict[int, int] = {}
-    for lower, count in all_of_them.buckets:
+    for lower, count in all_of_them.buckets.items():
         rows[lower.bit_length()] = rows.get(lower.bit_length(), 0) + count
     bits = range(max(min(rows), max(rows) - _ROWS + 1), max(rows) + 1)
     faster = sum(count for bit, count in rows.items() if bit < bits[0])
@@ -155,6 +155,9 @@ def _show_totals(console: Console, traffic: Traffic, *, interrupted: bool) -> No
     _say(console, f"{how} {traffic.seconds:.2f} seconds: {told}")
     if traffic.resent:
         _say(console, f"{traffic.resent:,} sent again: the server had closed a kept connection")
+    if traffic.unclosed:
+        told = "the server did not close the connection, though asked to"
+        _say(console, f"{traffic.unclosed:,} were answered, but {told}")
     if traffic.unsent:
         _say(console, f"{traffic.unsent:,} were due and not sent: all connections were busy")
     if traffic.failed:

@@ -16,6 +16,7 @@ import msgspec
 
 from wsgiproof.cell import Cell
 from wsgiproof.errors import CannotRun
+from wsgiproof.traffic import Latencies
 
 FORMAT = 1
 
@@ -311,6 +312,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Of the parallel phase, while requests were in flight."""
     serving_seconds: float = 0.0
     """How long requests were in flight, over all phases."""
+    latencies: tuple[Latencies, ...] = ()
+    """Of the requests to each URL in each phase, as a histogram."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ def test_a_steady_combination_passes_in_daemon_mode(bench: Bench, topology: Topo
     assert observed is not None
     assert sum(phase.requests for phase in observed.phases) == observed.requests > 1200
     assert sum(one.answers for one in observed.identities) == observed.requests
+    assert sum(one.count for one in observed.latencies) == observed.requests
     assert len({one.token for one in observed.identities}) == 2
     assert len({one.pid for one in observed.identities}) == 1
     assert all(one.threads == 15 for one in observed.identities), "not every worker was warmed up"

@@ -2,7 +2,7 @@
 
 An answer is a script, played once the request has been read: bytes are sent as they are, a number
 is a pause in seconds, and a :class:`Then` is how it ends. A script that just ends closes in good
-order.
+order; one that ends with AGAIN reads the next request from the same connection.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from enum import Enum, auto
 class Then(Enum):
     RESET = auto()
     HANG = auto()
+    AGAIN = auto()
 
 
 Step = bytes | float | Then
@@ -31,6 +32,7 @@ class Hostile:
         self.answer = answer
         self.url = ""
         self.requests: list[bytes] = []
+        self.connections = 0
         self.open = 0
         self.peak = 0
         self.tasks: set[asyncio.Task[None]] = set()
@@ -40,11 +42,14 @@ class Hostile:
         assert task is not None
         self.tasks.add(task)
         self.open += 1
+        self.connections += 1
         self.peak = max(self.peak, self.open)
         try:
-            request = await reader.readuntil(b"\r\n\r\n")
-            self.requests.append(request)
-            await self.play(self.answer(request), reader, writer)
+            more = True
+            while more:
+                request = await reader.readuntil(b"\r\n\r\n")
+                self.requests.append(request)
+                more = await self.play(self.answer(request), reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client went first, or the test is over
         finally:
@@ -54,7 +59,8 @@ class Hostile:
 
     async def play(
         self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    ) -> bool:
+        """Whether another request is to be read."""
         for step in script:
             if isinstance(step, bytes):
                 writer.write(step)
@@ -70,15 +76,18 @@ class Hostile:
                 writer.transport.abort()
             elif step is Then.HANG:
                 await reader.read()
+            elif step is Then.AGAIN:
+                return True
             else:
                 await asyncio.sleep(step)
+        return False
 
 
 @asynccontextmanager
 async def hostile(answer: Script | Callable[[bytes], Script]) -> AsyncIterator[Hostile]:
     """Serve ``answer``, or what it makes of each request, until the block ends."""
     host = Hostile(answer if callable(answer) else lambda request: answer)
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, backlog=512)
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, backlog=1024)
     host.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     try:
         yield host

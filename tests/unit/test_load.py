@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import itertools
 import random
 import resource
 import signal
@@ -13,17 +14,32 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.unit.hostile import Script, Step, Then, hostile
 from wsgiproof.errors import CannotRun, UsageError
 from wsgiproof.load import http
-from wsgiproof.load.engine import burst, parallel, run, serial
-from wsgiproof.load.http import LAST_LOOK, MAX_BODY, MAX_HEAD, Outcome, Response, Target, fetch
+from wsgiproof.load.engine import burst, make_room, paced, parallel, run
+from wsgiproof.load.http import (
+    LAST_LOOK,
+    MAX_BODY,
+    MAX_HEAD,
+    KeptAlive,
+    Outcome,
+    Response,
+    Target,
+    fetch,
+)
+from wsgiproof.load.tally import Histogram
+from wsgiproof.traffic import Latencies
 
 CLOSE = b"Connection: close\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + CLOSE + b"\r\nhello"
@@ -346,6 +362,151 @@ def test_a_complete_answer_is_ok_even_if_the_server_does_not_close() -> None:
     assert response.seconds < 0.2
 
 
+# Kept connections
+
+KEPT = HELLO.replace(CLOSE, b"")
+
+
+def kept_answers(
+    scripts: list[Script], timeout: float = 5.0, pause: float = 0.0
+) -> tuple[list[Response], int]:
+    """What comes of a request for each script, all over one connection as far as that goes."""
+
+    async def main() -> tuple[list[Response], int]:
+        left = iter(scripts)
+        async with hostile(lambda request: next(left, [])) as server:
+            target = Target.parse(server.url, keeps=True)
+            responses: list[Response] = []
+            with closing(KeptAlive(timeout)) as connection:
+                for _ in range(len(scripts) - sum(script == [] for script in scripts)):
+                    responses.append(await connection.get(target))
+                    await asyncio.sleep(pause)
+            return responses, server.connections
+
+    return run(main())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [KEPT, GOOD_CHUNKS.replace(CLOSE, b""), INTERIM + KEPT,
+     HELLO.replace(b"1.1", b"1.0").replace(b"close", b"keep-alive"),
+     b"HTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno"],
+)  # fmt: skip
+def test_a_kept_connection_carries_one_request_after_the_other(answer: bytes) -> None:
+    responses, connections = kept_answers([[answer, Then.AGAIN]] * 20)
+    assert connections == 1
+    (once,) = {(one.outcome, one.status, one.body, one.error) for one in responses}
+    (alone,) = {
+        (one.outcome, one.status, one.body, one.error) for one in [answer_to([answer, Then.HANG])]
+    }
+    assert once == alone
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in ANSWERS if name not in ("closes, no bytes", "ok, keeps the connection")],
+)
+def test_every_answer_is_the_same_on_a_connection_that_was_kept(name: str) -> None:
+    script, outcome, status, body = ANSWERS[name]
+    responses, _ = kept_answers(
+        [[KEPT, Then.AGAIN], script, *([script] if name == "reset, no bytes" else []),
+         [KEPT, Then.AGAIN]], pause=0.05
+    )  # fmt: skip
+    first, second, third = responses[:3]
+    assert (first.outcome, third.body) == (Outcome.OK, b"hello")
+    if name.startswith("bytes after the end, ") or name == "another answer after it":
+        return  # below: they may come before the request that follows, or with the answer
+    assert (second.outcome, second.status, second.body) == (outcome, status, body), second.error
+    assert third.outcome is Outcome.OK, third.error
+
+
+def test_a_server_that_says_that_it_closes_gets_a_new_connection() -> None:
+    responses, connections = kept_answers([[HELLO]] * 5)
+    assert (connections, {one.outcome for one in responses}) == (5, {Outcome.OK})
+    assert not any(one.resent for one in responses)
+
+
+def test_a_connection_closed_between_two_answers_is_no_failure() -> None:
+    responses, connections = kept_answers([[KEPT]] * 4, pause=0.05)
+    assert (connections, {one.outcome for one in responses}) == (4, {Outcome.OK})
+    assert not any(one.resent for one in responses)
+
+
+@pytest.mark.parametrize("end", [[0.01], [0.01, Then.RESET]])
+def test_a_request_that_meets_a_close_is_sent_again_once(end: list[Step]) -> None:
+    responses, connections = kept_answers(
+        [
+            [KEPT, Then.AGAIN],
+            [*end, b""],
+            [KEPT],
+        ]
+    )[0:2]
+    assert [one.outcome for one in responses[:2]] == [Outcome.OK, Outcome.OK]
+    assert [one.resent for one in responses[:2]] == [False, True]
+    assert responses[1].seconds >= 0.01
+    assert connections >= 2
+
+
+def test_a_server_that_closes_every_time_is_told_of() -> None:
+    responses, _ = kept_answers([[KEPT, Then.AGAIN], [b""], [b""]])
+    assert responses[1].outcome is Outcome.TRUNCATED
+    assert "not a byte" in responses[1].error
+
+
+def test_bytes_between_two_answers_fail_the_next_request_and_no_more() -> None:
+    responses, connections = kept_answers(
+        [[KEPT, 0.02, b"x", Then.AGAIN], [KEPT, Then.AGAIN], [KEPT, Then.AGAIN]], pause=0.1
+    )
+    told = [(one.outcome, one.error) for one in responses]
+    assert told == [
+        (Outcome.OK, ""),
+        (Outcome.MALFORMED, "bytes after the end of the answer"),
+        (Outcome.OK, ""),
+    ]
+    assert connections == 2
+
+
+def test_the_deadline_holds_on_a_kept_connection_for_each_request() -> None:
+    """Each has its own, however old the connection is."""
+    responses, _ = kept_answers([[0.2, KEPT, Then.AGAIN]] * 4 + [[Then.HANG]], timeout=0.5)
+    assert [one.outcome for one in responses] == [Outcome.OK] * 4 + [Outcome.TIMEOUT]
+    assert 0.499 <= responses[-1].seconds < 0.5 + SLACK
+
+
+PIECES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [KEPT, HELLO, CHUNKED, INTERIM, HEAD_10, KEPT[:20], KEPT[20:], b"\r\n", b"5\r\nhello\r\n"]
+    ),
+)
+ENDS = st.sampled_from([[], [Then.RESET], [Then.HANG], [Then.AGAIN]])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.lists(PIECES, max_size=5), ENDS), min_size=1, max_size=20))
+def test_fuzzed_answers_never_raise_nor_outlast_the_deadline(
+    scripts: list[tuple[list[bytes], list[Then]]],
+) -> None:
+    """Any bytes in any pieces, on new connections and on kept ones."""
+
+    async def main(keeps: bool) -> None:
+        answers: Iterator[Script] = itertools.cycle([*pieces, *end] for pieces, end in scripts)
+        async with hostile(lambda request: next(answers)) as server:
+            target = Target.parse(server.url, keeps=keeps)
+            responses: list[Response] = []
+            await parallel(
+                lambda: target, requests=20, connections=10, timeout=0.05,
+                on_response=responses.append,
+            )  # fmt: skip
+            assert len(responses) == 20
+            for one in responses:
+                # One that is sent again has a deadline of its own.
+                assert one.seconds < (2 if one.resent else 1) * (0.05 + LAST_LOOK) + SLACK
+
+    run(main(keeps=False))
+    run(main(keeps=True))
+
+
 # Connecting
 
 
@@ -379,9 +540,10 @@ def test_running_out_of_ports_is_our_own_fault() -> None:
     """By hand, for real: `unshare -n`, `ip link set lo up`, an ip_local_port_range of ten ports."""
 
     async def main() -> None:
-        exchange = http._Exchange(Target.parse("http://127.0.0.1/"), asyncio.get_running_loop())
-        exchange.lost = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
-        exchange.response(1)
+        connection = http._Connection(1)
+        connection.begin(Target.parse("http://127.0.0.1/"))
+        connection.lost = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        connection.response()
 
     with pytest.raises(CannotRun, match="no local port is left"):
         run(main())
@@ -464,15 +626,16 @@ def test_parallel_sends_exactly_what_was_asked_for(requests: int, connections: i
     assert peak == min(requests, connections)
 
 
-def test_serial_is_one_at_a_time_and_in_order() -> None:
+def test_one_connection_is_one_at_a_time_and_in_order() -> None:
     responses: list[Response] = []
 
     async def main() -> int:
         async with hostile([HELLO]) as server:
             target = Target.parse(server.url)
-            await serial(
+            await parallel(
                 lambda: target.with_query(str(len(responses))),
                 requests=20,
+                connections=1,
                 timeout=5,
                 on_response=responses.append,
             )
@@ -573,7 +736,7 @@ def test_a_cancelled_fetch_is_cancelled() -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    """No descriptor stays open, and no exchange waits for the garbage collector."""
+    """No descriptor stays open, and no connection waits for the garbage collector."""
     scripts: Iterator[Script] = iter([script for script, *_ in ANSWERS.values()] * 2)
 
     async def main() -> None:
@@ -587,7 +750,7 @@ def test_nothing_is_left_behind() -> None:
                 on_response=lambda _: None,
             )
             await asyncio.sleep(0.01)
-            left = [each for each in gc.get_objects() if isinstance(each, http._Exchange)]
+            left = [each for each in gc.get_objects() if isinstance(each, http._Connection)]
             assert len(left) == 0
 
     answer_to([HELLO])  # libuv keeps a few descriptors from its first loop on
@@ -629,3 +792,111 @@ def test_ctrl_c_ends_a_run_without_noise() -> None:
     assert "destroyed" not in err
     assert "never" not in err
     assert "ResourceWarning" not in err
+
+
+# A constant rate
+
+
+def stalling(after: int) -> Callable[[bytes], Script]:
+    """Answers at once, but that from the ``after``-th request on it stalls for one second, once."""
+    seen = 0
+    until = 0.0
+
+    def answer(request: bytes) -> Script:
+        nonlocal seen, until
+        seen += 1
+        if seen == after:
+            until = time.monotonic() + 1
+        return [max(until - time.monotonic(), 0.0), HELLO]
+
+    return answer
+
+
+def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
+    """A second without an answer, once, in 600 requests that are due in three seconds."""
+
+    async def main(rate: float | None) -> Latencies:
+        histogram = Histogram()
+
+        def on_response(response: Response) -> None:
+            assert response.outcome is Outcome.OK
+            histogram.add(response.seconds)
+
+        async with hostile(stalling(200)) as server:
+            target = Target.parse(server.url)
+            load = parallel if rate is None else partial(paced, rate=rate)
+            await load(
+                lambda: target, requests=600, connections=4, timeout=5, on_response=on_response
+            )
+        return histogram.latencies("/")
+
+    def slow(latencies: Latencies) -> int:
+        return sum(count for lower, count in latencies.buckets.items() if lower > 200_000)
+
+    open_loop, closed_loop = run(main(200)), run(main(None))
+    assert open_loop.count == closed_loop.count == 600
+    assert open_loop.percentile(99.9) >= 0.9
+    assert slow(open_loop) >= 100  # all that fell due in the first 0.8 s of it: 160
+    assert slow(closed_loop) <= 4  # one in each connection
+
+
+def test_a_constant_rate_is_kept_with_no_more_connections_than_allowed() -> None:
+    responses: list[Response] = []
+
+    async def main() -> tuple[int, int, int]:
+        async with hostile([0.01, HELLO]) as server:
+            target = Target.parse(server.url)
+            unsent = await paced(
+                lambda: target, rate=200, requests=100, connections=20, timeout=5,
+                on_response=responses.append,
+            )  # fmt: skip
+            return unsent, len(server.requests), server.peak
+
+    started = time.monotonic()
+    unsent, served, peak = run(main())
+    assert time.monotonic() - started >= 99 / 200
+    assert (unsent, served, len(responses)) == (0, 100, 100)
+    assert peak <= 20
+
+
+# Many
+
+
+def test_a_thousand_connections_at_once_without_a_failure() -> None:
+    make_room(2 * 1000)
+    seen: Counter[Outcome] = Counter()
+
+    async def main() -> int:
+        async with hostile([0.5, HELLO]) as server:
+            target = Target.parse(server.url)
+            await parallel(
+                lambda: target, requests=2000, connections=1000, timeout=30,
+                on_response=lambda response: seen.update([response.outcome]),
+            )  # fmt: skip
+            return server.peak
+
+    assert run(main()) > 900
+    assert seen == {Outcome.OK: 2000}
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_nothing_is_kept_of_a_request(keeps: bool) -> None:
+    left: list[int] = []
+
+    def count(response: Response) -> None:
+        if len(left) % 1000 == 999:
+            gc.collect()
+        left.append(len(gc.get_objects()) if len(left) % 1000 == 999 else 0)
+
+    async def main() -> None:
+        async with hostile([KEPT, Then.AGAIN] if keeps else [HELLO]) as server:
+            server.requests = deque(maxlen=1)  # type: ignore[assignment]
+            target = Target.parse(server.url, keeps=keeps)
+            await parallel(
+                lambda: target, requests=4000, connections=4, timeout=5, on_response=count
+            )
+
+    run(main())
+    after = [each for each in left if each]
+    assert len(after) == 4
+    assert max(after) - min(after) < 200

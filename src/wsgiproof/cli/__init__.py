@@ -10,6 +10,7 @@ import wsgiproof
 from wsgiproof.cli import (
     build,
     cache,
+    client,
     configuration,
     doctor,
     pythons,
@@ -43,6 +44,7 @@ for _command in (
     results.merge_command,
     results.judge_command,
     pythons.pythons_command,
+    client.client_command,
     doctor.doctor_command,
     build.build_command,
     cache.cache_command,

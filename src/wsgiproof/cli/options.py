@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from rich.console import Console
 
 from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import Config, Profile
@@ -20,6 +19,8 @@ from wsgiproof.configfile import absolute, anchored, combine, find, load
 from wsgiproof.subjects.controls import CONTROLS
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from wsgiproof.report.progress import LiveProgress, PlainProgress
 
 _LOG_WIDTH = 200
@@ -270,6 +271,8 @@ def progress_on(console: Console) -> LiveProgress | PlainProgress:
 
 def make_console(*, stderr: bool = False) -> Console:
     """Where output goes. A log has no width, so nothing is cut or folded for it."""
+    from rich.console import Console
+
     console = Console(highlight=False, stderr=stderr)
     if console.is_terminal:
         return console

@@ -12,9 +12,11 @@ import msgspec
 
 from wsgiproof.load import engine
 from wsgiproof.load.http import Outcome, Response, Target
+from wsgiproof.load.tally import Histogram
 from wsgiproof.observe.answers import Answer, Answers, read_answer
 from wsgiproof.records import Plan
 from wsgiproof.services.apache import Server
+from wsgiproof.traffic import Latencies
 
 _MOST_FAILURES = 100
 """After so many failed requests more of them tell nothing new."""
@@ -34,6 +36,7 @@ class Load:
         self._serving: defaultdict[str, float] = defaultdict(float)
         self.targets = [Target.parse(url) for url in server.urls]
         self.answers = Answers()
+        self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
 
     def mixed(self, requests: int, connections: int) -> None:
         """``requests`` requests, each to a URL chosen at random."""
@@ -97,7 +100,15 @@ class Load:
         engine.run(requests)
         self._serving[self.answers.phase] += time.monotonic() - started
 
+    def latencies(self) -> tuple[Latencies, ...]:
+        """How long requests took that were answered, for each phase and URL."""
+        return tuple(
+            one.latencies(url, phase=phase) for (phase, url), one in self._histograms.items()
+        )
+
     def _account(self, response: Response) -> None:
+        if response.status is not None:
+            self._histograms[self.answers.phase, _url(response)].add(response.seconds)
         if response.outcome is Outcome.OK:
             self.answers.success(_url(response), response.body)
         else:

@@ -282,6 +282,7 @@ class _Experiment:
             aborted=self._aborted,
             requests_per_second=self._rate(),
             serving_seconds=self._load.seconds(),
+            latencies=self._load.latencies(),
         )
 
     def _hold_all(self, target: Target, deadline: float | None = None) -> None:

@@ -1,0 +1,256 @@
+"""What a request costs a load client: CPU time of ours, the recipe's, ab, hey and wrk.
+
+    python benchmarks/client.py [--requests 50000] [--connections 100] [--repetitions 3]
+
+All of them load the same hello-world application under mod_wsgi, in turns, so that noise meets all
+alike. CPU time is user and system time of the client's process as the kernel has it (wait4(2)),
+its start included; what the start alone costs is shown beside it. Clients that keep their
+connections make four times as many requests, which takes them as long. The recipe's client is taken
+from PyMongo's sdist. Debian has the others: ``apt-get install apache2-utils hey wrk``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from wsgiproof.build.toolchain import build_toolchain
+from wsgiproof.cell import Mode, Mpm, Topology
+from wsgiproof.config import Config
+from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.runner import Silent
+from wsgiproof.scratch import scratch_directory
+from wsgiproof.selftest import MOD_WSGI, PYMONGO
+from wsgiproof.services.apache import start_apache
+from wsgiproof.services.apache_conf import ApacheConf
+from wsgiproof.services.ports import free_port
+from wsgiproof.toolchain import Application
+
+RECIPE = f"pymongo-{PYMONGO}/test/mod_wsgi_test/test_client.py"
+BODY = "Hello, World!"
+HELLO = f"""
+def application(environ, start_response):
+    body = b"{BODY}"
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+KEEP_ALIVE = "\nKeepAlive On\nKeepAliveTimeout 30\nMaxKeepAliveRequests 0\n"
+KEPT, KEPT_TIMES = "keep-alive", 4
+"""Clients that keep their connections have this in their name, and make so many times as many."""
+THREADS = 64
+"""In each of two processes: a thread for each connection that is kept alive, so that none waits."""
+
+Command = Callable[[int], list[str]]
+"""The command line for so many requests."""
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """One command: the seconds it took, the CPU seconds it used, and the requests it made."""
+
+    wall: float
+    cpu: float
+    requests: int
+
+
+class Client(msgspec.Struct, frozen=True):
+    """A load client: how it is called, and the limits on its costs."""
+
+    name: str
+    command: Command
+    counted: str = ""
+    """Matches the number of requests in its output, where it can't be told how many to make."""
+    limits: tuple[tuple[float, str], ...] = ()
+    """At most so many times the CPU of another one."""
+
+
+class Hello(ApacheConf, frozen=True, kw_only=True):
+    """The server of a cell, but that connections are kept alive, as Apache does by itself."""
+
+    def render(self) -> str:
+        """The text of ``httpd.conf``."""
+        return super().render() + KEEP_ALIVE
+
+
+def main() -> None:
+    """Print a line for each client, and whether each limit holds."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=50000)
+    parser.add_argument("--connections", type=int, default=100)
+    parser.add_argument("--repetitions", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, hello_world() as url:
+        every = clients(url, given.connections, recipe(Path(directory)))
+        measure(every[0], given.requests // 10)  # the server is warm after this
+        starts = {one.name: measure(one, 1).cpu for one in every}
+        costs: dict[str, list[Cost]] = {one.name: [] for one in every}
+        for _ in range(given.repetitions):
+            for one in every:
+                many = given.requests * (KEPT_TIMES if KEPT in one.name else 1)
+                costs[one.name].append(measure(one, many))
+    told = f"{given.requests:,} requests, {given.connections} connections"
+    print(f"{told}, {given.repetitions} times in turns; medians")
+    report(every, costs, starts)
+
+
+def report(every: list[Client], costs: dict[str, list[Cost]], starts: dict[str, float]) -> None:
+    """Print what was measured."""
+    each = {
+        name: statistics.median(one.cpu / one.requests for one in several)
+        for name, several in costs.items()
+    }
+    print(f"{'client':28} {'us CPU a request':>17} {'without start':>14} {'requests/s':>11}")
+    for one in every:
+        rate = statistics.median(cost.requests / cost.wall for cost in costs[one.name])
+        bare = each[one.name] - starts[one.name] / costs[one.name][0].requests
+        print(f"{one.name:28} {each[one.name] * 1e6:17.0f} {bare * 1e6:14.0f} {rate:11,.0f}")
+    for one in every:
+        for limit, other in one.limits:
+            ratio = each[one.name] / each[other]
+            holds = "holds" if ratio <= limit else "DOES NOT HOLD"
+            print(f"{one.name}: {ratio:.2f} times {other}, limit {limit:.2f}: {holds}")
+
+
+def clients(url: str, connections: int, script: Path) -> list[Client]:
+    """All of them, those of Debian if they are there."""
+    width = str(connections)
+    threads = ["-t", width, "-q", "parallel", url]
+    close, keep = "wsgiproof, close", "wsgiproof, keep-alive"
+    ours = [sys.executable, "-m", "wsgiproof", "client", "--expect-body", BODY]
+    every = [
+        Client(
+            close,
+            lambda n: [*ours, "-n", str(n), *threads],
+            limits=((1 / 3, "recipe, close"), (1.4, "ab, close")),
+        ),
+        Client(
+            keep,
+            lambda n: [*ours, "--keepalive", "-n", str(n), *threads],
+            limits=((2, "wrk, keep-alive"),),
+        ),
+        # It makes n // t requests in each thread.
+        Client(
+            "recipe, close",
+            lambda n: [sys.executable, str(script), "-n", str(max(n, connections)), *threads],
+        ),
+        Client("ab, close", partial(ab, [], width, url)),
+        Client("ab, keep-alive", partial(ab, ["-k"], width, url)),
+        Client("hey, close", partial(hey, ["-disable-keepalive"], connections, url)),
+        Client("hey, keep-alive", partial(hey, [], connections, url)),
+        # It can't be told how many requests to make.
+        Client(
+            "wrk, keep-alive",
+            lambda n: ["wrk", "-t1", "-c", width, "-d", f"{max(n // 15000, 1)}s", url],
+            counted=r"(\d+) requests in",
+        ),
+    ]
+    missing = [one.name for one in every if shutil.which(one.command(1)[0]) is None]
+    if missing:
+        print(f"not here: {', '.join(missing)}; apt-get install apache2-utils hey wrk")
+    there = [one for one in every if one.name not in missing]
+    names = {one.name for one in there}
+    return [
+        msgspec.structs.replace(
+            one, limits=tuple(limit for limit in one.limits if limit[1] in names)
+        )
+        for one in there
+    ]
+
+
+def ab(options: list[str], width: str, url: str, requests: int) -> list[str]:
+    """ApacheBench refuses fewer requests than connections."""
+    most = str(min(int(width), requests))
+    return ["ab", "-q", *options, "-n", str(requests), "-c", most, url]
+
+
+def hey(options: list[str], connections: int, url: str, requests: int) -> list[str]:
+    """So does hey, which makes as many in each connection as in any other."""
+    most = min(connections, requests)
+    return ["hey", *options, "-n", str(requests // most * most), "-c", str(most), url]
+
+
+def measure(client: Client, requests: int) -> Cost:
+    """Run it once. Raises RuntimeError if it did not succeed."""
+    command = client.command(requests)
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - started
+        output.seek(0)
+        text = output.read()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} exited with {process.returncode}:\n{text}")
+    counted = re.search(client.counted, text) if client.counted else None
+    done = int(counted[1]) if counted else requests
+    return Cost(wall, usage.ru_utime + usage.ru_stime, done)
+
+
+def recipe(directory: Path) -> Path:
+    """The recipe's client, from PyMongo's sdist."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+    subprocess.run([*pip, "--dest", str(directory), f"pymongo=={PYMONGO}"], check=True)
+    with tarfile.open(directory / f"pymongo-{PYMONGO}.tar.gz") as archive:
+        archive.extract(RECIPE, directory, filter="data")
+    return directory / RECIPE
+
+
+@contextmanager
+def hello_world() -> Iterator[str]:
+    """A hello-world application under mod_wsgi; the URL of its interpreter."""
+    config = Config(
+        mod_wsgi=(MOD_WSGI,),
+        pymongo=(PYMONGO,),
+        topology=(Topology.NONE,),
+        mode=(Mode.EMBEDDED,),
+        mpm=(Mpm.EVENT,),
+    )
+    site = survey(config)
+    (job,) = plan(config, site).jobs
+    shop = make_shop(site, Path(), Silent())
+    if shop.httpd is None:
+        raise SystemExit("no Apache here: apt-get install apache2-bin apache2-dev")
+    toolchain = build_toolchain(job.parts, shop.httpd, shop.cache)
+    with tempfile.TemporaryDirectory() as logs, scratch_directory(shop.account) as scratch:
+        script = scratch / "app" / "hello.wsgi"
+        script.parent.mkdir()
+        script.parent.chmod(0o755)
+        script.write_text(HELLO)
+        script.chmod(0o644)
+        application = Application(
+            directory=script.parent, script=script, groups=("one",), evidence=scratch
+        )
+
+        def configure(port: int) -> ApacheConf:
+            conf = Hello.of(
+                job.cell,
+                toolchain,
+                application,
+                shop.account,
+                port=port,
+                run_directory=scratch,
+                error_log=Path(logs) / "error.log",
+            )
+            return msgspec.structs.replace(conf, threads=THREADS)
+
+        with start_apache(shop.httpd, configure, free_port, 30, Path(logs)) as server:
+            yield server.urls[0]
+            server.stop(15)
+
+
+if __name__ == "__main__":
+    main()

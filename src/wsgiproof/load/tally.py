@@ -1,0 +1,191 @@
+"""The running account of a load: latencies, failures and throughput, in bounded memory."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from wsgiproof.load.http import Outcome, Response
+from wsgiproof.traffic import Failed, Latencies, Throughput, Traffic, bucket, recorded
+
+INVALID = "invalid body"
+"""The kind of failure of an answer in good order whose body is not what was expected."""
+_FIRST_FAILURES = 5
+_BODY_KEPT = 200
+"""Bytes of each of their bodies."""
+_MOST_INTERPRETERS = 200
+"""Kept apart; a server that replaces its processes has new ones for ever."""
+_MOST_SPANS = 120
+"""Of throughput; then each two of them become one."""
+
+_TIMED = {Outcome.OK, Outcome.STATUS, Outcome.TIMEOUT}
+
+Check = Callable[[bytes], str]
+"""Says what is wrong with a body; nothing if it is as expected."""
+
+
+class Histogram:
+    """Counts of latencies by bucket."""
+
+    __slots__ = ("_counts", "_longest")
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self._longest = 0
+
+    def add(self, seconds: float) -> None:
+        """One more request took so long."""
+        microseconds = int(seconds * 1e6)
+        lower = bucket(microseconds)
+        self._counts[lower] = self._counts.get(lower, 0) + 1
+        if microseconds > self._longest:
+            self._longest = microseconds
+
+    def latencies(
+        self, url: str, *, phase: str = "", pid: int | None = None, interpreter: str = ""
+    ) -> Latencies:
+        """As it is recorded."""
+        return Latencies(
+            url=url,
+            phase=phase,
+            pid=pid,
+            interpreter=interpreter,
+            longest=self._longest,
+            buckets=recorded(self._counts),
+        )
+
+
+class _Who(msgspec.Struct, frozen=True):
+    """What the answers of our application say of who gave them."""
+
+    pid: int
+    interpreter: str
+    application_group: str | None = None
+
+
+_read_who = msgspec.json.Decoder(_Who).decode
+
+
+class _Spans:
+    """Requests by the time at which they ended; the spans become wider as the run goes on."""
+
+    def __init__(self) -> None:
+        self._width = 1
+        self._requests: list[int] = []
+        self._failed: list[int] = []
+
+    def add(self, seconds: float, failed: bool) -> None:
+        """One more ended so long after the start."""
+        while (number := int(seconds) // self._width) >= _MOST_SPANS:
+            self._width *= 2
+            self._requests = _halved(self._requests)
+            self._failed = _halved(self._failed)
+        while len(self._requests) <= number:
+            self._requests.append(0)
+            self._failed.append(0)
+        self._requests[number] += 1
+        self._failed[number] += failed
+
+    def throughput(self) -> Throughput:
+        """As it is told."""
+        return Throughput(
+            width=self._width, requests=tuple(self._requests), failed=tuple(self._failed)
+        )
+
+
+def _halved(counts: list[int]) -> list[int]:
+    return [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
+
+
+class Tally:
+    """Accounts for every :class:`Response` of a run. ``check`` looks at each body."""
+
+    def __init__(self, check: Check | None = None) -> None:
+        self.requests = 0
+        self.failed = 0
+        self.unsent = 0
+        self._check = check
+        self._kinds: Counter[str] = Counter()
+        self._first: list[Failed] = []
+        self._resent = 0
+        self._unclosed = 0
+        self._urls: dict[str, Histogram] = {}
+        self._interpreters: dict[tuple[str, int, str], Histogram] = {}
+        self._spans = _Spans()
+        self._started = time.monotonic()
+
+    def add(self, response: Response) -> None:
+        """One more request has ended."""
+        self.requests += 1
+        outcome = response.outcome
+        error = response.error
+        kind = "" if outcome is Outcome.OK else str(outcome)
+        if error and not kind:
+            self._unclosed += 1
+        if not kind and self._check is not None and (error := self._check(response.body)):
+            kind = INVALID
+        if kind:
+            self._fail(kind, error, response)
+        if response.resent:
+            self._resent += 1
+        if outcome in _TIMED:
+            self._time(response)
+        self._spans.add(response.started + response.seconds - self._started, bool(kind))
+
+    def traffic(self, seed: int) -> Traffic:
+        """All of it so far."""
+        return Traffic(
+            requests=self.requests,
+            failed=self.failed,
+            kinds=dict(self._kinds.most_common()),
+            first_failures=tuple(self._first),
+            resent=self._resent,
+            unclosed=self._unclosed,
+            unsent=self.unsent,
+            seconds=time.monotonic() - self._started,
+            seed=seed,
+            latencies=tuple(one.latencies(url) for url, one in sorted(self._urls.items())),
+            interpreters=tuple(
+                one.latencies(url, pid=pid, interpreter=name)
+                for (url, pid, name), one in sorted(self._interpreters.items())
+            ),
+            throughput=self._spans.throughput(),
+        )
+
+    def _fail(self, kind: str, error: str, response: Response) -> None:
+        self.failed += 1
+        self._kinds[kind] += 1
+        if len(self._first) < _FIRST_FAILURES:
+            self._first.append(
+                Failed(
+                    kind=kind,
+                    url=response.url,
+                    status=response.status,
+                    error=error,
+                    body=response.body[:_BODY_KEPT].decode("utf-8", "replace"),
+                )
+            )
+
+    def _time(self, response: Response) -> None:
+        histogram = self._urls.get(response.url)
+        if histogram is None:
+            histogram = self._urls[response.url] = Histogram()
+        histogram.add(response.seconds)
+        if response.body.startswith(b"{"):
+            self._time_interpreter(response)
+
+    def _time_interpreter(self, response: Response) -> None:
+        try:
+            who = _read_who(response.body)
+        except msgspec.MsgspecError:
+            return  # another application's
+        key = (response.url, who.pid, who.application_group or who.interpreter)
+        histogram = self._interpreters.get(key)
+        if histogram is None:
+            if len(self._interpreters) >= _MOST_INTERPRETERS:
+                return
+            histogram = self._interpreters[key] = Histogram()
+        histogram.add(response.seconds)

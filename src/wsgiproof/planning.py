@@ -62,10 +62,11 @@ def plan(config: Config, site: Site, *, own_file: bool = False) -> Planned:
     leave alone. Raises :class:`UsageError` if no cell is left.
     """
     matrix = expand(config, site.facts)
+    others = {"requirements": config.requirements, "constraints": _constraints(config)}
     jobs = [
         _job(
             cell,
-            _with_others(matrix.parts[cell.id], config),
+            msgspec.structs.replace(matrix.parts[cell.id], **others),
             site.machine,
             config,
             own_file=own_file,
@@ -73,13 +74,6 @@ def plan(config: Config, site: Site, *, own_file: bool = False) -> Planned:
         for cell in matrix.cells
     ]
     return Planned(matrix=matrix, jobs=tuple(jobs))
-
-
-def _with_others(parts: Parts, config: Config) -> Parts:
-    """With what is to be installed beside PyMongo, and within which constraints."""
-    return msgspec.structs.replace(
-        parts, requirements=config.requirements, constraints=_constraints(config)
-    )
 
 
 def _constraints(config: Config) -> str:

@@ -125,7 +125,7 @@ def _until_its_end(
         died = _how_it_ended(server)
     except KeyboardInterrupt:
         killed = server.stop(job.plan.stop_deadline).leftover
-    _pass_on([*log.read(), *log.finish()], logged)
+    _pass_on(log.finish(), logged)
     return End(died=died, killed=killed)
 
 

@@ -166,6 +166,9 @@ def _rerun(
         ("-c", load.connections, None),
         ("--overtime", load.overtime, None),
         ("--budget", load.budget, None),
+        ("--phases", ",".join(load.phases) or "none", ",".join(usual.phases)),
+        ("--restarts", load.restarts, usual.restarts),
+        ("--quiet", load.quiet, usual.quiet),
         # A URI may hold a password.
         ("--mongodb", _told(server) if cell.mongodb else None, None),
     ]

@@ -76,7 +76,22 @@ class PhaseName(StrEnum):
     OVERTIME = "overtime"
     """More load, and another idle time, where the judge could not decide."""
     DIAGNOSIS = "diagnosis"
+    FAILOVER = "failover"
+    """Members of the deployment die, pause and step down, under load."""
+    RESTART = "restart"
+    """Apache restarts gracefully, under load."""
+    RELOAD = "reload"
+    """The script is touched, so that mod_wsgi replaces its daemon process."""
     STOP = "stop"
+
+
+class ExtraPhase(StrEnum):
+    """The phases that may be asked for, beyond load and the stop."""
+
+    RESTART = "restart"
+    RELOAD = "reload"
+    FAILOVER = "failover"
+    IDLE = "idle"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +120,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that the deployment may still show connections of a stopped server."""
     idle: float = 1.5
     """Seconds without a request, after the load: what was borrowed is given back by then."""
+    phases: tuple[ExtraPhase, ...] = ()
+    """What is tried beyond load and the stop."""
+    restarts: int = 1
+    """Graceful restarts in a row, where there are any; and reloads."""
+    restart_deadline: float = 15.0
+    """Seconds that the processes of before may take to go after a restart."""
+    quiet: float = 30.0
+    """Seconds that the phase ``idle`` watches a server without a request, if it was asked for."""
     budget: float | None = None
     """Seconds after which the load is cut short; None: never."""
     seed: int = 1

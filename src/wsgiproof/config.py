@@ -159,9 +159,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     budget: Annotated[
         float | None, _says("Seconds after which a cell's load is cut short, and judged as it is.")
     ] = None
-    phases: Annotated[
-        tuple[ExtraPhase, ...], _says("What is tried beyond load and the stop.")
-    ] = (ExtraPhase.RESTART,)
+    phases: Annotated[tuple[ExtraPhase, ...], _says("What is tried beyond load and the stop.")] = (
+        ExtraPhase.RESTART,
+    )
     restarts: Annotated[
         int, _says("Graceful restarts in a row, and reloads, where the phases have any.")
     ] = 1

@@ -82,6 +82,8 @@ class PhaseName(StrEnum):
     """Apache restarts gracefully, under load."""
     RELOAD = "reload"
     """The script is touched, so that mod_wsgi replaces its daemon process."""
+    QUIET = "quiet"
+    """A long time without a request, watched."""
     STOP = "stop"
 
 
@@ -290,6 +292,37 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
 
 
+class Restart(msgspec.Struct, frozen=True, kw_only=True):
+    """One time that processes of the server were replaced at our request, under load."""
+
+    phase: str
+    """``restart`` or ``reload``."""
+    time: float
+    """When it was asked for."""
+    seconds: float
+    """From then until the last of the processes of before had gone."""
+    replaced: tuple[int, ...]
+    """The processes of before, Apache's parent not among them."""
+    leftover: tuple[int, ...]
+    """Those of them that were still there at the deadline."""
+    begun: int
+    """Requests that had begun before, and were meant to be over after it."""
+    broken: int
+    """Those of them that failed."""
+    requests: int
+    """All requests around it."""
+    refused: int
+    """Those of them that failed, the broken ones left out."""
+    last_refused: float | None
+    """Seconds from the restart to the last of these."""
+    renewed: bool
+    """Whether processes that came after it answered."""
+    orphaned: int | None
+    """Connections that the deployment counts, and that no living process of the server has."""
+    parent_memory: int | None
+    """Bytes of memory that Apache's parent alone has, afterwards."""
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """How the server went away when asked to stop."""
 
@@ -328,6 +361,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     log_lines_dropped: int = 0
     fatal: tuple[str, ...] = ()
     """What the interpreter itself wrote when it died (faulthandler), one text a process."""
+    quiet: tuple[Checkpoint, ...] = ()
+    """Readings of a long time without a request, where that was asked for."""
+    restarts: tuple[Restart, ...] = ()
     stop: Stop | None = None
     aborted: str = ""
     """Why the experiment ended before its plan was through; empty if it did not."""

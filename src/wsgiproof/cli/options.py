@@ -60,7 +60,7 @@ def _phases(
     for name in names:
         if name not in list(ExtraPhase):
             raise click.BadParameter(
-                f"'{name}' is none of {', '.join(ExtraPhase)}; nor all, nor none", context, parameter
+                f"'{name}' is none of {', '.join(ExtraPhase)}; or all, none", context, parameter
             )
     return names
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from wsgiproof.experiment.diagnosis import attribute, grown_memory
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds
+from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.judge import leaks, memory
 from wsgiproof.load.http import Target
 from wsgiproof.observe.lastwords import read_last_words, read_loaded
@@ -24,12 +25,14 @@ from wsgiproof.records import (
     Attribution,
     Checkpoint,
     Event,
+    ExtraPhase,
     Grown,
     Identity,
     Observed,
     Phase,
     PhaseName,
     Plan,
+    Restart,
     Role,
     Stop,
 )
@@ -42,6 +45,8 @@ _OCCUPY = 0.1
 """Seconds that each of them then keeps a connection to the deployment busy."""
 _MOST_BURSTS = 20
 _FAREWELL_STEP = 0.02
+_QUIET_READINGS = 6
+"""Readings while the server is left alone for long, after the first."""
 
 Watch = Callable[[str, int, int], None]
 """Told the phase, the requests done in it, and how many there will be."""
@@ -77,6 +82,15 @@ def run_experiment(
             experiment.idle()
     with experiment.phase(PhaseName.DIAGNOSIS):
         experiment.diagnose()
+    if ExtraPhase.IDLE in plan.phases:
+        with experiment.phase(PhaseName.QUIET):
+            experiment.watch_idle()
+    if ExtraPhase.RESTART in plan.phases:
+        with experiment.phase(PhaseName.RESTART):
+            experiment.restart()
+    if ExtraPhase.RELOAD in plan.phases:
+        with experiment.phase(PhaseName.RELOAD):
+            experiment.reload()
     with experiment.phase(PhaseName.STOP):
         experiment.stop()
     return experiment.observed(evidence)
@@ -104,11 +118,14 @@ class _Experiment:
         self._watch = watch
         self._load = Load(server, plan)
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
+        self._trials = Restarts(server, self._load, self._gauges, plan, workers)
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
         self._checkpoints: list[Checkpoint] = []
         self._grown: tuple[Grown, ...] = ()
         self._attributions: tuple[Attribution, ...] = ()
+        self._quiet: list[Checkpoint] = []
+        self._restarts: list[Restart] = []
         self._stop: Stop | None = None
         self._phase = PhaseName.WARM_UP
         self._memory_due = 0
@@ -213,6 +230,17 @@ class _Experiment:
         time.sleep(self._plan.idle)
         self._checkpoint(memory=True)
 
+    def watch_idle(self) -> None:
+        """Leave the server alone for long, and read what it has again and again."""
+        if self._aborted:
+            return
+        began = time.monotonic()
+        for number in range(_QUIET_READINGS + 1):
+            self._watch(self._phase, number, _QUIET_READINGS)
+            due = began + self._plan.quiet * number / _QUIET_READINGS
+            time.sleep(max(0.0, due - time.monotonic()))
+            self._quiet.append(self._gauges.read(self._phase))
+
     def overtime(self) -> int:
         """How many more requests are likely to decide what the judge can't decide yet.
 
@@ -240,6 +268,27 @@ class _Experiment:
         if memory.grows(observed):
             self._watch(self._phase, 0, 1)
             self._grown = grown_memory(self._load, self._gauges)
+
+    def restart(self) -> None:
+        """Restart gracefully, under load."""
+        self._replace(self._trials.graceful(self._rate()))
+
+    def reload(self) -> None:
+        """Have mod_wsgi replace its daemon process, under load. In embedded mode no process goes:
+        the script is loaded again in the same interpreter."""
+        if self._server.daemon:
+            self._replace(self._trials.reload(self._rate()))
+
+    def _replace(self, restarts: Iterator[Restart]) -> None:
+        for done in range(self._plan.restarts):
+            if self._aborted:
+                return
+            self._watch(self._phase, done, self._plan.restarts)
+            restart = next(restarts)
+            self._load.expect(restart.refused)  # it is judged with the restart
+            self._restarts.append(restart)
+            self._log.read(self._phase)
+            self._aborted = self._load.hopeless()
 
     def stop(self) -> None:
         """Stop the server, and wait until the deployment has seen its connections go."""
@@ -278,6 +327,8 @@ class _Experiment:
             log=tuple(self._log.lines),
             log_lines_dropped=self._log.dropped,
             fatal=read_last_words(evidence) if evidence is not None else (),
+            quiet=tuple(self._quiet),
+            restarts=tuple(self._restarts),
             stop=self._stop,
             aborted=self._aborted,
             requests_per_second=self._rate(),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
+from wsgiproof.judge.restart import is_asked_for
 from wsgiproof.records import Event, Finding, Observed, Role
 
 STOP = "stop"
@@ -60,7 +61,7 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(missing="no process was watched")
     groups: dict[tuple[str, Role, int | None, int | None], list[Event]] = defaultdict(list)
     for death in deaths:
-        if _is_crash(cell, death):
+        if _is_crash(cell, observed, death):
             groups[death.phase, death.role, death.signal, death.exit].append(death)
     findings = [_crash_finding(observed, group) for group in groups.values()]
     findings += _only_in_log(observed, {event.pid for group in groups.values() for event in group})
@@ -72,10 +73,12 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"{count(len(deaths), 'process', 'processes')} ended, none by a crash")
 
 
-def _is_crash(cell: Cell, death: Event) -> bool:
-    if death.phase != STOP:
+def _is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
+    if death.phase != STOP and not is_asked_for(observed, death):
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
         return not recycled
+    if death.exit and death.phase != STOP:
+        return True
     return death.signal is not None and death.signal not in _ENDED_BY_APACHE
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +41,8 @@ class Server:
         self._conf = conf
         self._roles: dict[int, Role] = {service.pid: Role.PARENT}
         self.pid = service.pid
+        self.daemon = conf.daemon
+        """Whether a daemon process runs the application."""
         self.error_log = conf.error_log
         self.urls = tuple(f"http://{conf.host}:{conf.port}{url.path}" for url in conf.urls)
 
@@ -88,6 +92,16 @@ class Server:
     def service(self) -> Service:
         """The supervised process, for its events."""
         return self._service
+
+    def restart(self) -> None:
+        """Ask Apache to restart gracefully (SIGUSR1, as ``apachectl -k graceful``): it reads its
+        configuration anew and replaces its children, each when its request is done."""
+        self._service.signal(signal.SIGUSR1)
+
+    def reload(self) -> None:
+        """Touch the script: with its next request mod_wsgi replaces the daemon process that has it
+        loaded (mod_wsgi docs, "Reloading Source Code")."""
+        os.utime(self._conf.script)
 
     def stop(self, deadline: float) -> Stopped:
         """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process."""

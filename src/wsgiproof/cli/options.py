@@ -283,8 +283,10 @@ def configure(
     if not config.mod_wsgi and (module := os.environ.get("MOD_WSGI_SO")):
         config = msgspec.structs.replace(config, mod_wsgi=(absolute(module, Path.cwd()),))
     if config.control in CONTROLS:
-        recycled = CONTROLS[config.control].maximum_requests
-        config = msgspec.structs.replace(config, maximum_requests=recycled)
+        control = CONTROLS[config.control]
+        config = msgspec.structs.replace(config, maximum_requests=control.maximum_requests)
+        if "phases" not in given:
+            config = msgspec.structs.replace(config, phases=control.phases)
     return config, path
 
 

@@ -40,12 +40,14 @@ class Restarts:
     def graceful(self, per_second: float | None) -> Iterator[Restart]:
         """As many graceful restarts as planned, for a server that can so many requests a second."""
         for _ in range(self._plan.restarts):
-            yield self._one(PhaseName.RESTART, self._server.restart, self._children(), per_second)
+            replaced = self._all_but(Role.PARENT)
+            yield self._one(PhaseName.RESTART, self._server.restart, replaced, per_second)
 
     def reload(self, per_second: float | None) -> Iterator[Restart]:
         """As many reloads of the script as planned."""
         for _ in range(self._plan.restarts):
-            yield self._one(PhaseName.RELOAD, self._server.reload, self._workers(), per_second)
+            replaced = self._all_but(Role.PARENT, Role.FRONTEND)
+            yield self._one(PhaseName.RELOAD, self._server.reload, replaced, per_second)
 
     def _one(
         self,
@@ -86,12 +88,10 @@ class Restarts:
                 return orphaned
             time.sleep(_STEP)
 
-    def _children(self) -> tuple[int, ...]:
+    def _all_but(self, *roles: Role) -> tuple[int, ...]:
+        """Who is there now; what the application has started is to go with it."""
         living = self._server.living().items()
-        return tuple(pid for pid, role in living if role not in (Role.PARENT, Role.HELPER))
-
-    def _workers(self) -> tuple[int, ...]:
-        return tuple(pid for pid, role in self._server.living().items() if role is Role.WORKER)
+        return tuple(pid for pid, role in living if role not in roles)
 
 
 class _Course:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from wsgiproof.cell import Cell, Mode
 from wsgiproof.judge.finding import Outcome, count, evidence, some
 from wsgiproof.judge.slope import theil_sen
-from wsgiproof.records import Event, Finding, Observed, PhaseName, Restart
+from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
 
 _LATE = 1.0
 """Seconds by which a request may be refused later than the last process of before was seen to go:
@@ -28,6 +28,8 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
     which no setting avoids (mod_wsgi docs, "WSGISocketRotation"). A reload refuses none.
     """
     restarts = observed.restarts
+    if cell.mode is Mode.EMBEDDED and ExtraPhase.RESTART not in observed.plan.phases:
+        return Outcome(skipped="in embedded mode a script is loaded again in the same process")
     if not restarts:
         return Outcome(missing="the experiment ended before a restart")
     findings = [*_requests(cell, restarts), *_processes(observed), *_connections(restarts)]
@@ -91,7 +93,9 @@ def _processes(observed: Observed) -> Iterator[Finding]:
     killed = [
         event
         for event in observed.events
-        if event.signal == signal.SIGKILL and is_asked_for(observed, event)
+        if event.signal == signal.SIGKILL
+        and event.role is not Role.HELPER
+        and is_asked_for(observed, event)
     ]
     if killed:
         slowest = max(one.seconds for one in observed.restarts)
@@ -143,7 +147,8 @@ def _parent(restarts: Sequence[Restart]) -> Iterator[Finding]:
 def _line(one: Restart) -> str:
     last = "" if one.last_refused is None else f", the last after {one.last_refused:.2f} s"
     return (
-        f"{one.phase}: {len(one.replaced)} processes gone after {one.seconds:.2f} s; "
+        f"{one.phase}: {len(one.replaced) - len(one.leftover)} of {len(one.replaced)} processes "
+        f"gone after {one.seconds:.2f} s; "
         f"{one.broken} of {one.begun} begun requests failed, {one.refused} of "
         f"{one.requests - one.begun} others{last}; {one.orphaned} orphaned connections"
     )

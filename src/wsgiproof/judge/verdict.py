@@ -48,6 +48,10 @@ PHASE_CHECKS: dict[str, tuple[frozenset[ExtraPhase], Check]] = {
 """Those that come with any of some phases, if they were asked for."""
 
 
+ALL_CHECKS = (*CHECKS, *PHASE_CHECKS)
+"""The name of every check."""
+
+
 def checks_of(plan: Plan) -> dict[str, Check]:
     """Every check that a cell with this plan has."""
     asked = {

@@ -141,7 +141,7 @@ class _Course:
 
     def _look(self) -> None:
         now = time.monotonic()
-        living = self._server.living()
+        living = self._server.service.living()
         self.left = tuple(pid for pid in self.left if pid in living)
         if not self.left or now > self.asked + self._deadline:
             self.gone = now

@@ -40,6 +40,9 @@ class Server:
         self._service = service
         self._conf = conf
         self._roles: dict[int, Role] = {service.pid: Role.PARENT}
+        self._parents: dict[int, int | None] = {}
+        self._known = 0
+        """How many of the births and deaths have been taken into account."""
         self.pid = service.pid
         self.daemon = conf.daemon
         """Whether a daemon process runs the application."""
@@ -82,11 +85,13 @@ class Server:
 
     def _is_helper(self, pid: int) -> bool:
         """Whether one of Apache's children has started it; those are all the parent's own."""
-        parents = {
-            event.pid: event.ppid for event in self._service.events() if event.kind == "born"
-        }
-        parent = parents.get(pid)
-        return parent != self.pid and parent in parents
+        events = self._service.events()
+        for event in events[self._known :]:  # after many restarts they are many
+            if event.kind == "born":
+                self._parents[event.pid] = event.ppid
+        self._known = len(events)
+        parent = self._parents.get(pid)
+        return parent != self.pid and parent in self._parents
 
     @property
     def service(self) -> Service:

@@ -9,10 +9,11 @@ import msgspec
 
 from wsgiproof.cell import Cell
 from wsgiproof.judge import answers, leaks, lifecycle
+from wsgiproof.judge.explain.explain import explain, rest_of_log
 from wsgiproof.judge.finding import Check
 from wsgiproof.judge.log import log
 from wsgiproof.judge.memory import memory
-from wsgiproof.records import CellRecord, CheckResult, Finding, Observed, Verdict
+from wsgiproof.records import CellRecord, CheckResult, Finding, Observed, RestOfLog, Verdict
 
 CHECKS: dict[str, Check] = {
     "responses": answers.responses,
@@ -40,6 +41,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     checks: tuple[CheckResult, ...]
     findings: tuple[Finding, ...]
+    rest_of_log: RestOfLog
 
 
 def judge(
@@ -48,9 +50,16 @@ def judge(
     """Run every check on what was observed. Pure: the same record gives the same judgement."""
     outcomes = {name: check(cell, observed) for name, check in checks.items()}
     results = tuple(outcome.result(name) for name, outcome in outcomes.items())
-    findings = tuple(finding for outcome in outcomes.values() for finding in outcome.findings)
+    found = (finding for outcome in outcomes.values() for finding in outcome.findings)
+    findings = explain(found, observed)
     verdict, reason = _verdict(results)
-    return Judgement(verdict=verdict, reason=reason, checks=results, findings=findings)
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        checks=results,
+        findings=findings,
+        rest_of_log=rest_of_log(findings, observed.log),
+    )
 
 
 def judge_record(record: CellRecord) -> CellRecord:
@@ -64,6 +73,7 @@ def judge_record(record: CellRecord) -> CellRecord:
         reason=judgement.reason,
         checks=judgement.checks,
         findings=judgement.findings,
+        rest_of_log=judgement.rest_of_log,
     )
 
 

@@ -79,6 +79,11 @@ def find(text: str, place: Place, phase: str = "") -> Entry | None:
     return _of_code(code[0]) if code else None
 
 
+def reference(code: str) -> str:
+    """Where mod_wsgi's error reference has a code: each has an anchor of its name."""
+    return f"{_REFERENCE}#{code.lower()}"
+
+
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
@@ -97,7 +102,7 @@ def _of_code(name: str) -> Entry:
         meaning=code.meaning if code else "a code that wsgiproof does not know yet",
         versions=f"mod_wsgi 6, {level}",
         action="read what the error reference of mod_wsgi says of this code",
-        source=f"{_REFERENCE}#{name.lower()}",
+        source=reference(name),
         examples=(),
     )
 

@@ -69,7 +69,7 @@ def rest_of_log(findings: Iterable[Finding], log: Iterable[LogLine]) -> RestOfLo
 def _explanations(
     finding: Finding, seen: tuple[Sighting, ...], deaths: dict[int, str]
 ) -> tuple[Explanation, ...]:
-    own = [sighting for text in finding.evidence for sighting in _in_evidence(text, deaths)]
+    own = [sighting for text in finding.evidence for sighting in _in_evidence(text, seen, deaths)]
     elsewhere = [one for one in seen if finding.check in one.entry.explains]
     return _gathered([*own, *elsewhere], seen)
 
@@ -95,21 +95,30 @@ def _gathered(
     )
 
 
-def _in_evidence(text: str, deaths: dict[int, str]) -> Iterator[Sighting]:
+def _in_evidence(
+    text: str, seen: tuple[Sighting, ...], deaths: dict[int, str]
+) -> Iterator[Sighting]:
     """Evidence is a line of the log, as it is or without its prefix, or a stack of many lines."""
+    if "\n" in text:
+        yield from _in_stack(text, deaths)
+        return
+    (line,) = parse([LogLine(phase="", text=text)])
+    there = [sighting for sighting in seen if sighting.text == line.text]
+    entry = None if there else find(line.text, Place.LOG)
+    yield from there[:1]
+    if entry:
+        yield Sighting(entry=entry, text=line.text, where="error log")
+
+
+def _in_stack(text: str, deaths: dict[int, str]) -> Iterator[Sighting]:
+    """Last words begin with the pid; its death tells the phase."""
     pid = _PID.match(text)
     phase = deaths.get(int(pid[1]), "") if pid else ""
-    if "\n" in text:
-        entry = find(text, Place.STACK, phase)
-        if entry:
-            where = f"stacks, phase {phase}" if phase else "stacks"
-            first = next(filter(str.strip, text.splitlines()))
-            yield Sighting(entry=entry, text=first, where=where)
-    else:
-        (line,) = parse([LogLine(phase="", text=text)])
-        entry = find(line.text, Place.LOG)
-        if entry:
-            yield Sighting(entry=entry, text=line.text, where="error log")
+    entry = find(text, Place.STACK, phase)
+    if entry:
+        where = f"stacks, phase {phase}" if phase else "stacks"
+        first = next(filter(str.strip, text.splitlines()))
+        yield Sighting(entry=entry, text=first, where=where)
 
 
 def _in_answers(observed: Observed) -> Iterator[Sighting]:

@@ -114,11 +114,11 @@ def test_each_crash_that_was_recorded_is_explained(name: str) -> None:
 
 
 def test_a_code_without_an_entry_leads_to_the_reference() -> None:
-    found = find("WSGI0098: Exception occurred within exit functions.", Place.LOG)
+    found = find("WSGI0148: Malformed header 'x' found when reading script headers", Place.LOG)
     assert found is not None
-    assert (found.id, found.fails) == ("WSGI0098", False)
-    assert found.meaning == codes()["WSGI0098"].meaning
-    assert found.source.endswith("/error-reference.html#wsgi0098")
+    assert (found.id, found.fails) == ("WSGI0148", False)
+    assert found.meaning == codes()["WSGI0148"].meaning
+    assert found.source.endswith("/error-reference.html#wsgi0148")
 
 
 def test_a_code_that_is_newer_than_the_table_leads_there_too() -> None:

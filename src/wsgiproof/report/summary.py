@@ -14,7 +14,7 @@ from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
 from wsgiproof.report.explained import explained, unknown
-from wsgiproof.report.markdown import code, fence, folded, in_table, prose, table
+from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
 
 _MARKS = {
@@ -171,7 +171,7 @@ def _explained(findings: Sequence[Finding], told: set[str]) -> Iterator[str]:
     together = structs.replace(findings[0], explained=tuple(known.values()))
     for label, text in explained(together, told):
         indent = "" if label == "known" else "  "
-        yield f"{indent}- {label}: {prose(text)}"
+        yield f"{indent}- {label}: {link(text) or prose(text)}"
 
 
 def _seen(hits: Sequence[tuple[CellRecord, Finding]]) -> list[str]:

@@ -354,7 +354,7 @@ class RestOfLog(msgspec.Struct, frozen=True, kw_only=True):
     unknown_lines: int = 0
     """How many such lines there are."""
     application_lines: int = 0
-    """Lines that the application has written."""
+    """Lines that the application has written, and that are not known."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):

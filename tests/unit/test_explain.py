@@ -226,6 +226,11 @@ def test_lines_of_the_application_are_counted_and_are_no_errors() -> None:
     assert (rest.unknown, rest.application_lines) == ((), 2)
 
 
+def test_what_mod_wsgi_says_without_its_name_is_not_the_applications() -> None:
+    text = "Truncated or oversized response headers received from daemon process 'a': /app.wsgi"
+    assert judge(CELL, with_lines(line(text))).rest_of_log.application_lines == 0
+
+
 def test_a_traceback_is_no_riddle() -> None:
     lines = ("Traceback (most recent call last):", '  File "x.py", line 1, in f', "ValueError: x")
     raw = (LogLine(phase="stop", text=text) for text in lines)

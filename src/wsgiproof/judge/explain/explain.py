@@ -62,7 +62,7 @@ def rest_of_log(findings: Iterable[Finding], log: Iterable[LogLine]) -> RestOfLo
         known=_gathered([sighting for sighting in seen if sighting.entry.id not in told], seen),
         unknown=tuple(text[:_LONGEST_TEXT] for text in dict.fromkeys(unknown))[:_MOST_UNKNOWN],
         unknown_lines=len(unknown),
-        application_lines=sum(line.from_application for line in lines),
+        application_lines=sum(line.from_application and line.text not in known for line in lines),
     )
 
 

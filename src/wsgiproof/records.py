@@ -375,6 +375,23 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Of the requests to each URL in each phase, as a histogram."""
 
 
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a text that was seen: in the error log, in stacks or in an answer."""
+
+    id: str
+    """Of the entry in the catalog, or a code of mod_wsgi; stable."""
+    text: str
+    """The first such text, or its first line."""
+    where: str
+    count: int = 1
+    """How many lines of the error log are explained by it."""
+    meaning: str
+    versions: str
+    action: str
+    source: str
+    """Where it is documented or was reported."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is wrong: what was seen, what it means, what to do, where to look."""
 
@@ -383,6 +400,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
     action: str
     evidence: tuple[str, ...] = ()
+    explained: tuple[Explanation, ...] = ()
+    """What is known of the evidence, each thing once."""
+
+
+class RestOfLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What the error log holds beside what the findings tell of. None of it fails a cell."""
+
+    known: tuple[Explanation, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """The first different lines of errors that nobody knows: of Apache, mod_wsgi or a library."""
+    unknown_lines: int = 0
+    """How many such lines there are."""
+    application_lines: int = 0
+    """Lines that the application has written, and that are not known."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -412,6 +443,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     findings: tuple[Finding, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    rest_of_log: RestOfLog | None = None
     rerun: str
     """The command that runs this cell alone."""
     directory: str
@@ -436,6 +468,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
             "reason": self.reason,
             "findings": self.findings,
             "checks": self.checks,
+            "rest_of_log": self.rest_of_log,
             "rerun": self.rerun,
             "directory": self.directory,
             "timings": self.timings,

@@ -14,7 +14,7 @@ from tests.unit.invented import CELL, LOG, died, line, observed
 from tests.unit.test_corpus import CLEAN, NAMES, recorded, seen
 from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
 from wsgiproof.judge.explain.lines import parse
-from wsgiproof.judge.verdict import CHECKS, judge
+from wsgiproof.judge.verdict import ALL_CHECKS, judge
 from wsgiproof.records import (
     Explanation,
     Failure,
@@ -68,7 +68,7 @@ def test_each_entry_says_all_that_a_reader_needs(entry: Entry) -> None:
     assert entry.examples
     assert entry.where
     assert all((entry.meaning, entry.versions, entry.action))
-    assert set(entry.explains) <= set(CHECKS)
+    assert set(entry.explains) <= set(ALL_CHECKS)
     ours = re.fullmatch(r"docs/findings\.md, (\d+)", entry.source)
     if ours:
         assert f"\n## {ours[1]}. " in (ROOT / "docs/findings.md").read_text()
@@ -85,7 +85,8 @@ def test_no_two_entries_have_the_same_id() -> None:
 def test_an_entry_that_fails_does_so_in_a_log_and_another_one_does_not(entry: Entry) -> None:
     in_log = [text for text in entry.examples if place(entry, text) is Place.LOG]
     for text in in_log:
-        names = [one.check for one in judge(CELL, with_lines(line(text))).findings]
+        seen = with_lines(line(text, phase=entry.phase or "parallel"))
+        names = [one.check for one in judge(CELL, seen).findings]
         warns = re.search(r"/(pymongo|bson)/\S+:\d+: \w+Warning", text)
         assert ("log" in names) == bool(entry.fails or warns)
 

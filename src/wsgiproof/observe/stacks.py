@@ -24,7 +24,7 @@ from wsgiproof.records import Thread
 _DEADLINE = 15.0
 """Seconds; both take less than one for a process of 25 threads."""
 _GDB_MOST_FRAMES = 80
-_NEEDS = "install pystack ('pip install pystack') or gdb"
+NEEDS = "install pystack ('pip install pystack') or gdb"
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ def read_core(core: Path, executable: str, crashed: int) -> Reading:
 
 def _pystack(how: str, what: str) -> Reading:
     if not has_pystack():
-        return Reading(note=_NEEDS)
+        return Reading(note=NEEDS)
     said = _said([sys.executable, "-I", "-m", "pystack", how, what, "--native-all", "--no-color"])
     if isinstance(said, Reading):
         return said

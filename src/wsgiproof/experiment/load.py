@@ -27,11 +27,17 @@ _FIRST_ROUND = 50
 
 
 class Load:
-    """The requests of one experiment: where they go, and what came back."""
+    """The requests of one experiment: where they go, and what came back.
 
-    def __init__(self, server: Server, plan: Plan) -> None:
+    ``on_hang`` is called whenever one has no answer within its deadline.
+    """
+
+    def __init__(
+        self, server: Server, plan: Plan, on_hang: Callable[[], None] = lambda: None
+    ) -> None:
         self._server = server
         self._plan = plan
+        self._on_hang = on_hang
         self._random = random.Random(plan.seed)
         self._serving: defaultdict[str, float] = defaultdict(float)
         self.targets = [Target.parse(url) for url in server.urls]
@@ -138,6 +144,8 @@ class Load:
         )
 
     def _account(self, response: Response) -> None:
+        if response.outcome is Outcome.TIMEOUT:
+            self._on_hang()
         if response.status is not None:
             self._histograms[self.answers.phase, _url(response)].add(response.seconds)
         if response.outcome is Outcome.OK:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.diagnosis import attribute, grown_memory
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds
@@ -20,6 +21,8 @@ from wsgiproof.judge import leaks, memory
 from wsgiproof.load.http import Target
 from wsgiproof.observe.lastwords import read_last_words, read_loaded
 from wsgiproof.observe.log import LogFollower
+from wsgiproof.observe.processes import loaded_libraries
+from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.process import ProcessEvent
 from wsgiproof.records import (
     Attribution,
@@ -66,7 +69,8 @@ def run_experiment(
     ``workers`` is how many processes run the application, and how many request threads each has.
     ``evidence`` is where they leave what the interpreter says when it dies.
     """
-    experiment = _Experiment(server, deployment, app_name, workers, plan, watch)
+    autopsy = Autopsy(server, evidence)
+    experiment = _Experiment(server, deployment, app_name, workers, autopsy, plan, watch)
     with experiment.phase(PhaseName.WARM_UP):
         experiment.warm_up()
     with experiment.phase(PhaseName.PARALLEL):
@@ -108,15 +112,17 @@ class _Experiment:
         deployment: Deployment,
         app_name: str,
         workers: tuple[int, int],
+        autopsy: Autopsy,
         plan: Plan,
         watch: Watch,
     ) -> None:
         self._server = server
+        self._autopsy = autopsy
         self._ours = deployment.ours
         self._workers = workers
         self._plan = plan
         self._watch = watch
-        self._load = Load(server, plan)
+        self._load = Load(server, plan, lambda: autopsy.take_soon(self._phase))
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
         self._trials = Restarts(server, self._load, self._gauges, plan, workers)
         self._log = LogFollower(server.error_log)
@@ -131,6 +137,7 @@ class _Experiment:
         self._memory_due = 0
         self._warmed: set[int] = set()
         """Processes whose pools have been filled."""
+        self._libraries: set[str] = set()
         self._aborted = ""
         self._called = ""
         self._cut_short = ""
@@ -293,7 +300,12 @@ class _Experiment:
     def stop(self) -> None:
         """Stop the server, and wait until the deployment has seen its connections go."""
         self._watch(self._phase, 0, 1)
-        stopped = self._server.stop(self._plan.stop_deadline)
+        self._autopsy.settle()
+        stopped = self._server.stop(
+            self._plan.stop_deadline,
+            self._plan.stop_patience,
+            lambda: self._autopsy.take(self._phase),
+        )
         limit = time.monotonic() + self._plan.farewell_deadline
         left = self._gauges.counts().connections
         while left and time.monotonic() < limit:
@@ -307,6 +319,7 @@ class _Experiment:
         if evidence is not None:
             self._log.finish(self._phase)
         identities = answers.identities()
+        events = tuple(map(self._event, self._server.service.events()))
         return Observed(
             plan=self._plan,
             urls=self._server.urls,
@@ -323,10 +336,13 @@ class _Experiment:
             cut_short=self._cut_short,
             grown=self._grown,
             attributions=self._attributions,
-            events=tuple(map(self._event, self._server.service.events())),
+            events=events,
             log=tuple(self._log.lines),
             log_lines_dropped=self._log.dropped,
             fatal=read_last_words(evidence) if evidence is not None else (),
+            stacks=self._autopsy.stacks(events) if evidence is not None else (),
+            unfinished=read_unfinished(evidence) if evidence is not None else (),
+            libraries=tuple(sorted(self._libraries)),
             quiet=tuple(self._quiet),
             restarts=tuple(self._restarts),
             stop=self._stop,
@@ -353,9 +369,15 @@ class _Experiment:
     def _checkpoint(self, *, memory: bool) -> None:
         if memory:
             self._memory_due = self._load.answers.requests + self._plan.memory_every
+            self._note_libraries()
         self._log.read(self._phase)
         self._checkpoints.append(self._gauges.read(self._phase, memory=memory))
         self._aborted = self._load.hopeless()
+
+    def _note_libraries(self) -> None:
+        for pid, role in self._server.living().items():
+            if role is Role.WORKER:
+                self._libraries |= loaded_libraries(pid)
 
     def _event(self, event: ProcessEvent) -> Event:
         return Event(
@@ -366,6 +388,7 @@ class _Experiment:
             role=self._server.role(event.pid),
             exit=event.exit,
             signal=event.signal,
+            core=event.core,
         )
 
     def _phase_at(self, moment: float) -> str:

@@ -69,8 +69,7 @@ def run_experiment(
     ``workers`` is how many processes run the application, and how many request threads each has.
     ``evidence`` is where they leave what the interpreter says when it dies.
     """
-    autopsy = Autopsy(server, evidence)
-    experiment = _Experiment(server, deployment, app_name, workers, autopsy, plan, watch)
+    experiment = _Experiment(server, deployment, app_name, workers, evidence, plan, watch)
     with experiment.phase(PhaseName.WARM_UP):
         experiment.warm_up()
     with experiment.phase(PhaseName.PARALLEL):
@@ -97,7 +96,7 @@ def run_experiment(
             experiment.reload()
     with experiment.phase(PhaseName.STOP):
         experiment.stop()
-    return experiment.observed(evidence)
+    return experiment.observed(complete=True)
 
 
 class _Experiment:
@@ -112,19 +111,20 @@ class _Experiment:
         deployment: Deployment,
         app_name: str,
         workers: tuple[int, int],
-        autopsy: Autopsy,
+        evidence: Path,
         plan: Plan,
         watch: Watch,
     ) -> None:
         self._server = server
-        self._autopsy = autopsy
+        self._evidence = evidence
+        self._autopsy = Autopsy(server, evidence)
         self._ours = deployment.ours
         self._workers = workers
         self._plan = plan
         self._watch = watch
-        self._load = Load(server, plan, lambda: autopsy.take_soon(self._phase))
+        self._load = Load(server, plan, lambda: self._autopsy.take_soon(self._phase))
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
-        self._trials = Restarts(server, self._load, self._gauges, plan, workers)
+        self._trials = Restarts(server, self._load, self._gauges, plan, workers, evidence)
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
         self._checkpoints: list[Checkpoint] = []
@@ -313,10 +313,11 @@ class _Experiment:
             left = self._gauges.counts().connections
         self._stop = Stop(seconds=stopped.seconds, leftover=stopped.leftover, connections_left=left)
 
-    def observed(self, evidence: Path | None = None) -> Observed:
-        """All of it so far; with the ``evidence`` that is complete when the server is gone."""
+    def observed(self, *, complete: bool = False) -> Observed:
+        """All of it so far; ``complete`` with what the processes left, when the server is gone."""
+        evidence = self._evidence
         answers = self._load.answers
-        if evidence is not None:
+        if complete:
             self._log.finish(self._phase)
         identities = answers.identities()
         events = tuple(map(self._event, self._server.service.events()))
@@ -326,7 +327,7 @@ class _Experiment:
             phases=tuple(self._phases),
             requests=answers.requests,
             identities=identities,
-            loaded=_loaded(evidence, identities) if evidence is not None else (),
+            loaded=_loaded(evidence, identities) if complete else (),
             failures=answers.failures(),
             problems=answers.problems(),
             checkpoints=tuple(self._checkpoints),
@@ -339,9 +340,9 @@ class _Experiment:
             events=events,
             log=tuple(self._log.lines),
             log_lines_dropped=self._log.dropped,
-            fatal=read_last_words(evidence) if evidence is not None else (),
-            stacks=self._autopsy.stacks(events) if evidence is not None else (),
-            unfinished=read_unfinished(evidence) if evidence is not None else (),
+            fatal=read_last_words(evidence) if complete else (),
+            stacks=self._autopsy.stacks(events) if complete else (),
+            unfinished=read_unfinished(evidence) if complete else (),
             libraries=tuple(sorted(self._libraries)),
             quiet=tuple(self._quiet),
             restarts=tuple(self._restarts),

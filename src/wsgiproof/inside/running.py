@@ -7,7 +7,7 @@ import os
 import threading
 import time
 
-_SLOTS = 256
+_SLOTS = 64
 _SIZE = 128  # bytes of a slot, its newline included
 
 

@@ -12,11 +12,12 @@ from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
 from wsgiproof.judge.restart import is_asked_for
-from wsgiproof.records import Event, Finding, Observed, Role, Stack
+from wsgiproof.records import Event, Finding, Observed, PhaseName, Role, Stack
 
 STOP = "stop"
 """The phase in which processes are meant to end."""
 
+_REPLACED = {PhaseName.RESTART, PhaseName.RELOAD}
 _ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
 """What Apache itself ends its children with; a SIGKILL is a matter for ``shutdown``."""
 _EXIT_SIGNAL = re.compile(r"child pid (\d+) exit signal .*?\((\d+)\)")
@@ -116,6 +117,8 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
 
 
 def _is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
+    if death.phase in _REPLACED and death.role is Role.FRONTEND and death.exit == 0:
+        return False  # Apache has more of them for a moment than it keeps
     if death.phase != STOP and not is_asked_for(observed, death):
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
         return not recycled

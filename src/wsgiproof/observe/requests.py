@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from wsgiproof.records import Unfinished
 
 
-def read_unfinished(evidence: Path) -> tuple[Unfinished, ...]:
-    """What is in the slots of all interpreters: requests that began and did not end."""
+def read_unfinished(evidence: Path, pids: Collection[int] | None = None) -> tuple[Unfinished, ...]:
+    """What is in the slots of all interpreters: requests that began and did not end.
+
+    With ``pids``, those of these processes alone.
+    """
     found = []
     for path in sorted(evidence.glob("requests-*")):
         pid = int(path.name.split("-")[1])
-        found += list(_slots(pid, path.read_bytes()))
+        if pids is None or pid in pids:
+            found += list(_slots(pid, path.read_bytes()))
     return tuple(sorted(found, key=lambda one: (one.pid, one.started)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -16,6 +17,7 @@ _HANDLERS = {"faulthandler_fatal_error", "sig_coredump"} | _RAISES
 Apache's own, which sends it to the process."""
 _LIBC = ("libc.so", "libc-", "libpthread", "ld-linux")
 _LIBC_SOURCES = ("../sysdeps/", "./nptl/", "../nptl/", "./malloc/", "./stdlib/", "./signal/")
+_STANDARD = re.compile(r"/lib(64)?/python[\d.]+t?/(?!site-packages|dist-packages)")
 _SAME = 3
 """Deaths with these many functions in common, from the crash outwards, are the same."""
 _MOST_SHOWN = 30
@@ -77,13 +79,20 @@ def _of_libc(frame: Frame) -> bool:
     )
 
 
+def _is_standard(frame: Frame) -> bool:
+    """Whether a Python frame is of the standard library."""
+    return bool(_STANDARD.search(frame.file)) or frame.file.startswith("<frozen ")
+
+
 def where(frames: Sequence[Frame]) -> str:
-    """The innermost call, the first outside of the C library, and the first of Python."""
+    """The innermost call, the first outside of the C library, and the first of Python outside of
+    its standard library."""
     named = [frame for frame in frames if frame.function]
     if not named:
         return "in code without a name"
     chosen = [named[0], _named(frames)[0]]
-    chosen += [frame for frame in named if frame.language == "python"][:1]
+    python = [frame for frame in named if frame.language == "python"]
+    chosen += ([frame for frame in python if not _is_standard(frame)] or python)[:1]
     return "in " + ", called from ".join(dict.fromkeys(map(_short, chosen)))
 
 

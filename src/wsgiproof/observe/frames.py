@@ -34,6 +34,7 @@ _GDB_FRAME = re.compile(
     r"#\d+ +(?:0x[0-9a-f]+ in )?(?P<function>.+?) \(.*?\)"
     r"(?: at (?P<file>.+):(?P<line>\d+)| from (?P<library>.+))?$"
 )
+_EVALUATES = re.compile(r"_?PyEval_(EvalFrame|Vector|EvalCode)")
 _GDB_SIGNAL = re.compile(r"#\d+ +<signal handler called>")
 
 
@@ -55,6 +56,22 @@ def parse_gdb(text: str) -> tuple[Thread, ...]:
         frames = [frame for line in lines if (frame := _gdb_frame(line))]
         threads.append(Thread(tid=int(match[1]), frames=tuple(frames[:_MOST_FRAMES])))
     return tuple(threads)
+
+
+def has_c(thread: Thread) -> bool:
+    """Whether the frames of C functions are told."""
+    return any(frame.language == "c" for frame in thread.frames)
+
+
+def combined(python: Sequence[Frame], c: Sequence[Frame]) -> tuple[Frame, ...]:
+    """One stack of those of the two languages: the Python frames are where C evaluates them.
+
+    Which of them belong to which of several evaluations is not known: all are put at the first.
+    """
+    evaluating = [number for number, frame in enumerate(c) if _EVALUATES.match(frame.function)]
+    if not python or not evaluating:
+        return (*python, *c)
+    return (*c[: evaluating[0]], *python, *c[evaluating[-1] + 1 :])
 
 
 def _blocks(text: str, start: re.Pattern[str]) -> Iterator[Sequence[str]]:

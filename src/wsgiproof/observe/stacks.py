@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from wsgiproof.errors import WsgiproofError
-from wsgiproof.observe.frames import parse_gdb, parse_pystack
+from wsgiproof.observe.frames import combined, has_c, parse_gdb, parse_pystack
 from wsgiproof.process import run
 from wsgiproof.records import Thread
 
@@ -46,23 +46,27 @@ def has_pystack() -> bool:
 
 def read_process(pid: int) -> Reading:
     """The stacks of a process that is alive. It is stopped for as long as that takes."""
-    seen = _pystack("remote", str(pid))
+    seen = _pystack("remote", str(pid), "--native-all")
+    if not seen.threads:
+        # While a server stops, interpreters know threads that have ended, of which there is no C.
+        seen = _pystack("remote", str(pid))
+        return _with_gdb(seen, ["-p", str(pid)])
     # A thread that works for several interpreters, and is in none, has no frames from pystack.
     return seen if seen.frames_of(pid) else _with_gdb(seen, ["-p", str(pid)])
 
 
 def read_core(core: Path, executable: str, crashed: int) -> Reading:
     """The stacks in a core file; the thread ``crashed`` is the one that matters (0: unknown)."""
-    seen = _pystack("core", str(core))
+    seen = _pystack("core", str(core), "--native-all")
     if seen.threads and (not crashed or seen.frames_of(crashed)):
         return seen
     return _with_gdb(seen, [executable, str(core)])
 
 
-def _pystack(how: str, what: str) -> Reading:
+def _pystack(*arguments: str) -> Reading:
     if not has_pystack():
         return Reading(note=NEEDS)
-    said = _said([sys.executable, "-I", "-m", "pystack", how, what, "--native-all", "--no-color"])
+    said = _said([sys.executable, "-I", "-m", "pystack", *arguments, "--no-color"])
     if isinstance(said, Reading):
         return said
     threads = parse_pystack(said)
@@ -72,7 +76,7 @@ def _pystack(how: str, what: str) -> Reading:
 
 
 def _with_gdb(seen: Reading, what: Sequence[str]) -> Reading:
-    """What ``seen`` has, and gdb's frames for each thread of which it has none."""
+    """What ``seen`` has, and gdb's frames for each thread of which it has no C."""
     gdb = shutil.which("gdb")
     if gdb is None:
         note = seen.note or "not of all threads: gdb would tell more, and is not installed"
@@ -88,7 +92,7 @@ def _with_gdb(seen: Reading, what: Sequence[str]) -> Reading:
     told = {thread.tid: thread for thread in seen.threads}
     for thread in threads:
         known = told.get(thread.tid, thread)
-        frames = known.frames or thread.frames
+        frames = known.frames if has_c(known) else combined(known.frames, thread.frames)
         told[thread.tid] = msgspec.structs.replace(known, frames=frames)
     tool = f"{seen.tool} and gdb" if seen.tool else "gdb"
     return Reading(threads=tuple(told.values()), tool=tool, note=seen.note)

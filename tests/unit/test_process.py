@@ -209,9 +209,7 @@ def test_what_goes_at_once_is_not_looked_at(service: Callable[..., Service]) -> 
 def test_a_process_may_leave_as_large_a_core_as_it_was_told(
     service: Callable[..., Service], tmp_path: Path, largest: int
 ) -> None:
-    limit = python(
-        "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0], flush=True)"
-    )
+    limit = python("import resource as r; print(r.getrlimit(r.RLIMIT_CORE)[0], flush=True)")
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     expected = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
     with service(*limit, core=largest) as it:

@@ -16,8 +16,8 @@ from tests.unit.invented import BORN, CELL, ENDED, WORKER, born, died, failure, 
 from wsgiproof.judge import stacks
 from wsgiproof.judge.verdict import judge
 from wsgiproof.observe import cores
-from wsgiproof.observe.frames import SIGNAL_HANDLER, parse_gdb, parse_pystack
-from wsgiproof.observe.stacks import read_core, read_process
+from wsgiproof.observe.frames import SIGNAL_HANDLER, combined, parse_gdb, parse_pystack
+from wsgiproof.observe.stacks import read_core, read_ending, read_process
 from wsgiproof.records import Finding, Frame, Observed, Role, Stack, Stop, Thread, Unfinished
 
 RECORDED = Path(__file__).with_name("stacks")
@@ -91,6 +91,20 @@ def test_gdb_tells_c_and_signals() -> None:
 def test_what_is_no_stack_is_none(text: str) -> None:
     assert parse_pystack(text) == ()
     assert parse_gdb(text) == ()
+
+
+def test_python_of_the_one_and_c_of_the_other_are_one_stack() -> None:
+    c = [
+        Frame(function=name, language="c")
+        for name in ("poll", "time_sleep", "_PyEval_EvalFrameDefault", "call", "PyEval_EvalCode")
+    ]
+    python = [Frame(function=name, language="python") for name in ("inner", "outer")]
+    outside = [Frame(function="main", language="c")]
+    both = combined(python, [*c, *outside])
+    names = [frame.function for frame in both]
+    assert names == ["poll", "time_sleep", "inner", "outer", "main"]
+    assert combined((), c) == tuple(c)
+    assert combined(python, outside) == (*python, *outside)
 
 
 # What they mean
@@ -225,6 +239,13 @@ thread = threading.Thread(target=crash_here)
 thread.start()
 thread.join()
 """
+WORK = """
+def work_here():
+    print("ready", flush=True)
+    while True:
+        pass
+work_here()
+"""
 WAIT = """
 import time
 def wait_here():
@@ -260,6 +281,16 @@ def test_the_stack_of_a_living_process_is_read_or_it_is_said_why_not() -> None:
         assert "wait_here" in [frame.function for frame in seen.threads[0].frames]
     else:
         assert "permitted" in seen.note
+
+
+def test_a_process_that_is_at_work_is_read_without_stopping_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = read_ending(process.pid)
+        process.kill()
+    assert seen.note, "it was read as if it waited"
+    assert not [one for thread in seen.threads for one in thread.frames if one.language == "c"]
 
 
 def test_a_process_that_is_gone_is_a_note_and_no_error() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from wsgiproof.observe.cores import crashed_thread, find_core, why_no_core
-from wsgiproof.observe.stacks import Reading, read_core, read_process
+from wsgiproof.observe.stacks import Reading, read_core, read_ending, read_process
 from wsgiproof.records import Event, Role, Stack
 from wsgiproof.services.apache import Server
 
@@ -46,7 +46,9 @@ class Autopsy:
         Once: where one request hangs, the next ones mostly do so for the same reason.
         """
         if self._taking is None:
-            self._taking = threading.Thread(target=self.take, args=(phase,), daemon=True)
+            self._taking = threading.Thread(
+                target=self._take, args=(phase, read_process), daemon=True
+            )
             self._taking.start()
 
     def settle(self) -> None:
@@ -54,14 +56,17 @@ class Autopsy:
         if self._taking is not None:
             self._taking.join()
 
-    def take(self, phase: str) -> None:
-        """Take the stacks of the processes that are still there, workers first."""
+    def take_ending(self, phase: str) -> None:
+        """Take the stacks of the processes that are still there although they are to end."""
+        self._take(phase, read_ending)
+
+    def _take(self, phase: str, read: Callable[[int], Reading]) -> None:
         living = sorted(
             self._server.living().items(), key=lambda one: (one[1] is not Role.WORKER, one[0])
         )
         workers = [pid for pid, role in living if role is Role.WORKER]
         for pid in (workers or [pid for pid, _ in living])[:_MOST_HUNG]:
-            seen = read_process(pid)
+            seen = read(pid)
             if not seen.threads and pid not in self._server.living():
                 continue  # it went of its own accord meanwhile
             self._hung.append(_stack(pid, self._server.role(pid), phase, "hang", seen))

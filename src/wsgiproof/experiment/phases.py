@@ -304,7 +304,7 @@ class _Experiment:
         stopped = self._server.stop(
             self._plan.stop_deadline,
             self._plan.stop_patience,
-            lambda: self._autopsy.take(self._phase),
+            lambda: self._autopsy.take_ending(self._phase),
         )
         limit = time.monotonic() + self._plan.farewell_deadline
         left = self._gauges.counts().connections

@@ -67,7 +67,7 @@ def crashed_thread(core: Path) -> int:
                 if kind == _NOTE_SEGMENT:
                     file.seek(start)
                     return _first_status(file.read(4096))
-    except (OSError, struct.error):
+    except (OSError, ValueError, struct.error):
         pass
     return 0
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from wsgiproof.errors import WsgiproofError
 from wsgiproof.observe.frames import combined, has_c, parse_gdb, parse_pystack
@@ -23,6 +24,8 @@ from wsgiproof.records import Thread
 
 _DEADLINE = 15.0
 """Seconds; both take less than one for a process of 25 threads."""
+_WORKS = 0.03
+"""Seconds of the processor: what waits uses none, while its Python is read."""
 _GDB_MOST_FRAMES = 80
 NEEDS = "install pystack ('pip install pystack') or gdb"
 
@@ -44,15 +47,41 @@ def has_pystack() -> bool:
     return importlib.util.find_spec("pystack") is not None
 
 
-def read_process(pid: int) -> Reading:
-    """The stacks of a process that is alive. It is stopped for as long as that takes."""
+def read_process(pid: int, python: Reading | None = None) -> Reading:
+    """The stacks of a process that is alive, whose ``python`` may have been read already.
+
+    It is stopped for a tenth of a second, or for one where it takes gdb.
+    """
     seen = _pystack("remote", str(pid), "--native-all")
+    # A thread that works for several interpreters, and is in none, has no frames from pystack.
+    if seen.frames_of(pid):
+        return seen
     if not seen.threads:
         # While a server stops, interpreters know threads that have ended, of which there is no C.
-        seen = _pystack("remote", str(pid))
-        return _with_gdb(seen, ["-p", str(pid)])
-    # A thread that works for several interpreters, and is in none, has no frames from pystack.
-    return seen if seen.frames_of(pid) else _with_gdb(seen, ["-p", str(pid)])
+        seen = python or _pystack("remote", str(pid))
+    return _with_gdb(seen, ["-p", str(pid)])
+
+
+def read_ending(pid: int) -> Reading:
+    """The same of a process that is to end by a deadline, and may be all but done with its work.
+
+    If it is at work, no time of it is taken: its Python is read as it runs, and that is all.
+    """
+    before = _processor(pid)
+    python = _pystack("remote", str(pid), "--no-block")
+    if _processor(pid) - before <= _WORKS:
+        return read_process(pid, python)
+    note = python.note or "only Python was read: it was at work, and no time of it was taken"
+    return msgspec.structs.replace(python, note=note)
+
+
+def _processor(pid: int) -> float:
+    """Seconds of the processor that a process has used; 0 if it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def read_core(core: Path, executable: str, crashed: int) -> Reading:

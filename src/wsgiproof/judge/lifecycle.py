@@ -60,7 +60,7 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(missing="no process was watched")
     groups: dict[tuple[str, Role, int | None, int | None], list[Event]] = defaultdict(list)
     for death in deaths:
-        if _is_crash(cell, death):
+        if is_crash(cell, death):
             groups[death.phase, death.role, death.signal, death.exit].append(death)
     findings = [_crash_finding(observed, group) for group in groups.values()]
     findings += _only_in_log(observed, {event.pid for group in groups.values() for event in group})
@@ -72,7 +72,8 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"{count(len(deaths), 'process', 'processes')} ended, none by a crash")
 
 
-def _is_crash(cell: Cell, death: Event) -> bool:
+def is_crash(cell: Cell, death: Event) -> bool:
+    """Whether a process ended otherwise than it was meant to."""
     if death.phase != STOP:
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
         return not recycled

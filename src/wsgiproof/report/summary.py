@@ -36,7 +36,7 @@ _Labels = tuple[str, ...]
 
 def to_markdown(record: RunRecord) -> str:
     """The whole run: its totals, a table of its cells, and all that is not a pass, with why."""
-    parts = [_title(record), _totals(record), *_table(record.cells)]
+    parts = [f"## wsgiproof: {heading(record)}", _totals(record), *_table(record.cells)]
     details = [*_findings(record.cells), *_others(record)]
     kept = _fitting(details, _LONGEST - sum(map(len, parts)))
     parts += kept
@@ -51,14 +51,15 @@ def _fitting(texts: Sequence[str], room: int) -> list[str]:
     return [text for text, size in zip(texts, sizes, strict=True) if size <= room]
 
 
-def _title(record: RunRecord) -> str:
+def heading(record: RunRecord) -> str:
+    """What the whole run came to, in a few words."""
     numbers = Counter(cell.verdict for cell in record.cells)
     total = count(len(record.planned), "cell")
     if numbers[Verdict.FAIL]:
-        return f"## wsgiproof: {numbers[Verdict.FAIL]} of {total} failed"
+        return f"{numbers[Verdict.FAIL]} of {total} failed"
     if numbers[Verdict.PASS] == len(record.planned) != 0:
-        return f"## wsgiproof: {total} passed"
-    return f"## wsgiproof: {numbers[Verdict.PASS]} of {total} passed, none failed, others undecided"
+        return f"{total} passed"
+    return f"{numbers[Verdict.PASS]} of {total} passed, none failed, others undecided"
 
 
 def _totals(record: RunRecord) -> str:

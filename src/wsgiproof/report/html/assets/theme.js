@@ -1,0 +1,43 @@
+// Light or dark: as the system has it, unless it is chosen.
+
+const THEMES = ["auto", "light", "dark"];
+const KEPT = "wsgiproof-theme";
+
+function theme() {
+  return document.documentElement.dataset.theme || "auto";
+}
+
+function setTheme(chosen) {
+  if (chosen === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = chosen;
+  try {
+    localStorage.setItem(KEPT, chosen);
+  } catch {
+    // Some browsers keep nothing for a page from disk.
+  }
+  redrawPlots();
+}
+
+function startTheme() {
+  let kept = null;
+  try {
+    kept = localStorage.getItem(KEPT);
+  } catch {
+    // As above.
+  }
+  if (THEMES.includes(kept) && kept !== "auto") document.documentElement.dataset.theme = kept;
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawPlots);
+}
+
+function themeButton() {
+  const label = () => `Theme: ${theme()}`;
+  const button = h("button", { type: "button", class: "quiet", id: "theme", onclick: () => {
+    setTheme(THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length]);
+    button.textContent = label();
+  } }, label());
+  return button;
+}
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}

@@ -238,7 +238,7 @@ def poisson_limits(count: float) -> tuple[float, float]:
 
 
 def rate_of(series: Series) -> Rate | None:
-    """The rate of one series alone, as :func:`decide` tells that of all; None if it did not grow."""
+    """The rate of one series alone, had as :func:`decide` has that of all; None if it is flat."""
     return _rate([series], _span([series])) if series.units and _span([series]) else None
 
 

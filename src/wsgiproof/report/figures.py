@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from wsgiproof.judge import memory
-from wsgiproof.records import CellRecord, Observed, PhaseName
+from wsgiproof.records import CellRecord, Observed, PhaseName, RunRecord
 from wsgiproof.traffic import together
 
 
@@ -28,8 +29,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 TITLES = {
     "requests_per_second": "requests/s",
-    "latency_p50": "p50",
-    "latency_p99": "p99",
+    "latency_p50": "latency p50",
+    "latency_p99": "latency p99",
     "memory_per_request": "memory/request",
 }
 """Every figure by its name, as the head of a column calls it."""
@@ -51,6 +52,17 @@ def figures(cell: CellRecord) -> tuple[Figure, ...]:
 def by_name(cell: CellRecord) -> dict[str, Figure]:
     """The same, to look one up."""
     return {one.name: one for one in figures(cell)}
+
+
+def with_figures(record: RunRecord) -> dict[str, Any]:
+    """What ``results.json`` has, and the figures of each cell."""
+    told = record.to_json()
+    for entry, cell in zip(told["cells"], record.cells, strict=True):
+        entry["figures"] = {
+            one.name: {"value": one.value, "low": one.low, "high": one.high}
+            for one in figures(cell)
+        }
+    return told
 
 
 def names(several: Iterable[Sequence[Figure]]) -> list[str]:

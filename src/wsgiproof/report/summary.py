@@ -11,6 +11,7 @@ from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
+from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.markdown import code, fence, folded, in_table, prose, table
 from wsgiproof.report.text import some
 
@@ -37,7 +38,7 @@ _Labels = tuple[str, ...]
 def to_markdown(record: RunRecord) -> str:
     """The whole run: its totals, a table of its cells, and all that is not a pass, with why."""
     parts = [f"## wsgiproof: {heading(record)}", _totals(record), *_table(record.cells)]
-    details = [*_findings(record.cells), *_others(record)]
+    details = [*_findings(record.cells), *_others(record), *_figures(record.cells)]
     kept = _fitting(details, _LONGEST - sum(map(len, parts)))
     parts += kept
     if len(kept) < len(details):
@@ -196,6 +197,20 @@ def _whole_cells(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]
     said = _by((cell.reason, cell) for cell in cells if cell.verdict is verdict)
     for reason, where in said.items():
         yield f"- reason: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+
+
+def _figures(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """The key figures of each cell that has any."""
+    every = {cell.cell.id: by_name(cell) for cell in cells}
+    there = names([*one.values()] for one in every.values())
+    rows = [
+        [code(cell), *(figures[name].told if name in figures else "" for name in there)]
+        for cell, figures in every.items()
+        if figures
+    ]
+    if rows:
+        head = ["cell", *(TITLES[name] for name in there)]
+        yield folded("Key figures", table(head, rows))
 
 
 def _excluded(record: RunRecord) -> Iterator[str]:

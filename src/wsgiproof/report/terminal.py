@@ -11,6 +11,7 @@ from rich.text import Text
 
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, Verdict
+from wsgiproof.report.figures import by_name
 
 STYLES = {
     Verdict.PASS: "green",
@@ -60,11 +61,11 @@ def _table(cells: Sequence[CellRecord]) -> Table:
     table.add_column("seconds", justify="right")
     table.add_column("because of")
     for cell in cells:
-        rate = cell.observed.requests_per_second if cell.observed else None
+        rate = by_name(cell).get("requests_per_second")
         table.add_row(
             Text(cell.cell.id),
             Text(cell.verdict, style=STYLES[cell.verdict]),
-            f"{rate:,.0f}" if rate else "",
+            rate.told if rate else "",
             f"{cell.timings.get('total', 0):.1f}",
             Text(printable(cell.reason)),
         )

@@ -7,7 +7,9 @@ have it, the one that was started last counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -44,7 +46,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     def changes(self) -> int:
         """How often its verdict became another one."""
         verdicts = [point.verdict for point in self.points]
-        return sum(one != other for one, other in zip(verdicts, verdicts[1:], strict=False))
+        return sum(one != other for one, other in pairwise(verdicts))
 
 
 class Trends(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +70,13 @@ class Trends(msgspec.Struct, frozen=True, kw_only=True):
 def trends(records: Sequence[RunRecord], by: str = DATE) -> Trends:
     """Cells of these runs, by when they ran, or by what they ran with (one of :data:`BY`)."""
     records = sorted(records, key=lambda record: record.started)
-    told = [(_column(record, cell, by), cell) for record in records for cell in record.cells]
-    columns = _ordered((column for column, _ in told), by, records)
+    dates = [*_dates(records)]
+    told = [
+        (date if by == DATE else _column(record, cell, by), cell)
+        for record, date in zip(records, dates, strict=True)
+        for cell in record.cells
+    ]
+    columns = tuple(dates) if by == DATE else _ordered(column for column, _ in told)
     place = {column: number for number, column in enumerate(columns)}
     rows: dict[str, dict[int, CellRecord]] = {}
     for column, cell in told:
@@ -80,15 +87,20 @@ def trends(records: Sequence[RunRecord], by: str = DATE) -> Trends:
 
 
 def _column(record: RunRecord, cell: CellRecord, by: str) -> str:
-    if by == DATE:
-        return record.started
     return record.wsgiproof if by == "wsgiproof" else AXES[by](cell.cell)
 
 
-def _ordered(columns: Iterable[str], by: str, records: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Each once; versions from old to new."""
-    if by == DATE:
-        return tuple(dict.fromkeys(record.started for record in records))
+def _dates(records: Sequence[RunRecord]) -> Iterator[str]:
+    """When each was started; runs of the same second are told apart."""
+    seen: Counter[str] = Counter()
+    for record in records:
+        seen[record.started] += 1
+        number = seen[record.started]
+        yield record.started if number == 1 else f"{record.started} ({number})"
+
+
+def _ordered(columns: Iterable[str]) -> tuple[str, ...]:
+    """Each version once, from old to new."""
     return tuple(sorted(set(columns), key=_version))
 
 

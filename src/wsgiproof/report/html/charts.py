@@ -94,7 +94,7 @@ def _by_server(resource: Resource, checkpoints: Sequence[Checkpoint]) -> Iterato
 
 
 def _by_process(resource: Resource, checkpoints: Sequence[Checkpoint]) -> list[Line]:
-    """Those that run the application first; the others, such as frontends, are not shown at once."""
+    """Those that run the application first; others, such as frontends, are not shown at once."""
     if not resource.by_process:
         return []
     points: dict[tuple[bool, str, int], list[tuple[int, int | None]]] = {}

@@ -76,16 +76,13 @@ def page(
     ).encode()
 
 
-def write_page(
-    path: Path,
-    record: RunRecord,
-    directory: Path | None = None,
-    *,
-    old: RunRecord | None = None,
-    over: Trends | None = None,
-) -> None:
-    """Write the page, whole or not at all. Raises :class:`wsgiproof.errors.CannotRun` if it can't."""
-    write(page(record, directory, old=old, over=over), path)
+def leave_page(record: RunRecord, directory: Path) -> Path:
+    """Write the page into the directory of its run, and say where it is.
+
+    Raises :class:`wsgiproof.errors.CannotRun` if it can't be written.
+    """
+    write(page(record, directory), directory / NAME)
+    return directory / NAME
 
 
 def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:

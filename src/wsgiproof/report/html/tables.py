@@ -129,8 +129,8 @@ def _text(value: Any) -> str:
     plain = msgspec.to_builtins(value)
     if isinstance(plain, dict):
         return ", ".join(f"{key}: {_text(one)}" for key, one in plain.items())
-    if isinstance(plain, list):
-        pairs = all(isinstance(one, list) and len(one) == 2 for one in plain)
+    if isinstance(plain, list | tuple):
+        pairs = all(isinstance(one, list | tuple) and len(one) == 2 for one in plain)
         told = (f"{one[0]} {one[1]}" for one in plain) if pairs else map(_text, plain)
         return ("\n" if any(isinstance(one, dict) for one in plain) else ", ").join(told)
     return str(plain)

@@ -61,7 +61,20 @@ function findings(told) {
       h("dt", null, "It means"), h("dd", null, one.meaning),
       h("dt", null, "What to do"), h("dd", null, one.action)),
     one.evidence.length ? h("details", { class: "print", open: one.evidence.join("\n").split("\n").length <= 12 || null },
-      h("summary", null, "Evidence"), one.evidence.map((text) => h("pre", { class: "evidence" }, text))) : null)));
+      h("summary", null, "Evidence"), blocks(one.evidence).map((text) => h("pre", { class: "evidence" }, text))) : null)));
+}
+
+/** Lines that follow one another are one block; a text of several lines is one by itself. */
+function blocks(texts) {
+  const found = [];
+  let open = false;
+  for (const text of texts) {
+    const line = !text.includes("\n");
+    if (line && open) found[found.length - 1] += `\n${text}`;
+    else found.push(text);
+    open = line;
+  }
+  return found;
 }
 
 function checkList(told) {

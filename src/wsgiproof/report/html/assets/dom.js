@@ -38,9 +38,10 @@ function plural(count, singular, many) {
 /** A table that scrolls by itself where it is too wide. */
 function table(head, rows, caption) {
   const value = (one) => (typeof one === "number" ? number(one) : one);
+  const side = (at) => (rows.length && typeof rows[0][at] === "number" ? "number" : null);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", { class: "plain" },
-      h("thead", null, h("tr", null, head.map((one) => h("th", { scope: "col" }, one)))),
+      h("thead", null, h("tr", null, head.map((one, at) => h("th", { scope: "col", class: side(at) }, one)))),
       h("tbody", null, rows.map((row) => h("tr", null, row.map((one) =>
         h("td", { class: typeof one === "number" ? "number" : null }, value(one))))))));
 }
@@ -56,7 +57,8 @@ function announce(text) {
 /** The day and the minute of an ISO 8601 time, which is in UTC. */
 function when(iso) {
   const found = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)/.exec(iso || "");
-  return found ? `${found[1]} ${found[2]} UTC` : iso || "";
+  const which = (iso || "").match(/ \(\d+\)$/);
+  return found ? `${found[1]} ${found[2]} UTC${which ? which[0] : ""}` : iso || "";
 }
 
 function copyable(text) {

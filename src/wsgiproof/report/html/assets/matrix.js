@@ -37,7 +37,7 @@ function arrangement() {
     ontoggle: (event) => { arrangement.open = event.target.open; } },
   h("summary", null, "Arrange and filter"), controls());
 }
-arrangement.open = innerWidth > 700;
+arrangement.open = innerWidth > 700 && run.cells.length > 12;
 
 function tables(cells) {
   const split = state.split.filter((name) => name !== state.rows && name !== state.cols);
@@ -68,10 +68,10 @@ function oneTable(cells, split) {
   const places = groupedBy(cells, (cell) => placeOf(cell));
   const caption = split.map((name) => axisValue(cells[0], name)).filter(Boolean).join(", ");
   const counts = countVerdicts(cells);
-  return h("div", { class: "grid" },
-    h("div", { class: "scroll" }, h("table", null,
-      h("caption", null, h("b", null, caption || "All cells"), h("span", { class: "soft" }, VERDICTS.filter((one) => counts[one])
-        .map((one) => `${number(counts[one])} ${NAMES[one]}`).join(", "))),
+  return h("section", { class: "grid", "aria-label": caption || "All cells" },
+    h("p", { class: "caption" }, h("b", null, caption || "All cells"), " ", h("span", { class: "soft" },
+      VERDICTS.filter((one) => counts[one]).map((one) => `${number(counts[one])} ${NAMES[one]}`).join(", "))),
+    h("div", { class: "scroll" }, h("table", { "aria-label": caption || "All cells" },
       h("thead", null, h("tr", null,
         h("th", { scope: "col", class: "corner" }, axisTitle(state.rows)),
         cols.map((value) => h("th", { scope: "col" }, state.cols === state.rows ? "verdict"

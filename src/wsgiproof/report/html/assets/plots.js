@@ -8,15 +8,15 @@ let waiting = [];
 let watcher = null;
 
 /** A figure with its plot, and the same numbers as a table. */
-function plot({ id, title, label, height, build, head, rows, note }) {
+function plot({ id, title, label, height, build, head, rows, note, rates = [] }) {
   const area = h("div", { class: "plot", id: `plot-${id}`, role: "img", "aria-label": label || title });
   area.style.height = `${height || 260}px`;
   const tabular = h("details", { class: "numbers", ontoggle: (event) => {
     if (event.target.open && event.target.children.length === 1) event.target.append(table(head, rows(), title));
   } }, h("summary", null, "as a table"));
   waiting.push({ area, build, drawn: false });
-  return h("figure", { class: "chart" }, h("figcaption", null, h("b", null, title), note ? h("span", { class: "soft" }, ` ${note}`) : null),
-    area, rows ? tabular : null);
+  return h("figure", { class: "chart" }, h("figcaption", null, h("b", null, title), note ? h("span", { class: "soft" }, ` ${note}`) : null,
+  rates.map((rate) => h("p", { class: "rate" }, `╌╌ ${rate}`))), area, rows ? tabular : null);
 }
 
 function forgetPlots() {
@@ -35,8 +35,13 @@ function startPlots() {
 }
 
 async function loadLibrary() {
-  const code = await unpacked("library");
-  document.head.append(h("script", null, code));
+  const script = h("script", null, await unpacked("library"));
+  // As it loads it adds a style sheet for maps, which nothing here shows and the policy would refuse.
+  const { head } = document;
+  head.appendChild = (element) => (element.tagName === "STYLE" && element.textContent ? element
+    : Node.prototype.appendChild.call(head, element));
+  head.append(script);
+  delete head.appendChild;
   return globalThis.Plotly;
 }
 
@@ -120,13 +125,19 @@ function lineOf(x, y, name, at, more = {}) {
 /** A judged rate: the line, and the band of its interval. */
 function fitted(fit, at) {
   const [first, last] = fit.requests;
-  const name = plain(`${fit.what}: ${fit.told}`);
   return [
     { type: "scatter", mode: "lines", x: [first, last, last, first], y: [fit.least[0], fit.least[1], fit.most[1], fit.most[0]],
       fill: "toself", fillcolor: colour("band"), line: { width: 0 }, hoverinfo: "skip", showlegend: false, legendgroup: `fit${at}` },
-    { type: "scatter", mode: "lines", x: [first, last], y: fit.line, name, legendgroup: `fit${at}`,
+    { type: "scatter", mode: "lines", x: [first, last], y: fit.line, name: "fitted rate", legendgroup: `fit${at}`,
       line: { color: colour("fail-strong"), width: 2.5, dash: "dash" } },
   ];
+}
+
+/** Counts begin at 0; memory does not, or nothing would be seen of its growth. */
+function heights(chart, lines) {
+  if (["bytes", "blocks"].includes(chart.y)) return { tickformat: "~s" };
+  const most = Math.max(...lines.flatMap((line) => line.y));
+  return most < 5 ? { range: [-0.25, 5], dtick: 1 } : { rangemode: "tozero", tickformat: "~s" };
 }
 
 function readings(chart) {
@@ -135,12 +146,12 @@ function readings(chart) {
   const whole = [...main, ...beside];
   const build = () => ({
     traces: [
-      ...chart.fits.flatMap(fitted),
       ...main.map((line, at) => lineOf(line.x, line.y, line.name, at)),
       ...beside.map((line, at) => ({ ...lineOf(line.x, line.y, line.name, main.length + at), visible: "legendonly" })).slice(0, 4),
+      ...chart.fits.flatMap(fitted),
     ],
     layout: { x: chart.x, y: chart.y, ...shades(chart.bands), showlegend: whole.length + chart.fits.length > 1,
-      yaxis: { rangemode: chart.y === "bytes" || chart.y === "blocks" ? "normal" : "tozero", tickformat: "~s" } },
+      yaxis: heights(chart, whole) },
   });
   const notes = chart.left_out ? `; ${plural(chart.left_out, "process", "processes")} more ${chart.left_out > 1 ? "are" : "is"} left out` : "";
   return plot({
@@ -148,7 +159,7 @@ function readings(chart) {
     title: chart.title,
     note: `against ${chart.x}${notes}`,
     label: `${chart.title} against ${chart.x}. ${chart.fits.map((fit) => `${fit.what}: ${fit.told}`).join(". ")}`,
-    height: 270 + 18 * Math.min(6, chart.fits.length),
+    rates: chart.fits.map((fit) => `${fit.what}: ${fit.told}`),
     build,
     head: ["series", chart.x, chart.y],
     rows: () => whole.flatMap((line) => line.x.map((at, place) => [line.name, at, line.y[place]])),
@@ -160,7 +171,7 @@ function latencyOverTime(pace) {
   return plot({
     id: "latency",
     title: "Latency over time",
-    note: `of the requests that ended in each ${plural(pace.width, "second")}; warm-up requests wait inside, by intent`,
+    note: `of the requests that ended in each ${pace.width === 1 ? "second" : plural(pace.width, "second")}; warm-up requests wait inside, by intent`,
     build: () => ({
       traces: names.map(([key, title], at) => lineOf(pace.x, pace[key], title, at)),
       layout: { x: "seconds", y: "milliseconds", ...shades(pace.bands), yaxis: { type: "log" } },

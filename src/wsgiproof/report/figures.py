@@ -104,9 +104,13 @@ def _memory_per_request(seen: Observed) -> Figure | None:
                 value=most.rate,
                 low=most.low,
                 high=most.high,
-                told=f"{most.rate:,.3g} B ({most.low:,.3g} to {most.high:,.3g})",
+                told=f"{most.rate:,.3g} B" + _interval(most.low, most.high),
             )
     return None
+
+
+def _interval(low: float, high: float) -> str:
+    return f" ({low:,.3g} to {high:,.3g})" if low != high else ""
 
 
 _ALL: Sequence[Callable[[Observed], Figure | None]] = (

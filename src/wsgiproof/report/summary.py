@@ -31,6 +31,8 @@ _LONGEST = 60_000
 
 _Key = TypeVar("_Key")
 _Item = TypeVar("_Item")
+_Kind = tuple[str, str, str]
+"""Of a finding: its check, what it means, and what to do."""
 _Labels = tuple[str, ...]
 """What some axes say of a cell."""
 
@@ -142,14 +144,19 @@ def _same(cells: Sequence[Cell], shown: set[str]) -> Iterator[str]:
 # What is not a pass
 
 
-def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
-    """Each kind of finding once, with the cells that it is in."""
+def kinds(cells: Sequence[CellRecord]) -> list[tuple[_Kind, list[tuple[CellRecord, Finding]]]]:
+    """Each kind of finding with the cells that it is in, that of most cells first."""
     found = _by(
         ((one.check, one.meaning, one.action), (cell, one))
         for cell in cells
         for one in cell.findings
     )
-    for (check, meaning, action), hits in sorted(found.items(), key=lambda item: -len(item[1])):
+    return sorted(found.items(), key=lambda item: -len(item[1]))
+
+
+def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """Each kind of finding once, with the cells that it is in."""
+    for (check, meaning, action), hits in kinds(cells):
         first, finding = hits[0]
         lines = [
             *_seen(hits),
@@ -204,13 +211,13 @@ def _figures(cells: Sequence[CellRecord]) -> Iterator[str]:
     every = {cell.cell.id: by_name(cell) for cell in cells}
     there = names([*one.values()] for one in every.values())
     rows = [
-        [code(cell), *(figures[name].told if name in figures else "" for name in there)]
+        [in_table(cell), *(figures[name].told if name in figures else "" for name in there)]
         for cell, figures in every.items()
         if figures
     ]
     if rows:
         head = ["cell", *(TITLES[name] for name in there)]
-        yield folded("Key figures", table(head, rows))
+        yield folded("Key figures", table(head, rows[:_MOST_ROWS]))
 
 
 def _excluded(record: RunRecord) -> Iterator[str]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wsgiproof.judge.verdict import CHECKS
 from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, title, varying
 from wsgiproof.report.figures import MEANINGS, TITLES, figures, names
-from wsgiproof.report.summary import heading
+from wsgiproof.report.summary import heading, kinds
 from wsgiproof.report.text import one_line
 
 _MOST_EXCLUDED = 200
+_MOST_KINDS = 60
 _LONGEST_REASON = 300
 
 
@@ -36,6 +38,7 @@ def overview(record: RunRecord) -> dict[str, Any]:
             for name in names(figured)
         ],
         "cells": [_cell(one) for one in record.cells],
+        "kinds": [*_kinds(record.cells)],
         "missing": record.missing,
         "excluded": _excluded(record.excluded),
     }
@@ -60,6 +63,18 @@ def _cell(cell: CellRecord) -> dict[str, Any]:
         "figures": {one.name: one.told for one in figures(cell)},
         "seconds": round(cell.timings.get("total", 0.0), 1),
     }
+
+
+def _kinds(cells: Sequence[CellRecord]) -> Iterator[dict[str, Any]]:
+    """Each kind of finding once, with the cells that it is in."""
+    for (check, meaning, action), hits in kinds(cells)[:_MOST_KINDS]:
+        yield {
+            "check": check,
+            "meaning": one_line(meaning),
+            "action": one_line(action),
+            "seen": one_line(hits[0][1].seen, _LONGEST_REASON),
+            "cells": list(dict.fromkeys(cell.cell.id for cell, _ in hits)),
+        }
 
 
 def _excluded(excluded: tuple[Excluded, ...]) -> list[dict[str, Any]]:

@@ -34,7 +34,8 @@ function changeOf(change) {
   const linked = cellById.has(name) ? h("a", { href: addressOf({ view: "cell", cell: name }) }, name) : name;
   return h("article", { class: `change k-${kindOf(change)}` },
     h("h3", null, linked, change.new && change.old !== change.new ? h("span", { class: "soft" }, ` was ${change.old}`) : null),
-    step(change, change.checks.length ? "cell" : "cell", !change.checks.length),
+    change.was === change.now ? h("div", { class: "step" }, h("span", { class: "what" }, "cell"), badge(change.now), h("span", { class: "soft" }, "as before"))
+      : step(change, "cell", !change.checks.length),
     change.checks.map((check) => step(check, check.check, true)));
 }
 

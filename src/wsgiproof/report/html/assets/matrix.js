@@ -15,7 +15,24 @@ function drawMatrix() {
       adjust({ check: "", verdicts: [], text: "", axes: {} }) }, "show all") : null) : null,
     cells.length ? tables(cells)
       : run.cells.length ? h("p", { class: "empty" }, "No cell fits these filters.") : null,
+    whatWasFound(),
   ];
+}
+
+/** Each kind of finding once, as far as it is in a cell that is shown. */
+function whatWasFound() {
+  const kinds = run.kinds.filter((kind) => !state.check || kind.check === state.check)
+    .map((kind) => ({ ...kind, cells: kind.cells.map((id) => cellById.get(id)).filter(isShown) })).filter((kind) => kind.cells.length);
+  if (!kinds.length) return null;
+  return h("section", { class: "kinds" }, h("h2", { tabindex: "-1" }, "What was found"), kinds.map((kind) => h("article", { class: "finding" },
+    h("h3", null, h("span", { class: "name" }, kind.check), h("span", { class: "seen" }, kind.seen)),
+    h("p", null, kind.meaning), cellLinks(kind.cells))));
+}
+
+function cellLinks(cells) {
+  const link = (cell) => h("li", null, h("a", { href: addressOf({ view: "cell", cell: cell.id }) }, cell.id));
+  if (cells.length === 1) return h("ul", { class: "ids" }, cells.map(link));
+  return h("details", null, h("summary", null, plural(cells.length, "cell")), h("ul", { class: "ids" }, cells.map(link)));
 }
 
 function runLine() {

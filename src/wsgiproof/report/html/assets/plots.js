@@ -8,7 +8,7 @@ let waiting = [];
 let watcher = null;
 
 /** A figure with its plot, and the same numbers as a table. */
-function plot({ id, title, label, height, build, head, rows, note, rates = [] }) {
+function plot({ id, title, label, height, build, head, rows, note, rates = [], below = null }) {
   const area = h("div", { class: "plot", id: `plot-${id}`, role: "img", "aria-label": label || title });
   area.style.height = `${height || 260}px`;
   const tabular = h("details", { class: "numbers", ontoggle: (event) => {
@@ -16,7 +16,7 @@ function plot({ id, title, label, height, build, head, rows, note, rates = [] })
   } }, h("summary", null, "as a table"));
   waiting.push({ area, build, drawn: false });
   return h("figure", { class: "chart" }, h("figcaption", null, h("b", null, title), note ? h("span", { class: "soft" }, ` ${note}`) : null,
-  rates.map((rate) => h("p", { class: "rate" }, `╌╌ ${rate}`))), area, rows ? tabular : null);
+  rates.map((rate) => h("p", { class: "rate" }, `╌╌ ${rate}`))), area, below, rows ? tabular : null);
 }
 
 function forgetPlots() {

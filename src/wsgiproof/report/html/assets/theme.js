@@ -30,11 +30,11 @@ function startTheme() {
 }
 
 function themeButton() {
-  const label = () => `Theme: ${theme()}`;
-  const button = h("button", { type: "button", class: "quiet", id: "theme", onclick: () => {
+  const label = () => [h("span", { class: "wide" }, "Theme: "), theme()];
+  const button = h("button", { type: "button", class: "quiet", id: "theme", title: "Light or dark", onclick: () => {
     setTheme(THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length]);
-    button.textContent = label();
-  } }, label());
+    button.replaceChildren(...label());
+  } }, ...label());
   return button;
 }
 

@@ -25,6 +25,21 @@ function columnName(told, column) {
   return told.by === "date" ? when(column) : column;
 }
 
+/** The day alone, where no two runs are of the same one. */
+function shortName(told, column) {
+  const days = told.columns.map((one) => one.slice(0, 10));
+  return told.by === "date" && new Set(days).size === days.length ? column.slice(0, 10) : columnName(told, column);
+}
+
+/** Below a plot, since the names of cells are too long for a legend inside. */
+function legend(names) {
+  return h("ul", { class: "legend" }, names.map((name, at) => {
+    const sign = h("span", { class: "sign", "aria-hidden": "true" }, ["●", "■", "◆", "▲", "✕", "★"][at % SIGNS.length]);
+    sign.style.color = `var(--${SERIES[at % SERIES.length]})`;
+    return h("li", null, sign, name, at >= SERIES.length ? h("span", { class: "soft" }, " (dashed)") : null);
+  }));
+}
+
 function trendTable(told, rows, figure) {
   return h("div", { class: "scroll" }, h("table", { class: "plain trends" },
     h("thead", null, h("tr", null, h("th", { scope: "col" }, "cell"), told.columns.map((column) => h("th", { scope: "col" }, columnName(told, column))))),
@@ -42,7 +57,7 @@ function trendPlace(point, figure) {
 
 function trendPlot(told, rows, figure) {
   const shown = rows.slice(0, MOST_LINES);
-  const columns = told.columns.map((column) => plain(columnName(told, column)));
+  const columns = told.columns.map((column) => plain(shortName(told, column)));
   const valueOf = (row, at) => {
     const point = row.points.find((one) => one.column === at);
     const one = point && point.figures.find((other) => other.name === figure);
@@ -52,11 +67,12 @@ function trendPlot(told, rows, figure) {
     id: "trend",
     title: told.figures[figure],
     note: rows.length > shown.length ? `of the first ${shown.length} cells below; filter for others` : "",
-    height: 300 + 18 * shown.length,
+    height: 320,
+    below: legend(shown.map((row) => row.name)),
     build: () => ({
       traces: shown.map((row, at) => lineOf(columns, columns.map((_, column) => valueOf(row, column)), row.name, at, { connectgaps: true })),
       layout: { x: told.by === "date" ? "run" : axisTitle(told.by), y: figure.startsWith("latency") ? "seconds" : told.figures[figure],
-        xaxis: { type: "category" }, yaxis: { rangemode: "tozero" }, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top", font: { size: 10 } } },
+        xaxis: { type: "category" }, yaxis: { rangemode: "tozero" }, showlegend: false },
     }),
     head: ["cell", ...columns],
     rows: () => rows.map((row) => [row.name, ...columns.map((_, at) => valueOf(row, at) ?? "")]),

@@ -12,6 +12,7 @@ from rich.text import Text
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, Verdict
 from wsgiproof.report.figures import by_name
+from wsgiproof.report.text import one_line
 
 STYLES = {
     Verdict.PASS: "green",
@@ -84,7 +85,7 @@ def _details(cell: CellRecord) -> list[Text]:
     lines += [
         Text.assemble(
             (f"  {check.verdict} ", STYLES[check.verdict]),
-            f"{check.check}: {printable(check.reason)}",
+            printable(f"{check.check}: {check.reason}"),
         )
         for check in cell.checks
         if check.verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED)
@@ -95,7 +96,7 @@ def _details(cell: CellRecord) -> list[Text]:
 
 def _finding(finding: Finding) -> list[Text]:
     lines = [
-        Text.assemble("  ", (finding.check, "bold"), f": {printable(finding.seen)}"),
+        Text.assemble("  ", (printable(finding.check), "bold"), f": {printable(finding.seen)}"),
         _line("    means", finding.meaning),
         _line("    do", finding.action),
     ]
@@ -109,7 +110,7 @@ def _finding(finding: Finding) -> list[Text]:
 
 
 def _line(label: str, text: str, style: str = "") -> Text:
-    return Text.assemble((f"{label}: ", "bold"), (text, style))
+    return Text.assemble((f"{label}: ", "bold"), (one_line(text), style))
 
 
 def printable(line: str) -> str:

@@ -97,7 +97,7 @@ def _told(quiet: list[Life]) -> str:
     """Processes that all did the same, in one sentence."""
     if not quiet:
         return ""
-    ends = Counter(one.how or "were not seen to end" for one in quiet)
+    ends = Counter(one.how or "not seen to end" for one in quiet)
     told = ", ".join(f"{number:,} {how}" for how, number in ends.most_common())
     return f"{count(len(quiet), 'frontend process', 'frontend processes')}: {told}"
 

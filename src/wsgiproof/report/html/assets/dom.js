@@ -22,9 +22,9 @@ function byId(id) {
 
 /** A verdict as a colour, a mark and a word, so that no one of them has to be seen. */
 function badge(verdict) {
-  const known = verdict in NAMES ? verdict : verdict === "never came" ? "missing" : "skipped";
+  const known = Object.hasOwn(NAMES, verdict) ? verdict : verdict === "never came" ? "missing" : "skipped";
   return h("span", { class: `badge v-${known}` },
-    h("span", { class: "mark", "aria-hidden": "true" }, MARKS[known]), " ", NAMES[verdict] || verdict);
+    h("span", { class: "mark", "aria-hidden": "true" }, MARKS[known]), " ", Object.hasOwn(NAMES, verdict) ? NAMES[verdict] : verdict);
 }
 
 function number(value) {

@@ -1,7 +1,7 @@
 // Which cells are shown, and the controls that choose them.
 
 function isShown(cell) {
-  const checks = !state.check || state.check in cell.checks;
+  const checks = !state.check || Object.hasOwn(cell.checks, state.check);
   const verdict = !state.verdicts.length || state.verdicts.includes(cell.verdict);
   const axes = Object.entries(state.axes).every(([name, value]) => axisValue(cell, name) === value);
   const text = !state.text || cell.id.toLowerCase().includes(state.text.toLowerCase());

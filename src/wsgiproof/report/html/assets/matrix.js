@@ -137,7 +137,7 @@ function moveInMatrix(event) {
   let to = null;
   if (event.key === "Home") to = chips[0];
   else if (event.key === "End") to = chips[chips.length - 1];
-  else if (event.key in DIRECTIONS) to = nearest(from, chips, DIRECTIONS[event.key]);
+  else if (Object.hasOwn(DIRECTIONS, event.key)) to = nearest(from, chips, DIRECTIONS[event.key]);
   else return;
   event.preventDefault();
   if (to) to.focus();

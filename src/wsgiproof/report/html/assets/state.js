@@ -33,7 +33,7 @@ function readAddress() {
     cols: axis("cols", DEFAULTS.cols),
     split: given.has("split") ? given.get("split").split(",").filter((name) => axisPlace.has(name))
       : DEFAULTS.split,
-    verdicts: (given.get("verdict") || "").split(",").filter((one) => one in NAMES),
+    verdicts: (given.get("verdict") || "").split(",").filter((one) => Object.hasOwn(NAMES, one)),
     check: given.get("check") || "",
     text: given.get("text") || "",
     only: given.get("only") || "",

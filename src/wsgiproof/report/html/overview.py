@@ -9,7 +9,7 @@ from typing import Any
 from wsgiproof.judge.verdict import CHECKS
 from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, title, varying
-from wsgiproof.report.figures import MEANINGS, TITLES, figures, names
+from wsgiproof.report.figures import MEANINGS, TITLES, Figure, figures, names
 from wsgiproof.report.summary import heading, kinds
 from wsgiproof.report.text import one_line
 
@@ -37,7 +37,7 @@ def overview(record: RunRecord) -> dict[str, Any]:
             {"name": name, "title": TITLES[name], "meaning": MEANINGS[name]}
             for name in names(figured)
         ],
-        "cells": [_cell(one) for one in record.cells],
+        "cells": [_cell(*pair) for pair in zip(record.cells, figured, strict=True)],
         "kinds": [*_kinds(record.cells)],
         "missing": record.missing,
         "excluded": _excluded(record.excluded),
@@ -49,7 +49,7 @@ def _checks(record: RunRecord) -> list[str]:
     return [*(name for name in CHECKS if name in there), *sorted(there - set(CHECKS))]
 
 
-def _cell(cell: CellRecord) -> dict[str, Any]:
+def _cell(cell: CellRecord, figured: Sequence[Figure]) -> dict[str, Any]:
     return {
         "id": cell.cell.id,
         "axes": [tell(cell.cell) for tell in AXES.values()],
@@ -60,7 +60,7 @@ def _cell(cell: CellRecord) -> dict[str, Any]:
         },
         "passed": [one.check for one in cell.checks if one.verdict is Verdict.PASS],
         "findings": Counter(one.check for one in cell.findings),
-        "figures": {one.name: one.told for one in figures(cell)},
+        "figures": {one.name: one.told for one in figured},
         "seconds": round(cell.timings.get("total", 0.0), 1),
     }
 

@@ -8,10 +8,13 @@ const axisTitle = (name) => (axisPlace.has(name) ? run.axes[axisPlace.get(name)]
 const axisValue = (cell, name) => cell.axes[axisPlace.get(name)];
 const details = new Map();
 
+function decoded(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)); // browsers of before 2025
+}
+
 async function unpacked(id) {
-  const coded = atob(byId(id).textContent);
-  const bytes = Uint8Array.from(coded, (char) => char.charCodeAt(0));
-  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const plain = new Blob([decoded(byId(id).textContent)]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(plain).text();
 }
 

@@ -56,7 +56,8 @@ class Opened:
     def open_cell(self, id: str) -> None:
         """Look at this cell, with all of its plots drawn."""
         self.go(f"#cell?cell={id}")
-        self.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        for event in ("beforeprint", "afterprint"):
+            self.page.evaluate("name => dispatchEvent(new Event(name))", event)
         self.until("[...document.querySelectorAll('.plot')].every(one => one.dataset.drawn)")
 
     def until(self, true: str) -> None:

@@ -281,9 +281,12 @@ def test_everything_that_can_be_operated_has_a_name(opened: Open) -> None:
 
 
 def test_on_paper_there_are_no_controls_and_nothing_is_cut_off(opened: Open) -> None:
-    shown = opened(faults())
+    shown = opened(faults(), scheme="dark")
     shown.open_cell(CRASH.cell.id)
+    shown.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     shown.page.emulate_media(media="print")
+    ink = shown.page.evaluate("getComputedStyle(document.querySelector('h1')).color")
+    assert ink == "rgb(28, 31, 36)", "as the paper is white"
     assert shown.page.locator("#head:visible, .contents:visible, .numbers:visible").count() == 0
     cut = "x => x.scrollHeight > x.clientHeight + 2"
     every = "[...document.querySelectorAll('.evidence')]"

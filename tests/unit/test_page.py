@@ -28,7 +28,7 @@ from tests.unit.invented import (
     run_record,
 )
 from tests.unit.test_junit import hostile
-from wsgiproof.records import Observed, Role
+from wsgiproof.records import Finding, Observed, Role, Verdict
 from wsgiproof.report.html.beside import beside
 from wsgiproof.report.html.detail import detail
 from wsgiproof.report.html.embed import as_json, packed_json
@@ -165,25 +165,61 @@ def test_lives_are_told_by_how_they_ended() -> None:
     assert told["beside"] == "1 frontend process: 1 not seen to end"
 
 
+class Try(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    count: int
+    note: str = ""
+
+
 class Outage(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
+    time: float
     told: str
+    tries: tuple[Try, ...]
 
 
 class Later(Observed, frozen=True, kw_only=True):
     """A record of a version to come, with one more list in it."""
 
     outages: tuple[Outage, ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
 def test_a_list_that_nobody_made_a_form_for_is_a_table() -> None:
     seen = Later(
         **{name: getattr(observed(), name) for name in Observed.__struct_fields__},
-        outages=(Outage(seconds=1.23456, told="the primary died"),),
+        outages=(
+            Outage(
+                seconds=1.23456,
+                time=12.0,
+                told="the primary died",
+                tries=(Try(kind="reset", count=2), Try(kind="status", count=1, note="a\nb")),
+            ),
+        ),
+        libraries=("libssl.so", "libc.so"),
     )
-    (table,) = [one for one in tables(seen) if one.title == "Outages"]
-    assert table.head == ("seconds", "told")
-    assert table.rows == [(1.235, "the primary died")]
+    told = {one.title: one for one in tables(seen, 10.0)}
+    assert told["Outages"].head == ("seconds", "time", "told", "tries")
+    assert told["Outages"].rows == [
+        (
+            1.235,
+            2.0,
+            "the primary died",
+            "kind reset, count 2\nkind status, count 1\nnote:\n  a\n  b",
+        )
+    ]
+    assert told["Libraries"].rows == [("libssl.so",), ("libc.so",)]
+
+
+class Explained(Finding, frozen=True, kw_only=True):
+    explained: tuple[Try, ...] = ()
+
+
+def test_what_is_new_in_a_finding_is_told_with_it() -> None:
+    one = Explained(check="log", seen="s", meaning="m", action="a",
+                    explained=(Try(kind="known", count=3),))  # fmt: skip
+    told = detail(record(verdict=Verdict.FAIL, findings=(one,)), None)
+    assert told["findings"][0]["more"] == [("explained", "kind known, count 3")]
 
 
 @pytest.mark.parametrize("changes", [{}, {"pace": None, "phases": (), "events": (), "stop": None}])

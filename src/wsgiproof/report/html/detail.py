@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from wsgiproof.records import CellRecord, Finding, LogLine, Observed
 from wsgiproof.report.axes import AXES, title
 from wsgiproof.report.figures import MEANINGS, TITLES, figures
@@ -13,12 +15,18 @@ from wsgiproof.report.html import charts, tables
 from wsgiproof.report.html.beside import beside
 from wsgiproof.report.html.histograms import histograms
 from wsgiproof.report.html.logs import log
+from wsgiproof.report.html.outline import outline
 from wsgiproof.report.html.timeline import beginning, timeline
 from wsgiproof.report.text import excerpt
 
 _EVIDENCE = (60, 20)
 """Lines of each text that are shown, from its beginning and from its end."""
 _FILE = (300, 100)
+_OF_A_FINDING = {"check", "seen", "meaning", "action", "evidence"}
+_OF_A_CELL = {
+    *("format", "cell", "verdict", "reason", "findings", "checks", "rerun", "directory"),
+    *("timings", "toolchain", "packages", "inputs", "tries", "observed"),
+}
 
 
 def detail(cell: CellRecord, run: Path | None) -> dict[str, Any]:
@@ -41,6 +49,7 @@ def detail(cell: CellRecord, run: Path | None) -> dict[str, Any]:
         "made_of": {**cell.toolchain, **cell.packages},
         "texts": [{"title": name, "text": text} for name, text in _texts(cell, run) if text],
         "log": log(*_log_of(cell, run)),
+        "more": [*_more(cell, _OF_A_CELL)],
         **(_observed(cell, seen) if seen is not None else {}),
     }
 
@@ -55,7 +64,7 @@ def _observed(cell: CellRecord, seen: Observed) -> dict[str, Any]:
         "answers": tables.answers(seen),
         "interpreters": tables.interpreters(seen),
         "timeline": timeline(cell.cell, seen),
-        "tables": [*tables.tables(seen)],
+        "tables": [*tables.tables(seen, begin)],
         "stacks": [excerpt(one, *_EVIDENCE) for one in seen.fatal],
     }
 
@@ -67,7 +76,16 @@ def _finding(one: Finding) -> dict[str, Any]:
         "meaning": one.meaning,
         "action": one.action,
         "evidence": [excerpt(text, *_EVIDENCE) for text in one.evidence],
+        "more": [*_more(one, _OF_A_FINDING)],
     }
+
+
+def _more(one: msgspec.Struct, known: set[str]) -> Iterator[tuple[str, str]]:
+    """What else there is in it, for which this page has no place of its own."""
+    for name in one.__struct_fields__:
+        value = getattr(one, name)
+        if name not in known and value not in ("", None, ()):
+            yield name.replace("_", " "), excerpt(outline(value), *_EVIDENCE)
 
 
 def _notes(seen: Observed) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from wsgiproof.records import Identity, Observed
+from wsgiproof.report.html.outline import outline
 from wsgiproof.report.text import excerpt
 
 _ELSEWHERE = {
@@ -33,6 +34,9 @@ _TITLES = {
     "grown": "What grew inside",
 }
 _MOST_ROWS = 60
+_LINES = (200, 50)
+"""Of a text in a table, from its beginning and from its end."""
+_MOMENTS = {"time", "started"}
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,17 +48,18 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int = 0
 
 
-def tables(seen: Observed) -> Iterator[Table]:
+def tables(seen: Observed, begin: float) -> Iterator[Table]:
     """Each list of the record that has no form of its own on the page, if there is anything in it.
 
-    A phase that is added to the experiment has its list shown here at once.
+    A phase that is added to the experiment has its list shown here at once. Moments are told in
+    seconds after ``begin``.
     """
     for field in seen.__struct_fields__:
         items = getattr(seen, field)
         if field in _ELSEWHERE or not isinstance(items, tuple) or not items:
             continue
-        if all(isinstance(one, msgspec.Struct) for one in items):
-            yield _table(_TITLES.get(field, field.replace("_", " ").capitalize()), items)
+        title = _TITLES.get(field, field.replace("_", " ").capitalize())
+        yield _table(title, items, begin)
 
 
 def interpreters(seen: Observed) -> Table:
@@ -107,11 +112,23 @@ def _interpreter(one: Identity) -> tuple[Any, ...]:
     )
 
 
-def _table(title: str, items: tuple[msgspec.Struct, ...]) -> Table:
+def _table(title: str, items: tuple[Any, ...], begin: float) -> Table:
+    left_out = max(0, len(items) - _MOST_ROWS)
+    if not isinstance(items[0], msgspec.Struct):
+        rows: list[tuple[Any, ...]] = [(_shown(one),) for one in items[:_MOST_ROWS]]
+        return Table(title=title, head=("",), rows=rows, left_out=left_out)
     head = items[0].__struct_fields__
-    rows = [tuple(_shown(getattr(one, name, "")) for name in head) for one in items[:_MOST_ROWS]]
+    rows = [
+        tuple(_shown(_since(begin, name, getattr(one, name, ""))) for name in head)
+        for one in items[:_MOST_ROWS]
+    ]
     names = tuple(name.replace("_", " ") for name in head)
-    return Table(title=title, head=names, rows=rows, left_out=max(0, len(items) - _MOST_ROWS))
+    return Table(title=title, head=names, rows=rows, left_out=left_out)
+
+
+def _since(begin: float, name: str, value: Any) -> Any:
+    """What is a moment of CLOCK_MONOTONIC in a record, as seconds after the beginning."""
+    return value - begin if name in _MOMENTS and isinstance(value, float) else value
 
 
 def _shown(value: Any) -> Any:
@@ -119,18 +136,5 @@ def _shown(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return excerpt(_text(value), 40, 20)
+        return excerpt(outline(value), *_LINES)
     return round(value, 3)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    plain = msgspec.to_builtins(value)
-    if isinstance(plain, dict):
-        return ", ".join(f"{key}: {_text(one)}" for key, one in plain.items())
-    if isinstance(plain, list | tuple):
-        pairs = all(isinstance(one, list | tuple) and len(one) == 2 for one in plain)
-        told = (f"{one[0]} {one[1]}" for one in plain) if pairs else map(_text, plain)
-        return ("\n" if any(isinstance(one, dict) for one in plain) else ", ").join(told)
-    return str(plain)

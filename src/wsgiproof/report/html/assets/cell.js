@@ -59,7 +59,8 @@ function findings(told) {
     h("h3", null, h("span", { class: "name" }, one.check), h("span", { class: "seen" }, one.seen)),
     h("dl", null,
       h("dt", null, "It means"), h("dd", null, one.meaning),
-      h("dt", null, "What to do"), h("dd", null, one.action)),
+      h("dt", null, "What to do"), h("dd", null, one.action),
+      one.more.map(([name, text]) => [h("dt", null, name), h("dd", null, h("pre", null, text))])),
     one.evidence.length ? h("details", { class: "print", open: one.evidence.join("\n").split("\n").length <= 12 || null },
       h("summary", null, "Evidence"), blocks(one.evidence).map((text) => h("pre", { class: "evidence" }, text))) : null)));
 }

@@ -5,6 +5,7 @@ function evidence(told) {
     told.stacks && told.stacks.length ? section("stacks", "Stacks", told.stacks.map((text, at) => h("details", { class: "print", open: at === 0 || null },
       h("summary", null, text.split("\n").find((line) => line.trim()) || `stack ${at + 1}`), h("pre", { class: "evidence" }, text)))) : null,
     logSection(told.log),
+    told.more.map(([name, text], at) => section(`more-${at}`, name, h("pre", { class: "evidence" }, text))),
     told.texts.length ? section("config", "Configuration and output", told.texts.map((one) => folded(one.title, h("pre", { class: "file" }, one.text)))) : null,
   ];
 }

@@ -72,7 +72,9 @@ addEventListener("hashchange", () => {
 addEventListener("keydown", onKey);
 addEventListener("beforeprint", () => {
   for (const one of document.querySelectorAll("details.print")) one.open = true;
+  printInLight(true);
   drawAllPlots();
 });
+addEventListener("afterprint", () => printInLight(false));
 startTheme();
 draw();

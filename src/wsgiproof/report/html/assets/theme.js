@@ -38,6 +38,19 @@ function themeButton() {
   return button;
 }
 
+/** Paper is white, whatever the screen is. */
+function printInLight(printing) {
+  if (printing) {
+    printInLight.before = theme();
+    document.documentElement.dataset.theme = "light";
+  } else if (printInLight.before === "auto") {
+    delete document.documentElement.dataset.theme;
+  } else {
+    document.documentElement.dataset.theme = printInLight.before;
+  }
+  if (matchMedia("(prefers-color-scheme: dark)").matches || printInLight.before === "dark") redrawPlots();
+}
+
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }

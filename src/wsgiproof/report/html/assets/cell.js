@@ -114,7 +114,7 @@ function measured(told) {
 
 function percentiles(histograms) {
   if (!histograms.length) return null;
-  const digits = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 1 });
+  const digits = (value) => Math.round(value * 10) / 10;
   return table(["interpreter", "requests", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "slowest ms"], histograms.map((one) =>
     [one.name, one.count, ...Object.values(one.percentiles).map(digits), digits(one.longest)]), "Latency by interpreter");
 }

@@ -34,13 +34,13 @@ _HARM = """() => ({
 })"""
 
 
-_SLIP = """async port => {
+_SLIP = """port => {
     document.body.insertAdjacentHTML('beforeend',
         `<img src="http://127.0.0.1:${port}/image" onerror="window.harmed=1">`);
     const script = document.createElement('script');
     script.textContent = 'window.harmed=1';
     document.body.append(script);
-    await fetch(`http://127.0.0.1:${port}/fetched`).catch(() => null);
+    fetch(`http://127.0.0.1:${port}/fetched`).catch(() => null);
 }"""
 
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.errors import UsageError
-from wsgiproof.records import Plan
+from wsgiproof.records import ExtraPhase, Plan
 
 
 class Profile(StrEnum):
@@ -159,6 +159,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     budget: Annotated[
         float | None, _says("Seconds after which a cell's load is cut short, and judged as it is.")
     ] = None
+    phases: Annotated[tuple[ExtraPhase, ...], _says("What is tried beyond load and the stop.")] = (
+        ExtraPhase.RESTART,
+    )
+    restarts: Annotated[
+        int, _says("Graceful restarts in a row, and reloads, where the phases have any.")
+    ] = 1
+    quiet: Annotated[float, _says("Seconds without a request in the phase idle.")] = 30.0
     overrides: Annotated[
         tuple[Override, ...], _says("Another load for some cells; the last one that matches.")
     ] = ()
@@ -187,6 +194,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 )
         for one in self.requirements:
             _check_requirement(one)
+        _within("--restarts", self.restarts, 1, 100_000)
+        _within("--quiet", self.quiet, 1, 24 * 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
         if self.control and Topology.NONE in self.topology:
@@ -223,7 +232,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
         load = self.load(cell)
         plan = _PLANS[load.profile]
-        changes: dict[str, int | float | None] = {}
+        changes: dict[str, Any] = {
+            "phases": self.phases,
+            "restarts": self.restarts,
+            "quiet": self.quiet,
+        }
         if load.requests is not None:
             parallel = round(load.requests * plan.parallel / (plan.parallel + plan.serial))
             changes["parallel"] = parallel

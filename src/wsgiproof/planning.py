@@ -166,12 +166,20 @@ def _rerun(
         ("-c", load.connections, None),
         ("--overtime", load.overtime, None),
         ("--budget", load.budget, None),
+        ("--phases", ",".join(load.phases) or "none", _usual_phases(cell)),
+        ("--restarts", load.restarts, usual.restarts),
+        ("--quiet", load.quiet, usual.quiet),
         # A URI may hold a password.
         ("--mongodb", _told(server) if cell.mongodb else None, None),
     ]
     given = [(name, str(value)) for name, value, default in options if value not in (default, None)]
     words: Sequence[str] = [word for option in given for word in option]
     return shlex.join(["wsgiproof", "run", *(["--no-config"] if own_file else []), *words])
+
+
+def _usual_phases(cell: Cell) -> str:
+    phases = CONTROLS[cell.control].phases if cell.control else Config().phases
+    return ",".join(phases) or "none"
 
 
 def _told(server: Mongod | str | None) -> str:

@@ -76,7 +76,24 @@ class PhaseName(StrEnum):
     OVERTIME = "overtime"
     """More load, and another idle time, where the judge could not decide."""
     DIAGNOSIS = "diagnosis"
+    FAILOVER = "failover"
+    """Members of the deployment die, pause and step down, under load."""
+    RESTART = "restart"
+    """Apache restarts gracefully, under load."""
+    RELOAD = "reload"
+    """The script is touched, so that mod_wsgi replaces its daemon process."""
+    QUIET = "quiet"
+    """A long time without a request, watched."""
     STOP = "stop"
+
+
+class ExtraPhase(StrEnum):
+    """The phases that may be asked for, beyond load and the stop."""
+
+    RESTART = "restart"
+    RELOAD = "reload"
+    FAILOVER = "failover"
+    IDLE = "idle"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,10 +118,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     start_deadline: float = 30.0
     stop_deadline: float = 15.0
     """Seconds that the whole server may take to go after a stop."""
+    stop_patience: float = 0.8
+    """Seconds after which the stacks of what is still there are taken. Most servers are gone after
+    0.2; Apache itself ends its daemon processes 3 seconds into a stop, and on a busy machine it
+    takes a second to read one."""
     farewell_deadline: float = 5.0
     """Seconds that the deployment may still show connections of a stopped server."""
     idle: float = 1.5
     """Seconds without a request, after the load: what was borrowed is given back by then."""
+    phases: tuple[ExtraPhase, ...] = ()
+    """What is tried beyond load and the stop."""
+    restarts: int = 1
+    """Graceful restarts in a row, where there are any; and reloads."""
+    restart_deadline: float = 15.0
+    """Seconds that the processes of before may take to go after a restart."""
+    quiet: float = 30.0
+    """Seconds that the phase ``idle`` watches a server without a request, if it was asked for."""
     budget: float | None = None
     """Seconds after which the load is cut short; None: never."""
     seed: int = 1
@@ -249,6 +278,61 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     exit: int | None = None
     signal: int | None = None
+    core: bool = False
+    """Whether the kernel says that it left a core file."""
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that has not returned."""
+
+    function: str
+    """``<signal handler>`` stands for the arrival of a signal; empty if nobody knows."""
+    language: Literal["python", "c"]
+    file: str = ""
+    line: int = 0
+    library: str = ""
+    """The executable or shared object that a C function is in, without its directory."""
+
+
+class Thread(msgspec.Struct, frozen=True, kw_only=True):
+    """What one thread of a process was doing."""
+
+    tid: int
+    """As the kernel counts threads; that of a process's first one is its pid."""
+    interpreter: str = ""
+    """``main``, or the number of the interpreter that it was in; empty if in none, or unknown."""
+    gil: Literal["holds", "waits", ""] = ""
+    """Whether it had the interpreter lock, or wanted it."""
+    frames: tuple[Frame, ...] = ()
+    """The most recent call first, Python and C; empty if they could not be told."""
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """What the threads of one process were doing as it died, or while it hung."""
+
+    pid: int
+    role: Role
+    phase: str
+    why: Literal["crash", "hang"]
+    signal: int | None = None
+    thread: int = 0
+    """The tid of the thread that crashed; 0 if nobody can tell, and of a hang."""
+    tool: str = ""
+    """What has read it: ``pystack``, ``gdb``, both, or nothing."""
+    threads: tuple[Thread, ...] = ()
+    note: str = ""
+    """Why there is nothing, or less than there might be, and how to get it."""
+
+
+class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that the application had begun and that never came to an end in it."""
+
+    pid: int
+    tid: int
+    """Of the thread that worked at it; 0 before Python 3.8."""
+    url: str
+    """Its path and query."""
+    started: float
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,6 +349,37 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     seconds: float
     requests: int
+
+
+class Restart(msgspec.Struct, frozen=True, kw_only=True):
+    """One time that processes of the server were replaced at our request, under load."""
+
+    phase: str
+    """``restart`` or ``reload``."""
+    time: float
+    """When it was asked for."""
+    seconds: float
+    """From then until the last of the processes of before had gone."""
+    replaced: tuple[int, ...]
+    """The processes of before, Apache's parent not among them."""
+    leftover: tuple[int, ...]
+    """Those of them that were still there at the deadline."""
+    begun: int
+    """Requests that had begun before, and were meant to be over after it."""
+    broken: int
+    """Those of them that failed."""
+    requests: int
+    """All requests around it."""
+    refused: int
+    """Those of them that failed, the broken ones left out."""
+    last_refused: float | None
+    """Seconds from the restart to the last of these."""
+    renewed: bool
+    """Whether processes that came after it answered."""
+    orphaned: int | None
+    """Connections that the deployment counts, and that no living process of the server has."""
+    parent_memory: int | None
+    """Bytes of memory that Apache's parent alone has, afterwards."""
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,6 +420,15 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     log_lines_dropped: int = 0
     fatal: tuple[str, ...] = ()
     """What the interpreter itself wrote when it died (faulthandler), one text a process."""
+    stacks: tuple[Stack, ...] = ()
+    """Of processes that crashed or hung; the first of each kind."""
+    unfinished: tuple[Unfinished, ...] = ()
+    """Requests that were running when their process ended."""
+    libraries: tuple[str, ...] = ()
+    """Shared objects that the workers had loaded, but for those of the system."""
+    quiet: tuple[Checkpoint, ...] = ()
+    """Readings of a long time without a request, where that was asked for."""
+    restarts: tuple[Restart, ...] = ()
     stop: Stop | None = None
     aborted: str = ""
     """Why the experiment ended before its plan was through; empty if it did not."""
@@ -318,6 +442,23 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Requests and their latencies over time; None where no request ended."""
 
 
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a text that was seen: in the error log, in stacks or in an answer."""
+
+    id: str
+    """Of the entry in the catalog, or a code of mod_wsgi; stable."""
+    text: str
+    """The first such text, or its first line."""
+    where: str
+    count: int = 1
+    """How many lines of the error log are explained by it."""
+    meaning: str
+    versions: str
+    action: str
+    source: str
+    """Where it is documented or was reported."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is wrong: what was seen, what it means, what to do, where to look."""
 
@@ -326,6 +467,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
     action: str
     evidence: tuple[str, ...] = ()
+    explained: tuple[Explanation, ...] = ()
+    """What is known of the evidence, each thing once."""
+
+
+class RestOfLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What the error log holds beside what the findings tell of. None of it fails a cell."""
+
+    known: tuple[Explanation, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """The first different lines of errors that nobody knows: of Apache, mod_wsgi or a library."""
+    unknown_lines: int = 0
+    """How many such lines there are."""
+    application_lines: int = 0
+    """Lines that the application has written, and that are not known."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -355,6 +510,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     findings: tuple[Finding, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    rest_of_log: RestOfLog | None = None
     rerun: str
     """The command that runs this cell alone."""
     directory: str
@@ -379,6 +535,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
             "reason": self.reason,
             "findings": self.findings,
             "checks": self.checks,
+            "rest_of_log": self.rest_of_log,
             "rerun": self.rerun,
             "directory": self.directory,
             "timings": self.timings,

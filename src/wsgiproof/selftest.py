@@ -11,7 +11,7 @@ from wsgiproof.cell import Topology
 from wsgiproof.config import Config
 from wsgiproof.judge.finding import Check
 from wsgiproof.judge.trial import Trial
-from wsgiproof.judge.verdict import CHECKS, judge
+from wsgiproof.judge.verdict import judge
 from wsgiproof.matrix import Matrix
 from wsgiproof.needs import slots
 from wsgiproof.planning import Planned, Site, make_shop, plan, survey
@@ -30,6 +30,10 @@ _REQUEST_DEADLINE = 5.0
 """Seconds: hangs are waited for in several controls, and no twin takes longer than a second."""
 _START_DEADLINE = 10.0
 """Seconds: no twin takes longer than three to load."""
+_RESTART_DEADLINE = 5.0
+_STOP_DEADLINE = 8.0
+"""Seconds: no twin takes longer than one to go, and Apache kills what has not gone after three."""
+_QUIET = 8.0
 
 
 def select(names: Collection[str]) -> tuple[Control, ...]:
@@ -65,8 +69,8 @@ def selftest(
     results.finish()
 
 
-def trial(control: Control, record: CellRecord, checks: Mapping[str, Check] = CHECKS) -> Trial:
-    """What became of a control, by what was recorded of it and these checks."""
+def trial(control: Control, record: CellRecord, checks: Mapping[str, Check] | None = None) -> Trial:
+    """What became of a control, by what was recorded of it and these checks, or else all."""
     if record.observed is None:
         return Trial(
             control=control.name,
@@ -108,12 +112,18 @@ def _planted(control: Control, config: Config) -> Config:
         mode=control.modes[:1],
         requests=control.requests,
         maximum_requests=control.maximum_requests,
+        phases=control.phases,
+        quiet=_QUIET,
         control=control.name,
     )
 
 
 def _impatient(job: Job) -> Job:
     plan = msgspec.structs.replace(
-        job.plan, request_deadline=_REQUEST_DEADLINE, start_deadline=_START_DEADLINE
+        job.plan,
+        request_deadline=_REQUEST_DEADLINE,
+        start_deadline=_START_DEADLINE,
+        restart_deadline=_RESTART_DEADLINE,
+        stop_deadline=_STOP_DEADLINE,
     )
     return msgspec.structs.replace(job, plan=plan)

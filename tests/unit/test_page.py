@@ -182,7 +182,7 @@ class Later(Observed, frozen=True, kw_only=True):
     """A record of a version to come, with one more list in it."""
 
     outages: tuple[Outage, ...] = ()
-    libraries: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 def test_a_list_that_nobody_made_a_form_for_is_a_table() -> None:
@@ -196,7 +196,7 @@ def test_a_list_that_nobody_made_a_form_for_is_a_table() -> None:
                 tries=(Try(kind="reset", count=2), Try(kind="status", count=1, note="a\nb")),
             ),
         ),
-        libraries=("libssl.so", "libc.so"),
+        members=("one", "two"),
     )
     told = {one.title: one for one in tables(seen, 10.0)}
     assert told["Outages"].head == ("seconds", "time", "told", "tries")
@@ -208,7 +208,7 @@ def test_a_list_that_nobody_made_a_form_for_is_a_table() -> None:
             "kind reset, count 2\nkind status, count 1\nnote:\n  a\n  b",
         )
     ]
-    assert told["Libraries"].rows == [("libssl.so",), ("libc.so",)]
+    assert told["Members"].rows == [("one",), ("two",)]
 
 
 class Explained(Finding, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -20,7 +20,7 @@ from tests.unit.test_report import FAILED, UNDECIDED, error
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Topology
 from wsgiproof.records import CellRecord, Excluded, Verdict
 from wsgiproof.report.axes import AXES, varying
-from wsgiproof.report.markdown import code, fence, in_table, prose, table
+from wsgiproof.report.markdown import code, fence, in_table, link, prose, table
 from wsgiproof.report.summary import to_markdown
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -47,7 +47,7 @@ hostile_text = some.text(some.characters(exclude_categories=())) | some.text("`|
 def nasty(test: Any) -> Any:
     for text in NASTY:
         test = example(text)(test)
-    return given(hostile_text)(test)
+    return settings(deadline=None)(given(hostile_text)(test))
 
 
 def tokens(markdown: str) -> Iterator[Token]:
@@ -301,3 +301,10 @@ def test_nothing_adds_to_a_summary(text: str) -> None:
 def test_megabytes_are_cut() -> None:
     assert len(to_markdown(hostile("x" * 3_000_000))) < 65_536
     assert len(to_markdown(hostile("x\n" * 1_000_000))) < 65_536
+
+
+def test_a_plain_url_is_a_link_and_nothing_else_is() -> None:
+    url = "https://modwsgi.readthedocs.io/en/latest/error-reference.html#wsgi0147"
+    assert link(url) == f"<{url}>"
+    for other in ("docs/findings.md, 1", "http://x", "https://a>b", "https://a b", "x https://a"):
+        assert link(other) == ""

@@ -16,6 +16,7 @@ import msgspec
 from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import Config, Profile
 from wsgiproof.configfile import absolute, anchored, combine, find, load
+from wsgiproof.records import ExtraPhase
 from wsgiproof.subjects.controls import CONTROLS
 
 if TYPE_CHECKING:
@@ -45,6 +46,23 @@ def _axis(name: str, values: Sequence[str] | None, metavar: str | None, text: st
     """An option that may be given more than once; its key in a file has the same name."""
     kind = choices(values) if values else None
     return click.option(f"--{name}", multiple=True, type=kind, metavar=metavar, help=text)
+
+
+def _phases(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> list[str] | None:
+    """The phases of a list; a list and no tuple, since no phase at all is something given, too."""
+    if value is None:
+        return None
+    if value in ("all", "none"):
+        return list(ExtraPhase) if value == "all" else []
+    names = [name.strip() for name in value.split(",")]
+    for name in names:
+        if name not in list(ExtraPhase):
+            raise click.BadParameter(
+                f"'{name}' is none of {', '.join(ExtraPhase)}; or all, none", context, parameter
+            )
+    return names
 
 
 _MACHINE_OPTIONS: list[_Decorator] = [
@@ -134,6 +152,26 @@ _MATRIX_OPTIONS: list[_Decorator] = [
         type=float,
         metavar="SECONDS",
         help="Cut the load of a cell short after so long, and judge it as it is.",
+    ),
+    click.option(
+        "--phases",
+        callback=_phases,
+        metavar="LIST",
+        help="What is tried beyond load and the stop: any of restart (graceful), reload (the "
+        "script is touched, in daemon mode), failover (on a deployment that wsgiproof started) and "
+        "idle, such as 'restart,failover'; or all, or none.  [default: restart]",
+    ),
+    click.option(
+        "--restarts",
+        type=int,
+        metavar="N",
+        help="Graceful restarts in a row, and reloads.  [default: 1]",
+    ),
+    click.option(
+        "--quiet",
+        type=float,
+        metavar="SECONDS",
+        help="How long the phase idle watches a server without a request.  [default: 30]",
     ),
     click.option(
         "--control",
@@ -245,8 +283,10 @@ def configure(
     if not config.mod_wsgi and (module := os.environ.get("MOD_WSGI_SO")):
         config = msgspec.structs.replace(config, mod_wsgi=(absolute(module, Path.cwd()),))
     if config.control in CONTROLS:
-        recycled = CONTROLS[config.control].maximum_requests
-        config = msgspec.structs.replace(config, maximum_requests=recycled)
+        control = CONTROLS[config.control]
+        config = msgspec.structs.replace(config, maximum_requests=control.maximum_requests)
+        if "phases" not in given:
+            config = msgspec.structs.replace(config, phases=control.phases)
     return config, path
 
 

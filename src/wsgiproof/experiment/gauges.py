@@ -62,6 +62,15 @@ class Gauges:
         """What the deployment says that the subject has open."""
         return self._deployment.counts(self._app_name, self._sockets)
 
+    def orphaned(self) -> int | None:
+        """Connections of the subject that none of its living processes has; None if unknown."""
+        reading = self._look()
+        self._sockets |= reading.sockets
+        counted = self.counts().connections
+        if counted is None:
+            return None
+        return max(0, counted - len(self._look().sockets))
+
     def ask_each(self, query: str) -> list[Answer]:
         """Ask ``query`` of each interpreter of each process, one URL after the other."""
         return [

@@ -28,21 +28,54 @@ _FIRST_ROUND = 50
 
 
 class Load:
-    """The requests of one experiment: where they go, and what came back."""
+    """The requests of one experiment: where they go, and what came back.
 
-    def __init__(self, server: Server, plan: Plan) -> None:
+    ``on_hang`` is called whenever one has no answer within its deadline.
+    """
+
+    def __init__(
+        self, server: Server, plan: Plan, on_hang: Callable[[], None] = lambda: None
+    ) -> None:
         self._server = server
         self._plan = plan
+        self._on_hang = on_hang
         self._random = random.Random(plan.seed)
         self._serving: defaultdict[str, float] = defaultdict(float)
         self.targets = [Target.parse(url) for url in server.urls]
         self.answers = Answers()
+        self._expected = 0
         self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
         self._pacer = Pacer()
 
     def mixed(self, requests: int, connections: int) -> None:
         """``requests`` requests, each to a URL chosen at random."""
         self._parallel(lambda: self._random.choice(self.targets), requests, connections)
+
+    def paced(
+        self,
+        pick: Callable[[], Target],
+        rate: float,
+        stop: Callable[[], bool],
+        on_failure: Callable[[Response], None],
+    ) -> None:
+        """``rate`` requests a second, each to what ``pick()`` returns, until ``stop()`` is true."""
+
+        def account(response: Response) -> None:
+            self._account(response)
+            if response.outcome is not Outcome.OK:
+                on_failure(response)
+
+        self._serve(
+            engine.paced(
+                pick,
+                rate=rate,
+                requests=None,
+                connections=self._plan.connections,
+                timeout=self._plan.request_deadline,
+                on_response=account,
+                stop=stop,
+            )
+        )
 
     def to(self, target: Target, requests: int) -> None:
         """``requests`` requests to one URL alone."""
@@ -75,11 +108,15 @@ class Load:
         """Why more requests would tell nothing new; empty while they would."""
         if not self._server.alive():
             return "Apache's parent process ended on its own"
-        if self.answers.failed >= _MOST_FAILURES:
-            return f"{self.answers.failed} requests failed"
+        if self.answers.failed - self._expected >= _MOST_FAILURES:
+            return f"{self.answers.failed - self._expected} requests failed"
         if self.answers.kinds[Outcome.TIMEOUT] >= _MOST_HUNG:
             return f"{self.answers.kinds[Outcome.TIMEOUT]} requests had no answer"
         return ""
+
+    def expect(self, failures: int) -> None:
+        """So many of the requests that have failed were bound to: they make nothing hopeless."""
+        self._expected += failures
 
     def seconds(self, *phases: str) -> float:
         """How long requests were in flight in these phases; in all if none is named."""
@@ -97,7 +134,7 @@ class Load:
             )
         )
 
-    def _serve(self, requests: Coroutine[Any, Any, None]) -> None:
+    def _serve(self, requests: Coroutine[Any, Any, object]) -> None:
         started = time.monotonic()
         engine.run(requests)
         self._serving[self.answers.phase] += time.monotonic() - started
@@ -119,6 +156,8 @@ class Load:
             answered=response.status is not None,
             failed=response.outcome is not Outcome.OK,
         )
+        if response.outcome is Outcome.TIMEOUT:
+            self._on_hang()
         if response.status is not None:
             self._histograms[self.answers.phase, _url(response)].add(response.seconds)
         if response.outcome is Outcome.OK:

@@ -12,24 +12,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.diagnosis import attribute, grown_memory
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds
+from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.judge import leaks, memory
 from wsgiproof.load.http import Target
 from wsgiproof.observe.lastwords import read_last_words, read_loaded
 from wsgiproof.observe.log import LogFollower
+from wsgiproof.observe.processes import loaded_libraries
+from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.process import ProcessEvent
 from wsgiproof.records import (
     Attribution,
     Checkpoint,
     Event,
+    ExtraPhase,
     Grown,
     Identity,
     Observed,
     Phase,
     PhaseName,
     Plan,
+    Restart,
     Role,
     Stop,
 )
@@ -42,6 +48,8 @@ _OCCUPY = 0.1
 """Seconds that each of them then keeps a connection to the deployment busy."""
 _MOST_BURSTS = 20
 _FAREWELL_STEP = 0.02
+_QUIET_READINGS = 6
+"""Readings while the server is left alone for long, after the first."""
 
 Watch = Callable[[str, int, int], None]
 """Told the phase, the requests done in it, and how many there will be."""
@@ -61,7 +69,8 @@ def run_experiment(
     ``workers`` is how many processes run the application, and how many request threads each has.
     ``evidence`` is where they leave what the interpreter says when it dies.
     """
-    experiment = _Experiment(server, deployment, app_name, workers, plan, watch)
+    autopsy = Autopsy(server, evidence)
+    experiment = _Experiment(server, deployment, app_name, workers, autopsy, plan, watch)
     with experiment.phase(PhaseName.WARM_UP):
         experiment.warm_up()
     with experiment.phase(PhaseName.PARALLEL):
@@ -77,6 +86,15 @@ def run_experiment(
             experiment.idle()
     with experiment.phase(PhaseName.DIAGNOSIS):
         experiment.diagnose()
+    if ExtraPhase.IDLE in plan.phases:
+        with experiment.phase(PhaseName.QUIET):
+            experiment.watch_idle()
+    if ExtraPhase.RESTART in plan.phases:
+        with experiment.phase(PhaseName.RESTART):
+            experiment.restart()
+    if ExtraPhase.RELOAD in plan.phases:
+        with experiment.phase(PhaseName.RELOAD):
+            experiment.reload()
     with experiment.phase(PhaseName.STOP):
         experiment.stop()
     return experiment.observed(evidence)
@@ -94,26 +112,32 @@ class _Experiment:
         deployment: Deployment,
         app_name: str,
         workers: tuple[int, int],
+        autopsy: Autopsy,
         plan: Plan,
         watch: Watch,
     ) -> None:
         self._server = server
+        self._autopsy = autopsy
         self._ours = deployment.ours
         self._workers = workers
         self._plan = plan
         self._watch = watch
-        self._load = Load(server, plan)
+        self._load = Load(server, plan, lambda: autopsy.take_soon(self._phase))
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
+        self._trials = Restarts(server, self._load, self._gauges, plan, workers)
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
         self._checkpoints: list[Checkpoint] = []
         self._grown: tuple[Grown, ...] = ()
         self._attributions: tuple[Attribution, ...] = ()
+        self._quiet: list[Checkpoint] = []
+        self._restarts: list[Restart] = []
         self._stop: Stop | None = None
         self._phase = PhaseName.WARM_UP
         self._memory_due = 0
         self._warmed: set[int] = set()
         """Processes whose pools have been filled."""
+        self._libraries: set[str] = set()
         self._aborted = ""
         self._called = ""
         self._cut_short = ""
@@ -213,6 +237,17 @@ class _Experiment:
         time.sleep(self._plan.idle)
         self._checkpoint(memory=True)
 
+    def watch_idle(self) -> None:
+        """Leave the server alone for long, and read what it has again and again."""
+        if self._aborted:
+            return
+        began = time.monotonic()
+        for number in range(_QUIET_READINGS + 1):
+            self._watch(self._phase, number, _QUIET_READINGS)
+            due = began + self._plan.quiet * number / _QUIET_READINGS
+            time.sleep(max(0.0, due - time.monotonic()))
+            self._quiet.append(self._gauges.read(self._phase))
+
     def overtime(self) -> int:
         """How many more requests are likely to decide what the judge can't decide yet.
 
@@ -241,10 +276,36 @@ class _Experiment:
             self._watch(self._phase, 0, 1)
             self._grown = grown_memory(self._load, self._gauges)
 
+    def restart(self) -> None:
+        """Restart gracefully, under load."""
+        self._replace(self._trials.graceful(self._rate()))
+
+    def reload(self) -> None:
+        """Have mod_wsgi replace its daemon process, under load. In embedded mode no process goes:
+        the script is loaded again in the same interpreter."""
+        if self._server.daemon:
+            self._replace(self._trials.reload(self._rate()))
+
+    def _replace(self, restarts: Iterator[Restart]) -> None:
+        for done in range(self._plan.restarts):
+            if self._aborted:
+                return
+            self._watch(self._phase, done, self._plan.restarts)
+            restart = next(restarts)
+            self._load.expect(restart.refused)  # it is judged with the restart
+            self._restarts.append(restart)
+            self._log.read(self._phase)
+            self._aborted = self._load.hopeless()
+
     def stop(self) -> None:
         """Stop the server, and wait until the deployment has seen its connections go."""
         self._watch(self._phase, 0, 1)
-        stopped = self._server.stop(self._plan.stop_deadline)
+        self._autopsy.settle()
+        stopped = self._server.stop(
+            self._plan.stop_deadline,
+            self._plan.stop_patience,
+            lambda: self._autopsy.take(self._phase),
+        )
         limit = time.monotonic() + self._plan.farewell_deadline
         left = self._gauges.counts().connections
         while left and time.monotonic() < limit:
@@ -258,6 +319,7 @@ class _Experiment:
         if evidence is not None:
             self._log.finish(self._phase)
         identities = answers.identities()
+        events = tuple(map(self._event, self._server.service.events()))
         return Observed(
             plan=self._plan,
             urls=self._server.urls,
@@ -274,10 +336,15 @@ class _Experiment:
             cut_short=self._cut_short,
             grown=self._grown,
             attributions=self._attributions,
-            events=tuple(map(self._event, self._server.service.events())),
+            events=events,
             log=tuple(self._log.lines),
             log_lines_dropped=self._log.dropped,
             fatal=read_last_words(evidence) if evidence is not None else (),
+            stacks=self._autopsy.stacks(events) if evidence is not None else (),
+            unfinished=read_unfinished(evidence) if evidence is not None else (),
+            libraries=tuple(sorted(self._libraries)),
+            quiet=tuple(self._quiet),
+            restarts=tuple(self._restarts),
             stop=self._stop,
             aborted=self._aborted,
             requests_per_second=self._rate(),
@@ -303,9 +370,15 @@ class _Experiment:
     def _checkpoint(self, *, memory: bool) -> None:
         if memory:
             self._memory_due = self._load.answers.requests + self._plan.memory_every
+            self._note_libraries()
         self._log.read(self._phase)
         self._checkpoints.append(self._gauges.read(self._phase, memory=memory))
         self._aborted = self._load.hopeless()
+
+    def _note_libraries(self) -> None:
+        for pid, role in self._server.living().items():
+            if role is Role.WORKER:
+                self._libraries |= loaded_libraries(pid)
 
     def _event(self, event: ProcessEvent) -> Event:
         return Event(
@@ -316,6 +389,7 @@ class _Experiment:
             role=self._server.role(event.pid),
             exit=event.exit,
             signal=event.signal,
+            core=event.core,
         )
 
     def _phase_at(self, moment: float) -> str:

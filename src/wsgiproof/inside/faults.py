@@ -12,7 +12,7 @@ from .faults_base import NoFault
 
 def _classes():
     """Return every fault's class by name."""
-    from . import faults_answers, faults_leaks, faults_lifecycle
+    from . import faults_answers, faults_background, faults_leaks, faults_lifecycle
 
     return {
         "leak-connection": faults_leaks.LeakConnection,
@@ -46,6 +46,10 @@ def _classes():
         "hang-at-exit": faults_lifecycle.HangAtExit,
         "deadlock": faults_lifecycle.Deadlock,
         "ordered-locks": faults_lifecycle.OrderedLocks,
+        "leave-process": faults_background.LeaveProcess,
+        "end-process": faults_background.EndProcess,
+        "leak-when-idle": faults_background.LeakWhenIdle,
+        "work-when-idle": faults_background.WorkWhenIdle,
         "fail-to-import": faults_lifecycle.FailToImport,
         "wrong-value": faults_answers.WrongValue,
         "foreign-type": faults_answers.ForeignType,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 
 from wsgiproof.cell import Cell
+from wsgiproof.judge.explain.catalog import Entry
+from wsgiproof.judge.explain.explain import in_log
+from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.signatures import SIGNATURES
-from wsgiproof.records import Finding, LogLine, Observed
+from wsgiproof.records import Finding, Observed
 
-_TRACEBACK = "Traceback (most recent call last)"
 _AFTER_TRACEBACK = 30
 """Lines to look at for the end of a traceback."""
-_PREFIX = re.compile(r"^\[[^]]*\] \[[^]]*\] \[pid \d+\] (\[[^]]*\] )*")
-"""What our ErrorLogFormat and mod_wsgi put before the text."""
 _SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: ")
 """As the warnings module prints it: file, line, category, text."""
 
@@ -23,8 +23,9 @@ def log(cell: Cell, observed: Observed) -> Outcome:
     """The error log holds no traceback, no warning of the subject and no known failure line."""
     if not observed.log:
         return Outcome(missing="the error log is empty, which a started Apache's never is")
-    texts = [_PREFIX.sub("", line.text) for line in observed.log]
-    findings = [*_tracebacks(observed.log, texts), *_warnings(texts), *_signatures(texts)]
+    lines = tuple(parse(observed.log))
+    texts = [line.text for line in lines]
+    findings = [*_tracebacks(lines, texts), *_warnings(texts), *_known(lines)]
     if findings:
         return Outcome(findings=tuple(findings))
     if observed.log_lines_dropped:
@@ -32,8 +33,8 @@ def log(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"{count(len(observed.log), 'line')}, nothing of note")
 
 
-def _tracebacks(lines: Sequence[LogLine], texts: Sequence[str]) -> list[Finding]:
-    starts = [number for number, text in enumerate(texts) if _TRACEBACK in text]
+def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
+    starts = [number for number, text in enumerate(texts) if TRACEBACK in text]
     if not starts:
         return []
     ends = [_exception_after(texts, start) for start in starts]
@@ -72,18 +73,19 @@ def _warnings(texts: Sequence[str]) -> list[Finding]:
     return [finding]
 
 
-def _signatures(texts: Sequence[str]) -> list[Finding]:
-    findings = []
-    for known in SIGNATURES:
-        found = [text for text in texts if known.pattern.search(text)]
-        if found:
-            findings.append(
-                Finding(
-                    check="log",
-                    seen=f"{count(len(found), 'line')} in the error log: {found[0]}",
-                    meaning=known.meaning,
-                    action=f"{known.action} ({known.source})",
-                    evidence=evidence(found),
-                )
-            )
-    return findings
+def _known(lines: Sequence[Line]) -> list[Finding]:
+    """Lines that are known to tell of a failure, each sort once."""
+    sorts: dict[Entry, list[str]] = defaultdict(list)
+    for sighting in in_log(lines):
+        if sighting.entry.fails:
+            sorts[sighting.entry].append(sighting.text)
+    return [
+        Finding(
+            check="log",
+            seen=f"{count(len(found), 'line')} in the error log: {found[0]}",
+            meaning=entry.meaning,
+            action=f"{entry.action} ({entry.source})",
+            evidence=evidence(found),
+        )
+        for entry, found in sorts.items()
+    ]

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import msgspec
 
 from wsgiproof.cell import Cell
 from wsgiproof.judge import answers, leaks, lifecycle
+from wsgiproof.judge.explain.explain import explain, rest_of_log
 from wsgiproof.judge.finding import Check
+from wsgiproof.judge.idle import idle
 from wsgiproof.judge.log import log
 from wsgiproof.judge.memory import memory
-from wsgiproof.records import CellRecord, CheckResult, Finding, Observed, Verdict
+from wsgiproof.judge.restart import restart
+from wsgiproof.records import (
+    CellRecord,
+    CheckResult,
+    ExtraPhase,
+    Finding,
+    Observed,
+    Plan,
+    RestOfLog,
+    Verdict,
+)
 
 CHECKS: dict[str, Check] = {
     "responses": answers.responses,
@@ -30,7 +41,25 @@ CHECKS: dict[str, Check] = {
     "shutdown": lifecycle.shutdown,
     "log": log,
 }
-"""Every check by its stable name, in the order in which they are shown."""
+"""The checks of every cell by their stable names, in the order in which they are shown."""
+
+PHASE_CHECKS: dict[str, tuple[frozenset[ExtraPhase], Check]] = {
+    "restart": (frozenset({ExtraPhase.RESTART, ExtraPhase.RELOAD}), restart),
+    "idle": (frozenset({ExtraPhase.IDLE}), idle),
+}
+"""Those that come with any of some phases, if they were asked for."""
+
+
+ALL_CHECKS = (*CHECKS, *PHASE_CHECKS)
+"""The name of every check."""
+
+
+def checks_of(plan: Plan) -> dict[str, Check]:
+    """Every check that a cell with this plan has."""
+    asked = {
+        name: check for name, (phases, check) in PHASE_CHECKS.items() if phases & {*plan.phases}
+    }
+    return {**CHECKS, **asked}
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,17 +69,25 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     checks: tuple[CheckResult, ...]
     findings: tuple[Finding, ...]
+    rest_of_log: RestOfLog
 
 
-def judge(
-    cell: Cell, observed: Observed, checks: Mapping[str, Check] = MappingProxyType(CHECKS)
-) -> Judgement:
+def judge(cell: Cell, observed: Observed, checks: Mapping[str, Check] | None = None) -> Judgement:
     """Run every check on what was observed. Pure: the same record gives the same judgement."""
+    if checks is None:
+        checks = checks_of(observed.plan)
     outcomes = {name: check(cell, observed) for name, check in checks.items()}
     results = tuple(outcome.result(name) for name, outcome in outcomes.items())
-    findings = tuple(finding for outcome in outcomes.values() for finding in outcome.findings)
+    found = (finding for outcome in outcomes.values() for finding in outcome.findings)
+    findings = explain(found, observed)
     verdict, reason = _verdict(results)
-    return Judgement(verdict=verdict, reason=reason, checks=results, findings=findings)
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        checks=results,
+        findings=findings,
+        rest_of_log=rest_of_log(findings, observed.log),
+    )
 
 
 def judge_record(record: CellRecord) -> CellRecord:
@@ -64,6 +101,7 @@ def judge_record(record: CellRecord) -> CellRecord:
         reason=judgement.reason,
         checks=judgement.checks,
         findings=judgement.findings,
+        rest_of_log=judgement.rest_of_log,
     )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from wsgiproof.records import LogLine
 
-_MOST_LINES = 5000
+_MOST = 8_000_000
+"""Characters that are kept in all: a thousand restarts take five million."""
 _LONGEST_LINE = 2000
 
 
@@ -40,8 +41,9 @@ class LogFollower:
     def __init__(self, path: Path) -> None:
         self._new = NewLines(path)
         self.lines: list[LogLine] = []
+        self._kept = 0
         self.dropped = 0
-        """Lines beyond the first 5,000: they are in the file, and were not kept here."""
+        """Lines beyond that: they are in the file, and were not kept here."""
 
     def read(self, phase: str) -> None:
         """Take in all complete lines that are new, and note them under ``phase``."""
@@ -53,8 +55,9 @@ class LogFollower:
 
     def _take(self, lines: list[str], phase: str) -> None:
         for line in lines:
-            if len(self.lines) < _MOST_LINES:
+            if self._kept < _MOST:
                 self.lines.append(LogLine(phase=phase, text=line[:_LONGEST_LINE]))
+                self._kept += len(self.lines[-1].text) + 1
             else:
                 self.dropped += 1
 

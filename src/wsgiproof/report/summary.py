@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
+from msgspec import structs
+
 from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
+from wsgiproof.report.explained import explained, unknown
 from wsgiproof.report.figures import TITLES, by_name, names
-from wsgiproof.report.markdown import code, fence, folded, in_table, prose, table
+from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
 
 _MARKS = {
@@ -156,17 +159,28 @@ def kinds(cells: Sequence[CellRecord]) -> list[tuple[_Kind, list[tuple[CellRecor
 
 def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
     """Each kind of finding once, with the cells that it is in."""
+    told: set[str] = set()
     for (check, meaning, action), hits in kinds(cells):
         first, finding = hits[0]
         lines = [
             *_seen(hits),
             f"- means: {prose(meaning)}",
             f"- do: {prose(action)}",
+            *_explained([finding for _, finding in hits], told),
             f"- rerun: {code(first.rerun)}",
         ]
         heading = f"### {prose(check)}: {_where([cell for cell, _ in hits], cells)}"
         evidence = folded("Evidence, of the first", fence("\n".join(finding.evidence)))
         yield "\n\n".join([heading, "\n".join(lines), *([evidence] if finding.evidence else [])])
+
+
+def _explained(findings: Sequence[Finding], told: set[str]) -> Iterator[str]:
+    """What is known of any of these findings, each thing once."""
+    known = {one.id: one for finding in findings for one in finding.explained}
+    together = structs.replace(findings[0], explained=tuple(known.values()))
+    for label, text in explained(together, told):
+        indent = "" if label == "known" else "  "
+        yield f"{indent}- {label}: {link(text) or prose(text)}"
 
 
 def _seen(hits: Sequence[tuple[CellRecord, Finding]]) -> list[str]:
@@ -181,6 +195,7 @@ def _others(record: RunRecord) -> Iterator[str]:
         ("Undecided", [*_reasons(record.cells, Verdict.INCONCLUSIVE)]),
         ("Could not be run", [*_whole_cells(record.cells, Verdict.ERROR)]),
         ("Skipped", [*_whole_cells(record.cells, Verdict.SKIPPED)]),
+        ("In error logs, without an explanation", [*_unknown(record.cells)]),
         ("Never came", [f"- {code(name)}" for name in record.missing]),
         ("Excluded", [*_excluded(record)]),
     ):
@@ -218,6 +233,12 @@ def _figures(cells: Sequence[CellRecord]) -> Iterator[str]:
     if rows:
         head = ["cell", *(TITLES[name] for name in there)]
         yield folded("Key figures", table(head, rows[:_MOST_ROWS]))
+
+
+def _unknown(cells: Sequence[CellRecord]) -> Iterator[str]:
+    lines = _by((line, cell) for cell in cells for line in unknown(cell))
+    for line, where in lines.items():
+        yield f"- {prose(line)} ({_names(where)})"
 
 
 def _excluded(record: RunRecord) -> Iterator[str]:

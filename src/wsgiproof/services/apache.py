@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +32,9 @@ _HOPELESS = (
 """No interpreter can start in this server: it would respawn for ever, and never serve (mod_wsgi's
 error reference; before version 6 the messages have no codes)."""
 _ATTEMPTS = 5
+_LARGEST_CORE = 1 << 30
+_CORES_ON_DISK = 20
+"""A core file may take this part of what is free on the disk: the application allows for ten."""
 
 
 class Server:
@@ -38,7 +44,13 @@ class Server:
         self._service = service
         self._conf = conf
         self._roles: dict[int, Role] = {service.pid: Role.PARENT}
+        self._parents: dict[int, int | None] = {}
+        self._known = 0
+        """How many of the births and deaths have been taken into account."""
         self.pid = service.pid
+        self.executable = service.argv[0]
+        self.daemon = conf.daemon
+        """Whether a daemon process runs the application."""
         self.error_log = conf.error_log
         self.urls = tuple(f"http://{conf.host}:{conf.port}{url.path}" for url in conf.urls)
 
@@ -78,20 +90,40 @@ class Server:
 
     def _is_helper(self, pid: int) -> bool:
         """Whether one of Apache's children has started it; those are all the parent's own."""
-        parents = {
-            event.pid: event.ppid for event in self._service.events() if event.kind == "born"
-        }
-        parent = parents.get(pid)
-        return parent != self.pid and parent in parents
+        events = self._service.events()
+        for event in events[self._known :]:  # after many restarts they are many
+            if event.kind == "born":
+                self._parents[event.pid] = event.ppid
+        self._known = len(events)
+        parent = self._parents.get(pid)
+        return parent != self.pid and parent in self._parents
 
     @property
     def service(self) -> Service:
         """The supervised process, for its events."""
         return self._service
 
-    def stop(self, deadline: float) -> Stopped:
-        """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process."""
-        return self._service.stop(deadline)
+    def restart(self) -> None:
+        """Ask Apache to restart gracefully (SIGUSR1, as ``apachectl -k graceful``): it reads its
+        configuration anew and replaces its children, each when its request is done."""
+        self._service.signal(signal.SIGUSR1)
+
+    def reload(self) -> None:
+        """Touch the script: with its next request mod_wsgi replaces the daemon process that has it
+        loaded (mod_wsgi docs, "Reloading Source Code")."""
+        os.utime(self._conf.script)
+
+    def stop(
+        self,
+        deadline: float,
+        patience: float | None = None,
+        look: Callable[[], None] = lambda: None,
+    ) -> Stopped:
+        """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process.
+
+        ``look`` is called where one is still there after ``patience`` seconds.
+        """
+        return self._service.stop(deadline, patience=patience, look=look)
 
 
 @contextmanager
@@ -141,7 +173,13 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
         env=environment | httpd.environment(),
         cwd=conf.run_directory,
         remove=[conf.run_directory],
+        core=_largest_core(conf.run_directory),
     )
+
+
+def _largest_core(directory: Path) -> int:
+    """Bytes that a core file may have; none is worth a full disk."""
+    return min(_LARGEST_CORE, shutil.disk_usage(directory).free // _CORES_ON_DISK)
 
 
 def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float) -> None:

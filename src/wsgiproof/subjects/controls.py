@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from wsgiproof.cell import Mode
+from wsgiproof.records import ExtraPhase
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests it takes to be seen by the check meant for it."""
     maximum_requests: int = 0
     """Requests after which Apache replaces a process; 0: never."""
+    phases: tuple[ExtraPhase, ...] = ()
+    """What it needs beyond load and the stop."""
     one_interpreter: bool = False
     """Whether every URL lands in the first interpreter."""
 
@@ -323,6 +326,36 @@ _CONTROLS = (
         says="each interpreter has a second of work to do when it shuts down",
         fault="work-at-exit",
         options={"seconds": 1.0},
+    ),
+    # Restarts, and a server that nobody asks anything.
+    Control(
+        name="leave-process",
+        trips="restart",
+        twin="end-process",
+        says="each interpreter starts a process that outlives it, and has a connection of its own",
+        phases=(ExtraPhase.RESTART,),
+    ),
+    Control(
+        name="end-process",
+        trips="",
+        twin="leave-process",
+        says="each interpreter starts a process, and ends it when it shuts down",
+        phases=(ExtraPhase.RESTART, ExtraPhase.RELOAD),
+    ),
+    Control(
+        name="leak-when-idle",
+        trips="idle",
+        twin="work-when-idle",
+        says="twice a second a file is opened and kept, when there was no request for two seconds",
+        phases=(ExtraPhase.IDLE,),
+    ),
+    Control(
+        name="work-when-idle",
+        trips="",
+        twin="leak-when-idle",
+        says="twice a second a file is opened and closed, when there was no request for two "
+        "seconds",
+        phases=(ExtraPhase.IDLE,),
     ),
     # Answers, and who gives them.
     Control(

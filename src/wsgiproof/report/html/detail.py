@@ -16,11 +16,13 @@ from wsgiproof.report.html.beside import beside
 from wsgiproof.report.html.histograms import histograms
 from wsgiproof.report.html.logs import log
 from wsgiproof.report.html.outline import outline
+from wsgiproof.report.html.stacks import stacks
 from wsgiproof.report.html.timeline import beginning, timeline
 from wsgiproof.report.text import excerpt
 
 _EVIDENCE = (60, 20)
 """Lines of each text that are shown, from its beginning and from its end."""
+_STACK = (400, 100)
 _FILE = (300, 100)
 _OF_A_FINDING = {"check", "seen", "meaning", "action", "evidence"}
 _OF_A_CELL = {
@@ -65,7 +67,7 @@ def _observed(cell: CellRecord, seen: Observed) -> dict[str, Any]:
         "interpreters": tables.interpreters(seen),
         "timeline": timeline(cell.cell, seen),
         "tables": [*tables.tables(seen, begin)],
-        "stacks": [excerpt(one, *_EVIDENCE) for one in seen.fatal],
+        "stacks": [excerpt(one, *_STACK) for one in stacks(seen)],
     }
 
 

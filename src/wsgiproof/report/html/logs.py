@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from wsgiproof.judge.signatures import SIGNATURES
+from wsgiproof.judge.explain.catalog import Place, find
+from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.records import LogLine
 
 _HEAD = 150
@@ -16,7 +17,6 @@ _MOST_KNOWN = 150
 """Lines."""
 _LONGEST = 600
 """Characters of a line."""
-_TRACEBACK = "Traceback (most recent call last)"
 _EXIT_SIGNAL = re.compile(r"exit signal ")
 
 
@@ -33,7 +33,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
 def log(lines: Sequence[LogLine], dropped: int) -> list[Shown]:
     """What is shown of a log of which ``dropped`` lines were not even kept."""
-    known = {number: told for number, line in enumerate(lines) if (told := meaning(line.text))}
+    known = {number: told for number, line in enumerate(parse(lines)) if (told := meaning(line))}
     kept = {*range(_HEAD), *range(len(lines) - _TAIL, len(lines)), *[*known][:_MOST_KNOWN]}
     shown: list[Shown] = []
     last = -1
@@ -47,13 +47,14 @@ def log(lines: Sequence[LogLine], dropped: int) -> list[Shown]:
     return shown
 
 
-def meaning(text: str) -> str:
+def meaning(line: Line) -> str:
     """What a line of an error log means by itself; empty for most."""
-    if _TRACEBACK in text:
+    if TRACEBACK in line.text:
         return "a traceback begins"
-    if _EXIT_SIGNAL.search(text):
+    if _EXIT_SIGNAL.search(line.text):
         return "Apache tells of a child that died by a signal"
-    return next((one.meaning for one in SIGNATURES if one.pattern.search(text)), "")
+    known = find(line.text, Place.LOG, line.phase)
+    return known.meaning if known else ""
 
 
 def _line(number: int, line: LogLine, known: str) -> Shown:

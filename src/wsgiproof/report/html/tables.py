@@ -20,6 +20,7 @@ _ELSEWHERE = {
     "events",
     "log",
     "fatal",
+    "stacks",
     "stop",
     "latencies",
     "pace",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -43,7 +42,7 @@ def beginning(seen: Observed) -> float:
 def timeline(cell: Cell, seen: Observed) -> dict[str, Any]:
     """Each process that runs the application, and of the others those that are worth a line."""
     begin = beginning(seen)
-    lives = sorted(_lives(cell, seen.events, begin), key=_place)
+    lives = sorted(_lives(cell, seen, begin), key=_place)
     quiet = [one for one in lives if one.role == Role.FRONTEND and one.outcome != "crash"]
     shown = [one for one in lives if one not in quiet][:_MOST]
     return {
@@ -59,11 +58,11 @@ def _place(life: Life) -> tuple[int, float, int]:
     return _ORDER.index(Role(life.role)), life.born or 0.0, life.pid
 
 
-def _lives(cell: Cell, events: Iterable[Event], begin: float) -> list[Life]:
+def _lives(cell: Cell, seen: Observed, begin: float) -> list[Life]:
     """A pid may be used again, so a birth after a death is another process."""
     lives: list[Life] = []
     living: dict[int, int] = {}
-    for event in events:
+    for event in seen.events:
         if event.kind == "born":
             living[event.pid] = len(lives)
             born = event.time - begin
@@ -73,12 +72,12 @@ def _lives(cell: Cell, events: Iterable[Event], begin: float) -> list[Life]:
         if number is None:
             number = len(lives)
             lives.append(Life(pid=event.pid, role=event.role.value, born=None, died=None))
-        lives[number] = _ended(cell, lives[number], event, begin)
+        lives[number] = _ended(cell, seen, lives[number], event, begin)
     return lives
 
 
-def _ended(cell: Cell, life: Life, event: Event, begin: float) -> Life:
-    if is_crash(cell, event) and event.role is not Role.HELPER:
+def _ended(cell: Cell, seen: Observed, life: Life, event: Event, begin: float) -> Life:
+    if is_crash(cell, seen, event) and event.role is not Role.HELPER:
         outcome = "crash"
     else:
         outcome = "ended" if event.phase == STOP else "replaced"

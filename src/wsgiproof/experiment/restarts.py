@@ -1,0 +1,155 @@
+"""Replacing the processes of a server under load: graceful restarts, and reloads of the script."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from wsgiproof.experiment.gauges import Gauges
+from wsgiproof.experiment.load import Load
+from wsgiproof.load.http import Response, Target
+from wsgiproof.observe.processes import unique_set_size
+from wsgiproof.records import PhaseName, Plan, Restart, Role
+from wsgiproof.services.apache import Server
+
+_HELD = 0.15
+"""Seconds that the requests which have begun before a restart last, at least: as it is asked for,
+each worker has one."""
+_LEAD = 10
+"""Requests between these and the restart; so all of them have arrived."""
+_RATE = 300.0
+"""Requests a second around a restart, at most; a server that is slower gets half of what it can."""
+_LEAST_RATE = 20.0
+_AFTER = 20
+"""Requests that begin when the processes of before have gone."""
+_STEP = 0.02
+
+
+class Restarts:
+    """Restarts of one server, one after the other, each with load around it."""
+
+    def __init__(
+        self, server: Server, load: Load, gauges: Gauges, plan: Plan, workers: tuple[int, int]
+    ) -> None:
+        self._server = server
+        self._load = load
+        self._gauges = gauges
+        self._plan = plan
+        self._busy = workers[0] * workers[1]
+
+    def graceful(self, per_second: float | None) -> Iterator[Restart]:
+        """As many graceful restarts as planned, for a server that can so many requests a second."""
+        for _ in range(self._plan.restarts):
+            replaced = self._all_but(Role.PARENT)
+            yield self._one(PhaseName.RESTART, self._server.restart, replaced, per_second)
+
+    def reload(self, per_second: float | None) -> Iterator[Restart]:
+        """As many reloads of the script as planned."""
+        for _ in range(self._plan.restarts):
+            replaced = self._all_but(Role.PARENT, Role.FRONTEND)
+            yield self._one(PhaseName.RELOAD, self._server.reload, replaced, per_second)
+
+    def _one(
+        self,
+        phase: PhaseName,
+        act: Callable[[], None],
+        replaced: tuple[int, ...],
+        per_second: float | None,
+    ) -> Restart:
+        answers = self._load.answers
+        requests, served = answers.requests, set(answers.served)
+        course = _Course(self._server, self._load, replaced, self._busy, act, self._plan)
+        rate = min(_RATE, max(_LEAST_RATE, (per_second or 0) / 2))
+        self._load.paced(course.pick, rate, course.over, course.failed)
+        return Restart(
+            phase=phase,
+            time=course.asked,
+            seconds=course.gone - course.asked,
+            replaced=replaced,
+            leftover=course.left,
+            begun=self._busy,
+            broken=len(course.broken),
+            requests=answers.requests - requests,
+            refused=len(course.refused),
+            last_refused=max(course.refused, default=course.asked) - course.asked
+            if course.refused
+            else None,
+            renewed=bool(set(answers.served) - served),
+            orphaned=self._orphaned(),
+            parent_memory=unique_set_size(self._server.pid),
+        )
+
+    def _orphaned(self) -> int | None:
+        """Connections that nobody has; none of those that go within the time for it."""
+        limit = time.monotonic() + self._plan.farewell_deadline
+        while True:
+            orphaned = self._gauges.orphaned()
+            if not orphaned or time.monotonic() > limit:
+                return orphaned
+            time.sleep(_STEP)
+
+    def _all_but(self, *roles: Role) -> tuple[int, ...]:
+        """Who is there now; what the application has started is to go with it."""
+        living = self._server.living().items()
+        return tuple(pid for pid, role in living if role not in roles)
+
+
+class _Course:
+    """The requests around one restart: first those that are held inside, so that each worker is
+    busy as it comes; then others, until the processes of before have gone and a little longer."""
+
+    def __init__(
+        self,
+        server: Server,
+        load: Load,
+        replaced: tuple[int, ...],
+        busy: int,
+        act: Callable[[], None],
+        plan: Plan,
+    ) -> None:
+        self._server = server
+        self._load = load
+        self._busy = busy
+        self._act = act
+        self._deadline = plan.restart_deadline
+        self._picked = 0
+        self._last = 0
+        """The number of the last request, once the processes of before have gone."""
+        self.asked = 0.0
+        self.gone = 0.0
+        self.left = replaced
+        self.broken: list[Response] = []
+        self.refused: list[float] = []
+        """When each of the others failed."""
+
+    def pick(self) -> Target:
+        """Where the next request goes; the restart is asked for on the way."""
+        self._picked += 1
+        target = self._load.targets[self._picked % len(self._load.targets)]
+        if self._picked <= self._busy:
+            return target.with_query(f"until={time.monotonic() + _HELD:.6f}")
+        if self._picked == self._busy + _LEAD:
+            self.asked = time.monotonic()
+            self._act()
+        return target
+
+    def over(self) -> bool:
+        """Whether no more requests are needed."""
+        if not self._last and self.asked:
+            self._look()
+        return bool(self._last) and self._picked >= self._last
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        living = self._server.service.living()
+        self.left = tuple(pid for pid in self.left if pid in living)
+        if not self.left or now > self.asked + self._deadline:
+            self.gone = now
+            self._last = self._picked + _AFTER
+
+    def failed(self, response: Response) -> None:
+        """A request came to nothing."""
+        if "until=" in response.url:
+            self.broken.append(response)
+        else:
+            self.refused.append(response.started + response.seconds)

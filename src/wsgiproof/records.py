@@ -16,7 +16,7 @@ import msgspec
 
 from wsgiproof.cell import Cell
 from wsgiproof.errors import CannotRun
-from wsgiproof.traffic import Latencies
+from wsgiproof.traffic import Latencies, Pace
 
 FORMAT = 1
 
@@ -438,6 +438,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """How long requests were in flight, over all phases."""
     latencies: tuple[Latencies, ...] = ()
     """Of the requests to each URL in each phase, as a histogram."""
+    pace: Pace | None = None
+    """Requests and their latencies over time; None where no request ended."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,7 +63,9 @@ def judge_command(where: Path) -> None:
 @click.command("show", epilog=f"{_SHOW_EXAMPLES}\n{EXIT_CODES}")
 @click.argument("where", metavar="DIR", type=_DIRECTORY)
 @click.argument("cell", metavar="[CELL]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print the content of results.json instead.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what results.json has, with key figures."
+)
 @report_options
 def show_command(
     where: Path, cell: str | None, as_json: bool, junit: Path | None, summary: Path | None
@@ -73,6 +75,7 @@ def show_command(
     DIR is the output directory of a run. CELL is the id of a cell, or a glob: then it is as if the
     run had planned no other cells.
     """
+    from wsgiproof.report.figures import with_figures
     from wsgiproof.report.files import write_files
     from wsgiproof.report.recorded import show_recorded
     from wsgiproof.results import load_run, only
@@ -83,7 +86,7 @@ def show_command(
     write_files(record, junit, summary)
     code = _exit_code(record)
     if as_json:
-        print_json(record.to_json())
+        print_json(with_figures(record))
     else:
         show_recorded(make_console(), record, code, str(where))
     raise SystemExit(code)
@@ -139,6 +142,7 @@ def merge_command(
     """
     from wsgiproof.merge import merge
     from wsgiproof.report.files import write_reports
+    from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.recorded import show_recorded
 
     merged = merge(where, output, plan)
@@ -148,6 +152,7 @@ def merge_command(
     for note in merged.notes:
         console.print(Text(note), soft_wrap=True)
     write_reports(merged.record, junit, summary)
+    leave_page(merged.record, merged.output)
     raise SystemExit(code)
 
 

@@ -12,11 +12,12 @@ import msgspec
 
 from wsgiproof.load import engine
 from wsgiproof.load.http import Outcome, Response, Target
+from wsgiproof.load.pace import Pacer
 from wsgiproof.load.tally import Histogram
 from wsgiproof.observe.answers import Answer, Answers, read_answer
 from wsgiproof.records import Plan
 from wsgiproof.services.apache import Server
-from wsgiproof.traffic import Latencies
+from wsgiproof.traffic import Latencies, Pace
 
 _MOST_FAILURES = 100
 """After so many failed requests more of them tell nothing new."""
@@ -44,6 +45,7 @@ class Load:
         self.answers = Answers()
         self._expected = 0
         self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
+        self._pacer = Pacer()
 
     def mixed(self, requests: int, connections: int) -> None:
         """``requests`` requests, each to a URL chosen at random."""
@@ -143,7 +145,17 @@ class Load:
             one.latencies(url, phase=phase) for (phase, url), one in self._histograms.items()
         )
 
+    def pace(self) -> Pace | None:
+        """How requests went over time; None if there were none."""
+        return self._pacer.pace()
+
     def _account(self, response: Response) -> None:
+        self._pacer.add(
+            response.started + response.seconds,
+            response.seconds,
+            answered=response.status is not None,
+            failed=response.outcome is not Outcome.OK,
+        )
         if response.outcome is Outcome.TIMEOUT:
             self._on_hang()
         if response.status is not None:

@@ -351,6 +351,7 @@ class _Experiment:
             requests_per_second=self._rate(),
             serving_seconds=self._load.seconds(),
             latencies=self._load.latencies(),
+            pace=self._load.pace(),
         )
 
     def _hold_all(self, target: Target, deadline: float | None = None) -> None:

@@ -102,7 +102,7 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(missing="no process was watched")
     groups: dict[tuple[object, ...], list[Event]] = defaultdict(list)
     for death in deaths:
-        if _is_crash(cell, observed, death):
+        if is_crash(cell, observed, death):
             place = stacks.same(stacks.of_crash(observed, death.pid))
             key = (death.phase, death.role, death.signal, death.exit)
             groups[(death.phase == STOP, *key[1:], place) if place else key].append(death)
@@ -116,7 +116,8 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"{count(len(deaths), 'process', 'processes')} ended, none by a crash")
 
 
-def _is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
+def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
+    """Whether a process ended otherwise than it was meant to."""
     if death.phase in _REPLACED and death.role is Role.FRONTEND and death.exit == 0:
         return False  # Apache has more of them for a moment than it keeps
     if death.phase != STOP and not is_asked_for(observed, death):

@@ -44,6 +44,12 @@ class Histogram:
         if microseconds > self._longest:
             self._longest = microseconds
 
+    def take(self, other: Histogram) -> None:
+        """All of another one as well."""
+        for lower, count in other._counts.items():
+            self._counts[lower] = self._counts.get(lower, 0) + count
+        self._longest = max(self._longest, other._longest)
+
     def latencies(
         self, url: str, *, phase: str = "", pid: int | None = None, interpreter: str = ""
     ) -> Latencies:

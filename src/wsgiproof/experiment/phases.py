@@ -16,7 +16,7 @@ from wsgiproof.experiment.diagnosis import attribute, grown_memory
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds
 from wsgiproof.judge import leaks, memory
-from wsgiproof.load.http import Target
+from wsgiproof.load.target import Target
 from wsgiproof.observe.lastwords import read_last_words, read_loaded
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.process import ProcessEvent

@@ -35,8 +35,8 @@ class Answer:
         "finished",
         "head_done",
         "received",
-        "stays_open",
         "status",
+        "stays_open",
     )
 
     def __init__(self) -> None:

@@ -60,12 +60,13 @@ class Connection:
         "_resent",
         "_sock",
         "_timeout",
-        "_unsent",
+        "descriptor",
         "due",
         "ended",
         "over",
         "since",
         "target",
+        "unsent",
     )
 
     def __init__(self, target: Target) -> None:
@@ -84,15 +85,12 @@ class Connection:
             self._sock = socket.SocketType(family, _STREAM, 0)
         except OSError as exc:
             raise self._cannot_run(exc.errno or 0) from None
-
-    def fileno(self) -> int:
-        """The socket's descriptor."""
-        return self._sock.fileno()
+        self.descriptor = self._sock.fileno()
 
     def begin(
         self, target: Target, timeout: float, since: float = math.inf, *, resent: bool = False
     ) -> None:
-        """The next exchange, which has ``timeout`` seconds from now.
+        """The next exchange, to be sent by :meth:`write`; it has ``timeout`` seconds from now.
 
         Its time is counted from now as well, or from ``since`` if that is earlier.
         """
@@ -100,41 +98,37 @@ class Connection:
         self._timeout = timeout
         self._resent = resent
         self._expired = False
-        self._unsent = target.request
-        self._answer.begin()
+        self.unsent = target.request
+        if self._carried:
+            self._answer.begin()
         now = time.monotonic()
-        self.since = min(since, now)
+        self.since = since if since < now else now
         self.due = now + timeout
         self.over = False
         self._carried += 1
-        if self._answer.fault:  # since the last answer
+        if self._carried == 1:
+            code = self._sock.connect_ex((target.address, target.port))
+            if code != errno.EINPROGRESS and code:
+                self._lose(OSError(code, os.strerror(code)))
+        elif self._answer.fault:  # since the last answer
             self._end()
-        elif self._connected or self._connect():
-            self.write()
-
-    def _connect(self) -> bool:
-        code = self._sock.connect_ex((self.target.address, self.target.port))
-        if code in (0, errno.EINPROGRESS):
-            return True
-        self._lose(OSError(code, os.strerror(code)))
-        return False
 
     @property
-    def sending(self) -> bool:
-        """Whether :meth:`write` has more to do; it may be connecting still."""
-        return bool(self._unsent) and not self.over
+    def fresh(self) -> bool:
+        """Whether this exchange is its first."""
+        return self._carried == 1
 
     def write(self) -> None:
-        """Send as much of the request as there is room for."""
+        """Send as much of the request as there is room for; the rest is ``unsent``."""
         try:
-            sent = self._sock.send(self._unsent)
+            sent = self._sock.send(self.unsent)
         except BlockingIOError:
             return
         except OSError as exc:
             self._lose(exc)
             return
         self._connected = True
-        self._unsent = self._unsent[sent:]
+        self.unsent = self.unsent[sent:]
 
     def read(self) -> None:
         """Take all that has arrived, be it between two exchanges."""
@@ -203,6 +197,7 @@ class Connection:
 
     def _end(self) -> None:
         self.over = self.ended = True
+        self.unsent = b""
         self.due = math.inf
 
     # What it came to

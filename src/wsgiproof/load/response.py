@@ -22,8 +22,8 @@ class Outcome(StrEnum):
 class Response(msgspec.Struct, frozen=True):
     """What came back for one request.
 
-    ``body`` is what arrived of it, at most :data:`~wsgiproof.load.answer.MAX_BODY` bytes, on failure too. ``status`` is
-    None until the headers were complete. ``error`` is one line for a person, and empty for an
+    ``body`` is what arrived of it, at most MAX_BODY bytes, on failure too. ``status`` is None until
+    the headers were complete. ``error`` is one line for a person, and empty for an
     answer in good order. ``started`` is CLOCK_MONOTONIC seconds; ``seconds`` run from there to the
     answer's last byte, or to its failure. ``resent``: the connection that was kept for it was
     closed before a byte of an answer came, and it went over a new one.

@@ -117,6 +117,8 @@ class Exchanges:
 
     def _advance(self, connection: Connection) -> None:
         """Its socket is ready."""
+        if connection.ended:  # as its request was sent
+            return
         was_idle = connection.over
         if connection.unsent:
             connection.write()

@@ -100,6 +100,8 @@ async def hostile(answer: Script | Callable[[bytes], Script]) -> AsyncIterator[H
     try:
         yield host
     finally:
+        for _ in range(5):  # what was just accepted has to become a connection before the close
+            await asyncio.sleep(0)
         server.close()
         for writer in host.writers:
             writer.transport.abort()

@@ -5,11 +5,11 @@
 All of them load the same hello-world application under mod_wsgi, in turns, so that noise meets all
 alike. CPU time is user and system time of the client's process as the kernel has it (wait4(2)),
 its start included; what the start alone costs is shown beside it. Of the repetitions of each client
-the cheapest counts: what else runs on the machine only ever adds to it (a cold cache, a processor
-taken away). The medians are told beside it. Python's bytecode is
-cached, as it is where a client is installed, whatever PYTHONDONTWRITEBYTECODE says. Clients that keep their
-connections make four times as many requests, which takes them as long. The recipe's client is taken
-from PyMongo's sdist. Debian has the others: ``apt-get install apache2-utils hey wrk``.
+the cheapest counts, since what else runs on the machine only ever adds to it; the medians are told,
+too. Python's bytecode is cached, as it is where a client is installed, whatever
+PYTHONDONTWRITEBYTECODE says. Clients that keep their connections make four times as many requests,
+which takes them as long. The recipe's client is taken from PyMongo's sdist. Debian has the others:
+``apt-get install apache2-utils hey wrk``.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def report(every: list[Client], costs: dict[str, list[Cost]], starts: dict[str, 
         rate = max(cost.requests / cost.wall for cost in costs[one.name])
         bare = least[one.name] - starts[one.name] / costs[one.name][0].requests
         print(
-            f"{one.name:20} {least[one.name] * 1e6:17.1f} {medians[one.name] * 1e6:7.1f} "
+            f"{one.name:20} {least[one.name] * 1e6:15.1f} {medians[one.name] * 1e6:7.1f} "
             f"{bare * 1e6:9.1f} {rate:11,.0f}"
         )
     for one in every:

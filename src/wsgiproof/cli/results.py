@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from wsgiproof.cli.options import EXIT_CODES, make_console, print_json, report_options
 from wsgiproof.errors import ExitCode, UsageError
@@ -140,6 +139,8 @@ def merge_command(
     Each DIR is the output directory of a run, and is not changed. A planned cell that none of them
     has is told, and counts as undecided.
     """
+    from rich.text import Text
+
     from wsgiproof.merge import merge
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page

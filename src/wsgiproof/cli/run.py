@@ -71,7 +71,7 @@ def run_command(
     Without options, and without a configuration file: the newest PyMongo and mod_wsgi for the
     Python at hand, on a standalone and on a replica set of three, in daemon and in embedded mode.
     """
-    # Imported here, since --help and completion need not wait for a driver and an event loop.
+    # Imported here, since --help and completion need not wait for a driver and an HTTP parser.
     from wsgiproof.report.figures import with_figures
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page

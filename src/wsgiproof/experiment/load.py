@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
 from wsgiproof.load import engine
-from wsgiproof.load.http import Outcome, Response, Target
 from wsgiproof.load.pace import Pacer
+from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.tally import Histogram
+from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import Answer, Answers, read_answer
 from wsgiproof.records import Plan
 from wsgiproof.services.apache import Server
@@ -65,7 +66,7 @@ class Load:
             if response.outcome is not Outcome.OK:
                 on_failure(response)
 
-        self._serve(
+        with self._timed():
             engine.paced(
                 pick,
                 rate=rate,
@@ -75,7 +76,6 @@ class Load:
                 on_response=account,
                 stop=stop,
             )
-        )
 
     def to(self, target: Target, requests: int) -> None:
         """``requests`` requests to one URL alone."""
@@ -83,7 +83,8 @@ class Load:
 
     def burst(self, target: Target, size: int, deadline: float) -> None:
         """``size`` requests at the same time, with ``deadline`` seconds each."""
-        self._serve(engine.burst([target] * size, deadline, on_response=self._account))
+        with self._timed():
+            engine.burst([target] * size, deadline, on_response=self._account)
 
     def ask(self, targets: Sequence[Target]) -> list[Answer]:
         """Ask all at the same time for something else than work; only the answers are returned.
@@ -101,7 +102,7 @@ class Load:
             else:
                 self._account(response)
 
-        engine.run(engine.burst(targets, self._plan.request_deadline, on_response=take))
+        engine.burst(targets, self._plan.request_deadline, on_response=take)
         return answers
 
     def hopeless(self) -> str:
@@ -123,7 +124,7 @@ class Load:
         return sum(self._serving[phase] for phase in phases or tuple(self._serving))
 
     def _parallel(self, pick: Callable[[], Target], requests: int, connections: int) -> None:
-        self._serve(
+        with self._timed():
             engine.parallel(
                 pick,
                 requests=requests,
@@ -132,11 +133,11 @@ class Load:
                 on_response=self._account,
                 stop=lambda: bool(self.hopeless()),
             )
-        )
 
-    def _serve(self, requests: Coroutine[Any, Any, object]) -> None:
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
         started = time.monotonic()
-        engine.run(requests)
+        yield
         self._serving[self.answers.phase] += time.monotonic() - started
 
     def latencies(self) -> tuple[Latencies, ...]:

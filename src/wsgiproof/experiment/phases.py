@@ -18,7 +18,7 @@ from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds
 from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.judge import leaks, memory
-from wsgiproof.load.http import Target
+from wsgiproof.load.target import Target
 from wsgiproof.observe.lastwords import read_last_words, read_loaded
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import loaded_libraries

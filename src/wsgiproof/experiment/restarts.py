@@ -8,7 +8,8 @@ from pathlib import Path
 
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load
-from wsgiproof.load.http import Response, Target
+from wsgiproof.load.response import Response
+from wsgiproof.load.target import Target
 from wsgiproof.observe.processes import unique_set_size
 from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.records import PhaseName, Plan, Restart, Role

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from wsgiproof.load.http import Outcome, Response
+from wsgiproof.load.response import Outcome, Response
 from wsgiproof.traffic import Failed, Latencies, Throughput, Traffic, bucket, recorded
 
 INVALID = "invalid body"

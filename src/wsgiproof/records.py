@@ -126,6 +126,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is tried beyond load and the stop."""
     restarts: int = 1
     """Graceful restarts in a row, where there are any; and reloads."""
+    outage: float = 3.0
+    """Seconds that members of the deployment are paused or gone, in the phase ``failover``."""
+    recovery_deadline: float = 15.0
+    """Seconds after there is a primary again until each request has to be answered again: each
+    monitor looks within ``heartbeatFrequencyMS``, 10 seconds, and that look takes its time (the
+    specification of server discovery and monitoring)."""
+    settle_deadline: float = 25.0
+    """Seconds that counts may then take to come down to what they were."""
     restart_deadline: float = 15.0
     """Seconds that the processes of before may take to go after a restart."""
     quiet: float = 30.0
@@ -323,6 +331,49 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of memory that Apache's parent alone has, afterwards."""
 
 
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that failed alike around a fault; seconds are from the fault to their ends."""
+
+    kind: str
+    status: int | None
+    error: str
+    count: int
+    first: float
+    last: float
+
+
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault of the deployment, under load. Seconds are counted from when it began."""
+
+    fault: str
+    time: float
+    """When it began."""
+    over: float
+    """Seconds until what had been done was undone."""
+    primary_lost: float | None
+    """Seconds until there was no primary; None if there was one all the time."""
+    primary_again: float | None
+    """Seconds until there was one again, for good; 0 if there always was; None if there never
+    was one."""
+    recovered: float | None
+    """Seconds until each interpreter of each process had answered again, and none failed after.
+    None if that did not come in time."""
+    silent: tuple[str, ...] = ()
+    """The interpreters that have not answered since there was a primary again."""
+    requests: int
+    """Requests around it; the first begin a little before it."""
+    failures: tuple[Failed, ...] = ()
+    slowest: float
+    """Seconds that the slowest answered request took: it waited for a primary, most likely."""
+    before: Checkpoint
+    """With full pools, as at ``after``."""
+    after: Checkpoint | None
+    """As soon as no count was above that of before; else when waiting for it had no more sense.
+    None if the server did not recover, so that pools could not be filled."""
+    settled: float | None = None
+    """Seconds from the end of the load to that reading."""
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """How the server went away when asked to stop."""
 
@@ -364,6 +415,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     quiet: tuple[Checkpoint, ...] = ()
     """Readings of a long time without a request, where that was asked for."""
     restarts: tuple[Restart, ...] = ()
+    outages: tuple[Outage, ...] = ()
     stop: Stop | None = None
     aborted: str = ""
     """Why the experiment ended before its plan was through; empty if it did not."""

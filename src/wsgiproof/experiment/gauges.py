@@ -92,7 +92,7 @@ class Gauges:
 
         Not after a request has failed: what hangs would hang this too.
         """
-        if self._load.answers.failed:
+        if self._load.unexpected:
             return ()
         told: defaultdict[int, list[Witnesses]] = defaultdict(list)
         for answer in [*self.ask_each("memory=2"), *self._alone("memory=1")]:

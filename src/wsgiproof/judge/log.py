@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.signatures import SIGNATURES
-from wsgiproof.records import Finding, LogLine, Observed
+from wsgiproof.records import Finding, LogLine, Observed, PhaseName
 
 _TRACEBACK = "Traceback (most recent call last)"
 _AFTER_TRACEBACK = 30
 """Lines to look at for the end of a traceback."""
 _PREFIX = re.compile(r"^\[[^]]*\] \[[^]]*\] \[pid \d+\] (\[[^]]*\] )*")
 """What our ErrorLogFormat and mod_wsgi put before the text."""
+SERVER_ERROR = "pymongo.errors."
+"""How the last line of a traceback begins that PyMongo has raised."""
 _SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: ")
 """As the warnings module prints it: file, line, category, text."""
 
@@ -33,7 +35,11 @@ def log(cell: Cell, observed: Observed) -> Outcome:
 
 
 def _tracebacks(lines: Sequence[LogLine], texts: Sequence[str]) -> list[Finding]:
-    starts = [number for number, text in enumerate(texts) if _TRACEBACK in text]
+    starts = [
+        number
+        for number, text in enumerate(texts)
+        if _TRACEBACK in text and not _is_of_outage(lines[number], _exception_after(texts, number))
+    ]
     if not starts:
         return []
     ends = [_exception_after(texts, start) for start in starts]
@@ -48,6 +54,12 @@ def _tracebacks(lines: Sequence[LogLine], texts: Sequence[str]) -> list[Finding]
         evidence=evidence(ends),
     )
     return [finding]
+
+
+def _is_of_outage(line: LogLine, end: str) -> bool:
+    """Whether it tells of a request that had no server: the check ``recovery`` judges when those
+    may fail."""
+    return line.phase == PhaseName.FAILOVER and end.startswith(SERVER_ERROR)
 
 
 def _exception_after(texts: Sequence[str], start: int) -> str:

@@ -241,6 +241,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     server_connections: int | None
     """The deployment's own count of the subject's connections."""
+    by_member: tuple[int, ...] = ()
+    """How many of them each member has, in the order of the URI; empty if unknown."""
     cursors: int | None = None
     """Cursors on the cell's own database that are open and idle."""
     sessions: int | None = None
@@ -358,6 +360,8 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     recovered: float | None
     """Seconds until each interpreter of each process had answered again, and none failed after.
     None if that did not come in time."""
+    memory: tuple[tuple[float, int], ...] = ()
+    """While it lasted: seconds, and bytes of memory that the workers had for themselves."""
     silent: tuple[str, ...] = ()
     """The interpreters that have not answered since there was a primary again."""
     requests: int
@@ -366,10 +370,11 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     slowest: float
     """Seconds that the slowest answered request took: it waited for a primary, most likely."""
     before: Checkpoint
-    """With full pools, as at ``after``."""
+    """That of the first outage is the baseline: all members have been primary by then, and the
+    pools of all are full."""
     after: Checkpoint | None
-    """As soon as no count was above that of before; else when waiting for it had no more sense.
-    None if the server did not recover, so that pools could not be filled."""
+    """As soon as no count was above the baseline; else when waiting for it had no more sense.
+    None if the server did not recover."""
     settled: float | None = None
     """Seconds from the end of the load to that reading."""
 
@@ -427,6 +432,23 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Of the requests to each URL in each phase, as a histogram."""
 
 
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a text that was seen: in the error log, in stacks or in an answer."""
+
+    id: str
+    """Of the entry in the catalog, or a code of mod_wsgi; stable."""
+    text: str
+    """The first such text, or its first line."""
+    where: str
+    count: int = 1
+    """How many lines of the error log are explained by it."""
+    meaning: str
+    versions: str
+    action: str
+    source: str
+    """Where it is documented or was reported."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is wrong: what was seen, what it means, what to do, where to look."""
 
@@ -435,6 +457,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
     action: str
     evidence: tuple[str, ...] = ()
+    explained: tuple[Explanation, ...] = ()
+    """What is known of the evidence, each thing once."""
+
+
+class RestOfLog(msgspec.Struct, frozen=True, kw_only=True):
+    """What the error log holds beside what the findings tell of. None of it fails a cell."""
+
+    known: tuple[Explanation, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """The first different lines of errors that nobody knows: of Apache, mod_wsgi or a library."""
+    unknown_lines: int = 0
+    """How many such lines there are."""
+    application_lines: int = 0
+    """Lines that the application has written, and that are not known."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -464,6 +500,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     findings: tuple[Finding, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    rest_of_log: RestOfLog | None = None
     rerun: str
     """The command that runs this cell alone."""
     directory: str
@@ -488,6 +525,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
             "reason": self.reason,
             "findings": self.findings,
             "checks": self.checks,
+            "rest_of_log": self.rest_of_log,
             "rerun": self.rerun,
             "directory": self.directory,
             "timings": self.timings,

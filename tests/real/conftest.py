@@ -14,7 +14,7 @@ import pytest
 from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_shop, plan, survey
-from wsgiproof.records import CellRecord
+from wsgiproof.records import CellRecord, ExtraPhase
 from wsgiproof.runner import Deployments, Silent, run_cell
 from wsgiproof.services.ports import free_port
 
@@ -25,6 +25,8 @@ STEADY = "5.0.2"
 """A mod_wsgi on which PyMongo has nothing to be found."""
 CRASHING = "6.1.1"
 """A mod_wsgi on which PyMongo's processes die while Apache stops."""
+QUIET = 3.0
+"""Seconds without a request, where a phase has some."""
 
 
 class Bench:
@@ -50,6 +52,7 @@ class Bench:
         app: Path | None = None,
         requests: int = 600,
         budget: float | None = None,
+        phases: tuple[ExtraPhase, ...] = (),
         ports: Iterable[int] = (),
     ) -> CellRecord:
         """Run one cell; ``ports`` are tried first, and then ports that are free."""
@@ -65,6 +68,8 @@ class Bench:
             app=str(app or ""),
             requests=requests,
             budget=budget,
+            phases=phases,
+            quiet=QUIET,
         )
         (job,) = plan(config, self._site).jobs
         self._number += 1

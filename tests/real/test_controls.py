@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from tests.real.conftest import Bench
+from tests.real.conftest import CRASHING, Bench
 from tests.real.test_cells import why
 from wsgiproof.cell import Mode
-from wsgiproof.records import Role
+from wsgiproof.records import CellRecord, Role
 
 
 def test_a_crash_at_exit_tells_signal_number_and_phase(bench: Bench) -> None:
@@ -40,3 +40,23 @@ def test_an_application_that_cannot_be_imported_fails_fast_and_says_so(bench: Be
     assert record.observed is not None
     assert record.observed.aborted, "it went on although nothing could be served"
     assert any("ImportError" in finding.seen for finding in record.findings), why(record)
+
+
+def test_a_crash_in_a_request_is_explained_by_log_and_last_words(bench: Bench) -> None:
+    record = bench.run(control="crash-in-request", mode=Mode.DAEMON)
+    assert "daemon-died-in-request" in known(record, "responses"), why(record)
+    assert {"killed-by-signal", "child-died"} <= known(record, "crash"), why(record)
+
+
+def test_an_exception_of_which_mod_wsgi_loses_the_traceback_fails_the_log(bench: Bench) -> None:
+    """The bench has Python 3.11: docs/findings.md, 13."""
+    record = bench.run(control="fail-to-import", mode=Mode.DAEMON, mod_wsgi=CRASHING)
+    assert known(record, "log") >= {"exception-logged"}, why(record)
+    assert "script-failed" in known(record, "responses"), why(record)
+
+
+def known(record: CellRecord, check: str) -> set[str]:
+    """The ids of all that is known of the findings of a check."""
+    return {
+        one.id for finding in record.findings if finding.check == check for one in finding.explained
+    }

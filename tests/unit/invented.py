@@ -237,6 +237,7 @@ def record(seen: Observed | None = None, cell: Cell = CELL, **changes: Any) -> C
         reason=judgement.reason,
         findings=judgement.findings,
         checks=judgement.checks,
+        rest_of_log=judgement.rest_of_log,
         rerun="wsgiproof run --python /usr/bin/python3.12 --mod-wsgi 5.0.2",
         directory=f"cells/{cell.id}",
         timings={"build": 1.0, "serving": 12.0, "total": 27.5},

@@ -20,7 +20,7 @@ from tests.unit.test_report import FAILED, UNDECIDED, error
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Topology
 from wsgiproof.records import CellRecord, Excluded, Verdict
 from wsgiproof.report.axes import AXES, varying
-from wsgiproof.report.markdown import code, fence, in_table, prose, table
+from wsgiproof.report.markdown import code, fence, in_table, link, prose, table
 from wsgiproof.report.summary import to_markdown
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -293,3 +293,10 @@ def test_nothing_adds_to_a_summary(text: str) -> None:
 def test_megabytes_are_cut() -> None:
     assert len(to_markdown(hostile("x" * 3_000_000))) < 65_536
     assert len(to_markdown(hostile("x\n" * 1_000_000))) < 65_536
+
+
+def test_a_plain_url_is_a_link_and_nothing_else_is() -> None:
+    url = "https://modwsgi.readthedocs.io/en/latest/error-reference.html#wsgi0147"
+    assert link(url) == f"<{url}>"
+    for other in ("docs/findings.md, 1", "http://x", "https://a>b", "https://a b", "x https://a"):
+        assert link(other) == ""

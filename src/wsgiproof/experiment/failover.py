@@ -15,10 +15,11 @@ from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.http import Response, Target
 from wsgiproof.observe.answers import read_answer
-from wsgiproof.records import Checkpoint, Failed, Outage, Plan, Role
+from wsgiproof.observe.processes import unique_set_size
+from wsgiproof.records import Checkpoint, Failed, Outage, Plan, ProcessReading, Role
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Deployment
-from wsgiproof.services.faults import Fault, PrimaryWatch, faults
+from wsgiproof.services.faults import Fault, PrimaryWatch, faults, step_down
 
 _RATE = 100.0
 """Requests a second: enough to have some in flight as a fault comes, and few enough that mongods
@@ -38,6 +39,10 @@ _SERVER_SELECTION = 30.0
 """PyMongo's default of serverSelectionTimeoutMS: an operation may wait so long for a primary, and
 its request is no hang for that."""
 _SETTLE_STEP = 0.25
+_MEMORY_READINGS = 30
+"""Readings of memory while a fault lasts, at most."""
+_LEAST_STEP = 0.5
+"""Seconds between two of them, at least."""
 _MOST_TEXTS = 20
 """Different ways to fail that are kept of one outage."""
 
@@ -56,27 +61,41 @@ class Failover:
         self._load = load
         self._gauges = gauges
         self._plan = plan
+        self._baseline: Checkpoint | None = None
 
     def faults(self) -> tuple[Fault, ...]:
         """What can be done to the deployment."""
         return faults(self._deployment, self._plan.outage)
 
+    def fill_all_pools(self, fill_pools: Callable[[], None]) -> None:
+        """Have each member be primary once, and fill the pools that clients have of it.
+
+        A driver keeps its connections to a primary that has stepped down (since MongoDB 4.2), so
+        each new one would look like a leak of a whole pool. Raises :class:`ServiceFailed` if no
+        other member becomes primary.
+        """
+        fill_pools()
+        for _ in self._deployment.members[1:]:
+            self._deployment.whole = False
+            step_down(self._deployment.members)
+            self._deployment.mend()
+            fill_pools()
+        self._baseline = self._gauges.read(self._load.answers.phase, memory=True)
+
     def outage(self, fault: Fault, fill_pools: Callable[[], None]) -> Outage:
         """Do one harm under load, undo it, and see what has come of it.
 
-        Pools are filled before either reading: connections that have died are replaced when they
-        are needed, so fewer of them would tell nothing. Raises :class:`ServiceFailed` if the
-        deployment can't be made whole again.
+        Pools are filled before the reading: connections that have died are replaced when they are
+        needed, so fewer of them would tell nothing. Raises :class:`ServiceFailed` if the deployment
+        can't be made whole again.
         """
-        phase = self._load.answers.phase
-        fill_pools()
-        before = self._gauges.read(phase, memory=True)
+        before = self._baseline or self._gauges.read(self._load.answers.phase, memory=True)
         course = self._course(fault)
         self._load.expect(len(course.failures))
         after, settled = None, None
         if course.recovered() is not None:
             fill_pools()
-            after, settled = self._settled(before, phase)
+            after, settled = self._settled(before)
         return _outage(fault, course, before, after, settled)
 
     def _course(self, fault: Fault) -> _Course:
@@ -112,8 +131,9 @@ class Failover:
             if living.get(one.pid) is Role.WORKER
         }
 
-    def _settled(self, before: Checkpoint, phase: str) -> tuple[Checkpoint, float]:
+    def _settled(self, before: Checkpoint) -> tuple[Checkpoint, float]:
         """A reading as soon as no count is above that of before, and how long that took."""
+        phase = self._load.answers.phase
         began = time.monotonic()
         limit = began + self._plan.settle_deadline
         after = self._gauges.read(phase)
@@ -127,14 +147,24 @@ class Failover:
 def _more(before: Checkpoint, after: Checkpoint) -> bool:
     """Whether any count has grown, or can't be told."""
     then = {one.pid: one for one in before.processes}
-    pairs = [(before.server_connections, after.server_connections)]
+    pairs: list[tuple[int | None, int | None]] = [
+        *zip(before.by_member, after.by_member, strict=False)
+    ]
+    if not after.by_member:
+        return True
     for now in after.processes:
         earlier = then.get(now.pid)
         if earlier is not None and now.role is Role.WORKER:
-            pairs.append((earlier.connections, now.connections))
-            pairs.append((earlier.descriptors, now.descriptors))
+            pairs.append((_other_descriptors(earlier), _other_descriptors(now)))
             pairs.append((earlier.threads, now.threads))
     return any(new is None or (old is not None and new > old) for old, new in pairs)
+
+
+def _other_descriptors(reading: ProcessReading) -> int | None:
+    """Those that are no connections to the deployment."""
+    if reading.descriptors is None or reading.connections is None:
+        return None
+    return reading.descriptors - reading.connections
 
 
 class _Course:
@@ -156,6 +186,7 @@ class _Course:
         self._answered: defaultdict[_Key, list[float]] = defaultdict(list)
         """When each interpreter has answered."""
         self.failures: list[Response] = []
+        self.memory: list[tuple[float, int]] = []
         self.requests = 0
         self.slowest = 0.0
         self.began = time.monotonic()
@@ -170,12 +201,24 @@ class _Course:
                 return
             self.began = time.monotonic()
             fault.begin()
-            if not self.called_off.wait(fault.seconds):
+            if self._outlasts(fault.seconds):
                 fault.end()
             self.over = time.monotonic()
         except BaseException:
             self._failed = True
             raise
+
+    def _outlasts(self, seconds: float) -> bool:
+        """Read the memory of the workers while the harm lasts; false if all is called off."""
+        ends = self.began + seconds
+        while (left := ends - time.monotonic()) > 0:
+            if self.called_off.wait(min(left, max(_LEAST_STEP, seconds / _MEMORY_READINGS))):
+                return False
+            pids = {pid for pid, _ in self._interpreters}
+            sizes = [unique_set_size(pid) for pid in pids]
+            moment = round(time.monotonic() - self.began, 3)
+            self.memory.append((moment, sum(size or 0 for size in sizes)))
+        return not self.called_off.is_set()
 
     def pick(self) -> Target:
         """Where the next request goes: to each interpreter in turn."""
@@ -265,6 +308,7 @@ def _outage(
         primary_lost=offset(course.watch.lost),
         primary_again=offset(course.primary_again()),
         recovered=offset(course.recovered()),
+        memory=tuple(course.memory),
         silent=course.silent(),
         requests=course.requests,
         failures=_failures(course.failures, began),

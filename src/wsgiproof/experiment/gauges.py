@@ -52,6 +52,7 @@ class Gauges:
             time=time.monotonic(),
             requests=self._load.answers.requests,
             server_connections=counts.connections,
+            by_member=counts.by_member,
             cursors=counts.cursors,
             sessions=counts.sessions,
             processes=reading.processes,

@@ -284,6 +284,8 @@ class _Experiment:
         if self._aborted or self._called:
             return
         faults = self._failover.faults()
+        if faults:
+            self._failover.fill_all_pools(self._fill_pools)
         for done, fault in enumerate(faults):
             self._watch(self._phase, done, len(faults))
             self._outages.append(self._failover.outage(fault, self._fill_pools))

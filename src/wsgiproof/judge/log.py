@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 
 from wsgiproof.cell import Cell
+from wsgiproof.judge.explain.catalog import Entry
+from wsgiproof.judge.explain.explain import in_log
+from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.signatures import SIGNATURES
-from wsgiproof.records import Finding, LogLine, Observed, PhaseName
+from wsgiproof.records import Finding, Observed, PhaseName
 
-_TRACEBACK = "Traceback (most recent call last)"
 _AFTER_TRACEBACK = 30
 """Lines to look at for the end of a traceback."""
-_PREFIX = re.compile(r"^\[[^]]*\] \[[^]]*\] \[pid \d+\] (\[[^]]*\] )*")
-"""What our ErrorLogFormat and mod_wsgi put before the text."""
-SERVER_ERROR = "pymongo.errors."
+_SERVER_ERROR = "pymongo.errors."
 """How the last line of a traceback begins that PyMongo has raised."""
+_REQUEST_FAILED = "Exception occurred processing WSGI script"
+"""What mod_wsgi writes before the tracebacks of a request: first those of causes, if any."""
 _SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: ")
 """As the warnings module prints it: file, line, category, text."""
 
@@ -25,8 +27,9 @@ def log(cell: Cell, observed: Observed) -> Outcome:
     """The error log holds no traceback, no warning of the subject and no known failure line."""
     if not observed.log:
         return Outcome(missing="the error log is empty, which a started Apache's never is")
-    texts = [_PREFIX.sub("", line.text) for line in observed.log]
-    findings = [*_tracebacks(observed.log, texts), *_warnings(texts), *_signatures(texts)]
+    lines = tuple(parse(observed.log))
+    texts = [line.text for line in lines]
+    findings = [*_tracebacks(lines, texts), *_warnings(texts), *_known(lines)]
     if findings:
         return Outcome(findings=tuple(findings))
     if observed.log_lines_dropped:
@@ -34,11 +37,10 @@ def log(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"{count(len(observed.log), 'line')}, nothing of note")
 
 
-def _tracebacks(lines: Sequence[LogLine], texts: Sequence[str]) -> list[Finding]:
+def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
+    excused = _of_outages(lines)
     starts = [
-        number
-        for number, text in enumerate(texts)
-        if _TRACEBACK in text and not _is_of_outage(lines[number], _exception_after(texts, number))
+        number for number, text in enumerate(texts) if TRACEBACK in text and number not in excused
     ]
     if not starts:
         return []
@@ -56,10 +58,23 @@ def _tracebacks(lines: Sequence[LogLine], texts: Sequence[str]) -> list[Finding]
     return [finding]
 
 
-def _is_of_outage(line: LogLine, end: str) -> bool:
-    """Whether it tells of a request that had no server: the check ``recovery`` judges when those
-    may fail."""
-    return line.phase == PhaseName.FAILOVER and end.startswith(SERVER_ERROR)
+def _of_outages(lines: Sequence[Line]) -> set[int]:
+    """Where tracebacks begin that tell of requests without a server, those of causes included.
+
+    The check ``recovery`` judges when such requests may fail.
+    """
+    excused: set[int] = set()
+    chains: dict[str, list[int]] = defaultdict(list)
+    for number, line in enumerate(lines):
+        if line.phase != PhaseName.FAILOVER:
+            continue
+        if _REQUEST_FAILED in line.text:
+            chains.pop(line.pid, None)
+        elif TRACEBACK in line.text:
+            chains[line.pid].append(number)
+        elif line.text.startswith(_SERVER_ERROR):
+            excused.update(chains.pop(line.pid, ()))
+    return excused
 
 
 def _exception_after(texts: Sequence[str], start: int) -> str:
@@ -84,18 +99,19 @@ def _warnings(texts: Sequence[str]) -> list[Finding]:
     return [finding]
 
 
-def _signatures(texts: Sequence[str]) -> list[Finding]:
-    findings = []
-    for known in SIGNATURES:
-        found = [text for text in texts if known.pattern.search(text)]
-        if found:
-            findings.append(
-                Finding(
-                    check="log",
-                    seen=f"{count(len(found), 'line')} in the error log: {found[0]}",
-                    meaning=known.meaning,
-                    action=f"{known.action} ({known.source})",
-                    evidence=evidence(found),
-                )
-            )
-    return findings
+def _known(lines: Sequence[Line]) -> list[Finding]:
+    """Lines that are known to tell of a failure, each sort once."""
+    sorts: dict[Entry, list[str]] = defaultdict(list)
+    for sighting in in_log(lines):
+        if sighting.entry.fails:
+            sorts[sighting.entry].append(sighting.text)
+    return [
+        Finding(
+            check="log",
+            seen=f"{count(len(found), 'line')} in the error log: {found[0]}",
+            meaning=entry.meaning,
+            action=f"{entry.action} ({entry.source})",
+            evidence=evidence(found),
+        )
+        for entry, found in sorts.items()
+    ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.records import Checkpoint, Failed, Finding, Observed, Outage, Role
-
-_COUNTED = ("connections", "descriptors", "threads")
 
 
 def recovery(cell: Cell, observed: Observed) -> Outcome:
@@ -45,7 +44,7 @@ def _missing(observed: Observed) -> str:
 
 
 def _comparable(before: Checkpoint, after: Checkpoint) -> bool:
-    if before.server_connections is None or after.server_connections is None:
+    if not before.by_member or len(before.by_member) != len(after.by_member):
         return False
     then, now = _workers(before), _workers(after)
     told = all(None not in values.values() for values in (*then.values(), *now.values()))
@@ -123,45 +122,68 @@ def _is_excused(one: Outage, failure: Failed) -> bool:
 
 
 def _leftovers(outages: Sequence[Outage]) -> Iterator[Finding]:
-    """Counts that are higher than before, each with the faults after which they are."""
-    grown: dict[str, list[tuple[Outage, int, int]]] = {}
+    """Counts that are higher than before the first fault."""
+    series: defaultdict[str, list[tuple[Outage, int]]] = defaultdict(list)
+    baseline: dict[str, int] = {}
     for one in outages:
-        for name, before, after in _grown(one):
-            grown.setdefault(name, []).append((one, before, after))
-    for name, steps in grown.items():
-        more = sum(after - before for _, before, after in steps)
-        yield Finding(
-            check="recovery",
-            seen=f"{name}: {more:,} more than before, after {count(len(steps), 'fault')} of "
-            f"{len(outages)} ({', '.join(one.fault for one, _, _ in steps)})",
-            meaning="what was opened while the deployment was failing over is never closed: each "
-            "failover leaves more of it",
-            action="look for a client, a connection or a thread that is made on an error, and "
-            "what becomes of the one before it",
-            evidence=evidence(
-                f"{one.fault}: {before:,} before, {after:,} after, with full pools both times"
-                for one, before, after in steps
-            ),
-        )
+        for name, before, after in _pairs(one):
+            baseline.setdefault(name, before)
+            series[name].append((one, after))
+    for name, readings in series.items():
+        above = [(one, after) for one, after in readings if after > baseline[name]]
+        if above:
+            yield _leftover(name, baseline[name], above, readings)
 
 
-def _grown(one: Outage) -> Iterator[tuple[str, int, int]]:
+def _leftover(
+    name: str,
+    before: int,
+    above: Sequence[tuple[Outage, int]],
+    readings: Sequence[tuple[Outage, int]],
+) -> Finding:
+    first, _ = above[0]
+    more = max(after for _, after in above) - before
+    return Finding(
+        check="recovery",
+        seen=f"{name}: {more:,} more than before, first after '{first.fault}'",
+        meaning="what was opened while the deployment was failing over is never closed: each "
+        "failover leaves more of it",
+        action="look for a client, a connection or a thread that is made on an error, and "
+        "what becomes of the one before it",
+        evidence=evidence(
+            [
+                f"before the first fault: {before:,}",
+                *(f"after '{one.fault}': {after:,}" for one, after in readings),
+            ]
+        ),
+    )
+
+
+def _pairs(one: Outage) -> Iterator[tuple[str, int, int]]:
+    """Each count before and after, where both are known."""
     if one.after is None:
         return
-    then, now = one.before.server_connections, one.after.server_connections
-    if then is not None and now is not None and now > then:
-        yield "connections on the deployment", then, now
+    for number, (then, now) in enumerate(
+        zip(one.before.by_member, one.after.by_member, strict=False), 1
+    ):
+        yield f"connections on member {number}", then, now
     before, after = _workers(one.before), _workers(one.after)
     for pid in before.keys() & after.keys():
-        for name in _COUNTED:
-            earlier, later = before[pid][name], after[pid][name]
-            if earlier is not None and later is not None and later > earlier:
+        for name, earlier in before[pid].items():
+            later = after[pid][name]
+            if earlier is not None and later is not None:
                 yield f"{name} of pid {pid}", earlier, later
 
 
 def _workers(checkpoint: Checkpoint) -> dict[int, dict[str, int | None]]:
+    """What each worker process has. Its connections are told apart by member, on the other side."""
     return {
-        one.pid: {name: getattr(one, name) for name in _COUNTED}
+        one.pid: {
+            "threads": one.threads,
+            "descriptors that are no connections": None
+            if one.descriptors is None or one.connections is None
+            else one.descriptors - one.connections,
+        }
         for one in checkpoint.processes
         if one.role is Role.WORKER
     }

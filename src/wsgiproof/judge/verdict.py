@@ -8,6 +8,7 @@ import msgspec
 
 from wsgiproof.cell import Cell
 from wsgiproof.judge import answers, leaks, lifecycle
+from wsgiproof.judge.explain.explain import explain, rest_of_log
 from wsgiproof.judge.finding import Check
 from wsgiproof.judge.idle import idle
 from wsgiproof.judge.log import log
@@ -21,6 +22,7 @@ from wsgiproof.records import (
     Finding,
     Observed,
     Plan,
+    RestOfLog,
     Verdict,
 )
 
@@ -69,6 +71,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     checks: tuple[CheckResult, ...]
     findings: tuple[Finding, ...]
+    rest_of_log: RestOfLog
 
 
 def judge(cell: Cell, observed: Observed, checks: Mapping[str, Check] | None = None) -> Judgement:
@@ -77,9 +80,16 @@ def judge(cell: Cell, observed: Observed, checks: Mapping[str, Check] | None = N
         checks = checks_of(observed.plan)
     outcomes = {name: check(cell, observed) for name, check in checks.items()}
     results = tuple(outcome.result(name) for name, outcome in outcomes.items())
-    findings = tuple(finding for outcome in outcomes.values() for finding in outcome.findings)
+    found = (finding for outcome in outcomes.values() for finding in outcome.findings)
+    findings = explain(found, observed)
     verdict, reason = _verdict(results)
-    return Judgement(verdict=verdict, reason=reason, checks=results, findings=findings)
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        checks=results,
+        findings=findings,
+        rest_of_log=rest_of_log(findings, observed.log),
+    )
 
 
 def judge_record(record: CellRecord) -> CellRecord:
@@ -93,6 +103,7 @@ def judge_record(record: CellRecord) -> CellRecord:
         reason=judgement.reason,
         checks=judgement.checks,
         findings=judgement.findings,
+        rest_of_log=judgement.rest_of_log,
     )
 
 

@@ -15,6 +15,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from wsgiproof.records import CellRecord, Excluded, Finding, RunRecord, Verdict
+from wsgiproof.report.explained import also, explained, unknown
 from wsgiproof.report.text import block, one_line
 
 _Kind = TypeVar("_Kind", bound=FinalResult)
@@ -62,19 +63,21 @@ def _results(cell: CellRecord) -> Iterator[FinalResult]:
 
 
 def _failures(cell: CellRecord) -> Iterator[Failure]:
+    told: set[str] = set()
     for finding in cell.findings:
         says = f"{finding.check}: {finding.seen}"
-        yield _result(Failure, finding.check, says, _told(finding, cell.rerun))
+        yield _result(Failure, finding.check, says, _told(finding, cell.rerun, told))
     if not cell.findings:  # which no judge of ours leaves out, but a file may
         yield _result(Failure, cell.verdict, cell.reason)
 
 
-def _told(finding: Finding, rerun: str) -> str:
+def _told(finding: Finding, rerun: str, told: set[str]) -> str:
     lines = [
         one_line(finding.seen),
         f"means: {one_line(finding.meaning)}",
         f"do: {one_line(finding.action)}",
         *(f"| {line}" for line in block("\n".join(finding.evidence)).split("\n") if line),
+        *(f"{label}: {one_line(text)}" for label, text in explained(finding, told)),
         f"rerun: {one_line(rerun)}",
     ]
     return "\n".join(lines)
@@ -95,6 +98,7 @@ def _beside(cell: CellRecord) -> Iterator[str]:
         yield from _checks(cell, Verdict.FAIL)
         yield from _checks(cell, Verdict.INCONCLUSIVE)
     yield from _checks(cell, Verdict.SKIPPED)
+    yield from map(one_line, filter(None, [*unknown(cell), also(cell)]))
 
 
 def _checks(cell: CellRecord, verdict: Verdict) -> Iterator[str]:

@@ -17,6 +17,8 @@ _WORD = re.compile(
 )
 """With '_' inside a word only (elsewhere it is emphasis), and ':' at its end only (URLs, emoji)."""
 
+_URL = re.compile(r"https://[A-Za-z0-9./#_-]{1,300}")
+
 
 def prose(text: str, longest: int = 600) -> str:
     """One line of words; for the middle of a line, since '- x' at the start of one is a list."""
@@ -25,6 +27,11 @@ def prose(text: str, longest: int = 600) -> str:
     return " ".join(
         " ".join(run) if is_plain else code(" ".join(run)) for is_plain, run in runs
     ).strip()
+
+
+def link(text: str) -> str:
+    """A URL that can be followed, if the text is one and of plain characters; else nothing."""
+    return f"<{text}>" if _URL.fullmatch(text) else ""
 
 
 def code(text: str) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
+from msgspec import structs
+
 from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
-from wsgiproof.report.markdown import code, fence, folded, in_table, prose, table
+from wsgiproof.report.explained import explained, unknown
+from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
 
 _MARKS = {
@@ -142,6 +145,7 @@ def _same(cells: Sequence[Cell], shown: set[str]) -> Iterator[str]:
 
 def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
     """Each kind of finding once, with the cells that it is in."""
+    told: set[str] = set()
     found = _by(
         ((one.check, one.meaning, one.action), (cell, one))
         for cell in cells
@@ -153,11 +157,21 @@ def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
             *_seen(hits),
             f"- means: {prose(meaning)}",
             f"- do: {prose(action)}",
+            *_explained([finding for _, finding in hits], told),
             f"- rerun: {code(first.rerun)}",
         ]
         heading = f"### {prose(check)}: {_where([cell for cell, _ in hits], cells)}"
         evidence = folded("Evidence, of the first", fence("\n".join(finding.evidence)))
         yield "\n\n".join([heading, "\n".join(lines), *([evidence] if finding.evidence else [])])
+
+
+def _explained(findings: Sequence[Finding], told: set[str]) -> Iterator[str]:
+    """What is known of any of these findings, each thing once."""
+    known = {one.id: one for finding in findings for one in finding.explained}
+    together = structs.replace(findings[0], explained=tuple(known.values()))
+    for label, text in explained(together, told):
+        indent = "" if label == "known" else "  "
+        yield f"{indent}- {label}: {link(text) or prose(text)}"
 
 
 def _seen(hits: Sequence[tuple[CellRecord, Finding]]) -> list[str]:
@@ -172,6 +186,7 @@ def _others(record: RunRecord) -> Iterator[str]:
         ("Undecided", [*_reasons(record.cells, Verdict.INCONCLUSIVE)]),
         ("Could not be run", [*_whole_cells(record.cells, Verdict.ERROR)]),
         ("Skipped", [*_whole_cells(record.cells, Verdict.SKIPPED)]),
+        ("In error logs, without an explanation", [*_unknown(record.cells)]),
         ("Never came", [f"- {code(name)}" for name in record.missing]),
         ("Excluded", [*_excluded(record)]),
     ):
@@ -195,6 +210,12 @@ def _whole_cells(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]
     said = _by((cell.reason, cell) for cell in cells if cell.verdict is verdict)
     for reason, where in said.items():
         yield f"- reason: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+
+
+def _unknown(cells: Sequence[CellRecord]) -> Iterator[str]:
+    lines = _by((line, cell) for cell in cells for line in unknown(cell))
+    for line, where in lines.items():
+        yield f"- {prose(line)} ({_names(where)})"
 
 
 def _excluded(record: RunRecord) -> Iterator[str]:

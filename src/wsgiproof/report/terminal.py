@@ -11,6 +11,7 @@ from rich.text import Text
 
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, Verdict
+from wsgiproof.report.explained import also, explained, unknown
 
 STYLES = {
     Verdict.PASS: "green",
@@ -72,14 +73,16 @@ def _table(cells: Sequence[CellRecord]) -> Table:
 
 
 def _details(cell: CellRecord) -> list[Text]:
-    """The lines below the table about one cell; none for one that passed."""
-    if cell.verdict is Verdict.PASS:
+    """The lines below the table about one cell; if it passed, only what nobody knows of its log."""
+    not_known = [Text(f"  {printable(line)}") for line in unknown(cell)]
+    if cell.verdict is Verdict.PASS and not not_known:
         return []
     lines = [Text.assemble("\n", (cell.verdict.upper(), STYLES[cell.verdict]), f"  {cell.cell.id}")]
     if cell.verdict is Verdict.ERROR:
         lines.append(Text(f"  {printable(cell.reason)}"))
+    told: set[str] = set()
     for finding in cell.findings:
-        lines += _finding(finding)
+        lines += _finding(finding, told)
     lines += [
         Text.assemble(
             (f"  {check.verdict} ", STYLES[check.verdict]),
@@ -88,11 +91,14 @@ def _details(cell: CellRecord) -> list[Text]:
         for check in cell.checks
         if check.verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED)
     ]
+    lines += not_known
+    if beside := also(cell):
+        lines.append(Text(f"  {beside}"))
     lines.append(_line("  rerun", cell.rerun, "cyan"))
     return lines
 
 
-def _finding(finding: Finding) -> list[Text]:
+def _finding(finding: Finding, told: set[str]) -> list[Text]:
     lines = [
         Text.assemble("  ", (finding.check, "bold"), f": {printable(finding.seen)}"),
         _line("    means", finding.meaning),
@@ -104,6 +110,11 @@ def _finding(finding: Finding) -> list[Text]:
     if len(shown) > _MOST_EVIDENCE_LINES:
         more = len(shown) - _MOST_EVIDENCE_LINES
         lines.append(Text(f"    | ... {more} more lines in cell.json", style="dim"))
+    for label, text in explained(finding, told):
+        quoted = label == "known"
+        lines.append(
+            _line(f"    {label}", printable(text)) if quoted else _line(f"      {label}", text)
+        )
     return lines
 
 

@@ -45,6 +45,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What the subject has open on the deployment; None where that can't be told."""
 
     connections: int | None = None
+    by_member: tuple[int, ...] = ()
+    """Of the connections, how many each member has."""
     cursors: int | None = None
     sessions: int | None = None
 
@@ -116,6 +118,10 @@ class Deployment:
                 return Counts()
         return Counts(
             connections=len(connections),
+            by_member=tuple(
+                sum(number == member for member, _ in connections)
+                for number in range(len(self._direct))
+            ),
             cursors=cursors,
             sessions=sessions if self.ours else None,
         )

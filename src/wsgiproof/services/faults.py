@@ -64,18 +64,24 @@ def faults(deployment: Deployment, seconds: float) -> tuple[Fault, ...]:
 
 
 def _stepped_down(members: Sequence[Member]) -> Fault:
-    def begin() -> None:
-        one = primary(members)
-        client: MongoClient[dict[str, Any]] = MongoClient(
-            LOOPBACK, one.port, directConnection=True, appName=OBSERVER
-        )
-        with client:
-            try:
-                client.admin.command("replSetStepDown", _STEP_DOWN, secondaryCatchUpPeriodSecs=2)
-            except PyMongoError as error:
-                raise ServiceFailed(f"the primary does not step down: {error}") from error
+    return Fault(
+        name="primary steps down",
+        begin=lambda: step_down(members),
+        seconds=0.0,
+        end=lambda: None,
+    )
 
-    return Fault(name="primary steps down", begin=begin, seconds=0.0, end=lambda: None)
+
+def step_down(members: Sequence[Member]) -> None:
+    """Have the primary step down; it is not elected again for :data:`_STEP_DOWN` seconds."""
+    client: MongoClient[dict[str, Any]] = MongoClient(
+        LOOPBACK, primary(members).port, directConnection=True, appName=OBSERVER
+    )
+    with client:
+        try:
+            client.admin.command("replSetStepDown", _STEP_DOWN, secondaryCatchUpPeriodSecs=2)
+        except PyMongoError as error:
+            raise ServiceFailed(f"the primary does not step down: {error}") from error
 
 
 def _killed(name: str, choose: Callable[[], Sequence[Member]], seconds: float) -> Fault:

@@ -1,0 +1,62 @@
+"""The lines of an error log, taken apart: who wrote what, and how serious it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from wsgiproof.judge.explain.catalog import CODE
+from wsgiproof.records import LogLine
+
+TRACEBACK = "Traceback (most recent call last)"
+_PREFIX = re.compile(
+    r"^\[[^]]*\] \[(?P<module>[^]:]*):?(?P<level>[^]]*)\] \[pid (?P<pid>\d+)\] (?:\[[^]]*\] )*"
+)
+"""What our ErrorLogFormat and mod_wsgi put before the text."""
+_ERRORS = {"error", "crit", "alert", "emerg"}
+_OWN = re.compile(r"mod_wsgi(?: \(pid=|: )")
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A line without its prefix. ``module`` and ``level`` are empty where it had none."""
+
+    phase: str
+    text: str
+    module: str
+    level: str
+    pid: str = ""
+    in_traceback: bool
+
+    @property
+    def from_application(self) -> bool:
+        """Whether the application wrote it: mod_wsgi logs that like errors of its own."""
+        if self.module != "wsgi" or self.level != "error":
+            return False
+        return not (_OWN.match(self.text) or CODE.match(self.text))
+
+    @property
+    def is_error(self) -> bool:
+        """Whether Apache, mod_wsgi or a library (around Apache's log) tells of an error here."""
+        if self.in_traceback or not self.text.strip() or self.from_application:
+            return False
+        return self.level in _ERRORS or (not self.module and not self.text.startswith(" "))
+
+
+def parse(lines: Iterable[LogLine]) -> Iterator[Line]:
+    """Take all lines apart, and mark what belongs to a traceback, with the line that ends it."""
+    within = False
+    for line in lines:
+        prefix = _PREFIX.match(line.text)
+        text = line.text[prefix.end() :] if prefix else line.text
+        begins = TRACEBACK in text
+        yield Line(
+            phase=line.phase,
+            text=text,
+            module=prefix["module"] if prefix else "",
+            level=prefix["level"] if prefix else "",
+            pid=prefix["pid"] if prefix else "",
+            in_traceback=begins or within,
+        )
+        within = begins or (within and text.startswith(" "))

@@ -1,0 +1,47 @@
+"""Graceful restarts, reloads and idle times of a real Apache. Planted faults: test_selftest.py."""
+
+from __future__ import annotations
+
+from tests.real.conftest import Bench
+from tests.real.test_cells import QUIET, why
+from wsgiproof.cell import Mode, Mpm
+from wsgiproof.records import ExtraPhase, Role, Verdict
+
+RESTART = (ExtraPhase.RESTART,)
+ALL_BUT_FAILOVER = (ExtraPhase.RESTART, ExtraPhase.RELOAD, ExtraPhase.IDLE)
+
+
+def test_a_daemon_process_is_replaced_and_no_request_that_had_begun_is_lost(bench: Bench) -> None:
+    record = bench.run(control=QUIET, phases=ALL_BUT_FAILOVER, requests=300)
+    assert record.verdict is Verdict.PASS, why(record)
+    observed = record.observed
+    assert observed is not None
+    restart, reload = observed.restarts
+    assert (restart.phase, restart.begun, restart.broken) == ("restart", 15, 0)
+    assert (reload.phase, reload.begun, reload.broken, reload.refused) == ("reload", 15, 0, 0)
+    # Two dozen children hand requests to fifteen threads: the others wait, and are refused.
+    assert restart.refused > 0
+    assert restart.orphaned == reload.orphaned == 0
+    workers = [one.pid for one in observed.events if one.kind == "born" and one.role is Role.WORKER]
+    assert len(workers) == 3
+    assert workers[0] in restart.replaced
+    assert reload.replaced == (workers[1],)
+    assert {one.pid for one in observed.identities} == {*workers}
+    assert {"restart", "idle"} <= {one.check for one in record.checks}
+
+
+def test_embedded_children_are_replaced_and_no_request_is_lost(bench: Bench) -> None:
+    record = bench.run(
+        control=QUIET, phases=RESTART, mode=Mode.EMBEDDED, mpm=Mpm.EVENT, requests=300
+    )
+    assert record.verdict is Verdict.PASS, why(record)
+    assert record.observed is not None
+    (restart,) = record.observed.restarts
+    assert (restart.begun, restart.broken, restart.refused) == (16, 0, 0)
+    assert len(restart.replaced) == 2
+
+
+def test_a_crash_at_a_restart_is_told_as_that(bench: Bench) -> None:
+    record = bench.run(control="crash-at-exit", phases=RESTART, requests=300)
+    seen = [finding.seen for finding in record.findings if finding.check == "crash"]
+    assert "1 of 2 worker processes died of SIGSEGV (signal 11) in phase restart" in seen, seen

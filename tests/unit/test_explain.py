@@ -1,0 +1,266 @@
+"""What is known of lines, stacks and answers: each entry on real texts, and findings explained."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.unit.invented import CELL, LOG, died, line, observed
+from tests.unit.test_corpus import CLEAN, NAMES, recorded, seen
+from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
+from wsgiproof.judge.explain.lines import parse
+from wsgiproof.judge.verdict import ALL_CHECKS, judge
+from wsgiproof.records import (
+    Explanation,
+    Failure,
+    Finding,
+    LogLine,
+    Observed,
+    RestOfLog,
+    Role,
+    Verdict,
+)
+
+ROOT = Path(__file__).parents[2]
+HEALTHY = Path(__file__).with_name("healthy_lines.txt").read_text().splitlines()
+"""Of error logs of cells that passed: Apache 2.4.71, mod_wsgi 5.0.2 and 6.1.1, both modes."""
+EXAMPLES = [(entry, example) for entry in entries() for example in entry.examples]
+DEATH = (
+    "pid 200: Fatal Python error: Segmentation fault\n\nThread 0x00007fad75d1e780 (most recent "
+    'call first):\n  File "/run/app/wsgiproof_inside/faults_lifecycle.py", line 112 in _hang\n'
+)
+
+
+def place(entry: Entry, example: str) -> Place:
+    """Stacks have several lines, and a line may be looked for in more than one place."""
+    return Place.STACK if "\n" in example else entry.where[0]
+
+
+def with_lines(*lines: LogLine) -> Observed:
+    return observed(log=(*LOG, *lines))
+
+
+def finding(check: str, seen: Observed) -> Finding:
+    (found,) = [one for one in judge(CELL, seen).findings if one.check == check]
+    return found
+
+
+def ids(explained: tuple[Explanation, ...]) -> list[str]:
+    return [one.id for one in explained]
+
+
+# The catalog
+
+
+@pytest.mark.parametrize(("entry", "example"), EXAMPLES, ids=lambda value: getattr(value, "id", ""))
+def test_each_example_is_explained_by_its_own_entry(entry: Entry, example: str) -> None:
+    assert find(example, place(entry, example), entry.phase) == entry
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
+def test_each_entry_says_all_that_a_reader_needs(entry: Entry) -> None:
+    assert re.fullmatch(r"[a-z0-9-]+", entry.id)
+    assert entry.examples
+    assert entry.where
+    assert all((entry.meaning, entry.versions, entry.action))
+    assert set(entry.explains) <= set(ALL_CHECKS)
+    ours = re.fullmatch(r"docs/findings\.md, (\d+)", entry.source)
+    if ours:
+        assert f"\n## {ours[1]}. " in (ROOT / "docs/findings.md").read_text()
+    else:
+        assert re.fullmatch(r"https://\S+", entry.source)
+
+
+def test_no_two_entries_have_the_same_id() -> None:
+    names = [entry.id for entry in entries()]
+    assert len({*names}) == len(names)
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
+def test_an_entry_that_fails_does_so_in_a_log_and_another_one_does_not(entry: Entry) -> None:
+    in_log = [text for text in entry.examples if place(entry, text) is Place.LOG]
+    for text in in_log:
+        seen = with_lines(line(text, phase=entry.phase or "parallel"))
+        names = [one.check for one in judge(CELL, seen).findings]
+        warns = re.search(r"/(pymongo|bson)/\S+:\d+: \w+Warning", text)
+        assert ("log" in names) == bool(entry.fails or warns)
+
+
+@pytest.mark.parametrize("text", HEALTHY)
+def test_a_line_of_a_healthy_server_fails_nothing_and_is_no_riddle(text: str) -> None:
+    source, _, message = text.removeprefix("[").partition("] ")
+    judged = judge(CELL, with_lines(line(message, source=source)))
+    assert judged.verdict is Verdict.PASS
+    assert judged.rest_of_log.unknown == ()
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_the_logs_of_recorded_cells_that_passed_hold_no_riddle(name: str) -> None:
+    assert judge(recorded(name).cell, seen(name)).rest_of_log.unknown == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_crash_that_was_recorded_is_explained(name: str) -> None:
+    for one in judge(recorded(name).cell, seen(name)).findings:
+        if one.check == "crash" and len(one.evidence) > 1:
+            assert one.explained
+
+
+# The codes of mod_wsgi 6
+
+
+def test_a_code_without_an_entry_leads_to_the_reference() -> None:
+    found = find("WSGI0148: Malformed header 'x' found when reading script headers", Place.LOG)
+    assert found is not None
+    assert (found.id, found.fails) == ("WSGI0148", False)
+    assert found.meaning == codes()["WSGI0148"].meaning
+    assert found.source.endswith("/error-reference.html#wsgi0148")
+
+
+def test_a_code_that_is_newer_than_the_table_leads_there_too() -> None:
+    found = find("WSGI9999: Something new.", Place.LOG)
+    assert found is not None
+    assert found.source.endswith("/error-reference.html#wsgi9999")
+    assert not found.fails
+
+
+def test_codes_of_the_gravest_levels_fail() -> None:
+    text = "WSGI0024: Unable to spawn daemon process 'subject'. Daemon group will not start."
+    told = finding("log", with_lines(line(text, source="wsgi:alert")))
+    assert ids(told.explained) == ["WSGI0024"]
+
+
+def test_every_code_has_a_level_and_a_meaning() -> None:
+    assert len(codes()) == 210
+    assert {code.level for code in codes().values()} == {
+        "alert", "crit", "err", "warning", "retired"
+    }  # fmt: skip
+    assert all(CODE.match(f"{name}: ") and code.meaning for name, code in codes().items())
+
+
+# Findings
+
+
+def test_a_crash_is_explained_by_its_last_words_in_the_phase_of_its_death() -> None:
+    at_stop = observed(events=(died(signal=11),), fatal=(DEATH,))
+    before = observed(events=(died(signal=11, phase="parallel"),), fatal=(DEATH,))
+    (told,) = finding("crash", at_stop).explained
+    assert told.id == "thread-outlives-interpreter"
+    assert told.where == "stacks, phase stop"
+    assert ids(finding("crash", before).explained) == ["killed-by-signal"]
+
+
+def test_a_line_of_the_log_explains_the_findings_that_it_belongs_to_and_no_others() -> None:
+    glibc = LogLine(phase="parallel", text="double free or corruption (out)")
+    crashed = observed(
+        log=(*LOG, glibc, glibc), events=(died(signal=6, phase="parallel"),), fatal=()
+    )
+    (told,) = finding("crash", crashed).explained
+    assert (told.id, told.count, told.where) == ("heap-corrupt", 2, "error log, phase parallel")
+    assert told.text == glibc.text
+    late = observed(log=(*LOG, glibc), events=(died(role=Role.WORKER, signal=9),))
+    assert finding("shutdown", late).explained == ()
+
+
+def test_an_answer_that_failed_is_explained_by_its_body() -> None:
+    failure = Failure(
+        phase="parallel",
+        kind="status",
+        url="http://127.0.0.1:8080/interpreter2",
+        count=3,
+        status=500,
+        error="answered 500, not 200",
+        body="ImportError: PyO3 modules do not yet support subinterpreters, see "
+        "https://github.com/PyO3/pyo3/issues/576",
+    )
+    assert ids(finding("responses", observed(failures=(failure,))).explained) == ["pyo3"]
+
+
+def test_the_exception_of_a_traceback_is_explained() -> None:
+    lines = (
+        "Traceback (most recent call last):",
+        '  File "/run/app/app.py", line 31, in __call__',
+        "pymongo.errors.AutoReconnect: 127.0.0.1:27017: connection closed",
+    )
+    told = finding("log", with_lines(*map(line, lines)))
+    assert ids(told.explained) == ["connection-lost"]
+
+
+def test_a_finding_that_nothing_is_known_of_has_no_explanation() -> None:
+    assert finding("crash", observed(events=(died(signal=11),))).explained == ()
+
+
+# The rest of the log
+
+
+RIDDLES = (
+    line("AH00574: ap_get_brigade() failed", source="core:error"),
+    line("mod_wsgi (pid=200): Couldn't close unix domain socket '/run/x'.", source="wsgi:error"),
+    LogLine(phase="stop", text="terminate called after throwing an instance of 'std::bad_alloc'"),
+)
+
+
+@pytest.mark.parametrize("riddle", RIDDLES, ids=["Apache", "mod_wsgi", "a library"])
+def test_an_error_that_nobody_knows_is_kept_and_fails_nothing(riddle: LogLine) -> None:
+    judged = judge(CELL, with_lines(riddle, riddle))
+    assert judged.verdict is Verdict.PASS
+    (text,) = [one.text for one in parse([riddle])]
+    assert judged.rest_of_log.unknown == (text,)
+    assert judged.rest_of_log.unknown_lines == 2
+
+
+def test_only_the_first_different_ones_are_kept_and_all_are_counted() -> None:
+    many = [line(f"AH0057{number}: no.", source="core:error") for number in range(10)] * 2
+    rest = judge(CELL, with_lines(*many, *RIDDLES)).rest_of_log
+    assert len(rest.unknown) == 10
+    assert rest.unknown_lines == 23
+
+
+def test_lines_of_the_application_are_counted_and_are_no_errors() -> None:
+    told = ("it works, or an error: 0", "[a tag] as loggers write them")
+    rest = judge(CELL, with_lines(*map(line, told))).rest_of_log
+    assert (rest.unknown, rest.application_lines) == ((), 2)
+
+
+def test_what_mod_wsgi_says_without_its_name_is_not_the_applications() -> None:
+    text = "Truncated or oversized response headers received from daemon process 'a': /app.wsgi"
+    assert judge(CELL, with_lines(line(text))).rest_of_log.application_lines == 0
+
+
+def test_a_traceback_is_no_riddle() -> None:
+    lines = ("Traceback (most recent call last):", '  File "x.py", line 1, in f', "ValueError: x")
+    raw = (LogLine(phase="stop", text=text) for text in lines)
+    assert judge(CELL, with_lines(*raw)).rest_of_log.unknown == ()
+
+
+def test_what_is_known_and_told_by_no_finding_is_in_the_rest() -> None:
+    rest = judge(CELL, observed()).rest_of_log
+    assert ids(rest.known) == ["all-workers-busy"]
+    told = judge(CELL, with_lines(line("free(): invalid pointer")))
+    assert ids(told.rest_of_log.known) == ["all-workers-busy"]
+
+
+def test_an_old_record_without_explanations_can_be_read() -> None:
+    plain = msgspec.json.decode(
+        b'{"check": "log", "seen": "a", "meaning": "b", "action": "c"}', type=Finding
+    )
+    assert plain.explained == ()
+    assert msgspec.json.decode(b"{}", type=RestOfLog) == RestOfLog()
+
+
+# The page
+
+
+def test_the_page_is_what_the_catalog_makes_of_it() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "scripts/explained-page"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ROOT / "docs/explained.md").read_text() == made.stdout

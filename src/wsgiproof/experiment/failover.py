@@ -19,7 +19,7 @@ from wsgiproof.observe.processes import unique_set_size
 from wsgiproof.records import Checkpoint, Failed, Outage, Plan, ProcessReading, Role
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Deployment
-from wsgiproof.services.faults import Fault, PrimaryWatch, faults, step_down
+from wsgiproof.services.faults import Fault, PrimaryWatch, faults, make_primary
 
 _RATE = 100.0
 """Requests a second: enough to have some in flight as a fault comes, and few enough that mongods
@@ -74,11 +74,8 @@ class Failover:
         each new one would look like a leak of a whole pool. Raises :class:`ServiceFailed` if no
         other member becomes primary.
         """
-        fill_pools()
-        for _ in self._deployment.members[1:]:
-            self._deployment.whole = False
-            step_down(self._deployment.members)
-            self._deployment.mend()
+        for member in self._deployment.members:
+            make_primary(member)
             fill_pools()
         self._baseline = self._gauges.read(self._load.answers.phase, memory=True)
 
@@ -193,6 +190,8 @@ class _Course:
         self.over: float | None = None
         self.called_off = threading.Event()
         self._failed = False
+        self._takes_primary = False
+        self._harmed: float | None = None
 
     def go_through(self, fault: Fault) -> None:
         """Do the harm, wait, and undo it; in a thread of its own, beside the load."""
@@ -200,7 +199,9 @@ class _Course:
             if self.called_off.wait(_LEAD):
                 return
             self.began = time.monotonic()
+            self._takes_primary = fault.takes_primary
             fault.begin()
+            self._harmed = time.monotonic()
             if self._outlasts(fault.seconds):
                 fault.end()
             self.over = time.monotonic()
@@ -242,7 +243,15 @@ class _Course:
 
     def primary_again(self) -> float | None:
         """When there was a primary for good; when the fault began, if it was never lost."""
-        return self.began if self.watch.lost is None else self.watch.since
+        if self.watch.lost is not None:
+            return self.watch.since
+        return self._harmed if self._takes_primary else self.began
+
+    def primary_lost(self) -> float | None:
+        """When there was none, for less than can be seen maybe."""
+        if self.watch.lost is None and self._takes_primary:
+            return self.began
+        return self.watch.lost
 
     def silent(self) -> tuple[str, ...]:
         """The interpreters that have not answered since there was a primary again."""
@@ -305,7 +314,7 @@ def _outage(
         fault=fault.name,
         time=began,
         over=offset(course.over) or 0.0,
-        primary_lost=offset(course.watch.lost),
+        primary_lost=offset(course.primary_lost()),
         primary_again=offset(course.primary_again()),
         recovered=offset(course.recovered()),
         memory=tuple(course.memory),

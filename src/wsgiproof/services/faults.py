@@ -18,7 +18,7 @@ from typing import Any, Self
 import bson
 import msgspec
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from wsgiproof.cell import Topology
 from wsgiproof.errors import ServiceFailed
@@ -26,7 +26,9 @@ from wsgiproof.services.deployment import Deployment
 from wsgiproof.services.mongod import OBSERVER, Member
 from wsgiproof.services.ports import LOOPBACK
 
-_STEP_DOWN = 5
+_CATCH_UP = 10
+"""Seconds that another member may take to be in step, so that it can be primary."""
+_STEP_DOWN = 15
 """Seconds for which a primary that has stepped down may not be elected again."""
 _DEAD = 2.0
 """Seconds until a primary that was killed is started again: others have elected one by then."""
@@ -44,6 +46,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     """How long the harm lasts."""
     end: Callable[[], None]
+    takes_primary: bool = True
+    """Whether there is no primary for a moment, be it too short to be seen."""
 
 
 def faults(deployment: Deployment, seconds: float) -> tuple[Fault, ...]:
@@ -64,24 +68,41 @@ def faults(deployment: Deployment, seconds: float) -> tuple[Fault, ...]:
 
 
 def _stepped_down(members: Sequence[Member]) -> Fault:
-    return Fault(
-        name="primary steps down",
-        begin=lambda: step_down(members),
-        seconds=0.0,
-        end=lambda: None,
-    )
+    def begin() -> None:
+        answer = _command(
+            primary(members), replSetStepDown=_STEP_DOWN, secondaryCatchUpPeriodSecs=_CATCH_UP
+        )
+        if answer:
+            raise ServiceFailed(f"the primary does not step down: {answer}")
+
+    return Fault(name="primary steps down", begin=begin, seconds=0.0, end=lambda: None)
 
 
-def step_down(members: Sequence[Member]) -> None:
-    """Have the primary step down; it is not elected again for :data:`_STEP_DOWN` seconds."""
+def make_primary(member: Member) -> None:
+    """Have a member stand for election until it wins. Raises :class:`ServiceFailed` if it never
+    does, as one that is not in step with the others."""
+    limit = time.monotonic() + _CATCH_UP
+    with _Asked(member) as asked:
+        while not asked.is_primary():
+            answer = _command(member, replSetStepUp=1)
+            if answer and time.monotonic() > limit:
+                raise ServiceFailed(f"a member does not become primary: {answer}")
+            time.sleep(_LOOK_EVERY)
+
+
+def _command(member: Member, **command: int) -> str:
+    """What a member says against a command; empty if it was carried out."""
     client: MongoClient[dict[str, Any]] = MongoClient(
-        LOOPBACK, primary(members).port, directConnection=True, appName=OBSERVER
+        LOOPBACK, member.port, directConnection=True, appName=OBSERVER
     )
     with client:
         try:
-            client.admin.command("replSetStepDown", _STEP_DOWN, secondaryCatchUpPeriodSecs=2)
+            client.admin.command(command)
+        except OperationFailure as error:
+            return str((error.details or {}).get("errmsg", error.code))
         except PyMongoError as error:
-            raise ServiceFailed(f"the primary does not step down: {error}") from error
+            return str(error)
+    return ""
 
 
 def _killed(name: str, choose: Callable[[], Sequence[Member]], seconds: float) -> Fault:
@@ -108,7 +129,13 @@ def _paused(name: str, members: Sequence[Member], seconds: float) -> Fault:
         victims[:] = [next(member for member in members if member is not one)]
         victims[0].pause()
 
-    return Fault(name=name, begin=begin, seconds=seconds, end=lambda: victims[0].resume())
+    return Fault(
+        name=name,
+        begin=begin,
+        seconds=seconds,
+        end=lambda: victims[0].resume(),
+        takes_primary=False,
+    )
 
 
 def primary(members: Sequence[Member]) -> Member:

@@ -199,7 +199,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             _check_requirement(one)
         _within("--restarts", self.restarts, 1, 100_000)
         _within("--quiet", self.quiet, 1, 24 * 3600)
-        _within("--outage", self.outage, 0.5, 3600)
+        _within("--outage", self.outage, 1, 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
         if self.control and Topology.NONE in self.topology:

@@ -357,6 +357,35 @@ _CONTROLS = (
         "seconds",
         phases=(ExtraPhase.IDLE,),
     ),
+    # A deployment that fails over.
+    Control(
+        name="leak-on-failover",
+        trips="recovery",
+        twin="close-on-failover",
+        says="a client whose server is gone gets another one beside it, and is kept",
+        phases=(ExtraPhase.FAILOVER,),
+    ),
+    Control(
+        name="close-on-failover",
+        trips="",
+        twin="leak-on-failover",
+        says="a client whose server is gone is replaced by another one, and closed",
+        phases=(ExtraPhase.FAILOVER,),
+    ),
+    Control(
+        name="never-recover",
+        trips="recovery",
+        twin="recover-late",
+        says="each request fails from the first on that has found the server gone",
+        phases=(ExtraPhase.FAILOVER,),
+    ),
+    Control(
+        name="recover-late",
+        trips="",
+        twin="never-recover",
+        says="each request fails for half a second after one has found the server gone",
+        phases=(ExtraPhase.FAILOVER,),
+    ),
     # Answers, and who gives them.
     Control(
         name="wrong-value",

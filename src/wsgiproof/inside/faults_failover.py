@@ -10,41 +10,57 @@ from .faults_base import NoFault, need_store
 
 
 class _OwnClient(NoFault):
-    """Has a client of its own, and asks the server with it in each request."""
+    """Has a client of its own, which tells when it has lost its server.
+
+    An operation need not notice: its pool may have been cleared by a monitor, and it waits then.
+    """
 
     def at_load(self, store):
         need_store(store)
         self._lock = threading.Lock()
-        self._client = self._connect()
+        self._connect()
 
     def _connect(self):
         import pymongo
 
-        client = pymongo.MongoClient(settings.load()["uri"])
-        client["admin"].command("ping")
-        return client
-
-    def _ping(self):
-        """Return what was wrong with the server, or None."""
-        from pymongo.errors import PyMongoError
-
-        client = self._client
-        try:
-            client["admin"].command("ping")
-        except PyMongoError as error:
-            self.lost(client)
-            return error
-        return None
-
-    def lost(self, client):
-        """Called when a request has found ``client`` without its server."""
+        self._lost = threading.Event()
+        listener = _listener(self._lost)
+        self._client = pymongo.MongoClient(settings.load()["uri"], event_listeners=[listener])
+        self._client["admin"].command("ping")
 
     def on_request(self, store):
-        self._ping()
+        with self._lock:
+            if self._lost.is_set():
+                self._lost.clear()
+                self.lost()
+        self._client["admin"].command("ping")
+
+    def lost(self):
+        """Called in the first request after the client has lost its server."""
+
+
+def _listener(lost):
+    """Return a listener of PyMongo's that sets ``lost`` when a server is known no more."""
+    from pymongo import monitoring
+
+    class Listener(monitoring.ServerListener):
+        def opened(self, event):
+            pass
+
+        def description_changed(self, event):
+            unknown = "Unknown"
+            before = event.previous_description.server_type_name
+            if before != unknown and event.new_description.server_type_name == unknown:
+                lost.set()
+
+        def closed(self, event):
+            pass
+
+    return Listener()
 
 
 class LeakOnFailover(_OwnClient):
-    """Makes a new client when the server of the one that it has is gone, and keeps both."""
+    """Makes a new client when the one that it has has lost its server, and keeps both."""
 
     leaks = True
 
@@ -52,15 +68,13 @@ class LeakOnFailover(_OwnClient):
         _OwnClient.at_load(self, store)
         self._kept = []
 
-    def lost(self, client):
-        with self._lock:
-            if client is not self._client:
-                return  # another request has done so
-            self._client = self._connect()
-            if self.leaks:
-                self._kept.append(client)
-            else:
-                client.close()
+    def lost(self):
+        before = self._client
+        self._connect()
+        if self.leaks:
+            self._kept.append(before)
+        else:
+            before.close()
 
 
 class CloseOnFailover(LeakOnFailover):
@@ -70,27 +84,32 @@ class CloseOnFailover(LeakOnFailover):
 
 
 class NeverRecover(_OwnClient):
-    """Remembers that the server was gone, and fails each request from then on."""
+    """Remembers that the server was lost, and fails each request from then on."""
 
     forgets_after = None  # seconds
 
     def at_load(self, store):
         _OwnClient.at_load(self, store)
-        self._error = None
-        self._since = 0
+        self._down_since = None
 
     def on_request(self, store):
-        if self._error is not None and not self._is_forgotten():
-            raise self._error
-        self._error = self._ping()
-        self._since = time.time()
+        from pymongo.errors import AutoReconnect
 
-    def _is_forgotten(self):
+        _OwnClient.on_request(self, store)
+        if self._is_down():
+            raise AutoReconnect("planted by wsgiproof: never-recover")
+
+    def lost(self):
+        self._down_since = time.time()
+
+    def _is_down(self):
+        if self._down_since is None:
+            return False
         after = self.forgets_after
-        return after is not None and time.time() - self._since > after
+        return after is None or time.time() - self._down_since < after
 
 
 class RecoverLate(NeverRecover):
-    """The twin of NeverRecover: asks again after half a second."""
+    """The twin of NeverRecover: forgets it after half a second."""
 
     forgets_after = 0.5

@@ -61,19 +61,22 @@ def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
 def _of_outages(lines: Sequence[Line]) -> set[int]:
     """Where tracebacks begin that tell of requests without a server, those of causes included.
 
-    The check ``recovery`` judges when such requests may fail.
+    The check ``recovery`` judges when such requests may fail. Threads of one process may write in
+    between one another: a new request is no end of what another has not done with.
     """
     excused: set[int] = set()
-    chains: dict[str, list[int]] = defaultdict(list)
+    chains: defaultdict[str, list[int]] = defaultdict(list)
+    done: dict[str, bool] = {}
     for number, line in enumerate(lines):
         if line.phase != PhaseName.FAILOVER:
             continue
-        if _REQUEST_FAILED in line.text:
+        if _REQUEST_FAILED in line.text and done.get(line.pid):
             chains.pop(line.pid, None)
         elif TRACEBACK in line.text:
             chains[line.pid].append(number)
         elif line.text.startswith(_SERVER_ERROR):
             excused.update(chains.pop(line.pid, ()))
+        done[line.pid] = not (line.text.startswith(" ") or TRACEBACK in line.text)
     return excused
 
 

@@ -60,9 +60,9 @@ def faults(deployment: Deployment, seconds: float) -> tuple[Fault, ...]:
     if deployment.topology is Topology.STANDALONE:
         return (_killed("mongod killed and restarted", lambda: members, 0.0), lasting)
     return (
+        _paused(f"secondary paused for {seconds:g} s", members, seconds),
         _stepped_down(members),
         _killed("primary killed and restarted", lambda: [primary(members)], _DEAD),
-        _paused(f"secondary paused for {seconds:g} s", members, seconds),
         lasting,
     )
 

@@ -180,6 +180,29 @@ def test_what_can_not_be_harmed_is_skipped() -> None:
     assert outcome(harmed(), none)["recovery"] is Verdict.SKIPPED
 
 
+def during(*sizes: int) -> Outage:
+    """A minute without servers, with these readings of memory."""
+    step = 60 / len(sizes)
+    memory = tuple((round(step * (number + 1), 3), size) for number, size in enumerate(sizes))
+    return outage(fault="all members gone for 60 s", memory=memory)
+
+
+# As PyMongo 3.11.1 had it (PYTHON-2433), and 3.11.2, which needs some once its requests fail.
+GROWING = range(32_000_000, 37_600_000, 190_000)
+STEPPING = [31_250_000] * 15 + [31_910_000] * 15
+
+
+def test_memory_that_grows_all_the_time_without_servers_is_a_finding() -> None:
+    record = harmed(during(*GROWING))
+    assert outcome(record) == FAILS
+    assert "memory of the workers grew all the time during 'all members gone" in seen(record)
+
+
+@pytest.mark.parametrize("sizes", [STEPPING, GROWING[:8]], ids=["one step", "too few"])
+def test_memory_that_is_needed_once_is_none(sizes: list[int]) -> None:
+    assert outcome(harmed(during(*sizes))) == {}
+
+
 TRACEBACK = "Traceback (most recent call last):"
 REQUEST = "mod_wsgi (pid=200): Exception occurred processing WSGI script '/app/script.wsgi'."
 CAUSE = ["ConnectionResetError: [Errno 104] Connection reset by peer"]
@@ -197,6 +220,7 @@ BUG = ["KeyError: 'x'"]
         ("parallel", [REQUEST, TRACEBACK, *LOST], False),
         ("failover", [REQUEST, TRACEBACK, *BUG], False),
         ("failover", [REQUEST, TRACEBACK, *BUG, REQUEST, TRACEBACK, *LOST], False),
+        ("failover", [REQUEST, TRACEBACK, REQUEST, REQUEST, TRACEBACK, *LOST, *LOST], True),
     ],
 )
 def test_tracebacks_of_requests_without_a_server_are_left_to_recovery(

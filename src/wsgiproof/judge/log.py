@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from wsgiproof.cell import Cell
@@ -17,8 +17,11 @@ _AFTER_TRACEBACK = 30
 """Lines to look at for the end of a traceback."""
 _SERVER_ERROR = "pymongo.errors."
 """How the last line of a traceback begins that PyMongo has raised."""
-_REQUEST_FAILED = "Exception occurred processing WSGI script"
-"""What mod_wsgi writes before the tracebacks of a request: first those of causes, if any."""
+_CHAINED = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+)
+"""What Python writes between the traceback of a cause and that of what came of it."""
 _SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: ")
 """As the warnings module prints it: file, line, category, text."""
 
@@ -61,23 +64,25 @@ def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
 def _of_outages(lines: Sequence[Line]) -> set[int]:
     """Where tracebacks begin that tell of requests without a server, those of causes included.
 
-    The check ``recovery`` judges when such requests may fail. Threads of one process may write in
-    between one another: a new request is no end of what another has not done with.
+    The check ``recovery`` judges when such requests may fail. Threads of one process write in
+    between one another, so tracebacks are not followed but counted: in a process whose tracebacks
+    are all causes, or end with an error of PyMongo's, there is no other one among them.
     """
-    excused: set[int] = set()
-    chains: defaultdict[str, list[int]] = defaultdict(list)
-    done: dict[str, bool] = {}
+    begun: defaultdict[str, list[int]] = defaultdict(list)
+    accounted: Counter[str] = Counter()
     for number, line in enumerate(lines):
         if line.phase != PhaseName.FAILOVER:
             continue
-        if _REQUEST_FAILED in line.text and done.get(line.pid):
-            chains.pop(line.pid, None)
-        elif TRACEBACK in line.text:
-            chains[line.pid].append(number)
-        elif line.text.startswith(_SERVER_ERROR):
-            excused.update(chains.pop(line.pid, ()))
-        done[line.pid] = not (line.text.startswith(" ") or TRACEBACK in line.text)
-    return excused
+        if TRACEBACK in line.text:
+            begun[line.pid].append(number)
+        elif line.text in _CHAINED or line.text.startswith(_SERVER_ERROR):
+            accounted[line.pid] += 1
+    return {
+        number
+        for pid, numbers in begun.items()
+        if len(numbers) <= accounted[pid]
+        for number in numbers
+    }
 
 
 def _exception_after(texts: Sequence[str], start: int) -> str:

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.slope import part_rates
 from wsgiproof.records import Checkpoint, Failed, Finding, Observed, Outage, Role
+
+_LONG = 20.0
+"""Seconds of an outage in which growth can be told from what is needed once."""
+_READINGS = 16
+_PARTS = 4
+_MATERIAL = 20_000
+"""Bytes a second, at least, in each of these parts."""
 
 
 def recovery(cell: Cell, observed: Observed) -> Outcome:
@@ -21,6 +29,7 @@ def recovery(cell: Cell, observed: Observed) -> Outcome:
         *_not_recovered(observed),
         *_failed_with_a_primary(observed),
         *_leftovers(outages),
+        *_grown_meanwhile(outages),
     )
     if findings:
         return Outcome(findings=findings)
@@ -119,6 +128,26 @@ def _is_excused(one: Outage, failure: Failed) -> bool:
     How late is too late after it came back is the deadline of the recovery.
     """
     return one.primary_lost is not None and failure.first >= 0
+
+
+def _grown_meanwhile(outages: Sequence[Outage]) -> Iterator[Finding]:
+    """Memory that each quarter of a long outage adds to; one that needs some once adds to one."""
+    for one in outages:
+        if len(one.memory) < _READINGS or one.memory[-1][0] < _LONG:
+            continue
+        rate = min(part_rates([(round(1000 * at), size) for at, size in one.memory], _PARTS))
+        if rate * 1000 >= _MATERIAL:
+            (first, least), (last, most) = one.memory[0], one.memory[-1]
+            yield Finding(
+                check="recovery",
+                seen=f"memory of the workers grew all the time during '{one.fault}': from "
+                f"{least:,} to {most:,} bytes in {last - first:.0f} seconds",
+                meaning="whoever looks for the servers, as a monitor does, keeps something of each "
+                "look that fails",
+                action="look at what is kept of an error: its traceback refers to every frame, "
+                "and each frame to its variables",
+                evidence=evidence(f"after {at:.0f} s: {size:,} bytes" for at, size in one.memory),
+            )
 
 
 def _leftovers(outages: Sequence[Outage]) -> Iterator[Finding]:

@@ -92,8 +92,7 @@ def test_a_port_that_is_taken_meanwhile_is_told(standalone: Deployment) -> None:
     (member,) = standalone.members
     member.kill()
     taken = pytest.raises(ServiceFailed, match=r"started again: port \d+ was taken")
-    with socket.socket() as thief, taken:
-        thief.bind((LOOPBACK, member.port))
+    with socket.create_server((LOOPBACK, member.port)), taken:
         member.start_again()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from wsgiproof.errors import NeedMissing, PortTaken, ServiceFailed, UsageError, WsgiproofError
 from wsgiproof.process import Service, run
@@ -27,6 +27,9 @@ OBSERVER = "wsgiproof-observer"
 """The appName of our own connections, so that they are never taken for the subject's."""
 
 _START_DEADLINE = 30.0
+_PATIENCE = 2.0
+"""Seconds to wait for an answer until we look whether mongod is still there: another program may
+have its port, and say nothing."""
 _ATTEMPTS = 5
 
 
@@ -219,16 +222,24 @@ class Member:
             self.port,
             directConnection=True,
             appName=OBSERVER,
-            serverSelectionTimeoutMS=int(_START_DEADLINE * 1000),
+            serverSelectionTimeoutMS=int(_PATIENCE * 1000),
         )
-        try:
-            answered = client.admin.command("serverStatus").get("pid")
-        except PyMongoError:
-            answered = None
-        finally:
-            client.close()
-        if answered != self._service.pid:
-            raise self._not_started(log)
+        with client:
+            if self._answering(client) != self._service.pid:
+                raise self._not_started(log)
+
+    def _answering(self, client: MongoClient[dict[str, object]]) -> object:
+        """Who answers on the port; None if nobody does, or ours has ended meanwhile."""
+        assert self._service is not None
+        limit = time.monotonic() + _START_DEADLINE
+        while self._service.alive() and time.monotonic() < limit:
+            try:
+                return client.admin.command("serverStatus").get("pid")
+            except ServerSelectionTimeoutError:
+                continue
+            except PyMongoError:
+                return None
+        return None
 
     def _accepts_in_time(self) -> bool:
         assert self._service is not None

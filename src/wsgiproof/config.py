@@ -166,6 +166,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, _says("Graceful restarts in a row, and reloads, where the phases have any.")
     ] = 1
     quiet: Annotated[float, _says("Seconds without a request in the phase idle.")] = 30.0
+    outage: Annotated[
+        float, _says("Seconds that members are paused or gone in the phase failover.")
+    ] = 3.0
     overrides: Annotated[
         tuple[Override, ...], _says("Another load for some cells; the last one that matches.")
     ] = ()
@@ -202,6 +205,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for one in self.directives:
             if "\n" in one:
                 raise UsageError("--directive: one line of Apache's configuration, without an end")
+        _within("--outage", self.outage, 1, 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
         if self.control and Topology.NONE in self.topology:
@@ -242,6 +246,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "phases": self.phases,
             "restarts": self.restarts,
             "quiet": self.quiet,
+            "outage": self.outage,
         }
         if load.requests is not None:
             parallel = round(load.requests * plan.parallel / (plan.parallel + plan.serial))

@@ -174,6 +174,7 @@ def _rerun(
         ("--phases", ",".join(load.phases) or "none", _usual_phases(cell)),
         ("--restarts", load.restarts, usual.restarts),
         ("--quiet", load.quiet, usual.quiet),
+        ("--outage", load.outage, usual.outage),
         # A URI may hold a password.
         ("--mongodb", _told(server) if cell.mongodb else None, None),
     ]

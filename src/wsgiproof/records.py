@@ -130,6 +130,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is tried beyond load and the stop."""
     restarts: int = 1
     """Graceful restarts in a row, where there are any; and reloads."""
+    outage: float = 3.0
+    """Seconds that members of the deployment are paused or gone, in the phase ``failover``."""
+    recovery_deadline: float = 15.0
+    """Seconds after there is a primary again until each request has to be answered again: each
+    monitor looks within ``heartbeatFrequencyMS``, 10 seconds, and that look takes its time (the
+    specification of server discovery and monitoring)."""
+    settle_deadline: float = 25.0
+    """Seconds that counts may then take to come down to what they were."""
     restart_deadline: float = 15.0
     """Seconds that the processes of before may take to go after a restart."""
     quiet: float = 30.0
@@ -237,6 +245,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     server_connections: int | None
     """The deployment's own count of the subject's connections."""
+    by_member: tuple[int, ...] = ()
+    """How many of them each member has, in the order of the URI; empty if unknown."""
     cursors: int | None = None
     """Cursors on the cell's own database that are open and idle."""
     sessions: int | None = None
@@ -382,6 +392,52 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of memory that Apache's parent alone has, afterwards."""
 
 
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that failed alike around a fault; seconds are from the fault to their ends."""
+
+    kind: str
+    status: int | None
+    error: str
+    count: int
+    first: float
+    last: float
+
+
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault of the deployment, under load. Seconds are counted from when it began."""
+
+    fault: str
+    time: float
+    """When it began."""
+    over: float
+    """Seconds until what had been done was undone."""
+    primary_lost: float | None
+    """Seconds until there was no primary; None if there was one all the time."""
+    primary_again: float | None
+    """Seconds until there was one again, for good; 0 if there always was; None if there never
+    was one."""
+    recovered: float | None
+    """Seconds until each interpreter of each process had answered again, and none failed after.
+    None if that did not come in time."""
+    memory: tuple[tuple[float, int], ...] = ()
+    """While it lasted: seconds, and bytes of memory that the workers had for themselves."""
+    silent: tuple[str, ...] = ()
+    """The interpreters that have not answered since there was a primary again."""
+    requests: int
+    """Requests around it; the first begin a little before it."""
+    failures: tuple[Failed, ...] = ()
+    slowest: float
+    """Seconds that the slowest answered request took: it waited for a primary, most likely."""
+    before: Checkpoint
+    """That of the first outage is the baseline: all members have been primary by then, and the
+    pools of all are full."""
+    after: Checkpoint | None
+    """As soon as no count was above the baseline; else when waiting for it had no more sense.
+    None if the server did not recover."""
+    settled: float | None = None
+    """Seconds from the end of the load to that reading."""
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """How the server went away when asked to stop."""
 
@@ -429,6 +485,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     quiet: tuple[Checkpoint, ...] = ()
     """Readings of a long time without a request, where that was asked for."""
     restarts: tuple[Restart, ...] = ()
+    outages: tuple[Outage, ...] = ()
     stop: Stop | None = None
     aborted: str = ""
     """Why the experiment ended before its plan was through; empty if it did not."""

@@ -136,37 +136,44 @@ class Timer:
 
 class Deployments:
     """One deployment for each topology and mongod, started when a cell first needs it, and shared
-    by the cells that run one after the other."""
+    by the cells that run one after the other. One that a cell could not make whole again is
+    replaced for the next."""
 
     def __init__(self, shop: Shop, stack: ExitStack) -> None:
         self._shop = shop
         self._stack = stack
         self._running: dict[object, Deployment] = {}
+        self._ends: dict[object, ExitStack] = {}
 
     def get(self, job: Job) -> Deployment:
         """The deployment of this cell. Raises :class:`ServiceFailed` if it can't be had."""
         topology, server = job.cell.topology, job.server
         if server is None:
             return NoDeployment()
-        if (topology, server) not in self._running:
+        key = (topology, server)
+        if key in self._running and not self._running[key].whole:
+            del self._running[key]
+            self._ends.pop(key).close()
+        if key not in self._running:
             self._shop.watcher.step(job.cell, f"starting MongoDB ({topology})")
-            self._running[topology, server] = (
-                self._start(topology, server)
+            self._ends[key] = self._stack.enter_context(ExitStack())
+            self._running[key] = (
+                self._start(topology, server, self._ends[key])
                 if isinstance(server, Mongod)
-                else self._connect(server)
+                else self._connect(server, self._ends[key])
             )
-        return self._running[topology, server]
+        return self._running[key]
 
-    def _connect(self, uri: str) -> Deployment:
+    def _connect(self, uri: str, end: ExitStack) -> Deployment:
         deployment = connect_deployment(uri)
-        self._stack.callback(deployment.close)
+        end.callback(deployment.close)
         return deployment
 
-    def _start(self, topology: Topology, mongod: Mongod) -> Deployment:
-        scratch = self._stack.enter_context(scratch_directory())
+    def _start(self, topology: Topology, mongod: Mongod, end: ExitStack) -> Deployment:
+        scratch = end.enter_context(scratch_directory())
         logs = self._shop.output / "mongodb" / scratch.name
         logs.mkdir(parents=True)
-        return self._stack.enter_context(
+        return end.enter_context(
             start_deployment(topology, mongod, scratch, logs, self._shop.choose_port)
         )
 

@@ -34,6 +34,11 @@ _RESTART_DEADLINE = 5.0
 _STOP_DEADLINE = 8.0
 """Seconds: no twin takes longer than one to go, and Apache kills what has not gone after three."""
 _QUIET = 8.0
+_OUTAGE = 1.0
+_RECOVERY_DEADLINE = 4.0
+"""Seconds: no twin takes longer than half a second beyond what PyMongo takes."""
+_SETTLE_DEADLINE = 3.0
+"""Seconds: for what has leaked; the counts of a standalone are back at once."""
 
 
 def select(names: Collection[str]) -> tuple[Control, ...]:
@@ -114,6 +119,7 @@ def _planted(control: Control, config: Config) -> Config:
         maximum_requests=control.maximum_requests,
         phases=control.phases,
         quiet=_QUIET,
+        outage=_OUTAGE,
         control=control.name,
     )
 
@@ -123,6 +129,8 @@ def _impatient(job: Job) -> Job:
         job.plan,
         request_deadline=_REQUEST_DEADLINE,
         start_deadline=_START_DEADLINE,
+        recovery_deadline=_RECOVERY_DEADLINE,
+        settle_deadline=_SETTLE_DEADLINE,
         restart_deadline=_RESTART_DEADLINE,
         stop_deadline=_STOP_DEADLINE,
     )

@@ -27,6 +27,8 @@ CRASHING = "6.1.1"
 """A mod_wsgi on which PyMongo's processes die while Apache stops."""
 QUIET = 3.0
 """Seconds without a request, where a phase has some."""
+OUTAGE = 1.0
+"""Seconds that members are gone or paused where the phase failover was asked for."""
 
 
 class Bench:
@@ -70,6 +72,7 @@ class Bench:
             budget=budget,
             phases=phases,
             quiet=QUIET,
+            outage=OUTAGE,
         )
         (job,) = plan(config, self._site).jobs
         self._number += 1

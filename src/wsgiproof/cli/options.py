@@ -174,6 +174,12 @@ _MATRIX_OPTIONS: list[_Decorator] = [
         help="How long the phase idle watches a server without a request.  [default: 30]",
     ),
     click.option(
+        "--outage",
+        type=float,
+        metavar="SECONDS",
+        help="How long members are paused or gone in the phase failover.  [default: 3]",
+    ),
+    click.option(
         "--control",
         type=choices(sorted(CONTROLS)),
         metavar="NAME",

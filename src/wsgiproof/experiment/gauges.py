@@ -52,6 +52,7 @@ class Gauges:
             time=time.monotonic(),
             requests=self._load.answers.requests,
             server_connections=counts.connections,
+            by_member=counts.by_member,
             cursors=counts.cursors,
             sessions=counts.sessions,
             processes=reading.processes,
@@ -92,7 +93,7 @@ class Gauges:
 
         Not after a request has failed: what hangs would hang this too.
         """
-        if self._load.answers.failed:
+        if self._load.unexpected:
             return ()
         told: defaultdict[int, list[Witnesses]] = defaultdict(list)
         for answer in [*self.ask_each("memory=2"), *self._alone("memory=1")]:

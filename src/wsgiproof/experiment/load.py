@@ -58,21 +58,28 @@ class Load:
         rate: float,
         stop: Callable[[], bool],
         on_failure: Callable[[Response], None],
+        *,
+        on_success: Callable[[Response], None] = lambda response: None,
+        connections: int | None = None,
+        deadline: float | None = None,
     ) -> None:
-        """``rate`` requests a second, each to what ``pick()`` returns, until ``stop()`` is true."""
+        """``rate`` requests a second, each to what ``pick()`` returns, until ``stop()`` is true.
+
+        ``connections`` in flight at most, with ``deadline`` seconds each; else as many and as long
+        as in the parallel phase.
+        """
 
         def account(response: Response) -> None:
             self._account(response)
-            if response.outcome is not Outcome.OK:
-                on_failure(response)
+            (on_success if response.outcome is Outcome.OK else on_failure)(response)
 
         with self._timed():
             engine.paced(
                 pick,
                 rate=rate,
                 requests=None,
-                connections=self._plan.connections,
-                timeout=self._plan.request_deadline,
+                connections=connections or self._plan.connections,
+                timeout=deadline or self._plan.request_deadline,
                 on_response=account,
                 stop=stop,
             )
@@ -109,11 +116,16 @@ class Load:
         """Why more requests would tell nothing new; empty while they would."""
         if not self._server.alive():
             return "Apache's parent process ended on its own"
-        if self.answers.failed - self._expected >= _MOST_FAILURES:
-            return f"{self.answers.failed - self._expected} requests failed"
+        if self.unexpected >= _MOST_FAILURES:
+            return f"{self.unexpected} requests failed"
         if self.answers.kinds[Outcome.TIMEOUT] >= _MOST_HUNG:
             return f"{self.answers.kinds[Outcome.TIMEOUT]} requests had no answer"
         return ""
+
+    @property
+    def unexpected(self) -> int:
+        """How many requests have failed that were not bound to."""
+        return self.answers.failed - self._expected
 
     def expect(self, failures: int) -> None:
         """So many of the requests that have failed were bound to: they make nothing hopeless."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.diagnosis import attribute, grown_memory
+from wsgiproof.experiment.failover import Failover
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds
 from wsgiproof.experiment.restarts import Restarts
@@ -32,6 +33,7 @@ from wsgiproof.records import (
     Grown,
     Identity,
     Observed,
+    Outage,
     Phase,
     PhaseName,
     Plan,
@@ -85,6 +87,9 @@ def run_experiment(
             experiment.idle()
     with experiment.phase(PhaseName.DIAGNOSIS):
         experiment.diagnose()
+    if ExtraPhase.FAILOVER in plan.phases:
+        with experiment.phase(PhaseName.FAILOVER):
+            experiment.fail_over()
     if ExtraPhase.IDLE in plan.phases:
         with experiment.phase(PhaseName.QUIET):
             experiment.watch_idle()
@@ -125,6 +130,7 @@ class _Experiment:
         self._load = Load(server, plan, lambda: self._autopsy.take_soon(self._phase))
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
         self._trials = Restarts(server, self._load, self._gauges, plan, workers, evidence)
+        self._failover = Failover(server, deployment, self._load, self._gauges, plan)
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
         self._checkpoints: list[Checkpoint] = []
@@ -132,6 +138,7 @@ class _Experiment:
         self._attributions: tuple[Attribution, ...] = ()
         self._quiet: list[Checkpoint] = []
         self._restarts: list[Restart] = []
+        self._outages: list[Outage] = []
         self._stop: Stop | None = None
         self._phase = PhaseName.WARM_UP
         self._memory_due = 0
@@ -276,6 +283,28 @@ class _Experiment:
             self._watch(self._phase, 0, 1)
             self._grown = grown_memory(self._load, self._gauges)
 
+    def fail_over(self) -> None:
+        """Do to the deployment each harm that fits it, under load, until one is not recovered from.
+
+        Not after a leak was found: it would go on in each of them.
+        """
+        if self._aborted or self._called:
+            return
+        faults = self._failover.faults()
+        if faults:
+            self._failover.fill_all_pools(self._fill_pools)
+        for done, fault in enumerate(faults):
+            self._watch(self._phase, done, len(faults))
+            self._outages.append(self._failover.outage(fault, self._fill_pools))
+            self._log.read(self._phase)
+            if self._outages[-1].recovered is None:
+                self._aborted = f"requests were not answered again after '{fault.name}'"
+                return
+
+    def _fill_pools(self) -> None:
+        for target in self._load.targets:
+            self._hold_all(target)
+
     def restart(self) -> None:
         """Restart gracefully, under load."""
         self._replace(self._trials.graceful(self._rate()))
@@ -346,6 +375,7 @@ class _Experiment:
             libraries=tuple(sorted(self._libraries)),
             quiet=tuple(self._quiet),
             restarts=tuple(self._restarts),
+            outages=tuple(self._outages),
             stop=self._stop,
             aborted=self._aborted,
             requests_per_second=self._rate(),

@@ -12,7 +12,7 @@ from .faults_base import NoFault
 
 def _classes():
     """Return every fault's class by name."""
-    from . import faults_answers, faults_background, faults_leaks, faults_lifecycle
+    from . import faults_answers, faults_background, faults_failover, faults_leaks, faults_lifecycle
 
     return {
         "leak-connection": faults_leaks.LeakConnection,
@@ -51,6 +51,10 @@ def _classes():
         "leak-when-idle": faults_background.LeakWhenIdle,
         "work-when-idle": faults_background.WorkWhenIdle,
         "fail-to-import": faults_lifecycle.FailToImport,
+        "leak-on-failover": faults_failover.LeakOnFailover,
+        "close-on-failover": faults_failover.CloseOnFailover,
+        "never-recover": faults_failover.NeverRecover,
+        "recover-late": faults_failover.RecoverLate,
         "wrong-value": faults_answers.WrongValue,
         "foreign-type": faults_answers.ForeignType,
         "no-extension": faults_answers.NoExtension,

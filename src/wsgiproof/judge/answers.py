@@ -14,7 +14,7 @@ from wsgiproof.records import Finding, Identity, Observed, PhaseName
 MIN_ANSWERS = 10
 """Answers that an interpreter of a process must have given before anything is said about it."""
 
-_ELSEWHERE = {PhaseName.RESTART, PhaseName.RELOAD}
+_ELSEWHERE = {PhaseName.FAILOVER, PhaseName.RESTART, PhaseName.RELOAD}
 """Phases in which some requests may fail; the check of the phase says which."""
 
 

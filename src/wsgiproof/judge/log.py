@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from wsgiproof.cell import Cell
@@ -11,10 +11,17 @@ from wsgiproof.judge.explain.catalog import Entry
 from wsgiproof.judge.explain.explain import in_log
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.records import Finding, Observed
+from wsgiproof.records import Finding, Observed, PhaseName
 
 _AFTER_TRACEBACK = 30
 """Lines to look at for the end of a traceback."""
+_SERVER_ERROR = "pymongo.errors."
+"""How the last line of a traceback begins that PyMongo has raised."""
+_CHAINED = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+)
+"""What Python writes between the traceback of a cause and that of what came of it."""
 _SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: ")
 """As the warnings module prints it: file, line, category, text."""
 
@@ -34,7 +41,10 @@ def log(cell: Cell, observed: Observed) -> Outcome:
 
 
 def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
-    starts = [number for number, text in enumerate(texts) if TRACEBACK in text]
+    excused = _of_outages(lines)
+    starts = [
+        number for number, text in enumerate(texts) if TRACEBACK in text and number not in excused
+    ]
     if not starts:
         return []
     ends = [_exception_after(texts, start) for start in starts]
@@ -49,6 +59,30 @@ def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
         evidence=evidence(ends),
     )
     return [finding]
+
+
+def _of_outages(lines: Sequence[Line]) -> set[int]:
+    """Where tracebacks begin that tell of requests without a server, those of causes included.
+
+    The check ``recovery`` judges when such requests may fail. Threads of one process write in
+    between one another, so tracebacks are not followed but counted: in a process whose tracebacks
+    are all causes, or end with an error of PyMongo's, there is no other one among them.
+    """
+    begun: defaultdict[str, list[int]] = defaultdict(list)
+    accounted: Counter[str] = Counter()
+    for number, line in enumerate(lines):
+        if line.phase != PhaseName.FAILOVER:
+            continue
+        if TRACEBACK in line.text:
+            begun[line.pid].append(number)
+        elif line.text in _CHAINED or line.text.startswith(_SERVER_ERROR):
+            accounted[line.pid] += 1
+    return {
+        number
+        for pid, numbers in begun.items()
+        if len(numbers) <= accounted[pid]
+        for number in numbers
+    }
 
 
 def _exception_after(texts: Sequence[str], start: int) -> str:

@@ -13,6 +13,7 @@ from wsgiproof.judge.finding import Check
 from wsgiproof.judge.idle import idle
 from wsgiproof.judge.log import log
 from wsgiproof.judge.memory import memory
+from wsgiproof.judge.recovery import recovery
 from wsgiproof.judge.restart import restart
 from wsgiproof.records import (
     CellRecord,
@@ -44,6 +45,7 @@ CHECKS: dict[str, Check] = {
 """The checks of every cell by their stable names, in the order in which they are shown."""
 
 PHASE_CHECKS: dict[str, tuple[frozenset[ExtraPhase], Check]] = {
+    "recovery": (frozenset({ExtraPhase.FAILOVER}), recovery),
     "restart": (frozenset({ExtraPhase.RESTART, ExtraPhase.RELOAD}), restart),
     "idle": (frozenset({ExtraPhase.IDLE}), idle),
 }

@@ -45,6 +45,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What the subject has open on the deployment; None where that can't be told."""
 
     connections: int | None = None
+    by_member: tuple[int, ...] = ()
+    """Of the connections, how many each member has."""
     cursors: int | None = None
     sessions: int | None = None
 
@@ -55,10 +57,22 @@ class Deployment:
     The counting goes through connections of our own to each member, never through the subject's.
     """
 
-    def __init__(self, topology: Topology, uri: str, version: str, *, ours: bool) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        uri: str,
+        version: str,
+        *,
+        ours: bool,
+        members: Sequence[Member] = (),
+    ) -> None:
         self.topology = topology
         self.ours = ours
         """False for one that was there, and may have other users."""
+        self.members = tuple(members)
+        """The processes that we have started, and may do harm to; none of what was there."""
+        self.whole = True
+        """False from when harm is done to a member until it is made good again."""
         self.version = version
         self._uri = uri
         self._direct = [_direct(uri, host) for host in _hosts(uri)]
@@ -104,9 +118,35 @@ class Deployment:
                 return Counts()
         return Counts(
             connections=len(connections),
+            by_member=tuple(
+                sum(number == member for member, _ in connections)
+                for number in range(len(self._direct))
+            ),
             cursors=cursors,
             sessions=sessions if self.ours else None,
         )
+
+    def mend(self) -> None:
+        """Make it whole again: every member up, one of them primary, the others in step with it.
+
+        Raises :class:`ServiceFailed` if it can't be, and then it is of no more use.
+        """
+        for member in self.members:
+            if member.paused:
+                member.resume()
+            if not member.alive():
+                member.start_again()
+        _wait(self._is_whole, "the deployment is not whole again")
+        self.whole = True
+
+    def _is_whole(self) -> bool:
+        try:
+            hellos = [member.admin.command("hello") for member in self._direct]
+        except PyMongoError:
+            return False
+        primaries = sum(hello.get("isWritablePrimary", False) for hello in hellos)
+        others = sum(hello.get("secondary", False) for hello in hellos)
+        return bool(primaries == 1 and primaries + others == len(hellos))
 
     def check_writes(self, database: str) -> None:
         """Write to ``database``, as the subject will.
@@ -153,6 +193,8 @@ class NoDeployment(Deployment):
         self.topology = Topology.NONE
         self.version = ""
         self.ours = True
+        self.members = ()
+        self.whole = True
 
     def uri(self, app_name: str) -> str:
         """Empty: there is nothing to connect to."""
@@ -229,7 +271,7 @@ def start_deployment(
         if replica_set:
             _initiate(hosts)
             uri += f"?replicaSet={_REPLICA_SET}"
-        deployment = Deployment(topology, uri, mongod.version, ours=True)
+        deployment = Deployment(topology, uri, mongod.version, ours=True, members=members)
         stack.callback(deployment.close)
         yield deployment
 
@@ -293,7 +335,10 @@ def _initiate(hosts: list[str]) -> None:
     )
     with first:
         first.admin.command("replSetInitiate", config)
-        _wait(lambda: first.admin.command("hello").get("isWritablePrimary", False))
+        _wait(
+            lambda: first.admin.command("hello").get("isWritablePrimary", False),
+            "the replica set elected no primary",
+        )
         ready = first["wsgiproof_ready"].get_collection(
             "ready", write_concern=WriteConcern(w=_MEMBERS, wtimeout=int(_ELECTION_DEADLINE * 1000))
         )
@@ -301,13 +346,11 @@ def _initiate(hosts: list[str]) -> None:
         first.drop_database("wsgiproof_ready")
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool], otherwise: str) -> None:
     limit = time.monotonic() + _ELECTION_DEADLINE
     while not condition():
         if time.monotonic() > limit:
-            raise ServiceFailed(
-                f"the replica set elected no primary within {_ELECTION_DEADLINE:.0f} seconds"
-            )
+            raise ServiceFailed(f"{otherwise} within {_ELECTION_DEADLINE:.0f} seconds")
         time.sleep(0.02)
 
 

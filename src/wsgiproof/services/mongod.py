@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from wsgiproof.errors import NeedMissing, PortTaken, ServiceFailed, UsageError, WsgiproofError
 from wsgiproof.process import Service, run
@@ -27,6 +27,9 @@ OBSERVER = "wsgiproof-observer"
 """The appName of our own connections, so that they are never taken for the subject's."""
 
 _START_DEADLINE = 30.0
+_PATIENCE = 2.0
+"""Seconds to wait for an answer until we look whether mongod is still there: another program may
+have its port, and say nothing."""
 _ATTEMPTS = 5
 
 
@@ -99,7 +102,10 @@ def _package_of(library: str) -> str:
 
 
 class Member:
-    """One running mongod with data of its own, on a loopback port that was free."""
+    """One running mongod with data of its own, on a loopback port that was free.
+
+    Once it is up it may be killed, started again on its port and its data, paused and continued.
+    """
 
     def __init__(
         self,
@@ -115,32 +121,41 @@ class Member:
         self._logs = logs
         self._choose_port = choose_port
         self.port = 0
+        self.paused = False
         self._service: Service | None = None
+        self._data = scratch
+        self._replica_set: str | None = None
+        self._starts = 0
+        self._told = 0
+        """Bytes of its log from before the latest start."""
         self._unwanted = False
         self._ending = threading.Lock()
 
     def start(self, replica_set: str | None) -> None:
         """Start, and wait until it answers. Raises :class:`ServiceFailed` with mongod's reason."""
+        self._replica_set = replica_set
         for attempt in range(1, _ATTEMPTS + 1):
             if self._unwanted:
                 return
+            self.port = self._choose_port()
+            self._data = self._scratch / f"{self._name}-{attempt}"
+            self._data.mkdir(mode=0o700)
             try:
-                self._start_once(replica_set, attempt)
+                self._start_once()
                 return
             except PortTaken:
                 if attempt == _ATTEMPTS:
                     raise
 
-    def _start_once(self, replica_set: str | None, attempt: int) -> None:
-        self.port = self._choose_port()
-        data = self._scratch / f"{self._name}-{attempt}"
-        data.mkdir(mode=0o700)
+    def _start_once(self) -> None:
+        self._starts += 1
         log = self._logs / f"{self._name}.log"
+        self._told = log.stat().st_size if log.exists() else 0
         self._service = Service(
-            [str(self._mongod.path), *self._options(data, replica_set)],
+            [str(self._mongod.path), *self._options()],
             name=self._name,
             log=log,
-            events=self._scratch / f"{self._name}-{attempt}.events",
+            events=self._scratch / f"{self._name}-{self._starts}.events",
             remove=[self._scratch],
         )
         self._service.__enter__()
@@ -149,14 +164,52 @@ class Member:
             return
         self._await_answer(log)
 
-    def _options(self, data: Path, replica_set: str | None) -> list[str]:
-        options = ["--dbpath", str(data), "--port", str(self.port), "--bind_ip", LOOPBACK]
+    def alive(self) -> bool:
+        """Whether it runs, be it paused."""
+        return self._service is not None and self._service.alive()
+
+    def kill(self) -> None:
+        """KILL it, as a crash or the kernel would. Its data stays, for :meth:`start_again`.
+
+        Raises :class:`ServiceFailed` if that can't be done.
+        """
+        self.paused = False
+        self._end()
+
+    def start_again(self) -> None:
+        """Start on the same port with the same data, after :meth:`kill`, and wait for an answer.
+
+        Raises :class:`ServiceFailed` with the reason, such as a port that somebody has taken.
+        """
+        if self._unwanted:
+            return
+        try:
+            self._start_once()
+        except ServiceFailed as error:
+            raise ServiceFailed(f"{self._name} could not be started again: {error}") from error
+
+    def pause(self) -> None:
+        """Stop it with SIGSTOP: its connections stay open, and nothing on them is answered."""
+        self._signal(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+        self.paused = False
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._service is not None:
+            self._service.signal(number)
+
+    def _options(self) -> list[str]:
+        options = ["--dbpath", str(self._data), "--port", str(self.port), "--bind_ip", LOOPBACK]
         # Small and quiet: it serves a test, and shares the machine with the subject.
         options += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
         options += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         options += ["--setParameter", "ttlMonitorEnabled=false"]
-        if replica_set:
-            options += ["--replSet", replica_set, "--oplogSize", "64"]
+        if self._replica_set:
+            options += ["--replSet", self._replica_set, "--oplogSize", "64"]
         return options
 
     def _await_answer(self, log: Path) -> None:
@@ -169,16 +222,24 @@ class Member:
             self.port,
             directConnection=True,
             appName=OBSERVER,
-            serverSelectionTimeoutMS=int(_START_DEADLINE * 1000),
+            serverSelectionTimeoutMS=int(_PATIENCE * 1000),
         )
-        try:
-            answered = client.admin.command("serverStatus").get("pid")
-        except PyMongoError:
-            answered = None
-        finally:
-            client.close()
-        if answered != self._service.pid:
-            raise self._not_started(log)
+        with client:
+            if self._answering(client) != self._service.pid:
+                raise self._not_started(log)
+
+    def _answering(self, client: MongoClient[dict[str, object]]) -> object:
+        """Who answers on the port; None if nobody does, or ours has ended meanwhile."""
+        assert self._service is not None
+        limit = time.monotonic() + _START_DEADLINE
+        while self._service.alive() and time.monotonic() < limit:
+            try:
+                return client.admin.command("serverStatus").get("pid")
+            except ServerSelectionTimeoutError:
+                continue
+            except PyMongoError:
+                return None
+        return None
 
     def _accepts_in_time(self) -> bool:
         assert self._service is not None
@@ -192,7 +253,7 @@ class Member:
     def _not_started(self, log: Path) -> ServiceFailed:
         ended = self._ended()
         self._end()
-        text = log.read_text(errors="replace") if log.exists() else ""
+        text = log.read_bytes()[self._told :].decode(errors="replace") if log.exists() else ""
         if "Address already in use" in text:
             return PortTaken(f"port {self.port} was taken before mongod could bind it")
         # Of errors alone: a healthy start has its failures as well, for information.

@@ -357,6 +357,35 @@ _CONTROLS = (
         "seconds",
         phases=(ExtraPhase.IDLE,),
     ),
+    # A deployment that fails over.
+    Control(
+        name="leak-on-failover",
+        trips="recovery",
+        twin="close-on-failover",
+        says="a client that has lost its server gets another one beside it, and is kept",
+        phases=(ExtraPhase.FAILOVER,),
+    ),
+    Control(
+        name="close-on-failover",
+        trips="",
+        twin="leak-on-failover",
+        says="a client that has lost its server is replaced by another one, and closed",
+        phases=(ExtraPhase.FAILOVER,),
+    ),
+    Control(
+        name="never-recover",
+        trips="recovery",
+        twin="recover-late",
+        says="once its client has lost its server, each interpreter fails each request",
+        phases=(ExtraPhase.FAILOVER,),
+    ),
+    Control(
+        name="recover-late",
+        trips="",
+        twin="never-recover",
+        says="once its client has lost its server, each interpreter fails for half a second",
+        phases=(ExtraPhase.FAILOVER,),
+    ),
     # Answers, and who gives them.
     Control(
         name="wrong-value",

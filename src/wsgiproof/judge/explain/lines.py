@@ -12,7 +12,7 @@ from wsgiproof.records import LogLine
 
 TRACEBACK = "Traceback (most recent call last)"
 _PREFIX = re.compile(
-    r"^\[[^]]*\] \[(?P<module>[^]:]*):?(?P<level>[^]]*)\] \[pid \d+\] (?:\[[^]]*\] )*"
+    r"^\[[^]]*\] \[(?P<module>[^]:]*):?(?P<level>[^]]*)\] \[pid (?P<pid>\d+)\] (?:\[[^]]*\] )*"
 )
 """What our ErrorLogFormat and mod_wsgi put before the text."""
 _ERRORS = {"error", "crit", "alert", "emerg"}
@@ -26,6 +26,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     module: str
     level: str
+    pid: str = ""
     in_traceback: bool
 
     @property
@@ -55,6 +56,7 @@ def parse(lines: Iterable[LogLine]) -> Iterator[Line]:
             text=text,
             module=prefix["module"] if prefix else "",
             level=prefix["level"] if prefix else "",
+            pid=prefix["pid"] if prefix else "",
             in_traceback=begins or within,
         )
         within = begins or (within and text.startswith(" "))

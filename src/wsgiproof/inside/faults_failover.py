@@ -1,0 +1,115 @@
+"""What an application does wrong when its server goes away, and the twins that do it right."""
+
+from __future__ import absolute_import
+
+import threading
+import time
+
+from . import settings
+from .faults_base import NoFault, need_store
+
+
+class _OwnClient(NoFault):
+    """Has a client of its own, which tells when it has lost its server.
+
+    An operation need not notice: its pool may have been cleared by a monitor, and it waits then.
+    """
+
+    def at_load(self, store):
+        need_store(store)
+        self._lock = threading.Lock()
+        self._connect()
+
+    def _connect(self):
+        import pymongo
+
+        self._lost = threading.Event()
+        listener = _listener(self._lost)
+        self._client = pymongo.MongoClient(settings.load()["uri"], event_listeners=[listener])
+        self._client["admin"].command("ping")
+
+    def on_request(self, store):
+        with self._lock:
+            if self._lost.is_set():
+                self._lost.clear()
+                self.lost()
+        self._client["admin"].command("ping")
+
+    def lost(self):
+        """Called in the first request after the client has lost its server."""
+
+
+def _listener(lost):
+    """Return a listener of PyMongo's that sets ``lost`` when a server is known no more."""
+    from pymongo import monitoring
+
+    class Listener(monitoring.ServerListener):
+        def opened(self, event):
+            pass
+
+        def description_changed(self, event):
+            unknown = "Unknown"
+            before = event.previous_description.server_type_name
+            if before != unknown and event.new_description.server_type_name == unknown:
+                lost.set()
+
+        def closed(self, event):
+            pass
+
+    return Listener()
+
+
+class LeakOnFailover(_OwnClient):
+    """Makes a new client when the one that it has has lost its server, and keeps both."""
+
+    leaks = True
+
+    def at_load(self, store):
+        _OwnClient.at_load(self, store)
+        self._kept = []
+
+    def lost(self):
+        before = self._client
+        self._connect()
+        if self.leaks:
+            self._kept.append(before)
+        else:
+            before.close()
+
+
+class CloseOnFailover(LeakOnFailover):
+    """The twin of LeakOnFailover: closes the client that it had."""
+
+    leaks = False
+
+
+class NeverRecover(_OwnClient):
+    """Remembers that the server was lost, and fails each request from then on."""
+
+    forgets_after = None  # seconds
+
+    def at_load(self, store):
+        _OwnClient.at_load(self, store)
+        self._down_since = None
+
+    def on_request(self, store):
+        from pymongo.errors import AutoReconnect
+
+        _OwnClient.on_request(self, store)
+        if self._is_down():
+            raise AutoReconnect("planted by wsgiproof: never-recover")
+
+    def lost(self):
+        self._down_since = time.time()
+
+    def _is_down(self):
+        if self._down_since is None:
+            return False
+        after = self.forgets_after
+        return after is None or time.time() - self._down_since < after
+
+
+class RecoverLate(NeverRecover):
+    """The twin of NeverRecover: forgets it after half a second."""
+
+    forgets_after = 0.5

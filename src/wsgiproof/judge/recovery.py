@@ -1,0 +1,235 @@
+"""The check of failovers: what fails meanwhile, how soon it is over, and what is left of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from wsgiproof.cell import Cell, Topology
+from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.slope import part_rates
+from wsgiproof.records import Checkpoint, Failed, Finding, Observed, Outage, Role
+
+_LONG = 20.0
+"""Seconds of an outage in which growth can be told from what is needed once."""
+_READINGS = 16
+_PARTS = 4
+_MATERIAL = 20_000
+"""Bytes a second, at least, in each of these parts."""
+
+
+def recovery(cell: Cell, observed: Observed) -> Outcome:
+    """Requests fail only while there is no primary, are answered again soon, and nothing stays."""
+    if cell.topology is Topology.NONE:
+        return Outcome(skipped="there is no deployment (topology none)")
+    if not observed.ours:
+        return Outcome(skipped="no harm is done to a deployment that was there (--mongodb URI)")
+    outages = observed.outages
+    findings = (
+        *_not_recovered(observed),
+        *_failed_with_a_primary(observed),
+        *_leftovers(outages),
+        *_grown_meanwhile(outages),
+    )
+    if findings:
+        return Outcome(findings=findings)
+    missing = _missing(observed)
+    if missing:
+        return Outcome(missing=missing)
+    return Outcome(passed=_told(outages))
+
+
+def _missing(observed: Observed) -> str:
+    """The evidence that is not there."""
+    if not observed.outages:
+        why = observed.aborted or observed.called or "the phase was not reached"
+        return f"no harm was done to the deployment: {why}"
+    for one in observed.outages:
+        if one.primary_again is None:
+            return f"there was no primary again after '{one.fault}'"
+        if one.after is None or not _comparable(one.before, one.after):
+            return f"counts before and after '{one.fault}' can't be compared"
+    return f"the experiment ended early: {observed.aborted}" if observed.aborted else ""
+
+
+def _comparable(before: Checkpoint, after: Checkpoint) -> bool:
+    if not before.by_member or len(before.by_member) != len(after.by_member):
+        return False
+    then, now = _workers(before), _workers(after)
+    told = all(None not in values.values() for values in (*then.values(), *now.values()))
+    return told and then.keys() == now.keys() and bool(then)
+
+
+def _told(outages: Sequence[Outage]) -> str:
+    slowest = max((one.recovered or 0.0) - (one.primary_again or 0.0) for one in outages)
+    requests = sum(one.requests for one in outages)
+    failed = sum(map(_failed, outages))
+    fate = f"{failed:,} of {count(requests, 'request')} failed" if failed else "no request failed"
+    return (
+        f"{count(len(outages), 'fault')} of the deployment: {fate}, all answered again "
+        f"{slowest:.1f} seconds after there was a primary at most; no count is higher than before"
+    )
+
+
+def _failed(one: Outage) -> int:
+    return sum(failure.count for failure in one.failures)
+
+
+def _not_recovered(observed: Observed) -> Iterator[Finding]:
+    deadline = observed.plan.recovery_deadline
+    for one in observed.outages:
+        if one.primary_again is None or _in_time(one, deadline):
+            continue
+        if one.silent:
+            seen = f"{', '.join(one.silent)} had not answered"
+        else:
+            seen = "requests still failed"
+        yield Finding(
+            check="recovery",
+            seen=f"{seen} {deadline:.0f} seconds after there was a primary again ({one.fault})",
+            meaning="the driver, or the application, holds on to what it knew before: a dead "
+            "connection, a server that is primary no more, an error",
+            action="read the exceptions in the error log from this phase on; look for what is "
+            "kept of a failure",
+            evidence=evidence(_course(one)),
+        )
+
+
+def _in_time(one: Outage, deadline: float) -> bool:
+    assert one.primary_again is not None
+    return one.recovered is not None and one.recovered <= one.primary_again + deadline
+
+
+def _failed_with_a_primary(observed: Observed) -> Iterator[Finding]:
+    deadline = observed.plan.recovery_deadline
+    wrong = [
+        (one, failure)
+        for one in observed.outages
+        if one.primary_again is not None and _in_time(one, deadline)
+        for failure in one.failures
+        if not _is_excused(one, failure)
+    ]
+    if wrong:
+        number = sum(failure.count for _, failure in wrong)
+        names = dict.fromkeys(one.fault for one, _ in wrong)
+        yield Finding(
+            check="recovery",
+            seen=f"requests failed though there was a primary: up to {number:,} of them "
+            f"({', '.join(names)})",
+            meaning="nothing was gone that they needed",
+            action="read the exceptions in the error log from this phase on",
+            evidence=evidence(line for one, _ in wrong for line in _course(one)),
+        )
+
+
+def _is_excused(one: Outage, failure: Failed) -> bool:
+    """Whether these had no primary, or had been in flight as it went.
+
+    How late is too late after it came back is the deadline of the recovery.
+    """
+    return one.primary_lost is not None and failure.first >= 0
+
+
+def _grown_meanwhile(outages: Sequence[Outage]) -> Iterator[Finding]:
+    """Memory that each quarter of a long outage adds to; one that needs some once adds to one."""
+    for one in outages:
+        if len(one.memory) < _READINGS or one.memory[-1][0] < _LONG:
+            continue
+        rate = min(part_rates([(round(1000 * at), size) for at, size in one.memory], _PARTS))
+        if rate * 1000 >= _MATERIAL:
+            (first, least), (last, most) = one.memory[0], one.memory[-1]
+            yield Finding(
+                check="recovery",
+                seen=f"memory of the workers grew all the time during '{one.fault}': from "
+                f"{least:,} to {most:,} bytes in {last - first:.0f} seconds",
+                meaning="whoever looks for the servers, as a monitor does, keeps something of each "
+                "look that fails",
+                action="look at what is kept of an error: its traceback refers to every frame, "
+                "and each frame to its variables",
+                evidence=evidence(f"after {at:.0f} s: {size:,} bytes" for at, size in one.memory),
+            )
+
+
+def _leftovers(outages: Sequence[Outage]) -> Iterator[Finding]:
+    """Counts that are higher than before the first fault."""
+    series: defaultdict[str, list[tuple[Outage, int]]] = defaultdict(list)
+    baseline: dict[str, int] = {}
+    for one in outages:
+        for name, before, after in _pairs(one):
+            baseline.setdefault(name, before)
+            series[name].append((one, after))
+    for name, readings in series.items():
+        above = [(one, after) for one, after in readings if after > baseline[name]]
+        if above:
+            yield _leftover(name, baseline[name], above, readings)
+
+
+def _leftover(
+    name: str,
+    before: int,
+    above: Sequence[tuple[Outage, int]],
+    readings: Sequence[tuple[Outage, int]],
+) -> Finding:
+    first, _ = above[0]
+    more = max(after for _, after in above) - before
+    return Finding(
+        check="recovery",
+        seen=f"{name}: {more:,} more than before, first after '{first.fault}'",
+        meaning="what was opened while the deployment was failing over is never closed: each "
+        "failover leaves more of it",
+        action="look for a client, a connection or a thread that is made on an error, and "
+        "what becomes of the one before it",
+        evidence=evidence(
+            [
+                f"before the first fault: {before:,}",
+                *(f"after '{one.fault}': {after:,}" for one, after in readings),
+            ]
+        ),
+    )
+
+
+def _pairs(one: Outage) -> Iterator[tuple[str, int, int]]:
+    """Each count before and after, where both are known."""
+    if one.after is None:
+        return
+    for number, (then, now) in enumerate(
+        zip(one.before.by_member, one.after.by_member, strict=False), 1
+    ):
+        yield f"connections on member {number}", then, now
+    before, after = _workers(one.before), _workers(one.after)
+    for pid in before.keys() & after.keys():
+        for name, earlier in before[pid].items():
+            later = after[pid][name]
+            if earlier is not None and later is not None:
+                yield f"{name} of pid {pid}", earlier, later
+
+
+def _workers(checkpoint: Checkpoint) -> dict[int, dict[str, int | None]]:
+    """What each worker process has. Its connections are told apart by member, on the other side."""
+    return {
+        one.pid: {
+            "threads": one.threads,
+            "descriptors that are no connections": None
+            if one.descriptors is None or one.connections is None
+            else one.descriptors - one.connections,
+        }
+        for one in checkpoint.processes
+        if one.role is Role.WORKER
+    }
+
+
+def _course(one: Outage) -> Iterator[str]:
+    """What happened, by the second."""
+    lost = "never" if one.primary_lost is None else f"after {one.primary_lost:.2f} s"
+    again = "never" if one.primary_again is None else f"after {one.primary_again:.2f} s"
+    recovered = "not seen" if one.recovered is None else f"after {one.recovered:.2f} s"
+    yield (
+        f"{one.fault}: no primary {lost}, a primary again {again}, recovered {recovered}; "
+        f"{_failed(one):,} of {count(one.requests, 'request')} failed"
+    )
+    for failure in one.failures:
+        status = "" if failure.status is None else f" {failure.status}"
+        yield (
+            f"{failure.count:,} x {failure.kind}{status} {failure.error}: from {failure.first:.2f} "
+            f"to {failure.last:.2f} s"
+        )

@@ -1,0 +1,165 @@
+"""Members of a real deployment die, pause and step down. Planted faults: test_selftest.py."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from tests.real.command import at_work, nobody_is_left, started
+from tests.real.conftest import PYMONGO, STEADY, Bench
+from tests.real.test_cells import QUIET, why
+from wsgiproof.cell import Topology
+from wsgiproof.config import Config
+from wsgiproof.errors import ServiceFailed
+from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.records import ExtraPhase, Verdict
+from wsgiproof.runner import Deployments, Silent
+from wsgiproof.services.deployment import Deployment, start_deployment
+from wsgiproof.services.mongod import find_mongod
+from wsgiproof.services.ports import LOOPBACK
+
+FAILOVER = (ExtraPhase.FAILOVER,)
+PAUSE = """
+import sys
+from pathlib import Path
+from wsgiproof.cell import Topology
+from wsgiproof.services.deployment import start_deployment
+from wsgiproof.services.mongod import find_mongod
+scratch = Path(sys.argv[1])
+with start_deployment(Topology.STANDALONE, find_mongod(None), scratch, scratch) as deployment:
+    deployment.members[0].pause()
+    print("paused", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def standalone(tmp_path: Path) -> Iterator[Deployment]:
+    mongod = find_mongod(None)
+    with start_deployment(Topology.STANDALONE, mongod, tmp_path, tmp_path) as deployment:
+        yield deployment
+
+
+def test_a_replica_set_fails_over_in_each_way_and_nothing_is_left(bench: Bench) -> None:
+    record = bench.run(topology=Topology.REPLICA_SET, control=QUIET, phases=FAILOVER, requests=120)
+    assert record.verdict is not Verdict.ERROR, record.reason
+    assert record.observed is not None
+    faults = [outage.fault.partition(" for ")[0] for outage in record.observed.outages]
+    assert faults == [
+        "secondary paused",
+        "primary steps down",
+        "primary killed and restarted",
+        "all members gone",
+    ]
+    for outage in record.observed.outages:
+        assert outage.recovered is not None, why(record)
+        assert outage.requests > 0
+        assert outage.before.by_member, "nobody has counted"
+        assert outage.after is not None
+    paused, _, killed, gone = record.observed.outages
+    assert paused.over >= 1.0
+    assert killed.primary_lost is not None
+    assert gone.slowest >= 1.0, "no request has waited for a primary"
+    # A busy machine may elect a primary late; what is told of it has to be that and nothing else.
+    assert {one.check for one in record.checks if one.verdict is Verdict.FAIL} <= {"recovery"}
+    assert "recovery" in {one.check for one in record.checks if one.verdict is Verdict.PASS}, why(
+        record
+    )
+
+
+def test_a_member_has_its_port_and_its_data_again(standalone: Deployment) -> None:
+    (member,) = standalone.members
+    port = member.port
+    standalone.drop("other")
+    member.kill()
+    assert not member.alive()
+    member.start_again()
+    assert (member.port, member.alive()) == (port, True)
+    standalone.mend()
+
+
+def test_a_port_that_is_taken_meanwhile_is_told(standalone: Deployment) -> None:
+    (member,) = standalone.members
+    member.kill()
+    taken = pytest.raises(ServiceFailed, match=r"started again: port \d+ was taken")
+    with socket.create_server((LOOPBACK, member.port)), taken:
+        member.start_again()
+
+
+def test_data_that_is_gone_is_told(standalone: Deployment, tmp_path: Path) -> None:
+    (member,) = standalone.members
+    member.kill()
+    for data in tmp_path.glob("mongod-*"):
+        if data.is_dir():
+            shutil.rmtree(data)
+    with pytest.raises(ServiceFailed, match=r"could not be started again: .* not found"):
+        standalone.mend()
+
+
+def test_a_deployment_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
+    config = Config(
+        mod_wsgi=(STEADY,), pymongo=(PYMONGO,), topology=(Topology.STANDALONE,), requests=120
+    )
+    site = survey(config)
+    job = plan(config, site).jobs[0]
+    with ExitStack() as stack:
+        deployments = Deployments(make_shop(site, tmp_path, Silent()), stack)
+        first = deployments.get(job)
+        assert deployments.get(job) is first
+        first.whole = False
+        second = deployments.get(job)
+        assert second is not first
+        assert not first.members[0].alive()
+        assert second.members[0].alive()
+        assert deployments.get(msgspec.structs.replace(job, retries=1)) is second
+
+
+def test_ctrl_c_while_a_member_is_paused_leaves_nothing(open_tmp: Path) -> None:
+    options = ["--topology", "replica-set", "--mode", "daemon", "-n", "120"]
+    with started(open_tmp, *options, "--phases", "failover", "--outage", "100") as command:
+        command.wait_for("failover")
+        _await_stopped(open_tmp)
+        command.interrupt()
+        assert command.finish() == 130, command.text
+        assert not command.left_behind()
+    assert "Traceback" not in command.text
+
+
+def test_nothing_outlives_us_though_it_is_paused_when_we_are_killed(open_tmp: Path) -> None:
+    scratch = open_tmp / "scratch"
+    scratch.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", PAUSE, str(scratch)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"paused\n"
+        _await_stopped(open_tmp)
+        process.kill()
+    assert nobody_is_left(open_tmp)
+    assert not scratch.exists(), "its data is still there"
+
+
+def _await_stopped(directory: Path) -> None:
+    """Wait until one of the processes there is stopped by a signal."""
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        for told in at_work(directory):
+            try:
+                if psutil.Process(int(told.split()[0])).status() == psutil.STATUS_STOPPED:
+                    return
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.1)
+    raise AssertionError("nobody was stopped")

@@ -12,6 +12,7 @@ from rich.console import Console
 from tests.unit.invented import CELL, ROUND, observed, reading, record, run_record
 from tests.unit.invented import checkpoints as readings
 from tests.unit.test_corpus import EXPECTED, NAMES, recorded, seen
+from tests.unit.test_judge_recovery import outage
 from tests.unit.test_report import error
 from wsgiproof.judge import leaks, memory
 from wsgiproof.judge.fit import fits
@@ -45,6 +46,12 @@ def test_memory_is_the_slope_that_the_judge_has() -> None:
             assert figure is not None
             most = max(slopes, key=lambda one: one.rate)
             assert (figure.value, figure.low, figure.high) == (most.rate, most.low, most.high)
+
+
+def test_recovery_is_the_longest_of_those_that_came() -> None:
+    outages = (outage(recovered=1.3), outage(recovered=2.5), outage(recovered=None))
+    assert by_name(record(observed(outages=outages)))["recovery"].told == "2.5 s"
+    assert "recovery" not in by_name(record(observed(outages=(outage(recovered=None),))))
 
 
 def test_what_was_not_measured_is_not_there() -> None:

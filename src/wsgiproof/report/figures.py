@@ -32,6 +32,7 @@ TITLES = {
     "latency_p50": "latency p50",
     "latency_p99": "latency p99",
     "memory_per_request": "memory/request",
+    "recovery": "recovery",
 }
 """Every figure by its name, as the head of a column calls it."""
 MEANINGS = {
@@ -40,6 +41,8 @@ MEANINGS = {
     "latency_p99": "99 of 100 requests of the parallel phase took no longer",
     "memory_per_request": "by how much the memory in use of the process that grows most did grow, "
     "over the later half of the load (malloc's, or else resident)",
+    "recovery": "the longest time from the beginning of a fault in the deployment until every "
+    "interpreter answered again and no request failed after, of those that came to that",
 }
 
 
@@ -109,6 +112,11 @@ def _memory_per_request(seen: Observed) -> Figure | None:
     return None
 
 
+def _recovery(seen: Observed) -> Figure | None:
+    took = [one.recovered for one in seen.outages if one.recovered is not None]
+    return Figure(name="recovery", value=max(took), told=f"{max(took):.1f} s") if took else None
+
+
 def _interval(low: float, high: float) -> str:
     return f" ({low:,.3g} to {high:,.3g})" if low != high else ""
 
@@ -118,4 +126,5 @@ _ALL: Sequence[Callable[[Observed], Figure | None]] = (
     _latency("latency_p50", 50),
     _latency("latency_p99", 99),
     _memory_per_request,
+    _recovery,
 )

@@ -38,6 +38,7 @@ _ELECTION = 20.0
 _SERVER_SELECTION = 30.0
 """PyMongo's default of serverSelectionTimeoutMS: an operation may wait so long for a primary, and
 its request is no hang for that."""
+_MOST_FILLS = 5
 _SETTLE_STEP = 0.25
 _MEMORY_READINGS = 30
 """Readings of memory while a fault lasts, at most."""
@@ -76,7 +77,13 @@ class Failover:
         """
         for member in self._deployment.members:
             make_primary(member)
-            fill_pools()
+            fill_pools()  # a driver that does not try again (PyMongo before 3.9) fails here
+            for _ in range(_MOST_FILLS):
+                failed = self._load.answers.failed
+                fill_pools()
+                if self._load.answers.failed == failed:
+                    break
+        self._load.expect(self._load.unexpected)
         self._baseline = self._gauges.read(self._load.answers.phase, memory=True)
 
     def outage(self, fault: Fault, fill_pools: Callable[[], None]) -> Outage:

@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test lint unit real unprivileged python27 pythons cpython mongods clean
+.PHONY: run test lint unit browser real unprivileged python27 pythons cpython mongods clean
 
 PYTHON = .venv/bin/python
 
@@ -9,8 +9,8 @@ run:
 	@scripts/setup
 	@.venv/bin/wsgiproof run || [ $$? -eq 1 ]
 
-## test: lint, types, unit tests, and the tests with real Apache and mongod
-test: lint unit real
+## test: lint, types, unit tests, reports in a real browser, and the tests with real Apache and mongod
+test: lint unit browser real
 
 lint:
 	@scripts/setup dev
@@ -21,6 +21,11 @@ lint:
 unit:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -n auto tests/unit
+
+## browser: reports in a headless Chromium, which scripts/setup installs
+browser:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q tests/browser
 
 real:
 	@scripts/setup dev

@@ -180,6 +180,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     constraints: Annotated[
         str, _says("A file of constraints, as pip has them, for all that is installed.")
     ] = ""
+    directives: Annotated[
+        tuple[str, ...], _says("Lines for Apache's configuration, after those of wsgiproof.")
+    ] = ()
     output: Annotated[str, _says("Where results go.")] = ""
     jobs: Annotated[int | None, _says("Cells that run at the same time.")] = None
     fail_fast: Annotated[bool, _says("Stop at the first cell that fails.")] = False
@@ -199,6 +202,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             _check_requirement(one)
         _within("--restarts", self.restarts, 1, 100_000)
         _within("--quiet", self.quiet, 1, 24 * 3600)
+        for one in self.directives:
+            if "\n" in one:
+                raise UsageError("--directive: one line of Apache's configuration, without an end")
         _within("--outage", self.outage, 1, 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)

@@ -25,7 +25,7 @@ PATHS = ("python", "mod_wsgi", "pymongo", "mongodb")
 """Axes whose values may be paths."""
 _FILES = ("app", "output", "httpd", "apxs", "constraints")
 """Keys whose values are nothing but paths."""
-_LISTS = frozenset({*AXES, "only", "cells", "requirements"})
+_LISTS = frozenset({*AXES, "only", "cells", "requirements", "directives"})
 """Keys that take one value, or several."""
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "include": Combination,

@@ -2,7 +2,9 @@
 
 It is a script of its own, standard library only, started by :mod:`wsgiproof.process` as::
 
-    python -I -S -X utf8 guard.py EVENTS [--cwd DIR] [--remove DIR]... -- COMMAND [ARGUMENT]...
+    python -I -S -X utf8 guard.py EVENTS [OPTION]... -- COMMAND [ARGUMENT]...
+
+where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number) or ``--core BYTES``,
 
 and it exists for two reasons.
 
@@ -60,6 +62,9 @@ TERM_GRACE = 1.5
 GIVE_UP = 3.0
 """Seconds after the owner's death when even the unkillable (state D) is left alone."""
 
+CORE_FILTER = b"0x11"
+"""What a core file holds, see core(5): private anonymous memory, and headers of ELF files."""
+
 UNREADABLE_AFTER = 1.0
 """Seconds to wait for a status that is not ours to read before its parent has collected it."""
 
@@ -72,6 +77,8 @@ class Order:
     command: list[str]
     cwd: str | None
     remove: list[str]
+    core: int | None
+    """The largest core file that the command and its descendants may leave, in bytes."""
 
 
 @dataclass
@@ -94,15 +101,18 @@ def parse_order(arguments: list[str]) -> Order:
     events, *rest = arguments
     cwd: str | None = None
     remove: list[str] = []
+    core: int | None = None
     while rest[0] != "--":
         option, value, *rest = rest
         if option == "--cwd":
             cwd = value
         elif option == "--remove":
             remove.append(value)
+        elif option == "--core":
+            core = int(value)
         else:
             raise SystemExit(f"guard: unknown option {option}")
-    return Order(events, rest[1:], cwd, remove)
+    return Order(events, rest[1:], cwd, remove, core)
 
 
 def prctl(option: int, value: int) -> None:
@@ -315,11 +325,30 @@ def enter_command(guard: int, order: Order, environment: dict[str, str]) -> None
     os.dup2(nothing, 0)
     if order.cwd is not None:
         os.chdir(order.cwd)
+    if order.core is not None:
+        allow_cores(order.core)
     try:
         os.execvpe(order.command[0], order.command, environment)
     except OSError as error:
         error.filename = None  # execvpe names the last directory of PATH that it tried
         raise
+
+
+def allow_cores(largest: int) -> None:
+    """Let this process and all that it starts leave core files of up to so many bytes.
+
+    Without what is shared with other processes: the filter is that of core(5), private anonymous
+    memory and the headers of ELF files, and both are inherited.
+    """
+    import resource  # most commands don't need it
+
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    soft = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    with contextlib.suppress(OSError):
+        filter_of_cores = os.open("/proc/self/coredump_filter", os.O_WRONLY)
+        os.write(filter_of_cores, CORE_FILTER)
+        os.close(filter_of_cores)
 
 
 def go_first() -> None:

@@ -23,6 +23,8 @@ from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
 from wsgiproof.config import URI, Config, is_uri
 from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
+from wsgiproof.observe.cores import why_no_core
+from wsgiproof.observe.stacks import NEEDS, has_pystack
 from wsgiproof.records import Need
 from wsgiproof.services.deployment import files
 from wsgiproof.services.mongod import Mongod, find_mongod
@@ -73,6 +75,7 @@ class Survey:
             "apache", lambda: _find_httpd(config, cache), lambda httpd: _told_httpd(httpd, cache)
         )
         self._servers = self._look("mongod", lambda: _find_servers(config, account), _told_servers)
+        self.needs.append(Need(name="stacks", found=_told_stacks()))
         self._look("space", lambda: _find_space(config, cache), str)
 
     def machine(self) -> Machine:
@@ -193,6 +196,20 @@ def _told_servers(servers: Mapping[str, tuple[str, Mongod | str]]) -> str:
         for name, server in servers.values()
     ]
     return "; ".join(told) or "none is needed"
+
+
+def _told_stacks() -> str:
+    """What a crash or a hang will leave; a run goes without it, so it is no need."""
+    tools = [name for name, there in (("pystack", has_pystack()), ("gdb", _has_gdb())) if there]
+    if not tools:
+        return f"none of a process that crashes or hangs: {NEEDS}"
+    told = f"of a process that hangs, by {' and '.join(tools)}"
+    blocked = why_no_core()
+    return f"{told}; none of one that crashes: {blocked}" if blocked else f"{told}, or crashes"
+
+
+def _has_gdb() -> bool:
+    return shutil.which("gdb") is not None
 
 
 def starts_mongod(config: Config) -> bool:

@@ -62,7 +62,11 @@ def plan(config: Config, site: Site, *, own_file: bool = False) -> Planned:
     leave alone. Raises :class:`UsageError` if no cell is left.
     """
     matrix = expand(config, site.facts)
-    others = {"requirements": config.requirements, "constraints": _constraints(config)}
+    others = {
+        "requirements": config.requirements,
+        "constraints": _constraints(config),
+        "directives": config.directives,
+    }
     jobs = [
         _job(
             cell,
@@ -161,6 +165,7 @@ def _rerun(
         ("--apxs", config.apxs, ""),
         *(("--with", one, None) for one in parts.requirements),
         ("--constraint", config.constraints, ""),
+        *(("--directive", one, None) for one in parts.directives),
         ("--profile", load.profile, usual.profile),
         ("-n", load.requests, None),
         ("-c", load.connections, None),

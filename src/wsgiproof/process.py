@@ -161,10 +161,11 @@ class _Guard:
         env: Mapping[str, str] | None,
         cwd: Path | None,
         remove: Sequence[Path],
+        core: int | None = None,
     ) -> None:
         self.pid = 0
         self.events = _Events(events)
-        self._command = _guard_command(argv, events, cwd, remove)
+        self._command = _guard_command(argv, events, cwd, remove, core)
         self._env = dict(os.environ if env is None else env)
         self._lock = threading.Lock()
         self._control: int | None = None
@@ -261,7 +262,11 @@ class _Guard:
 
 
 def _guard_command(
-    argv: Sequence[str], events: Path, cwd: Path | None, remove: Sequence[Path]
+    argv: Sequence[str],
+    events: Path,
+    cwd: Path | None,
+    remove: Sequence[Path],
+    core: int | None,
 ) -> list[str]:
     """Return the command line of a guard; -I -S -X utf8 keep it quick and out of our settings."""
     command = [sys.executable, "-I", "-S", "-X", "utf8", str(GUARD), str(events.absolute())]
@@ -269,6 +274,8 @@ def _guard_command(
         command += ["--cwd", str(cwd)]
     for directory in remove:
         command += ["--remove", str(directory.absolute())]
+    if core is not None:
+        command += ["--core", str(core)]
     return [*command, "--", *argv]
 
 
@@ -277,7 +284,8 @@ class Service:
 
     ``log`` gets stdout and stderr, appended; ``events`` is a file for the guard. ``env`` is the
     whole environment, ours by default. The directories in ``remove`` are scratch space: they are
-    removed if wsgiproof dies while this service runs, and left to the caller otherwise.
+    removed if wsgiproof dies while this service runs, and left to the caller otherwise. ``core``
+    is the largest core file that a process of it may leave, in bytes; None leaves that as it is.
 
     Entering returns when the program has been executed, and raises ServiceFailed with the reason
     if it can't be. Leaving KILLs what is still alive, without grace: call :meth:`stop` first.
@@ -293,6 +301,7 @@ class Service:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         remove: Sequence[Path] = (),
+        core: int | None = None,
     ) -> None:
         self.argv = tuple(argv)
         self.name = name
@@ -301,12 +310,18 @@ class Service:
         self._env = env
         self._cwd = cwd
         self._remove = tuple(remove)
+        self._core = core
         self._guard: _Guard | None = None
         self._stopped: Stopped | None = None
 
     def __enter__(self) -> Self:
         self._guard = _Guard(
-            self.argv, events=self._events_path, env=self._env, cwd=self._cwd, remove=self._remove
+            self.argv,
+            events=self._events_path,
+            env=self._env,
+            cwd=self._cwd,
+            remove=self._remove,
+            core=self._core,
         )
         try:
             with self.log.open("ab") as output:
@@ -371,9 +386,17 @@ class Service:
             raise ServiceFailed(f"{self.name}: its guard is gone, see the end of {self.log}")
         return gone
 
-    def stop(self, deadline: float, sig: int = SIGTERM) -> Stopped:
+    def stop(
+        self,
+        deadline: float,
+        sig: int = SIGTERM,
+        *,
+        patience: float | None = None,
+        look: Callable[[], None] = lambda: None,
+    ) -> Stopped:
         """Send ``sig`` to the service, and KILL what is left after ``deadline`` seconds.
 
+        Where something is left after ``patience`` seconds, ``look`` is called, once.
         Returns what the first stop returned if called again. Raises as :meth:`wait`, and
         ServiceFailed if a process can't even be killed.
         """
@@ -382,7 +405,9 @@ class Service:
         began = time.monotonic()
         self.signal(sig)
         leftover: tuple[int, ...] = ()
-        if not self.wait(deadline):
+        if patience is not None and patience < deadline and not self.wait(patience):
+            look()
+        if not self.wait(max(0.0, began + deadline - time.monotonic())):
             leftover = tuple(self.living())
             self._running.tell("kill")
             if not self.wait(KILL_DEADLINE):

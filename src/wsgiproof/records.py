@@ -16,7 +16,7 @@ import msgspec
 
 from wsgiproof.cell import Cell
 from wsgiproof.errors import CannotRun
-from wsgiproof.traffic import Latencies
+from wsgiproof.traffic import Latencies, Pace
 
 FORMAT = 1
 
@@ -118,6 +118,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     start_deadline: float = 30.0
     stop_deadline: float = 15.0
     """Seconds that the whole server may take to go after a stop."""
+    stop_patience: float = 0.8
+    """Seconds after which the stacks of what is still there are taken. Most servers are gone after
+    0.2; Apache itself ends its daemon processes 3 seconds into a stop, and on a busy machine it
+    takes a second to read one."""
     farewell_deadline: float = 5.0
     """Seconds that the deployment may still show connections of a stopped server."""
     idle: float = 1.5
@@ -284,6 +288,61 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     exit: int | None = None
     signal: int | None = None
+    core: bool = False
+    """Whether the kernel says that it left a core file."""
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that has not returned."""
+
+    function: str
+    """``<signal handler>`` stands for the arrival of a signal; empty if nobody knows."""
+    language: Literal["python", "c"]
+    file: str = ""
+    line: int = 0
+    library: str = ""
+    """The executable or shared object that a C function is in, without its directory."""
+
+
+class Thread(msgspec.Struct, frozen=True, kw_only=True):
+    """What one thread of a process was doing."""
+
+    tid: int
+    """As the kernel counts threads; that of a process's first one is its pid."""
+    interpreter: str = ""
+    """``main``, or the number of the interpreter that it was in; empty if in none, or unknown."""
+    gil: Literal["holds", "waits", ""] = ""
+    """Whether it had the interpreter lock, or wanted it."""
+    frames: tuple[Frame, ...] = ()
+    """The most recent call first, Python and C; empty if they could not be told."""
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """What the threads of one process were doing as it died, or while it hung."""
+
+    pid: int
+    role: Role
+    phase: str
+    why: Literal["crash", "hang"]
+    signal: int | None = None
+    thread: int = 0
+    """The tid of the thread that crashed; 0 if nobody can tell, and of a hang."""
+    tool: str = ""
+    """What has read it: ``pystack``, ``gdb``, both, or nothing."""
+    threads: tuple[Thread, ...] = ()
+    note: str = ""
+    """Why there is nothing, or less than there might be, and how to get it."""
+
+
+class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that the application had begun and that never came to an end in it."""
+
+    pid: int
+    tid: int
+    """Of the thread that worked at it; 0 before Python 3.8."""
+    url: str
+    """Its path and query."""
+    started: float
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -417,6 +476,12 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     log_lines_dropped: int = 0
     fatal: tuple[str, ...] = ()
     """What the interpreter itself wrote when it died (faulthandler), one text a process."""
+    stacks: tuple[Stack, ...] = ()
+    """Of processes that crashed or hung; the first of each kind."""
+    unfinished: tuple[Unfinished, ...] = ()
+    """Requests that were running when their process ended."""
+    libraries: tuple[str, ...] = ()
+    """Shared objects that the workers had loaded, but for those of the system."""
     quiet: tuple[Checkpoint, ...] = ()
     """Readings of a long time without a request, where that was asked for."""
     restarts: tuple[Restart, ...] = ()
@@ -430,6 +495,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """How long requests were in flight, over all phases."""
     latencies: tuple[Latencies, ...] = ()
     """Of the requests to each URL in each phase, as a histogram."""
+    pace: Pace | None = None
+    """Requests and their latencies over time; None where no request ended."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

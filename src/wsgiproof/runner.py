@@ -313,6 +313,7 @@ def serving(
             shop.account,
             run_directory=run_directory,
             error_log=directory / ERROR_LOG,
+            directives=job.parts.directives,
         )
         server = stack.enter_context(
             start_apache(

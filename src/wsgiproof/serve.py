@@ -200,6 +200,7 @@ def write_conf(
         port or free_port(),
         run_directory=directory,
         error_log=directory / ERROR_LOG,
+        directives=job.parts.directives,
     )
     file = str(directory / HTTPD_CONF)
     check = _command(toolchain.httpd, "-t", "-f", file)

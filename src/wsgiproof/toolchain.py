@@ -85,6 +85,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What else is installed beside PyMongo."""
     constraints: str = ""
     """The content of a constraints file, as pip has them; empty: none."""
+    directives: tuple[str, ...] = ()
+    """Lines for Apache's configuration, after ours."""
 
 
 class Httpd(msgspec.Struct, frozen=True, kw_only=True):

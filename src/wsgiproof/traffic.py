@@ -83,6 +83,23 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[int, ...]
 
 
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How a load went over time: one number for each ``width`` seconds, in each of the tuples.
+
+    The latencies are microseconds of the requests that ended then with an answer of any status; 0
+    where there was none.
+    """
+
+    started: float
+    """CLOCK_MONOTONIC, when the first request ended."""
+    width: int
+    requests: tuple[int, ...]
+    failed: tuple[int, ...]
+    p50: tuple[int, ...]
+    p99: tuple[int, ...]
+    longest: tuple[int, ...]
+
+
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     """What came of all requests of a run of the load client, or of those until it was ended."""
 

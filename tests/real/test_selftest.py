@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from wsgiproof.errors import ExitCode
 from wsgiproof.judge.finding import Check
 from wsgiproof.judge.trial import Trial, exit_code
 from wsgiproof.judge.verdict import ALL_CHECKS, checks_of
+from wsgiproof.observe.cores import why_no_core
 from wsgiproof.records import CellRecord, Finding, load_cell
 from wsgiproof.selftest import trial
 from wsgiproof.subjects.controls import CONTROLS
@@ -80,6 +82,59 @@ def test_a_leak_in_each_request_is_called_early(selftest: Selftest) -> None:
     assert record.observed.called
     first, last = record.observed.checkpoints[0], record.observed.checkpoints[-1]
     assert last.requests - first.requests <= 300
+
+
+@pytest.mark.parametrize("control", ["crash-in-request", "crash-when-idle", "crash-at-exit"])
+def test_a_crash_comes_with_the_c_and_python_stack_of_its_thread(
+    selftest: Selftest, control: str
+) -> None:
+    (finding,) = _findings(selftest.records, control, "crash")
+    text = "\n".join(finding.evidence)
+    if why := why_no_core():
+        assert f"no stack: {why}" in finding.evidence
+        return
+    assert "called from string_at" in finding.seen, finding
+    assert "crash_here (faults_lifecycle.py:" in finding.seen, finding
+    assert re.search(r"crash_here  \S+faults_lifecycle\.py:\d+  \(Python\)", text), text
+    assert "PyCFuncPtr_call" in text or "_ctypes" in text
+    assert "loaded: " in text
+
+
+def test_a_crash_in_a_request_names_the_request(selftest: Selftest) -> None:
+    (finding,) = _findings(selftest.records, "crash-in-request", "crash")
+    assert any(re.search(r"was at .*/interpreter[12]", line) for line in finding.evidence), finding
+
+
+@pytest.mark.parametrize(
+    ("control", "check", "frame"),
+    [
+        ("hang-in-request", "hang", "_hang"),
+        ("hang-at-import", "hang", "_hang"),
+        ("hang-at-exit", "shutdown", "_hang"),
+        ("deadlock", "hang", "act"),
+    ],
+)
+def test_a_hang_names_the_frame_in_which_threads_wait(
+    selftest: Selftest, control: str, check: str, frame: str
+) -> None:
+    (finding,) = _findings(selftest.records, control, check)
+    if "stacks: " in "\n".join(finding.evidence) and "permitted" in finding.action:
+        pytest.skip(finding.action)  # processes may not be looked at here, and it says so
+    assert re.search(rf"blocked: .*\b{frame} \(faults_lifecycle\.py:\d+\)", finding.seen), finding
+    assert any("nobody holds the GIL" in line for line in finding.evidence), finding
+
+
+def test_a_deadlock_names_the_call_that_waits(selftest: Selftest) -> None:
+    (finding,) = _findings(selftest.records, "deadlock", "hang")
+    if "permitted" not in finding.action:
+        assert "flock" in finding.seen
+
+
+def test_no_clean_twin_has_a_crash_or_a_request_that_never_ended(selftest: Selftest) -> None:
+    for record in selftest.records:
+        if not CONTROLS[record.cell.control].trips and record.observed is not None:
+            assert not record.observed.unfinished, record.cell.control
+            assert not [one for one in record.observed.stacks if one.why == "crash"]
 
 
 def _findings(records: Sequence[CellRecord], control: str, check: str) -> list[Finding]:

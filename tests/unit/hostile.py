@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
 
 
@@ -36,11 +38,15 @@ class Hostile:
         self.open = 0
         self.peak = 0
         self.tasks: set[asyncio.Task[None]] = set()
+        self.writers: set[asyncio.StreamWriter] = set()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
+        task = asyncio.create_task(self.serve(reader, writer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
         self.open += 1
         self.connections += 1
         self.peak = max(self.peak, self.open)
@@ -50,24 +56,25 @@ class Hostile:
                 request = await reader.readuntil(b"\r\n\r\n")
                 self.requests.append(request)
                 more = await self.play(self.answer(request), reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client went first, or the test is over
+        except (OSError, asyncio.IncompleteReadError):
+            writer.transport.abort()  # the client went first
         finally:
             self.open -= 1
-            self.tasks.discard(task)
             writer.close()
+            if not writer.transport.get_write_buffer_size():  # or it closes later
+                self.writers.discard(writer)
 
     async def play(
         self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Whether another request is to be read."""
+        before: Step | None = None
         for step in script:
             if isinstance(step, bytes):
+                if isinstance(before, bytes):
+                    await asyncio.sleep(0.0005)  # lets the client read that before there is more
                 writer.write(step)
                 await writer.drain()
-                # Let the client read this much before there is more.
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
             elif step is Then.RESET:
                 linger = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(
@@ -80,6 +87,7 @@ class Hostile:
                 return True
             else:
                 await asyncio.sleep(step)
+            before = step
         return False
 
 
@@ -87,12 +95,38 @@ class Hostile:
 async def hostile(answer: Script | Callable[[bytes], Script]) -> AsyncIterator[Hostile]:
     """Serve ``answer``, or what it makes of each request, until the block ends."""
     host = Hostile(answer if callable(answer) else lambda request: answer)
-    server = await asyncio.start_server(host.serve, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.start_server(host.accept, "127.0.0.1", 0, backlog=1024)
     host.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     try:
         yield host
     finally:
+        for _ in range(5):  # what was just accepted has to become a connection before the close
+            await asyncio.sleep(0)
         server.close()
-        for task in list(host.tasks):
+        for writer in host.writers:
+            writer.transport.abort()
+        for task in host.tasks:
             task.cancel()
         await asyncio.gather(*host.tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # closes what was aborted
+
+
+@contextmanager
+def served(answer: Script | Callable[[bytes], Script]) -> Iterator[Hostile]:
+    """:func:`hostile` in a thread, for a client that blocks ours."""
+    up: Future[tuple[Hostile, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        over = asyncio.Event()
+        async with hostile(answer) as host:
+            up.set_result((host, asyncio.get_running_loop(), over))
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    host, loop, over = up.result(10)
+    try:
+        yield host
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()

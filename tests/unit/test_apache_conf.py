@@ -238,3 +238,8 @@ def test_the_kind_of_interpreter_is_said_where_it_is_not_the_usual_one(
     assert [usual.get(kind) for kind in kinds] == [None, None]
     assert [own.get(kind) for kind in kinds] == [[["On"]], None]
     assert [free.get(kind) for kind in kinds] == [None, [["On"]]]
+
+
+def test_lines_of_the_user_come_last() -> None:
+    one = conf(Mode.DAEMON, Mpm.PREFORK, directives=("WSGIDestroyInterpreter Off",))
+    assert one.render().rstrip().endswith("\nWSGIDestroyInterpreter Off")

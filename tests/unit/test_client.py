@@ -15,7 +15,6 @@ import pytest
 
 from tests.unit.hostile import Hostile, Script, Then, hostile
 from tests.unit.test_load import CLOSE, HEAD_10, HELLO, free_port
-from wsgiproof.load.engine import run
 
 KEPT = HELLO.replace(CLOSE, b"")
 NOT_FOUND = b"HTTP/1.1 404 No\r\nContent-Length: 6\r\n" + CLOSE + b"\r\nno\x1b[2J"
@@ -63,7 +62,7 @@ def client(
             assert process.returncode is not None
             return Ended(process.returncode, out.decode(), err.decode()), server
 
-    return run(main())
+    return asyncio.run(main())
 
 
 # The recipe's command line

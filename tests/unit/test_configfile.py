@@ -552,7 +552,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
         *("python", "mod_wsgi", "pymongo", "mongodb", "mongodb_servers"),
         *("include", "exclude", "overrides", "sets"),
         *("only", "requests", "connections", "overtime", "budget", "output", "jobs"),
-        *("requirements", "constraints"),
+        *("requirements", "constraints", "directives"),
         *("httpd", "apxs"),
     }
     for key in KEYS:

@@ -286,7 +286,7 @@ def test_a_planted_crash_at_exit_kills_after_the_answer(app: App) -> None:
     assert done.stdout == "200 OK\n"
     assert done.returncode == -signal.SIGSEGV
     (file,) = app.evidence.glob("fatal-*")
-    assert "in _crash" in file.read_text()
+    assert "in crash_here" in file.read_text()
 
 
 def test_its_twin_does_not(app: App) -> None:

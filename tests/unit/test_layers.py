@@ -174,7 +174,7 @@ def test_every_layer_is_found_in_the_package() -> None:
          "wsgiproof.services.ports"),
         ("build.python", "from ..services import ports", "wsgiproof.services"),
         ("services.apache", "from wsgiproof.config import Config", "wsgiproof.config"),
-        ("load.http", "from wsgiproof.experiment import run_experiment", "wsgiproof.experiment"),
+        ("load.answer", "from wsgiproof.experiment import run_experiment", "wsgiproof.experiment"),
         ("judge.leaks", "from wsgiproof.scratch import scratch_directory", "wsgiproof.scratch"),
         ("judge.leaks", "from wsgiproof.observe.log import LogFollower", "wsgiproof.observe.log"),
         ("report.terminal", "from wsgiproof.process import run", "wsgiproof.process"),

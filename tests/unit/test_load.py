@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import gc
 import itertools
@@ -24,21 +23,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.hostile import Script, Step, Then, hostile
+from tests.unit.hostile import Script, Step, Then, served
 from wsgiproof.errors import CannotRun, UsageError
-from wsgiproof.load import http
-from wsgiproof.load.engine import burst, make_room, paced, parallel, run
-from wsgiproof.load.http import (
-    LAST_LOOK,
-    MAX_BODY,
-    MAX_HEAD,
-    KeptAlive,
-    Outcome,
-    Response,
-    Target,
-    fetch,
-)
+from wsgiproof.load.answer import MAX_BODY, MAX_HEAD, Answer
+from wsgiproof.load.connection import Connection
+from wsgiproof.load.engine import burst, make_room, paced, parallel
+from wsgiproof.load.exchanges import Exchanges, exchanges
+from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.tally import Histogram
+from wsgiproof.load.target import Target
 from wsgiproof.traffic import Latencies
 
 CLOSE = b"Connection: close\r\n"
@@ -47,15 +40,23 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"\r\n"
 SLACK = 2.0  # seconds that a busy machine may add
 
 
+def fetch(target: Target, timeout: float) -> Response:
+    """One request by itself."""
+    responses: list[Response] = []
+    burst([target], timeout, responses.append)
+    (response,) = responses
+    return response
+
+
 def answer_to(script: Script, timeout: float = 5.0) -> Response:
     """What the client makes of one answer; checks what has to hold for all of them."""
 
-    async def main() -> Response:
-        async with hostile(script) as server:
-            return await fetch(Target.parse(server.url), timeout)
+    def main() -> Response:
+        with served(script) as server:
+            return fetch(Target.parse(server.url), timeout)
 
-    response = run(main())
-    assert 0 <= response.seconds <= timeout + LAST_LOOK + SLACK
+    response = main()
+    assert 0 <= response.seconds <= timeout + SLACK
     assert abs(time.monotonic() - response.started) < timeout + 5
     assert len(response.body) <= MAX_BODY
     assert "\n" not in response.error
@@ -237,22 +238,33 @@ SHORT = [
 
 def test_where_the_segments_end_makes_no_difference() -> None:
     """Each short answer, cut in two at every byte, and sent byte by byte."""
+    cases: list[tuple[str, list[bytes]]] = []
+    for name in SHORT:
+        data = whole(name)
+        cases += [(name, [data[:at], data[at:]]) for at in range(1, len(data))]
+        cases.append((name, [data[at : at + 1] for at in range(len(data))]))
 
-    async def main() -> None:
-        script: list[bytes] = []
-        async with hostile(lambda request: script) as server:
-            target = Target.parse(server.url)
-            for name in SHORT:
-                _, outcome, status, body = ANSWERS[name]
-                data = whole(name)
-                cuts = [[data[:at], data[at:]] for at in range(1, len(data))]
-                for script in [*cuts, [data[at : at + 1] for at in range(len(data))]]:
-                    response = await fetch(target, 5)
-                    seen = (response.outcome, response.status, response.body)
-                    assert seen == (outcome, status, body), (name, script)
+    def number(line: str) -> int:
+        return int(line.partition("?")[2].split()[0])
 
+    def check(response: Response) -> None:
+        name, script = cases[number(response.url)]
+        _, outcome, status, body = ANSWERS[name]
+        seen = (response.outcome, response.status, response.body)
+        assert seen == (outcome, status, body), (name, script)
+
+    with served(lambda request: cases[number(request.decode())][1]) as server:
+        target = Target.parse(server.url)
+        numbers = iter(range(len(cases)))
+        parallel(
+            lambda: target.with_query(str(next(numbers))),
+            requests=len(cases),
+            connections=20,
+            timeout=10,
+            on_response=check,
+        )
+        assert len(server.requests) == len(cases)
     assert len(SHORT) > 20
-    run(main())
 
 
 def test_random_bytes_never_raise_nor_outlast_the_deadline() -> None:
@@ -275,17 +287,15 @@ def test_random_bytes_never_raise_nor_outlast_the_deadline() -> None:
         yield from rng.choice([[], [], [], [Then.RESET], [Then.HANG]])
 
     def count(response: Response) -> None:
-        assert response.seconds < 0.2 + LAST_LOOK + SLACK
+        assert response.seconds < 0.2 + SLACK
         seen[response.outcome] += 1
 
-    async def main() -> None:
-        async with hostile(answer) as server:
+    def main() -> None:
+        with served(answer) as server:
             target = Target.parse(server.url)
-            await parallel(
-                lambda: target, requests=600, connections=20, timeout=0.2, on_response=count
-            )
+            parallel(lambda: target, requests=600, connections=20, timeout=0.2, on_response=count)
 
-    run(main())
+    main()
     assert seen.total() == 600
     assert set(seen) == set(Outcome) - {Outcome.REFUSED}
 
@@ -324,14 +334,14 @@ def test_the_deadline_holds_while_connecting() -> None:
         with socket.create_connection(address), socket.socket() as second:
             second.setblocking(False)
             second.connect_ex(address)
-            response = run(fetch(Target.parse(f"http://127.0.0.1:{address[1]}/"), 0.3))
+            response = fetch(Target.parse(f"http://127.0.0.1:{address[1]}/"), 0.3)
     assert response.outcome is Outcome.TIMEOUT
     assert "no connection" in response.error
     assert 0.299 <= response.seconds < 0.3 + SLACK
 
 
 def test_an_answer_in_time_is_no_timeout_when_we_were_late_to_read_it() -> None:
-    """The server is a thread here, so that the client's loop can be held up alone."""
+    """A signal's handler holds up the client alone."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -343,14 +353,14 @@ def test_an_answer_in_time_is_no_timeout_when_we_were_late_to_read_it() -> None:
                 time.sleep(0.1)
                 sock.sendall(HELLO)
 
-        async def held_up() -> Response:
-            asyncio.get_running_loop().call_later(0.05, time.sleep, 0.4)
-            port = listener.getsockname()[1]
-            return await fetch(Target.parse(f"http://127.0.0.1:{port}/"), 0.3)
-
         thread = threading.Thread(target=answer)
         thread.start()
-        response = run(held_up())
+        before = signal.signal(signal.SIGALRM, lambda *_: time.sleep(0.4))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            response = fetch(Target.parse(f"http://127.0.0.1:{listener.getsockname()[1]}/"), 0.3)
+        finally:
+            signal.signal(signal.SIGALRM, before)
         thread.join()
     assert response.outcome is Outcome.OK, response.error
 
@@ -372,18 +382,23 @@ def kept_answers(
 ) -> tuple[list[Response], int]:
     """What comes of a request for each script, all over one connection as far as that goes."""
 
-    async def main() -> tuple[list[Response], int]:
-        left = iter(scripts)
-        async with hostile(lambda request: next(left, [])) as server:
-            target = Target.parse(server.url, keeps=True)
-            responses: list[Response] = []
-            with closing(KeptAlive(timeout)) as connection:
-                for _ in range(len(scripts) - sum(script == [] for script in scripts)):
-                    responses.append(await connection.get(target))
-                    await asyncio.sleep(pause)
-            return responses, server.connections
+    left = iter(scripts)
+    with served(lambda request: next(left, [])) as server, exchanges(timeout) as these:
+        target = Target.parse(server.url, keeps=True)
+        responses: list[Response] = []
+        for _ in range(len(scripts) - sum(script == [] for script in scripts)):
+            these.begin(target)
+            while these.in_flight:
+                responses += these.wait()
+            rest(these, pause)
+        return responses, server.connections
 
-    return run(main())
+
+def rest(these: Exchanges, seconds: float) -> None:
+    """Wait with nothing in flight."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert these.wait(until) == []
 
 
 @pytest.mark.parametrize(
@@ -489,77 +504,73 @@ def test_fuzzed_answers_never_raise_nor_outlast_the_deadline(
 ) -> None:
     """Any bytes in any pieces, on new connections and on kept ones."""
 
-    async def main(keeps: bool) -> None:
+    def main(keeps: bool) -> None:
         answers: Iterator[Script] = itertools.cycle([*pieces, *end] for pieces, end in scripts)
-        async with hostile(lambda request: next(answers)) as server:
+        with served(lambda request: next(answers)) as server:
             target = Target.parse(server.url, keeps=keeps)
             responses: list[Response] = []
-            await parallel(
+            parallel(
                 lambda: target, requests=20, connections=10, timeout=0.05,
                 on_response=responses.append,
             )  # fmt: skip
             assert len(responses) == 20
             for one in responses:
                 # One that is sent again has a deadline of its own.
-                assert one.seconds < (2 if one.resent else 1) * (0.05 + LAST_LOOK) + SLACK
+                assert one.seconds < (2 if one.resent else 1) * (0.05) + SLACK
 
-    run(main(keeps=False))
-    run(main(keeps=True))
+    main(keeps=False)
+    main(keeps=True)
 
 
 # Connecting
 
 
 def test_refused() -> None:
-    response = run(fetch(Target.parse(f"http://127.0.0.1:{free_port()}/"), 1))
+    response = fetch(Target.parse(f"http://127.0.0.1:{free_port()}/"), 1)
     assert (response.outcome, response.status, response.body) == (Outcome.REFUSED, None, b"")
     assert "refused" in response.error
 
 
 def test_no_route_is_not_an_exception() -> None:
-    response = run(fetch(Target.parse("http://255.255.255.255:9/"), 1))
+    response = fetch(Target.parse("http://255.255.255.255:9/"), 1)
     assert response.outcome is Outcome.REFUSED
 
 
 def test_running_out_of_descriptors_is_our_own_fault() -> None:
-    async def main() -> Response:
-        async with hostile([HELLO]) as server:
-            target = Target.parse(server.url)
-            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-            try:
-                return await fetch(target, 1)
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with served([HELLO]) as server:
+        target = Target.parse(server.url)
 
-    with pytest.raises(CannotRun, match="no descriptor left"):
-        run(main())
+        def pick() -> Target:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            return target
+
+        try:
+            with pytest.raises(CannotRun, match="no descriptor left"):
+                parallel(pick, requests=1, connections=1, timeout=1, on_response=print)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_running_out_of_ports_is_our_own_fault() -> None:
     """By hand, for real: `unshare -n`, `ip link set lo up`, an ip_local_port_range of ten ports."""
-
-    async def main() -> None:
-        connection = http._Connection(1)
-        connection.begin(Target.parse("http://127.0.0.1/"))
-        connection.lost = OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
-        connection.response()
-
-    with pytest.raises(CannotRun, match="no local port is left"):
-        run(main())
+    with closing(Connection(Target.parse("http://127.0.0.1/"))) as connection:
+        connection._lose(OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"))
+        with pytest.raises(CannotRun, match="no local port is left"):
+            connection.response()
 
 
 # Targets
 
 
 def test_the_request_as_the_server_sees_it() -> None:
-    async def main() -> tuple[list[bytes], list[str]]:
-        async with hostile([HELLO]) as server:
+    def main() -> tuple[list[bytes], list[str]]:
+        with served([HELLO]) as server:
             target = Target.parse(server.url + "app?x=1#part")
-            urls = [(await fetch(each, 5)).url for each in (target, target.with_query("n=2&m=%20"))]
+            urls = [(fetch(each, 5)).url for each in (target, target.with_query("n=2&m=%20"))]
             return server.requests, [url.removeprefix(server.url) for url in urls]
 
-    requests, urls = run(main())
+    requests, urls = main()
     assert [request.split(b"\r\n")[0] for request in requests] == [
         b"GET /app?x=1 HTTP/1.1",
         b"GET /app?n=2&m=%20 HTTP/1.1",
@@ -607,11 +618,11 @@ def test_a_name_that_does_not_resolve() -> None:
 def test_parallel_sends_exactly_what_was_asked_for(requests: int, connections: int) -> None:
     responses: list[Response] = []
 
-    async def main() -> tuple[int, int]:
-        async with hostile([0.02 if connections > 10 else 0.002, HELLO]) as server:
+    def main() -> tuple[int, int]:
+        with served([0.05 if connections > 10 else 0.002, HELLO]) as server:
             target = Target.parse(server.url)
             numbers = iter(range(requests))
-            await parallel(
+            parallel(
                 lambda: target.with_query(str(next(numbers))),
                 requests=requests,
                 connections=connections,
@@ -620,8 +631,8 @@ def test_parallel_sends_exactly_what_was_asked_for(requests: int, connections: i
             )
             return len(server.requests), server.peak
 
-    served, peak = run(main())
-    assert served == len(responses) == len({response.url for response in responses}) == requests
+    asked, peak = main()
+    assert asked == len(responses) == len({response.url for response in responses}) == requests
     assert all(response.outcome is Outcome.OK for response in responses)
     assert peak == min(requests, connections)
 
@@ -629,10 +640,10 @@ def test_parallel_sends_exactly_what_was_asked_for(requests: int, connections: i
 def test_one_connection_is_one_at_a_time_and_in_order() -> None:
     responses: list[Response] = []
 
-    async def main() -> int:
-        async with hostile([HELLO]) as server:
+    def main() -> int:
+        with served([HELLO]) as server:
             target = Target.parse(server.url)
-            await parallel(
+            parallel(
                 lambda: target.with_query(str(len(responses))),
                 requests=20,
                 connections=1,
@@ -641,30 +652,30 @@ def test_one_connection_is_one_at_a_time_and_in_order() -> None:
             )
             return server.peak
 
-    assert run(main()) == 1
+    assert main() == 1
     assert [int(response.url.partition("?")[2]) for response in responses] == list(range(20))
 
 
 def test_a_burst_is_all_at_the_same_time() -> None:
     responses: list[Response] = []
 
-    async def main() -> int:
-        async with hostile([0.3, HELLO]) as server:
+    def main() -> int:
+        with served([0.3, HELLO]) as server:
             target = Target.parse(server.url)
-            await burst([target] * 100, 5, responses.append)
+            burst([target] * 100, 5, responses.append)
             return server.peak
 
-    assert run(main()) == 100
+    assert main() == 100
     assert [response.outcome for response in responses] == [Outcome.OK] * 100
 
 
 def test_stop_starts_no_more_and_finishes_those_in_flight() -> None:
     responses: list[Response] = []
 
-    async def main() -> int:
-        async with hostile([0.01, HELLO]) as server:
+    def main() -> int:
+        with served([0.01, HELLO]) as server:
             target = Target.parse(server.url)
-            await parallel(
+            parallel(
                 lambda: target,
                 requests=1000,
                 connections=10,
@@ -674,7 +685,7 @@ def test_stop_starts_no_more_and_finishes_those_in_flight() -> None:
             )
             return len(server.requests)
 
-    assert run(main()) == len(responses)
+    assert main() == len(responses)
     assert 30 <= len(responses) < 40
     assert all(response.outcome is Outcome.OK for response in responses)
 
@@ -687,15 +698,13 @@ def test_an_exception_in_on_response_ends_the_run() -> None:
         if len(seen) == 3:
             raise LookupError("enough")
 
-    async def main() -> None:
-        async with hostile([0.005, HELLO]) as server:
+    def main() -> None:
+        with served([0.005, HELLO]) as server:
             target = Target.parse(server.url)
-            await parallel(
-                lambda: target, requests=1000, connections=10, timeout=5, on_response=fail
-            )
+            parallel(lambda: target, requests=1000, connections=10, timeout=5, on_response=fail)
 
     with pytest.raises(LookupError, match="enough"):
-        run(main())
+        main()
     assert len(seen) == 3
 
 
@@ -708,9 +717,7 @@ def test_a_local_failure_in_the_first_request_ends_the_run(
         raise CannotRun("no")
 
     with pytest.raises(CannotRun):
-        run(
-            parallel(pick, requests=99, connections=9, timeout=1, on_response=lambda response: None)
-        )
+        parallel(pick, requests=99, connections=9, timeout=1, on_response=print)
     gc.collect()
     assert capsys.readouterr().err == ""
 
@@ -718,47 +725,56 @@ def test_a_local_failure_in_the_first_request_ends_the_run(
 def test_no_connections_is_a_usage_error() -> None:
     target = Target.parse("http://127.0.0.1/")
     with pytest.raises(UsageError):
-        run(
-            parallel(
-                lambda: target, requests=1, connections=0, timeout=1, on_response=lambda _: None
-            )
-        )
+        parallel(lambda: target, requests=1, connections=0, timeout=1, on_response=print)
 
 
-def test_a_cancelled_fetch_is_cancelled() -> None:
-    async def main() -> None:
-        async with hostile([Then.HANG]) as server:
-            async with asyncio.timeout(0.1):
-                await fetch(Target.parse(server.url), 5)
+def test_ctrl_c_ends_a_wait_and_never_the_account_of_an_answer() -> None:
+    begun, accounted = 0, 0
 
-    with pytest.raises(TimeoutError):
-        run(main())
+    def on_response(response: Response) -> None:
+        nonlocal begun, accounted
+        begun += 1
+        if begun == 3:
+            signal.raise_signal(signal.SIGINT)
+        accounted += 1
+
+    with served(lambda request: [HELLO] if begun < 3 else [Then.HANG]) as server:
+        target = Target.parse(server.url)
+        with pytest.raises(KeyboardInterrupt):
+            parallel(lambda: target, requests=9, connections=1, timeout=30, on_response=on_response)
+    assert begun == accounted == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_with_the_last_answer_is_not_lost() -> None:
+    with served([HELLO]) as server, pytest.raises(KeyboardInterrupt):
+        burst([Target.parse(server.url)], 5, lambda _: signal.raise_signal(signal.SIGINT))
 
 
 def test_nothing_is_left_behind() -> None:
     """No descriptor stays open, and no connection waits for the garbage collector."""
     scripts: Iterator[Script] = iter([script for script, *_ in ANSWERS.values()] * 2)
 
-    async def main() -> None:
-        async with hostile(lambda request: next(scripts)) as server:
+    def main() -> None:
+        with served(lambda request: next(scripts)) as server:
             target = Target.parse(server.url)
-            await parallel(
+            parallel(
                 lambda: target,
                 requests=2 * len(ANSWERS),
                 connections=4,
                 timeout=5,
                 on_response=lambda _: None,
             )
-            await asyncio.sleep(0.01)
-            left = [each for each in gc.get_objects() if isinstance(each, http._Connection)]
+            kinds = (Connection, Answer, Exchanges)
+            left = [each for each in gc.get_objects() if isinstance(each, kinds)]
             assert len(left) == 0
 
-    answer_to([HELLO])  # libuv keeps a few descriptors from its first loop on
+    answer_to([HELLO])  # what is opened once
     gc.collect()  # what earlier tests left, with their tracebacks
     before = len(list(Path("/proc/self/fd").iterdir()))
     gc.disable()
     try:
-        run(main())
+        main()
     finally:
         gc.enable()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
@@ -766,12 +782,12 @@ def test_nothing_is_left_behind() -> None:
 
 INTERRUPTED = """
 import socket, sys
-from wsgiproof.load.engine import parallel, run
-from wsgiproof.load.http import Target
+from wsgiproof.load.engine import parallel
+from wsgiproof.load.target import Target
 with socket.create_server(("127.0.0.1", 0)) as listener:
     target = Target.parse(f"http://127.0.0.1:{listener.getsockname()[1]}/")
     print("ready", flush=True)
-    run(parallel(lambda: target, requests=99, connections=9, timeout=30, on_response=print))
+    parallel(lambda: target, requests=99, connections=9, timeout=30, on_response=print)
 """
 
 
@@ -815,25 +831,23 @@ def stalling(after: int) -> Callable[[bytes], Script]:
 def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
     """A second without an answer, once, in 600 requests that are due in three seconds."""
 
-    async def main(rate: float | None) -> Latencies:
+    def main(rate: float | None) -> Latencies:
         histogram = Histogram()
 
         def on_response(response: Response) -> None:
             assert response.outcome is Outcome.OK
             histogram.add(response.seconds)
 
-        async with hostile(stalling(200)) as server:
+        with served(stalling(200)) as server:
             target = Target.parse(server.url)
             load = parallel if rate is None else partial(paced, rate=rate)
-            await load(
-                lambda: target, requests=600, connections=4, timeout=5, on_response=on_response
-            )
+            load(lambda: target, requests=600, connections=4, timeout=5, on_response=on_response)
         return histogram.latencies("/")
 
     def slow(latencies: Latencies) -> int:
         return sum(count for lower, count in latencies.buckets.items() if lower > 500_000)
 
-    open_loop, closed_loop = run(main(200)), run(main(None))
+    open_loop, closed_loop = main(200), main(None)
     assert open_loop.count == closed_loop.count == 600
     assert open_loop.percentile(99.9) >= 0.9
     assert slow(open_loop) >= 60  # all that fell due in the first half of it: 100
@@ -843,19 +857,19 @@ def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
 def test_a_constant_rate_is_kept_with_no_more_connections_than_allowed() -> None:
     responses: list[Response] = []
 
-    async def main() -> tuple[int, int, int]:
-        async with hostile([0.01, HELLO]) as server:
+    def main() -> tuple[int, int, int]:
+        with served([0.01, HELLO]) as server:
             target = Target.parse(server.url)
-            unsent = await paced(
+            unsent = paced(
                 lambda: target, rate=200, requests=100, connections=20, timeout=5,
                 on_response=responses.append,
             )  # fmt: skip
             return unsent, len(server.requests), server.peak
 
     started = time.monotonic()
-    unsent, served, peak = run(main())
+    unsent, asked, peak = main()
     assert time.monotonic() - started >= 0.45  # 99 of them at 200 a second
-    assert (unsent, served, len(responses)) == (0, 100, 100)
+    assert (unsent, asked, len(responses)) == (0, 100, 100)
     assert peak <= 20
 
 
@@ -866,16 +880,16 @@ def test_a_thousand_connections_at_once_without_a_failure() -> None:
     make_room(2 * 1000)
     seen: Counter[Outcome] = Counter()
 
-    async def main() -> int:
-        async with hostile([0.5, HELLO]) as server:
+    def main() -> int:
+        with served([0.5, HELLO]) as server:
             target = Target.parse(server.url)
-            await parallel(
+            parallel(
                 lambda: target, requests=2000, connections=1000, timeout=30,
                 on_response=lambda response: seen.update([response.outcome]),
             )  # fmt: skip
             return server.peak
 
-    assert run(main()) > 500
+    assert main() > 500
     assert seen == {Outcome.OK: 2000}
 
 
@@ -888,15 +902,13 @@ def test_nothing_is_kept_of_a_request(keeps: bool) -> None:
             gc.collect()
         left.append(len(gc.get_objects()) if len(left) % 1000 == 999 else 0)
 
-    async def main() -> None:
-        async with hostile([KEPT, Then.AGAIN] if keeps else [HELLO]) as server:
+    def main() -> None:
+        with served([KEPT, Then.AGAIN] if keeps else [HELLO]) as server:
             server.requests = deque(maxlen=1)  # type: ignore[assignment]
             target = Target.parse(server.url, keeps=keeps)
-            await parallel(
-                lambda: target, requests=4000, connections=4, timeout=5, on_response=count
-            )
+            parallel(lambda: target, requests=4000, connections=4, timeout=5, on_response=count)
 
-    run(main())
+    main()
     after = [each for each in left if each]
     assert len(after) == 4
     assert max(after) - min(after) < 200

@@ -6,6 +6,7 @@ Every process that a test looks for is known by its pid, and ended by it.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -185,6 +186,35 @@ def test_what_ignores_the_signal_is_killed_at_the_deadline_and_named(
         assert stopped.leftover == (it.pid,)
         assert 0.3 <= stopped.seconds < 2
         assert it.events()[-1].signal == signal.SIGKILL
+
+
+def test_what_does_not_go_at_once_is_looked_at_before_it_is_killed(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    seen: list[dict[int, str]] = []
+    with service(*python(IGNORES_TERM + "; time.sleep(60)")) as it:
+        assert wait_until(lambda: (tmp_path / "log").read_text() == "deaf\n")
+        it.stop(0.6, patience=0.1, look=lambda: seen.append(it.living()))
+        assert [list(living) for living in seen] == [[it.pid]]
+
+
+def test_what_goes_at_once_is_not_looked_at(service: Callable[..., Service]) -> None:
+    seen: list[int] = []
+    with service(*SLEEPER) as it:
+        it.stop(20, patience=10, look=lambda: seen.append(1))
+    assert not seen
+
+
+@pytest.mark.parametrize("largest", [0, 1 << 26])
+def test_a_process_may_leave_as_large_a_core_as_it_was_told(
+    service: Callable[..., Service], tmp_path: Path, largest: int
+) -> None:
+    limit = python("import resource as r; print(r.getrlimit(r.RLIMIT_CORE)[0], flush=True)")
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    expected = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
+    with service(*limit, core=largest) as it:
+        assert it.wait(5)
+    assert (tmp_path / "log").read_text() == f"{expected}\n"
 
 
 def test_a_daemonised_grandchild_is_found_and_ended(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgiproof.load.http import Outcome, Response
+from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.tally import Histogram, Tally
 from wsgiproof.traffic import Latencies, bucket, together
 

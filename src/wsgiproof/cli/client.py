@@ -191,7 +191,7 @@ def _load(
     from functools import partial
 
     from wsgiproof.load import engine
-    from wsgiproof.load.http import Target
+    from wsgiproof.load.target import Target
 
     width = 1 if serial else connections
     engine.make_room(width)
@@ -210,4 +210,4 @@ def _load(
         stop=lambda: bool(tally.failed) and not go_on,
         seconds=math.inf if duration is None else duration,
     )
-    tally.unsent = engine.run(load()) or 0
+    tally.unsent = load() or 0

@@ -205,6 +205,13 @@ _MATRIX_OPTIONS: list[_Decorator] = [
         metavar="FILE",
         help="A constraints file, as pip has them, for what is installed.",
     ),
+    click.option(
+        "--directive",
+        "directives",
+        multiple=True,
+        metavar="LINE",
+        help="A line for Apache's configuration, after ours: 'WSGIDestroyInterpreter Off'.",
+    ),
     click.option("--set", "chosen", metavar="NAME", default="", help="A named set of the file."),
 ]
 _JOBS = click.option(

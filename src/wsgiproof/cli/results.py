@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from wsgiproof.cli.options import EXIT_CODES, make_console, print_json, report_options
 from wsgiproof.errors import ExitCode, UsageError
@@ -63,7 +62,9 @@ def judge_command(where: Path) -> None:
 @click.command("show", epilog=f"{_SHOW_EXAMPLES}\n{EXIT_CODES}")
 @click.argument("where", metavar="DIR", type=_DIRECTORY)
 @click.argument("cell", metavar="[CELL]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print the content of results.json instead.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what results.json has, with key figures."
+)
 @report_options
 def show_command(
     where: Path, cell: str | None, as_json: bool, junit: Path | None, summary: Path | None
@@ -73,6 +74,7 @@ def show_command(
     DIR is the output directory of a run. CELL is the id of a cell, or a glob: then it is as if the
     run had planned no other cells.
     """
+    from wsgiproof.report.figures import with_figures
     from wsgiproof.report.files import write_files
     from wsgiproof.report.recorded import show_recorded
     from wsgiproof.results import load_run, only
@@ -83,7 +85,7 @@ def show_command(
     write_files(record, junit, summary)
     code = _exit_code(record)
     if as_json:
-        print_json(record.to_json())
+        print_json(with_figures(record))
     else:
         show_recorded(make_console(), record, code, str(where))
     raise SystemExit(code)
@@ -137,8 +139,11 @@ def merge_command(
     Each DIR is the output directory of a run, and is not changed. A planned cell that none of them
     has is told, and counts as undecided.
     """
+    from rich.text import Text
+
     from wsgiproof.merge import merge
     from wsgiproof.report.files import write_reports
+    from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.recorded import show_recorded
 
     merged = merge(where, output, plan)
@@ -148,6 +153,7 @@ def merge_command(
     for note in merged.notes:
         console.print(Text(note), soft_wrap=True)
     write_reports(merged.record, junit, summary)
+    leave_page(merged.record, merged.output)
     raise SystemExit(code)
 
 

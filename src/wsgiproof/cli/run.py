@@ -71,8 +71,10 @@ def run_command(
     Without options, and without a configuration file: the newest PyMongo and mod_wsgi for the
     Python at hand, on a standalone and on a replica set of three, in daemon and in embedded mode.
     """
-    # Imported here, since --help and completion need not wait for a driver and an event loop.
+    # Imported here, since --help and completion need not wait for a driver and an HTTP parser.
+    from wsgiproof.report.figures import with_figures
     from wsgiproof.report.files import write_reports
+    from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.terminal import show_cells, show_run
     from wsgiproof.run import exit_code, run
 
@@ -93,8 +95,10 @@ def run_command(
     code = exit_code(record.cells)
     show_run(console, record.cells, code, str(progress.output))
     write_reports(record, junit, summary)
+    if progress.output:
+        console.print(Text(f"Report: {leave_page(record, progress.output)}"), soft_wrap=True)
     if as_json:
-        print_json(record.to_json())
+        print_json(with_figures(record))
     raise SystemExit(code)
 
 

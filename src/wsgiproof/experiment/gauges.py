@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from wsgiproof.experiment.load import Load
-from wsgiproof.load.http import Target
+from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import Answer, Witnesses
 from wsgiproof.observe.processes import Reading, read_processes, unique_set_size
 from wsgiproof.records import Checkpoint, MemoryReading, Role

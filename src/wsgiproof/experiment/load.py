@@ -5,18 +5,20 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
 from wsgiproof.load import engine
-from wsgiproof.load.http import Outcome, Response, Target
+from wsgiproof.load.pace import Pacer
+from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.tally import Histogram
+from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import Answer, Answers, read_answer
 from wsgiproof.records import Plan
 from wsgiproof.services.apache import Server
-from wsgiproof.traffic import Latencies
+from wsgiproof.traffic import Latencies, Pace
 
 _MOST_FAILURES = 100
 """After so many failed requests more of them tell nothing new."""
@@ -27,17 +29,24 @@ _FIRST_ROUND = 50
 
 
 class Load:
-    """The requests of one experiment: where they go, and what came back."""
+    """The requests of one experiment: where they go, and what came back.
 
-    def __init__(self, server: Server, plan: Plan) -> None:
+    ``on_hang`` is called whenever one has no answer within its deadline.
+    """
+
+    def __init__(
+        self, server: Server, plan: Plan, on_hang: Callable[[], None] = lambda: None
+    ) -> None:
         self._server = server
         self._plan = plan
+        self._on_hang = on_hang
         self._random = random.Random(plan.seed)
         self._serving: defaultdict[str, float] = defaultdict(float)
         self.targets = [Target.parse(url) for url in server.urls]
         self.answers = Answers()
         self._expected = 0
         self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
+        self._pacer = Pacer()
 
     def mixed(self, requests: int, connections: int) -> None:
         """``requests`` requests, each to a URL chosen at random."""
@@ -64,7 +73,7 @@ class Load:
             self._account(response)
             (on_success if response.outcome is Outcome.OK else on_failure)(response)
 
-        self._serve(
+        with self._timed():
             engine.paced(
                 pick,
                 rate=rate,
@@ -74,7 +83,6 @@ class Load:
                 on_response=account,
                 stop=stop,
             )
-        )
 
     def to(self, target: Target, requests: int) -> None:
         """``requests`` requests to one URL alone."""
@@ -82,7 +90,8 @@ class Load:
 
     def burst(self, target: Target, size: int, deadline: float) -> None:
         """``size`` requests at the same time, with ``deadline`` seconds each."""
-        self._serve(engine.burst([target] * size, deadline, on_response=self._account))
+        with self._timed():
+            engine.burst([target] * size, deadline, on_response=self._account)
 
     def ask(self, targets: Sequence[Target]) -> list[Answer]:
         """Ask all at the same time for something else than work; only the answers are returned.
@@ -100,7 +109,7 @@ class Load:
             else:
                 self._account(response)
 
-        engine.run(engine.burst(targets, self._plan.request_deadline, on_response=take))
+        engine.burst(targets, self._plan.request_deadline, on_response=take)
         return answers
 
     def hopeless(self) -> str:
@@ -127,7 +136,7 @@ class Load:
         return sum(self._serving[phase] for phase in phases or tuple(self._serving))
 
     def _parallel(self, pick: Callable[[], Target], requests: int, connections: int) -> None:
-        self._serve(
+        with self._timed():
             engine.parallel(
                 pick,
                 requests=requests,
@@ -136,11 +145,11 @@ class Load:
                 on_response=self._account,
                 stop=lambda: bool(self.hopeless()),
             )
-        )
 
-    def _serve(self, requests: Coroutine[Any, Any, object]) -> None:
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
         started = time.monotonic()
-        engine.run(requests)
+        yield
         self._serving[self.answers.phase] += time.monotonic() - started
 
     def latencies(self) -> tuple[Latencies, ...]:
@@ -149,7 +158,19 @@ class Load:
             one.latencies(url, phase=phase) for (phase, url), one in self._histograms.items()
         )
 
+    def pace(self) -> Pace | None:
+        """How requests went over time; None if there were none."""
+        return self._pacer.pace()
+
     def _account(self, response: Response) -> None:
+        self._pacer.add(
+            response.started + response.seconds,
+            response.seconds,
+            answered=response.status is not None,
+            failed=response.outcome is not Outcome.OK,
+        )
+        if response.outcome is Outcome.TIMEOUT:
+            self._on_hang()
         if response.status is not None:
             self._histograms[self.answers.phase, _url(response)].add(response.seconds)
         if response.outcome is Outcome.OK:

@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.diagnosis import attribute, grown_memory
 from wsgiproof.experiment.failover import Failover
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds
 from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.judge import leaks, memory
-from wsgiproof.load.http import Target
+from wsgiproof.load.target import Target
 from wsgiproof.observe.lastwords import read_last_words, read_loaded
 from wsgiproof.observe.log import LogFollower
+from wsgiproof.observe.processes import loaded_libraries
+from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.process import ProcessEvent
 from wsgiproof.records import (
     Attribution,
@@ -68,7 +71,7 @@ def run_experiment(
     ``workers`` is how many processes run the application, and how many request threads each has.
     ``evidence`` is where they leave what the interpreter says when it dies.
     """
-    experiment = _Experiment(server, deployment, app_name, workers, plan, watch)
+    experiment = _Experiment(server, deployment, app_name, workers, evidence, plan, watch)
     with experiment.phase(PhaseName.WARM_UP):
         experiment.warm_up()
     with experiment.phase(PhaseName.PARALLEL):
@@ -98,7 +101,7 @@ def run_experiment(
             experiment.reload()
     with experiment.phase(PhaseName.STOP):
         experiment.stop()
-    return experiment.observed(evidence)
+    return experiment.observed(complete=True)
 
 
 class _Experiment:
@@ -113,17 +116,20 @@ class _Experiment:
         deployment: Deployment,
         app_name: str,
         workers: tuple[int, int],
+        evidence: Path,
         plan: Plan,
         watch: Watch,
     ) -> None:
         self._server = server
+        self._evidence = evidence
+        self._autopsy = Autopsy(server, evidence)
         self._ours = deployment.ours
         self._workers = workers
         self._plan = plan
         self._watch = watch
-        self._load = Load(server, plan)
+        self._load = Load(server, plan, lambda: self._autopsy.take_soon(self._phase))
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
-        self._trials = Restarts(server, self._load, self._gauges, plan, workers)
+        self._trials = Restarts(server, self._load, self._gauges, plan, workers, evidence)
         self._failover = Failover(server, deployment, self._load, self._gauges, plan)
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
@@ -138,6 +144,7 @@ class _Experiment:
         self._memory_due = 0
         self._warmed: set[int] = set()
         """Processes whose pools have been filled."""
+        self._libraries: set[str] = set()
         self._aborted = ""
         self._called = ""
         self._cut_short = ""
@@ -322,7 +329,12 @@ class _Experiment:
     def stop(self) -> None:
         """Stop the server, and wait until the deployment has seen its connections go."""
         self._watch(self._phase, 0, 1)
-        stopped = self._server.stop(self._plan.stop_deadline)
+        self._autopsy.settle()
+        stopped = self._server.stop(
+            self._plan.stop_deadline,
+            self._plan.stop_patience,
+            lambda: self._autopsy.take_ending(self._phase),
+        )
         limit = time.monotonic() + self._plan.farewell_deadline
         left = self._gauges.counts().connections
         while left and time.monotonic() < limit:
@@ -330,19 +342,21 @@ class _Experiment:
             left = self._gauges.counts().connections
         self._stop = Stop(seconds=stopped.seconds, leftover=stopped.leftover, connections_left=left)
 
-    def observed(self, evidence: Path | None = None) -> Observed:
-        """All of it so far; with the ``evidence`` that is complete when the server is gone."""
+    def observed(self, *, complete: bool = False) -> Observed:
+        """All of it so far; ``complete`` with what the processes left, when the server is gone."""
+        evidence = self._evidence
         answers = self._load.answers
-        if evidence is not None:
+        if complete:
             self._log.finish(self._phase)
         identities = answers.identities()
+        events = tuple(map(self._event, self._server.service.events()))
         return Observed(
             plan=self._plan,
             urls=self._server.urls,
             phases=tuple(self._phases),
             requests=answers.requests,
             identities=identities,
-            loaded=_loaded(evidence, identities) if evidence is not None else (),
+            loaded=_loaded(evidence, identities) if complete else (),
             failures=answers.failures(),
             problems=answers.problems(),
             checkpoints=tuple(self._checkpoints),
@@ -352,10 +366,13 @@ class _Experiment:
             cut_short=self._cut_short,
             grown=self._grown,
             attributions=self._attributions,
-            events=tuple(map(self._event, self._server.service.events())),
+            events=events,
             log=tuple(self._log.lines),
             log_lines_dropped=self._log.dropped,
-            fatal=read_last_words(evidence) if evidence is not None else (),
+            fatal=read_last_words(evidence) if complete else (),
+            stacks=self._autopsy.stacks(events) if complete else (),
+            unfinished=read_unfinished(evidence) if complete else (),
+            libraries=tuple(sorted(self._libraries)),
             quiet=tuple(self._quiet),
             restarts=tuple(self._restarts),
             outages=tuple(self._outages),
@@ -364,6 +381,7 @@ class _Experiment:
             requests_per_second=self._rate(),
             serving_seconds=self._load.seconds(),
             latencies=self._load.latencies(),
+            pace=self._load.pace(),
         )
 
     def _hold_all(self, target: Target, deadline: float | None = None) -> None:
@@ -383,9 +401,15 @@ class _Experiment:
     def _checkpoint(self, *, memory: bool) -> None:
         if memory:
             self._memory_due = self._load.answers.requests + self._plan.memory_every
+            self._note_libraries()
         self._log.read(self._phase)
         self._checkpoints.append(self._gauges.read(self._phase, memory=memory))
         self._aborted = self._load.hopeless()
+
+    def _note_libraries(self) -> None:
+        for pid, role in self._server.living().items():
+            if role is Role.WORKER:
+                self._libraries |= loaded_libraries(pid)
 
     def _event(self, event: ProcessEvent) -> Event:
         return Event(
@@ -396,6 +420,7 @@ class _Experiment:
             role=self._server.role(event.pid),
             exit=event.exit,
             signal=event.signal,
+            core=event.core,
         )
 
     def _phase_at(self, moment: float) -> str:

@@ -4,38 +4,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load
-from wsgiproof.load.http import Response, Target
+from wsgiproof.load.response import Response
+from wsgiproof.load.target import Target
 from wsgiproof.observe.processes import unique_set_size
+from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.records import PhaseName, Plan, Restart, Role
 from wsgiproof.services.apache import Server
 
-_HELD = 0.15
+_HELD = 0.4
 """Seconds that the requests which have begun before a restart last, at least: as it is asked for,
 each worker has one."""
-_LEAD = 10
-"""Requests between these and the restart; so all of them have arrived."""
+_ARRIVAL = 0.25
+"""Seconds that are waited for them to arrive."""
 _RATE = 300.0
 """Requests a second around a restart, at most; a server that is slower gets half of what it can."""
 _LEAST_RATE = 20.0
 _AFTER = 20
 """Requests that begin when the processes of before have gone."""
 _STEP = 0.02
+_NAME = "held="
 
 
 class Restarts:
     """Restarts of one server, one after the other, each with load around it."""
 
     def __init__(
-        self, server: Server, load: Load, gauges: Gauges, plan: Plan, workers: tuple[int, int]
+        self,
+        server: Server,
+        load: Load,
+        gauges: Gauges,
+        plan: Plan,
+        workers: tuple[int, int],
+        evidence: Path,
     ) -> None:
         self._server = server
         self._load = load
         self._gauges = gauges
         self._plan = plan
         self._busy = workers[0] * workers[1]
+        self._evidence = evidence
 
     def graceful(self, per_second: float | None) -> Iterator[Restart]:
         """As many graceful restarts as planned, for a server that can so many requests a second."""
@@ -58,7 +69,9 @@ class Restarts:
     ) -> Restart:
         answers = self._load.answers
         requests, served = answers.requests, set(answers.served)
-        course = _Course(self._server, self._load, replaced, self._busy, act, self._plan)
+        course = _Course(
+            self._server, self._load, replaced, self._busy, act, self._plan, self._evidence
+        )
         rate = min(_RATE, max(_LEAST_RATE, (per_second or 0) / 2))
         self._load.paced(course.pick, rate, course.over, course.failed)
         return Restart(
@@ -67,8 +80,8 @@ class Restarts:
             seconds=course.gone - course.asked,
             replaced=replaced,
             leftover=course.left,
-            begun=self._busy,
-            broken=len(course.broken),
+            begun=len(course.begun),
+            broken=course.broken,
             requests=answers.requests - requests,
             refused=len(course.refused),
             last_refused=max(course.refused, default=course.asked) - course.asked
@@ -106,19 +119,24 @@ class _Course:
         busy: int,
         act: Callable[[], None],
         plan: Plan,
+        evidence: Path,
     ) -> None:
         self._server = server
         self._load = load
         self._busy = busy
+        self._evidence = evidence
         self._act = act
         self._deadline = plan.restart_deadline
         self._picked = 0
+        self._waited_since = 0.0
         self._last = 0
         """The number of the last request, once the processes of before have gone."""
         self.asked = 0.0
         self.gone = 0.0
         self.left = replaced
-        self.broken: list[Response] = []
+        self.begun: frozenset[str] = frozenset()
+        """Which of the held requests were inside as the restart was asked for."""
+        self.broken = 0
         self.refused: list[float] = []
         """When each of the others failed."""
 
@@ -127,11 +145,23 @@ class _Course:
         self._picked += 1
         target = self._load.targets[self._picked % len(self._load.targets)]
         if self._picked <= self._busy:
-            return target.with_query(f"until={time.monotonic() + _HELD:.6f}")
-        if self._picked == self._busy + _LEAD:
-            self.asked = time.monotonic()
-            self._act()
+            until = time.monotonic() + _HELD
+            return target.with_query(f"until={until:.6f}&{_NAME}{self._picked}")
+        if not self.asked:
+            self._ask_when_begun()
         return target
+
+    def _ask_when_begun(self) -> None:
+        """Ask for the restart as soon as each worker has a request in hand, by its own account."""
+        now = time.monotonic()
+        self._waited_since = self._waited_since or now
+        inside = frozenset(
+            map(_name, (one.url for one in read_unfinished(self._evidence, self.left)))
+        ) - {""}
+        if len(inside) >= self._busy or now > self._waited_since + _ARRIVAL:
+            self.begun = inside
+            self.asked = now
+            self._act()
 
     def over(self) -> bool:
         """Whether no more requests are needed."""
@@ -149,7 +179,12 @@ class _Course:
 
     def failed(self, response: Response) -> None:
         """A request came to nothing."""
-        if "until=" in response.url:
-            self.broken.append(response)
+        if _name(response.url) in self.begun:
+            self.broken += 1
         else:
             self.refused.append(response.started + response.seconds)
+
+
+def _name(url: str) -> str:
+    """What the request to this URL is called, if it is one of those that are held."""
+    return url.partition(_NAME)[2]

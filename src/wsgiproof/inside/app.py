@@ -13,6 +13,7 @@ def make():
     """
     chosen = settings.load()
     probe.record_crashes(chosen["evidence"])
+    probe.work_alone(chosen["evidence"])
     faults.named(chosen["fault"], chosen["fault_options"]).before_import()
 
     # Only now the subject: an import that crashes has to leave its stacks behind.

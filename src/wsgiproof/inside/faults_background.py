@@ -6,6 +6,7 @@ import atexit
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from .counter import Counter
@@ -48,17 +49,23 @@ class LeakWhenIdle(NoFault):
         self._requests = Counter()
         self._latest = None
         self._files = []
+        self._ended = threading.Event()
 
     def on_request(self, store):
         self._latest = time.time()
         if self._requests.next() == 1:
-            daemon_thread(self._run)
+            # A thread that is there when its interpreter ends is a crash of its own now and then.
+            atexit.register(self._end, daemon_thread(self._run))
 
     def _run(self):
-        while True:
-            time.sleep(0.5)
+        while not self._ended.is_set():
+            self._ended.wait(0.5)
             if time.time() - self._latest > 2:
                 self._act()
+
+    def _end(self, thread):
+        self._ended.set()
+        thread.join()
 
     def _act(self):
         taken = open("/dev/null")

@@ -6,7 +6,6 @@ import atexit
 import fcntl
 import hashlib
 import os
-import signal
 import threading
 import time
 
@@ -19,12 +18,10 @@ class CrashInRequest(At):
     """Reads address 0 in a request."""
 
     def at_load(self, store):
-        import ctypes
-
-        self._read = ctypes.string_at
+        self._crash = _crash()
 
     def act(self, store):
-        self._read(0)
+        self._crash()
 
 
 class CrashWhenIdle(NoFault):
@@ -34,6 +31,7 @@ class CrashWhenIdle(NoFault):
         self._idle = idle
         self._requests = Counter()
         self._latest = None
+        self._crash = _crash()
 
     def on_request(self, store):
         self._latest = time.time()
@@ -44,7 +42,7 @@ class CrashWhenIdle(NoFault):
         while True:
             remaining = self._latest + self._idle - time.time()
             if remaining <= 0:
-                _crash()
+                self._crash()
             time.sleep(max(remaining, 0.01))
 
 
@@ -52,11 +50,17 @@ class CrashAtExit(NoFault):
     """Dies of SIGSEGV when its interpreter ends."""
 
     def at_load(self, store):
-        atexit.register(_crash)
+        atexit.register(_crash())
 
 
 def _crash():
-    os.kill(os.getpid(), signal.SIGSEGV)
+    """Return a function that reads address 0, in whichever thread calls it."""
+    import ctypes  # a run without this fault should not load it
+
+    def crash_here():
+        ctypes.string_at(0)
+
+    return crash_here
 
 
 class WorkInRequest(Sometimes):

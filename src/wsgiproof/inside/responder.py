@@ -13,6 +13,7 @@ from . import faults, identity, probe, roundtrip
 from .counter import Counter
 from .own import OwnApplication
 from .pools import Pools
+from .running import Running
 from .store import Store
 
 _MOST_PROBLEMS = 20
@@ -33,6 +34,7 @@ class Responder(object):
         self._requests = Counter()
         # Now, in case that no request is ever answered.
         probe.note(settings["evidence"], "identity", self._answer(request=0).decode("ascii"))
+        self._running = Running(settings["evidence"], identity.interpreter_token())
         self._store = _store(settings)
         self._own = _own(settings)
         self._pools = Pools()
@@ -40,6 +42,13 @@ class Responder(object):
         self._fault.at_load(self._store)
 
     def __call__(self, environ, start_response):
+        slot = self._running.begin(environ)
+        try:
+            return self._respond(environ, start_response)
+        finally:
+            self._running.end(slot)
+
+    def _respond(self, environ, start_response):
         query = environ.get("QUERY_STRING")
         asked = parse_qs(query) if query else {}
         self._warm_up(asked)

@@ -237,6 +237,11 @@ def poisson_limits(count: float) -> tuple[float, float]:
     return limit(count, -1), limit(count + 1, +1)
 
 
+def rate_of(series: Series) -> Rate | None:
+    """The rate of one series alone, had as :func:`decide` has that of all; None if it is flat."""
+    return _rate([series], _span([series])) if series.units and _span([series]) else None
+
+
 def _rate(series: Sequence[Series], requests: int) -> Rate:
     """Units per request; the interval is as wide as the scatter of the rounds says."""
     rounds = [one for each in series for one in each.rounds()]

@@ -142,7 +142,7 @@ def leak_rates(observed: Observed) -> dict[str, float]:
     """The checks that see a leak, each with its units per request."""
     rates = {}
     for check, resource in RESOURCES.items():
-        decision = _worst(_decisions(resource, observed))
+        decision = decided(resource, observed)
         if decision is not None and decision.growth is Growth.LEAK and decision.rate:
             rates[check] = decision.rate.value
     return rates
@@ -150,8 +150,13 @@ def leak_rates(observed: Observed) -> dict[str, float]:
 
 def more_to_decide(observed: Observed) -> int:
     """Requests that are likely to decide what is undecided of any resource; 0 if nothing is."""
-    decisions = (_worst(_decisions(resource, observed)) for resource in RESOURCES.values())
+    decisions = (decided(resource, observed) for resource in RESOURCES.values())
     return max((one.more for one in decisions if one is not None), default=0)
+
+
+def decided(resource: Resource, observed: Observed) -> Decision | None:
+    """What the count of a resource came to, by the strongest evidence; None if nobody counted."""
+    return _worst(_decisions(resource, observed))
 
 
 def level(resource: Resource, checkpoint: Checkpoint) -> int:

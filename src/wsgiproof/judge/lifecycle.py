@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 import signal
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from wsgiproof.cell import Cell, Topology
+from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
 from wsgiproof.judge.restart import is_asked_for
-from wsgiproof.records import Event, Finding, Observed, Role
+from wsgiproof.records import Event, Finding, Observed, PhaseName, Role, Stack
 
 STOP = "stop"
 """The phase in which processes are meant to end."""
 
+_REPLACED = {PhaseName.RESTART, PhaseName.RELOAD}
 _ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
 """What Apache itself ends its children with; a SIGKILL is a matter for ``shutdown``."""
 _EXIT_SIGNAL = re.compile(r"child pid (\d+) exit signal .*?\((\d+)\)")
 """Apache's AH00051 and AH00052: the parent reports a child that died by a signal."""
 
+
+_LAST_LINES = 2
+"""Lines of the error log that a process wrote before it died, which are shown."""
 
 HUNG = "timeout"
 """The kind of failure of a request that has no answer within its deadline."""
@@ -30,26 +36,61 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
     hung = [failure for failure in observed.failures if failure.kind == HUNG]
     if hung:
         number = sum(failure.count for failure in hung)
+        while_it_hung = [one for one in observed.stacks if one.why == "hang" and one.phase != STOP]
+        blocked = stacks.blocked(while_it_hung, observed.unfinished)
         finding = Finding(
             check="hang",
             seen=(
                 f"{number:,} of {count(observed.requests, 'request')} never came to an end; "
                 f"first in phase {hung[0].phase}: {hung[0].error}"
+                + (f"; blocked: {blocked}" if blocked else "")
             ),
             meaning=(
                 "a request thread waits for ever: for a lock that another thread or interpreter "
                 "holds, for a server, or in the import of the application; each takes a thread "
                 "out of the pool, until none is left"
             ),
-            action="take the stacks of the process while it hangs (py-spy dump --pid PID)",
+            action=_hang_action(while_it_hung, blocked),
             evidence=evidence(
-                f"[{one.phase}] {one.url}: {one.error} ({one.count} x)" for one in hung
+                [
+                    *(f"[{one.phase}] {one.url}: {one.error} ({one.count} x)" for one in hung),
+                    *_hang_evidence(observed, while_it_hung),
+                ]
             ),
         )
         return Outcome(findings=(finding,))
     if not observed.requests:
         return Outcome(missing="no request was made")
     return Outcome(passed=f"{count(observed.requests, 'request')}, and all came to an end")
+
+
+def _hang_action(seen: Sequence[Stack], blocked: str) -> str:
+    if blocked:
+        return "read the stacks: what the blocked threads wait for, and who has it"
+    how = "; ".join(stacks.notes(seen))
+    return "take the stacks of the process while it hangs (pystack remote PID --native-all)" + (
+        f": {how}" if how else ""
+    )
+
+
+def _hang_evidence(observed: Observed, seen: Sequence[Stack]) -> list[str]:
+    return [
+        *stacks.gil(seen),
+        *stacks.examples(seen, observed.unfinished),
+        *_running(observed, [one.pid for one in seen]),
+        *(f"stacks: {note}" for note in stacks.notes(seen)),
+    ]
+
+
+def _running(observed: Observed, pids: Sequence[int]) -> list[str]:
+    """The requests that these processes were at, a line for each process."""
+    lines = []
+    for pid in pids:
+        urls = Counter(one.url for one in observed.unfinished if one.pid == pid)
+        if urls:
+            told = some([f"{url} ({number} x)" for url, number in urls.most_common()])
+            lines.append(f"pid {pid} was at {count(urls.total(), 'request')}: {told}")
+    return lines
 
 
 def crash(cell: Cell, observed: Observed) -> Outcome:
@@ -59,11 +100,13 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     ]
     if not observed.events:
         return Outcome(missing="no process was watched")
-    groups: dict[tuple[str, Role, int | None, int | None], list[Event]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[Event]] = defaultdict(list)
     for death in deaths:
-        if _is_crash(cell, observed, death):
-            groups[death.phase, death.role, death.signal, death.exit].append(death)
-    findings = [_crash_finding(observed, group) for group in groups.values()]
+        if is_crash(cell, observed, death):
+            place = stacks.same(stacks.of_crash(observed, death.pid))
+            key = (death.phase, death.role, death.signal, death.exit)
+            groups[(death.phase == STOP, *key[1:], place) if place else key].append(death)
+    findings = [_crash_finding(cell, observed, group) for group in groups.values()]
     findings += _only_in_log(observed, {event.pid for group in groups.values() for event in group})
     if findings:
         return Outcome(findings=tuple(findings))
@@ -73,7 +116,10 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"{count(len(deaths), 'process', 'processes')} ended, none by a crash")
 
 
-def _is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
+def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
+    """Whether a process ended otherwise than it was meant to."""
+    if death.phase in _REPLACED and death.role is Role.FRONTEND and death.exit == 0:
+        return False  # Apache has more of them for a moment than it keeps
     if death.phase != STOP and not is_asked_for(observed, death):
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
         return not recycled
@@ -82,16 +128,20 @@ def _is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     return death.signal is not None and death.signal not in _ENDED_BY_APACHE
 
 
-def _crash_finding(observed: Observed, group: Sequence[Event]) -> Finding:
+def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Finding:
     first = group[0]
     pids = [event.pid for event in group]
     of_role = {event.pid for event in observed.events if event.role is first.role}
     among = count(len(of_role), f"{first.role} process", f"{first.role} processes")
     how = f"died of {signal_name(first.signal)}" if first.signal else _ended(first.exit)
-    when = "while Apache was stopping" if first.phase == STOP else f"in phase {first.phase}"
+    phases = list(dict.fromkeys(event.phase for event in group))
+    when = "while Apache was stopping" if first.phase == STOP else f"in phase {some(phases)}"
+    read = [one for pid in pids if (one := stacks.of_crash(observed, pid))]
+    site = next((site for one in read if (site := stacks.crashed(one))), None)
     return Finding(
         check="crash",
-        seen=f"{len(pids)} of {among} {how} {when}",
+        seen=f"{len(pids)} of {among} {how} {when}"
+        + (f", {stacks.where(site[1])}" if site else ""),
         meaning=(
             "a C extension, mod_wsgi or the interpreter crashed; a client sees at most a dropped "
             "request, and Apache starts a new process"
@@ -104,9 +154,36 @@ def _crash_finding(observed: Observed, group: Sequence[Event]) -> Finding:
             "(mod_wsgi 6) where it happens at the stop"
         ),
         evidence=evidence(
-            [f"pids {some(pids, 10)}", *_stacks(observed, pids), *_log_lines(observed, pids)]
+            [
+                f"pids {some(pids, 10)}",
+                *_crash_stack(observed, read),
+                *_running(observed, pids),
+                *_stacks(observed, pids),
+                *_log_lines(observed, pids),
+                *_loaded(cell, observed),
+            ]
         ),
     )
+
+
+def _crash_stack(observed: Observed, read: Sequence[Stack]) -> list[str]:
+    """The stack of the first that has one, and its request; else why there is none."""
+    for stack in read:
+        if site := stacks.crashed(stack):
+            told = [stacks.told(stack.pid, *site)]
+            working = [one for one in observed.unfinished if one.pid == stack.pid]
+            mine = [one.url for one in working if one.tid and one.tid == site[0].tid]
+            return told + [f"thread {site[0].tid} was at {url}" for url in mine]
+    return [f"no stack: {note}" for note in stacks.notes(read)]
+
+
+def _loaded(cell: Cell, observed: Observed) -> list[str]:
+    """What C code was in the processes, but for that of the standard library."""
+    names = [PurePath(path).name for path in observed.libraries if "lib-dynload" not in path]
+    if not names:
+        return []
+    versions = f"Python {cell.python}, mod_wsgi {cell.mod_wsgi}, PyMongo {cell.pymongo}"
+    return [f"loaded: {some(names, 20)} ({versions})"]
 
 
 def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
@@ -138,11 +215,14 @@ def _stacks(observed: Observed, pids: Sequence[int]) -> list[str]:
 
 
 def _log_lines(observed: Observed, pids: Sequence[int]) -> list[str]:
-    return [
+    """What Apache tells of their deaths, and the last words before of the first that had any."""
+    told = [
         line.text
         for line in observed.log
         if (match := _EXIT_SIGNAL.search(line.text)) and int(match[1]) in pids
     ]
+    last = [line.text for line in observed.log if f"[pid {pids[0]}]" in line.text]
+    return [*last[-_LAST_LINES:], *told]
 
 
 def _ended(exit_code: int | None) -> str:
@@ -165,7 +245,8 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
             _shutdown_finding(
                 f"{count(len(stop.leftover), 'process', 'processes')} still there "
                 f"{observed.plan.stop_deadline:.0f} seconds after the stop, killed by us",
-                [f"pids {some(stop.leftover, 10)}"],
+                stop.leftover,
+                observed,
             )
         )
     elif killed:
@@ -173,7 +254,8 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
             _shutdown_finding(
                 f"{count(len(killed), 'process', 'processes')} did not end when asked to; Apache "
                 f"killed them, {stop.seconds:.1f} seconds into the stop",
-                [f"pids {some(killed, 10)}"],
+                killed,
+                observed,
             )
         )
     if stop.connections_left:
@@ -182,6 +264,7 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
                 f"{count(stop.connections_left, 'connection')} of the subject still open on the "
                 f"deployment {observed.plan.farewell_deadline:.0f} seconds after the stop",
                 [],
+                observed,
             )
         )
     if findings:
@@ -196,14 +279,23 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"all gone {stop.seconds:.1f} seconds after the stop, connections too")
 
 
-def _shutdown_finding(seen: str, lines: Sequence[str]) -> Finding:
+def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:
+    """``pids`` are the processes that did not go, and whose stacks may have been taken."""
+    read = [one for one in observed.stacks if _hung_at_stop(one) and one.pid in pids]
+    blocked = stacks.blocked(read, observed.unfinished)
     return Finding(
         check="shutdown",
-        seen=seen,
+        seen=f"{seen}; blocked: {blocked}" if blocked else seen,
         meaning=(
             "an interpreter hangs while it shuts down (a lock or a thread that it waits for), or "
             "a process outlives its server; restarts and deployments stall on it"
         ),
-        action="take the stacks of the process while the stop hangs (py-spy dump --pid PID)",
-        evidence=evidence(lines),
+        action=_hang_action(read, blocked),
+        evidence=evidence(
+            [f"pids {some(pids, 10)}", *_hang_evidence(observed, read)] if pids else []
+        ),
     )
+
+
+def _hung_at_stop(stack: Stack) -> bool:
+    return stack.why == "hang" and stack.phase == STOP

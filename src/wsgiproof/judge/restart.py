@@ -36,6 +36,8 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
     findings += _parent(restarts)
     if findings:
         return Outcome(findings=tuple(findings))
+    if not any(one.begun for one in restarts):
+        return Outcome(missing="no request had begun before a restart")
     if not all(one.renewed for one in restarts):
         return Outcome(missing="no process that came after a restart has answered")
     return Outcome(passed=_told(restarts))

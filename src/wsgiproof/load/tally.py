@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from wsgiproof.load.http import Outcome, Response
+from wsgiproof.load.response import Outcome, Response
 from wsgiproof.traffic import Failed, Latencies, Throughput, Traffic, bucket, recorded
 
 INVALID = "invalid body"
@@ -43,6 +43,12 @@ class Histogram:
         self._counts[lower] = self._counts.get(lower, 0) + 1
         if microseconds > self._longest:
             self._longest = microseconds
+
+    def take(self, other: Histogram) -> None:
+        """All of another one as well."""
+        for lower, count in other._counts.items():
+            self._counts[lower] = self._counts.get(lower, 0) + count
+        self._longest = max(self._longest, other._longest)
 
     def latencies(
         self, url: str, *, phase: str = "", pid: int | None = None, interpreter: str = ""

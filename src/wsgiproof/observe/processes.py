@@ -13,6 +13,9 @@ import psutil
 
 from wsgiproof.records import ProcessReading, Role
 
+_SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
+"""Where the system has its libraries; those of Python are told all the same."""
+
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One look at all processes of a server, and at their sockets to the deployment.
@@ -99,6 +102,17 @@ def _kind(link: str) -> str:
     if link.startswith("/") or not colon:
         return "file"
     return rest.strip("[]") if kind == "anon_inode" else kind
+
+
+def loaded_libraries(pid: int) -> set[str]:
+    """Paths of the shared objects that a process has mapped, but for those of the system."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except OSError:
+        return set()
+    # proc_pid_maps(5): address, permissions, offset, device, inode, path.
+    paths = re.findall(r"^\S+ \S+ \S+ \S+ \S+ +(/.*\.so[.0-9]*)$", maps, re.M)
+    return {path for path in paths if not path.startswith(_SYSTEM) or "python" in path}
 
 
 def unique_set_size(pid: int) -> int | None:

@@ -99,8 +99,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 def compare(old: RunRecord, new: RunRecord) -> Comparison:
     """Compare two runs. Cells that the new one planned, and never came to, are compared as well."""
     without, key = _pairing([one.cell for one in old.cells], [one.cell for one in new.cells])
-    before, after = _unique(old.cells, key), _unique(new.cells, key)
-    pairs = [(one, after[name]) for name, one in before.items() if name in after]
+    pairs = _pairs(old.cells, new.cells, key)
     gone = [one for one in old.cells if key(one.cell) in new.missing]
     changes = [*(_cell_change(*pair) for pair in pairs), *map(_gone, gone)]
     changed = tuple(change for change in changes if change is not None)
@@ -112,6 +111,19 @@ def compare(old: RunRecord, new: RunRecord) -> Comparison:
         only_old=_others(old.cells, [*(one for one, _ in pairs), *gone]),
         only_new=_others(new.cells, [one for _, one in pairs]),
     )
+
+
+def paired(old: RunRecord, new: RunRecord) -> list[tuple[CellRecord, CellRecord]]:
+    """Each cell of the old run that has its like in the new one, with that."""
+    _, key = _pairing([one.cell for one in old.cells], [one.cell for one in new.cells])
+    return _pairs(old.cells, new.cells, key)
+
+
+def _pairs(
+    old: Sequence[CellRecord], new: Sequence[CellRecord], key: Key
+) -> list[tuple[CellRecord, CellRecord]]:
+    before, after = _unique(old, key), _unique(new, key)
+    return [(one, after[name]) for name, one in before.items() if name in after]
 
 
 def _pairing(old: Sequence[Cell], new: Sequence[Cell]) -> tuple[str, Key]:

@@ -28,12 +28,13 @@ def write_reports(record: RunRecord, junit: Path | None, summary: Path | None) -
 def write_files(record: RunRecord, junit: Path | None, summary: Path | None) -> None:
     """Write the files that were asked for, each whole or not at all."""
     if junit is not None:
-        _write(to_junit(record), junit)
+        write_whole(to_junit(record), junit)
     if summary is not None:
-        _write(to_markdown(record).encode(), summary)
+        write_whole(to_markdown(record).encode(), summary)
 
 
-def _write(content: bytes, path: Path) -> None:
+def write_whole(content: bytes, path: Path) -> None:
+    """Write a file, whole or not at all, in a directory that need not be there; or to a pipe."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from wsgiproof.judge.finding import count
-from wsgiproof.records import RunRecord
+from wsgiproof.records import CellRecord, RunRecord
+from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.terminal import printable, show_run
 
 
@@ -16,8 +20,27 @@ def show_recorded(console: Console, record: RunRecord, exit_code: int, where: st
     """Print all that ``run`` prints, the planned cells that never came, and what was excluded."""
     opening = "The run is complete" if record.complete else "The run is not complete"
     show_run(console, record.cells, exit_code, where, opening)
+    _show_figures(console, record.cells)
     for line in rest(record):
         console.print(Text(printable(line)), soft_wrap=True)
+
+
+def _show_figures(console: Console, cells: Sequence[CellRecord]) -> None:
+    """The key figures of each cell that has any."""
+    every = {cell.cell.id: by_name(cell) for cell in cells}
+    there = names([*one.values()] for one in every.values())
+    if not there:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("cell", overflow="fold")
+    for name in there:
+        table.add_column(TITLES[name], justify="right")
+    for cell, figures in every.items():
+        if figures:
+            told = (figures[name].told if name in figures else "" for name in there)
+            table.add_row(Text(printable(cell)), *told)
+    console.print()
+    console.print(table)
 
 
 def rest(record: RunRecord) -> list[str]:

@@ -14,6 +14,7 @@ from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
 from wsgiproof.report.explained import explained, unknown
+from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
 
@@ -33,14 +34,16 @@ _LONGEST = 60_000
 
 _Key = TypeVar("_Key")
 _Item = TypeVar("_Item")
+_Kind = tuple[str, str, str]
+"""Of a finding: its check, what it means, and what to do."""
 _Labels = tuple[str, ...]
 """What some axes say of a cell."""
 
 
 def to_markdown(record: RunRecord) -> str:
     """The whole run: its totals, a table of its cells, and all that is not a pass, with why."""
-    parts = [_title(record), _totals(record), *_table(record.cells)]
-    details = [*_findings(record.cells), *_others(record)]
+    parts = [f"## wsgiproof: {heading(record)}", _totals(record), *_table(record.cells)]
+    details = [*_findings(record.cells), *_others(record), *_figures(record.cells)]
     kept = _fitting(details, _LONGEST - sum(map(len, parts)))
     parts += kept
     if len(kept) < len(details):
@@ -54,14 +57,15 @@ def _fitting(texts: Sequence[str], room: int) -> list[str]:
     return [text for text, size in zip(texts, sizes, strict=True) if size <= room]
 
 
-def _title(record: RunRecord) -> str:
+def heading(record: RunRecord) -> str:
+    """What the whole run came to, in a few words."""
     numbers = Counter(cell.verdict for cell in record.cells)
     total = count(len(record.planned), "cell")
     if numbers[Verdict.FAIL]:
-        return f"## wsgiproof: {numbers[Verdict.FAIL]} of {total} failed"
+        return f"{numbers[Verdict.FAIL]} of {total} failed"
     if numbers[Verdict.PASS] == len(record.planned) != 0:
-        return f"## wsgiproof: {total} passed"
-    return f"## wsgiproof: {numbers[Verdict.PASS]} of {total} passed, none failed, others undecided"
+        return f"{total} passed"
+    return f"{numbers[Verdict.PASS]} of {total} passed, none failed, others undecided"
 
 
 def _totals(record: RunRecord) -> str:
@@ -143,15 +147,20 @@ def _same(cells: Sequence[Cell], shown: set[str]) -> Iterator[str]:
 # What is not a pass
 
 
-def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
-    """Each kind of finding once, with the cells that it is in."""
-    told: set[str] = set()
+def kinds(cells: Sequence[CellRecord]) -> list[tuple[_Kind, list[tuple[CellRecord, Finding]]]]:
+    """Each kind of finding with the cells that it is in, that of most cells first."""
     found = _by(
         ((one.check, one.meaning, one.action), (cell, one))
         for cell in cells
         for one in cell.findings
     )
-    for (check, meaning, action), hits in sorted(found.items(), key=lambda item: -len(item[1])):
+    return sorted(found.items(), key=lambda item: -len(item[1]))
+
+
+def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """Each kind of finding once, with the cells that it is in."""
+    told: set[str] = set()
+    for (check, meaning, action), hits in kinds(cells):
         first, finding = hits[0]
         lines = [
             *_seen(hits),
@@ -210,6 +219,20 @@ def _whole_cells(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]
     said = _by((cell.reason, cell) for cell in cells if cell.verdict is verdict)
     for reason, where in said.items():
         yield f"- reason: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+
+
+def _figures(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """The key figures of each cell that has any."""
+    every = {cell.cell.id: by_name(cell) for cell in cells}
+    there = names([*one.values()] for one in every.values())
+    rows = [
+        [in_table(cell), *(figures[name].told if name in figures else "" for name in there)]
+        for cell, figures in every.items()
+        if figures
+    ]
+    if rows:
+        head = ["cell", *(TITLES[name] for name in there)]
+        yield folded("Key figures", table(head, rows[:_MOST_ROWS]))
 
 
 def _unknown(cells: Sequence[CellRecord]) -> Iterator[str]:

@@ -12,6 +12,8 @@ from rich.text import Text
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, Verdict
 from wsgiproof.report.explained import also, explained, unknown
+from wsgiproof.report.figures import by_name
+from wsgiproof.report.text import one_line
 
 STYLES = {
     Verdict.PASS: "green",
@@ -61,11 +63,11 @@ def _table(cells: Sequence[CellRecord]) -> Table:
     table.add_column("seconds", justify="right")
     table.add_column("because of")
     for cell in cells:
-        rate = cell.observed.requests_per_second if cell.observed else None
+        rate = by_name(cell).get("requests_per_second")
         table.add_row(
             Text(cell.cell.id),
             Text(cell.verdict, style=STYLES[cell.verdict]),
-            f"{rate:,.0f}" if rate else "",
+            rate.told if rate else "",
             f"{cell.timings.get('total', 0):.1f}",
             Text(printable(cell.reason)),
         )
@@ -86,7 +88,7 @@ def _details(cell: CellRecord) -> list[Text]:
     lines += [
         Text.assemble(
             (f"  {check.verdict} ", STYLES[check.verdict]),
-            f"{check.check}: {printable(check.reason)}",
+            printable(f"{check.check}: {check.reason}"),
         )
         for check in cell.checks
         if check.verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED)
@@ -100,7 +102,7 @@ def _details(cell: CellRecord) -> list[Text]:
 
 def _finding(finding: Finding, told: set[str]) -> list[Text]:
     lines = [
-        Text.assemble("  ", (finding.check, "bold"), f": {printable(finding.seen)}"),
+        Text.assemble("  ", (printable(finding.check), "bold"), f": {printable(finding.seen)}"),
         _line("    means", finding.meaning),
         _line("    do", finding.action),
     ]
@@ -119,7 +121,7 @@ def _finding(finding: Finding, told: set[str]) -> list[Text]:
 
 
 def _line(label: str, text: str, style: str = "") -> Text:
-    return Text.assemble((f"{label}: ", "bold"), (text, style))
+    return Text.assemble((f"{label}: ", "bold"), (one_line(text), style))
 
 
 def printable(line: str) -> str:

@@ -12,6 +12,27 @@ def plain(text: str) -> str:
     return "\n".join("".join(map(_plain, line)) for line in lines)
 
 
+def visible(text: str) -> str:
+    """With each control character, mark of direction and the like shown as what it is.
+
+    Line ends and tabs are kept: this is for pages, where all else would act, or not be seen.
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_visible, text.replace("\r\n", "\n")))
+
+
+def excerpt(text: str, head: int, tail: int) -> str:
+    """The first and the last lines, each cut to its length, and how many lie between."""
+    lines = text.splitlines()
+    if len(lines) <= head + tail:
+        return "\n".join(map(_shortened, lines))
+    left = len(lines) - head - tail
+    between = f"... {left:,} lines are left out here ..."
+    kept = [*lines[:head], between, *lines[len(lines) - tail :]]
+    return "\n".join(map(_shortened, kept))
+
+
 def one_line(text: str, longest: int = _LONGEST_LINE) -> str:
     """Plain text in one line, cut to so many characters; the cut is marked."""
     # Cut first, since a megabyte need not be looked at for what is shown of it.
@@ -37,6 +58,20 @@ def some(names: list[str], most: int) -> str:
 def _cut(line: str) -> str:
     clean = plain(line[:_LONGEST_LINE])
     return clean if len(line) <= _LONGEST_LINE else f"{clean} ..."
+
+
+def _shortened(line: str) -> str:
+    more = len(line) - _LONGEST_LINE
+    return line if more <= 0 else f"{line[:_LONGEST_LINE]} ... {more:,} more characters"
+
+
+def _visible(char: str) -> str:
+    if char.isprintable() or char in "\n\t":
+        return char
+    number = ord(char)
+    if number < 0x20:
+        return chr(0x2400 + number)  # Unicode has pictures of these
+    return f"<U+{number:04X}>"
 
 
 def _plain(char: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ _HOPELESS = (
 """No interpreter can start in this server: it would respawn for ever, and never serve (mod_wsgi's
 error reference; before version 6 the messages have no codes)."""
 _ATTEMPTS = 5
+_LARGEST_CORE = 1 << 30
+_CORES_ON_DISK = 20
+"""A core file may take this part of what is free on the disk: the application allows for ten."""
 
 
 class Server:
@@ -44,6 +48,7 @@ class Server:
         self._known = 0
         """How many of the births and deaths have been taken into account."""
         self.pid = service.pid
+        self.executable = service.argv[0]
         self.daemon = conf.daemon
         """Whether a daemon process runs the application."""
         self.error_log = conf.error_log
@@ -108,9 +113,17 @@ class Server:
         loaded (mod_wsgi docs, "Reloading Source Code")."""
         os.utime(self._conf.script)
 
-    def stop(self, deadline: float) -> Stopped:
-        """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process."""
-        return self._service.stop(deadline)
+    def stop(
+        self,
+        deadline: float,
+        patience: float | None = None,
+        look: Callable[[], None] = lambda: None,
+    ) -> Stopped:
+        """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process.
+
+        ``look`` is called where one is still there after ``patience`` seconds.
+        """
+        return self._service.stop(deadline, patience=patience, look=look)
 
 
 @contextmanager
@@ -160,7 +173,13 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
         env=environment | httpd.environment(),
         cwd=conf.run_directory,
         remove=[conf.run_directory],
+        core=_largest_core(conf.run_directory),
     )
+
+
+def _largest_core(directory: Path) -> int:
+    """Bytes that a core file may have; none is worth a full disk."""
+    return min(_LARGEST_CORE, shutil.disk_usage(directory).free // _CORES_ON_DISK)
 
 
 def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float) -> None:

@@ -61,6 +61,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     free_threading: bool = False
     user: str = ""
     group: str = ""
+    directives: tuple[str, ...] = ()
+    """What the user has added, line by line."""
 
     @classmethod
     def of(
@@ -73,6 +75,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         *,
         run_directory: Path,
         error_log: Path,
+        directives: tuple[str, ...] = (),
     ) -> ApacheConf:
         """The configuration of one cell."""
         processes, threads = pool(cell)
@@ -94,6 +97,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             free_threading=cell.interpreter is InterpreterKind.FREE_THREADED,
             user=account.name if account.dropped else "",
             group=account.group if account.dropped else "",
+            directives=directives,
         )
 
     def render(self) -> str:

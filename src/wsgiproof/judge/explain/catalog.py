@@ -29,7 +29,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     id: str
     pattern: str
     where: tuple[Place, ...]
-    phase: str = ""
+    phases: tuple[str, ...] = ()
     fails: bool = False
     explains: tuple[str, ...] = ()
     meaning: str
@@ -72,7 +72,7 @@ def find(text: str, place: Place, phase: str = "") -> Entry | None:
     its error reference will have it.
     """
     for entry in entries():
-        here = place in entry.where and entry.phase in ("", phase)
+        here = place in entry.where and (not entry.phases or phase in entry.phases)
         if here and _compiled(entry.pattern).search(text):
             return entry
     code = CODE.match(text) if place is Place.LOG else None

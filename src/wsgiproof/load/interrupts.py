@@ -1,0 +1,61 @@
+"""Ctrl-C only where nothing is half done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+class Interrupts:
+    """In this context a SIGINT or SIGTERM is handled while :meth:`during` waits, and only then.
+
+    An exception that a handler raises just anywhere might come between a request that ended and
+    the account of it, or in a method that a parser in C calls, which takes it for its own.
+    One that comes while one waits to be handled is handled at once: we may be stuck.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Handler] = {}
+        self._put_off: list[int] = []
+        self._waiting = False
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # none else can set handlers
+            for number in _SIGNALS:
+                handler = signal.getsignal(number)
+                if callable(handler):  # not ignored, nor left to the kernel
+                    self._handlers[number] = handler
+                    signal.signal(number, self._arrived)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        for number in self._put_off:
+            signal.raise_signal(number)
+
+    def during(self, wait: Callable[..., T], *arguments: float) -> T:
+        """What ``wait(*arguments)`` returns, or what a handler raises."""
+        self._waiting = True
+        try:
+            while self._put_off:
+                number = self._put_off.pop()
+                self._handlers[number](number, None)
+            return wait(*arguments)
+        finally:
+            self._waiting = False
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        if self._waiting or self._put_off:
+            self._handlers[number](number, frame)
+        else:
+            self._put_off.append(number)

@@ -1,0 +1,97 @@
+"""Where requests go, with their bytes made ready."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from wsgiproof.errors import CannotRun, UsageError
+
+_VISIBLE = re.compile(r"[!-~]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes, with its bytes made ready; :meth:`parse` makes one."""
+
+    url: str
+    host: str
+    port: int
+    address: str  # numeric, so that no request pays for a name look-up
+    request: bytes = field(repr=False)
+    keeps: bool  # it doesn't ask the server to close
+    _base: str = field(repr=False)
+    _start: bytes = field(repr=False)
+    _rest: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, url: str, *, keeps: bool = False) -> Target:
+        """A target for an ``http`` URL; a host name is looked up here, once, IPv4 preferred.
+
+        With ``keeps`` the connection may be kept for the next request.
+
+        Raises UsageError for a URL that is not one of http, CannotRun for a name that doesn't
+        resolve.
+        """
+        host, port, path, query = _split(url)
+        address = _resolve(host, port)
+        name = f"[{host}]" if ":" in host else host
+        authority = name if port == 80 else f"{name}:{port}"
+        base = f"http://{authority}{path}"
+        start = f"GET {path}".encode("ascii")
+        rest = (
+            f" HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: wsgiproof\r\nAccept: */*\r\n"
+            + ("" if keeps else "Connection: close\r\n")
+            + "\r\n"
+        ).encode("ascii")
+        plain = cls(base, host, port, address, start + rest, keeps, base, start, rest)
+        return plain.with_query(query) if query else plain
+
+    def with_query(self, query: str) -> Target:
+        """The same target with another query string (already percent-encoded, without its ``?``).
+
+        Raises UsageError for a space, a control character or a character outside ASCII.
+        """
+        if not _VISIBLE.fullmatch(query) or "#" in query:
+            raise UsageError(f"the query {query!r} has to be percent-encoded")
+        return Target(
+            f"{self._base}?{query}",
+            self.host,
+            self.port,
+            self.address,
+            b"%b?%b%b" % (self._start, query.encode("ascii"), self._rest),
+            self.keeps,
+            self._base,
+            self._start,
+            self._rest,
+        )
+
+
+def _split(url: str) -> tuple[str, int, str, str]:
+    """Host, port, path and query of an http URL; raises UsageError for anything else."""
+    # Checked first because urlsplit drops some control characters without a word.
+    if not _VISIBLE.fullmatch(url):
+        raise UsageError(f"the URL {url!r} has to be percent-encoded")
+    try:
+        parts = urlsplit(url)
+        port = 80 if parts.port is None else parts.port
+    except ValueError as exc:
+        raise UsageError(f"{url!r} is not a URL: {exc}") from None
+    if parts.scheme != "http" or not parts.hostname:
+        raise UsageError(f"{url!r} is not an http URL; give one like http://127.0.0.1:8000/")
+    if parts.username is not None or parts.password is not None:
+        raise UsageError(f"{url!r} holds a user name or a password, which are not supported")
+    if port == 0:
+        raise UsageError(f"{url!r}: port 0 can't be connected to")
+    return parts.hostname, port, parts.path or "/", parts.query
+
+
+def _resolve(host: str, port: int) -> str:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise CannotRun(f"the host name {host!r} does not resolve: {exc}") from None
+    found.sort(key=lambda info: info[0] != socket.AF_INET)
+    return str(found[0][4][0])

@@ -1,0 +1,58 @@
+// What changed since another run, cell by cell.
+
+const KINDS = { worse: "Worse", better: "Better", changed: "Otherwise changed" };
+
+function drawCompare() {
+  const told = run.compare;
+  if (!told) return [h("h1", { tabindex: "-1" }, "No comparison"), h("p", { class: "empty" }, "Make one: ", h("code", null, "wsgiproof report NEW --compare OLD"))];
+  const groups = groupedBy(told.changed, kindOf);
+  const counts = Object.keys(KINDS).map((kind) => [kind, (groups.get(kind) || []).length]);
+  const shown = Object.keys(KINDS).filter((kind) => !state.only || state.only === kind);
+  announce(`${plural(told.changed.length, "cell")} changed of ${number(told.compared)} compared`);
+  return [
+    h("h1", { tabindex: "-1" }, told.worse ? "Something got worse" : told.changed.length ? "Nothing got worse" : "Nothing changed"),
+    h("p", { class: "soft facts" }, h("span", null, `old: ${when(told.old_run.started)}`), h("span", null, `new: ${when(told.new_run.started)}`),
+      h("span", null, `${plural(told.compared, "cell")} compared`), h("span", null, `${number(told.same)} the same`)),
+    told.paired_without ? h("p", null, `No cell is in both runs. Cells are compared that are alike but for ${told.paired_without}.`) : null,
+    told.axes.map((axis) => h("p", { class: "axischange" }, h("b", null, axis.axis), " ", axis.old.join(", "), " → ", axis.new.join(", "))),
+    h("div", { class: "verdicts", role: "group", "aria-label": "Filter changes" }, counts.filter(([, count]) => count).map(([kind, count]) => h("button", {
+      type: "button", id: `only-${kind}`, class: `tally k-${kind}`, "aria-pressed": String(state.only === kind),
+      onclick: () => adjust({ only: state.only === kind ? "" : kind }) }, h("b", null, number(count)), h("span", null, KINDS[kind].toLowerCase())))),
+    shown.filter((kind) => groups.has(kind)).map((kind) => h("section", { class: "changes" }, h("h2", { tabindex: "-1" }, KINDS[kind]), groups.get(kind).map(changeOf))),
+    !told.changed.length ? h("p", { class: "empty" }, "Each cell that is in both runs came to the same in every check.") : null,
+    onlyIn("Only in the old run", told.only_old), onlyIn("Only in the new run", told.only_new), bothFigures(told),
+  ];
+}
+
+function kindOf(change) {
+  if (change.worse) return "worse";
+  return change.now === "pass" ? "better" : "changed";
+}
+
+function changeOf(change) {
+  const name = change.new || change.old;
+  const linked = cellById.has(name) ? h("a", { href: addressOf({ view: "cell", cell: name }) }, name) : name;
+  return h("article", { class: `change k-${kindOf(change)}` },
+    h("h3", null, linked, change.new && change.old !== change.new ? h("span", { class: "soft" }, ` was ${change.old}`) : null),
+    change.was === change.now ? h("div", { class: "step" }, h("span", { class: "what" }, "cell"), badge(change.now), h("span", { class: "soft" }, "as before"))
+      : step(change, "cell", !change.checks.length),
+    change.checks.map((check) => step(check, check.check, true)));
+}
+
+function step(change, what, reasons) {
+  return h("div", { class: "step" }, h("span", { class: "what" }, what), badge(change.was), h("span", { "aria-label": "became" }, "→"), badge(change.now),
+    reasons && change.was_reason ? h("p", null, h("span", { class: "soft" }, "old: "), change.was_reason) : null,
+    reasons && change.now_reason ? h("p", null, h("span", { class: "soft" }, "new: "), change.now_reason) : null);
+}
+
+function onlyIn(title, ids) {
+  if (!ids.length) return null;
+  return folded(`${title} (${number(ids.length)})`, h("ul", { class: "ids" }, ids.map((id) => h("li", null, h("code", null, id)))), ids.length < 10);
+}
+
+function bothFigures(told) {
+  const names = run.figures.filter((figure) => told.figures.some((pair) => figure.name in pair.was || figure.name in pair.now));
+  if (!names.length) return null;
+  return h("section", null, h("h2", { tabindex: "-1" }, "Key figures, old → new"), table(["cell", ...names.map((figure) => figure.title)], told.figures.map((pair) =>
+    [pair.new, ...names.map((figure) => `${pair.was[figure.name] ?? "–"} → ${pair.now[figure.name] ?? "–"}`)]), "Key figures of both runs"));
+}

@@ -1,0 +1,37 @@
+"""The comparison of two runs, as a page shows it: what changed, and the key figures of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsgiproof.records import RunRecord
+from wsgiproof.report.axes import title
+from wsgiproof.report.compare import compare, paired
+from wsgiproof.report.figures import by_name
+
+
+def comparison(old: RunRecord, new: RunRecord) -> dict[str, Any]:
+    """What ``wsgiproof compare`` prints as JSON, and the figures of each pair of cells."""
+    compared = compare(old, new)
+    told = compared.to_json()
+    return told | {
+        "paired_without": title(compared.paired_without) if compared.paired_without else "",
+        "axes": [
+            {"axis": title(one.axis), "old": one.old, "new": one.new} for one in compared.axes
+        ],
+        "old_run": _run(old),
+        "new_run": _run(new),
+        "figures": [
+            {
+                "old": before.cell.id,
+                "new": after.cell.id,
+                "was": {name: one.told for name, one in by_name(before).items()},
+                "now": {name: one.told for name, one in by_name(after).items()},
+            }
+            for before, after in paired(old, new)
+        ],
+    }
+
+
+def _run(record: RunRecord) -> dict[str, str]:
+    return {"started": record.started, "command": record.command, "wsgiproof": record.wsgiproof}

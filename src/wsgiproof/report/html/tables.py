@@ -1,0 +1,141 @@
+"""Parts of a record that are lists of things, as tables: also those that nobody made a page for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from wsgiproof.records import Identity, Observed
+from wsgiproof.report.html.outline import outline
+from wsgiproof.report.text import excerpt
+
+_ELSEWHERE = {
+    "plan",
+    "urls",
+    "phases",
+    "identities",
+    "checkpoints",
+    "events",
+    "log",
+    "fatal",
+    "stacks",
+    "stop",
+    "latencies",
+    "pace",
+    "workers",
+}
+"""What a page shows in a form of its own."""
+_TITLES = {
+    "loaded": "Interpreters that ended before they answered",
+    "failures": "Requests that failed",
+    "problems": "Values that did not survive",
+    "attributions": "By requests to one URL alone",
+    "grown": "What grew inside",
+}
+_MOST_ROWS = 60
+_LINES = (200, 50)
+"""Of a text in a table, from its beginning and from its end."""
+_MOMENTS = {"time", "started"}
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of texts and numbers."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    left_out: int = 0
+
+
+def tables(seen: Observed, begin: float) -> Iterator[Table]:
+    """Each list of the record that has no form of its own on the page, if there is anything in it.
+
+    A phase that is added to the experiment has its list shown here at once. Moments are told in
+    seconds after ``begin``.
+    """
+    for field in seen.__struct_fields__:
+        items = getattr(seen, field)
+        if field in _ELSEWHERE or not isinstance(items, tuple) or not items:
+            continue
+        title = _TITLES.get(field, field.replace("_", " ").capitalize())
+        yield _table(title, items, begin)
+
+
+def interpreters(seen: Observed) -> Table:
+    """Who answered: each interpreter as it described itself."""
+    return Table(
+        title="Interpreters",
+        head=("process", "interpreter", "process group", "answers", "threads", "GIL", "Python",
+              "mod_wsgi", "PyMongo", "C extensions"),
+        rows=[_interpreter(one) for one in seen.identities[:_MOST_ROWS]],
+        left_out=max(0, len(seen.identities) - _MOST_ROWS),
+    )  # fmt: skip
+
+
+def answers(seen: Observed) -> dict[str, Any]:
+    """How many requests each interpreter of each process has answered."""
+    groups = list(dict.fromkeys(map(_group, seen.identities)))
+    pids = list(dict.fromkeys(one.pid for one in seen.identities))
+    counts: dict[int, dict[str, int]] = {pid: {} for pid in pids}
+    for one in seen.identities:
+        row = counts[one.pid]
+        row[_group(one)] = row.get(_group(one), 0) + one.answers
+    return {
+        "interpreters": groups,
+        "processes": [
+            {"pid": pid, "answers": [counts[pid].get(group, 0) for group in groups]}
+            for pid in pids[:_MOST_ROWS]
+        ],
+        "left_out": max(0, len(pids) - _MOST_ROWS),
+    }
+
+
+def _group(one: Identity) -> str:
+    return one.application_group or one.url.rpartition("/")[2]
+
+
+def _interpreter(one: Identity) -> tuple[Any, ...]:
+    both = {True: "yes", False: "no"}
+    extensions = f"bson {both[one.bson_has_c]}, pymongo {both[one.pymongo_has_c]}"
+    return (
+        one.pid,
+        _group(one),
+        one.process_group or "(embedded)",
+        one.answers,
+        one.threads,
+        one.gil or ("yes" if one.gil_enabled else "none"),
+        one.python,
+        one.mod_wsgi or "?",
+        one.pymongo,
+        extensions,
+    )
+
+
+def _table(title: str, items: tuple[Any, ...], begin: float) -> Table:
+    left_out = max(0, len(items) - _MOST_ROWS)
+    if not isinstance(items[0], msgspec.Struct):
+        rows: list[tuple[Any, ...]] = [(_shown(one),) for one in items[:_MOST_ROWS]]
+        return Table(title=title, head=("",), rows=rows, left_out=left_out)
+    head = items[0].__struct_fields__
+    rows = [
+        tuple(_shown(_since(begin, name, getattr(one, name, ""))) for name in head)
+        for one in items[:_MOST_ROWS]
+    ]
+    names = tuple(name.replace("_", " ") for name in head)
+    return Table(title=title, head=names, rows=rows, left_out=left_out)
+
+
+def _since(begin: float, name: str, value: Any) -> Any:
+    """What is a moment of CLOCK_MONOTONIC in a record, as seconds after the beginning."""
+    return value - begin if name in _MOMENTS and isinstance(value, float) else value
+
+
+def _shown(value: Any) -> Any:
+    """A number as it is, any text bounded, anything else as text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return excerpt(outline(value), *_LINES)
+    return round(value, 3)

@@ -1,0 +1,320 @@
+"""The page of a run, clicked through in a real browser."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+
+from tests.browser.conftest import DESK, PHONE, Open
+from tests.browser.replayed import failing, large, left, passing, recorded, run
+from wsgiproof.judge.fit import fits
+from wsgiproof.records import RunRecord, Verdict
+from wsgiproof.report.compare import compare
+from wsgiproof.report.figures import by_name
+from wsgiproof.report.html.page import page
+from wsgiproof.report.trends import trends
+
+LEAK = recorded("leak-connection")
+CRASH = recorded("crash-in-request")
+MEMORY = recorded("leak-memory")
+
+
+@cache
+def many() -> tuple[RunRecord, bytes]:
+    record = large(240)
+    return record, page(record)
+
+
+@cache
+def faults() -> bytes:
+    return page(failing())
+
+
+def older(record: RunRecord) -> RunRecord:
+    """The same run five days before, when the first cell passed and the last was not there."""
+    first = record.cells[0]
+    good = msgspec.structs.replace(recorded("standalone-daemon"), cell=first.cell)
+    return run(good, *record.cells[1:-1], started="2026-11-18T05:43:59+00:00")
+
+
+def test_the_matrix_has_each_cell_once_with_its_verdict_in_words(opened: Open) -> None:
+    record, content = many()
+    shown = opened(content)
+    words = [text[1:] for text in shown.all(".chip .verdict")]
+    assert Counter(words) == Counter(str(cell.verdict) for cell in record.cells)
+    tallies = {text.split()[2]: int(text.split()[1]) for text in shown.all(".tally")}
+    assert tallies == dict(Counter(str(cell.verdict) for cell in record.cells))
+    assert len(shown.all(".grid")) == 4, "split by mode and topology"
+    assert shown.all(".grid .corner") == ["Python"] * 4
+    failing = Counter(
+        one.check for cell in record.cells for one in cell.checks if one.verdict is Verdict.FAIL
+    )
+    for check, count in failing.items():
+        assert f"✗{count}" in shown.one(f"#check-{check}").inner_text().replace("\n", "")
+
+
+def test_filters_leave_what_they_say_and_are_in_the_address(opened: Open) -> None:
+    record, content = many()
+    shown = opened(content)
+    failed = [cell for cell in record.cells if cell.verdict is Verdict.FAIL]
+    shown.one("#verdict-fail").click()
+    assert len(shown.all(".chip")) == len(failed)
+    shown.one("#check-crash").click()
+    crashed = [cell for cell in failed if any(one.check == "crash" for one in cell.findings)]
+    assert len(shown.all(".chip")) == len(crashed)
+    shown.one("#axis-python").select_option("3.11.9")
+    mine = [cell for cell in crashed if cell.cell.python == "3.11.9"]
+    assert len(shown.all(".chip")) == len(mine) > 0
+    assert unquote(shown.page.url).endswith("#matrix?verdict=fail&check=crash&axis.python=3.11.9")
+    again = opened(content, shown.page.url.partition("#")[1] + shown.page.url.partition("#")[2])
+    assert again.all(".chip") == shown.all(".chip"), "a link shows a colleague the same"
+    assert shown.one("#verdict-fail").get_attribute("aria-pressed") == "true"
+    shown.one("#show-all").click()
+    assert len(shown.all(".chip")) == len(record.cells)
+    shown.one("#text").press_sequentially("embedded")
+    assert shown.one("#text").input_value() == "embedded", "the focus stays in the field"
+    assert len(shown.all(".chip")) == sum("embedded" in cell.cell.id for cell in record.cells)
+    shown.one("#text").fill("no such cell")
+    assert shown.all(".empty") == ["No cell fits these filters."]
+
+
+def test_axes_are_the_viewers_choice(opened: Open) -> None:
+    shown = opened(many()[1])
+    shown.one("#by-rows").select_option("topology")
+    shown.one("#by-cols").select_option("mpm")
+    shown.one("#split-mode").uncheck()
+    assert shown.all(".grid .corner") == ["topology"]
+    assert sorted(shown.all(".grid tbody th")) == ["replica-set", "standalone"]
+    assert [text.split("\n")[-1] for text in shown.all(".grid thead th")][1:] == [
+        *("event", "prefork", "worker")
+    ]
+    assert len(shown.all(".chip")) == 240
+
+
+def test_keys_alone_are_enough(opened: Open) -> None:
+    shown = opened(many()[1])
+    assert shown.one('.chip[tabindex="0"]').count() == 1, "one stop for the Tab key"
+    shown.one('.chip[tabindex="0"]').focus()
+    keyboard = shown.page.keyboard
+    focused = "document.activeElement.dataset.at"
+    first = shown.page.evaluate(focused)
+    keyboard.press("ArrowRight")
+    right = shown.page.evaluate(focused)
+    keyboard.press("ArrowDown")
+    below = shown.page.evaluate(focused)
+    assert len({first, right, below}) == 3
+    keyboard.press("ArrowUp")
+    assert shown.page.evaluate(focused) == right
+    outline = "getComputedStyle(document.activeElement).outlineWidth"
+    assert shown.page.evaluate(outline) == "3px", "one can see where one is"
+    keyboard.press("Enter")
+    shown.wait_for('body[data-drawn="cell"]')
+    id = shown.one(".cellhead h1").inner_text()
+    keyboard.press("ArrowRight")
+    title = "document.querySelector('.cellhead h1').textContent"
+    shown.until(f"{title} !== '{id}'")
+    keyboard.press("ArrowLeft")
+    shown.until(f"{title} === '{id}'")
+    keyboard.press("Escape")
+    shown.wait_for('body[data-drawn="matrix"]')
+    assert shown.page.evaluate(focused) == right, "back where one was"
+
+
+def test_a_run_in_which_all_passed(opened: Open) -> None:
+    record = passing()
+    shown = opened(page(record))
+    assert shown.all("h1") == ["4 cells passed"]
+    assert len(shown.all(".chip.v-pass")) == len(shown.all(".chip")) == 4
+    assert shown.all(".kinds") == []
+    for cell in record.cells:
+        shown.open_cell(cell.cell.id)
+        assert shown.all("#findings") == []
+        assert len(shown.all("#checks tbody tr")) == len(cell.checks)
+        assert shown.all(".figures b")[0] == by_name(cell)["requests_per_second"].told
+
+
+def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open) -> None:
+    shown = opened(faults())
+    shown.open_cell(LEAK.cell.id)
+    titles = shown.all("main h2")
+    assert titles[:3] == ["Findings", "Checks", "Resources"]
+    for finding in LEAK.findings:
+        text = "\n".join(shown.all("#findings"))
+        assert all(words in text for words in (finding.seen, finding.meaning, finding.action))
+    assert LEAK.rerun in shown.one(".rerun").inner_text()
+    assert LEAK.observed is not None
+    (fit,) = [one for one in fits(LEAK.observed) if one.check == "connections"]
+    drawn = shown.page.evaluate(
+        "document.getElementById('plot-connections').data"
+        ".filter(one => one.name === 'fitted rate').map(one => [one.x, one.y])"
+    )
+    assert drawn == [[list(fit.requests), list(fit.line)]]
+    assert fit.told in shown.one("figure:has(#plot-connections)").inner_text()
+    shown.one("figure:has(#plot-connections) .numbers summary").click()
+    shown.wait_for("figure:has(#plot-connections) .numbers tbody tr")
+    rows = shown.all("figure:has(#plot-connections) .numbers tbody tr")
+    readings = [one.server_connections for one in LEAK.observed.checkpoints]
+    told = [int(row.split()[-1]) for row in rows if row.startswith("the deployment's count")]
+    assert told == readings
+    phases = shown.one("#plot-descriptors .annotation-text").all_text_contents()
+    assert "parallel" in phases
+
+
+def test_memory_has_its_slope_drawn_too(opened: Open) -> None:
+    shown = opened(faults())
+    shown.open_cell(MEMORY.cell.id)
+    names = "one => one.name === 'fitted rate'"
+    for plot, lines in (("malloc", 1), ("connections", 0)):
+        found = shown.page.evaluate(
+            f"document.getElementById('plot-{plot}').data.filter({names}).length"
+        )
+        assert found == lines
+
+
+def test_the_page_of_a_crash_has_deaths_stacks_and_known_lines(opened: Open) -> None:
+    shown = opened(faults())
+    shown.open_cell(CRASH.cell.id)
+    deaths = shown.page.evaluate(
+        "document.getElementById('plot-timeline').data.find(one => one.name === 'crashed').text"
+    )
+    assert deaths
+    assert all("SIGSEGV" in text for text in deaths)
+    assert "Fatal Python error" in shown.one("#stacks").inner_text()
+    every, known = len(shown.all(".log li")), len(shown.all(".log .known"))
+    assert 0 < known < every
+    shown.one("#only-known").check()
+    assert shown.page.locator(".log li:visible").count() == known
+    assert shown.one('.log .known:has-text("Truncated or oversized") .meaning').count() > 0
+    answered = shown.all("#answers tbody td")
+    assert CRASH.observed is not None
+    told = sum(int(text.replace(",", "")) for text in answered)
+    assert told == sum(one.answers for one in CRASH.observed.identities)
+
+
+def test_the_files_beside_a_record_are_in_the_page(opened: Open, tmp_path: Path) -> None:
+    record = run(LEAK)
+    shown = opened(page(record, left(record, tmp_path / "run")))
+    shown.open_cell(LEAK.cell.id)
+    shown.one("#config summary").first.click()
+    assert "Listen 80" in shown.one("#config .file").first.inner_text()
+
+
+def test_a_comparison_tells_what_changed(opened: Open) -> None:
+    new = failing()
+    old = older(new)
+    told = compare(old, new)
+    shown = opened(page(new, old=old), "#compare")
+    assert shown.all("h1") == ["Something got worse"]
+    assert len(shown.all(".change")) == len(told.changed) == 1
+    assert told.changed[0].new in shown.one(".change h3").inner_text()
+    steps = shown.all(".change .step")
+    assert len(steps) == 1 + len(told.changed[0].checks)
+    assert new.cells[-1].cell.id in shown.one("main").inner_text()
+    shown.one(".change h3 a").click()
+    shown.wait_for('body[data-drawn="cell"]')
+    assert shown.all(".cellhead h1") == [told.changed[0].new]
+
+
+def test_trends_tell_verdicts_and_figures_over_several_runs(opened: Open) -> None:
+    new = failing()
+    over = trends([new, older(new)])
+    shown = opened(page(new, over=over), "#trends")
+    assert shown.all("h1") == ["2 runs"]
+    assert len(shown.all(".trends tbody tr")) == len(over.rows) == len(new.cells)
+    first = shown.all(".trends tbody tr td")[:2]
+    assert ["pass" in first[0], "fail" in first[1]] == [True, True], "what changed comes first"
+    shown.wait_for("#plot-trend[data-drawn]")
+    values = shown.page.evaluate("document.getElementById('plot-trend').data[0].y")
+    assert values == [
+        next((one.value for one in point.figures if one.name == "requests_per_second"), None)
+        for point in over.rows[0].points
+    ]
+    shown.one("#figure").select_option("memory_per_request")
+    shown.wait_for("#plot-trend[data-drawn]")
+    assert shown.all("figcaption b") == ["memory/request"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE])
+def test_nothing_is_wider_than_the_screen(opened: Open, size: tuple[int, int], scheme: str) -> None:
+    new = failing()
+    old = older(new)
+    content = page(new, old=old, over=trends([old, new]))
+    shown = opened(content, size=size, scheme=scheme)
+    ground = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(19, 21, 25)" if scheme == "dark" else "rgb(250, 249, 246)")
+    for view in ("#matrix", "#compare", "#trends", "#about"):
+        shown.go(view)
+        assert shown.too_wide == 0, view
+    shown.open_cell(LEAK.cell.id)
+    assert shown.too_wide == 0
+
+
+def test_the_theme_can_be_chosen_and_plots_follow(opened: Open) -> None:
+    shown = opened(faults())
+    shown.open_cell(LEAK.cell.id)
+    ink = "document.getElementById('plot-threads').layout.font.color"
+    assert shown.page.evaluate(ink) == "#1c1f24"
+    shown.one("#theme").click()
+    shown.one("#theme").click()
+    assert shown.one("#theme").inner_text() == "Theme: dark"
+    shown.until(f"{ink} === '#e8e6e1'")
+
+
+def test_everything_that_can_be_operated_has_a_name(opened: Open) -> None:
+    shown = opened(many()[1])
+    for view in ("#matrix", f"#cell?cell={many()[0].cells[0].cell.id}", "#about"):
+        shown.go(view)
+        nameless = shown.page.evaluate(
+            """() => [...document.querySelectorAll('button, a, input, select, summary, [role=img]')]
+                .filter(one => !(one.textContent.trim() || one.getAttribute('aria-label')
+                    || (one.labels && one.labels.length)))
+                .map(one => one.outerHTML)"""
+        )
+        assert nameless == []
+        assert len(shown.all("h1")) == 1
+
+
+def test_on_paper_there_are_no_controls_and_nothing_is_cut_off(opened: Open) -> None:
+    shown = opened(faults(), scheme="dark")
+    shown.open_cell(CRASH.cell.id)
+    shown.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shown.page.emulate_media(media="print")
+    ink = shown.page.evaluate("getComputedStyle(document.querySelector('h1')).color")
+    assert ink == "rgb(28, 31, 36)", "as the paper is white"
+    assert shown.page.locator("#head:visible, .contents:visible, .numbers:visible").count() == 0
+    cut = "x => x.scrollHeight > x.clientHeight + 2"
+    every = "[...document.querySelectorAll('.evidence')]"
+    assert shown.page.evaluate(f"{every}.filter({cut}).length") == 0
+    assert len(shown.page.pdf()) > 10_000
+
+
+def test_runs_without_cells_or_with_cells_that_never_came(opened: Open) -> None:
+    empty = opened(page(run()))
+    assert "No cell of this run has ended." in empty.one("main").inner_text()
+    cut = run(LEAK, planned=(LEAK.cell.id, "py3.13t"), complete=False, finished=None)
+    shown = opened(page(cut))
+    assert "1 cell planned, and never came" in shown.one("main").inner_text()
+    assert "The run is not complete." in shown.one("main").inner_text()
+    shown.go("#cell?cell=py3.13t")
+    assert shown.all("h1") == ["No such cell"]
+    error = msgspec.structs.replace(
+        LEAK,
+        verdict=Verdict.ERROR,
+        reason="it did not start",
+        findings=(),
+        checks=(),
+        observed=None,
+    )
+    failed = opened(page(run(error)), f"#cell?cell={LEAK.cell.id}")
+    assert "it did not start" in failed.one(".cellhead").inner_text()
+    assert "Nothing was measured in this cell." in failed.one("main").inner_text()
+
+
+def test_five_hundred_cells_are_a_small_file() -> None:
+    assert len(page(large(500))) < 20_000_000

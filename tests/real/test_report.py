@@ -1,0 +1,30 @@
+"""The page that a real run leaves, and what it says of how the load went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.real.command import started
+from wsgiproof.report.html.page import NAME
+from wsgiproof.results import load_run
+
+
+def test_a_run_leaves_its_page_and_its_pace(open_tmp: Path) -> None:
+    with started(open_tmp, "--topology", "standalone", "--mode", "daemon", "-n", "240") as command:
+        assert command.finish() == 0, command.text
+    assert f"Report: {command.output / NAME}" in command.text
+    content = (command.output / NAME).read_bytes()
+    assert content.startswith(b"<!doctype html>")
+    assert b"1 cell passed" in content
+    (cell,) = load_run(command.output).cells
+    assert cell.observed is not None
+    pace = cell.observed.pace
+    assert pace is not None
+    assert sum(pace.requests) == cell.observed.requests
+    assert sum(pace.failed) == 0
+    first, last = cell.observed.phases[0], cell.observed.phases[-1]
+    assert first.started < pace.started < last.started
+    for requests, half, most, longest in zip(
+        pace.requests, pace.p50, pace.p99, pace.longest, strict=True
+    ):
+        assert (0 < half <= most <= longest) if requests else (half, most, longest) == (0, 0, 0)

@@ -1,0 +1,99 @@
+"""Key figures and fitted lines: the same wherever they are told, and the judge's own."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from tests.unit.invented import CELL, ROUND, observed, reading, record, run_record
+from tests.unit.invented import checkpoints as readings
+from tests.unit.test_corpus import EXPECTED, NAMES, recorded, seen
+from tests.unit.test_report import error
+from wsgiproof.judge import leaks, memory
+from wsgiproof.judge.fit import fits
+from wsgiproof.report.figures import TITLES, by_name, figures, with_figures
+from wsgiproof.report.html.overview import overview
+from wsgiproof.report.recorded import show_recorded
+from wsgiproof.report.summary import to_markdown
+from wsgiproof.traffic import Latencies
+
+QUICK = Latencies(url="a", phase="parallel", longest=9_000, buckets={1_000: 98, 8_960: 2})
+WARM = Latencies(url="a", phase="warm-up", longest=900_000, buckets={896_000: 50})
+TIMED = record(observed(latencies=(QUICK, WARM)))
+
+
+def test_latency_is_that_of_the_parallel_phase() -> None:
+    told = by_name(TIMED)
+    assert told["latency_p50"].value == pytest.approx(0.001, rel=0.01)
+    assert told["latency_p99"].value == 0.009
+    assert told["latency_p99"].told == "9.0 ms"
+
+
+def test_memory_is_the_slope_that_the_judge_has() -> None:
+    for name in NAMES:
+        figure = by_name(recorded(name)).get("memory_per_request")
+        slopes = [
+            one.slope
+            for one in memory.decided(seen(name)).series
+            if one.slope and one.series.unit == "bytes" and math.isfinite(one.slope.high)
+        ]
+        if slopes:
+            assert figure is not None
+            most = max(slopes, key=lambda one: one.rate)
+            assert (figure.value, figure.low, figure.high) == (most.rate, most.low, most.high)
+
+
+def test_what_was_not_measured_is_not_there() -> None:
+    assert figures(error()) == ()
+    assert "latency_p50" not in by_name(record())
+    assert "requests_per_second" not in by_name(record(observed(requests_per_second=None)))
+
+
+def test_the_same_words_are_told_everywhere() -> None:
+    run = run_record(TIMED)
+    out = Console(file=io.StringIO(), width=200)
+    show_recorded(out, run, 0, "/results")
+    assert isinstance(out.file, io.StringIO)
+    (cell,) = overview(run)["cells"]
+    (json,) = with_figures(run)["cells"]
+    for one in figures(TIMED):
+        assert one.told in out.file.getvalue()
+        assert one.told in to_markdown(run)
+        assert cell["figures"][one.name] == one.told
+        assert json["figures"][one.name]["value"] == one.value
+        assert TITLES[one.name] in to_markdown(run)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_is_drawn_where_a_leak_was_called_and_nowhere_else(name: str) -> None:
+    called = set(EXPECTED[name]["failing"]) & {*leaks.RESOURCES, "memory"}
+    assert {one.check for one in fits(seen(name))} == called
+    for one in fits(seen(name)):
+        first, last = one.requests
+        assert first < last
+        assert one.line[1] - one.line[0] == pytest.approx(one.rate * (last - first))
+        assert one.least[1] <= one.line[1] <= one.most[1]
+
+
+def test_a_line_goes_from_the_first_reading_to_the_last() -> None:
+    rows = [[reading(descriptors=40 + number)] for number in range(26)]
+    (one,) = fits(observed(checkpoints=readings(rows)))
+    assert (one.check, one.unit) == ("descriptors", "descriptor")
+    assert one.line == (40.0, pytest.approx(65.0))
+    assert one.requests[0] == ROUND
+    assert one.rate == pytest.approx(1 / ROUND, rel=0.05)
+    assert "one in" in one.told
+
+
+def test_a_cell_without_a_rate_has_an_empty_place_in_the_terminal() -> None:
+    other = msgspec.structs.replace(CELL, pymongo="4.1")
+    out = Console(file=io.StringIO(), width=200)
+    show_recorded(out, run_record(TIMED, record(cell=other)), 0, "/results")
+    assert isinstance(out.file, io.StringIO)
+    table = out.file.getvalue().split("Results: ")[1]
+    assert CELL.id in table
+    assert other.id in table

@@ -1,0 +1,43 @@
+"""How a load went over time, and that long ones stay small."""
+
+from __future__ import annotations
+
+from wsgiproof.load.pace import Pacer
+
+
+def test_each_request_counts_in_the_second_in_which_it_ended() -> None:
+    pacer = Pacer()
+    for ended, seconds in ((100.0, 0.010), (100.9, 0.020), (102.5, 0.5)):
+        pacer.add(ended, seconds, answered=True, failed=seconds == 0.5)
+    pace = pacer.pace()
+    assert pace is not None
+    assert (pace.started, pace.width) == (100.0, 1)
+    assert pace.requests == (2, 0, 1)
+    assert pace.failed == (0, 0, 1)
+    assert pace.longest == (20_000, 0, 500_000)
+    assert pace.p50[0] == 10_047  # the top of its bucket, within 0.8 %
+    assert pace.p99[2] == 500_000
+
+
+def test_the_time_of_a_request_without_an_answer_does_not_count() -> None:
+    pacer = Pacer()
+    pacer.add(1.0, 30.0, answered=False, failed=True)
+    pace = pacer.pace()
+    assert pace is not None
+    assert (pace.requests, pace.failed, pace.longest) == ((1,), (1,), (0,))
+
+
+def test_a_long_load_has_wider_spans_and_loses_nothing() -> None:
+    pacer = Pacer()
+    for second in range(1000):
+        pacer.add(float(second), second / 1e3, answered=True, failed=second % 10 == 0)
+    pace = pacer.pace()
+    assert pace is not None
+    assert pace.width == 4
+    assert set(pace.requests) == {4}
+    assert (len(pace.requests), sum(pace.requests), sum(pace.failed)) == (250, 1000, 100)
+    assert pace.longest[-1] == 999_000
+
+
+def test_without_a_request_there_is_no_pace() -> None:
+    assert Pacer().pace() is None

@@ -1,0 +1,229 @@
+"""What goes into the page of a run, before a browser looks at it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from tests.unit.invented import (
+    BORN,
+    CELL,
+    PARENT_ENDED,
+    born,
+    died,
+    line,
+    observed,
+    record,
+    run_record,
+)
+from tests.unit.test_junit import hostile
+from wsgiproof.records import Finding, Observed, Role, Verdict
+from wsgiproof.report.html.beside import beside
+from wsgiproof.report.html.detail import detail
+from wsgiproof.report.html.embed import as_json, packed_json
+from wsgiproof.report.html.logs import log
+from wsgiproof.report.html.page import page
+from wsgiproof.report.html.tables import tables
+from wsgiproof.report.html.timeline import timeline
+from wsgiproof.report.text import excerpt, visible
+
+anything = some.text(some.characters(exclude_categories=()))
+WHERE = f"cells/{CELL.id}"
+
+
+@given(anything | some.text("<>&/script!-]\u2028\x00\u202e\ud800"))
+def test_no_text_ends_its_element_or_is_invisible(text: str) -> None:
+    told = as_json({"a": text, text: [text]})
+    assert not re.search("[<>&\u2028\u2029]", told)
+    back = json.loads(told)
+    assert back["a"] == visible(text) or text == "a"
+    assert json.loads(gzip.decompress(base64.b64decode(packed_json([text])))) == [visible(text)]
+    assert all(char.isprintable() or char in "\n\t" for char in visible(text))
+
+
+def test_what_is_invisible_is_shown_as_what_it_is() -> None:
+    assert visible("a\x1b[1m\u202eb\x00\r\nc\td\x85") == "a␛[1m<U+202E>b␀\nc\td<U+0085>"
+    assert visible("Grüße, 日本語, שלום") == "Grüße, 日本語, שלום"
+
+
+def test_an_excerpt_says_what_it_leaves_out() -> None:
+    assert excerpt("1\n2\n3", 2, 1) == "1\n2\n3"
+    assert excerpt("\n".join(map(str, range(9))), 2, 1).split("\n") == [
+        *("0", "1", "... 6 lines are left out here ...", "8")
+    ]
+    assert excerpt("x" * 1_010, 1, 0).endswith("x ... 10 more characters")
+
+
+class Elements(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_a_page_has_no_element_but_ours_and_fetches_nothing() -> None:
+    harm = '</script><img src=x onerror=1><a href="http://evil.example">'
+    content = page(hostile(harm)).decode()
+    elements = Elements(content).seen
+    assert {tag for tag, _ in elements} <= {
+        *("html", "head", "meta", "link", "title", "style", "body", "a", "header", "main", "p"),
+        *("noscript", "code", "script"),
+    }
+    assert all(not attributes.get("src") for _, attributes in elements)
+    hrefs = [attributes["href"] for _, attributes in elements if "href" in attributes]
+    assert hrefs == ["data:,", "#main"]
+    (policy,) = (
+        attributes["content"]
+        for _, attributes in elements
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+# Files beside a record
+
+
+def cell_directory(run: Path) -> Path:
+    where = run / WHERE
+    where.mkdir(parents=True)
+    return where
+
+
+def test_a_file_is_read_and_a_large_one_in_part(tmp_path: Path) -> None:
+    where = cell_directory(tmp_path)
+    (where / "a").write_bytes(b"Listen 80 \xff")
+    assert beside(tmp_path, WHERE, "a") == "Listen 80 \N{REPLACEMENT CHARACTER}"
+    (where / "b").write_bytes(b"x\n" * 1_000_000 + b"end")
+    text = beside(tmp_path, WHERE, "b")
+    assert len(text) < 410_000
+    assert text.endswith("end")
+    assert "1,600,003 bytes are left out here" in text
+    assert beside(tmp_path, WHERE, "c") == ""
+    assert beside(None, WHERE, "a") == ""
+
+
+def test_nothing_outside_of_a_run_is_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "httpd.conf").write_text("secret")
+    run = tmp_path / "run"
+    where = cell_directory(run)
+    (where / "httpd.conf").symlink_to(secret / "httpd.conf")
+    (run / "cells" / "link").symlink_to(secret)
+    os.mkfifo(where / "error.log")
+    for directory in ("../secret", "cells/..", str(secret), "cells/link", WHERE, "cells"):
+        assert beside(run, directory, "httpd.conf") == ""
+    assert beside(run, WHERE, "error.log") == "", "a pipe, which nobody writes to"
+
+
+# The parts of a cell
+
+
+def test_known_lines_are_kept_however_long_the_log_is() -> None:
+    lines = [line(f"line {number}") for number in range(5_000)]
+    lines[2_500] = line("AH00052: child pid 7 exit signal Segmentation fault (11)")
+    shown = log(lines, 12)
+    assert [one.number for one in shown if one.known] == [2_501]
+    assert sum(not one.number for one in shown) == 3, "before it, after it, and not kept"
+    gaps = [int(one.text.split()[0].replace(",", "")) for one in shown if not one.number]
+    assert sum(gaps) + sum(bool(one.number) for one in shown) == 5_012
+
+
+def test_lives_are_told_by_how_they_ended() -> None:
+    recycled = msgspec.structs.replace(CELL, maximum_requests=100)
+    seen = observed(
+        events=(
+            *BORN,
+            died(phase="parallel", signal=11),
+            born(201, Role.WORKER),
+            died(201, phase="parallel", exit=0),
+            born(201, Role.WORKER),
+            PARENT_ENDED,
+        )
+    )
+    told = timeline(recycled, seen)
+    assert [(one.pid, one.outcome) for one in told["lives"]] == [
+        *((100, "ended"), (200, "crash"), (201, "replaced"), (201, ""))
+    ]
+    assert "SIGSEGV" in told["lives"][1].how
+    assert told["beside"] == "1 frontend process: 1 not seen to end"
+
+
+class Try(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str
+    count: int
+    note: str = ""
+
+
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    seconds: float
+    time: float
+    told: str
+    tries: tuple[Try, ...]
+
+
+class Later(Observed, frozen=True, kw_only=True):
+    """A record of a version to come, with one more list in it."""
+
+    outages: tuple[Outage, ...] = ()
+    members: tuple[str, ...] = ()
+
+
+def test_a_list_that_nobody_made_a_form_for_is_a_table() -> None:
+    seen = Later(
+        **{name: getattr(observed(), name) for name in Observed.__struct_fields__},
+        outages=(
+            Outage(
+                seconds=1.23456,
+                time=12.0,
+                told="the primary died",
+                tries=(Try(kind="reset", count=2), Try(kind="status", count=1, note="a\nb")),
+            ),
+        ),
+        members=("one", "two"),
+    )
+    told = {one.title: one for one in tables(seen, 10.0)}
+    assert told["Outages"].head == ("seconds", "time", "told", "tries")
+    assert told["Outages"].rows == [
+        (
+            1.235,
+            2.0,
+            "the primary died",
+            "kind reset, count 2\nkind status, count 1\nnote:\n  a\n  b",
+        )
+    ]
+    assert told["Members"].rows == [("one",), ("two",)]
+
+
+class Explained(Finding, frozen=True, kw_only=True):
+    explained: tuple[Try, ...] = ()
+
+
+def test_what_is_new_in_a_finding_is_told_with_it() -> None:
+    one = Explained(check="log", seen="s", meaning="m", action="a",
+                    explained=(Try(kind="known", count=3),))  # fmt: skip
+    told = detail(record(verdict=Verdict.FAIL, findings=(one,)), None)
+    assert told["findings"][0]["more"] == [("explained", "kind known, count 3")]
+
+
+@pytest.mark.parametrize("changes", [{}, {"pace": None, "phases": (), "events": (), "stop": None}])
+def test_a_record_that_lacks_much_has_a_page(changes: dict[str, Any]) -> None:
+    told = detail(record(observed(**changes)), None)
+    assert told["id"] == CELL.id
+    assert b"1 cell" in page(run_record(record(observed(**changes))))

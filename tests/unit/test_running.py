@@ -1,0 +1,60 @@
+"""The requests of a process that is gone: noted by the code that runs inside, read by the host."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wsgiproof
+from wsgiproof.observe.requests import read_unfinished
+
+INSIDE = Path(wsgiproof.__file__).parent / "inside"
+BEGIN = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from running import Running
+running = Running(sys.argv[2], "token")
+def begin(path, query=""):
+    environ = {"SCRIPT_NAME": path, "PATH_INFO": "/x", "QUERY_STRING": query}
+    return running.begin(environ)
+"""
+
+
+def run(evidence: Path, code: str) -> int:
+    """Run ``code`` in a process that ends without any more of its own."""
+    end = "os.kill(os.getpid(), 9)"
+    command = [sys.executable, "-c", f"{BEGIN}{code}\n{end}", str(INSIDE), str(evidence)]
+    process = subprocess.Popen(command)
+    process.wait()
+    return process.pid
+
+
+def test_a_request_that_was_running_is_known_when_the_process_is_not(tmp_path: Path) -> None:
+    pid = run(tmp_path, "begin('/a', 'q=1'); running.end(begin('/b')); begin('/c')")
+    assert [(one.pid, one.url) for one in read_unfinished(tmp_path)] == [
+        (pid, "/a/x?q=1"),
+        (pid, "/c/x"),
+    ]
+    assert all(one.tid == pid and one.started > 0 for one in read_unfinished(tmp_path))
+
+
+def test_requests_that_ended_leave_nothing(tmp_path: Path) -> None:
+    run(tmp_path, "[running.end(begin('/%d' % number)) for number in range(1000)]")
+    assert read_unfinished(tmp_path) == ()
+
+
+@pytest.mark.parametrize("url", ["/" + 500 * "a", "/a\\nb", "/\\xe9"])
+def test_any_url_fits_into_its_slot(tmp_path: Path, url: str) -> None:
+    run(tmp_path, f"begin('{url}'); running.end(begin('/b')); begin('/c')")
+    urls = [one.url for one in read_unfinished(tmp_path)]
+    assert len(urls) == 2
+    assert urls[0].startswith(("/aaa", "/a b", "/\xe9"))
+    assert urls[1] == "/c/x"
+
+
+def test_more_requests_than_there_are_slots_are_no_error(tmp_path: Path) -> None:
+    run(tmp_path, "slots = [begin('/a') for _ in range(300)]; [running.end(s) for s in slots]")
+    assert read_unfinished(tmp_path) == ()

@@ -1,0 +1,332 @@
+"""Stacks as pystack and gdb told them of real processes, and what is made of them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.unit.invented import BORN, CELL, ENDED, WORKER, born, died, failure, observed
+from wsgiproof.judge import stacks
+from wsgiproof.judge.verdict import judge
+from wsgiproof.observe import cores
+from wsgiproof.observe.frames import SIGNAL_HANDLER, combined, parse_gdb, parse_pystack
+from wsgiproof.observe.stacks import read_core, read_ending, read_process
+from wsgiproof.records import Finding, Frame, Observed, Role, Stack, Stop, Thread, Unfinished
+
+RECORDED = Path(__file__).with_name("stacks")
+
+
+def recorded(name: str) -> tuple[Thread, ...]:
+    """A text of ours: the thread that matters and some others of a real process."""
+    parse = parse_gdb if name.startswith("gdb") else parse_pystack
+    return parse((RECORDED / f"{name}.txt").read_text())
+
+
+def stack(name: str = "", **changes: object) -> Stack:
+    threads = recorded(name) if name else ()
+    one = Stack(pid=WORKER, role=Role.WORKER, phase="parallel", why="crash", threads=threads)
+    return msgspec.structs.replace(one, **changes)
+
+
+def of(threads: tuple[Thread, ...], tid: int) -> Thread:
+    (one,) = (thread for thread in threads if thread.tid == tid)
+    return one
+
+
+# What the tools print
+
+
+def test_pystack_tells_interpreters_the_gil_python_and_c() -> None:
+    thread = of(recorded("pystack-core-request"), 26411)
+    assert thread.interpreter == "1"
+    assert thread.gil == "holds"
+    act = next(frame for frame in thread.frames if frame.function == "act")
+    assert act == Frame(
+        function="act",
+        language="python",
+        file="/tmp/wsgiproof-run/app/wsgiproof_inside/faults_lifecycle.py",
+        line=27,
+    )
+    run = next(frame for frame in thread.frames if frame.function == "Adapter_run")
+    assert (run.language, run.file, run.line) == ("c", "src/server/mod_wsgi.c", 3182)
+    assert run.library == "mod_wsgi-py311.cpython-311-x86_64-linux-gnu.so"
+    assert thread.frames[-1].function == "__clone3", "the most recent call is not first"
+
+
+def test_a_thread_without_frames_is_still_told() -> None:
+    assert of(recorded("pystack-core-request"), 26418).frames == ()
+
+
+def test_a_process_with_one_interpreter_is_read_too() -> None:
+    text = (
+        "Traceback for thread 7 (python) [Has the GIL] (most recent call last):\n"
+        '    (C) File "???", line 0, in main (/usr/bin/python2.7)\n'
+        '    (Python) File "a (b).py", line 4, in <module>\n'
+        "        f()\n"
+    )
+    (thread,) = parse_pystack(text)
+    assert (thread.interpreter, thread.gil) == ("main", "holds")
+    assert thread.frames == (
+        Frame(function="<module>", language="python", file="a (b).py", line=4),
+        Frame(function="main", language="c", library="python2.7"),
+    )
+
+
+def test_gdb_tells_c_and_signals() -> None:
+    frames = of(recorded("gdb-core-monitor"), 28392).frames
+    assert frames[0].function == "dump_frame"
+    assert (frames[0].file, frames[0].line) == ("Python/traceback.c", 1245)
+    assert SIGNAL_HANDLER in [frame.function for frame in frames]
+    assert [frame.function for frame in frames if "take_gil" in frame.function] == ["take_gil"]
+
+
+@pytest.mark.parametrize("text", ["", "no such process", "Traceback", "Thread 1", "#0 x () at"])
+def test_what_is_no_stack_is_none(text: str) -> None:
+    assert parse_pystack(text) == ()
+    assert parse_gdb(text) == ()
+
+
+def test_python_of_the_one_and_c_of_the_other_are_one_stack() -> None:
+    c = [
+        Frame(function=name, language="c")
+        for name in ("poll", "time_sleep", "_PyEval_EvalFrameDefault", "call", "PyEval_EvalCode")
+    ]
+    python = [Frame(function=name, language="python") for name in ("inner", "outer")]
+    outside = [Frame(function="main", language="c")]
+    both = combined(python, [*c, *outside])
+    names = [frame.function for frame in both]
+    assert names == ["poll", "time_sleep", "inner", "outer", "main"]
+    assert combined((), c) == tuple(c)
+    assert combined(python, outside) == (*python, *outside)
+
+
+# What they mean
+
+
+@pytest.mark.parametrize("name", ["pystack-core-monitor", "gdb-core-monitor"])
+def test_the_thread_that_crashed_is_found_among_those_in_signal_handlers(name: str) -> None:
+    """Apache's child ends in its handler of SIGTERM; another thread got the SIGSEGV, and
+    faulthandler crashed as it looked at it."""
+    for dumped in (28392, 28391, 0):
+        site = stacks.crashed(stack(name, thread=dumped))
+        assert site is not None
+        thread, frames = site
+        assert thread.tid == 28392
+        assert "faulthandler_fatal_error" not in [frame.function for frame in frames]
+        assert stacks.same(stack(name, thread=dumped))
+    assert "take_gil" in stacks.told(1, thread, frames)
+
+
+def test_where_a_request_crashed_is_told_in_c_and_in_python() -> None:
+    site = stacks.crashed(stack("pystack-core-request", thread=26411))
+    assert site is not None
+    told = stacks.where(site[1])
+    assert told.startswith("in __strlen_evex (libc.so.6), called from string_at (_ctypes")
+    assert told.endswith("called from act (faults_lifecycle.py:27)")
+
+
+def crashes(*read: Stack) -> Observed:
+    pids = [one.pid for one in read]
+    return observed(
+        events=(
+            *BORN,
+            *[born(pid, Role.WORKER) for pid in pids if pid != WORKER],
+            *[died(pid, phase="parallel", signal=signal.SIGSEGV) for pid in pids],
+            *ENDED[1:],
+        ),
+        stacks=read,
+        unfinished=(Unfinished(pid=WORKER, tid=26411, url="/interpreter1", started=1.0),),
+        libraries=("/env/lib/python3.12/site-packages/bson/_cbson.so",),
+    )
+
+
+def crash_findings(seen: Observed) -> list[Finding]:
+    return [one for one in judge(CELL, seen).findings if one.check == "crash"]
+
+
+def test_deaths_with_the_same_stack_are_one_finding_and_others_another() -> None:
+    first = stack("pystack-core-request", thread=26411)
+    again = stack("pystack-core-request", thread=26411, pid=201, phase="serial")
+    other = stack("pystack-core-monitor", thread=28392, pid=202)
+    found = crash_findings(crashes(first, again, other))
+    assert len(found) == 2
+    assert found[0].seen.startswith("2 of 3 worker processes died of SIGSEGV")
+    assert "string_at" in found[0].seen
+    assert "take_gil" in found[1].seen
+
+
+def test_a_crash_comes_with_its_stack_its_request_and_what_was_loaded() -> None:
+    (found,) = crash_findings(crashes(stack("pystack-core-request", thread=26411)))
+    text = "\n".join(found.evidence)
+    assert "act  /tmp/wsgiproof-run/app/wsgiproof_inside/faults_lifecycle.py:27  (Python)" in text
+    assert "thread 26411 was at /interpreter1" in text
+    assert "loaded: _cbson.so" in text
+
+
+def test_a_crash_without_a_stack_says_how_to_get_one() -> None:
+    (found,) = crash_findings(crashes(stack(note="the kernel gives core files to /bin/false")))
+    assert "no stack: the kernel gives core files to /bin/false" in found.evidence
+
+
+def hung(name: str, phase: str, **changes: object) -> Observed:
+    late = failure(kind="timeout", status=None, error="no answer", body="", phase=phase, count=2)
+    return observed(
+        stacks=(stack(name, why="hang", phase=phase, **changes),),
+        unfinished=tuple(
+            Unfinished(pid=WORKER, tid=tid, url=f"/interpreter{1 + tid % 2}", started=1.0)
+            for tid in (27277, 27286, 27288, 27291)
+        ),
+        **({"failures": (late,)} if phase != "stop" else {}),
+    )
+
+
+def test_a_hang_names_the_frames_that_threads_wait_in_and_who_has_the_gil() -> None:
+    (found,) = [
+        one
+        for one in judge(CELL, hung("pystack-process-deadlock", "parallel")).findings
+        if one.check == "hang"
+    ]
+    assert "flock (libc.so.6), called from fcntl_flock_impl" in found.seen
+    assert "act (faults_lifecycle.py:" in found.seen
+    text = "\n".join(found.evidence)
+    assert "nobody holds the GIL" in text
+    assert "was at 4 requests" in text
+
+
+def test_a_hang_without_a_stack_says_how_to_get_one() -> None:
+    (found,) = [
+        one
+        for one in judge(CELL, hung("", "parallel", note="not permitted; run as root")).findings
+        if one.check == "hang"
+    ]
+    assert "not permitted; run as root" in found.action
+
+
+def test_a_stop_that_hangs_names_its_frame() -> None:
+    seen = msgspec.structs.replace(
+        hung("pystack-process-exit", "stop"),
+        stop=Stop(seconds=15.0, leftover=(WORKER,), connections_left=0),
+        unfinished=(),
+    )
+    seen = msgspec.structs.replace(
+        seen, stacks=tuple(msgspec.structs.replace(one, pid=27140) for one in seen.stacks)
+    )
+    assert "blocked" not in next(
+        one.seen for one in judge(CELL, seen).findings if one.check == "shutdown"
+    ), "the stack of another process was taken for its own"
+    stop = Stop(seconds=15.0, leftover=(27140,), connections_left=0)
+    seen = msgspec.structs.replace(seen, stop=stop)
+    (found,) = [one for one in judge(CELL, seen).findings if one.check == "shutdown"]
+    assert "blocked: 1 thread in clock_nanosleep" in found.seen
+    assert "_hang (faults_lifecycle.py:112)" in found.seen
+
+
+# The tools themselves, on processes of ours
+
+CRASH = """
+import ctypes, resource, threading
+resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE)[1:] * 2)
+def crash_here():
+    ctypes.string_at(0)
+thread = threading.Thread(target=crash_here)
+thread.start()
+thread.join()
+"""
+WORK = """
+def work_here():
+    print("ready", flush=True)
+    while True:
+        pass
+work_here()
+"""
+WAIT = """
+import time
+def wait_here():
+    print("ready", flush=True)
+    time.sleep(60)
+wait_here()
+"""
+
+
+@pytest.mark.skipif(bool(cores.why_no_core()), reason=cores.why_no_core() or "-")
+def test_the_stack_of_a_thread_that_crashed_is_read_from_its_core(tmp_path: Path) -> None:
+    directory = tmp_path / "core-7"
+    directory.mkdir()
+    done = subprocess.run([sys.executable, "-c", CRASH], cwd=directory, check=False)
+    assert done.returncode == -signal.SIGSEGV
+    core = cores.find_core(tmp_path, 7)
+    assert core is not None
+    crashed = cores.crashed_thread(core)
+    seen = read_core(core, sys.executable, crashed)
+    site = stacks.crashed(stack(thread=crashed, threads=seen.threads))
+    assert site is not None, seen
+    assert "crash_here" in [frame.function for frame in site[1]]
+
+
+def test_the_stack_of_a_living_process_is_read_or_it_is_said_why_not() -> None:
+    with subprocess.Popen([sys.executable, "-c", WAIT], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = read_process(process.pid)
+        assert process.poll() is None, "it was ended by being looked at"
+        process.kill()
+    if seen.threads:
+        assert "wait_here" in [frame.function for frame in seen.threads[0].frames]
+    else:
+        assert "permitted" in seen.note
+
+
+def test_a_process_that_is_at_work_is_read_without_stopping_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = read_ending(process.pid)
+        process.kill()
+    assert seen.note, "it was read as if it waited"
+    assert not [one for thread in seen.threads for one in thread.frames if one.language == "c"]
+
+
+def test_a_process_that_is_gone_is_a_note_and_no_error() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    seen = read_process(process.pid)
+    assert seen.threads == ()
+    assert seen.note
+
+
+def test_a_core_that_is_cut_short_is_a_note_and_no_error(tmp_path: Path) -> None:
+    core = tmp_path / "core"
+    core.write_bytes(b"\x7fELF" + os.urandom(200))
+    assert cores.crashed_thread(core) == 0
+    seen = read_core(core, sys.executable, 0)
+    assert seen.threads == ()
+    assert seen.note
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("core", ""),
+        ("core.%p", ""),
+        ("|/usr/share/apport/apport -p%p", "/usr/share/apport/apport"),
+        ("/var/crash/core.%p", "/var/crash/core.%p"),
+    ],
+)
+def test_why_there_is_no_core_names_where_they_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, told: str
+) -> None:
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+        pytest.skip("core files are forbidden here")
+    path = tmp_path / "core_pattern"
+    path.write_text(pattern + "\n")
+    monkeypatch.setattr(cores, "CORE_PATTERN", path)
+    why = cores.why_no_core()
+    assert told in why
+    assert bool(why) == bool(told)

@@ -1,0 +1,108 @@
+"""The same cells over several runs: by date, and by a version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from tests.unit.invented import CELL, record, run_record
+from tests.unit.test_merge import saved
+from tests.unit.test_report import FAILED
+from wsgiproof.cell import Mode
+from wsgiproof.cli import cli
+from wsgiproof.records import CellRecord, RunRecord
+from wsgiproof.report.html.page import NAME
+from wsgiproof.report.trends import trends
+
+DAYS = ("2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00", "2026-11-22T00:00:00+00:00")
+
+
+def on(day: int, *cells: CellRecord, **changes: Any) -> RunRecord:
+    return run_record(*cells, started=DAYS[day], **changes)
+
+
+def as_cell(one: CellRecord, **axes: Any) -> CellRecord:
+    cell = msgspec.structs.replace(CELL, **axes)
+    return msgspec.structs.replace(one, cell=cell, directory=f"cells/{cell.id}")
+
+
+def test_by_date_each_run_is_a_column_and_what_changed_comes_first() -> None:
+    other = as_cell(record(), mode=Mode.EMBEDDED)
+    over = trends([on(2, FAILED, other), on(0, record(), other), on(1, other)])
+    assert over.columns == DAYS
+    changed, steady = over.rows
+    assert (changed.name, changed.changes) == (CELL.id, 1)
+    assert [(one.column, one.verdict) for one in changed.points] == [(0, "pass"), (2, "fail")]
+    assert [one.column for one in steady.points] == [0, 1, 2]
+    assert steady.points[0].figures[0].value == 1234.5
+
+
+def test_two_runs_of_the_same_second_are_two() -> None:
+    over = trends([on(0, record()), on(0, FAILED)])
+    assert over.columns == (DAYS[0], f"{DAYS[0]} (2)")
+    assert [one.verdict for one in over.rows[0].points] == ["pass", "fail"]
+
+
+def test_by_a_version_cells_are_alike_but_for_it_and_the_last_run_counts() -> None:
+    old, new = as_cell(record(), pymongo="4.9"), as_cell(record(), pymongo="4.10.1")
+    over = trends([on(0, new, old), on(1, as_cell(FAILED, pymongo="4.10.1"))], "pymongo")
+    assert over.columns == ("4.9", "4.10.1"), "as versions are counted"
+    (row,) = over.rows
+    assert [one.verdict for one in row.points] == ["pass", "fail"]
+    assert "4.10.1" not in row.name
+
+
+def test_by_the_version_of_wsgiproof() -> None:
+    over = trends([on(0, record(), wsgiproof="0.1.0"), on(1, record(), wsgiproof="0.2.0")],
+                  "wsgiproof")  # fmt: skip
+    assert over.columns == ("0.1.0", "0.2.0")
+    assert len(over.rows) == 1
+
+
+def called(*words: object) -> Any:
+    return CliRunner().invoke(cli, [*map(str, words)], catch_exceptions=False)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    return saved(tmp_path / "1", on(0, record())), saved(tmp_path / "2", on(1, FAILED))
+
+
+def test_trends_in_the_terminal_and_as_json(two: tuple[Path, Path]) -> None:
+    done = called("trends", *two)
+    assert done.exit_code == 0
+    (row,) = [line for line in done.output.splitlines() if line.startswith(CELL.id)]
+    assert row.split() == [CELL.id, "pass", "1,234", "fail", "1,234"]
+    assert "1 cell, 1 of them with more than one verdict" in done.output
+    told = json.loads(called("trends", *two, "--by", "mod_wsgi", "--json").output)
+    assert (told["format"], told["by"], told["columns"]) == (1, "mod_wsgi", ["5.0.2"])
+    assert told["rows"][0]["points"][0]["verdict"] == "fail"
+
+
+def test_a_report_is_of_the_last_run_and_beside_it(two: tuple[Path, Path], tmp_path: Path) -> None:
+    done = called("report", *reversed(two))
+    assert done.output == f"Report: {two[1] / NAME}\n"
+    assert b"1 of 1 cell failed" in (two[1] / NAME).read_bytes()
+    elsewhere = tmp_path / "new" / "page.html"
+    called("report", two[0], "--compare", two[1], "-o", elsewhere)
+    content = elsewhere.read_bytes()
+    assert b'"compare":{"format":1,"worse":false' in content
+    assert b'"trends":{' not in content
+
+
+@pytest.mark.parametrize("words", [("report", "nowhere"), ("trends", "nowhere")])
+def test_what_is_no_run_is_told_in_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
+    from wsgiproof.errors import UsageError
+
+    with pytest.raises(UsageError, match="holds no run"):
+        called(words[0], tmp_path / words[1])
+
+
+def test_a_merged_run_has_its_page(two: tuple[Path, Path], tmp_path: Path) -> None:
+    called("merge", *two, "--output", tmp_path / "whole")
+    assert (tmp_path / "whole" / NAME).read_bytes().startswith(b"<!doctype html>")

@@ -141,6 +141,10 @@ def test_each_outage_is_compared_with_the_time_before_the_first() -> None:
     assert "2 more than before, first after 'all members gone'" in seen(record)
 
 
+def test_what_comes_down_again_has_not_leaked() -> None:
+    assert outcome(harmed(outage(after=counts(34, threads=26)), outage())) == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -151,7 +151,8 @@ def _grown_meanwhile(outages: Sequence[Outage]) -> Iterator[Finding]:
 
 
 def _leftovers(outages: Sequence[Outage]) -> Iterator[Finding]:
-    """Counts that are higher than before the first fault."""
+    """Counts that are higher than before the first fault, and stay so: what leaks comes down no
+    more, and a monitor that was just connecting anew has done so by the next reading."""
     series: defaultdict[str, list[tuple[Outage, int]]] = defaultdict(list)
     baseline: dict[str, int] = {}
     for one in outages:
@@ -160,7 +161,7 @@ def _leftovers(outages: Sequence[Outage]) -> Iterator[Finding]:
             series[name].append((one, after))
     for name, readings in series.items():
         above = [(one, after) for one, after in readings if after > baseline[name]]
-        if above:
+        if readings[-1][1] > baseline[name]:
             yield _leftover(name, baseline[name], above, readings)
 
 

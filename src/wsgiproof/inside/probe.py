@@ -49,6 +49,24 @@ def work_alone(evidence):
         if error.errno != errno.EEXIST:  # another interpreter of this process has made it
             raise
     os.chdir(directory)
+    _allow_core()
+
+
+def _allow_core():
+    """Let this process leave a core although it has changed its user, see prctl(2).
+
+    Apache and mod_wsgi do so where ``CoreDumpDirectory`` is given; the daemon processes of mod_wsgi
+    6.1.1 do not (docs/findings.md).
+    """
+    # The kernel gives files about a process that may leave no core to root, see proc(5).
+    if os.stat("/proc/self/environ").st_uid == os.geteuid():
+        return
+    try:
+        import ctypes  # what is not needed should not be loaded
+    except ImportError:  # an interpreter with a GIL of its own, before Python 3.13
+        return
+    pr_set_dumpable = 4  # <linux/prctl.h>
+    ctypes.CDLL(None).prctl(pr_set_dumpable, 1, 0, 0, 0)
 
 
 def _create_once(path):

@@ -58,16 +58,17 @@ def parse_gdb(text: str) -> tuple[Thread, ...]:
     return tuple(threads)
 
 
-def has_c(thread: Thread) -> bool:
-    """Whether the frames of C functions are told."""
-    return any(frame.language == "c" for frame in thread.frames)
+def has(thread: Thread, language: Literal["python", "c"]) -> bool:
+    """Whether frames of this language are told."""
+    return any(frame.language == language for frame in thread.frames)
 
 
-def combined(python: Sequence[Frame], c: Sequence[Frame]) -> tuple[Frame, ...]:
-    """One stack of those of the two languages: the Python frames are where C evaluates them.
+def combined(known: Sequence[Frame], c: Sequence[Frame]) -> tuple[Frame, ...]:
+    """One stack of the Python in ``known`` and of ``c``: Python frames are where C evaluates them.
 
     Which of them belong to which of several evaluations is not known: all are put at the first.
     """
+    python = [frame for frame in known if frame.language == "python"]
     evaluating = [number for number, frame in enumerate(c) if _EVALUATES.match(frame.function)]
     if not python or not evaluating:
         return (*python, *c)

@@ -18,7 +18,7 @@ import msgspec
 import psutil
 
 from wsgiproof.errors import WsgiproofError
-from wsgiproof.observe.frames import combined, has_c, parse_gdb, parse_pystack
+from wsgiproof.observe.frames import combined, has, parse_gdb, parse_pystack
 from wsgiproof.process import run
 from wsgiproof.records import Thread
 
@@ -36,6 +36,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[Thread, ...] = ()
     tool: str = ""
     note: str = ""
+
+    def python_of(self, tid: int) -> bool:
+        """Whether it tells Python of a thread."""
+        return any(thread.tid == tid and has(thread, "python") for thread in self.threads)
 
     def frames_of(self, tid: int) -> bool:
         """Whether it tells what a thread was doing."""
@@ -87,7 +91,8 @@ def _processor(pid: int) -> float:
 def read_core(core: Path, executable: str, crashed: int) -> Reading:
     """The stacks in a core file; the thread ``crashed`` is the one that matters (0: unknown)."""
     seen = _pystack("core", str(core), "--native-all")
-    if seen.threads and (not crashed or seen.frames_of(crashed)):
+    # Of a thread whose interpreter is gone pystack knows no Python, and leaves out what runs it.
+    if seen.threads and (not crashed or seen.python_of(crashed)):
         return seen
     return _with_gdb(seen, [executable, str(core)])
 
@@ -105,7 +110,7 @@ def _pystack(*arguments: str) -> Reading:
 
 
 def _with_gdb(seen: Reading, what: Sequence[str]) -> Reading:
-    """What ``seen`` has, and gdb's frames for each thread of which it has no C."""
+    """What ``seen`` has, and gdb's frames for each thread of which it has no C, or no Python."""
     gdb = shutil.which("gdb")
     if gdb is None:
         note = seen.note or "not of all threads: gdb would tell more, and is not installed"
@@ -121,7 +126,8 @@ def _with_gdb(seen: Reading, what: Sequence[str]) -> Reading:
     told = {thread.tid: thread for thread in seen.threads}
     for thread in threads:
         known = told.get(thread.tid, thread)
-        frames = known.frames if has_c(known) else combined(known.frames, thread.frames)
+        whole = has(known, "c") and has(known, "python")
+        frames = known.frames if whole else combined(known.frames, thread.frames)
         told[thread.tid] = msgspec.structs.replace(known, frames=frames)
     tool = f"{seen.tool} and gdb" if seen.tool else "gdb"
     return Reading(threads=tuple(told.values()), tool=tool, note=seen.note)

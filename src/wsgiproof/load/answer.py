@@ -69,11 +69,10 @@ class Answer:
     def feed(self, data: bytes) -> None:
         """These have arrived."""
         self.received += len(data)
-        if self.received > MAX_HEAD and not self.head_done:
-            data = self._feed_head(data)
-        self._parse(data)
-        if self.received > MAX_WIRE:
-            self.fault = self.fault or f"an answer of more than {MAX_WIRE} bytes"
+        if self.received > MAX_HEAD:
+            self._feed_much(data)
+        else:
+            self._parse(data)
 
     def feed_eof(self) -> None:
         """The server has closed in good order."""
@@ -81,13 +80,17 @@ class Answer:
         if self.head_done and not self.complete and not _Headers(self._head).framed:
             self._completed()
 
-    def _feed_head(self, data: bytes) -> bytes:
-        """Feed as much as there is room for in the head, which has to end there; the rest of it."""
-        room = MAX_HEAD - (self.received - len(data))
-        self._parse(data[:room])
+    def _feed_much(self, data: bytes) -> None:
+        """Feed no more than there is room for: of a head first, if it has not ended."""
         if not self.head_done:
-            self.fault = self.fault or f"headers of more than {MAX_HEAD} bytes"
-        return data[room:]
+            room = MAX_HEAD - (self.received - len(data))
+            self._parse(data[:room])
+            if not self.head_done:
+                self.fault = self.fault or f"headers of more than {MAX_HEAD} bytes"
+            data = data[room:]
+        self._parse(data)
+        if self.received > MAX_WIRE:
+            self.fault = self.fault or f"an answer of more than {MAX_WIRE} bytes"
 
     def _parse(self, data: bytes) -> None:
         if self.fault or self._parser is None:

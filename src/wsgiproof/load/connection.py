@@ -40,7 +40,7 @@ _LOCAL_TROUBLE = {
 }
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-_READ_SIZE = 64 * 1024
+_READ_SIZE = 16 * 1024
 
 
 class Connection:
@@ -132,6 +132,7 @@ class Connection:
 
     def read(self) -> None:
         """Take all that has arrived, be it between two exchanges."""
+        answer = self._answer
         while not self.ended:
             try:
                 data = self._sock.recv(_READ_SIZE)
@@ -140,25 +141,24 @@ class Connection:
             except OSError as exc:
                 self._lose(exc)
                 return
-            if data:
-                self._answer.feed(data)
-                if self._settled():
-                    return
-            else:
-                self._answer.feed_eof()
+            if not data:
+                answer.feed_eof()
                 self._end()
+                return
+            answer.feed(data)
+            if answer.fault:
+                self._end()
+            elif answer.stays_open:
+                self._settle()
+                return
 
-    def _settled(self) -> bool:
-        """Whether nothing more is awaited but, perhaps, the next request."""
-        if self._answer.fault:
+    def _settle(self) -> None:
+        """Nothing more is awaited from it, or nothing but the next request."""
+        if self.target.keeps:
+            self.over = True
+            self.due = math.inf
+        else:
             self._end()
-        elif self._answer.stays_open:
-            if self.target.keeps:
-                self.over = True
-                self.due = math.inf
-            else:
-                self._end()
-        return self.over
 
     def expire(self) -> None:
         """The deadline is past. What had arrived by then is read before anyone is blamed."""
@@ -174,10 +174,11 @@ class Connection:
 
     def carries(self, target: Target) -> bool:
         """Whether one more request can go over it, as far as we know."""
-        own = self.target
         # With bytes on it that nobody asked for it is used once more, so that a request fails.
-        usable = not self.ended or self.spoilt
-        return usable and target.keeps and (target.address, target.port) == (own.address, own.port)
+        if not target.keeps or (self.ended and not self.spoilt):
+            return False
+        own = self.target
+        return target is own or (target.address == own.address and target.port == own.port)
 
     @property
     def spoilt(self) -> bool:
@@ -187,8 +188,9 @@ class Connection:
     @property
     def stale(self) -> bool:
         """Whether the server closed it, after an answer, before it had seen the request."""
-        unseen = self.ended and not (self._answer.received or self._answer.fault or self._expired)
-        return unseen and self._carried > 1
+        if not self.ended or self._carried == 1:
+            return False
+        return not (self._answer.received or self._answer.fault or self._expired)
 
     def _lose(self, exc: OSError) -> None:
         # Its traceback refers to a frame, and so to us: a cycle.

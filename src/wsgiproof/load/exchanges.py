@@ -152,16 +152,21 @@ class Exchanges:
     def _account(self) -> list[Response]:
         """What came of those that are over, which leave their connections."""
         over, self._over = self._over, []
-        ended = [connection.response() for connection in over if not connection.stale]
+        ended: list[Response] = []
+        stale: list[Connection] = []
+        for connection in over:
+            if connection.stale:
+                stale.append(connection)
+            else:
+                ended.append(connection.response())
         for connection in over:
             if connection.ended:
                 self._close(connection)
             else:
                 self._idle.append(connection)
-        for connection in over:
-            if connection.stale:
-                target = connection.target
-                self._begin(self._anew(target), target, connection.since, resent=True)
+        for connection in stale:
+            target = connection.target
+            self._begin(self._anew(target), target, connection.since, resent=True)
         return ended
 
     def _close(self, connection: Connection) -> None:

@@ -29,7 +29,7 @@ browser:
 
 real:
 	@scripts/setup dev
-	@$(PYTHON) -m pytest -q tests/real
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile tests/real
 
 ## unprivileged: from nothing to a verdict as an ordinary user without an Apache; takes 7 minutes, and
 ## needs root to become that user

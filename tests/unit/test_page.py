@@ -171,7 +171,7 @@ class Try(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-class Outage(msgspec.Struct, frozen=True, kw_only=True):
+class Storm(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     time: float
     told: str
@@ -181,15 +181,15 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
 class Later(Observed, frozen=True, kw_only=True):
     """A record of a version to come, with one more list in it."""
 
-    outages: tuple[Outage, ...] = ()
+    storms: tuple[Storm, ...] = ()
     members: tuple[str, ...] = ()
 
 
 def test_a_list_that_nobody_made_a_form_for_is_a_table() -> None:
     seen = Later(
         **{name: getattr(observed(), name) for name in Observed.__struct_fields__},
-        outages=(
-            Outage(
+        storms=(
+            Storm(
                 seconds=1.23456,
                 time=12.0,
                 told="the primary died",
@@ -199,8 +199,8 @@ def test_a_list_that_nobody_made_a_form_for_is_a_table() -> None:
         members=("one", "two"),
     )
     told = {one.title: one for one in tables(seen, 10.0)}
-    assert told["Outages"].head == ("seconds", "time", "told", "tries")
-    assert told["Outages"].rows == [
+    assert told["Storms"].head == ("seconds", "time", "told", "tries")
+    assert told["Storms"].rows == [
         (
             1.235,
             2.0,

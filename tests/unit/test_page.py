@@ -27,6 +27,8 @@ from tests.unit.invented import (
     record,
     run_record,
 )
+from tests.unit.test_judge_recovery import outage
+from tests.unit.test_judge_restart import restart
 from tests.unit.test_junit import hostile
 from wsgiproof.records import Finding, Observed, Role, Verdict
 from wsgiproof.report.html.beside import beside
@@ -36,6 +38,7 @@ from wsgiproof.report.html.logs import log
 from wsgiproof.report.html.page import page
 from wsgiproof.report.html.tables import tables
 from wsgiproof.report.html.timeline import timeline
+from wsgiproof.report.html.trials import trials
 from wsgiproof.report.text import excerpt, visible
 
 anything = some.text(some.characters(exclude_categories=()))
@@ -209,6 +212,23 @@ def test_a_list_that_nobody_made_a_form_for_is_a_table() -> None:
         )
     ]
     assert told["Members"].rows == [("one",), ("two",)]
+
+
+def test_restarts_and_outages_are_told_in_tables_of_their_own() -> None:
+    seen = observed(
+        restarts=(restart(refused=9, last_refused=0.31),),
+        outages=(outage(), outage(primary_lost=None, recovered=None, after=None, settled=None)),
+    )
+    outages, restarts = trials(seen, 20.0)
+    assert restarts.rows[0][:6] == (
+        *("7.0 s", "restart", "0.40 s", 0, "0 of 15"),
+        "9 of 75, the last after 0.31 s",
+    )
+    assert outages.rows[0][2:4] == ("0.01 to 1.10 s", "after 1.30 s")
+    assert outages.rows[0][7:] == ("34 → 34", "0.1 s")
+    assert outages.rows[1][2:4] == ("there always was one", "never")
+    assert outages.rows[1][7:] == ("34 → not known", "not read")
+    assert not {"Restarts", "Outages"} & {one.title for one in tables(seen, 20.0)}
 
 
 class Explained(Finding, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from wsgiproof.report.html.logs import log
 from wsgiproof.report.html.outline import outline
 from wsgiproof.report.html.stacks import stacks
 from wsgiproof.report.html.timeline import beginning, timeline
+from wsgiproof.report.html.trials import trials
 from wsgiproof.report.text import excerpt
 
 _EVIDENCE = (60, 20)
@@ -66,7 +67,7 @@ def _observed(cell: CellRecord, seen: Observed) -> dict[str, Any]:
         "answers": tables.answers(seen),
         "interpreters": tables.interpreters(seen),
         "timeline": timeline(cell.cell, seen),
-        "tables": [*tables.tables(seen, begin)],
+        "tables": [*trials(seen, begin), *tables.tables(seen, begin)],
         "stacks": [excerpt(one, *_STACK) for one in stacks(seen)],
     }
 

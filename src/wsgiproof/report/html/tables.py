@@ -25,6 +25,9 @@ _ELSEWHERE = {
     "latencies",
     "pace",
     "workers",
+    "restarts",
+    "outages",
+    "quiet",
 }
 """What a page shows in a form of its own."""
 _TITLES = {

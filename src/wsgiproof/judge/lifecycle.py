@@ -157,10 +157,10 @@ def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Fi
             [
                 f"pids {some(pids, 10)}",
                 *_crash_stack(observed, read),
+                *_loaded(cell, observed),
                 *_running(observed, pids),
                 *_stacks(observed, pids),
                 *_log_lines(observed, pids),
-                *_loaded(cell, observed),
             ]
         ),
     )

@@ -46,3 +46,11 @@ def test_a_crash_at_a_restart_is_told_as_that(bench: Bench) -> None:
     seen = [finding.seen for finding in record.findings if finding.check == "crash"]
     told = "1 of 2 worker processes died of SIGSEGV (signal 11) in phase restart, in "
     assert any(one.startswith(told) for one in seen), seen
+
+
+def test_a_process_that_does_not_go_at_a_restart_is_told_with_where_it_waits(bench: Bench) -> None:
+    record = bench.run(control="hang-at-exit", phases=RESTART, requests=300)
+    seen = next(finding for finding in record.findings if finding.check == "restart")
+    assert "1 process did not end when replaced; Apache killed them" in seen.seen
+    assert "blocked: 1 thread in" in seen.seen
+    assert any("_hang" in line and "faults_lifecycle.py" in line for line in seen.evidence), seen

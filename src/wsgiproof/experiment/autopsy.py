@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
 from wsgiproof.observe.cores import crashed_thread, find_core, why_no_core
+from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.observe.stacks import Reading, read_core, read_ending, read_process
-from wsgiproof.records import Event, Role, Stack
+from wsgiproof.records import Event, Role, Stack, Unfinished
 from wsgiproof.services.apache import Server
 
 _MOST_HUNG = 4
@@ -51,6 +52,19 @@ class Autopsy:
             )
             self._taking.start()
 
+    def take_staying(self, phase: str, pids: Collection[int]) -> None:
+        """These processes were to be replaced, and are slow to go: take their stacks at once, while
+        requests go on."""
+        self.settle()
+        self._taking = threading.Thread(
+            target=self._take, args=(phase, read_ending, pids), daemon=True
+        )
+        self._taking.start()
+
+    def unfinished(self, pids: Collection[int]) -> tuple[Unfinished, ...]:
+        """The requests that these processes are at now, or were when they ended."""
+        return read_unfinished(self._evidence, pids)
+
     def settle(self) -> None:
         """Wait until what was to be taken is: two can't look at a process at the same time."""
         if self._taking is not None:
@@ -60,12 +74,20 @@ class Autopsy:
         """Take the stacks of the processes that are still there although they are to end."""
         self._take(phase, read_ending)
 
-    def _take(self, phase: str, read: Callable[[int], Reading]) -> None:
+    def _take(
+        self,
+        phase: str,
+        read: Callable[[int], Reading],
+        wanted: Collection[int] | None = None,
+    ) -> None:
         living = sorted(
             self._server.living().items(), key=lambda one: (one[1] is not Role.WORKER, one[0])
         )
         workers = [pid for pid, role in living if role is Role.WORKER]
-        for pid in (workers or [pid for pid, _ in living])[:_MOST_HUNG]:
+        pids = workers or [pid for pid, _ in living]
+        if wanted is not None:
+            pids = [pid for pid in workers if pid in wanted]
+        for pid in pids[:_MOST_HUNG]:
             seen = read(pid)
             if not seen.threads and pid not in self._server.living():
                 continue  # it went of its own accord meanwhile

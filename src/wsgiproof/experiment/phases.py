@@ -129,7 +129,7 @@ class _Experiment:
         self._watch = watch
         self._load = Load(server, plan, lambda: self._autopsy.take_soon(self._phase))
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
-        self._trials = Restarts(server, self._load, self._gauges, plan, workers, evidence)
+        self._trials = Restarts(server, self._load, self._gauges, plan, workers, self._autopsy)
         self._failover = Failover(server, deployment, self._load, self._gauges, plan)
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.processes import unique_set_size
-from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.records import PhaseName, Plan, Restart, Role
 from wsgiproof.services.apache import Server
 
@@ -39,14 +38,14 @@ class Restarts:
         gauges: Gauges,
         plan: Plan,
         workers: tuple[int, int],
-        evidence: Path,
+        autopsy: Autopsy,
     ) -> None:
         self._server = server
         self._load = load
         self._gauges = gauges
         self._plan = plan
         self._busy = workers[0] * workers[1]
-        self._evidence = evidence
+        self._autopsy = autopsy
 
     def graceful(self, per_second: float | None) -> Iterator[Restart]:
         """As many graceful restarts as planned, for a server that can so many requests a second."""
@@ -70,7 +69,7 @@ class Restarts:
         answers = self._load.answers
         requests, served = answers.requests, set(answers.served)
         course = _Course(
-            self._server, self._load, replaced, self._busy, act, self._plan, self._evidence
+            self._server, self._load, replaced, self._busy, act, self._plan, self._autopsy, phase
         )
         rate = min(_RATE, max(_LEAST_RATE, (per_second or 0) / 2))
         self._load.paced(course.pick, rate, course.over, course.failed)
@@ -119,12 +118,17 @@ class _Course:
         busy: int,
         act: Callable[[], None],
         plan: Plan,
-        evidence: Path,
+        autopsy: Autopsy,
+        phase: PhaseName,
     ) -> None:
         self._server = server
         self._load = load
         self._busy = busy
-        self._evidence = evidence
+        self._autopsy = autopsy
+        self._phase = phase
+        self._patience = plan.stop_patience
+        self._looked_at = False
+        """Whether the stacks of those that are slow to go were taken."""
         self._act = act
         self._deadline = plan.restart_deadline
         self._picked = 0
@@ -155,9 +159,9 @@ class _Course:
         """Ask for the restart as soon as each worker has a request in hand, by its own account."""
         now = time.monotonic()
         self._waited_since = self._waited_since or now
-        inside = frozenset(
-            map(_name, (one.url for one in read_unfinished(self._evidence, self.left)))
-        ) - {""}
+        inside = frozenset(map(_name, (one.url for one in self._autopsy.unfinished(self.left)))) - {
+            ""
+        }
         if len(inside) >= self._busy or now > self._waited_since + _ARRIVAL:
             self.begun = inside
             self.asked = now
@@ -173,6 +177,9 @@ class _Course:
         now = time.monotonic()
         living = self._server.service.living()
         self.left = tuple(pid for pid in self.left if pid in living)
+        if self.left and not self._looked_at and now > self.asked + self._patience:
+            self._looked_at = True
+            self._autopsy.take_staying(self._phase, self.left)
         if not self.left or now > self.asked + self._deadline:
             self.gone = now
             self._last = self._picked + _AFTER

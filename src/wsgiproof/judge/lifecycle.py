@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePath
 
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
+from wsgiproof.judge.hung import hung_action, hung_evidence, running
 from wsgiproof.judge.restart import is_asked_for
 from wsgiproof.records import Event, Finding, Observed, PhaseName, Role, Stack
 
@@ -36,7 +37,10 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
     hung = [failure for failure in observed.failures if failure.kind == HUNG]
     if hung:
         number = sum(failure.count for failure in hung)
-        while_it_hung = [one for one in observed.stacks if one.why == "hang" and one.phase != STOP]
+        phases = {failure.phase for failure in hung}
+        while_it_hung = [
+            one for one in observed.stacks if one.why == "hang" and one.phase in phases
+        ]
         blocked = stacks.blocked(while_it_hung, observed.unfinished)
         finding = Finding(
             check="hang",
@@ -50,11 +54,11 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
                 "holds, for a server, or in the import of the application; each takes a thread "
                 "out of the pool, until none is left"
             ),
-            action=_hang_action(while_it_hung, blocked),
+            action=hung_action(while_it_hung, blocked),
             evidence=evidence(
                 [
                     *(f"[{one.phase}] {one.url}: {one.error} ({one.count} x)" for one in hung),
-                    *_hang_evidence(observed, while_it_hung),
+                    *hung_evidence(observed, while_it_hung),
                 ]
             ),
         )
@@ -62,35 +66,6 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
     if not observed.requests:
         return Outcome(missing="no request was made")
     return Outcome(passed=f"{count(observed.requests, 'request')}, and all came to an end")
-
-
-def _hang_action(seen: Sequence[Stack], blocked: str) -> str:
-    if blocked:
-        return "read the stacks: what the blocked threads wait for, and who has it"
-    how = "; ".join(stacks.notes(seen))
-    return "take the stacks of the process while it hangs (pystack remote PID --native-all)" + (
-        f": {how}" if how else ""
-    )
-
-
-def _hang_evidence(observed: Observed, seen: Sequence[Stack]) -> list[str]:
-    return [
-        *stacks.gil(seen),
-        *stacks.examples(seen, observed.unfinished),
-        *_running(observed, [one.pid for one in seen]),
-        *(f"stacks: {note}" for note in stacks.notes(seen)),
-    ]
-
-
-def _running(observed: Observed, pids: Sequence[int]) -> list[str]:
-    """The requests that these processes were at, a line for each process."""
-    lines = []
-    for pid in pids:
-        urls = Counter(one.url for one in observed.unfinished if one.pid == pid)
-        if urls:
-            told = some([f"{url} ({number} x)" for url, number in urls.most_common()])
-            lines.append(f"pid {pid} was at {count(urls.total(), 'request')}: {told}")
-    return lines
 
 
 def crash(cell: Cell, observed: Observed) -> Outcome:
@@ -158,7 +133,7 @@ def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Fi
                 f"pids {some(pids, 10)}",
                 *_crash_stack(observed, read),
                 *_loaded(cell, observed),
-                *_running(observed, pids),
+                *running(observed, pids),
                 *_stacks(observed, pids),
                 *_log_lines(observed, pids),
             ]
@@ -290,9 +265,9 @@ def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Fin
             "an interpreter hangs while it shuts down (a lock or a thread that it waits for), or "
             "a process outlives its server; restarts and deployments stall on it"
         ),
-        action=_hang_action(read, blocked),
+        action=hung_action(read, blocked),
         evidence=evidence(
-            [f"pids {some(pids, 10)}", *_hang_evidence(observed, read)] if pids else []
+            [f"pids {some(pids, 10)}", *hung_evidence(observed, read)] if pids else []
         ),
     )
 

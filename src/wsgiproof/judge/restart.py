@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterator, Sequence
 
 from wsgiproof.cell import Cell, Mode
+from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, some
+from wsgiproof.judge.hung import hung_action, hung_evidence
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
 
@@ -82,18 +84,18 @@ def _is_excused(cell: Cell, one: Restart) -> bool:
 
 
 def _processes(observed: Observed) -> Iterator[Finding]:
-    left = [one for one in observed.restarts if one.leftover]
+    left = [pid for one in observed.restarts for pid in one.leftover]
     if left:
-        pids = [pid for one in left for pid in one.leftover]
-        yield _finding(
-            f"{count(len(pids), 'process', 'processes')} of before still there "
+        yield _staying(
+            observed,
+            left,
+            f"{count(len(left), 'process', 'processes')} of before still there "
             f"{observed.plan.restart_deadline:.0f} seconds after a restart",
             "a process outlives its generation, with its memory and its connections: each restart "
             "adds another",
-            [f"pids {some(pids, 10)}", *map(_line, left)],
         )
     killed = [
-        event
+        event.pid
         for event in observed.events
         if event.signal == signal.SIGKILL
         and event.role is not Role.HELPER
@@ -101,13 +103,27 @@ def _processes(observed: Observed) -> Iterator[Finding]:
     ]
     if killed:
         slowest = max(one.seconds for one in observed.restarts)
-        yield _finding(
+        yield _staying(
+            observed,
+            killed,
             f"{count(len(killed), 'process', 'processes')} did not end when replaced; Apache "
             f"killed them, up to {slowest:.1f} seconds after the restart",
             "an interpreter hangs while it shuts down, for a lock or a thread that it waits for; "
             "exit handlers did not finish",
-            [f"pids {some([event.pid for event in killed], 10)}"],
         )
+
+
+def _staying(observed: Observed, pids: Sequence[int], seen: str, meaning: str) -> Finding:
+    """``pids`` did not go, and their stacks may have been taken meanwhile."""
+    read = [one for one in observed.stacks if one.why == "hang" and one.pid in pids]
+    blocked = stacks.blocked(read, observed.unfinished)
+    return Finding(
+        check="restart",
+        seen=f"{seen}; blocked: {blocked}" if blocked else seen,
+        meaning=meaning,
+        action=hung_action(read, blocked),
+        evidence=evidence([f"pids {some(pids, 10)}", *hung_evidence(observed, read)]),
+    )
 
 
 def is_asked_for(observed: Observed, death: Event) -> bool:

@@ -93,7 +93,7 @@ def test_a_crash_comes_with_the_c_and_python_stack_of_its_thread(
     if why := why_no_core():
         assert f"no stack: {why}" in finding.evidence
         return
-    assert "called from string_at" in finding.seen, finding
+    assert ", called from " in finding.seen, finding
     assert "crash_here (faults_lifecycle.py:" in finding.seen, finding
     assert re.search(r"crash_here  \S+faults_lifecycle\.py:\d+  \(Python\)", text), text
     assert "PyCFuncPtr_call" in text or "_ctypes" in text

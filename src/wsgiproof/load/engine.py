@@ -19,6 +19,8 @@ from wsgiproof.load.target import Target
 
 _OWN_DESCRIPTORS = 64
 """More than we have open besides."""
+_ASK_EVERY = 0.1
+"""Seconds after which a paced run asks again whether to stop, though no answer has come."""
 _GRACE = 0.05
 """Seconds by which the last requests of a paced run may be late: epoll counts milliseconds."""
 
@@ -111,7 +113,8 @@ def paced(
                 continue
             if over and not these.in_flight:
                 break
-            for response in these.wait(until=due if these.in_flight < connections else math.inf):
+            full = these.in_flight >= connections
+            for response in these.wait(until=now + _ASK_EVERY if full else due):
                 on_response(response)
     return 0 if most == math.inf or stop() else int(most) - number
 

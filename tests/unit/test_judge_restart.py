@@ -167,6 +167,20 @@ def test_one_that_nobody_replaced_may_not_end_meanwhile() -> None:
     assert outcome(restarted(restart(), events=events)) == {"crash": Verdict.FAIL}
 
 
+def test_apache_may_have_more_children_for_a_moment_than_it_keeps() -> None:
+    events = (*BORN, died(WORKER, phase="restart", exit=0), gone(exit=0), *ENDED[1:])
+    judged = judge(EMBEDDED, restarted(restart(), events=events))
+    assert "crash" not in [one.check for one in judged.findings]
+
+
+def test_what_we_kill_at_the_stop_was_not_killed_by_apache() -> None:
+    late = died(OLD, phase="stop", signal=signal.SIGKILL)
+    seen = restarted(
+        restart(leftover=(OLD,), seconds=15.0), events=(*BORN, born(OLD, Role.WORKER), late, *ENDED)
+    )
+    assert not any("Apache killed" in one.seen for one in findings(seen))
+
+
 def test_connections_that_nobody_has_are_a_finding() -> None:
     assert outcome(restarted(restart(orphaned=2))) == FAILS
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from wsgiproof.cell import Cell, Topology
+from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
 from wsgiproof.judge.hung import hung_action, hung_evidence, running
@@ -95,8 +95,9 @@ def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     """Whether a process ended otherwise than it was meant to."""
     if death.exit:
         return True
-    if death.phase in _REPLACED and death.role is Role.FRONTEND and death.exit == 0:
-        return False  # Apache has more of them for a moment than it keeps
+    children = (Role.FRONTEND,) if cell.mode is Mode.DAEMON else (Role.FRONTEND, Role.WORKER)
+    if death.phase in _REPLACED and death.role in children and death.exit == 0:
+        return False  # Apache has more children for a moment than it keeps
     if death.phase != STOP and not is_asked_for(observed, death):
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
         return not recycled

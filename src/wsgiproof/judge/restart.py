@@ -12,6 +12,7 @@ from wsgiproof.judge.hung import hung_action, hung_evidence
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
 
+_PHASES = {PhaseName.RESTART, PhaseName.RELOAD}
 _LATE = 1.0
 """Seconds by which a request may be refused later than the last process of before was seen to go:
 it had been on its way."""
@@ -98,6 +99,7 @@ def _processes(observed: Observed) -> Iterator[Finding]:
         event.pid
         for event in observed.events
         if event.signal == signal.SIGKILL
+        and event.phase in _PHASES  # at the stop it may have been us
         and event.role is not Role.HELPER
         and is_asked_for(observed, event)
     ]

@@ -47,18 +47,17 @@ class Autopsy:
         Once: where one request hangs, the next ones mostly do so for the same reason.
         """
         if self._taking is None:
-            self._taking = threading.Thread(
-                target=self._take, args=(phase, read_process), daemon=True
-            )
-            self._taking.start()
+            self._begin(phase, read_process)
 
     def take_staying(self, phase: str, pids: Collection[int]) -> None:
         """These processes were to be replaced, and are slow to go: take their stacks at once, while
         requests go on."""
         self.settle()
-        self._taking = threading.Thread(
-            target=self._take, args=(phase, read_ending, pids), daemon=True
-        )
+        self._begin(phase, read_ending, pids)
+
+    def _begin(self, *what: object) -> None:
+        """:meth:`_take` in a thread of its own."""
+        self._taking = threading.Thread(target=self._take, args=what, daemon=True)
         self._taking.start()
 
     def unfinished(self, pids: Collection[int]) -> tuple[Unfinished, ...]:

@@ -83,9 +83,7 @@ class Restarts:
             broken=course.broken,
             requests=answers.requests - requests,
             refused=len(course.refused),
-            last_refused=max(course.refused, default=course.asked) - course.asked
-            if course.refused
-            else None,
+            last_refused=max(course.refused) - course.asked if course.refused else None,
             renewed=bool(set(answers.served) - served),
             orphaned=self._orphaned(),
             parent_memory=unique_set_size(self._server.pid),

@@ -9,12 +9,13 @@ from wsgiproof.cell import Cell, InterpreterKind, Mode
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.firstuse import first_use
 from wsgiproof.judge.lifecycle import HUNG
+from wsgiproof.judge.restart import REPLACING
 from wsgiproof.records import Finding, Identity, Observed, PhaseName
 
 MIN_ANSWERS = 10
 """Answers that an interpreter of a process must have given before anything is said about it."""
 
-_ELSEWHERE = {PhaseName.FAILOVER, PhaseName.RESTART, PhaseName.RELOAD}
+_ELSEWHERE = {PhaseName.FAILOVER, *REPLACING}
 """Phases in which some requests may fail; the check of the phase says which."""
 
 

@@ -6,8 +6,29 @@ from collections import Counter
 from collections.abc import Sequence
 
 from wsgiproof.judge import stacks
-from wsgiproof.judge.finding import count, some
-from wsgiproof.records import Observed, Stack
+from wsgiproof.judge.finding import count, evidence, some
+from wsgiproof.records import Finding, Observed, Stack
+
+
+def staying(
+    check: str,
+    seen: str,
+    meaning: str,
+    observed: Observed,
+    pids: Sequence[int],
+    read: Sequence[Stack],
+) -> Finding:
+    """What a check says of processes (``pids``) that did not go, with the stacks taken of them."""
+    blocked = stacks.blocked(read, observed.unfinished)
+    return Finding(
+        check=check,
+        seen=f"{seen}; blocked: {blocked}" if blocked else seen,
+        meaning=meaning,
+        action=hung_action(read, blocked),
+        evidence=evidence(
+            [f"pids {some(pids, 10)}", *hung_evidence(observed, read)] if pids else []
+        ),
+    )
 
 
 def hung_action(seen: Sequence[Stack], blocked: str) -> str:

@@ -11,14 +11,13 @@ from pathlib import PurePath
 from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
-from wsgiproof.judge.hung import hung_action, hung_evidence, running
-from wsgiproof.judge.restart import is_asked_for
-from wsgiproof.records import Event, Finding, Observed, PhaseName, Role, Stack
+from wsgiproof.judge.hung import hung_action, hung_evidence, running, staying
+from wsgiproof.judge.restart import REPLACING, is_asked_for
+from wsgiproof.records import Event, Finding, Observed, Role, Stack
 
 STOP = "stop"
 """The phase in which processes are meant to end."""
 
-_REPLACED = {PhaseName.RESTART, PhaseName.RELOAD}
 _ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
 """What Apache itself ends its children with; a SIGKILL is a matter for ``shutdown``."""
 _EXIT_SIGNAL = re.compile(r"child pid (\d+) exit signal .*?\((\d+)\)")
@@ -96,7 +95,7 @@ def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     if death.exit:
         return True
     children = (Role.FRONTEND,) if cell.mode is Mode.DAEMON else (Role.FRONTEND, Role.WORKER)
-    if death.phase in _REPLACED and death.role in children and death.exit == 0:
+    if death.phase in REPLACING and death.role in children and death.exit == 0:
         return False  # Apache has more children for a moment than it keeps
     if death.phase != STOP and not is_asked_for(observed, death):
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
@@ -258,18 +257,14 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
 def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:
     """``pids`` are the processes that did not go, and whose stacks may have been taken."""
     read = [one for one in observed.stacks if _hung_at_stop(one) and one.pid in pids]
-    blocked = stacks.blocked(read, observed.unfinished)
-    return Finding(
-        check="shutdown",
-        seen=f"{seen}; blocked: {blocked}" if blocked else seen,
-        meaning=(
-            "an interpreter hangs while it shuts down (a lock or a thread that it waits for), or "
-            "a process outlives its server; restarts and deployments stall on it"
-        ),
-        action=hung_action(read, blocked),
-        evidence=evidence(
-            [f"pids {some(pids, 10)}", *hung_evidence(observed, read)] if pids else []
-        ),
+    return staying(
+        "shutdown",
+        seen,
+        "an interpreter hangs while it shuts down (a lock or a thread that it waits for), or a "
+        "process outlives its server; restarts and deployments stall on it",
+        observed,
+        pids,
+        read,
     )
 
 

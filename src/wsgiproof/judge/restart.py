@@ -6,13 +6,13 @@ import signal
 from collections.abc import Iterator, Sequence
 
 from wsgiproof.cell import Cell, Mode
-from wsgiproof.judge import stacks
-from wsgiproof.judge.finding import Outcome, count, evidence, some
-from wsgiproof.judge.hung import hung_action, hung_evidence
+from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.hung import staying
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
 
-_PHASES = {PhaseName.RESTART, PhaseName.RELOAD}
+REPLACING = frozenset({PhaseName.RESTART, PhaseName.RELOAD})
+"""The phases in which processes are replaced at our request."""
 _LATE = 1.0
 """Seconds by which a request may be refused later than the last process of before was seen to go:
 it had been on its way."""
@@ -99,7 +99,7 @@ def _processes(observed: Observed) -> Iterator[Finding]:
         event.pid
         for event in observed.events
         if event.signal == signal.SIGKILL
-        and event.phase in _PHASES  # at the stop it may have been us
+        and event.phase in REPLACING  # at the stop it may have been us
         and event.role is not Role.HELPER
         and is_asked_for(observed, event)
     ]
@@ -118,14 +118,7 @@ def _processes(observed: Observed) -> Iterator[Finding]:
 def _staying(observed: Observed, pids: Sequence[int], seen: str, meaning: str) -> Finding:
     """``pids`` did not go, and their stacks may have been taken meanwhile."""
     read = [one for one in observed.stacks if one.why == "hang" and one.pid in pids]
-    blocked = stacks.blocked(read, observed.unfinished)
-    return Finding(
-        check="restart",
-        seen=f"{seen}; blocked: {blocked}" if blocked else seen,
-        meaning=meaning,
-        action=hung_action(read, blocked),
-        evidence=evidence([f"pids {some(pids, 10)}", *hung_evidence(observed, read)]),
-    )
+    return staying("restart", seen, meaning, observed, pids, read)
 
 
 def is_asked_for(observed: Observed, death: Event) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from tests.browser.replayed import recorded, run
+from tests.browser.replayed import recorded
+from tests.unit.invented import run_record
 from wsgiproof.records import CellRecord, Excluded, RunRecord
 
 SAYS = "hostile words"
@@ -24,7 +25,7 @@ _MEGABYTES = 3_000_000
 def hostile() -> RunRecord:
     """It failed, was in doubt, and crashed."""
     cells = [_harmful(recorded(end)) for end in _ENDS]
-    return run(
+    return run_record(
         *cells,
         wsgiproof=TEXT,
         command=TEXT,
@@ -49,7 +50,7 @@ def endless() -> RunRecord:
     seen = msgspec.structs.replace(
         record.observed, log=tuple(logged), fatal=("y\n" * _MEGABYTES, "z" * _MEGABYTES)
     )
-    return run(msgspec.structs.replace(record, observed=seen, reason="r" * _MEGABYTES))
+    return run_record(msgspec.structs.replace(record, observed=seen, reason="r" * _MEGABYTES))
 
 
 def _harmful(record: CellRecord) -> CellRecord:

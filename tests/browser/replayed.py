@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.unit.invented import run_record
 from wsgiproof.cell import Cell, Mode, Mpm, Topology
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict, save
@@ -55,34 +56,19 @@ def recorded(end: str) -> CellRecord:
 
 def passing() -> RunRecord:
     """A run in which everything passed."""
-    return run(*map(recorded, CLEAN))
+    return run_record(*map(recorded, CLEAN))
 
 
 def failing() -> RunRecord:
     """A run with leaks, crashes and hangs."""
-    return run(*map(recorded, FAULTY))
+    return run_record(*map(recorded, FAULTY))
 
 
 def large(cells: int) -> RunRecord:
     """Recorded cells again, under so many other axes, with some of every verdict."""
     every = [*_axes()]
     kept = sorted(random.Random(1).sample(range(len(every)), cells))
-    return run(*_large([every[at] for at in kept]), excluded=_EXCLUDED)
-
-
-def run(*cells: CellRecord, **changes: object) -> RunRecord:
-    """The record of a run that had these cells."""
-    whole = RunRecord(
-        wsgiproof="0.1.0",
-        command="wsgiproof run",
-        started="2026-11-23T05:43:59+00:00",
-        finished="2026-11-23T05:53:59+00:00",
-        complete=True,
-        planned=tuple(cell.cell.id for cell in cells),
-        host={"system": "Linux", "user": "www-data", "mongod": "6.0.5"},
-        cells=cells,
-    )
-    return msgspec.structs.replace(whole, **changes)
+    return run_record(*_large([every[at] for at in kept]), excluded=_EXCLUDED)
 
 
 def left(record: RunRecord, directory: Path) -> Path:

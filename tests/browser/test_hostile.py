@@ -16,7 +16,8 @@ from rich.console import Console
 
 from tests.browser.conftest import PHONE, Open
 from tests.browser.hostile_record import SAYS, TEXT, endless, hostile
-from tests.browser.replayed import left, run
+from tests.browser.replayed import left
+from tests.unit.invented import run_record
 from wsgiproof.records import RunRecord
 from wsgiproof.report.html.page import page
 from wsgiproof.report.junit import to_junit
@@ -95,7 +96,7 @@ def test_megabytes_are_bounded_and_said_to_be(opened: Open) -> None:
 
 def test_files_beside_a_record_need_not_be_text(opened: Open, tmp_path: Path) -> None:
     (cell,) = (one for one in hostile().cells[:1])
-    record = run(cell)
+    record = run_record(cell)
     where = left(record, tmp_path / "run") / cell.directory
     (where / "httpd.conf").write_bytes(
         b"\xff\xfe\x00</script><script>window.harmed=1</script>\n" * 9

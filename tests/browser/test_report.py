@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from tests.browser.conftest import DESK, PHONE, Open
-from tests.browser.replayed import failing, large, left, passing, recorded, run
+from tests.browser.replayed import failing, large, left, passing, recorded
+from tests.unit.invented import run_record
 from wsgiproof.judge.fit import fits
 from wsgiproof.records import RunRecord, Verdict
 from wsgiproof.report.compare import compare
@@ -39,7 +40,7 @@ def older(record: RunRecord) -> RunRecord:
     """The same run five days before, when the first cell passed and the last was not there."""
     first = record.cells[0]
     good = msgspec.structs.replace(recorded("standalone-daemon"), cell=first.cell)
-    return run(good, *record.cells[1:-1], started="2026-11-18T05:43:59+00:00")
+    return run_record(good, *record.cells[1:-1], started="2026-11-18T05:43:59+00:00")
 
 
 def test_the_matrix_has_each_cell_once_with_its_verdict_in_words(opened: Open) -> None:
@@ -197,7 +198,7 @@ def test_the_page_of_a_crash_has_deaths_stacks_and_known_lines(opened: Open) -> 
 
 
 def test_the_files_beside_a_record_are_in_the_page(opened: Open, tmp_path: Path) -> None:
-    record = run(LEAK)
+    record = run_record(LEAK)
     shown = opened(page(record, left(record, tmp_path / "run")))
     shown.open_cell(LEAK.cell.id)
     shown.one("#config summary").first.click()
@@ -295,9 +296,9 @@ def test_on_paper_there_are_no_controls_and_nothing_is_cut_off(opened: Open) -> 
 
 
 def test_runs_without_cells_or_with_cells_that_never_came(opened: Open) -> None:
-    empty = opened(page(run()))
+    empty = opened(page(run_record()))
     assert "No cell of this run has ended." in empty.one("main").inner_text()
-    cut = run(LEAK, planned=(LEAK.cell.id, "py3.13t"), complete=False, finished=None)
+    cut = run_record(LEAK, planned=(LEAK.cell.id, "py3.13t"), complete=False, finished=None)
     shown = opened(page(cut))
     assert "1 cell planned, and never came" in shown.one("main").inner_text()
     assert "The run is not complete." in shown.one("main").inner_text()
@@ -311,7 +312,7 @@ def test_runs_without_cells_or_with_cells_that_never_came(opened: Open) -> None:
         checks=(),
         observed=None,
     )
-    failed = opened(page(run(error)), f"#cell?cell={LEAK.cell.id}")
+    failed = opened(page(run_record(error)), f"#cell?cell={LEAK.cell.id}")
     assert "it did not start" in failed.one(".cellhead").inner_text()
     assert "Nothing was measured in this cell." in failed.one("main").inner_text()
 

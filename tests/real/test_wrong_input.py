@@ -143,7 +143,7 @@ def test_a_disk_that_fills_up_in_the_middle(open_tmp: Path, small_disk: Path) ->
     assert "Traceback" not in command.text
     assert "json can't be written: No space left on device" in command.text
     results = json.loads((small_disk / "results.json").read_text())
-    assert [cell["verdict"] for cell in results["cells"]] == ["pass"]
+    assert [cell["verdict"] for cell in results["cells"]] == ["pass"], command.text
 
 
 def test_a_port_stolen_between_choice_and_bind_of_apache(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import itertools
+import os
 import random
 import resource
 import signal
@@ -19,6 +20,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -770,6 +772,41 @@ def test_ctrl_c_ends_a_wait_and_never_the_account_of_an_answer() -> None:
 def test_ctrl_c_with_the_last_answer_is_not_lost() -> None:
     with served([HELLO]) as server, pytest.raises(KeyboardInterrupt):
         burst([Target.parse(server.url)], 5, lambda _: signal.raise_signal(signal.SIGINT))
+
+
+def test_sockets_that_another_process_has_for_a_moment_do_no_harm() -> None:
+    # A thread that starts a process: until its exec(2) that has all our descriptors, and what we
+    # close stays in our epoll.
+    held: list[socket.socket] = []
+    responses: list[Response] = []
+
+    def respond(target: Target, response: Response) -> None:
+        responses.append(response)
+        if not held:
+            held.extend(copies_of_connections_to(target.port))
+
+    try:
+        with served([0.01, HELLO]) as server:
+            target = Target.parse(server.url)
+            parallel(
+                lambda: target,
+                requests=20,
+                connections=3,
+                timeout=5,
+                on_response=partial(respond, target),
+            )
+    finally:
+        for one in held:
+            one.close()
+    assert len(held) == 2
+    assert [one.outcome for one in responses] == [Outcome.OK] * 20
+
+
+def copies_of_connections_to(port: int) -> list[socket.socket]:
+    """As another process would have them, of the connections of ours to that port."""
+    all_of_ours = psutil.Process().net_connections("tcp4")
+    to_there = [one.fd for one in all_of_ours if one.raddr and one.raddr.port == port]
+    return [socket.socket(fileno=os.dup(descriptor)) for descriptor in to_there]
 
 
 def test_nothing_is_left_behind() -> None:

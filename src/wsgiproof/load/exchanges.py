@@ -67,7 +67,9 @@ class Exchanges:
         for descriptor, _ in self._interrupts.during(
             self._epoll.poll, -1 if seconds == math.inf else seconds, len(self._open) + 1
         ):
-            self._advance(self._open[descriptor])
+            connection = self._open.get(descriptor)
+            if connection is not None:  # None: closed, see _close
+                self._advance(connection)
         if now >= self._next_look:
             self._expire(now)
         ended = self._account()
@@ -180,7 +182,11 @@ class Exchanges:
         return ended
 
     def _close(self, connection: Connection) -> None:
-        """Its descriptor leaves the epoll by that."""
+        """Its descriptor leaves the epoll by that.
+
+        At once, unless another thread is just starting a process: that has all our descriptors
+        until its exec(2), and so long the epoll tells of the socket (Q6 in epoll(7)).
+        """
         if self._open.get(connection.descriptor) is connection:
             del self._open[connection.descriptor]
             connection.close()

@@ -345,6 +345,15 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     started: float
 
 
+class Outlived(msgspec.Struct, frozen=True, kw_only=True):
+    """Threads that were there when all exit handlers of their interpreter had been called."""
+
+    pid: int
+    application_group: str
+    threads: tuple[str, ...]
+    """Their names."""
+
+
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the error log and the phase in which it was written."""
 
@@ -480,6 +489,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Of processes that crashed or hung; the first of each kind."""
     unfinished: tuple[Unfinished, ...] = ()
     """Requests that were running when their process ended."""
+    outlived: tuple[Outlived, ...] = ()
     libraries: tuple[str, ...] = ()
     """Shared objects that the workers had loaded, but for those of the system."""
     quiet: tuple[Checkpoint, ...] = ()

@@ -138,6 +138,24 @@ def test_no_clean_twin_has_a_crash_or_a_request_that_never_ended(selftest: Selft
             assert not [one for one in record.observed.stacks if one.why == "crash"]
 
 
+def test_threads_that_outlive_their_interpreter_are_told_and_no_twin_has_any(
+    selftest: Selftest,
+) -> None:
+    told = {
+        record.cell.control: record.observed.outlived
+        for record in selftest.records
+        if record.observed is not None
+    }
+    left = [name for one in told["leak-thread"] for name in one.threads]
+    assert left, "its threads are there until the process has ended"
+    assert not any(name.startswith("pymongo") for name in left), "its client was not closed"
+    assert {one.application_group for one in told["leak-thread"]} == {
+        "interpreter1",
+        "interpreter2",
+    }
+    assert not [name for name, some in told.items() if some and not CONTROLS[name].trips]
+
+
 def _findings(records: Sequence[CellRecord], control: str, check: str) -> list[Finding]:
     return [
         finding

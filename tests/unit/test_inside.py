@@ -16,6 +16,7 @@ import pytest
 
 import wsgiproof
 from wsgiproof.observe.answers import read_answer
+from wsgiproof.observe.lastwords import read_outlived
 
 INSIDE = Path(wsgiproof.__file__).parent / "inside"
 SOURCES = sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])
@@ -295,6 +296,29 @@ def test_its_twin_does_not(app: App) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_threads_that_are_there_after_all_exit_handlers_are_told(app: App) -> None:
+    done = app.start(
+        REQUEST + "import atexit, threading\n"
+        "over = threading.Event()\n"
+        "def start(name, target):\n"
+        "    thread = threading.Thread(target=target, name=name)\n"
+        "    thread.daemon = True\n"
+        "    thread.start()\n"
+        "    return thread\n"
+        "start('stays', threading.Event().wait)\n"
+        "ends = start('ends', over.wait)\n"
+        "atexit.register(lambda: (over.set(), ends.join()))"
+    )
+    assert done.returncode == 0, done.stderr
+    (told,) = read_outlived(app.evidence)
+    assert (told.application_group, told.threads) == ("", ("stays",))
+
+
+def test_who_leaves_no_thread_has_none_to_tell(app: App) -> None:
+    assert app.start(REQUEST + "get()").returncode == 0
+    assert read_outlived(app.evidence) == ()
+
+
 @pytest.mark.parametrize(
     ("fault", "options", "message"),
     [
@@ -455,6 +479,17 @@ def test_a_client_that_has_no_server_is_not_waited_for(app: App) -> None:
         CLIENTS + "mine = client()\nstarted = time.time()\npools.Pools().occupy(1.0)\n"
         "result = time.time() - started < 5 and len(found()) == 1"
     )
+
+
+def test_all_clients_are_closed_and_their_threads_waited_for(app: App) -> None:
+    assert app.run(
+        CLIENTS + "import threading\n"
+        "mine, other = client(), client()\n"
+        "for one in (mine, other): one._get_topology()\n"
+        "before = threading.active_count()\n"
+        "pools.close_all(20)\n"
+        "result = [before > 1, threading.active_count()]"
+    ) == [True, 1]
 
 
 def test_pools_keep_no_client_alive_and_search_again_after_a_while(app: App) -> None:

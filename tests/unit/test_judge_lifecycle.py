@@ -26,7 +26,7 @@ from tests.unit.invented import (
     outcome,
 )
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Event, Failure, Finding, Observed, Role, Stop, Verdict
+from wsgiproof.records import Event, Failure, Finding, Observed, Outlived, Role, Stop, Verdict
 
 CRASH = {"crash": Verdict.FAIL}
 SHUTDOWN = {"shutdown": Verdict.FAIL}
@@ -52,6 +52,22 @@ def test_every_process_has_to_end_with_0_at_the_stop(role: Role) -> None:
     seen = observed(events=(*BORN, born(201, role), died(201, role=role, exit=1), *ENDED))
     assert outcome(seen) == CRASH
     assert "exited with 1 while Apache was stopping" in finding(seen).seen
+
+
+def test_a_crash_tells_the_threads_that_its_interpreters_left() -> None:
+    seen = msgspec.structs.replace(
+        ending(died(WORKER, signal=signal.SIGSEGV)),
+        outlived=(
+            Outlived(pid=WORKER, application_group="interpreter2", threads=("monitor", "rtt")),
+            Outlived(pid=WORKER + 1, application_group="interpreter1", threads=("other",)),
+        ),
+    )
+    told = (
+        f"pid {WORKER}: 2 threads of interpreter2 still ran after its exit handlers: monitor, rtt"
+    )
+    evidence = finding(seen).evidence
+    assert told in evidence
+    assert "other" not in " ".join(evidence)
 
 
 # hang

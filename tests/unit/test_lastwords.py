@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsgiproof.observe.lastwords import read_last_words
+from wsgiproof.observe.lastwords import read_last_words, read_outlived
+from wsgiproof.records import Outlived
 
 STACK = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recent call first):\n"
 
@@ -39,3 +40,21 @@ def test_words_without_end_are_cut(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "fatal-200.txt").write_bytes(b"a\xffb")
     assert read_last_words(tmp_path) == ("pid 200: a\N{REPLACEMENT CHARACTER}b",)
+
+
+def test_each_interpreter_tells_the_threads_that_it_leaves(tmp_path: Path) -> None:
+    (tmp_path / "outlived-200.txt").write_text(
+        '{"application_group": "interpreter1", "threads": ["a", "b"]}\n'
+        '{"application_group": null, "threads": ["c"]}\n'
+        '{"application_group": "inter'
+    )
+    assert read_outlived(tmp_path) == (
+        Outlived(pid=200, application_group="interpreter1", threads=("a", "b")),
+        Outlived(pid=200, application_group="", threads=("c",)),
+    )
+
+
+def test_after_many_restarts_not_all_of_them_are_kept(tmp_path: Path) -> None:
+    line = '{"application_group": "interpreter1", "threads": ["a"]}\n'
+    (tmp_path / "outlived-200.txt").write_text(1000 * line)
+    assert len(read_outlived(tmp_path)) == 200

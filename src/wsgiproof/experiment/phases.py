@@ -20,7 +20,7 @@ from wsgiproof.experiment.load import Load, rounds
 from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.judge import leaks, memory
 from wsgiproof.load.target import Target
-from wsgiproof.observe.lastwords import read_last_words, read_loaded
+from wsgiproof.observe.lastwords import read_last_words, read_loaded, read_outlived
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import loaded_libraries
 from wsgiproof.observe.requests import read_unfinished
@@ -372,6 +372,7 @@ class _Experiment:
             fatal=read_last_words(evidence) if complete else (),
             stacks=self._autopsy.stacks(events) if complete else (),
             unfinished=read_unfinished(evidence) if complete else (),
+            outlived=read_outlived(evidence) if complete else (),
             libraries=tuple(sorted(self._libraries)),
             quiet=tuple(self._quiet),
             restarts=tuple(self._restarts),

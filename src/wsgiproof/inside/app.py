@@ -12,6 +12,8 @@ def make():
     and the subject's threads, which import too, would never connect.
     """
     chosen = settings.load()
+    # The handler that is registered first is called last.
+    probe.tell_who_outlives(chosen["evidence"])
     probe.record_crashes(chosen["evidence"])
     probe.work_alone(chosen["evidence"])
     faults.named(chosen["fault"], chosen["fault_options"]).before_import()

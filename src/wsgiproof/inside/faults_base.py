@@ -6,6 +6,7 @@ import random
 import threading
 
 from .counter import Counter
+from .probe import application_group
 
 
 class NoFault(object):
@@ -32,7 +33,7 @@ class Sometimes(NoFault):
         self._every = every
         self._burst = burst
         self._irregular = irregular
-        self._here = only is None or only == _application_group()
+        self._here = only is None or only == application_group()
         self._requests = Counter()
 
     def on_request(self, store):
@@ -113,11 +114,3 @@ def need_store(store):
     """Raise ValueError where there is no deployment to plant a fault in."""
     if store is None:
         raise ValueError("a fault of connections needs a store: set documents above 0")
-
-
-def _application_group():
-    try:
-        import mod_wsgi
-    except ImportError:  # not inside Apache
-        return None
-    return mod_wsgi.application_group

@@ -5,7 +5,9 @@ from __future__ import absolute_import
 import atexit
 import errno
 import glob
+import json
 import os
+import threading
 import time
 
 try:
@@ -15,6 +17,8 @@ except ImportError:  # Python 2.7
 
 LONGEST_HOLD = 2.0  # seconds
 MOST_CORES = 10
+
+_NOT_STARTED_HERE = ("_MainThread", "_DummyThread")
 
 
 def record_crashes(evidence):
@@ -31,6 +35,34 @@ def record_crashes(evidence):
     # interpreter, so it must not hold one of the interpreter's objects.
     faulthandler.enable(file=fd, all_threads=True)
     atexit.register(_forget_this_interpreter, fd, os.getpid())
+
+
+def tell_who_outlives(evidence):
+    """Have the threads noted that are still there when all exit handlers have been called.
+
+    To ``<evidence>/outlived-<pid>.txt``, a line of JSON for each interpreter that has any. They run
+    on while it is taken down, and may crash the process then.
+    """
+    atexit.register(_note_outlived, evidence, os.getpid())
+
+
+def _note_outlived(evidence, pid):
+    if os.getpid() != pid:
+        return  # a fork of the process that is meant
+    threads = [one for one in threading.enumerate() if type(one).__name__ not in _NOT_STARTED_HERE]
+    if threads:
+        names = sorted(thread.name for thread in threads)
+        told = {"application_group": application_group(), "threads": names}
+        note(evidence, "outlived", json.dumps(told))
+
+
+def application_group():
+    """Return the name that mod_wsgi has for this interpreter; None if it is not mod_wsgi's."""
+    try:
+        import mod_wsgi
+    except ImportError:
+        return None
+    return mod_wsgi.application_group
 
 
 def work_alone(evidence):

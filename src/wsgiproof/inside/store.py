@@ -10,18 +10,19 @@ import traceback
 import pymongo
 from pymongo.collection import Collection
 
-from . import codec, probe, roundtrip
+from . import codec, pools, probe, roundtrip
 from .identity import interpreter_token
 
 _SECONDS_TO_DROP = 1.0
+_SECONDS_TO_CLOSE = 2.0
 _MILLISECONDS_TO_SPREAD = 5000
 
 
 class Store(object):
     """Connects, writes ``documents`` documents, and drops them when the interpreter ends.
 
-    The client stays open, unless ``close`` is true: PyMongo's own advice is one client for the life
-    of the process, and few applications close it.
+    Clients stay open, unless ``close`` is true: PyMongo's own advice is one client for the life of
+    the process, and few applications close it.
     """
 
     def __init__(self, uri, database, documents, batch_size, evidence, close):
@@ -71,7 +72,7 @@ class Store(object):
         return found
 
     def _drop(self, pid, evidence):
-        """Drop the collection, and close the client if asked to.
+        """Drop the collection, and close all clients if asked to.
 
         A failure is noted in the evidence and goes no further.
         """
@@ -81,7 +82,7 @@ class Store(object):
             with _deadline(self.address):
                 self._collection.drop()
             if self._close:
-                self._client.close()
+                pools.close_all(_SECONDS_TO_CLOSE)
         except Exception:
             probe.note(evidence, "drop", traceback.format_exc())
 

@@ -134,6 +134,7 @@ def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Fi
                 *_crash_stack(observed, read),
                 *_loaded(cell, observed),
                 *running(observed, pids),
+                *_outlived(observed, pids),
                 *_stacks(observed, pids),
                 *_log_lines(observed, pids),
             ]
@@ -183,6 +184,16 @@ def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
         evidence=evidence(line.text for line, _ in lines),
     )
     return [finding]
+
+
+def _outlived(observed: Observed, pids: Sequence[int]) -> list[str]:
+    """Threads that may have run on in what was left of their interpreter."""
+    return [
+        f"pid {one.pid}: {count(len(one.threads), 'thread')} of {one.application_group} still ran "
+        f"after its exit handlers: {some(one.threads)}"
+        for one in observed.outlived
+        if one.pid in pids
+    ]
 
 
 def _stacks(observed: Observed, pids: Sequence[int]) -> list[str]:

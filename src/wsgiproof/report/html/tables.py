@@ -32,6 +32,7 @@ _ELSEWHERE = {
 """What a page shows in a form of its own."""
 _TITLES = {
     "loaded": "Interpreters that ended before they answered",
+    "outlived": "Threads that still ran after the exit handlers of their interpreter",
     "failures": "Requests that failed",
     "problems": "Values that did not survive",
     "attributions": "By requests to one URL alone",

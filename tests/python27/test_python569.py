@@ -14,11 +14,13 @@ import pytest
 
 import wsgiproof
 from tests.real.command import started
+from wsgiproof.build import python2
 from wsgiproof.build.environment import environment_build
 from wsgiproof.build.python import installed
 from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed
 from wsgiproof.records import CellRecord, Verdict, load_cell
+from wsgiproof.run import exit_code
 from wsgiproof.services.apache_conf import DAEMON_THREADS
 from wsgiproof.toolchain import Parts, Python, Source
 
@@ -27,8 +29,8 @@ BROKEN, MENDED = "2.6.3", "2.7.2"
 TWICE = pytest.mark.parametrize("attempt", [1, 2])
 
 
-def run_cell(tmp: Path, python: Python, pymongo: str, *options: str) -> tuple[int, CellRecord]:
-    """Run one cell without a deployment by the command itself: its exit code and its record."""
+def run_cell(tmp: Path, python: Python, pymongo: str, *options: str) -> CellRecord:
+    """Run one cell without a deployment by the command itself."""
     command = [sys.executable, "-m", "wsgiproof", "run", "--python", python.path]
     command += ["--mod-wsgi", "4.9.4", "--pymongo", pymongo]
     command += ["--topology", "none", "--mode", "daemon"]
@@ -36,34 +38,49 @@ def run_cell(tmp: Path, python: Python, pymongo: str, *options: str) -> tuple[in
         code = running.finish(deadline=300)
         files = list(running.output.glob("cells/*/cell.json"))
         assert len(files) == 1, running.text
-        return code, load_cell(files[0])
+        record = load_cell(files[0])
+        assert code == exit_code([record])
+        return record
 
 
-def verdicts(record: CellRecord) -> dict[str, Verdict]:
-    return {check.check: check.verdict for check in record.checks}
+OF_A_CRASH = {"crash", "responses", "log"}
+"""What fails now and then, whatever this mod_wsgi serves (docs/findings.md, 17)."""
+
+
+def failed(record: CellRecord) -> set[str]:
+    """The checks that failed, but for those that failed by a crash of mod_wsgi's own; each of the
+    others passed, or had nothing to look at."""
+    of = {
+        verdict: {check.check for check in record.checks if check.verdict is verdict}
+        for verdict in Verdict
+    }
+    excused = OF_A_CRASH if "crash" in of[Verdict.FAIL] else set()
+    # A process that died has left no reading of its memory.
+    assert of[Verdict.INCONCLUSIVE] <= ({"memory"} if excused else set()), record.checks
+    return of[Verdict.FAIL] - excused
 
 
 @TWICE
 def test_the_broken_one_fails_roundtrip(python27: Python, open_tmp: Path, attempt: int) -> None:
-    code, record = run_cell(open_tmp, python27, BROKEN)
-    assert code == 1
-    assert record.verdict is Verdict.FAIL
-    came_to = verdicts(record)
-    assert came_to["roundtrip"] is Verdict.FAIL
-    for check in ("responses", "identity", "interpreters", "crash", "shutdown"):
-        assert came_to[check] is Verdict.PASS, record.checks
+    record = run_cell(open_tmp, python27, BROKEN)
+    assert failed(record) - OF_A_CRASH == {"roundtrip"}
+    came_to = {check.check: check.verdict for check in record.checks}
     assert came_to["connections"] is Verdict.SKIPPED
 
 
 def test_only_the_first_use_of_the_second_interpreter_breaks_the_first(
     python27: Python, open_tmp: Path
 ) -> None:
-    _, record = run_cell(open_tmp, python27, BROKEN)
+    record = run_cell(open_tmp, python27, BROKEN)
     assert record.observed is not None
-    begun = {one.application_group: one.first for one in record.observed.identities}
+    # A restart makes other processes, each with a first use of its own.
+    pid = min(record.observed.identities, key=lambda one: one.first).pid
+    served = [one for one in record.observed.identities if one.pid == pid]
+    begun = {one.application_group: one.first for one in served}
     assert begun == {"interpreter1": 0, "interpreter2": DAEMON_THREADS}
+    problems = [one for one in record.observed.problems if one.pid == pid]
     first, second = (
-        [one for one in record.observed.problems if one.application_group == group]
+        [one for one in problems if one.application_group == group]
         for group in ("interpreter1", "interpreter2")
     )
     # Up to 15 answers of an interpreter are on their way at once, and not all of those are wrong.
@@ -82,15 +99,12 @@ def test_only_the_first_use_of_the_second_interpreter_breaks_the_first(
 
 
 def test_alone_in_its_process_the_broken_one_is_right(python27: Python, open_tmp: Path) -> None:
-    code, record = run_cell(open_tmp, python27, BROKEN, "--sub-interpreters", "1")
-    assert (code, record.verdict) == (0, Verdict.PASS), record.checks
+    assert failed(run_cell(open_tmp, python27, BROKEN, "--sub-interpreters", "1")) == set()
 
 
 @TWICE
 def test_the_mended_one_passes(python27: Python, open_tmp: Path, attempt: int) -> None:
-    code, record = run_cell(open_tmp, python27, MENDED)
-    assert (code, record.verdict) == (0, Verdict.PASS), record.checks
-    assert record.reason == "11 checks; skipped: connections, cursors, sessions"
+    assert failed(run_cell(open_tmp, python27, MENDED)) == set()
 
 
 COMPILE = """
@@ -127,3 +141,13 @@ def test_a_constraint_that_contradicts_the_cell_is_an_error(python27: Python) ->
     )
     with pytest.raises(BuildFailed, match=r"within the constraints: .*pymongo==2\.7\.2"):
         Cache().get(environment_build(parts, Cache()))
+
+
+def test_the_users_own_constraints_steer_nothing(
+    python27: Python, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "constraints.txt").write_text("pymongo==2.5\nsix<2\n")
+    settings = tmp_path / "pip.conf"
+    settings.write_text(f"[global]\nconstraint = {tmp_path}/constraints.txt\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    assert python2.find_version("pymongo", MENDED, python27, Cache(tmp_path / "cache")) == MENDED

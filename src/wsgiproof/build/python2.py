@@ -128,7 +128,10 @@ def _pip(
 ) -> Completed:
     flags = ["--no-cache-dir", "--disable-pip-version-check", "--no-python-version-warning"]
     command = [str(_workshop(python, cache)), "-m", "pip", *flags, *arguments]
-    return run(command, deadline=deadline, env={**os.environ, **(env or {})}, log=log)
+    # A constraint of the user's own configuration must not steer what a cell is made of, and ends
+    # `pip download` of this pip with an AssertionError.
+    clean = {**os.environ, "PIP_CONSTRAINT": os.devnull, **(env or {})}
+    return run(command, deadline=deadline, env=clean, log=log)
 
 
 def _workshop(python: Python, cache: Cache) -> Path:

@@ -278,6 +278,14 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
     units: int
 
 
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a count that seems to leak went on growing, once all pools had been filled."""
+
+    check: str
+    requests: int
+    units: int
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A process of the server began or ended. ``signal`` and ``exit`` are both None if unknown."""
 
@@ -479,6 +487,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     cut_short: str = ""
     """Why the load ended before all of its requests were made; empty if it did not."""
     grown: tuple[Grown, ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
     attributions: tuple[Attribution, ...] = ()
     events: tuple[Event, ...] = ()
     log: tuple[LogLine, ...] = ()

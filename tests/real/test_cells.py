@@ -5,14 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tests.real.command import CLEAN
 from tests.real.conftest import CRASHING, Bench
 from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import CellRecord, PhaseName, Role, Verdict, load_cell
-
-QUIET = "own-interpreters"
-"""A clean twin that does nothing but close its client at the end. A client that is left open is a
-crash at the stop now and then (docs/findings.md, 1)."""
 
 
 def why(record: CellRecord) -> str:
@@ -23,7 +20,7 @@ def why(record: CellRecord) -> str:
 
 @pytest.mark.parametrize("topology", DEPLOYED)
 def test_a_steady_combination_passes_in_daemon_mode(bench: Bench, topology: Topology) -> None:
-    record = bench.run(topology=topology, requests=1200, control=QUIET)
+    record = bench.run(topology=topology, requests=1200, control=CLEAN)
     assert record.verdict is Verdict.PASS, why(record)
     observed = record.observed
     assert observed is not None
@@ -49,6 +46,17 @@ def test_what_the_load_does_not_decide_more_of_it_does(bench: Bench) -> None:
     assert before.verdict is Verdict.INCONCLUSIVE
 
 
+def test_a_pool_that_fills_slowly_is_told_from_a_leak_once_it_is_full(bench: Bench) -> None:
+    record = bench.run(control="fill-session-pool", requests=600)
+    assert record.verdict is Verdict.PASS, why(record)
+    observed = record.observed
+    assert observed is not None
+    (confirmation,) = observed.confirmations
+    assert (confirmation.check, confirmation.units) == ("sessions", 0)
+    before = judge(record.cell, msgspec.structs.replace(observed, confirmations=()))
+    assert [one.check for one in before.checks if one.verdict is not Verdict.PASS] == ["sessions"]
+
+
 def test_without_a_deployment_nothing_connects(bench: Bench) -> None:
     record = bench.run(topology=Topology.NONE)
     assert record.verdict is Verdict.PASS, why(record)
@@ -62,7 +70,7 @@ def test_without_a_deployment_nothing_connects(bench: Bench) -> None:
 
 @pytest.mark.parametrize("mpm", Mpm)
 def test_a_steady_combination_passes_in_embedded_mode(bench: Bench, mpm: Mpm) -> None:
-    record = bench.run(mode=Mode.EMBEDDED, mpm=mpm, control=QUIET)
+    record = bench.run(mode=Mode.EMBEDDED, mpm=mpm, control=CLEAN)
     assert record.verdict is Verdict.PASS, why(record)
     observed = record.observed
     assert observed is not None
@@ -72,7 +80,7 @@ def test_a_steady_combination_passes_in_embedded_mode(bench: Bench, mpm: Mpm) ->
 
 
 def test_three_interpreters_share_the_process(bench: Bench) -> None:
-    record = bench.run(sub_interpreters=3, control=QUIET)
+    record = bench.run(sub_interpreters=3, control=CLEAN)
     assert record.verdict is Verdict.PASS, why(record)
     assert record.observed is not None
     assert len({one.token for one in record.observed.identities}) == 3
@@ -89,7 +97,7 @@ def test_children_that_die_of_sigsegv_at_the_stop_are_a_crash(bench: Bench) -> N
 
 
 def test_the_main_interpreter_serves_alone(bench: Bench) -> None:
-    record = bench.run(interpreter=InterpreterKind.MAIN, control=QUIET)
+    record = bench.run(interpreter=InterpreterKind.MAIN, control=CLEAN)
     assert record.verdict is Verdict.PASS, why(record)
     assert record.observed is not None
     assert [one.application_group for one in record.observed.identities] == [""]
@@ -97,7 +105,7 @@ def test_the_main_interpreter_serves_alone(bench: Bench) -> None:
 
 
 def test_a_cell_that_is_cut_short_is_no_pass(bench: Bench) -> None:
-    record = bench.run(requests=100_000, budget=3.0, control=QUIET)
+    record = bench.run(requests=100_000, budget=3.0, control=CLEAN)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
     (told,) = (check.reason for check in record.checks if check.check == "responses")
     assert told.startswith("the budget of 3 s was used up with ")

@@ -15,9 +15,9 @@ import msgspec
 import psutil
 import pytest
 
-from tests.real.command import at_work, nobody_is_left, started
+from tests.real.command import CLEAN, at_work, nobody_is_left, started
 from tests.real.conftest import PYMONGO, STEADY, Bench
-from tests.real.test_cells import QUIET, why
+from tests.real.test_cells import why
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import ServiceFailed
@@ -51,7 +51,7 @@ def standalone(tmp_path: Path) -> Iterator[Deployment]:
 
 
 def test_a_replica_set_fails_over_in_each_way_and_nothing_is_left(bench: Bench) -> None:
-    record = bench.run(topology=Topology.REPLICA_SET, control=QUIET, phases=FAILOVER, requests=120)
+    record = bench.run(topology=Topology.REPLICA_SET, control=CLEAN, phases=FAILOVER, requests=120)
     assert record.verdict is not Verdict.ERROR, record.reason
     assert record.observed is not None
     faults = [outage.fault.partition(" for ")[0] for outage in record.observed.outages]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.command import started
+from tests.real.command import CLEAN, started
 
 
 @pytest.mark.parametrize("moment", ["starting MongoDB", "starting Apache", "warm-up", "serial"])
@@ -27,7 +27,8 @@ def test_nothing_outlives_a_killed_run(open_tmp: Path, moment: str) -> None:
 
 
 def test_ctrl_c_stops_everything_and_keeps_the_finished_cells(open_tmp: Path) -> None:
-    with started(open_tmp, "--topology", "standalone", "-n", "240") as command:
+    options = ["--topology", "standalone", "-n", "240", "--control", CLEAN]
+    with started(open_tmp, *options) as command:
         command.wait_for("[2/2]")
         command.wait_for("parallel")
         command.interrupt()

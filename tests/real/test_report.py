@@ -8,9 +8,12 @@ from tests.real.command import started
 from wsgiproof.report.html.page import NAME
 from wsgiproof.results import load_run
 
+GUEST_BOOK = Path(__file__).parent / "apps" / "guest_book.py"
+
 
 def test_a_run_leaves_its_page_and_its_pace(open_tmp: Path) -> None:
-    with started(open_tmp, "--topology", "standalone", "--mode", "daemon", "-n", "240") as command:
+    options = ["--topology", "standalone", "--mode", "daemon", "-n", "240", "--app", str(GUEST_BOOK)]
+    with started(open_tmp, *options) as command:
         assert command.finish() == 0, command.text
     assert f"Report: {command.output / NAME}" in command.text
     content = (command.output / NAME).read_bytes()

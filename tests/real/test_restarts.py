@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.real.command import CLEAN
 from tests.real.conftest import Bench
-from tests.real.test_cells import QUIET, why
+from tests.real.test_cells import why
 from wsgiproof.cell import Mode, Mpm
 from wsgiproof.records import ExtraPhase, Role, Verdict
 
@@ -12,7 +13,7 @@ ALL_BUT_FAILOVER = (ExtraPhase.RESTART, ExtraPhase.RELOAD, ExtraPhase.IDLE)
 
 
 def test_a_daemon_process_is_replaced_and_no_request_that_had_begun_is_lost(bench: Bench) -> None:
-    record = bench.run(control=QUIET, phases=ALL_BUT_FAILOVER, requests=300)
+    record = bench.run(control=CLEAN, phases=ALL_BUT_FAILOVER, requests=300)
     assert record.verdict is Verdict.PASS, why(record)
     observed = record.observed
     assert observed is not None
@@ -32,7 +33,7 @@ def test_a_daemon_process_is_replaced_and_no_request_that_had_begun_is_lost(benc
 
 def test_embedded_children_are_replaced_and_no_request_is_lost(bench: Bench) -> None:
     record = bench.run(
-        control=QUIET, phases=RESTART, mode=Mode.EMBEDDED, mpm=Mpm.EVENT, requests=300
+        control=CLEAN, phases=RESTART, mode=Mode.EMBEDDED, mpm=Mpm.EVENT, requests=300
     )
     assert record.verdict is Verdict.PASS, why(record)
     assert record.observed is not None

@@ -16,7 +16,7 @@ import trustme
 from pymongo import MongoClient
 
 import wsgiproof
-from tests.real.command import Command, started
+from tests.real.command import CLEAN, Command, started
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
@@ -53,7 +53,7 @@ def mongod(directory: Path, *options: str) -> Iterator[str]:
 
 def one_cell(tmp: Path, uri: str) -> tuple[Command, CellRecord]:
     """A short cell on the deployment at ``uri``, of a replica set and a standalone asked for."""
-    options = ["--mode", "daemon", "-n", "200", "--mongodb", uri]
+    options = ["--mode", "daemon", "-n", "200", "--mongodb", uri, "--control", CLEAN]
     with started(tmp, *options) as running:
         running.finish()
         (path,) = running.output.glob("cells/*/cell.json")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.command import started
+from tests.real.command import CLEAN, started
 from tests.real.conftest import Bench
 from wsgiproof.cell import Topology
 from wsgiproof.records import Verdict
@@ -135,7 +135,8 @@ def test_no_free_disk_is_said_before_anything_is_started(open_tmp: Path, small_d
 
 
 def test_a_disk_that_fills_up_in_the_middle(open_tmp: Path, small_disk: Path) -> None:
-    with started(open_tmp, "--topology", "standalone", "-n", "240") as command:
+    options = ["--topology", "standalone", "-n", "240", "--control", CLEAN]
+    with started(open_tmp, *options) as command:
         command.wait_for("[2/2]")
         fill(small_disk)
         assert command.finish() == 3, command.text

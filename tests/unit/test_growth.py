@@ -24,6 +24,7 @@ from wsgiproof.judge.growth import (
     decide,
     poisson_limits,
     pool_bound,
+    requests_to_confirm,
 )
 
 PLAN = Config().plan()
@@ -430,3 +431,15 @@ def test_a_jump_beyond_the_bound_is_called_only_if_it_goes_on() -> None:
     late = [0] * (len(AT) - 3) + [5000, 0]
     assert called_after(late, URLS, 1, 15) is None, "the last round, when idle, has no requests"
     assert decided([60.0] * 5000).growth is Growth.NONE
+
+
+@pytest.mark.parametrize("every", [50, 250, 600])
+def test_a_leak_hides_from_the_second_look_at_most_once_in_a_hundred(every: int) -> None:
+    # The chance that nothing comes up in so many requests, over all that the first look may see.
+    hidden = []
+    for seed in range(400):
+        decision = decided(poisson(random.Random(seed), every))
+        if wanted := requests_to_confirm(decision):
+            hidden.append(math.exp(-wanted / every))
+    assert len(hidden) > 100
+    assert sum(hidden) / len(hidden) < STOPPED

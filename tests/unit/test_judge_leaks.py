@@ -21,11 +21,19 @@ from tests.unit.invented import (
     reading,
 )
 from wsgiproof.judge.growth import LEAST_CHECKPOINTS, LEAST_STEPS
-from wsgiproof.judge.leaks import RESOURCES, certain_leak, leak_rates, level, more_to_decide
+from wsgiproof.judge.leaks import (
+    RESOURCES,
+    certain_leak,
+    leak_rates,
+    level,
+    more_to_decide,
+    to_confirm,
+)
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import (
     Attribution,
     Checkpoint,
+    Confirmation,
     Finding,
     Observed,
     ProcessReading,
@@ -212,9 +220,49 @@ def test_what_is_undecided_says_why_and_how_many_more_requests_would_decide() ->
 
 
 def test_what_is_undecided_asks_for_more_requests_and_nothing_else_does() -> None:
-    assert more_to_decide(with_series("threads", steps(3, 6, 9, 12, 15))) == 1710
+    assert more_to_decide(with_series("threads", steps(3, 6, 9, 12, 15))) == (1710,)
     for decided in (observed(), with_series("threads", LEAKS["one in each request"])):
-        assert more_to_decide(decided) == 0
+        assert more_to_decide(decided) == ()
+
+
+EVEN = steps(2, 5, 8, 11, 14, 17)
+"""Growth that may be a slow leak, or a pool that fills as requests happen to overlap."""
+
+
+def confirmed(seen: Observed, requests: int, units: int, check: str = "threads") -> Observed:
+    """The same, with what came of it when all pools were full."""
+    told = Confirmation(check=check, requests=requests, units=units)
+    return msgspec.structs.replace(seen, confirmations=(told,))
+
+
+@pytest.mark.parametrize("values", [EVEN, steps(3, 6, 9, 12, 15)])
+def test_growth_that_does_not_go_on_with_full_pools_was_a_pool(values: Values) -> None:
+    seen = with_series("threads", values)
+    assert "threads" in counted(seen)
+    (wanted,) = to_confirm(seen).values()
+    full = confirmed(seen, wanted, 0)
+    assert counted(full) == {}
+    assert f"and by none in {wanted:,} more with all pools full: " in reason(full, "threads")
+    assert to_confirm(confirmed(seen, wanted, -3)) == leak_rates(full) == {}
+
+
+def test_growth_that_goes_on_or_was_not_looked_at_for_long_enough_stays_a_leak() -> None:
+    seen = with_series("threads", EVEN)
+    (wanted,) = to_confirm(seen).values()
+    for other in (
+        confirmed(seen, wanted, 1),
+        confirmed(seen, wanted - 1, 0),
+        confirmed(seen, wanted, 0, check="descriptors"),
+    ):
+        assert counted(other)["threads"] is Verdict.FAIL
+        assert finding(other).seen == finding(seen).seen
+
+
+def test_what_no_pool_holds_and_what_does_not_grow_need_no_second_look() -> None:
+    assert to_confirm(observed()) == {}
+    blatant = with_series("threads", LEAKS["one in each request"])
+    assert to_confirm(blatant) == {}
+    assert counted(confirmed(blatant, 100_000, 0))["threads"] is Verdict.FAIL
 
 
 def test_the_rates_of_leaks_are_there_to_be_asked_for() -> None:

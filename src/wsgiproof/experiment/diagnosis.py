@@ -1,20 +1,50 @@
-"""The diagnosing pass: after a leak was found, a little more load to see what it is made of."""
+"""The diagnosing pass: where something seems to leak, more load shows whether it does, and what."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 
 from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load
+from wsgiproof.judge.growth import LEAST_STEPS
 from wsgiproof.judge.leaks import RESOURCES, level
-from wsgiproof.records import Attribution, Grown
+from wsgiproof.records import Attribution, Confirmation, Grown, Plan
 
 _CENSUS_REQUESTS = 200
 _UNITS = 8
 """How many leaked units to wait for, for each URL."""
 _LEAST, _MOST = 40, 400
 """Requests to one URL, whatever the rate is."""
+
+
+def confirm(
+    suspects: Mapping[str, int],
+    load: Load,
+    gauges: Gauges,
+    plan: Plan,
+    phase: str,
+    stop: Callable[[], bool],
+) -> tuple[Confirmation, ...]:
+    """How far each suspected count goes on growing, all pools being full.
+
+    ``suspects`` are checks with the requests after which it is plain that nothing leaks. It is
+    over as soon as each of them has grown by enough to be a leak, or when ``stop()`` is true.
+    """
+    before = gauges.read(phase)
+    found: dict[str, Confirmation] = {}
+    done, most = 0, max(suspects.values())
+    while done < most and not load.hopeless() and not stop():
+        size = min(plan.round, most - done)
+        load.mixed(size, plan.connections)
+        done += size
+        after = gauges.read(phase)
+        for check in suspects:
+            units = level(RESOURCES[check], after) - level(RESOURCES[check], before)
+            found[check] = Confirmation(check=check, requests=done, units=units)
+        if all(one.units >= LEAST_STEPS for one in found.values()):
+            break
+    return tuple(found.values())
 
 
 def grown_memory(load: Load, gauges: Gauges) -> tuple[Grown, ...]:

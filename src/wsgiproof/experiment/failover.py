@@ -12,7 +12,7 @@ from itertools import cycle
 import msgspec
 
 from wsgiproof.experiment.gauges import Gauges
-from wsgiproof.experiment.load import Load
+from wsgiproof.experiment.load import Load, until_full
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import read_answer
@@ -39,7 +39,6 @@ _ELECTION = 20.0
 _SERVER_SELECTION = 30.0
 """PyMongo's default of serverSelectionTimeoutMS: an operation may wait so long for a primary, and
 its request is no hang for that."""
-_MOST_FILLS = 8
 _SETTLE_STEP = 0.25
 _MEMORY_READINGS = 30
 """Readings of memory while a fault lasts, at most."""
@@ -79,18 +78,12 @@ class Failover:
         for member in self._deployment.members:
             make_primary(member)
             fill_pools()  # a driver that does not try again (PyMongo before 3.9) fails here
-            self._until_full(fill_pools)
+            until_full(
+                fill_pools,
+                lambda: (self._load.answers.failed, self._gauges.counts().by_member),
+            )
         self._load.expect(self._load.unexpected)
         self._baseline = self._gauges.read(self._load.answers.phase, memory=True)
-
-    def _until_full(self, fill_pools: Callable[[], None]) -> None:
-        """Fill pools until that adds nothing: soon after an election a hello is answered at once,
-        for all that it was to keep a connection busy."""
-        for _ in range(_MOST_FILLS):
-            failed, full = self._load.answers.failed, self._gauges.counts().by_member
-            fill_pools()
-            if (self._load.answers.failed, self._gauges.counts().by_member) == (failed, full):
-                return
 
     def outage(self, fault: Fault, fill_pools: Callable[[], None]) -> Outage:
         """Do one harm under load, undo it, and see what has come of it.

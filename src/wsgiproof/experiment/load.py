@@ -24,6 +24,7 @@ _MOST_FAILURES = 100
 """After so many failed requests more of them tell nothing new."""
 _MOST_HUNG = 3
 """The same for requests without an answer, each of which takes its whole deadline."""
+_MOST_FILLS = 8
 _FIRST_ROUND = 50
 """Requests of the first round: a leak in each request is plain after a few of them."""
 
@@ -183,6 +184,16 @@ class Load:
 
 def _url(response: Response) -> str:
     return response.url.partition("?")[0]
+
+
+def until_full(fill: Callable[[], None], count: Callable[[], object]) -> None:
+    """Fill pools until that changes no ``count``: a hello that is to keep a connection busy is
+    answered at once soon after an election, and in embedded mode a process may get few of them."""
+    for _ in range(_MOST_FILLS):
+        before = count()
+        fill()
+        if count() == before:
+            return
 
 
 def rounds(requests: int, largest: int) -> Iterator[int]:

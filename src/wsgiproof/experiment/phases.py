@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wsgiproof.experiment.autopsy import Autopsy
-from wsgiproof.experiment.diagnosis import attribute, grown_memory
+from wsgiproof.experiment.diagnosis import attribute, confirm, grown_memory
 from wsgiproof.experiment.failover import Failover
 from wsgiproof.experiment.gauges import Gauges
-from wsgiproof.experiment.load import Load, rounds
+from wsgiproof.experiment.load import Load, rounds, until_full
 from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.judge import leaks, memory
 from wsgiproof.load.target import Target
@@ -28,6 +28,7 @@ from wsgiproof.process import ProcessEvent
 from wsgiproof.records import (
     Attribution,
     Checkpoint,
+    Confirmation,
     Event,
     ExtraPhase,
     Grown,
@@ -86,6 +87,7 @@ def run_experiment(
         with experiment.phase(PhaseName.IDLE):
             experiment.idle()
     with experiment.phase(PhaseName.DIAGNOSIS):
+        experiment.confirm()
         experiment.diagnose()
     if ExtraPhase.FAILOVER in plan.phases:
         with experiment.phase(PhaseName.FAILOVER):
@@ -135,6 +137,7 @@ class _Experiment:
         self._phases: list[Phase] = []
         self._checkpoints: list[Checkpoint] = []
         self._grown: tuple[Grown, ...] = ()
+        self._confirmations: tuple[Confirmation, ...] = ()
         self._attributions: tuple[Attribution, ...] = ()
         self._quiet: list[Checkpoint] = []
         self._restarts: list[Restart] = []
@@ -219,13 +222,16 @@ class _Experiment:
 
     def _over_budget(self, left: int) -> bool:
         """Whether there is no time for the ``left`` requests of this phase."""
-        budget = self._plan.budget
-        if budget is not None and time.monotonic() - self._started > budget:
+        if self._budget_is_spent():
             self._cut_short = (
-                f"the budget of {budget:g} s was used up with {left:,} requests of the "
+                f"the budget of {self._plan.budget:g} s was used up with {left:,} requests of the "
                 f"{self._phase} phase to go"
             )
         return bool(self._cut_short)
+
+    def _budget_is_spent(self) -> bool:
+        budget = self._plan.budget
+        return budget is not None and time.monotonic() - self._started > budget
 
     def _warm_newcomers(self) -> None:
         """Fill the pools of processes that have come since, as those of the first were filled."""
@@ -258,17 +264,31 @@ class _Experiment:
     def overtime(self) -> int:
         """How many more requests are likely to decide what the judge can't decide yet.
 
-        0 if there is nothing of that kind, if something leaks anyway, or if they are more than may
-        be added.
+        0 if there is nothing of that kind, if something leaks for certain, or if each of it takes
+        more than may be added.
         """
         if self._aborted or self._called or self._cut_short:
             return 0
         observed = self.observed()
-        if leaks.leak_rates(observed) or memory.grows(observed):
+        if leaks.leak_rates(observed).keys() - leaks.to_confirm(observed) or memory.grows(observed):
             return 0
-        more = max(leaks.more_to_decide(observed), memory.more_to_decide(observed))
         added = sum(one.requests for one in self._phases if one.name == PhaseName.OVERTIME)
-        return more if more <= self._plan.overtime - added else 0
+        left = self._plan.overtime - added
+        wanted = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
+        return max((more for more in wanted if more <= left), default=0)
+
+    def confirm(self) -> None:
+        """Where something grows that may be a pool which fills as requests happen to overlap, fill
+        all pools, and see whether it goes on."""
+        if self._aborted or self._called or self._cut_short:
+            return
+        suspects = leaks.to_confirm(self.observed())
+        if suspects:
+            self._watch(self._phase, 0, 1)
+            until_full(self._fill_pools, self._gauges.counts)
+            self._confirmations = confirm(
+                suspects, self._load, self._gauges, self._plan, self._phase, self._budget_is_spent
+            )
 
     def diagnose(self) -> None:
         """Where something leaks, a little more load shows what it is, and through which URL."""
@@ -365,6 +385,7 @@ class _Experiment:
             called=self._called,
             cut_short=self._cut_short,
             grown=self._grown,
+            confirmations=self._confirmations,
             attributions=self._attributions,
             events=events,
             log=tuple(self._log.lines),

@@ -29,6 +29,7 @@ def _classes():
         "close-cursor": faults_leaks.CloseCursor,
         "leak-session": faults_leaks.LeakSession,
         "end-session": faults_leaks.EndSession,
+        "fill-session-pool": faults_leaks.FillSessionPool,
         "leak-object": faults_leaks.LeakObject,
         "sawtooth-memory": faults_leaks.SawtoothMemory,
         "fill-cache": faults_leaks.FillCache,

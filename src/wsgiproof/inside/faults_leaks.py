@@ -294,3 +294,28 @@ class SecondClient(NoFault):
         import pymongo
 
         return pymongo.MongoClient(settings.load()["uri"])
+
+
+class FillSessionPool(SecondClient):
+    """A twin of LeakSession: a second client, which uses one session more at a time after each
+    ``every`` requests, up to ``most``, and ends them all. So its pool of sessions fills slowly.
+    """
+
+    def __init__(self, every=60, most=14, **when):
+        SecondClient.__init__(self, **when)
+        self._every = every
+        self._most = most
+
+    def on_request(self, store):
+        number = self._requests.next()
+        if number < self._at:
+            return
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            at_a_time = min(1 + (number - self._at) // self._every, self._most)
+            sessions = [self._client.start_session() for _ in range(at_a_time)]
+            for session in sessions:
+                self._client["admin"].command("ping", session=session)
+            for session in sessions:
+                session.end_session()

@@ -12,6 +12,9 @@ count.
   a chance of u**n. Where that is small, the growth has stopped; where the steps lie early on the
   whole (Laplace's trend test; Cox and Lewis 1966, "The Statistical Analysis of Series of Events"),
   it is fading.
+* A pool that fills only as requests happen to overlap grows slowly, and for long. Growth that a
+  pool could hold is looked at once more when all pools have been filled on purpose: of a leak with
+  the least rate that its steps allow, that would show more with a chance of 99 %.
 * A lazily opened connection is one step for each interpreter of each process, and then no more: at
   whatever moment each of them comes to it, a leak comes more often.
 
@@ -146,6 +149,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     excluded: float = 0.0
     """Units per request that would have shown: the upper limit of 95 %."""
     doubt: str = ""
+    plain: bool = False
+    """Whether it is more than any pool holds."""
+    least: float = 0.0
+    """Steps per request, at least (95 %)."""
+    confirmed: int = 0
+    """If that ruled out a leak: the requests with full pools in which nothing more came up."""
     more: int = 0
     """If undecided: how many more requests are likely to decide."""
     grew: tuple[Series, ...] = ()
@@ -167,10 +176,11 @@ def decide(series: Sequence[Series], bound: int, interpreters: int) -> Decision:
         requests=requests,
         rate=_rate(series, requests) if units and requests else None,
         excluded=poisson_limits(len(steps))[1] / requests if requests else math.inf,
+        plain=any(beyond(one, bound) for one in grew),
+        least=poisson_limits(len(steps))[0] / requests if requests else 0.0,
         grew=grew,
     )
-    plain = any(beyond(one, bound) for one in grew)
-    if len(steps) < LEAST_STEPS and not plain:
+    if len(steps) < LEAST_STEPS and not decision.plain:
         return decision
     silence = steps[-1].at ** len(steps)
     if silence < STOPPED:
@@ -183,9 +193,30 @@ def decide(series: Sequence[Series], bound: int, interpreters: int) -> Decision:
     if units <= NOISY * math.sqrt(sum(one.noise for one in grew)):
         return _undecided(decision, "it goes up and down by about as much", 2.0)
     wanted = _often(series, len(steps), interpreters)
-    if wanted > 1 and not plain:
+    if wanted > 1 and not decision.plain:
         return _undecided(decision, "each interpreter may have opened one, late", wanted)
     return msgspec.structs.replace(decision, growth=Growth.LEAK)
+
+
+def requests_to_confirm(decision: Decision) -> int:
+    """After how many requests with full pools it is plain that this is no leak; 0 if it is none
+    anyway, or more than any pool holds."""
+    if decision.growth is Growth.NONE or decision.plain:
+        return 0
+    return math.ceil(-math.log(STOPPED) / decision.least)
+
+
+def confirmed(decision: Decision, requests: int, units: int) -> Decision:
+    """The same, given that ``requests`` more with full pools have added so many ``units``."""
+    wanted = requests_to_confirm(decision)
+    if not wanted or requests < wanted or units > 0:
+        return decision
+    return msgspec.structs.replace(
+        decision,
+        growth=Growth.NONE,
+        confirmed=requests,
+        excluded=poisson_limits(0)[1] / requests,
+    )
 
 
 def _undecided(decision: Decision, doubt: str, wanted: float) -> Decision:

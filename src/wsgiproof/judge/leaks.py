@@ -15,8 +15,10 @@ from wsgiproof.judge.growth import (
     Growth,
     Series,
     beyond,
+    confirmed,
     decide,
     pool_bound,
+    requests_to_confirm,
 )
 from wsgiproof.records import (
     Attribution,
@@ -148,10 +150,21 @@ def leak_rates(observed: Observed) -> dict[str, float]:
     return rates
 
 
-def more_to_decide(observed: Observed) -> int:
-    """Requests that are likely to decide what is undecided of any resource; 0 if nothing is."""
+def to_confirm(observed: Observed) -> dict[str, int]:
+    """The checks that see growth which a pool could hold, be it sure or in doubt, each with the
+    requests that it takes to see whether it goes on with full pools."""
+    wanted = {}
+    for check, resource in RESOURCES.items():
+        requests = max(map(requests_to_confirm, _decisions(resource, observed)), default=0)
+        if requests:
+            wanted[check] = requests
+    return wanted
+
+
+def more_to_decide(observed: Observed) -> tuple[int, ...]:
+    """Requests that are likely to decide each resource that is undecided."""
     decisions = (decided(resource, observed) for resource in RESOURCES.values())
-    return max((one.more for one in decisions if one is not None), default=0)
+    return tuple(one.more for one in decisions if one is not None and one.more)
 
 
 def decided(resource: Resource, observed: Observed) -> Decision | None:
@@ -205,8 +218,10 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
 def _passed(resource: Resource, decision: Decision) -> str:
     every = 1 / decision.excluded
     told = "did not grow" if not decision.units else f"grew by {decision.units} in all"
+    then = f", and by none in {decision.confirmed:,} more with all pools full"
     return (
-        f"{resource.check} {told} in {count(decision.requests, 'request')}: a leak of one in "
+        f"{resource.check} {told} in {count(decision.requests, 'request')}"
+        f"{then if decision.confirmed else ''}: a leak of one in "
         f"{every:,.0f} would have shown (95 %)"
     )
 
@@ -223,6 +238,9 @@ def _decisions(resource: Resource, observed: Observed) -> list[Decision]:
         long_enough = [one for one in readings.series if _tells(one, bound * places)]
         if long_enough:
             decisions.append(decide(long_enough, bound * places, interpreters * places))
+    for one in observed.confirmations:
+        if one.check == resource.check:
+            decisions = [confirmed(decision, one.requests, one.units) for decision in decisions]
     return decisions
 
 

@@ -91,6 +91,7 @@ _CONTROLS = (
         trips="",
         twin="leak-connection-in-one-interpreter",
         says="each interpreter opens a second client in its 40th request, and uses it from then on",
+        requests=1000,
     ),
     Control(
         name="leak-connection-after-error",
@@ -189,6 +190,14 @@ _CONTROLS = (
         trips="",
         twin="leak-session",
         says="each request begins a session and ends it",
+    ),
+    Control(
+        name="fill-session-pool",
+        trips="",
+        twin="leak-session",
+        says="a client's pool of sessions fills slowly: one more at a time every 60 requests",
+        modes=_DAEMON,
+        requests=600,
     ),
     # Memory.
     Control(

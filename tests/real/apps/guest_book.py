@@ -2,12 +2,20 @@
 
 import atexit
 import os
+import threading
 
 import pymongo
 
 CLIENT = pymongo.MongoClient(os.environ["WSGIPROOF_MONGODB_URI"])
-atexit.register(CLIENT.close)
 GUESTS = CLIENT[os.environ["WSGIPROOF_DATABASE"]]["guests"]
+
+
+@atexit.register
+def close():
+    CLIENT.close()  # asks its threads to end
+    for thread in threading.enumerate():
+        if thread.name.startswith("pymongo"):
+            thread.join(1)
 
 
 def application(environ, start_response):

@@ -6,18 +6,26 @@ PyMongo refuses each with InvalidDocument, raised by its C extension, and the sh
 
 import atexit
 import os
+import threading
 
 import bson
 import pymongo
 from bson.errors import InvalidDocument
 
 CLIENT = pymongo.MongoClient(os.environ["WSGIPROOF_MONGODB_URI"])
-atexit.register(CLIENT.close)
 LINES = [{"article": number, "text": "one of the lines of an order"} for number in range(40)]
 
 
 class Money:
     """Nothing that PyMongo could encode."""
+
+
+@atexit.register
+def close():
+    CLIENT.close()  # asks its threads to end
+    for thread in threading.enumerate():
+        if thread.name.startswith("pymongo"):
+            thread.join(1)
 
 
 def application(environ, start_response):

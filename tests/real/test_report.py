@@ -12,7 +12,16 @@ GUEST_BOOK = Path(__file__).parent / "apps" / "guest_book.py"
 
 
 def test_a_run_leaves_its_page_and_its_pace(open_tmp: Path) -> None:
-    options = ["--topology", "standalone", "--mode", "daemon", "-n", "240", "--app", str(GUEST_BOOK)]
+    options = [
+        "--topology",
+        "standalone",
+        "--mode",
+        "daemon",
+        "-n",
+        "240",
+        "--app",
+        str(GUEST_BOOK),
+    ]
     with started(open_tmp, *options) as command:
         assert command.finish() == 0, command.text
     assert f"Report: {command.output / NAME}" in command.text

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle
+from itertools import cycle, zip_longest
 
 import msgspec
 
@@ -72,9 +72,11 @@ class Failover:
         """Have each member be primary once, and fill the pools that clients have of it.
 
         A driver keeps its connections to a primary that has stepped down (since MongoDB 4.2), so
-        each new one would look like a leak of a whole pool. Raises :class:`ServiceFailed` if no
-        other member becomes primary.
+        each new one would look like a leak of a whole pool. One that closes them instead (PyMongo
+        before 3.9) has never had all pools full at once: of each member the fullest one counts.
+        Raises :class:`ServiceFailed` if no other member becomes primary.
         """
+        full: tuple[int, ...] = ()
         for member in self._deployment.members:
             make_primary(member)
             fill_pools()  # a driver that does not try again (PyMongo before 3.9) fails here
@@ -82,8 +84,12 @@ class Failover:
                 fill_pools,
                 lambda: (self._load.answers.failed, self._gauges.counts().by_member),
             )
+            full = fullest(full, self._gauges.counts().by_member)
         self._load.expect(self._load.unexpected)
-        self._baseline = self._gauges.read(self._load.answers.phase, memory=True)
+        reading = self._gauges.read(self._load.answers.phase, memory=True)
+        self._baseline = msgspec.structs.replace(
+            reading, by_member=fullest(full, reading.by_member)
+        )
 
     def outage(self, fault: Fault, fill_pools: Callable[[], None]) -> Outage:
         """Do one harm under load, undo it, and see what has come of it.
@@ -147,6 +153,11 @@ class Failover:
         # The counts of this very moment: monitors that connect anew open sockets in passing.
         memory = self._gauges.read(phase, memory=True).memory
         return msgspec.structs.replace(after, memory=memory), seconds
+
+
+def fullest(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """The larger count of each member; unknown (empty) is less than any."""
+    return tuple(max(pair) for pair in zip_longest(one, other, fillvalue=0))
 
 
 def _more(before: Checkpoint, after: Checkpoint) -> bool:

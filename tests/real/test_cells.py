@@ -90,10 +90,9 @@ def test_children_that_die_of_sigsegv_at_the_stop_are_a_crash(bench: Bench) -> N
     # Each interpreter of each process may or may not crash: six times four make it sure enough.
     record = bench.run(mod_wsgi=CRASHING, mode=Mode.EMBEDDED, sub_interpreters=6)
     assert record.verdict is Verdict.FAIL, why(record)
-    crashes = [finding for finding in record.findings if finding.check == "crash"]
-    assert crashes, why(record)
-    assert "SIGSEGV (signal 11) while Apache was stopping" in crashes[0].seen
-    assert "worker processes" in crashes[0].seen
+    told = [finding.seen for finding in record.findings if finding.check == "crash"]
+    died = "worker processes died of SIGSEGV (signal 11) while Apache was stopping"
+    assert any(died in one for one in told), why(record)
 
 
 def test_the_main_interpreter_serves_alone(bench: Bench) -> None:

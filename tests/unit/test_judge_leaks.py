@@ -256,6 +256,8 @@ def test_growth_that_goes_on_or_was_not_looked_at_for_long_enough_stays_a_leak()
     ):
         assert counted(other)["threads"] is Verdict.FAIL
         assert finding(other).seen == finding(seen).seen
+    told = f"with all pools full: +1 in {wanted:,} requests"
+    assert told in finding(confirmed(seen, wanted, 1)).evidence
 
 
 def test_what_no_pool_holds_and_what_does_not_grow_need_no_second_look() -> None:

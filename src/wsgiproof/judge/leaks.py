@@ -358,6 +358,11 @@ def _finding(resource: Resource, decision: Decision, observed: Observed) -> Find
         evidence=(
             *_kinds(resource, observed.checkpoints),
             *(
+                f"with all pools full: {one.units:+} in {count(one.requests, 'request')}"
+                for one in observed.confirmations
+                if one.check == resource.check
+            ),
+            *(
                 f"{one.url} alone: {one.units:+} in {count(one.requests, 'request')}"
                 for one in attributions
             ),

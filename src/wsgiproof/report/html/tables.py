@@ -35,6 +35,7 @@ _TITLES = {
     "outlived": "Threads that still ran after the exit handlers of their interpreter",
     "failures": "Requests that failed",
     "problems": "Values that did not survive",
+    "confirmations": "With all pools full",
     "attributions": "By requests to one URL alone",
     "grown": "What grew inside",
 }

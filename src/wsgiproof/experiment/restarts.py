@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.gauges import Gauges
@@ -67,7 +67,7 @@ class Restarts:
         per_second: float | None,
     ) -> Restart:
         answers = self._load.answers
-        requests, served = answers.requests, set(answers.served)
+        requests, served = answers.requests, dict(answers.served)
         course = _Course(
             self._server, self._load, replaced, self._busy, act, self._plan, self._autopsy, phase
         )
@@ -84,7 +84,7 @@ class Restarts:
             requests=answers.requests - requests,
             refused=len(course.refused),
             last_refused=max(course.refused) - course.asked if course.refused else None,
-            renewed=bool(set(answers.served) - served),
+            renewed=is_renewed(served, answers.served, replaced),
             orphaned=self._orphaned(),
             parent_memory=unique_set_size(self._server.pid),
         )
@@ -102,6 +102,14 @@ class Restarts:
         """Who is there now; what the application has started is to go with it."""
         living = self._server.living().items()
         return tuple(pid for pid, role in living if role not in roles)
+
+
+def is_renewed(
+    before: Mapping[int, int], after: Mapping[int, int], replaced: Collection[int]
+) -> bool:
+    """Whether another process than those that are ``replaced`` has answered between the two counts
+    of answers by pid. Its pid need not be new: after hundreds of restarts they come again."""
+    return any(count > before.get(pid, 0) for pid, count in after.items() if pid not in replaced)
 
 
 class _Course:

@@ -48,12 +48,13 @@ OF_A_CRASH = {"crash", "responses", "log"}
 
 
 def failed(record: CellRecord) -> set[str]:
-    """The checks that failed, but for those that failed by a crash of mod_wsgi's own; each of the
-    others passed, or had nothing to look at."""
+    """The checks that failed, but for those that failed by a crash of mod_wsgi's own; the others
+    passed, but for those that only a deployment could tell."""
     of = {
         verdict: {check.check for check in record.checks if check.verdict is verdict}
         for verdict in Verdict
     }
+    assert of[Verdict.SKIPPED] == {"connections", "cursors", "sessions"}, record.reason
     excused = OF_A_CRASH if "crash" in of[Verdict.FAIL] else set()
     # A process that died has left no reading of its memory.
     assert of[Verdict.INCONCLUSIVE] <= ({"memory"} if excused else set()), record.checks
@@ -63,9 +64,8 @@ def failed(record: CellRecord) -> set[str]:
 @TWICE
 def test_the_broken_one_fails_roundtrip(python27: Python, open_tmp: Path, attempt: int) -> None:
     record = run_cell(open_tmp, python27, BROKEN)
-    assert failed(record) - OF_A_CRASH == {"roundtrip"}
-    came_to = {check.check: check.verdict for check in record.checks}
-    assert came_to["connections"] is Verdict.SKIPPED
+    # PyMongo warns of its types that it has to load again.
+    assert failed(record) - {"log"} == {"roundtrip"}
 
 
 def test_only_the_first_use_of_the_second_interpreter_breaks_the_first(

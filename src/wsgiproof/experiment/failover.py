@@ -80,11 +80,11 @@ class Failover:
         for member in self._deployment.members:
             make_primary(member)
             fill_pools()  # a driver that does not try again (PyMongo before 3.9) fails here
-            until_full(
+            _, by_member = until_full(
                 fill_pools,
                 lambda: (self._load.answers.failed, self._gauges.counts().by_member),
             )
-            full = fullest(full, self._gauges.counts().by_member)
+            full = fullest(full, by_member)
         self._load.expect(self._load.unexpected)
         reading = self._gauges.read(self._load.answers.phase, memory=True)
         self._baseline = msgspec.structs.replace(

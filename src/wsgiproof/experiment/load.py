@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ from wsgiproof.observe.answers import Answer, Answers, read_answer
 from wsgiproof.records import Plan
 from wsgiproof.services.apache import Server
 from wsgiproof.traffic import Latencies, Pace
+
+T = TypeVar("T")
 
 _MOST_FAILURES = 100
 """After so many failed requests more of them tell nothing new."""
@@ -186,14 +189,20 @@ def _url(response: Response) -> str:
     return response.url.partition("?")[0]
 
 
-def until_full(fill: Callable[[], None], count: Callable[[], object]) -> None:
-    """Fill pools until that changes no ``count``: a hello that is to keep a connection busy is
-    answered at once soon after an election, and in embedded mode a process may get few of them."""
+def until_full(fill: Callable[[], None], count: Callable[[], T]) -> T:
+    """Fill pools until that does not change the ``count``, and return it.
+
+    A hello that is to keep a connection busy is answered at once soon after an election, and in
+    embedded mode a process may get few of them.
+    """
+    full = count()
     for _ in range(_MOST_FILLS):
-        before = count()
+        before = full
         fill()
-        if count() == before:
-            return
+        full = count()
+        if full == before:
+            break
+    return full
 
 
 def rounds(requests: int, largest: int) -> Iterator[int]:

@@ -283,12 +283,17 @@ class SecondClient(NoFault):
         need_store(store)
 
     def on_request(self, store):
-        if self._requests.next() < self._at:
+        number = self._requests.next()
+        if number < self._at:
             return
         with self._lock:
             if self._client is None:
                 self._client = self._connect()
-        self._client["admin"].command("ping")
+        self.use(self._client, number - self._at)
+
+    def use(self, client, since):
+        """Use it, in a request that is so many after the one that opened it."""
+        client["admin"].command("ping")
 
     def _connect(self):
         import pymongo
@@ -306,16 +311,12 @@ class FillSessionPool(SecondClient):
         self._every = every
         self._most = most
 
-    def on_request(self, store):
-        number = self._requests.next()
-        if number < self._at:
-            return
+    def use(self, client, since):
         with self._lock:
-            if self._client is None:
-                self._client = self._connect()
-            at_a_time = min(1 + (number - self._at) // self._every, self._most)
-            sessions = [self._client.start_session() for _ in range(at_a_time)]
+            sessions = [
+                client.start_session() for _ in range(min(1 + since // self._every, self._most))
+            ]
             for session in sessions:
-                self._client["admin"].command("ping", session=session)
+                client["admin"].command("ping", session=session)
             for session in sessions:
                 session.end_session()

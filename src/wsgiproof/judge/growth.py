@@ -214,6 +214,8 @@ def confirmed(decision: Decision, requests: int, units: int) -> Decision:
     return msgspec.structs.replace(
         decision,
         growth=Growth.NONE,
+        doubt="",
+        more=0,
         confirmed=requests,
         excluded=poisson_limits(0)[1] / requests,
     )

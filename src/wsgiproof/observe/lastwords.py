@@ -3,14 +3,17 @@ that they leave."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from wsgiproof.observe.answers import Seen, read_answer
 from wsgiproof.records import Identity, Outlived
+
+T = TypeVar("T")
 
 _LONGEST = 20_000
 """Characters kept of one process's last words."""
@@ -43,26 +46,25 @@ def read_outlived(evidence: Path) -> tuple[Outlived, ...]:
 
 
 def _outlived(evidence: Path) -> Iterator[Outlived]:
-    for path in sorted(evidence.glob("outlived-*.txt")):
-        for line in path.read_bytes().splitlines():
-            try:
-                told = _read_told(line)
-            except msgspec.MsgspecError:  # it died while it wrote
-                continue
-            yield Outlived(
-                pid=int(path.stem.removeprefix("outlived-")),
-                application_group=told.application_group or "",
-                threads=told.threads,
-            )
+    for pid, told in _notes(evidence, "outlived", _read_told):
+        yield Outlived(
+            pid=pid, application_group=told.application_group or "", threads=told.threads
+        )
 
 
 def read_loaded(evidence: Path, answered: Collection[str]) -> Iterator[Identity]:
     """Who loaded the application, but for the interpreters (tokens) that have ``answered``."""
-    for path in sorted(evidence.glob("identity-*.txt")):
+    for _, answer in _notes(evidence, "identity", read_answer):
+        if answer.interpreter not in answered:
+            yield Seen("", answer, 0).identity()
+
+
+def _notes(evidence: Path, name: str, read: Callable[[bytes], T]) -> Iterator[tuple[int, T]]:
+    """Each line that a process has noted under ``name``, with its pid; none that is not whole."""
+    for path in sorted(evidence.glob(f"{name}-*.txt")):
         for line in path.read_bytes().splitlines():
             try:
-                answer = read_answer(line)
+                told = read(line)
             except msgspec.MsgspecError:  # it died while it wrote
                 continue
-            if answer.interpreter not in answered:
-                yield Seen("", answer, 0).identity()
+            yield int(path.stem.removeprefix(f"{name}-")), told

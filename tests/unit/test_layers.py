@@ -17,6 +17,7 @@ SOURCES = sorted([*ROOT.rglob("*.py"), *ROOT.rglob("*.wsgi")])
 LAYERS = {
     "": 0,  # wsgiproof itself: its version
     "errors": 0,
+    "files": 0,
     "cell": 0,
     "records": 0,
     "toolchain": 0,
@@ -59,6 +60,7 @@ NEIGHBOURS = {
     ("records", ""),
     ("records", "cell"),
     ("records", "errors"),
+    ("records", "files"),
     ("records", "traffic"),
     ("toolchain", "cell"),
     ("matrix", "config"),

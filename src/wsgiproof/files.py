@@ -1,0 +1,172 @@
+"""Reading and writing files that less trusted code may have touched.
+
+The subject writes evidence, a record may come from another machine, and a log holds what an
+application prints. So nothing here follows a link at the end of a path, waits for a FIFO or a
+device, or reads more than it was told to expect. Each refusal is an :class:`UnsafeFile`, which is
+an OSError: code that handles an unreadable file handles these as well.
+
+A path with several components that less trusted code controls is never walked by name. Open the
+directory once with :class:`Directory`, and name the files in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import os
+import secrets
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1 << 20
+
+LARGEST_RECORD = 256 << 20
+"""Bytes of a cell's or a run's record; a thousand restarts take 20 MB."""
+
+
+class UnsafeFile(OSError):
+    """A file that is a link, no regular file, or larger than it may be."""
+
+
+def open_regular(path: Path | str, *, dir_fd: int | None = None, follow: bool = False) -> BinaryIO:
+    """Open a regular file for reading, without ever blocking.
+
+    ``follow`` allows a link at the end of the path, for a file that the user has named. Raises
+    OSError, and :class:`UnsafeFile` for a link, a FIFO, a socket, a device or a directory.
+    """
+    flags = _READ & ~os.O_NOFOLLOW if follow else _READ
+    try:
+        descriptor = os.open(path, flags, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise UnsafeFile(errno.ELOOP, "it is a symbolic link", str(path)) from None
+        if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+            raise UnsafeFile(errno.EINVAL, "it is not a regular file", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafeFile(errno.EINVAL, "it is not a regular file", str(path))
+    return open(descriptor, "rb")  # noqa: PTH123 - of a descriptor
+
+
+def read_file(
+    path: Path | str, largest: int, *, dir_fd: int | None = None, follow: bool = False
+) -> bytes:
+    """The whole content of a regular file of at most ``largest`` bytes; raises as
+    :func:`open_regular`, and :class:`UnsafeFile` if there is more."""
+    with open_regular(path, dir_fd=dir_fd, follow=follow) as file:
+        content = read_at_most(file, largest + 1)
+    if len(content) > largest:
+        raise UnsafeFile(errno.EFBIG, f"it is larger than {largest:,} bytes", str(path))
+    return content
+
+
+def read_at_most(file: BinaryIO, largest: int) -> bytes:
+    """Up to ``largest`` bytes from where ``file`` stands; memory grows with what is there."""
+    parts: list[bytes] = []
+    left = largest
+    while left > 0 and (part := file.read(min(left, _CHUNK))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+class Directory:
+    """A directory held open: its files are named within it, and no link in it is followed.
+
+    What happens to its path meanwhile (a rename, a link in its place) does not matter.
+    """
+
+    def __init__(self, path: Path | str, *, dir_fd: int | None = None) -> None:
+        self.path = Path(path)
+        self.fd = os.open(path, _DIRECTORY, dir_fd=dir_fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.fd)
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """The names in it that match a glob, sorted."""
+        return sorted(fnmatch.filter(os.listdir(self.fd), pattern))  # noqa: PTH208 - of a descriptor
+
+    def read(self, name: str, largest: int) -> bytes:
+        """A file of it; raises as :func:`read_file`."""
+        return read_file(_one_name(name), largest, dir_fd=self.fd)
+
+    def open(self, name: str) -> BinaryIO:
+        """A file of it, open for reading; raises as :func:`open_regular`."""
+        return open_regular(_one_name(name), dir_fd=self.fd)
+
+    def below(self, name: str) -> Directory:
+        """A directory in it. Raises OSError if it is a link, or no directory."""
+        return Directory(_one_name(name), dir_fd=self.fd)
+
+    def write(self, name: str, content: bytes, mode: int = 0o600) -> None:
+        """Make a new file in it with exactly this mode. Raises FileExistsError if the name is
+        taken, be it by a link."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(_one_name(name), flags, 0o600, dir_fd=self.fd)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
+            file.write(content)
+            os.fchmod(descriptor, mode)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or link of it; none is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_one_name(name), dir_fd=self.fd)
+
+
+def _one_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise UnsafeFile(errno.EINVAL, "it is not the name of a file in a directory", repr(name))
+    return name
+
+
+def write_atomically(content: bytes, path: Path, mode: int = 0o600) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part, and so that it
+    is on the disk when this returns.
+
+    The draft has a name that nobody can foresee and is made exclusively, so that a planted link is
+    not followed; a link at ``path`` itself is replaced. The file has exactly ``mode``.
+    Raises OSError, and leaves no draft.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(draft, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Have the names in a directory on the disk, where the file system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -12,9 +12,14 @@ from wsgiproof.records import LogLine
 
 TRACEBACK = "Traceback (most recent call last)"
 _PREFIX = re.compile(
-    r"^\[[^]]*\] \[(?P<module>[^]:]*):?(?P<level>[^]]*)\] \[pid (?P<pid>\d+)\] (?:\[[^]]*\] )*"
+    r"(?:|.*?[^\[] )\[[\w:. /+-]*\d\d:\d\d[\w:. /+-]*\]"
+    r" \[(?:(?P<module>[\w.-]*):)?"
+    r"(?P<level>emerg|alert|crit|error|warn|notice|info|debug|trace[1-8])\]"
+    r"(?: \[pid (?P<pid>\d+)(?::tid \d+)?\])?(?: \[[^]]*\])* ?"
 )
-"""What our ErrorLogFormat and mod_wsgi put before the text."""
+"""What Apache and mod_wsgi put before the text, in the ErrorLogFormat of a cell and in Apache's
+default (httpd docs, ``ErrorLogFormat``). Apache 2.2 names neither module nor pid, and a journal
+puts a host before all of it."""
 _ERRORS = {"error", "crit", "alert", "emerg"}
 _OWN = re.compile(r"mod_wsgi(?: \(pid=|: )")
 
@@ -54,9 +59,9 @@ def parse(lines: Iterable[LogLine]) -> Iterator[Line]:
         yield Line(
             phase=line.phase,
             text=text,
-            module=prefix["module"] if prefix else "",
+            module=(prefix["module"] or "") if prefix else "",
             level=prefix["level"] if prefix else "",
-            pid=prefix["pid"] if prefix else "",
+            pid=(prefix["pid"] or "") if prefix else "",
             in_traceback=begins or within,
         )
         within = begins or (within and text.startswith(" "))

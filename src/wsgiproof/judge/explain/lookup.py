@@ -1,0 +1,119 @@
+"""What the catalog knows of an identifier, of a pasted text, or of a whole error log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
+from wsgiproof.judge.explain.lines import parse
+from wsgiproof.records import LogLine
+
+_MOST_UNKNOWN = 20
+_MOST_SORTS = 10_000
+"""Different lines that are kept of those that the catalog does not know; and that are counted one
+by one, so that no log takes all memory."""
+_LONGEST_TEXT = 300
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the catalog, and the lines of a log that it explains."""
+
+    entry: Entry
+    lines: int
+    first: int
+    """The number of the first of them, from 1."""
+    text: str
+    """The first of them, without Apache's prefix."""
+
+
+class Unknown(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines that report an error, alike but for their numbers, and that no entry matches."""
+
+    lines: int
+    first: int
+    text: str
+
+
+class LogExplained(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole error log: what is known of its lines, and how many there are of each other kind."""
+
+    lines: int
+    known: tuple[Known, ...]
+    """In the order of their first lines."""
+    unknown: tuple[Unknown, ...]
+    """The most frequent first; the rest is counted only."""
+    unknown_lines: int
+    application_lines: int
+    """Lines that the application wrote, tracebacks included, and that no entry matches."""
+
+
+def by_id(name: str) -> Entry | None:
+    """The entry that a finding names, or the code of mod_wsgi 6; None if there is none."""
+    for entry in entries():
+        if entry.id == name:
+            return entry
+    code = name.upper()
+    return find(f"{code}: ", Place.LOG) if code in codes() else None
+
+
+def ids() -> tuple[str, ...]:
+    """Every identifier, in the order of the catalog."""
+    return (*(entry.id for entry in entries()), *codes())
+
+
+def by_text(text: str) -> Entry | None:
+    """The entry that explains a pasted text: a line of a log, a stack, or a part of an answer.
+
+    An entry that holds in some phases of a cell only is left out: nobody knows the phase here.
+    """
+    lines = [line.text for line in parse(LogLine(phase="", text=one) for one in text.splitlines())]
+    stack = find("\n".join(lines), Place.STACK)
+    if stack is not None and len(lines) > 1:
+        return stack
+    found = (find(line, place) for place in (Place.LOG, Place.BODY) for line in lines)
+    return next((entry for entry in found if entry is not None), stack)
+
+
+def explain_log(texts: Iterable[str]) -> LogExplained:
+    """Sort the lines of an error log, of a cell or of any other server. One pass; memory grows with
+    the number of different lines, not with the size of the log."""
+    known: dict[str, Known] = {}
+    unknown: dict[str, Unknown] = {}
+    number = application = errors = 0
+    for line in parse(LogLine(phase="", text=text) for text in texts):
+        number += 1
+        entry = find(line.text, Place.LOG)
+        if entry is not None:
+            before = known.get(entry.id)
+            known[entry.id] = (
+                msgspec.structs.replace(before, lines=before.lines + 1)
+                if before
+                else Known(entry=entry, lines=1, first=number, text=line.text[:_LONGEST_TEXT])
+            )
+        elif line.from_application or line.in_traceback:
+            application += 1
+        elif line.is_error and (line.level or CODE.match(line.text)):
+            errors += 1
+            _count(unknown, line.text[:_LONGEST_TEXT], number)
+    ranked = sorted(unknown.values(), key=lambda one: (-one.lines, one.first))
+    return LogExplained(
+        lines=number,
+        known=tuple(known.values()),
+        unknown=tuple(ranked[:_MOST_UNKNOWN]),
+        unknown_lines=errors,
+        application_lines=application,
+    )
+
+
+def _count(unknown: dict[str, Unknown], text: str, number: int) -> None:
+    """Add a line to those that are alike."""
+    sort = _NUMBERS.sub("N", text)
+    before = unknown.get(sort)
+    if before is not None:
+        unknown[sort] = msgspec.structs.replace(before, lines=before.lines + 1)
+    elif len(unknown) < _MOST_SORTS:
+        unknown[sort] = Unknown(lines=1, first=number, text=text)

@@ -640,12 +640,14 @@ def remove_tree(path: str) -> None:
         top = os.open(path, TREE)
         try:
             until = time.monotonic() + REMOVAL_GIVE_UP
-            while time.monotonic() < until and (names := os.listdir(top)):
-                if not any([remove_entry(top, name) for name in names]):
+            while time.monotonic() < until:
+                names = os.listdir(top)  # noqa: PTH208 - of a descriptor
+                done = [remove_entry(top, name) for name in names]
+                if not any(done):
                     break
         finally:
             os.close(top)
-        os.rmdir(path)
+        os.rmdir(path)  # noqa: PTH106 - pathlib is slow to import
 
 
 def remove_entry(top: int, name: str) -> bool:
@@ -658,7 +660,7 @@ def remove_entry(top: int, name: str) -> bool:
     with contextlib.suppress(OSError):
         directory = open_tree(name, top)
         try:
-            for inner in os.listdir(directory):
+            for inner in os.listdir(directory):  # noqa: PTH208 - of a descriptor
                 done |= emptied(inner, directory, top)
         finally:
             os.close(directory)
@@ -699,7 +701,7 @@ def open_tree(name: str, within: int) -> int:
     try:
         if os.fstat(held).st_mode & 0o700 != 0o700:
             with contextlib.suppress(OSError):
-                os.chmod(f"/proc/self/fd/{held}", 0o700)
+                os.chmod(f"/proc/self/fd/{held}", 0o700)  # noqa: PTH101 - as above
         return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     finally:
         os.close(held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -157,7 +157,7 @@ def _told(
     )
 
 
-def _pass_on(lines: list[str], logged: Callable[[str], None]) -> None:
+def _pass_on(lines: Iterator[str], logged: Callable[[str], None]) -> None:
     for line in lines:
         logged(line)
 

@@ -77,7 +77,9 @@ def test_whatever_the_umask_only_the_evidence_can_be_written_by_apaches_user() -
     with scratch_directory(ACCOUNT) as scratch:
         assert_entered_by_apaches_user(scratch)
         laid_out = lay_out(cell, scratch, "mongodb://user:secret@h/", "database", ACCOUNT)
-        modes = {path: path.lstat() for path in [laid_out.directory, *laid_out.directory.rglob("*")]}
+        modes = {
+            path: path.lstat() for path in [laid_out.directory, *laid_out.directory.rglob("*")]
+        }
         evidence = laid_out.evidence.lstat()
     assert {status.st_uid for status in modes.values()} == {os.geteuid()}
     assert {status.st_gid for status in modes.values()} == {ACCOUNT.gid}
@@ -198,7 +200,7 @@ def test_scratch_space_that_others_could_replace_is_refused_in_one_line(
     shared.mkdir()
     shared.chmod(mode)
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
-    with pytest.raises(CannotRun, match="may be written by others .* point TMPDIR at") as caught:
+    with pytest.raises(CannotRun, match=r"may be written by others .* point TMPDIR at") as caught:
         scratch_directory().__enter__()
     assert str(shared) in str(caught.value)
     assert not list(shared.iterdir())
@@ -212,7 +214,7 @@ def test_scratch_space_that_others_could_replace_is_refused_in_one_line(
     shared.chmod(mode)
     with pytest.raises(CannotRun, match=f"{shared} belongs to another user, or may"):
         scratch_directory().__enter__()
-    with pytest.raises(CannotRun, match="who could replace .* name another --output"):
+    with pytest.raises(CannotRun, match=r"who could replace .* name another --output"):
         lasting_directory(shared / "ours", ACCOUNT)
 
 

@@ -372,8 +372,6 @@ class MissingEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: EvidenceKind
     reasons: tuple[str, ...]
-    more: int = 0
-    """How many reasons are left out."""
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,13 +111,14 @@ class Evidence:
         for kind, reason in list(self._missing):
             reasons.setdefault(kind, []).append(reason)
         return tuple(
-            MissingEvidence(
-                kind=kind,
-                reasons=tuple(told[:_MOST_NOTES]),
-                more=max(0, len(told) - _MOST_NOTES),
-            )
+            MissingEvidence(kind=kind, reasons=tuple(_few(told)))
             for kind, told in sorted(reasons.items())
         )
+
+
+def _few(reasons: list[str]) -> list[str]:
+    more = len(reasons) - _MOST_NOTES
+    return [*reasons[:_MOST_NOTES], f"{more:,} more like these"] if more > 0 else reasons
 
 
 def _content(directory: Directory, name: str, largest: int) -> bytes:

@@ -72,17 +72,26 @@ def kept_directory(wanted: Path) -> Path:
     return directory
 
 
-def _new() -> Path:
+def safe_parent() -> Path:
+    """Where scratch directories are made (TMPDIR). Raises :class:`CannotRun` if others could replace
+    what is put there."""
     try:
-        parent = Path(tempfile.gettempdir())
+        parent = Path(tempfile.gettempdir()).resolve()
         doubtful = who_may_replace(parent)
-        if doubtful:
-            raise CannotRun(
-                f"{doubtful} belongs to another user, or may be written by others and is not "
-                "sticky, so what is put there is not safe: point TMPDIR at another directory, "
-                "such as /tmp"
-            )
-        return Path(tempfile.mkdtemp(prefix="wsgiproof-", dir=parent.resolve()))
+    except OSError as error:
+        raise CannotRun(f"no scratch directory can be made: {error}") from error
+    if doubtful:
+        raise CannotRun(
+            f"{doubtful} belongs to another user, or may be written by others and is not sticky, so "
+            "what is put there is not safe: point TMPDIR at another directory, such as /tmp"
+        )
+    return parent
+
+
+def _new() -> Path:
+    parent = safe_parent()
+    try:
+        return Path(tempfile.mkdtemp(prefix="wsgiproof-", dir=parent))
     except OSError as error:
         raise CannotRun(f"no scratch directory can be made: {error}") from error
 

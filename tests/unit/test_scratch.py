@@ -218,6 +218,21 @@ def test_scratch_space_that_others_could_replace_is_refused_in_one_line(
         lasting_directory(shared / "ours", ACCOUNT)
 
 
+def test_a_run_refuses_it_before_anything_is_built(parent: Path) -> None:
+    parent.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-m", "wsgiproof", "run", "--no-config", "--output", "never"],
+        env={**os.environ, "TMPDIR": str(parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert f"{parent} belongs to another user, or may be written by others" in line
+    assert not Path("never").exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="nobody else can be given a directory")
 def test_a_directory_of_another_user_is_refused(
     parent: Path, monkeypatch: pytest.MonkeyPatch

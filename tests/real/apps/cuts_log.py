@@ -7,7 +7,7 @@ number = itertools.count(1)
 
 
 def application(environ, start_response):
-    if next(number) == 200:
+    if next(number) == 50:
         os.ftruncate(2, 0)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"thank you"]

@@ -1,21 +1,21 @@
 """An application that puts links in the place of what we have laid out, in each run directory."""
 
-import glob
 import itertools
 import os
 import sys
+from pathlib import Path
 
-RUN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RUN = Path(__file__).resolve().parents[2]
 number = itertools.count(1)
 
 
 def attack():
-    for run in glob.glob(os.path.join(os.path.dirname(RUN), "wsgiproof-*")):
+    for run in RUN.parent.glob("wsgiproof-*"):
         for name in ("planted", "httpd.conf", "httpd.events"):
-            attempt(os.symlink, "/etc", os.path.join(run, name))
-        attempt(os.rename, os.path.join(run, "app"), os.path.join(run, "other"))
-    attempt(os.rename, os.path.join(RUN, "evidence"), os.path.join(RUN, "away"))
-    attempt(os.symlink, "/etc", os.path.join(RUN, "evidence"))
+            attempt(os.symlink, "/etc", run / name)
+        attempt(os.rename, run / "app", run / "other")
+    attempt(os.rename, RUN / "evidence", RUN / "away")
+    attempt(os.symlink, "/etc", RUN / "evidence")
 
 
 def attempt(act, *arguments):
@@ -23,11 +23,11 @@ def attempt(act, *arguments):
         act(*arguments)
     except OSError:
         return
-    sys.stderr.write("attack succeeded: %s %s\n" % (act.__name__, arguments[-1]))
+    sys.stderr.write(f"attack succeeded: {act.__name__} {arguments[-1]}\n")
 
 
 def application(environ, start_response):
-    if next(number) == 200:
+    if next(number) == 50:
         attack()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"thank you"]

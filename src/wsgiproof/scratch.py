@@ -73,8 +73,10 @@ def kept_directory(wanted: Path) -> Path:
 
 
 def safe_parent() -> Path:
-    """Where scratch directories are made (TMPDIR). Raises :class:`CannotRun` if others could replace
-    what is put there."""
+    """Where scratch directories are made (TMPDIR).
+
+    Raises :class:`CannotRun` if others could replace what is put there.
+    """
     try:
         parent = Path(tempfile.gettempdir()).resolve()
         doubtful = who_may_replace(parent)
@@ -82,8 +84,8 @@ def safe_parent() -> Path:
         raise CannotRun(f"no scratch directory can be made: {error}") from error
     if doubtful:
         raise CannotRun(
-            f"{doubtful} belongs to another user, or may be written by others and is not sticky, so "
-            "what is put there is not safe: point TMPDIR at another directory, such as /tmp"
+            f"{doubtful} belongs to another user, or may be written by others and is not sticky: "
+            "what is put there is not safe; point TMPDIR at another directory, such as /tmp"
         )
     return parent
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from wsgiproof.errors import describe
 from wsgiproof.files import open_regular
@@ -33,14 +34,19 @@ class NewLines:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._last = b""
-        """What stands right before that, as it was read."""
+        self._known = (0, b"")
+        """Where a look ended, the first one as this is made, and what stands right before that."""
         self._begun = b""
         """The last line so far, which nobody has ended."""
         self.damaged = ""
         """What has become of the log that a log does not do; empty if nothing has."""
         self.skipped = 0
         """Bytes that were too many to be read."""
+        try:
+            with open_regular(path) as log:
+                self._remember(log, os.fstat(log.fileno()).st_size)
+        except OSError as error:
+            self._unreadable(error)
 
     def read(self) -> Iterator[str]:
         """All complete lines that are new."""
@@ -59,23 +65,33 @@ class NewLines:
     def _chunks(self) -> Iterator[bytes]:
         try:
             with open_regular(self._path) as log:
-                size = os.fstat(log.fileno()).st_size
-                log.seek(self._offset - len(self._last))
-                if log.read(len(self._last)) != self._last:
-                    self.damaged = "the error log was cut while the server ran"
-                    self._offset, self._last, self._begun = 0, b"", b""
-                end = min(size, self._offset + _MOST_AT_ONCE)
-                log.seek(self._offset)
-                while self._offset < end and (data := log.read(min(_CHUNK, end - self._offset))):
-                    self._offset += len(data)
-                    self._last = data[-_COMPARED:]
-                    yield data
-                if end < size:
-                    self.skipped += size - end
-                    self._offset = size
-                    self._last = b""
+                yield from self._new_in(log)
         except OSError as error:
-            self.damaged = f"the error log can't be read: {error.strerror or describe(error)}"
+            self._unreadable(error)
+
+    def _new_in(self, log: BinaryIO) -> Iterator[bytes]:
+        size = os.fstat(log.fileno()).st_size
+        at, last = self._known
+        log.seek(at - len(last))
+        if log.read(len(last)) != last:
+            self.damaged = "the error log was cut while the server ran"
+            self._offset, self._begun = 0, b""
+        end = min(size, self._offset + _MOST_AT_ONCE)
+        log.seek(self._offset)
+        while self._offset < end and (data := log.read(min(_CHUNK, end - self._offset))):
+            self._offset += len(data)
+            yield data
+        self.skipped += size - end
+        self._offset += size - end
+        self._remember(log, self._offset)
+
+    def _remember(self, log: BinaryIO, at: int) -> None:
+        start = max(0, at - _COMPARED)
+        log.seek(start)
+        self._known = (at, log.read(at - start))
+
+    def _unreadable(self, error: OSError) -> None:
+        self.damaged = f"the error log can't be read: {error.strerror or describe(error)}"
 
 
 class LogFollower:

@@ -39,10 +39,20 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
                 return str(step)
         return str(path)
 
-    def own(self, path: Path) -> None:
-        """Give ``path`` to this account, for what Apache's children must be able to write."""
-        if self.dropped:
-            os.chown(path, self.uid, self.gid)
+    def cannot_enter(self, directory: Path) -> str:
+        """The first directory on the way to ``directory``, itself included, that this account can't
+        enter, or empty."""
+        directory = directory.resolve()
+        if not self.dropped or self._may(directory, "-x"):
+            return ""
+        steps = (*reversed(directory.parents), directory)
+        return next((str(step) for step in steps if not self._may(step, "-x")), str(directory))
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Its user and group as for chown(2): -1 each, which changes nothing, where it is the one
+        that runs wsgiproof."""
+        return (self.uid, self.gid) if self.dropped else (-1, -1)
 
     def _may(self, path: Path, how: str) -> bool:
         # Asked of the kernel as that user, since mode bits alone know nothing of ACLs.

@@ -117,19 +117,33 @@ class Directory:
         """A directory in it. Raises OSError if it is a link, or no directory."""
         return Directory(_one_name(name), dir_fd=self.fd)
 
-    def write(self, name: str, content: bytes, mode: int = 0o600) -> None:
-        """Make a new file in it with exactly this mode. Raises FileExistsError if the name is
-        taken, be it by a link."""
+    def make(self, name: str, mode: int = 0o700, *, owner: int = -1, group: int = -1) -> Directory:
+        """Make a new directory in it with exactly this mode, whatever the umask is. ``owner`` and
+        ``group`` are as for fchown(2). Raises FileExistsError if the name is taken."""
+        os.mkdir(_one_name(name), 0o700, dir_fd=self.fd)
+        made = self.below(name)
+        _share(made.fd, mode, owner, group)
+        return made
+
+    def write(self, name: str, content: bytes, mode: int = 0o600, *, group: int = -1) -> None:
+        """Make a new file in it with exactly this mode, and this group if one is given. Raises
+        FileExistsError if the name is taken, be it by a link."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(_one_name(name), flags, 0o600, dir_fd=self.fd)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
             file.write(content)
-            os.fchmod(descriptor, mode)
+            _share(descriptor, mode, -1, group)
 
     def remove(self, name: str) -> None:
         """Remove a file or link of it; none is no error."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_one_name(name), dir_fd=self.fd)
+
+
+def _share(descriptor: int, mode: int, owner: int, group: int) -> None:
+    if (owner, group) != (-1, -1):
+        os.fchown(descriptor, owner, group)
+    os.fchmod(descriptor, mode)  # after fchown, which may clear bits
 
 
 def _one_name(name: str) -> str:
@@ -160,6 +174,40 @@ def write_atomically(content: bytes, path: Path, mode: int = 0o600) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def who_may_replace(path: Path) -> str:
+    """The first directory on the way to ``path``, itself included, in which another user could put
+    something else in the place of what is ours; empty if there is none.
+
+    That is a directory of somebody else but root, or one that others may write and that is not
+    sticky. For root a group other than its own is somebody else; an ordinary user may share with
+    his groups. Raises OSError if ``path`` does not exist.
+    """
+    path = path.resolve(strict=True)
+    trusted = {0, os.geteuid(), _nobody_known()}
+    for step in (*reversed(path.parents), path):
+        status = step.stat()
+        writers = stat.S_IWOTH
+        if os.geteuid() == 0 and status.st_gid != 0:
+            writers |= stat.S_IWGRP
+        open_to_others = status.st_mode & writers and not status.st_mode & stat.S_ISVTX
+        if status.st_uid not in trusted or open_to_others:
+            return str(step)
+    return ""
+
+
+def _nobody_known() -> int:
+    """Whom files seem to belong to whose owner has no id in this user namespace, such as the
+    machine's root (user_namespaces(7)); ours where that is a user of this namespace too."""
+    try:
+        unknown = int(Path("/proc/sys/kernel/overflowuid").read_text())
+        lines = Path("/proc/self/uid_map").read_text().splitlines()
+        ranges = [(int(first), int(size)) for first, _, size in map(str.split, lines)]
+    except (OSError, ValueError):
+        return os.geteuid()
+    known = any(first <= unknown < first + size for first, size in ranges)
+    return os.geteuid() if known else unknown
 
 
 def sync_directory(path: Path) -> None:

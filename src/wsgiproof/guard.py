@@ -65,6 +65,13 @@ GIVE_UP = 3.0
 CORE_FILTER = b"0x11"
 """What a core file holds, see core(5): private anonymous memory, and headers of ELF files."""
 
+REMOVAL_GIVE_UP = 60.0
+"""Seconds after which a directory that others keep filling is left as it is; a million files take
+ten."""
+
+TREE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a directory is opened whose content is removed."""
+
 UNREADABLE_AFTER = 1.0
 """Seconds to wait for a status that is not ours to read before its parent has collected it."""
 
@@ -618,10 +625,86 @@ def read_environment(control: int) -> tuple[dict[str, str], bytes] | None:
 
 def remove_directories(directories: list[str]) -> None:
     """Remove scratch space, twice where another guard's service was still writing into it."""
-    import shutil  # slow to import, and rarely needed
-
     for directory in directories * 2:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(directory)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and all that is in it, as far as that is possible; never raise OSError.
+
+    Less trusted code may have filled it, and may still be at work there. So no link is followed,
+    and a tree may be of any depth: what a directory in it holds is moved up to the top, where two
+    descriptors and no recursion are enough.
+    """
+    with contextlib.suppress(OSError):
+        top = os.open(path, TREE)
+        try:
+            until = time.monotonic() + REMOVAL_GIVE_UP
+            while time.monotonic() < until:
+                names = os.listdir(top)  # noqa: PTH208 - of a descriptor
+                done = [remove_entry(top, name) for name in names]
+                if not any(done):
+                    break
+        finally:
+            os.close(top)
+        os.rmdir(path)  # noqa: PTH106 - pathlib is slow to import
+
+
+def remove_entry(top: int, name: str) -> bool:
+    """Remove an entry of ``top``, or move up what it holds; return whether anything was done."""
+    try:
+        return unlinked(name, top)
+    except IsADirectoryError:
+        pass
+    done = False
+    with contextlib.suppress(OSError):
+        directory = open_tree(name, top)
+        try:
+            for inner in os.listdir(directory):  # noqa: PTH208 - of a descriptor
+                done |= emptied(inner, directory, top)
+        finally:
+            os.close(directory)
+        os.rmdir(name, dir_fd=top)
+        done = True
+    return done
+
+
+def unlinked(name: str, directory: int) -> bool:
+    """Remove a file or a link; return whether that went well. Raises IsADirectoryError."""
+    try:
+        os.unlink(name, dir_fd=directory)
+    except IsADirectoryError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def emptied(name: str, directory: int, top: int) -> bool:
+    """Remove an entry of ``directory``, or move it up if it is a directory."""
+    try:
+        return unlinked(name, directory)
+    except IsADirectoryError:
+        pass
+    try:
+        os.close(open_tree(name, directory))  # who moves it has to be able to write it
+        moved = f".{os.getpid()}.{time.monotonic_ns()}"
+        os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=top)
+    except OSError:
+        return False
+    return True
+
+
+def open_tree(name: str, within: int) -> int:
+    """Open a directory for removal; one that is ours may have been closed to us."""
+    held = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
+    try:
+        if os.fstat(held).st_mode & 0o700 != 0o700:
+            with contextlib.suppress(OSError):
+                os.chmod(f"/proc/self/fd/{held}", 0o700)  # noqa: PTH101 - as above
+        return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(held)
 
 
 def guard_command(order: Order, events: int) -> bool:

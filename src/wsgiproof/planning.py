@@ -18,6 +18,7 @@ from wsgiproof.facts import gather
 from wsgiproof.matrix import Facts, Matrix, expand
 from wsgiproof.needs import Machine, Survey
 from wsgiproof.runner import Job, Shop, Watcher
+from wsgiproof.scratch import safe_parent
 from wsgiproof.services.mongod import Mongod
 from wsgiproof.subjects.application import check_app
 from wsgiproof.subjects.controls import CONTROLS
@@ -44,6 +45,7 @@ def survey(config: Config) -> Site:
 
     Raises a :class:`wsgiproof.errors.WsgiproofError` if it can't be carried out.
     """
+    safe_parent()
     if config.app:
         check_app(Path(config.app))
     if config.control and config.control not in CONTROLS:

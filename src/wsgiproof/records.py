@@ -362,6 +362,18 @@ class Outlived(msgspec.Struct, frozen=True, kw_only=True):
     """Their names."""
 
 
+EvidenceKind = Literal["core", "fatal", "identity", "log", "outlived", "requests"]
+"""Core files, what an interpreter wrote when it died, who loaded the application, the error log,
+threads that outlived their interpreter, and the requests that were running."""
+
+
+class MissingEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """Evidence of one kind that was not there as it should be: removed, replaced, or refused."""
+
+    kind: EvidenceKind
+    reasons: tuple[str, ...]
+
+
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the error log and the phase in which it was written."""
 
@@ -499,6 +511,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     unfinished: tuple[Unfinished, ...] = ()
     """Requests that were running when their process ended."""
     outlived: tuple[Outlived, ...] = ()
+    missing: tuple[MissingEvidence, ...] = ()
+    """What should have been left and was not, an entry for each kind."""
     libraries: tuple[str, ...] = ()
     """Shared objects that the workers had loaded, but for those of the system."""
     quiet: tuple[Checkpoint, ...] = ()

@@ -1,9 +1,12 @@
-"""Directories for servers: those that go with them, and those that are left to the user."""
+"""Directories for servers: those that go with them, and those that are left to the user.
+
+Such a directory belongs to whoever runs wsgiproof. Apache's user may enter it, and can write
+nothing in it but what is given to it there.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,54 +14,101 @@ from pathlib import Path
 
 from wsgiproof.account import Account
 from wsgiproof.errors import CannotRun, NeedMissing, UsageError
+from wsgiproof.files import Directory, who_may_replace
+from wsgiproof.guard import remove_tree
 
 _LONGEST = 80
 """Bytes, which leaves 27 for the name of a socket."""
 
 
 @contextmanager
-def scratch_directory(owner: Account | None = None) -> Iterator[Path]:
-    """A new directory, mode 0700, removed with the context; it belongs to ``owner`` if given."""
+def scratch_directory(visitor: Account | None = None) -> Iterator[Path]:
+    """A new directory that is ours alone, removed with the context; ``visitor`` may enter it.
+
+    Raises :class:`CannotRun` where there can be none that is safe.
+    """
     directory = _new()
     try:
-        if owner is not None:
-            _give(directory, owner, "TMPDIR")
+        if visitor is not None:
+            _let_in(directory, visitor, "TMPDIR")
         yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(str(directory))
 
 
-def lasting_directory(wanted: Path | None, owner: Account) -> Path:
+def lasting_directory(wanted: Path | None, visitor: Account) -> Path:
     """A directory like those, ``wanted`` or a new one, that is left to the user.
 
     Raises :class:`UsageError` if ``wanted`` holds something already.
     """
-    directory = _new() if wanted is None else wanted.absolute()
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if wanted is None:
+        directory = _new()
+    else:
+        directory = kept_directory(wanted)
         if any(directory.iterdir()):
             raise UsageError(f"{directory} is not empty: name another --output")
-        directory.chmod(0o700)
-    except OSError as error:
-        raise CannotRun(f"{directory} can't be written: {error.strerror}") from error
-    _give(directory, owner, "--output" if wanted else "TMPDIR")
+    _let_in(directory, visitor, "--output" if wanted else "TMPDIR")
     return directory
 
 
-def _new() -> Path:
+def kept_directory(wanted: Path) -> Path:
+    """``wanted`` as an absolute path, made with mode 0700 if it is not there.
+
+    Raises :class:`CannotRun` if nothing can be written there, or another user could replace what
+    is: a server that is restarted reads its configuration anew.
+    """
+    directory = wanted.absolute()
     try:
-        return Path(tempfile.mkdtemp(prefix="wsgiproof-"))
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = directory.resolve()
+        doubtful = who_may_replace(directory)
+    except OSError as error:
+        raise CannotRun(f"{directory} can't be written: {error.strerror}") from error
+    if doubtful:
+        raise CannotRun(
+            f"{doubtful} belongs to another user, or may be written by others, who could replace "
+            "what a server reads there: name another --output"
+        )
+    return directory
+
+
+def safe_parent() -> Path:
+    """Where scratch directories are made (TMPDIR).
+
+    Raises :class:`CannotRun` if others could replace what is put there.
+    """
+    try:
+        parent = Path(tempfile.gettempdir()).resolve()
+        doubtful = who_may_replace(parent)
+    except OSError as error:
+        raise CannotRun(f"no scratch directory can be made: {error}") from error
+    if doubtful:
+        raise CannotRun(
+            f"{doubtful} belongs to another user, or may be written by others and is not sticky: "
+            "what is put there is not safe; point TMPDIR at another directory, such as /tmp"
+        )
+    return parent
+
+
+def _new() -> Path:
+    parent = safe_parent()
+    try:
+        return Path(tempfile.mkdtemp(prefix="wsgiproof-", dir=parent))
     except OSError as error:
         raise CannotRun(f"no scratch directory can be made: {error}") from error
 
 
-def _give(directory: Path, owner: Account, setting: str) -> None:
-    """Give it to Apache's user, who has to reach it, and to make Unix sockets in it."""
-    owner.own(directory)
-    blocked = owner.cannot_reach(directory)
+def _let_in(directory: Path, visitor: Account, setting: str) -> None:
+    """Let Apache's user enter it, who has to reach it, and Unix sockets in it."""
+    _, group = visitor.ids
+    with Directory(directory) as opened:
+        if group != -1:
+            os.fchown(opened.fd, -1, group)
+        os.fchmod(opened.fd, 0o700 if group == -1 else 0o710)
+    blocked = visitor.cannot_enter(directory)
     if blocked:
         raise NeedMissing(
-            f"Apache's user '{owner.name}' can't enter {blocked}: point {setting} at a "
+            f"Apache's user '{visitor.name}' can't enter {blocked}: point {setting} at a "
             "directory that it can, such as /tmp"
         )
     if len(os.fsencode(directory)) > _LONGEST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -12,13 +12,13 @@ import msgspec
 
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
-from wsgiproof.errors import CannotRun, UsageError
+from wsgiproof.errors import UsageError
 from wsgiproof.judge.finding import signal_name, some
 from wsgiproof.observe.log import NewLines
 from wsgiproof.planning import Site, make_shop, plan, survey
 from wsgiproof.records import Role, Served
 from wsgiproof.runner import Deployments, Job, Progress, Serving, build, new_name, serving
-from wsgiproof.scratch import lasting_directory, scratch_directory
+from wsgiproof.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.services.apache import Server
 from wsgiproof.services.apache_conf import ERROR_LOG, HTTPD_CONF, ApacheConf, pool, workers
 from wsgiproof.services.deployment import Deployment, connect_deployment
@@ -69,7 +69,7 @@ def serve(
     job = _only_job(config, site, "served")
     with ExitStack() as stack:
         run_directory = stack.enter_context(scratch_directory(site.machine.account))
-        directory = _made(output) if output else run_directory
+        directory = _kept(output) if output else run_directory
         shop = make_shop(site, directory, progress)
         progress.begin([job.cell], directory, 1)
         progress.cell_started(job.cell)
@@ -92,16 +92,12 @@ def _only_job(config: Config, site: Site, what: str) -> Job:
     return first
 
 
-def _made(output: Path) -> Path:
+def _kept(output: Path) -> Path:
     try:
         str(output).encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"--output {output}: its name is not UTF-8, as JSON has to be") from error
-    try:
-        output.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotRun(f"{output} can't be written: {error.strerror}") from error
-    return output.absolute()
+    return kept_directory(output)
 
 
 def _until_its_end(
@@ -161,7 +157,7 @@ def _told(
     )
 
 
-def _pass_on(lines: list[str], logged: Callable[[str], None]) -> None:
+def _pass_on(lines: Iterator[str], logged: Callable[[str], None]) -> None:
     for line in lines:
         logged(line)
 

@@ -16,6 +16,7 @@ import pytest
 
 import wsgiproof
 from wsgiproof.observe.answers import read_answer
+from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.lastwords import read_outlived
 
 INSIDE = Path(wsgiproof.__file__).parent / "inside"
@@ -310,13 +311,13 @@ def test_threads_that_are_there_after_all_exit_handlers_are_told(app: App) -> No
         "atexit.register(lambda: (over.set(), ends.join()))"
     )
     assert done.returncode == 0, done.stderr
-    (told,) = read_outlived(app.evidence)
+    (told,) = read_outlived(Evidence(app.evidence))
     assert (told.application_group, told.threads) == ("", ("stays",))
 
 
 def test_who_leaves_no_thread_has_none_to_tell(app: App) -> None:
     assert app.start(REQUEST + "get()").returncode == 0
-    assert read_outlived(app.evidence) == ()
+    assert read_outlived(Evidence(app.evidence)) == ()
 
 
 @pytest.mark.parametrize(

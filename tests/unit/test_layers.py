@@ -65,6 +65,7 @@ NEIGHBOURS = {
     ("toolchain", "cell"),
     ("matrix", "config"),
     ("scratch", "account"),
+    ("scratch", "guard"),
     ("configfile", "config"),
     ("facts", "needs"),
     ("workers", "runner"),

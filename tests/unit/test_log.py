@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from wsgiproof.observe import log as module
 from wsgiproof.observe.log import LogFollower
 
 
@@ -111,3 +113,71 @@ def test_an_empty_log_has_no_lines(log: Path) -> None:
     follower = LogFollower(log)
     follower.finish("stop")
     assert follower.lines == []
+
+
+# What a process of Apache's may do to it, which has it open
+
+
+def test_a_log_of_thirty_gigabytes_without_a_line_is_bounded_and_noted(log: Path) -> None:
+    follower = LogFollower(log)
+    add(log, b"one\n")
+    os.truncate(log, 30 << 30)
+    add(log, b"\ntwo\n")
+    follower.read("serial")
+    follower.finish("stop")
+    assert told(follower)[0] == ("serial", "one")
+    assert sum(len(line.text) for line in follower.lines) < 10_000
+    assert "bytes of the error log were too many to be read" in follower.damaged
+
+
+def test_a_line_without_end_takes_no_memory(log: Path) -> None:
+    follower = LogFollower(log)
+    for _ in range(3):
+        add(log, b"x" * 5_000_000)
+        follower.read("serial")
+    assert follower.lines == []
+    add(log, b"\nnext\n")
+    follower.read("serial")
+    assert [len(line.text) for line in follower.lines] == [2000, 4]
+    assert follower.damaged == ""
+
+
+def test_many_empty_lines_are_counted_and_not_kept(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_LINES", 10)
+    follower = LogFollower(log)
+    add(log, b"\n" * 3_000_000)
+    follower.read("serial")
+    assert len(follower.lines) == 10
+    assert follower.dropped == 3_000_000 - 10
+
+
+@pytest.mark.parametrize("before", [b"", b"the beginning\n"])
+def test_a_log_that_was_cut_is_noted_however_much_came_since(log: Path, before: bytes) -> None:
+    """Before the first look as well: nobody knows what stood there."""
+    add(log, before or b"the beginning\n")
+    follower = LogFollower(log)
+    if before:
+        follower.read("warm-up")
+    os.truncate(log, 0)
+    add(log, b"harmless\n" * 100)
+    follower.read("serial")
+    assert follower.damaged == "the error log was cut while the server ran"
+    assert follower.lines[-1].text == "harmless"
+
+
+@pytest.mark.parametrize("place", ["gone", "a link", "a FIFO", "a directory"])
+def test_a_log_that_is_gone_or_replaced_is_noted_and_not_waited_for(log: Path, place: str) -> None:
+    follower = LogFollower(log)
+    log.unlink()
+    if place == "a link":
+        log.symlink_to("/dev/zero")
+    elif place == "a FIFO":
+        os.mkfifo(log)
+    elif place == "a directory":
+        log.mkdir()
+    follower.read("serial")
+    follower.finish("stop")
+    assert follower.lines == []
+    assert follower.damaged.startswith("the error log can't be read: ")

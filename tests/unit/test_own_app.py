@@ -290,7 +290,7 @@ def test_it_is_copied_to_where_no_import_finds_it(tmp_path: Path) -> None:
     copy = Path(settings["app"])
     assert copy == laid_out.directory / "own" / "pymongo.py"
     assert copy.read_text() == HELLO
-    assert copy.stat().st_mode & 0o777 == 0o644
+    assert copy.stat().st_mode & 0o777 == 0o640
     assert settings["documents"] == 0
     assert not (laid_out.directory / "pymongo.py").exists()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import wsgiproof
+from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.requests import read_unfinished
 
 INSIDE = Path(wsgiproof.__file__).parent / "inside"
@@ -34,22 +35,22 @@ def run(evidence: Path, code: str) -> int:
 
 def test_a_request_that_was_running_is_known_when_the_process_is_not(tmp_path: Path) -> None:
     pid = run(tmp_path, "begin('/a', 'q=1'); running.end(begin('/b')); begin('/c')")
-    assert [(one.pid, one.url) for one in read_unfinished(tmp_path)] == [
+    assert [(one.pid, one.url) for one in read_unfinished(Evidence(tmp_path))] == [
         (pid, "/a/x?q=1"),
         (pid, "/c/x"),
     ]
-    assert all(one.tid == pid and one.started > 0 for one in read_unfinished(tmp_path))
+    assert all(one.tid == pid and one.started > 0 for one in read_unfinished(Evidence(tmp_path)))
 
 
 def test_requests_that_ended_leave_nothing(tmp_path: Path) -> None:
     run(tmp_path, "[running.end(begin('/%d' % number)) for number in range(1000)]")
-    assert read_unfinished(tmp_path) == ()
+    assert read_unfinished(Evidence(tmp_path)) == ()
 
 
 @pytest.mark.parametrize("url", ["/" + 500 * "a", "/a\\nb", "/\\xe9"])
 def test_any_url_fits_into_its_slot(tmp_path: Path, url: str) -> None:
     run(tmp_path, f"begin('{url}'); running.end(begin('/b')); begin('/c')")
-    urls = [one.url for one in read_unfinished(tmp_path)]
+    urls = [one.url for one in read_unfinished(Evidence(tmp_path))]
     assert len(urls) == 2
     assert urls[0].startswith(("/aaa", "/a b", "/\xe9"))
     assert urls[1] == "/c/x"
@@ -57,4 +58,4 @@ def test_any_url_fits_into_its_slot(tmp_path: Path, url: str) -> None:
 
 def test_more_requests_than_there_are_slots_are_no_error(tmp_path: Path) -> None:
     run(tmp_path, "slots = [begin('/a') for _ in range(300)]; [running.end(s) for s in slots]")
-    assert read_unfinished(tmp_path) == ()
+    assert read_unfinished(Evidence(tmp_path)) == ()

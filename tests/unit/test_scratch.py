@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from tests.unit.invented import CELL
 from wsgiproof.account import server_account
-from wsgiproof.errors import NeedMissing, UsageError
+from wsgiproof.errors import CannotRun, NeedMissing, UsageError
+from wsgiproof.files import Directory
+from wsgiproof.guard import remove_tree
 from wsgiproof.scratch import lasting_directory, scratch_directory
+from wsgiproof.subjects.application import lay_out
 
 ACCOUNT = server_account()
 
@@ -35,14 +45,207 @@ def test_a_scratch_directory_goes_with_its_context_and_a_lasting_one_stays() -> 
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_directory_of_the_users_choice_is_for_apaches_user_alone(
+def test_a_directory_of_the_users_choice_is_ours_and_apaches_user_may_enter(
     parent: Path, there: bool
 ) -> None:
     wanted = parent / "deep" / "er"
     if there:
         wanted.mkdir(parents=True)
     assert lasting_directory(wanted, ACCOUNT) == wanted
-    assert (wanted.stat().st_mode & 0o777, wanted.stat().st_uid) == (0o700, ACCOUNT.uid)
+    assert_entered_by_apaches_user(wanted)
+
+
+def assert_entered_by_apaches_user(directory: Path) -> None:
+    status = directory.stat()
+    assert status.st_uid == os.geteuid()
+    if ACCOUNT.dropped:
+        assert (status.st_mode & 0o7777, status.st_gid) == (0o710, ACCOUNT.gid)
+    else:
+        assert status.st_mode & 0o7777 == 0o700
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o277], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+def test_whatever_the_umask_only_the_evidence_can_be_written_by_apaches_user() -> None:
+    cell = msgspec.structs.replace(CELL, app=str(Path(__file__).with_name("hostile.py")))
+    with scratch_directory(ACCOUNT) as scratch:
+        assert_entered_by_apaches_user(scratch)
+        laid_out = lay_out(cell, scratch, "mongodb://user:secret@h/", "database", ACCOUNT)
+        modes = {
+            path: path.lstat() for path in [laid_out.directory, *laid_out.directory.rglob("*")]
+        }
+        evidence = laid_out.evidence.lstat()
+    assert {status.st_uid for status in modes.values()} == {os.geteuid()}
+    assert {status.st_gid for status in modes.values()} == {ACCOUNT.gid}
+    assert {
+        status.st_mode & 0o7777 for path, status in modes.items() if stat.S_ISDIR(status.st_mode)
+    } == {0o750}
+    assert {
+        status.st_mode & 0o7777 for status in modes.values() if stat.S_ISREG(status.st_mode)
+    } == {0o640}
+    assert (evidence.st_mode & 0o7777, evidence.st_uid) == (0o700, ACCOUNT.uid)
+
+
+PLANT = """
+import os, sys
+directory, victim = sys.argv[1:]
+for name in ("app", "evidence", "httpd.events", "httpd.pid", "cores"):
+    try:
+        os.symlink(victim, os.path.join(directory, name))
+    except OSError as error:
+        print(error.errno)
+    else:
+        print("planted")
+"""
+
+
+def as_apaches_user(code: str, *arguments: object) -> str:
+    """What a process of that user prints."""
+    python = next(path for path in ("/usr/bin/python3", sys.executable) if Path(path).exists())
+    them = {"user": ACCOUNT.uid, "group": ACCOUNT.gid, "extra_groups": []}
+    return subprocess.run(
+        [python, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd="/",
+        **(them if ACCOUNT.dropped else {}),
+    ).stdout
+
+
+def test_what_apaches_user_plants_before_it_is_filled_is_never_followed(parent: Path) -> None:
+    """As an application in one cell may do it to the run directory of another one."""
+    victim = parent / "victim"
+    victim.mkdir(mode=0o700)
+    (victim / "secret").write_text("ours")
+    (victim / "secret").chmod(0o600)
+    with scratch_directory(ACCOUNT) as scratch:
+        told = as_apaches_user(PLANT, scratch, victim).split()
+        if ACCOUNT.dropped:
+            assert told == [str(errno.EACCES)] * 5
+            lay_out(CELL, scratch, "", "database", ACCOUNT)
+        else:  # the same user: nothing keeps it away, and still no link is followed
+            with pytest.raises(FileExistsError):
+                lay_out(CELL, scratch, "", "database", ACCOUNT)
+    assert [path.name for path in victim.iterdir()] == ["secret"]
+    assert (victim / "secret").stat().st_mode & 0o777 == 0o600
+    assert victim.stat().st_mode & 0o777 == 0o700
+
+
+SWAP = """
+import os, sys
+(directory,) = sys.argv[1:]
+for act in (
+    lambda: os.rename(directory + "/evidence", directory + "/away"),
+    lambda: os.rmdir(directory + "/evidence"),
+    lambda: open(directory + "/app/settings.json", "a"),
+    lambda: os.unlink(directory + "/app/settings.json"),
+    lambda: os.listdir(directory),
+    lambda: open(directory + "/evidence/mine", "w"),
+):
+    try:
+        act()
+    except OSError as error:
+        print(error.errno)
+    else:
+        print("done")
+"""
+
+
+@pytest.mark.skipif(not ACCOUNT.dropped, reason="an ordinary user's Apache is that user")
+def test_the_evidence_can_be_neither_removed_nor_replaced_and_nothing_else_written() -> None:
+    with scratch_directory(ACCOUNT) as scratch:
+        lay_out(CELL, scratch, "", "database", ACCOUNT)
+        told = as_apaches_user(SWAP, scratch).split()
+    assert told == [str(errno.EACCES)] * 5 + ["done"]
+
+
+def test_removal_follows_no_link_and_minds_no_depth(parent: Path) -> None:
+    victim = parent / "victim"
+    victim.mkdir()
+    (victim / "kept").touch()
+    doomed = parent / "doomed"
+    doomed.mkdir()
+    (doomed / "link").symlink_to(victim)
+    (doomed / "closed" / "inner").mkdir(parents=True)
+    (doomed / "closed" / "inner").chmod(0)
+    (doomed / "closed").chmod(0)
+    (doomed / "full").mkdir()
+    os.mkfifo(doomed / "full" / "fifo")
+    with Directory(doomed) as top:  # a path would be too long
+        below = top
+        for number in range(1500):
+            deeper = below.make(f"{number}")
+            deeper.write("file", b"")
+            if below is not top:
+                below.close()
+            below = deeper
+        below.close()
+    remove_tree(str(doomed))
+    assert not doomed.exists()
+    assert (victim / "kept").exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757])
+def test_scratch_space_that_others_could_replace_is_refused_in_one_line(
+    parent: Path, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = parent / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    with pytest.raises(CannotRun, match=r"may be written by others .* point TMPDIR at") as caught:
+        scratch_directory().__enter__()
+    assert str(shared) in str(caught.value)
+    assert not list(shared.iterdir())
+    shared.chmod(0o1777)
+    with scratch_directory() as scratch:
+        assert scratch.parent == shared
+    (shared / "ours").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(shared / "ours"))
+    with scratch_directory():
+        pass
+    shared.chmod(mode)
+    with pytest.raises(CannotRun, match=f"{shared} belongs to another user, or may"):
+        scratch_directory().__enter__()
+    with pytest.raises(CannotRun, match=r"who could replace .* name another --output"):
+        lasting_directory(shared / "ours", ACCOUNT)
+
+
+def test_a_run_refuses_it_before_anything_is_built(parent: Path) -> None:
+    parent.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-m", "wsgiproof", "run", "--no-config", "--output", "never"],
+        env={**os.environ, "TMPDIR": str(parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert f"{parent} belongs to another user, or may be written by others" in line
+    assert not Path("never").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else can be given a directory")
+def test_a_directory_of_another_user_is_refused(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = parent / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, ACCOUNT.uid, ACCOUNT.gid)
+    monkeypatch.setattr(tempfile, "tempdir", str(theirs))
+    with pytest.raises(CannotRun, match=f"{theirs} belongs to another user"):
+        scratch_directory(ACCOUNT).__enter__()
+    with pytest.raises(CannotRun, match=f"{theirs} belongs to another user"):
+        lasting_directory(theirs, ACCOUNT)
+    assert theirs.stat().st_mode & 0o777 == 0o755
 
 
 def test_what_is_there_already_is_not_written_over(parent: Path) -> None:

@@ -16,6 +16,7 @@ from tests.unit.invented import BORN, CELL, ENDED, WORKER, born, died, failure, 
 from wsgiproof.judge import stacks
 from wsgiproof.judge.verdict import judge
 from wsgiproof.observe import cores
+from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.frames import SIGNAL_HANDLER, combined, parse_gdb, parse_pystack
 from wsgiproof.observe.stacks import read_core, read_ending, read_process
 from wsgiproof.records import Finding, Frame, Observed, Role, Stack, Stop, Thread, Unfinished
@@ -257,12 +258,13 @@ wait_here()
 
 @pytest.mark.skipif(bool(cores.why_no_core()), reason=cores.why_no_core() or "-")
 def test_the_stack_of_a_thread_that_crashed_is_read_from_its_core(tmp_path: Path) -> None:
-    directory = tmp_path / "core-7"
-    directory.mkdir()
+    directory = tmp_path / "evidence" / "core-7"
+    directory.mkdir(parents=True)
     done = subprocess.run([sys.executable, "-c", CRASH], cwd=directory, check=False)
     assert done.returncode == -signal.SIGSEGV
-    core = cores.find_core(tmp_path, 7)
+    core = cores.take_core(Evidence(tmp_path / "evidence"), 7)
     assert core is not None
+    assert not list(directory.iterdir())
     crashed = cores.crashed_thread(core)
     seen = read_core(core, sys.executable, crashed)
     site = stacks.crashed(stack(thread=crashed, threads=seen.threads))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Literal
 
-from wsgiproof.observe.cores import crashed_thread, find_core, why_no_core
+from wsgiproof.observe.cores import crashed_thread, take_core, why_no_core
+from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.observe.stacks import Reading, read_core, read_ending, read_process
 from wsgiproof.records import Event, Role, Stack, Unfinished
@@ -35,7 +35,7 @@ class Autopsy:
     ``evidence`` is the directory in which each worker has one of its own to leave its core in.
     """
 
-    def __init__(self, server: Server, evidence: Path) -> None:
+    def __init__(self, server: Server, evidence: Evidence) -> None:
         self._server = server
         self._evidence = evidence
         self._hung: list[Stack] = []
@@ -102,7 +102,7 @@ class Autopsy:
         return [self._of_core(death, number < _MOST_CORES) for number, death in enumerate(deaths)]
 
     def _of_core(self, death: Event, wanted: bool) -> Stack:
-        core = find_core(self._evidence, death.pid)
+        core = take_core(self._evidence, death.pid)
         if core is None:
             seen, thread = Reading(note=why_no_core() or "it left no core file"), 0
         elif not wanted:

@@ -8,7 +8,7 @@ comes out of here; it is asked in between whether it is sure already, and what t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from wsgiproof.experiment.load import Load, rounds, until_full
 from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.judge import leaks, memory
 from wsgiproof.load.target import Target
+from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.lastwords import read_last_words, read_loaded, read_outlived
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import loaded_libraries
@@ -32,7 +33,7 @@ from wsgiproof.records import (
     Event,
     ExtraPhase,
     Grown,
-    Identity,
+    MissingEvidence,
     Observed,
     Outage,
     Phase,
@@ -123,8 +124,8 @@ class _Experiment:
         watch: Watch,
     ) -> None:
         self._server = server
-        self._evidence = evidence
-        self._autopsy = Autopsy(server, evidence)
+        self._evidence = Evidence(evidence)
+        self._autopsy = Autopsy(server, self._evidence)
         self._ours = deployment.ours
         self._workers = workers
         self._plan = plan
@@ -376,7 +377,7 @@ class _Experiment:
             phases=tuple(self._phases),
             requests=answers.requests,
             identities=identities,
-            loaded=_loaded(evidence, identities) if complete else (),
+            loaded=read_loaded(evidence, identities) if complete else (),
             failures=answers.failures(),
             problems=answers.problems(),
             checkpoints=tuple(self._checkpoints),
@@ -394,6 +395,7 @@ class _Experiment:
             stacks=self._autopsy.stacks(events) if complete else (),
             unfinished=read_unfinished(evidence) if complete else (),
             outlived=read_outlived(evidence) if complete else (),
+            missing=self._missing() if complete else (),  # after all that notes some
             libraries=tuple(sorted(self._libraries)),
             quiet=tuple(self._quiet),
             restarts=tuple(self._restarts),
@@ -405,6 +407,11 @@ class _Experiment:
             latencies=self._load.latencies(),
             pace=self._load.pace(),
         )
+
+    def _missing(self) -> tuple[MissingEvidence, ...]:
+        if self._log.damaged:
+            self._evidence.note("log", self._log.damaged)
+        return self._evidence.missing()
 
     def _hold_all(self, target: Target, deadline: float | None = None) -> None:
         processes, threads = self._workers
@@ -456,7 +463,3 @@ class _Experiment:
         done = sum(phase.requests for phase in self._phases if phase.name == PhaseName.PARALLEL)
         seconds = self._load.seconds(PhaseName.PARALLEL)
         return done / seconds if seconds else None
-
-
-def _loaded(evidence: Path, identities: Sequence[Identity]) -> tuple[Identity, ...]:
-    return tuple(read_loaded(evidence, {one.token for one in identities}))

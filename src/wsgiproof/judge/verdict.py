@@ -9,7 +9,7 @@ import msgspec
 from wsgiproof.cell import Cell
 from wsgiproof.judge import answers, leaks, lifecycle
 from wsgiproof.judge.explain.explain import explain, rest_of_log
-from wsgiproof.judge.finding import Check
+from wsgiproof.judge.finding import Check, Outcome, some
 from wsgiproof.judge.idle import idle
 from wsgiproof.judge.log import log
 from wsgiproof.judge.memory import memory
@@ -18,6 +18,7 @@ from wsgiproof.judge.restart import restart
 from wsgiproof.records import (
     CellRecord,
     CheckResult,
+    EvidenceKind,
     ExtraPhase,
     Finding,
     Observed,
@@ -64,6 +65,18 @@ def checks_of(plan: Plan) -> dict[str, Check]:
     return {**CHECKS, **asked}
 
 
+RESTS_ON: dict[str, frozenset[EvidenceKind]] = {
+    "identity": frozenset({"identity"}),
+    "hang": frozenset({"requests"}),
+    "crash": frozenset({"core", "fatal", "outlived"}),
+    "shutdown": frozenset({"requests"}),
+    "log": frozenset({"log"}),
+    "restart": frozenset({"requests"}),
+}
+"""The evidence that checks rest on, of the kinds that may be missing. Whoever removes any of it may
+have removed more, so what is left proves nothing."""
+
+
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """What a cell came to, and why."""
 
@@ -78,7 +91,9 @@ def judge(cell: Cell, observed: Observed, checks: Mapping[str, Check] | None = N
     """Run every check on what was observed. Pure: the same record gives the same judgement."""
     if checks is None:
         checks = checks_of(observed.plan)
-    outcomes = {name: check(cell, observed) for name, check in checks.items()}
+    outcomes = {
+        name: _with_missing(name, check(cell, observed), observed) for name, check in checks.items()
+    }
     results = tuple(outcome.result(name) for name, outcome in outcomes.items())
     found = (finding for outcome in outcomes.values() for finding in outcome.findings)
     findings = explain(found, observed)
@@ -90,6 +105,16 @@ def judge(cell: Cell, observed: Observed, checks: Mapping[str, Check] | None = N
         findings=findings,
         rest_of_log=rest_of_log(findings, observed.log),
     )
+
+
+def _with_missing(name: str, outcome: Outcome, observed: Observed) -> Outcome:
+    """The outcome of a check, undecided where the evidence for its pass was not there as it should
+    be. What it has found stays found."""
+    missing = [one for one in observed.missing if one.kind in RESTS_ON.get(name, ())]
+    if not missing or outcome.findings or outcome.missing or outcome.skipped:
+        return outcome
+    told = "; ".join(some(one.reasons, 2) for one in missing)
+    return Outcome(missing=f"evidence was removed, replaced or refused: {told}")
 
 
 def judge_record(record: CellRecord) -> CellRecord:

@@ -3,31 +3,40 @@ that they leave."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from wsgiproof.observe.answers import Seen, read_answer
-from wsgiproof.records import Identity, Outlived
+from wsgiproof.observe.evidence import Evidence
+from wsgiproof.records import EvidenceKind, Identity, Outlived
 
 T = TypeVar("T")
 
 _LONGEST = 20_000
 """Characters kept of one process's last words."""
+_MOST_WORDS = 8 << 20
+"""Bytes of all last words."""
+_LONGEST_NOTE = 1 << 18
+"""Bytes of what one process has noted: some 300 for each interpreter's threads, 700 for its
+identity."""
+_MOST_NOTES = 16 << 20
+"""Bytes of what all have noted."""
 _MOST_OUTLIVED = 200
 """Interpreters whose threads are told."""
+_MOST_LOADED = 10_000
+"""Interpreters that loaded the application and never answered."""
 
 
-def read_last_words(evidence: Path) -> tuple[str, ...]:
+def read_last_words(evidence: Evidence) -> tuple[str, ...]:
     """One text for each process that left one, headed by its pid."""
     texts = []
-    for path in sorted(evidence.glob("fatal-*.txt")):
-        text = path.read_text(errors="replace").strip()
+    for pid, content in evidence.files("fatal", 4 * _LONGEST, _MOST_WORDS):
+        text = content.decode(errors="replace").strip().strip("\0")
         if text:
-            texts.append(f"pid {path.stem.removeprefix('fatal-')}: {text[:_LONGEST]}")
+            texts.append(f"pid {pid}: {text[:_LONGEST]}")
     return tuple(texts)
 
 
@@ -39,32 +48,40 @@ class _Told(msgspec.Struct, frozen=True):
 _read_told = msgspec.json.Decoder(_Told).decode
 
 
-def read_outlived(evidence: Path) -> tuple[Outlived, ...]:
+def read_outlived(evidence: Evidence) -> tuple[Outlived, ...]:
     """The threads that each interpreter left running; none of one that left none, or that died
     before it could tell."""
     return tuple(islice(_outlived(evidence), _MOST_OUTLIVED))
 
 
-def _outlived(evidence: Path) -> Iterator[Outlived]:
+def _outlived(evidence: Evidence) -> Iterator[Outlived]:
     for pid, told in _notes(evidence, "outlived", _read_told):
         yield Outlived(
             pid=pid, application_group=told.application_group or "", threads=told.threads
         )
 
 
-def read_loaded(evidence: Path, answered: Collection[str]) -> Iterator[Identity]:
-    """Who loaded the application, but for the interpreters (tokens) that have ``answered``."""
-    for _, answer in _notes(evidence, "identity", read_answer):
-        if answer.interpreter not in answered:
-            yield Seen("", answer, 0).identity()
+def read_loaded(evidence: Evidence, identities: Sequence[Identity]) -> tuple[Identity, ...]:
+    """Who loaded the application, but for those that have answered, whose ``identities`` are known.
+
+    What these must have left and have not is noted with the evidence.
+    """
+    answered = {one.token for one in identities}
+    loaded: dict[tuple[int, str], Identity] = {}
+    for pid, answer in _notes(evidence, "identity", read_answer):
+        if answer.pid == pid and len(loaded) < _MOST_LOADED:
+            loaded[pid, answer.interpreter] = Seen("", answer, 0).identity()
+    evidence.expect(identities, loaded)
+    return tuple(one for (_, token), one in loaded.items() if token not in answered)
 
 
-def _notes(evidence: Path, name: str, read: Callable[[bytes], T]) -> Iterator[tuple[int, T]]:
-    """Each line that a process has noted under ``name``, with its pid; none that is not whole."""
-    for path in sorted(evidence.glob(f"{name}-*.txt")):
-        for line in path.read_bytes().splitlines():
+def _notes(
+    evidence: Evidence, kind: EvidenceKind, read: Callable[[bytes], T]
+) -> Iterator[tuple[int, T]]:
+    """Each line that a process has noted, with its pid; none that is not whole."""
+    for pid, content in evidence.files(kind, _LONGEST_NOTE, _MOST_NOTES):
+        for line in content.splitlines():
             try:
-                told = read(line)
-            except msgspec.MsgspecError:  # it died while it wrote
+                yield pid, read(line)
+            except (msgspec.MsgspecError, RecursionError):  # it died while it wrote; or is hostile
                 continue
-            yield int(path.stem.removeprefix(f"{name}-")), told

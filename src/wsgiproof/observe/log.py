@@ -1,14 +1,31 @@
-"""Following an error log: what is new in it, and the phase in which each line was written."""
+"""Following an error log: what is new in it, and the phase in which each line was written.
+
+Apache's children have the log open and may do with it what they like: fill it without an end, write
+no line's end, cut it. So each look reads a bounded part of it, and says what it could not keep.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+from wsgiproof.errors import describe
+from wsgiproof.files import open_regular
 from wsgiproof.records import LogLine
 
 _MOST = 8_000_000
 """Characters that are kept in all: a thousand restarts take five million."""
+_MOST_LINES = 200_000
 _LONGEST_LINE = 2000
+_CHUNK = 1 << 20
+_MOST_AT_ONCE = 64 << 20
+"""Bytes that one look reads; what is beyond is skipped."""
+_COMPARED = 64
+"""Bytes before the last end that are read again: another log has others there."""
+_LONGEST_KEPT = 4 * _LONGEST_LINE
+"""Bytes of a line that is not ended yet."""
 
 
 class NewLines:
@@ -17,22 +34,64 @@ class NewLines:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        self._known = (0, b"")
+        """Where a look ended, the first one as this is made, and what stands right before that."""
+        self._begun = b""
+        """The last line so far, which nobody has ended."""
+        self.damaged = ""
+        """What has become of the log that a log does not do; empty if nothing has."""
+        self.skipped = 0
+        """Bytes that were too many to be read."""
+        try:
+            with open_regular(path) as log:
+                self._remember(log, os.fstat(log.fileno()).st_size)
+        except OSError as error:
+            self._unreadable(error)
 
-    def read(self) -> list[str]:
+    def read(self) -> Iterator[str]:
         """All complete lines that are new."""
-        data = self._rest()
-        end = data.rfind(b"\n") + 1
-        self._offset += end
-        return _lines(data[:end])
+        for data in self._chunks():
+            *lines, rest = (self._begun + data).split(b"\n")
+            self._begun = rest[:_LONGEST_KEPT]
+            yield from map(_text, lines)
 
-    def finish(self) -> list[str]:
+    def finish(self) -> Iterator[str]:
         """The rest, the last line included even if nobody ended it."""
-        return _lines(self._rest())
+        yield from self.read()
+        if self._begun:
+            yield _text(self._begun)
+            self._begun = b""
 
-    def _rest(self) -> bytes:
-        with self._path.open("rb") as log:
-            log.seek(self._offset)
-            return log.read()
+    def _chunks(self) -> Iterator[bytes]:
+        try:
+            with open_regular(self._path) as log:
+                yield from self._new_in(log)
+        except OSError as error:
+            self._unreadable(error)
+
+    def _new_in(self, log: BinaryIO) -> Iterator[bytes]:
+        size = os.fstat(log.fileno()).st_size
+        at, last = self._known
+        log.seek(at - len(last))
+        if log.read(len(last)) != last:
+            self.damaged = "the error log was cut while the server ran"
+            self._offset, self._begun = 0, b""
+        end = min(size, self._offset + _MOST_AT_ONCE)
+        log.seek(self._offset)
+        while self._offset < end and (data := log.read(min(_CHUNK, end - self._offset))):
+            self._offset += len(data)
+            yield data
+        self.skipped += size - end
+        self._offset += size - end
+        self._remember(log, self._offset)
+
+    def _remember(self, log: BinaryIO, at: int) -> None:
+        start = max(0, at - _COMPARED)
+        log.seek(start)
+        self._known = (at, log.read(at - start))
+
+    def _unreadable(self, error: OSError) -> None:
+        self.damaged = f"the error log can't be read: {error.strerror or describe(error)}"
 
 
 class LogFollower:
@@ -45,6 +104,13 @@ class LogFollower:
         self.dropped = 0
         """Lines beyond that: they are in the file, and were not kept here."""
 
+    @property
+    def damaged(self) -> str:
+        """What was not read of it and why, but for :attr:`dropped` lines; empty if all was."""
+        if self._new.skipped and not self._new.damaged:
+            return f"{self._new.skipped:,} bytes of the error log were too many to be read"
+        return self._new.damaged
+
     def read(self, phase: str) -> None:
         """Take in all complete lines that are new, and note them under ``phase``."""
         self._take(self._new.read(), phase)
@@ -53,16 +119,15 @@ class LogFollower:
         """Take in the rest, the last line included even if nobody ended it."""
         self._take(self._new.finish(), phase)
 
-    def _take(self, lines: list[str], phase: str) -> None:
+    def _take(self, lines: Iterator[str], phase: str) -> None:
         for line in lines:
-            if self._kept < _MOST:
+            if self._kept < _MOST and len(self.lines) < _MOST_LINES:
                 self.lines.append(LogLine(phase=phase, text=line[:_LONGEST_LINE]))
                 self._kept += len(self.lines[-1].text) + 1
             else:
                 self.dropped += 1
 
 
-def _lines(data: bytes) -> list[str]:
-    """Split at newlines only: what else Python calls a line's end may stand within one."""
-    text = data.decode("utf-8", "replace")
-    return text.removesuffix("\n").split("\n") if text else []
+def _text(line: bytes) -> str:
+    """A line: only a newline ends one, and what else Python calls a line's end may stand in it."""
+    return line.decode("utf-8", "replace")

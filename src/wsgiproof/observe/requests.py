@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
+from wsgiproof.observe.evidence import Evidence
 from wsgiproof.records import Unfinished
 
+_SLOTS = 1 << 16
+"""Bytes of one interpreter's slots; it has 64 of 128 bytes."""
+_MOST_SLOTS = 64 << 20
+"""Bytes of those of all interpreters."""
+_MOST = 10_000
+"""Requests that are told."""
+_LARGEST_TID = 1 << 31
 
-def read_unfinished(evidence: Path, pids: Collection[int] | None = None) -> tuple[Unfinished, ...]:
+
+def read_unfinished(
+    evidence: Evidence, pids: Collection[int] | None = None
+) -> tuple[Unfinished, ...]:
     """What is in the slots of all interpreters: requests that began and did not end.
 
     With ``pids``, those of these processes alone.
     """
-    found = []
-    for path in sorted(evidence.glob("requests-*")):
-        pid = int(path.name.split("-")[1])
-        if pids is None or pid in pids:
-            found += list(_slots(pid, path.read_bytes()))
-    return tuple(sorted(found, key=lambda one: (one.pid, one.started)))
+    found: list[Unfinished] = []
+    for pid, content in evidence.files("requests", _SLOTS, _MOST_SLOTS, pids):
+        found += _slots(pid, content)
+        if len(found) > _MOST:
+            evidence.note("requests", f"more than {_MOST:,} are told to be running")
+            break
+    return tuple(sorted(found[:_MOST], key=lambda one: (one.pid, one.started)))
 
 
 def _slots(pid: int, content: bytes) -> Iterator[Unfinished]:
     for slot in content.split(b"\n"):
-        tid, _, rest = slot.rstrip(b"\0 ").partition(b" ")
-        started, _, url = rest.partition(b" ")
-        if url:
-            yield Unfinished(
-                pid=pid, tid=int(tid), url=url.decode(errors="replace"), started=float(started)
-            )
+        one = _slot(pid, slot.rstrip(b"\0 "))
+        if one is not None:
+            yield one
+
+
+def _slot(pid: int, slot: bytes) -> Unfinished | None:
+    """The request in a slot; None if it is empty, or nobody has written a request there."""
+    thread, _, rest = slot.partition(b" ")
+    moment, _, url = rest.partition(b" ")
+    try:
+        tid, started = int(thread), float(moment)
+    except ValueError:
+        return None
+    if not url or not 0 <= tid < _LARGEST_TID or not math.isfinite(started):
+        return None
+    return Unfinished(pid=pid, tid=tid, url=url.decode(errors="replace"), started=started)

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from wsgiproof.errors import PortTaken, ServiceFailed
+from wsgiproof.files import Directory, open_regular, read_at_most
 from wsgiproof.process import Service, Stopped
 from wsgiproof.records import Role
 from wsgiproof.services.apache_conf import ApacheConf
@@ -31,6 +32,10 @@ _HOPELESS = (
 )
 """No interpreter can start in this server: it would respawn for ever, and never serve (mod_wsgi's
 error reference; before version 6 the messages have no codes)."""
+_STARTS_PYTHON = re.compile("Initializing Python|Attach\\w* .*[Pp]ython|Attach interpreter")
+_MOST_OF_A_LOG = 8 << 20
+"""Bytes of its beginning, and of its end; a thousand restarts take five million."""
+_LONGEST_LINE = 1000
 _ATTEMPTS = 5
 _LARGEST_CORE = 1 << 30
 _CORES_ON_DISK = 20
@@ -85,8 +90,9 @@ class Server:
 
     def _ran_python(self, pid: int) -> bool:
         """Whether the error log tells so of a process that is gone; no other but ours runs any."""
-        started = rf"\[pid {pid}\] .*(Initializing Python|Attach\w* .*[Pp]ython|Attach interpreter)"
-        return re.search(started, _read(self.error_log)) is not None
+        lines = _read(self.error_log).split("\n")
+        own = (line[:_LONGEST_LINE] for line in lines if f"[pid {pid}] " in line[:_LONGEST_LINE])
+        return any(_STARTS_PYTHON.search(line) for line in own)
 
     def _is_helper(self, pid: int) -> bool:
         """Whether one of Apache's children has started it; those are all the parent's own."""
@@ -154,9 +160,13 @@ def start_apache(
 
 def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
     path = conf.write(logs)
-    # What an attempt at another port left would be taken for this one's words.
-    for old in (conf.error_log, logs / "httpd-output.log"):
-        old.unlink(missing_ok=True)
+    output, events = logs / "httpd-output.log", conf.run_directory / "httpd.events"
+    # What an attempt at another port left would be taken for this one's words. They are made here,
+    # since Apache's children, who may enter the run directory, have no business with them.
+    for file in (conf.error_log, output, events):
+        with Directory(file.parent) as directory:
+            directory.remove(file.name)
+            directory.write(file.name, b"")
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
@@ -168,8 +178,8 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
     return Service(
         [str(httpd.httpd), "-d", str(conf.run_directory), "-f", str(path), "-DFOREGROUND"],
         name="httpd",
-        log=logs / "httpd-output.log",
-        events=conf.run_directory / "httpd.events",
+        log=output,
+        events=events,
         env=environment | httpd.environment(),
         cwd=conf.run_directory,
         remove=[conf.run_directory],
@@ -203,7 +213,16 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
 
 
 def _read(path: Path) -> str:
-    return path.read_text(errors="replace") if path.exists() else ""
+    """A log, or the first and the last of one that is very long; empty if it can't be read."""
+    try:
+        with open_regular(path) as log:
+            text = read_at_most(log, _MOST_OF_A_LOG)
+            end = max(log.tell(), os.fstat(log.fileno()).st_size - _MOST_OF_A_LOG)
+            log.seek(end)
+            text += read_at_most(log, _MOST_OF_A_LOG)
+    except OSError:
+        return ""
+    return text.decode(errors="replace")
 
 
 def _reason(text: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from wsgiproof.account import Account
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm
 from wsgiproof.errors import NeedMissing, UsageError
+from wsgiproof.files import write_atomically
 from wsgiproof.services.ports import LOOPBACK
 from wsgiproof.toolchain import Application, Httpd, Toolchain
 
@@ -44,7 +45,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     """Comments at its top."""
     run_directory: Path
-    """Scratch space of this server, 0700, short enough for a Unix socket's path."""
+    """Scratch space of this server, which its children may enter and not write in; short enough for
+    a Unix socket's path."""
     script: Path
     error_log: Path
     modules: tuple[tuple[str, Path], ...]
@@ -117,9 +119,9 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         return templates.get_template("httpd.conf.j2").render(conf=self)
 
     def write(self, directory: Path) -> Path:
-        """Write it there, and return the file; raises as :meth:`render`."""
+        """Write it there, for us alone, and return the file; raises as :meth:`render`."""
         path = directory / HTTPD_CONF
-        path.write_bytes(os.fsencode(self.render()))
+        write_atomically(os.fsencode(self.render()), path)
         return path
 
 

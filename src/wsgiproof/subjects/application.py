@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,6 +12,7 @@ import wsgiproof
 from wsgiproof.account import Account
 from wsgiproof.cell import Cell, InterpreterKind, Topology
 from wsgiproof.errors import UsageError
+from wsgiproof.files import Directory
 from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.toolchain import Application
 
@@ -19,6 +20,9 @@ DOCUMENTS = 20
 """The recipe's number of documents."""
 _BATCH_SIZE = 10
 _PACKAGE = "wsgiproof_inside"
+_OWN = "own"
+_ENTERED, _READ = 0o750, 0o640
+"""The modes of what Apache's user may read: by its group, and nobody else at all."""
 
 
 def check_app(path: Path) -> None:
@@ -48,18 +52,13 @@ def lay_out(
 ) -> Application:
     """Copy the code that runs inside into ``run_directory`` and say to it what it is to do.
 
-    The code is copied so that Apache's user can read it wherever wsgiproof itself is installed.
+    The code is copied so that Apache's user can read it wherever wsgiproof itself is installed. All
+    of it stays ours; that user may read it, and write in the directory of the evidence alone, which
+    is given to it last.
     """
+    user, group = account.ids
     directory = run_directory / "app"
     evidence = run_directory / "evidence"
-    package = directory / _PACKAGE
-    shutil.copytree(
-        Path(wsgiproof.__file__).parent / "inside",
-        package,
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    evidence.mkdir()
-    account.own(evidence)
     control = CONTROLS.get(cell.control)
     settings = {
         "uri": uri,
@@ -70,31 +69,37 @@ def lay_out(
         # A client that is left open is a crash at the stop now and then (docs/findings.md 1), which
         # is about PyMongo, and would spoil the proof of a check.
         "close": bool(cell.control),
-        "app": _copy_app(cell, directory),
+        "app": str(directory / _OWN / f"{cell.app_name}.py") if cell.app else None,
         "fault": control.planted() if control else None,
         "fault_options": control.options if control else {},
     }
-    (directory / "settings.json").write_bytes(msgspec.json.encode(settings))
-    _readable(directory)
+    with Directory(run_directory) as run, run.make("app", _ENTERED, group=group) as app:
+        _copy(_inside(), app, _PACKAGE, group)
+        if cell.app:
+            # In a directory of its own, which is on no sys.path: it may be named like a module.
+            _copy({f"{cell.app_name}.py": Path(cell.app)}, app, _OWN, group)
+        # The URI may hold a password.
+        app.write("settings.json", msgspec.json.encode(settings), _READ, group=group)
+        run.make("evidence", 0o700, owner=user, group=group).close()
     return Application(
         directory=directory,
-        script=package / "script.wsgi",
+        script=directory / _PACKAGE / "script.wsgi",
         groups=_groups(cell),
         evidence=evidence,
     )
 
 
-def _copy_app(cell: Cell, directory: Path) -> str | None:
-    """Copy an application of one's own to where Apache's user can read it, and say where that is.
+def _inside() -> dict[str, Path]:
+    """The files of the code that runs inside, by name."""
+    found = (Path(wsgiproof.__file__).parent / "inside").iterdir()
+    return {path.name: path for path in found if path.suffix in (".py", ".wsgi")}
 
-    It gets a directory of its own, which is on no ``sys.path``: it may be named like a module.
-    """
-    if not cell.app:
-        return None
-    copy = directory / "own" / f"{cell.app_name}.py"
-    copy.parent.mkdir()
-    shutil.copyfile(cell.app, copy)
-    return str(copy)
+
+def _copy(files: Mapping[str, Path], directory: Directory, name: str, group: int) -> None:
+    """Copy files into a new directory called ``name``; whoever is in ``group`` may read them."""
+    with directory.make(name, _ENTERED, group=group) as made:
+        for new, path in sorted(files.items()):
+            made.write(new, path.read_bytes(), _READ, group=group)
 
 
 def _groups(cell: Cell) -> tuple[str, ...]:
@@ -106,10 +111,3 @@ def _groups(cell: Cell) -> tuple[str, ...]:
     return tuple(
         f"interpreter{1 if alone else number}" for number in range(1, cell.sub_interpreters + 1)
     )
-
-
-def _readable(directory: Path) -> None:
-    """Readable by Apache's user, whatever the umask is."""
-    directory.chmod(0o755)
-    for path in directory.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)

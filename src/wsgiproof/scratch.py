@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ from pathlib import Path
 
 from wsgiproof.account import Account
 from wsgiproof.errors import CannotRun, NeedMissing, UsageError
+from wsgiproof.leftovers import new_directory, remove_directory
 
+_PREFIX = "wsgiproof-"
 _LONGEST = 80
 """Bytes, which leaves 27 for the name of a socket."""
 
@@ -19,13 +20,13 @@ _LONGEST = 80
 @contextmanager
 def scratch_directory(owner: Account | None = None) -> Iterator[Path]:
     """A new directory, mode 0700, removed with the context; it belongs to ``owner`` if given."""
-    directory = _new()
+    directory = new_directory(_PREFIX, *([owner.uid] if owner else []))
     try:
         if owner is not None:
             _give(directory, owner, "TMPDIR")
         yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_directory(directory)
 
 
 def lasting_directory(wanted: Path | None, owner: Account) -> Path:
@@ -47,7 +48,7 @@ def lasting_directory(wanted: Path | None, owner: Account) -> Path:
 
 def _new() -> Path:
     try:
-        return Path(tempfile.mkdtemp(prefix="wsgiproof-"))
+        return Path(tempfile.mkdtemp(prefix=_PREFIX))
     except OSError as error:
         raise CannotRun(f"no scratch directory can be made: {error}") from error
 

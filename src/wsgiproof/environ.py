@@ -34,7 +34,7 @@ DOWNLOAD = (
 """For what asks a package index."""
 
 WORKER = (
-    *("PYTHON*", "WSGIPROOF_CACHE", "XDG_RUNTIME_DIR", "MOD_WSGI_SO"),
+    *("WSGIPROOF_CACHE", "XDG_RUNTIME_DIR", "MOD_WSGI_SO"),
     *("PYENV_ROOT", "CONDA_PREFIX", "MAMBA_ROOT_PREFIX"),
 )
 """Besides all these, what a worker process of our own reads."""

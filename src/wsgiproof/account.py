@@ -9,15 +9,17 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import subprocess
 from pathlib import Path
 
 import msgspec
 
 from wsgiproof.errors import NeedMissing
+from wsgiproof.process import ask
 
 _CANDIDATES = ("www-data", "apache", "httpd", "nobody")
 """Debian's, Fedora's, and the names that other systems use, best first."""
+_DEADLINE = 20.0
+"""Seconds to look at a file; a network file system may hang."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,13 +58,15 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     def _may(self, path: Path, how: str) -> bool:
         # Asked of the kernel as that user, since mode bits alone know nothing of ACLs.
-        answer = subprocess.run(
+        # That user reads the environment of its processes: there is nothing in this one's.
+        answer = ask(
             ["/usr/bin/test", how, path],
+            deadline=_DEADLINE,
+            env={},
             user=self.uid,
             group=self.gid,
             extra_groups=[],
             cwd="/",
-            check=False,
         )
         return answer.returncode == 0
 

@@ -4,15 +4,16 @@ It is a script of its own, standard library only, started by :mod:`wsgiproof.pro
 
     python -I -S -X utf8 guard.py EVENTS [OPTION]... -- COMMAND [ARGUMENT]...
 
-where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number) or ``--core BYTES``,
-
-and it exists for two reasons.
+where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number), ``--core BYTES``, ``--cgroup DIR``
+or ``--lock FD``, and it exists for two reasons.
 
 *Nothing outlives us.* Standard input is a pipe whose other end only wsgiproof holds. When that
 closes, wsgiproof is gone, however it died: the guard TERMs everything below it, KILLs what is
 left 1.5 s later, removes the ``--remove`` directories, and ends. As a child subreaper
 (``PR_SET_CHILD_SUBREAPER`` in prctl(2)) it becomes the parent of every orphan below it, so a
-daemonised process cannot slip away, and "no children left" means "no descendants left".
+daemonised process cannot slip away, and "no children left" means "no descendants left". With
+``--cgroup`` the command is in a control group of its own as well, which the kernel kills as a
+whole. ``--lock`` is a descriptor with a lock of the run (flock(2)), held until the guard has ended.
 
 *Every death is seen.* A mod_wsgi daemon process that dies of SIGSEGV while Apache is stopping
 is in no log, because Apache has deregistered it by then. The guard holds a pidfd of each
@@ -37,6 +38,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import select
 import signal
 import struct
@@ -60,7 +62,14 @@ TERM_GRACE = 1.5
 """Seconds between TERM and KILL when the owner is gone."""
 
 GIVE_UP = 3.0
-"""Seconds after the owner's death when even the unkillable (state D) is left alone."""
+"""Seconds in which nothing more ends, after the owner's death, when even the unkillable (state D)
+is left alone."""
+
+LONGEST = 60.0
+"""Seconds after the owner's death when whatever is left is left alone, a fork bomb above all."""
+
+SPARE = 32
+"""Descriptors that are not used to watch processes with, since reading /proc takes some."""
 
 CORE_FILTER = b"0x11"
 """What a core file holds, see core(5): private anonymous memory, and headers of ELF files."""
@@ -86,6 +95,10 @@ class Order:
     remove: list[str]
     core: int | None
     """The largest core file that the command and its descendants may leave, in bytes."""
+    cgroup: str | None
+    """The control group that the command is put into."""
+    lock: int | None
+    """A descriptor that the command must not have."""
 
 
 @dataclass
@@ -109,6 +122,8 @@ def parse_order(arguments: list[str]) -> Order:
     cwd: str | None = None
     remove: list[str] = []
     core: int | None = None
+    cgroup: str | None = None
+    lock: int | None = None
     while rest[0] != "--":
         option, value, *rest = rest
         if option == "--cwd":
@@ -117,9 +132,13 @@ def parse_order(arguments: list[str]) -> Order:
             remove.append(value)
         elif option == "--core":
             core = int(value)
+        elif option == "--cgroup":
+            cgroup = value
+        elif option == "--lock":
+            lock = int(value)
         else:
             raise SystemExit(f"guard: unknown option {option}")
-    return Order(events, rest[1:], cwd, remove, core)
+    return Order(events, rest[1:], cwd, remove, core, cgroup, lock)
 
 
 def prctl(option: int, value: int) -> None:
@@ -134,13 +153,19 @@ def prctl(option: int, value: int) -> None:
 
 
 def read_small(path: str) -> bytes | None:
-    """Return up to 64 KiB of a /proc file, or None when the process is gone."""
+    """Return the whole of a /proc file, or None when the process is gone.
+
+    One read may give no more than a page, however much is asked for.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:
-        return os.read(descriptor, 65536)
+        parts = []
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+        return b"".join(parts)
     except OSError:
         return None
     finally:
@@ -154,6 +179,8 @@ class Stat:
     name: str
     state: str
     ppid: int
+    started: int
+    """Clock ticks after boot: with the pid, this names one process for good."""
     exit_code: int
 
 
@@ -166,7 +193,7 @@ def read_stat(pid: int) -> Stat | None:
     head, _, tail = text.rpartition(b")")
     fields = tail.split()
     name = head.partition(b"(")[2].decode(errors="replace")
-    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[-1]))
+    return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]), int(fields[-1]))
 
 
 def children_by_file(pid: int, every_thread: bool) -> list[int]:
@@ -177,6 +204,13 @@ def children_by_file(pid: int, every_thread: bool) -> list[int]:
             threads = [entry.name for entry in entries]
     texts = [read_small(f"/proc/{pid}/task/{thread}/children") for thread in threads]
     return [int(child) for text in texts if text for child in text.split()]
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, zombies included."""
+    if read_small(f"/proc/self/task/{os.getpid()}/children") is None:
+        return children_of_everyone().get(pid, [])
+    return children_by_file(pid, every_thread=True)
 
 
 def children_of_everyone() -> dict[int, list[int]]:
@@ -216,6 +250,18 @@ def descendants(root: int, every_thread: bool = True) -> list[int]:
         found.extend(fresh)
         queue.extend(fresh)
     return found
+
+
+def is_below_us(pid: int) -> bool:
+    """Say whether a process is a descendant of this one."""
+    while pid > 1:
+        stat = read_stat(pid)
+        if stat is None:
+            return False
+        pid = stat.ppid
+        if pid == os.getpid():
+            return True
+    return False
 
 
 def last_pid() -> bytes | None:
@@ -290,7 +336,7 @@ def is_collected(pidfd: int) -> bool:
 # --- the command ---------------------------------------------------------------------------
 
 
-def start_command(order: Order, environment: dict[str, str]) -> int:
+def start_command(order: Order, environment: dict[str, str], files: tuple[int, int]) -> int:
     """Fork and exec the command in its own session; return its pid, or raise NotStarted.
 
     The death signal is a belt to the braces: it TERMs the command should the guard be killed.
@@ -301,7 +347,7 @@ def start_command(order: Order, environment: dict[str, str]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            enter_command(guard, order, environment)
+            enter_command(guard, order, environment, files)
         except OSError as error:
             what = error.filename or order.command[0]
             os.write(tell, os.fsencode(f"{what}: {error.strerror}"))
@@ -318,7 +364,9 @@ def start_command(order: Order, environment: dict[str, str]) -> int:
     return pid
 
 
-def enter_command(guard: int, order: Order, environment: dict[str, str]) -> None:
+def enter_command(
+    guard: int, order: Order, environment: dict[str, str], files: tuple[int, int]
+) -> None:
     """In the child: leave the guard's session, undo what Python and we have set, and exec."""
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -334,6 +382,9 @@ def enter_command(guard: int, order: Order, environment: dict[str, str]) -> None
         os.chdir(order.cwd)
     if order.core is not None:
         allow_cores(order.core)
+    if order.cgroup is not None:
+        write_to(f"{order.cgroup}/cgroup.procs", b"0")
+    resource.setrlimit(resource.RLIMIT_NOFILE, files)
     try:
         os.execvpe(order.command[0], order.command, environment)
     except OSError as error:
@@ -347,15 +398,35 @@ def allow_cores(largest: int) -> None:
     Without what is shared with other processes: the filter is that of core(5), private anonymous
     memory and the headers of ELF files, and both are inherited.
     """
-    import resource  # most commands don't need it
-
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     soft = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
     resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+    write_to("/proc/self/coredump_filter", CORE_FILTER)
+
+
+def write_to(path: str, content: bytes) -> None:
+    """Write to a file of the kernel's, where it is there and lets us."""
     with contextlib.suppress(OSError):
-        filter_of_cores = os.open("/proc/self/coredump_filter", os.O_WRONLY)
-        os.write(filter_of_cores, CORE_FILTER)
-        os.close(filter_of_cores)
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.write(descriptor, content)
+        finally:
+            os.close(descriptor)
+
+
+def most_files() -> int:
+    """Return how many descriptors we may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def allow_files() -> tuple[int, int]:
+    """Let the guard have as many descriptors as it may, one for each descendant; return the limits
+    from before, which are the command's."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before
 
 
 def go_first() -> None:
@@ -376,6 +447,7 @@ class Guard:
     """The descendants of this process, what is known of them, and the file that tells it."""
 
     events: int
+    cgroup: str | None = None
     control: int = 0
     watched: dict[int, Watched] = field(default_factory=dict)
     by_pidfd: dict[int, Watched] = field(default_factory=dict)
@@ -385,6 +457,8 @@ class Guard:
     heard: bytes = b""
     killing: bool = False
     owner_gone_at: float | None = None
+    ended_last_at: float = 0.0
+    most_watched: int = field(default_factory=lambda: most_files() - SPARE)
     next_scan: float = 0.0
     next_full_scan: float = 0.0
     scanned_at: bytes | None = None
@@ -417,7 +491,10 @@ class Guard:
     # births
 
     def adopt(self, pid: int) -> Watched | None:
-        """Watch a new descendant and report its birth; None if it is gone already."""
+        """Watch a new descendant and report its birth; None if it is gone already, or if there are
+        more than we have descriptors for."""
+        if len(self.watched) >= self.most_watched:
+            return None
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
@@ -439,14 +516,14 @@ class Guard:
         if self.watched.pop(watched.pid, None) is not None:
             os.close(watched.pidfd)
 
-    def scan(self, every_thread: bool = True) -> None:
-        """Look for new descendants, and free the pids of the collected ones."""
+    def scan(self, every_thread: bool = True) -> list[int]:
+        """Look for new descendants, and free the pids of the collected ones; return those that
+        can't be watched."""
         for watched in list(self.watched.values()):
             if watched.reported and is_collected(watched.pidfd):
                 self.forget(watched)
-        for pid in descendants(os.getpid(), every_thread):
-            if pid not in self.watched:
-                self.adopt(pid)
+        found = [pid for pid in descendants(os.getpid(), every_thread) if pid not in self.watched]
+        return [pid for pid in found if self.adopt(pid) is None]
 
     def scan_if_due(self) -> None:
         """Scan when it is time and somebody has forked, within our share of the processor."""
@@ -470,7 +547,7 @@ class Guard:
 
     def settle(self, pidfds: list[int]) -> None:
         """Read how these have ended, all of them first: their parents are about to collect."""
-        now = time.monotonic()
+        now = self.ended_last_at = time.monotonic()
         ended = [self.by_pidfd.pop(pidfd) for pidfd in pidfds]
         statuses = [read_status(watched) for watched in ended]
         for watched, status in zip(ended, statuses, strict=True):
@@ -513,7 +590,8 @@ class Guard:
                 self.collect_late(ended.si_pid, watched)
 
     def collect_late(self, pid: int, watched: Watched | None) -> None:
-        """Collect an orphan that had ended before it became ours."""
+        """Collect an orphan that had ended before it became ours, or was not watched."""
+        self.ended_last_at = time.monotonic()
         status = status_of_child(pid)
         if watched is not None:
             if watched in self.unread:
@@ -549,14 +627,23 @@ class Guard:
     def press_on(self) -> bool:
         """Do what is due to end everything; False when there is nothing more to be done."""
         if self.owner_gone_at is not None:
-            gone_for = time.monotonic() - self.owner_gone_at
-            if gone_for > GIVE_UP:
+            now = time.monotonic()
+            gone_for = now - self.owner_gone_at
+            if gone_for > LONGEST or min(gone_for, now - self.ended_last_at) > GIVE_UP:
                 return False
             self.killing = self.killing or gone_for > TERM_GRACE
         if self.killing:
-            self.scan()
-            self.send(signal.SIGKILL)
+            self.kill()
         return True
+
+    def kill(self) -> None:
+        """KILL everything below us that there is at this moment."""
+        if self.cgroup is not None:
+            write_to(f"{self.cgroup}/cgroup.kill", b"1")
+        unwatched = self.scan()
+        self.send(signal.SIGKILL)
+        for pid in unwatched:
+            kill_unwatched(pid)
 
     def patience(self) -> int:
         """Return the milliseconds to sleep in poll when nothing ends."""
@@ -598,6 +685,17 @@ class Guard:
             except ChildProcessError:
                 return
             time.sleep(0.005)
+
+
+def kill_unwatched(pid: int) -> None:
+    """KILL a descendant, unless its pid has become a stranger's meanwhile."""
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if is_below_us(pid):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
 
 
 def read_status(watched: Watched) -> int | None:
@@ -709,14 +807,15 @@ def open_tree(name: str, within: int) -> int:
 
 def guard_command(order: Order, events: int) -> bool:
     """Start the command and watch it to the end; return whether the owner is gone."""
-    guard = Guard(events)
+    files = allow_files()
+    guard = Guard(events, order.cgroup)
     received = read_environment(guard.control)
     if received is None:
         return True
     environment, guard.heard = received
     before = last_pid()
     try:
-        guard.service = start_command(order, environment)
+        guard.service = start_command(order, environment, files)
     except NotStarted as error:
         guard.write("failed", error=str(error))
         return False
@@ -739,8 +838,17 @@ def main(arguments: list[str]) -> None:
     if os.getsid(0) != os.getpid():
         os.setsid()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if order.lock is not None:
+        os.set_inheritable(order.lock, False)
     events = os.open(order.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    if guard_command(order, events):
+    owner_gone = guard_command(order, events)
+    if order.cgroup is not None:
+        # Ours, and that of the run if this was its last one; an owner that lives does it itself.
+        with contextlib.suppress(OSError):
+            os.rmdir(order.cgroup)  # noqa: PTH106 - pathlib is slow to import
+            if owner_gone:
+                os.rmdir(order.cgroup.rpartition("/")[0])  # noqa: PTH106
+    if owner_gone:
         remove_directories(order.remove)
 
 

@@ -15,10 +15,10 @@ from wsgiproof.cell import Cell, InterpreterKind, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import UsageError, describe
 from wsgiproof.facts import gather
+from wsgiproof.leftovers import safe_parent
 from wsgiproof.matrix import Facts, Matrix, expand
 from wsgiproof.needs import Machine, Survey
 from wsgiproof.runner import Job, Shop, Watcher
-from wsgiproof.scratch import safe_parent
 from wsgiproof.services.mongod import Mongod
 from wsgiproof.subjects.application import check_app
 from wsgiproof.subjects.controls import CONTROLS

@@ -2,7 +2,12 @@
 
 Each child runs under a guard of its own (:mod:`wsgiproof.guard`), which ends the child and all its
 descendants when wsgiproof ends, however that happens, and which writes down how each of them
-died. All times are CLOCK_MONOTONIC seconds, as from :func:`time.monotonic`.
+died. A guard that is killed or paused is our fault and an error; what was below it is ended by
+:mod:`wsgiproof.leftovers`, which says what is certain where. Only :func:`ask` does without a guard.
+All times are CLOCK_MONOTONIC seconds, as from :func:`time.monotonic`.
+
+Every wait has a deadline. A machine that has no process, descriptor or memory left is a
+:class:`CannotRun` that names the limit.
 
 Nothing here is process-wide (no signal handlers, no ``waitpid(-1)``), so that several threads can
 run several services.
@@ -14,9 +19,9 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +32,12 @@ from signal import SIGKILL, SIGTERM
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
 
+from wsgiproof.cgroups import end_group
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
+from wsgiproof.guard import read_stat
+from wsgiproof.leftovers import current_run, end_service, temporary_directory
+from wsgiproof.signals import held
+from wsgiproof.spawn import MARKER, limit_reached, run_name, spawn
 
 GUARD = Path(__file__).with_name("guard.py")
 
@@ -36,6 +46,9 @@ START_DEADLINE = 30.0
 
 KILL_DEADLINE = 10.0
 """Seconds that killed processes get to go; only one in state D (proc(5)) can need them."""
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks whether a guard that we wait for is paused."""
 
 STRAGGLER_GRACE = 0.5
 """Seconds that what a finite command has started may go on after the command itself."""
@@ -158,15 +171,20 @@ class _Guard:
         argv: Sequence[str],
         *,
         events: Path,
-        env: Mapping[str, str] | None,
+        env: Mapping[str, str],
         cwd: Path | None,
         remove: Sequence[Path],
         core: int | None = None,
     ) -> None:
         self.pid = 0
-        self.events = _Events(events)
-        self._command = _guard_command(argv, events, cwd, remove, core)
-        self._env = dict(os.environ if env is None else env)
+        self._run = current_run()
+        self._marker, self._group = self._run.new_service()
+        self._command = _guard_command(argv, events, cwd, remove, core, self._group, self._run.lock)
+        self._env = {**env, MARKER: self._marker}
+        try:
+            self.events = _Events(events)
+        except OSError as error:
+            raise _unstarted(argv, error) from error
         self._lock = threading.Lock()
         self._control: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -178,18 +196,28 @@ class _Guard:
         self._await_birth()
 
     def _spawn(self, output: BinaryIO) -> None:
-        # os.pipe() is close-on-exec, so no other child can keep our end open after we are gone.
-        theirs, self._control = os.pipe()
         try:
-            # Its session keeps Ctrl-C away from it. Its environment is ours and not the command's,
-            # whose LD_LIBRARY_PATH may be for another Python.
-            self._process = subprocess.Popen(
+            # os.pipe() is close-on-exec, so no other child can keep our end open when we are gone.
+            theirs, self._control = os.pipe()
+        except OSError as error:
+            raise _unstarted(self._command, error) from error
+        # A guard that is paused reads nothing.
+        os.set_blocking(self._control, False)
+        lock = self._run.lock
+        try:
+            # Its session keeps Ctrl-C away from it. Its environment is not the command's, whose
+            # LD_LIBRARY_PATH may be for another Python.
+            self._process = spawn(
                 self._command,
+                env={**_guard_environment(), MARKER: run_name()},
                 stdin=theirs,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=() if lock is None else (lock,),
             )
+        except OSError as error:
+            raise _unstarted(self._command, error) from error
         finally:
             os.close(theirs)
 
@@ -205,17 +233,26 @@ class _Guard:
                 return
         if self.events.failure is not None:
             raise CannotRun(f"cannot start {self.events.failure}")
+        if self.paused():
+            raise CannotRun("the guard of a command has been paused (SIGSTOP)")
         raise CannotRun(f"the guard did not start its command within {START_DEADLINE:g} s")
 
     def tell(self, line: str) -> None:
-        """Send a line to the guard; no matter if it has ended."""
+        """Send a line to the guard; no matter if it has ended, or does not read."""
         data = line.encode() + b"\n"
+        until = time.monotonic() + START_DEADLINE
         with self._lock:
-            while data and self._control is not None:
+            while data and self._control is not None and time.monotonic() < until:
                 try:
                     data = data[os.write(self._control, data) :]
                 except BrokenPipeError:
                     return
+                except BlockingIOError:
+                    if self.paused():
+                        return
+                    poller = select.poll()
+                    poller.register(self._control, select.POLLOUT)
+                    poller.poll(100)
 
     def wait(self, seconds: float) -> bool:
         """Wait until the guard has ended, which is when everything below it has."""
@@ -226,6 +263,10 @@ class _Guard:
             pidfd = os.pidfd_open(self._process.pid)
         except ProcessLookupError:  # another thread has collected it
             return True
+        except OSError:  # no descriptor is left
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(0.0, seconds))
+            return self._process.poll() is not None
         try:
             poller = select.poll()
             poller.register(pidfd, select.POLLIN)
@@ -234,31 +275,50 @@ class _Guard:
             os.close(pidfd)
         return self._process.poll() is not None
 
-    def broken(self) -> bool:
-        """Say whether the guard went away (killed, or a bug of ours) with its work undone."""
+    def wait_watching(self, seconds: float) -> bool:
+        """The same; returns early where the guard is paused, since that may never end."""
+        until = time.monotonic() + seconds
+        while not self.wait(min(LOOK_EVERY, max(0.0, until - time.monotonic()))):
+            if time.monotonic() >= until or self.paused():
+                return False
+        return True
+
+    def broken(self) -> str:
+        """What is wrong with the guard, if its work is undone: it is gone (killed, or a bug of
+        ours), or paused; empty if nothing is."""
         if not self.wait(0):
-            return False
+            return "has been paused (SIGSTOP)" if self.paused() else ""
         self.events.known()
-        return not self.events.ended and self.events.failure is None
+        return "" if self.events.ended or self.events.failure is not None else "is gone"
+
+    def paused(self) -> bool:
+        """Say whether somebody has stopped the guard with a signal, so that it does nothing."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        stat = read_stat(self._process.pid)
+        return stat is not None and stat.state == "T"
 
     def finish(self) -> None:
-        """End everything that is left, at once, and the guard with it."""
-        try:
-            self.tell("kill")
-            if not self.wait(KILL_DEADLINE) and self._process is not None:
-                # Not by closing the pipe: that would remove directories.
-                self._process.kill()
-                self._process.wait()
-            if self.pid and self.broken():
-                # The session of the command carries its pid, as long as somebody is in it.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pid, SIGKILL)
-        finally:
-            with self._lock:
-                if self._control is not None:
-                    os.close(self._control)
-                    self._control = None
-            self.events.close()
+        """End everything that is left, at once, and the guard with it. Ctrl-C waits for that."""
+        with held():
+            try:
+                if self._process is not None and self.paused():
+                    self._process.send_signal(signal.SIGCONT)
+                self.tell("kill")
+                if not self.wait_watching(KILL_DEADLINE) and self._process is not None:
+                    # Not by closing the pipe: that would remove directories.
+                    self._process.kill()
+                    self._process.wait()
+                if self._process is None or self.broken():
+                    end_service(self._marker, self._group, KILL_DEADLINE)
+            finally:
+                with self._lock:
+                    if self._control is not None:
+                        os.close(self._control)
+                        self._control = None
+                self.events.close()
+                if self._group is not None:
+                    end_group(self._group, LOOK_EVERY)
 
 
 def _guard_command(
@@ -267,6 +327,8 @@ def _guard_command(
     cwd: Path | None,
     remove: Sequence[Path],
     core: int | None,
+    group: Path | None,
+    lock: int | None,
 ) -> list[str]:
     """Return the command line of a guard; -I -S -X utf8 keep it quick and out of our settings."""
     command = [sys.executable, "-I", "-S", "-X", "utf8", str(GUARD), str(events.absolute())]
@@ -276,16 +338,32 @@ def _guard_command(
         command += ["--remove", str(directory.absolute())]
     if core is not None:
         command += ["--core", str(core)]
+    if group is not None:
+        command += ["--cgroup", str(group)]
+    if lock is not None:
+        command += ["--lock", str(lock)]
     return [*command, "--", *argv]
+
+
+def _guard_environment() -> dict[str, str]:
+    """What our own interpreter may need to start."""
+    found = os.environ.get("LD_LIBRARY_PATH")
+    return {"LD_LIBRARY_PATH": found} if found else {}
+
+
+def _unstarted(argv: Sequence[str], error: OSError) -> CannotRun:
+    reached = limit_reached(error) or error.strerror or str(error)
+    return CannotRun(f"cannot start {argv[0]}: {reached}")
 
 
 class Service:
     """A program that runs until it is stopped, as a context manager.
 
     ``log`` gets stdout and stderr, appended; ``events`` is a file for the guard. ``env`` is the
-    whole environment, ours by default. The directories in ``remove`` are scratch space: they are
-    removed if wsgiproof dies while this service runs, and left to the caller otherwise. ``core``
-    is the largest core file that a process of it may leave, in bytes; None leaves that as it is.
+    whole environment, but for the marker of the run. The directories in ``remove`` are scratch
+    space: they are removed if wsgiproof dies while this service runs, and left to the caller
+    otherwise. ``core`` is the largest core file that a process of it may leave, in bytes; None
+    leaves that as it is.
 
     Entering returns when the program has been executed, and raises ServiceFailed with the reason
     if it can't be. Leaving KILLs what is still alive, without grace: call :meth:`stop` first.
@@ -298,7 +376,7 @@ class Service:
         name: str,
         log: Path,
         events: Path,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str],
         cwd: Path | None = None,
         remove: Sequence[Path] = (),
         core: int | None = None,
@@ -315,19 +393,20 @@ class Service:
         self._stopped: Stopped | None = None
 
     def __enter__(self) -> Self:
-        self._guard = _Guard(
-            self.argv,
-            events=self._events_path,
-            env=self._env,
-            cwd=self._cwd,
-            remove=self._remove,
-            core=self._core,
-        )
         try:
+            self._guard = _Guard(
+                self.argv,
+                events=self._events_path,
+                env=self._env,
+                cwd=self._cwd,
+                remove=self._remove,
+                core=self._core,
+            )
             with self.log.open("ab") as output:
                 self._guard.start(output)
         except BaseException as error:
-            self._guard.finish()
+            if self._guard is not None:
+                self._guard.finish()
             if isinstance(error, CannotRun):
                 raise ServiceFailed(f"{self.name}: {error}") from None
             raise
@@ -379,11 +458,13 @@ class Service:
     def wait(self, deadline: float) -> bool:
         """Wait up to ``deadline`` seconds; return whether the service and all below it are gone.
 
-        Raises ServiceFailed if the guard was killed, for then nobody knows how they ended.
+        Raises ServiceFailed if the guard was killed or paused, for then nobody knows how they
+        ended.
         """
-        gone = self._running.wait(deadline)
-        if gone and self._running.broken():
-            raise ServiceFailed(f"{self.name}: its guard is gone, see the end of {self.log}")
+        gone = self._running.wait_watching(deadline)
+        broken = self._running.broken()
+        if broken:
+            raise ServiceFailed(f"{self.name}: its guard {broken}, see the end of {self.log}")
         return gone
 
     def stop(
@@ -397,11 +478,20 @@ class Service:
         """Send ``sig`` to the service, and KILL what is left after ``deadline`` seconds.
 
         Where something is left after ``patience`` seconds, ``look`` is called, once.
-        Returns what the first stop returned if called again. Raises as :meth:`wait`, and
-        ServiceFailed if a process can't even be killed.
+        Returns what the first stop returned if called again. Raises as :meth:`wait`, with all
+        ended, and ServiceFailed if a process can't even be killed.
         """
-        if self._stopped is not None:
-            return self._stopped
+        if self._stopped is None:
+            try:
+                self._stopped = self._stop(deadline, sig, patience, look)
+            except ServiceFailed:
+                self._running.finish()
+                raise
+        return self._stopped
+
+    def _stop(
+        self, deadline: float, sig: int, patience: float | None, look: Callable[[], None]
+    ) -> Stopped:
         began = time.monotonic()
         self.signal(sig)
         leftover: tuple[int, ...] = ()
@@ -413,8 +503,7 @@ class Service:
             if not self.wait(KILL_DEADLINE):
                 pids = ", ".join(map(str, self.living()))
                 raise ServiceFailed(f"{self.name}: cannot be killed, still there: {pids}")
-        self._stopped = Stopped(time.monotonic() - began, leftover)
-        return self._stopped
+        return Stopped(time.monotonic() - began, leftover)
 
 
 _ended_by: ContextVar[threading.Event | None] = ContextVar("_ended_by", default=None)
@@ -437,7 +526,7 @@ def run(
     argv: Sequence[str],
     *,
     deadline: float,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str],
     cwd: Path | None = None,
     log: Path | None = None,
     remove: Sequence[Path] = (),
@@ -445,22 +534,25 @@ def run(
 ) -> Completed:
     """Run a finite command, for at most ``deadline`` seconds, and return how it ended.
 
-    The output also goes to ``log``, appended. What the command leaves running is killed soon
-    after its end. ``remove`` is as for :class:`Service`. ``heartbeat`` is called some twenty times
-    a second while the command runs.
+    ``env`` is the whole environment, but for the marker of the run and TMPDIR, which is a directory
+    of the command's own that is removed after it. The output also goes to ``log``, appended. What
+    the command leaves running is killed soon after its end. ``remove`` is as for :class:`Service`.
+    ``heartbeat`` is called some twenty times a second while the command runs.
 
     Raises CannotRun if the command can't be executed, DeadlinePassed if it was too slow; a
     non-zero exit code is returned.
     """
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="wsgiproof-run-") as scratch:
-        output_path = Path(scratch, "output") if log is None else log
+    with temporary_directory() as scratch:
+        own = scratch / "tmp"
+        own.mkdir(mode=0o700)
+        output_path = scratch / "output" if log is None else log
         guard = _Guard(
             argv,
-            events=Path(scratch, "events"),
-            env=env,
+            events=scratch / "events",
+            env={**env, "TMPDIR": str(own)},
             cwd=cwd,
-            remove=(Path(scratch), *remove),
+            remove=(scratch, *remove),
         )
         try:
             with output_path.open("ab") as output:
@@ -492,6 +584,8 @@ def _await_command(
         death = guard.events.death(guard.pid)
         if death is None and gone:
             raise CannotRun("the guard of a command was killed, and the command with it")
+        if death is None and guard.paused():
+            raise CannotRun("the guard of a command has been paused (SIGSTOP)")
         if death is None and left <= 0:
             return None
     guard.wait(max(0.0, min(STRAGGLER_GRACE, until - time.monotonic())))
@@ -514,3 +608,66 @@ def _too_slow(argv: Sequence[str], deadline: float, output: str, log: Path | Non
     if log is not None:
         return f"{message}; see {log}"
     return f"{message}; its last line: {last[:200]}" if last else message
+
+
+def ask(
+    argv: Sequence[str | Path],
+    *,
+    deadline: float,
+    env: Mapping[str, str],
+    largest: int = 1 << 20,
+    **options: Any,
+) -> Completed:
+    """Ask a program a short question, without a guard, which would take as long as the answer.
+
+    At most ``largest`` bytes of what it prints are read; then, or at the deadline, it and its
+    process group are killed. What has left the group, and what lives on where we are killed in
+    these seconds, has the marker of the run and is ended with it. ``options`` are Popen's.
+
+    Raises OSError if it can't be executed, DeadlinePassed if it was too slow, and CannotRun where a
+    limit of the machine is reached.
+    """
+    began = time.monotonic()
+    current_run()
+    asked = spawn(
+        argv,
+        env=env,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options},
+        start_new_session=True,
+    )
+    output = b""
+    try:
+        assert asked.stdout is not None
+        pipe = asked.stdout.fileno()
+        poller = select.poll()
+        poller.register(pipe, select.POLLIN)
+        while len(output) < largest:
+            left = began + deadline - time.monotonic()
+            if left <= 0 or not poller.poll(round(left * 1000) + 1):
+                raise DeadlinePassed(_too_slow(list(map(str, argv)), deadline, "", None))
+            part = os.read(pipe, min(65536, largest - len(output)))
+            if not part:
+                break
+            output += part
+        _await_end(asked.pid, min(STRAGGLER_GRACE, began + deadline - time.monotonic()))
+    finally:
+        with held():
+            # It has not been collected yet, so its pid, and the group of that name, is its own.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(asked.pid, SIGKILL)
+            asked.wait()
+            if asked.stdout is not None:
+                asked.stdout.close()
+    return Completed(asked.returncode, output.decode(errors="replace"), time.monotonic() - began)
+
+
+def _await_end(pid: int, seconds: float) -> None:
+    """Wait for the end of a child, without collecting it."""
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            poller.poll(max(0, round(seconds * 1000)))
+        finally:
+            os.close(pidfd)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wsgiproof.account import Account
-from wsgiproof.errors import CannotRun, NeedMissing, UsageError
+from wsgiproof.errors import CannotRun, NeedMissing, UsageError, describe
 from wsgiproof.files import Directory, who_may_replace
-from wsgiproof.guard import remove_tree
+from wsgiproof.leftovers import PREFIX, new_directory, remove_directory, safe_parent
 
 _LONGEST = 80
 """Bytes, which leaves 27 for the name of a socket."""
@@ -27,13 +27,13 @@ def scratch_directory(visitor: Account | None = None) -> Iterator[Path]:
 
     Raises :class:`CannotRun` where there can be none that is safe.
     """
-    directory = _new()
+    directory = new_directory()
     try:
         if visitor is not None:
             _let_in(directory, visitor, "TMPDIR")
         yield directory
     finally:
-        remove_tree(str(directory))
+        remove_directory(directory)
 
 
 def lasting_directory(wanted: Path | None, visitor: Account) -> Path:
@@ -72,30 +72,12 @@ def kept_directory(wanted: Path) -> Path:
     return directory
 
 
-def safe_parent() -> Path:
-    """Where scratch directories are made (TMPDIR).
-
-    Raises :class:`CannotRun` if others could replace what is put there.
-    """
-    try:
-        parent = Path(tempfile.gettempdir()).resolve()
-        doubtful = who_may_replace(parent)
-    except OSError as error:
-        raise CannotRun(f"no scratch directory can be made: {error}") from error
-    if doubtful:
-        raise CannotRun(
-            f"{doubtful} belongs to another user, or may be written by others and is not sticky: "
-            "what is put there is not safe; point TMPDIR at another directory, such as /tmp"
-        )
-    return parent
-
-
 def _new() -> Path:
     parent = safe_parent()
     try:
-        return Path(tempfile.mkdtemp(prefix="wsgiproof-", dir=parent))
+        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     except OSError as error:
-        raise CannotRun(f"no scratch directory can be made: {error}") from error
+        raise CannotRun(f"no directory can be made in {parent}: {describe(error)}") from error
 
 
 def _let_in(directory: Path, visitor: Account, setting: str) -> None:

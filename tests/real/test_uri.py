@@ -20,6 +20,7 @@ from tests.real.command import CLEAN, Command, started
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
+from wsgiproof.environ import child_environment
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.needs import Survey
 from wsgiproof.process import Service, run
@@ -42,7 +43,8 @@ def mongod(directory: Path, *options: str) -> Iterator[str]:
     command = [str(find_mongod(None).path), "--dbpath", str(data), "--port", str(port)]
     command += ["--bind_ip", LOOPBACK, "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
     log = directory / "mongod.log"
-    with Service([*command, *options], name="mongod", log=log, events=directory / "events") as one:
+    paths = {"log": log, "events": directory / "events"}
+    with Service([*command, *options], name="mongod", env=child_environment(), **paths) as one:
         limit = time.monotonic() + 30
         while "Waiting for connections" not in log.read_text():
             assert one.alive(), log.read_text()
@@ -234,5 +236,5 @@ def test_what_is_read_from_secondaries_has_got_there(tmp_path: Path) -> None:
         last.update(priority=0, secondaryDelaySecs=2)
         client.admin.command("replSetReconfig", config)
         uri = f"{ours.uri('test')}&readPreference=secondaryPreferred"
-        done = run([sys.executable, "-c", LAGGING, uri], deadline=60, cwd=tmp_path)
+        done = run([sys.executable, "-c", LAGGING, uri], deadline=60, env={}, cwd=tmp_path)
     assert done.output.strip() == "[]"

@@ -15,6 +15,7 @@ import pytest
 from tests.unit.invented import CELL
 from wsgiproof.build.httpd import find_httpd
 from wsgiproof.cell import Cell, Mode, Mpm
+from wsgiproof.environ import child_environment
 from wsgiproof.errors import UsageError
 from wsgiproof.process import run
 from wsgiproof.services import apache_conf
@@ -204,7 +205,11 @@ def test_apache_reads_every_path_as_it_is(tmp_path: Path) -> None:
         text = conf(Mode.DAEMON, Mpm.PREFORK, modules=tuple(modules), **where).render()
         file = directory / "httpd.conf"
         file.write_text("".join(line for line in text.splitlines(True) if line[:4] != "WSGI"))
-        told = run([str(httpd.httpd), "-t", "-DDUMP_RUN_CFG", "-f", str(file)], deadline=20)
+        told = run(
+            [str(httpd.httpd), "-t", "-DDUMP_RUN_CFG", "-f", str(file)],
+            deadline=20,
+            env=child_environment(),
+        )
         assert (told.returncode, "AH00111" in told.output) == (0, False), told.output
         assert f'ServerRoot: "{directory}"' in told.output
         assert f'Main ErrorLog: "{directory}/error.log"' in told.output

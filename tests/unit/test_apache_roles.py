@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.test_apache_conf import conf
 from wsgiproof.cell import Mode, Mpm
+from wsgiproof.environ import child_environment
 from wsgiproof.process import Service
 from wsgiproof.records import Role
 from wsgiproof.services.apache import Server
@@ -22,7 +23,11 @@ FAMILY = "sh -c 'sleep 30 & wait' & wait"
 )
 def test_a_command_that_a_child_runs_is_a_helper(mode: Mode, child: Role, tmp_path: Path) -> None:
     service = Service(
-        ["sh", "-c", FAMILY], name="family", log=tmp_path / "log", events=tmp_path / "events"
+        ["sh", "-c", FAMILY],
+        name="family",
+        log=tmp_path / "log",
+        events=tmp_path / "events",
+        env=child_environment(),
     )
     with service:
         server = Server(service, conf(mode, Mpm.PREFORK))

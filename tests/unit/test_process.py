@@ -19,9 +19,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from wsgiproof.environ import child_environment
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
 from wsgiproof.process import ProcessEvent, Service, ended_by, run
 
+ENV = child_environment()
 SLEEPER = ("sleep", "60")
 
 # Dies by a signal, in a child that the parent collects within 10 ms, as Apache does.
@@ -56,7 +58,7 @@ import pathlib, sys, time
 from wsgiproof.process import Service
 directory = pathlib.Path(sys.argv[1])
 argv = [sys.executable, "-S", "-c", sys.argv[2], str(directory / "daemon")]
-with Service(argv, name="owned", log=directory / "log", events=directory / "events",
+with Service(argv, name="owned", log=directory / "log", events=directory / "events", env={},
              remove=[directory / "scratch"]) as service:
     time.sleep(60)
 """
@@ -100,8 +102,8 @@ def service(tmp_path: Path) -> Callable[..., Service]:
     """Return a maker of services whose log and events are in ``tmp_path``."""
 
     def make(*argv: str, **options: object) -> Service:
-        paths = {"log": tmp_path / "log", "events": tmp_path / "events"}
-        return Service(argv, name="test", **(paths | options))  # type: ignore[arg-type]
+        usual = {"log": tmp_path / "log", "events": tmp_path / "events", "env": os.environ}
+        return Service(argv, name="test", **(usual | options))  # type: ignore[arg-type]
 
     return make
 
@@ -372,7 +374,7 @@ def test_services_in_several_threads(tmp_path: Path) -> None:
         try:
             log, events = tmp_path / f"log{number}", tmp_path / f"events{number}"
             argv = ["sh", "-c", f"exit {number}"]
-            with Service(argv, name="x", log=log, events=events) as it:
+            with Service(argv, name="x", log=log, events=events, env=os.environ) as it:
                 assert it.wait(10)
                 assert it.events()[-1].exit == number
         except BaseException as error:
@@ -392,39 +394,39 @@ def test_services_in_several_threads(tmp_path: Path) -> None:
 def test_run_returns_output_and_exit_code(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
-    done = run(["sh", "-c", "echo out; printf 'b\\377d' >&2; exit 3"], deadline=5, log=log)
+    done = run(["sh", "-c", "echo out; printf 'b\\377d' >&2; exit 3"], deadline=5, env=ENV, log=log)
     assert (done.returncode, done.output) == (3, "out\nb\ufffdd")
     assert 0 < done.seconds < 5
     assert log.read_bytes() == b"before\nout\nb\377d"
 
 
 def test_run_tells_a_signal_as_a_negative_code() -> None:
-    assert run(["sh", "-c", "kill -11 $$"], deadline=5).returncode == -signal.SIGSEGV
+    assert run(["sh", "-c", "kill -11 $$"], deadline=5, env=ENV).returncode == -signal.SIGSEGV
 
 
 def test_run_kills_what_is_too_slow_and_says_what_it_said_last(tmp_path: Path) -> None:
     script = f"echo $$ > {tmp_path}/pid; echo working; sleep 60; true"
     with pytest.raises(DeadlinePassed, match=r"after 0.5 s and has been killed.*: working$"):
-        run(["sh", "-c", script], deadline=0.5)
+        run(["sh", "-c", script], deadline=0.5, env=ENV)
     assert not is_alive(pid_in(tmp_path / "pid"))
 
 
 def test_run_ends_what_the_command_leaves_behind(tmp_path: Path) -> None:
     began = time.monotonic()
-    assert run(python(DAEMONISES, str(tmp_path / "daemon")), deadline=30).returncode == 0
+    assert run(python(DAEMONISES, str(tmp_path / "daemon")), deadline=30, env=ENV).returncode == 0
     assert time.monotonic() - began < 5
     assert not is_alive(pid_in(tmp_path / "daemon"))
 
 
 def test_run_says_what_cannot_be_executed() -> None:
     with pytest.raises(CannotRun, match=r"^cannot start no-such-program: No such file or dir"):
-        run(["no-such-program"], deadline=5)
+        run(["no-such-program"], deadline=5, env=ENV)
 
 
 def test_ctrl_c_ends_a_running_command(tmp_path: Path) -> None:
     code = (
         "import sys; from wsgiproof.process import run\n"
-        "run(['sh', '-c', 'echo $$ > $0; sleep 60; true', sys.argv[1]], deadline=60)\n"
+        "run(['sh', '-c', 'echo $$ > $0; sleep 60; true', sys.argv[1]], deadline=60, env={})\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "pid")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
@@ -440,7 +442,7 @@ def test_a_command_of_another_thread_ends_when_it_is_told_to() -> None:
 
     def work() -> None:
         with ended_by(interrupted):
-            run([sys.executable, "-c", "import time; time.sleep(60)"], deadline=60)
+            run([sys.executable, "-c", "import time; time.sleep(60)"], deadline=60, env=ENV)
 
     def watch() -> None:
         while not (children := psutil.Process().children(recursive=True)):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 from functools import cache as remembered
 
+from wsgiproof.environ import COMPILE, child_environment
 from wsgiproof.errors import NeedMissing
+from wsgiproof.leftovers import temporary_directory
 from wsgiproof.process import run
 
 _FLAGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH")
@@ -35,7 +36,9 @@ def compiler_key() -> dict[str, str]:
 def _version(_: str) -> str:
     """In its own words; empty if there is none, and nothing can be built."""
     try:
-        told = run([find_compiler(), "--version"], deadline=30).output
+        told = run(
+            [find_compiler(), "--version"], deadline=30, env=child_environment(COMPILE)
+        ).output
     except NeedMissing:
         return ""
     return told.partition("\n")[0].strip()
@@ -44,11 +47,12 @@ def _version(_: str) -> str:
 def has_header(header: str) -> bool:
     """Whether a program may include ``<header>``; CPPFLAGS may say where it is."""
     flags = shlex.split(os.environ.get("CPPFLAGS", ""))
-    answer = subprocess.run(
-        [find_compiler(), *flags, "-E", "-"],
-        input=f"#include <{header}>\n".encode(),
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
+    with temporary_directory() as scratch:
+        program = scratch / "includes.c"
+        program.write_text(f"#include <{header}>\n")
+        answer = run(
+            [find_compiler(), *flags, "-E", str(program)],
+            deadline=30,
+            env=child_environment(COMPILE),
+        )
     return answer.returncode == 0

@@ -21,6 +21,7 @@ from wsgiproof.build.cpython_source import MIRROR, Sources, find_sources, unpack
 from wsgiproof.build.index import last_words, run_uv
 from wsgiproof.build.python import BUILT, built_in, describe
 from wsgiproof.cache import Cache
+from wsgiproof.environ import COMPILE, child_environment
 from wsgiproof.errors import BuildFailed, NeedMissing, UsageError, WsgiproofError
 from wsgiproof.process import run
 from wsgiproof.toolchain import Python
@@ -220,12 +221,8 @@ class _Build:
             )
 
     def _environment(self) -> dict[str, str]:
-        """Ours, but what steers a Python or is of the make that may have started us."""
-        env = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PYTHON", "MAKE", "MFLAGS"))
-        }
+        """Nothing that steers a Python, or is of the make that may have started us."""
+        env = child_environment(COMPILE)
         rpath = f"-Wl,-rpath,{self._directory}/lib"
         return env | {"LDFLAGS": f"{rpath} {env.get('LDFLAGS', '')}".strip(), "LC_ALL": "C"}
 

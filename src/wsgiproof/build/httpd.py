@@ -10,15 +10,17 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import DEVNULL
 
 from wsgiproof.build.compiler import compiler_key
 from wsgiproof.build.index import install
 from wsgiproof.cache import Build, Cache
 from wsgiproof.cell import Mpm
-from wsgiproof.errors import BuildFailed, UsageError
+from wsgiproof.environ import child_environment
+from wsgiproof.errors import BuildFailed, DeadlinePassed, UsageError
+from wsgiproof.process import ask
 from wsgiproof.toolchain import Httpd
 
 MOD_WSGI_HTTPD = "2.4.69.1"
@@ -111,12 +113,15 @@ def _compile(directory: Path) -> None:
 
 def _ask_apxs(apxs: str, name: str) -> str:
     try:
-        answer = subprocess.run(
-            [apxs, "-q", name], capture_output=True, text=True, timeout=30, check=False
+        answer = ask(
+            [apxs, "-q", name],
+            deadline=30,
+            env=child_environment(),
+            stderr=DEVNULL,
         )
-    except OSError:
+    except (OSError, DeadlinePassed):
         return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    return answer.output.strip() if answer.returncode == 0 else ""
 
 
 def _describe(
@@ -126,7 +131,9 @@ def _describe(
     *,
     libraries: Path | None = None,
 ) -> Httpd:
-    env = {"LD_LIBRARY_PATH": str(libraries)} if libraries else None
+    env = child_environment()
+    if libraries:
+        env["LD_LIBRARY_PATH"] = str(libraries)
     version = _output([httpd, "-v"], env)
     found = re.search(r"Apache/(\S+)", version)
     if not found:
@@ -146,11 +153,8 @@ def _describe(
     )
 
 
-def _output(command: list[str | Path], env: dict[str, str] | None) -> str:
+def _output(command: list[str | Path], env: dict[str, str]) -> str:
     try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=30, check=False, env=env
-        )
-    except OSError as error:
+        return ask(command, deadline=30, env=env).output
+    except (OSError, DeadlinePassed) as error:
         return str(error)
-    return answer.stdout + answer.stderr

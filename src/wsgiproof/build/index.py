@@ -6,10 +6,8 @@ is the index's own answer and not a table of ours.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,9 @@ from pathlib import Path
 import uv
 from packaging.version import InvalidVersion, Version
 
+from wsgiproof.environ import COMPILE, DOWNLOAD, child_environment
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
+from wsgiproof.leftovers import temporary_directory
 from wsgiproof.process import Completed, run
 from wsgiproof.toolchain import Python
 
@@ -46,8 +46,8 @@ def find_version(package: str, wanted: str, python: Python) -> str:
     flags = ["--no-deps", "--no-header", "--no-annotate", "--python", python.path]
     if wanted == MINIMUM:
         flags += ["--resolution", "lowest", "--only-binary", package]
-    with tempfile.TemporaryDirectory(prefix="wsgiproof-") as scratch:
-        source = Path(scratch) / "requirements.in"
+    with temporary_directory() as scratch:
+        source = scratch / "requirements.in"
         source.write_text(f"{package}=={wanted}\n" if exact else f"{package}\n")
         answer = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
     if answer.returncode != 0:
@@ -130,7 +130,7 @@ def run_uv(
 ) -> Completed:
     """Run uv with these arguments, for at most ``deadline`` seconds."""
     # An active environment or a project's own settings must not steer what a cell is made of.
-    clean = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    clean = child_environment(DOWNLOAD, COMPILE)
     clean |= {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1", "NO_COLOR": "1", **(env or {})}
     with _finding:
         found = uv.find_uv_bin()

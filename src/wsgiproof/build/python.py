@@ -12,21 +12,21 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import DEVNULL
 
 import msgspec
 from packaging.version import InvalidVersion, Version
 
 from wsgiproof.account import Account
 from wsgiproof.cache import Cache
-from wsgiproof.errors import NeedMissing, UsageError
+from wsgiproof.environ import child_environment
+from wsgiproof.errors import DeadlinePassed, NeedMissing, UsageError
+from wsgiproof.process import ask
 from wsgiproof.toolchain import FoundPython, Python
 
 BUILT = "cpython"
@@ -120,45 +120,22 @@ def _describe(path: Path, file: tuple[int, ...]) -> Python:
         Version(python.version)
     except OSError as error:
         raise UsageError(f"{path} can't be run: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
+    except DeadlinePassed as error:
         raise UsageError(f"{path} did not say within {_DEADLINE:g} s what it is") from error
     except ValueError as error:
         raise UsageError(f"{path} is not a working Python interpreter") from error
     return python
 
 
-def _ask(path: Path) -> bytes:
+def _ask(path: Path) -> str:
     """What the program answers: so much of it, and within so long, as an interpreter needs."""
-    late = threading.Event()
-    with subprocess.Popen(
+    return ask(
         [path, "-S", "-c", _QUESTION],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as asked:
-
-        def end() -> None:
-            """It and what it has started; its pid is its own until it has been waited for."""
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(asked.pid, signal.SIGKILL)
-
-        def give_up() -> None:
-            late.set()
-            end()
-
-        timer = threading.Timer(_DEADLINE, give_up)
-        timer.start()
-        try:
-            assert asked.stdout is not None
-            answer = asked.stdout.read(_LONGEST_ANSWER)
-        finally:
-            timer.cancel()
-            timer.join()
-            end()
-    if late.is_set():
-        raise subprocess.TimeoutExpired(str(path), _DEADLINE)
-    return answer
+        deadline=_DEADLINE,
+        env=child_environment(),
+        largest=_LONGEST_ANSWER,
+        stderr=DEVNULL,
+    ).output
 
 
 def choose(wanted: str | None, reader: Account) -> Python:

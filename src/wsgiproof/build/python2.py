@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 from wsgiproof.build.index import LATEST, MINIMUM, check_version, last_words, run_uv
 from wsgiproof.cache import Cache
+from wsgiproof.environ import COMPILE, DOWNLOAD, child_environment
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
+from wsgiproof.leftovers import temporary_directory
 from wsgiproof.process import Completed, run
 from wsgiproof.toolchain import Python
 
@@ -34,15 +35,15 @@ def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str
         raise UsageError(f"'{MINIMUM}' is not known for Python 2.7: name a version of {package}")
     exact = wanted not in ("", LATEST)
     requirement = f"{package}=={wanted}" if exact else package
-    with tempfile.TemporaryDirectory(prefix="wsgiproof-") as scratch:
+    with temporary_directory() as scratch:
         answer = _pip(
-            ["download", "--no-deps", "--dest", scratch, requirement],
+            ["download", "--no-deps", "--dest", str(scratch), requirement],
             python,
             cache,
             deadline=_RESOLVE_DEADLINE,
         )
         if answer.returncode == 0:
-            (downloaded,) = Path(scratch).iterdir()
+            (downloaded,) = scratch.iterdir()
             return _version_of(downloaded.name)
     raise unresolved(package, wanted if exact else "", python, answer.output)
 
@@ -130,7 +131,11 @@ def _pip(
     command = [str(_workshop(python, cache)), "-m", "pip", *flags, *arguments]
     # A constraint of the user's own configuration must not steer what a cell is made of, and ends
     # `pip download` of this pip with an AssertionError.
-    clean = {**os.environ, "PIP_CONSTRAINT": os.devnull, **(env or {})}
+    clean = {
+        **child_environment(DOWNLOAD, COMPILE),
+        "PIP_CONSTRAINT": os.devnull,
+        **(env or {}),
+    }
     return run(command, deadline=deadline, env=clean, log=log)
 
 
@@ -145,9 +150,9 @@ def _workshop(python: Python, cache: Cache) -> Path:
 
 def _virtualenv(python: Python, home: Path, flags: list[str]) -> None:
     tool = ["tool", "run", "--isolated", "--python", sys.executable, "--from", _VIRTUALENV]
-    with tempfile.TemporaryDirectory(prefix="wsgiproof-") as scratch:
+    with temporary_directory() as scratch:
         # Its own data would go to the user's home, and it would look for updates from there.
-        private = ["--app-data", scratch, "--no-periodic-update"]
+        private = ["--app-data", str(scratch), "--no-periodic-update"]
         answer = run_uv(
             [*tool, "virtualenv", *private, "--python", python.path, *flags, home], deadline=120
         )

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from wsgiproof.build.index import make_sdist
 from wsgiproof.build.packages import find_version
 from wsgiproof.cache import Cache
 from wsgiproof.errors import UsageError, describe
+from wsgiproof.leftovers import temporary_directory
 from wsgiproof.toolchain import Python, Source
 
 _NO_SOURCE = {
@@ -135,8 +135,8 @@ def _archive_of(source: Path, digest: str, cache: Cache) -> Path:
     """The sdist of a source tree, or of an archive of one that is none itself."""
 
     def make(directory: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="wsgiproof-") as scratch:
-            tree = source if source.is_dir() else _unpacked(source, Path(scratch))
+        with temporary_directory() as scratch:
+            tree = source if source.is_dir() else _unpacked(source, scratch)
             make_sdist(tree, directory, directory / "build.log")
 
     if source.is_dir() and not _is_tree(source):

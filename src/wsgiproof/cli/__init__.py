@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import click
 
 import wsgiproof
@@ -23,6 +21,9 @@ from wsgiproof.cli import (
 )
 from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
+from wsgiproof.leftovers import become_reaper, end_run
+from wsgiproof.signals import held, take_over
+from wsgiproof.spawn import limit_reached
 
 
 @click.group(epilog=EXIT_CODES)
@@ -60,10 +61,18 @@ for _command in (
 
 
 def main() -> None:
-    """The entry point: every error of ours becomes one line and its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """The entry point: every error of ours becomes one line and its exit code.
+
+    Whatever the end, nothing is left of what was started, and Ctrl-C does not break that off.
+    """
+    take_over()
+    become_reaper()
     try:
-        cli.main(standalone_mode=False)
+        try:
+            cli.main(standalone_mode=False)
+        finally:
+            with held():
+                end_run()
     except click.exceptions.Abort:
         _fail("interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED)
     except KeyboardInterrupt:
@@ -79,17 +88,12 @@ def main() -> None:
     except WsgiproofError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
-        _fail(describe(error), ExitCode.UNDECIDED)
-
-
-def _interrupt(*_: object) -> None:
-    """What a CI system sends when a job is cancelled ends a run as Ctrl-C does.
-
-    It does so, too, where Ctrl-C is ignored, as a shell has it for what it starts with ``&``.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.raise_signal(signal.SIGINT)
+        _fail(limit_reached(error) or describe(error), ExitCode.UNDECIDED)
+    except RuntimeError as error:
+        reached = limit_reached(error)
+        if not reached:
+            raise
+        _fail(reached, ExitCode.UNDECIDED)
 
 
 def _fail(message: str, code: ExitCode) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from wsgiproof.environ import child_environment
 from wsgiproof.errors import WsgiproofError
 from wsgiproof.observe.frames import combined, has, parse_gdb, parse_pystack
 from wsgiproof.process import run
@@ -136,7 +137,7 @@ def _with_gdb(seen: Reading, what: Sequence[str]) -> Reading:
 def _said(command: Sequence[str]) -> str | Reading:
     """What it printed, or why it came to no end."""
     try:
-        return run(command, deadline=_DEADLINE).output
+        return run(command, deadline=_DEADLINE, env=child_environment()).output
     except WsgiproofError as error:
         return Reading(note=str(error)[:300])
 

@@ -19,6 +19,7 @@ import msgspec
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
+from wsgiproof.environ import child_environment
 from wsgiproof.errors import NeedMissing, PortTaken, ServiceFailed, UsageError, WsgiproofError
 from wsgiproof.process import Service, run
 from wsgiproof.services.ports import LOOPBACK, free_port
@@ -79,7 +80,7 @@ def _describe(path: Path) -> Mongod:
             path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
         except OSError as error:
             raise NeedMissing(f"{path} may not be run: 'chmod +x {path}'") from error
-    answer = run([str(path), "--version"], deadline=20)
+    answer = run([str(path), "--version"], deadline=20, env=child_environment())
     version = re.search(r"db version v(\S+)", answer.output)
     if version:
         return Mongod(path=path, version=version[1])
@@ -156,6 +157,7 @@ class Member:
             name=self._name,
             log=log,
             events=self._scratch / f"{self._name}-{self._starts}.events",
+            env=child_environment(),
             remove=[self._scratch],
         )
         self._service.__enter__()

@@ -1,0 +1,63 @@
+"""Ctrl-C: once, and never in the middle of a clean-up.
+
+The first SIGINT or SIGTERM raises KeyboardInterrupt in the main thread. One that comes inside
+:func:`held` waits for the end of it. Each later one does nothing: the first has begun a clean-up,
+whose every wait has a deadline, and to break it would leave behind what it ends.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class _State:
+    taken_over = False
+    interrupted = False
+    pending = False
+    depth = 0
+
+
+def take_over() -> None:
+    """Handle SIGINT and SIGTERM so from now on; to be called in the main thread.
+
+    A SIGINT that is ignored stays so, as a shell has it for what it starts with ``&``; SIGTERM,
+    which a CI system sends to cancel a job, interrupts there as well.
+    """
+    _State.taken_over = True
+    signal.signal(signal.SIGTERM, _arrived)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _arrived)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Nothing interrupts the main thread inside; what came meanwhile does so at the end.
+
+    For what ends processes and removes directories, within a bounded time. In other threads, which
+    are never interrupted, and where :func:`take_over` was not called, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _State.depth += 1
+    try:
+        yield
+    finally:
+        _State.depth -= 1
+        if _State.pending and not _State.depth:
+            _State.pending = False
+            raise KeyboardInterrupt
+
+
+def _arrived(number: int, frame: FrameType | None) -> None:
+    if _State.interrupted:
+        return
+    _State.interrupted = True
+    if _State.depth:
+        _State.pending = True
+    else:
+        raise KeyboardInterrupt

@@ -67,7 +67,8 @@ class Run:
         """The locked descriptor, for guards and workers to inherit; None: no place for a file."""
         self.group: Path | None = None
         """The control group of the run, which those of its services are below."""
-        self._home: Path | None = None
+        self.home: Path | None = None
+        """The directory of its file."""
         self._owner = os.getpid()
         self._services = 0
         self._counting = threading.Lock()
@@ -80,7 +81,7 @@ class Run:
         for place in _places():
             with suppress(OSError), _opened(place, make=True) as directory:
                 self.lock = self._register(directory)
-                self._home = place
+                self.home = place
                 return
 
     def join(self, lock: int | None, group: Path | None) -> None:
@@ -125,8 +126,8 @@ class Run:
         end_marked(run_name(), _END)
         if self.group is not None:
             end_group(self.group, _END)
-        if self._home is not None and self.lock is not None:
-            with suppress(OSError), _opened(self._home) as directory:
+        if self.home is not None and self.lock is not None:
+            with suppress(OSError), _opened(self.home) as directory:
                 for one in _read(self.lock):
                     _remove(one)
                 directory.remove(run_name() + _SUFFIX)
@@ -173,14 +174,18 @@ def become_reaper() -> None:
     _is_reaper = True
 
 
-def keeps_certain() -> str:
-    """What makes it certain here that nothing outlives a killed guard, in words."""
-    home = next((place for place in _places() if _usable(place)), None)
-    found = current_run().group
-    how = "a control group for each service" if found else "a guard for each service"
-    where = f", leftovers of killed runs are listed in {home}" if home else ""
-    why = "" if found else "; no control group can be made here, which would make it certain"
-    return f"ended with us by {how}{where}{why}"
+def how_processes_end() -> str:
+    """What ends here whatever a run has started, in words, and where runs are listed."""
+    run = current_run()
+    how = (
+        "a guard and a control group for each service"
+        if run.group is not None
+        else "a guard for each service (no control group can be made here, which would end what "
+        "a killed guard leaves for certain)"
+    )
+    if run.home is None:
+        return f"{how}; what a killed run leaves is not found: no directory for a list of runs"
+    return f"{how}; what a killed run leaves is listed in {run.home}"
 
 
 # --- directories ---------------------------------------------------------------------------
@@ -350,7 +355,7 @@ def _clear_one(directory: Directory, name: str) -> None:
         dead = name.removesuffix(_SUFFIX)
         gone = end_marked(dead, _END)
         for one in told:
-            group = Path(one.get("group", ""))
+            group = Path(str(one.get("group", "")))
             if group.name == f"{GROUP_PREFIX}{dead}":
                 gone = end_group(group, _END) and gone
             _remove(one)
@@ -376,7 +381,8 @@ def _read(file: int) -> list[dict[str, Any]]:
     for line in lines:
         with suppress(ValueError):
             one = json.loads(line)
-            told[one.get("directory") or one.get("gone") or "run"] = one
+            if isinstance(one, dict):
+                told[str(one.get("directory") or one.get("gone") or "run")] = one
     return [one for one in told.values() if "gone" not in one]
 
 
@@ -419,12 +425,6 @@ def _is_ours(directory: str) -> bool:
         return Path(directory).is_absolute() and Path(directory).stat().st_uid == os.geteuid()
     except OSError:
         return False
-
-
-def _usable(place: Path) -> bool:
-    with suppress(OSError), _opened(place):
-        return True
-    return False
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
 from wsgiproof.config import URI, Config, is_uri
 from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
+from wsgiproof.leftovers import how_processes_end
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.observe.stacks import NEEDS, has_pystack
 from wsgiproof.records import Need
@@ -76,6 +77,7 @@ class Survey:
         )
         self._servers = self._look("mongod", lambda: _find_servers(config, account), _told_servers)
         self.needs.append(Need(name="stacks", found=_told_stacks()))
+        self._look("processes", how_processes_end, str)
         self._look("space", lambda: _find_space(config, cache), str)
 
     def machine(self) -> Machine:

@@ -1,0 +1,354 @@
+"""What killed runs leave behind, cleared by the next one; on real processes.
+
+Each run here is a process of its own, with a directory of its own for the files of runs, as this
+user and, where this is root, as an ordinary one as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import wsgiproof
+from tests.unit.test_process import is_alive, wait_until
+from wsgiproof.cgroups import end_group, make_group
+from wsgiproof.leftovers import clear
+from wsgiproof.spawn import MARKER
+
+ORDINARY = "www-data"
+
+
+def python_of(user: str) -> str:
+    """An interpreter of our version that this user may execute; ours may be in root's home."""
+    usual = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    for path in (sys.executable, usual) if user else (sys.executable,):
+        try:
+            subprocess.run([path, "-c", ""], user=user or None, cwd="/", env={}, check=True)
+        except OSError:
+            continue
+        return path
+    return ""
+
+
+USERS = ["", *([ORDINARY] if os.geteuid() == 0 and python_of(ORDINARY) else [])]
+"""Whom to be: ourselves, and somebody who can make no control groups."""
+
+SOURCE = Path(wsgiproof.__file__).parents[1]
+SITE = [path for path in map(Path, sys.path) if path.name == "site-packages"]
+
+# Starts a service with a child that has left its session and ignores TERM, tells of all, and waits.
+# Its second argument is what that child is executed as.
+RUN = """
+import json, os, pathlib, sys, time
+from wsgiproof.leftovers import become_reaper, current_run, new_directory
+from wsgiproof.process import Service
+become_reaper()
+scratch = new_directory("wsgiproof-test-")
+(scratch / "deep").mkdir()
+(scratch / "deep" / "link").symlink_to(sys.argv[1])
+pids = scratch / "pids"
+code = sys.argv[2]
+service = Service([sys.executable, "-I", "-S", "-c", code, str(pids)], name="owned",
+                  log=scratch / "log", events=scratch / "events", env={}, remove=[scratch])
+with service:
+    while not pids.exists() or pids.read_text().count("\\n") < 2:
+        time.sleep(0.01)
+        assert service.alive(), (scratch / "log").read_text()
+    daemon, itself = map(int, pids.read_text().split())
+    run = current_run()
+    print(json.dumps({"pid": os.getpid(), "guard": service.events()[0].ppid, "daemon": daemon,
+                      "service": itself, "scratch": str(scratch), "group": str(run.group or ""),
+                      "status": open(f"/proc/{daemon}/status").read()}), flush=True)
+    sys.stdin.readline()
+    if sys.argv[3:]:
+        try:
+            service.stop(5)
+        except Exception as error:
+            print(json.dumps({"error": str(error)}), flush=True)
+        sys.stdin.readline()
+"""
+
+DAEMON = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def tell():
+    with open(sys.argv[1], "a") as file:
+        file.write("%d\\n" % os.getpid())
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        WHAT
+    os._exit(0)
+os.wait()
+while not os.path.exists(sys.argv[1]) or open(sys.argv[1]).read().count("\\n") < 1:
+    time.sleep(0.01)
+tell()
+time.sleep(1000)
+"""
+MARKED = DAEMON.replace("WHAT", "tell(); time.sleep(1000)")
+"""It can be told by its environment."""
+BARE = DAEMON.replace(
+    "WHAT", "tell(); os.execve('/bin/sleep', ['sleep', '1000'], {'NOTHING': '1'})"
+)
+"""It has replaced its environment."""
+
+
+class Place:
+    """A directory of a user's own, with all that its runs write."""
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.root = Path(tempfile.mkdtemp(prefix="wp-runs-", dir="/tmp"))
+        self.victim = self.root / "victim"
+        for path in (self.victim, self.root / "tmp", self.runtime):
+            path.mkdir(mode=0o700)
+        (self.victim / "kept").write_text("kept")
+        if user:
+            subprocess.run(["chown", "-R", f"{user}:", str(self.root)], check=True)
+        self._started: list[subprocess.Popen[str]] = []
+        self._pids: list[int] = []
+
+    @property
+    def runtime(self) -> Path:
+        return self.root / "runtime"
+
+    @property
+    def runs(self) -> Path:
+        return self.runtime / "wsgiproof"
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.runs.iterdir()) if self.runs.exists() else []
+
+    def python(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        environment = {
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            "TMPDIR": str(self.root / "tmp"),
+            "WSGIPROOF_CACHE": str(self.root / "cache"),
+            "PATH": os.environ.get("PATH", os.defpath),
+            "PYTHONPATH": os.pathsep.join([str(SOURCE), *map(str, SITE)]),
+        }
+        started = subprocess.Popen(
+            [python_of(self.user), "-c", code, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd="/",
+            user=self.user or None,
+            group=pwd.getpwnam(self.user).pw_gid if self.user else None,
+            extra_groups=[] if self.user else None,
+        )
+        self._started.append(started)
+        return started
+
+    def run(self, code: str, *more: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+        """A run with a service, and what it tells of it."""
+        process = self.python(RUN, str(self.victim), code, *more)
+        assert process.stdout is not None
+        told: dict[str, Any] = json.loads(process.stdout.readline())
+        self._pids += [told["daemon"], told["service"], told["guard"]]
+        return process, told
+
+    def next_run(self) -> None:
+        """Another one, which clears what is left."""
+        process = self.python("from wsgiproof.leftovers import current_run; current_run()")
+        assert process.wait(60) == 0
+
+    def clean_up(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                pipe.close()
+        for pid in filter(is_alive, self._pids):
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+@pytest.fixture(params=USERS, ids=lambda user: user or "self")
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    made = Place(request.param)
+    yield made
+    made.clean_up()
+
+
+def kill(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_killed_run_and_its_killed_guard_are_cleared_by_the_next(place: Place) -> None:
+    process, told = place.run(MARKED)
+    kill(told["guard"], told["pid"])
+    process.wait()
+    assert is_alive(told["daemon"])
+    assert Path(told["scratch"]).exists()
+    place.next_run()
+    assert not is_alive(told["daemon"])
+    assert not is_alive(told["service"])
+    assert not Path(told["scratch"]).exists()
+    assert (place.victim / "kept").read_text() == "kept"
+    assert place.files() == []
+    assert not told["group"] or not Path(told["group"]).exists()
+
+
+def test_with_a_control_group_nothing_needs_the_marker(place: Place) -> None:
+    process, told = place.run(BARE)
+    assert MARKER not in Path(f"/proc/{told['daemon']}/environ").read_text()
+    kill(told["guard"], told["pid"])
+    process.wait()
+    place.next_run()
+    assert not is_alive(told["service"])
+    assert not Path(told["scratch"]).exists()
+    # Without one, what has replaced its environment can't be told from any other process.
+    assert is_alive(told["daemon"]) is not bool(told["group"])
+
+
+@pytest.mark.parametrize("code", [MARKED, BARE], ids=["marked", "bare"])
+def test_what_a_killed_guard_has_left_is_ended_by_its_owner(place: Place, code: str) -> None:
+    process, told = place.run(code, "stop")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    kill(told["guard"])
+    process.stdin.write("stop\n")
+    process.stdin.flush()
+    assert "its guard is gone" in json.loads(process.stdout.readline())["error"]
+    assert not is_alive(told["daemon"])
+    assert not is_alive(told["service"])
+    process.stdin.close()
+    process.wait()
+    assert place.files() == []
+
+
+def test_a_paused_service_of_a_killed_guard_is_ended_by_stop(place: Place) -> None:
+    process, told = place.run(MARKED, "stop")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    os.kill(told["service"], signal.SIGSTOP)
+    kill(told["guard"])
+    process.stdin.write("stop\n")
+    process.stdin.flush()
+    assert "its guard is gone" in json.loads(process.stdout.readline())["error"]
+    assert not is_alive(told["service"])
+
+
+def test_a_paused_guard_is_an_error_and_holds_nothing_up(place: Place) -> None:
+    process, told = place.run(MARKED, "stop")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    os.kill(told["guard"], signal.SIGSTOP)
+    assert wait_until(lambda: psutil.Process(told["guard"]).status() == psutil.STATUS_STOPPED)
+    process.stdin.write("stop\n")
+    process.stdin.flush()
+    assert "its guard has been paused" in json.loads(process.stdout.readline())["error"]
+    assert not any(map(is_alive, (told["service"], told["daemon"], told["guard"])))
+
+
+def test_a_run_of_which_a_guard_lives_is_left_alone(place: Place) -> None:
+    process, told = place.run(MARKED)
+    os.kill(told["guard"], signal.SIGSTOP)
+    kill(told["pid"])
+    process.wait()
+    place.next_run()
+    assert is_alive(told["daemon"])
+    assert Path(told["scratch"]).exists()
+    os.kill(told["guard"], signal.SIGCONT)
+    assert wait_until(lambda: not is_alive(told["guard"]), 30)
+    assert not is_alive(told["daemon"])
+    assert not Path(told["scratch"]).exists()
+    place.next_run()
+    assert place.files() == []
+
+
+def test_another_directory_of_the_same_name_is_left_alone(place: Place) -> None:
+    process, told = place.run(MARKED)
+    kill(told["guard"], told["pid"])
+    process.wait()
+    scratch = Path(told["scratch"])
+    scratch.rename(place.root / "moved")
+    scratch.mkdir()
+    (scratch / "another's").write_text("")
+    place.next_run()
+    assert (scratch / "another's").exists()
+    assert not is_alive(told["daemon"])
+
+
+def test_a_link_in_its_place_is_not_followed(place: Place) -> None:
+    process, told = place.run(MARKED)
+    kill(told["guard"], told["pid"])
+    process.wait()
+    scratch = Path(told["scratch"])
+    shutil.rmtree(scratch)
+    scratch.symlink_to(place.victim)
+    place.next_run()
+    assert (place.victim / "kept").exists()
+
+
+def test_a_run_that_ends_leaves_nothing(place: Place) -> None:
+    process, told = place.run(MARKED)
+    assert place.files() == [f"{_name_of(place)}.run"]
+    process.communicate("")
+    assert process.returncode == 0
+    assert not is_alive(told["daemon"])
+    assert not Path(told["scratch"]).exists()
+    assert place.files() == []
+    assert not told["group"] or not Path(told["group"]).exists()
+
+
+def _name_of(place: Place) -> str:
+    (file,) = place.runs.iterdir()
+    name: str = json.loads(file.read_text().splitlines()[0])["run"]
+    return name
+
+
+def test_only_a_directory_that_is_ours_alone_is_used(place: Place) -> None:
+    place.runs.mkdir()
+    place.runs.chmod(0o777)
+    fifo = place.runs / "0123456789abcdef.run"
+    os.mkfifo(fifo)
+    place.next_run()
+    assert place.files() == [fifo.name]
+    assert (place.root / "cache" / "runs").is_dir() or Path("/run/wsgiproof").is_dir()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]\n", b"\xff\n{}\n", b'{"directory": 7}\n', b'{"run": "x", "gro']
+)
+def test_a_damaged_file_does_not_keep_a_run_from_beginning(tmp_path: Path, content: bytes) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "0123456789abcdef.run").write_bytes(content)
+    os.mkfifo(tmp_path / "fedcba9876543210.run", 0o600)
+    (tmp_path / "0000000000000000.run").symlink_to("/dev/zero")
+    clear(tmp_path)
+    assert not (tmp_path / "0123456789abcdef.run").exists()
+
+
+def test_a_group_ends_what_forks_without_end(tmp_path: Path) -> None:
+    group = make_group(f"wsgiproof-test-{os.getpid()}")
+    if group is None:  # an ordinary user's: see the other tests for what is done then
+        assert os.geteuid() != 0 or not os.access("/sys/fs/cgroup", os.W_OK)
+        return
+    bomb = (
+        "import os, sys, time\n"
+        "open(sys.argv[1] + '/cgroup.procs', 'w').write('0')\n"
+        "for _ in range(300):\n"
+        "    if os.fork() == 0: os.setsid()\n"
+        "    if len(open(sys.argv[1] + '/cgroup.procs').read().split()) > 500: time.sleep(100)\n"
+    )
+    with subprocess.Popen([sys.executable, "-S", "-c", bomb, str(group)]) as process:
+        assert wait_until(lambda: (group / "cgroup.procs").read_text().count("\n") > 100, 30)
+        assert end_group(group, 30)
+    assert process.returncode == -signal.SIGKILL

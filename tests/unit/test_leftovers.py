@@ -55,7 +55,7 @@ import json, os, pathlib, sys, time
 from wsgiproof.leftovers import become_reaper, current_run, new_directory
 from wsgiproof.process import Service
 become_reaper()
-scratch = new_directory("wsgiproof-test-")
+scratch = new_directory()
 (scratch / "deep").mkdir()
 (scratch / "deep" / "link").symlink_to(sys.argv[1])
 pids = scratch / "pids"

@@ -18,6 +18,7 @@ LAYERS = {
     "": 0,  # wsgiproof itself: its version
     "errors": 0,
     "files": 0,
+    "ownership": 0,
     "cell": 0,
     "records": 0,
     "toolchain": 0,

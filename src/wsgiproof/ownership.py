@@ -1,0 +1,111 @@
+"""Whose a file is: who else could have written it, or could put another in its place.
+
+What we find ourselves (a configuration file upwards from here, an entry of the build cache) decides
+what runs, and as root it decides that for the whole machine. So it has to belong to us or to root,
+and others may not write to it. What the user names is the user's own choice, and is not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Collection
+from pathlib import Path
+
+_MOST_LINKS = 40
+"""As the kernel has it (path_resolution(7))."""
+
+
+def our_users() -> frozenset[int]:
+    """The users whose files decide what we run: we, and root."""
+    return frozenset({0, os.geteuid()})
+
+
+def invoking_users() -> frozenset[int]:
+    """Those, and whoever became root with sudo: what is theirs was there to be used, as git has it
+    (git-config(1), ``safe.directory``)."""
+    sudo = os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and sudo.isascii() and sudo.isdecimal():
+        return our_users() | {int(sudo)}
+    return our_users()
+
+
+def objection(status: os.stat_result, users: Collection[int]) -> str:
+    """Why a file or a directory is not safe from others, as the end of a sentence; empty if it is.
+
+    A link's mode says nothing. In a directory that everybody may write, with the sticky bit, nobody
+    can replace what is another's; so that is for :func:`objection_to_way` to allow.
+    """
+    if status.st_uid not in users:
+        return f"belongs to {_name(status.st_uid)}"
+    if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
+        return "may be written by everybody"
+    return ""
+
+
+def objection_to_file(
+    path: Path, opened: os.stat_result, start: Path, users: Collection[int]
+) -> str:
+    """Why a file that was found at ``path`` is not to be used, in a clause; empty if it is.
+
+    ``opened`` is the status of the file as it was opened, at the end of all links. ``start`` is the
+    directory below it in which the search began. Each link on the way, each directory that a link
+    leads to, and each directory from ``start`` up to the file has to be ours or root's, and none
+    further up may be one in which everybody can rename what is there.
+    """
+    if why := objection(opened, users):
+        return f"it {why}"
+    between = [one for one in (start, *start.parents) if one.is_relative_to(path.parent)]
+    if why := next(filter(None, (_objection_to_directory(one, users) for one in between)), ""):
+        return why
+    place = path
+    for _ in range(_MOST_LINKS):
+        if why := objection_to_way(place.parent):
+            return why
+        try:
+            status = place.lstat()
+            if not stat.S_ISLNK(status.st_mode):
+                return ""
+            target = place.parent / place.readlink()
+        except OSError as error:
+            return f"{place} can't be looked at ({error.strerror})"
+        if why := objection(status, users):
+            return f"the link {place} {why}"
+        place = Path(os.path.realpath(target.parent)) / target.name
+        if why := _objection_to_directory(place.parent, users):
+            return why
+    return "it is a link to too many others"
+
+
+def objection_to_way(directory: Path) -> str:
+    """Which directory, ``directory`` itself or one above it, lets everybody replace what is in it;
+    empty if none does. One with the sticky bit, such as ``/tmp``, does not."""
+    for step in (directory, *directory.parents):
+        try:
+            mode = step.stat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return f"{step} can't be looked at ({error.strerror})"
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"{step} may be written by everybody"
+    return ""
+
+
+def _objection_to_directory(directory: Path, users: Collection[int]) -> str:
+    try:
+        status = directory.stat()
+    except OSError as error:
+        return f"{directory} can't be looked at ({error.strerror})"
+    why = objection(status, users)
+    if why and status.st_uid in users and status.st_mode & stat.S_ISVTX:
+        return ""
+    return f"{directory} {why}" if why else ""
+
+
+def _name(uid: int) -> str:
+    try:
+        return f"'{pwd.getpwuid(uid).pw_name}' (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"

@@ -11,8 +11,10 @@ import os
 import pwd
 import stat
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
+WRITABLE = "may be written by everybody"
 _MOST_LINKS = 40
 """As the kernel has it (path_resolution(7))."""
 
@@ -35,12 +37,12 @@ def objection(status: os.stat_result, users: Collection[int]) -> str:
     """Why a file or a directory is not safe from others, as the end of a sentence; empty if it is.
 
     A link's mode says nothing. In a directory that everybody may write, with the sticky bit, nobody
-    can replace what is another's; so that is for :func:`objection_to_way` to allow.
+    can replace what is another's; so that is for :func:`open_way` to allow.
     """
     if status.st_uid not in users:
         return f"belongs to {_name(status.st_uid)}"
     if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
-        return "may be written by everybody"
+        return WRITABLE
     return ""
 
 
@@ -61,8 +63,8 @@ def objection_to_file(
         return why
     place = path
     for _ in range(_MOST_LINKS):
-        if why := objection_to_way(place.parent):
-            return why
+        if way := open_way(place.parent):
+            return f"{way} {WRITABLE}"
         try:
             status = place.lstat()
             if not stat.S_ISLNK(status.st_mode):
@@ -78,19 +80,15 @@ def objection_to_file(
     return "it is a link to too many others"
 
 
-def objection_to_way(directory: Path) -> str:
+def open_way(directory: Path) -> Path | None:
     """Which directory, ``directory`` itself or one above it, lets everybody replace what is in it;
-    empty if none does. One with the sticky bit, such as ``/tmp``, does not."""
+    None if none does. One with the sticky bit, such as ``/tmp``, does not."""
     for step in (directory, *directory.parents):
-        try:
+        with suppress(OSError):  # it is not there yet, or nobody can look
             mode = step.stat().st_mode
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            return f"{step} can't be looked at ({error.strerror})"
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"{step} may be written by everybody"
-    return ""
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                return step
+    return None
 
 
 def _objection_to_directory(directory: Path, users: Collection[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import click
@@ -60,6 +61,7 @@ for _command in (
 def main() -> None:
     """The entry point: every error of ours becomes one line and its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    os.umask(os.umask(0o077) | 0o022)  # nothing that we or a build make is for others to write
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -17,9 +17,12 @@ import fnmatch
 import os
 import secrets
 import stat
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
+
+from wsgiproof.errors import UsageError
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -170,3 +173,19 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def temporary_root() -> Path:
+    """Where temporary files go: ``TMPDIR``, or else ``/tmp``.
+
+    Raises :class:`UsageError` for one that neither a record nor Apache's configuration can name.
+    """
+    root = tempfile.gettempdir()
+    try:
+        root.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(root).decode(errors="replace")
+        raise UsageError(
+            f"TMPDIR is '{shown}', which is not UTF-8: point it at another directory"
+        ) from error
+    return Path(root)

@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
 
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
+from wsgiproof.files import temporary_root
 
 GUARD = Path(__file__).with_name("guard.py")
 
@@ -460,7 +461,7 @@ def run(
     non-zero exit code is returned.
     """
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="wsgiproof-run-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="wsgiproof-run-", dir=temporary_root()) as scratch:
         output_path = Path(scratch, "output") if log is None else log
         guard = _Guard(
             argv,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wsgiproof.account import Account
 from wsgiproof.errors import CannotRun, NeedMissing, UsageError
+from wsgiproof.files import temporary_root
 
 _LONGEST = 80
 """Bytes, which leaves 27 for the name of a socket."""
@@ -47,7 +48,7 @@ def lasting_directory(wanted: Path | None, owner: Account) -> Path:
 
 def _new() -> Path:
     try:
-        return Path(tempfile.mkdtemp(prefix="wsgiproof-"))
+        return Path(tempfile.mkdtemp(prefix="wsgiproof-", dir=temporary_root()))
     except OSError as error:
         raise CannotRun(f"no scratch directory can be made: {error}") from error
 

@@ -64,6 +64,7 @@ NEIGHBOURS = {
     ("records", "cell"),
     ("records", "errors"),
     ("records", "files"),
+    ("files", "errors"),
     ("records", "traffic"),
     ("toolchain", "cell"),
     ("manifest", "files"),

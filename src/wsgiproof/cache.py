@@ -161,8 +161,12 @@ class Cache:
         return [_look_at(path, thorough=thorough) for path in sorted(found)]
 
     def remove(self, entry: Entry) -> bool:
-        """Remove an entry; False if it is being built just now."""
+        """Remove an entry; False if it is being built just now.
+
+        Raises :class:`CannotRun` if others can write where it is, or if it can't be removed.
+        """
         directory = Path(entry.path)
+        self._check(directory)  # removing by name where others rename would be theirs to aim
         try:
             with locked(_lock_of(directory), seconds=0):
                 # Without its marker it is no entry any more, however far this comes.

@@ -4,30 +4,48 @@ An entry is a directory named after a digest of everything that its content depe
 in its final place (a virtual environment and an Apache installation know their own path) under a
 lock, and counts as built only once its marker file is there, which is written last. What a killed
 build leaves behind has no marker, and is removed by the next one.
+
+What is in it is loaded by servers, those of root too. So the directories on the way have to be ours
+or root's, and closed to the writing of others; each entry is compared with what was built whenever
+it is used (:mod:`wsgiproof.manifest`), and built again if it is not that any more.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
+import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache as remembered
 from pathlib import Path
 
 import msgspec
 import platformdirs
-from filelock import FileLock, Timeout
 
-from wsgiproof.errors import CannotRun
+from wsgiproof import manifest
+from wsgiproof.errors import CannotRun, Locked
+from wsgiproof.files import Directory, read_file, write_atomically
+from wsgiproof.locks import holders, locked, open_lock, say, take
+from wsgiproof.ownership import WRITABLE, objection, open_way, our_users
+from wsgiproof.process import check_interrupted
 from wsgiproof.toolchain import Entry, State
 
 _MARKER = "wsgiproof-entry.json"
 _IN_USE = "in-use.lock"
+_FORMAT = 2
+"""Of a marker; another one makes other entries."""
+_LARGEST_MARKER = 64 << 20
+_SMALL = 1 << 16
+"""Bytes of an entry whose files are read at each use, since that costs nothing."""
+_BUILD_DEADLINE = 10 * 3600.0
+"""Seconds that another process may take to build the same: longer than any build may."""
+_USE_DEADLINE = 600.0
+"""Seconds that ``wsgiproof cache prune`` may take, which has the cache to itself."""
 _TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of a build that are the file system's, whichever file was being written."""
 
@@ -38,9 +56,10 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     key: dict[str, str]
     seconds: float
     """That the build took."""
+    built: float
+    """When that was, in seconds of the epoch."""
     bytes: int
-    digest: str
-    """Of all files that were built."""
+    files: dict[str, manifest.File]
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,51 +101,79 @@ class Cache:
         return self.holds(build.kind, build.key)
 
     def entry(self, kind: str, key: Mapping[str, str], build: Callable[[Path], None]) -> Path:
-        """The directory for ``key``, built by ``build(directory)`` if it isn't there yet.
+        """The directory for ``key``, built by ``build(directory)`` if it isn't there yet, or if it
+        is not as it was built.
 
-        Two callers with the same key, in any process, build once: the second waits. An exception
-        from ``build`` leaves nothing behind but the log of a build that failed, which is then
-        named in the message. Raises :class:`CannotRun` if the cache can't be written.
+        Two callers with the same key, in any process, build once: the second waits, and says so.
+        An exception from ``build`` leaves nothing behind but the log of a build that failed, which
+        is then named in the message. Raises :class:`CannotRun` if the cache can't be written, or if
+        others can.
         """
         directory = self.root / kind / _name(key)
+        self._check(directory)
         _hold(self.root)
-        if not (directory / _MARKER).exists():
+        if _damage(directory):
             with self._locked(directory):
-                if not (directory / _MARKER).exists():
+                if damage := _damage(directory):
+                    if damage != _UNBUILT:
+                        say(f"{directory} is not as it was built and is built again: {damage}")
                     self._build_whole(directory, key, build)
-        self.use(directory)
+        _touch(directory)
         return directory
 
     def use(self, path: Path) -> None:
-        """Note that the entry that holds ``path`` is in use, if one does."""
+        """Note that the entry that holds ``path`` is in use, if one does.
+
+        Raises :class:`CannotRun` if it is not as it was built, or if others can write there.
+        """
         _hold(self.root)
-        if path.is_relative_to(self.root):
-            entry = self.root.joinpath(*path.relative_to(self.root).parts[:2])
-            with suppress(OSError):  # it may be somebody else's
-                os.utime(entry / _MARKER)
+        if entry := self._entry_of(path):
+            self._check(entry)
+            if damage := _damage(entry):
+                raise CannotRun(_told(entry, damage))
+            _touch(entry)
+
+    def discard_damaged(self, paths: Iterable[Path], *, thorough: bool = True) -> str:
+        """Discard each entry that holds one of ``paths`` and is not as it was built.
+
+        Says in one line what was wrong; empty if nothing was. ``thorough`` reads all files.
+        """
+        found = []
+        for entry in dict.fromkeys(filter(None, map(self._entry_of, paths))):
+            damage = _damage(entry, thorough=thorough, built=_used.get(entry))
+            if damage:
+                found.append(_told(entry, damage))
+                if damage != _REBUILT:
+                    with suppress(OSError):  # it may be somebody else's
+                        (entry / _MARKER).unlink()
+        return "; ".join(found)
 
     def holds(self, kind: str, key: Mapping[str, str]) -> bool:
         """Whether the entry is already built."""
-        return (self.root / kind / _name(key) / _MARKER).exists()
+        return not _damage(self.root / kind / _name(key))
 
     def entries(self, *, thorough: bool = False) -> list[Entry]:
         """Everything that is there, by kind and name.
 
         ``thorough`` reads all files, and so tells what is damaged.
         """
-        found = (path for path in self.root.glob("*/*") if path.is_dir())
+        found = (path for path in self.root.glob("*/*") if path.is_dir() and _is_text(path))
         return [_look_at(path, thorough=thorough) for path in sorted(found)]
 
     def remove(self, entry: Entry) -> bool:
-        """Remove an entry; False if it is being built just now."""
+        """Remove an entry; False if it is being built just now.
+
+        Raises :class:`CannotRun` if others can write where it is, or if it can't be removed.
+        """
         directory = Path(entry.path)
+        self._check(directory)  # removing by name where others rename would be theirs to aim
         try:
-            with FileLock(_lock_of(directory), timeout=0, mode=0o644):
+            with locked(_lock_of(directory), seconds=0):
                 # Without its marker it is no entry any more, however far this comes.
                 (directory / _MARKER).unlink(missing_ok=True)
                 shutil.rmtree(directory)
                 _log_of(directory).unlink(missing_ok=True)
-        except Timeout:
+        except Locked:
             return False
         except OSError as error:
             raise self._unusable(error) from error
@@ -141,40 +188,96 @@ class Cache:
             yield
             return
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(file, self.root / _IN_USE, seconds=0)
             yield
-        except BlockingIOError as error:
+        except Locked as error:
             raise CannotRun(
-                f"another wsgiproof is using {self.root}: wait until it is done"
+                f"another wsgiproof is using {self.root}, {holders(file)}: wait until it is done"
             ) from error
         finally:  # a lock that could not be made an exclusive one may be lost (flock(2))
-            fcntl.flock(file, fcntl.LOCK_SH)
+            take(file, self.root / _IN_USE, seconds=_USE_DEADLINE, shared=True)
 
     def built(self, kind: str) -> list[Path]:
-        """The directories of all that is built of a kind, the latest first."""
-        markers = (self.root / kind).glob(f"*/{_MARKER}")
-        return [path.parent for path in sorted(markers, key=_built_at, reverse=True)]
+        """The directories of all that is built of a kind, the latest first.
+
+        One that is not as it was built is left out, and the user is told.
+        """
+        markers = sorted(self.root.glob(f"{kind}/*/{_MARKER}"), key=_built_at, reverse=True)
+        return [marker.parent for marker in markers if self._is_whole(marker.parent)]
+
+    def _is_whole(self, entry: Path) -> bool:
+        try:
+            self._check(entry)
+        except CannotRun as error:
+            _say_once(str(error))
+            return False
+        if damage := _damage(entry):
+            _say_once(_told(entry, damage))
+        return not damage
+
+    def _entry_of(self, path: Path) -> Path | None:
+        if not path.is_relative_to(self.root):
+            return None
+        parts = path.relative_to(self.root).parts
+        return self.root.joinpath(*parts[:2]) if len(parts) > 1 else None
+
+    def _check(self, entry: Path) -> None:
+        """Raise :class:`CannotRun` if others can write where ``entry`` is, or replace it."""
+        for way in dict.fromkeys((self.root.parent, self.root.resolve().parent)):
+            if writable := open_way(way):
+                raise self._unsafe(writable, WRITABLE)
+        users = our_users()
+        for path in (self.root, entry.parent, entry):
+            try:
+                status = path.stat() if path == self.root else path.lstat()
+            except OSError:  # it is not there yet, or that is told when it is made
+                return
+            if stat.S_ISLNK(status.st_mode):
+                raise CannotRun(f"{path} of the build cache is a link: remove it")
+            if why := objection(status, users):
+                raise self._unsafe(path, why)
+
+    def _unsafe(self, path: Path, why: str) -> CannotRun:
+        fix = f"'chmod o-w {path}', or " if why == WRITABLE else ""
+        return CannotRun(
+            f"the build cache {self.root} is not used, since {path} {why}: {fix}point "
+            "WSGIPROOF_CACHE at another directory"
+        )
 
     @contextmanager
     def _locked(self, directory: Path) -> Iterator[None]:
         try:
             self._make_shared(directory.parent)
             _hold(self.root)
-            lock = FileLock(_lock_of(directory), mode=0o644)
-            lock.acquire()
+            descriptor = open_lock(_lock_of(directory))
         except OSError as error:
             raise self._unusable(error) from error
         try:
+            take(
+                descriptor,
+                directory,
+                seconds=_BUILD_DEADLINE,
+                heartbeat=check_interrupted,
+            )
             yield
         finally:
-            lock.release()
+            os.close(descriptor)
 
     def _make_shared(self, directory: Path) -> None:
-        """Make the directory, readable by all whatever the umask: Apache's user must read it."""
+        """Make the directory, which all may read and we alone may write, whatever the umask.
+
+        What is in the place of a directory of the cache, and is none, is removed.
+        """
+        if directory != self.root and os.path.lexists(directory) and not directory.is_dir():
+            say(f"{directory} is no directory, and is removed from the build cache")
+            directory.unlink(missing_ok=True)
         for path in (*reversed(directory.parents), directory):
             if not path.exists():
-                path.mkdir(exist_ok=True)
-                path.chmod(0o755)
+                with suppress(FileExistsError):  # somebody else has just made it
+                    path.mkdir(mode=0o755)
+                    with Directory(path) as made:
+                        os.fchmod(made.fd, 0o755)
+        self._check(directory / "entry")
 
     def _build_whole(
         self, directory: Path, key: Mapping[str, str], build: Callable[[Path], None]
@@ -183,7 +286,7 @@ class Cache:
         try:
             _clear(directory)
             build(directory)
-            _let_all_read(directory)
+            _set_modes(directory)
             _mark(directory, key, time.monotonic() - started)
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
@@ -213,13 +316,19 @@ def _built_at(marker: Path) -> float:
 
 
 def _name(key: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:16]
+    told = json.dumps([_FORMAT, dict(key)], sort_keys=True)
+    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
     label = key.get("version", "")
     return f"{label}-{digest}" if label else digest
 
 
-def _lock_of(directory: Path) -> str:
-    return f"{directory}.lock"
+def _is_text(path: Path) -> bool:
+    """Whether its name is one that we could have given."""
+    return str(path).isprintable()
+
+
+def _lock_of(directory: Path) -> Path:
+    return Path(f"{directory}.lock")
 
 
 def _log_of(directory: Path) -> Path:
@@ -227,10 +336,13 @@ def _log_of(directory: Path) -> Path:
 
 
 def _clear(directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
+    """Make it anew, and closed: with a umask of 0, all could write below it until it is done."""
+    if directory.is_dir() and not directory.is_symlink():
+        shutil.rmtree(directory, ignore_errors=True)
+    else:
+        directory.unlink(missing_ok=True)
     _log_of(directory).unlink(missing_ok=True)
-    directory.mkdir()
-    directory.chmod(0o755)
+    directory.mkdir(mode=0o700)
 
 
 def _keep_log(directory: Path, message: str) -> str:
@@ -238,6 +350,7 @@ def _keep_log(directory: Path, message: str) -> str:
     kept = _log_of(directory)
     for log in sorted(directory.glob("*.log")):
         with suppress(OSError):
+            log.chmod(0o644)
             log.replace(kept)
             message = message.replace(str(log), str(kept))
             return message if str(kept) in message else f"{message} (log: {kept})"
@@ -245,20 +358,86 @@ def _keep_log(directory: Path, message: str) -> str:
 
 
 def _mark(directory: Path, key: Mapping[str, str], seconds: float) -> None:
-    size, digest = _measure(directory)
-    marker = Marker(key=dict(key), seconds=seconds, bytes=size, digest=digest)
-    text = msgspec.json.format(msgspec.json.encode(marker), indent=2)
-    unfinished = directory / f"{_MARKER}.new"
-    unfinished.write_bytes(text + b"\n")
-    unfinished.replace(directory / _MARKER)
+    files = manifest.take(directory, _MARKER)
+    size = sum(file.size for file in files.values())
+    marker = Marker(key=dict(key), seconds=seconds, built=time.time(), bytes=size, files=files)
+    _write(marker, directory)
+    _used[directory] = marker.built
 
 
-def _let_all_read(directory: Path) -> None:
-    """Whatever the umask was: Apache's user reads what root has built."""
-    for path in directory.rglob("*"):
-        if not path.is_symlink():
-            mode = path.stat().st_mode
-            path.chmod(mode | 0o444 | (0o111 if path.is_dir() or mode & 0o100 else 0))
+def _write(marker: Marker, directory: Path) -> None:
+    write_atomically(msgspec.json.encode(marker) + b"\n", directory / _MARKER, 0o644)
+
+
+def _set_modes(directory: Path) -> None:
+    """Whatever the umask was: Apache's user reads what root has built, and nobody else writes.
+
+    The directory itself is opened last.
+    """
+    for _, names, files, folder in os.fwalk(directory):
+        for name in (*names, *files):
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            if not stat.S_ISLNK(mode):
+                executable = stat.S_ISDIR(mode) or mode & stat.S_IXUSR
+                os.chmod(name, 0o755 if executable else 0o644, dir_fd=folder)
+    directory.chmod(0o755)
+
+
+_UNBUILT = "it is not built"
+_REBUILT = "it was built again while it was in use"
+_used: dict[Path, float] = {}
+"""The entries that this process has used, with when each was built."""
+
+
+def _damage(entry: Path, *, thorough: bool = False, built: float | None = None) -> str:
+    """What of an entry is not as it was built, or that it is not; empty if it is whole.
+
+    One that was not built at ``built``, if that is given, was damaged in between.
+    """
+    try:
+        marker = _read(entry)
+    except (FileNotFoundError, NotADirectoryError):
+        return _UNBUILT
+    except OSError as error:
+        return f"its marker can't be read ({error.strerror})"
+    except _NO_MARKER:
+        return "its marker is not what we write"
+    if built is not None and marker.built != built:
+        return _REBUILT
+    damage = _difference(entry, marker, thorough=thorough)
+    if not damage:
+        _used[entry] = marker.built
+    return damage
+
+
+_NO_MARKER = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding one may raise, for any bytes."""
+
+
+def _read(entry: Path) -> Marker:
+    return msgspec.json.decode(read_file(entry / _MARKER, _LARGEST_MARKER), type=Marker)
+
+
+def _difference(entry: Path, marker: Marker, *, thorough: bool) -> str:
+    small = marker.bytes < _SMALL
+    found = manifest.compare(entry, marker.files, _MARKER, thorough=thorough or small)
+    if found.manifest is not None:
+        with suppress(OSError):  # it may be somebody else's, and then is read again each time
+            _write(msgspec.structs.replace(marker, files=dict(found.manifest)), entry)
+    return found.damage
+
+
+def _told(entry: Path, damage: str) -> str:
+    return f"{entry} of the build cache is not as it was built ({damage}); it has to be built again"
+
+
+_say_once = remembered(say)
+
+
+def _touch(entry: Path) -> None:
+    """Note when it was last used."""
+    with suppress(OSError):  # it may be somebody else's
+        os.utime(entry / _MARKER)
 
 
 def _look_at(directory: Path, *, thorough: bool) -> Entry:
@@ -271,14 +450,13 @@ def _look_at(directory: Path, *, thorough: bool) -> Entry:
         used=directory.stat().st_mtime,
     )
     try:
-        file = directory / _MARKER
-        marker = msgspec.json.decode(file.read_bytes(), type=Marker)
-        used = file.stat().st_mtime
+        marker = _read(directory)
+        used = (directory / _MARKER).stat().st_mtime
     except FileNotFoundError:
-        return msgspec.structs.replace(there, bytes=_measure(directory)[0])
-    except msgspec.MsgspecError:
+        return msgspec.structs.replace(there, bytes=_size(directory))
+    except (OSError, *_NO_MARKER):
         return msgspec.structs.replace(there, state=State.DAMAGED)
-    whole = not thorough or _measure(directory)[1] == marker.digest
+    whole = not thorough or not _difference(directory, marker, thorough=True)
     return msgspec.structs.replace(
         there,
         state=State.BUILT if whole else State.DAMAGED,
@@ -289,42 +467,28 @@ def _look_at(directory: Path, *, thorough: bool) -> Entry:
     )
 
 
-def _measure(directory: Path) -> tuple[int, str]:
-    """The bytes of all files in it, and their digest.
-
-    Without bytecode, which an interpreter writes for itself, and without our own markers.
-    """
-    digest, size = hashlib.sha256(), 0
-    for folder, names, files in os.walk(directory):
-        names[:] = sorted(name for name in names if name != "__pycache__")
-        for name in sorted(files):
-            path = Path(folder) / name
-            if name.startswith(_MARKER):
-                continue
-            digest.update(os.fsencode(path.relative_to(directory)) + b"\0")
-            if path.is_symlink():
-                digest.update(os.fsencode(path.readlink()))
-            elif path.is_file():
-                size += path.stat().st_size
-                with path.open("rb") as content:
-                    digest.update(hashlib.file_digest(content, "sha256").digest())
-    return size, digest.hexdigest()[:32]
+def _size(directory: Path) -> int:
+    size = 0
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            with suppress(OSError):  # a build may be at work
+                size += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - many
+    return size
 
 
 _held: dict[Path, int] = {}
 
 
 def _hold(root: Path) -> None:
-    """Keep others from removing what this process uses, for as long as it lives (flock(2))."""
-    if root not in _held and (file := _open_lock(root)) is not None:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_SH)
-        _held[root] = file
+    """Keep others from removing what this process uses, for as long as it lives (flock(2)).
 
-
-def _open_lock(root: Path) -> int | None:
-    """Open for locking, which takes no right to write; None where nothing was ever built."""
-    for flags in (os.O_RDONLY | os.O_CREAT, os.O_RDONLY):
-        with suppress(OSError):
-            return os.open(root / _IN_USE, flags | os.O_CLOEXEC, 0o644)
-    return None
+    Where we can't open the lock there is nothing yet, or the cache is root's, who looks after it.
+    """
+    if root in _held:
+        return
+    try:
+        file = open_lock(root / _IN_USE)
+    except OSError:
+        return
+    take(file, root / _IN_USE, seconds=_USE_DEADLINE, shared=True, heartbeat=check_interrupted)
+    _held[root] = file

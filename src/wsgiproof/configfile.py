@@ -19,10 +19,16 @@ import msgspec
 
 from wsgiproof.config import AXES, Combination, Config, Exclusion, Override, is_uri
 from wsgiproof.errors import UsageError, describe
+from wsgiproof.files import open_regular, read_at_most
+from wsgiproof.ownership import invoking_users, objection_to_file
 
 NAMES = ("wsgiproof.toml", "pyproject.toml")
 PATHS = ("python", "mod_wsgi", "pymongo", "mongodb")
 """Axes whose values may be paths."""
+_LARGEST = 1 << 20
+"""Bytes of a file."""
+_HAS_TABLE = re.compile(rb"tool[\"']?\s*\.\s*[\"']?wsgiproof")
+"""What a pyproject.toml with our table looks like."""
 _FILES = ("app", "output", "httpd", "apxs", "constraints")
 """Keys whose values are nothing but paths."""
 _LISTS = frozenset({*AXES, "only", "cells", "requirements", "directives"})
@@ -55,19 +61,32 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find(start: Path) -> Path | None:
-    """The nearest file, from ``start`` upwards; None if there is none."""
+    """The nearest file, from ``start`` upwards; None if there is none.
+
+    Whether it may be used is for :func:`load` to say, which has to be told that it was found.
+    """
     for directory in (start, *start.parents):
         for name in NAMES:
             path = directory / name
-            if path.is_file() and (name == NAMES[0] or _table(_read(path)) is not None):
+            if os.path.isfile(path) and (name == NAMES[0] or _is_meant(path, start)):  # noqa: PTH113 - False where nobody may look
                 return path
     return None
 
 
-def load(path: Path) -> Loaded:
-    """Read and check ``path``. Raises :class:`UsageError`, in one line, for whatever is wrong."""
+def load(path: Path, *, found_from: Path | None = None) -> Loaded:
+    """Read and check ``path``. Raises :class:`UsageError`, in one line, for whatever is wrong.
+
+    ``found_from`` says that nobody named the file: :func:`find` found it, from that directory
+    upwards. It decides which programs run, so it has to be ours or root's then.
+    """
     path = path.absolute()
-    document = _read(path)
+    content, why = _content(path, found_from)
+    if why:
+        raise UsageError(
+            f"{path} is not used, since {why}: if you trust it, give --config {path}, and "
+            "--no-config if not"
+        )
+    document = _parsed(content, path)
     table = document if path.name != NAMES[1] else _table(document)
     if table is None:
         raise UsageError(f"{path} has no table [tool.wsgiproof]")
@@ -123,11 +142,39 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _is_meant(pyproject: Path, start: Path) -> bool:
+    """Whether it has our table. One that is not ours is not parsed: that may take very long."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        content, why = _content(pyproject, start)
+    except UsageError:
+        if os.access(pyproject, os.R_OK):
+            raise
+        return False
+    if why:
+        return _HAS_TABLE.search(content) is not None
+    return _table(_parsed(content, pyproject)) is not None
+
+
+def _content(path: Path, found_from: Path | None) -> tuple[bytes, str]:
+    """What is in the file, and why it is not to be used if it was found: of one file, even where
+    another takes its place meanwhile."""
+    try:
+        with open_regular(path, follow=True) as file:
+            status = os.fstat(file.fileno())
+            content = read_at_most(file, _LARGEST + 1)
     except OSError as error:
         raise UsageError(describe(error)) from error
+    why = ""
+    if found_from is not None:
+        why = objection_to_file(path, status, found_from, invoking_users())
+    if len(content) > _LARGEST and not why:
+        raise UsageError(f"{path}: it is larger than {_LARGEST:,} bytes")
+    return content, why
+
+
+def _parsed(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: it is not UTF-8, as TOML has to be") from error
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:

@@ -8,6 +8,7 @@
         ├── BuildFailed               a toolchain could not be built
         ├── ServiceFailed             mongod or Apache did not start, or went away
         │   └── PortTaken             somebody bound the port between our choice and the bind
+        ├── Locked                    another process has a lock for longer than we wait
         └── DeadlinePassed            a child process did not finish in time
 
 A finding about the subject is never an exception: it is a
@@ -77,6 +78,10 @@ class ServiceFailed(CannotRun):
 
 class PortTaken(ServiceFailed):
     """Another process bound the port between our choice of it and the server's bind."""
+
+
+class Locked(CannotRun):
+    """Another process holds a lock that we need; it is named."""
 
 
 class DeadlinePassed(CannotRun):

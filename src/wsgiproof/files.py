@@ -17,9 +17,12 @@ import fnmatch
 import os
 import secrets
 import stat
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
+
+from wsgiproof.errors import UsageError
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -176,40 +179,6 @@ def write_atomically(content: bytes, path: Path, mode: int = 0o600) -> None:
     sync_directory(path.parent)
 
 
-def who_may_replace(path: Path) -> str:
-    """The first directory on the way to ``path``, itself included, in which another user could put
-    something else in the place of what is ours; empty if there is none.
-
-    That is a directory of somebody else but root, or one that others may write and that is not
-    sticky. For root a group other than its own is somebody else; an ordinary user may share with
-    his groups. Raises OSError if ``path`` does not exist.
-    """
-    path = path.resolve(strict=True)
-    trusted = {0, os.geteuid(), _nobody_known()}
-    for step in (*reversed(path.parents), path):
-        status = step.stat()
-        writers = stat.S_IWOTH
-        if os.geteuid() == 0 and status.st_gid != 0:
-            writers |= stat.S_IWGRP
-        open_to_others = status.st_mode & writers and not status.st_mode & stat.S_ISVTX
-        if status.st_uid not in trusted or open_to_others:
-            return str(step)
-    return ""
-
-
-def _nobody_known() -> int:
-    """Whom files seem to belong to whose owner has no id in this user namespace, such as the
-    machine's root (user_namespaces(7)); ours where that is a user of this namespace too."""
-    try:
-        unknown = int(Path("/proc/sys/kernel/overflowuid").read_text())
-        lines = Path("/proc/self/uid_map").read_text().splitlines()
-        ranges = [(int(first), int(size)) for first, _, size in map(str.split, lines)]
-    except (OSError, ValueError):
-        return os.geteuid()
-    known = any(first <= unknown < first + size for first, size in ranges)
-    return os.geteuid() if known else unknown
-
-
 def sync_directory(path: Path) -> None:
     """Have the names in a directory on the disk, where the file system can do that."""
     with contextlib.suppress(OSError):
@@ -218,3 +187,19 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def temporary_root() -> Path:
+    """Where temporary files go: ``TMPDIR``, or else ``/tmp``.
+
+    Raises :class:`UsageError` for one that neither a record nor Apache's configuration can name.
+    """
+    root = tempfile.gettempdir()
+    try:
+        root.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(root).decode(errors="replace")
+        raise UsageError(
+            f"TMPDIR is '{shown}', which is not UTF-8: point it at another directory"
+        ) from error
+    return Path(root)

@@ -39,7 +39,7 @@ from wsgiproof.cache import default_root
 from wsgiproof.cgroups import PREFIX as GROUP_PREFIX
 from wsgiproof.cgroups import end_group, kill_group, make_group
 from wsgiproof.errors import CannotRun
-from wsgiproof.files import Directory, read_at_most, who_may_replace
+from wsgiproof.files import Directory, read_at_most, temporary_root
 from wsgiproof.guard import (
     PR_SET_CHILD_SUBREAPER,
     prctl,
@@ -47,6 +47,7 @@ from wsgiproof.guard import (
     read_stat,
     remove_tree,
 )
+from wsgiproof.ownership import who_may_replace
 from wsgiproof.spawn import MARKER, join_run, limit_reached, run_name, unknown_children
 
 PREFIX = "wsgiproof-"
@@ -197,7 +198,7 @@ def safe_parent() -> Path:
     Raises :class:`CannotRun` if others could replace what is put there.
     """
     try:
-        parent = Path(tempfile.gettempdir()).resolve()
+        parent = temporary_root().resolve()
         doubtful = who_may_replace(parent)
     except OSError as error:
         reached = limit_reached(error)

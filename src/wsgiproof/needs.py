@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +22,7 @@ from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
 from wsgiproof.config import URI, Config, is_uri
 from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
+from wsgiproof.files import temporary_root
 from wsgiproof.leftovers import how_processes_end
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.observe.stacks import NEEDS, has_pystack
@@ -226,7 +226,7 @@ def slots(config: Config) -> int:
 
 
 def _find_space(config: Config, cache: Cache) -> str:
-    scratch = Path(tempfile.gettempdir())
+    scratch = temporary_root()
     output = Path(config.output).absolute()
     needed = {scratch: _SCRATCH_BYTES * slots(config) if starts_mongod(config) else 0}
     needed[output] = _OUTPUT_BYTES

@@ -15,6 +15,7 @@ from wsgiproof.cell import Cell, InterpreterKind, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import UsageError, describe
 from wsgiproof.facts import gather
+from wsgiproof.files import read_file
 from wsgiproof.leftovers import safe_parent
 from wsgiproof.matrix import Facts, Matrix, expand
 from wsgiproof.needs import Machine, Survey
@@ -23,6 +24,9 @@ from wsgiproof.services.mongod import Mongod
 from wsgiproof.subjects.application import check_app
 from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.toolchain import Parts
+
+_LARGEST_CONSTRAINTS = 1 << 20
+"""Bytes; each name of the package index in one would be 20 MB."""
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +90,7 @@ def _constraints(config: Config) -> str:
     if not config.constraints:
         return ""
     try:
-        return Path(config.constraints).read_text()
+        return read_file(config.constraints, _LARGEST_CONSTRAINTS, follow=True).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = describe(error) if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"--constraint {config.constraints}: {why}") from error

@@ -522,6 +522,13 @@ def ended_by(event: threading.Event) -> Iterator[None]:
         _ended_by.reset(token)
 
 
+def check_interrupted() -> None:
+    """Raise KeyboardInterrupt where :func:`ended_by` has come to its end: for other waits."""
+    ended = _ended_by.get()
+    if ended is not None and ended.is_set():
+        raise KeyboardInterrupt
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -574,10 +581,9 @@ def _await_command(
     guard: _Guard, until: float, heartbeat: Callable[[], None]
 ) -> ProcessEvent | None:
     """Wait for the end of the command, and a little for what it started; None if too slow."""
-    death, ended = None, _ended_by.get()
+    death = None
     while death is None:
-        if ended is not None and ended.is_set():
-            raise KeyboardInterrupt
+        check_interrupted()
         left = until - time.monotonic()
         gone = guard.wait(min(0.05, max(0.0, left)))
         heartbeat()

@@ -224,9 +224,11 @@ def _attempt(
 ) -> CellRecord:
     """The steps of a cell, and what becomes of it where one of them fails."""
     record = job.record(Verdict.ERROR, "")
+    places: tuple[Path, ...] = ()
     try:
         with timer.step("build"):
             toolchain = build(job, shop)
+        places = toolchain.places()
         record = msgspec.structs.replace(
             record, toolchain=toolchain.facts(), packages=dict(toolchain.packages)
         )
@@ -236,8 +238,14 @@ def _attempt(
     except Exception as error:
         if _interrupted(error):
             raise KeyboardInterrupt from error
-        return msgspec.structs.replace(record, reason=_reason(error, directory))
-    return judge_record(msgspec.structs.replace(record, observed=observed))
+        damage = shop.cache.discard_damaged(places)
+        return msgspec.structs.replace(record, reason=damage or _reason(error, directory))
+    judged = judge_record(msgspec.structs.replace(record, observed=observed))
+    # What was damaged meanwhile may have failed for that, and has proved nothing if it passed.
+    thorough = judged.verdict is not Verdict.PASS
+    if damage := shop.cache.discard_damaged(places, thorough=thorough):
+        return msgspec.structs.replace(record, reason=damage)
+    return judged
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from wsgiproof.account import Account
 from wsgiproof.errors import CannotRun, NeedMissing, UsageError, describe
-from wsgiproof.files import Directory, who_may_replace
+from wsgiproof.files import Directory
 from wsgiproof.leftovers import PREFIX, new_directory, remove_directory, safe_parent
+from wsgiproof.ownership import who_may_replace
 
 _LONGEST = 80
 """Bytes, which leaves 27 for the name of a socket."""

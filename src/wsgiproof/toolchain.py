@@ -132,6 +132,10 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     packages: Mapping[str, str]
     """All that is installed there, with exact versions."""
 
+    def places(self) -> tuple[Path, ...]:
+        """Where what runs is, which may be in the build cache."""
+        return (Path(self.python.path), self.httpd.httpd, self.mod_wsgi, self.home)
+
     def facts(self) -> dict[str, str]:
         """Where everything is, for the record."""
         return {

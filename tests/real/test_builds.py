@@ -138,6 +138,57 @@ def test_an_interrupted_build_leaves_nothing_and_a_killed_one_is_made_again(
     assert states["mod_wsgi"] == states["environment"] == ["built"]
 
 
+def ran(output: Path) -> tuple[int, dict[str, object], str]:
+    """The exit code of a run of the cell, its record, and what was said on standard error."""
+    done = subprocess.run(
+        [*WSGIPROOF, "run", "-n", "60", *CELL, "--output", output],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (cell,) = json.loads((output / "results.json").read_text())["cells"]
+    record = json.loads((output / cell["directory"] / "cell.json").read_text())
+    return done.returncode, record, done.stderr
+
+
+def test_what_was_damaged_is_built_again_or_else_is_an_error_and_never_the_subjects(
+    cold: Path, open_tmp: Path
+) -> None:
+    assert subprocess.run([*WSGIPROOF, "build", *CELL], capture_output=True).returncode == 0
+    (module,) = cold.glob("mod_wsgi/*/mod_wsgi/server/mod_wsgi*.so")
+    os.truncate(module, module.stat().st_size // 2)
+    for answer in cold.glob("index/*/answer.json"):
+        answer.write_bytes(b"\0[[[[" * 1000)
+    # With the size and the time that it had, as a bad disk leaves it.
+    (bytecode,) = cold.glob("environment/*/env/lib/*/site-packages/bson/__pycache__/__init__.*.pyc")
+    status = bytecode.stat()
+    bytecode.write_bytes(bytecode.read_bytes()[:16].ljust(status.st_size, b"\xff"))
+    os.utime(bytecode, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    code, record, said = ran(open_tmp / "first")
+    assert f"{module.parents[2]} is not as it was built and is built again: " in said
+    entry = bytecode.relative_to(cold).parts[1]
+    assert (code, record["verdict"]) == (3, "error"), record["reason"]
+    assert f"environment/{entry} of the build cache is not as it was built" in str(record["reason"])
+    assert "observed" not in record or record["observed"] is None
+
+    code, record, said = ran(open_tmp / "second")
+    assert record["verdict"] != "error", record["reason"]
+    assert said == ""
+    assert listed("verify")[0] == 0
+
+
+def test_nothing_is_for_others_to_write_with_a_umask_of_nothing(cold: Path) -> None:
+    command = [*WSGIPROOF, "build", *CELL]
+    assert subprocess.run(command, capture_output=True, umask=0).returncode == 0
+    for path in (cold, *cold.rglob("*")):
+        assert path.is_symlink() or not path.stat().st_mode & 0o022, path
+    (cold / "environment").chmod(0o777)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert f"'chmod o-w {cold / 'environment'}'" in done.stdout + done.stderr
+
+
 def refused(*options: str, **environment: str) -> tuple[int, str]:
     """The exit code and the one line of a run that can't begin."""
     done = subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import tempfile
 import tomllib
@@ -87,6 +89,140 @@ def test_a_pyproject_that_is_named_has_to_have_the_table(tmp_path: Path) -> None
     with pytest.raises(UsageError) as caught:
         load(path)
     assert str(caught.value) == f"{path} has no table [tool.wsgiproof]"
+
+
+# Whose it is
+
+NOBODY = pwd.getpwnam("nobody").pw_uid
+
+
+def give_away(path: Path) -> str:
+    """Have it be another user's, or, where we may not do that, everybody's to write; what is said
+    of it then."""
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, -1, follow_symlinks=False)
+        return f"belongs to 'nobody' (uid {NOBODY})"
+    path.chmod(path.stat().st_mode | 0o002)
+    return "may be written by everybody"
+
+
+def not_used(here: Path, path: Path) -> str:
+    """Why a file that was found is not used; naming it is consent, and so is wanting none."""
+    with pytest.raises(UsageError) as caught:
+        configure({}, no_config=False)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert f"--config {path}" in message
+    assert "--no-config" in message
+    config, used = configure({}, file=path, no_config=False)
+    assert (config.jobs, used) == (7, path)
+    assert configure({}, no_config=True)[1] is None
+    return message.removeprefix(f"{path} is not used, since ").partition(": if you trust")[0]
+
+
+def test_a_file_of_another_user_is_not_used_until_it_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(here, "jobs = 7")
+    below = here / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert configure({}, no_config=False)[1] == path
+    told = give_away(path)
+    assert not_used(here, path) == f"it {told}"
+
+
+def test_a_pyproject_of_another_user_is_not_used_and_not_even_parsed(here: Path) -> None:
+    path = written(here, "[tool.wsgiproof]\njobs = 7", "pyproject.toml")
+    told = give_away(path)
+    assert not_used(here, path) == f"it {told}"
+    path.write_text("[project]\nname = 'x'\nthis is no TOML")
+    assert configure({}, no_config=False)[1] != path
+
+
+@pytest.mark.parametrize("above", ["a", "a/b", "a/b/c"])
+def test_a_directory_of_another_user_on_the_way_is_an_objection(
+    above: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(here / "a", "jobs = 7")
+    (here / "a" / "b" / "c").mkdir(parents=True)
+    monkeypatch.chdir(here / "a" / "b" / "c")
+    assert configure({}, no_config=False)[1] == path
+    told = give_away(here / above)
+    assert not_used(here, path) == f"{here / above} {told}"
+
+
+@pytest.mark.parametrize("what", ["file", "directory", "above"])
+def test_what_everybody_may_write_is_an_objection(what: str, here: Path) -> None:
+    path = written(here / "a" / "b", "jobs = 7")
+    os.chdir(path.parent)
+    target = {"file": path, "directory": path.parent, "above": path.parent.parent}[what]
+    target.chmod(target.stat().st_mode | 0o002)
+    said = "it" if what == "file" else str(target)
+    assert not_used(here, path) == f"{said} may be written by everybody"
+
+
+def test_in_a_directory_with_the_sticky_bit_only_the_file_counts(here: Path) -> None:
+    path = written(here / "tmp", "jobs = 7")
+    os.chdir(path.parent)
+    path.parent.chmod(0o1777)
+    assert configure({}, no_config=False)[1] == path
+    told = give_away(path)
+    assert not_used(here, path) == f"it {told}"
+
+
+@pytest.mark.parametrize("whose", ["target", "directory"])
+def test_a_link_is_as_good_as_what_it_leads_to(whose: str, here: Path) -> None:
+    target = written(here / "elsewhere", "jobs = 7", "any")
+    path = here / "wsgiproof.toml"
+    path.symlink_to("elsewhere/any")
+    assert configure({}, no_config=False)[1] == path
+    told = give_away(target if whose == "target" else target.parent)
+    said = "it" if whose == "target" else str(target.parent)
+    assert not_used(here, path) == f"{said} {told}"
+
+
+def test_root_by_sudo_uses_what_is_the_users(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(here, "jobs = 7")
+    told = give_away(path)
+    monkeypatch.setenv("SUDO_UID", "spam")
+    assert not_used(here, path) == f"it {told}"
+    monkeypatch.setenv("SUDO_UID", str(NOBODY))
+    if os.geteuid() == 0:
+        assert configure({}, no_config=False)[1] == path
+    else:  # anybody can set a variable
+        assert not_used(here, path) == f"it {told}"
+
+
+def test_what_is_no_file_is_not_waited_for(here: Path) -> None:
+    os.mkfifo(here / "wsgiproof.toml")
+    os.mkfifo(here / "pyproject.toml")
+    used = configure({}, no_config=False)[1]
+    assert used is None or used.parent != here
+    with pytest.raises(UsageError, match="it is not a regular file"):
+        load(here / "wsgiproof.toml")
+    with pytest.raises(UsageError, match="it is not a regular file"):
+        load(Path("/dev/zero"))
+
+
+def test_a_file_that_is_too_large_is_not_read_whole(here: Path) -> None:
+    path = written(here, "jobs = 7")
+    os.truncate(path, 30 << 30)
+    with pytest.raises(UsageError, match="it is larger than 1,048,576 bytes"):
+        configure({}, no_config=False)
+
+
+def test_a_mongod_in_another_users_file_is_not_run(here: Path, wsgiproof: Runner) -> None:
+    """What started it all: a parent directory of another user's, and root listing cells."""
+    ran = here / "ran"
+    program = here / "mongod"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\necho 'db version v7.0.0'\n")
+    program.chmod(0o755)
+    told = give_away(written(here, "mongodb = './mongod'"))
+    ended = wsgiproof("list")
+    assert ended.code == 2
+    assert told in one_line(ended)
+    assert not ran.exists()
 
 
 # Who wins, and what paths are relative to

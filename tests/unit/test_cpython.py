@@ -10,22 +10,27 @@ import hashlib
 import io
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from tests.unit.test_python import ANYBODY, good
 from wsgiproof.build.cpython import build_cpython, install_prebuilt, missing_modules, release_of
+from wsgiproof.build.cpython_source import _parts
 from wsgiproof.build.python import choose
 from wsgiproof.cache import Cache
 from wsgiproof.cli import cli
@@ -256,10 +261,11 @@ def test_what_is_no_source_of_cpython_or_not_there(cache: Cache, tmp_path: Path)
 
 
 class Server:
-    """A mirror on loopback: what it has, by path, or the status that it answers."""
+    """A mirror on loopback: what it has, by path, or the status that it answers, or where that
+    redirects to."""
 
-    def __init__(self) -> None:
-        self.files: dict[str, bytes | int] = {}
+    def __init__(self, secured: ssl.SSLContext | None = None) -> None:
+        self.files: dict[str, bytes | int | str] = {}
         self.asked: list[str] = []
         outer = self
 
@@ -267,7 +273,11 @@ class Server:
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
                 content = outer.files.get(self.path, 404)
-                self.send_response(content if isinstance(content, int) else 200)
+                if isinstance(content, str):
+                    self.send_response(302)
+                    self.send_header("Location", content)
+                else:
+                    self.send_response(content if isinstance(content, int) else 200)
                 self.end_headers()
                 if isinstance(content, bytes):
                     self.wfile.write(content)
@@ -276,7 +286,9 @@ class Server:
                 """Nothing: the tests look at ``asked``."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"http{'s' if secured else ''}://127.0.0.1:{self.server.server_port}"
+        if secured:
+            self.server.socket = secured.wrap_socket(self.server.socket, server_side=True)
 
     def has_release(self, version: str, archive: Path, digest: str = "") -> None:
         """As python.org has it, with a document that says what its digest is."""
@@ -293,16 +305,36 @@ class Server:
         self.files[f"/{version}/{name}.spdx.json"] = msgspec.json.encode({"packages": packages})
 
 
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    thread = threading.Thread(target=server.server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.server.shutdown()
+        thread.join()
+        server.server.server_close()
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Server()
-    thread = threading.Thread(target=server.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.server.shutdown()
-    thread.join()
-    server.server.server_close()
+    with serving(Server()) as server:
+        yield server
+
+
+@pytest.fixture
+def secured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    """The same with TLS, and a certificate that is trusted."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with serving(Server(context)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -358,6 +390,55 @@ def test_nothing_is_loaded_that_can_not_be_verified(
             build_cpython("3.98.7", cache, Told(), mirror=server.url)
         assert "--sha256" in str(caught.value)
     assert server.asked == [document] * 3
+
+
+DOCUMENT = "/3.98.7/Python-3.98.7.tgz.spdx.json"
+
+
+def test_a_checksum_is_not_taken_over_a_redirect_that_others_can_change(
+    cache: Cache, server: Server, secured: Server, archive: Path
+) -> None:
+    server.has_release("3.98.7", archive)
+    secured.has_release("3.98.7", archive)
+    secured.files["/moved"] = secured.files[DOCUMENT]
+    secured.files[DOCUMENT] = "/moved"
+    assert build_cpython("3.98.7", cache, Told(), mirror=secured.url).version == "3.98.7"
+    secured.files[DOCUMENT] = server.url + DOCUMENT
+    with pytest.raises(CannotRun, match=r"is redirected to http:.*which is not https://"):
+        build_cpython("3.98.7", cache, Told(), mirror=secured.url)
+    assert server.asked == []
+
+
+def test_a_checksum_is_not_taken_from_where_others_can_change_it(
+    cache: Cache, server: Server
+) -> None:
+    mirror = "http://mirror.invalid/python"
+    with pytest.raises(UsageError, match=r"is not an https:// URL.*give the --sha256"):
+        build_cpython("3.98.7", cache, Told(), mirror=mirror)
+    server.files[DOCUMENT] = mirror
+    with pytest.raises(CannotRun, match=f"is redirected to {mirror}, which is not https://"):
+        build_cpython("3.98.7", cache, Told(), mirror=server.url)
+
+
+def test_a_document_that_is_a_bomb(cache: Cache, server: Server) -> None:
+    for content, error, words in (
+        (b"[" * 1_000_000, UsageError, "is no SPDX document"),
+        (b'{"packages": ' + b"[" * 100_000, UsageError, "is no SPDX document"),
+        (b"\xff\0", UsageError, "is no SPDX document"),
+        (b" " * 10_000_001, CannotRun, "larger than 10,000,000 bytes"),
+    ):
+        server.files[DOCUMENT] = content
+        with pytest.raises(error, match=words):
+            build_cpython("3.98.7", cache, Told(), mirror=server.url)
+
+
+def test_a_server_that_sends_a_little_at_a_time_has_a_deadline(server: Server) -> None:
+    server.files["/a"] = bytes(100)
+    with (
+        urllib.request.urlopen(f"{server.url}/a", timeout=10) as answer,
+        pytest.raises(TimeoutError, match="was not complete after -1 s"),
+    ):
+        list(_parts(answer, 1000, -1))
 
 
 def test_a_server_that_refuses_or_fails(cache: Cache, server: Server, archive: Path) -> None:

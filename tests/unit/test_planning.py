@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,10 @@ def test_constraints_that_cannot_be_read(tmp_path: Path, content: bytes | None) 
     told = "it is not UTF-8" if content else "No such file"
     with pytest.raises(UsageError, match=f"--constraint {file}: {told}"):
         job(tmp_path, constraints=str(file))
+
+
+def test_constraints_that_are_no_file_are_not_waited_for(tmp_path: Path) -> None:
+    fifo = tmp_path / "constraints.txt"
+    os.mkfifo(fifo)
+    with pytest.raises(UsageError, match=f"--constraint {fifo}: it is not a regular file"):
+        job(tmp_path, constraints=str(fifo))

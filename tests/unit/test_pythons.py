@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 import sys
 import time
@@ -238,3 +240,25 @@ def test_as_json_each_has_all_that_the_table_has(home: Path) -> None:
     silent = rows[str(home / "on-path" / "python2")]
     assert (silent["version"], silent["shared_library"], silent["usable"]) == (None, None, False)
     assert silent["problem"] == "is not a working Python interpreter"
+
+
+@pytest.mark.parametrize("what", ["file", "directory", "above"])
+def test_what_others_may_have_put_there_is_not_run_unless_it_is_on_path(
+    what: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(home / "miniforge3" / "envs" / "x" / "bin", "3.98.5")
+    target = {"file": path, "directory": path.parent, "above": home / "miniforge3"}[what]
+    if os.geteuid() == 0 and what != "above":
+        os.chown(target, pwd.getpwnam("nobody").pw_uid, -1)
+    else:  # only root can give something away
+        target.chmod(target.stat().st_mode | 0o002)
+    ran = home / "ran"
+    text = path.read_text()
+    path.write_text(text.replace("\n", f"\ntouch {ran}\n", 1))
+    (found,) = of(home)
+    assert (found.python, found.origin) == (None, "conda")
+    assert found.problem.startswith("is not run, since ")
+    assert not ran.exists()
+    path.write_text(text)
+    monkeypatch.setenv("PATH", str(path.parent))
+    assert [one.python and one.python.version for one in of(home)] == ["3.98.5"]

@@ -258,3 +258,42 @@ def test_what_is_there_already_is_not_written_over(parent: Path) -> None:
 def test_a_path_that_is_too_long_for_a_socket_is_refused(parent: Path) -> None:
     with pytest.raises(NeedMissing, match="too long for the Unix sockets in it"):
         lasting_directory(parent / ("x" * 80), ACCOUNT)
+
+
+COMMANDS = (
+    ("list", "--no-config"),
+    ("run", "--no-config"),
+    ("doctor",),
+    ("build", "--no-config"),
+    ("build", "python", "3.98.7", "--prebuilt"),
+    ("selftest",),
+)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_a_temporary_directory_that_is_not_utf_8_is_one_line(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    directory = tmp_path / "x\udcff"
+    directory.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "wsgiproof", *arguments],
+        env={**os.environ, "TMPDIR": str(directory)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (2, 3)
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "TMPDIR" in line]
+    assert "x\ufffd', which is not UTF-8: point it at another" in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not list(directory.iterdir())
+
+
+def test_no_scratch_directory_is_made_where_nobody_can_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "x\udcff"))
+    with pytest.raises(UsageError, match="which is not UTF-8"), scratch_directory():
+        pass

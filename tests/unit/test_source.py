@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
+import os
 import platform
 import sys
 import tarfile
@@ -226,6 +230,65 @@ def test_an_archive_that_is_broken(cut: int, tmp_path: Path, cache: Cache) -> No
         )
 
 
+COMPRESSORS = {"": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+MIB = 1 << 20
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """That of a member which claims to have this size."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def bomb(path: Path, compression: str, begins: bytes, zeros: int) -> Path:
+    """A file with so many MiB of zeros at its end: a compressed file may have several parts."""
+    compress = COMPRESSORS[compression]
+    one = compress(bytes(MIB))
+    with path.open("wb") as file:
+        file.write(compress(begins))
+        for _ in range(zeros):
+            file.write(one)
+    return path
+
+
+@pytest.mark.parametrize("compression", COMPRESSORS)
+def test_metadata_that_is_a_bomb_is_not_decompressed(
+    compression: str, tmp_path: Path, cache: Cache
+) -> None:
+    begins = header("pymongo-4.21.0/PKG-INFO", 1 << 40)
+    path = bomb(tmp_path / f"a.tar.{compression}", compression, begins, 6)
+    told = refused(path, cache, UsageError)
+    assert told.startswith("PATH can't be read as an archive of sources: it is larger than any")
+    assert told.endswith("more than 4 MiB of metadata")
+
+
+def test_a_bomb_before_the_metadata_is_given_up(tmp_path: Path, cache: Cache) -> None:
+    begins = header("pymongo-4.21.0/a", 1 << 40)
+    path = bomb(tmp_path / "a.tar.gz", "gz", begins, 513)
+    assert path.stat().st_size < MIB
+    assert refused(path, cache, UsageError).endswith("more than 512 MiB")
+
+
+def test_headers_that_follow_one_another_without_an_end(tmp_path: Path, cache: Cache) -> None:
+    """Each is read by a call inside the one before."""
+    begins = (header("x", 512, tarfile.XHDTYPE) + b"12 path=abc\n".ljust(512, b"\0")) * 5000
+    path = bomb(tmp_path / "a.tar.gz", "gz", begins, 1)
+    told = refused(path, cache, UsageError)
+    assert told.startswith("PATH can't be read as an archive of sources: ")
+
+
+def test_a_sparse_file_counts_with_its_holes(tmp_path: Path, cache: Cache) -> None:
+    member = bytearray(header("driver/pyproject.toml", 0, tarfile.GNUTYPE_SPARSE))
+    member[386:482] = bytes(96)
+    member[483:495] = b"777777777777"  # its size once it is unpacked: 64 GiB
+    member[148:156] = b" " * 8
+    member[148:156] = b"%06o\0 " % sum(member)
+    path = bomb(tmp_path / "a.tar.gz", "gz", bytes(member) + bytes(1024), 0)
+    told = refused(path, cache, UsageError)
+    assert told == "PATH can't be unpacked: it is larger than any sources: more than 4,096 MiB"
+
+
 # Wheels
 
 
@@ -287,6 +350,27 @@ def test_what_is_no_wheel(tmp_path: Path, cache: Cache) -> None:
     assert refused(whole, cache, UsageError) == "PATH is not a wheel"
 
 
+def test_a_wheel_whose_metadata_is_a_bomb(tmp_path: Path, cache: Cache) -> None:
+    path = wheel(tmp_path, "py3-none-any", bytes(6 * MIB))
+    told = refused(path, cache, UsageError)
+    assert told.startswith("PATH is not a wheel: it is larger than any sources: ")
+    content = bytearray(path.read_bytes())
+    directory = content.rindex(b"PK\x01\x02")
+    content[directory + 24 : directory + 28] = (100).to_bytes(4, "little")  # the size it claims
+    path.write_bytes(content)
+    assert refused(path, cache, UsageError).startswith("PATH is not a wheel")
+
+
+def test_a_wheel_with_more_members_than_any(tmp_path: Path, cache: Cache) -> None:
+    path = wheel(tmp_path, "py3-none-any")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.filelist += [zipfile.ZipInfo(f"{number}") for number in range(200_001)]
+        for one in archive.filelist:
+            one.header_offset = one.CRC = 0
+        archive._didModify = True  # type: ignore[attr-defined]
+    assert refused(path, cache, UsageError).endswith("more than 200,000 files")
+
+
 def test_a_wheel_of_another_package(tmp_path: Path, cache: Cache) -> None:
     path = wheel(tmp_path, "py3-none-any", metadata()).rename(
         tmp_path / "motor-4.21.0-py3-none-any.whl"
@@ -346,4 +430,10 @@ def test_what_is_no_module(says: bytes, tmp_path: Path, cache: Cache) -> None:
 def test_what_can_not_be_read(tmp_path: Path, cache: Cache) -> None:
     (tmp_path / "mod_wsgi.so").mkdir()
     told = refused(tmp_path / "mod_wsgi.so", cache, UsageError, package="mod-wsgi")
-    assert told == "Is a directory: PATH"
+    assert told == "it is not a regular file: PATH"
+    os.mkfifo(tmp_path / "fifo.so")
+    told = refused(tmp_path / "fifo.so", cache, UsageError, package="mod-wsgi")
+    assert told == "it is not a regular file: PATH"
+    os.mkfifo(tmp_path / "sdist.tar.gz")
+    told = refused(tmp_path / "sdist.tar.gz", cache, UsageError)
+    assert told == "it is not a regular file: PATH"

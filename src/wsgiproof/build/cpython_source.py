@@ -11,10 +11,13 @@ import hashlib
 import http.client
 import re
 import shutil
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -22,15 +25,21 @@ from wsgiproof.build.archive import extract
 from wsgiproof.build.source import tree_digest
 from wsgiproof.cache import Cache
 from wsgiproof.errors import CannotRun, UsageError, describe
+from wsgiproof.files import open_regular
 
 MIRROR = "https://www.python.org/ftp/python"
 """Where releases are, each in a directory of its version."""
 
 _TIMEOUT = 30.0
 """Seconds that a server may be silent."""
+_DOCUMENT_DEADLINE = 120.0
+_DOWNLOAD_DEADLINE = 3600.0
+"""Seconds that a server may take in all, silent or not."""
 _CHUNK = 1 << 20
 _LONGEST_DOCUMENT = 10_000_000
 """Bytes of an SPDX document; that of 3.13 has 2 MB."""
+_LARGEST_ARCHIVE = 1 << 30
+"""Bytes of a release; 3.13 has 30 MB."""
 _NO_SOURCE = {".git", ".hg", "__pycache__"}
 _BUILT = (".o", ".a", ".so", ".pyc")
 
@@ -98,8 +107,8 @@ def _local(path: Path, sha256: str) -> Sources:
             raise _no_source(path)
         return Sources(path=path, digest=tree_digest(path, _files(path)))
     try:
-        with path.open("rb") as archive:
-            digest = hashlib.file_digest(archive, "sha256").hexdigest()
+        with open_regular(path, follow=True) as archive:
+            digest = hashlib.file_digest(archive, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise UsageError(describe(error)) from error
     _compare(str(path), digest, sha256 or digest)
@@ -135,9 +144,16 @@ def _address(mirror: str, release: str) -> str:
 def _published(url: str) -> str:
     """The SHA-256 that is published beside ``url``."""
     document = f"{url}.spdx.json"
+    if document.startswith("http://") and not _is_private(document):
+        raise UsageError(
+            f"{document} is not an https:// URL, so anybody on the way could have changed it: give "
+            "the --sha256 of the archive"
+        )
+    content = bytearray()
     try:
-        with _open(document) as answer:
-            content = answer.read(_LONGEST_DOCUMENT)
+        with _open(document, private=True) as answer:
+            for part in _parts(answer, _LONGEST_DOCUMENT, _DOCUMENT_DEADLINE):
+                content += part
     except FileNotFoundError as error:
         raise UsageError(
             f"{document} does not exist: there is no such release, or none with a published "
@@ -147,7 +163,7 @@ def _published(url: str) -> str:
         raise _unanswered(document, error) from error
     try:
         packages = msgspec.json.decode(content, type=_Document).packages
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UsageError(f"{document} is no SPDX document: give the --sha256") from error
     name = url.rpartition("/")[2]
     for package in packages:
@@ -176,7 +192,7 @@ def _download(url: str, target: Path, expected: str, told: Callable[[str], None]
     size = 0
     try:
         with _open(url) as answer, target.open("wb") as file:
-            while chunk := answer.read(_CHUNK):
+            for chunk in _parts(answer, _LARGEST_ARCHIVE, _DOWNLOAD_DEADLINE):
                 file.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
@@ -188,12 +204,54 @@ def _download(url: str, target: Path, expected: str, told: Callable[[str], None]
     _compare(url, digest.hexdigest(), expected)
 
 
-def _open(url: str) -> http.client.HTTPResponse:
-    """Raises FileNotFoundError for what the server does not have, else OSError."""
+def _parts(answer: http.client.HTTPResponse, largest: int, seconds: float) -> Iterator[bytes]:
+    """What a server sends, as it comes. Raises OSError for more than ``largest`` bytes, and for a
+    server that sends them for longer than ``seconds``, however little at a time."""
+    until, size = time.monotonic() + seconds, 0
+    while part := answer.read1(_CHUNK):
+        size += len(part)
+        if size > largest:
+            raise OSError(f"it is larger than {largest:,} bytes")
+        if time.monotonic() > until:
+            raise TimeoutError(f"it was not complete after {seconds:g} s")
+        yield part
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can change the answer; on this machine there is no way."""
+    parts = urllib.parse.urlsplit(url)
+    local = ("127.0.0.1", "::1", "localhost")
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in local)
+
+
+class _Private(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only to where the answer is as safe as it was here."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Raises URLError for one from https:// to http://."""
+        if not _is_private(newurl) or (req.type == "https" and not newurl.startswith("https:")):
+            raise urllib.error.URLError(f"it is redirected to {newurl}, which is not https://")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(url: str, *, private: bool = False) -> http.client.HTTPResponse:
+    """Raises FileNotFoundError for what the server does not have, else OSError.
+
+    ``private`` refuses redirects to where others could change the answer.
+    """
     if not url.startswith(("https://", "http://")):
         raise UsageError(f"{url} is neither an https:// nor an http:// URL")
+    opener = urllib.request.build_opener(*([_Private] if private else []))
     try:
-        answer = urllib.request.urlopen(url, timeout=_TIMEOUT)
+        answer = opener.open(url, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code in (404, 410):
             raise FileNotFoundError(url) from error

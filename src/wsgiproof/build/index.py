@@ -80,7 +80,8 @@ def install(
     libpython lies) must say ``use_cache=False``. Raises :class:`BuildFailed` with the last words
     of the build.
     """
-    command: list[str | Path] = ["pip", "install", "--python", python]
+    # A file that shares its content with uv's own cache would be damaged there as well.
+    command: list[str | Path] = ["pip", "install", "--python", python, "--link-mode", "copy"]
     if target:
         command += ["--target", target, "--no-deps"]
     else:

@@ -26,6 +26,7 @@ from wsgiproof.account import Account
 from wsgiproof.cache import Cache
 from wsgiproof.environ import child_environment
 from wsgiproof.errors import DeadlinePassed, NeedMissing, UsageError
+from wsgiproof.ownership import WRITABLE, invoking_users, objection, open_way
 from wsgiproof.process import ask
 from wsgiproof.toolchain import FoundPython, Python
 
@@ -226,7 +227,7 @@ def _answers() -> list[FoundPython]:
         for path in _interpreters(directories):
             asked.setdefault(path, rank)
     with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(lambda path: _answer(path, _origin(path, places)), asked))
+        answers = list(pool.map(lambda path: _answer(path, places), asked))
     known: dict[str, tuple[int, FoundPython]] = {}
     for rank, found in zip(asked.values(), answers, strict=True):
         known.setdefault(found.path, (rank, found))
@@ -239,7 +240,11 @@ def _version(found: FoundPython) -> Version:
     return Version(found.python.version if found.python else "0")
 
 
-def _answer(path: Path, origin: str) -> FoundPython:
+def _answer(path: Path, places: dict[str, list[Path]]) -> FoundPython:
+    origin = _origin(path, places)
+    # What is on PATH was chosen by the user; the rest is only where interpreters happen to be.
+    if path.parent not in places[ON_PATH] and (why := _objection(path)):
+        return FoundPython(path=str(path), origin=origin, problem=f"is not run, since {why}")
     try:
         python = describe(path)
     except UsageError as error:
@@ -247,6 +252,18 @@ def _answer(path: Path, origin: str) -> FoundPython:
         return FoundPython(path=str(path), origin=origin, problem=problem)
     told = msgspec.structs.replace(python, origin=origin)
     return FoundPython(path=python.path, origin=origin, python=told)
+
+
+def _objection(path: Path) -> str:
+    """Why another user may have chosen what this program does; empty if none may."""
+    users = invoking_users()
+    try:
+        for one, name in ((path, "it"), (path.parent, str(path.parent))):
+            if why := objection(one.stat(), users):
+                return f"{name} {why}"
+    except OSError:  # it has just gone, which describing it will tell
+        return ""
+    return f"{way} {WRITABLE}" if (way := open_way(path.parent)) else ""
 
 
 def _places() -> dict[str, list[Path]]:

@@ -10,9 +10,6 @@ import email
 import hashlib
 import os
 import re
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from functools import cache as remembered
 from pathlib import Path
@@ -22,11 +19,12 @@ from packaging.tags import cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from wsgiproof.build.archive import DAMAGED, extract
+from wsgiproof.build.archive import DAMAGED, TooLarge, extract, member_of_tar, member_of_zip
 from wsgiproof.build.index import make_sdist
 from wsgiproof.build.packages import find_version
 from wsgiproof.cache import Cache
 from wsgiproof.errors import UsageError, describe
+from wsgiproof.files import open_regular, read_file
 from wsgiproof.leftovers import temporary_directory
 from wsgiproof.toolchain import Python, Source
 
@@ -45,6 +43,9 @@ _NO_SOURCE = {
 """Directories that say nothing about what a tree holds."""
 _BUILT = (".so", ".o", ".lo", ".slo", ".la", ".pyc")
 """Endings of files that a build leaves in a tree."""
+_PKG_INFO = re.compile(r"[^/]+/PKG-INFO")
+_LARGEST = 2 << 30
+"""Bytes of a module, a wheel or an archive."""
 _OUTPUT = {"results.json", "cells"}
 """What there is in a directory of results, which may well lie in the tree that was tested."""
 
@@ -93,11 +94,13 @@ def _wheel(package: str, path: Path, python: Python) -> Source | str:
     if not tags & {*cpython_tags((major, minor), abis), *_pure(tags, major)}:
         return f"{path.name} is not for Python {python.short}"
     try:
-        with zipfile.ZipFile(path) as archive:
-            member = next(one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
-            metadata = archive.read(member)
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, StopIteration) as error:
+        metadata = member_of_zip(path, lambda name: name.endswith(".dist-info/METADATA"))
+    except TooLarge as error:
+        raise UsageError(f"{path} is not a wheel: {error}") from error
+    except DAMAGED as error:
         raise UsageError(f"{path} is not a wheel") from error
+    if metadata is None:
+        raise UsageError(f"{path} is not a wheel")
     return _supported(metadata, path, python) or Source(
         version=str(version), path=str(path), archive=str(path), digest=_digest(_content(path))
     )
@@ -162,14 +165,9 @@ def _unpacked(archive: Path, directory: Path) -> Path:
 def _metadata(archive: Path) -> bytes:
     """The PKG-INFO of an sdist; empty if it has none, and is another archive."""
     try:
-        with tarfile.open(archive) as sdist:
-            for member in sdist:
-                if re.fullmatch(r"[^/]+/PKG-INFO", member.name):
-                    file = sdist.extractfile(member)
-                    return file.read() if file else b""
+        return member_of_tar(archive, lambda name: bool(_PKG_INFO.fullmatch(name))) or b""
     except DAMAGED as error:
         raise UsageError(f"{archive} can't be read as an archive of sources: {error}") from error
-    return b""
 
 
 def _supported(metadata: bytes, path: Path, python: Python) -> str:
@@ -188,7 +186,8 @@ def tree_digest(tree: Path, files: Iterable[Path]) -> str:
     try:
         for path in files:
             digest.update(os.fsencode(path.relative_to(tree)) + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            with open_regular(path, follow=True) as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())  # type: ignore[arg-type]
     except OSError as error:
         raise UsageError(describe(error)) from error
     return digest.hexdigest()[:16]
@@ -213,7 +212,7 @@ def _is_left_over(directory: str) -> bool:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, _LARGEST, follow=True)
     except OSError as error:
         raise UsageError(describe(error)) from error
 

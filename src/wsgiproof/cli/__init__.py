@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 import wsgiproof
@@ -67,6 +69,7 @@ def main() -> None:
     """
     take_over()
     become_reaper()
+    os.umask(os.umask(0o077) | 0o022)  # nothing that we or a build make is for others to write
     try:
         try:
             cli.main(standalone_mode=False)

@@ -224,7 +224,7 @@ _FILE_OPTIONS: list[_Decorator] = [
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Default: the nearest wsgiproof.toml, or pyproject.toml with [tool.wsgiproof], "
-        "upwards from here.",
+        "upwards from here, where it and the directories down to here are yours or root's.",
     ),
     click.option("--no-config", is_flag=True, help="Read no configuration file."),
 ]
@@ -288,9 +288,10 @@ def configure(
 
     An option that was not given is None, or has no values, and leaves its key to the file.
     """
-    path = None if no_config else file or find(Path.cwd())
+    here = Path.cwd()
+    path = None if no_config else file or find(here)
     given = {key: value for key, value in options.items() if value is not None and value != ()}
-    loaded = load(path) if path else None
+    loaded = load(path, found_from=None if file else here) if path else None
     # Paths are relative to where we are, not to the file.
     config = combine(loaded, chosen, anchored(given, Path.cwd()))
     if not config.mod_wsgi and (module := os.environ.get("MOD_WSGI_SO")):

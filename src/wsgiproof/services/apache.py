@@ -7,14 +7,14 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from wsgiproof.errors import PortTaken, ServiceFailed
-from wsgiproof.process import Service, Stopped
+from wsgiproof.process import ProcessEvent, Service, Stopped
 from wsgiproof.records import Role
 from wsgiproof.services.apache_conf import ApacheConf
 from wsgiproof.toolchain import Httpd
@@ -37,6 +37,43 @@ _CORES_ON_DISK = 20
 """A core file may take this part of what is free on the disk: the application allows for ten."""
 
 
+class Family:
+    """Which processes Apache's parent process (``pid``) has started, by their births and deaths.
+
+    It starts all of Apache's own children. Any other process was started by one of them. Such a
+    process may outlive the one that started it, and is the guard's child then; if that happens
+    before it is first seen, nothing but the guard is known as its parent.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._name = ""
+        self._ended = False
+        self._helpers: dict[int, bool] = {}
+        self._known = 0
+        """How many of the births and deaths have been taken into account."""
+
+    def take(self, events: Sequence[ProcessEvent]) -> None:
+        """Account for what is new in all births and deaths so far."""
+        for event in events[self._known :]:  # after many restarts they are many
+            if event.kind == "died":
+                self._ended |= event.pid == self._pid
+            elif event.pid == self._pid:
+                self._name = event.name
+            else:
+                self._helpers[event.pid] = event.ppid != self._pid and not self._left_behind(event)
+        self._known = len(events)
+
+    def _left_behind(self, birth: ProcessEvent) -> bool:
+        """Whether Apache's parent process may have started it just before it ended itself: the
+        process has no other parent left either, and its name is still Apache's."""
+        return self._ended and birth.ppid not in self._helpers and birth.name == self._name
+
+    def is_helper(self, pid: int) -> bool:
+        """Whether one of Apache's children, or a helper, has started it."""
+        return self._helpers.get(pid, False)
+
+
 class Server:
     """An Apache that answers: its URLs, its processes, its error log, and how to stop it."""
 
@@ -44,9 +81,7 @@ class Server:
         self._service = service
         self._conf = conf
         self._roles: dict[int, Role] = {service.pid: Role.PARENT}
-        self._parents: dict[int, int | None] = {}
-        self._known = 0
-        """How many of the births and deaths have been taken into account."""
+        self._family = Family(service.pid)
         self.pid = service.pid
         self.executable = service.argv[0]
         self.daemon = conf.daemon
@@ -89,14 +124,9 @@ class Server:
         return re.search(started, _read(self.error_log)) is not None
 
     def _is_helper(self, pid: int) -> bool:
-        """Whether one of Apache's children has started it; those are all the parent's own."""
-        events = self._service.events()
-        for event in events[self._known :]:  # after many restarts they are many
-            if event.kind == "born":
-                self._parents[event.pid] = event.ppid
-        self._known = len(events)
-        parent = self._parents.get(pid)
-        return parent != self.pid and parent in self._parents
+        """Whether something else than Apache's parent process has started it."""
+        self._family.take(self._service.events())
+        return self._family.is_helper(pid)
 
     @property
     def service(self) -> Service:

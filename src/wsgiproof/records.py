@@ -349,8 +349,10 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     tid: int
     """Of the thread that worked at it; 0 before Python 3.8."""
     url: str
-    """Its path and query."""
+    """Its path and query, and what the probe was asked to do for it."""
     started: float
+    name: str = ""
+    """What the load calls it, where it has to know it again."""
 
 
 class Outlived(msgspec.Struct, frozen=True, kw_only=True):

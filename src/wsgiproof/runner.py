@@ -349,7 +349,7 @@ def _experiment(
                 deployment,
                 up.name,
                 workers(cell),
-                up.application.evidence,
+                up.application,
                 job.plan,
                 lambda phase, done, total: shop.watcher.watch(cell, phase, done, total),
             )

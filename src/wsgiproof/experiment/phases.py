@@ -44,6 +44,7 @@ from wsgiproof.records import (
 )
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Deployment
+from wsgiproof.toolchain import Application
 
 _HOLD = 0.15
 """Seconds that the requests of a warm-up burst wait inside, so that all have arrived by then."""
@@ -63,16 +64,16 @@ def run_experiment(
     deployment: Deployment,
     app_name: str,
     workers: tuple[int, int],
-    evidence: Path,
+    application: Application,
     plan: Plan,
     watch: Watch,
 ) -> Observed:
     """Put ``server`` under load according to ``plan``, stop it, and return all that was measured.
 
     ``workers`` is how many processes run the application, and how many request threads each has.
-    ``evidence`` is where they leave what the interpreter says when it dies.
+    ``application`` says where they leave what the interpreter says when it dies.
     """
-    experiment = _Experiment(server, deployment, app_name, workers, evidence, plan, watch)
+    experiment = _Experiment(server, deployment, app_name, workers, application, plan, watch)
     with experiment.phase(PhaseName.WARM_UP):
         experiment.warm_up()
     with experiment.phase(PhaseName.PARALLEL):
@@ -118,18 +119,20 @@ class _Experiment:
         deployment: Deployment,
         app_name: str,
         workers: tuple[int, int],
-        evidence: Path,
+        application: Application,
         plan: Plan,
         watch: Watch,
     ) -> None:
         self._server = server
-        self._evidence = evidence
-        self._autopsy = Autopsy(server, evidence)
+        self._evidence = application.evidence
+        self._autopsy = Autopsy(server, application.evidence)
         self._ours = deployment.ours
         self._workers = workers
         self._plan = plan
         self._watch = watch
-        self._load = Load(server, plan, lambda: self._autopsy.take_soon(self._phase))
+        self._load = Load(
+            server, plan, application.secret, lambda: self._autopsy.take_soon(self._phase)
+        )
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
         self._trials = Restarts(server, self._load, self._gauges, plan, workers, self._autopsy)
         self._failover = Failover(server, deployment, self._load, self._gauges, plan)
@@ -409,7 +412,7 @@ class _Experiment:
     def _hold_all(self, target: Target, deadline: float | None = None) -> None:
         processes, threads = self._workers
         until = time.monotonic() + _HOLD
-        held = target.with_query(f"until={until:.6f}&occupy={_OCCUPY}")
+        held = self._load.commands.on(target, until=until, occupy=_OCCUPY)
         self._load.burst(held, processes * threads, deadline or self._plan.request_deadline)
 
     def _saturated(self) -> bool:

@@ -218,6 +218,7 @@ class Connection:
             self.since,
             finished - self.since,
             self._resent,
+            self.target.label,
         )
 
     def _judge(self) -> tuple[Outcome, str]:

@@ -24,8 +24,13 @@ def read_unfinished(evidence: Path, pids: Collection[int] | None = None) -> tupl
 def _slots(pid: int, content: bytes) -> Iterator[Unfinished]:
     for slot in content.split(b"\n"):
         tid, _, rest = slot.rstrip(b"\0 ").partition(b" ")
-        started, _, url = rest.partition(b" ")
+        started, _, rest = rest.partition(b" ")
+        name, _, url = rest.partition(b" ")
         if url:
             yield Unfinished(
-                pid=pid, tid=int(tid), url=url.decode(errors="replace"), started=float(started)
+                pid=pid,
+                tid=int(tid),
+                url=url.decode(errors="replace"),
+                started=float(started),
+                name="" if name == b"-" else name.decode(errors="replace"),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from wsgiproof.toolchain import Application
 DOCUMENTS = 20
 """The recipe's number of documents."""
 _BATCH_SIZE = 10
+_SECRET_BYTES = 16
 _PACKAGE = "wsgiproof_inside"
 
 
@@ -61,7 +63,9 @@ def lay_out(
     evidence.mkdir()
     account.own(evidence)
     control = CONTROLS.get(cell.control)
+    secret = secrets.token_hex(_SECRET_BYTES)
     settings = {
+        "secret": secret,
         "uri": uri,
         "database": database,
         "evidence": str(evidence),
@@ -81,6 +85,7 @@ def lay_out(
         script=package / "script.wsgi",
         groups=_groups(cell),
         evidence=evidence,
+        secret=secret,
     )
 
 

@@ -505,6 +505,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Shared objects that the workers had loaded, but for those of the system."""
     quiet: tuple[Checkpoint, ...] = ()
     """Readings of a long time without a request, where that was asked for."""
+    elsewhere: int = 0
+    """Requests, at least, that the server has answered and that were not ours."""
     restarts: tuple[Restart, ...] = ()
     outages: tuple[Outage, ...] = ()
     stop: Stop | None = None

@@ -637,7 +637,7 @@ def test_not_a_header(value: str) -> None:
 
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_header_and_its_label_come_along(keeps: bool) -> None:
-    with served(GOOD) as server:
+    with served(lambda request: [HELLO]) as server:
         plain = Target.parse(server.url, keeps=keeps)
         target = plain.with_header("X-Mine", "one two", label="third").with_query("n=1")
         assert target.keeps is keeps

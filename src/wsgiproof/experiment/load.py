@@ -114,9 +114,12 @@ class Load:
         def take(response: Response) -> None:
             if response.outcome is Outcome.OK:
                 try:
-                    answers.append(read_answer(response.body))
+                    answer = read_answer(response.body)
                 except msgspec.MsgspecError as error:
                     self.answers.failure("invalid body", response.url, 200, str(error), b"")
+                else:
+                    self.answers.heard(answer)
+                    answers.append(answer)
             else:
                 self._account(response)
 

@@ -382,6 +382,7 @@ class _Experiment:
             loaded=_loaded(evidence, identities) if complete else (),
             failures=answers.failures(),
             problems=answers.problems(),
+            elsewhere=answers.elsewhere,
             checkpoints=tuple(self._checkpoints),
             workers=self._workers,
             ours=self._ours,

@@ -59,16 +59,10 @@ class Target:
         """
         if not _VISIBLE.fullmatch(query) or "#" in query:
             raise UsageError(f"the query {query!r} has to be percent-encoded")
-        return Target(
-            f"{self._base}?{query}",
-            self.host,
-            self.port,
-            self.address,
-            b"%b?%b%b" % (self._start, query.encode("ascii"), self._rest),
-            self.keeps,
-            self._base,
-            self._start,
-            self._rest,
+        return replace(
+            self,
+            url=f"{self._base}?{query}",
+            request=b"%b?%b%b" % (self._start, query.encode("ascii"), self._rest),
         )
 
     def with_header(self, name: str, value: str, *, label: str = "") -> Target:

@@ -18,6 +18,7 @@ LAYERS = {
     "": 0,  # wsgiproof itself: its version
     "errors": 0,
     "files": 0,
+    "limits": 0,
     "cell": 0,
     "records": 0,
     "toolchain": 0,
@@ -56,6 +57,7 @@ LAYERS = {
 """The layer of each module, or package, right below ``wsgiproof``."""
 NEIGHBOURS = {
     ("errors", ""),
+    ("errors", "limits"),
     ("cell", ""),
     ("records", ""),
     ("records", "cell"),

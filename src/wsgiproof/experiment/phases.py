@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsgiproof import limits
+from wsgiproof.errors import CannotRun
 from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.diagnosis import attribute, confirm, grown_memory
 from wsgiproof.experiment.failover import Failover
@@ -175,6 +177,20 @@ class _Experiment:
                     requests=answers.requests - before,
                 )
             )
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        """Raise :class:`CannotRun` where a limit of this machine has been reached.
+
+        What is written then is lost, and what fails then says nothing about the subject.
+        """
+        problems = [limits.full(self._server.error_log.parent), limits.full(self._evidence)]
+        if self._load.answers.failed:
+            problems.append(limits.no_port())
+            if not self._load.answers.succeeded:
+                problems += [limits.of_log(line.text) for line in self._log.lines]
+        if reached := next(filter(None, problems), ""):
+            raise CannotRun(f"in phase {self._phase}: {reached}")
 
     def warm_up(self) -> None:
         """Go on until every interpreter of every process has served, then fill pools and caches.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from wsgiproof import limits
 from wsgiproof.errors import PortTaken, ServiceFailed
 from wsgiproof.process import ProcessEvent, Service, Stopped
 from wsgiproof.records import Role
@@ -216,12 +217,14 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
     limit = time.monotonic() + deadline
     while True:
         text = _read(conf.error_log)
-        if _READY in text and not any(sign in text for sign in _HOPELESS):
+        if _READY in text and not any(sign in text for sign in _HOPELESS) and not _limit(text, ()):
             return
         ended = not service.alive()
         text = _read(logs / "httpd-output.log") + _read(conf.error_log)
         if _TAKEN in text:
             raise PortTaken(f"port {conf.port} was taken before Apache could bind it")
+        if reached := _limit(text, (logs, conf.run_directory)):
+            raise ServiceFailed(f"Apache did not start: {reached} (see {conf.error_log})")
         if ended or any(sign in text for sign in _HOPELESS):
             raise ServiceFailed(f"Apache did not start: {_reason(text)} (see {conf.error_log})")
         if time.monotonic() > limit:
@@ -230,6 +233,15 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
                 f"(see {conf.error_log})"
             )
         time.sleep(0.01)
+
+
+def _limit(text: str, directories: Sequence[Path]) -> str:
+    """Which limit of this machine keeps an Apache that is not ready from starting; empty if none.
+
+    It has words for most of them, but for a full disk nowhere to put them.
+    """
+    told = (limits.of_log(line) for line in text.splitlines())
+    return next(filter(None, (*told, *map(limits.full, directories))), "")
 
 
 def _read(path: Path) -> str:

@@ -8,12 +8,14 @@ comes out of here; it is asked in between whether it is sure already, and what t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from psutil import pid_exists
+
 from wsgiproof import limits
-from wsgiproof.errors import CannotRun
+from wsgiproof.errors import CannotRun, ServiceFailed
 from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.diagnosis import attribute, confirm, grown_memory
 from wsgiproof.experiment.failover import Failover
@@ -26,7 +28,7 @@ from wsgiproof.observe.lastwords import read_last_words, read_loaded, read_outli
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import loaded_libraries
 from wsgiproof.observe.requests import read_unfinished
-from wsgiproof.process import ProcessEvent
+from wsgiproof.process import ProcessEvent, Service
 from wsgiproof.records import (
     Attribution,
     Checkpoint,
@@ -54,6 +56,9 @@ _OCCUPY = 0.1
 """Seconds that each of them then keeps a connection to the deployment busy."""
 _MOST_BURSTS = 20
 _FAREWELL_STEP = 0.02
+_BIRTH_DEADLINE = 3.0
+"""Seconds within which the guard has seen a process that is alive."""
+_BIRTH_STEP = 0.05
 _QUIET_READINGS = 6
 """Readings while the server is left alone for long, after the first."""
 
@@ -178,6 +183,12 @@ class _Experiment:
                 )
             )
         self._check_limits()
+        if pids := strangers(answers.served, self._server.service):
+            raise ServiceFailed(
+                f"in phase {name}: process {', '.join(map(str, pids))} answered at "
+                f"{self._server.urls[0]} and is none of this cell's Apache: something else on this "
+                "machine uses its port"
+            )
 
     def _check_limits(self) -> None:
         """Raise :class:`CannotRun` where a limit of this machine has been reached.
@@ -187,8 +198,8 @@ class _Experiment:
         problems = [limits.full(self._server.error_log.parent), limits.full(self._evidence)]
         if self._load.answers.failed:
             problems.append(limits.no_port())
-            if not self._load.answers.succeeded:
-                problems += [limits.of_log(line.text) for line in self._log.lines]
+        if self._phase == PhaseName.WARM_UP:  # later on, the subject may have used it up
+            problems += [limits.of_log(line.text) for line in self._log.lines]
         if reached := next(filter(None, problems), ""):
             raise CannotRun(f"in phase {self._phase}: {reached}")
 
@@ -476,6 +487,21 @@ class _Experiment:
         done = sum(phase.requests for phase in self._phases if phase.name == PhaseName.PARALLEL)
         seconds = self._load.seconds(PhaseName.PARALLEL)
         return done / seconds if seconds else None
+
+
+def strangers(served: Collection[int], service: Service) -> tuple[int, ...]:
+    """Which of the processes that answered are alive, and neither the service nor below it.
+
+    One that is gone may have been too short-lived to be seen. A birth is seen a little later than
+    it happens.
+    """
+    limit = time.monotonic() + _BIRTH_DEADLINE
+    while True:
+        known = {event.pid for event in service.events()}
+        unknown = tuple(pid for pid in sorted(served) if pid not in known and pid_exists(pid))
+        if not unknown or time.monotonic() > limit:
+            return unknown
+        time.sleep(_BIRTH_STEP)
 
 
 def _loaded(evidence: Path, identities: Sequence[Identity]) -> tuple[Identity, ...]:

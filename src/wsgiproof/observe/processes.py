@@ -124,9 +124,12 @@ def loaded_libraries(pid: int) -> set[str]:
 def unique_set_size(pid: int) -> int | None:
     """Bytes of resident memory that only this process has; None if it is gone or closed to us.
 
-    ``Private_Clean`` and ``Private_Dirty`` of ``/proc/PID/smaps_rollup``.
+    ``Private_Clean`` and ``Private_Dirty`` of ``/proc/PID/smaps_rollup``. Raises as
+    :func:`read_processes`.
     """
     try:
         return int(psutil.Process(pid).memory_full_info().uss)
-    except (psutil.Error, OSError):
+    except (psutil.Error, OSError) as error:
+        if limits.explain(error):
+            raise
         return None

@@ -223,7 +223,7 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
         text = _read(logs / "httpd-output.log") + _read(conf.error_log)
         if _TAKEN in text:
             raise PortTaken(f"port {conf.port} was taken before Apache could bind it")
-        if reached := _limit(text, (logs, conf.run_directory)):
+        if reached := _limit(text, (conf.error_log.parent, conf.run_directory)):
             raise ServiceFailed(f"Apache did not start: {reached} (see {conf.error_log})")
         if ended or any(sign in text for sign in _HOPELESS):
             raise ServiceFailed(f"Apache did not start: {_reason(text)} (see {conf.error_log})")

@@ -112,9 +112,17 @@ class Survey:
             servers=self._servers,
         )
 
+    def _within_limits(self, find: Callable[[], T]) -> T:
+        try:
+            return find()
+        except OSError as error:
+            if limit := limits.explain(error):
+                raise NeedMissing(limit) from error
+            raise
+
     def _look(self, name: str, find: Callable[[], T], tell: Callable[[T], str]) -> T | None:
         try:
-            found = find()
+            found = self._within_limits(find)
         except WsgiproofError as error:
             self._errors.append(error)
             self.needs.append(Need(name=name, problem=str(error)))

@@ -12,9 +12,10 @@ from wsgiproof.records import LogLine
 
 TRACEBACK = "Traceback (most recent call last)"
 _PREFIX = re.compile(
-    r"^\[[^]]*\] \[(?P<module>[^]:]*):?(?P<level>[^]]*)\] \[pid (?P<pid>\d+)\] (?:\[[^]]*\] )*"
+    r"^\[[^]]*\] \[(?P<module>[^]:]*):?(?P<level>[^]]*)\] \[pid (?P<pid>\d+)\] "
+    r"(?:\(\d+\)[^:]*: )?(?:\[[^]]*\] )*"
 )
-"""What our ErrorLogFormat and mod_wsgi put before the text."""
+"""What our ErrorLogFormat and mod_wsgi put before the text: the errno with its text too."""
 _ERRORS = {"error", "crit", "alert", "emerg"}
 _OWN = re.compile(r"mod_wsgi(?: \(pid=|: )")
 

@@ -35,6 +35,7 @@ from wsgiproof.selftest import MOD_WSGI, PYMONGO
 from wsgiproof.services.deployment import start_deployment
 from wsgiproof.services.mongod import find_mongod
 
+SECRET = "secret"
 READINGS = 13
 """Readings of memory in a quick run, in each interpreter."""
 QUICK = 3000
@@ -108,6 +109,7 @@ def load(scratch: Path, uri: str) -> Any:
     shutil.copytree(Path(wsgiproof.__file__).parent / "inside", scratch / "wsgiproof_inside")
     settings = {"uri": uri, "database": "probe", "evidence": str(scratch), "documents": 20}
     settings |= {"batch_size": 10, "fault": None, "fault_options": {}, "app": None, "close": True}
+    settings["secret"] = SECRET
     (scratch / "settings.json").write_text(json.dumps(settings))
     sys.path.insert(0, str(scratch))
     from wsgiproof_inside import responder
@@ -143,9 +145,12 @@ def report(application: Any, requests: int) -> float:
     return probe / requests
 
 
-def request(application: Any, query: str) -> None:
+def request(application: Any, commands: str) -> None:
     """One request, as mod_wsgi makes it."""
-    application({"QUERY_STRING": query, "REQUEST_METHOD": "GET"}, lambda status, headers: None)
+    environ = {"QUERY_STRING": "", "REQUEST_METHOD": "GET"}
+    if commands:
+        environ["HTTP_X_WSGIPROOF"] = f"{SECRET} {commands}"
+    application(environ, lambda status, headers: None)
 
 
 def bare() -> list[bytes]:

@@ -32,7 +32,7 @@ from wsgiproof.errors import CannotRun, Locked
 from wsgiproof.files import Directory, read_file, write_atomically
 from wsgiproof.locks import holders, locked, open_lock, say, take
 from wsgiproof.ownership import WRITABLE, objection, open_way, our_users
-from wsgiproof.process import check_interrupted
+from wsgiproof.signals import check_interrupted
 from wsgiproof.toolchain import Entry, State
 
 _MARKER = "wsgiproof-entry.json"

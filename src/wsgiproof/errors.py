@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from wsgiproof import limits
+
 
 class ExitCode(IntEnum):
     """The exit codes of every command, as documented in ``wsgiproof --help``."""
@@ -31,7 +33,9 @@ class ExitCode(IntEnum):
 
 
 def describe(error: OSError) -> str:
-    """What the system said, and about which file, in one line."""
+    """What the system said, and about which file, in one line; of a limit, how to raise it."""
+    if limit := limits.explain(error):
+        return limit
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{where}"
 

@@ -7,6 +7,7 @@ anything.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from wsgiproof import limits
 from wsgiproof.account import Account, server_account
 from wsgiproof.build.compiler import find_compiler
 from wsgiproof.build.httpd import find_httpd, httpd_build
@@ -37,6 +39,18 @@ _SCRATCH_BYTES = 1_500_000_000
 """A replica set's data files, in the temporary directory."""
 _OUTPUT_BYTES = 50_000_000
 _CACHE_BYTES = 500_000_000
+_LARGEST_FILE = 256_000_000
+"""A file of a mongod's journal has 100 MB, and a core file may have more than that."""
+_LEAST_DESCRIPTORS = 512
+_OTHERS = 128
+"""Descriptors of a process beside its connections."""
+_THREADS = 32
+"""Request threads of an Apache process, at most."""
+_TASKS = 150
+"""Processes and threads of a cell's Apache, of before and after a restart."""
+_TASKS_OF_MONGODS = 300
+_PORTS = 500
+"""Local ports for connections to mongods, beside those of the load client."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +80,9 @@ class Survey:
         self._errors: list[WsgiproofError] = []
         self._account = self._look("user", server_account, _told_account)
         account = self._account
+        if account is not None:
+            # Before anything is started, which a limit may prevent.
+            self._look("limits", lambda: make_room(config, account), str)
         self._pythons: tuple[Python, ...] | None = None
         if account is not None:
             self._pythons = self._look(
@@ -97,9 +114,17 @@ class Survey:
             servers=self._servers,
         )
 
+    def _within_limits(self, find: Callable[[], T]) -> T:
+        try:
+            return find()
+        except OSError as error:
+            if limit := limits.explain(error):
+                raise NeedMissing(limit) from error
+            raise
+
     def _look(self, name: str, find: Callable[[], T], tell: Callable[[T], str]) -> T | None:
         try:
-            found = find()
+            found = self._within_limits(find)
         except WsgiproofError as error:
             self._errors.append(error)
             self.needs.append(Need(name=name, problem=str(error)))
@@ -115,6 +140,64 @@ def _told_account(account: Account) -> str:
 def _told_pythons(pythons: Sequence[Python]) -> str:
     told = ", ".join(f"Python {python.version}, {python.path}" for python in pythons)
     return f"{told}, with a shared library and headers"
+
+
+def make_room(config: Config, account: Account) -> str:
+    """Raise the limits of this process, which all that it starts inherits, to what a run takes.
+
+    Returns what there is. Raises :class:`NeedMissing` where a limit can't be raised so far.
+    """
+    cells = slots(config)
+    descriptors = _descriptors(config)
+    _raise_limit(resource.RLIMIT_NOFILE, descriptors, 0, "descriptors in each process", "n")
+    _raise_limit(resource.RLIMIT_FSIZE, _LARGEST_FILE, 0, "bytes in a file", "f")
+    tasks = _TASKS * cells
+    if not account.dropped and starts_mongod(config):
+        tasks += _TASKS_OF_MONGODS * cells
+    used = limits.tasks(account.uid)
+    _raise_limit(
+        resource.RLIMIT_NPROC, tasks, used, f"processes and threads of user '{account.name}'", "u"
+    )
+    first, last = limits.ports()
+    if last - first + 1 < _PORTS + _connections(config):
+        raise NeedMissing(
+            f"this machine has only {last - first + 1} local ports for connections, and a run "
+            f"takes about {_PORTS + _connections(config)}: widen net.ipv4.ip_local_port_range"
+        )
+    if problem := limits.no_port():
+        raise NeedMissing(problem)
+    return (
+        f"at least {descriptors:,} descriptors in each process, {tasks:,} more processes and "
+        f"threads, {last - first + 1:,} local ports"
+    )
+
+
+def _raise_limit(kind: int, wanted: int, used: int, of_what: str, option: str) -> None:
+    """Have this limit allow ``wanted`` more than are ``used``. Raises :class:`NeedMissing`."""
+    soft, hard = resource.getrlimit(kind)
+    least = used + wanted
+    if soft == resource.RLIM_INFINITY or soft >= least:
+        return
+    if hard != resource.RLIM_INFINITY and hard < least:
+        there = f", of which {used:,} are in use" if used else ""
+        raise NeedMissing(
+            f"the limit is {hard:,} {of_what}{there}, and a run takes about {wanted:,}"
+            f"{' more' if used else ''}: raise the hard limit (`ulimit -H{option}`)"
+        )
+    resource.setrlimit(kind, (least, hard))
+
+
+def _descriptors(config: Config) -> int:
+    """What the process of a run takes that has the most: the load client, an Apache process with
+    full pools of several clients, or a mongod, which has all their other ends."""
+    pools = 2 * max(config.sub_interpreters, 1) * _THREADS
+    return max(_LEAST_DESCRIPTORS, _connections(config) + _OTHERS, 4 * pools + _OTHERS)
+
+
+def _connections(config: Config) -> int:
+    """Requests in flight at the same time, at most, over all cells that run at once."""
+    plans = [config.plan().connections, *(one.connections or 0 for one in config.overrides)]
+    return max(plans) * slots(config)
 
 
 def _find_httpd(config: Config, cache: Cache) -> Httpd | None:

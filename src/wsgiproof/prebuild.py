@@ -14,7 +14,7 @@ from wsgiproof.build.toolchain import toolchain_builds
 from wsgiproof.cache import Build, Cache
 from wsgiproof.errors import WsgiproofError, describe
 from wsgiproof.planning import Planned, Site
-from wsgiproof.process import ended_by
+from wsgiproof.signals import ended_by
 from wsgiproof.toolchain import Built
 
 

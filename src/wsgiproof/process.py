@@ -24,8 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -36,7 +35,7 @@ from wsgiproof.cgroups import end_group
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
 from wsgiproof.guard import read_stat
 from wsgiproof.leftovers import current_run, end_service, temporary_directory
-from wsgiproof.signals import held
+from wsgiproof.signals import check_interrupted, held
 from wsgiproof.spawn import MARKER, limit_reached, run_name, spawn
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -504,29 +503,6 @@ class Service:
                 pids = ", ".join(map(str, self.living()))
                 raise ServiceFailed(f"{self.name}: cannot be killed, still there: {pids}")
         return Stopped(time.monotonic() - began, leftover)
-
-
-_ended_by: ContextVar[threading.Event | None] = ContextVar("_ended_by", default=None)
-
-
-@contextlib.contextmanager
-def ended_by(event: threading.Event) -> Iterator[None]:
-    """As soon as ``event`` is set, a :func:`run` of this thread raises KeyboardInterrupt inside.
-
-    Ctrl-C itself only reaches the main thread.
-    """
-    token = _ended_by.set(event)
-    try:
-        yield
-    finally:
-        _ended_by.reset(token)
-
-
-def check_interrupted() -> None:
-    """Raise KeyboardInterrupt where :func:`ended_by` has come to its end: for other waits."""
-    ended = _ended_by.get()
-    if ended is not None and ended.is_set():
-        raise KeyboardInterrupt
 
 
 def run(

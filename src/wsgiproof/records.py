@@ -349,8 +349,10 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     tid: int
     """Of the thread that worked at it; 0 before Python 3.8."""
     url: str
-    """Its path and query."""
+    """Its path and query, and what the probe was asked to do for it."""
     started: float
+    name: str = ""
+    """What the load calls it, where it has to know it again."""
 
 
 class Outlived(msgspec.Struct, frozen=True, kw_only=True):
@@ -517,6 +519,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Shared objects that the workers had loaded, but for those of the system."""
     quiet: tuple[Checkpoint, ...] = ()
     """Readings of a long time without a request, where that was asked for."""
+    elsewhere: int = 0
+    """Requests, at least, that the server has answered and that were not ours."""
     restarts: tuple[Restart, ...] = ()
     outages: tuple[Outage, ...] = ()
     stop: Stop | None = None

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import msgspec
 
+from wsgiproof import limits
 from wsgiproof.account import Account
 from wsgiproof.build.httpd import build_httpd, httpd_build
 from wsgiproof.build.toolchain import build_toolchain
@@ -261,6 +262,8 @@ def _reason(error: Exception, directory: Path) -> str:
     """Why a cell could not be run, in one line. A defect of ours ends the cell, not the run."""
     if isinstance(error, WsgiproofError):
         return str(error)
+    if limit := limits.explain(error):
+        return limit
     if isinstance(error, OSError):
         return describe(error)
     trace = directory / "defect.txt"
@@ -357,7 +360,7 @@ def _experiment(
                 deployment,
                 up.name,
                 workers(cell),
-                up.application.evidence,
+                up.application,
                 job.plan,
                 lambda phase, done, total: shop.watcher.watch(cell, phase, done, total),
             )

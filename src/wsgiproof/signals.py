@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 
 
@@ -51,6 +52,29 @@ def held() -> Iterator[None]:
         if _State.pending and not _State.depth:
             _State.pending = False
             raise KeyboardInterrupt
+
+
+_ended_by: ContextVar[threading.Event | None] = ContextVar("_ended_by", default=None)
+
+
+@contextmanager
+def ended_by(event: threading.Event) -> Iterator[None]:
+    """As soon as ``event`` is set, what this thread waits for raises KeyboardInterrupt inside.
+
+    Ctrl-C itself only reaches the main thread.
+    """
+    token = _ended_by.set(event)
+    try:
+        yield
+    finally:
+        _ended_by.reset(token)
+
+
+def check_interrupted() -> None:
+    """Raise KeyboardInterrupt where :func:`ended_by` has come to its end: for other waits."""
+    ended = _ended_by.get()
+    if ended is not None and ended.is_set():
+        raise KeyboardInterrupt
 
 
 def _arrived(number: int, frame: FrameType | None) -> None:

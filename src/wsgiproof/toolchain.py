@@ -119,6 +119,9 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     """The application group of each URL; ``%{GLOBAL}`` is the main interpreter."""
     evidence: Path
     """What the processes write about themselves; theirs to write."""
+    secret: str = ""
+    """What a request has to begin its header with for the probe to obey it; empty: it obeys
+    nobody. It is in the settings of the application, and in no log and no record."""
 
 
 class Toolchain(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_shop, plan, survey
 from wsgiproof.records import CellRecord, ExtraPhase
@@ -29,6 +29,17 @@ QUIET = 3.0
 """Seconds without a request, where a phase has some."""
 OUTAGE = 1.0
 """Seconds that members are gone or paused where the phase failover was asked for."""
+
+
+class Watching(Silent):
+    """Tells a function the phase of the cell."""
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        self._told = told
+
+    def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
+        """So many of a phase's requests are done."""
+        self._told(phase)
 
 
 class Bench:
@@ -56,8 +67,10 @@ class Bench:
         budget: float | None = None,
         phases: tuple[ExtraPhase, ...] = (),
         ports: Iterable[int] = (),
+        watch: Callable[[str], None] = lambda phase: None,
     ) -> CellRecord:
-        """Run one cell; ``ports`` are tried first, and then ports that are free."""
+        """Run one cell; ``ports`` are tried first, and then ports that are free. ``watch`` is told
+        the phase whenever that has come further."""
         config = Config(
             mod_wsgi=(mod_wsgi,),
             pymongo=(pymongo,),
@@ -80,7 +93,7 @@ class Bench:
         output.mkdir()
         tried = iter(ports)
         shop = msgspec.structs.replace(
-            make_shop(self._site, output, Silent()),
+            make_shop(self._site, output, Watching(watch)),
             choose_port=lambda: next(tried, None) or free_port(),
         )
         return run_cell(job, shop, self._deployments)

@@ -214,3 +214,27 @@ def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: Answe
     assert [
         (one.application_group, one.count, one.first, one.own_first) for one in answers.problems()
     ] == [("interpreter2", 1, 1, 0), ("interpreter1", 2, 3, 2)]
+
+
+def test_requests_that_are_ours_are_none_from_elsewhere(answers: Answers) -> None:
+    for number in (3, 1, 2):
+        answers.success(URL, body(request=number))
+        answers.success(OTHER, body(interpreter="token-2", request=number))
+    answers.heard(read_answer(body(request=4)))
+    assert answers.elsewhere == 0
+
+
+def test_numbers_that_are_missing_went_elsewhere(answers: Answers) -> None:
+    answers.success(URL, body(request=1))
+    answers.success(URL, body(request=12))
+    answers.success(OTHER, body(interpreter="token-2", request=1))
+    assert answers.elsewhere == 10
+    # The answer to any of ours that failed may have got lost on the way.
+    answers.failure("timeout", URL, None, "", b"")
+    assert answers.elsewhere == 9
+
+
+def test_a_reloaded_application_that_counts_anew_is_nobody_else(answers: Answers) -> None:
+    for number in (1, 2, 3, 1, 2):
+        answers.success(URL, body(request=number))
+    assert answers.elsewhere == 0

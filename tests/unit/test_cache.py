@@ -21,7 +21,7 @@ import pytest
 from wsgiproof.cache import Cache, State, default_root
 from wsgiproof.errors import BuildFailed, CannotRun, Locked
 from wsgiproof.locks import open_lock, take
-from wsgiproof.process import ended_by
+from wsgiproof.signals import ended_by
 
 KEY = {"version": "1.2", "python": "3.12.1"}
 

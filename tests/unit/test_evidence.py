@@ -26,7 +26,7 @@ READERS: dict[str, Callable[[Evidence], object]] = {
     "requests-7-token": read_unfinished,
     "core-7/core": lambda evidence: take_core(evidence, 7),
 }
-SECRET = b"7 1.0 /of-root-alone\n"
+SECRET = b"7 1.0 - /of-root-alone\n"
 ELF = b"\x7fELF"
 SPARSE = 30 << 30
 

@@ -215,6 +215,17 @@ def test_an_error_that_nobody_knows_is_kept_and_fails_nothing(riddle: LogLine) -
     assert judged.rest_of_log.unknown_lines == 2
 
 
+def test_the_errno_that_apache_puts_before_a_message_is_none_of_it() -> None:
+    told = "mod_wsgi (pid=200): Couldn't create worker thread 3 in daemon process 'subject'."
+    prefixed = f"(11)Resource temporarily unavailable: {told}"
+    (one,) = parse([line(prefixed, source="wsgi:alert")])
+    assert one.text == told
+    (one,) = parse([line(f"(111)Connection refused: {told}")])
+    assert not one.from_application, "mod_wsgi has written it"
+    (one,) = parse([line(f"[client 127.0.0.1:1] {told}")])
+    assert one.text == told
+
+
 def test_only_the_first_different_ones_are_kept_and_all_are_counted() -> None:
     many = [line(f"AH0057{number}: no.", source="core:error") for number in range(10)] * 2
     rest = judge(CELL, with_lines(*many, *RIDDLES)).rest_of_log

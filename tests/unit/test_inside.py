@@ -15,12 +15,17 @@ from typing import Any
 import pytest
 
 import wsgiproof
+from wsgiproof.experiment.commands import Commands
+from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import read_answer
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.lastwords import read_outlived
 
 INSIDE = Path(wsgiproof.__file__).parent / "inside"
 SOURCES = sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])
+
+
+SECRET = "5ec7e7"
 
 
 class App:
@@ -40,6 +45,7 @@ class App:
             "evidence": str(self.evidence),
             "documents": 0,
             "batch_size": 7,
+            "secret": SECRET,
             "app": None,
             "close": False,
             "fault": None,
@@ -70,15 +76,19 @@ def app(tmp_path: Path) -> App:
 
 
 # One request, the way mod_wsgi makes it: the script is executed, `application` is called.
-REQUEST = """
+REQUEST = f"""
 import json, runpy
 script = runpy.run_path("wsgiproof_inside/script.wsgi")
-def get(query=""):
+def get(commands="", secret="{SECRET}", query=""):
     started = []
-    environ = {"QUERY_STRING": query, "mod_wsgi.application_group": "group",
-               "mod_wsgi.process_group": ""}
+    environ = {{"QUERY_STRING": query, "mod_wsgi.application_group": "group",
+               "mod_wsgi.process_group": ""}}
+    if commands:
+        environ["HTTP_X_WSGIPROOF"] = secret + " " + commands
     body = b"".join(script["application"](environ, lambda *args: started.append(args)))
-    return {"started": started[0], "length": len(body), "answer": json.loads(body)}
+    ok = started[0][0] == "200 OK"
+    return {{"started": started[0], "length": len(body),
+            "answer": json.loads(body) if ok else body.decode()}}
 """
 
 
@@ -255,6 +265,79 @@ def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
     assert held >= 0.15
     assert past < held
     assert 0.25 <= never < 30
+
+
+# What the host asks for, and what nobody else may
+
+
+def test_a_query_means_nothing_to_the_probe(app: App) -> None:
+    plain, asked = app.run(
+        REQUEST + "import time\nbegan = time.monotonic()\n"
+        "result = [get(), get(query='until=1e9&occupy=86400&memory=2&census=begin')]\n"
+        "assert time.monotonic() - began < 1.5"
+    )
+    assert set(asked["answer"]) == set(plain["answer"])
+
+
+@pytest.mark.parametrize("secret", ["", "5ec7e6", "5ec7e77", "\u00e9", "'"])
+def test_a_header_without_the_secret_is_any_other_header(app: App, secret: str) -> None:
+    plain, asked = app.run(
+        REQUEST + f"result = [get(), get('until=1e9 memory=2 nonsense', secret={secret!r})]"
+    )
+    assert asked["started"][0] == "200 OK"
+    assert set(asked["answer"]) == set(plain["answer"])
+
+
+def test_an_application_without_a_secret_obeys_nobody(app: App) -> None:
+    app.configure(secret="")
+    assert "memory" not in app.run(REQUEST + "result = get('memory=2', secret='')")["answer"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"occupy={value}" for value in ("86400", "5.01", "-1", "nan", "inf", "-inf", "", "1,5")),
+        *(f"until={value}" for value in ("nan", "inf", "-inf", "-1", "1e400", "x")),
+        *("memory=3", "memory=", "census=all", "census", "name=", "name=a/b", "sleep=1", "="),
+        f"name={'a' * 17}",
+    ],
+)
+def test_a_command_out_of_bounds_is_refused_by_name(app: App, command: str) -> None:
+    name = command.partition("=")[0]
+    told = app.run(
+        REQUEST + "from wsgiproof_inside import probe\n"
+        "def never(until): raise ZeroDivisionError\nprobe.hold = never\n"
+        f"result = get('{command}')"
+    )
+    assert told["started"][0] == "400 Bad Request"
+    assert told["answer"].startswith("wsgiproof: ")
+    assert name in told["answer"]
+    assert SECRET not in told["answer"]
+
+
+def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
+    target = Commands(SECRET).on(
+        Target.parse("http://127.0.0.1:1/a"),
+        name="held12",
+        until=12345.678901,
+        occupy=0.1,
+        memory=2,
+        census="begin",
+    )
+    _, _, header = target.request.decode().partition("X-Wsgiproof: ")
+    value, end, rest = header.partition("\r\n\r\n")
+    assert (end, rest) == ("\r\n\r\n", "")
+    assert app.run(
+        "from wsgiproof_inside import commands\n"
+        f"environ = {{commands.KEY: {value!r}, 'kept': 1}}\n"
+        f"result = [vars(commands.take(environ, {SECRET!r})), environ]"
+    ) == [
+        {"name": "held12", "until": 12345.678901, "occupy": 0.1, "memory": "2", "census": "begin"},
+        {"kept": 1},
+    ]
+    assert target.label == "held12"
+    assert target.url == "http://127.0.0.1:1/a"
+    assert SECRET not in repr(target)
 
 
 def test_the_clock_for_python_2_is_the_same_clock(app: App) -> None:
@@ -527,11 +610,11 @@ def test_a_census_tells_which_types_have_grown(app: App) -> None:
     assert sum(number for _, number in told[2]["types"]) < 100, "it counts itself"
 
 
-def test_a_census_is_asked_for_by_query_and_does_no_work(app: App) -> None:
+def test_a_census_is_asked_for_by_a_command_and_does_no_work(app: App) -> None:
     begun, ended, work = app.run(
         REQUEST + "import wsgiproof_inside.roundtrip as roundtrip\n"
         "worked = []\nroundtrip.encode_decode = lambda: worked.append(1) or []\n"
-        "result = [get('census=begin'), get('until=1&census=end')]\n"
+        "result = [get('census=begin'), get('until=1 census=end')]\n"
         "assert not worked\nresult.append(get())\nassert worked"
     )
     assert begun["answer"]["census"] == {"types": []}

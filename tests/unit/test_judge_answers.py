@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.invented import CELL, URLS, WORKER, failure, identity, observed, outcome
 from wsgiproof.cell import Mode, Mpm
-from wsgiproof.judge.answers import MIN_ANSWERS
+from wsgiproof.judge.answers import MIN_ANSWERS, responses
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import Finding, Observed, Problem, Verdict
 
@@ -55,6 +55,12 @@ def test_evidence_stays_short_and_says_how_much_is_left_out() -> None:
 
 def test_an_aborted_experiment_does_not_pass() -> None:
     assert outcome(observed(aborted="100 requests failed")) == {"responses": Verdict.INCONCLUSIVE}
+
+
+def test_requests_from_elsewhere_are_no_pass() -> None:
+    seen = observed(elsewhere=7)
+    assert outcome(seen)["responses"] is Verdict.INCONCLUSIVE
+    assert "at least 7 requests came from elsewhere" in responses(CELL, seen).missing
 
 
 def test_no_request_at_all_does_not_pass() -> None:

@@ -21,6 +21,7 @@ LAYERS = {
     "files": 0,
     "ownership": 0,
     "manifest": 0,
+    "limits": 0,
     "cell": 0,
     "records": 0,
     "toolchain": 0,
@@ -64,6 +65,7 @@ LAYERS = {
 """The layer of each module, or package, right below ``wsgiproof``."""
 NEIGHBOURS = {
     ("errors", ""),
+    ("errors", "limits"),
     ("cell", ""),
     ("records", ""),
     ("records", "cell"),
@@ -75,7 +77,7 @@ NEIGHBOURS = {
     ("manifest", "files"),
     ("manifest", "ownership"),
     ("cache", "locks"),
-    ("cache", "process"),
+    ("cache", "signals"),
     ("matrix", "config"),
     ("spawn", "signals"),
     ("spawn", "guard"),

@@ -629,6 +629,28 @@ def test_not_a_query(query: str) -> None:
         Target.parse("http://127.0.0.1/").with_query(query)
 
 
+@pytest.mark.parametrize("value", ["a\r\nX: y", "\xe9", "\0", "\n"])
+def test_not_a_header(value: str) -> None:
+    with pytest.raises(UsageError, match="X-Mine"):
+        Target.parse("http://127.0.0.1/").with_header("X-Mine", value)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_header_and_its_label_come_along(keeps: bool) -> None:
+    with served(lambda request: [HELLO]) as server:
+        plain = Target.parse(server.url, keeps=keeps)
+        target = plain.with_header("X-Mine", "one two", label="third").with_query("n=1")
+        assert target.keeps is keeps
+        responses: list[Response] = []
+        burst([plain.with_header("X-Mine", "one two", label="third")], 5, responses.append)
+    (request,) = server.requests
+    assert request.count(b"\r\nX-Mine: one two\r\n\r\n") == 1
+    assert request.endswith(b"\r\n\r\n")
+    assert target.request.endswith(b"\r\nX-Mine: one two\r\n\r\n")
+    assert [one.label for one in responses] == ["third"]
+    assert responses[0].url == server.url
+
+
 def test_a_name_that_does_not_resolve() -> None:
     with pytest.raises(CannotRun, match="does not resolve"):
         Target.parse("http://no-such-host.invalid/")

@@ -580,7 +580,7 @@ def test_blocks_are_unknown_where_python_does_not_count_them() -> None:
 
 def test_the_application_answers_with_them_when_asked_and_does_no_work(tmp_path: Path) -> None:
     work, plain, collected = App(tmp_path).run(
-        REQUEST + "result = [get(), get('memory=1'), get('until=1&memory=2')]"
+        REQUEST + "result = [get(), get('memory=1'), get('until=1 memory=2')]"
     )
     assert set(plain["answer"]) == set(collected["answer"]) == {*work["answer"], "memory"}
     assert set(plain["answer"]["memory"]) == {"blocks", "malloc"}

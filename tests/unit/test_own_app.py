@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.unit.invented import CELL, observed, outcome
-from tests.unit.test_inside import REQUEST, App
+from tests.unit.test_inside import REQUEST, SECRET, App
 from tests.unit.test_matrix import matrix_of
 from wsgiproof.account import server_account
 from wsgiproof.config import Config
@@ -38,12 +38,13 @@ class OwnApp(App):
         self.configure(app=str(path))
         return path
 
-    def answer(self, source: str, query: str = "") -> Any:
+    def answer(self, source: str, query: str = "", commands: str = "") -> Any:
         """What the host gets: the status, the headers and the body as text."""
         self.write(source)
         return self.run(
             REQUEST.partition("def get")[0] + "started = []\n"
             f"environ = {{'QUERY_STRING': {query!r}, 'REQUEST_METHOD': 'GET', 'kept': 'kept'}}\n"
+            f"environ['HTTP_X_WSGIPROOF'] = {commands!r}\n"
             "body = script['application'](environ, lambda *args: started.append(args))\n"
             "((status, headers),) = started\n"
             "result = [status, headers, b''.join(body).decode()]"
@@ -81,16 +82,17 @@ def application(environ, start_response):
     start_response("400 Bad Request", [("X-Mine", "1")])
     keys = "wsgiproof.mongodb_uri", "wsgiproof.database", "QUERY_STRING", "REQUEST_METHOD", "kept"
     assert type(environ) is dict
+    seen.append(environ.get("HTTP_X_WSGIPROOF"))
     return [repr(seen + [environ[key] for key in keys]).encode()]
 """
 
 
 def test_it_is_told_its_deployment_and_nothing_of_the_probe(app: OwnApp) -> None:
-    _, _, body = app.answer(TELLS, query="until=1.5&occupy=0.01")
+    _, _, body = app.answer(TELLS, query="q=1", commands=f"{SECRET} until=1.5 occupy=0.01")
     uri, database = "mongodb://127.0.0.1:1/?appName=wsgiproof", "wsgiproof"
     file = str(app.directory / "own" / "shop.py")
     name = "_wsgiproof_own_application"
-    assert body == repr([uri, database, file, name, uri, database, "", "GET", "kept"])
+    assert body == repr([uri, database, file, name, None, uri, database, "q=1", "GET", "kept"])
 
 
 def test_a_reading_of_memory_does_not_call_it(app: OwnApp) -> None:

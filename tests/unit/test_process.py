@@ -21,7 +21,8 @@ import pytest
 
 from wsgiproof.environ import child_environment
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
-from wsgiproof.process import ProcessEvent, Service, ended_by, run
+from wsgiproof.process import ProcessEvent, Service, run
+from wsgiproof.signals import ended_by
 
 ENV = child_environment()
 SLEEPER = ("sleep", "60")

@@ -16,11 +16,13 @@ INSIDE = Path(wsgiproof.__file__).parent / "inside"
 BEGIN = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
+from commands import NONE, take
 from running import Running
 running = Running(sys.argv[2], "token")
-def begin(path, query=""):
+def begin(path, query="", commands=""):
     environ = {"SCRIPT_NAME": path, "PATH_INFO": "/x", "QUERY_STRING": query}
-    return running.begin(environ)
+    environ["HTTP_X_WSGIPROOF"] = "secret " + commands
+    return running.begin(environ, take(environ, "secret") if commands else NONE)
 """
 
 
@@ -59,3 +61,13 @@ def test_any_url_fits_into_its_slot(tmp_path: Path, url: str) -> None:
 def test_more_requests_than_there_are_slots_are_no_error(tmp_path: Path) -> None:
     run(tmp_path, "slots = [begin('/a') for _ in range(300)]; [running.end(s) for s in slots]")
     assert read_unfinished(Evidence(tmp_path)) == ()
+
+
+def test_what_the_probe_was_asked_for_is_known_without_the_secret(tmp_path: Path) -> None:
+    run(tmp_path, "begin('/a', 'q=1', 'until=5 name=held3 occupy=0.1'); begin('/b')")
+    assert [(one.name, one.url) for one in read_unfinished(Evidence(tmp_path))] == [
+        ("held3", "/a/x?q=1 (name, occupy, until)"),
+        ("", "/b/x"),
+    ]
+    (slots,) = tmp_path.iterdir()
+    assert b"secret" not in slots.read_bytes()

@@ -49,13 +49,13 @@ def confirm(
 
 def grown_memory(load: Load, gauges: Gauges) -> tuple[Grown, ...]:
     """Of which types each interpreter has more objects after some requests."""
-    gauges.ask_each("census=begin")
+    gauges.census("begin")
     served = load.answers.served.copy()
     load.mixed(_CENSUS_REQUESTS, len(load.targets))
     grown: dict[str, Grown] = {}
     if load.hopeless():
         return ()
-    for answer in gauges.ask_each("census=end"):
+    for answer in gauges.census("end"):
         if answer.census is not None:
             # A process that two of the requests met has told all to the first.
             grown.setdefault(

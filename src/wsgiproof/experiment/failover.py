@@ -111,9 +111,7 @@ class Failover:
         """The load around the fault."""
         self._deployment.whole = False
         with PrimaryWatch(self._deployment.members) as watch, ThreadPoolExecutor(1) as pool:
-            course = _Course(
-                self._server, self._load.targets, watch, self._interpreters(), self._plan
-            )
+            course = _Course(self._server, self._load, watch, self._interpreters(), self._plan)
             done = pool.submit(course.go_through, fault)
             try:
                 self._load.paced(
@@ -189,13 +187,14 @@ class _Course:
     def __init__(
         self,
         server: Server,
-        targets: Sequence[Target],
+        load: Load,
         watch: PrimaryWatch,
         interpreters: dict[_Key, str],
         plan: Plan,
     ) -> None:
         self._server = server
-        self._targets = cycle(targets)
+        self._targets = cycle(load.targets)
+        self._commands = load.commands
         self.watch = watch
         self._interpreters = interpreters
         self._patience = plan.recovery_deadline + _LONGER
@@ -243,7 +242,7 @@ class _Course:
     def pick(self) -> Target:
         """Where the next request goes: to each interpreter in turn."""
         self.requests += 1
-        return next(self._targets).with_query(f"until={time.monotonic() + _HELD:.6f}")
+        return self._commands.on(next(self._targets), until=time.monotonic() + _HELD)
 
     def is_over(self) -> bool:
         """Whether all is well again, or will not be."""

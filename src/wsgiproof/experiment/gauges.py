@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
@@ -72,20 +73,26 @@ class Gauges:
             return None
         return max(0, counted - len(self._look().sockets))
 
-    def ask_each(self, query: str) -> list[Answer]:
-        """Ask ``query`` of each interpreter of each process, one URL after the other."""
+    def census(self, which: Literal["begin", "end"]) -> list[Answer]:
+        """Have each interpreter of each process begin or end a census."""
+        commands = self._load.commands
+        return self._ask_each(lambda target, until: commands.on(target, until=until, census=which))
+
+    def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[Answer]:
+        """Ask each interpreter of each process, one URL after the other."""
         return [
             answer
             for target in self._load.targets
-            for answer in self._load.ask(self._one_for_each_process(target, query))
+            for answer in self._load.ask(self._one_for_each_process(target, make))
         ]
 
-    def _one_for_each_process(self, target: Target, query: str) -> list[Target]:
+    def _one_for_each_process(
+        self, target: Target, make: Callable[[Target, float | None], Target]
+    ) -> list[Target]:
         """Requests that wait for each other, so that no process takes them all."""
         if self._processes == 1:
-            return [target.with_query(query)]
-        until = time.monotonic() + _GATHER
-        held = target.with_query(f"until={until:.6f}&{query}")
+            return [make(target, None)]
+        held = make(target, time.monotonic() + _GATHER)
         return [held] * (self._processes * self._threads)
 
     def _memory(self) -> tuple[MemoryReading, ...]:
@@ -95,8 +102,10 @@ class Gauges:
         """
         if self._load.unexpected:
             return ()
+        commands = self._load.commands
+        collected = self._ask_each(lambda target, until: commands.on(target, until=until, memory=2))
         told: defaultdict[int, list[Witnesses]] = defaultdict(list)
-        for answer in [*self.ask_each("memory=2"), *self._alone("memory=1")]:
+        for answer in [*collected, *self._alone()]:
             if answer.memory is not None:
                 told[answer.pid].append(answer.memory)
         return tuple(
@@ -110,16 +119,17 @@ class Gauges:
             for pid, witnesses in sorted(told.items())
         )
 
-    def _alone(self, query: str) -> Iterator[Answer]:
-        """Answers to one request at a time, where others would be in the same process else.
+    def _alone(self) -> Iterator[Answer]:
+        """Readings by one request at a time, where others would be in the same process else.
 
         Who gets such a request is up to Apache, so it takes some to meet every process.
         """
         if self._processes == 1 or self._threads == 1:
             return
         met: set[int] = set()
+        target = self._load.commands.on(self._load.targets[0], memory=1)
         for _ in range(_MOST_ALONE * self._processes):
-            for answer in self._load.ask([self._load.targets[0].with_query(query)]):
+            for answer in self._load.ask([target]):
                 met.add(answer.pid)
                 yield answer
             if len(met) == self._processes:

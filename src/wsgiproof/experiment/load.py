@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from wsgiproof.experiment.commands import Commands
 from wsgiproof.load import engine
 from wsgiproof.load.pace import Pacer
 from wsgiproof.load.response import Outcome, Response
@@ -35,11 +36,16 @@ _FIRST_ROUND = 50
 class Load:
     """The requests of one experiment: where they go, and what came back.
 
-    ``on_hang`` is called whenever one has no answer within its deadline.
+    ``secret`` is that of the server's application, which makes it obey ``commands``. ``on_hang`` is
+    called whenever one has no answer within its deadline.
     """
 
     def __init__(
-        self, server: Server, plan: Plan, on_hang: Callable[[], None] = lambda: None
+        self,
+        server: Server,
+        plan: Plan,
+        secret: str,
+        on_hang: Callable[[], None] = lambda: None,
     ) -> None:
         self._server = server
         self._plan = plan
@@ -47,6 +53,7 @@ class Load:
         self._random = random.Random(plan.seed)
         self._serving: defaultdict[str, float] = defaultdict(float)
         self.targets = [Target.parse(url) for url in server.urls]
+        self.commands = Commands(secret)
         self.answers = Answers()
         self._expected = 0
         self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
@@ -107,9 +114,12 @@ class Load:
         def take(response: Response) -> None:
             if response.outcome is Outcome.OK:
                 try:
-                    answers.append(read_answer(response.body))
+                    answer = read_answer(response.body)
                 except msgspec.MsgspecError as error:
-                    self.answers.failure("invalid body", _url(response), 200, str(error), b"")
+                    self.answers.failure("invalid body", response.url, 200, str(error), b"")
+                else:
+                    self.answers.heard(answer)
+                    answers.append(answer)
             else:
                 self._account(response)
 
@@ -176,17 +186,13 @@ class Load:
         if response.outcome is Outcome.TIMEOUT:
             self._on_hang()
         if response.status is not None:
-            self._histograms[self.answers.phase, _url(response)].add(response.seconds)
+            self._histograms[self.answers.phase, response.url].add(response.seconds)
         if response.outcome is Outcome.OK:
-            self.answers.success(_url(response), response.body)
+            self.answers.success(response.url, response.body)
         else:
             self.answers.failure(
-                response.outcome, _url(response), response.status, response.error, response.body
+                response.outcome, response.url, response.status, response.error, response.body
             )
-
-
-def _url(response: Response) -> str:
-    return response.url.partition("?")[0]
 
 
 def until_full(fill: Callable[[], None], count: Callable[[], T]) -> T:

@@ -8,10 +8,13 @@ comes out of here; it is asked in between whether it is sure already, and what t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from psutil import pid_exists
+
+from wsgiproof import limits
+from wsgiproof.errors import CannotRun, ServiceFailed
 from wsgiproof.experiment.autopsy import Autopsy
 from wsgiproof.experiment.diagnosis import attribute, confirm, grown_memory
 from wsgiproof.experiment.failover import Failover
@@ -25,7 +28,7 @@ from wsgiproof.observe.lastwords import read_last_words, read_loaded, read_outli
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import loaded_libraries
 from wsgiproof.observe.requests import read_unfinished
-from wsgiproof.process import ProcessEvent
+from wsgiproof.process import ProcessEvent, Service
 from wsgiproof.records import (
     Attribution,
     Checkpoint,
@@ -45,6 +48,7 @@ from wsgiproof.records import (
 )
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Deployment
+from wsgiproof.toolchain import Application
 
 _HOLD = 0.15
 """Seconds that the requests of a warm-up burst wait inside, so that all have arrived by then."""
@@ -52,6 +56,9 @@ _OCCUPY = 0.1
 """Seconds that each of them then keeps a connection to the deployment busy."""
 _MOST_BURSTS = 20
 _FAREWELL_STEP = 0.02
+_BIRTH_DEADLINE = 3.0
+"""Seconds within which the guard has seen a process that is alive."""
+_BIRTH_STEP = 0.05
 _QUIET_READINGS = 6
 """Readings while the server is left alone for long, after the first."""
 
@@ -64,16 +71,16 @@ def run_experiment(
     deployment: Deployment,
     app_name: str,
     workers: tuple[int, int],
-    evidence: Path,
+    application: Application,
     plan: Plan,
     watch: Watch,
 ) -> Observed:
     """Put ``server`` under load according to ``plan``, stop it, and return all that was measured.
 
     ``workers`` is how many processes run the application, and how many request threads each has.
-    ``evidence`` is where they leave what the interpreter says when it dies.
+    ``application`` says where they leave what the interpreter says when it dies.
     """
-    experiment = _Experiment(server, deployment, app_name, workers, evidence, plan, watch)
+    experiment = _Experiment(server, deployment, app_name, workers, application, plan, watch)
     with experiment.phase(PhaseName.WARM_UP):
         experiment.warm_up()
     with experiment.phase(PhaseName.PARALLEL):
@@ -119,18 +126,20 @@ class _Experiment:
         deployment: Deployment,
         app_name: str,
         workers: tuple[int, int],
-        evidence: Path,
+        application: Application,
         plan: Plan,
         watch: Watch,
     ) -> None:
         self._server = server
-        self._evidence = Evidence(evidence)
+        self._evidence = Evidence(application.evidence)
         self._autopsy = Autopsy(server, self._evidence)
         self._ours = deployment.ours
         self._workers = workers
         self._plan = plan
         self._watch = watch
-        self._load = Load(server, plan, lambda: self._autopsy.take_soon(self._phase))
+        self._load = Load(
+            server, plan, application.secret, lambda: self._autopsy.take_soon(self._phase)
+        )
         self._gauges = Gauges(server, deployment, app_name, workers, self._load)
         self._trials = Restarts(server, self._load, self._gauges, plan, workers, self._autopsy)
         self._failover = Failover(server, deployment, self._load, self._gauges, plan)
@@ -173,6 +182,26 @@ class _Experiment:
                     requests=answers.requests - before,
                 )
             )
+        self._check_limits()
+        if pids := strangers(answers.served, self._server.service):
+            raise ServiceFailed(
+                f"in phase {name}: process {', '.join(map(str, pids))} answered at "
+                f"{self._server.urls[0]} and is none of this cell's Apache: something else on this "
+                "machine uses its port"
+            )
+
+    def _check_limits(self) -> None:
+        """Raise :class:`CannotRun` where a limit of this machine has been reached.
+
+        What is written then is lost, and what fails then says nothing about the subject.
+        """
+        problems = [limits.full(self._server.error_log.parent), limits.full(self._evidence.path)]
+        if self._load.answers.failed:
+            problems.append(limits.no_port())
+        if self._phase == PhaseName.WARM_UP:  # later on, the subject may have used it up
+            problems += [limits.of_log(line.text) for line in self._log.lines]
+        if reached := next(filter(None, problems), ""):
+            raise CannotRun(f"in phase {self._phase}: {reached}")
 
     def warm_up(self) -> None:
         """Go on until every interpreter of every process has served, then fill pools and caches.
@@ -380,6 +409,7 @@ class _Experiment:
             loaded=read_loaded(evidence, identities) if complete else (),
             failures=answers.failures(),
             problems=answers.problems(),
+            elsewhere=answers.elsewhere,
             checkpoints=tuple(self._checkpoints),
             workers=self._workers,
             ours=self._ours,
@@ -416,7 +446,7 @@ class _Experiment:
     def _hold_all(self, target: Target, deadline: float | None = None) -> None:
         processes, threads = self._workers
         until = time.monotonic() + _HOLD
-        held = target.with_query(f"until={until:.6f}&occupy={_OCCUPY}")
+        held = self._load.commands.on(target, until=until, occupy=_OCCUPY)
         self._load.burst(held, processes * threads, deadline or self._plan.request_deadline)
 
     def _saturated(self) -> bool:
@@ -463,3 +493,18 @@ class _Experiment:
         done = sum(phase.requests for phase in self._phases if phase.name == PhaseName.PARALLEL)
         seconds = self._load.seconds(PhaseName.PARALLEL)
         return done / seconds if seconds else None
+
+
+def strangers(served: Collection[int], service: Service) -> tuple[int, ...]:
+    """Which of the processes that answered are alive, and neither the service nor below it.
+
+    One that is gone may have been too short-lived to be seen. A birth is seen a little later than
+    it happens.
+    """
+    limit = time.monotonic() + _BIRTH_DEADLINE
+    while True:
+        known = {event.pid for event in service.events()}
+        unknown = tuple(pid for pid in sorted(served) if pid not in known and pid_exists(pid))
+        if not unknown or time.monotonic() > limit:
+            return unknown
+        time.sleep(_BIRTH_STEP)

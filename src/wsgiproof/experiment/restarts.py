@@ -25,7 +25,8 @@ _LEAST_RATE = 20.0
 _AFTER = 20
 """Requests that begin when the processes of before have gone."""
 _STEP = 0.02
-_NAME = "held="
+_NAME = "held"
+"""With a number, what each of those is called."""
 
 
 class Restarts:
@@ -156,7 +157,8 @@ class _Course:
         target = self._load.targets[self._picked % len(self._load.targets)]
         if self._picked <= self._busy:
             until = time.monotonic() + _HELD
-            return target.with_query(f"until={until:.6f}&{_NAME}{self._picked}")
+            name = f"{_NAME}{self._picked}"
+            return self._load.commands.on(target, until=until, name=name)
         if not self.asked:
             self._ask_when_begun()
         return target
@@ -165,9 +167,7 @@ class _Course:
         """Ask for the restart as soon as each worker has a request in hand, by its own account."""
         now = time.monotonic()
         self._waited_since = self._waited_since or now
-        inside = frozenset(map(_name, (one.url for one in self._autopsy.unfinished(self.left)))) - {
-            ""
-        }
+        inside = frozenset(one.name for one in self._autopsy.unfinished(self.left)) - {""}
         if len(inside) >= self._busy or now > self._waited_since + _ARRIVAL:
             self.begun = inside
             self.asked = now
@@ -192,12 +192,7 @@ class _Course:
 
     def failed(self, response: Response) -> None:
         """A request came to nothing."""
-        if _name(response.url) in self.begun:
+        if response.label in self.begun:
             self.broken += 1
         else:
             self.refused.append(response.started + response.seconds)
-
-
-def _name(url: str) -> str:
-    """What the request to this URL is called, if it is one of those that are held."""
-    return url.partition(_NAME)[2]

@@ -4,12 +4,7 @@ from __future__ import absolute_import
 
 import json
 
-try:
-    from urllib.parse import parse_qs
-except ImportError:  # Python 2
-    from urlparse import parse_qs
-
-from . import faults, identity, probe, roundtrip
+from . import commands, faults, identity, probe, roundtrip
 from .counter import Counter
 from .own import OwnApplication
 from .pools import Pools
@@ -32,6 +27,7 @@ class Responder(object):
         # Written once, and the rest of an answer without the encoder: the probe has to be cheap.
         self._identity = json.dumps(identity.of_interpreter())[:-1]
         self._requests = Counter()
+        self._secret = settings["secret"]
         # Now, in case that no request is ever answered.
         probe.note(settings["evidence"], "identity", self._answer(request=0).decode("ascii"))
         self._running = Running(settings["evidence"], identity.interpreter_token())
@@ -42,20 +38,22 @@ class Responder(object):
         self._fault.at_load(self._store)
 
     def __call__(self, environ, start_response):
-        slot = self._running.begin(environ)
         try:
-            return self._respond(environ, start_response)
+            asked = commands.take(environ, self._secret)
+        except ValueError as error:
+            return _refuse(str(error), start_response)
+        slot = self._running.begin(environ, asked)
+        try:
+            return self._respond(environ, asked, start_response)
         finally:
             self._running.end(slot)
 
-    def _respond(self, environ, start_response):
-        query = environ.get("QUERY_STRING")
-        asked = parse_qs(query) if query else {}
+    def _respond(self, environ, asked, start_response):
         self._warm_up(asked)
-        if "memory" in asked:
-            body = self._answer(memory=_memory(asked["memory"]))
-        elif "census" in asked:
-            body = self._answer(census=_census(asked["census"]))
+        if asked.memory is not None:
+            body = self._answer(memory=_memory(asked.memory))
+        elif asked.census is not None:
+            body = self._answer(census=_census(asked.census))
         elif self._own is not None:
             reply = self._own.call(environ)
             if not reply.succeeded:
@@ -69,11 +67,11 @@ class Responder(object):
         return [body]
 
     def _warm_up(self, asked):
-        """Wait for the instant in ``?until=``, then use a connection for ``occupy=`` seconds."""
-        for until in asked.get("until", ()):
-            probe.hold(float(until))
-        for seconds in asked.get("occupy", ()):
-            self._pools.occupy(float(seconds))
+        """Wait for the instant ``until``, then use a connection for ``occupy`` seconds."""
+        if asked.until is not None:
+            probe.hold(asked.until)
+        if asked.occupy is not None:
+            self._pools.occupy(asked.occupy)
 
     def _work(self):
         found = [] if self._store is None else self._store.read_back()
@@ -97,23 +95,31 @@ class Responder(object):
         return (text + "}").encode("ascii")
 
 
+def _refuse(reason, start_response):
+    """Answer that the host has asked for what there is not."""
+    body = ("wsgiproof: %s" % reason).encode("ascii", "replace")
+    headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+    start_response("400 Bad Request", headers)
+    return [body]
+
+
 def _shortened(found):
     return [text[:_LONGEST_PROBLEM] for text in found[:_MOST_PROBLEMS]]
 
 
 def _memory(asked):
-    """Return the witnesses of memory: ``?memory=1``, or ``2`` to collect garbage before."""
+    """Return the witnesses of memory; collect garbage before if ``2`` is asked for."""
     # Imported when first asked for: a run that asks nothing should not load ctypes.
     from . import memory
 
-    return memory.read(collect="2" in asked)
+    return memory.read(collect=asked == "2")
 
 
 def _census(asked):
-    """Begin a census with ``?census=begin``, and return what has grown with any other value."""
+    """Begin a census if ``begin`` is asked for, or else return what has grown since."""
     from . import census
 
-    return census.begin() if "begin" in asked else census.end()
+    return census.begin() if asked == "begin" else census.end()
 
 
 def _own(settings):

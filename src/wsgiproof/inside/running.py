@@ -15,7 +15,8 @@ class Running(object):
     """A file of slots, mapped into memory: one for each request thread of this interpreter.
 
     The kernel keeps what was written, however the process ends. A slot is a line: the tid, the
-    CLOCK_MONOTONIC time at which the request began, its path and query; or blanks.
+    CLOCK_MONOTONIC time at which the request began, what the host calls it or ``-``, its path and
+    query, and the names of the commands that came with it; or blanks.
     """
 
     def __init__(self, evidence, token):
@@ -32,8 +33,8 @@ class Running(object):
         self._tid = getattr(threading, "get_native_id", lambda: 0)  # Python 3.8
         self._clock = getattr(time, "monotonic", lambda: 0.0)  # Python 3.3
 
-    def begin(self, environ):
-        """Note the request and return its slot; None if there are too many."""
+    def begin(self, environ, asked):
+        """Note the request and its commands, and return its slot; None if there are too many."""
         try:
             slot = self._free.pop()
         except IndexError:
@@ -43,7 +44,15 @@ class Running(object):
             environ.get("PATH_INFO", ""),
             environ.get("QUERY_STRING", ""),
         )
-        told = "%d %.6f %s" % (self._tid(), self._clock(), url.rstrip("?").replace("\n", " "))
+        told = "%d %.6f %s %s" % (
+            self._tid(),
+            self._clock(),
+            asked.name or "-",
+            url.rstrip("?").replace("\n", " "),
+        )
+        names = asked.told()
+        if names:
+            told += " (%s)" % names
         self._write(slot, told if isinstance(told, bytes) else told.encode("utf-8", "replace"))
         return slot
 

@@ -55,6 +55,13 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(missing=observed.cut_short)
     if not observed.requests:
         return Outcome(missing="no request was made")
+    if observed.elsewhere:
+        return Outcome(
+            missing=(
+                f"at least {count(observed.elsewhere, 'request')} came from elsewhere, so what was "
+                "counted is not of this load alone: something else on this machine uses its port"
+            )
+        )
     others = sum(phase.requests for phase in observed.phases if phase.name in _ELSEWHERE)
     requests = count(observed.requests - others, "request")
     return Outcome(passed=f"{requests} answered, each as it should be")

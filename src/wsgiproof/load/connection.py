@@ -22,22 +22,20 @@ import os
 import socket
 import time
 
+from wsgiproof import limits
 from wsgiproof.errors import CannotRun
 from wsgiproof.load.answer import Answer
 from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.target import Target
 
-# Nothing here says anything about the server.
 _LOCAL_TROUBLE = {
-    errno.EMFILE: "this process has no descriptor left; raise `ulimit -n` or use fewer connections",
-    errno.ENFILE: "this machine has no descriptor left (fs.file-max)",
-    errno.ENOBUFS: "this machine has no memory left for sockets",
-    errno.ENOMEM: "this machine has no memory left for sockets",
-    errno.EADDRNOTAVAIL: (
-        "no local port is left for a new connection (look for TIME_WAIT in `ss -tan`, and lower "
-        "the rate or widen net.ipv4.ip_local_port_range), or IPv6 is off on this machine"
-    ),
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+    errno.EADDRNOTAVAIL,
 }
+"""Nothing of this says anything about the server."""
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _READ_SIZE = 16 * 1024
@@ -218,6 +216,7 @@ class Connection:
             self.since,
             finished - self.since,
             self._resent,
+            self.target.label,
         )
 
     def _judge(self) -> tuple[Outcome, str]:
@@ -251,9 +250,10 @@ class Connection:
 
     def _cannot_run(self, code: int) -> CannotRun:
         where = f"{self.target.address}:{self.target.port}"
-        return CannotRun(
-            f"cannot connect to {where}: {_LOCAL_TROUBLE.get(code) or os.strerror(code)}"
-        )
+        reason = limits.of_errno(code) or os.strerror(code)
+        if code == errno.EADDRNOTAVAIL and ":" in self.target.address:
+            reason += "; or IPv6 is off on this machine"
+        return CannotRun(f"cannot connect to {where}: {reason}")
 
     def _progress(self) -> str:
         """How far the exchange had come."""

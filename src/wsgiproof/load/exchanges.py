@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from wsgiproof.errors import CannotRun, describe
 from wsgiproof.load.connection import Connection
 from wsgiproof.load.interrupts import Interrupts
 from wsgiproof.load.response import Response
@@ -36,7 +37,10 @@ class Exchanges:
     def __init__(self, timeout: float, interrupts: Interrupts) -> None:
         self._timeout = timeout
         self._interrupts = interrupts
-        self._epoll = select.epoll()
+        try:
+            self._epoll = select.epoll()
+        except OSError as error:
+            raise CannotRun(f"no requests can be made: {describe(error)}") from None
         self._open: dict[int, Connection] = {}  # by descriptor
         self._idle: deque[Connection] = deque()
         self._begun: list[Connection] = []  # to be written to

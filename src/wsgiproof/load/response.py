@@ -26,7 +26,7 @@ class Response(msgspec.Struct, frozen=True):
     the headers were complete. ``error`` is one line for a person, and empty for an
     answer in good order. ``started`` is CLOCK_MONOTONIC seconds; ``seconds`` run from there to the
     answer's last byte, or to its failure. ``resent``: the connection that was kept for it was
-    closed before a byte of an answer came, and it went over a new one.
+    closed before a byte of an answer came, and it went over a new one. ``label`` is its target's.
     """
 
     url: str
@@ -37,3 +37,4 @@ class Response(msgspec.Struct, frozen=True):
     started: float
     seconds: float
     resent: bool = False
+    label: str = ""

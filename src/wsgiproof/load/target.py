@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from wsgiproof.errors import CannotRun, UsageError
 
 _VISIBLE = re.compile(r"[!-~]*", re.ASCII)
+_VALUE = re.compile(r"[ -~]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Target:
     _base: str = field(repr=False)
     _start: bytes = field(repr=False)
     _rest: bytes = field(repr=False)
+    label: str = ""
+    """What the sender calls its requests; their responses have it as well."""
 
     @classmethod
     def parse(cls, url: str, *, keeps: bool = False) -> Target:
@@ -56,16 +59,25 @@ class Target:
         """
         if not _VISIBLE.fullmatch(query) or "#" in query:
             raise UsageError(f"the query {query!r} has to be percent-encoded")
-        return Target(
-            f"{self._base}?{query}",
-            self.host,
-            self.port,
-            self.address,
-            b"%b?%b%b" % (self._start, query.encode("ascii"), self._rest),
-            self.keeps,
-            self._base,
-            self._start,
-            self._rest,
+        return replace(
+            self,
+            url=f"{self._base}?{query}",
+            request=b"%b?%b%b" % (self._start, query.encode("ascii"), self._rest),
+        )
+
+    def with_header(self, name: str, value: str, *, label: str = "") -> Target:
+        """The same target with one more header, and with ``label``.
+
+        Raises UsageError for a control character or a character outside ASCII in the value.
+        """
+        if not _VALUE.fullmatch(value):
+            raise UsageError(f"a value of the header {name} has characters that it can't have")
+        line = f"{name}: {value}\r\n\r\n".encode("ascii")
+        return replace(
+            self,
+            request=self.request[:-2] + line,
+            _rest=self._rest[:-2] + line,
+            label=label,
         )
 
 

@@ -101,6 +101,9 @@ class Answers:
         """Failed requests by the kind of failure."""
         self.served: Counter[int] = Counter()
         """Requests that each process has answered."""
+        self._heard = 0
+        self._numbers: dict[tuple[int, str], int] = {}
+        """The highest number of an answer, by the process and the interpreter that gave it."""
         self._seen: dict[tuple[object, ...], Seen] = {}
         self._failures: Counter[tuple[str, str, str, int | None, str]] = Counter()
         self._bodies: dict[tuple[str, str, str, int | None, str], str] = {}
@@ -120,6 +123,7 @@ class Answers:
         except msgspec.MsgspecError as error:
             self.failure("invalid body", url, 200, str(error), body)
             return
+        self.heard(answer)
         self.requests += 1
         self.succeeded += 1
         self.served[answer.pid] += 1
@@ -134,6 +138,21 @@ class Answers:
             self._begun.setdefault(problem, (self.succeeded - 1, seen.answers))
         seen.answers += 1
         seen.threads.add(answer.thread_id)
+
+    def heard(self, answer: Answer) -> None:
+        """Account for the number of an answer to any request of ours, of the load or not."""
+        self._heard += 1
+        key = (answer.pid, answer.interpreter)
+        self._numbers[key] = max(answer.request, self._numbers.get(key, 0))
+
+    @property
+    def elsewhere(self) -> int:
+        """How many requests, at least, were answered that are not ours.
+
+        Each interpreter numbers its answers. A number that is missing went to somebody else, or
+        into a request of ours that failed on the way back.
+        """
+        return max(0, sum(self._numbers.values()) - self._heard - self.failed)
 
     def failure(self, kind: str, url: str, status: int | None, error: str, body: bytes) -> None:
         """Account for a request that got no answer, or not the right one."""

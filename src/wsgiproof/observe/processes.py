@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from wsgiproof import limits
 from wsgiproof.records import ProcessReading, Role
 
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
@@ -28,7 +29,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_processes(living: Mapping[int, Role], deployment_ports: Collection[int]) -> Reading:
-    """Read every process of ``living``. One that is gone, or closed to us, reads as None."""
+    """Read every process of ``living``. One that is gone, or closed to us, reads as None.
+
+    Raises OSError where a limit of ours is in the way.
+    """
     to_deployment = _sockets_to(deployment_ports)
     readings = []
     sockets: set[tuple[int, int]] = set()
@@ -45,7 +49,9 @@ def _read(
     try:
         threads = psutil.Process(pid).num_threads()
         links = descriptor_links(pid)
-    except (psutil.Error, OSError):
+    except (psutil.Error, OSError) as error:
+        if limits.explain(error):
+            raise
         return ProcessReading(
             pid=pid, role=role, descriptors=None, threads=None, connections=None
         ), set()
@@ -118,9 +124,12 @@ def loaded_libraries(pid: int) -> set[str]:
 def unique_set_size(pid: int) -> int | None:
     """Bytes of resident memory that only this process has; None if it is gone or closed to us.
 
-    ``Private_Clean`` and ``Private_Dirty`` of ``/proc/PID/smaps_rollup``.
+    ``Private_Clean`` and ``Private_Dirty`` of ``/proc/PID/smaps_rollup``. Raises as
+    :func:`read_processes`.
     """
     try:
         return int(psutil.Process(pid).memory_full_info().uss)
-    except (psutil.Error, OSError):
+    except (psutil.Error, OSError) as error:
+        if limits.explain(error):
+            raise
         return None

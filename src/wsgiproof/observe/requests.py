@@ -43,11 +43,18 @@ def _slots(pid: int, content: bytes) -> Iterator[Unfinished]:
 def _slot(pid: int, slot: bytes) -> Unfinished | None:
     """The request in a slot; None if it is empty, or nobody has written a request there."""
     thread, _, rest = slot.partition(b" ")
-    moment, _, url = rest.partition(b" ")
+    moment, _, rest = rest.partition(b" ")
+    name, _, url = rest.partition(b" ")
     try:
         tid, started = int(thread), float(moment)
     except ValueError:
         return None
     if not url or not 0 <= tid < _LARGEST_TID or not math.isfinite(started):
         return None
-    return Unfinished(pid=pid, tid=tid, url=url.decode(errors="replace"), started=started)
+    return Unfinished(
+        pid=pid,
+        tid=tid,
+        url=url.decode(errors="replace"),
+        started=started,
+        name="" if name == b"-" else name.decode(errors="replace"),
+    )

@@ -7,15 +7,16 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from wsgiproof import limits
 from wsgiproof.errors import PortTaken, ServiceFailed
 from wsgiproof.files import Directory, open_regular, read_at_most
-from wsgiproof.process import Service, Stopped
+from wsgiproof.process import ProcessEvent, Service, Stopped
 from wsgiproof.records import Role
 from wsgiproof.services.apache_conf import ApacheConf
 from wsgiproof.toolchain import Httpd
@@ -42,6 +43,43 @@ _CORES_ON_DISK = 20
 """A core file may take this part of what is free on the disk: the application allows for ten."""
 
 
+class Family:
+    """Which processes Apache's parent process (``pid``) has started, by their births and deaths.
+
+    It starts all of Apache's own children. Any other process was started by one of them. Such a
+    process may outlive the one that started it, and is the guard's child then; if that happens
+    before it is first seen, nothing but the guard is known as its parent.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._name = ""
+        self._ended = False
+        self._helpers: dict[int, bool] = {}
+        self._known = 0
+        """How many of the births and deaths have been taken into account."""
+
+    def take(self, events: Sequence[ProcessEvent]) -> None:
+        """Account for what is new in all births and deaths so far."""
+        for event in events[self._known :]:  # after many restarts they are many
+            if event.kind == "died":
+                self._ended |= event.pid == self._pid
+            elif event.pid == self._pid:
+                self._name = event.name
+            else:
+                self._helpers[event.pid] = event.ppid != self._pid and not self._left_behind(event)
+        self._known = len(events)
+
+    def _left_behind(self, birth: ProcessEvent) -> bool:
+        """Whether Apache's parent process may have started it just before it ended itself: the
+        process has no other parent left either, and its name is still Apache's."""
+        return self._ended and birth.ppid not in self._helpers and birth.name == self._name
+
+    def is_helper(self, pid: int) -> bool:
+        """Whether one of Apache's children, or a helper, has started it."""
+        return self._helpers.get(pid, False)
+
+
 class Server:
     """An Apache that answers: its URLs, its processes, its error log, and how to stop it."""
 
@@ -49,9 +87,7 @@ class Server:
         self._service = service
         self._conf = conf
         self._roles: dict[int, Role] = {service.pid: Role.PARENT}
-        self._parents: dict[int, int | None] = {}
-        self._known = 0
-        """How many of the births and deaths have been taken into account."""
+        self._family = Family(service.pid)
         self.pid = service.pid
         self.executable = service.argv[0]
         self.daemon = conf.daemon
@@ -95,14 +131,9 @@ class Server:
         return any(_STARTS_PYTHON.search(line) for line in own)
 
     def _is_helper(self, pid: int) -> bool:
-        """Whether one of Apache's children has started it; those are all the parent's own."""
-        events = self._service.events()
-        for event in events[self._known :]:  # after many restarts they are many
-            if event.kind == "born":
-                self._parents[event.pid] = event.ppid
-        self._known = len(events)
-        parent = self._parents.get(pid)
-        return parent != self.pid and parent in self._parents
+        """Whether something else than Apache's parent process has started it."""
+        self._family.take(self._service.events())
+        return self._family.is_helper(pid)
 
     @property
     def service(self) -> Service:
@@ -196,12 +227,14 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
     limit = time.monotonic() + deadline
     while True:
         text = _read(conf.error_log)
-        if _READY in text and not any(sign in text for sign in _HOPELESS):
+        if _READY in text and not any(sign in text for sign in _HOPELESS) and not _limit(text, ()):
             return
         ended = not service.alive()
         text = _read(logs / "httpd-output.log") + _read(conf.error_log)
         if _TAKEN in text:
             raise PortTaken(f"port {conf.port} was taken before Apache could bind it")
+        if reached := _limit(text, (conf.error_log.parent, conf.run_directory)):
+            raise ServiceFailed(f"Apache did not start: {reached} (see {conf.error_log})")
         if ended or any(sign in text for sign in _HOPELESS):
             raise ServiceFailed(f"Apache did not start: {_reason(text)} (see {conf.error_log})")
         if time.monotonic() > limit:
@@ -210,6 +243,15 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
                 f"(see {conf.error_log})"
             )
         time.sleep(0.01)
+
+
+def _limit(text: str, directories: Sequence[Path]) -> str:
+    """Which limit of this machine keeps an Apache that is not ready from starting; empty if none.
+
+    It has words for most of them, but for a full disk nowhere to put them.
+    """
+    told = (limits.of_log(line) for line in text.splitlines())
+    return next(filter(None, (*told, *map(limits.full, directories))), "")
 
 
 def _read(path: Path) -> str:

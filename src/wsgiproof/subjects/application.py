@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from wsgiproof.toolchain import Application
 DOCUMENTS = 20
 """The recipe's number of documents."""
 _BATCH_SIZE = 10
+_SECRET_BYTES = 16
 _PACKAGE = "wsgiproof_inside"
 _OWN = "own"
 _ENTERED, _READ = 0o750, 0o640
@@ -60,7 +62,9 @@ def lay_out(
     directory = run_directory / "app"
     evidence = run_directory / "evidence"
     control = CONTROLS.get(cell.control)
+    secret = secrets.token_hex(_SECRET_BYTES)
     settings = {
+        "secret": secret,
         "uri": uri,
         "database": database,
         "evidence": str(evidence),
@@ -86,6 +90,7 @@ def lay_out(
         script=directory / _PACKAGE / "script.wsgi",
         groups=_groups(cell),
         evidence=evidence,
+        secret=secret,
     )
 
 

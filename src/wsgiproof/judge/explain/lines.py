@@ -15,11 +15,11 @@ _PREFIX = re.compile(
     r"(?:|.*?[^\[] )\[[\w:. /+-]*\d\d:\d\d[\w:. /+-]*\]"
     r" \[(?:(?P<module>[\w.-]*):)?"
     r"(?P<level>emerg|alert|crit|error|warn|notice|info|debug|trace[1-8])\]"
-    r"(?: \[pid (?P<pid>\d+)(?::tid \d+)?\])?(?: \[[^]]*\])* ?"
+    r"(?: \[pid (?P<pid>\d+)(?::tid \d+)?\])?(?: \(\d+\)[^:]*:)?(?: \[[^]]*\])* ?"
 )
-"""What Apache and mod_wsgi put before the text, in the ErrorLogFormat of a cell and in Apache's
-default (httpd docs, ``ErrorLogFormat``). Apache 2.2 names neither module nor pid, and a journal
-puts a host before all of it."""
+"""What Apache and mod_wsgi put before the text, the errno included, in the ErrorLogFormat of a cell
+and in Apache's default (httpd docs, ``ErrorLogFormat``). Apache 2.2 names neither module nor pid,
+and a journal puts a host before all of it."""
 _ERRORS = {"error", "crit", "alert", "emerg"}
 _OWN = re.compile(r"mod_wsgi(?: \(pid=|: )")
 

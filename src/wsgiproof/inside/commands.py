@@ -1,0 +1,104 @@
+"""What the host asks of the probe: commands in one header of a request.
+
+    X-Wsgiproof: SECRET until=1234.5 occupy=0.1 memory=2
+
+Method, path, query string and body belong to the application. Anybody on this machine can send
+requests, so the header counts only with the secret of this server, which nobody else can read.
+"""
+
+from __future__ import absolute_import
+
+import hmac
+import re
+
+KEY = "HTTP_X_WSGIPROOF"
+"""The header, as PEP 3333 has it in the environ."""
+
+LONGEST_OCCUPY = 5.0  # seconds
+
+_NAME = re.compile(r"[a-z0-9]{1,16}$")
+
+
+class Commands(object):
+    """The commands of one request; each is None if it was not given.
+
+    ``name``    what the host calls the request
+    ``until``   CLOCK_MONOTONIC seconds: wait for that instant
+    ``occupy``  seconds to keep a connection of each client busy
+    ``memory``  1 to read memory, 2 to collect garbage before
+    ``census``  'begin' or 'end'
+    """
+
+    name = until = occupy = memory = census = None
+
+    def told(self):
+        """The names of those that were given, for a person; empty if there are none."""
+        return ", ".join(name for name in sorted(_READERS) if name in vars(self))
+
+
+NONE = Commands()
+
+
+def take(environ, secret):
+    """Return the :class:`Commands` of a request, and remove their header from its environ.
+
+    A header without the secret is an ordinary one: it stays, and there are no commands. Raises
+    ValueError for a command that there is not, and for a value out of bounds.
+    """
+    header = environ.get(KEY)
+    if header is None or not secret:
+        return NONE
+    given, _, rest = header.partition(" ")
+    if not hmac.compare_digest(_bytes(given), _bytes(secret)):
+        return NONE
+    del environ[KEY]
+    commands = Commands()
+    for word in rest.split():
+        name, _, value = word.partition("=")
+        if name not in _READERS:
+            raise ValueError("there is no command %r" % name)
+        try:
+            setattr(commands, name, _READERS[name](value))
+        except ValueError:
+            raise ValueError("%r is no value for the command %s" % (value, name))
+    return commands
+
+
+def _bytes(text):
+    # WSGI's text holds bytes, one in each character; JSON's may be unicode on Python 2.
+    return text if isinstance(text, bytes) else text.encode("latin-1")
+
+
+def _seconds(most):
+    def read(value):
+        seconds = float(value)
+        if not 0 <= seconds <= most:  # false for NaN
+            raise ValueError
+        return seconds
+
+    return read
+
+
+def _one_of(*choices):
+    def read(value):
+        if value not in choices:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _name(value):
+    if not _NAME.match(value):
+        raise ValueError
+    return value
+
+
+_READERS = {
+    "name": _name,
+    # How long that is at most, probe.hold sees to.
+    "until": _seconds(1e12),
+    "occupy": _seconds(LONGEST_OCCUPY),
+    "memory": _one_of("1", "2"),
+    "census": _one_of("begin", "end"),
+}

@@ -114,6 +114,11 @@ def test_the_configuration_that_is_printed_loads(open_tmp: Path) -> None:
     command = [str(httpd.httpd), "-t", "-f", str(output / "httpd.conf")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "Syntax OK\n")
+    # A restart reads it again, as root: Apache's user must not be able to put another there.
+    for path in [output, *output.rglob("*")]:
+        if path != output / "evidence":
+            status = path.stat()
+            assert (status.st_uid, status.st_mode & 0o022) == (os.geteuid(), 0), path
 
 
 def test_several_cells_are_refused_and_named(open_tmp: Path) -> None:

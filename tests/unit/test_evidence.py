@@ -268,9 +268,14 @@ def test_who_has_emptied_the_note_of_an_identity_is_found_out(whole: Evidence) -
     assert missing(whole) == ["identity"]
 
 
-def test_python_2_has_no_faulthandler_and_leaves_no_last_words(whole: Evidence) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"python": "2.7.18"}, {"gil": "own"}, {"gil": "none"}, {"gil": None}], ids=str
+)
+def test_who_can_not_load_faulthandler_leaves_no_last_words(
+    whole: Evidence, changes: dict[str, object]
+) -> None:
     (whole.path / "fatal-7.txt").unlink()
-    assert missing(whole, python="2.7.18") == []
+    assert missing(whole, **changes) == []
 
 
 @pytest.mark.parametrize("token", ["../x", "x" * 5000, "a\0b", "\udc80", ""])

@@ -97,10 +97,7 @@ class Evidence:
             for one in identities:
                 if (one.pid, one.token) not in loaded:
                     self.note("identity", f"pid {one.pid} wrote down who it is, and that is gone")
-                # Python 2.7 has no faulthandler.
-                if not one.python.startswith("2.") and not _there(
-                    directory, f"fatal-{one.pid}.txt"
-                ):
+                if _leaves_last_words(one) and not _there(directory, f"fatal-{one.pid}.txt"):
                     self.note("fatal", f"fatal-{one.pid}.txt is gone")
                 if not _there(directory, f"requests-{one.pid}-{one.token}"):
                     self.note("requests", f"a list of the requests of pid {one.pid} is gone")
@@ -114,6 +111,12 @@ class Evidence:
             MissingEvidence(kind=kind, reasons=tuple(_few(told)))
             for kind, told in sorted(reasons.items())
         )
+
+
+def _leaves_last_words(one: Identity) -> bool:
+    """Whether it has opened the file for them: Python 2.7 has no faulthandler, and an interpreter
+    that may have a GIL of its own can't load it."""
+    return one.gil == "shared" and not one.python.startswith("2.")
 
 
 def _few(reasons: list[str]) -> list[str]:

@@ -155,7 +155,7 @@ def test_no_descendant_of_a_run_has_a_token_of_ours(
             for one, name, words in told(below(run)):
                 try:
                     seen = TOKEN in one.environ().values()
-                    # What has not called exec yet has the environment and the command of its parent.
+                    # What has not called exec yet has the environment and command of its parent.
                     assert not seen or " ".join(one.cmdline()) != words or forked(one), words
                 except psutil.Error:
                     continue

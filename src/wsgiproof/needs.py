@@ -94,7 +94,7 @@ class Survey:
         )
         self._servers = self._look("mongod", lambda: _find_servers(config, account), _told_servers)
         self.needs.append(Need(name="stacks", found=_told_stacks()))
-        self._look("processes", how_processes_end, str)
+        self._look("cleanup", how_processes_end, str)
         self._look("space", lambda: _find_space(config, cache), str)
 
     def machine(self) -> Machine:

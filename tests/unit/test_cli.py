@@ -267,8 +267,16 @@ def test_the_doctor_shows_what_is_missing_and_what_is_there(
     assert ended.code == 3
     lines = {line.split()[1]: line for line in ended.stdout.splitlines()}
     assert set(lines) == {
-        "user", "limits", "python", "compiler", "apache", "mongod", "space", "stacks"
-    }  # fmt: skip
+        "user",
+        "limits",
+        "python",
+        "compiler",
+        "apache",
+        "cleanup",
+        "mongod",
+        "space",
+        "stacks",
+    }
     assert lines["mongod"].startswith("missing ")
     assert lines["python"].startswith("ok ")
     assert python in lines["python"]

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from wsgiproof.environ import child_environment
 from wsgiproof.experiment.phases import strangers
 from wsgiproof.process import Service
 
@@ -16,7 +17,9 @@ def test_a_living_process_that_is_not_below_the_server_is_a_stranger(tmp_path: P
     gone.wait()
     command = ["sh", "-c", "sleep 30 & echo $! > child; wait"]
     log, events = tmp_path / "log", tmp_path / "events"
-    with Service(command, name="sh", log=log, events=events, cwd=tmp_path) as service:
+    with Service(
+        command, name="sh", log=log, events=events, cwd=tmp_path, env=child_environment()
+    ) as service:
         child = tmp_path / "child"
         while not child.exists() or not child.read_text().endswith("\n"):
             time.sleep(0.01)

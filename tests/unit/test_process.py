@@ -21,8 +21,10 @@ import pytest
 
 from wsgiproof.environ import child_environment
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
+from wsgiproof.guard import children
 from wsgiproof.process import ProcessEvent, Service, run
 from wsgiproof.signals import ended_by
+from wsgiproof.spawn import limit_reached
 
 ENV = child_environment()
 SLEEPER = ("sleep", "60")
@@ -457,3 +459,132 @@ def test_a_command_of_another_thread_ends_when_it_is_told_to() -> None:
         with pytest.raises(KeyboardInterrupt):
             working.result()
     assert not any(map(psutil.pid_exists, pids))
+
+
+# --- limits --------------------------------------------------------------------------------
+
+MANY = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        os.setsid()
+        signal.pause()
+print("forked", flush=True)
+signal.pause()
+"""
+
+
+def test_all_children_of_a_process_are_seen_also_more_than_a_page_of_them(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    with service(*python(MANY, "1500")) as it:
+        assert wait_until(lambda: "forked" in (tmp_path / "log").read_text(), 60)
+        assert len(children(it.pid)) == 1500
+
+
+FEW_DESCRIPTORS = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n" + OWNER
+
+
+def test_a_guard_with_few_descriptors_ends_more_processes_than_it_can_watch(
+    tmp_path: Path,
+) -> None:
+    code = MANY.replace("int(sys.argv[1])", "200").replace(
+        'print("forked", flush=True)', "open(sys.argv[1], 'w').write(str(os.getpid()))"
+    )
+    command = [sys.executable, "-c", FEW_DESCRIPTORS, str(tmp_path), code]
+    with subprocess.Popen(command) as process:
+        told = tmp_path / "daemon"
+        assert wait_until(lambda: told.exists() and told.read_text(), 60)
+        pid = int(told.read_text())
+        everyone = [pid, *children(pid)]
+        assert len(everyone) == 201
+        process.kill()
+    assert wait_until(lambda: not any(map(is_alive, everyone)), 60)
+
+
+def test_a_limit_that_is_reached_is_named() -> None:
+    code = (
+        "import resource, sys; from wsgiproof.errors import CannotRun\n"
+        "from wsgiproof.process import run\n"
+        "run(['true'], deadline=20, env={})\n"
+        "low = (3, 3)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, low)\n"
+        "try: run(['true'], deadline=20, env={})\n"
+        "except CannotRun as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "the limit of 3 open files is reached: raise it with 'ulimit -n'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("can't start new thread"), "no more thread can be started"),
+        (BlockingIOError(11, "Resource temporarily unavailable"), "no more process can be started"),
+        (OSError(23, "Too many open files in system"), "fs.file-max"),
+        (OSError(12, "Cannot allocate memory"), "not enough memory"),
+        (FileNotFoundError(2, "No such file"), ""),
+        (RuntimeError("another"), ""),
+    ],
+)
+def test_a_limit_of_the_machine_is_told_from_other_errors(error: Exception, words: str) -> None:
+    told = limit_reached(error)
+    assert words in told
+    assert bool(told) is bool(words)
+
+
+# --- Ctrl-C ----------------------------------------------------------------------------------
+
+# Ends a service that is deaf for a while, in a clean-up that tells when it begins.
+INTERRUPTED = """
+import pathlib, sys, time
+from wsgiproof.process import Service
+from wsgiproof.signals import held, take_over
+take_over()
+directory = pathlib.Path(sys.argv[1])
+argv = [sys.executable, "-S", "-c", sys.argv[2]]
+try:
+    with Service(argv, name="x", log=directory / "log", events=directory / "events", env={}) as it:
+        try:
+            print(it.pid, flush=True)
+            time.sleep(60)
+        finally:
+            print("cleaning", flush=True)
+            it.stop(1.5)
+            print("stopped", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    sys.exit(130)
+"""
+
+
+def test_a_second_ctrl_c_does_not_break_the_clean_up_of_the_first(tmp_path: Path) -> None:
+    deaf = IGNORES_TERM + "; time.sleep(60)"
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path), deaf]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert wait_until(lambda: (tmp_path / "log").read_text() == "deaf\n", 30)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"cleaning\n"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60) == (b"stopped\ninterrupted\n", b"")
+        assert process.returncode == 130
+    assert not is_alive(pid)
+
+
+def test_an_interrupt_waits_for_what_must_not_be_broken_off() -> None:
+    code = (
+        "import os, signal; from wsgiproof.signals import held, take_over\n"
+        "take_over()\n"
+        "try:\n"
+        "    with held():\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        print('inside')\n"
+        "    print('never')\n"
+        "except KeyboardInterrupt: print('after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "inside\nafter\n"

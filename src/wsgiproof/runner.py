@@ -26,8 +26,8 @@ from wsgiproof.cell import Cell, Topology
 from wsgiproof.errors import WsgiproofError, describe
 from wsgiproof.experiment.phases import run_experiment
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records import CellRecord, Observed, Plan, Verdict, save
-from wsgiproof.results import CELL, CELLS, TRIES
+from wsgiproof.records import CellRecord, Observed, Plan, Verdict
+from wsgiproof.results import CELLS, TRIES, save_cell
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.apache import Server, start_apache
 from wsgiproof.services.apache_conf import ERROR_LOG, ApacheConf, workers
@@ -215,7 +215,7 @@ def _run_once(
     with timer.step("total"):
         record = _attempt(job, shop, deployments, directory, timer)
     record = msgspec.structs.replace(record, timings=timer.seconds, tries=tries)
-    save(record, directory / CELL)
+    save_cell(record, directory)
     return record
 
 

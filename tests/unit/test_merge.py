@@ -19,9 +19,9 @@ from wsgiproof.cell import Cell, Mode
 from wsgiproof.cli import cli
 from wsgiproof.errors import CannotRun, WsgiproofError
 from wsgiproof.merge import merge
-from wsgiproof.records import CellRecord, Excluded, RunRecord, save
+from wsgiproof.records import CellRecord, Excluded, RunRecord
 from wsgiproof.report.files import write_reports
-from wsgiproof.results import load_run
+from wsgiproof.results import load_run, save
 
 STARTED = "2026-11-23T05:43:59+00:00"
 LATER = "2026-11-24T05:43:59+00:00"
@@ -185,7 +185,8 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     first = saved(tmp_path / "1", run_record(DAEMON))
     (first / DAEMON.directory / "link").symlink_to("/etc")
     merge([first], tmp_path / "whole")
-    assert (tmp_path / "whole" / DAEMON.directory / "link").is_symlink()
+    assert (tmp_path / "whole" / DAEMON.directory / "error.log").is_file()
+    assert not os.path.lexists(tmp_path / "whole" / DAEMON.directory / "link")
 
 
 # Showing

@@ -9,7 +9,7 @@ import click
 from wsgiproof.cli.options import print_json
 from wsgiproof.configfile import NAMES, schema, starter
 from wsgiproof.errors import UsageError
-from wsgiproof.records import write
+from wsgiproof.files import write_output
 
 
 @click.command("init")
@@ -19,7 +19,7 @@ def init_command(force: bool) -> None:
     path = Path.cwd() / NAMES[0]
     if path.exists() and not force:
         raise UsageError(f"{path} is there already: --force writes over it")
-    write(starter().encode(), path)
+    write_output(starter().encode(), path, mode=None)
     click.echo(f"{path} is written: take the # off what you want, then 'wsgiproof list'")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from wsgiproof.errors import CannotRun
-from wsgiproof.records import RunRecord, write
+from wsgiproof.files import write_output
+from wsgiproof.records import RunRecord
 from wsgiproof.report.junit import to_junit
 from wsgiproof.report.summary import to_markdown
 
@@ -41,9 +43,10 @@ def write_whole(content: bytes, path: Path) -> None:
             # A pipe, or /dev/stdout: it must not be replaced by a file.
             path.write_bytes(content)
             return
+        mode = stat.S_IMODE(path.lstat().st_mode) if path.is_file() else None
     except OSError as error:
         raise CannotRun(f"{path} can't be written: {error.strerror}") from error
-    write(content, path.resolve())
+    write_output(content, path.resolve(), mode)
 
 
 def _append(text: str, path: Path) -> None:

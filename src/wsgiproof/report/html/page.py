@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from wsgiproof.records import RunRecord, write
+from wsgiproof.files import write_output
+from wsgiproof.records import RunRecord
 from wsgiproof.report.html.comparison import comparison
 from wsgiproof.report.html.detail import detail
 from wsgiproof.report.html.embed import as_json, digest, packed, packed_json
@@ -81,7 +82,7 @@ def leave_page(record: RunRecord, directory: Path) -> Path:
 
     Raises :class:`wsgiproof.errors.CannotRun` if it can't be written.
     """
-    write(page(record, directory), directory / NAME)
+    write_output(page(record, directory), directory / NAME)
     return directory / NAME
 
 

@@ -23,7 +23,7 @@ from wsgiproof.build.httpd import build_httpd, httpd_build
 from wsgiproof.build.toolchain import build_toolchain
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Cell, Topology
-from wsgiproof.errors import WsgiproofError, describe
+from wsgiproof.errors import WsgiproofError, describe, interrupted
 from wsgiproof.experiment.phases import run_experiment
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord, Observed, Plan, Verdict
@@ -234,19 +234,10 @@ def _attempt(
             deployment = deployments.get(job)
         observed = _experiment(job, shop, toolchain, deployment, directory, timer)
     except Exception as error:
-        if _interrupted(error):
+        if interrupted(error):
             raise KeyboardInterrupt from error
         return msgspec.structs.replace(record, reason=_reason(error, directory))
     return judge_record(msgspec.structs.replace(record, observed=observed))
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether this came up while Ctrl-C was on its way, and took its place."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__context__
-    return False
 
 
 def _reason(error: Exception, directory: Path) -> str:

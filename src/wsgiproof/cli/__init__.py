@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,11 +22,28 @@ from wsgiproof.cli import (
     selftest,
     serve,
 )
+from wsgiproof.cli.defect import defect
 from wsgiproof.cli.options import EXIT_CODES
-from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
+from wsgiproof.cli.output import guarded
+from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
+
+if TYPE_CHECKING:
+    from wsgiproof.report.progress import RunProgress
 
 
-@click.group(epilog=EXIT_CODES)
+class _Commands(click.Group):
+    """Keeps click from making an exit code of ours of an error of some pipe."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise SystemExit(ExitCode.CLOSED) from None
+        except EOFError as error:
+            raise RuntimeError(f"something ended early: {error}") from error
+
+
+@click.group(cls=_Commands, epilog=EXIT_CODES)
 @click.version_option(wsgiproof.__version__, prog_name="wsgiproof")
 def cli() -> None:
     """Run PyMongo inside real Apache + mod_wsgi and say, with evidence, whether it holds.
@@ -58,26 +77,49 @@ for _command in (
 
 
 def main() -> None:
-    """The entry point: every error of ours becomes one line and its exit code."""
+    """The entry point: whatever ends a command becomes one line at most, and its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        _fail("interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED)
-    except KeyboardInterrupt:
-        _fail("interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED)
-    except click.exceptions.NoArgsIsHelpError as error:
+    with guarded():
+        shown: list[RunProgress] = []
+        try:
+            code = cli.main(standalone_mode=False, obj=shown) or ExitCode.PASS
+        except BaseException as error:
+            # All that was started has been stopped: another Ctrl-C has nothing to interrupt.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            code = _end(error, next((one.output for one in shown if one.output), None))
+    raise SystemExit(code)
+
+
+def _end(error: BaseException, output: Path | None) -> int:
+    """Say why a command came to an end, and return its exit code."""
+    if isinstance(error, SystemExit):
+        return int(error.code or ExitCode.PASS)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
-        raise SystemExit(ExitCode.USAGE) from None
-    except click.UsageError as error:
+        return ExitCode.USAGE
+    message, code = _told(error) or defect(error, output)
+    click.echo(f"wsgiproof: {one_line(message)}", err=True)
+    return code
+
+
+def _told(error: BaseException) -> tuple[str, ExitCode] | None:
+    """What is said of an error, and its exit code; None of one that nobody has foreseen."""
+    if isinstance(error, click.exceptions.Abort) or interrupted(error):
+        return "interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED
+    if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "wsgiproof"
-        _fail(f"{error.format_message()} See '{command} --help'.", ExitCode.USAGE)
-    except click.ClickException as error:
-        _fail(error.format_message(), ExitCode.USAGE)
-    except WsgiproofError as error:
-        _fail(str(error), error.exit_code)
-    except OSError as error:
-        _fail(describe(error), ExitCode.UNDECIDED)
+        return f"{error.format_message()} See '{command} --help'.", ExitCode.USAGE
+    if isinstance(error, click.ClickException):
+        return error.format_message(), ExitCode.USAGE
+    if isinstance(error, WsgiproofError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return describe(error), ExitCode.UNDECIDED
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this: see 'ulimit -v'", ExitCode.UNDECIDED
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return "no more threads can be started: see 'ulimit -u'", ExitCode.UNDECIDED
+    return None
 
 
 def _interrupt(*_: object) -> None:
@@ -88,8 +130,3 @@ def _interrupt(*_: object) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
-
-
-def _fail(message: str, code: ExitCode) -> None:
-    click.echo(f"wsgiproof: {one_line(message)}", err=True)
-    raise SystemExit(code) from None

@@ -24,7 +24,7 @@ from wsgiproof.cli import (
 )
 from wsgiproof.cli.defect import defect
 from wsgiproof.cli.options import EXIT_CODES
-from wsgiproof.cli.output import guarded
+from wsgiproof.cli.output import guarded, say
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def _end(error: BaseException, output: Path | None) -> int:
     if isinstance(error, SystemExit):
         return int(error.code or ExitCode.PASS)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
+        say(error.format_message(), err=True)
         return ExitCode.USAGE
     message, code = _told(error) or defect(error, output)
-    click.echo(f"wsgiproof: {one_line(message)}", err=True)
+    say(f"wsgiproof: {one_line(message)}", err=True)
     return code
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from wsgiproof.cli.options import print_json
+from wsgiproof.cli.output import say
 from wsgiproof.configfile import NAMES, schema, starter
 from wsgiproof.errors import UsageError
 from wsgiproof.files import write_output
@@ -20,7 +21,7 @@ def init_command(force: bool) -> None:
     if path.exists() and not force:
         raise UsageError(f"{path} is there already: --force writes over it")
     write_output(starter().encode(), path, mode=None)
-    click.echo(f"{path} is written: take the # off what you want, then 'wsgiproof list'")
+    say(f"{path} is written: take the # off what you want, then 'wsgiproof list'")
 
 
 @click.command("schema")

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.cli.output import say
 from wsgiproof.config import Config, Profile
 from wsgiproof.configfile import absolute, anchored, combine, find, load
 from wsgiproof.errors import ExitCode, one_line
@@ -337,11 +338,12 @@ def print_json(value: Any, *, indent: int = 2) -> None:
     """
     content = as_json(value)
     text = (msgspec.json.format(content, indent=indent) if indent else content).decode()
-    click.echo(_NOT_PLAIN.sub(_escaped, text).replace("##", "#\\u0023"))
+    say(_NOT_PLAIN.sub(_escaped, text).replace("##", "#\\u0023"))
 
 
 def _escaped(match: re.Match[str]) -> str:
-    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
+    shown = match[0].isprintable() and sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    return match[0] if shown else json.dumps(match[0])[1:-1]
 
 
 def progress_on(console: Console) -> LiveProgress | PlainProgress:
@@ -355,7 +357,7 @@ def progress_on(console: Console) -> LiveProgress | PlainProgress:
 
 def note(line: str) -> None:
     """A line for the user, beside the output."""
-    click.echo(f"wsgiproof: {one_line(line)}", err=True)
+    say(f"wsgiproof: {one_line(line)}", err=True)
 
 
 def read_run(directory: Path) -> RunRecord:

@@ -32,6 +32,13 @@ def guarded() -> Iterator[None]:
             sys.stdout, sys.stderr = before
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line, or several. click would go round the guard where the locale is ASCII."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
 class _Guarded:
     """A stream in which no CI system finds a command, and whose reader may go.
 

@@ -19,6 +19,7 @@ from wsgiproof.cli.options import (
     progress_on,
     report_options,
 )
+from wsgiproof.cli.output import say
 from wsgiproof.errors import UsageError
 
 _EXAMPLES = """\b
@@ -139,6 +140,6 @@ def list_command(
     elif form == "github":
         print_json(forms.for_github(matrix.cells, shards), indent=0)
     elif form == "gitlab":
-        click.echo(forms.for_gitlab(matrix.cells, shards))
+        say(forms.for_gitlab(matrix.cells, shards))
     else:
         forms.show_matrix(make_console(), matrix.cells, matrix.excluded)

@@ -47,10 +47,16 @@ def write_whole(content: bytes, path: Path, *, log: bool = False) -> None:
             # A pipe, or /dev/stdout: it must not be replaced by a file.
             path.write_bytes(for_logs(content.decode()).encode() if log else content)
             return
-        mode = stat.S_IMODE(path.lstat().st_mode) if path.is_file() else None
+        there = path.is_file() and not _planted(path)
+        mode = stat.S_IMODE(path.stat().st_mode) if there else None
     except OSError as error:
         raise CannotRun(f"{path} can't be written: {error.strerror}") from error
-    write_output(content, path.resolve(), mode)
+    write_output(content, path if _planted(path) else path.resolve(), mode)
+
+
+def _planted(path: Path) -> bool:
+    """Whether it is a link that somebody else has made: it is replaced, and not followed."""
+    return path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid())
 
 
 def _append(text: str, path: Path) -> None:

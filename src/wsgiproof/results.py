@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,9 @@ UNKNOWN = "(other cells: results.json was lost, and with it what else was planne
 """Stands among the planned cells of a run whose ``results.json`` had to be rebuilt."""
 _LONGEST_COMPLAINT = 500
 """Characters of what a decoder says, which may quote the record."""
+
+_LARGE = re.compile(rb"(?<![.0-9])[0-9]{17,}|[0-9][eE][+]?[0-9]{2}")
+_LARGEST = 2**60
 
 _Kind = TypeVar("_Kind")
 Note = Callable[[str], None]
@@ -420,10 +424,25 @@ def _decode(
         version = msgspec.json.decode(content, type=_Versioned).format
         if version != FORMAT:
             raise UsageError(f"{path} has format {version}; this wsgiproof reads format {FORMAT}")
+        _check_numbers(content, path)
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         said = str(error)[:_LONGEST_COMPLAINT]
         raise broken(f"{path} is not the record of {what}: {said}") from error
+
+
+def _check_numbers(content: bytes, path: Path) -> None:
+    """Refuse numbers that nothing counts to: arithmetic with them would fail, or never end."""
+    if _LARGE.search(content):  # or a string has such digits
+        left = [msgspec.json.decode(content)]
+        while left:
+            one = left.pop()
+            if isinstance(one, dict):
+                left += [*one.values(), *(2.0**64 for key in one if _LARGE.fullmatch(key.encode()))]
+            elif isinstance(one, list):
+                left += one
+            elif isinstance(one, int | float) and not -_LARGEST <= one <= _LARGEST:
+                raise UsageError(f"{path} has a number in it that nothing counts to")
 
 
 def now() -> str:

@@ -71,7 +71,7 @@ def page(
         policy=_policy([script, library], [style]),
         style=Markup(style),
         script=Markup(script),
-        library=packed(library.encode()),
+        library=_packed_library(),
         run=Markup(as_json(run)),
         details=[packed_json(detail(cell, directory)) for cell in record.cells],
     ).encode()
@@ -84,6 +84,12 @@ def leave_page(record: RunRecord, directory: Path) -> Path:
     """
     write_output(page(record, directory), directory / NAME)
     return directory / NAME
+
+
+@cache
+def _packed_library() -> str:
+    """Packing it takes longer than all the rest."""
+    return packed(get_plotlyjs().encode())
 
 
 def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ import msgspec
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config, Profile
 from wsgiproof.planning import Site, make_shop, plan, survey
-from wsgiproof.records import CellRecord, save
+from wsgiproof.records import CellRecord
+from wsgiproof.results import save
 from wsgiproof.runner import Deployments, Shop, Silent, run_cell
 from wsgiproof.selftest import MOD_WSGI, PYMONGO
 from wsgiproof.subjects.controls import CONTROLS, Control

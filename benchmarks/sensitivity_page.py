@@ -13,7 +13,8 @@ import msgspec
 from matplotlib import pyplot as plt
 
 from wsgiproof.judge.verdict import CHECKS, Judgement, judge
-from wsgiproof.records import CellRecord, Observed, Role, Verdict, load_cell
+from wsgiproof.records import CellRecord, Observed, Role, Verdict
+from wsgiproof.results import read_cell
 
 mpl.use("svg")
 
@@ -48,7 +49,7 @@ def rows(directory: Path) -> list[Row]:
     """Every case that was recorded in ``directory``, judged by the judge of today."""
     records: defaultdict[str, list[CellRecord]] = defaultdict(list)
     for path in sorted(directory.glob("*.json")):
-        records[path.name.rsplit(".", 2)[0]].append(load_cell(path))
+        records[path.name.rsplit(".", 2)[0]].append(read_cell(path))
     return [_row(name, cells) for name, cells in sorted(records.items())]
 
 

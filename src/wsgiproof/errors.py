@@ -12,7 +12,8 @@
         └── DeadlinePassed            a child process did not finish in time
 
 A finding about the subject is never an exception: it is a
-:class:`wsgiproof.records.Finding`, and its exit code is 1.
+:class:`wsgiproof.records.Finding`, and its exit code is 1. Any other exception is a defect of
+ours: exit 70, with a file that has the traceback.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ class ExitCode(IntEnum):
     FINDING = 1
     USAGE = 2
     UNDECIDED = 3
+    DEFECT = 70
+    """Of wsgiproof itself: EX_SOFTWARE of sysexits.h."""
     INTERRUPTED = 130
+    CLOSED = 141
+    """Whoever read our output has gone: what a shell says of a command that SIGPIPE ended."""
 
 
 def describe(error: OSError) -> str:
@@ -43,6 +48,15 @@ def describe(error: OSError) -> str:
 def one_line(text: str) -> str:
     """``text`` for a person: what would break the line, or steer a terminal, is a ``?`` in it."""
     return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether this came up while Ctrl-C was on its way, and took its place."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__
+    return False
 
 
 class WsgiproofError(Exception):

@@ -16,13 +16,14 @@ import errno
 import fnmatch
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from wsgiproof.errors import UsageError
+from wsgiproof.errors import CannotRun, UsageError
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,6 +31,8 @@ _CHUNK = 1 << 20
 
 LARGEST_RECORD = 256 << 20
 """Bytes of a cell's or a run's record; a thousand restarts take 20 MB."""
+LARGEST_COPY = 1 << 30
+"""Bytes of a file that lies beside a record."""
 
 
 class UnsafeFile(OSError):
@@ -85,9 +88,14 @@ class Directory:
     What happens to its path meanwhile (a rename, a link in its place) does not matter.
     """
 
-    def __init__(self, path: Path | str, *, dir_fd: int | None = None) -> None:
+    def __init__(
+        self, path: Path | str, *, dir_fd: int | None = None, follow: bool = False
+    ) -> None:
+        """``follow`` allows a link at the end of the path, for one that the user has named."""
         self.path = Path(path)
-        self.fd = os.open(path, _DIRECTORY, dir_fd=dir_fd)
+        self.fd = os.open(
+            path, _DIRECTORY & ~os.O_NOFOLLOW if follow else _DIRECTORY, dir_fd=dir_fd
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -155,28 +163,60 @@ def _one_name(name: str) -> str:
     return name
 
 
-def write_atomically(content: bytes, path: Path, mode: int = 0o600) -> None:
+def write_atomically(content: bytes, path: Path, mode: int | None = 0o600) -> None:
     """Write a file so that a reader sees the old content or the new, never a part, and so that it
     is on the disk when this returns.
 
     The draft has a name that nobody can foresee and is made exclusively, so that a planted link is
-    not followed; a link at ``path`` itself is replaced. The file has exactly ``mode``.
-    Raises OSError, and leaves no draft.
+    not followed; a link at ``path`` itself is replaced. The file has exactly ``mode``, or where
+    that is None what the umask leaves of 0666. Raises OSError, and leaves no draft.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(draft, flags, 0o600)
+    descriptor = os.open(draft, flags, 0o666 if mode is None else 0o600)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
             file.write(content)
             file.flush()
-            os.fchmod(descriptor, mode)
+            if mode is not None:
+                os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def copy_tree(source: Directory, target: Path, depth: int = 10) -> None:
+    """Copy the regular files and directories in ``source`` to a new directory, and nothing else.
+
+    Raises OSError, and :class:`UnsafeFile` for a file of more than :data:`LARGEST_COPY` bytes and
+    where directories lie in one another more than ``depth`` times.
+    """
+    target.mkdir(mode=0o700)
+    for name in source.names():
+        kind = os.stat(name, dir_fd=source.fd, follow_symlinks=False).st_mode
+        if stat.S_ISREG(kind):
+            with source.open(name) as file, (target / name).open("xb") as copy:
+                if os.fstat(file.fileno()).st_size > LARGEST_COPY:
+                    said = f"it is larger than {LARGEST_COPY:,} bytes"
+                    raise UnsafeFile(errno.EFBIG, said, str(source.path / name))
+                shutil.copyfileobj(file, copy, _CHUNK)
+        elif stat.S_ISDIR(kind):
+            if not depth:
+                raise UnsafeFile(errno.ELOOP, "too many directories in one another", name)
+            with source.below(name) as inner:
+                copy_tree(inner, target / name, depth - 1)
+
+
+def write_output(content: bytes, path: Path, mode: int | None = 0o600) -> None:
+    """:func:`write_atomically` for a file that the user is left with. Raises :class:`CannotRun`;
+    the old file is whole then."""
+    try:
+        write_atomically(content, path, mode)
+    except OSError as error:
+        raise CannotRun(f"{path} can't be written: {error.strerror}") from error
 
 
 def sync_directory(path: Path) -> None:

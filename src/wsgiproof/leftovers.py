@@ -35,6 +35,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from wsgiproof import limits
 from wsgiproof.cache import default_root
 from wsgiproof.cgroups import PREFIX as GROUP_PREFIX
 from wsgiproof.cgroups import end_group, kill_group, make_group
@@ -48,7 +49,7 @@ from wsgiproof.guard import (
     remove_tree,
 )
 from wsgiproof.ownership import who_may_replace
-from wsgiproof.spawn import MARKER, join_run, limit_reached, run_name, unknown_children
+from wsgiproof.spawn import MARKER, join_run, run_name, unknown_children
 
 PREFIX = "wsgiproof-"
 """Of the names of scratch directories."""
@@ -201,7 +202,7 @@ def safe_parent() -> Path:
         parent = temporary_root().resolve()
         doubtful = who_may_replace(parent)
     except OSError as error:
-        reached = limit_reached(error)
+        reached = limits.explain(error)
         raise CannotRun(f"no scratch directory can be made: {reached or error}") from error
     if doubtful:
         raise CannotRun(
@@ -220,7 +221,7 @@ def new_directory() -> Path:
     try:
         directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     except OSError as error:
-        reached = limit_reached(error)
+        reached = limits.explain(error)
         raise CannotRun(f"no scratch directory can be made: {reached or error}") from error
     run.note(directory)
     return directory

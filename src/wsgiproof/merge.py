@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import msgspec
 
 import wsgiproof
 from wsgiproof.cell import Cell
 from wsgiproof.errors import CannotRun, UsageError, describe
-from wsgiproof.records import CellRecord, Excluded, RunRecord, save
-from wsgiproof.results import RESULTS, load_run, make_output
+from wsgiproof.files import LARGEST_RECORD, Directory, copy_tree, read_file
+from wsgiproof.records import CellRecord, Excluded, RunRecord
+from wsgiproof.results import CELLS, RESULTS, load_run, make_output, save
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +38,9 @@ def merge(directories: Sequence[Path], output: Path, plan: Path | None = None) -
     can't be read, if ``output`` holds results already, or if two cells have one name and are not
     the same.
     """
-    shards = [Shard(directory=one, record=load_run(one)) for one in directories]
-    chosen, notes = _choose(shards)
+    notes: list[str] = []
+    shards = [Shard(directory=one, record=load_run(one, notes.append)) for one in directories]
+    chosen, doubled = _choose(shards)
     whole = _planned(plan) if plan else ()
     cells = [cell for cell, _ in chosen.values()]
     record = _together([one.record for one in shards], cells, whole)
@@ -47,7 +48,7 @@ def merge(directories: Sequence[Path], output: Path, plan: Path | None = None) -
     for cell, shard in chosen.values():
         _copy(cell, shard.directory, output)
     save(record.to_json(), output / RESULTS)
-    return Merged(record=record, output=output, notes=tuple(notes))
+    return Merged(record=record, output=output, notes=(*notes, *doubled))
 
 
 def _choose(shards: Sequence[Shard]) -> tuple[dict[str, tuple[CellRecord, Shard]], list[str]]:
@@ -86,10 +87,12 @@ class _Plan(msgspec.Struct):
 def _planned(path: Path) -> tuple[str, ...]:
     """The ids of the cells that ``wsgiproof list --json`` has listed."""
     try:
-        return tuple(one.id for one in msgspec.json.decode(path.read_bytes(), type=_Plan).cells)
+        content = read_file(path, LARGEST_RECORD, follow=True)
     except OSError as error:
         raise UsageError(describe(error)) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    try:
+        return tuple(one.id for one in msgspec.json.decode(content, type=_Plan).cells)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not what 'wsgiproof list --json' prints: {error}") from error
 
 
@@ -147,16 +150,13 @@ def _hosts(records: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def _copy(cell: CellRecord, source: Path, output: Path) -> None:
-    _check_directory(cell)
+    """Only files and directories: what a link points to is not the cell's."""
     try:
-        # Links are copied as links: what they point to is not the cell's.
-        shutil.copytree(source / cell.directory, output / cell.directory, symlinks=True)
-    except (OSError, shutil.Error) as error:
-        raise CannotRun(f"{source / cell.directory} can't be copied: {error}") from error
-
-
-def _check_directory(cell: CellRecord) -> None:
-    """A record may come from elsewhere, and must not name a place outside of its run."""
-    parts = PurePath(cell.directory).parts
-    if len(parts) != 2 or parts[0] != "cells" or parts[1] == "..":
-        raise UsageError(f"{cell.cell.id} names '{cell.directory}' as its directory")
+        with (
+            Directory(source, follow=True) as run,
+            run.below(CELLS) as cells,
+            cells.below(cell.directory.partition("/")[2]) as one,
+        ):
+            copy_tree(one, output / cell.directory)
+    except OSError as error:
+        raise CannotRun(f"{source / cell.directory} can't be copied: {describe(error)}") from error

@@ -31,12 +31,13 @@ from signal import SIGKILL, SIGTERM
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
 
+from wsgiproof import limits
 from wsgiproof.cgroups import end_group
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
 from wsgiproof.guard import read_stat
 from wsgiproof.leftovers import current_run, end_service, temporary_directory
 from wsgiproof.signals import check_interrupted, held
-from wsgiproof.spawn import MARKER, limit_reached, run_name, spawn
+from wsgiproof.spawn import MARKER, run_name, spawn
 
 GUARD = Path(__file__).with_name("guard.py")
 
@@ -351,7 +352,7 @@ def _guard_environment() -> dict[str, str]:
 
 
 def _unstarted(argv: Sequence[str], error: OSError) -> CannotRun:
-    reached = limit_reached(error) or error.strerror or str(error)
+    reached = limits.explain(error) or error.strerror or str(error)
     return CannotRun(f"cannot start {argv[0]}: {reached}")
 
 

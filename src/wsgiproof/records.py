@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from wsgiproof.cell import Cell
-from wsgiproof.errors import CannotRun
 from wsgiproof.traffic import Latencies, Pace
 
 FORMAT = 1
@@ -677,24 +675,20 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def save(value: object, path: Path) -> None:
-    """Write ``value`` as JSON, atomically: a reader sees the old file or the new, never a part.
+def as_json(value: object) -> bytes:
+    """Any record, or what is made of records, as JSON.
 
-    Raises :class:`CannotRun` if it can't be written; the old file is whole then.
+    What is no Unicode, such as a byte of a path that is not UTF-8, becomes a ``?``.
     """
-    write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n", path)
-
-
-def write(content: bytes, path: Path) -> None:
-    """Write a file atomically, as :func:`save` does."""
-    draft = path.with_name(path.name + ".part")
     try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        raise CannotRun(f"{path} can't be written: {error.strerror}") from error
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_unicode(msgspec.to_builtins(value)))
 
 
-def load_cell(path: Path) -> CellRecord:
-    """Read a ``cell.json`` back, checked against its types (``msgspec.ValidationError`` if off)."""
-    return msgspec.json.decode(path.read_bytes(), type=CellRecord)
+def _unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_unicode(key): _unicode(one) for key, one in value.items()}
+    return [*map(_unicode, value)] if isinstance(value, list | tuple) else value

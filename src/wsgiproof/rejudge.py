@@ -7,10 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord
-from wsgiproof.results import CELL, CELLS, read_cell
+from wsgiproof.results import read_cells
 
 
 class Again(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +24,7 @@ def rejudge(where: Path) -> list[Again]:
 
     Raises :class:`UsageError` if there is none, or one that can't be read.
     """
-    records = [read_cell(path) for path in _cell_files(where)]
-    return [Again(recorded=record, now=judge_record(record)) for record in records]
+    return [Again(recorded=one, now=judge_record(one)) for one in read_cells(where)]
 
 
 def differences(again: Again) -> Iterator[str]:
@@ -37,16 +35,3 @@ def differences(again: Again) -> Iterator[str]:
         was, now = before.get(check, "not there"), after.get(check, "not there")
         if was != now:
             yield f"{check}: {was} in the record, {now} now"
-
-
-def _cell_files(where: Path) -> list[Path]:
-    if where.is_file():
-        return [where]
-    if not where.is_dir():
-        raise UsageError(f"{where} does not exist")
-    if (where / CELL).is_file():
-        return [where / CELL]
-    found = sorted(where.glob(f"{CELLS}/*/{CELL}"))
-    if not found:
-        raise UsageError(f"{where} holds no recorded cell: there is no cells/*/{CELL} in it")
-    return found

@@ -13,20 +13,21 @@ import msgspec
 
 import wsgiproof
 from wsgiproof.config import Config
-from wsgiproof.errors import ExitCode, UsageError
+from wsgiproof.errors import CannotRun, ExitCode, UsageError
 from wsgiproof.needs import Machine, slots
 from wsgiproof.planning import Planned, Site, make_shop, plan, survey
 from wsgiproof.records import CellRecord, RunRecord, Verdict
 from wsgiproof.results import (
-    CELL,
     CELLS,
+    Note,
     Results,
     held,
     keep,
     make_output,
     now,
-    read_cell,
+    read_directory,
     reopen_output,
+    silent,
 )
 from wsgiproof.runner import Job, Progress, put_aside, tries_of
 from wsgiproof.workers import run_jobs
@@ -41,19 +42,21 @@ def run(
     *,
     resume: Path | None = None,
     own_file: bool = False,
+    note: Note = silent,
 ) -> RunRecord:
     """Run all cells of ``config`` and return the record, which is also in the output directory.
 
     After each cell ``results.json`` is whole and up to date, so an interruption loses at most the
     cells that it hits; ``resume`` names the directory of such a run, and what has ended there with
-    the same inputs is not run again. Raises a :class:`wsgiproof.errors.WsgiproofError` before
-    anything is started if the run can't be carried out.
+    the same inputs is not run again; ``note`` is told what is missing of it. Raises a
+    :class:`wsgiproof.errors.WsgiproofError` before anything is started if the run can't be carried
+    out.
     """
     if resume:
         config = msgspec.structs.replace(config, output=str(resume))
     site = survey(config)
     planned = plan(config, site, own_file=own_file)
-    output = reopen_output(resume) if resume else make_output(config.directory)
+    output = reopen_output(resume, note) if resume else make_output(config.directory)
     with held(output):
         done, left = _split(planned.jobs, output)
         results = Results(begin(command, site, planned, done), output)
@@ -115,16 +118,27 @@ def _split(jobs: Sequence[Job], output: Path) -> tuple[list[CellRecord], list[Jo
             continue
         if record is not None and record.verdict is Verdict.ERROR:
             put_aside(directory, output)
-        shutil.rmtree(directory, ignore_errors=True)
+        _clear(directory)
         left.append(msgspec.structs.replace(job, tries=_tries(job, output)))
     return done, left
+
+
+def _clear(directory: Path) -> None:
+    """Remove what is left of a cell, be it no directory at all."""
+    try:
+        if directory.is_dir() and not directory.is_symlink():
+            shutil.rmtree(directory)
+        else:
+            directory.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotRun(f"{directory} can't be removed: {error.strerror}") from error
 
 
 def _record_of(job: Job, directory: Path) -> CellRecord | None:
     """What was recorded of a job; None if it never came to that, or the disk was full then, or if
     it is the record of other inputs."""
     try:
-        record = read_cell(directory / CELL)
+        record = read_directory(directory)
     except UsageError:
         return None
     return record if record.inputs == job.inputs else None

@@ -24,11 +24,11 @@ from wsgiproof.build.httpd import build_httpd, httpd_build
 from wsgiproof.build.toolchain import build_toolchain
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Cell, Topology
-from wsgiproof.errors import WsgiproofError, describe
+from wsgiproof.errors import WsgiproofError, describe, interrupted
 from wsgiproof.experiment.phases import run_experiment
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records import CellRecord, Observed, Plan, Verdict, save
-from wsgiproof.results import CELL, CELLS, TRIES
+from wsgiproof.records import CellRecord, Observed, Plan, Verdict
+from wsgiproof.results import CELLS, TRIES, save_cell
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.apache import Server, start_apache
 from wsgiproof.services.apache_conf import ERROR_LOG, ApacheConf, workers
@@ -216,7 +216,7 @@ def _run_once(
     with timer.step("total"):
         record = _attempt(job, shop, deployments, directory, timer)
     record = msgspec.structs.replace(record, timings=timer.seconds, tries=tries)
-    save(record, directory / CELL)
+    save_cell(record, directory)
     return record
 
 
@@ -237,7 +237,7 @@ def _attempt(
             deployment = deployments.get(job)
         observed = _experiment(job, shop, toolchain, deployment, directory, timer)
     except Exception as error:
-        if _interrupted(error):
+        if interrupted(error):
             raise KeyboardInterrupt from error
         damage = shop.cache.discard_damaged(places)
         return msgspec.structs.replace(record, reason=damage or _reason(error, directory))
@@ -247,15 +247,6 @@ def _attempt(
     if damage := shop.cache.discard_damaged(places, thorough=thorough):
         return msgspec.structs.replace(record, reason=damage)
     return judged
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether this came up while Ctrl-C was on its way, and took its place."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__context__
-    return False
 
 
 def _reason(error: Exception, directory: Path) -> str:

@@ -54,6 +54,11 @@ def held() -> Iterator[None]:
             raise KeyboardInterrupt
 
 
+def let_finish() -> None:
+    """Nothing interrupts any more: a command is at its end, and says how it came to that."""
+    _State.interrupted = True
+
+
 _ended_by: ContextVar[threading.Event | None] = ContextVar("_ended_by", default=None)
 
 

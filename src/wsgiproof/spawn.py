@@ -7,9 +7,7 @@ an orphan, when a guard was killed, can be told from it.
 
 from __future__ import annotations
 
-import errno
 import os
-import resource
 import secrets
 import subprocess
 import threading
@@ -17,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsgiproof import limits
 from wsgiproof.errors import CannotRun
 from wsgiproof.guard import children
 from wsgiproof.signals import held
@@ -58,7 +57,7 @@ def spawn(
                 **{"stdin": subprocess.DEVNULL, **options},
             )
         except OSError as error:
-            reached = limit_reached(error)
+            reached = limits.explain(error)
             if reached:
                 raise CannotRun(f"cannot start {argv[0]}: {reached}") from error
             raise
@@ -72,29 +71,3 @@ def unknown_children() -> list[int]:
     """Our children that :func:`spawn` did not start: orphans that came to us."""
     with _lock:  # nothing is between being started and being known
         return [pid for pid in children(os.getpid()) if pid not in _started]
-
-
-def limit_reached(error: BaseException) -> str:
-    """Which limit of the machine this error means, and what raises it; empty if it is another."""
-    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return _no_process("thread")
-    if isinstance(error, OSError):
-        if error.errno == errno.EAGAIN:
-            return _no_process("process")
-        if error.errno == errno.EMFILE:
-            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            return f"the limit of {soft} open files is reached: raise it with 'ulimit -n'"
-        if error.errno == errno.ENFILE:
-            return "the machine's limit of open files is reached (sysctl fs.file-max)"
-        if error.errno == errno.ENOMEM:
-            return "there is not enough memory to start another process"
-    return ""
-
-
-def _no_process(what: str) -> str:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    limit = "no limit" if soft == resource.RLIM_INFINITY else f"a limit of {soft}"
-    return (
-        f"no more {what} can be started: this user has {limit} of processes and threads "
-        "('ulimit -u'), the container or service may have another (pids.max)"
-    )

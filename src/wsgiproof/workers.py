@@ -33,6 +33,7 @@ from typing import Any
 
 import msgspec
 
+from wsgiproof import limits
 from wsgiproof.cell import Cell
 from wsgiproof.environ import COMPILE, DOWNLOAD, WORKER, child_environment
 from wsgiproof.errors import CannotRun
@@ -42,7 +43,7 @@ from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.results import keep
 from wsgiproof.runner import Deployments, Job, Progress, Shop, Silent, run_cell
 from wsgiproof.signals import held, take_over
-from wsgiproof.spawn import limit_reached, run_name, spawn
+from wsgiproof.spawn import run_name, spawn
 
 _LOOK_EVERY = 0.5
 """Seconds between two looks at workers that say nothing."""
@@ -362,7 +363,7 @@ def serve(descriptor: int, parent: int) -> None:
                 shop = msgspec.structs.replace(shop, watcher=_Sender(channel))
                 _serve_jobs(channel, shop, Deployments(shop, stack))
         except RuntimeError as error:
-            reached = limit_reached(error)
+            reached = limits.explain(error)
             if not reached:
                 raise
             channel.send(("failed", f"cannot start a worker: {reached}"))

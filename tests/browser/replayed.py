@@ -14,7 +14,8 @@ import msgspec
 from tests.unit.invented import run_record
 from wsgiproof.cell import Cell, Mode, Mpm, Topology
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict, save
+from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict
+from wsgiproof.results import save
 
 HERE = Path(__file__).parent / "cells"
 CORPUS = Path(__file__).parent.parent / "corpus"

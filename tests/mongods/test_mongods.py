@@ -11,7 +11,8 @@ import pytest
 
 from tests.real.command import started
 from wsgiproof.cell import DEPLOYED, Topology
-from wsgiproof.records import CellRecord, load_cell
+from wsgiproof.records import CellRecord
+from wsgiproof.results import read_cell
 from wsgiproof.services.deployment import start_deployment
 from wsgiproof.services.mongod import find_mongod
 
@@ -38,7 +39,7 @@ def cells(mongods: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory)
         Path(scratch).chmod(0o711)
         with started(Path(scratch), "--config", str(file)) as running:
             code = running.finish(deadline=600)
-            records = [load_cell(path) for path in running.output.glob("cells/*/cell.json")]
+            records = [read_cell(path) for path in running.output.glob("cells/*/cell.json")]
             logs = list(running.output.glob("mongodb/*/*.log"))
     assert code == 0, running.text
     assert len(logs) == len(mongods) * (1 + 3)

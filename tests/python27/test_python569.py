@@ -19,7 +19,8 @@ from wsgiproof.build.environment import environment_build
 from wsgiproof.build.python import installed
 from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed
-from wsgiproof.records import CellRecord, Verdict, load_cell
+from wsgiproof.records import CellRecord, Verdict
+from wsgiproof.results import read_cell
 from wsgiproof.run import exit_code
 from wsgiproof.services.apache_conf import DAEMON_THREADS
 from wsgiproof.toolchain import Parts, Python, Source
@@ -38,7 +39,7 @@ def run_cell(tmp: Path, python: Python, pymongo: str, *options: str) -> CellReco
         code = running.finish(deadline=300)
         files = list(running.output.glob("cells/*/cell.json"))
         assert len(files) == 1, running.text
-        record = load_cell(files[0])
+        record = read_cell(files[0])
         assert code == exit_code([record])
         return record
 

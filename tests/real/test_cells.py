@@ -9,7 +9,8 @@ from tests.real.command import CLEAN
 from tests.real.conftest import CRASHING, Bench
 from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import CellRecord, PhaseName, Role, Verdict, load_cell
+from wsgiproof.records import CellRecord, PhaseName, Role, Verdict
+from wsgiproof.results import read_cell
 
 
 def why(record: CellRecord) -> str:
@@ -30,7 +31,7 @@ def test_a_steady_combination_passes_in_daemon_mode(bench: Bench, topology: Topo
     assert len({one.token for one in observed.identities}) == 2
     assert len({one.pid for one in observed.identities}) == 1
     assert all(one.threads == 15 for one in observed.identities), "not every worker was warmed up"
-    assert load_cell(bench.file(record, "cell.json")).verdict is Verdict.PASS
+    assert read_cell(bench.file(record, "cell.json")).verdict is Verdict.PASS
 
 
 def test_what_the_load_does_not_decide_more_of_it_does(bench: Bench) -> None:

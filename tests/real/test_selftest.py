@@ -15,7 +15,8 @@ from wsgiproof.judge.finding import Check
 from wsgiproof.judge.trial import Trial, exit_code
 from wsgiproof.judge.verdict import ALL_CHECKS, checks_of
 from wsgiproof.observe.cores import why_no_core
-from wsgiproof.records import CellRecord, Finding, load_cell
+from wsgiproof.records import CellRecord, Finding
+from wsgiproof.results import read_cell
 from wsgiproof.selftest import trial
 from wsgiproof.subjects.controls import CONTROLS
 
@@ -29,7 +30,7 @@ class Selftest:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         self.code = done.returncode
         self.text = done.stdout + done.stderr
-        self.records = [load_cell(path) for path in output.glob("cells/*/cell.json")]
+        self.records = [read_cell(path) for path in output.glob("cells/*/cell.json")]
 
     def trials(self, removed: str = "") -> list[Trial]:
         """What becomes of its controls, without one check if it is named."""

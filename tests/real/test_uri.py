@@ -24,7 +24,8 @@ from wsgiproof.environ import child_environment
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.needs import Survey
 from wsgiproof.process import Service, run
-from wsgiproof.records import CellRecord, Verdict, load_cell
+from wsgiproof.records import CellRecord, Verdict
+from wsgiproof.results import read_cell
 from wsgiproof.services.deployment import connect_deployment, start_deployment
 from wsgiproof.services.mongod import find_mongod
 from wsgiproof.services.ports import LOOPBACK, free_port
@@ -59,7 +60,7 @@ def one_cell(tmp: Path, uri: str) -> tuple[Command, CellRecord]:
     with started(tmp, *options) as running:
         running.finish()
         (path,) = running.output.glob("cells/*/cell.json")
-        return running, load_cell(path)
+        return running, read_cell(path)
 
 
 def passed(record: CellRecord) -> bool:

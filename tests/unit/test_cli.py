@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -87,11 +88,15 @@ class Runner:
     def __call__(self, *arguments: str) -> Ended:
         self._monkeypatch.setattr(sys, "argv", ["wsgiproof", *arguments])
         self._capfd.readouterr()
+        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         try:
             main()
             code = 0
         except SystemExit as exit:
             code = int(exit.code or 0)
+        finally:
+            signal.signal(signal.SIGINT, before[0])
+            signal.signal(signal.SIGTERM, before[1])
         out = self._capfd.readouterr()
         return Ended(code, out.out, out.err)
 
@@ -112,7 +117,7 @@ def test_help_of_run_has_examples_exit_codes_and_every_option() -> None:
     lines = [line.strip() for line in text.splitlines()]
     assert lines[lines.index("Examples:") + 1] == "wsgiproof run"
     codes = lines[lines.index("Exit codes:") + 1 :]
-    assert [line.split()[0] for line in codes] == ["0", "1", "2", "3", "130"]
+    assert [line.split()[0] for line in codes] == ["0", "1", "2", "3", "70", "130", "141"]
     options = (
         "--python --mod-wsgi --pymongo --topology --mode --mpm --sub-interpreters --profile "
         "--mongodb --output --control --app -n -c --interpreter --set --config --jobs --resume "

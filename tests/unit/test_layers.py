@@ -92,6 +92,8 @@ NEIGHBOURS = {
     ("process", "cgroups"),
     ("account", "process"),
     ("scratch", "account"),
+    ("scratch", "leftovers"),
+    ("results", "locks"),
     ("scratch", "guard"),
     ("scratch", "leftovers"),
     ("configfile", "config"),

@@ -15,8 +15,9 @@ from tests.unit.invented import CELL, checkpoints, observed, reading, record
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records import CellRecord, Verdict, save
+from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.rejudge import Again, differences, rejudge
+from wsgiproof.results import save
 
 LEAKING = observed(
     checkpoints=checkpoints([[reading(threads=20 + 5 * number)] for number in range(26)])
@@ -164,5 +165,5 @@ def test_a_record_that_goes_away_or_is_a_directory(tmp_path: Path) -> None:
     path = where / "cells" / CELL.id / "cell.json"
     shutil.rmtree(path.parent)
     path.mkdir(parents=True)
-    with pytest.raises(UsageError, match="directory"):
+    with pytest.raises(UsageError, match="not a regular file"):
         rejudge(where)

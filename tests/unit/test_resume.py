@@ -14,8 +14,8 @@ from hypothesis import strategies as some
 
 from tests.unit.invented import CELL, observed, record, run_record
 from wsgiproof.errors import UsageError
-from wsgiproof.records import CellRecord, Excluded, Plan, RunRecord, Verdict, save
-from wsgiproof.results import Results, keep, load_run, make_output, reopen_output
+from wsgiproof.records import CellRecord, Excluded, Plan, RunRecord, Verdict
+from wsgiproof.results import Results, keep, load_run, make_output, reopen_output, save
 from wsgiproof.run import _split, _until_failure
 from wsgiproof.runner import Job, put_aside
 from wsgiproof.toolchain import Parts, Python, Source

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import wsgiproof
+from wsgiproof import limits
 from wsgiproof.cli import (
     build,
     cache,
@@ -21,14 +24,30 @@ from wsgiproof.cli import (
     selftest,
     serve,
 )
+from wsgiproof.cli.defect import defect
 from wsgiproof.cli.options import EXIT_CODES
-from wsgiproof.errors import ExitCode, WsgiproofError, describe, one_line
+from wsgiproof.cli.output import guarded, say
+from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
 from wsgiproof.leftovers import become_reaper, end_run
-from wsgiproof.signals import held, take_over
-from wsgiproof.spawn import limit_reached
+from wsgiproof.signals import held, let_finish, take_over
+
+if TYPE_CHECKING:
+    from wsgiproof.report.progress import RunProgress
 
 
-@click.group(epilog=EXIT_CODES)
+class _Commands(click.Group):
+    """Keeps click from making an exit code of ours of an error of some pipe."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise SystemExit(ExitCode.CLOSED) from None
+        except EOFError as error:
+            raise RuntimeError(f"something ended early: {error}") from error
+
+
+@click.group(cls=_Commands, epilog=EXIT_CODES)
 @click.version_option(wsgiproof.__version__, prog_name="wsgiproof")
 def cli() -> None:
     """Run PyMongo inside real Apache + mod_wsgi and say, with evidence, whether it holds.
@@ -63,42 +82,52 @@ for _command in (
 
 
 def main() -> None:
-    """The entry point: every error of ours becomes one line and its exit code.
+    """The entry point: whatever ends a command becomes one line at most, and its exit code.
 
     Whatever the end, nothing is left of what was started, and Ctrl-C does not break that off.
     """
     take_over()
     become_reaper()
     os.umask(os.umask(0o077) | 0o022)  # nothing that we or a build make is for others to write
-    try:
+    with guarded():
+        shown: list[RunProgress] = []
         try:
-            cli.main(standalone_mode=False)
-        finally:
-            with held():
-                end_run()
-    except click.exceptions.Abort:
-        _fail("interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED)
-    except KeyboardInterrupt:
-        _fail("interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        raise SystemExit(ExitCode.USAGE) from None
-    except click.UsageError as error:
+            try:
+                code = cli.main(standalone_mode=False, obj=shown) or ExitCode.PASS
+            finally:
+                with held():
+                    end_run()
+        except BaseException as error:
+            let_finish()  # all that was started has been stopped: nothing is left to interrupt
+            code = _end(error, next((one.output for one in shown if one.output), None))
+    raise SystemExit(code)
+
+
+def _end(error: BaseException, output: Path | None) -> int:
+    """Say why a command came to an end, and return its exit code."""
+    if isinstance(error, SystemExit):
+        return int(error.code or ExitCode.PASS)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(error.format_message(), err=True)
+        return ExitCode.USAGE
+    message, code = _told(error) or defect(error, output)
+    say(f"wsgiproof: {one_line(message)}", err=True)
+    return code
+
+
+def _told(error: BaseException) -> tuple[str, ExitCode] | None:
+    """What is said of an error, and its exit code; None of one that nobody has foreseen."""
+    if isinstance(error, click.exceptions.Abort) or interrupted(error):
+        return "interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED
+    if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "wsgiproof"
-        _fail(f"{error.format_message()} See '{command} --help'.", ExitCode.USAGE)
-    except click.ClickException as error:
-        _fail(error.format_message(), ExitCode.USAGE)
-    except WsgiproofError as error:
-        _fail(str(error), error.exit_code)
-    except OSError as error:
-        _fail(limit_reached(error) or describe(error), ExitCode.UNDECIDED)
-    except RuntimeError as error:
-        reached = limit_reached(error)
-        if not reached:
-            raise
-        _fail(reached, ExitCode.UNDECIDED)
-
-
-def _fail(message: str, code: ExitCode) -> None:
-    click.echo(f"wsgiproof: {one_line(message)}", err=True)
-    raise SystemExit(code) from None
+        return f"{error.format_message()} See '{command} --help'.", ExitCode.USAGE
+    if isinstance(error, click.ClickException):
+        return error.format_message(), ExitCode.USAGE
+    if isinstance(error, WsgiproofError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        return describe(error), ExitCode.UNDECIDED
+    if reached := limits.explain(error):
+        return reached, ExitCode.UNDECIDED
+    return None

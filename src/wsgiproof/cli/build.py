@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wsgiproof.cli.options import configure, make_console, matrix_options
+from wsgiproof.cli.options import configure, exit_codes, make_console, matrix_options
 from wsgiproof.errors import ExitCode, UsageError
 
 _EXAMPLES = """\b
@@ -25,13 +25,14 @@ Examples:
   wsgiproof build python 3.13.15 --mirror https://mirror.example/python
   wsgiproof build python 3.12.12 --prebuilt
 """
-_CODES = """\b
-Exit codes:
-  0    it is built, or was already
-  2    the command line is wrong, or the sources are not what was asked for
-  3    it could not be built; the log's place is told
-  130  interrupted; nothing is left
-"""
+_CODES = exit_codes(
+    {
+        0: "it is built, or was already",
+        2: "the command line is wrong, or the sources are not what was asked for",
+        3: "it could not be built; the log's place is told",
+        130: "interrupted; nothing is left",
+    }
+)
 _DEFAULT = "cells"
 
 

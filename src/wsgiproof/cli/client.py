@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsgiproof.cli.options import make_console, print_json
+from wsgiproof.cli.options import exit_codes, make_console, print_json
 from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 _REQUESTS = 50_000
 _GC_THRESHOLD = 50_000
 """New objects between two collections."""
-_EPILOG = """\b
+_EXAMPLES = """\b
 Examples:
   wsgiproof client -n 2500 -t 100 parallel http://localhost/interpreter1 http://localhost/interpreter2
   wsgiproof client -n 25000 serial http://localhost/interpreter1
   wsgiproof client --rate 200 --duration 60 --keepalive parallel http://localhost/
   wsgiproof client -n 1000 -c --expect-json --json parallel http://localhost/ > load.json
-
-\b
-Exit codes:
-  0    every request was answered with status 200, and as expected
-  1    a request failed
-  2    the command line is wrong
-  3    this machine could not make the requests
-  130  interrupted; what was done until then is told
 """
+_CODES = exit_codes(
+    {
+        0: "every request was answered with status 200, and as expected",
+        1: "a request failed",
+        2: "the command line is wrong",
+        3: "this machine could not make the requests",
+        130: "interrupted; what was done until then is told",
+    }
+)
 
 
-@click.command("client", epilog=_EPILOG)
+@click.command("client", epilog=f"{_EXAMPLES}\n{_CODES}")
 @click.argument("mode", type=click.Choice(["parallel", "serial"]))
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option(

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from wsgiproof.cli.options import print_json
+from wsgiproof.cli.output import say
 from wsgiproof.configfile import NAMES, schema, starter
 from wsgiproof.errors import UsageError
-from wsgiproof.records import write
+from wsgiproof.files import write_output
 
 
 @click.command("init")
@@ -19,8 +20,8 @@ def init_command(force: bool) -> None:
     path = Path.cwd() / NAMES[0]
     if path.exists() and not force:
         raise UsageError(f"{path} is there already: --force writes over it")
-    write(starter().encode(), path)
-    click.echo(f"{path} is written: take the # off what you want, then 'wsgiproof list'")
+    write_output(starter().encode(), path, mode=None)
+    say(f"{path} is written: take the # off what you want, then 'wsgiproof list'")
 
 
 @click.command("schema")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,9 +15,12 @@ import click
 import msgspec
 
 from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.cli.output import say
 from wsgiproof.config import Config, Profile
 from wsgiproof.configfile import absolute, anchored, combine, find, load
-from wsgiproof.records import ExtraPhase
+from wsgiproof.errors import ExitCode, one_line
+from wsgiproof.records import ExtraPhase, RunRecord, as_json
+from wsgiproof.results import load_run
 from wsgiproof.subjects.controls import CONTROLS
 
 if TYPE_CHECKING:
@@ -25,17 +29,31 @@ if TYPE_CHECKING:
     from wsgiproof.report.progress import LiveProgress, PlainProgress
 
 _LOG_WIDTH = 200
+_NOT_PLAIN = re.compile(r"[^\n -~]")
 _Command = Callable[..., Any]
 _Decorator = Callable[[_Command], _Command]
 
-EXIT_CODES = """\b
-Exit codes:
-  0    every check of every cell passed
-  1    a finding: something is wrong with the subject
-  2    the command line is wrong, or names something that does not exist
-  3    at least one cell could not be decided or could not be run
-  130  interrupted
-"""
+_COMMON_CODES: dict[int, str] = {
+    ExitCode.DEFECT: "a defect of wsgiproof itself: please report it with the file that is named",
+    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.CLOSED: "the program that read the output, such as head, has ended",
+}
+
+
+def exit_codes(special: Mapping[int, str]) -> str:
+    """The end of a help text: what each exit code of a command means."""
+    every = sorted({**_COMMON_CODES, **special}.items())
+    return "\n".join(["\b", "Exit codes:", *(f"  {code:<3}  {says}" for code, says in every), ""])
+
+
+EXIT_CODES = exit_codes(
+    {
+        0: "every check of every cell passed",
+        1: "a finding: something is wrong with the subject",
+        2: "the command line is wrong, or names something that does not exist",
+        3: "at least one cell could not be decided or could not be run",
+    }
+)
 
 
 def choices(values: Sequence[str]) -> click.Choice[str]:
@@ -306,28 +324,53 @@ def configure(
 
 def command_line() -> str:
     """How we were started, for the record, without a deployment's URI: it may hold a password."""
-    words = ["wsgiproof"]
-    for word in sys.argv[1:]:
-        words.append(re.sub(r"mongodb(\+srv)?://.*", "URI", word))
-    return shlex.join(words)
+    return shlex.join(["wsgiproof", *map(without_uris, sys.argv[1:])])
 
 
-def print_json(value: Any) -> None:
-    """Print ``value`` as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+def without_uris(text: str) -> str:
+    """``text`` without the URI of a deployment, and what follows it."""
+    return re.sub(r"mongodb(\+srv)?://.*", "URI", text)
+
+
+def print_json(value: Any, *, indent: int = 2) -> None:
+    """Print ``value`` as JSON, indented, or in one line where ``indent`` is 0.
+
+    What would steer a terminal or a CI system is escaped; the value is the same.
+    """
+    content = as_json(value)
+    text = (msgspec.json.format(content, indent=indent) if indent else content).decode()
+    say(_NOT_PLAIN.sub(_escaped, text).replace("##", "#\\u0023"))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    shown = match[0].isprintable() and sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    return match[0] if shown else json.dumps(match[0])[1:-1]
 
 
 def progress_on(console: Console) -> LiveProgress | PlainProgress:
     from wsgiproof.report.progress import LiveProgress, PlainProgress
 
-    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+    progress = LiveProgress(console) if console.is_terminal else PlainProgress(console)
+    if isinstance(shown := click.get_current_context().obj, list):
+        shown.append(progress)  # main() asks it where results go
+    return progress
+
+
+def note(line: str) -> None:
+    """A line for the user, beside the output."""
+    say(f"wsgiproof: {one_line(line)}", err=True)
+
+
+def read_run(directory: Path) -> RunRecord:
+    """The run that was left in ``directory``; the user is told if it had to be rebuilt."""
+    return load_run(directory, note)
 
 
 def make_console(*, stderr: bool = False) -> Console:
     """Where output goes. A log has no width, so nothing is cut or folded for it."""
-    from rich.console import Console
+    from wsgiproof.report.console import SafeConsole
 
-    console = Console(highlight=False, stderr=stderr)
+    console = SafeConsole(highlight=False, stderr=stderr)
     if console.is_terminal:
         return console
-    return Console(highlight=False, stderr=stderr, width=_LOG_WIDTH)
+    return SafeConsole(highlight=False, stderr=stderr, width=_LOG_WIDTH)

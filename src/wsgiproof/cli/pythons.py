@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from wsgiproof.cli.options import make_console, print_json
+from wsgiproof.cli.options import exit_codes, make_console, print_json
 from wsgiproof.errors import ExitCode
 
 _EXAMPLES = """\b
@@ -12,11 +12,12 @@ Examples:
   wsgiproof pythons
   wsgiproof pythons --json
 """
-_CODES = """\b
-Exit codes:
-  0    at least one of them can be embedded
-  3    none can: see 'wsgiproof build python --help'
-"""
+_CODES = exit_codes(
+    {
+        0: "at least one of them can be embedded",
+        3: "none can: see 'wsgiproof build python --help'",
+    }
+)
 
 
 @click.command("pythons", epilog=f"{_EXAMPLES}\n{_CODES}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from wsgiproof.cli.options import choices, make_console, print_json
+from wsgiproof.cli.options import choices, exit_codes, make_console, print_json, read_run
 from wsgiproof.report.figures import TITLES
 from wsgiproof.report.trends import BY, DATE
 
@@ -24,12 +24,13 @@ Examples:
   wsgiproof trends pymongo-4.* --by pymongo --figure memory_per_request
   wsgiproof trends wsgiproof-results/* --json
 """
-_CODES = """\b
-Exit codes:
-  0    it was written, or shown
-  2    the command line is wrong, or a DIR holds no run
-  3    the file can't be written
-"""
+_CODES = exit_codes(
+    {
+        0: "it was written, or shown",
+        2: "the command line is wrong, or a DIR holds no run",
+        3: "the file can't be written",
+    }
+)
 _BY = click.option(
     "--by",
     type=choices(BY),
@@ -57,12 +58,11 @@ def report_command(where: tuple[Path, ...], output: Path | None, old: Path | Non
     from wsgiproof.report.files import write_whole
     from wsgiproof.report.html.page import NAME, page
     from wsgiproof.report.trends import trends
-    from wsgiproof.results import load_run
 
-    runs = {directory: load_run(directory) for directory in where}
+    runs = {directory: read_run(directory) for directory in where}
     last, record = max(runs.items(), key=lambda item: item[1].started)
     over = trends([*runs.values()], by) if len(runs) > 1 else None
-    content = page(record, last, old=load_run(old) if old else None, over=over)
+    content = page(record, last, old=read_run(old) if old else None, over=over)
     path = output or last / NAME
     write_whole(content, path)
     if path.is_file():  # and not /dev/stdout
@@ -87,9 +87,8 @@ def trends_command(where: tuple[Path, ...], by: str, figure: str, as_json: bool)
     """
     from wsgiproof.report.trended import show_trends
     from wsgiproof.report.trends import trends
-    from wsgiproof.results import load_run
 
-    over = trends([load_run(directory) for directory in where], by)
+    over = trends([read_run(directory) for directory in where], by)
     if as_json:
         print_json(over.to_json())
     else:

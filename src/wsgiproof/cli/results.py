@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsgiproof.cli.options import EXIT_CODES, make_console, print_json, report_options
+from wsgiproof.cli.options import (
+    EXIT_CODES,
+    exit_codes,
+    make_console,
+    print_json,
+    read_run,
+    report_options,
+)
 from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -26,12 +33,13 @@ Examples:
   wsgiproof compare pymongo-4.19.0 pymongo-4.20.0
   wsgiproof compare last-week today --json
 """
-_COMPARE_CODES = """\b
-Exit codes:
-  0    nothing got worse
-  1    a cell, or a check of it, got worse
-  2    the command line is wrong, or the runs have no cell to compare
-"""
+_COMPARE_CODES = exit_codes(
+    {
+        0: "nothing got worse",
+        1: "a cell, or a check of it, got worse",
+        2: "the command line is wrong, or the runs have no cell to compare",
+    }
+)
 _MERGE_EXAMPLES = """\b
 Examples:
   wsgiproof merge shard-1 shard-2 shard-3 --output whole
@@ -77,9 +85,9 @@ def show_command(
     from wsgiproof.report.figures import with_figures
     from wsgiproof.report.files import write_files
     from wsgiproof.report.recorded import show_recorded
-    from wsgiproof.results import load_run, only
+    from wsgiproof.results import only
 
-    record = load_run(where)
+    record = read_run(where)
     if cell is not None:
         record = only(record, cell)
     write_files(record, junit, summary)
@@ -103,9 +111,8 @@ def compare_command(old: Path, new: Path, as_json: bool) -> None:
     """
     from wsgiproof.report.compare import compare
     from wsgiproof.report.compared import show_comparison
-    from wsgiproof.results import load_run
 
-    comparison = compare(load_run(old), load_run(new))
+    comparison = compare(read_run(old), read_run(new))
     if not comparison.compared:
         raise UsageError(f"no cell of {old} has its like in {new}: there is nothing to compare")
     if as_json:
@@ -150,8 +157,8 @@ def merge_command(
     console = make_console()
     code = _exit_code(merged.record)
     show_recorded(console, merged.record, code, str(merged.output))
-    for note in merged.notes:
-        console.print(Text(note), soft_wrap=True)
+    for line in merged.notes:
+        console.print(Text(line), soft_wrap=True)
     write_reports(merged.record, junit, summary)
     leave_page(merged.record, merged.output)
     raise SystemExit(code)

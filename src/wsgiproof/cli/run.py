@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from rich.text import Text
 
 from wsgiproof.cli.options import (
@@ -15,11 +14,13 @@ from wsgiproof.cli.options import (
     configure,
     make_console,
     matrix_options,
+    note,
     print_json,
     progress_on,
     report_options,
 )
-from wsgiproof.errors import UsageError, WsgiproofError
+from wsgiproof.cli.output import say
+from wsgiproof.errors import UsageError
 
 _EXAMPLES = """\b
 Examples:
@@ -83,8 +84,15 @@ def run_command(
     progress = progress_on(console)
     try:
         with progress:
-            record = run(config, command_line(), progress, resume=resume, own_file=path is not None)
-    except (KeyboardInterrupt, WsgiproofError, OSError):
+            record = run(
+                config,
+                command_line(),
+                progress,
+                resume=resume,
+                own_file=path is not None,
+                note=note,
+            )
+    except (KeyboardInterrupt, Exception):
         # What was finished before is shown; why it went no further is said by main().
         if progress.records:
             show_cells(console, progress.records)
@@ -130,8 +138,8 @@ def list_command(
     if form == "json":
         print_json(forms.as_json(matrix.cells, matrix.excluded))
     elif form == "github":
-        click.echo(msgspec.json.encode(forms.for_github(matrix.cells, shards)))
+        print_json(forms.for_github(matrix.cells, shards), indent=0)
     elif form == "gitlab":
-        click.echo(forms.for_gitlab(matrix.cells, shards))
+        say(forms.for_gitlab(matrix.cells, shards))
     else:
         forms.show_matrix(make_console(), matrix.cells, matrix.excluded)

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 from rich.text import Text
 
-from wsgiproof.cli.options import cell_options, configure, make_console, progress_on
+from wsgiproof.cli.options import (
+    cell_options,
+    configure,
+    exit_codes,
+    make_console,
+    print_json,
+    progress_on,
+)
 from wsgiproof.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -18,36 +24,38 @@ if TYPE_CHECKING:
 
 _DIRECTORY = click.Path(path_type=Path)
 
-_SERVE_HELP = """\b
+_SERVE_EXAMPLES = """\b
 Examples:
   wsgiproof serve --topology standalone --mode daemon
   wsgiproof serve '*-standalone-embedded-*' --mod-wsgi 5.0.2
   wsgiproof serve --control leak-connection --topology standalone --mode daemon
   wsgiproof serve --app shop.py --topology standalone --mode daemon --json
-
-\b
-Exit codes:
-  0    Ctrl-C, or SIGTERM: all that was started has been stopped
-  1    Apache ended by itself
-  2    the command line is wrong, or does not select exactly one cell
-  3    it could not be started
-  130  interrupted before it was up
 """
-_CONF_HELP = """\b
+_SERVE_CODES = exit_codes(
+    {
+        0: "Ctrl-C, or SIGTERM: all that was started has been stopped",
+        1: "Apache ended by itself",
+        2: "the command line is wrong, or does not select exactly one cell",
+        3: "it could not be started",
+        130: "interrupted before it was up",
+    }
+)
+_CONF_EXAMPLES = """\b
 Examples:
   wsgiproof conf --topology none --mode daemon
   wsgiproof conf '*-standalone-daemon-*' --output /srv/cell --port 8080
   wsgiproof conf --mode embedded --mongodb 'mongodb://127.0.0.1:27017/'
-
-\b
-Exit codes:
-  0    it is written
-  2    the command line is wrong, or does not select exactly one cell
-  3    it could not be built or written
 """
+_CONF_CODES = exit_codes(
+    {
+        0: "it is written",
+        2: "the command line is wrong, or does not select exactly one cell",
+        3: "it could not be built or written",
+    }
+)
 
 
-@click.command("serve", epilog=_SERVE_HELP)
+@click.command("serve", epilog=f"{_SERVE_EXAMPLES}\n{_SERVE_CODES}")
 @cell_options
 @click.option(
     "--output",
@@ -87,7 +95,7 @@ def serve_command(
         def up(served: Served) -> None:
             starting.close()
             if as_json:
-                click.echo(msgspec.json.encode(served))
+                print_json(served, indent=0)
             else:
                 show_served(console, served)
 
@@ -101,7 +109,7 @@ def serve_command(
     console.print("everything that was started has been stopped")
 
 
-@click.command("conf", epilog=_CONF_HELP)
+@click.command("conf", epilog=f"{_CONF_EXAMPLES}\n{_CONF_CODES}")
 @cell_options
 @click.option(
     "--output",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ MIN_ANSWERS = 10
 
 _ELSEWHERE = {PhaseName.FAILOVER, *REPLACING}
 """Phases in which some requests may fail; the check of the phase says which."""
+_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
 
 def responses(cell: Cell, observed: Observed) -> Outcome:
@@ -136,7 +138,8 @@ def _kind(one: Identity) -> str | None:
 
 def _only_gil(one: Identity) -> str | None:
     """What an interpreter that does not tell has, where its version leaves no choice."""
-    older = tuple(map(int, one.python.split(".")[:2])) < (3, 12)
+    version = _VERSION.match(one.python)  # which is what the server says
+    older = version is not None and (int(version[1]), int(version[2])) < (3, 12)
     return "shared" if older else None
 
 

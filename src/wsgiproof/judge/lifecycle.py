@@ -20,7 +20,7 @@ STOP = "stop"
 
 _ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
 """What Apache itself ends its children with; a SIGKILL is a matter for ``shutdown``."""
-_EXIT_SIGNAL = re.compile(r"child pid (\d+) exit signal .*?\((\d+)\)")
+_EXIT_SIGNAL = re.compile(r"child pid ([0-9]{1,9}) exit signal .*?\(([0-9]{1,4})\)")
 """Apache's AH00051 and AH00052: the parent reports a child that died by a signal."""
 
 

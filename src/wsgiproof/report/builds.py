@@ -136,9 +136,9 @@ def show_entries(console: Console, entries: Sequence[Entry], root: str) -> None:
         if one.kind == "index":
             continue  # many, and tiny
         table.add_row(
-            one.kind,
-            one.name,
-            _for(one),
+            Text(one.kind),
+            Text(one.name),
+            Text(_for(one)),
             Text(one.state, style=_STYLES[one.state]),
             decimal(one.bytes),
             "" if one.seconds is None else f"{one.seconds:.1f} s",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from wsgiproof.errors import CannotRun
-from wsgiproof.records import RunRecord, write
+from wsgiproof.files import write_output
+from wsgiproof.records import RunRecord
 from wsgiproof.report.junit import to_junit
 from wsgiproof.report.summary import to_markdown
+from wsgiproof.report.text import for_logs
 
 _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """Names the file whose Markdown GitHub Actions shows with a job. Steps append to it."""
@@ -28,22 +31,32 @@ def write_reports(record: RunRecord, junit: Path | None, summary: Path | None) -
 def write_files(record: RunRecord, junit: Path | None, summary: Path | None) -> None:
     """Write the files that were asked for, each whole or not at all."""
     if junit is not None:
-        write_whole(to_junit(record), junit)
+        write_whole(to_junit(record), junit, log=True)
     if summary is not None:
-        write_whole(to_markdown(record).encode(), summary)
+        write_whole(to_markdown(record).encode(), summary, log=True)
 
 
-def write_whole(content: bytes, path: Path) -> None:
-    """Write a file, whole or not at all, in a directory that need not be there; or to a pipe."""
+def write_whole(content: bytes, path: Path, *, log: bool = False) -> None:
+    """Write a file, whole or not at all, in a directory that need not be there; or to a pipe.
+
+    ``log`` says that a pipe may lead to the log of a CI system, such as /dev/stdout.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             # A pipe, or /dev/stdout: it must not be replaced by a file.
-            path.write_bytes(content)
+            path.write_bytes(for_logs(content.decode()).encode() if log else content)
             return
+        there = path.is_file() and not _planted(path)
+        mode = stat.S_IMODE(path.stat().st_mode) if there else None
     except OSError as error:
         raise CannotRun(f"{path} can't be written: {error.strerror}") from error
-    write(content, path.resolve())
+    write_output(content, path if _planted(path) else path.resolve(), mode)
+
+
+def _planted(path: Path) -> bool:
+    """Whether it is a link that somebody else has made: it is replaced, and not followed."""
+    return path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid())
 
 
 def _append(text: str, path: Path) -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 _LONGEST_LINE = 1000
 _MOST_LINES = 60
+_COMMAND = re.compile(r"##(?=\w*\[)")
+"""Azure Pipelines (``##vso[``), GitHub (``##[``, the old form) and TeamCity look for theirs
+anywhere in a line."""
+_BEGINNING = re.compile(r"(\A|[\r\n])(\s*)::")
+"""GitHub's other form begins a line; blanks before it do not count. What GitLab looks for
+(``section_start:...``) ends with control characters, which no text of others keeps."""
 
 
 def plain(text: str) -> str:
@@ -20,6 +28,20 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(map(_visible, text.replace("\r\n", "\n")))
+
+
+def for_logs(text: str, *, at_start: bool = True) -> str:
+    """``text`` with nothing in it that a CI system takes for a command, where its log has it.
+
+    ``at_start`` says whether it begins a line. ``##vso[`` becomes ``# #vso[``, ``::error::`` at the
+    beginning of a line ``: :error::``.
+    """
+
+    def part(match: re.Match[str]) -> str:
+        begins = match.start() > 0 or bool(match[1]) or at_start
+        return f"{match[1]}{match[2]}: :" if begins else match[0]
+
+    return _BEGINNING.sub(part, _COMMAND.sub("# #", text))
 
 
 def excerpt(text: str, head: int, tail: int) -> str:

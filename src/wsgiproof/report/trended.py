@@ -19,7 +19,8 @@ def show_trends(console: Console, over: Trends, figure: str) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("cell", overflow="fold")
     for column in over.columns:
-        table.add_column(printable(_when(column) if over.by == DATE else column), overflow="fold")
+        head = printable(_when(column) if over.by == DATE else column)
+        table.add_column(Text(head), overflow="fold")
     for row in over.rows:
         table.add_row(Text(printable(row.name)), *_places(row, len(over.columns), figure))
     console.print(table)

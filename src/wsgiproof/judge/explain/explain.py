@@ -15,7 +15,7 @@ from wsgiproof.records import Explanation, Finding, LogLine, Observed, RestOfLog
 _MOST_UNKNOWN = 10
 """Different lines that are kept of those that nobody knows."""
 _LONGEST_TEXT = 300
-_PID = re.compile(r"\s*pid (\d+)")
+_PID = re.compile(r"\s*pid ([0-9]{1,9})\b")
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from wsgiproof.records import RunRecord, write
+from wsgiproof.files import write_output
+from wsgiproof.records import RunRecord
 from wsgiproof.report.html.comparison import comparison
 from wsgiproof.report.html.detail import detail
 from wsgiproof.report.html.embed import as_json, digest, packed, packed_json
@@ -70,7 +71,7 @@ def page(
         policy=_policy([script, library], [style]),
         style=Markup(style),
         script=Markup(script),
-        library=packed(library.encode()),
+        library=_packed_library(),
         run=Markup(as_json(run)),
         details=[packed_json(detail(cell, directory)) for cell in record.cells],
     ).encode()
@@ -81,8 +82,14 @@ def leave_page(record: RunRecord, directory: Path) -> Path:
 
     Raises :class:`wsgiproof.errors.CannotRun` if it can't be written.
     """
-    write(page(record, directory), directory / NAME)
+    write_output(page(record, directory), directory / NAME)
     return directory / NAME
+
+
+@cache
+def _packed_library() -> str:
+    """Packing it takes longer than all the rest."""
+    return packed(get_plotlyjs().encode())
 
 
 def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:

@@ -1,0 +1,61 @@
+"""What becomes of an exception that nobody has foreseen: a defect of ours, and no finding."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import tempfile
+import traceback
+from pathlib import Path
+
+import wsgiproof
+from wsgiproof.cli.options import command_line, without_uris
+from wsgiproof.errors import ExitCode
+from wsgiproof.files import Directory
+
+_LONGEST = 300
+"""Characters of what the exception itself says."""
+
+
+def defect(error: BaseException, output: Path | None) -> tuple[str, ExitCode]:
+    """Leave the traceback in a file of our own user's alone, 0600: in the ``output`` directory of
+    the run if there is one, else in a new temporary file. Say where it is, and what to do."""
+    says = f"a defect of wsgiproof: {type(error).__name__}: {without_uris(str(error))[:_LONGEST]}"
+    try:
+        where = _leave(_report(error), output)
+    except OSError as other:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(line.filename).name}:{line.lineno} ({line.name})"
+        said = f"its traceback could not be written: {other.strerror}"
+        return f"{says}; at {place}, {said}; please report this line", ExitCode.DEFECT
+    return f"{says}; please report it, with {where}", ExitCode.DEFECT
+
+
+def _report(error: BaseException) -> str:
+    lines = "".join(traceback.format_exception(error)).split("\n")
+    return "\n".join(
+        [
+            f"wsgiproof {wsgiproof.__version__}, Python {platform.python_version()}, "
+            f"{platform.platform()}",
+            command_line(),
+            *map(without_uris, lines),
+        ]
+    )
+
+
+def _leave(text: str, output: Path | None) -> Path:
+    content = text.encode("utf-8", "backslashreplace")
+    if output is not None:
+        name = f"defect-{secrets.token_hex(4)}.txt"
+        try:
+            with Directory(output) as directory:
+                directory.write(name, content)
+            return output / name
+        except OSError:
+            pass  # that disk may be full
+    descriptor, path = tempfile.mkstemp(prefix="wsgiproof-defect-", suffix=".txt")
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
+        file.write(content)
+        os.fchmod(descriptor, 0o600)
+    return Path(path)

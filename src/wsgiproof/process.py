@@ -23,9 +23,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
+
+import psutil
 
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
 
@@ -36,6 +38,11 @@ START_DEADLINE = 30.0
 
 KILL_DEADLINE = 10.0
 """Seconds that killed processes get to go; only one in state D (proc(5)) can need them."""
+
+_DEATH_IS_KNOWN = 5.0
+"""Seconds until the guard has told of a death that the kernel knows of."""
+_GONE = ("", psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+_STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 STRAGGLER_GRACE = 0.5
 """Seconds that what a finite command has started may go on after the command itself."""
@@ -94,6 +101,7 @@ class _Events:
         self._alive: dict[int, str] = {}
         self.failure: str | None = None
         self.ended = False
+        self.paused = False
 
     def close(self) -> None:
         self._read()
@@ -140,6 +148,8 @@ class _Events:
                 ProcessEvent(line["t"], "died", line["pid"], None, line["name"], *how)
             )
             self._alive.pop(line["pid"], None)
+        elif line["event"] == "paused":
+            self.paused = True
         elif line["event"] == "failed":
             self.failure = line["error"]
         elif line["event"] == "end":
@@ -162,10 +172,11 @@ class _Guard:
         cwd: Path | None,
         remove: Sequence[Path],
         core: int | None = None,
+        user: tuple[int, int] | None = None,
     ) -> None:
         self.pid = 0
         self.events = _Events(events)
-        self._command = _guard_command(argv, events, cwd, remove, core)
+        self._command = _guard_command(argv, events, cwd, remove, core, user)
         self._env = dict(os.environ if env is None else env)
         self._lock = threading.Lock()
         self._control: int | None = None
@@ -267,6 +278,7 @@ def _guard_command(
     cwd: Path | None,
     remove: Sequence[Path],
     core: int | None,
+    user: tuple[int, int] | None,
 ) -> list[str]:
     """Return the command line of a guard; -I -S -X utf8 keep it quick and out of our settings."""
     command = [sys.executable, "-I", "-S", "-X", "utf8", str(GUARD), str(events.absolute())]
@@ -276,6 +288,8 @@ def _guard_command(
         command += ["--remove", str(directory.absolute())]
     if core is not None:
         command += ["--core", str(core)]
+    if user is not None:
+        command += ["--user", f"{user[0]}:{user[1]}"]
     return [*command, "--", *argv]
 
 
@@ -286,6 +300,8 @@ class Service:
     whole environment, ours by default. The directories in ``remove`` are scratch space: they are
     removed if wsgiproof dies while this service runs, and left to the caller otherwise. ``core``
     is the largest core file that a process of it may leave, in bytes; None leaves that as it is.
+    ``user`` is the uid and gid that it runs as, which takes root; the program is then named by its
+    path, below a directory that this user can't enter maybe, and must be executable for him.
 
     Entering returns when the program has been executed, and raises ServiceFailed with the reason
     if it can't be. Leaving KILLs what is still alive, without grace: call :meth:`stop` first.
@@ -302,6 +318,7 @@ class Service:
         cwd: Path | None = None,
         remove: Sequence[Path] = (),
         core: int | None = None,
+        user: tuple[int, int] | None = None,
     ) -> None:
         self.argv = tuple(argv)
         self.name = name
@@ -311,6 +328,9 @@ class Service:
         self._cwd = cwd
         self._remove = tuple(remove)
         self._core = core
+        self._user = user
+        self._paused = False
+        self._stop_began: float | None = None
         self._guard: _Guard | None = None
         self._stopped: Stopped | None = None
 
@@ -322,6 +342,7 @@ class Service:
             cwd=self._cwd,
             remove=self._remove,
             core=self._core,
+            user=self._user,
         )
         try:
             with self.log.open("ab") as output:
@@ -339,6 +360,8 @@ class Service:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._stop_began is None:
+            self._stop_began = time.monotonic()
         if self._guard is not None:
             self._guard.finish()
 
@@ -374,7 +397,38 @@ class Service:
 
         The guard sends it, through a pidfd: it can't hit another process that got the pid.
         """
+        if number in (SIGSTOP, SIGCONT):
+            self._paused = number == SIGSTOP
         self._running.tell(f"signal {int(number)}")
+
+    def ended(self) -> ProcessEvent | None:
+        """How the service itself ended before we ended it; None if it did not."""
+        death = self._running.events.death(self.pid)
+        if death is None or (self._stop_began is not None and death.time >= self._stop_began):
+            return None
+        return death
+
+    def paused_by_others(self) -> bool:
+        """Whether somebody else has paused the service (SIGSTOP), or continued it, at any time."""
+        return self._running.events.paused
+
+    def trouble(self) -> str:
+        """What somebody else has done to the service, such as "died of SIGKILL"; empty if nothing.
+
+        Not meant for one that has been asked to stop. What has just happened may take the guard a
+        moment to tell, so the kernel is asked as well.
+        """
+        if self._running.broken():
+            return "was ended, since its guard was killed"
+        state = _state(self.pid)
+        if self.pid in self.living() and state not in _GONE:
+            if self.paused_by_others():
+                return "was paused for a while"
+            return "is paused" if state in _STOPPED and not self._paused else ""
+        limit = time.monotonic() + _DEATH_IS_KNOWN
+        while (death := self.ended()) is None and time.monotonic() < limit:
+            time.sleep(0.01)
+        return how_it_ended(death)
 
     def wait(self, deadline: float) -> bool:
         """Wait up to ``deadline`` seconds; return whether the service and all below it are gone.
@@ -403,6 +457,7 @@ class Service:
         if self._stopped is not None:
             return self._stopped
         began = time.monotonic()
+        self._stop_began = self._stop_began or began
         self.signal(sig)
         leftover: tuple[int, ...] = ()
         if patience is not None and patience < deadline and not self.wait(patience):
@@ -415,6 +470,30 @@ class Service:
                 raise ServiceFailed(f"{self.name}: cannot be killed, still there: {pids}")
         self._stopped = Stopped(time.monotonic() - began, leftover)
         return self._stopped
+
+
+def _state(pid: int) -> str:
+    """The state of a process by proc(5), as psutil has it; empty if there is none."""
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def how_it_ended(death: ProcessEvent | None) -> str:
+    """``died of SIGKILL``, or ``ended with exit code 3``."""
+    if death is not None and death.signal is not None:
+        return f"died of {_signal_name(death.signal)}"
+    if death is not None and death.exit is not None:
+        return f"ended with exit code {death.exit}"
+    return "ended, nobody knows how"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:  # of those for real time, only the first and the last have names
+        return f"signal {number}"
 
 
 _ended_by: ContextVar[threading.Event | None] = ContextVar("_ended_by", default=None)

@@ -14,6 +14,7 @@ from pymongo import MongoClient
 
 import wsgiproof
 from wsgiproof.cell import Topology
+from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import Deployment, connect_deployment, start_deployment
 from wsgiproof.services.mongod import find_mongod
 from wsgiproof.services.ports import free_port
@@ -25,10 +26,23 @@ OTHER = "wsgiproof_other"
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    directory = tmp_path_factory.mktemp("mongod")
+    logs = tmp_path_factory.mktemp("mongod")
     mongod = find_mongod(None)
-    with start_deployment(Topology.STANDALONE, mongod, directory, directory, free_port) as started:
+    with (
+        scratch_directory() as scratch,
+        start_deployment(Topology.STANDALONE, mongod, scratch, logs, free_port) as started,
+    ):
         yield started
+
+
+@pytest.fixture(autouse=True)
+def users(deployment: Deployment) -> Iterator[None]:
+    """One for each subject, on its own database."""
+    for database in (APP, OTHER):
+        deployment.prepare(database)
+    yield
+    for database in (APP, OTHER):
+        deployment.drop(database)
 
 
 def settled(deployment: Deployment, expected: int) -> int | None:

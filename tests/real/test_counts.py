@@ -37,9 +37,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 @pytest.fixture(autouse=True)
 def users(deployment: Deployment) -> Iterator[None]:
-    """One for each subject, on its own database."""
+    """One for each subject."""
     for database in (APP, OTHER):
-        deployment.prepare(database)
+        deployment.prepare(database, every_database=True)
     yield
     for database in (APP, OTHER):
         deployment.drop(database)
@@ -105,7 +105,8 @@ def test_sessions_are_counted_on_a_deployment_of_our_own_only(deployment: Deploy
         for session in kept:
             client[APP]["documents"].find_one(session=session)
         assert deployment.counts(APP, ()).sessions == before + 10
-        existing = connect_deployment(deployment.uri(APP))
+        assert deployment._home is not None
+        existing = connect_deployment(deployment._home.owner(deployment._uri))
         counted = existing.counts(APP, ())
         existing.close()
         assert counted.sessions is None

@@ -53,7 +53,10 @@ def mongod(directory: Path, *options: str) -> Iterator[str]:
 
 def one_cell(tmp: Path, uri: str) -> tuple[Command, CellRecord]:
     """A short cell on the deployment at ``uri``, of a replica set and a standalone asked for."""
-    options = ["--mode", "daemon", "-n", "200", "--mongodb", uri, "--control", CLEAN]
+    file = tmp / "uri"
+    file.touch(mode=0o600)
+    file.write_text(uri)
+    options = ["--mode", "daemon", "-n", "200", "--mongodb", f"file:{file}", "--control", CLEAN]
     with started(tmp, *options) as running:
         running.finish()
         (path,) = running.output.glob("cells/*/cell.json")
@@ -100,6 +103,7 @@ def test_a_user_is_let_in_and_its_password_is_written_nowhere(guarded: str, open
     for secret in (PASSWORD, QUOTED):
         assert secret not in running.text
         assert not files_with(secret, running.output)
+    assert f"--mongodb file:{open_tmp}/uri" in record.rerun
     assert (running.output / "results.json").stat().st_size
     with as_root(guarded) as root:
         assert set(root.list_database_names()) == {"admin", "config", "local", "shop"}

@@ -64,14 +64,13 @@ class Server:
         can't have done; in one line, and empty if nothing.
 
         Where the parent is root's and they are not, none of them may send it a signal: that it was
-        killed, ended by order or paused is then the deed of root or of the kernel (out of memory).
-        Where all are one user's, nobody can tell who it was, and it is taken for the subject's.
+        killed or paused is then the deed of root or of the kernel (out of memory). Where all are
+        one user's, nobody can tell who it was, and it is taken for the subject's.
         """
         if not account.dropped:
             return ""
         ended = self._service.ended()
-        by_order = ended is not None and (ended.signal == signal.SIGKILL or ended.exit == 0)
-        if by_order:
+        if ended is not None and ended.signal == signal.SIGKILL:
             how = how_it_ended(ended)
         elif self._service.paused_by_others():
             how = "was paused for a while"

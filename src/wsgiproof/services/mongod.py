@@ -397,8 +397,10 @@ class Member:
     def _end(self) -> None:
         with self._ending:  # the thread that starts it and the one that stops it may both come here
             if self._service is not None:
-                self._service.stop(5.0, signal.SIGKILL)
-                self._service.__exit__(None, None, None)
+                try:
+                    self._service.stop(5.0, signal.SIGKILL)
+                finally:  # it can't tell how its guard ended, if that was killed
+                    self._service.__exit__(None, None, None)
 
 
 def _environment() -> dict[str, str]:

@@ -410,6 +410,7 @@ class Service:
 
     def paused_by_others(self) -> bool:
         """Whether somebody else has paused the service (SIGSTOP), or continued it, at any time."""
+        self._running.events.known()
         return self._running.events.paused
 
     def trouble(self) -> str:

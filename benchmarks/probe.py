@@ -50,6 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
         with start_deployment(Topology.STANDALONE, find_mongod(None), scratch, scratch) as ours:
+            ours.prepare("probe")
             application = load(scratch, ours.uri("probe"))
             probe = report(application, requests)
             application._store._drop(os.getpid(), str(scratch))

@@ -81,7 +81,10 @@ Interpreters = Annotated[
 ]
 MongoDBs = Annotated[
     tuple[str, ...],
-    _says("Names of mongodb_servers, paths of a mongod, or mongodb:// URIs of deployments."),
+    _says(
+        "Names of mongodb_servers, paths of a mongod, or mongodb:// URIs of deployments, or where "
+        "such a URI is: env:NAME, file:PATH, or - for a line of standard input."
+    ),
 ]
 
 
@@ -285,11 +288,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 URI = "uri"
 """What a deployment is called that was named by its URI alone, which may hold a password."""
-
-
-def is_uri(target: str) -> bool:
-    """Whether this names a deployment that is there, and no mongod to start."""
-    return target.startswith(("mongodb:", "mongodb+srv:")) or "://" in target
 
 
 def _check_requirement(text: str) -> None:

@@ -17,10 +17,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from wsgiproof.config import AXES, Combination, Config, Exclusion, Override, is_uri
+from wsgiproof.config import AXES, Combination, Config, Exclusion, Override
 from wsgiproof.errors import UsageError, describe
 from wsgiproof.files import open_regular, read_at_most
 from wsgiproof.ownership import invoking_users, objection_to_file
+from wsgiproof.uri import FILE, is_uri
 
 NAMES = ("wsgiproof.toml", "pyproject.toml")
 PATHS = ("python", "mod_wsgi", "pymongo", "mongodb")
@@ -225,6 +226,8 @@ def _relative(key: str, value: Any, directory: Path) -> Any:
 
 def absolute(value: str, directory: Path) -> str:
     """A path made absolute, and what is no path as it is."""
+    if value.startswith(FILE):
+        return FILE + place(value.removeprefix(FILE), directory)
     is_path = "/" in value or value in (".", "..") or value.endswith((".so", ".whl", ".gz", ".zip"))
     if not is_path or is_uri(value):
         return value

@@ -136,14 +136,16 @@ class Directory:
         _share(made.fd, mode, owner, group)
         return made
 
-    def write(self, name: str, content: bytes, mode: int = 0o600, *, group: int = -1) -> None:
-        """Make a new file in it with exactly this mode, and this group if one is given. Raises
-        FileExistsError if the name is taken, be it by a link."""
+    def write(
+        self, name: str, content: bytes, mode: int = 0o600, *, owner: int = -1, group: int = -1
+    ) -> None:
+        """Make a new file in it with exactly this mode. ``owner`` and ``group`` are as for
+        :meth:`make`. Raises FileExistsError if the name is taken, be it by a link."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(_one_name(name), flags, 0o600, dir_fd=self.fd)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
             file.write(content)
-            _share(descriptor, mode, -1, group)
+            _share(descriptor, mode, owner, group)
 
     def remove(self, name: str) -> None:
         """Remove a file or link of it; none is no error."""

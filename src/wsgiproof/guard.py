@@ -4,8 +4,8 @@ It is a script of its own, standard library only, started by :mod:`wsgiproof.pro
 
     python -I -S -X utf8 guard.py EVENTS [OPTION]... -- COMMAND [ARGUMENT]...
 
-where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number), ``--core BYTES``, ``--cgroup DIR``
-or ``--lock FD``, and it exists for two reasons.
+where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number), ``--core BYTES``, ``--cgroup DIR``,
+``--lock FD`` or ``--user UID:GID``, and it exists for two reasons.
 
 *Nothing outlives us.* Standard input is a pipe whose other end only wsgiproof holds. When that
 closes, wsgiproof is gone, however it died: the guard TERMs everything below it, KILLs what is
@@ -27,6 +27,7 @@ The events file gets JSON lines, ``t`` being CLOCK_MONOTONIC seconds::
     {"t": 1.5, "event": "born", "pid": 7, "ppid": 6, "name": "httpd"}      the first: the command
     {"t": 2.5, "event": "died", "pid": 7, "name": "httpd",
      "exit": null, "signal": 11, "core": false}      exit and signal null: nobody could read how
+    {"t": 2.1, "event": "paused", "pid": 7}          the command, and not by our order
     {"t": 2.6, "event": "end"}                       all gone, and the guard too
     {"t": 1.5, "event": "failed", "error": "..."}    instead of all these: exec failed
 """
@@ -99,6 +100,8 @@ class Order:
     """The control group that the command is put into."""
     lock: int | None
     """A descriptor that the command must not have."""
+    user: tuple[int, int] | None
+    """The uid and gid that the command runs as; None: ours."""
 
 
 @dataclass
@@ -124,6 +127,7 @@ def parse_order(arguments: list[str]) -> Order:
     core: int | None = None
     cgroup: str | None = None
     lock: int | None = None
+    user: tuple[int, int] | None = None
     while rest[0] != "--":
         option, value, *rest = rest
         if option == "--cwd":
@@ -136,9 +140,12 @@ def parse_order(arguments: list[str]) -> Order:
             cgroup = value
         elif option == "--lock":
             lock = int(value)
+        elif option == "--user":
+            uid, _, gid = value.partition(":")
+            user = int(uid), int(gid)
         else:
             raise SystemExit(f"guard: unknown option {option}")
-    return Order(events, rest[1:], cwd, remove, core, cgroup, lock)
+    return Order(events, rest[1:], cwd, remove, core, cgroup, lock, user)
 
 
 def prctl(option: int, value: int) -> None:
@@ -385,11 +392,29 @@ def enter_command(
     if order.cgroup is not None:
         write_to(f"{order.cgroup}/cgroup.procs", b"0")
     resource.setrlimit(resource.RLIMIT_NOFILE, files)
+    program = None
+    if order.user is not None:
+        program = os.open(order.command[0], os.O_RDONLY | os.O_CLOEXEC)
+        become(*order.user)
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # a change of user has cleared it
+        if os.getppid() != guard:
+            os._exit(127)
     try:
         os.execvpe(order.command[0], order.command, environment)
     except OSError as error:
+        if program is not None and isinstance(error, PermissionError):
+            # It may lie below a directory that this user can't enter. What is open needs no path.
+            with contextlib.suppress(OSError):
+                os.execve(program, order.command, environment)
         error.filename = None  # execvpe names the last directory of PATH that it tried
         raise
+
+
+def become(uid: int, gid: int) -> None:
+    """Become another user for good, with that group alone."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
 
 
 def allow_cores(largest: int) -> None:
@@ -464,6 +489,10 @@ class Guard:
     scanned_at: bytes | None = None
     fully_scanned_at: bytes | None = None
     sees_forks: bool = False
+    pausing: bool = False
+    """Whether our owner has paused the command."""
+    resumed: bool = False
+    """Whether it has been continued by our owner since that was last seen."""
 
     # events
 
@@ -599,6 +628,25 @@ class Guard:
                 self.write_died(watched, status)
             self.forget(watched)
 
+    def note_pause(self) -> None:
+        """Report that the command was stopped or continued (SIGSTOP, SIGCONT) by somebody else.
+
+        Its parent can see that a pause is over, however short it was: waitid(2), ``WCONTINUED``.
+        """
+        options = os.WSTOPPED | os.WCONTINUED | os.WNOHANG
+        try:
+            told = os.waitid(os.P_PID, self.service, options)
+        except ChildProcessError:
+            return
+        if told is None:
+            return
+        if told.si_code == os.CLD_CONTINUED:
+            by_us, self.resumed = self.resumed, False
+        else:
+            by_us = self.pausing
+        if not by_us:
+            self.write("paused", pid=self.service)
+
     # what the owner wants
 
     def send(self, number: int, pids: list[int] | None = None) -> None:
@@ -622,7 +670,11 @@ class Guard:
             if line == b"kill":
                 self.killing = True
             elif line.startswith(b"signal "):
-                self.send(int(line.split()[1]), [self.service])
+                number = int(line.split()[1])
+                if number in (signal.SIGSTOP, signal.SIGCONT):
+                    self.resumed = self.pausing and number == signal.SIGCONT
+                    self.pausing = number == signal.SIGSTOP
+                self.send(number, [self.service])
 
     def press_on(self) -> bool:
         """Do what is due to end everything; False when there is nothing more to be done."""
@@ -663,6 +715,7 @@ class Guard:
                 self.obey()
             if self.unread:
                 self.retry_unread()
+            self.note_pause()
             if not self.collect():
                 break
             if not self.press_on():

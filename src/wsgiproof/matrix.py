@@ -14,10 +14,11 @@ import msgspec
 from packaging.version import Version
 
 from wsgiproof.cell import DEPLOYED, Cell, InterpreterKind, Mode, Mpm, Topology
-from wsgiproof.config import AXES, URI, Combination, Config, is_uri
+from wsgiproof.config import AXES, URI, Combination, Config
 from wsgiproof.errors import UsageError
 from wsgiproof.records import Excluded
 from wsgiproof.toolchain import Parts, Python, Source
+from wsgiproof.uri import is_uri
 
 _OWN_GIL = (3, 12)
 """The first Python with interpreters that have a GIL of their own (PEP 684)."""

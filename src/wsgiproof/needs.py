@@ -22,16 +22,16 @@ from wsgiproof.build.httpd import find_httpd, httpd_build
 from wsgiproof.build.python import choose_all
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
-from wsgiproof.config import URI, Config, is_uri
+from wsgiproof.config import URI, Config
 from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
 from wsgiproof.files import temporary_root
 from wsgiproof.leftovers import how_processes_end
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.observe.stacks import NEEDS, has_pystack
 from wsgiproof.records import Need
-from wsgiproof.services.deployment import files
 from wsgiproof.services.mongod import Mongod, find_mongod
 from wsgiproof.toolchain import Httpd, Python
+from wsgiproof.uri import files, is_uri, resolve
 
 T = TypeVar("T")
 
@@ -243,9 +243,10 @@ def _find_servers(config: Config, account: Account | None) -> dict[str, tuple[st
 def _find_server(value: str, config: Config, account: Account | None) -> tuple[str, Mongod | str]:
     target = config.server(value)
     if is_uri(target):
+        uri = resolve(target)
         if account is not None:
-            _check_files(target, account)
-        return (value if target != value else URI), target
+            _check_files(uri, account)
+        return (value if target != value else URI), uri
     if value and value not in config.mongodb_servers and "/" not in value:
         raise UsageError(
             f"--mongodb {value}: it is no path, no mongodb:// URI, and no name in mongodb_servers"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from wsgiproof.services.mongod import Mongod
 from wsgiproof.subjects.application import check_app
 from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.toolchain import Parts
+from wsgiproof.uri import is_kept
 
 _LARGEST_CONSTRAINTS = 1 << 20
 """Bytes; each name of the package index in one would be 20 MB."""
@@ -107,7 +108,7 @@ def _job(
         parts=parts,
         server=servers.get(cell.mongodb) if deployed else None,
         plan=config.plan(cell.id),
-        rerun=_rerun(cell, parts, servers, config, own_file=own_file),
+        rerun=_rerun(cell, parts, machine, config, own_file=own_file),
         retries=config.retry_errors,
     )
     return msgspec.structs.replace(job, inputs=_inputs(job, machine))
@@ -144,7 +145,7 @@ def _inputs(job: Job, machine: Machine) -> str:
 def _rerun(
     cell: Cell,
     parts: Parts,
-    servers: Mapping[str, Mongod | str],
+    machine: Machine,
     config: Config,
     *,
     own_file: bool,
@@ -153,7 +154,7 @@ def _rerun(
     load = config.load(cell.id)
     usual = Config()
     main = cell.interpreter is InterpreterKind.MAIN
-    server = servers.get(cell.mongodb)
+    server = dict(machine.servers.values()).get(cell.mongodb)
     options: list[tuple[str, object, object]] = [
         ("--python", parts.python.path, None),
         ("--mod-wsgi", cell.mod_wsgi_path or cell.mod_wsgi, None),
@@ -181,8 +182,7 @@ def _rerun(
         ("--restarts", load.restarts, usual.restarts),
         ("--quiet", load.quiet, usual.quiet),
         ("--outage", load.outage, usual.outage),
-        # A URI may hold a password.
-        ("--mongodb", _told(server) if cell.mongodb else None, None),
+        ("--mongodb", _told(server, _asked(cell, machine, config)) if cell.mongodb else None, None),
     ]
     given = [(name, str(value)) for name, value, default in options if value not in (default, None)]
     words: Sequence[str] = [word for option in given for word in option]
@@ -194,5 +194,14 @@ def _usual_phases(cell: Cell) -> str:
     return ",".join(phases) or "none"
 
 
-def _told(server: Mongod | str | None) -> str:
-    return str(server.path) if isinstance(server, Mongod) else "URI"
+def _asked(cell: Cell, machine: Machine, config: Config) -> str:
+    """How the deployment of a cell was named; empty if it wasn't."""
+    named = (value for value, (name, _) in machine.servers.items() if name == cell.mongodb)
+    return config.server(next(named, ""))
+
+
+def _told(server: Mongod | str | None, asked: str) -> str:
+    """The same for a command line: a URI may hold a password, and where one is kept does not."""
+    if isinstance(server, Mongod):
+        return str(server.path)
+    return asked if is_kept(asked) else "URI"

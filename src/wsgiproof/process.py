@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
 
@@ -49,6 +49,9 @@ KILL_DEADLINE = 10.0
 
 LOOK_EVERY = 0.5
 """Seconds between two looks whether a guard that we wait for is paused."""
+
+_DEATH_IS_KNOWN = 5.0
+"""Seconds until the guard has told of a death that the kernel knows of."""
 
 STRAGGLER_GRACE = 0.5
 """Seconds that what a finite command has started may go on after the command itself."""
@@ -107,6 +110,7 @@ class _Events:
         self._alive: dict[int, str] = {}
         self.failure: str | None = None
         self.ended = False
+        self.paused = False
 
     def close(self) -> None:
         self._read()
@@ -153,6 +157,8 @@ class _Events:
                 ProcessEvent(line["t"], "died", line["pid"], None, line["name"], *how)
             )
             self._alive.pop(line["pid"], None)
+        elif line["event"] == "paused":
+            self.paused = True
         elif line["event"] == "failed":
             self.failure = line["error"]
         elif line["event"] == "end":
@@ -175,11 +181,14 @@ class _Guard:
         cwd: Path | None,
         remove: Sequence[Path],
         core: int | None = None,
+        user: tuple[int, int] | None = None,
     ) -> None:
         self.pid = 0
         self._run = current_run()
         self._marker, self._group = self._run.new_service()
-        self._command = _guard_command(argv, events, cwd, remove, core, self._group, self._run.lock)
+        self._command = _guard_command(
+            argv, events, cwd, remove, core, self._group, self._run.lock, user
+        )
         self._env = {**env, MARKER: self._marker}
         try:
             self.events = _Events(events)
@@ -329,6 +338,7 @@ def _guard_command(
     core: int | None,
     group: Path | None,
     lock: int | None,
+    user: tuple[int, int] | None,
 ) -> list[str]:
     """Return the command line of a guard; -I -S -X utf8 keep it quick and out of our settings."""
     command = [sys.executable, "-I", "-S", "-X", "utf8", str(GUARD), str(events.absolute())]
@@ -342,6 +352,8 @@ def _guard_command(
         command += ["--cgroup", str(group)]
     if lock is not None:
         command += ["--lock", str(lock)]
+    if user is not None:
+        command += ["--user", f"{user[0]}:{user[1]}"]
     return [*command, "--", *argv]
 
 
@@ -363,7 +375,8 @@ class Service:
     whole environment, but for the marker of the run. The directories in ``remove`` are scratch
     space: they are removed if wsgiproof dies while this service runs, and left to the caller
     otherwise. ``core`` is the largest core file that a process of it may leave, in bytes; None
-    leaves that as it is.
+    leaves that as it is. ``user`` is the uid and gid that it runs as, which takes root; the program
+    is then named by its path, and must be executable for that user, but need not be reachable.
 
     Entering returns when the program has been executed, and raises ServiceFailed with the reason
     if it can't be. Leaving KILLs what is still alive, without grace: call :meth:`stop` first.
@@ -380,6 +393,7 @@ class Service:
         cwd: Path | None = None,
         remove: Sequence[Path] = (),
         core: int | None = None,
+        user: tuple[int, int] | None = None,
     ) -> None:
         self.argv = tuple(argv)
         self.name = name
@@ -389,6 +403,9 @@ class Service:
         self._cwd = cwd
         self._remove = tuple(remove)
         self._core = core
+        self._user = user
+        self._paused = False
+        self._stop_began: float | None = None
         self._guard: _Guard | None = None
         self._stopped: Stopped | None = None
 
@@ -401,6 +418,7 @@ class Service:
                 cwd=self._cwd,
                 remove=self._remove,
                 core=self._core,
+                user=self._user,
             )
             with self.log.open("ab") as output:
                 self._guard.start(output)
@@ -418,6 +436,8 @@ class Service:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._stop_began is None:
+            self._stop_began = time.monotonic()
         if self._guard is not None:
             self._guard.finish()
 
@@ -453,7 +473,39 @@ class Service:
 
         The guard sends it, through a pidfd: it can't hit another process that got the pid.
         """
+        if number in (SIGSTOP, SIGCONT):
+            self._paused = number == SIGSTOP
         self._running.tell(f"signal {int(number)}")
+
+    def ended(self) -> ProcessEvent | None:
+        """How the service itself ended before we ended it; None if it did not."""
+        death = self._running.events.death(self.pid)
+        if death is None or (self._stop_began is not None and death.time >= self._stop_began):
+            return None
+        return death
+
+    def paused_by_others(self) -> bool:
+        """Whether somebody else has paused the service (SIGSTOP), or continued it, at any time."""
+        self._running.events.known()
+        return self._running.events.paused
+
+    def trouble(self) -> str:
+        """What somebody else has done to the service, such as "died of SIGKILL"; empty if nothing.
+
+        Not meant for one that has been asked to stop. What has just happened may take the guard a
+        moment to tell, so the kernel is asked as well.
+        """
+        if self._running.broken():
+            return "was ended, since its guard was killed"
+        stat = read_stat(self.pid)
+        if self.pid in self.living() and stat is not None and stat.state not in "ZX":
+            if self.paused_by_others():
+                return "was paused for a while"
+            return "is paused" if stat.state in "Tt" and not self._paused else ""
+        limit = time.monotonic() + _DEATH_IS_KNOWN
+        while (death := self.ended()) is None and time.monotonic() < limit:
+            time.sleep(0.01)
+        return how_it_ended(death)
 
     def wait(self, deadline: float) -> bool:
         """Wait up to ``deadline`` seconds; return whether the service and all below it are gone.
@@ -493,6 +545,7 @@ class Service:
         self, deadline: float, sig: int, patience: float | None, look: Callable[[], None]
     ) -> Stopped:
         began = time.monotonic()
+        self._stop_began = self._stop_began or began
         self.signal(sig)
         leftover: tuple[int, ...] = ()
         if patience is not None and patience < deadline and not self.wait(patience):
@@ -504,6 +557,22 @@ class Service:
                 pids = ", ".join(map(str, self.living()))
                 raise ServiceFailed(f"{self.name}: cannot be killed, still there: {pids}")
         return Stopped(time.monotonic() - began, leftover)
+
+
+def how_it_ended(death: ProcessEvent | None) -> str:
+    """``died of SIGKILL``, or ``ended with exit code 3``."""
+    if death is not None and death.signal is not None:
+        return f"died of {_signal_name(death.signal)}"
+    if death is not None and death.exit is not None:
+        return f"ended with exit code {death.exit}"
+    return "ended, nobody knows how"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:  # of those for real time, only the first and the last have names
+        return f"signal {number}"
 
 
 def run(

@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import msgspec
 
@@ -24,7 +25,7 @@ from wsgiproof.build.httpd import build_httpd, httpd_build
 from wsgiproof.build.toolchain import build_toolchain
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Cell, Topology
-from wsgiproof.errors import WsgiproofError, describe, interrupted
+from wsgiproof.errors import ServiceFailed, WsgiproofError, describe, interrupted
 from wsgiproof.experiment.phases import run_experiment
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord, Observed, Plan, Verdict
@@ -137,8 +138,8 @@ class Timer:
 
 class Deployments:
     """One deployment for each topology and mongod, started when a cell first needs it, and shared
-    by the cells that run one after the other. One that a cell could not make whole again is
-    replaced for the next."""
+    by the cells that run one after the other. One that a cell could not make whole again, or that
+    somebody else has done something to, is replaced for the next."""
 
     def __init__(self, shop: Shop, stack: ExitStack) -> None:
         self._shop = shop
@@ -151,15 +152,16 @@ class Deployments:
         topology, server = job.cell.topology, job.server
         if server is None:
             return NoDeployment()
-        key = (topology, server)
-        if key in self._running and not self._running[key].whole:
+        scripting = bool(job.cell.app)
+        key = (topology, server, scripting)
+        if key in self._running and not _is_well(self._running[key]):
             del self._running[key]
             self._ends.pop(key).close()
         if key not in self._running:
             self._shop.watcher.step(job.cell, f"starting MongoDB ({topology})")
             self._ends[key] = self._stack.enter_context(ExitStack())
             self._running[key] = (
-                self._start(topology, server, self._ends[key])
+                self._start(topology, server, self._ends[key], scripting=scripting)
                 if isinstance(server, Mongod)
                 else self._connect(server, self._ends[key])
             )
@@ -170,13 +172,28 @@ class Deployments:
         end.callback(deployment.close)
         return deployment
 
-    def _start(self, topology: Topology, mongod: Mongod, end: ExitStack) -> Deployment:
+    def _start(
+        self, topology: Topology, mongod: Mongod, end: ExitStack, *, scripting: bool
+    ) -> Deployment:
         scratch = end.enter_context(scratch_directory())
         logs = self._shop.output / "mongodb" / scratch.name
         logs.mkdir(parents=True)
         return end.enter_context(
-            start_deployment(topology, mongod, scratch, logs, self._shop.choose_port)
+            start_deployment(
+                topology,
+                mongod,
+                scratch,
+                logs,
+                self._shop.choose_port,
+                account=self._shop.account,
+                scripting=scripting,
+            )
         )
+
+
+def _is_well(deployment: Deployment) -> bool:
+    """Whether another cell can have it. One that was there is looked at when it gets it."""
+    return deployment.whole and not (deployment.ours and deployment.trouble())
 
 
 def run_cell(job: Job, shop: Shop, deployments: Deployments) -> CellRecord:
@@ -304,7 +321,7 @@ def serving(
     shop.watcher.step(job.cell, "starting Apache")
     with ExitStack() as stack:
         stack.callback(deployment.drop, name)
-        deployment.check_writes(name)
+        deployment.prepare(name, every_database=bool(job.cell.app))
         uri = deployment.uri(name)
         application = lay_out(job.cell, run_directory, uri, name, shop.account)
         configure = partial(
@@ -339,12 +356,18 @@ def _experiment(
     timer: Timer,
 ) -> Observed:
     cell = job.cell
-    with ExitStack() as stack:
+    with _Health(deployment, shop.account) as health, ExitStack() as stack:
         run_directory = stack.enter_context(scratch_directory(shop.account))
         with timer.step("start"):
             up = stack.enter_context(
                 serving(job, shop, toolchain, deployment, run_directory, directory)
             )
+        health.server = up.server
+
+        def watch(phase: str, done: int, total: int) -> None:
+            shop.watcher.watch(cell, phase, done, total)
+            health.look()
+
         with timer.step("experiment"):
             observed = run_experiment(
                 up.server,
@@ -353,7 +376,45 @@ def _experiment(
                 workers(cell),
                 up.application,
                 job.plan,
-                lambda phase, done, total: shop.watcher.watch(cell, phase, done, total),
+                watch,
             )
         timer.seconds["serving"] = observed.serving_seconds
         return observed
+
+
+class _Health:
+    """Whether the services of a cell are well, as a context manager around it.
+
+    Leaving it raises :class:`ServiceFailed` where one has come to harm that the subject did not do:
+    nothing is told about the subject then. That also takes the place of what else was raised,
+    since it may well have come of it.
+    """
+
+    def __init__(self, deployment: Deployment, account: Account) -> None:
+        self._deployment = deployment
+        self._account = account
+        self.server: Server | None = None
+        """Apache, once it is up."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, Exception):
+            self.look()
+
+    def look(self) -> None:
+        """Raise :class:`ServiceFailed` if one of them is not well; the deployment is replaced for
+        the next cell then."""
+        trouble = self._deployment.trouble()
+        if trouble:
+            self._deployment.whole = False
+        elif self.server is not None:
+            trouble = self.server.trouble(self._account)
+        if trouble:
+            raise ServiceFailed(trouble)

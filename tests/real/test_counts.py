@@ -14,6 +14,7 @@ from pymongo import MongoClient
 
 import wsgiproof
 from wsgiproof.cell import Topology
+from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import Deployment, connect_deployment, start_deployment
 from wsgiproof.services.mongod import find_mongod
 from wsgiproof.services.ports import free_port
@@ -25,10 +26,23 @@ OTHER = "wsgiproof_other"
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    directory = tmp_path_factory.mktemp("mongod")
+    logs = tmp_path_factory.mktemp("mongod")
     mongod = find_mongod(None)
-    with start_deployment(Topology.STANDALONE, mongod, directory, directory, free_port) as started:
+    with (
+        scratch_directory() as scratch,
+        start_deployment(Topology.STANDALONE, mongod, scratch, logs, free_port) as started,
+    ):
         yield started
+
+
+@pytest.fixture(autouse=True)
+def users(deployment: Deployment) -> Iterator[None]:
+    """One for each subject."""
+    for database in (APP, OTHER):
+        deployment.prepare(database, every_database=True)
+    yield
+    for database in (APP, OTHER):
+        deployment.drop(database)
 
 
 def settled(deployment: Deployment, expected: int) -> int | None:
@@ -91,7 +105,8 @@ def test_sessions_are_counted_on_a_deployment_of_our_own_only(deployment: Deploy
         for session in kept:
             client[APP]["documents"].find_one(session=session)
         assert deployment.counts(APP, ()).sessions == before + 10
-        existing = connect_deployment(deployment.uri(APP))
+        assert deployment._home is not None
+        existing = connect_deployment(deployment._home.owner(deployment._uri))
         counted = existing.counts(APP, ())
         existing.close()
         assert counted.sessions is None

@@ -24,6 +24,7 @@ from wsgiproof.errors import ServiceFailed
 from wsgiproof.planning import make_shop, plan, survey
 from wsgiproof.records import ExtraPhase, Verdict
 from wsgiproof.runner import Deployments, Silent
+from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import Deployment, start_deployment
 from wsgiproof.services.mongod import find_mongod
 from wsgiproof.services.ports import LOOPBACK
@@ -44,9 +45,15 @@ with start_deployment(Topology.STANDALONE, find_mongod(None), scratch, scratch) 
 
 
 @pytest.fixture
-def standalone(tmp_path: Path) -> Iterator[Deployment]:
+def scratch() -> Iterator[Path]:
+    with scratch_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def standalone(scratch: Path, tmp_path: Path) -> Iterator[Deployment]:
     mongod = find_mongod(None)
-    with start_deployment(Topology.STANDALONE, mongod, tmp_path, tmp_path) as deployment:
+    with start_deployment(Topology.STANDALONE, mongod, scratch, tmp_path) as deployment:
         yield deployment
 
 
@@ -96,10 +103,10 @@ def test_a_port_that_is_taken_meanwhile_is_told(standalone: Deployment) -> None:
         member.start_again()
 
 
-def test_data_that_is_gone_is_told(standalone: Deployment, tmp_path: Path) -> None:
+def test_data_that_is_gone_is_told(standalone: Deployment, scratch: Path) -> None:
     (member,) = standalone.members
     member.kill()
-    for data in tmp_path.glob("mongod-*"):
+    for data in scratch.glob("mongod-*"):
         if data.is_dir():
             shutil.rmtree(data)
     with pytest.raises(ServiceFailed, match=r"could not be started again: .* not found"):

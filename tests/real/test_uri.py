@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from wsgiproof.needs import Survey
 from wsgiproof.process import Service, run
 from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.results import read_cell
+from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import connect_deployment, start_deployment
 from wsgiproof.services.mongod import find_mongod
 from wsgiproof.services.ports import LOOPBACK, free_port
@@ -56,7 +56,10 @@ def mongod(directory: Path, *options: str) -> Iterator[str]:
 
 def one_cell(tmp: Path, uri: str) -> tuple[Command, CellRecord]:
     """A short cell on the deployment at ``uri``, of a replica set and a standalone asked for."""
-    options = ["--mode", "daemon", "-n", "200", "--mongodb", uri, "--control", CLEAN]
+    file = tmp / "uri"
+    file.touch(mode=0o600)
+    file.write_text(uri)
+    options = ["--mode", "daemon", "-n", "200", "--mongodb", f"file:{file}", "--control", CLEAN]
     with started(tmp, *options) as running:
         running.finish()
         (path,) = running.output.glob("cells/*/cell.json")
@@ -103,6 +106,7 @@ def test_a_user_is_let_in_and_its_password_is_written_nowhere(guarded: str, open
     for secret in (PASSWORD, QUOTED):
         assert secret not in running.text
         assert not files_with(secret, running.output)
+    assert f"--mongodb file:{open_tmp}/uri" in record.rerun
     assert (running.output / "results.json").stat().st_size
     with as_root(guarded) as root:
         assert set(root.list_database_names()) == {"admin", "config", "local", "shop"}
@@ -114,7 +118,7 @@ def test_a_user_that_may_not_look_leaves_the_counts_open_and_nothing_behind(
     guarded: str,
 ) -> None:
     given = connect_deployment(f"mongodb://writer:{QUOTED}@{guarded}/?authSource=admin")
-    given.check_writes("wsgiproof_written")
+    given.prepare("wsgiproof_written")
     counted = given.counts("wsgiproof_written", ())
     with as_root(guarded) as root:
         assert "wsgiproof_written" in root.list_database_names()
@@ -144,7 +148,7 @@ def test_a_user_that_may_not_write_is_no_finding_about_the_subject(
 def test_a_deployment_that_wants_to_know_who_is_there(guarded: str) -> None:
     given = connect_deployment(f"mongodb://{guarded}/")
     with pytest.raises(ServiceFailed, match=r"a database of ours: .* requires authentication; its"):
-        given.check_writes("wsgiproof_written")
+        given.prepare("wsgiproof_written")
     given.close()
 
 
@@ -226,16 +230,17 @@ def test_what_is_read_from_secondaries_has_got_there(tmp_path: Path) -> None:
     """A secondary that lags behind is no fault of the driver's."""
     (tmp_path / "wsgiproof_inside").symlink_to(Path(wsgiproof.__file__).parent / "inside")
     with (
-        tempfile.TemporaryDirectory() as scratch,
-        start_deployment(Topology.REPLICA_SET, find_mongod(None), Path(scratch), tmp_path) as ours,
-        Client(ours.uri("test")) as client,
+        scratch_directory() as scratch,
+        start_deployment(Topology.REPLICA_SET, find_mongod(None), scratch, tmp_path) as ours,
+        ours.owner() as client,
     ):
+        ours.prepare("wsgiproof_lagging")
         config = client.admin.command("replSetGetConfig")["config"]
         config["version"] += 1
         primary = f"{LOOPBACK}:{client.admin.command('hello')['primary'].rpartition(':')[2]}"
         last = next(one for one in reversed(config["members"]) if one["host"] != primary)
         last.update(priority=0, secondaryDelaySecs=2)
         client.admin.command("replSetReconfig", config)
-        uri = f"{ours.uri('test')}&readPreference=secondaryPreferred"
+        uri = f"{ours.uri('wsgiproof_lagging')}&readPreference=secondaryPreferred"
         done = run([sys.executable, "-c", LAGGING, uri], deadline=60, env={}, cwd=tmp_path)
     assert done.output.strip() == "[]"

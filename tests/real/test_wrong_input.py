@@ -79,7 +79,10 @@ def test_a_uri_that_nobody_answers_at(open_tmp: Path) -> None:
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))  # bound, but never listening
         uri = f"mongodb://user:secret@{LOOPBACK}:{taken.getsockname()[1]}/"
-        code, text = outcome(open_tmp, "--mongodb", uri)
+        file = open_tmp / "uri"
+        file.touch(mode=0o600)
+        file.write_text(f"{uri}\n")
+        code, text = outcome(open_tmp, "--mongodb", f"file:{file}")
     assert code == 3
     assert "no deployment answers at 127.0.0.1" in one_line(text)
     assert "secret" not in text

@@ -290,7 +290,9 @@ def test_the_doctor_shows_what_is_missing_and_what_is_there(
 def test_a_deployment_that_does_not_answer(dead_uri: Command, output: Path) -> None:
     ended, _ = dead_uri.end()
     assert ended.code == 3
-    message = one_line(ended)
+    warning, message = ended.stderr.splitlines()
+    assert warning.startswith("warning: every user of this machine can read the password")
+    assert "use --mongodb env:NAME, file:PATH, or - " in warning
     assert "no deployment answers at 127.0.0.1:" in message
-    assert "hunter2" not in message
+    assert "hunter2" not in ended.stdout + ended.stderr
     assert not output.exists()

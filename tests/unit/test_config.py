@@ -16,9 +16,9 @@ from wsgiproof.config import (
     Config,
     Override,
     Profile,
-    is_uri,
 )
 from wsgiproof.errors import ExitCode, UsageError
+from wsgiproof.uri import is_uri
 
 
 def test_the_quick_profile() -> None:

@@ -10,16 +10,9 @@ from pymongo.uri_parser import parse_uri
 
 from wsgiproof.cell import Topology
 from wsgiproof.errors import ExitCode, UsageError
-from wsgiproof.services.deployment import (
-    Deployment,
-    _host_and_port,
-    _hosts,
-    _safe,
-    _with_hosts,
-    _with_options,
-    connect_deployment,
-)
+from wsgiproof.services.deployment import Deployment, connect_deployment
 from wsgiproof.services.ports import LOOPBACK
+from wsgiproof.uri import host_and_port, hosts_of, safe, with_hosts, with_options, with_user
 
 SECRET = "hunter2"
 FULL = (
@@ -34,8 +27,8 @@ def options(uri: str) -> dict[str, Any]:
 
 
 def test_hosts_are_replaced_and_the_rest_stays() -> None:
-    uri = _with_hosts(FULL, ["a:1", "b:2"])
-    assert _hosts(uri) == ["a:1", "b:2"]
+    uri = with_hosts(FULL, ["a:1", "b:2"])
+    assert hosts_of(uri) == ["a:1", "b:2"]
     before, after = parse_uri(FULL), parse_uri(uri)
     assert after["nodelist"] == [("a", 1), ("b", 2)]
     for part in ("username", "password", "database", "options"):
@@ -43,7 +36,7 @@ def test_hosts_are_replaced_and_the_rest_stays() -> None:
 
 
 def test_options_are_added_to_the_new_hosts() -> None:
-    uri = _with_hosts(
+    uri = with_hosts(
         FULL, ["a:1"], appName="observer", directConnection="true", replicaSet=None
     )  # fmt: skip
     parsed = parse_uri(uri)
@@ -57,8 +50,18 @@ def test_options_are_added_to_the_new_hosts() -> None:
     assert parsed["password"] == SECRET
 
 
+def test_a_user_is_put_into_it_whatever_its_characters_are() -> None:
+    parsed = parse_uri(with_user("mongodb://old:x@h:1/?w=1", "a@b", "c/d:%", authSource="admin"))
+    assert (parsed["username"], parsed["password"]) == ("a@b", "c/d:%")
+    assert parsed["nodelist"] == [("h", 1)]
+    assert {name.lower(): one for name, one in parsed["options"].items()} == {
+        "w": 1,
+        "authsource": "admin",
+    }
+
+
 def test_hosts_without_a_user() -> None:
-    assert _with_hosts("mongodb://old:1/", ["a:1", "b:2"]) == "mongodb://a:1,b:2/"
+    assert with_hosts("mongodb://old:1/", ["a:1", "b:2"]) == "mongodb://a:1,b:2/"
 
 
 @pytest.mark.parametrize(
@@ -73,37 +76,37 @@ def test_hosts_without_a_user() -> None:
     ],
 )
 def test_an_option_is_set_in_place_of_the_one_that_was_there(uri: str, expected: str) -> None:
-    assert _with_options(uri, appName="x") == expected
+    assert with_options(uri, appName="x") == expected
 
 
 def test_none_removes_an_option() -> None:
-    assert _with_options("mongodb://h/?replicaSet=rs&w=1", replicaset=None) == "mongodb://h/?w=1"
-    assert _with_options("mongodb://h/?w=1", replicaSet=None) == "mongodb://h/?w=1"
+    assert with_options("mongodb://h/?replicaSet=rs&w=1", replicaset=None) == "mongodb://h/?w=1"
+    assert with_options("mongodb://h/?w=1", replicaSet=None) == "mongodb://h/?w=1"
 
 
 @pytest.mark.parametrize("value", ["a b", "a&b=c", "a+b", "50%", "ü", "/etc/ca.pem"])
 def test_values_survive_quoting(value: str) -> None:
-    uri = _with_options("mongodb://h/?w=1", appName=value)
-    again = _with_options(uri, retryWrites="false")
+    uri = with_options("mongodb://h/?w=1", appName=value)
+    again = with_options(uri, retryWrites="false")
     assert options(again)["appname"] == value
 
 
 def test_credentials_stay_quoted() -> None:
-    uri = _with_options("mongodb://u%40x:p%2Fw%3A@h/?w=1", appName="x")
+    uri = with_options("mongodb://u%40x:p%2Fw%3A@h/?w=1", appName="x")
     parsed = parse_uri(uri)
     assert (parsed["username"], parsed["password"]) == ("u@x", "p/w:")
 
 
 def test_tags_are_left_as_they_are() -> None:
     """PyMongo does not unquote them, so that ``dc%3Any`` is no tag."""
-    again = _with_options("mongodb://h/?readPreferenceTags=dc:ny,use:report", appName="x")
+    again = with_options("mongodb://h/?readPreferenceTags=dc:ny,use:report", appName="x")
     assert options(again)["readpreferencetags"] == [{"dc": "ny", "use": "report"}]
 
 
 def test_an_empty_tag_set_keeps_its_meaning() -> None:
     """``readPreferenceTags=`` means any member (URI options spec), and is not the same as none."""
     uri = "mongodb://h/?readPreference=nearest&readPreferenceTags=dc:ny&readPreferenceTags="
-    again = _with_options(uri, appName="x")
+    again = with_options(uri, appName="x")
     assert options(again)["readpreferencetags"] == [{"dc": "ny"}, {}]
 
 
@@ -117,7 +120,7 @@ def test_an_empty_tag_set_keeps_its_meaning() -> None:
     ],
 )
 def test_a_host_without_a_port_has_the_default_one(host: str, expected: tuple[str, int]) -> None:
-    assert _host_and_port(host) == expected
+    assert host_and_port(host) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_a_host_without_a_port_has_the_default_one(host: str, expected: tuple[st
     ],
 )
 def test_a_uri_is_shown_without_its_credentials(uri: str, shown: str) -> None:
-    assert _safe(uri) == shown
+    assert safe(uri) == shown
 
 
 @pytest.mark.parametrize(

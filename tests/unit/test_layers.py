@@ -36,6 +36,7 @@ LAYERS = {
     "cache": 1,
     "account": 1,
     "scratch": 1,
+    "uri": 1,
     "results": 1,
     "config": 2,
     "configfile": 2,

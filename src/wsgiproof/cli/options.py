@@ -22,6 +22,7 @@ from wsgiproof.errors import ExitCode, one_line
 from wsgiproof.records import ExtraPhase, RunRecord, as_json
 from wsgiproof.results import load_run
 from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.uri import has_password
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,7 +98,8 @@ _MACHINE_OPTIONS: list[_Decorator] = [
         None,
         "PATH|URI|NAME",
         "The mongod to start, or a deployment to use (ours is a database in it); or one of "
-        "mongodb_servers.",
+        "mongodb_servers. A URI with a password is better kept from the command line: env:NAME, "
+        "file:PATH, or - for a line of standard input.",
     ),
     click.option(
         "--httpd",
@@ -309,6 +311,12 @@ def configure(
     here = Path.cwd()
     path = None if no_config else file or find(here)
     given = {key: value for key, value in options.items() if value is not None and value != ()}
+    if any(map(has_password, given.get("mongodb", ()))):
+        say(
+            "warning: every user of this machine can read the password of --mongodb in the list of "
+            "processes; use --mongodb env:NAME, file:PATH, or - for a line of standard input",
+            err=True,
+        )
     loaded = load(path, found_from=None if file else here) if path else None
     # Paths are relative to where we are, not to the file.
     config = combine(loaded, chosen, anchored(given, Path.cwd()))

@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 
 from wsgiproof import limits
+from wsgiproof.account import Account
 from wsgiproof.errors import PortTaken, ServiceFailed
 from wsgiproof.files import Directory, open_regular, read_at_most
-from wsgiproof.process import ProcessEvent, Service, Stopped
+from wsgiproof.process import ProcessEvent, Service, Stopped, how_it_ended
 from wsgiproof.records import Role
 from wsgiproof.services.apache_conf import ApacheConf
 from wsgiproof.toolchain import Httpd
@@ -98,6 +99,25 @@ class Server:
     def alive(self) -> bool:
         """Whether Apache's parent process is there."""
         return self._service.alive()
+
+    def trouble(self, account: Account) -> str:
+        """What was done to Apache's parent process that its children, which run as ``account``,
+        can't have done; in one line, and empty if nothing.
+
+        Where the parent is root's and they are not, none of them may send it a signal: that it was
+        killed or paused is then the deed of root or of the kernel (out of memory). Where all are
+        one user's, nobody can tell who it was, and it is taken for the subject's.
+        """
+        if not account.dropped:
+            return ""
+        ended = self._service.ended()
+        if ended is not None and ended.signal == signal.SIGKILL:
+            how = how_it_ended(ended)
+        elif self._service.paused_by_others():
+            how = "was paused for a while"
+        else:
+            return ""
+        return f"Apache's parent process (pid {self.pid}) {how}, which no process of its own may do"
 
     def living(self) -> dict[int, Role]:
         """Every process of this server that is there now, and what it is for."""

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 from pymongo import MongoClient, ReadPreference
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
-from pymongo.write_concern import WriteConcern
 
+from wsgiproof.account import Account, server_account
 from wsgiproof.cell import Topology
 from wsgiproof.errors import ServiceFailed, UsageError, describe
-from wsgiproof.services.mongod import OBSERVER, Member, Mongod
+from wsgiproof.services.mongod import OBSERVER, Home, Member, Mongod, make_home
 from wsgiproof.services.ports import LOOPBACK, free_port
+from wsgiproof.uri import host_and_port, hosts_of, safe, with_hosts, with_options, with_user
 
 _REPLICA_SET = "wsgiproof"
 _MEMBERS = 3
 _ELECTION_DEADLINE = 30.0
-_TLS_FILES = ("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile")
-"""The options of a URI that name files (PyMongo's documentation of MongoClient)."""
+_DROP_DEADLINE = 2.0
+"""Seconds that a deployment may take to answer when it is tidied."""
+_MECHANISMS = ("SCRAM-SHA-1", "SCRAM-SHA-256")
+"""PyMongo before 3.7 knows the first alone."""
+_PASSWORD = 32
+"""Bytes of chance in a password."""
 _TRIAL = "wsgiproof_trial"
 """The collection that is written before the subject writes its own."""
 
@@ -65,6 +70,8 @@ class Deployment:
         *,
         ours: bool,
         members: Sequence[Member] = (),
+        home: Home | None = None,
+        observing: str = "",
     ) -> None:
         self.topology = topology
         self.ours = ours
@@ -75,22 +82,38 @@ class Deployment:
         """False from when harm is done to a member until it is made good again."""
         self.version = version
         self._uri = uri
-        self._direct = [_direct(uri, host) for host in _hosts(uri)]
-        self._ports = [port for _, port in map(_host_and_port, _hosts(uri))]
+        self._home = home
+        self._passwords: dict[str, str] = {}
+        """Of the users that we have made, by their names."""
+        self._before: list[object] = []
+        self._direct = [_direct(observing or uri, host) for host in hosts_of(uri)]
+        self._ports = [port for _, port in map(host_and_port, hosts_of(uri))]
 
     def uri(self, app_name: str) -> str:
-        """For the subject: the whole deployment, with an appName that marks its connections."""
-        return _with_options(self._uri, appName=app_name)
+        """For the subject: the whole deployment, with an appName that marks its connections.
+
+        Of a deployment of ours with the user that :meth:`prepare` has made for it.
+        """
+        uri = with_options(self._uri, appName=app_name)
+        if app_name not in self._passwords:
+            return uri
+        return with_user(uri, app_name, self._passwords[app_name], authSource="admin")
 
     def shown_uri(self, app_name: str) -> str:
-        """The same for a person: of a deployment that is not ours its members alone, since the
+        """The same for a person, who can then do what the subject can; its password is worth
+        nothing once the deployment is gone. Of one that is not ours the members alone, since the
         rest may hold credentials."""
-        return self.uri(app_name) if self.ours else f"mongodb://{_safe(self._uri)}/"
+        return self.uri(app_name) if self.ours else f"mongodb://{safe(self._uri)}/"
+
+    def owner(self, timeout: float = _ELECTION_DEADLINE) -> MongoClient[dict[str, Any]]:
+        """A client of the whole deployment, that may do everything that we may."""
+        uri = self.uri(OBSERVER) if self._home is None else self._home.owner(self._uri)
+        return MongoClient(uri, serverSelectionTimeoutMS=int(timeout * 1000))
 
     @property
     def ports(self) -> frozenset[int]:
         """The ports that its members listen on."""
-        return frozenset(port for _, port in map(_host_and_port, _hosts(self._uri)))
+        return frozenset(port for _, port in map(host_and_port, hosts_of(self._uri)))
 
     def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
         """What the subject has open on all members together, as they count it themselves.
@@ -132,6 +155,8 @@ class Deployment:
         Raises :class:`ServiceFailed` if it can't be, and then it is of no more use.
         """
         for member in self.members:
+            if trouble := member.trouble():
+                raise ServiceFailed(trouble)
             if member.paused:
                 member.resume()
             if not member.alive():
@@ -148,30 +173,56 @@ class Deployment:
         others = sum(hello.get("secondary", False) for hello in hellos)
         return bool(primaries == 1 and primaries + others == len(hellos))
 
-    def check_writes(self, database: str) -> None:
-        """Write to ``database``, as the subject will.
+    def prepare(self, database: str, *, every_database: bool = False) -> None:
+        """Make ready for a subject that works in ``database``, and has this appName.
 
-        Raises :class:`ServiceFailed` where the user of the URI may not: each request of the subject
-        would fail, and that would tell nothing about it.
+        On a deployment of ours it gets a user that may read and write there, and with
+        ``every_database`` elsewhere too, but for the server's own. One that was there has to take a
+        write: each request of the subject would fail, and that would tell nothing about it.
+        Raises :class:`ServiceFailed` if that can't be.
         """
-        if self.ours:
+        if self._home is not None:
+            kinds = ("readWriteAnyDatabase", "dbAdminAnyDatabase")
+            own = [{"role": role, "db": database} for role in ("readWrite", "dbAdmin")]
+            roles = kinds if every_database else own
+            self._passwords[database] = _make_user(
+                self._home.owner(self._uri), len(self.members), database, roles
+            )
             return
+        self._before = [_process_of(member) for member in self._direct]
         client: MongoClient[dict[str, Any]] = MongoClient(self.uri(OBSERVER))
         with client:
             try:
                 client[database][_TRIAL].insert_one({})
             except PyMongoError as error:
                 raise ServiceFailed(
-                    f"the deployment at {_safe(self._uri)} takes no writes to a database of ours: "
+                    f"the deployment at {safe(self._uri)} takes no writes to a database of ours: "
                     f"{_words(error)}; its user needs readWriteAnyDatabase"
                 ) from error
 
+    def trouble(self) -> str:
+        """What has happened to it that is neither the subject's doing nor ours, in one line: a
+        member has ended, was paused, or has been restarted. Empty if nothing.
+
+        What harm we do to a member ourselves is none. Of a deployment that was there only what has
+        changed since :meth:`prepare` can be told.
+        """
+        for member in self.members:
+            if trouble := member.trouble():
+                return f"{trouble}, which wsgiproof did not do"
+        for host, client, before in zip(
+            hosts_of(self._uri), self._direct, self._before, strict=False
+        ):
+            now = _process_of(client) if before is not None else None
+            if now != before:
+                how = "has been restarted" if now else "does not answer any more"
+                return f"the MongoDB at {host} (--mongodb URI) {how}"
+        return ""
+
     def drop(self, database: str) -> None:
-        """Drop what the subject left behind, unless the deployment is gone."""
-        client: MongoClient[dict[str, Any]] = MongoClient(
-            self.uri(OBSERVER), serverSelectionTimeoutMS=2000
-        )
-        with client, suppress(PyMongoError):
+        """Drop what the subject left behind, and its user, unless the deployment is gone."""
+        self._passwords.pop(database, None)
+        with self.owner(_DROP_DEADLINE) as client, suppress(PyMongoError):
             try:
                 client.drop_database(database)
             except OperationFailure:
@@ -179,6 +230,8 @@ class Deployment:
                 left = client.get_database(database, read_preference=ReadPreference.PRIMARY)
                 for name in left.list_collection_names():
                     left.drop_collection(name)
+            if self._home is not None:
+                client.admin.command("dropUser", database)
 
     def close(self) -> None:
         """Close our own connections."""
@@ -212,6 +265,13 @@ class NoDeployment(Deployment):
     def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
         """Nothing, which is not 0: nobody has counted."""
         return Counts()
+
+    def prepare(self, database: str, *, every_database: bool = False) -> None:
+        """Nothing will be written."""
+
+    def trouble(self) -> str:
+        """Nothing can happen to nothing."""
+        return ""
 
     def drop(self, database: str) -> None:
         """Nothing was written."""
@@ -250,17 +310,31 @@ def start_deployment(
     scratch: Path,
     logs: Path,
     choose_port: Callable[[], int] = free_port,
+    *,
+    account: Account | None = None,
+    scripting: bool = False,
 ) -> Iterator[Deployment]:
     """Our own deployment on loopback, gone with the context.
 
-    ``scratch`` gets the data and is removed by the guards if we die. Raises
-    :class:`ServiceFailed` with mongod's own reason.
+    It runs as ``account``, which by default is :func:`server_account`, and serves nobody without
+    credentials that are made here. ``scratch``, an empty directory of ours that the account can get
+    to, has the data and is removed by the guards if we die. With ``scripting`` the deployment runs
+    JavaScript. Raises :class:`ServiceFailed` with mongod's own reason, and :class:`NeedMissing` if
+    the account can't get to ``scratch``.
     """
     count = _MEMBERS if topology is Topology.REPLICA_SET else 1
     replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None
+    home = make_home(scratch, account or server_account())
     with ExitStack() as stack:
         members = [
-            Member(mongod, f"mongod-{topology}-{number}", scratch, logs, choose_port)
+            Member(
+                mongod,
+                f"mongod-{topology}-{number}",
+                home,
+                logs,
+                choose_port,
+                scripting=scripting,
+            )
             for number in range(1, count + 1)
         ]
         for member in members:
@@ -269,9 +343,18 @@ def start_deployment(
         hosts = [f"{LOOPBACK}:{member.port}" for member in members]
         uri = f"mongodb://{','.join(hosts)}/"
         if replica_set:
-            _initiate(hosts)
+            _initiate(members[0], hosts)
             uri += f"?replicaSet={_REPLICA_SET}"
-        deployment = Deployment(topology, uri, mongod.version, ours=True, members=members)
+        password = _make_user(home.owner(uri), count, OBSERVER, ["clusterMonitor"])
+        deployment = Deployment(
+            topology,
+            uri,
+            mongod.version,
+            ours=True,
+            members=members,
+            home=home,
+            observing=with_user(uri, OBSERVER, password, authSource="admin"),
+        )
         stack.callback(deployment.close)
         yield deployment
 
@@ -304,46 +387,58 @@ def connect_deployment(uri: str) -> Deployment:
             version = str(client.server_info()["version"])
         except OperationFailure as error:
             raise ServiceFailed(
-                f"the deployment at {_safe(uri)} refuses us: {_words(error)}"
+                f"the deployment at {safe(uri)} refuses us: {_words(error)}"
             ) from error
         except PyMongoError as error:
             raise ServiceFailed(
-                f"no deployment answers at {_safe(uri)} within 5 seconds: {_words(error)}"
+                f"no deployment answers at {safe(uri)} within 5 seconds: {_words(error)}"
             ) from error
     if "setName" not in hello:
         return Deployment(Topology.STANDALONE, uri, version, ours=False)
-    whole = _with_hosts(uri, hello["hosts"], replicaSet=hello["setName"], directConnection=None)
+    whole = with_hosts(uri, hello["hosts"], replicaSet=hello["setName"], directConnection=None)
     return Deployment(Topology.REPLICA_SET, whole, version, ours=False)
 
 
-def files(uri: str) -> dict[str, Path]:
-    """The files that a URI names, for TLS, by the option that does."""
-    named = {option.lower(): value for option, value in parse_qsl(urlsplit(uri).query)}
-    return {option: Path(named[option.lower()]) for option in _TLS_FILES if option.lower() in named}
-
-
-def _initiate(hosts: list[str]) -> None:
-    """Make a replica set of fresh members, and wait until all three take part in a write."""
+def _initiate(first: Member, hosts: list[str]) -> None:
+    """Make a replica set of fresh members, and wait until it has a primary."""
     config = {
         "_id": _REPLICA_SET,
         "members": [{"_id": number, "host": host} for number, host in enumerate(hosts)],
         # Short, so that a primary is there in a second; the default is ten.
         "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200},
     }
-    first: MongoClient[dict[str, Any]] = MongoClient(
-        f"mongodb://{hosts[0]}/?directConnection=true", appName=OBSERVER
-    )
-    with first:
-        first.admin.command("replSetInitiate", config)
+    with first.client() as client:
+        client.admin.command("replSetInitiate", config)
         _wait(
-            lambda: first.admin.command("hello").get("isWritablePrimary", False),
+            lambda: client.admin.command("hello").get("isWritablePrimary", False),
             "the replica set elected no primary",
         )
-        ready = first["wsgiproof_ready"].get_collection(
-            "ready", write_concern=WriteConcern(w=_MEMBERS, wtimeout=int(_ELECTION_DEADLINE * 1000))
-        )
-        ready.insert_one({"ready": True})
-        first.drop_database("wsgiproof_ready")
+
+
+def _make_user(owner: str, members: int, name: str, roles: Sequence[object]) -> str:
+    """Make a user through the ``owner``'s URI, and return its password.
+
+    Every one of so many ``members`` has it on its disk then: it may be killed, and has to know the
+    user when it is back. Raises :class:`ServiceFailed` if that can't be.
+    """
+    password = secrets.token_urlsafe(_PASSWORD)
+    wait = int(_ELECTION_DEADLINE * 1000)
+    client: MongoClient[dict[str, Any]] = MongoClient(owner)
+    with client:
+        try:
+            client.admin.command(
+                "createUser",
+                name,
+                pwd=password,
+                roles=list(roles),
+                mechanisms=_MECHANISMS,
+                writeConcern={"w": members, "j": True, "wtimeout": wait},
+            )
+        except PyMongoError as error:
+            raise ServiceFailed(
+                f"no user could be made on our own deployment: {_words(error)}"
+            ) from error
+    return password
 
 
 def _wait(condition: Callable[[], bool], otherwise: str) -> None:
@@ -355,42 +450,8 @@ def _wait(condition: Callable[[], bool], otherwise: str) -> None:
 
 
 def _direct(uri: str, host: str) -> MongoClient[dict[str, Any]]:
-    one = _with_hosts(uri, [host], appName=OBSERVER, directConnection="true", replicaSet=None)
+    one = with_hosts(uri, [host], appName=OBSERVER, directConnection="true", replicaSet=None)
     return MongoClient(one, serverSelectionTimeoutMS=5000)
-
-
-def _hosts(uri: str) -> list[str]:
-    return urlsplit(uri).netloc.rpartition("@")[2].split(",")
-
-
-def _host_and_port(host: str) -> tuple[str, int]:
-    name, colon, port = host.rpartition(":")
-    return (name, int(port)) if colon and port.isdigit() else (host, 27017)
-
-
-def _with_hosts(uri: str, hosts: list[str], **options: str | None) -> str:
-    parts = urlsplit(uri)
-    user = parts.netloc.rpartition("@")[0]
-    netloc = f"{user}@{','.join(hosts)}" if user else ",".join(hosts)
-    return _with_options(urlunsplit(parts._replace(netloc=netloc)), **options)
-
-
-def _with_options(uri: str, **options: str | None) -> str:
-    """Set options of a URI; None removes one. Names compare without case, as in the URI spec.
-
-    The other options stay as they are written: some, such as ``readPreferenceTags``, have a
-    meaning in their characters, their order, and their being empty.
-    """
-    parts = urlsplit(uri)
-    replaced = {name.lower() for name in options}
-    kept = [
-        option
-        for option in parts.query.split("&")
-        if option and option.partition("=")[0].lower() not in replaced
-    ]
-    added = {name: value for name, value in options.items() if value is not None}
-    query = "&".join([*kept, urlencode(added, quote_via=quote)] if added else kept)
-    return urlunsplit(parts._replace(path=parts.path or "/", query=query))
 
 
 def _words(error: PyMongoError) -> str:
@@ -399,6 +460,11 @@ def _words(error: PyMongoError) -> str:
     return re.sub(r" \(configured timeouts: .*?\)", "", told)
 
 
-def _safe(uri: str) -> str:
-    """The members of a URI that PyMongo has accepted, without credentials, for messages."""
-    return ",".join(_hosts(uri))
+def _process_of(member: MongoClient[dict[str, Any]]) -> object:
+    """What stands for the process that answers: another one after a restart, since MongoDB 4.4.
+    None if nobody answers."""
+    try:
+        hello = member.admin.command("hello")
+    except PyMongoError:
+        return None
+    return hello.get("topologyVersion", {}).get("processId", "it answers")

@@ -17,13 +17,12 @@ from typing import Any, Self
 
 import bson
 import msgspec
-from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from wsgiproof.cell import Topology
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.services.deployment import Deployment
-from wsgiproof.services.mongod import OBSERVER, Member
+from wsgiproof.services.mongod import Member
 from wsgiproof.services.ports import LOOPBACK
 
 _CATCH_UP = 10
@@ -92,10 +91,7 @@ def make_primary(member: Member) -> None:
 
 def _command(member: Member, **command: int) -> str:
     """What a member says against a command; empty if it was carried out."""
-    client: MongoClient[dict[str, Any]] = MongoClient(
-        LOOPBACK, member.port, directConnection=True, appName=OBSERVER
-    )
-    with client:
+    with member.client() as client:
         try:
             client.admin.command(command)
         except OperationFailure as error:

@@ -1,0 +1,423 @@
+"""Services that others do something to: another local user gets nowhere, and harm that is neither
+the subject's nor a planned failover's ends a cell in error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from tests.real.command import CLEAN, at_work, started
+from tests.real.conftest import PYMONGO, STEADY, Bench
+from tests.real.test_cells import why
+from tests.real.test_uri import mongod as mongod_of_a_user
+from wsgiproof.account import server_account
+from wsgiproof.cell import DEPLOYED, Cell, Mode, Topology
+from wsgiproof.config import Config
+from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.records import CellRecord, ExtraPhase, PhaseName, Verdict
+from wsgiproof.runner import Deployments, Job, Shop, Silent, run_cell
+from wsgiproof.scratch import scratch_directory
+from wsgiproof.services.deployment import Deployment, start_deployment
+from wsgiproof.services.mongod import Member, find_mongod
+from wsgiproof.services.ports import LOOPBACK
+
+NOBODY = 65534
+DATABASE = "wsgiproof_guarded"
+UNAUTHORIZED = 13
+Client = MongoClient[dict[str, Any]]
+
+
+# Another local user
+
+
+class Guarded(msgspec.Struct):
+    """A deployment of ours with a document in it."""
+
+    deployment: Deployment
+    scratch: Path
+    logs: Path
+
+
+@pytest.fixture(scope="module", params=DEPLOYED)
+def guarded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    logs = tmp_path_factory.mktemp("logs")
+    with (
+        scratch_directory() as scratch,
+        start_deployment(request.param, find_mongod(None), scratch, logs) as deployment,
+    ):
+        deployment.prepare(DATABASE)
+        with Client(deployment.uri(DATABASE)) as subject:
+            subject[DATABASE]["documents"].insert_one({"secret": 42})
+        yield Guarded(deployment=deployment, scratch=scratch, logs=logs)
+
+
+def process(member: Member) -> psutil.Process:
+    assert member._service is not None
+    return psutil.Process(member._service.pid)
+
+
+def secrets(deployment: Deployment) -> list[str]:
+    """All that must be nowhere but in our memory, the key file and the subject's settings."""
+    assert deployment._home is not None
+    return [deployment._home.key, *deployment._passwords.values()]
+
+
+DEEDS: Mapping[str, Callable[[Client], object]] = {
+    "read": lambda client: client[DATABASE]["documents"].find_one(),
+    "write": lambda client: client[DATABASE]["documents"].insert_one({}),
+    "drop": lambda client: client.admin.command("dropUser", DATABASE),
+    "list": lambda client: client[DATABASE].list_collection_names(),
+    "make the first user": lambda client: client.admin.command(
+        "createUser", "first", pwd="mine", roles=["root"]
+    ),
+    "run JavaScript": lambda client: client[DATABASE]["documents"].find_one(
+        {"$where": "while (true) {}"}
+    ),
+    "look": lambda client: client.admin.command("currentOp"),
+    "set": lambda client: client.admin.command("setParameter", 1, logLevel=5),
+    "reconfigure": lambda client: client.admin.command("replSetGetConfig"),
+    "shut down": lambda client: client.admin.command("shutdown", force=True),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_nobody_does_anything_without_credentials(guarded: Guarded, deed: str) -> None:
+    for member in guarded.deployment.members:
+        with Client(LOOPBACK, member.port, directConnection=True) as stranger:
+            with pytest.raises(OperationFailure) as refused:
+                DEEDS[deed](stranger)
+            assert refused.value.code == UNAUTHORIZED, refused.value
+        assert member.alive()
+
+
+OF_THE_SUBJECT = {"read", "write", "list", "run JavaScript"}
+
+
+@pytest.mark.parametrize("deed", sorted(DEEDS.keys() - OF_THE_SUBJECT))
+def test_the_subject_may_use_its_database_and_no_more(guarded: Guarded, deed: str) -> None:
+    with Client(guarded.deployment.uri(DATABASE)) as subject:
+        with pytest.raises(OperationFailure) as refused:
+            DEEDS[deed](subject)
+        assert refused.value.code == UNAUTHORIZED, refused.value
+        for elsewhere in ("other", "local", "config", "admin"):
+            with pytest.raises(OperationFailure) as refused:
+                subject[elsewhere]["documents"].insert_one({})
+            assert refused.value.code == UNAUTHORIZED, refused.value
+
+
+def test_no_javascript_runs_where_the_subject_needs_none(guarded: Guarded) -> None:
+    disabled = pytest.raises(PyMongoError, match=r"no globalScriptEngine|[Ss]cripting")
+    with Client(guarded.deployment.uri(DATABASE)) as subject, disabled:
+        DEEDS["run JavaScript"](subject)
+
+
+def test_mongod_is_the_unprivileged_user_and_leaves_no_core(guarded: Guarded) -> None:
+    account = server_account()
+    for member in guarded.deployment.members:
+        its = process(member)
+        assert set(its.uids()) == {account.uid}
+        assert set(its.gids()) == {account.gid}
+        status = Path(f"/proc/{its.pid}/status").read_text()
+        if account.dropped:
+            assert "Groups:\t \n" in status, "it kept root's groups"
+        assert Path(its.cwd()) == guarded.scratch
+        assert {one.laddr.ip for one in its.net_connections() if one.status == "LISTEN"} == {
+            LOOPBACK
+        }
+        limits = Path(f"/proc/{its.pid}/limits").read_text().splitlines()
+        (cores,) = [line.split() for line in limits if line.startswith("Max core file size")]
+        assert cores[4] == "0"
+
+
+def test_no_secret_is_where_another_user_could_read_it(guarded: Guarded) -> None:
+    told = [path.read_text() for path in guarded.logs.rglob("*.log")]
+    for member in guarded.deployment.members:
+        its = process(member)
+        told += [" ".join(its.cmdline()), " ".join(its.environ().values())]
+    assert guarded.deployment.shown_uri("anybody") in guarded.deployment.uri("anybody")
+    assert not [text for text in told for secret in secrets(guarded.deployment) if secret in text]
+
+
+def test_another_user_reads_no_file_of_it(guarded: Guarded) -> None:
+    assert stat.S_IMODE(guarded.scratch.stat().st_mode) & 0o007 == 0
+    assert guarded.scratch.stat().st_uid == os.geteuid()
+    files = [path for path in guarded.scratch.rglob("*") if path.is_file()]
+    assert guarded.scratch / "keyfile" in files
+    assert len(files) > 10
+    files += [Path(f"/proc/{process(one).pid}/environ") for one in guarded.deployment.members]
+    if os.geteuid() != 0:
+        return  # we can't become another user; the modes of the directory were looked at
+    for path in (guarded.scratch, *files):
+        tried = subprocess.run(
+            ["dd", f"if={path}", "of=/dev/null", "count=1"],
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            cwd="/",
+            capture_output=True,
+            check=False,
+        )
+        assert b"Permission denied" in tried.stderr, (path, tried.stderr)
+
+
+def test_a_user_of_the_subject_is_gone_with_it(guarded: Guarded) -> None:
+    guarded.deployment.prepare("wsgiproof_passing")
+    uri = guarded.deployment.uri("wsgiproof_passing")
+    with Client(uri) as subject:
+        subject["wsgiproof_passing"]["documents"].insert_one({})
+    guarded.deployment.drop("wsgiproof_passing")
+    with Client(uri) as subject, pytest.raises(OperationFailure, match="Authentication failed"):
+        subject["wsgiproof_passing"]["documents"].find_one()
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "SCRAM-SHA-256"])
+def test_old_and_new_drivers_have_a_mechanism(guarded: Guarded, mechanism: str) -> None:
+    uri = f"{guarded.deployment.uri(DATABASE)}&authMechanism={mechanism}"
+    with Client(uri) as subject:
+        assert subject[DATABASE]["documents"].find_one({"secret": 42})
+
+
+def test_its_user_need_not_be_able_to_enter_the_directory_of_the_binary(tmp_path: Path) -> None:
+    """pytest's own is closed to others, as /root is where an environment may be."""
+    binary = tmp_path / "mongod"
+    binary.symlink_to(find_mongod(None).path)
+    with (
+        scratch_directory() as scratch,
+        start_deployment(
+            Topology.STANDALONE, find_mongod(str(binary)), scratch, tmp_path
+        ) as deployment,
+    ):
+        (member,) = deployment.members
+        assert process(member).cmdline()[0] == str(binary)
+
+
+def test_an_application_of_ones_own_has_its_rights_and_javascript(tmp_path: Path) -> None:
+    with (
+        scratch_directory() as scratch,
+        start_deployment(
+            Topology.STANDALONE, find_mongod(None), scratch, tmp_path, scripting=True
+        ) as deployment,
+    ):
+        deployment.prepare("wsgiproof_own", every_database=True)
+        with Client(deployment.uri("wsgiproof_own")) as client:
+            client["shop"]["orders"].insert_one({"article": 7})
+            assert client["shop"]["orders"].find_one({"$where": "this.article == 7"})
+            client.drop_database("shop")
+            with pytest.raises(OperationFailure, match="not authorized"):
+                DEEDS["make the first user"](client)
+
+
+# Harm during a cell
+
+
+class Harm(Silent):
+    """Does something once, as soon as a phase has begun."""
+
+    def __init__(self, phase: PhaseName, deed: Callable[[], None]) -> None:
+        self._phase = phase
+        self._deed = deed
+        self.done = False
+
+    def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
+        """The beginning of a phase, or a part of it."""
+        if phase == self._phase and not self.done:
+            self.done = True
+            self._deed()
+
+
+class Rig:
+    """A cell that can be run again and again, and its deployment, which is within reach."""
+
+    def __init__(self, output: Path, stack: ExitStack, topology: Topology, **options: Any) -> None:
+        config = Config(
+            mod_wsgi=(STEADY,),
+            pymongo=(PYMONGO,),
+            topology=(topology,),
+            mode=(Mode.DAEMON,),
+            control=CLEAN,
+            requests=120,
+            phases=(),
+            **options,
+        )
+        site = survey(config)
+        (self.job,) = plan(config, site).jobs
+        self._output = output
+        self._shop = make_shop(site, output, Silent())
+        self.deployments = Deployments(self._shop, stack)
+        self._number = 0
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.deployments.get(self.job)
+
+    def pid(self, number: int = 0) -> int:
+        return process(self.deployment.members[number]).pid
+
+    def run(self, harm: Harm | None = None, *, retries: int = 0) -> CellRecord:
+        """Run it; there has to have been a chance for the harm."""
+        self._number += 1
+        output = self._output / str(self._number)
+        output.mkdir()
+        shop: Shop = msgspec.structs.replace(self._shop, output=output, watcher=harm or Silent())
+        job: Job = msgspec.structs.replace(self.job, retries=retries)
+        record = run_cell(job, shop, self.deployments)
+        assert harm is None or harm.done
+        return record
+
+
+@contextmanager
+def rig(tmp: Path, topology: Topology = Topology.STANDALONE, **options: Any) -> Iterator[Rig]:
+    with ExitStack() as stack:
+        yield Rig(tmp, stack, topology, **options)
+
+
+def kill(pid: int, *signals: signal.Signals) -> Callable[[], None]:
+    def deed() -> None:
+        for number in signals:
+            os.kill(pid, number)
+            # One that is continued before it has stopped has never stopped.
+            while number is signal.SIGSTOP and psutil.Process(pid).status() != "stopped":
+                time.sleep(0.001)
+
+    return deed
+
+
+@pytest.mark.parametrize("topology", DEPLOYED)
+@pytest.mark.parametrize("phase", [PhaseName.WARM_UP, PhaseName.SERIAL, PhaseName.STOP])
+def test_a_mongod_that_dies_during_a_cell_is_no_finding_about_the_subject(
+    tmp_path: Path, topology: Topology, phase: PhaseName
+) -> None:
+    with rig(tmp_path, topology) as bench:
+        first, pid = bench.deployment, bench.pid(-1)
+        record = bench.run(Harm(phase, kill(pid, signal.SIGKILL)))
+        assert record.verdict is Verdict.ERROR
+        assert record.reason.startswith(f"mongod-{topology}-{len(first.members)} (pid {pid}) died")
+        assert "died of SIGKILL" in record.reason
+        assert record.reason.endswith("which wsgiproof did not do")
+        assert bench.deployment is not first
+        again = bench.run()
+        assert again.verdict is Verdict.PASS, why(again)
+
+
+def test_it_is_tried_again_where_that_was_asked_for(tmp_path: Path) -> None:
+    with rig(tmp_path) as bench:
+        harm = Harm(PhaseName.PARALLEL, kill(bench.pid(), signal.SIGKILL))
+        record = bench.run(harm, retries=1)
+        assert record.verdict is Verdict.PASS, why(record)
+        (tried,) = record.tries
+        assert "mongod-standalone-1" in tried
+        assert "died of SIGKILL" in tried
+
+
+def test_a_mongod_that_died_before_a_cell_is_replaced(tmp_path: Path) -> None:
+    with rig(tmp_path) as bench:
+        first = bench.deployment
+        os.kill(bench.pid(), signal.SIGKILL)
+        second = bench.deployment
+        assert second is not first
+        assert bench.run().verdict is Verdict.PASS
+        assert bench.deployment is second, "it was well"
+
+
+@pytest.mark.parametrize(
+    ("signals", "told"),
+    [
+        ((signal.SIGSTOP,), "is paused|was paused for a while"),
+        ((signal.SIGSTOP, signal.SIGCONT), "was paused for a while"),
+        ((signal.SIGTERM,), "ended with exit code 0"),
+        ((signal.SIGABRT,), "died of SIGABRT"),
+    ],
+)
+def test_what_else_may_be_done_to_a_mongod(
+    tmp_path: Path, signals: tuple[signal.Signals, ...], told: str
+) -> None:
+    with rig(tmp_path) as bench:
+        record = bench.run(Harm(PhaseName.PARALLEL, kill(bench.pid(), *signals)))
+        assert record.verdict is Verdict.ERROR
+        assert [word for word in told.split("|") if word in record.reason], record.reason
+
+
+def test_the_guard_of_a_mongod_is_looked_after_as_well(tmp_path: Path) -> None:
+    with rig(tmp_path) as bench:
+        guard = psutil.Process(bench.pid()).ppid()
+        record = bench.run(Harm(PhaseName.PARALLEL, kill(guard, signal.SIGKILL)))
+        assert record.verdict is Verdict.ERROR
+        assert "since its guard was killed" in record.reason
+        assert bench.run().verdict is Verdict.PASS
+
+
+def test_a_standalone_that_fails_over_by_plan_is_no_error(bench: Bench) -> None:
+    """A replica set: test_failover.py."""
+    record = bench.run(control=CLEAN, phases=(ExtraPhase.FAILOVER,), requests=120)
+    assert record.verdict is not Verdict.ERROR, record.reason
+    assert record.observed is not None
+    assert len(record.observed.outages) == 2
+
+
+def test_a_deployment_of_the_users_that_goes_away_is_no_finding(tmp_path: Path) -> None:
+    with ExitStack() as users:
+        host = users.enter_context(mongod_of_a_user(tmp_path))
+        uri = f"mongodb://{host}/"
+        with rig(tmp_path, mongodb=(uri,)) as bench:
+            record = bench.run(Harm(PhaseName.PARALLEL, users.close))
+    assert record.verdict is Verdict.ERROR
+    assert record.reason == f"the MongoDB at {host} (--mongodb URI) does not answer any more"
+
+
+def parent_of_apache() -> int:
+    """The pid of the one Apache that we have started."""
+    below = psutil.Process().children(recursive=True)
+    ours = [one for one in below if one.name() in ("apache2", "httpd")]
+    (parent,) = [one for one in ours if one.ppid() not in {other.pid for other in ours}]
+    return parent.pid
+
+
+@pytest.mark.parametrize(
+    ("signals", "told"),
+    [
+        ((signal.SIGKILL,), "died of SIGKILL"),
+        ((signal.SIGSTOP, signal.SIGCONT), "was paused for a while"),
+    ],
+)
+def test_who_can_have_killed_the_parent_of_apache(
+    tmp_path: Path, signals: tuple[signal.Signals, ...], told: str
+) -> None:
+    def deed() -> None:
+        kill(parent_of_apache(), *signals)()
+
+    with rig(tmp_path) as bench:
+        record = bench.run(Harm(PhaseName.PARALLEL, deed))
+    if server_account().dropped:
+        assert record.verdict is Verdict.ERROR, why(record)
+        assert told in record.reason
+        assert "Apache's parent process (pid " in record.reason
+    else:  # the application may have done it
+        assert record.verdict is not Verdict.ERROR
+
+
+def test_a_whole_run_ends_in_error_and_says_which_service_it_was(open_tmp: Path) -> None:
+    options = ["--topology", "standalone", "--mode", "daemon", "--control", CLEAN]
+    with started(open_tmp, *options, "-n", "100000") as running:
+        running.wait_for("parallel")
+        (mongod,) = [one for one in at_work(open_tmp) if one.split()[1] == "mongod:"]
+        os.kill(int(mongod.split()[0]), signal.SIGKILL)
+        assert running.finish() == 3, running.text
+        assert not running.left_behind()
+    assert "mongod-standalone-1" in running.text
+    assert "died of SIGKILL" in running.text
+    assert "Traceback" not in running.text

@@ -26,6 +26,8 @@ DEADLINE = 180.0
 that hangs, stacks, a stop) fit in several times."""
 QUICK = 45.0
 """The same for a command that only reads."""
+USUAL = 10.0
+"""Seconds that the smallest run may take before the deadlines become longer."""
 _READER_MEMORY = 3 << 30
 """Bytes of address space that such a command has: one that reads /dev/zero must not take all."""
 SETTLE = 12.0
@@ -213,8 +215,12 @@ class Sandbox:
         return self.start("run", *cell, *more, "--output", str(self.output), **how)
 
     def finish(self, run: Run, deadline: float = DEADLINE) -> Ended:
-        """Wait for its end, and hold against it a hang or a traceback."""
+        """Wait for its end, and hold against it a hang or a traceback.
+
+        On a machine where everything takes longer the deadline is later.
+        """
         hung = False
+        deadline *= max(1.0, self.setup.normal / USUAL)
         try:
             code = run.process.wait(max(1.0, run.began + deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -241,15 +247,15 @@ class Sandbox:
         most = (_READER_MEMORY, _READER_MEMORY)
         run = self.start(*arguments, prepare=lambda: resource.setrlimit(resource.RLIMIT_AS, most))
         ended = self.finish(run, QUICK)
-        if not ended.hung:
-            self.check_code(ended.code, codes, f"wsgiproof {' '.join(arguments)[:80]}")
+        self.check_code(ended, codes, f"wsgiproof {' '.join(arguments)[:80]}")
         return ended
 
-    def check_code(self, code: int, allowed: Collection[int], what: str) -> None:
-        """Hold an exit code against it that is none of these."""
-        if code not in allowed:
+    def check_code(self, ended: Ended, allowed: Collection[int], what: str = "run") -> None:
+        """Hold an exit code against it that is none of these; one that hung has none."""
+        if not ended.hung and ended.code not in allowed:
             wanted = ", ".join(map(str, sorted(allowed)))
-            self.accuse("codes", f"{what}: exit code {code}, not {wanted}")
+            told = _last_line(ended.err)
+            self.accuse("codes", f"{what}: exit code {ended.code}, not {wanted}: {told}")
 
     # --- what is there -----------------------------------------------------------------
 
@@ -351,7 +357,7 @@ class Sandbox:
             return
         allowed = set(fault.codes)
         allowed.add(code_of(self.verdicts().values()) if self.complete() else 3)
-        self.check_code(ended.code, allowed, "run")
+        self.check_code(ended, allowed)
         if ended.code == 3 and not self.complete() and "wsgiproof:" not in ended.err:
             self.accuse("codes", f"exit code 3 without a word: {_last_line(ended.err)}")
 

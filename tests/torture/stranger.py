@@ -221,7 +221,7 @@ def main() -> None:
         "write to mongod": lambda: mongod(DEED),
         "drop databases": lambda: mongod(DEED),
         "hold connections to mongod": lambda: hold(ports("mongod"), 40, b""),
-        "occupy the server": lambda: http("?occupy=86400"),
+        "occupy the server": lambda: http("?occupy=86400&until=9999999999"),
         "ask for memory": lambda: http("?memory=2"),
         "send garbage": lambda: hold(apache_ports(), 3, random.Random(SEED).randbytes(2000)),
         "hold a connection": lambda: hold(apache_ports(), 1, b"GET / HTTP/1.1\r\n"),

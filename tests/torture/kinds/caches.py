@@ -87,7 +87,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         codes=(2, 3),
     )
     if not box.output.exists():
-        box.check_code(ended.code, (2, 3), "run")
+        box.check_code(ended, (2, 3))
     else:
         box.check_end(ended, fault)
     box.settle()

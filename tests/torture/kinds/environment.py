@@ -136,14 +136,16 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     if (box.output / "results.json").is_file():
         if name not in _QUIET:
             box.check_end(ended, fault)
-        elif not ended.hung:
-            box.check_code(ended.code, (0, 3, 130), "run")
-    elif not ended.hung:
+        else:
+            box.check_code(ended, (0, 3, 130))
+    else:
         allowed = (0,) if name in _HARMLESS else (2, 3, -signal.SIGPIPE, -signal.SIGXCPU)
-        box.check_code(ended.code, allowed, "run")
+        box.check_code(ended, allowed)
     box.settle(directories=name not in ("output relative",))
     box.check_verdicts(fault, {})
     _check_modes(box, name)
+    if name == "TMPDIR 0700":
+        box.tmp.chmod(0o711)
     if not more and name != "cwd deleted":
         box.check_show()
         box.check_resume(cell)
@@ -165,7 +167,7 @@ def _other(box: Sandbox, name: str, command: str, how: dict[str, Any]) -> None:
         allowed: tuple[int, ...] = (0, 1, 2, 3, -signal.SIGPIPE, -signal.SIGXCPU)
         if name in _HARMLESS:
             allowed = (0,)
-        box.check_code(ended.code, allowed, command)
+        box.check_code(ended, allowed, command)
     box.settle()
 
 

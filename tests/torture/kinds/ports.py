@@ -79,7 +79,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     if (box.output / "results.json").is_file():
         box.check_end(ended, fault)
     else:
-        box.check_code(ended.code, (3,), "run")
+        box.check_code(ended, (3,))
     box.settle()
     box.check_verdicts(fault, {})
     box.check_show()

@@ -77,8 +77,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         arguments = _arguments(box, command)
         if command == "resume":
             ended = box.finish(box.start(*arguments))
-            if not ended.hung:
-                box.check_code(ended.code, _codes(command), command)
+            box.check_code(ended, _codes(command), command)
         else:
             ended = box.quick(*arguments, codes=_codes(command))
         if ended.hung:

@@ -116,7 +116,7 @@ def role(process: Process, main: int) -> str:
         return "guard"
     if "multiprocessing.resource_tracker" in command:
         return "tracker"
-    if "multiprocessing.spawn" in command or "multiprocessing-fork" in command:
+    if "multiprocessing.spawn" in command or "wsgiproof.workers import" in command:
         return "worker"
     if command.startswith("(wsgi:"):
         return "daemon"

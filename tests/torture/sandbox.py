@@ -156,12 +156,14 @@ class Sandbox:
         """Processes that the injection itself has started."""
         self.cleanups: list[Callable[[], None]] = []
         """What is to be done when all processes are gone."""
-        for directory in (self.root, self.tmp, self.cwd, self.victim):
+        self.runtime = self.root / "run"
+        for directory in (self.root, self.tmp, self.cwd, self.victim, self.runtime):
             directory.mkdir()
         # Apache's user has to reach the scratch directory, and no more than that.
         self.root.chmod(0o711)
         self.tmp.chmod(0o711)
         self.victim.chmod(0o700)
+        self.runtime.chmod(0o700)
         (self.victim / "secret").write_text("the secret of the victim\n")
         (self.victim / "secret").chmod(0o600)
         self.before_victim = self._victim_now()
@@ -177,6 +179,7 @@ class Sandbox:
             **{key: text for key, text in os.environ.items() if key.startswith(("PIP_", "UV_"))},
             "TMPDIR": str(self.tmp),
             "WSGIPROOF_CACHE": str(self.cache),
+            "XDG_RUNTIME_DIR": str(self.runtime),
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.environ.get("PYTHONPATH"),
             name: value,
@@ -297,12 +300,17 @@ class Sandbox:
 
     # --- what is held against it -------------------------------------------------------
 
-    def settle(self, *, directories: bool = True) -> None:
-        """Wait for what is left to end; hold against the command what does not, and end that."""
+    def settle(self, *, directories: bool = True, orphans: bool = True) -> None:
+        """Wait for what is left to end; hold against the command what does not, and end that.
+
+        Without ``orphans``, or ``directories``, that is for the next start to clear up.
+        """
         limit = time.monotonic() + SETTLE
         while (left := self.at_work()) and time.monotonic() < limit:
             time.sleep(0.05)
-        if left:
+        if left and not orphans:
+            self.note(f"{len(left)} processes are left to the next start")
+        elif left:
             told = "; ".join(f"{one.name} ({one.command[:60]})" for one in left[:4])
             self.accuse("orphans", f"{len(left)} left: {told}")
             self._end(left)

@@ -79,7 +79,8 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     box.check_end(ended, both)
     # Where neither of the two that clear up is left, the next start does it.
     killed = {details[one][0] for one in ("first", "second") if details[one][1] == "KILL"}
-    box.settle(directories=not {"guard", "wsgiproof"} <= killed)
+    nobody = {"guard", "wsgiproof"} <= killed
+    box.settle(directories=not nobody, orphans=not nobody)
     box.check_verdicts(both, {})
     box.check_show()
     box.check_resume(cell, "--jobs", "1")

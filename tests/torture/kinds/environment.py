@@ -137,9 +137,9 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         if name not in _QUIET:
             box.check_end(ended, fault)
         else:
-            box.check_code(ended, (0, 3, 130))
+            box.check_code(ended, (0, 3, 130, 141, -signal.SIGPIPE))
     else:
-        allowed = (0,) if name in _HARMLESS else (2, 3, -signal.SIGPIPE, -signal.SIGXCPU)
+        allowed = (0,) if name in _HARMLESS else (2, 3, 141, -signal.SIGPIPE, -signal.SIGXCPU)
         box.check_code(ended, allowed)
     box.settle(directories=name not in ("output relative",))
     box.check_verdicts(fault, {})
@@ -164,7 +164,7 @@ def _other(box: Sandbox, name: str, command: str, how: dict[str, Any]) -> None:
         _close_after_a_line(run.process)
     ended = box.finish(run, 60.0)
     if not ended.hung:
-        allowed: tuple[int, ...] = (0, 1, 2, 3, -signal.SIGPIPE, -signal.SIGXCPU)
+        allowed: tuple[int, ...] = (0, 2, 3, 141, -signal.SIGPIPE, -signal.SIGXCPU)
         if name in _HARMLESS:
             allowed = (0,)
         box.check_code(ended, allowed, command)

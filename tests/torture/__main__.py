@@ -187,9 +187,10 @@ def _finish(
 ) -> None:
     missed = sum(one.missed for one in outcomes)
     broken = sum(bool(one.broken) for one in outcomes)
+    cpu = sum(one.cpu for one in outcomes)
     head = (
         f"{len(outcomes) - missed - broken} injections in {seconds / 60:.0f} minutes, seed {seed}; "
-        f"{missed} more came too late to strike"
+        f"{missed} more came too late to strike; {cpu:.0f} s of processor time"
         + (f"; {broken} defects of the harness" if broken else "")
     )
     lacking = {name: kind.missing() for name, kind in KINDS.items() if kind.missing()}

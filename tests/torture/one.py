@@ -8,6 +8,7 @@ it may, so that a mount of an injection ends with it.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def carry_out(order: Order) -> Outcome:
             if not order.keep:
                 shutil.rmtree(box.root, ignore_errors=True)
     outcome.seconds = time.monotonic() - began
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    outcome.cpu = used.ru_utime + used.ru_stime
     return outcome
 
 

@@ -72,3 +72,5 @@ class Outcome(msgspec.Struct):
     broken: str = ""
     """A defect of the harness itself."""
     seconds: float = 0.0
+    cpu: float = 0.0
+    """Seconds of processor time that the commands took."""

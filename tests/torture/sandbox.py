@@ -173,7 +173,15 @@ class Sandbox:
     def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """That of a command; a change to None takes a variable away."""
         name, _, value = self.marker.partition("=")
-        kept = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "UV_INDEX_URL", "UV_DEFAULT_INDEX")
+        kept = (
+            "PATH",
+            "HOME",
+            "LANG",
+            "PYTHONDONTWRITEBYTECODE",
+            "SSL_CERT_FILE",
+            "UV_INDEX_URL",
+            "UV_DEFAULT_INDEX",
+        )
         environment: dict[str, str | None] = {
             **{key: os.environ[key] for key in kept if key in os.environ},
             **{key: text for key, text in os.environ.items() if key.startswith(("PIP_", "UV_"))},

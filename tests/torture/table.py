@@ -51,7 +51,9 @@ def accused(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 def told(outcome: Outcome) -> str:
     """One injection with all that it is accused of."""
-    lines = [f"{outcome.injection.text} ({outcome.seconds:.0f} s)"]
+    lines = [
+        f"{outcome.injection.text} ({outcome.seconds:.0f} s, {outcome.cpu:.0f} s of processor time)"
+    ]
     if outcome.broken:
         lines.append(f"  a defect of the harness:\n{outcome.broken}")
     lines += [f"  {one.column}: {one.text}" for one in outcome.accusations]

@@ -55,7 +55,7 @@ COMMANDS = {
         f"VERDICT = 'pass'\n{_RECORD}".replace(
             "sys.exit", "(cell / 'cell.json').unlink(); sys.exit"
         ),
-        ["lost"],
+        ["codes", "lost"],
     ),
     "harm": (f"print('\\x1b[2J')\nVERDICT = 'error'\n{_RECORD}", ["harm"]),
     "victim": (
@@ -68,13 +68,16 @@ COMMANDS = {
 
 
 @contextmanager
-def _sandbox(program: str) -> Iterator[Sandbox]:
+def _sandbox() -> Iterator[Sandbox]:
     with tempfile.TemporaryDirectory(dir="/tmp") as work:
         setup = Setup(seed=0, work=work, cache="/nowhere", base="/nowhere", normal=1.0)
         box = Sandbox(setup, Outcome(Injection(1, "none", {})))
-        # A module of the working directory comes before the installed one.
-        (box.cwd / "wsgiproof.py").write_text(program)
         yield box
+
+
+def _put(program: str, box: Sandbox) -> None:
+    """A module of the working directory comes before the installed one; it leaves no trace."""
+    (box.cwd / "wsgiproof.py").write_text(f"import os; os.unlink('wsgiproof.py')\n{program}")
 
 
 def accusations(name: str) -> list[str]:
@@ -82,7 +85,8 @@ def accusations(name: str) -> list[str]:
     program, _ = COMMANDS[name]
     become_subreaper()
     fault = Fault("a fault", may={"error", "inconclusive"})
-    with _sandbox(program) as box:
+    with _sandbox() as box:
+        _put(program, box)
         ended = box.finish(box.start_run([]), 3.0)
         if "VERDICT" in program:
             box.check_end(ended, fault)
@@ -92,8 +96,8 @@ def accusations(name: str) -> list[str]:
             box.check_code(ended, (0,))
         if name == "resumes":
             (box.output / "cells" / "one" / "cell.json").unlink()
+            _put(program, box)
             box.check_resume([str(box.output)])
-        (box.cwd / "wsgiproof.py").unlink(missing_ok=True)
         box.settle()
         box.check_victim()
         box.clear()

@@ -46,6 +46,10 @@ DAMAGES = (
     "modes of the environment 000",
 )
 VARIANTS = list(DAMAGES)
+_NOT_OURS = (
+    "a cache that all may write",
+    *(("an entry of another user", "a cache of another user") if os.geteuid() == 0 else ()),
+)
 _CHEAP = ("in the index", "lock in use", "the cache", "that all may write")
 """Where ``list`` reads it too."""
 
@@ -92,6 +96,8 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         box.check_end(ended, fault)
     box.settle()
     box.check_verdicts(fault, {})
+    if details["damage"] in _NOT_OURS and "pass" in box.verdicts().values():
+        box.accuse("harm", f"{details['damage']} was used")
     copied(box)
     box.check_show()
     box.check_resume(cell)

@@ -126,13 +126,13 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         _other(box, name, command, how)
         return
     more = how.pop("more", [])
-    run = box.start_run(cell, *more, **how)
+    run = box.start("run", *cell, *more, **how) if more else box.start_run(cell, **how)
     if name == "stdout gone after a line":
         _close_after_a_line(run.process)
     ended = box.finish(run)
     fault = Fault(name, codes=() if name in _HARMLESS else (2, 3, -signal.SIGPIPE, -signal.SIGXCPU))
     if more:
-        box.output = Path(os.fsdecode(box.cwd), more[-1])
+        box.output = box.cwd / more[-1]
     if (box.output / "results.json").is_file():
         if name not in _QUIET:
             box.check_end(ended, fault)
@@ -141,7 +141,8 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     else:
         allowed = (0,) if name in _HARMLESS else (2, 3, 141, -signal.SIGPIPE, -signal.SIGXCPU)
         box.check_code(ended, allowed)
-    box.settle(directories=name not in ("output relative",))
+    _check_foreign(box)
+    box.settle(directories=not more)
     box.check_verdicts(fault, {})
     _check_modes(box, name)
     if name == "TMPDIR 0700":
@@ -168,6 +169,7 @@ def _other(box: Sandbox, name: str, command: str, how: dict[str, Any]) -> None:
         if name in _HARMLESS:
             allowed = (0,)
         box.check_code(ended, allowed, command)
+    _check_foreign(box)
     box.settle()
 
 
@@ -246,11 +248,29 @@ def _directories(box: Sandbox, name: str) -> dict[str, Any]:
         return {"prepare": lambda: (os.chdir(gone), gone.rmdir())}
     if name == "cwd not ours":
         return {"cwd": Path("/proc")}
-    file = box.cwd / "wsgiproof.toml"
-    file.write_text('mongodb = "/no/such/mongod"\n')
+    return _foreign_configuration(box)
+
+
+_CONFIGURATION = "wsgiproof.toml"
+_RAN = "ran"
+
+
+def _foreign_configuration(box: Sandbox) -> dict[str, Any]:
+    """A file that names a program to run; an ordinary user can only make one that all may write."""
+    file, program = box.cwd / _CONFIGURATION, box.root / "mongod"
+    program.write_text(f"#!/bin/sh\ntouch {box.root / _RAN}\n")
+    program.chmod(0o755)
+    file.write_text(f'mongodb = "{program}"\n')
+    file.chmod(0o666)
     if os.geteuid() == 0:
         os.chown(file, 65534, 65534)
-    return {"prepare": file.unlink} if os.geteuid() else {}
+    return {}
+
+
+def _check_foreign(box: Sandbox) -> None:
+    (box.cwd / _CONFIGURATION).unlink(missing_ok=True)
+    if (box.root / _RAN).exists():
+        box.accuse("harm", "a program that another user's configuration names was run")
 
 
 def _odd_tmp(box: Sandbox, name: str) -> str:

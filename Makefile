@@ -37,7 +37,7 @@ torture: MINUTES = 60
 torture: SEED = 1
 torture:
 	@scripts/setup dev
-	@$(PYTHON) -m tests.torture --minutes $(MINUTES) --seed $(SEED)
+	@$(PYTHON) -m tests.torture --minutes $(MINUTES) --seed $(SEED) $(if $(TABLE),--table $(TABLE))
 
 ## unprivileged: from nothing to a verdict as an ordinary user without an Apache; takes 7 minutes, and
 ## needs root to become that user

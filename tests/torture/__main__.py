@@ -27,6 +27,8 @@ from tests.torture.table import accused, table, told
 from wsgiproof.cache import default_root
 
 ROOT = Path(__file__).parents[2]
+_BELOW = "<!-- below: python -m tests.torture --table docs/reliability.md -->"
+"""What stands above the table in a file; all that follows is replaced."""
 _LONGEST = 900.0
 """Seconds that one injection may take with all that is looked at after it."""
 
@@ -40,7 +42,10 @@ _LONGEST = 900.0
 @click.option("--only-injection", "number", type=int, default=None, help="This one alone.")
 @click.option("--keep", is_flag=True, help="Leave the sandboxes.")
 @click.option(
-    "--table", "file", type=click.Path(path_type=Path), help="Write what docs/reliability.md holds."
+    "--table",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Write the table into this file, below its mark.",
 )
 @click.option("--list", "only_list", is_flag=True, help="Say what would be injected; needs --most.")
 def main(
@@ -202,7 +207,8 @@ def _finish(
     for one in bad:
         click.echo(f"{told(one)}\n  again: {again} --only-injection {one.injection.number}")
     if file is not None:
-        file.write_text("\n".join(lines))
+        before = file.read_text().partition(_BELOW)[0] if file.exists() else ""
+        file.write_text("\n".join([f"{before}{_BELOW}", "", *lines]))
     raise SystemExit(3 if broken else 1 if bad else 0)
 
 

@@ -28,6 +28,8 @@ QUICK = 45.0
 """The same for a command that only reads."""
 USUAL = 10.0
 """Seconds that the smallest run may take before the deadlines become longer."""
+MOST = 3.0
+"""The most that they become longer by."""
 _READER_MEMORY = 3 << 30
 """Bytes of address space that such a command has: one that reads /dev/zero must not take all."""
 SETTLE = 12.0
@@ -179,6 +181,9 @@ class Sandbox:
             "LANG",
             "PYTHONDONTWRITEBYTECODE",
             "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "HTTPS_PROXY",
+            "https_proxy",
             "UV_INDEX_URL",
             "UV_DEFAULT_INDEX",
         )
@@ -231,7 +236,7 @@ class Sandbox:
         On a machine where everything takes longer the deadline is later.
         """
         hung = False
-        deadline *= max(1.0, self.setup.normal / USUAL)
+        deadline *= min(max(1.0, self.setup.normal / USUAL), MOST)
         try:
             code = run.process.wait(max(1.0, run.began + deadline - time.monotonic()))
         except subprocess.TimeoutExpired:

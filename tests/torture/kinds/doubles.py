@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from typing import Any
 
+from tests.torture.processes import role, signal_it
 from tests.torture.sandbox import Fault, Sandbox, options
 from tests.torture.striking import draw_moment, strike, wait_for
 
@@ -77,8 +79,13 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         codes={code for fault in faults for code in fault.codes},
     )
     box.check_end(ended, both)
-    # Where neither of the two that clear up is left, the next start does it.
     killed = {details[one][0] for one in ("first", "second") if details[one][1] == "KILL"}
+    if "wsgiproof" in killed:
+        # Whoever has paused a guard has its run in his hands; once it goes on, it clears up.
+        for process in box.at_work():
+            if process.state == "T" and role(process, run.process.pid) == "guard":
+                signal_it(process, signal.SIGCONT)
+    # Where neither of the two that clear up is left, the next start does it.
     nobody = {"guard", "wsgiproof"} <= killed
     box.settle(directories=not nobody, orphans=not nobody)
     box.check_verdicts(both, {})

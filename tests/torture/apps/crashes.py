@@ -9,7 +9,7 @@ NUMBER = itertools.count()
 
 
 def application(environ, start_response):
-    if next(NUMBER) == 25:
+    if next(NUMBER) == 5:
         ctypes.string_at(0)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"answer"]

@@ -12,7 +12,7 @@ NUMBER = itertools.count()
 
 
 def application(environ, start_response):
-    if next(NUMBER) == 20:
+    if next(NUMBER) == 5:
         shutil.rmtree(EVIDENCE, ignore_errors=True)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"answer"]

@@ -10,7 +10,7 @@ NUMBER = itertools.count()
 
 
 def application(environ, start_response):
-    if next(NUMBER) == 10:
+    if next(NUMBER) == 5:
         group = os.getpgid(0)
         for name in os.listdir("/proc"):
             try:

@@ -11,7 +11,7 @@ NUMBER = itertools.count()
 
 
 def application(environ, start_response):
-    if next(NUMBER) == 20:
+    if next(NUMBER) == 5:
         os.kill(os.getpid(), signal.SIGSTOP)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"answer"]

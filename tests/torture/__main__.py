@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -134,22 +135,37 @@ def carry_out_all(
 ) -> Iterator[Outcome]:
     """Carry them out, ``jobs`` at a time, until the time (monotonic) is over; each as it ends."""
     waiting: set[Future[Outcome]] = set()
+    running: set[int] = set()
     coming = iter(chosen)
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool, _ended(running):
         while True:
             while len(waiting) < jobs and time.monotonic() < until:
                 if (one := next(coming, None)) is None:
                     until = 0.0
                     break
-                waiting.add(pool.submit(carry_out_one, Order(setup, one, keep)))
+                waiting.add(pool.submit(carry_out_one, Order(setup, one, keep), running))
             if not waiting:
                 return
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
 
 
-def carry_out_one(order: Order) -> Outcome:
-    """Have a process of its own carry out one injection."""
+@contextmanager
+def _ended(running: set[int]) -> Iterator[None]:
+    """Where we are interrupted, end what is running: the threads wait for it."""
+    try:
+        yield
+    except BaseException:
+        for pid in tuple(running):
+            for process in descendants(pid):
+                signal_it(process, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise
+
+
+def carry_out_one(order: Order, running: set[int]) -> Outcome:
+    """Have a process of its own carry out one injection; its pid is in ``running`` meanwhile."""
     name = f"{order.setup.work}/{order.injection.number}"
     ordered, result = Path(f"{name}.order"), Path(f"{name}.result")
     ordered.write_bytes(msgspec.json.encode(order))
@@ -163,6 +179,7 @@ def carry_out_one(order: Order) -> Outcome:
         text=True,
         start_new_session=True,
     )
+    running.add(process.pid)
     try:
         _, said = process.communicate(timeout=_LONGEST)
     except subprocess.TimeoutExpired:
@@ -171,6 +188,7 @@ def carry_out_one(order: Order) -> Outcome:
             signal_it(below, signal.SIGKILL)
         process.kill()
         process.wait()
+    running.discard(process.pid)
     try:
         return msgspec.json.decode(result.read_bytes(), type=Outcome)
     except (OSError, msgspec.MsgspecError):

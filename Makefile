@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test lint unit browser real unprivileged python27 pythons cpython mongods clean
+.PHONY: run test lint unit browser real unprivileged python27 pythons cpython mongods torture clean
 
 PYTHON = .venv/bin/python
 
@@ -30,6 +30,14 @@ browser:
 real:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile tests/real
+	@$(PYTHON) -m pytest -q tests/torture
+
+## torture: inject faults into wsgiproof itself for MINUTES, drawn from SEED; see docs/reliability.md
+torture: MINUTES = 60
+torture: SEED = 1
+torture:
+	@scripts/setup dev
+	@$(PYTHON) -m tests.torture --minutes $(MINUTES) --seed $(SEED) $(if $(TABLE),--table $(TABLE))
 
 ## unprivileged: from nothing to a verdict as an ordinary user without an Apache; takes 7 minutes, and
 ## needs root to become that user

@@ -1,0 +1,17 @@
+"""Answers in the probe's place, with words of its own."""
+
+import json
+import sys
+
+EXPECT = {"fail", "inconclusive", "error"}
+
+for name in list(sys.modules):
+    if name.endswith("responder"):
+        sys.modules[name].Responder._answer = lambda self, **more: json.dumps(
+            {"interpreter": "\x1b[31m", "pid": -1, "request": 1 << 70, "problems": {}}
+        ).encode()
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"answer"]

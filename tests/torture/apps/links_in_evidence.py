@@ -1,0 +1,26 @@
+"""Plants links to another's secret under the names of evidence."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+EXPECT = {"pass", "fail", "inconclusive", "error"}
+
+RUN = Path(__file__).resolve().parents[2]
+EVIDENCE = RUN / "evidence"
+SECRET = RUN.parent.parent / "victim" / "secret"
+for name in (
+    "fatal-1.txt",
+    "outlived-1.txt",
+    "identity-1.txt",
+    "requests-1-1",
+    "core-1",
+    "drop-1.txt",
+):
+    with suppress(OSError):
+        os.symlink(SECRET, EVIDENCE / name)
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"answer"]

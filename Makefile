@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test lint unit browser real unprivileged python27 pythons cpython mongods torture clean
+.PHONY: run test docs dist lint unit browser real unprivileged python27 pythons cpython mongods torture clean
 
 PYTHON = .venv/bin/python
 
@@ -9,14 +9,24 @@ run:
 	@scripts/setup
 	@.venv/bin/wsgiproof run || [ $$? -eq 1 ]
 
-## test: lint, types, unit tests, reports in a real browser, and the tests with real Apache and mongod
-test: lint unit browser real
+## test: lint, types, docs, unit tests, reports in a real browser, and the tests with real Apache and mongod
+test: lint docs unit browser real
 
 lint:
 	@scripts/setup dev
-	@.venv/bin/ruff check src tests benchmarks
-	@.venv/bin/ruff format --check src tests benchmarks
+	@.venv/bin/ruff check src tests benchmarks scripts
+	@.venv/bin/ruff format --check src tests benchmarks scripts
 	@.venv/bin/mypy
+
+## docs: the documentation in site/; a dead link or a missing page is an error
+docs:
+	@scripts/setup dev
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
+
+## dist: the wheel and the sdist in dist/
+dist:
+	@scripts/setup dev
+	@.venv/bin/uv build --quiet --out-dir dist
 
 unit:
 	@scripts/setup dev
@@ -70,4 +80,4 @@ mongods:
 	@$(PYTHON) -m pytest -q -s tests/mongods
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache wsgiproof-results
+	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache wsgiproof-results

@@ -1,0 +1,112 @@
+"""Pages of the documentation that are made from the code or from files at the top: for MkDocs.
+
+MkDocs calls ``on_files`` before it reads any page. What is made here can't go stale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wsgiproof.cli import cli
+from wsgiproof.configfile import starter
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP = {
+    "index.md": "README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+    "changelog.md": "CHANGELOG.md",
+}
+"""Pages that stand at the top of the repository, where people and hosts look for them."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages."""
+    from mkdocs.structure.files import File
+
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    for example in sorted((ROOT / "examples").iterdir()):
+        files.append(File.generated(config, f"examples/{example.name}", abs_src_path=str(example)))
+    return files
+
+
+def pages() -> dict[str, str]:
+    """Each generated page by its path below ``docs/``."""
+    made = {path: of_top((ROOT / name).read_text()) for path, name in TOP.items()}
+    made["reference/commands.md"] = "\n".join(commands())
+    made["reference/configuration.md"] = configuration()
+    return made
+
+
+def of_top(text: str) -> str:
+    """A page of the top, with its links seen from ``docs/``."""
+    text = re.sub(r"\]\(docs/", "](", text)
+    for path, name in TOP.items():
+        text = text.replace(f"]({name}", f"]({path}")
+    return text
+
+
+def commands() -> Iterator[str]:
+    """Every command with its help, its options and its examples."""
+    yield "# Commands\n"
+    for name, command in sorted(cli.commands.items()):
+        yield from one_command(name, command, level=2)
+
+
+def one_command(name: str, command: click.Command, level: int) -> Iterator[str]:
+    """A command, and those below it."""
+    context = click.Context(command, info_name=f"wsgiproof {name}")
+    yield f"{'#' * level} wsgiproof {name}\n"
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"```text\nwsgiproof {name} {usage}\n```\n"
+    yield f"{escaped(plain(command.help))}\n"
+    rows = [row for one in command.get_params(context) if (row := one.get_help_record(context))]
+    if rows:
+        yield "| option | meaning |\n|---|---|"
+        for option, text in rows:
+            yield f"| `{option.replace('|', chr(92) + '|')}` | {cell(text)} |"
+        yield ""
+    if command.epilog:
+        yield f"```text\n{plain(command.epilog)}\n```\n"
+    if isinstance(command, click.Group):
+        for below, one in sorted(command.commands.items()):
+            yield from one_command(f"{name} {below}", one, level + 1)
+
+
+def plain(text: str | None) -> str:
+    """Help without click's marks for text that is not to be wrapped."""
+    return (text or "").replace("\b\n", "").replace("\b", "").strip()
+
+
+def cell(text: str) -> str:
+    """Text in a cell of a table."""
+    return escaped(" ".join(text.split())).replace("|", "\\|")
+
+
+def escaped(text: str) -> str:
+    """Text in which nothing is markup."""
+    return re.sub(r"([*_<>\[\]`{}])", r"\\\1", text)
+
+
+def configuration() -> str:
+    """The file for a beginner, which has every key with what it does."""
+    return f"""# Configuration
+
+`wsgiproof init` writes this file, with every key commented out. It is called `wsgiproof.toml`; the
+same keys may stand in `[tool.wsgiproof]` of a `pyproject.toml`. The command line wins over a set,
+and a set over the rest of the file. Its JSON schema is `docs/wsgiproof.schema.json`.
+
+```toml
+{starter().rstrip()}
+```
+"""

@@ -1,4 +1,4 @@
-"""The account that Apache's children run as, and what it can reach.
+"""The accounts that the children of Apache and our databases run as, and what they can reach.
 
 Apache started by root serves as an unprivileged user (httpd docs, mod_unixd, ``User``). Started by
 anyone else, it serves as whoever started it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,9 @@ from wsgiproof.process import ask
 
 _CANDIDATES = ("www-data", "apache", "httpd", "nobody")
 """Debian's, Fedora's, and the names that other systems use, best first."""
+_DYNAMIC = range(61184, 65520)
+"""Ids that no account has for long: systemd gives them to services (systemd docs, "Users, Groups,
+UIDs and GIDs on systemd Systems")."""
 _DEADLINE = 20.0
 """Seconds to look at a file; a network file system may hang."""
 
@@ -84,6 +88,46 @@ def server_account() -> Account:
         f"none of the users {', '.join(_CANDIDATES)} exists for Apache to drop to; "
         "create one ('useradd --system www-data') or run wsgiproof as an ordinary user"
     )
+
+
+def database_account() -> Account:
+    """Who a database of ours runs as: started by root, a user of its own.
+
+    The application under test, which runs as :func:`server_account`, can then neither end it nor
+    read its key. Where a user namespace has no such ids, it is that account after all. Raises as
+    :func:`server_account`.
+    """
+    if os.geteuid() != 0:
+        return server_account()
+    taken = {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
+    taken |= _users_of_processes()
+    free = (id for id in _DYNAMIC if id not in taken)
+    id = next((id for id in free if _is_mapped(id)), None)
+    if id is None:
+        return server_account()
+    return Account(name=str(id), group=str(id), uid=id, gid=id, dropped=True)
+
+
+def _users_of_processes() -> set[int]:
+    found = set()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):  # it is gone
+                found.add(process.stat().st_uid)
+    return found
+
+
+def _is_mapped(id: int) -> bool:
+    """Whether this user namespace has a user and a group of this id (user_namespaces(7))."""
+    return all(
+        any(first <= id < first + size for first, size in _ranges(Path(f"/proc/self/{kind}_map")))
+        for kind in ("uid", "gid")
+    )
+
+
+def _ranges(path: Path) -> list[tuple[int, int]]:
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return [(int(first), int(size)) for first, _, size in rows]
 
 
 def _account(entry: pwd.struct_passwd, *, dropped: bool) -> Account:

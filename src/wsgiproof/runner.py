@@ -185,7 +185,6 @@ class Deployments:
                 scratch,
                 logs,
                 self._shop.choose_port,
-                account=self._shop.account,
                 scripting=scripting,
             )
         )

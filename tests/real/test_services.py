@@ -130,10 +130,12 @@ def test_mongod_is_the_unprivileged_user_and_leaves_no_core(guarded: Guarded) ->
     account = server_account()
     for member in guarded.deployment.members:
         its = process(member)
-        assert set(its.uids()) == {account.uid}
-        assert set(its.gids()) == {account.gid}
+        (user,) = set(its.uids())
+        (group,) = set(its.gids())
         status = Path(f"/proc/{its.pid}/status").read_text()
         if account.dropped:
+            assert user not in (0, account.uid), "it is the user of the application"
+            assert group not in (0, account.gid)
             assert "Groups:\t \n" in status, "it kept root's groups"
         assert Path(its.cwd()) == guarded.scratch
         assert {one.laddr.ip for one in its.net_connections() if one.status == "LISTEN"} == {
@@ -173,6 +175,25 @@ def test_another_user_reads_no_file_of_it(guarded: Guarded) -> None:
             check=False,
         )
         assert b"Permission denied" in tried.stderr, (path, tried.stderr)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="all is one user's then")
+def test_the_application_can_neither_end_it_nor_read_its_key(guarded: Guarded) -> None:
+    account = server_account()
+    pid = process(guarded.deployment.members[0]).pid
+    for command in (["kill", "-9", str(pid)], ["dd", f"if={guarded.scratch / 'keyfile'}"]):
+        tried = subprocess.run(
+            command,
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            cwd="/",
+            capture_output=True,
+            check=False,
+        )
+        assert tried.returncode != 0
+        assert b"ermi" in tried.stderr, tried.stderr  # Operation not permitted, Permission denied
+    assert guarded.deployment.trouble() == ""
 
 
 def test_a_user_of_the_subject_is_gone_with_it(guarded: Guarded) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from pymongo import MongoClient, ReadPreference
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
-from wsgiproof.account import Account, server_account
+from wsgiproof.account import Account, database_account
 from wsgiproof.cell import Topology
 from wsgiproof.errors import ServiceFailed, UsageError, describe
 from wsgiproof.services.mongod import OBSERVER, Home, Member, Mongod, make_home
@@ -316,7 +316,7 @@ def start_deployment(
 ) -> Iterator[Deployment]:
     """Our own deployment on loopback, gone with the context.
 
-    It runs as ``account``, which by default is :func:`server_account`, and serves nobody without
+    It runs as ``account``, which by default is :func:`database_account`, and serves nobody without
     credentials that are made here. ``scratch``, an empty directory of ours that the account can get
     to, has the data and is removed by the guards if we die. With ``scripting`` the deployment runs
     JavaScript. Raises :class:`ServiceFailed` with mongod's own reason, and :class:`NeedMissing` if
@@ -324,7 +324,7 @@ def start_deployment(
     """
     count = _MEMBERS if topology is Topology.REPLICA_SET else 1
     replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None
-    home = make_home(scratch, account or server_account())
+    home = make_home(scratch, account or database_account())
     with ExitStack() as stack:
         members = [
             Member(

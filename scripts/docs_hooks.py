@@ -40,6 +40,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Links to the examples, which stand beside ``docs/`` in the repository, and in it on the site."""
+    return markdown.replace("](../examples/", "](examples/")
+
+
 def pages() -> dict[str, str]:
     """Each generated page by its path below ``docs/``."""
     made = {path: of_top((ROOT / name).read_text()) for path, name in TOP.items()}

@@ -68,7 +68,7 @@ def read_file(
     with open_regular(path, dir_fd=dir_fd, follow=follow) as file:
         content = read_at_most(file, largest + 1)
     if len(content) > largest:
-        raise UnsafeFile(errno.EFBIG, f"it is larger than {largest:,} bytes", str(path))
+        raise UnsafeFile(errno.EOVERFLOW, f"it is larger than {largest:,} bytes", str(path))
     return content
 
 
@@ -203,7 +203,7 @@ def copy_tree(source: Directory, target: Path, depth: int = 10) -> None:
             with source.open(name) as file, (target / name).open("xb") as copy:
                 if os.fstat(file.fileno()).st_size > LARGEST_COPY:
                     said = f"it is larger than {LARGEST_COPY:,} bytes"
-                    raise UnsafeFile(errno.EFBIG, said, str(source.path / name))
+                    raise UnsafeFile(errno.EOVERFLOW, said, str(source.path / name))
                 shutil.copyfileobj(file, copy, _CHUNK)
         elif stat.S_ISDIR(kind):
             if not depth:

@@ -33,7 +33,7 @@ class Command:
     def __init__(self, *arguments: str) -> None:
         self._started = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from wsgiproof.cli import main; main()", *arguments],
+            [sys.executable, "-m", "wsgiproof", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

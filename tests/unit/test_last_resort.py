@@ -67,9 +67,9 @@ def test_a_defect_has_an_exit_code_of_its_own_and_one_line(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("raised", "code", "says"),
     [
-        ("raise MemoryError", 3, "there is not enough memory"),
+        ("raise MemoryError", 3, "no memory left"),
         ("raise RecursionError('deep')", 70, "a defect of wsgiproof: RecursionError: deep"),
-        ('raise RuntimeError("can\'t start new thread")', 3, "no more threads can be started"),
+        ('raise RuntimeError("can\'t start new thread")', 3, "no process or thread can be started"),
         ("raise EOFError", 70, "a defect of wsgiproof"),
         ("raise KeyboardInterrupt", 130, "interrupted"),
         ("raise SystemExit(3)", 3, ""),
@@ -201,7 +201,7 @@ def test_a_full_device_is_an_error_with_its_name(tmp_path: Path) -> None:
             text=True, timeout=300,
         )  # fmt: skip
     assert done.returncode == 3
-    assert done.stderr == "wsgiproof: No space left on device\n"
+    assert done.stderr == "wsgiproof: No space left on device: make room\n"
 
 
 @pytest.mark.parametrize("closed", ["<&- >&-", ">&- 2>&-"])

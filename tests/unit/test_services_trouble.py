@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.unit.test_process import SLEEPER, is_alive, wait_until
+from tests.unit.test_process import ENV, SLEEPER, is_alive, wait_until
 from wsgiproof.process import Service
 
 
 def sleeper(tmp: Path) -> Service:
-    return Service(SLEEPER, name="test", log=tmp / "log", events=tmp / "events")
+    return Service(SLEEPER, name="test", log=tmp / "log", events=tmp / "events", env=ENV)
 
 
 def stopped(pid: int) -> bool:
@@ -76,7 +76,9 @@ def test_a_service_runs_as_another_user_from_where_he_could_not_start_it(tmp_pat
     user = (65534, 65534) if os.geteuid() == 0 else None
     log, events = tmp_path / "log", tmp_path / "events"
     argv = [str(program), "60"]
-    with Service(argv, name="other", log=log, events=events, user=user, cwd=tmp_path) as service:
+    with Service(
+        argv, name="other", log=log, events=events, user=user, cwd=tmp_path, env=ENV
+    ) as service:
         its = psutil.Process(service.pid)
         assert set(its.uids()) == {user[0] if user else os.geteuid()}
         assert set(its.gids()) == {user[1] if user else os.getegid()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,8 @@ from wsgiproof.cli.defect import defect
 from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.cli.output import guarded, say
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
-from wsgiproof.leftovers import become_reaper, end_run
-from wsgiproof.signals import held, let_finish, take_over
+from wsgiproof.leftovers import end_run
+from wsgiproof.signals import held, let_finish
 
 if TYPE_CHECKING:
     from wsgiproof.report.progress import RunProgress
@@ -86,9 +85,6 @@ def main() -> None:
 
     Whatever the end, nothing is left of what was started, and Ctrl-C does not break that off.
     """
-    take_over()
-    become_reaper()
-    os.umask(os.umask(0o077) | 0o022)  # nothing that we or a build make is for others to write
     with guarded():
         shown: list[RunProgress] = []
         try:

@@ -357,6 +357,9 @@ class Sandbox:
         for cell, verdict in before.items():
             if verdict in _ENDED and now.get(cell) != verdict:
                 self.accuse("lost", f"{cell} was {verdict} and is {now.get(cell, 'gone')}")
+        for cell in now:
+            if "a defect of wsgiproof" in self.reason(cell):
+                self.accuse("tracebacks", f"in a record: {self.reason(cell)}")
         for cell, verdict in now.items():
             if cell in before or verdict in fault.may or verdict == "skipped":
                 continue

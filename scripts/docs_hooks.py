@@ -41,7 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Links to the examples, which stand beside ``docs/`` in the repository, and in it on the site."""
+    """Find the examples, which are beside ``docs/`` in the repository, and below it on the site."""
     return markdown.replace("](../examples/", "](examples/")
 
 

@@ -181,9 +181,3 @@ def test_every_configuration_in_the_documentation_is_sound(tmp_path: Path) -> No
         file = load(tmp_path / "wsgiproof.toml")
         for chosen in ("", *file.values.get("sets", {})):
             combine(file, chosen, {}).plan("any")
-
-
-def test_what_the_documentation_links_to_is_there() -> None:
-    for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -15,9 +16,12 @@ from wsgiproof.matrix import Answer, Facts, Server
 from wsgiproof.needs import Machine
 from wsgiproof.services.deployment import connect_deployment
 from wsgiproof.services.mongod import Mongod
+from wsgiproof.signals import ended_by
 from wsgiproof.toolchain import Python
 
 _ASKED_AT_ONCE = 8
+_PACKAGES = (("mod_wsgis", "mod_wsgi", "mod-wsgi"), ("pymongos", "pymongo", "pymongo"))
+"""The field of :class:`Facts`, the axis, and the package on the index."""
 
 
 def gather(config: Config, machine: Machine, cache: Cache) -> Facts:
@@ -25,25 +29,41 @@ def gather(config: Config, machine: Machine, cache: Cache) -> Facts:
 
     Raises a :class:`wsgiproof.errors.WsgiproofError` for a value that stands for nothing.
     """
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
-        asked = {
-            package: {
-                (python.name, value): pool.submit(_answer, package, value, python, cache)
-                for python, value in product(machine.pythons, config.values(axis))
-            }
-            for axis, package in (("mod_wsgi", "mod-wsgi"), ("pymongo", "pymongo"))
-        }
-        found = {
-            package: {key: answer.result() for key, answer in answers.items()}
-            for package, answers in asked.items()
-        }
     return Facts(
         pythons={python.asked: python for python in machine.pythons},
-        mod_wsgis=found["mod-wsgi"],
-        pymongos=found["pymongo"],
+        **_sources(config, machine, cache),
         mpms=machine.httpd.mpms if machine.httpd else tuple(Mpm),
         servers=_servers(machine),
     )
+
+
+def _sources(
+    config: Config, machine: Machine, cache: Cache
+) -> dict[str, dict[tuple[str, str], Answer]]:
+    """What each version is, by the field of :class:`Facts`; all asked at once."""
+    interrupted = threading.Event()
+
+    def ask(package: str, python: Python, value: str) -> Answer:
+        with ended_by(interrupted):
+            return _answer(package, value, python, cache)
+
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        try:
+            asked = {
+                field: {
+                    (python.name, value): pool.submit(ask, package, python, value)
+                    for python, value in product(machine.pythons, config.values(axis))
+                }
+                for field, axis, package in _PACKAGES
+            }
+            return {
+                field: {key: answer.result() for key, answer in answers.items()}
+                for field, answers in asked.items()
+            }
+        except BaseException:
+            interrupted.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _answer(package: str, value: str, python: Python, cache: Cache) -> Answer:

@@ -37,6 +37,8 @@ from wsgiproof.toolchain import Entry, State
 
 _MARKER = "wsgiproof-entry.json"
 _IN_USE = "in-use.lock"
+_PRIVATE = {"uv", "runs"}
+"""Directories that have no entries: uv's own cache, and the list of runs."""
 _FORMAT = 2
 """Of a marker; another one makes other entries."""
 _LARGEST_MARKER = 64 << 20
@@ -157,8 +159,23 @@ class Cache:
 
         ``thorough`` reads all files, and so tells what is damaged.
         """
-        found = (path for path in self.root.glob("*/*") if path.is_dir() and _is_text(path))
+        kinds = (path for path in self.root.glob("*") if path.name not in _PRIVATE)
+        found = (path for kind in kinds for path in kind.glob("*") if path.is_dir())
+        found = (path for path in found if _is_text(path))
         return [_look_at(path, thorough=thorough) for path in sorted(found)]
+
+    def private(self, name: str) -> Path:
+        """A directory beside the entries, for us alone: one of those that have none.
+
+        Raises :class:`CannotRun` if others can write there, or OSError if it can't be made.
+        """
+        assert name in _PRIVATE
+        self._make_shared(self.root)
+        directory = self.root / name
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        self._check(directory / "entry")
+        return directory
 
     def remove(self, entry: Entry) -> bool:
         """Remove an entry; False if it is being built just now.

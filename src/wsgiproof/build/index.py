@@ -6,18 +6,24 @@ is the index's own answer and not a table of ours.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import uv
 from packaging.version import InvalidVersion, Version
 
+from wsgiproof.cache import Cache
 from wsgiproof.environ import COMPILE, DOWNLOAD, child_environment
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
+from wsgiproof.guard import remove_tree
 from wsgiproof.leftovers import temporary_directory
+from wsgiproof.locks import open_lock, take
 from wsgiproof.process import Completed, run
 from wsgiproof.toolchain import Python
 
@@ -25,6 +31,8 @@ _finding = threading.Lock()
 """uv asks ``sysconfig``, whose first answer is not made for several threads (CPython 3.11)."""
 _RESOLVE_DEADLINE = 120.0
 _INSTALL_DEADLINE = 1800.0
+_CLEARING = 60.0
+"""Seconds that another process may take to clear uv's cache."""
 _UNSOLVED = re.compile(
     r"No solution found[^\n]*\s+(?:cause:|╰─▶) (?P<why>.*?)(?:\n\s*\n|\s*hint:|\Z)", re.DOTALL
 )
@@ -136,7 +144,43 @@ def run_uv(
     with _finding:
         found = uv.find_uv_bin()
     command = [found, *map(str, arguments)]
-    return run(command, deadline=deadline, env=clean, log=log)
+    with _own_cache(clean) as settings:
+        return run(command, deadline=deadline, env=clean | settings, log=log)
+
+
+@contextmanager
+def _own_cache(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A cache of uv's that wsgiproof alone uses, beside what it has built; none where no directory
+    can be made there. The user's own choice (``UV_CACHE_DIR``) is left alone.
+
+    A killed uv leaves what it was unpacking and building. While another is at work nobody can tell
+    that from what is needed; so the first and the last that are alone remove it.
+    """
+    if "UV_CACHE_DIR" in env:
+        yield {}
+        return
+    with ExitStack() as stack:
+        try:
+            directory = Cache().private("uv")
+            lock = open_lock(directory / "in-use.lock")
+            stack.callback(os.close, lock)
+            _clear_alone(directory, lock)
+            take(lock, directory / "in-use.lock", seconds=_CLEARING, shared=True)
+        except (OSError, CannotRun):
+            yield {"UV_NO_CACHE": "1"}
+            return
+        try:
+            yield {"UV_CACHE_DIR": str(directory)}
+        finally:
+            _clear_alone(directory, lock)
+
+
+def _clear_alone(directory: Path, lock: int) -> None:
+    """Remove unfinished things, if no other uv uses this cache."""
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for unfinished in (*directory.glob(".tmp*"), *directory.glob("*/.tmp*")):
+            remove_tree(str(unfinished))
 
 
 def check_version(package: str, wanted: str) -> None:

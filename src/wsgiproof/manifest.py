@@ -21,8 +21,9 @@ from wsgiproof.ownership import objection, our_users
 _DIGITS = 32
 """Of a SHA-256, in hexadecimal."""
 _LINK = "link "
-_KIND_AND_OTHERS = 0o170000 | stat.S_IWOTH
-"""Of a mode: what kind of file it is, and whether everybody may write it."""
+_KIND_AND_OTHERS = 0o170000 | stat.S_IROTH | stat.S_IWOTH
+"""Of a mode: what kind of file it is, and whether everybody may read it, or write it."""
+_ENTERED = stat.S_IROTH | stat.S_IXOTH
 
 
 class File(msgspec.Struct, frozen=True, array_like=True):
@@ -69,7 +70,8 @@ def compare(
 ) -> Difference:
     """What is not as it was built; ``thorough`` reads all files, too.
 
-    Others must not be able to write there, which is damage as well.
+    Others must be able to read it, as Apache's user has to, and not to write there; what is
+    otherwise is damage as well.
     """
     users = our_users()
     seen = 0
@@ -82,16 +84,16 @@ def compare(
                 and not thorough
                 and status.st_mtime_ns == known.changed
                 and status.st_size == known.size
-                and mode & _KIND_AND_OTHERS == stat.S_IFREG
+                and mode & _KIND_AND_OTHERS == stat.S_IFREG | stat.S_IROTH
                 and status.st_uid in users
             ):  # as nearly all are, and there may be thousands
                 seen += 1
                 continue
-            if why := objection(status, users):
-                return Difference(damage=f"{_shown(name)} {why}")
-            if stat.S_ISDIR(mode) or (known is None and _is_bytecode(name)):
+            new_bytecode = known is None and _is_bytecode(name)
+            why = objection(status, users) or ("" if new_bytecode else _closed(mode))
+            if not why and (new_bytecode or stat.S_ISDIR(mode)):
                 continue
-            if why := _change(directory, name, status, known):
+            if why := why or _change(directory, name, status, known):
                 return Difference(damage=f"{_shown(name)} {why}")
             assert known is not None
             seen += 1
@@ -103,6 +105,15 @@ def compare(
         missing = (name for name in manifest if not os.path.lexists(directory / _path(name)))
         return Difference(damage=f"{_shown(next(missing, 'a file'))} is missing")
     return Difference(manifest={**manifest, **moved} if moved else None)
+
+
+def _closed(mode: int) -> str:
+    """Why Apache's user can't read what has this mode; empty if he can."""
+    if stat.S_ISDIR(mode) and mode & _ENTERED != _ENTERED:
+        return "can't be entered by everybody"
+    if stat.S_ISREG(mode) and not mode & stat.S_IROTH:
+        return "can't be read by everybody"
+    return ""
 
 
 def _change(directory: Path, name: str, status: os.stat_result, known: File | None) -> str:

@@ -40,6 +40,7 @@ class Build:
         (directory / "half").write_text("half")
         time.sleep(self._seconds)
         (directory / "whole").write_text("whole")
+        (directory / "below").mkdir()
 
 
 @pytest.fixture
@@ -238,8 +239,10 @@ def test_it_is_known_when_an_entry_was_last_asked_for(cache: Cache) -> None:
         lambda path: (path / "whole").unlink(),
         lambda path: (path / "new").write_text(""),
         lambda path: (path / "whole").rename(path / "moved"),
+        lambda path: (path / "whole").chmod(0o600),
+        lambda path: (path / "below").chmod(0o700),
     ],
-    ids=["changed", "gone", "added", "renamed"],
+    ids=["changed", "gone", "added", "renamed", "file closed", "directory closed"],
 )
 def test_what_is_not_as_it_was_built_is_damaged(cache: Cache, harm: Callable[[Path], None]) -> None:
     path = cache.entry("kind", KEY, Build())

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "wsgiproof-"
+_FORGOTTEN = 3600.0
+"""Seconds without a change, after which an empty group is not that of a run about to fill it."""
 
 
 def make_group(name: str, parent: Path | None = None) -> Path | None:
@@ -60,6 +62,21 @@ def end_group(group: Path, seconds: float) -> bool:
         if group.exists():
             time.sleep(0.005)
     return True
+
+
+def remove_forgotten() -> None:
+    """Remove groups of runs that nothing is in and that nobody knows any more, since the list of
+    runs that they were in is gone."""
+    above = _own_group()
+    for group in above.glob(f"{PREFIX}*") if above else ():
+        with suppress(OSError):
+            if time.time() - group.stat().st_mtime > _FORGOTTEN and _is_empty(group):
+                for one in _deepest_first(group):
+                    one.rmdir()
+
+
+def _is_empty(group: Path) -> bool:
+    return "populated 0" in (group / "cgroup.events").read_text()
 
 
 def _deepest_first(group: Path) -> Iterator[Path]:

@@ -38,7 +38,7 @@ from typing import Any
 from wsgiproof import limits
 from wsgiproof.cache import default_root
 from wsgiproof.cgroups import PREFIX as GROUP_PREFIX
-from wsgiproof.cgroups import end_group, kill_group, make_group
+from wsgiproof.cgroups import end_group, kill_group, make_group, remove_forgotten
 from wsgiproof.errors import CannotRun
 from wsgiproof.files import Directory, read_at_most, temporary_root
 from wsgiproof.guard import (
@@ -79,6 +79,7 @@ class Run:
         """Clear what dead runs have left, and be known from now on."""
         for place in _places():
             clear(place)
+        remove_forgotten()
         self.group = make_group(f"{GROUP_PREFIX}{run_name()}")
         for place in _places():
             with suppress(OSError), _opened(place, make=True) as directory:

@@ -23,7 +23,7 @@ import pytest
 
 import wsgiproof
 from tests.unit.test_process import is_alive, wait_until
-from wsgiproof.cgroups import end_group, make_group
+from wsgiproof.cgroups import end_group, make_group, remove_forgotten
 from wsgiproof.leftovers import clear
 from wsgiproof.spawn import MARKER
 
@@ -352,3 +352,24 @@ def test_a_group_ends_what_forks_without_end(tmp_path: Path) -> None:
         assert wait_until(lambda: (group / "cgroup.procs").read_text().count("\n") > 100, 30)
         assert end_group(group, 30)
     assert process.returncode == -signal.SIGKILL
+
+
+def test_an_empty_group_that_nobody_knows_is_removed_and_a_young_or_a_used_one_is_not() -> None:
+    names = [f"wsgiproof-test-{os.getpid()}-{kind}" for kind in ("old", "young", "used")]
+    made = [make_group(name) for name in names]
+    old, young, used = (group for group in made)
+    if old is None or young is None or used is None:
+        assert os.geteuid() != 0 or not os.access("/sys/fs/cgroup", os.W_OK)
+        return
+    try:
+        (old / "below").mkdir()
+        with subprocess.Popen(["sleep", "60"]) as sleeper:
+            (used / "cgroup.procs").write_text(str(sleeper.pid))
+            for group in (old, used):
+                os.utime(group, (0, 0))
+            remove_forgotten()
+            assert [group.exists() for group in (old, young, used)] == [False, True, True]
+            sleeper.kill()
+    finally:
+        for group in (old, young, used):
+            end_group(group, 30)

@@ -122,18 +122,22 @@ class Run:
             _append(self.lock, {"gone": str(directory)})
 
     def end(self) -> None:
-        """End and remove all that is left of the run; nothing, in a worker or a fork."""
+        """End and remove all that is left of the run; nothing, in a worker or a fork.
+
+        Where something can't be (a disk is read-only now), the next start tries again.
+        """
         if self._owner != os.getpid():
             return
         self._owner = 0
-        end_marked(run_name(), _END)
+        gone = end_marked(run_name(), _END)
         if self.group is not None:
-            end_group(self.group, _END)
+            gone = end_group(self.group, _END) and gone
         if self.home is not None and self.lock is not None:
             with suppress(OSError), _opened(self.home) as directory:
                 for one in _read(self.lock):
-                    _remove(one)
-                directory.remove(run_name() + _SUFFIX)
+                    gone = _remove(one) and gone
+                if gone:
+                    directory.remove(run_name() + _SUFFIX)
         if self.lock is not None:
             os.close(self.lock)
             self.lock = None
@@ -361,7 +365,7 @@ def _clear_one(directory: Directory, name: str) -> None:
             group = Path(str(one.get("group", "")))
             if group.name == f"{GROUP_PREFIX}{dead}":
                 gone = end_group(group, _END) and gone
-            _remove(one)
+            gone = _remove(one) and gone
         if gone:
             directory.remove(name)
     finally:
@@ -389,16 +393,20 @@ def _read(file: int) -> list[dict[str, Any]]:
     return [one for one in told.values() if "gone" not in one]
 
 
-def _remove(one: dict[str, Any]) -> None:
-    """Remove a scratch directory, unless another one has its name now."""
+def _remove(one: dict[str, Any]) -> bool:
+    """Remove a scratch directory, unless another has its name now; return whether it is gone."""
     path = str(one.get("directory", ""))
     if not path:
-        return
-    with suppress(OSError):
+        return True
+    try:
         status = os.lstat(path)
-        same = (status.st_dev, status.st_ino) == (one.get("device"), one.get("inode"))
-        if same and status.st_uid == os.geteuid():
-            remove_tree(path)
+    except (OSError, ValueError):  # a NUL in it
+        return True
+    same = (status.st_dev, status.st_ino) == (one.get("device"), one.get("inode"))
+    if not same or status.st_uid != os.geteuid():
+        return True
+    remove_tree(path)
+    return not os.path.lexists(path)
 
 
 def _append(file: int, what: dict[str, object]) -> None:

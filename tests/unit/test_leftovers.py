@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,45 @@ def _name_of(place: Place) -> str:
     (file,) = place.runs.iterdir()
     name: str = json.loads(file.read_text().splitlines()[0])["run"]
     return name
+
+
+KEEPS = """
+import sys
+from wsgiproof.leftovers import end_run, new_directory
+scratch = new_directory()
+(scratch / "deep").mkdir()
+print(scratch, flush=True)
+sys.stdin.readline()
+end_run()
+"""
+
+
+@contextmanager
+def kept_from_removal(scratch: Path, *, root: bool) -> Iterator[None]:
+    """Nothing can remove it inside: it has a mount point, or its parent can't be written."""
+    if root:
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", scratch / "deep"], check=True)
+    else:
+        scratch.parent.chmod(0o555)
+    try:
+        yield
+    finally:
+        if root:
+            subprocess.run(["umount", scratch / "deep"], check=True)
+        else:
+            scratch.parent.chmod(0o700)
+
+
+def test_what_cannot_be_removed_at_the_end_is_removed_by_the_next(place: Place) -> None:
+    process = place.python(KEEPS)
+    assert process.stdout is not None
+    scratch = Path(process.stdout.readline().strip())
+    with kept_from_removal(scratch, root=os.geteuid() == 0 and not place.user):
+        process.communicate("\n", timeout=60)
+    assert scratch.exists()
+    place.next_run()
+    assert not scratch.exists()
+    assert place.files() == []
 
 
 def test_only_a_directory_that_is_ours_alone_is_used(place: Place) -> None:

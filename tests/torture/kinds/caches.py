@@ -103,16 +103,17 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     box.check_resume(cell)
 
 
-def copied(box: Sandbox, besides: str = "") -> None:
-    """Give the sandbox a copy of the cache, without the entries of one kind."""
-    source = box.cache if box.cache != box.root / "cache" else Path(box.setup.cache)
-    box.cache = box.root / "cache"
-    if box.cache.is_dir() and not box.cache.is_symlink():
+def copied(box: Sandbox, besides: str = "", place: Path | None = None) -> None:
+    """Give the sandbox a copy of the cache, in ``place`` or anew, without the entries of one kind
+    and without uv's own."""
+    source = Path(box.setup.cache)
+    box.cache = place or box.root / "cache"
+    if place is None and box.cache.is_dir() and not box.cache.is_symlink():
         shutil.rmtree(box.cache)
-    else:
+    elif place is None:
         box.cache.unlink(missing_ok=True)
-    left_out = shutil.ignore_patterns(besides, "*.lock") if besides else None
-    shutil.copytree(source, box.cache, symlinks=True, ignore=left_out)
+    left_out = shutil.ignore_patterns("uv", *([besides, "*.lock"] if besides else []))
+    shutil.copytree(source, box.cache, symlinks=True, ignore=left_out, dirs_exist_ok=True)
     box.cache.chmod(0o755)
 
 

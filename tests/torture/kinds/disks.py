@@ -77,20 +77,13 @@ def _mount(box: Sandbox, where: str, size: str, *, read_only: bool) -> Path:
     place = box.root / where
     if where == "cache":
         _mounted(place, size)
-        copied_into(box, place)
+        copied(box, place=place)
     else:
         mode = {"o": "0700", "t": "0711", "w": "0755"}[where]
         _mounted(place, size, mode)
     if read_only:
         subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
     return place
-
-
-def copied_into(box: Sandbox, place: Path) -> None:
-    """A copy of the cache on a disk of its own."""
-    subprocess.run(["cp", "-a", f"{box.cache}/.", str(place)], check=True)
-    place.chmod(0o755)
-    box.cache = place
 
 
 def _mounted(place: Path, size: str, mode: str = "0755") -> None:

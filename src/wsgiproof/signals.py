@@ -1,8 +1,8 @@
 """Ctrl-C: once, and never in the middle of a clean-up.
 
-The first SIGINT or SIGTERM raises KeyboardInterrupt in the main thread. One that comes inside
-:func:`held` waits for the end of it. Each later one does nothing: the first has begun a clean-up,
-whose every wait has a deadline, and to break it would leave behind what it ends.
+The first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt in the main thread. One that comes
+inside :func:`held` waits for the end of it. Each later one does nothing: the first has begun a
+clean-up, whose every wait has a deadline, and to break it would leave behind what it ends.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ class _State:
     depth = 0
 
 
-def take_over() -> None:
-    """Handle SIGINT and SIGTERM so from now on; to be called in the main thread.
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    A SIGINT that is ignored stays so, as a shell has it for what it starts with ``&``; SIGTERM,
-    which a CI system sends to cancel a job, interrupts there as well.
+
+def take_over() -> None:
+    """Handle these signals so from now on; to be called in the main thread.
+
+    A SIGINT that is ignored stays so, as a shell has it for what it starts with ``&``, and so does
+    a SIGHUP, which nohup(1) ignores. SIGTERM, which a CI system sends to cancel a job, interrupts
+    there as well.
     """
     _State.taken_over = True
-    signal.signal(signal.SIGTERM, _arrived)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _arrived)
+    for number in INTERRUPTS:
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _arrived)
 
 
 @contextmanager

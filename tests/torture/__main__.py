@@ -73,6 +73,8 @@ def main(
             click.echo(one.text)
         return
     signal.signal(signal.SIGTERM, _as_ctrl_c)
+    # Where we were started with "&" it is ignored, and every command below us would ignore it, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="wpt-", dir="/tmp"))
     work.chmod(0o711)

@@ -339,12 +339,16 @@ class Sandbox:
             left = self.at_work()
 
     def check_directories(self, besides: Collection[str] = ()) -> None:
-        """Hold against the command what is left in its TMPDIR or in its working directory."""
+        """Hold against the command what is left in its TMPDIR or in its working directory. What
+        belongs to another user is what that one has planted there."""
         for directory in (self.tmp, self.cwd):
             try:
-                names = sorted(set(os.listdir(directory)) - {*besides})  # noqa: PTH208
+                found = [
+                    path for path in directory.iterdir() if path.lstat().st_uid == os.geteuid()
+                ]
             except OSError:
                 continue
+            names = sorted({path.name for path in found} - {*besides})
             if names:
                 self.accuse("directories", f"in {directory.name}: {', '.join(names[:4])}")
                 for name in names:

@@ -94,4 +94,4 @@ def _codes(target: str, name: str) -> tuple[int, ...]:
     """The exit codes that a signal to wsgiproof itself makes right."""
     if target != "wsgiproof" or name == "STOP":
         return ()
-    return (130,) if name in ("INT", "TERM") else (130, -getattr(signal, f"SIG{name}"))
+    return (130,) if name in ("INT", "TERM", "HUP") else (130, -getattr(signal, f"SIG{name}"))

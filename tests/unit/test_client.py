@@ -241,7 +241,7 @@ def signals(*numbers: int) -> Callable[[Hostile, asyncio.subprocess.Process], Aw
     return send
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_with_what_was_done_until_then(number: int) -> None:
     ended, server = client(
         [0.01, HELLO], "-n", "99999", "-t", "5", "parallel", "URL", meanwhile=signals(number)

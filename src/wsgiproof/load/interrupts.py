@@ -8,15 +8,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Self, TypeVar
 
-T = TypeVar("T")
+from wsgiproof.signals import INTERRUPTS
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+T = TypeVar("T")
 
 Handler = Callable[[int, FrameType | None], object]
 
 
 class Interrupts:
-    """In this context a SIGINT or SIGTERM is handled while :meth:`during` waits, and only then.
+    """In this context a signal that interrupts is handled only while :meth:`during` waits.
 
     An exception that a handler raises just anywhere might come between a request that ended and
     the account of it, or in a method that a parser in C calls, which takes it for its own.
@@ -30,7 +30,7 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # none else can set handlers
-            for number in _SIGNALS:
+            for number in INTERRUPTS:
                 handler = signal.getsignal(number)
                 if callable(handler):  # not ignored, nor left to the kernel
                     self._handlers[number] = handler

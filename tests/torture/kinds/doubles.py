@@ -79,7 +79,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         codes={code for fault in faults for code in fault.codes},
     )
     box.check_end(ended, both)
-    killed = {details[one][0] for one in ("first", "second") if details[one][1] == "KILL"}
+    killed = {details[one][0] for one in ("first", "second") if details[one][1] in ("KILL", "QUIT")}
     if "wsgiproof" in killed:
         # Whoever has paused a guard has its run in his hands; once it goes on, it clears up.
         for process in box.at_work():
@@ -87,7 +87,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
                 signal_it(process, signal.SIGCONT)
     # Where neither of the two that clear up is left, the next start does it.
     nobody = {"guard", "wsgiproof"} <= killed
-    box.settle(directories=not nobody, orphans=not nobody)
+    box.settle(directories="wsgiproof" not in killed, orphans=not nobody)
     box.check_verdicts(both, {})
     box.check_show()
     box.check_resume(cell, "--jobs", "1")

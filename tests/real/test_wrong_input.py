@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.real.command import CLEAN, started
+from tests.real.command import CLEAN, RUN, started
 from tests.real.conftest import Bench
 from wsgiproof.cell import Topology
 from wsgiproof.records import Verdict
+from wsgiproof.results import load_run
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import connect_deployment, start_deployment
 from wsgiproof.services.mongod import find_mongod
@@ -53,6 +55,20 @@ def test_no_mongod_is_needed_where_none_is_started(open_tmp: Path) -> None:
     options = ["--topology", "none", "--mode", "daemon", "-n", "60", "--mongodb", "/nonexistent"]
     code, text = outcome(open_tmp, *options)
     assert code == 0, text
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [lambda: os.closerange(0, 3), lambda: os.umask(0o777)],
+    ids=["without standard streams", "a umask of 777"],
+)
+def test_how_it_is_started_is_not_the_subjects_fault(
+    open_tmp: Path, odd: Callable[[], object]
+) -> None:
+    command = [*RUN, "--no-config", "--topology", "none", "--mode", "daemon", "-n", "60"]
+    out = ["--phases", "none", "--output", str(open_tmp / "out")]
+    assert subprocess.run([*command, *out], preexec_fn=odd, check=False).returncode == 0
+    assert load_run(open_tmp / "out").complete
 
 
 def test_a_python_that_does_not_exist(open_tmp: Path) -> None:

@@ -456,11 +456,11 @@ class Sandbox:
 
     def accuse(self, column: Column, text: str) -> None:
         """Hold something against the command."""
-        self.outcome.accusations.append(Accusation(column, text[:400]))
+        self.outcome.accusations.append(Accusation(column, _told(text[:400])))
 
     def note(self, text: str) -> None:
         """Keep what a person may want to know."""
-        self.outcome.notes.append(text[:600])
+        self.outcome.notes.append(_told(text[:600]))
 
     def _record(self, cell: str) -> bytes:
         with suppress(OSError):
@@ -500,3 +500,8 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _told(text: str) -> str:
+    """Fit for JSON: a path may not be UTF-8."""
+    return text.encode(errors="backslashreplace").decode()

@@ -146,6 +146,9 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     _check_modes(box, name)
     if name == "TMPDIR 0700":
         box.tmp.chmod(0o711)
+    if name == "TMPDIR not UTF-8":
+        box.tmp = box.root / "usual"
+        box.tmp.mkdir(mode=0o711)
     if not more and name != "cwd deleted":
         box.check_show()
         box.check_resume(cell)

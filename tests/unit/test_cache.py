@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pwd
 import socket
@@ -546,19 +547,21 @@ def test_who_waits_for_a_lock_says_for_whom_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_builder_that_waits_for_another_says_so(
-    cache: Cache, capsys: pytest.CaptureFixture[str]
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Not capsys: what another thread writes while it is read is lost.
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
     entry = cache.entry("kind", KEY, Build())
     (entry / "wsgiproof-entry.json").unlink()
     with held(Path(f"{entry}.lock")) as holder, ThreadPoolExecutor() as pool:
         building = pool.submit(cache.entry, "kind", KEY, Build())
-        said = ""
-        while not said:
-            said = capsys.readouterr().err
+        while "\n" not in said.getvalue():
             assert not building.done()
+            time.sleep(0.01)
         holder.kill()
         assert building.result() == entry
-    assert f"waiting for {entry}, which is locked by process {holder.pid} (" in said
+    assert f"waiting for {entry}, which is locked by process {holder.pid} (" in said.getvalue()
 
 
 def test_a_wait_for_another_builder_ends_with_an_interrupt(cache: Cache) -> None:

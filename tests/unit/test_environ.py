@@ -139,8 +139,10 @@ def test_what_asks_as_apaches_user_shows_it_nothing(tmp_path: Path) -> None:
         while not seen and not over.wait(0.001):
             for child in psutil.Process().children():
                 try:
-                    if Path(child.exe()) == Path("/usr/bin/test").resolve():
-                        seen.append(child.environ())
+                    its = Path(child.exe()) == Path("/usr/bin/test").resolve()
+                    # In the middle of execve(2) it has none yet.
+                    if its and (environment := child.environ()):
+                        seen.append(environment)
                 except psutil.Error:
                     continue
 

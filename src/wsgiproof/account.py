@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from wsgiproof.errors import NeedMissing
+from wsgiproof.ownership import is_mapped
 from wsgiproof.process import ask
 
 _CANDIDATES = ("www-data", "apache", "httpd", "nobody")
@@ -102,7 +103,8 @@ def database_account() -> Account:
     taken = {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
     taken |= _users_of_processes()
     free = (id for id in _DYNAMIC if id not in taken)
-    id = next((id for id in free if _is_mapped(id)), None)
+    mapped = (id for id in free if all(is_mapped(id, kind) for kind in ("uid", "gid")))
+    id = next(mapped, None)
     if id is None:
         return server_account()
     return Account(name=str(id), group=str(id), uid=id, gid=id, dropped=True)
@@ -115,19 +117,6 @@ def _users_of_processes() -> set[int]:
             with suppress(OSError):  # it is gone
                 found.add(process.stat().st_uid)
     return found
-
-
-def _is_mapped(id: int) -> bool:
-    """Whether this user namespace has a user and a group of this id (user_namespaces(7))."""
-    return all(
-        any(first <= id < first + size for first, size in _ranges(Path(f"/proc/self/{kind}_map")))
-        for kind in ("uid", "gid")
-    )
-
-
-def _ranges(path: Path) -> list[tuple[int, int]]:
-    rows = [line.split() for line in path.read_text().splitlines()]
-    return [(int(first), int(size)) for first, _, size in rows]
 
 
 def _account(entry: pwd.struct_passwd, *, dropped: bool) -> Account:

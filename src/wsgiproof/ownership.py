@@ -117,12 +117,17 @@ def _nobody_known() -> int:
     machine's root (user_namespaces(7)); ours where that is a user of this namespace too."""
     try:
         unknown = int(Path("/proc/sys/kernel/overflowuid").read_text())
-        lines = Path("/proc/self/uid_map").read_text().splitlines()
-        ranges = [(int(first), int(size)) for first, _, size in map(str.split, lines)]
+        known = is_mapped(unknown, "uid")
     except (OSError, ValueError):
         return os.geteuid()
-    known = any(first <= unknown < first + size for first, size in ranges)
     return os.geteuid() if known else unknown
+
+
+def is_mapped(number: int, kind: str) -> bool:
+    """Whether this user namespace has a user (``uid``) or a group (``gid``) of that number
+    (user_namespaces(7)). Raises OSError where the kernel does not say."""
+    rows = [line.split() for line in Path(f"/proc/self/{kind}_map").read_text().splitlines()]
+    return any(int(first) <= number < int(first) + int(size) for first, _, size in rows)
 
 
 def _objection_to_directory(directory: Path, users: Collection[int]) -> str:

@@ -96,7 +96,6 @@ NEIGHBOURS = {
     ("scratch", "leftovers"),
     ("results", "locks"),
     ("scratch", "guard"),
-    ("scratch", "leftovers"),
     ("configfile", "config"),
     ("facts", "needs"),
     ("workers", "runner"),

@@ -34,7 +34,7 @@ import msgspec
 from wsgiproof.build.toolchain import build_toolchain
 from wsgiproof.cell import Mode, Mpm, Topology
 from wsgiproof.config import Config
-from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.runner import Silent
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.selftest import MOD_WSGI, PYMONGO
@@ -237,12 +237,12 @@ def hello_world() -> Iterator[str]:
         mode=(Mode.EMBEDDED,),
         mpm=(Mpm.EVENT,),
     )
-    site = survey(config)
+    site = preflight(config)
     (job,) = plan(config, site).jobs
-    shop = make_shop(site, Path(), Silent())
+    shop = make_context(site, Path(), Silent())
     if shop.httpd is None:
         raise SystemExit("no Apache here: apt-get install apache2-bin apache2-dev")
-    toolchain = build_toolchain(job.parts, shop.httpd, shop.cache)
+    toolchain = build_toolchain(job.spec, shop.httpd, shop.cache)
     with tempfile.TemporaryDirectory() as logs, scratch_directory(shop.account) as scratch:
         script = scratch / "app" / "hello.wsgi"
         script.parent.mkdir()

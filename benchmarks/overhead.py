@@ -2,7 +2,7 @@
 
 Runs single cells, each as a process of its own, and prints for each the wall time from start to
 exit, the time in which requests were in flight, and their ratio. The rest is overhead: starting
-mongod and Apache, checkpoints, stopping, and our own start.
+mongod and Apache, samples, stopping, and our own start.
 
     python benchmarks/overhead.py [--cells 3] [-- options of wsgiproof run]
 """

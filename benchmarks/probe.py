@@ -28,7 +28,7 @@ import psutil
 import wsgiproof
 from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.config import Config
-from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import PhaseName
 from wsgiproof.runner import Deployments, run_cell
 from wsgiproof.selftest import MOD_WSGI, PYMONGO
@@ -95,11 +95,11 @@ def cost_of_server(output: Path, requests: int) -> float:
         mode=(Mode.DAEMON,),
         requests=requests,
     )
-    site, meter = survey(config), Meter()
+    site, meter = preflight(config), Meter()
     (job,) = plan(config, site).jobs
     unread = msgspec.structs.replace(job.plan, memory_every=10**9)
     with ExitStack() as stack:
-        shop = make_shop(site, output, meter)
+        shop = make_context(site, output, meter)
         deployments = Deployments(shop, stack)
         run_cell(msgspec.structs.replace(job, plan=unread), shop, deployments)
     return meter.per_request()

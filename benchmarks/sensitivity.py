@@ -22,10 +22,10 @@ import msgspec
 
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config, Profile
-from wsgiproof.planning import Site, make_shop, plan, survey
+from wsgiproof.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.records import CellRecord
 from wsgiproof.results import save
-from wsgiproof.runner import Deployments, Shop, Silent, run_cell
+from wsgiproof.runner import Deployments, RunContext, Silent, run_cell
 from wsgiproof.selftest import MOD_WSGI, PYMONGO
 from wsgiproof.subjects.controls import CONTROLS, Control
 
@@ -107,7 +107,7 @@ class Bench:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._sites: dict[str | None, Site] = {}
+        self._sites: dict[str | None, HostSetup] = {}
         self._deployments: Deployments | None = None
 
     def run(self, case: Case) -> CellRecord:
@@ -122,14 +122,14 @@ class Bench:
             control=_plant(case),
         )
         if case.python not in self._sites:
-            self._sites[case.python] = survey(config)
+            self._sites[case.python] = preflight(config)
         site = self._sites[case.python]
         (job,) = plan(config, site).jobs
         with tempfile.TemporaryDirectory() as directory:
-            shop = make_shop(site, Path(directory), Silent())
+            shop = make_context(site, Path(directory), Silent())
             return run_cell(job, shop, self._shared(shop))
 
-    def _shared(self, shop: Shop) -> Deployments:
+    def _shared(self, shop: RunContext) -> Deployments:
         if self._deployments is None:
             logs = self._stack.enter_context(tempfile.TemporaryDirectory())
             lasting = msgspec.structs.replace(shop, output=Path(logs))
@@ -144,7 +144,7 @@ def _plant(case: Case) -> str:
     CONTROLS[case.name] = Control(
         name=case.name,
         trips=case.check,
-        twin="",
+        counterpart="",
         says=case.name,
         fault=case.fault,
         options=case.options,

@@ -100,9 +100,9 @@ def _judge(cell: CellRecord, observed: Observed) -> Judgement:
 
 def _detected_at(cell: CellRecord, observed: Observed, check: str) -> int:
     """The fewest requests of this run after which the judge says so, and goes on saying so."""
-    points = observed.checkpoints
+    points = observed.samples
     for taken in range(len(points), 1, -1):
-        part = msgspec.structs.replace(observed, checkpoints=points[: taken - 1])
+        part = msgspec.structs.replace(observed, samples=points[: taken - 1])
         if _verdict(cell, part, check) is not Verdict.FAIL:
             return points[taken - 1].requests - points[0].requests
     return 0
@@ -111,7 +111,7 @@ def _detected_at(cell: CellRecord, observed: Observed, check: str) -> int:
 def _descriptors(observed: Observed) -> int:
     return max(
         reading.descriptors or 0
-        for reading in observed.checkpoints[0].processes
+        for reading in observed.samples[0].processes
         if reading.role is Role.WORKER
     )
 

@@ -220,9 +220,9 @@ class Cache:
         One that is not as it was built is left out, and the user is told.
         """
         markers = sorted(self.root.glob(f"{kind}/*/{_MARKER}"), key=_built_at, reverse=True)
-        return [marker.parent for marker in markers if self._is_whole(marker.parent)]
+        return [marker.parent for marker in markers if self._is_intact(marker.parent)]
 
-    def _is_whole(self, entry: Path) -> bool:
+    def _is_intact(self, entry: Path) -> bool:
         try:
             self._check(entry)
         except CannotRun as error:

@@ -18,7 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.errors import UsageError
-from wsgiproof.records import ExtraPhase, Plan
+from wsgiproof.records import ExtraPhase, LoadPlan
 
 
 class Profile(StrEnum):
@@ -29,7 +29,7 @@ class Profile(StrEnum):
 
 
 _PLANS = {
-    Profile.QUICK: Plan(
+    Profile.QUICK: LoadPlan(
         parallel=2500,
         serial=500,
         connections=100,
@@ -37,51 +37,54 @@ _PLANS = {
         memory_every=250,
         request_deadline=10.0,
     ),
-    Profile.FULL: Plan(
+    Profile.FULL: LoadPlan(
         parallel=25_000,
         serial=25_000,
         connections=100,
         round=2000,
         memory_every=4000,
-        idle=5.0,
+        cool_down=5.0,
         warm_up=1000,
     ),
 }
 MOST_SUB_INTERPRETERS = 32
 MOST_JOBS = 256
 _LEAST_WARM_UP = 50
-_OVERTIME = 1.5
+_EXTRA = 1.5
 """How many times the load may be added where that does not decide: what has stopped growing is seen
 to have stopped when all of the later half is new."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
-def _says(text: str) -> msgspec.Meta:
+def _doc(text: str) -> msgspec.Meta:
     """The description of a key in the JSON schema."""
     return msgspec.Meta(description=text)
 
 
 Pythons = Annotated[
-    tuple[str, ...], _says("Versions (3.12, 3.13.0, 3.13t), paths or commands of interpreters.")
+    tuple[str, ...],
+    _doc("Versions (3.12, 3.13.0, 3.13t), paths or commands of interpreters."),
 ]
 ModWsgis = Annotated[
-    tuple[str, ...], _says("Versions, 'latest', a .so, a source tree, or an archive of one.")
+    tuple[str, ...], _doc("Versions, 'latest', a .so, a source tree, or an archive of one.")
 ]
 PyMongos = Annotated[
     tuple[str, ...],
-    _says("Versions, 'latest', 'min' (the oldest with a wheel), a wheel, or a source checkout."),
+    _doc("Versions, 'latest', 'min' (the oldest with a wheel), a wheel, or a source checkout."),
 ]
 Topologies = Annotated[
-    tuple[Topology, ...], _says("How the deployment is made up; none: encode and decode only.")
+    tuple[Topology, ...],
+    _doc("How the deployment is made up; none: encode and decode only."),
 ]
-Modes = Annotated[tuple[Mode, ...], _says("Where mod_wsgi runs the application.")]
-Mpms = Annotated[tuple[Mpm, ...], _says("Apache's multi-processing modules.")]
+Modes = Annotated[tuple[Mode, ...], _doc("Where mod_wsgi runs the application.")]
+Mpms = Annotated[tuple[Mpm, ...], _doc("Apache's multi-processing modules.")]
 Interpreters = Annotated[
-    tuple[InterpreterKind, ...], _says("The kinds of interpreter that serve the application.")
+    tuple[InterpreterKind, ...],
+    _doc("The kinds of interpreter that serve the application."),
 ]
 MongoDBs = Annotated[
     tuple[str, ...],
-    _says(
+    _doc(
         "Names of mongodb_servers, paths of a mongod, or mongodb:// URIs of deployments, or where "
         "such a URI is: env:NAME, file:PATH, or - for a line of standard input."
     ),
@@ -108,18 +111,18 @@ AXES = Combination.__struct_fields__
 class Exclusion(Combination, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Combinations that are left out. Versions and paths may be globs."""
 
-    reason: Annotated[str, _says("Why; 'wsgiproof list' shows it.")] = ""
+    reason: Annotated[str, _doc("Why; 'wsgiproof list' shows it.")] = ""
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another load, or another limit, for some cells."""
 
-    cells: Annotated[tuple[str, ...], _says("Globs on the ids of cells.")]
+    cells: Annotated[tuple[str, ...], _doc("Globs on the ids of cells.")]
     profile: Profile | None = None
     requests: int | None = None
     connections: int | None = None
-    overtime: int | None = None
-    budget: float | None = None
+    extra_requests: int | None = None
+    max_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _check_load(self)
@@ -137,59 +140,64 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     interpreter: Interpreters = (InterpreterKind.SHARED_GIL,)
     mongodb: MongoDBs = ()
     mongodb_servers: Annotated[
-        Mapping[str, str], _says("Each name with the path of a mongod, or the URI of a deployment.")
+        Mapping[str, str],
+        _doc("Each name with the path of a mongod, or the URI of a deployment."),
     ] = {}
-    httpd: Annotated[str, _says("The path of Apache's server.")] = ""
-    apxs: Annotated[str, _says("The path of its apxs, which modules are compiled with.")] = ""
+    httpd: Annotated[str, _doc("The path of Apache's server.")] = ""
+    apxs: Annotated[str, _doc("The path of its apxs, which modules are compiled with.")] = ""
     include: Annotated[
-        tuple[Combination, ...], _says("More cells: the axes named here replace those above.")
+        tuple[Combination, ...],
+        _doc("More cells: the axes named here replace those above."),
     ] = ()
-    exclude: Annotated[tuple[Exclusion, ...], _says("Combinations that are left out.")] = ()
-    only: Annotated[tuple[str, ...], _says("Globs: run the cells whose id matches one.")] = ()
-    sub_interpreters: Annotated[int, _says("How many of them share each process.")] = 2
+    exclude: Annotated[tuple[Exclusion, ...], _doc("Combinations that are left out.")] = ()
+    only: Annotated[tuple[str, ...], _doc("Globs: run the cells whose id matches one.")] = ()
+    sub_interpreters: Annotated[int, _doc("How many of them share each process.")] = 2
     maximum_requests: Annotated[
-        int, _says("Requests after which each process is replaced; 0: never.")
+        int, _doc("Requests after which each process is replaced; 0: never.")
     ] = 0
-    profile: Annotated[Profile, _says("quick: 3,000 requests for each cell; full: 50,000.")] = (
+    profile: Annotated[Profile, _doc("quick: 3,000 requests for each cell; full: 50,000.")] = (
         Profile.QUICK
     )
-    requests: Annotated[int | None, _says("Requests for each cell.")] = None
-    connections: Annotated[int | None, _says("Requests in flight at once.")] = None
-    overtime: Annotated[
+    requests: Annotated[int | None, _doc("Requests for each cell.")] = None
+    connections: Annotated[int | None, _doc("Requests in flight at once.")] = None
+    extra_requests: Annotated[
         int | None,
-        _says("Requests that may be added, at most, where the load does not decide; 0: none."),
+        _doc("Requests that may be added, at most, where the load does not decide; 0: none."),
     ] = None
-    budget: Annotated[
-        float | None, _says("Seconds after which a cell's load is cut short, and judged as it is.")
+    max_seconds: Annotated[
+        float | None,
+        _doc("Seconds after which a cell's load is cut short, and judged as it is."),
     ] = None
-    phases: Annotated[tuple[ExtraPhase, ...], _says("What is tried beyond load and the stop.")] = (
+    phases: Annotated[tuple[ExtraPhase, ...], _doc("What is tried beyond load and the stop.")] = (
         ExtraPhase.RESTART,
     )
     restarts: Annotated[
-        int, _says("Graceful restarts in a row, and reloads, where the phases have any.")
+        int, _doc("Graceful restarts in a row, and reloads, where the phases have any.")
     ] = 1
-    quiet: Annotated[float, _says("Seconds without a request in the phase idle.")] = 30.0
-    outage: Annotated[
-        float, _says("Seconds that members are paused or gone in the phase failover.")
+    idle_seconds: Annotated[float, _doc("Seconds without a request in the phase idle.")] = 30.0
+    fault_seconds: Annotated[
+        float, _doc("Seconds that members are paused or gone in the phase failover.")
     ] = 3.0
     overrides: Annotated[
-        tuple[Override, ...], _says("Another load for some cells; the last one that matches.")
+        tuple[Override, ...],
+        _doc("Another load for some cells; the last one that matches."),
     ] = ()
-    control: Annotated[str, _says("A planted fault, or its clean twin.")] = ""
-    app: Annotated[str, _says("A WSGI script that is called in place of ours.")] = ""
+    control: Annotated[str, _doc("A planted fault, or its clean twin.")] = ""
+    app: Annotated[str, _doc("A WSGI script that is called in place of ours.")] = ""
     requirements: Annotated[
-        tuple[str, ...], _says("What else is installed beside PyMongo, as pip has requirements.")
+        tuple[str, ...],
+        _doc("What else is installed beside PyMongo, as pip has requirements."),
     ] = ()
     constraints: Annotated[
-        str, _says("A file of constraints, as pip has them, for all that is installed.")
+        str, _doc("A file of constraints, as pip has them, for all that is installed.")
     ] = ""
     directives: Annotated[
-        tuple[str, ...], _says("Lines for Apache's configuration, after those of wsgiproof.")
+        tuple[str, ...], _doc("Lines for Apache's configuration, after those of wsgiproof.")
     ] = ()
-    output: Annotated[str, _says("Where results go.")] = ""
-    jobs: Annotated[int | None, _says("Cells that run at the same time.")] = None
-    fail_fast: Annotated[bool, _says("Stop at the first cell that fails.")] = False
-    retry_errors: Annotated[int, _says("How often a cell that ended in error is tried again.")] = 0
+    output: Annotated[str, _doc("Where results go.")] = ""
+    jobs: Annotated[int | None, _doc("Cells that run at the same time.")] = None
+    fail_fast: Annotated[bool, _doc("Stop at the first cell that fails.")] = False
+    retry_errors: Annotated[int, _doc("How often a cell that ended in error is tried again.")] = 0
 
     def __post_init__(self) -> None:
         _within("--sub-interpreters", self.sub_interpreters, 1, MOST_SUB_INTERPRETERS)
@@ -204,11 +212,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for one in self.requirements:
             _check_requirement(one)
         _within("--restarts", self.restarts, 1, 100_000)
-        _within("--quiet", self.quiet, 1, 24 * 3600)
+        _within("--idle-seconds", self.idle_seconds, 1, 24 * 3600)
         for one in self.directives:
             if "\n" in one:
                 raise UsageError("--directive: one line of Apache's configuration, without an end")
-        _within("--outage", self.outage, 1, 3600)
+        _within("--fault-seconds", self.fault_seconds, 1, 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
         if self.control and Topology.NONE in self.topology:
@@ -238,7 +246,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The path or the URI that a value of the ``mongodb`` axis stands for."""
         return self.mongodb_servers.get(value, value)
 
-    def plan(self, cell: str = "") -> Plan:
+    def plan(self, cell: str = "") -> LoadPlan:
         """How much load the cell of this id gets, with the overrides that match it.
 
         A number of requests is all of them, in the profile's own proportion.
@@ -248,8 +256,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         changes: dict[str, Any] = {
             "phases": self.phases,
             "restarts": self.restarts,
-            "quiet": self.quiet,
-            "outage": self.outage,
+            "idle_seconds": self.idle_seconds,
+            "fault_seconds": self.fault_seconds,
         }
         if load.requests is not None:
             parallel = round(load.requests * plan.parallel / (plan.parallel + plan.serial))
@@ -267,11 +275,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if load.connections is not None:
             changes["connections"] = load.connections
         requests = load.requests or plan.parallel + plan.serial
-        changes["overtime"] = round(_OVERTIME * requests)
-        if load.overtime is not None:
-            changes["overtime"] = load.overtime
-        if load.budget is not None:
-            changes["budget"] = load.budget
+        changes["extra_requests"] = round(_EXTRA * requests)
+        if load.extra_requests is not None:
+            changes["extra_requests"] = load.extra_requests
+        if load.max_seconds is not None:
+            changes["max_seconds"] = load.max_seconds
         return msgspec.structs.replace(plan, **changes)
 
     def load(self, cell: str) -> Config:
@@ -280,7 +288,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             name: value
             for override in self.overrides
             if any(fnmatchcase(cell, pattern) for pattern in override.cells)
-            for name in ("profile", "requests", "connections", "overtime", "budget")
+            for name in ("profile", "requests", "connections", "extra_requests", "max_seconds")
             if (value := getattr(override, name)) is not None
         }
         return msgspec.structs.replace(self, **changes)
@@ -302,8 +310,8 @@ def _check_requirement(text: str) -> None:
 def _check_load(load: Config | Override) -> None:
     _within("-n", load.requests, 1, 100_000_000)
     _within("-c", load.connections, 1, 10_000)
-    _within("--overtime", load.overtime, 0, 100_000_000)
-    _within("--budget", load.budget, 1, 7 * 24 * 3600)
+    _within("--extra-requests", load.extra_requests, 0, 100_000_000)
+    _within("--max-seconds", load.max_seconds, 1, 7 * 24 * 3600)
 
 
 def _within(option: str, value: float | None, least: int, most: int) -> None:

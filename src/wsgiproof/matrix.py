@@ -1,6 +1,6 @@
 """From what was asked for to the cells that will be run, with a reason for each that will not.
 
-Pure: what the values of the axes stand for (:class:`Facts`) has been found out before. Every
+Pure: what the values of the axes stand for (:class:`ResolvedAxes`) has been found out before. Every
 combination of the axes is accounted for, as a cell or as an :class:`Excluded`, and none twice.
 """
 
@@ -17,7 +17,7 @@ from wsgiproof.cell import DEPLOYED, Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import AXES, URI, Combination, Config
 from wsgiproof.errors import UsageError
 from wsgiproof.records import Excluded
-from wsgiproof.toolchain import Parts, Python, Source
+from wsgiproof.toolchain import BuildSpec, Python, Source
 from wsgiproof.uri import is_uri
 
 _OWN_GIL = (3, 12)
@@ -39,7 +39,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """None: of either kind, as we start it."""
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class ResolvedAxes(msgspec.Struct, frozen=True, kw_only=True):
     """What the values of the axes stand for, on this machine and on the package index."""
 
     pythons: Mapping[str, Python]
@@ -70,35 +70,35 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     """The cells, in the order in which they will be run, and every combination that is none."""
 
     cells: tuple[Cell, ...]
-    parts: Mapping[str, Parts]
+    specs: Mapping[str, BuildSpec]
     """By the id of the cell."""
     excluded: tuple[Excluded, ...] = ()
 
 
-def expand(config: Config, facts: Facts) -> Matrix:
+def expand(config: Config, resolved: ResolvedAxes) -> Matrix:
     """All combinations of ``config``, as cells with exact versions or as exclusions.
 
     Raises :class:`UsageError` if no cell is left, or if a value of an axis is in none.
     """
     cells: dict[str, Cell] = {}
-    parts: dict[str, Parts] = {}
+    specs: dict[str, BuildSpec] = {}
     excluded: list[Excluded] = []
     alive: set[tuple[str, str]] = set()
     for point in points(config):
-        reason = why_not(point, config, facts)
+        reason = why_not(point, config, resolved)
         if reason:
             excluded.append(_excluded(point, reason))
             continue
         alive |= set(_values(point))
-        cell = _cell(point, config, facts)
+        cell = _cell(point, config, resolved)
         if cell.id in cells:
             excluded.append(_excluded(point, f"it is the same as {cell.id}"))
         else:
-            cells[cell.id], parts[cell.id] = cell, _parts(point, facts)
-    _check_axes(config, facts, alive, excluded)
+            cells[cell.id], specs[cell.id] = cell, _spec(point, resolved)
+    _check_axes(config, resolved, alive, excluded)
     ordered = sorted(cells.values(), key=_rank)
     chosen, others = _select(ordered, config.only)
-    return Matrix(cells=chosen, parts=parts, excluded=(*excluded, *others))
+    return Matrix(cells=chosen, specs=specs, excluded=(*excluded, *others))
 
 
 def points(config: Config) -> Iterator[Point]:
@@ -113,21 +113,24 @@ def points(config: Config) -> Iterator[Point]:
                 yield point
 
 
-def why_not(point: Point, config: Config, facts: Facts) -> str:
+def why_not(point: Point, config: Config, resolved: ResolvedAxes) -> str:
     """Why this combination can't be, or is not to be, a cell; empty if it is one."""
     for exclusion in config.exclude:
-        if _matches(point, exclusion, facts):
+        if _matches(point, exclusion, resolved):
             return exclusion.reason or "it is excluded by the configuration"
-    python = facts.pythons[point.python]
-    for answers, value in ((facts.mod_wsgis, point.mod_wsgi), (facts.pymongos, point.pymongo)):
+    python = resolved.pythons[point.python]
+    for answers, value in (
+        (resolved.mod_wsgis, point.mod_wsgi),
+        (resolved.pymongos, point.pymongo),
+    ):
         answer = answers[python.name, value]
         if isinstance(answer, str):
             return answer
-    parts = _parts(point, facts)
+    spec = _spec(point, resolved)
     return (
-        _no_such_kind(point.interpreter, python, parts.mod_wsgi)
-        or _no_such_mpm(point.mpm, facts)
-        or _no_such_deployment(point, parts.pymongo, facts)
+        _no_such_kind(point.interpreter, python, spec.mod_wsgi)
+        or _no_such_mpm(point.mpm, resolved)
+        or _no_such_deployment(point, spec.pymongo, resolved)
     )
 
 
@@ -147,14 +150,14 @@ def _no_such_kind(kind: InterpreterKind, python: Python, mod_wsgi: Source) -> st
     return ""
 
 
-def _no_such_mpm(mpm: Mpm, facts: Facts) -> str:
-    return "" if mpm in facts.mpms else f"this Apache has no MPM '{mpm}'"
+def _no_such_mpm(mpm: Mpm, resolved: ResolvedAxes) -> str:
+    return "" if mpm in resolved.mpms else f"this Apache has no MPM '{mpm}'"
 
 
-def _no_such_deployment(point: Point, pymongo: Source, facts: Facts) -> str:
+def _no_such_deployment(point: Point, pymongo: Source, resolved: ResolvedAxes) -> str:
     if point.topology is Topology.NONE:
         return ""
-    server = facts.servers[point.mongodb]
+    server = resolved.servers[point.mongodb]
     if server.topology not in (None, point.topology):
         return f"the deployment at hand is a {server.topology}"
     return not_spoken(pymongo.version, server.version)
@@ -186,31 +189,31 @@ def not_spoken(pymongo: str, mongodb: str) -> str:
     return ""
 
 
-def _parts(point: Point, facts: Facts) -> Parts:
-    python = facts.pythons[point.python]
-    mod_wsgi = facts.mod_wsgis[python.name, point.mod_wsgi]
-    pymongo = facts.pymongos[python.name, point.pymongo]
+def _spec(point: Point, resolved: ResolvedAxes) -> BuildSpec:
+    python = resolved.pythons[point.python]
+    mod_wsgi = resolved.mod_wsgis[python.name, point.mod_wsgi]
+    pymongo = resolved.pymongos[python.name, point.pymongo]
     assert isinstance(mod_wsgi, Source)
     assert isinstance(pymongo, Source)
-    return Parts(python=python, mod_wsgi=mod_wsgi, pymongo=pymongo)
+    return BuildSpec(python=python, mod_wsgi=mod_wsgi, pymongo=pymongo)
 
 
-def _cell(point: Point, config: Config, facts: Facts) -> Cell:
-    parts = _parts(point, facts)
+def _cell(point: Point, config: Config, resolved: ResolvedAxes) -> Cell:
+    spec = _spec(point, resolved)
     deployed = point.topology is not Topology.NONE
     alone = point.interpreter is InterpreterKind.MAIN
     return Cell(
-        python=parts.python.version,
-        python_name=parts.python.name,
-        mod_wsgi=parts.mod_wsgi.version,
-        mod_wsgi_path=parts.mod_wsgi.path,
-        pymongo=parts.pymongo.version,
-        pymongo_path=parts.pymongo.path,
+        python=spec.python.version,
+        python_name=spec.python.name,
+        mod_wsgi=spec.mod_wsgi.version,
+        mod_wsgi_path=spec.mod_wsgi.path,
+        pymongo=spec.pymongo.version,
+        pymongo_path=spec.pymongo.path,
         topology=point.topology,
         mode=point.mode,
         mpm=point.mpm,
         interpreter=point.interpreter,
-        mongodb=facts.servers[point.mongodb].name if deployed else "",
+        mongodb=resolved.servers[point.mongodb].name if deployed else "",
         sub_interpreters=1 if alone else config.sub_interpreters,
         maximum_requests=config.maximum_requests,
         control=config.control,
@@ -243,10 +246,10 @@ def _shown(value: str) -> str:
     return URI if is_uri(value) else value
 
 
-def _matches(point: Point, exclusion: Combination, facts: Facts) -> bool:
+def _matches(point: Point, exclusion: Combination, resolved: ResolvedAxes) -> bool:
     for axis in AXES:
         patterns = getattr(exclusion, axis)
-        names = _called(point, axis, facts)
+        names = _called(point, axis, resolved)
         if patterns and not any(
             fnmatchcase(name, pattern) for pattern in patterns for name in names
         ):
@@ -254,16 +257,16 @@ def _matches(point: Point, exclusion: Combination, facts: Facts) -> bool:
     return True
 
 
-def _called(point: Point, axis: str, facts: Facts) -> set[str]:
+def _called(point: Point, axis: str, resolved: ResolvedAxes) -> set[str]:
     """All that a value of an axis is called: as it was asked for, and what it stands for."""
     asked = str(getattr(point, axis))
-    python = facts.pythons[point.python]
+    python = resolved.pythons[point.python]
     if axis == "python":
         return {asked, python.name, python.version, python.short}
     if axis == "mongodb":
-        server = facts.servers.get(asked)
+        server = resolved.servers.get(asked)
         return {asked, server.name} if server else {asked}
-    answers = {"mod_wsgi": facts.mod_wsgis, "pymongo": facts.pymongos}.get(axis, {})
+    answers = {"mod_wsgi": resolved.mod_wsgis, "pymongo": resolved.pymongos}.get(axis, {})
     answer = answers.get((python.name, asked))
     return {asked, answer.version} if isinstance(answer, Source) else {asked}
 
@@ -274,12 +277,15 @@ def _values(point: Point) -> Iterator[tuple[str, str]]:
 
 
 def _check_axes(
-    config: Config, facts: Facts, alive: set[tuple[str, str]], excluded: Sequence[Excluded]
+    config: Config,
+    resolved: ResolvedAxes,
+    alive: set[tuple[str, str]],
+    excluded: Sequence[Excluded],
 ) -> None:
     """A value of an axis that is in no cell would be a test that silently is none."""
     for axis in AXES:
         for value in config.axis(axis):
-            if (axis, str(value)) not in alive and not _is_detected(axis, value, config, facts):
+            if (axis, str(value)) not in alive and not _is_detected(axis, value, config, resolved):
                 shown = _shown(value)
                 reasons = dict.fromkeys(one.reason for one in excluded if one.axes[axis] == shown)
                 told = "; ".join(list(reasons)[:3]) or "nothing is left to combine it with"
@@ -287,9 +293,9 @@ def _check_axes(
                 raise UsageError(f"{what} no cell at all: {told}")
 
 
-def _is_detected(axis: str, value: str, config: Config, facts: Facts) -> bool:
+def _is_detected(axis: str, value: str, config: Config, resolved: ResolvedAxes) -> bool:
     """Whether nobody asked for this value, and the deployments that are there are of another."""
-    there = {facts.servers[one].topology for one in config.values("mongodb")}
+    there = {resolved.servers[one].topology for one in config.values("mongodb")}
     usual = axis == "topology" and config.topology == DEPLOYED
     return usual and None not in there and value not in there
 

@@ -14,38 +14,38 @@ from wsgiproof.cache import Cache
 from wsgiproof.cell import Cell, InterpreterKind, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import UsageError, describe
-from wsgiproof.facts import gather
 from wsgiproof.files import read_file
 from wsgiproof.leftovers import safe_parent
-from wsgiproof.matrix import Facts, Matrix, expand
-from wsgiproof.needs import Machine, Survey
-from wsgiproof.runner import Job, Shop, Watcher
+from wsgiproof.matrix import Matrix, ResolvedAxes, expand
+from wsgiproof.preflight import Machine, Preflight
+from wsgiproof.resolve import resolve_axes
+from wsgiproof.runner import Job, RunContext, Watcher
 from wsgiproof.services.mongod import Mongod
 from wsgiproof.subjects.application import check_app
 from wsgiproof.subjects.controls import CONTROLS
-from wsgiproof.toolchain import Parts
+from wsgiproof.toolchain import BuildSpec
 from wsgiproof.uri import is_kept
 
 _LARGEST_CONSTRAINTS = 1 << 20
 """Bytes; each name of the package index in one would be 20 MB."""
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+class HostSetup(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to run with: the machine, and what the values of the axes stand for on it."""
 
     machine: Machine
-    facts: Facts
+    resolved: ResolvedAxes
     cache: Cache
 
 
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
+class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A run that can begin."""
 
     matrix: Matrix
     jobs: tuple[Job, ...]
 
 
-def survey(config: Config) -> Site:
+def preflight(config: Config) -> HostSetup:
     """Look at everything that a run needs before anything is started.
 
     Raises a :class:`wsgiproof.errors.WsgiproofError` if it can't be carried out.
@@ -56,19 +56,19 @@ def survey(config: Config) -> Site:
     if config.control and config.control not in CONTROLS:
         raise UsageError(f"there is no control '{config.control}': see 'wsgiproof selftest --list'")
     cache = Cache()
-    machine = Survey(config, cache).machine()
+    machine = Preflight(config, cache).machine()
     for python in machine.pythons:  # it may be one that we have compiled
         cache.use(Path(python.path))
-    return Site(machine=machine, facts=gather(config, machine, cache), cache=cache)
+    return HostSetup(machine=machine, resolved=resolve_axes(config, machine, cache), cache=cache)
 
 
-def plan(config: Config, site: Site, *, own_file: bool = False) -> Planned:
+def plan(config: Config, setup: HostSetup, *, own_file: bool = False) -> RunPlan:
     """The cells of ``config``, and the job of each.
 
     ``own_file`` says that the configuration came from a file, which a rerun of one cell has to
     leave alone. Raises :class:`UsageError` if no cell is left.
     """
-    matrix = expand(config, site.facts)
+    matrix = expand(config, setup.resolved)
     others = {
         "requirements": config.requirements,
         "constraints": _constraints(config),
@@ -77,14 +77,14 @@ def plan(config: Config, site: Site, *, own_file: bool = False) -> Planned:
     jobs = [
         _job(
             cell,
-            msgspec.structs.replace(matrix.parts[cell.id], **others),
-            site.machine,
+            msgspec.structs.replace(matrix.specs[cell.id], **others),
+            setup.machine,
             config,
             own_file=own_file,
         )
         for cell in matrix.cells
     ]
-    return Planned(matrix=matrix, jobs=tuple(jobs))
+    return RunPlan(matrix=matrix, jobs=tuple(jobs))
 
 
 def _constraints(config: Config) -> str:
@@ -98,28 +98,28 @@ def _constraints(config: Config) -> str:
 
 
 def _job(
-    cell: Cell, parts: Parts, machine: Machine, config: Config, *, own_file: bool = False
+    cell: Cell, spec: BuildSpec, machine: Machine, config: Config, *, own_file: bool = False
 ) -> Job:
     """One cell with all that decides what comes of it."""
     servers = dict(machine.servers.values())
     deployed = cell.topology is not Topology.NONE
     job = Job(
         cell=cell,
-        parts=parts,
+        spec=spec,
         server=servers.get(cell.mongodb) if deployed else None,
         plan=config.plan(cell.id),
-        rerun=_rerun(cell, parts, machine, config, own_file=own_file),
+        rerun=_rerun(cell, spec, machine, config, own_file=own_file),
         retries=config.retry_errors,
     )
     return msgspec.structs.replace(job, inputs=_inputs(job, machine))
 
 
-def make_shop(site: Site, output: Path, watcher: Watcher) -> Shop:
+def make_context(setup: HostSetup, output: Path, watcher: Watcher) -> RunContext:
     """What all jobs of a run share."""
-    return Shop(
-        account=site.machine.account,
-        httpd=site.machine.httpd,
-        cache=site.cache,
+    return RunContext(
+        account=setup.machine.account,
+        httpd=setup.machine.httpd,
+        cache=setup.cache,
         output=output,
         watcher=watcher,
     )
@@ -131,7 +131,7 @@ def _inputs(job: Job, machine: Machine) -> str:
     told = [
         wsgiproof.__version__,
         job.cell,
-        job.parts,
+        job.spec,
         job.server,
         job.plan,
         machine.httpd.version if machine.httpd else "",
@@ -144,7 +144,7 @@ def _inputs(job: Job, machine: Machine) -> str:
 
 def _rerun(
     cell: Cell,
-    parts: Parts,
+    spec: BuildSpec,
     machine: Machine,
     config: Config,
     *,
@@ -156,7 +156,7 @@ def _rerun(
     main = cell.interpreter is InterpreterKind.MAIN
     server = dict(machine.servers.values()).get(cell.mongodb)
     options: list[tuple[str, object, object]] = [
-        ("--python", parts.python.path, None),
+        ("--python", spec.python.path, None),
         ("--mod-wsgi", cell.mod_wsgi_path or cell.mod_wsgi, None),
         ("--pymongo", cell.pymongo_path or cell.pymongo, None),
         ("--topology", cell.topology, None),
@@ -170,18 +170,18 @@ def _rerun(
         ("--app", cell.app, ""),
         ("--httpd", config.httpd, ""),
         ("--apxs", config.apxs, ""),
-        *(("--with", one, None) for one in parts.requirements),
+        *(("--with", one, None) for one in spec.requirements),
         ("--constraint", config.constraints, ""),
-        *(("--directive", one, None) for one in parts.directives),
+        *(("--directive", one, None) for one in spec.directives),
         ("--profile", load.profile, usual.profile),
         ("-n", load.requests, None),
         ("-c", load.connections, None),
-        ("--overtime", load.overtime, None),
-        ("--budget", load.budget, None),
+        ("--extra-requests", load.extra_requests, None),
+        ("--max-seconds", load.max_seconds, None),
         ("--phases", ",".join(load.phases) or "none", _usual_phases(cell)),
         ("--restarts", load.restarts, usual.restarts),
-        ("--quiet", load.quiet, usual.quiet),
-        ("--outage", load.outage, usual.outage),
+        ("--idle-seconds", load.idle_seconds, usual.idle_seconds),
+        ("--fault-seconds", load.fault_seconds, usual.fault_seconds),
         ("--mongodb", _told(server, _asked(cell, machine, config)) if cell.mongodb else None, None),
     ]
     given = [(name, str(value)) for name, value, default in options if value not in (default, None)]

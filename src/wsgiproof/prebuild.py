@@ -13,7 +13,7 @@ from wsgiproof.build.httpd import build_httpd, httpd_build
 from wsgiproof.build.toolchain import toolchain_builds
 from wsgiproof.cache import Build, Cache
 from wsgiproof.errors import WsgiproofError, describe
-from wsgiproof.planning import Planned, Site
+from wsgiproof.planning import HostSetup, RunPlan
 from wsgiproof.signals import ended_by
 from wsgiproof.toolchain import Built
 
@@ -31,28 +31,28 @@ class Progress(Protocol):
         """One of them is done, or failed."""
 
 
-def prebuild(planned: Planned, site: Site, progress: Progress) -> Iterator[Built]:
+def prebuild(planned: RunPlan, setup: HostSetup, progress: Progress) -> Iterator[Built]:
     """Build what the cells need and the cache lacks, as many at a time as there are cores.
 
     A build that fails keeps no other from being tried, but for Apache's, which all of mod_wsgi's
     need. What became of each comes as soon as it is there.
     """
-    httpd = site.machine.httpd
+    httpd = setup.machine.httpd
     if httpd is None:
         progress.begin([httpd_build().title])
-        apache = _build(httpd_build(), site.cache, progress)
+        apache = _build(httpd_build(), setup.cache, progress)
         yield apache
         if apache.problem:
             return
-        httpd = build_httpd(site.cache)
-    builds = toolchain_builds((job.parts for job in planned.jobs), httpd, site.cache)
+        httpd = build_httpd(setup.cache)
+    builds = toolchain_builds((job.spec for job in planned.jobs), httpd, setup.cache)
     progress.begin(build.title for build in builds)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         interrupted = threading.Event()
 
         def build_one(build: Build) -> Built:
             with ended_by(interrupted):
-                return _build(build, site.cache, progress)
+                return _build(build, setup.cache, progress)
 
         try:
             building = [pool.submit(build_one, build) for build in builds]

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import msgspec
 
 from wsgiproof.cell import Cell
-from wsgiproof.traffic import Latencies, Pace
+from wsgiproof.traffic import Latencies, LoadTimeline
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Verdict(StrEnum):
@@ -29,7 +29,7 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
 
 
-class Need(msgspec.Struct, frozen=True, kw_only=True):
+class Prerequisite(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a run needs of this machine: what was found, or the problem and its mend."""
 
     name: str
@@ -70,8 +70,8 @@ class PhaseName(StrEnum):
     WARM_UP = "warm-up"
     PARALLEL = "parallel"
     SERIAL = "serial"
-    IDLE = "idle"
-    OVERTIME = "overtime"
+    COOL_DOWN = "cool-down"
+    EXTRA_LOAD = "extra-load"
     """More load, and another idle time, where the judge could not decide."""
     DIAGNOSIS = "diagnosis"
     FAILOVER = "failover"
@@ -80,7 +80,7 @@ class PhaseName(StrEnum):
     """Apache restarts gracefully, under load."""
     RELOAD = "reload"
     """The script is touched, so that mod_wsgi replaces its daemon process."""
-    QUIET = "quiet"
+    IDLE = "idle"
     """A long time without a request, watched."""
     STOP = "stop"
 
@@ -94,7 +94,7 @@ class ExtraPhase(StrEnum):
     IDLE = "idle"
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How much load, and how long to wait for what. Recorded, so that a judge can read it."""
 
     parallel: int
@@ -103,12 +103,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of the serial phase."""
     connections: int
     """Requests in flight at once in the parallel phase."""
-    overtime: int = 0
+    extra_requests: int = 0
     """Requests that may be added to these, at most, where the judge can't decide yet."""
     warm_up: int = 250
-    """Requests before the first checkpoint, after pools have been filled."""
+    """Requests before the first sample, after pools have been filled."""
     round: int
-    """Requests between two checkpoints, at most; the first rounds are shorter."""
+    """Requests between two samples, at most; the first rounds are shorter."""
     memory_every: int = 250
     """Requests between two readings of memory, at least: they take requests of their own."""
     request_deadline: float = 30.0
@@ -120,15 +120,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after which the stacks of what is still there are taken. Most servers are gone after
     0.2; Apache itself ends its daemon processes 3 seconds into a stop, and on a busy machine it
     takes a second to read one."""
-    farewell_deadline: float = 5.0
+    disconnect_timeout: float = 5.0
     """Seconds that the deployment may still show connections of a stopped server."""
-    idle: float = 1.5
+    cool_down: float = 1.5
     """Seconds without a request, after the load: what was borrowed is given back by then."""
     phases: tuple[ExtraPhase, ...] = ()
     """What is tried beyond load and the stop."""
     restarts: int = 1
     """Graceful restarts in a row, where there are any; and reloads."""
-    outage: float = 3.0
+    fault_seconds: float = 3.0
     """Seconds that members of the deployment are paused or gone, in the phase ``failover``."""
     recovery_deadline: float = 15.0
     """Seconds after there is a primary again until each request has to be answered again: each
@@ -138,9 +138,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that counts may then take to come down to what they were."""
     restart_deadline: float = 15.0
     """Seconds that the processes of before may take to go after a restart."""
-    quiet: float = 30.0
+    idle_seconds: float = 30.0
     """Seconds that the phase ``idle`` watches a server without a request, if it was asked for."""
-    budget: float | None = None
+    max_seconds: float | None = None
     """Seconds after which the load is cut short; None: never."""
     seed: int = 1
     """Of the random choice of URLs."""
@@ -202,7 +202,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """How many of those were this interpreter's own."""
 
 
-class ProcessReading(msgspec.Struct, frozen=True, kw_only=True):
+class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     """The counted resources of one process; None where it could not be read."""
 
     pid: int
@@ -215,10 +215,10 @@ class ProcessReading(msgspec.Struct, frozen=True, kw_only=True):
     """The descriptors by kind: ``socket``, ``file``, ``pipe``, ``eventpoll`` and so on."""
 
 
-class MemoryReading(msgspec.Struct, frozen=True, kw_only=True):
+class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
     """What one process has in use, after each of its interpreters has collected its garbage.
 
-    ``requests`` are those that this process has answered. A witness is None where there is none.
+    ``requests`` are those that this process has answered. A metric is None where there is none.
     """
 
     pid: int
@@ -231,7 +231,7 @@ class MemoryReading(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of resident memory that this process shares with no other one."""
 
 
-class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One reading of every resource while the server is quiet.
 
     ``requests`` counts the requests answered since the server started. The counts of the deployment
@@ -249,12 +249,12 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Cursors on the cell's own database that are open and idle."""
     sessions: int | None = None
     """Logical sessions that the primary knows, whoever has them."""
-    processes: tuple[ProcessReading, ...]
-    memory: tuple[MemoryReading, ...] = ()
-    """Read at some checkpoints only: it takes requests of its own."""
+    processes: tuple[ProcessSample, ...]
+    memory: tuple[MemorySample, ...] = ()
+    """Read at some samples only: it takes requests of its own."""
 
 
-class Grown(msgspec.Struct, frozen=True, kw_only=True):
+class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):
     """What grew in one interpreter while it answered ``requests``, seen from inside.
 
     Read in the diagnosing pass, after a leak of memory was found.
@@ -353,7 +353,7 @@ class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
     """What the load calls it, where it has to know it again."""
 
 
-class Outlived(msgspec.Struct, frozen=True, kw_only=True):
+class LeftoverThreads(msgspec.Struct, frozen=True, kw_only=True):
     """Threads that were there when all exit handlers of their interpreter had been called."""
 
     pid: int
@@ -362,9 +362,9 @@ class Outlived(msgspec.Struct, frozen=True, kw_only=True):
     """Their names."""
 
 
-EvidenceKind = Literal["core", "fatal", "identity", "log", "outlived", "requests"]
+EvidenceKind = Literal["core", "fatal", "identity", "log", "leftover_threads", "requests"]
 """Core files, what an interpreter wrote when it died, who loaded the application, the error log,
-threads that outlived their interpreter, and the requests that were running."""
+threads that leftover_threads their interpreter, and the requests that were running."""
 
 
 class MissingEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -457,10 +457,10 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[Failed, ...] = ()
     slowest: float
     """Seconds that the slowest answered request took: it waited for a primary, most likely."""
-    before: Checkpoint
+    before: Sample
     """That of the first outage is the baseline: all members have been primary by then, and the
     pools of all are full."""
-    after: Checkpoint | None
+    after: Sample | None
     """As soon as no count was above the baseline; else when waiting for it had no more sense.
     None if the server did not recover."""
     settled: float | None = None
@@ -480,7 +480,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """All that was measured in one cell. What is judged is this and nothing else."""
 
-    plan: Plan
+    plan: LoadPlan
     urls: tuple[str, ...]
     phases: tuple[Phase, ...] = ()
     requests: int = 0
@@ -489,33 +489,33 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Interpreters that loaded the application, and ended before they answered once."""
     failures: tuple[Failure, ...] = ()
     problems: tuple[Problem, ...] = ()
-    checkpoints: tuple[Checkpoint, ...] = ()
+    samples: tuple[Sample, ...] = ()
     workers: tuple[int, int] = (1, 1)
     """Processes that run the application, and request threads in each."""
-    ours: bool = True
+    owned: bool = True
     """Whether nobody else used the deployment; false for one that was there."""
-    called: str = ""
+    decided_early: str = ""
     """What the judge was sure of before the load was over; empty if all of it was carried out."""
-    cut_short: str = ""
+    budget_exhausted: str = ""
     """Why the load ended before all of its requests were made; empty if it did not."""
-    grown: tuple[Grown, ...] = ()
+    object_growth: tuple[ObjectGrowth, ...] = ()
     confirmations: tuple[Confirmation, ...] = ()
     attributions: tuple[Attribution, ...] = ()
     events: tuple[Event, ...] = ()
     log: tuple[LogLine, ...] = ()
     log_lines_dropped: int = 0
-    fatal: tuple[str, ...] = ()
+    fatal_traces: tuple[str, ...] = ()
     """What the interpreter itself wrote when it died (faulthandler), one text a process."""
     stacks: tuple[Stack, ...] = ()
     """Of processes that crashed or hung; the first of each kind."""
     unfinished: tuple[Unfinished, ...] = ()
     """Requests that were running when their process ended."""
-    outlived: tuple[Outlived, ...] = ()
+    leftover_threads: tuple[LeftoverThreads, ...] = ()
     missing: tuple[MissingEvidence, ...] = ()
     """What should have been left and was not, an entry for each kind."""
     libraries: tuple[str, ...] = ()
     """Shared objects that the workers had loaded, but for those of the system."""
-    quiet: tuple[Checkpoint, ...] = ()
+    idle_samples: tuple[Sample, ...] = ()
     """Readings of a long time without a request, where that was asked for."""
     elsewhere: int = 0
     """Requests, at least, that the server has answered and that were not ours."""
@@ -530,7 +530,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """How long requests were in flight, over all phases."""
     latencies: tuple[Latencies, ...] = ()
     """Of the requests to each URL in each phase, as a histogram."""
-    pace: Pace | None = None
+    load_timeline: LoadTimeline | None = None
     """Requests and their latencies over time; None where no request ended."""
 
 

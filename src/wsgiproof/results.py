@@ -168,10 +168,10 @@ def _make_parents(directory: Path) -> None:
         directory.mkdir(exist_ok=True, mode=0o755)
 
 
-def _make_private(output: Directory, *, ours: bool = False) -> None:
+def _make_private(output: Directory, *, owned: bool = False) -> None:
     """Make it 0700, unless it may be there for others: it is somebody else's, or it is not empty.
 
-    ``ours`` says that what it holds was left by a run.
+    ``owned`` says that what it holds was left by a run.
     """
     status = os.fstat(output.fd)
     if status.st_uid != os.geteuid():
@@ -179,7 +179,7 @@ def _make_private(output: Directory, *, ours: bool = False) -> None:
             f"{output.path} belongs to another user (uid {status.st_uid}): name another --output"
         )
     mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077 and not ours and output.names():
+    if mode & 0o077 and not owned and output.names():
         raise UsageError(
             f"{output.path} is not empty, and open to other users (mode {mode:04o}): "
             "name another --output, or have it 0700"
@@ -204,7 +204,7 @@ def reopen_output(directory: Path, note: Note = silent) -> Path:
             if rebuilt is None:
                 raise
             note(f"{lost}; what has ended is taken from {CELLS}/*/{CELL}")
-        _make_private(run, ours=True)
+        _make_private(run, owned=True)
         for name in (CELLS, TRIES, "mongodb"):
             # Below these, directories are moved and removed by their paths.
             if run.names(name):

@@ -14,8 +14,8 @@ import msgspec
 import wsgiproof
 from wsgiproof.config import Config
 from wsgiproof.errors import CannotRun, ExitCode, UsageError
-from wsgiproof.needs import Machine, slots
-from wsgiproof.planning import Planned, Site, make_shop, plan, survey
+from wsgiproof.planning import HostSetup, RunPlan, make_context, plan, preflight
+from wsgiproof.preflight import Machine, slots
 from wsgiproof.records import CellRecord, RunRecord, Verdict
 from wsgiproof.results import (
     CELLS,
@@ -54,22 +54,24 @@ def run(
     """
     if resume:
         config = msgspec.structs.replace(config, output=str(resume))
-    site = survey(config)
-    planned = plan(config, site, own_file=own_file)
+    setup = preflight(config)
+    planned = plan(config, setup, own_file=own_file)
     output = reopen_output(resume, note) if resume else make_output(config.directory)
     with held(output):
         done, left = _split(planned.jobs, output)
-        results = Results(begin(command, site, planned, done), output)
+        results = Results(begin(command, setup, planned, done), output)
         number = slots(config)
         progress.begin([job.cell for job in left], output, number)
-        shop = make_shop(site, output, progress)
-        with closing(run_jobs(left, shop, number, progress)) as records:
+        context = make_context(setup, output, progress)
+        with closing(run_jobs(left, context, number, progress)) as records:
             for record in _until_failure(records, left, output) if config.fail_fast else records:
                 results.add(record)
         return results.finish()
 
 
-def begin(command: str, site: Site, planned: Planned, done: Sequence[CellRecord] = ()) -> RunRecord:
+def begin(
+    command: str, setup: HostSetup, planned: RunPlan, done: Sequence[CellRecord] = ()
+) -> RunRecord:
     """The record of a run that begins, or goes on with these cells ``done``."""
     return RunRecord(
         wsgiproof=wsgiproof.__version__,
@@ -79,7 +81,7 @@ def begin(command: str, site: Site, planned: Planned, done: Sequence[CellRecord]
         complete=False,
         planned=tuple(job.cell.id for job in planned.jobs),
         excluded=planned.matrix.excluded,
-        host=_host(site.machine),
+        host=_host(setup.machine),
         cells=tuple(done),
     )
 

@@ -28,7 +28,7 @@ from wsgiproof.cell import Cell, Topology
 from wsgiproof.errors import ServiceFailed, WsgiproofError, describe, interrupted
 from wsgiproof.experiment.phases import run_experiment
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records import CellRecord, Observed, Plan, Verdict
+from wsgiproof.records import CellRecord, LoadPlan, Observed, Verdict
 from wsgiproof.results import CELLS, TRIES, save_cell
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.apache import Server, start_apache
@@ -42,7 +42,7 @@ from wsgiproof.services.deployment import (
 from wsgiproof.services.mongod import Mongod
 from wsgiproof.services.ports import free_port
 from wsgiproof.subjects.application import lay_out
-from wsgiproof.toolchain import Application, Httpd, Parts, Toolchain
+from wsgiproof.toolchain import Application, BuildSpec, Httpd, Toolchain
 
 
 class Watcher(Protocol):
@@ -82,10 +82,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A cell, and all that decides what comes of it; a value that another process can be given."""
 
     cell: Cell
-    parts: Parts
+    spec: BuildSpec
     server: Mongod | str | None
     """The mongod to start, or the URI of a deployment that is there; None: neither is needed."""
-    plan: Plan
+    plan: LoadPlan
     rerun: str
     """The command that runs this cell alone."""
     inputs: str = ""
@@ -108,7 +108,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Shop(msgspec.Struct, frozen=True, kw_only=True):
+class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """What all jobs of a run share."""
 
     account: Account
@@ -141,8 +141,8 @@ class Deployments:
     by the cells that run one after the other. One that a cell could not make whole again, or that
     somebody else has done something to, is replaced for the next."""
 
-    def __init__(self, shop: Shop, stack: ExitStack) -> None:
-        self._shop = shop
+    def __init__(self, context: RunContext, stack: ExitStack) -> None:
+        self._context = context
         self._stack = stack
         self._running: dict[object, Deployment] = {}
         self._ends: dict[object, ExitStack] = {}
@@ -158,7 +158,7 @@ class Deployments:
             del self._running[key]
             self._ends.pop(key).close()
         if key not in self._running:
-            self._shop.watcher.step(job.cell, f"starting MongoDB ({topology})")
+            self._context.watcher.step(job.cell, f"starting MongoDB ({topology})")
             self._ends[key] = self._stack.enter_context(ExitStack())
             self._running[key] = (
                 self._start(topology, server, self._ends[key], scripting=scripting)
@@ -176,7 +176,7 @@ class Deployments:
         self, topology: Topology, mongod: Mongod, end: ExitStack, *, scripting: bool
     ) -> Deployment:
         scratch = end.enter_context(scratch_directory())
-        logs = self._shop.output / "mongodb" / scratch.name
+        logs = self._context.output / "mongodb" / scratch.name
         logs.mkdir(parents=True)
         return end.enter_context(
             start_deployment(
@@ -184,7 +184,7 @@ class Deployments:
                 mongod,
                 scratch,
                 logs,
-                self._shop.choose_port,
+                self._context.choose_port,
                 scripting=scripting,
             )
         )
@@ -192,23 +192,23 @@ class Deployments:
 
 def _is_well(deployment: Deployment) -> bool:
     """Whether another cell can have it. One that was there is looked at when it gets it."""
-    return deployment.whole and not (deployment.ours and deployment.trouble())
+    return deployment.healthy and not (deployment.owned and deployment.trouble())
 
 
-def run_cell(job: Job, shop: Shop, deployments: Deployments) -> CellRecord:
+def run_cell(job: Job, context: RunContext, deployments: Deployments) -> CellRecord:
     """Run one cell and keep its record. Never raises for a cell.
 
     What goes wrong on our side makes the verdict ``error``; Ctrl-C passes through, and so does
     :class:`CannotRun` where the record itself can't be written.
     """
-    directory = shop.output / CELLS / job.cell.id
+    directory = context.output / CELLS / job.cell.id
     tries = job.tries
     while True:
-        record = _run_once(job, shop, deployments, directory, tries)
+        record = _run_once(job, context, deployments, directory, tries)
         if record.verdict is not Verdict.ERROR or len(tries) >= len(job.tries) + job.retries:
             return record
         tries = (*tries, record.reason)
-        put_aside(directory, shop.output)
+        put_aside(directory, context.output)
 
 
 def put_aside(directory: Path, output: Path) -> None:
@@ -224,43 +224,43 @@ def tries_of(cell: str, output: Path) -> Iterator[Path]:
 
 
 def _run_once(
-    job: Job, shop: Shop, deployments: Deployments, directory: Path, tries: tuple[str, ...]
+    job: Job, context: RunContext, deployments: Deployments, directory: Path, tries: tuple[str, ...]
 ) -> CellRecord:
     """Build, start the services, experiment, judge and record one cell."""
     directory.mkdir(parents=True)
     timer = Timer()
     with timer.step("total"):
-        record = _attempt(job, shop, deployments, directory, timer)
+        record = _attempt(job, context, deployments, directory, timer)
     record = msgspec.structs.replace(record, timings=timer.seconds, tries=tries)
     save_cell(record, directory)
     return record
 
 
 def _attempt(
-    job: Job, shop: Shop, deployments: Deployments, directory: Path, timer: Timer
+    job: Job, context: RunContext, deployments: Deployments, directory: Path, timer: Timer
 ) -> CellRecord:
     """The steps of a cell, and what becomes of it where one of them fails."""
     record = job.record(Verdict.ERROR, "")
     places: tuple[Path, ...] = ()
     try:
         with timer.step("build"):
-            toolchain = build(job, shop)
+            toolchain = build(job, context)
         places = toolchain.places()
         record = msgspec.structs.replace(
             record, toolchain=toolchain.facts(), packages=dict(toolchain.packages)
         )
         with timer.step("deployment"):
             deployment = deployments.get(job)
-        observed = _experiment(job, shop, toolchain, deployment, directory, timer)
+        observed = _experiment(job, context, toolchain, deployment, directory, timer)
     except Exception as error:
         if interrupted(error):
             raise KeyboardInterrupt from error
-        damage = shop.cache.discard_damaged(places)
+        damage = context.cache.discard_damaged(places)
         return msgspec.structs.replace(record, reason=damage or _reason(error, directory))
     judged = judge_record(msgspec.structs.replace(record, observed=observed))
     # What was damaged meanwhile may have failed for that, and has proved nothing if it passed.
     thorough = judged.verdict is not Verdict.PASS
-    if damage := shop.cache.discard_damaged(places, thorough=thorough):
+    if damage := context.cache.discard_damaged(places, thorough=thorough):
         return msgspec.structs.replace(record, reason=damage)
     return judged
 
@@ -278,20 +278,20 @@ def _reason(error: Exception, directory: Path) -> str:
     return f"a defect of wsgiproof: {type(error).__name__}: {error} (see {trace})"
 
 
-def build(job: Job, shop: Shop) -> Toolchain:
+def build(job: Job, context: RunContext) -> Toolchain:
     """All that an Apache of this cell is started from; built, unless it was before."""
     cell = job.cell
-    shop.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi} and PyMongo {cell.pymongo}")
-    return build_toolchain(job.parts, _httpd(cell, shop), shop.cache)
+    context.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi} and PyMongo {cell.pymongo}")
+    return build_toolchain(job.spec, _httpd(cell, context), context.cache)
 
 
-def _httpd(cell: Cell, shop: Shop) -> Httpd:
+def _httpd(cell: Cell, context: RunContext) -> Httpd:
     """The machine's Apache, or ours, which is built the first time."""
-    if shop.httpd is not None:
-        return shop.httpd
-    if not shop.cache.has(httpd_build()):
-        shop.watcher.step(cell, "building Apache from mod_wsgi-httpd (about 5 minutes, once)")
-    return build_httpd(shop.cache)
+    if context.httpd is not None:
+        return context.httpd
+    if not context.cache.has(httpd_build()):
+        context.watcher.step(cell, "building Apache from mod_wsgi-httpd (about 5 minutes, once)")
+    return build_httpd(context.cache)
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,7 +306,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 @contextmanager
 def serving(
     job: Job,
-    shop: Shop,
+    context: RunContext,
     toolchain: Toolchain,
     deployment: Deployment,
     run_directory: Path,
@@ -317,25 +317,25 @@ def serving(
     ``directory`` gets its configuration and its logs. The subject's database is dropped at the end.
     """
     name = new_name()
-    shop.watcher.step(job.cell, "starting Apache")
+    context.watcher.step(job.cell, "starting Apache")
     with ExitStack() as stack:
         stack.callback(deployment.drop, name)
         deployment.prepare(name, every_database=bool(job.cell.app))
         uri = deployment.uri(name)
-        application = lay_out(job.cell, run_directory, uri, name, shop.account)
+        application = lay_out(job.cell, run_directory, uri, name, context.account)
         configure = partial(
             ApacheConf.of,
             job.cell,
             toolchain,
             application,
-            shop.account,
+            context.account,
             run_directory=run_directory,
             error_log=directory / ERROR_LOG,
-            directives=job.parts.directives,
+            directives=job.spec.directives,
         )
         server = stack.enter_context(
             start_apache(
-                toolchain.httpd, configure, shop.choose_port, job.plan.start_deadline, directory
+                toolchain.httpd, configure, context.choose_port, job.plan.start_deadline, directory
             )
         )
         yield Serving(server=server, application=application, name=name)
@@ -348,23 +348,23 @@ def new_name() -> str:
 
 def _experiment(
     job: Job,
-    shop: Shop,
+    context: RunContext,
     toolchain: Toolchain,
     deployment: Deployment,
     directory: Path,
     timer: Timer,
 ) -> Observed:
     cell = job.cell
-    with _Health(deployment, shop.account) as health, ExitStack() as stack:
-        run_directory = stack.enter_context(scratch_directory(shop.account))
+    with _Health(deployment, context.account) as health, ExitStack() as stack:
+        run_directory = stack.enter_context(scratch_directory(context.account))
         with timer.step("start"):
             up = stack.enter_context(
-                serving(job, shop, toolchain, deployment, run_directory, directory)
+                serving(job, context, toolchain, deployment, run_directory, directory)
             )
         health.server = up.server
 
         def watch(phase: str, done: int, total: int) -> None:
-            shop.watcher.watch(cell, phase, done, total)
+            context.watcher.watch(cell, phase, done, total)
             health.look()
 
         with timer.step("experiment"):
@@ -412,7 +412,7 @@ class _Health:
         the next cell then."""
         trouble = self._deployment.trouble()
         if trouble:
-            self._deployment.whole = False
+            self._deployment.healthy = False
         elif self.server is not None:
             trouble = self.server.trouble(self._account)
         if trouble:

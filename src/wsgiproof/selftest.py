@@ -9,12 +9,12 @@ import msgspec
 
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
+from wsgiproof.judge.control_result import ControlResult
 from wsgiproof.judge.finding import Check
-from wsgiproof.judge.trial import Trial
 from wsgiproof.judge.verdict import judge
 from wsgiproof.matrix import Matrix
-from wsgiproof.needs import slots
-from wsgiproof.planning import Planned, Site, make_shop, plan, survey
+from wsgiproof.planning import HostSetup, RunPlan, make_context, plan, preflight
+from wsgiproof.preflight import slots
 from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.results import Results, make_output
 from wsgiproof.run import begin
@@ -48,7 +48,7 @@ def select(names: Collection[str]) -> tuple[Control, ...]:
 
 def selftest(
     controls: Sequence[Control], config: Config, command: str, progress: Progress
-) -> Iterator[Trial]:
+) -> Iterator[ControlResult]:
     """Run each control in real Apache with a real mongod, and give what became of it.
 
     The records are in the output directory as those of a run are, and can be judged again. Raises
@@ -60,24 +60,26 @@ def selftest(
         pymongo=config.pymongo or (PYMONGO,),
         topology=(Topology.STANDALONE,),
     )
-    site = survey(config)
-    planned = _plan(controls, config, site)
+    setup = preflight(config)
+    planned = _plan(controls, config, setup)
     output = make_output(config.directory)
     number = slots(config)
-    results = Results(begin(command, site, planned), output)
+    results = Results(begin(command, setup, planned), output)
     progress.begin([job.cell for job in planned.jobs], output, number)
-    shop = make_shop(site, output, progress)
-    with closing(run_jobs(planned.jobs, shop, number, progress)) as records:
+    context = make_context(setup, output, progress)
+    with closing(run_jobs(planned.jobs, context, number, progress)) as records:
         for record in records:
             results.add(record)
             yield trial(CONTROLS[record.cell.control], record)
     results.finish()
 
 
-def trial(control: Control, record: CellRecord, checks: Mapping[str, Check] | None = None) -> Trial:
+def trial(
+    control: Control, record: CellRecord, checks: Mapping[str, Check] | None = None
+) -> ControlResult:
     """What became of a control, by what was recorded of it and these checks, or else all."""
     if record.observed is None:
-        return Trial(
+        return ControlResult(
             control=control.name,
             meant=control.trips,
             verdict=record.verdict,
@@ -85,7 +87,7 @@ def trial(control: Control, record: CellRecord, checks: Mapping[str, Check] | No
         )
     judgement = judge(record.cell, record.observed, checks)
     failing = [one.check for one in judgement.checks if one.verdict is Verdict.FAIL]
-    return Trial(
+    return ControlResult(
         control=control.name,
         meant=control.trips,
         verdict=judgement.verdict,
@@ -98,13 +100,13 @@ def trial(control: Control, record: CellRecord, checks: Mapping[str, Check] | No
     )
 
 
-def _plan(controls: Sequence[Control], config: Config, site: Site) -> Planned:
+def _plan(controls: Sequence[Control], config: Config, setup: HostSetup) -> RunPlan:
     """The cells of all controls, in their order."""
-    planned = [plan(_planted(control, config), site) for control in controls]
-    return Planned(
+    planned = [plan(_planted(control, config), setup) for control in controls]
+    return RunPlan(
         matrix=Matrix(
             cells=tuple(cell for one in planned for cell in one.matrix.cells),
-            parts={name: parts for one in planned for name, parts in one.matrix.parts.items()},
+            specs={name: spec for one in planned for name, spec in one.matrix.specs.items()},
         ),
         jobs=tuple(_impatient(job) for one in planned for job in one.jobs),
     )
@@ -118,8 +120,8 @@ def _planted(control: Control, config: Config) -> Config:
         requests=control.requests,
         maximum_requests=control.maximum_requests,
         phases=control.phases,
-        quiet=_QUIET,
-        outage=_OUTAGE,
+        idle_seconds=_QUIET,
+        fault_seconds=_OUTAGE,
         control=control.name,
     )
 

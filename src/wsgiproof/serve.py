@@ -15,7 +15,7 @@ from wsgiproof.config import Config
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.finding import signal_name, some
 from wsgiproof.observe.log import NewLines
-from wsgiproof.planning import Site, make_shop, plan, survey
+from wsgiproof.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.records import Role, Served
 from wsgiproof.runner import Deployments, Job, Progress, Serving, build, new_name, serving
 from wsgiproof.scratch import kept_directory, lasting_directory, scratch_directory
@@ -65,24 +65,24 @@ def serve(
     configuration and its logs, which else are gone with it. Raises :class:`UsageError` where there
     are more cells, and KeyboardInterrupt if it comes before the server is up.
     """
-    site = survey(config)
-    job = _only_job(config, site, "served")
+    setup = preflight(config)
+    job = _only_job(config, setup, "served")
     with ExitStack() as stack:
-        run_directory = stack.enter_context(scratch_directory(site.machine.account))
+        run_directory = stack.enter_context(scratch_directory(setup.machine.account))
         directory = _kept(output) if output else run_directory
-        shop = make_shop(site, directory, progress)
+        context = make_context(setup, directory, progress)
         progress.begin([job.cell], directory, 1)
         progress.cell_started(job.cell)
-        toolchain = build(job, shop)
-        deployment = Deployments(shop, stack).get(job)
+        toolchain = build(job, context)
+        deployment = Deployments(context, stack).get(job)
         server = stack.enter_context(
-            serving(job, shop, toolchain, deployment, run_directory, directory)
+            serving(job, context, toolchain, deployment, run_directory, directory)
         )
         return _until_its_end(job, server, deployment, directory, up, logged)
 
 
-def _only_job(config: Config, site: Site, what: str) -> Job:
-    first, *others = plan(config, site).jobs
+def _only_job(config: Config, setup: HostSetup, what: str) -> Job:
+    first, *others = plan(config, setup).jobs
     if others:
         names = some([job.cell.id for job in (first, *others)], 4)
         raise UsageError(
@@ -179,13 +179,13 @@ def write_conf(
 
     Nothing is started. All of it is in ``output``, or else in a new directory, and left there.
     """
-    site = survey(config)
-    job = _only_job(config, site, "configured")
-    account = site.machine.account
+    setup = preflight(config)
+    job = _only_job(config, setup, "configured")
+    account = setup.machine.account
     directory = lasting_directory(output, account)
     progress.begin([job.cell], directory, 1)
     progress.cell_started(job.cell)
-    toolchain = build(job, make_shop(site, directory, progress))
+    toolchain = build(job, make_context(setup, directory, progress))
     name = new_name()
     application = lay_out(job.cell, directory, _uri(job, name), name, account)
     conf = ApacheConf.of(
@@ -196,7 +196,7 @@ def write_conf(
         port or free_port(),
         run_directory=directory,
         error_log=directory / ERROR_LOG,
-        directives=job.parts.directives,
+        directives=job.spec.directives,
     )
     file = str(directory / HTTPD_CONF)
     check = _command(toolchain.httpd, "-t", "-f", file)

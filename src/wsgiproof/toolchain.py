@@ -75,7 +75,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Of the content of that file."""
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
+class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the toolchain of a cell is to be made of."""
 
     python: Python

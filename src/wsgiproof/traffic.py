@@ -83,7 +83,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[int, ...]
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+class LoadTimeline(msgspec.Struct, frozen=True, kw_only=True):
     """How a load went over time: one number for each ``width`` seconds, in each of the tuples.
 
     The latencies are microseconds of the requests that ended then with an answer of any status; 0

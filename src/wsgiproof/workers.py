@@ -41,7 +41,7 @@ from wsgiproof.guard import PR_SET_PDEATHSIG, prctl, read_stat
 from wsgiproof.leftovers import become_reaper, current_run, join_current, settle
 from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.results import keep
-from wsgiproof.runner import Deployments, Job, Progress, Shop, Silent, run_cell
+from wsgiproof.runner import Deployments, Job, Progress, RunContext, Silent, run_cell
 from wsgiproof.signals import held, take_over
 from wsgiproof.spawn import run_name, spawn
 
@@ -68,7 +68,7 @@ _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); " \
 
 
 def run_jobs(
-    jobs: Sequence[Job], shop: Shop, slots: int, progress: Progress
+    jobs: Sequence[Job], context: RunContext, slots: int, progress: Progress
 ) -> Generator[CellRecord]:
     """Run each job, ``slots`` of them at a time, and give each record as soon as it is there.
 
@@ -76,28 +76,30 @@ def run_jobs(
     written, or no worker can be started.
     """
     if slots == 1 or len(jobs) <= 1:
-        return _one_by_one(jobs, shop, progress)
-    return _several(jobs, shop, min(slots, len(jobs)), progress)
+        return _one_by_one(jobs, context, progress)
+    return _several(jobs, context, min(slots, len(jobs)), progress)
 
 
-def _one_by_one(jobs: Sequence[Job], shop: Shop, progress: Progress) -> Generator[CellRecord]:
+def _one_by_one(
+    jobs: Sequence[Job], context: RunContext, progress: Progress
+) -> Generator[CellRecord]:
     with ExitStack() as stack:
-        deployments = Deployments(shop, stack)
+        deployments = Deployments(context, stack)
         for job in jobs:
             progress.cell_started(job.cell)
-            record = run_cell(job, shop, deployments)
+            record = run_cell(job, context, deployments)
             progress.cell_finished(record)
             yield record
 
 
 def _several(
-    jobs: Sequence[Job], shop: Shop, slots: int, progress: Progress
+    jobs: Sequence[Job], context: RunContext, slots: int, progress: Progress
 ) -> Generator[CellRecord]:
     waiting = deque(jobs)
     workers: list[Worker] = []
     try:
         for _ in range(slots):
-            workers.append(Worker(shop))
+            workers.append(Worker(context))
             workers[-1].start()
             workers[-1].begin(waiting.popleft(), progress)
         while busy := [worker for worker in workers if worker.job is not None]:
@@ -107,7 +109,7 @@ def _several(
                     continue
                 progress.cell_finished(record)
                 if not worker.alive:
-                    workers[workers.index(worker)] = worker = Worker(shop)
+                    workers[workers.index(worker)] = worker = Worker(context)
                     worker.start()
                 if waiting:
                     worker.begin(waiting.popleft(), progress)
@@ -144,12 +146,12 @@ def _finish(workers: Sequence[Worker]) -> None:
 class Worker:
     """Our end of one worker: the job that it has, and what it says of it."""
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, context: RunContext) -> None:
         self.job: Job | None = None
         self.alive = True
-        self._shop = shop
-        self._ours, self._theirs = socket.socketpair()
-        self._channel = _Channel(self._ours, _SEND)
+        self._context = context
+        self._owned, self._theirs = socket.socketpair()
+        self._channel = _Channel(self._owned, _SEND)
         self._process: Any = None
         self._heard_at = time.monotonic()
         self._paused_since: float | None = None
@@ -157,7 +159,7 @@ class Worker:
     @property
     def descriptor(self) -> int:
         """Readable when it has said something, or is gone."""
-        return self._ours.fileno()
+        return self._owned.fileno()
 
     def start(self) -> None:
         """Start it. Raises :class:`CannotRun` if that can't be done."""
@@ -179,9 +181,9 @@ class Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self._theirs.close()
-        shop = msgspec.structs.replace(self._shop, watcher=Silent())
+        context = msgspec.structs.replace(self._context, watcher=Silent())
         with suppress(OSError):  # it died: listen() will say so
-            self._channel.send((run_name(), run.lock, run.group, shop))
+            self._channel.send((run_name(), run.lock, run.group, context))
 
     def begin(self, job: Job, progress: Progress) -> None:
         """Give it this job."""
@@ -240,7 +242,7 @@ class Worker:
         self.alive, self.job = False, None
         self.dismiss()
         record = job.record(Verdict.ERROR, f"the process that ran this cell {what}", job.tries)
-        keep(record, self._shop.output)
+        keep(record, self._context.output)
         return record
 
     def interrupt(self) -> None:
@@ -254,7 +256,7 @@ class Worker:
 
     def dismiss(self) -> None:
         """Say that there is nothing more to do."""
-        self._ours.close()
+        self._owned.close()
         self._theirs.close()
 
     def wait(self, until: float) -> bool:
@@ -357,11 +359,11 @@ def serve(descriptor: int, parent: int) -> None:
         try:
             with ExitStack() as stack:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-                name, lock, group, shop = channel.wait()
+                name, lock, group, context = channel.wait()
                 _join(name, lock, group)
                 threading.Thread(target=_beat, args=(channel,), daemon=True).start()
-                shop = msgspec.structs.replace(shop, watcher=_Sender(channel))
-                _serve_jobs(channel, shop, Deployments(shop, stack))
+                context = msgspec.structs.replace(context, watcher=_Sender(channel))
+                _serve_jobs(channel, context, Deployments(context, stack))
         except RuntimeError as error:
             reached = limits.explain(error)
             if not reached:
@@ -388,12 +390,12 @@ def _beat(channel: _Channel) -> None:
             time.sleep(_BEAT)
 
 
-def _serve_jobs(channel: _Channel, shop: Shop, deployments: Deployments) -> None:
+def _serve_jobs(channel: _Channel, context: RunContext, deployments: Deployments) -> None:
     """Run one job after the other, until there is no other or no disk to record them on."""
     while True:
         job = channel.wait()
         try:
-            channel.send(("record", run_cell(job, shop, deployments)))
+            channel.send(("record", run_cell(job, context, deployments)))
         except CannotRun as error:
             channel.send(("failed", str(error)))
             return

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tests.browser.replayed import recorded
-from tests.unit.invented import run_record
+from tests.unit.factories import run_record
 from wsgiproof.records import CellRecord, Excluded, RunRecord
 
 SAYS = "hostile words"
@@ -48,7 +48,7 @@ def endless() -> RunRecord:
     logged = [msgspec.structs.replace(line, text=f"{number} {TEXT}") for number in range(5_000)]
     logged[7] = msgspec.structs.replace(line, text="x" * _MEGABYTES)
     seen = msgspec.structs.replace(
-        record.observed, log=tuple(logged), fatal=("y\n" * _MEGABYTES, "z" * _MEGABYTES)
+        record.observed, log=tuple(logged), fatal_traces=("y\n" * _MEGABYTES, "z" * _MEGABYTES)
     )
     return run_record(msgspec.structs.replace(record, observed=seen, reason="r" * _MEGABYTES))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.unit.invented import run_record
+from tests.unit.factories import run_record
 from wsgiproof.cell import Cell, Mode, Mpm, Topology
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict

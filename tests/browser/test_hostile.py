@@ -17,7 +17,7 @@ from rich.console import Console
 from tests.browser.conftest import PHONE, Open
 from tests.browser.hostile_record import SAYS, TEXT, endless, hostile
 from tests.browser.replayed import left
-from tests.unit.invented import run_record
+from tests.unit.factories import run_record
 from wsgiproof.records import RunRecord
 from wsgiproof.report.html.page import page
 from wsgiproof.report.junit import to_junit

@@ -12,7 +12,7 @@ import pytest
 
 from tests.browser.conftest import DESK, PHONE, Open
 from tests.browser.replayed import failing, large, left, passing, recorded
-from tests.unit.invented import run_record
+from tests.unit.factories import run_record
 from wsgiproof.judge.fit import fits
 from wsgiproof.records import RunRecord, Verdict
 from wsgiproof.report.compare import compare
@@ -159,7 +159,7 @@ def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open)
     shown.one("figure:has(#plot-connections) .numbers summary").click()
     shown.wait_for("figure:has(#plot-connections) .numbers tbody tr")
     rows = shown.all("figure:has(#plot-connections) .numbers tbody tr")
-    readings = [one.server_connections for one in LEAK.observed.checkpoints]
+    readings = [one.server_connections for one in LEAK.observed.samples]
     told = [int(row.split()[-1]) for row in rows if row.startswith("the deployment's count")]
     assert told == readings
     phases = shown.one("#plot-descriptors .annotation-text").all_text_contents()

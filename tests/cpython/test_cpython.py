@@ -91,4 +91,4 @@ def test_pymongo_is_tested_on_it(built: tuple[str, Path], tmp_path: Path) -> Non
     (cell,) = json.loads((output / "results.json").read_text())["cells"]
     checks: dict[str, Any] = {one["check"]: one["verdict"] for one in cell["checks"]}
     assert cell["id"].startswith(f"py{version}-")
-    assert checks["identity"] == checks["interpreters"] == checks["responses"] == "pass", cell
+    assert checks["environment"] == checks["interpreters"] == checks["responses"] == "pass", cell

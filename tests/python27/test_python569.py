@@ -23,7 +23,7 @@ from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.results import read_cell
 from wsgiproof.run import exit_code
 from wsgiproof.services.apache_conf import DAEMON_THREADS
-from wsgiproof.toolchain import Parts, Python, Source
+from wsgiproof.toolchain import BuildSpec, Python, Source
 
 INSIDE = Path(wsgiproof.__file__).parent / "inside"
 BROKEN, MENDED = "2.6.3", "2.7.2"
@@ -44,7 +44,7 @@ def run_cell(tmp: Path, python: Python, pymongo: str, *options: str) -> CellReco
         return record
 
 
-OF_A_CRASH = {"crash", "responses", "log"}
+OF_A_CRASH = {"crash", "responses", "error-log"}
 """What fails now and then, whatever this mod_wsgi serves (docs/findings.md, 17)."""
 
 
@@ -66,7 +66,7 @@ def failed(record: CellRecord) -> set[str]:
 def test_the_broken_one_fails_roundtrip(python27: Python, open_tmp: Path, attempt: int) -> None:
     record = run_cell(open_tmp, python27, BROKEN)
     # PyMongo warns of its types that it has to load again.
-    assert failed(record) - {"log"} == {"roundtrip"}
+    assert failed(record) - {"error-log"} == {"roundtrip"}
 
 
 def test_only_the_first_use_of_the_second_interpreter_breaks_the_first(
@@ -134,7 +134,7 @@ def test_what_runs_inside_compiles_on_every_python_here(python27: Python) -> Non
 
 
 def test_a_constraint_that_contradicts_the_cell_is_an_error(python27: Python) -> None:
-    parts = Parts(
+    parts = BuildSpec(
         python=python27,
         mod_wsgi=Source(version="4.9.4"),
         pymongo=Source(version=MENDED),

@@ -40,8 +40,8 @@ def test_with_a_gil_of_its_own_the_c_extension_is_missing_and_the_process_dies(
     cell = kinds[f"py{version}-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-own-gil"]
     assert cell["verdict"] == "fail"
     findings = {one["check"]: one for one in cell["findings"]}
-    assert "bson.has_c() is False, not True" in findings["identity"]["seen"]
-    assert "GIL own" in findings["identity"]["evidence"][0]
+    assert "bson.has_c() is False, not True" in findings["environment"]["seen"]
+    assert "GIL own" in findings["environment"]["evidence"][0]
     assert "died of SIG" in findings["crash"]["seen"]
 
 
@@ -51,7 +51,7 @@ def test_the_main_interpreter_is_proved_from_inside(
 ) -> None:
     cell = kinds[f"py{version}-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-main"]
     checks = {one["check"]: one["verdict"] for one in cell["checks"]}
-    assert checks["identity"] == checks["interpreters"] == "pass"
+    assert checks["environment"] == checks["interpreters"] == "pass"
 
 
 def test_a_checkout_is_built_for_two_pythons_and_left_as_it_is(tmp_path: Path) -> None:

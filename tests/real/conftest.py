@@ -13,7 +13,7 @@ import pytest
 
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import Config
-from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import CellRecord, ExtraPhase
 from wsgiproof.runner import Deployments, Silent, run_cell
 from wsgiproof.services.ports import free_port
@@ -21,7 +21,7 @@ from wsgiproof.services.ports import free_port
 PYMONGO = "4.20.0"
 MENDED = "4.15.3"
 """The PyMongo that mended a leak of the one before it."""
-STEADY = "5.0.2"
+KNOWN_GOOD = "5.0.2"
 """A mod_wsgi on which PyMongo has nothing to be found."""
 CRASHING = "6.1.1"
 """A mod_wsgi on which PyMongo's processes die while Apache stops."""
@@ -48,13 +48,13 @@ class Bench:
     def __init__(self, output: Path, stack: ExitStack) -> None:
         self._output = output
         self._number = 0
-        self._site = survey(Config(mod_wsgi=(STEADY, CRASHING), pymongo=(PYMONGO, MENDED)))
-        self._deployments = Deployments(make_shop(self._site, output, Silent()), stack)
+        self._site = preflight(Config(mod_wsgi=(KNOWN_GOOD, CRASHING), pymongo=(PYMONGO, MENDED)))
+        self._deployments = Deployments(make_context(self._site, output, Silent()), stack)
 
     def run(
         self,
         *,
-        mod_wsgi: str = STEADY,
+        mod_wsgi: str = KNOWN_GOOD,
         pymongo: str = PYMONGO,
         topology: Topology = Topology.STANDALONE,
         mode: Mode = Mode.DAEMON,
@@ -82,21 +82,21 @@ class Bench:
             control=control,
             app=str(app or ""),
             requests=requests,
-            budget=budget,
+            max_seconds=budget,
             phases=phases,
-            quiet=QUIET,
-            outage=OUTAGE,
+            idle_seconds=QUIET,
+            fault_seconds=OUTAGE,
         )
         (job,) = plan(config, self._site).jobs
         self._number += 1
         output = self._output / str(self._number)
         output.mkdir()
         tried = iter(ports)
-        shop = msgspec.structs.replace(
-            make_shop(self._site, output, Watching(watch)),
+        context = msgspec.structs.replace(
+            make_context(self._site, output, Watching(watch)),
             choose_port=lambda: next(tried, None) or free_port(),
         )
-        return run_cell(job, shop, self._deployments)
+        return run_cell(job, context, self._deployments)
 
     def file(self, record: CellRecord, name: str) -> Path:
         """A file that the latest cell left behind."""

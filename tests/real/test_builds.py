@@ -22,7 +22,7 @@ from wsgiproof.build.modwsgi import mod_wsgi_build
 from wsgiproof.build.python import choose
 from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed, CannotRun
-from wsgiproof.toolchain import Httpd, Parts, Python, Source
+from wsgiproof.toolchain import BuildSpec, Httpd, Python, Source
 
 CELL = ["--no-config", "--mod-wsgi", "5.0.2", "--pymongo", "4.15.3"]
 CELL += ["--topology", "none", "--mode", "daemon"]
@@ -67,8 +67,10 @@ def httpd() -> Httpd:
     return found
 
 
-def parts(python: Python) -> Parts:
-    return Parts(python=python, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.15.3"))
+def spec(python: Python) -> BuildSpec:
+    return BuildSpec(
+        python=python, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.15.3")
+    )
 
 
 def listed(command: str) -> tuple[int, dict[str, list[str]]]:
@@ -295,7 +297,7 @@ def test_a_mod_wsgi_that_is_too_old_for_its_python(
 def test_a_cache_that_is_full(small_disk: Path, python: Python) -> None:
     cache = Cache(small_disk)
     with pytest.raises(CannotRun, match="No space left on device"):
-        cache.get(environment_build(parts(python), cache))
+        cache.get(environment_build(spec(python), cache))
     assert cache.entries() == []
 
 
@@ -303,4 +305,4 @@ def test_a_cache_that_is_read_only(small_disk: Path, python: Python) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     cache = Cache(small_disk)
     with pytest.raises(CannotRun, match=r"Read-only file system.*WSGIPROOF_CACHE"):
-        cache.get(environment_build(parts(python), cache))
+        cache.get(environment_build(spec(python), cache))

@@ -40,10 +40,10 @@ def test_what_the_load_does_not_decide_more_of_it_does(bench: Bench) -> None:
     assert record.verdict is Verdict.PASS, why(record)
     observed = record.observed
     assert observed is not None
-    (overtime,) = (phase for phase in observed.phases if phase.name == PhaseName.OVERTIME)
-    assert 0 < overtime.requests <= observed.plan.overtime
-    planned = tuple(one for one in observed.checkpoints if one.time < overtime.started)
-    before = judge(record.cell, msgspec.structs.replace(observed, checkpoints=planned))
+    (extra_requests,) = (phase for phase in observed.phases if phase.name == PhaseName.EXTRA_LOAD)
+    assert 0 < extra_requests.requests <= observed.plan.extra_requests
+    planned = tuple(one for one in observed.samples if one.time < extra_requests.started)
+    before = judge(record.cell, msgspec.structs.replace(observed, samples=planned))
     assert before.verdict is Verdict.INCONCLUSIVE
 
 
@@ -64,7 +64,7 @@ def test_without_a_deployment_nothing_connects(bench: Bench) -> None:
     skipped = [check.check for check in record.checks if check.verdict is Verdict.SKIPPED]
     assert skipped == ["connections", "cursors", "sessions"]
     assert record.observed is not None
-    readings = [one for point in record.observed.checkpoints for one in point.processes]
+    readings = [one for point in record.observed.samples for one in point.processes]
     workers = [one for one in readings if one.role is Role.WORKER]
     assert {one.connections for one in workers} == {0}
 
@@ -104,8 +104,8 @@ def test_the_main_interpreter_serves_alone(bench: Bench) -> None:
     assert "WSGIScriptAlias /interpreter1" in bench.file(record, "httpd.conf").read_text()
 
 
-def test_a_cell_that_is_cut_short_is_no_pass(bench: Bench) -> None:
-    record = bench.run(requests=100_000, budget=3.0, control=CLEAN)
+def test_a_cell_that_is_budget_exhausted_is_no_pass(bench: Bench) -> None:
+    record = bench.run(requests=100_000, max_seconds=3.0, control=CLEAN)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
     (told,) = (check.reason for check in record.checks if check.check == "responses")
     assert told.startswith("the budget of 3 s was used up with ")

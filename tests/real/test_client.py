@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.real.conftest import PYMONGO, STEADY
+from tests.real.conftest import KNOWN_GOOD, PYMONGO
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
-from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.runner import Deployments, Silent, build, serving
 from wsgiproof.scratch import scratch_directory
 
@@ -25,15 +25,15 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     """Two interpreters of one process, on no deployment."""
     logs: Path = tmp_path_factory.mktemp("logs")
     config = Config(
-        mod_wsgi=(STEADY,), pymongo=(PYMONGO,), topology=(Topology.NONE,), mode=(Mode.DAEMON,)
+        mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,), mode=(Mode.DAEMON,)
     )
-    site = survey(config)
-    (job,) = plan(config, site).jobs
-    shop = make_shop(site, logs, Silent())
+    setup = preflight(config)
+    (job,) = plan(config, setup).jobs
+    context = make_context(setup, logs, Silent())
     with ExitStack() as stack:
-        deployment = Deployments(shop, stack).get(job)
-        scratch = stack.enter_context(scratch_directory(shop.account))
-        up = serving(job, shop, build(job, shop), deployment, scratch, logs)
+        deployment = Deployments(context, stack).get(job)
+        scratch = stack.enter_context(scratch_directory(context.account))
+        up = serving(job, context, build(job, context), deployment, scratch, logs)
         server = stack.enter_context(up).server
         yield server.urls
         server.stop(15)

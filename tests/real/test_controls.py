@@ -57,7 +57,7 @@ def test_a_crash_in_a_request_is_explained_by_log_and_last_words(bench: Bench) -
 def test_an_exception_of_which_mod_wsgi_loses_the_traceback_fails_the_log(bench: Bench) -> None:
     """The bench has Python 3.11: docs/findings.md, 13."""
     record = bench.run(control="fail-to-import", mode=Mode.DAEMON, mod_wsgi=CRASHING)
-    assert known(record, "log") >= {"exception-logged"}, why(record)
+    assert known(record, "error-log") >= {"exception-logged"}, why(record)
     assert "script-failed" in known(record, "responses"), why(record)
 
 

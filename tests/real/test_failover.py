@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from tests.real.command import CLEAN, at_work, nobody_is_left, started
-from tests.real.conftest import PYMONGO, STEADY, Bench
+from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import ExtraPhase, Verdict
 from wsgiproof.runner import Deployments, Silent
 from wsgiproof.scratch import scratch_directory
@@ -92,7 +92,7 @@ def test_a_member_has_its_port_and_its_data_again(standalone: Deployment) -> Non
     assert not member.alive()
     member.start_again()
     assert (member.port, member.alive()) == (port, True)
-    standalone.mend()
+    standalone.restore()
 
 
 def test_a_port_that_is_taken_meanwhile_is_told(standalone: Deployment) -> None:
@@ -110,17 +110,17 @@ def test_data_that_is_gone_is_told(standalone: Deployment, scratch: Path) -> Non
         if data.is_dir():
             shutil.rmtree(data)
     with pytest.raises(ServiceFailed, match=r"could not be started again: .* not found"):
-        standalone.mend()
+        standalone.restore()
 
 
 def test_a_deployment_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
     config = Config(
-        mod_wsgi=(STEADY,), pymongo=(PYMONGO,), topology=(Topology.STANDALONE,), requests=120
+        mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.STANDALONE,), requests=120
     )
-    site = survey(config)
-    job = plan(config, site).jobs[0]
+    setup = preflight(config)
+    job = plan(config, setup).jobs[0]
     with ExitStack() as stack:
-        deployments = Deployments(make_shop(site, tmp_path, Silent()), stack)
+        deployments = Deployments(make_context(setup, tmp_path, Silent()), stack)
         first = deployments.get(job)
         assert deployments.get(job) is first
         first.whole = False
@@ -133,7 +133,7 @@ def test_a_deployment_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_a_member_is_paused_leaves_nothing(open_tmp: Path) -> None:
     options = ["--topology", "replica-set", "--mode", "daemon", "-n", "120"]
-    with started(open_tmp, *options, "--phases", "failover", "--outage", "100") as command:
+    with started(open_tmp, *options, "--phases", "failover", "--fault-seconds", "100") as command:
         command.wait_for("failover")
         _await_stopped(open_tmp)
         command.interrupt()

@@ -42,8 +42,8 @@ def scratch(open_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_app_that_removes_its_evidence_is_undecided(bench: Bench, mode: Mode) -> None:
     record = bench.run(app=APPS / "removes_evidence.py", topology=Topology.NONE, mode=mode)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
-    assert undecided(record) == {"identity", "hang", "crash", "shutdown"}, why(record)
-    assert kinds(record) - {"outlived"} == {"identity", "requests", "fatal"}
+    assert undecided(record) == {"environment", "hang", "crash", "shutdown"}, why(record)
+    assert kinds(record) - {"leftover_threads"} == {"identity", "requests", "fatal"}
 
 
 def test_an_app_that_plants_evidence_is_neither_followed_nor_waited_for(
@@ -51,7 +51,7 @@ def test_an_app_that_plants_evidence_is_neither_followed_nor_waited_for(
 ) -> None:
     record = bench.run(app=APPS / "plants_evidence.py", topology=Topology.NONE)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
-    assert kinds(record) == {"identity", "requests", "fatal", "outlived"}
+    assert kinds(record) == {"identity", "requests", "fatal", "leftover_threads"}
     written = msgspec.json.encode(record)
     assert len(written) < 5_000_000
     if ROOT:
@@ -78,5 +78,5 @@ def test_an_app_that_replaces_what_was_laid_out_gets_nowhere_or_is_undecided(ben
 def test_an_app_that_spoils_the_error_log_is_undecided(bench: Bench, app: str) -> None:
     record = bench.run(app=APPS / f"{app}.py", topology=Topology.NONE)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
-    assert "log" in undecided(record)
+    assert "error-log" in undecided(record)
     assert kinds(record) == {"log"}

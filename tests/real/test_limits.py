@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.real.command import RUN, started
-from tests.real.conftest import PYMONGO, STEADY, Bench
+from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line
 from wsgiproof.cell import Mode, Mpm, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import Verdict
 from wsgiproof.runner import Silent, build
 from wsgiproof.scratch import scratch_directory
@@ -117,20 +117,20 @@ def test_descriptors_that_apache_does_not_get_are_no_failure(bench: Bench) -> No
 def test_a_disk_that_is_full_as_apache_starts_is_noticed_at_once(
     bench: Bench, small_disk: Path, open_tmp: Path
 ) -> None:
-    config = Config(mod_wsgi=(STEADY,), pymongo=(PYMONGO,), topology=(Topology.NONE,))
-    site = survey(config)
-    job = plan(config, site).jobs[0]
-    shop = make_shop(site, open_tmp, Silent())
-    toolchain = build(job, shop)
+    config = Config(mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,))
+    setup = preflight(config)
+    job = plan(config, setup).jobs[0]
+    context = make_context(setup, open_tmp, Silent())
+    toolchain = build(job, context)
     fill(small_disk)
-    with scratch_directory(shop.account) as scratch:
-        application = lay_out(job.cell, scratch, "", "x", shop.account)
+    with scratch_directory(context.account) as scratch:
+        application = lay_out(job.cell, scratch, "", "x", context.account)
         configure = partial(
             ApacheConf.of,
             job.cell,
             toolchain,
             application,
-            shop.account,
+            context.account,
             run_directory=scratch,
             error_log=small_disk / "error.log",
         )

@@ -18,7 +18,7 @@ from wsgiproof.cell import Mode, Topology
 from wsgiproof.records import ExtraPhase, Verdict
 from wsgiproof.services.ports import free_port
 
-HOSTILE = "until=9e9&occupy=86400&memory=2&census=begin"
+HOSTILE = "until=9e9&occupy=86400&memory=2&object_growth=begin"
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def test_nobody_else_can_command_the_probe(bench: Bench, mode: Mode) -> None:
     with stranger(port, HOSTILE, "guessed occupy=86400 memory=2") as answers:
         record = bench.run(mode=mode, topology=Topology.NONE, ports=[port])
     assert len(answers) > 5, "nobody has disturbed it"
-    assert not any({"memory", "census"} & set(answer) for answer in answers)
+    assert not any({"memory", "object_growth"} & set(answer) for answer in answers)
     assert record.verdict is not Verdict.FAIL, why(record)
 
 

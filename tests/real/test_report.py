@@ -30,7 +30,7 @@ def test_a_run_leaves_its_page_and_its_pace(open_tmp: Path) -> None:
     assert b"1 cell passed" in content
     (cell,) = load_run(command.output).cells
     assert cell.observed is not None
-    pace = cell.observed.pace
+    pace = cell.observed.load_timeline
     assert pace is not None
     assert sum(pace.requests) == cell.observed.requests
     (restart,) = cell.observed.restarts

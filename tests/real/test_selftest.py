@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from wsgiproof.errors import ExitCode
+from wsgiproof.judge.control_result import ControlResult, exit_code
 from wsgiproof.judge.finding import Check
-from wsgiproof.judge.trial import Trial, exit_code
 from wsgiproof.judge.verdict import ALL_CHECKS, checks_of
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.records import CellRecord, Finding
@@ -32,7 +32,7 @@ class Selftest:
         self.text = done.stdout + done.stderr
         self.records = [read_cell(path) for path in output.glob("cells/*/cell.json")]
 
-    def trials(self, removed: str = "") -> list[Trial]:
+    def trials(self, removed: str = "") -> list[ControlResult]:
         """What becomes of its controls, without one check if it is named."""
         return [
             trial(CONTROLS[record.cell.control], record, _checks(record, removed))
@@ -81,8 +81,8 @@ def test_a_leak_in_one_interpreter_is_attributed_to_its_url(selftest: Selftest) 
 def test_a_leak_in_each_request_is_called_early(selftest: Selftest) -> None:
     (record,) = (one for one in selftest.records if one.cell.control == "leak-connection")
     assert record.observed is not None
-    assert record.observed.called
-    first, last = record.observed.checkpoints[0], record.observed.checkpoints[-1]
+    assert record.observed.decided_early
+    first, last = record.observed.samples[0], record.observed.samples[-1]
     assert last.requests - first.requests <= 300
 
 
@@ -143,7 +143,7 @@ def test_threads_that_outlive_their_interpreter_are_told_and_no_twin_has_any(
     selftest: Selftest,
 ) -> None:
     told = {
-        record.cell.control: record.observed.outlived
+        record.cell.control: record.observed.leftover_threads
         for record in selftest.records
         if record.observed is not None
     }

@@ -20,15 +20,15 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from tests.real.command import CLEAN, at_work, started
-from tests.real.conftest import PYMONGO, STEADY, Bench
+from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from tests.real.test_uri import mongod as mongod_of_a_user
 from wsgiproof.account import server_account
 from wsgiproof.cell import DEPLOYED, Cell, Mode, Topology
 from wsgiproof.config import Config
-from wsgiproof.planning import make_shop, plan, survey
+from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import CellRecord, ExtraPhase, PhaseName, Verdict
-from wsgiproof.runner import Deployments, Job, Shop, Silent, run_cell
+from wsgiproof.runner import Deployments, Job, RunContext, Silent, run_cell
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import Deployment, start_deployment
 from wsgiproof.services.mongod import Member, find_mongod
@@ -266,7 +266,7 @@ class Rig:
 
     def __init__(self, output: Path, stack: ExitStack, topology: Topology, **options: Any) -> None:
         config = Config(
-            mod_wsgi=(STEADY,),
+            mod_wsgi=(KNOWN_GOOD,),
             pymongo=(PYMONGO,),
             topology=(topology,),
             mode=(Mode.DAEMON,),
@@ -275,11 +275,11 @@ class Rig:
             phases=(),
             **options,
         )
-        site = survey(config)
-        (self.job,) = plan(config, site).jobs
+        setup = preflight(config)
+        (self.job,) = plan(config, setup).jobs
         self._output = output
-        self._shop = make_shop(site, output, Silent())
-        self.deployments = Deployments(self._shop, stack)
+        self._context = make_context(setup, output, Silent())
+        self.deployments = Deployments(self._context, stack)
         self._number = 0
 
     @property
@@ -294,9 +294,11 @@ class Rig:
         self._number += 1
         output = self._output / str(self._number)
         output.mkdir()
-        shop: Shop = msgspec.structs.replace(self._shop, output=output, watcher=harm or Silent())
+        context: RunContext = msgspec.structs.replace(
+            self._context, output=output, watcher=harm or Silent()
+        )
         job: Job = msgspec.structs.replace(self.job, retries=retries)
-        record = run_cell(job, shop, self.deployments)
+        record = run_cell(job, context, self.deployments)
         assert harm is None or harm.done
         return record
 

@@ -21,7 +21,7 @@ from wsgiproof.cell import Topology
 from wsgiproof.config import Config
 from wsgiproof.environ import child_environment
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.needs import Survey
+from wsgiproof.preflight import Preflight
 from wsgiproof.process import Service, run
 from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.results import read_cell
@@ -190,8 +190,8 @@ def test_a_server_that_is_not_trusted_is_said(encrypted: str) -> None:
 
 def problem_of(uri: str, tmp: Path) -> str:
     """What is said of ``uri`` before anything is started."""
-    survey = Survey(Config(mongodb=(uri,)), Cache(tmp / "cache"))
-    (need,) = (need for need in survey.needs if need.name == "mongod")
+    survey = Preflight(Config(mongodb=(uri,)), Cache(tmp / "cache"))
+    (need,) = (need for need in survey.prerequisites if need.name == "mongod")
     return need.problem
 
 

@@ -18,7 +18,7 @@ Column = Literal[
     "resumes",
     "harm",
 ]
-"""What the command is accused of: a process that outlived it; a directory or file left where none
+"""What the command is accused of: a process that outlives it; a directory or file left where none
 belongs; a finished record that can't be read; a wait without an end; a traceback; an exit code
 that does not fit; a ``fail`` for a fault of ours; a ``pass`` though the fault took evidence away; a
 resumed run that did not come to what it should; something of another's changed, shown or sent."""

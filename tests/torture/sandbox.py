@@ -47,7 +47,7 @@ _ENDED = frozenset({"pass", "fail", "inconclusive"})
 def options(topology: str = "none", mode: str = "daemon", requests: int = 60) -> list[str]:
     """The options of a small cell. With a deployment it closes its client, since one that is left
     open is a crash at the stop now and then (docs/findings.md, 1)."""
-    load = ["-n", str(requests), "-c", "10", "--overtime", "0"]
+    load = ["-n", str(requests), "-c", "10", "--extra-requests", "0"]
     control = [] if topology == "none" else ["--control", "own-interpreters"]
     modes = [part for one in mode.split("+") for part in ("--mode", one)]
     return [*SMALL, "--topology", topology, *modes, *load, *control]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from wsgiproof.observe.answers import Answers, Census, Witnesses, read_answer
+from wsgiproof.observe.answers import Answers, MemoryMetrics, ObjectCounts, read_answer
 
 URL = "http://127.0.0.1:8080/interpreter1"
 OTHER = "http://127.0.0.1:8080/interpreter2"
@@ -175,16 +175,17 @@ def test_failures_and_problems_belong_to_their_phase(answers: Answers) -> None:
 
 def test_memory_and_census_are_read_from_an_answer() -> None:
     told = read_answer(
-        body(memory={"blocks": 12, "malloc": None}, census={"types": [["shop.Order", 7]]})
+        body(memory={"blocks": 12, "malloc": None}, object_growth={"types": [["shop.Order", 7]]})
     )
-    assert told.memory == Witnesses(blocks=12, malloc=None)
-    assert told.census == Census(types=(("shop.Order", 7),))
+    assert told.memory == MemoryMetrics(blocks=12, malloc=None)
+    assert told.object_growth == ObjectCounts(types=(("shop.Order", 7),))
     plain = read_answer(body())
-    assert (plain.memory, plain.census) == (None, None)
+    assert (plain.memory, plain.object_growth) == (None, None)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"memory": {"blocks": "12", "malloc": 1}}, {"census": {"types": [["Order"]]}}]
+    "changes",
+    [{"memory": {"blocks": "12", "malloc": 1}}, {"object_growth": {"types": [["Order"]]}}],
 )
 def test_a_reading_of_another_shape_is_no_answer(changes: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL
+from tests.unit.factories import CELL
 from wsgiproof.build.httpd import find_httpd
 from wsgiproof.cell import Cell, Mode, Mpm
 from wsgiproof.environ import child_environment

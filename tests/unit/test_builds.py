@@ -14,7 +14,7 @@ from wsgiproof.build.toolchain import toolchain_builds
 from wsgiproof.cache import Cache
 from wsgiproof.cli import cli
 from wsgiproof.cli.options import configure
-from wsgiproof.toolchain import Httpd, Parts, Python, Source
+from wsgiproof.toolchain import BuildSpec, Httpd, Python, Source
 
 DAY = 86_400
 
@@ -122,12 +122,14 @@ HTTPD = Httpd(
 )
 
 
-def parts(mod_wsgi: str, pymongo: str, python: Python = PYTHON) -> Parts:
-    return Parts(python=python, mod_wsgi=Source(version=mod_wsgi), pymongo=Source(version=pymongo))
+def spec(mod_wsgi: str, pymongo: str, python: Python = PYTHON) -> BuildSpec:
+    return BuildSpec(
+        python=python, mod_wsgi=Source(version=mod_wsgi), pymongo=Source(version=pymongo)
+    )
 
 
 def test_what_several_cells_share_is_built_once(cache: Cache) -> None:
-    wanted = [parts("6.1.1", "4.20.0"), parts("6.1.1", "4.15.3"), parts("5.0.2", "4.20.0")]
+    wanted = [spec("6.1.1", "4.20.0"), spec("6.1.1", "4.15.3"), spec("5.0.2", "4.20.0")]
     assert [build.title for build in toolchain_builds(wanted, HTTPD, cache)] == [
         "mod_wsgi 6.1.1 for Python 3.13.0",
         "PyMongo 4.20.0 for Python 3.13.0",
@@ -140,7 +142,7 @@ def test_another_build_of_python_apache_or_the_flags_is_another_module(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def key(python: Python = PYTHON, httpd: Httpd = HTTPD) -> str:
-        module, _ = toolchain_builds([parts("6.1.1", "4.20.0", python)], httpd, cache)
+        module, _ = toolchain_builds([spec("6.1.1", "4.20.0", python)], httpd, cache)
         return json.dumps(module.key, sort_keys=True)
 
     keys = {

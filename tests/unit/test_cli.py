@@ -121,7 +121,7 @@ def test_help_of_run_has_examples_exit_codes_and_every_option() -> None:
     options = (
         "--python --mod-wsgi --pymongo --topology --mode --mpm --sub-interpreters --profile "
         "--mongodb --output --control --app -n -c --interpreter --set --config --jobs --resume "
-        "--fail-fast --retry-errors --budget --junit --summary --json"
+        "--fail-fast --retry-errors --max-seconds --junit --summary --json"
     )
     for option in options.split():
         assert option in text, option

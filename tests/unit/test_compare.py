@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from tests.unit.invented import CELL, record, run_record
+from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_merge import saved
 from tests.unit.test_report import FAILED, HOSTILE, UNDECIDED, control_characters, error
 from wsgiproof.cell import Cell, Mode, Topology
@@ -251,7 +251,7 @@ def test_the_comparison_as_json(tmp_path: Path) -> None:
     )
     told = json.loads(text)
     assert code == 1
-    assert (told["format"], told["worse"], told["compared"]) == (1, True, 1)
+    assert (told["format"], told["worse"], told["compared"]) == (2, True, 1)
     assert told["paired_without"] == "pymongo"
     assert told["axes"] == [{"axis": "pymongo", "old": ["4.19.0"], "new": ["4.20.0"]}]
     (change,) = told["changed"]

@@ -77,8 +77,8 @@ def test_a_process_that_is_replaced_is_read_often_enough_to_be_judged() -> None:
         ("--maximum-requests", "maximum_requests", 0, 1_000_000),
         ("-n", "requests", 1, 100_000_000),
         ("-c", "connections", 1, 10_000),
-        ("--overtime", "overtime", 0, 100_000_000),
-        ("--budget", "budget", 1, 604_800),
+        ("--extra-requests", "extra_requests", 0, 100_000_000),
+        ("--max-seconds", "max_seconds", 1, 604_800),
         ("--jobs", "jobs", 1, MOST_JOBS),
         ("--retry-errors", "retry_errors", 0, 10),
     ],
@@ -101,15 +101,15 @@ def test_an_override_changes_the_load_of_the_cells_that_it_matches() -> None:
     config = Config(
         requests=600,
         overrides=(
-            Override(cells=("*embedded*",), requests=1200, budget=60.0, overtime=0),
+            Override(cells=("*embedded*",), requests=1200, max_seconds=60.0, extra_requests=0),
             Override(cells=("*event*", "*worker*"), connections=7),
         ),
     )
     plain, embedded = config.plan("py3-daemon-prefork"), config.plan("py3-embedded-event")
-    assert (plain.parallel + plain.serial, plain.connections, plain.budget) == (600, 100, None)
+    assert (plain.parallel + plain.serial, plain.connections, plain.max_seconds) == (600, 100, None)
     assert (embedded.parallel + embedded.serial, embedded.connections) == (1200, 7)
-    assert embedded.budget == 60
-    assert (plain.overtime, embedded.overtime) == (900, 0)
+    assert embedded.max_seconds == 60
+    assert (plain.extra_requests, embedded.extra_requests) == (900, 0)
 
 
 def test_the_last_override_wins() -> None:

@@ -417,14 +417,14 @@ def test_a_control_of_the_file_brings_what_it_takes(here: Path) -> None:
         ("python = ['3.12', 3]", "a text in quotes is needed in 'python', not a whole number"),
         ("jobs = '2'", "a whole number is needed in 'jobs', not a text in quotes"),
         ("jobs = 2.5", "a whole number is needed in 'jobs', not a number"),
-        ("budget = 2026-11-23", "a number is needed in 'budget', not a date"),
+        ("max_seconds = 2026-11-23", "a number is needed in 'max_seconds', not a date"),
         ("fail_fast = 'yes'", "true or false is needed in 'fail_fast', not a text in quotes"),
         ("[include]\nmode = 'daemon'", "a list is needed in 'include', not a table"),
         ("sets = 3", "a table is needed in 'sets', not a whole number"),
         ("[mode]\nx = 1", "a text in quotes is needed in 'mode', not a table"),
         ("jobs = 0", "--jobs 0: it has to be from 1 to 256"),
         ("[sets.pr]\njobs = 1000", "--jobs 1000: it has to be from 1 to 256"),
-        ("budget = nan", "--budget nan: it has to be from 1 to 604,800"),
+        ("max_seconds = nan", "--max-seconds nan: it has to be from 1 to 604,800"),
         ("[[overrides]]\ncells = '*'\nrequests = 0",
          "-n 0: it has to be from 1 to 100,000,000"),
         ("app = 'a.py'\ncontrol = 'leak-cursor'", "--app and --control exclude each other"),
@@ -687,7 +687,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
     examples = {
         *("python", "mod_wsgi", "pymongo", "mongodb", "mongodb_servers"),
         *("include", "exclude", "overrides", "sets"),
-        *("only", "requests", "connections", "overtime", "budget", "output", "jobs"),
+        *("only", "requests", "connections", "extra_requests", "max_seconds", "output", "jobs"),
         *("requirements", "constraints", "directives"),
         *("httpd", "apxs"),
     }
@@ -695,7 +695,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
         assert (getattr(shown, key) == getattr(Config(), key)) == (key not in examples), key
     plan = Config().plan()
     assert shown.requests == plan.parallel + plan.serial
-    assert shown.overtime == plan.overtime
+    assert shown.extra_requests == plan.extra_requests
     assert shown.connections == plan.connections
     assert shown.only == ("*",)
 
@@ -738,7 +738,7 @@ def valid(document: dict[str, Any]) -> bool:
         {"include": [{"mpm": "event"}], "exclude": [{"mode": ["daemon"], "reason": "x"}]},
         {"overrides": [{"cells": "*", "requests": 7}], "mongodb_servers": {"a": "/b"}},
         {"sets": {"pr": {"python": "3.12", "include": [{"interpreter": "own-gil"}]}}},
-        {"budget": 1.5, "fail_fast": True, "profile": "full", "jobs": 2},
+        {"max_seconds": 1.5, "fail_fast": True, "profile": "full", "jobs": 2},
     ],
 )
 def test_the_schema_accepts_what_the_code_does(document: dict[str, Any], tmp_path: Path) -> None:

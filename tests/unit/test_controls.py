@@ -17,8 +17,8 @@ from wsgiproof.judge.verdict import ALL_CHECKS
 from wsgiproof.subjects.controls import _CONTROLS, CONTROLS, Control
 
 STABLE = {
-    "responses", "identity", "interpreters", "roundtrip", "connections", "descriptors", "threads",
-    "cursors", "memory", "crash", "hang", "shutdown", "log", "recovery",
+    "responses", "environment", "interpreters", "roundtrip", "connections", "descriptors",
+    "threads", "cursors", "memory", "crash", "hang", "shutdown", "error-log", "recovery",
 }  # fmt: skip
 TWINS = [control for control in _CONTROLS if not control.trips]
 
@@ -38,7 +38,7 @@ def test_names_are_unique() -> None:
 
 @pytest.mark.parametrize("control", _CONTROLS, ids=by_name)
 def test_a_fault_has_a_twin_and_a_twin_its_fault(control: Control) -> None:
-    assert bool(CONTROLS[control.twin].trips) != bool(control.trips)
+    assert bool(CONTROLS[control.counterpart].trips) != bool(control.trips)
 
 
 @pytest.mark.parametrize("control", _CONTROLS, ids=by_name)

@@ -25,10 +25,10 @@ from wsgiproof.judge.slope import span
 from wsgiproof.judge.verdict import CHECKS, judge
 from wsgiproof.records import (
     CellRecord,
-    Checkpoint,
     Observed,
-    ProcessReading,
+    ProcessSample,
     Role,
+    Sample,
     Verdict,
 )
 from wsgiproof.selftest import trial
@@ -77,11 +77,11 @@ def test_each_planted_fault_is_caught_by_its_own_check_and_each_twin_passes(name
 @each_cell
 def test_a_leak_that_was_called_early_is_one_and_nothing_else_is_called(name: str) -> None:
     observed = seen(name)
-    called = certain_leak(observed.checkpoints, len(observed.urls), *observed.workers)
+    called = certain_leak(observed.samples, len(observed.urls), *observed.workers)
     failing = set(EXPECTED[name]["failing"])
     assert not called or failing & set(RESOURCES)
-    if observed.called:
-        assert called == observed.called
+    if observed.decided_early:
+        assert called == observed.decided_early
 
 
 def test_the_corpus_has_both_kinds_of_every_check_and_both_modes() -> None:
@@ -126,10 +126,10 @@ def noise() -> Noise:
 def _counts(observed: Observed) -> Iterator[tuple[str, list[int]]]:
     """Every count of a run after its warm-up, as a list of values."""
     for count in BY_SERVER:
-        yield count, [getattr(one, count) for one in observed.checkpoints]
+        yield count, [getattr(one, count) for one in observed.samples]
     workers = [
         [reading for reading in one.processes if reading.role is Role.WORKER]
-        for one in observed.checkpoints
+        for one in observed.samples
     ]
     for number in range(observed.workers[0]):
         for count in BY_PROCESS:
@@ -137,7 +137,7 @@ def _counts(observed: Observed) -> Iterator[tuple[str, list[int]]]:
 
 
 AT = [250, 300, 400, *range(525, 3250, 125), 3250, 3250]
-"""The checkpoints of a quick run."""
+"""The samples of a quick run."""
 
 
 def resampled(
@@ -170,12 +170,12 @@ def invented(chance: random.Random) -> Observed:
         for _ in range(workers[0])
     ]
     rows = tuple(
-        Checkpoint(
+        Sample(
             phase="parallel",
             time=float(number),
             requests=requests,
             processes=tuple(
-                ProcessReading(
+                ProcessSample(
                     pid=200 + pid,
                     role=Role.WORKER,
                     **{count: values[number] for count, values in one.items()},
@@ -186,11 +186,11 @@ def invented(chance: random.Random) -> Observed:
         )
         for number, requests in enumerate(AT)
     )
-    return msgspec.structs.replace(seen(CLEAN[0]), checkpoints=rows, workers=workers)
+    return msgspec.structs.replace(seen(CLEAN[0]), samples=rows, workers=workers)
 
 
 def invented_memory(chance: random.Random) -> MemorySeries:
-    """A witness that changes in each round as it did in that round, or one beside it, of a run."""
+    """A metric that changes in each round as it did in that round, or one beside it, of a run."""
     real = chance.choice(noise().memory)
     alike = [
         one
@@ -215,7 +215,7 @@ def test_10000_series_with_the_noise_of_clean_runs_give_no_false_alarm() -> None
         observed = invented(chance)
         for check in RESOURCES:
             called += [finding.seen for finding in CHECKS[check](cell, observed).findings]
-        if told := certain_leak(observed.checkpoints, len(observed.urls), *observed.workers):
+        if told := certain_leak(observed.samples, len(observed.urls), *observed.workers):
             called.append(told)
         judged += len(BY_SERVER) + len(BY_PROCESS) * observed.workers[0]
     passed = 0
@@ -245,9 +245,9 @@ def test_a_leak_on_top_of_that_noise_is_found() -> None:
             ]
             rows = [
                 _with(row, field, value, process)
-                for row, value in zip(observed.checkpoints, grown, strict=True)
+                for row, value in zip(observed.samples, grown, strict=True)
             ]
-            changed = msgspec.structs.replace(observed, checkpoints=tuple(rows))
+            changed = msgspec.structs.replace(observed, samples=tuple(rows))
             found[count] += bool(CHECKS[count](cell, changed).findings)
     # A deployment forgets old sessions all at once, which hides a few leaked ones.
     assert all(found[count] >= (93 if count == "sessions" else 99) for count in LEAKED), found
@@ -278,7 +278,7 @@ LEAKED = {
 """The checks, with a field that each looks at, and whether it is one of the process."""
 
 
-def _with(row: Checkpoint, field: str, value: int, process: bool) -> Checkpoint:
+def _with(row: Sample, field: str, value: int, process: bool) -> Sample:
     if not process:
         return msgspec.structs.replace(row, **{field: value})
     changed = [msgspec.structs.replace(one, **{field: value}) for one in row.processes]

@@ -13,7 +13,7 @@ from wsgiproof.build.index import last_words
 from wsgiproof.build.python import describe
 from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed
-from wsgiproof.toolchain import Parts, Source
+from wsgiproof.toolchain import BuildSpec, Source
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +22,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
+def spec() -> BuildSpec:
     python = describe(Path(sys.executable))
-    return Parts(python=python, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.15.3"))
+    return BuildSpec(
+        python=python, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.15.3")
+    )
 
 
-def made(parts: Parts, cache: Cache) -> Path:
-    return home_in(cache.get(environment_build(parts, cache)))
+def made(spec: BuildSpec, cache: Cache) -> Path:
+    return home_in(cache.get(environment_build(spec, cache)))
 
 
-def test_what_is_installed_is_known_exactly(parts: Parts, cache: Cache) -> None:
+def test_what_is_installed_is_known_exactly(spec: BuildSpec, cache: Cache) -> None:
     wanted = msgspec.structs.replace(
-        parts, requirements=("iniconfig",), constraints="dnspython==2.7.0\niniconfig==2.0.0\n"
+        spec, requirements=("iniconfig",), constraints="dnspython==2.7.0\niniconfig==2.0.0\n"
     )
     home = made(wanted, cache)
     assert installed_packages(home) == {
@@ -44,7 +46,7 @@ def test_what_is_installed_is_known_exactly(parts: Parts, cache: Cache) -> None:
     assert made(wanted, cache) == home
     other = msgspec.structs.replace(wanted, constraints="iniconfig==2.1.0\n")
     assert installed_packages(made(other, cache))["iniconfig"] == "2.1.0"
-    assert "iniconfig" not in installed_packages(made(parts, cache))
+    assert "iniconfig" not in installed_packages(made(spec, cache))
 
 
 @pytest.mark.parametrize(
@@ -62,10 +64,10 @@ def test_what_is_installed_is_known_exactly(parts: Parts, cache: Cache) -> None:
     ],
 )
 def test_what_cannot_be_installed_says_why(
-    parts: Parts, cache: Cache, changes: dict[str, object], told: str
+    spec: BuildSpec, cache: Cache, changes: dict[str, object], told: str
 ) -> None:
     with pytest.raises(BuildFailed) as caught:
-        made(msgspec.structs.replace(parts, **changes), cache)
+        made(msgspec.structs.replace(spec, **changes), cache)
     assert told in str(caught.value)
 
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL, identity, observed
+from tests.unit.factories import CELL, identity, observed
 from wsgiproof.judge.verdict import RESTS_ON, judge
 from wsgiproof.observe import evidence as module
 from wsgiproof.observe.cores import crashed_thread, take_core
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.observe.lastwords import read_last_words, read_loaded, read_outlived
-from wsgiproof.observe.requests import read_unfinished
+from wsgiproof.observe.fatal_traces import read_fatal_traces, read_leftover_threads, read_loaded
+from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.records import EvidenceKind, MissingEvidence, Verdict
 
 READERS: dict[str, Callable[[Evidence], object]] = {
-    "fatal-7.txt": read_last_words,
-    "outlived-7.txt": read_outlived,
+    "fatal-7.txt": read_fatal_traces,
+    "leftover-7.txt": read_leftover_threads,
     "identity-7.txt": lambda evidence: read_loaded(evidence, ()),
     "requests-7-token": read_unfinished,
     "core-7/core": lambda evidence: take_core(evidence, 7),
@@ -156,7 +156,7 @@ def test_names_that_nobody_of_ours_gives_are_passed_over(evidence: Evidence) -> 
         b"requests-0-token",
         "requests-\N{ARABIC-INDIC DIGIT SEVEN}-token".encode(),
         b"identity-x.txt",
-        b"outlived-.txt",
+        b"leftover-.txt",
         b"fatal--1.txt",
         b"fatal-" + b"1" * 200 + b".txt",
     ):
@@ -180,7 +180,7 @@ def test_many_files_are_looked_at_up_to_a_bound_and_that_is_noted(
 def test_what_many_files_hold_is_read_up_to_a_bound(evidence: Evidence) -> None:
     for number in range(1, 301):
         (evidence.path / f"fatal-{number}.txt").write_bytes(b"x" * 100_000)
-    assert sum(map(len, read_last_words(evidence))) < 4_000_000
+    assert sum(map(len, read_fatal_traces(evidence))) < 4_000_000
     (missing,) = evidence.missing()
     assert "no more was read than 8,388,608 bytes" in missing.reasons[0]
     assert len(read_unfinished(evidence)) == 0
@@ -299,7 +299,7 @@ def test_few_reasons_of_many_are_kept(evidence: Evidence) -> None:
 # What comes of it
 
 
-@pytest.mark.parametrize("kind", ["core", "fatal", "identity", "log", "outlived", "requests"])
+@pytest.mark.parametrize("kind", ["core", "fatal", "identity", "log", "leftover", "requests"])
 def test_a_check_whose_evidence_is_missing_is_undecided(kind: EvidenceKind) -> None:
     gone = MissingEvidence(kind=kind, reasons=("a file is gone", "and another"))
     judged = judge(CELL, observed(missing=(gone,)))
@@ -316,4 +316,4 @@ def test_what_was_found_stays_found() -> None:
     wrong = (identity(1, python="3.9.1"), identity(2))
     judged = judge(CELL, observed(missing=(gone,), identities=wrong))
     assert judged.verdict is Verdict.FAIL
-    assert {one.check for one in judged.findings} == {"identity"}
+    assert {one.check for one in judged.findings} == {"environment"}

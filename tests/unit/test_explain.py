@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL, LOG, died, line, observed
+from tests.unit.factories import CELL, LOG, died, line, observed
 from tests.unit.test_corpus import CLEAN, NAMES, recorded, seen
 from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
 from wsgiproof.judge.explain.lines import parse
@@ -88,7 +88,7 @@ def test_an_entry_that_fails_does_so_in_a_log_and_another_one_does_not(entry: En
         seen = with_lines(line(text, phase=[*entry.phases, "parallel"][0]))
         names = [one.check for one in judge(CELL, seen).findings]
         warns = re.search(r"/(pymongo|bson)/\S+:\d+: \w+Warning", text)
-        assert ("log" in names) == bool(entry.fails or warns)
+        assert ("error-log" in names) == bool(entry.fails or warns)
 
 
 @pytest.mark.parametrize("text", HEALTHY)
@@ -132,7 +132,7 @@ def test_a_code_that_is_newer_than_the_table_leads_there_too() -> None:
 
 def test_codes_of_the_gravest_levels_fail() -> None:
     text = "WSGI0024: Unable to spawn daemon process 'subject'. Daemon group will not start."
-    told = finding("log", with_lines(line(text, source="wsgi:alert")))
+    told = finding("error-log", with_lines(line(text, source="wsgi:alert")))
     assert ids(told.explained) == ["WSGI0024"]
 
 
@@ -148,8 +148,8 @@ def test_every_code_has_a_level_and_a_meaning() -> None:
 
 
 def test_a_crash_is_explained_by_its_last_words_in_the_phase_of_its_death() -> None:
-    at_stop = observed(events=(died(signal=11),), fatal=(DEATH,))
-    before = observed(events=(died(signal=11, phase="parallel"),), fatal=(DEATH,))
+    at_stop = observed(events=(died(signal=11),), fatal_traces=(DEATH,))
+    before = observed(events=(died(signal=11, phase="parallel"),), fatal_traces=(DEATH,))
     (told,) = finding("crash", at_stop).explained
     assert told.id == "thread-outlives-interpreter"
     assert told.where == "stacks, phase stop"
@@ -159,7 +159,7 @@ def test_a_crash_is_explained_by_its_last_words_in_the_phase_of_its_death() -> N
 def test_a_line_of_the_log_explains_the_findings_that_it_belongs_to_and_no_others() -> None:
     glibc = LogLine(phase="parallel", text="double free or corruption (out)")
     crashed = observed(
-        log=(*LOG, glibc, glibc), events=(died(signal=6, phase="parallel"),), fatal=()
+        log=(*LOG, glibc, glibc), events=(died(signal=6, phase="parallel"),), fatal_traces=()
     )
     (told,) = finding("crash", crashed).explained
     assert (told.id, told.count, told.where) == ("heap-corrupt", 2, "error log, phase parallel")
@@ -188,7 +188,7 @@ def test_the_exception_of_a_traceback_is_explained() -> None:
         '  File "/run/app/app.py", line 31, in __call__',
         "pymongo.errors.AutoReconnect: 127.0.0.1:27017: connection closed",
     )
-    told = finding("log", with_lines(*map(line, lines)))
+    told = finding("error-log", with_lines(*map(line, lines)))
     assert ids(told.explained) == ["connection-lost"]
 
 
@@ -259,7 +259,7 @@ def test_what_is_known_and_told_by_no_finding_is_in_the_rest() -> None:
 
 def test_an_old_record_without_explanations_can_be_read() -> None:
     plain = msgspec.json.decode(
-        b'{"check": "log", "seen": "a", "meaning": "b", "action": "c"}', type=Finding
+        b'{"check": "error-log", "seen": "a", "meaning": "b", "action": "c"}', type=Finding
     )
     assert plain.explained == ()
     assert msgspec.json.decode(b"{}", type=RestOfLog) == RestOfLog()

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from tests.unit.invented import CELL, ROUND, observed, reading, record, run_record
-from tests.unit.invented import checkpoints as readings
+from tests.unit.factories import CELL, ROUND, observed, reading, record, run_record
+from tests.unit.factories import samples as readings
 from tests.unit.test_corpus import EXPECTED, NAMES, recorded, seen
 from tests.unit.test_judge_recovery import outage
 from tests.unit.test_report import error
@@ -88,7 +88,7 @@ def test_a_line_is_drawn_where_a_leak_was_called_and_nowhere_else(name: str) -> 
 
 def test_a_line_goes_from_the_first_reading_to_the_last() -> None:
     rows = [[reading(descriptors=40 + number)] for number in range(26)]
-    (one,) = fits(observed(checkpoints=readings(rows)))
+    (one,) = fits(observed(samples=readings(rows)))
     assert (one.check, one.unit) == ("descriptors", "descriptor")
     assert one.line == (40.0, pytest.approx(65.0))
     assert one.requests[0] == ROUND

@@ -133,8 +133,8 @@ def damaged(draw: Any, name: str) -> bytes:
                 content[:at] + b"\xff\xfe" + content[at:],
                 content[:at] + b"[" * 100_000 + content[at:],
                 b"[" * 100_000,
-                b'{"format": 1, "cell": ' + b'{"a":' * 50_000,
-                b'{"format": 1,' + content[1:-1] + b"," + content[1:],
+                b'{"format": 2, "cell": ' + b'{"a":' * 50_000,
+                b'{"format": 2,' + content[1:-1] + b"," + content[1:],
                 content.replace(b'"requests":', b'"requests":1e400,"requests":', 1),
                 content.replace(b'"', b'"\\ud800', 2),
                 b"\0" * 1000,
@@ -147,7 +147,7 @@ def damaged(draw: Any, name: str) -> bytes:
 
 def header(cell: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     return {
-        "format": 1, "wsgiproof": "0.1", "command": "wsgiproof run", "complete": True,
+        "format": 2, "wsgiproof": "0.1", "command": "wsgiproof run", "complete": True,
         "started": "2026-11-23T05:43:59+00:00", "finished": "2026-11-23T05:53:59+00:00",
         "host": {"system": "Linux"}, "planned": ["a"], "excluded": [
             {"axes": {"python": "2.7"}, "reason": "too old", "cell": "b"},

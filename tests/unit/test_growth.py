@@ -30,20 +30,20 @@ from wsgiproof.judge.growth import (
 PLAN = Config().plan()
 REQUESTS = PLAN.parallel + PLAN.serial
 WARM = 600
-"""Requests before the first checkpoint."""
+"""Requests before the first sample."""
 AT = (
     0,
     *accumulate([*rounds(PLAN.parallel, PLAN.round), *rounds(PLAN.serial, PLAN.round)]),
     REQUESTS,
 )
-"""The checkpoints of a quick run, by requests after the first; the last one is the idle one."""
+"""The samples of a quick run, by requests after the first; the last one is the idle one."""
 URLS = 2
 BOUND = pool_bound(URLS, threads=15)
 Events = Iterable[float]
 
 
 def series(events: Events, at: Sequence[int] = AT) -> Series:
-    """A count that rises by one at each of ``events``, in requests after the first checkpoint."""
+    """A count that rises by one at each of ``events``, in requests after the first sample."""
     moments = sorted(events)
     return Series(
         "connections of pid 200",

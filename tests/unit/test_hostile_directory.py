@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.invented import record, run_record
+from tests.unit.factories import record, run_record
 from tests.unit.test_merge import DAEMON, EMBEDDED, IDS, called, content, refused, saved
 from tests.unit.test_resume import ended, job
 from wsgiproof.errors import CannotRun, UsageError
@@ -47,7 +47,7 @@ def device(path: Path) -> None:
 
 def link(path: Path) -> None:
     secret = path.parent.parent.parent.parent / "secret"
-    secret.write_text('{"format": 1}')
+    secret.write_text('{"format": 2}')
     path.symlink_to(secret)
 
 
@@ -70,7 +70,7 @@ def unix_socket(path: Path) -> None:
 
 
 def nested(path: Path) -> None:
-    path.write_bytes(b'{"format": 1, "x": ' + b"[" * 200_000)
+    path.write_bytes(b'{"format": 2, "x": ' + b"[" * 200_000)
 
 
 PLANTED = [fifo, device, link, directory, sparse, unix_socket, nested]
@@ -189,7 +189,7 @@ def test_what_is_no_file_beside_a_record_is_left_out(tmp_path: Path) -> None:
 # results.json that is lost
 
 
-@pytest.mark.parametrize("left", [None, b"", b'{"format": 1, "wsgi', b"\0" * 4096, b"[]"])
+@pytest.mark.parametrize("left", [None, b"", b'{"format": 2, "wsgi', b"\0" * 4096, b"[]"])
 def test_a_lost_results_json_is_rebuilt_from_the_cells(left: bytes | None, tmp_path: Path) -> None:
     run = saved(tmp_path / "run", run_record(DAEMON, EMBEDDED))
     (run / "results.json").unlink()

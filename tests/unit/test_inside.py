@@ -19,7 +19,7 @@ from wsgiproof.experiment.commands import Commands
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import read_answer
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.observe.lastwords import read_outlived
+from wsgiproof.observe.fatal_traces import read_leftover_threads
 
 INSIDE = Path(wsgiproof.__file__).parent / "inside"
 SOURCES = sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])
@@ -273,7 +273,7 @@ def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
 def test_a_query_means_nothing_to_the_probe(app: App) -> None:
     plain, asked = app.run(
         REQUEST + "import time\nbegan = time.monotonic()\n"
-        "result = [get(), get(query='until=1e9&occupy=86400&memory=2&census=begin')]\n"
+        "result = [get(), get(query='until=1e9&occupy=86400&memory=2&object_growth=begin')]\n"
         "assert time.monotonic() - began < 1.5"
     )
     assert set(asked["answer"]) == set(plain["answer"])
@@ -298,7 +298,16 @@ def test_an_application_without_a_secret_obeys_nobody(app: App) -> None:
     [
         *(f"occupy={value}" for value in ("86400", "5.01", "-1", "nan", "inf", "-inf", "", "1,5")),
         *(f"until={value}" for value in ("nan", "inf", "-inf", "-1", "1e400", "x")),
-        *("memory=3", "memory=", "census=all", "census", "name=", "name=a/b", "sleep=1", "="),
+        *(
+            "memory=3",
+            "memory=",
+            "object_growth=all",
+            "object_growth",
+            "name=",
+            "name=a/b",
+            "sleep=1",
+            "=",
+        ),
         f"name={'a' * 17}",
     ],
 )
@@ -322,7 +331,7 @@ def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
         until=12345.678901,
         occupy=0.1,
         memory=2,
-        census="begin",
+        object_growth="begin",
     )
     _, _, header = target.request.decode().partition("X-Wsgiproof: ")
     value, end, rest = header.partition("\r\n\r\n")
@@ -332,7 +341,13 @@ def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
         f"environ = {{commands.KEY: {value!r}, 'kept': 1}}\n"
         f"result = [vars(commands.take(environ, {SECRET!r})), environ]"
     ) == [
-        {"name": "held12", "until": 12345.678901, "occupy": 0.1, "memory": "2", "census": "begin"},
+        {
+            "name": "held12",
+            "until": 12345.678901,
+            "occupy": 0.1,
+            "memory": "2",
+            "object_growth": "begin",
+        },
         {"kept": 1},
     ]
     assert target.label == "held12"
@@ -394,13 +409,13 @@ def test_threads_that_are_there_after_all_exit_handlers_are_told(app: App) -> No
         "atexit.register(lambda: (over.set(), ends.join()))"
     )
     assert done.returncode == 0, done.stderr
-    (told,) = read_outlived(Evidence(app.evidence))
+    (told,) = read_leftover_threads(Evidence(app.evidence))
     assert (told.application_group, told.threads) == ("", ("stays",))
 
 
 def test_who_leaves_no_thread_has_none_to_tell(app: App) -> None:
     assert app.start(REQUEST + "get()").returncode == 0
-    assert read_outlived(Evidence(app.evidence)) == ()
+    assert read_leftover_threads(Evidence(app.evidence)) == ()
 
 
 @pytest.mark.parametrize(
@@ -585,20 +600,20 @@ def test_pools_keep_no_client_alive_and_search_again_after_a_while(app: App) -> 
     ) == [True, 1, [True]]
 
 
-# The census of objects
+# The object_growth of objects
 
 
 def test_a_census_tells_which_types_have_grown(app: App) -> None:
     told = app.run(
-        "from wsgiproof_inside import census\n"
+        "from wsgiproof_inside import object_growth\n"
         "class Leaked(object):\n    pass\n"
         "Leaked.__module__ = 'shop'\n"
-        "kept = [Leaked()]\nresult = [census.begin()]\n"
+        "kept = [Leaked()]\nresult = [object_growth.begin()]\n"
         "kept += [Leaked() for _ in range(500)]\n"
         "kept += [bytes(bytearray([n % 250, n // 250])) for n in range(300)]\n"
         "for _ in range(900):\n    garbage = []; garbage.append(garbage)\n"
-        "del garbage\nresult.append(census.end())\n"
-        "census.begin()\nresult.append(census.end())"
+        "del garbage\nresult.append(object_growth.end())\n"
+        "object_growth.begin()\nresult.append(object_growth.end())"
     )
     assert told[0] == {"types": []}
     grown = dict(told[1]["types"])
@@ -614,9 +629,9 @@ def test_a_census_is_asked_for_by_a_command_and_does_no_work(app: App) -> None:
     begun, ended, work = app.run(
         REQUEST + "import wsgiproof_inside.roundtrip as roundtrip\n"
         "worked = []\nroundtrip.encode_decode = lambda: worked.append(1) or []\n"
-        "result = [get('census=begin'), get('until=1 census=end')]\n"
+        "result = [get('object_growth=begin'), get('until=1 object_growth=end')]\n"
         "assert not worked\nresult.append(get())\nassert worked"
     )
-    assert begun["answer"]["census"] == {"types": []}
-    assert set(ended["answer"]) == {*work["answer"], "census"}
+    assert begun["answer"]["object_growth"] == {"types": []}
+    assert set(ended["answer"]) == {*work["answer"], "object_growth"}
     assert ended["answer"]["problems"] == []

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL, PARENT_ENDED, failure, observed, outcome, record
+from tests.unit.factories import CELL, PARENT_ENDED, failure, observed, outcome, record
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import CHECKS, judge
-from wsgiproof.records import CellRecord, Observed, Plan, Stop, Verdict
+from wsgiproof.records import CellRecord, LoadPlan, Observed, Stop, Verdict
 from wsgiproof.results import read_cell, save
 
 
@@ -18,7 +18,7 @@ def unclean() -> Observed:
     """Something wrong in several checks, and something missing in others."""
     return observed(
         failures=(failure(), failure(kind="timeout", status=None, error="no answer")),
-        checkpoints=(),
+        samples=(),
         stop=Stop(seconds=15.0, leftover=(200,), connections_left=4),
     )
 
@@ -34,7 +34,7 @@ def test_a_clean_record_passes_every_check() -> None:
 
 def test_an_empty_record_passes_no_check() -> None:
     """A run that measured nothing must not look like one that found nothing."""
-    empty = Observed(plan=Plan(parallel=1, serial=1, connections=1, round=1), urls=("/a", "/b"))
+    empty = Observed(plan=LoadPlan(parallel=1, serial=1, connections=1, round=1), urls=("/a", "/b"))
     assert outcome(empty) == dict.fromkeys(CHECKS, Verdict.INCONCLUSIVE)
 
 
@@ -46,13 +46,13 @@ def test_missing_evidence_outweighs_passes() -> None:
 
 
 def test_a_finding_outweighs_missing_evidence() -> None:
-    judgement = judge(CELL, observed(stop=None, checkpoints=(), failures=(failure(),)))
+    judgement = judge(CELL, observed(stop=None, samples=(), failures=(failure(),)))
     assert judgement.verdict is Verdict.FAIL
     assert judgement.reason == "responses"
     assert {finding.check for finding in judgement.findings} == {"responses"}
     verdicts = {result.check: result.verdict for result in judgement.checks}
     assert verdicts["shutdown"] is Verdict.INCONCLUSIVE
-    assert verdicts["identity"] is Verdict.PASS
+    assert verdicts["environment"] is Verdict.PASS
 
 
 def test_all_failing_checks_are_named() -> None:

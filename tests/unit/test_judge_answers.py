@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL, URLS, WORKER, failure, identity, observed, outcome
+from tests.unit.factories import CELL, URLS, WORKER, failure, identity, observed, outcome
 from wsgiproof.cell import Mode, Mpm
 from wsgiproof.judge.answers import MIN_ANSWERS, responses
 from wsgiproof.judge.verdict import judge
@@ -101,7 +101,7 @@ def test_each_claim_of_the_cell_is_held_against_what_is_told(
 ) -> None:
     one = identity(2, answers=7, token="other", **changes)
     seen = observed(identities=(identity(1), identity(2), one))
-    assert outcome(seen) == {"identity": Verdict.FAIL}
+    assert outcome(seen) == {"environment": Verdict.FAIL}
     assert finding(seen).seen == f"{words} (7 answers)"
 
 
@@ -109,34 +109,34 @@ def test_identity_judges_against_the_cell_and_not_against_a_default() -> None:
     cell = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED, mpm=Mpm.EVENT)
     told = tuple(identity(url, process_group="", mpm="event") for url in (1, 2))
     assert outcome(observed(identities=told), cell) == {}
-    assert outcome(observed(identities=told)) == {"identity": Verdict.FAIL}
+    assert outcome(observed(identities=told)) == {"environment": Verdict.FAIL}
 
 
 def test_an_mpm_that_nobody_tells_is_not_a_pass() -> None:
     seen = observed(identities=(identity(1), identity(2, mpm=None)))
-    assert outcome(seen) == {"identity": Verdict.INCONCLUSIVE}
-    (reason,) = [one.reason for one in judge(CELL, seen).checks if one.check == "identity"]
+    assert outcome(seen) == {"environment": Verdict.INCONCLUSIVE}
+    (reason,) = [one.reason for one in judge(CELL, seen).checks if one.check == "environment"]
     assert "the MPM" in reason
 
 
 def test_a_mod_wsgi_version_that_nobody_tells_is_missing_and_not_another_version() -> None:
     seen = observed(identities=(identity(1), identity(2, mod_wsgi=None)))
-    assert outcome(seen) == {"identity": Verdict.INCONCLUSIVE}
+    assert outcome(seen) == {"environment": Verdict.INCONCLUSIVE}
 
 
 def test_a_process_group_that_nobody_tells_is_not_embedded_mode() -> None:
     cell = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED)
     seen = observed(identities=(identity(1, process_group=None), identity(2, process_group="")))
-    assert outcome(seen, cell) == {"identity": Verdict.INCONCLUSIVE}
+    assert outcome(seen, cell) == {"environment": Verdict.INCONCLUSIVE}
 
 
 def test_what_is_wrong_outweighs_what_is_unknown() -> None:
     seen = observed(identities=(identity(1), identity(2, mpm=None, pymongo="3.0")))
-    assert outcome(seen) == {"identity": Verdict.FAIL}
+    assert outcome(seen) == {"environment": Verdict.FAIL}
 
 
 def test_no_answer_leaves_all_three_checks_of_answers_undecided() -> None:
-    expected = dict.fromkeys(["identity", "interpreters", "roundtrip"], Verdict.INCONCLUSIVE)
+    expected = dict.fromkeys(["environment", "interpreters", "roundtrip"], Verdict.INCONCLUSIVE)
     assert outcome(observed(identities=())) == expected
 
 

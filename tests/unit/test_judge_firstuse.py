@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.invented import CELL, WORKER, identity, observed
+from tests.unit.factories import CELL, WORKER, identity, observed
 from wsgiproof.judge.firstuse import first_use
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import Problem, Verdict

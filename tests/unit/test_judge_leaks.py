@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
-from tests.unit.invented import (
+from tests.unit.factories import (
     CELL,
     FRONTEND,
     POINTS,
@@ -15,10 +15,10 @@ from tests.unit.invented import (
     SESSIONS,
     URLS,
     WORKER,
-    checkpoints,
     observed,
     outcome,
     reading,
+    samples,
 )
 from wsgiproof.judge.growth import LEAST_CHECKPOINTS, LEAST_STEPS
 from wsgiproof.judge.leaks import (
@@ -32,17 +32,17 @@ from wsgiproof.judge.leaks import (
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import (
     Attribution,
-    Checkpoint,
     Confirmation,
     Finding,
     Observed,
-    ProcessReading,
+    ProcessSample,
     Role,
+    Sample,
     Verdict,
 )
 
 Values = Sequence[int | None]
-Make = Callable[[int | None], ProcessReading]
+Make = Callable[[int | None], ProcessSample]
 
 BY_PROCESS: dict[str, Make] = {
     "connections": lambda value: reading(connections=value),
@@ -50,25 +50,25 @@ BY_PROCESS: dict[str, Make] = {
     "threads": lambda value: reading(threads=value),
 }
 BY_SERVER = {"connections": "server_connections", "cursors": "cursors", "sessions": "sessions"}
-"""What the deployment counts, and the field of a checkpoint that has it."""
+"""What the deployment counts, and the field of a sample that has it."""
 
 
 def with_series(resource: str, values: Values) -> Observed:
     """A record in which this resource of the one worker went through ``values``."""
     make = BY_PROCESS[resource]
-    return observed(checkpoints=checkpoints([[make(value)] for value in values]))
+    return observed(samples=samples([[make(value)] for value in values]))
 
 
 def by_server(values: Values, field: str = "server_connections") -> Observed:
-    rows = checkpoints([[reading()]] * len(values))
+    rows = samples([[reading()]] * len(values))
     changed = zip(rows, values, strict=True)
     return observed(
-        checkpoints=tuple(msgspec.structs.replace(row, **{field: value}) for row, value in changed)
+        samples=tuple(msgspec.structs.replace(row, **{field: value}) for row, value in changed)
     )
 
 
-def of_workers(rows: Sequence[Sequence[ProcessReading]], processes: int) -> Observed:
-    return observed(checkpoints=checkpoints(rows), workers=(processes, 15 // processes))
+def of_workers(rows: Sequence[Sequence[ProcessSample]], processes: int) -> Observed:
+    return observed(samples=samples(rows), workers=(processes, 15 // processes))
 
 
 def counted(seen: Observed) -> dict[str, Verdict]:
@@ -91,7 +91,7 @@ each_server = pytest.mark.parametrize("resource", BY_SERVER)
 
 
 def steps(*at: int, size: int = 1) -> list[int]:
-    """A count that rises at these checkpoints, and else stands still."""
+    """A count that rises at these samples, and else stands still."""
     return [30 + size * sum(number >= one for one in at) for number in range(POINTS)]
 
 
@@ -177,7 +177,7 @@ def test_a_leak_of_descriptors_is_told_by_their_kind() -> None:
         [msgspec.structs.replace(one, kinds={"file": number, "pipe": 8})]
         for number, one in enumerate(plain)
     ]
-    assert finding(observed(checkpoints=checkpoints(rows))).evidence[0] == "by kind: file +25"
+    assert finding(observed(samples=samples(rows))).evidence[0] == "by kind: file +25"
 
 
 def test_the_interpreter_that_leaks_is_told_where_it_is_known() -> None:
@@ -293,7 +293,7 @@ def test_only_workers_are_judged() -> None:
         [reading(), reading(FRONTEND, role=Role.FRONTEND, descriptors=10 + 10 * number)]
         for number in range(POINTS)
     ]
-    assert outcome(observed(checkpoints=checkpoints(rows))) == {}
+    assert outcome(observed(samples=samples(rows))) == {}
 
 
 def test_a_client_opened_once_by_each_interpreter_of_each_process_is_no_leak() -> None:
@@ -304,7 +304,7 @@ def test_a_client_opened_once_by_each_interpreter_of_each_process_is_no_leak() -
         for number in range(POINTS)
     ]
     total = [sum(one[number] for one in each) for number in range(POINTS)]
-    seen = observed(checkpoints=checkpoints(rows, total), workers=(4, 1))
+    seen = observed(samples=samples(rows, total), workers=(4, 1))
     assert outcome(seen) == {"connections": Verdict.INCONCLUSIVE}
     assert "each interpreter may have opened one" in reason(seen, "connections")
 
@@ -312,24 +312,24 @@ def test_a_client_opened_once_by_each_interpreter_of_each_process_is_no_leak() -
 def test_a_replaced_process_starts_a_series_of_its_own() -> None:
     """201 ends and 202 takes over, with more of everything: two flat series and no growth."""
     rows = [[reading(201, descriptors=20)]] * 6 + [[reading(202, descriptors=90)]] * (POINTS - 6)
-    assert counted(observed(checkpoints=checkpoints(rows))) == {}
+    assert counted(observed(samples=samples(rows))) == {}
 
 
 def test_a_process_that_took_over_may_fill_its_pools() -> None:
     """It had no warm-up. The first third of its readings is left out."""
     filling = [20, 35, 48, 60, 66, 70] + [72] * (POINTS - 12)
     rows = [[reading(201)]] * 6 + [[reading(202, connections=value)] for value in filling]
-    assert counted(observed(checkpoints=checkpoints(rows))) == {}
+    assert counted(observed(samples=samples(rows))) == {}
 
 
 def test_a_leak_of_the_process_that_took_over_is_found() -> None:
     rows = [[reading(201)]] * 6 + [[reading(202, descriptors=20 + 9 * n)] for n in range(20)]
-    assert counted(observed(checkpoints=checkpoints(rows))) == {"descriptors": Verdict.FAIL}
+    assert counted(observed(samples=samples(rows))) == {"descriptors": Verdict.FAIL}
 
 
 def test_processes_that_live_too_briefly_tell_nothing() -> None:
     rows = [[reading(201 + number // 3)] for number in range(POINTS)]
-    verdicts = outcome(observed(checkpoints=checkpoints(rows)))
+    verdicts = outcome(observed(samples=samples(rows)))
     assert verdicts["descriptors"] is verdicts["threads"] is Verdict.INCONCLUSIVE
 
 
@@ -357,7 +357,7 @@ def test_one_worker_that_could_not_be_read_does_not_pass_on_the_others(resource:
 
 def test_too_few_checkpoints_do_not_pass() -> None:
     for points in range(LEAST_CHECKPOINTS + 1):
-        verdicts = counted(observed(checkpoints=checkpoints([[reading()]] * points)))
+        verdicts = counted(observed(samples=samples([[reading()]] * points)))
         missing = list(RESOURCES) if points < LEAST_CHECKPOINTS else []
         assert verdicts == dict.fromkeys(missing, Verdict.INCONCLUSIVE)
 
@@ -371,29 +371,29 @@ def test_a_server_that_does_not_tell_is_no_pass(resource: str, unreadable: Seque
 
 def test_sessions_are_not_judged_where_others_may_have_some() -> None:
     values = [None] * POINTS
-    seen = msgspec.structs.replace(by_server(values, "sessions"), ours=False)
+    seen = msgspec.structs.replace(by_server(values, "sessions"), owned=False)
     assert outcome(seen) == {"sessions": Verdict.SKIPPED}
-    seen = msgspec.structs.replace(by_server(values, "cursors"), ours=False)
+    seen = msgspec.structs.replace(by_server(values, "cursors"), owned=False)
     assert outcome(seen)["cursors"] is Verdict.INCONCLUSIVE
 
 
 def test_a_leak_that_proc_shows_needs_no_word_of_the_server() -> None:
     rows = [[reading(connections=20 + 9 * number)] for number in range(POINTS)]
-    seen = observed(checkpoints=checkpoints(rows, [None] * POINTS))
+    seen = observed(samples=samples(rows, [None] * POINTS))
     assert outcome(seen) == {"connections": Verdict.FAIL}
 
 
 # Sure early
 
 
-def rising(rounds: Sequence[int], processes: int) -> list[Checkpoint]:
+def rising(rounds: Sequence[int], processes: int) -> list[Sample]:
     """A connection in each request, shared out among the processes."""
     made = []
     requests = 250
     for number, size in enumerate([0, *rounds]):
         requests += size
         own = (requests - 250) // processes
-        one = checkpoints(
+        one = samples(
             [[reading(201 + pid, connections=20 + own) for pid in range(processes)]],
             [20 * processes + requests - 250],
         )[0]
@@ -410,8 +410,8 @@ def test_a_leak_in_each_request_is_certain_within_300_requests(
     told = certain_leak(rows, len(URLS), processes, threads)
     assert "connections" in told
     assert told.endswith("and no pool holds as many")
-    # What was called early is a leak for the judge as well, with as few checkpoints.
-    seen = observed(checkpoints=tuple(rows), workers=(processes, threads), called=told)
+    # What was called early is a leak for the judge as well, with as few samples.
+    seen = observed(samples=tuple(rows), workers=(processes, threads), decided_early=told)
     assert judge(CELL, seen).verdict is Verdict.FAIL
     assert "connections" in leak_rates(seen)
 
@@ -421,12 +421,12 @@ def test_pools_that_fill_are_never_certain_leaks() -> None:
     rows = rising([10, 10, 10, 10, 10, 10], 1)
     assert rows[-1].processes[0].connections == 20 + 2 * 15 + 30
     assert certain_leak(rows, len(URLS), 1, 15) == ""
-    assert certain_leak(checkpoints([[reading()]] * POINTS), len(URLS), 1, 15) == ""
+    assert certain_leak(samples([[reading()]] * POINTS), len(URLS), 1, 15) == ""
 
 
 def test_the_level_is_the_servers_count_or_else_that_of_all_workers() -> None:
     rows = [reading(201, connections=3), reading(202, connections=4)]
-    one = checkpoints([[*rows, reading(FRONTEND, role=Role.FRONTEND, connections=9)]])[0]
+    one = samples([[*rows, reading(FRONTEND, role=Role.FRONTEND, connections=9)]])[0]
     assert level(RESOURCES["connections"], one) == 28
     unasked = msgspec.structs.replace(one, server_connections=None)
     assert level(RESOURCES["connections"], unasked) == 7

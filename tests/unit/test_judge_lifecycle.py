@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.invented import (
+from tests.unit.factories import (
     BORN,
     CELL,
     ENDED,
@@ -26,7 +26,16 @@ from tests.unit.invented import (
     outcome,
 )
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Event, Failure, Finding, Observed, Outlived, Role, Stop, Verdict
+from wsgiproof.records import (
+    Event,
+    Failure,
+    Finding,
+    LeftoverThreads,
+    Observed,
+    Role,
+    Stop,
+    Verdict,
+)
 
 CRASH = {"crash": Verdict.FAIL}
 SHUTDOWN = {"shutdown": Verdict.FAIL}
@@ -57,9 +66,11 @@ def test_every_process_has_to_end_with_0_at_the_stop(role: Role) -> None:
 def test_a_crash_tells_the_threads_that_its_interpreters_left() -> None:
     seen = msgspec.structs.replace(
         ending(died(WORKER, signal=signal.SIGSEGV)),
-        outlived=(
-            Outlived(pid=WORKER, application_group="interpreter2", threads=("monitor", "rtt")),
-            Outlived(pid=WORKER + 1, application_group="interpreter1", threads=("other",)),
+        leftover_threads=(
+            LeftoverThreads(
+                pid=WORKER, application_group="interpreter2", threads=("monitor", "rtt")
+            ),
+            LeftoverThreads(pid=WORKER + 1, application_group="interpreter1", threads=("other",)),
         ),
     )
     told = (
@@ -199,7 +210,7 @@ def test_a_crash_comes_with_its_stacks_and_its_log_line() -> None:
     seen = observed(
         events=(*BORN, died(signal=signal.SIGSEGV), FRONTEND_ENDED, PARENT_ENDED),
         log=(*LOG, reported),
-        fatal=(stacks, *others),
+        fatal_traces=(stacks, *others),
     )
     assert outcome(seen) == CRASH
     told = finding(seen).evidence

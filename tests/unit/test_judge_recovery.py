@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL, WORKER, checkpoint, failure, line, observed, outcome, reading
+from tests.unit.factories import CELL, WORKER, failure, line, observed, outcome, reading, sample
 from wsgiproof.cell import Topology
 from wsgiproof.judge.recovery import recovery
 from wsgiproof.records import (
-    Checkpoint,
     ExtraPhase,
     Failed,
     Observed,
     Outage,
     Phase,
+    Sample,
     Verdict,
 )
 
@@ -25,10 +25,10 @@ UNDECIDED = {"recovery": Verdict.INCONCLUSIVE}
 DEADLINE = 15.0
 
 
-def counts(*by_member: int, **changes: Any) -> Checkpoint:
+def counts(*by_member: int, **changes: Any) -> Sample:
     """A reading in the phase; 34 connections on one member if nothing else is said."""
     members = by_member or (34,)
-    return checkpoint(
+    return sample(
         0,
         [reading(**changes)],
         phase="failover",
@@ -164,12 +164,12 @@ def test_threads_and_descriptors_are_counted_too(changes: dict[str, int], told: 
     [
         None,
         counts(34, threads=None),
-        checkpoint(0, [reading()], server_connections=None),
+        sample(0, [reading()], server_connections=None),
         counts(34, pid=WORKER + 1),
     ],
     ids=["none", "unread", "not told", "another process"],
 )
-def test_counts_that_are_not_there_are_no_pass(after: Checkpoint | None) -> None:
+def test_counts_that_are_not_there_are_no_pass(after: Sample | None) -> None:
     assert outcome(harmed(outage(after=after))) == UNDECIDED
 
 
@@ -179,7 +179,7 @@ def test_no_harm_no_primary_and_an_early_end_are_no_pass() -> None:
 
 
 def test_what_can_not_be_harmed_is_skipped() -> None:
-    assert outcome(harmed(ours=False))["recovery"] is Verdict.SKIPPED
+    assert outcome(harmed(owned=False))["recovery"] is Verdict.SKIPPED
     none = msgspec.structs.replace(CELL, topology=Topology.NONE)
     assert outcome(harmed(), none)["recovery"] is Verdict.SKIPPED
 
@@ -232,4 +232,4 @@ def test_tracebacks_of_requests_without_a_server_are_left_to_recovery(
 ) -> None:
     lines = tuple(line(text, phase=phase) for text in texts)
     record = harmed(outage(), log=(*observed().log, *lines))
-    assert outcome(record).get("log") == (None if well else Verdict.FAIL)
+    assert outcome(record).get("error-log") == (None if well else Verdict.FAIL)

@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.invented import (
+from tests.unit.factories import (
     BORN,
     CELL,
     ENDED,
     WORKER,
     born,
-    checkpoint,
     died,
     failure,
     observed,
     outcome,
     reading,
+    sample,
 )
 from wsgiproof.cell import Cell, Mode
 from wsgiproof.judge.restart import restart as judge_restart
@@ -204,9 +204,9 @@ def quiet(counts: Sequence[int], name: str = "descriptors") -> Observed:
     """A record in which a count of the worker was so at each look."""
     plan = msgspec.structs.replace(observed().plan, phases=(ExtraPhase.IDLE,))
     readings = tuple(
-        checkpoint(number, [reading(**{name: value})]) for number, value in enumerate(counts)
+        sample(number, [reading(**{name: value})]) for number, value in enumerate(counts)
     )
-    return observed(plan=plan, quiet=readings)
+    return observed(plan=plan, idle_seconds=readings)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_connections_that_the_deployment_counts_are_looked_at_too() -> None:
         msgspec.structs.replace(one, server_connections=28 + number)
         for number, one in enumerate(seen.quiet)
     )
-    assert outcome(msgspec.structs.replace(seen, quiet=readings)) == {"idle": Verdict.FAIL}
+    assert outcome(msgspec.structs.replace(seen, idle_seconds=readings)) == {"idle": Verdict.FAIL}
 
 
 def test_a_server_that_was_not_watched_is_no_pass() -> None:

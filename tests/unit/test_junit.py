@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 
-from tests.unit.invented import CELL, record, run_record
+from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_report import FAILED, UNDECIDED, error
 from wsgiproof.cell import Mode, Topology
@@ -83,7 +83,7 @@ def test_a_skipped_cell_says_why() -> None:
 
 
 def test_a_failure_without_findings_is_still_one() -> None:
-    assert only(record(verdict=Verdict.FAIL, reason="log", findings=())).is_failure
+    assert only(record(verdict=Verdict.FAIL, reason="error-log", findings=())).is_failure
 
 
 def test_what_passed_in_part_or_at_the_second_try_says_so() -> None:

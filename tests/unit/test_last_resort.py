@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.invented import record, run_record
+from tests.unit.factories import record, run_record
 from tests.unit.test_cli import Runner, wsgiproof
 from tests.unit.test_merge import saved
 from wsgiproof.cli.defect import defect

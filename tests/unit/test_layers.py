@@ -197,7 +197,7 @@ def test_every_layer_is_found_in_the_package() -> None:
     ("module", "source", "breach"),
     [
         ("errors", "from wsgiproof.cell import Cell", "wsgiproof.cell"),
-        ("cell", "from wsgiproof.records import Plan", "wsgiproof.records"),
+        ("cell", "from wsgiproof.records import LoadPlan", "wsgiproof.records"),
         ("toolchain", "from wsgiproof.cache import Cache", "wsgiproof.cache"),
         ("process", "from wsgiproof import account", "wsgiproof.account"),
         ("cache", "import wsgiproof.config", "wsgiproof.config"),
@@ -213,7 +213,7 @@ def test_every_layer_is_found_in_the_package() -> None:
         ("report.terminal", "from wsgiproof.process import run", "wsgiproof.process"),
         ("judge.leaks", "from wsgiproof.report.terminal import printable",
          "wsgiproof.report.terminal"),
-        ("experiment", "from wsgiproof.needs import Machine", "wsgiproof.needs"),
+        ("experiment", "from wsgiproof.preflight import Machine", "wsgiproof.preflight"),
         ("runner", "from wsgiproof.run import run", "wsgiproof.run"),
         ("run", "from wsgiproof.cli import main", "wsgiproof.cli"),
         ("cli", "from wsgiproof import inside", "wsgiproof.inside"),

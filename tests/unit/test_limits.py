@@ -134,7 +134,7 @@ from wsgiproof.account import server_account
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import NeedMissing
-from wsgiproof.needs import make_room
+from wsgiproof.preflight import make_room
 def room():
     try:
         print("room:", make_room(Config(topology=(Topology.NONE,)), server_account()))

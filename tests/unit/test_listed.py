@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from rich.console import Console
 
-from tests.unit.invented import CELL, record, run_record
+from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_cli import Runner, one_line
 from tests.unit.test_matrix import facts
 from tests.unit.test_merge import called, saved

@@ -27,12 +27,12 @@ from hypothesis import strategies as st
 
 from tests.unit.hostile import Script, Step, Then, served
 from wsgiproof.errors import CannotRun, UsageError
-from wsgiproof.load.answer import MAX_BODY, MAX_HEAD, Answer
 from wsgiproof.load.connection import Connection
+from wsgiproof.load.connection_pool import ConnectionPool, connection_pool
 from wsgiproof.load.engine import burst, make_room, paced, parallel
-from wsgiproof.load.exchanges import Exchanges, exchanges
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.load.tally import Histogram
+from wsgiproof.load.response_parser import MAX_BODY, MAX_HEAD, Answer
+from wsgiproof.load.statistics import Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.traffic import Latencies
 
@@ -385,7 +385,7 @@ def kept_answers(
     """What comes of a request for each script, all over one connection as far as that goes."""
 
     left = iter(scripts)
-    with served(lambda request: next(left, [])) as server, exchanges(timeout) as these:
+    with served(lambda request: next(left, [])) as server, connection_pool(timeout) as these:
         target = Target.parse(server.url, keeps=True)
         responses: list[Response] = []
         for _ in range(len(scripts) - sum(script == [] for script in scripts)):
@@ -396,7 +396,7 @@ def kept_answers(
         return responses, server.connections
 
 
-def rest(these: Exchanges, seconds: float) -> None:
+def rest(these: ConnectionPool, seconds: float) -> None:
     """Wait with nothing in flight."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -845,7 +845,7 @@ def test_nothing_is_left_behind() -> None:
                 timeout=5,
                 on_response=lambda _: None,
             )
-            kinds = (Connection, Answer, Exchanges)
+            kinds = (Connection, Answer, ConnectionPool)
             left = [each for each in gc.get_objects() if isinstance(each, kinds)]
             assert len(left) == 0
 

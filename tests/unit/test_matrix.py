@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from tests.unit.invented import CELL
+from tests.unit.factories import CELL
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import AXES, Combination, Config, Exclusion
 from wsgiproof.errors import UsageError
-from wsgiproof.matrix import Answer, Facts, Matrix, Server, expand, not_spoken, points
+from wsgiproof.matrix import Answer, Matrix, ResolvedAxes, Server, expand, not_spoken, points
 from wsgiproof.toolchain import Python, Source
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
@@ -55,9 +55,9 @@ SERVERS = {
 }
 
 
-def facts() -> Facts:
+def resolved() -> ResolvedAxes:
     names = {one.name for one in PYTHONS.values()}
-    return Facts(
+    return ResolvedAxes(
         pythons=PYTHONS,
         mod_wsgis={
             (name, value): UNSUPPORTED
@@ -73,7 +73,7 @@ def facts() -> Facts:
 
 
 def matrix_of(**options: Any) -> Matrix:
-    return expand(Config(**options), facts())
+    return expand(Config(**options), resolved())
 
 
 def reasons(matrix: Matrix) -> set[str]:
@@ -217,7 +217,7 @@ def test_a_deployment_that_is_there_says_which_topology_it_is() -> None:
 def test_a_uri_is_shown_nowhere_since_it_may_hold_a_password() -> None:
     uri = "mongodb://ann:hunter2@db.example/"
     server = msgspec.structs.replace(SERVERS["there"], name="uri")
-    told = msgspec.structs.replace(facts(), servers={**SERVERS, uri: server})
+    told = msgspec.structs.replace(resolved(), servers={**SERVERS, uri: server})
     matrix = expand(Config(mongodb=(uri,)), told)
     assert {one.axes["mongodb"] for one in matrix.excluded} == {"uri"}
     slow = Exclusion(mongodb=("uri",), reason="slow")
@@ -257,8 +257,8 @@ def test_a_selection_that_holds_nothing_is_an_error() -> None:
 def test_parts_are_known_for_each_cell() -> None:
     matrix = matrix_of(pymongo=("/src/pymongo", "latest"), mod_wsgi=("/src/mod_wsgi",))
     for cell in matrix.cells:
-        assert matrix.parts[cell.id].pymongo.path == cell.pymongo_path
-        assert matrix.parts[cell.id].mod_wsgi.archive == "/a.tar.gz"
+        assert matrix.specs[cell.id].pymongo.path == cell.pymongo_path
+        assert matrix.specs[cell.id].mod_wsgi.archive == "/a.tar.gz"
     assert {cell.id.split("-standalone")[0].split("-replica")[0] for cell in matrix.cells} == {
         "py3.12-mw6.1.1+src-pymongo4.20.0+src",
         "py3.12-mw6.1.1+src-pymongo4.20.0",
@@ -318,7 +318,7 @@ def test_no_combination_is_lost_or_comes_twice(
         only=tuple(only),
     )
     try:
-        matrix = expand(config, facts())
+        matrix = expand(config, resolved())
     except UsageError as error:
         assert "\n" not in str(error)
         return

@@ -1,4 +1,4 @@
-"""Memory: the witnesses inside, in a process of their own, and the decision on invented series."""
+"""Memory: the metrics inside, in a process of their own, and the decision on invented series."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import wsgiproof
-from tests.unit.invented import POINTS, checkpoints, observed, reading
+from tests.unit.factories import POINTS, observed, reading, samples
 from tests.unit.test_inside import REQUEST, App
 from wsgiproof.judge.memory import (
     ALLOWANCE,
@@ -340,8 +340,8 @@ def test_what_comes_to_an_end_passes_after_as_many_more_requests_as_are_asked_fo
 
 
 def test_a_process_gets_its_part_of_the_requests_that_are_asked_for() -> None:
-    rows = checkpoints([[reading(200), reading(201)]] * POINTS)
-    assert more_to_decide(observed(checkpoints=rows)) == 0
+    rows = samples([[reading(200), reading(201)]] * POINTS)
+    assert more_to_decide(observed(samples=rows)) == 0
     stepped = [
         msgspec.structs.replace(
             row,
@@ -352,7 +352,7 @@ def test_a_process_gets_its_part_of_the_requests_that_are_asked_for() -> None:
         )
         for at, row in enumerate(rows)
     ]
-    seen = observed(checkpoints=tuple(stepped))
+    seen = observed(samples=tuple(stepped))
     own = judge_memory(list(series_of(seen))).more
     assert own > 0
     assert more_to_decide(seen) == pytest.approx(2 * own, rel=0.15)
@@ -384,7 +384,7 @@ def test_a_short_series_that_leads_nowhere_is_none() -> None:
     assert judge_series(read).growth is Growth.NONE
 
 
-# Several witnesses
+# Several metrics
 
 
 FLAT = {"bytes": series(steady(0), "bytes"), "blocks": series(steady(0), "blocks")}
@@ -440,7 +440,7 @@ def test_the_least_that_matters_is_told_from_what_may_fill_in_a_run_of_3000() ->
         assert ALLOWANCE[unit] / MATTERS[unit] <= ROUND * ROUNDS / 2 * 1.03
 
 
-# The witnesses inside
+# The metrics inside
 
 MEMORY = Path(wsgiproof.__file__).parent / "inside" / "memory.py"
 LOAD = f"""
@@ -465,7 +465,7 @@ def python(code: str) -> Any:
 
 
 def has_glibc() -> bool:
-    # The witness itself looks for 64-bit counters first, and CI may be older than that.
+    # The metric itself looks for 64-bit counters first, and CI may be older than that.
     return bool(python(READ + "result = read(False)['malloc'] is not None"))
 
 
@@ -530,8 +530,8 @@ def test_10000_readings_leave_nothing_behind(collect: bool) -> None:
         f"def many(times): collections.deque((read({collect}) for _ in range(times)), maxlen=0)\n"
         f"many(100); result = [read(True)]; many({times}); result.append(read(True))"
     )
-    for witness, value in before.items():
-        assert value is None or abs(after[witness] - value) < 2000, witness
+    for metric, value in before.items():
+        assert value is None or abs(after[metric] - value) < 2000, metric
     assert abs(after["blocks"] - before["blocks"]) < 50
 
 

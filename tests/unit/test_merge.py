@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from junitparser import JUnitXml
 
-from tests.unit.invented import CELL, record, run_record
+from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_report import FAILED, UNDECIDED, error
 from wsgiproof.cell import Cell, Mode
 from wsgiproof.cli import cli
@@ -105,7 +105,7 @@ def test_what_never_came_is_told_and_is_no_success(tmp_path: Path) -> None:
     done = called("merge", first, second, "--output", tmp_path / "whole")
     assert done.exit_code == 3
     assert "The run is not complete: 2 cells, 2 pass." in done.output
-    assert done.output.splitlines().count("Planned, and never came: py3.13t") == 1
+    assert done.output.splitlines().count("RunPlan, and never came: py3.13t") == 1
     assert not load_run(tmp_path / "whole").complete
     failed = saved(tmp_path / "3", run_record(on(FAILED, pymongo="4.1")))
     again = called("merge", first, failed, "--output", tmp_path / "whole2")
@@ -202,7 +202,7 @@ def test_a_run_is_shown_as_it_was(tmp_path: Path) -> None:
     for finding in FAILED.findings:
         assert f"  {finding.check}: {finding.seen}" in lines
     assert "The run is not complete: 1 cell, 1 fail." in lines
-    assert f"Planned, and never came: {IDS[1]}" in lines
+    assert f"RunPlan, and never came: {IDS[1]}" in lines
     assert "Excluded: 2 combinations, no GIL" in lines
 
 
@@ -254,8 +254,8 @@ def test_a_run_as_json_is_its_results(tmp_path: Path) -> None:
     [
         (None, "holds no run"),
         (b"", "is not the record of a run"),
-        (b'{"format": 7}', "has format 7; this wsgiproof reads format 1"),
-        (b'{"format": 1}', "is not the record of a run"),
+        (b'{"format": 7}', "has format 7; this wsgiproof reads format 2"),
+        (b'{"format": 2}', "is not the record of a run"),
     ],
 )
 def test_what_is_no_run_is_one_line(

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tests.unit.invented import (
+from tests.unit.factories import (
     BORN,
     CELL,
     PARENT_ENDED,
@@ -236,7 +236,7 @@ class Explained(Finding, frozen=True, kw_only=True):
 
 
 def test_what_is_new_in_a_finding_is_told_with_it() -> None:
-    one = Explained(check="log", seen="s", meaning="m", action="a",
+    one = Explained(check="error-log", seen="s", meaning="m", action="a",
                     explained=(Try(kind="known", count=3),))  # fmt: skip
     told = detail(record(verdict=Verdict.FAIL, findings=(one,)), None)
     assert told["findings"][0]["more"] == [("explained", "kind known, count 3")]

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_matrix import PYTHONS, facts
+from tests.unit.test_matrix import PYTHONS, resolved
 from wsgiproof.account import Account
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import UsageError
-from wsgiproof.needs import Machine
-from wsgiproof.planning import Site, plan
+from wsgiproof.planning import HostSetup, plan
+from wsgiproof.preflight import Machine
 from wsgiproof.runner import Job
 
 ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=True)
@@ -25,9 +25,9 @@ ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=Tru
 def job(tmp: Path, **options: Any) -> Job:
     """The job of the one cell that these options come to."""
     machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, servers={})
-    site = Site(machine=machine, facts=facts(), cache=Cache(tmp))
+    setup = HostSetup(machine=machine, resolved=resolved(), cache=Cache(tmp))
     config = Config(topology=(Topology.NONE,), mode=(Mode.DAEMON,), **options)
-    (one,) = plan(config, site).jobs
+    (one,) = plan(config, setup).jobs
     return one
 
 
@@ -37,7 +37,7 @@ def test_what_is_installed_beside_pymongo_is_a_part_of_the_inputs(tmp_path: Path
     for content in ("dnspython==2.7.0\n", "dnspython==2.8.0\n"):
         file.write_text(content)
         made.append(job(tmp_path, requirements=("dnspython",), constraints=str(file)))
-        assert made[-1].parts.constraints == content
+        assert made[-1].spec.constraints == content
     assert len({one.inputs for one in made}) == 4
     assert {one.cell.id for one in made} == {made[0].cell.id}
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from tests.unit.test_python import ANYBODY, answering, good, program
 from wsgiproof.build import python as finding
-from wsgiproof.build.python import choose, describe, installed, survey
+from wsgiproof.build.python import choose, describe, found_pythons, installed
 from wsgiproof.cache import Cache
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
@@ -60,7 +60,7 @@ def built(cache: Cache, version: str, *, free: bool = False) -> None:
 
 def of(home: Path) -> list[FoundPython]:
     """What was found there, without the machine's own."""
-    return [one for one in survey(ANYBODY) if one.path.startswith(str(home))]
+    return [one for one in found_pythons(ANYBODY) if one.path.startswith(str(home))]
 
 
 def test_each_place_has_its_name_and_its_rank(home: Path) -> None:

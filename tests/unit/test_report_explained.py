@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit import test_junit, test_report, test_summary
-from tests.unit.invented import LOG, died, line, observed, record
+from tests.unit.factories import LOG, died, line, observed, record
 from wsgiproof.records import CellRecord, LogLine, Verdict
 
 RIDDLE = LogLine(phase="stop", text="terminate called after throwing 'std::bad_alloc'")

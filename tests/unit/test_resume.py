@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from tests.unit.invented import CELL, observed, record, run_record
+from tests.unit.factories import CELL, observed, record, run_record
 from wsgiproof.errors import UsageError
-from wsgiproof.records import CellRecord, Excluded, Plan, RunRecord, Verdict
+from wsgiproof.records import CellRecord, Excluded, LoadPlan, RunRecord, Verdict
 from wsgiproof.results import Results, keep, load_run, make_output, reopen_output, save
 from wsgiproof.run import _split, _until_failure
 from wsgiproof.runner import Job, put_aside
-from wsgiproof.toolchain import Parts, Python, Source
+from wsgiproof.toolchain import BuildSpec, Python, Source
 
 PYTHON = Python(
     version="3.12.1", path="/p", prefix="/", shared=True, headers=True, stdlib="/l",
     free_threaded=False, name="3.12",
 )  # fmt: skip
-PARTS = Parts(python=PYTHON, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.20.0"))
+PARTS = BuildSpec(python=PYTHON, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.20.0"))
 KEPT = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)
 ENDINGS = ("", "-1", "-1-1", "x4")
 """Of names, such that one cell is called as a try of another might be."""
@@ -33,8 +33,8 @@ ENDINGS = ("", "-1", "-1-1", "x4")
 def job(number: int, **changes: Any) -> Job:
     cell = msgspec.structs.replace(CELL, mongodb=f"m{ENDINGS[number % 4]}", pymongo=f"4.{number}")
     made = Job(
-        cell=cell, parts=PARTS, server="mongodb://127.0.0.1/", rerun="wsgiproof run",
-        plan=Plan(parallel=1, serial=1, connections=1, round=1), inputs=f"inputs-{number}",
+        cell=cell, spec=PARTS, server="mongodb://127.0.0.1/", rerun="wsgiproof run",
+        plan=LoadPlan(parallel=1, serial=1, connections=1, round=1), inputs=f"inputs-{number}",
     )  # fmt: skip
     return msgspec.structs.replace(made, **changes)
 
@@ -60,12 +60,12 @@ def directory_of(one: Job, output: Path) -> Path:
 
 BROKEN = {
     "empty": {},
-    "cut off in the middle": {"cell.json": b'{"format": 1, "cell": {"pyth', "error.log": b"x"},
+    "cut off in the middle": {"cell.json": b'{"format": 2, "cell": {"pyth', "error.log": b"x"},
     "empty record": {"cell.json": b""},
-    "not written yet": {"cell.json.part": b'{"format": 1', "httpd.conf": b"x"},
+    "not written yet": {"cell.json.part": b'{"format": 2', "httpd.conf": b"x"},
     "no UTF-8": {"cell.json": b'"\xff"'},
     "another format": {"cell.json": b'{"format": 99}'},
-    "no record": {"cell.json": b'{"format": 1}'},
+    "no record": {"cell.json": b'{"format": 2}'},
 }
 STATES = (
     some.just(("nothing", ""))
@@ -170,7 +170,7 @@ def test_only_the_directory_of_a_run_can_be_gone_on_with(tmp_path: Path) -> None
     with pytest.raises(UsageError, match=r"holds no run: there is no results\.json in it"):
         reopen_output(tmp_path)
     (tmp_path / "results.json").write_text('{"format": 99}')
-    with pytest.raises(UsageError, match="has format 99; this wsgiproof reads format 1"):
+    with pytest.raises(UsageError, match="has format 99; this wsgiproof reads format 2"):
         reopen_output(tmp_path)
 
 
@@ -229,7 +229,7 @@ _RECORDS = some.builds(
     some.sampled_from(Verdict),
     some.lists(_TEXTS, max_size=2),
     some.builds(
-        lambda text, number: observed(cut_short=text, fatal=(text,), requests=number),
+        lambda text, number: observed(budget_exhausted=text, fatal_traces=(text,), requests=number),
         _TEXTS,
         some.integers(0, 2**60),
     ),

@@ -10,7 +10,7 @@ import pytest
 
 import wsgiproof
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.observe.requests import read_unfinished
+from wsgiproof.observe.in_flight import read_unfinished
 
 INSIDE = Path(wsgiproof.__file__).parent / "inside"
 BEGIN = """

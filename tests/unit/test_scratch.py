@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL
+from tests.unit.factories import CELL
 from wsgiproof.account import server_account
 from wsgiproof.errors import CannotRun, NeedMissing, UsageError
 from wsgiproof.files import Directory

@@ -7,22 +7,26 @@ import io
 import pytest
 from rich.console import Console
 
-from tests.unit.invented import checkpoints, observed, reading, record
+from tests.unit.factories import observed, reading, record, samples
 from wsgiproof.errors import ExitCode
-from wsgiproof.judge.trial import Result, Trial, confusion, exit_code
+from wsgiproof.judge.control_result import ControlResult, Result, confusion, exit_code
 from wsgiproof.judge.verdict import ALL_CHECKS, CHECKS
 from wsgiproof.records import Verdict
 from wsgiproof.report.selftest import show_selftest
 from wsgiproof.selftest import select, trial
 from wsgiproof.subjects.controls import CONTROLS
 
-CAUGHT = Trial(control="leak", meant="threads", verdict=Verdict.FAIL, failing=("threads", "log"))
-CLEAN = Trial(control="twin", meant="", verdict=Verdict.PASS)
-ELSEWHERE = Trial(control="leak", meant="threads", verdict=Verdict.FAIL, failing=("log",))
-MISSED = Trial(control="leak", meant="threads", verdict=Verdict.PASS)
-FALSE_ALARM = Trial(control="twin", meant="", verdict=Verdict.FAIL, failing=("log",))
-UNDECIDED = Trial(control="leak", meant="threads", verdict=Verdict.INCONCLUSIVE)
-ERROR = Trial(control="twin", meant="", verdict=Verdict.ERROR, reason="no port")
+CAUGHT = ControlResult(
+    control="leak", meant="threads", verdict=Verdict.FAIL, failing=("threads", "error-log")
+)
+CLEAN = ControlResult(control="twin", meant="", verdict=Verdict.PASS)
+ELSEWHERE = ControlResult(
+    control="leak", meant="threads", verdict=Verdict.FAIL, failing=("error-log",)
+)
+MISSED = ControlResult(control="leak", meant="threads", verdict=Verdict.PASS)
+FALSE_ALARM = ControlResult(control="twin", meant="", verdict=Verdict.FAIL, failing=("error-log",))
+UNDECIDED = ControlResult(control="leak", meant="threads", verdict=Verdict.INCONCLUSIVE)
+ERROR = ControlResult(control="twin", meant="", verdict=Verdict.ERROR, reason="no port")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ ERROR = Trial(control="twin", meant="", verdict=Verdict.ERROR, reason="no port")
         (ERROR, Result.UNDECIDED),
     ],
 )
-def test_what_becomes_of_a_control(one: Trial, result: Result) -> None:
+def test_what_becomes_of_a_control(one: ControlResult, result: Result) -> None:
     assert one.result is result
     assert one.as_it_should_be == (one in (CAUGHT, CLEAN))
 
@@ -55,7 +59,9 @@ def test_what_becomes_of_a_control(one: Trial, result: Result) -> None:
         ([], ExitCode.UNDECIDED),
     ],
 )
-def test_success_is_all_of_them_as_they_should_be(trials: list[Trial], code: ExitCode) -> None:
+def test_success_is_all_of_them_as_they_should_be(
+    trials: list[ControlResult], code: ExitCode
+) -> None:
     assert exit_code(trials) is code
 
 
@@ -68,7 +74,7 @@ def test_what_went_wrong_is_told_below_the_table() -> None:
     file = io.StringIO()
     show_selftest(Console(file=file, width=120), [CAUGHT, FALSE_ALARM, ERROR], 1, "/results")
     text = file.getvalue()
-    assert "FALSE ALARM  twin, a clean twin: fail, failing: log" in text
+    assert "FALSE ALARM  twin, a clean twin: fail, failing: error-log" in text
     assert "UNDECIDED  twin, a clean twin: error" in text
     assert "no port" in text
     assert "leak," not in text
@@ -77,9 +83,7 @@ def test_what_went_wrong_is_told_below_the_table() -> None:
 
 
 def test_a_record_is_judged_again_with_the_checks_that_are_given() -> None:
-    leak = observed(
-        checkpoints=checkpoints([[reading(threads=25 + 10 * number)] for number in range(13)])
-    )
+    leak = observed(samples=samples([[reading(threads=25 + 10 * number)] for number in range(13)]))
     control = CONTROLS["leak-thread"]
     assert trial(control, record(leak)).result is Result.CAUGHT
     rest = {name: check for name, check in CHECKS.items() if name != "threads"}

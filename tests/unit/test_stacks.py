@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.invented import BORN, CELL, ENDED, WORKER, born, died, failure, observed
+from tests.unit.factories import BORN, CELL, ENDED, WORKER, born, died, failure, observed
 from wsgiproof.judge import stacks
 from wsgiproof.judge.verdict import judge
 from wsgiproof.observe import cores
@@ -303,7 +303,7 @@ def test_a_process_that_is_gone_is_a_note_and_no_error() -> None:
     assert seen.note
 
 
-def test_a_core_that_is_cut_short_is_a_note_and_no_error(tmp_path: Path) -> None:
+def test_a_core_that_is_budget_exhausted_is_a_note_and_no_error(tmp_path: Path) -> None:
     core = tmp_path / "core"
     core.write_bytes(b"\x7fELF" + os.urandom(200))
     assert cores.crashed_thread(core) == 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.unit.invented import CELL, record, run_record
+from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_junit import hostile
 from tests.unit.test_report import FAILED, UNDECIDED, error

@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL, outcome
-from tests.unit.invented import observed as anything
+from tests.unit.factories import CELL, outcome
+from tests.unit.factories import observed as anything
 from tests.unit.test_matrix import matrix_of
 from wsgiproof.account import server_account
 from wsgiproof.cell import DEPLOYED, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge
-from wsgiproof.needs import starts_mongod
+from wsgiproof.preflight import starts_mongod
 from wsgiproof.records import Observed, Stop, Verdict
 from wsgiproof.services.deployment import Counts, NoDeployment
 from wsgiproof.subjects.application import DOCUMENTS, lay_out
@@ -36,10 +36,10 @@ def observed(**changes: object) -> Observed:
                 msgspec.structs.replace(reading, connections=0) for reading in point.processes
             ),
         )
-        for point in anything().checkpoints
+        for point in anything().samples
     )
     stop = Stop(seconds=0.5, leftover=(), connections_left=None)
-    return anything(**{"checkpoints": points, "stop": stop} | changes)
+    return anything(**{"samples": points, "stop": stop} | changes)
 
 
 def test_it_is_never_the_default() -> None:

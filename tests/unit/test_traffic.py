@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.load.tally import Histogram, Tally
+from wsgiproof.load.statistics import Histogram, LoadStatistics
 from wsgiproof.traffic import Latencies, bucket, together
 
 SECONDS = st.lists(st.floats(min_value=0, max_value=3600), min_size=1, max_size=200)
@@ -62,7 +62,7 @@ def test_what_is_kept_does_not_grow_with_the_requests(outcome: Outcome) -> None:
     """New processes for ever, failures for ever, days on end."""
 
     def size(requests: int) -> int:
-        tally = Tally()
+        tally = LoadStatistics()
         for number in range(requests):
             tally.add(response(number, outcome, tally._started + number * 10))
         traffic = tally.traffic(1)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from tests.unit.invented import CELL, record, run_record
+from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_merge import saved
 from tests.unit.test_report import FAILED
 from wsgiproof.cell import Mode
@@ -80,7 +80,7 @@ def test_trends_in_the_terminal_and_as_json(two: tuple[Path, Path]) -> None:
     assert row.split() == [CELL.id, "pass", "1,234", "fail", "1,234"]
     assert "1 cell, 1 of them with more than one verdict" in done.output
     told = json.loads(called("trends", *two, "--by", "mod_wsgi", "--json").output)
-    assert (told["format"], told["by"], told["columns"]) == (1, "mod_wsgi", ["5.0.2"])
+    assert (told["format"], told["by"], told["columns"]) == (2, "mod_wsgi", ["5.0.2"])
     assert told["rows"][0]["points"][0]["verdict"] == "fail"
 
 
@@ -91,7 +91,7 @@ def test_a_report_is_of_the_last_run_and_beside_it(two: tuple[Path, Path], tmp_p
     elsewhere = tmp_path / "new" / "page.html"
     called("report", two[0], "--compare", two[1], "-o", elsewhere)
     content = elsewhere.read_bytes()
-    assert b'"compare":{"format":1,"worse":false' in content
+    assert b'"compare":{"format":2,"worse":false' in content
     assert b'"trends":{' not in content
 
 

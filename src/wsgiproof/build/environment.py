@@ -9,19 +9,19 @@ from packaging.utils import canonicalize_name
 
 from wsgiproof.build.packages import install_environment
 from wsgiproof.cache import Build, Cache
-from wsgiproof.toolchain import Parts
+from wsgiproof.toolchain import BuildSpec
 
 _HOME = "env"
 
 
-def environment_build(parts: Parts, cache: Cache) -> Build:
+def environment_build(spec: BuildSpec, cache: Cache) -> Build:
     """What makes a virtual environment with this PyMongo in it, and what is to be beside it.
 
     Cells that are made of the same share it: none can write there. Making it raises
     :class:`BuildFailed` with the installer's last words. Whether the C extensions came with it is
-    not assumed here: the ``identity`` check asks the interpreter that serves.
+    not assumed here: the ``environment`` check asks the interpreter that serves.
     """
-    pymongo, python = parts.pymongo, parts.python
+    pymongo, python = spec.pymongo, spec.python
     requirement = (
         f"pymongo @ {Path(pymongo.archive).as_uri()}"
         if pymongo.archive
@@ -30,10 +30,10 @@ def environment_build(parts: Parts, cache: Cache) -> Build:
 
     def fill(directory: Path) -> None:
         constraints = directory / "constraints.txt"
-        constraints.write_text(parts.constraints)
+        constraints.write_text(spec.constraints)
         install_environment(
             directory / _HOME,
-            [requirement, *parts.requirements],
+            [requirement, *spec.requirements],
             python,
             cache,
             constraints=constraints,
@@ -47,8 +47,8 @@ def environment_build(parts: Parts, cache: Cache) -> Build:
             "version": f"pymongo{pymongo.version}",
             "digest": pymongo.digest,
             "bytecode": "compiled",
-            "requirements": "\n".join(parts.requirements),
-            "constraints": parts.constraints,
+            "requirements": "\n".join(spec.requirements),
+            "constraints": spec.constraints,
             **python.identity(),
         },
         make=fill,

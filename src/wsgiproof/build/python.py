@@ -204,7 +204,7 @@ def installed() -> list[Python]:
     return [one.python for one in _answers() if one.python is not None]
 
 
-def survey(reader: Account) -> list[FoundPython]:
+def found_pythons(reader: Account) -> list[FoundPython]:
     """All that :func:`installed` has, and what does not answer, each with what is wrong with it."""
     return [_judged(one, reader) for one in _answers()]
 

@@ -60,16 +60,16 @@ def build_cells(file: Path | None, no_config: bool, chosen: str, **options: Any)
 
     Nothing is started. What is there already is not built again.
     """
-    from wsgiproof.planning import plan, survey
+    from wsgiproof.planning import plan, preflight
     from wsgiproof.prebuild import prebuild
     from wsgiproof.report.builds import BuildProgress, show_builds
 
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
     console = make_console()
     started = time.monotonic()
-    site = survey(config)
+    setup = preflight(config)
     with BuildProgress(console) as progress:
-        built = list(prebuild(plan(config, site), site, progress))
+        built = list(prebuild(plan(config, setup), setup, progress))
     show_builds(console, built, time.monotonic() - started)
     if any(one.problem for one in built):
         raise SystemExit(ExitCode.UNDECIDED)

@@ -12,7 +12,7 @@ from wsgiproof.cli.options import exit_codes, make_console, print_json
 from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from wsgiproof.load.tally import Check, Tally
+    from wsgiproof.load.statistics import Check, LoadStatistics
     from wsgiproof.traffic import Traffic
 
 _REQUESTS = 50_000
@@ -92,10 +92,10 @@ def client_command(
     connection of its own unless --keepalive is given. It stops at the first request that fails,
     unless -c is given; whatever failed makes the exit code 1.
     """
-    from wsgiproof.load.tally import Tally
+    from wsgiproof.load.statistics import LoadStatistics
 
     seed = _seed(options.pop("seed"))
-    tally = Tally(_check(options.pop("expect_json"), options.pop("expect_body")))
+    tally = LoadStatistics(_check(options.pop("expect_json"), options.pop("expect_body")))
     interrupted, done = False, False
     try:
         with _watching(tally, _planned(options), quiet=quiet or as_json):
@@ -115,7 +115,9 @@ def client_command(
     raise SystemExit(ExitCode.INTERRUPTED if interrupted else failed)
 
 
-def _watching(tally: Tally, planned: int | None, *, quiet: bool) -> AbstractContextManager[None]:
+def _watching(
+    tally: LoadStatistics, planned: int | None, *, quiet: bool
+) -> AbstractContextManager[None]:
     """Show how far it has come, in the context; what it takes to show that is not even loaded if
     it is not shown, as at the end."""
     if quiet:
@@ -173,7 +175,7 @@ def _check(as_json: bool, pattern: str | None) -> Check | None:
 
 
 def _load(
-    tally: Tally,
+    tally: LoadStatistics,
     urls: tuple[str, ...],
     seed: int,
     *,

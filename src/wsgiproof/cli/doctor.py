@@ -15,12 +15,12 @@ from wsgiproof.errors import ExitCode
 def doctor_command(**options: Any) -> None:
     """Look at each thing that a run needs, and say what is there and what mends the rest."""
     from wsgiproof.cache import Cache
-    from wsgiproof.needs import Survey
-    from wsgiproof.report.needs import show_needs
+    from wsgiproof.preflight import Preflight
+    from wsgiproof.report.prerequisites import show_prerequisites
 
     console = make_console()
     config, _ = configure(options)
-    survey = Survey(config, Cache())
-    show_needs(console, survey.needs)
-    if any(need.problem for need in survey.needs):
+    preflight = Preflight(config, Cache())
+    show_prerequisites(console, preflight.prerequisites)
+    if any(one.problem for one in preflight.prerequisites):
         raise SystemExit(ExitCode.UNDECIDED)

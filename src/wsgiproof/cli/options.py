@@ -161,14 +161,14 @@ _MATRIX_OPTIONS: list[_Decorator] = [
     click.option("-n", "requests", type=int, help="Requests for each cell."),
     click.option("-c", "connections", type=int, help="Requests in flight at once.  [default: 100]"),
     click.option(
-        "--overtime",
+        "--extra-requests",
         type=int,
         metavar="N",
         help="Requests that may be added, at most, where the load does not decide; 0: none.  "
         "[default: one and a half times the load]",
     ),
     click.option(
-        "--budget",
+        "--max-seconds",
         type=float,
         metavar="SECONDS",
         help="Cut the load of a cell short after so long, and judge it as it is.",
@@ -188,13 +188,13 @@ _MATRIX_OPTIONS: list[_Decorator] = [
         help="Graceful restarts in a row, and reloads.  [default: 1]",
     ),
     click.option(
-        "--quiet",
+        "--idle-seconds",
         type=float,
         metavar="SECONDS",
         help="How long the phase idle watches a server without a request.  [default: 30]",
     ),
     click.option(
-        "--outage",
+        "--fault-seconds",
         type=float,
         metavar="SECONDS",
         help="How long members are paused or gone in the phase failover.  [default: 3]",

@@ -29,10 +29,10 @@ def pythons_command(as_json: bool) -> None:
     those that wsgiproof has built, and preferred in that order.
     """
     from wsgiproof.account import server_account
-    from wsgiproof.build.python import survey
+    from wsgiproof.build.python import found_pythons
     from wsgiproof.report.pythons import as_rows, show_pythons
 
-    found = survey(server_account())
+    found = found_pythons(server_account())
     if as_json:
         print_json(as_rows(found))
     else:

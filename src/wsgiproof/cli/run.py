@@ -128,13 +128,13 @@ def list_command(
 
     Nothing is built and nothing is started; the package index is asked for versions.
     """
-    from wsgiproof.planning import plan, survey
+    from wsgiproof.planning import plan, preflight
     from wsgiproof.report import matrix as forms
 
     if shards is not None and form not in ("github", "gitlab"):
         raise UsageError("--shards is for --github and --gitlab")
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
-    matrix = plan(config, survey(config)).matrix
+    matrix = plan(config, preflight(config)).matrix
     if form == "json":
         print_json(forms.as_json(matrix.cells, matrix.excluded))
     elif form == "github":

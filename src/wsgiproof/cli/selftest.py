@@ -36,17 +36,17 @@ def selftest_command(only: tuple[str, ...], list_only: bool, **options: Any) -> 
     Each runs in real Apache with a real mongod; all of them take less than ten minutes. Success
     means that every fault was caught by the check meant for it and that every twin passed.
     """
-    from wsgiproof.judge.trial import Trial, exit_code
+    from wsgiproof.judge.control_result import ControlResult, exit_code
     from wsgiproof.report.selftest import show_controls, show_selftest
     from wsgiproof.selftest import select, selftest
 
     console = make_console()
     controls = select(only)
     if list_only:
-        show_controls(console, ((one.name, one.trips, one.says) for one in controls))
+        show_controls(console, ((one.name, one.trips, one.about) for one in controls))
         return
     config, _ = configure(options)
-    trials: list[Trial] = []
+    trials: list[ControlResult] = []
     with progress_on(console) as progress:
         trials += selftest(controls, config, command_line(), progress)
     code = exit_code(trials)

@@ -26,7 +26,7 @@ class Commands:
         until: float | None = None,
         occupy: float | None = None,
         memory: Literal[1, 2] | None = None,
-        census: Literal["begin", "end"] | None = None,
+        object_growth: Literal["begin", "end"] | None = None,
     ) -> Target:
         """``target`` with these commands.
 
@@ -42,6 +42,6 @@ class Commands:
             words.append(f"occupy={occupy:g}")
         if memory is not None:
             words.append(f"memory={memory}")
-        if census is not None:
-            words.append(f"census={census}")
+        if object_growth is not None:
+            words.append(f"object_growth={object_growth}")
         return target.with_header(_HEADER, " ".join(words), label=name)

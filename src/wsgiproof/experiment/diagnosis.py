@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 
-from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load
+from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.judge.growth import LEAST_STEPS
 from wsgiproof.judge.leaks import RESOURCES, level
-from wsgiproof.records import Attribution, Confirmation, Grown, Plan
+from wsgiproof.records import Attribution, Confirmation, LoadPlan, ObjectGrowth
 
 _CENSUS_REQUESTS = 200
 _UNITS = 8
@@ -21,8 +21,8 @@ _LEAST, _MOST = 40, 400
 def confirm(
     suspects: Mapping[str, int],
     load: Load,
-    gauges: Gauges,
-    plan: Plan,
+    sampler: Sampler,
+    plan: LoadPlan,
     phase: str,
     stop: Callable[[], bool],
 ) -> tuple[Confirmation, ...]:
@@ -31,14 +31,14 @@ def confirm(
     ``suspects`` are checks with the requests after which it is plain that nothing leaks. It is
     over as soon as each of them has grown by enough to be a leak, or when ``stop()`` is true.
     """
-    before = gauges.read(phase)
+    before = sampler.read(phase)
     found: dict[str, Confirmation] = {}
     done, most = 0, max(suspects.values())
     while done < most and not load.hopeless() and not stop():
         size = min(plan.round, most - done)
         load.mixed(size, plan.connections)
         done += size
-        after = gauges.read(phase)
+        after = sampler.read(phase)
         for check in suspects:
             units = level(RESOURCES[check], after) - level(RESOURCES[check], before)
             found[check] = Confirmation(check=check, requests=done, units=units)
@@ -47,31 +47,31 @@ def confirm(
     return tuple(found.values())
 
 
-def grown_memory(load: Load, gauges: Gauges) -> tuple[Grown, ...]:
+def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
     """Of which types each interpreter has more objects after some requests."""
-    gauges.census("begin")
+    sampler.object_growth("begin")
     served = load.answers.served.copy()
     load.mixed(_CENSUS_REQUESTS, len(load.targets))
-    grown: dict[str, Grown] = {}
+    grown: dict[str, ObjectGrowth] = {}
     if load.hopeless():
         return ()
-    for answer in gauges.census("end"):
-        if answer.census is not None:
+    for answer in sampler.object_growth("end"):
+        if answer.object_growth is not None:
             # A process that two of the requests met has told all to the first.
             grown.setdefault(
                 answer.interpreter,
-                Grown(
+                ObjectGrowth(
                     pid=answer.pid,
                     application_group=answer.application_group or "",
                     requests=load.answers.served[answer.pid] - served[answer.pid],
-                    types=answer.census.types,
+                    types=answer.object_growth.types,
                 ),
             )
     return tuple(grown.values())
 
 
 def attribute(
-    rates: dict[str, float], load: Load, gauges: Gauges, phase: str
+    rates: dict[str, float], load: Load, sampler: Sampler, phase: str
 ) -> tuple[Attribution, ...]:
     """How far each leaking count grows while one URL alone is asked.
 
@@ -79,12 +79,12 @@ def attribute(
     """
     requests = _enough(rates.values())
     attributions = []
-    before = gauges.read(phase)
+    before = sampler.read(phase)
     for target in load.targets:
         if load.hopeless():
             break
         load.to(target, requests)
-        after = gauges.read(phase)
+        after = sampler.read(phase)
         attributions += [
             Attribution(
                 check=check,

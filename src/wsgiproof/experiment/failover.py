@@ -11,13 +11,13 @@ from itertools import cycle, zip_longest
 
 import msgspec
 
-from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, until_full
+from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import read_answer
 from wsgiproof.observe.processes import unique_set_size
-from wsgiproof.records import Checkpoint, Failed, Outage, Plan, ProcessReading, Role
+from wsgiproof.records import Failed, LoadPlan, Outage, ProcessSample, Role, Sample
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Deployment
 from wsgiproof.services.faults import Fault, PrimaryWatch, faults, make_primary
@@ -55,18 +55,18 @@ class Failover:
     """The faults of one server's deployment, one after the other, each with load around it."""
 
     def __init__(
-        self, server: Server, deployment: Deployment, load: Load, gauges: Gauges, plan: Plan
+        self, server: Server, deployment: Deployment, load: Load, sampler: Sampler, plan: LoadPlan
     ) -> None:
         self._server = server
         self._deployment = deployment
         self._load = load
-        self._gauges = gauges
+        self._sampler = sampler
         self._plan = plan
-        self._baseline: Checkpoint | None = None
+        self._baseline: Sample | None = None
 
     def faults(self) -> tuple[Fault, ...]:
         """What can be done to the deployment."""
-        return faults(self._deployment, self._plan.outage)
+        return faults(self._deployment, self._plan.fault_seconds)
 
     def fill_all_pools(self, fill_pools: Callable[[], None]) -> None:
         """Have each member be primary once, and fill the pools that clients have of it.
@@ -82,11 +82,11 @@ class Failover:
             fill_pools()  # a driver that does not try again (PyMongo before 3.9) fails here
             _, by_member = until_full(
                 fill_pools,
-                lambda: (self._load.answers.failed, self._gauges.counts().by_member),
+                lambda: (self._load.answers.failed, self._sampler.counts().by_member),
             )
             full = fullest(full, by_member)
         self._load.expect(self._load.unexpected)
-        reading = self._gauges.read(self._load.answers.phase, memory=True)
+        reading = self._sampler.read(self._load.answers.phase, memory=True)
         self._baseline = msgspec.structs.replace(
             reading, by_member=fullest(full, reading.by_member)
         )
@@ -98,7 +98,7 @@ class Failover:
         needed, so fewer of them would tell nothing. Raises :class:`ServiceFailed` if the deployment
         can't be made whole again.
         """
-        before = self._baseline or self._gauges.read(self._load.answers.phase, memory=True)
+        before = self._baseline or self._sampler.read(self._load.answers.phase, memory=True)
         course = self._course(fault)
         self._load.expect(len(course.failures))
         after, settled = None, None
@@ -109,7 +109,7 @@ class Failover:
 
     def _course(self, fault: Fault) -> _Course:
         """The load around the fault."""
-        self._deployment.whole = False
+        self._deployment.healthy = False
         with PrimaryWatch(self._deployment.members) as watch, ThreadPoolExecutor(1) as pool:
             course = _Course(self._server, self._load, watch, self._interpreters(), self._plan)
             done = pool.submit(course.go_through, fault)
@@ -121,12 +121,14 @@ class Failover:
                     course.failed,
                     on_success=course.succeeded,
                     connections=_CONNECTIONS,
-                    deadline=self._plan.request_deadline + self._plan.outage + _SERVER_SELECTION,
+                    deadline=self._plan.request_deadline
+                    + self._plan.fault_seconds
+                    + _SERVER_SELECTION,
                 )
             finally:
                 course.called_off.set()
             done.result()
-        self._deployment.mend()
+        self._deployment.restore()
         return course
 
     def _interpreters(self) -> dict[_Key, str]:
@@ -138,18 +140,18 @@ class Failover:
             if living.get(one.pid) is Role.WORKER
         }
 
-    def _settled(self, before: Checkpoint) -> tuple[Checkpoint, float]:
+    def _settled(self, before: Sample) -> tuple[Sample, float]:
         """A reading as soon as no count is above that of before, and how long that took."""
         phase = self._load.answers.phase
         began = time.monotonic()
         limit = began + self._plan.settle_deadline
-        after = self._gauges.read(phase)
+        after = self._sampler.read(phase)
         while _more(before, after) and time.monotonic() < limit:
             time.sleep(_SETTLE_STEP)
-            after = self._gauges.read(phase)
+            after = self._sampler.read(phase)
         seconds = time.monotonic() - began
         # The counts of this very moment: monitors that connect anew open sockets in passing.
-        memory = self._gauges.read(phase, memory=True).memory
+        memory = self._sampler.read(phase, memory=True).memory
         return msgspec.structs.replace(after, memory=memory), seconds
 
 
@@ -158,7 +160,7 @@ def fullest(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(pair) for pair in zip_longest(one, other, fillvalue=0))
 
 
-def _more(before: Checkpoint, after: Checkpoint) -> bool:
+def _more(before: Sample, after: Sample) -> bool:
     """Whether any count has grown, or can't be told."""
     then = {one.pid: one for one in before.processes}
     pairs: list[tuple[int | None, int | None]] = [
@@ -174,7 +176,7 @@ def _more(before: Checkpoint, after: Checkpoint) -> bool:
     return any(new is None or (old is not None and new > old) for old, new in pairs)
 
 
-def _other_descriptors(reading: ProcessReading) -> int | None:
+def _other_descriptors(reading: ProcessSample) -> int | None:
     """Those that are no connections to the deployment."""
     if reading.descriptors is None or reading.connections is None:
         return None
@@ -190,7 +192,7 @@ class _Course:
         load: Load,
         watch: PrimaryWatch,
         interpreters: dict[_Key, str],
-        plan: Plan,
+        plan: LoadPlan,
     ) -> None:
         self._server = server
         self._targets = cycle(load.targets)
@@ -319,8 +321,8 @@ def _end(response: Response) -> float:
 def _outage(
     fault: Fault,
     course: _Course,
-    before: Checkpoint,
-    after: Checkpoint | None,
+    before: Sample,
+    after: Sample | None,
     settled: float | None,
 ) -> Outage:
     began = course.began

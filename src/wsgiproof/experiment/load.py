@@ -13,14 +13,14 @@ import msgspec
 
 from wsgiproof.experiment.commands import Commands
 from wsgiproof.load import engine
-from wsgiproof.load.pace import Pacer
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.load.tally import Histogram
+from wsgiproof.load.statistics import Histogram
 from wsgiproof.load.target import Target
+from wsgiproof.load.timeline import LoadTimelineRecorder
 from wsgiproof.observe.answers import Answer, Answers, read_answer
-from wsgiproof.records import Plan
+from wsgiproof.records import LoadPlan
 from wsgiproof.services.apache import Server
-from wsgiproof.traffic import Latencies, Pace
+from wsgiproof.traffic import Latencies, LoadTimeline
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Load:
     def __init__(
         self,
         server: Server,
-        plan: Plan,
+        plan: LoadPlan,
         secret: str,
         on_hang: Callable[[], None] = lambda: None,
     ) -> None:
@@ -57,7 +57,7 @@ class Load:
         self.answers = Answers()
         self._expected = 0
         self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
-        self._pacer = Pacer()
+        self._timeline = LoadTimelineRecorder()
 
     def mixed(self, requests: int, connections: int) -> None:
         """``requests`` requests, each to a URL chosen at random."""
@@ -172,12 +172,12 @@ class Load:
             one.latencies(url, phase=phase) for (phase, url), one in self._histograms.items()
         )
 
-    def pace(self) -> Pace | None:
+    def timeline(self) -> LoadTimeline | None:
         """How requests went over time; None if there were none."""
-        return self._pacer.pace()
+        return self._timeline.timeline()
 
     def _account(self, response: Response) -> None:
-        self._pacer.add(
+        self._timeline.add(
             response.started + response.seconds,
             response.seconds,
             answered=response.status is not None,

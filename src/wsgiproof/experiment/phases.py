@@ -1,4 +1,4 @@
-"""The phases of one cell, with a checkpoint wherever it is quiet.
+"""The phases of one cell, with a sample wherever it is quiet.
 
 This is where it is decided when load runs and when resources are read. What the readings mean is
 decided elsewhere (:mod:`wsgiproof.judge`), from the :class:`~wsgiproof.records.Observed` that
@@ -15,35 +15,35 @@ from psutil import pid_exists
 
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun, ServiceFailed
-from wsgiproof.experiment.autopsy import Autopsy
-from wsgiproof.experiment.diagnosis import attribute, confirm, grown_memory
+from wsgiproof.experiment.diagnosis import attribute, confirm, object_growth
 from wsgiproof.experiment.failover import Failover
-from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load, rounds, until_full
 from wsgiproof.experiment.restarts import Restarts
+from wsgiproof.experiment.sampler import Sampler
+from wsgiproof.experiment.stack_collector import StackCollector
 from wsgiproof.judge import leaks, memory
 from wsgiproof.load.target import Target
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.observe.lastwords import read_last_words, read_loaded, read_outlived
+from wsgiproof.observe.fatal_traces import read_fatal_traces, read_leftover_threads, read_loaded
+from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import loaded_libraries
-from wsgiproof.observe.requests import read_unfinished
 from wsgiproof.process import ProcessEvent, Service
 from wsgiproof.records import (
     Attribution,
-    Checkpoint,
     Confirmation,
     Event,
     ExtraPhase,
-    Grown,
+    LoadPlan,
     MissingEvidence,
+    ObjectGrowth,
     Observed,
     Outage,
     Phase,
     PhaseName,
-    Plan,
     Restart,
     Role,
+    Sample,
     Stop,
 )
 from wsgiproof.services.apache import Server
@@ -72,7 +72,7 @@ def run_experiment(
     app_name: str,
     workers: tuple[int, int],
     application: Application,
-    plan: Plan,
+    plan: LoadPlan,
     watch: Watch,
 ) -> Observed:
     """Put ``server`` under load according to ``plan``, stop it, and return all that was measured.
@@ -87,13 +87,13 @@ def run_experiment(
         experiment.work(plan.parallel, plan.connections)
     with experiment.phase(PhaseName.SERIAL):
         experiment.work(plan.serial, 1)
-    with experiment.phase(PhaseName.IDLE):
-        experiment.idle()
-    while more := experiment.overtime():
-        with experiment.phase(PhaseName.OVERTIME):
+    with experiment.phase(PhaseName.COOL_DOWN):
+        experiment.cool_down()
+    while more := experiment.extra_requests():
+        with experiment.phase(PhaseName.EXTRA_LOAD):
             experiment.work(more, plan.connections)
-        with experiment.phase(PhaseName.IDLE):
-            experiment.idle()
+        with experiment.phase(PhaseName.COOL_DOWN):
+            experiment.cool_down()
     with experiment.phase(PhaseName.DIAGNOSIS):
         experiment.confirm()
         experiment.diagnose()
@@ -101,7 +101,7 @@ def run_experiment(
         with experiment.phase(PhaseName.FAILOVER):
             experiment.fail_over()
     if ExtraPhase.IDLE in plan.phases:
-        with experiment.phase(PhaseName.QUIET):
+        with experiment.phase(PhaseName.IDLE):
             experiment.watch_idle()
     if ExtraPhase.RESTART in plan.phases:
         with experiment.phase(PhaseName.RESTART):
@@ -127,29 +127,31 @@ class _Experiment:
         app_name: str,
         workers: tuple[int, int],
         application: Application,
-        plan: Plan,
+        plan: LoadPlan,
         watch: Watch,
     ) -> None:
         self._server = server
         self._evidence = Evidence(application.evidence)
-        self._autopsy = Autopsy(server, self._evidence)
-        self._ours = deployment.ours
+        self._stack_collector = StackCollector(server, self._evidence)
+        self._owned = deployment.owned
         self._workers = workers
         self._plan = plan
         self._watch = watch
         self._load = Load(
-            server, plan, application.secret, lambda: self._autopsy.take_soon(self._phase)
+            server, plan, application.secret, lambda: self._stack_collector.take_soon(self._phase)
         )
-        self._gauges = Gauges(server, deployment, app_name, workers, self._load)
-        self._trials = Restarts(server, self._load, self._gauges, plan, workers, self._autopsy)
-        self._failover = Failover(server, deployment, self._load, self._gauges, plan)
+        self._sampler = Sampler(server, deployment, app_name, workers, self._load)
+        self._trials = Restarts(
+            server, self._load, self._sampler, plan, workers, self._stack_collector
+        )
+        self._failover = Failover(server, deployment, self._load, self._sampler, plan)
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
-        self._checkpoints: list[Checkpoint] = []
-        self._grown: tuple[Grown, ...] = ()
+        self._checkpoints: list[Sample] = []
+        self._grown: tuple[ObjectGrowth, ...] = ()
         self._confirmations: tuple[Confirmation, ...] = ()
         self._attributions: tuple[Attribution, ...] = ()
-        self._quiet: list[Checkpoint] = []
+        self._idle_samples: list[Sample] = []
         self._restarts: list[Restart] = []
         self._outages: list[Outage] = []
         self._stop: Stop | None = None
@@ -159,8 +161,8 @@ class _Experiment:
         """Processes whose pools have been filled."""
         self._libraries: set[str] = set()
         self._aborted = ""
-        self._called = ""
-        self._cut_short = ""
+        self._decided_early = ""
+        self._budget_exhausted = ""
         self._started = time.monotonic()
 
     @contextmanager
@@ -227,40 +229,40 @@ class _Experiment:
             if burst > 1 and self._saturated():
                 break
         self._warm_newcomers()
-        self._gauges.read(self._phase, memory=True)  # what it needs itself is loaded by this
+        self._sampler.read(self._phase, memory=True)  # what it needs itself is loaded by this
         self._load.mixed(self._plan.warm_up, self._plan.connections)
         self._warm_newcomers()
-        self._checkpoint(memory=True)
+        self._sample(memory=True)
 
     def work(self, requests: int, connections: int) -> None:
-        """``requests`` requests in rounds, with a checkpoint after each round.
+        """``requests`` requests in rounds, with a sample after each round.
 
         Ends early where the judge is sure of a leak already.
         """
         done = 0
         for size in rounds(requests, self._plan.round):
-            if self._aborted or self._called or self._over_budget(requests - done):
+            if self._aborted or self._decided_early or self._over_budget(requests - done):
                 return
             self._warm_newcomers()
             self._watch(self._phase, done, requests)
             self._load.mixed(size, connections)
             done += size
-            self._checkpoint(memory=self._load.answers.requests >= self._memory_due)
-            self._called = leaks.certain_leak(
+            self._sample(memory=self._load.answers.requests >= self._memory_due)
+            self._decided_early = leaks.certain_leak(
                 self._checkpoints, len(self._load.targets), *self._workers
             )
 
     def _over_budget(self, left: int) -> bool:
         """Whether there is no time for the ``left`` requests of this phase."""
-        if self._budget_is_spent():
-            self._cut_short = (
-                f"the budget of {self._plan.budget:g} s was used up with {left:,} requests of the "
-                f"{self._phase} phase to go"
+        if self._time_is_up():
+            self._budget_exhausted = (
+                f"the limit of {self._plan.max_seconds:g} s was reached with {left:,} requests of "
+                f"the {self._phase} phase to go"
             )
-        return bool(self._cut_short)
+        return bool(self._budget_exhausted)
 
-    def _budget_is_spent(self) -> bool:
-        budget = self._plan.budget
+    def _time_is_up(self) -> bool:
+        budget = self._plan.max_seconds
         return budget is not None and time.monotonic() - self._started > budget
 
     def _warm_newcomers(self) -> None:
@@ -272,13 +274,13 @@ class _Experiment:
                 self._hold_all(target)
         self._warmed |= workers
 
-    def idle(self) -> None:
+    def cool_down(self) -> None:
         """Leave the server alone for a while, and see what it still holds on to then."""
         if self._aborted:
             return
         self._watch(self._phase, 0, 1)
-        time.sleep(self._plan.idle)
-        self._checkpoint(memory=True)
+        time.sleep(self._plan.cool_down)
+        self._sample(memory=True)
 
     def watch_idle(self) -> None:
         """Leave the server alone for long, and read what it has again and again."""
@@ -287,37 +289,37 @@ class _Experiment:
         began = time.monotonic()
         for number in range(_QUIET_READINGS + 1):
             self._watch(self._phase, number, _QUIET_READINGS)
-            due = began + self._plan.quiet * number / _QUIET_READINGS
+            due = began + self._plan.idle_seconds * number / _QUIET_READINGS
             time.sleep(max(0.0, due - time.monotonic()))
-            self._quiet.append(self._gauges.read(self._phase))
+            self._idle_samples.append(self._sampler.read(self._phase))
 
-    def overtime(self) -> int:
+    def extra_requests(self) -> int:
         """How many more requests are likely to decide what the judge can't decide yet.
 
         0 if there is nothing of that kind, if something leaks for certain, or if each of it takes
         more than may be added.
         """
-        if self._aborted or self._called or self._cut_short:
+        if self._aborted or self._decided_early or self._budget_exhausted:
             return 0
         observed = self.observed()
         if leaks.leak_rates(observed).keys() - leaks.to_confirm(observed) or memory.grows(observed):
             return 0
-        added = sum(one.requests for one in self._phases if one.name == PhaseName.OVERTIME)
-        left = self._plan.overtime - added
+        added = sum(one.requests for one in self._phases if one.name == PhaseName.EXTRA_LOAD)
+        left = self._plan.extra_requests - added
         wanted = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
         return max((more for more in wanted if more <= left), default=0)
 
     def confirm(self) -> None:
         """Where something grows that may be a pool which fills as requests happen to overlap, fill
         all pools, and see whether it goes on."""
-        if self._aborted or self._called or self._cut_short:
+        if self._aborted or self._decided_early or self._budget_exhausted:
             return
         suspects = leaks.to_confirm(self.observed())
         if suspects:
             self._watch(self._phase, 0, 1)
-            until_full(self._fill_pools, self._gauges.counts)
+            until_full(self._fill_pools, self._sampler.counts)
             self._confirmations = confirm(
-                suspects, self._load, self._gauges, self._plan, self._phase, self._budget_is_spent
+                suspects, self._load, self._sampler, self._plan, self._phase, self._time_is_up
             )
 
     def diagnose(self) -> None:
@@ -328,17 +330,17 @@ class _Experiment:
         rates = leaks.leak_rates(observed)
         if rates:
             self._watch(self._phase, 0, 1)
-            self._attributions = attribute(rates, self._load, self._gauges, self._phase)
+            self._attributions = attribute(rates, self._load, self._sampler, self._phase)
         if memory.grows(observed):
             self._watch(self._phase, 0, 1)
-            self._grown = grown_memory(self._load, self._gauges)
+            self._grown = object_growth(self._load, self._sampler)
 
     def fail_over(self) -> None:
         """Do to the deployment each harm that fits it, under load, until one is not recovered from.
 
         Not after a leak was found: it would go on in each of them.
         """
-        if self._aborted or self._called:
+        if self._aborted or self._decided_early:
             return
         faults = self._failover.faults()
         if faults:
@@ -379,17 +381,17 @@ class _Experiment:
     def stop(self) -> None:
         """Stop the server, and wait until the deployment has seen its connections go."""
         self._watch(self._phase, 0, 1)
-        self._autopsy.settle()
+        self._stack_collector.settle()
         stopped = self._server.stop(
             self._plan.stop_deadline,
             self._plan.stop_patience,
-            lambda: self._autopsy.take_ending(self._phase),
+            lambda: self._stack_collector.take_ending(self._phase),
         )
-        limit = time.monotonic() + self._plan.farewell_deadline
-        left = self._gauges.counts().connections
+        limit = time.monotonic() + self._plan.disconnect_timeout
+        left = self._sampler.counts().connections
         while left and time.monotonic() < limit:
             time.sleep(_FAREWELL_STEP)
-            left = self._gauges.counts().connections
+            left = self._sampler.counts().connections
         self._stop = Stop(seconds=stopped.seconds, leftover=stopped.leftover, connections_left=left)
 
     def observed(self, *, complete: bool = False) -> Observed:
@@ -410,24 +412,24 @@ class _Experiment:
             failures=answers.failures(),
             problems=answers.problems(),
             elsewhere=answers.elsewhere,
-            checkpoints=tuple(self._checkpoints),
+            samples=tuple(self._checkpoints),
             workers=self._workers,
-            ours=self._ours,
-            called=self._called,
-            cut_short=self._cut_short,
-            grown=self._grown,
+            owned=self._owned,
+            decided_early=self._decided_early,
+            budget_exhausted=self._budget_exhausted,
+            object_growth=self._grown,
             confirmations=self._confirmations,
             attributions=self._attributions,
             events=events,
             log=tuple(self._log.lines),
             log_lines_dropped=self._log.dropped,
-            fatal=read_last_words(evidence) if complete else (),
-            stacks=self._autopsy.stacks(events) if complete else (),
+            fatal_traces=read_fatal_traces(evidence) if complete else (),
+            stacks=self._stack_collector.stacks(events) if complete else (),
             unfinished=read_unfinished(evidence) if complete else (),
-            outlived=read_outlived(evidence) if complete else (),
+            leftover_threads=read_leftover_threads(evidence) if complete else (),
             missing=self._missing() if complete else (),  # after all that notes some
             libraries=tuple(sorted(self._libraries)),
-            quiet=tuple(self._quiet),
+            idle_samples=tuple(self._idle_samples),
             restarts=tuple(self._restarts),
             outages=tuple(self._outages),
             stop=self._stop,
@@ -435,7 +437,7 @@ class _Experiment:
             requests_per_second=self._rate(),
             serving_seconds=self._load.seconds(),
             latencies=self._load.latencies(),
-            pace=self._load.pace(),
+            load_timeline=self._load.timeline(),
         )
 
     def _missing(self) -> tuple[MissingEvidence, ...]:
@@ -457,12 +459,12 @@ class _Experiment:
             for served in workers.values()
         )
 
-    def _checkpoint(self, *, memory: bool) -> None:
+    def _sample(self, *, memory: bool) -> None:
         if memory:
             self._memory_due = self._load.answers.requests + self._plan.memory_every
             self._note_libraries()
         self._log.read(self._phase)
-        self._checkpoints.append(self._gauges.read(self._phase, memory=memory))
+        self._checkpoints.append(self._sampler.read(self._phase, memory=memory))
         self._aborted = self._load.hopeless()
 
     def _note_libraries(self) -> None:
@@ -489,7 +491,7 @@ class _Experiment:
         )
 
     def _rate(self) -> float | None:
-        """Requests per second of the parallel phase, without its checkpoints."""
+        """Requests per second of the parallel phase, without its samples."""
         done = sum(phase.requests for phase in self._phases if phase.name == PhaseName.PARALLEL)
         seconds = self._load.seconds(PhaseName.PARALLEL)
         return done / seconds if seconds else None

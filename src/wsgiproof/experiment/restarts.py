@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from wsgiproof.experiment.autopsy import Autopsy
-from wsgiproof.experiment.gauges import Gauges
 from wsgiproof.experiment.load import Load
+from wsgiproof.experiment.sampler import Sampler
+from wsgiproof.experiment.stack_collector import StackCollector
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.processes import unique_set_size
-from wsgiproof.records import PhaseName, Plan, Restart, Role
+from wsgiproof.records import LoadPlan, PhaseName, Restart, Role
 from wsgiproof.services.apache import Server
 
 _HELD = 0.4
@@ -36,17 +36,17 @@ class Restarts:
         self,
         server: Server,
         load: Load,
-        gauges: Gauges,
-        plan: Plan,
+        sampler: Sampler,
+        plan: LoadPlan,
         workers: tuple[int, int],
-        autopsy: Autopsy,
+        stack_collector: StackCollector,
     ) -> None:
         self._server = server
         self._load = load
-        self._gauges = gauges
+        self._sampler = sampler
         self._plan = plan
         self._busy = workers[0] * workers[1]
-        self._autopsy = autopsy
+        self._stack_collector = stack_collector
 
     def graceful(self, per_second: float | None) -> Iterator[Restart]:
         """As many graceful restarts as planned, for a server that can so many requests a second."""
@@ -70,7 +70,14 @@ class Restarts:
         answers = self._load.answers
         requests, served = answers.requests, dict(answers.served)
         course = _Course(
-            self._server, self._load, replaced, self._busy, act, self._plan, self._autopsy, phase
+            self._server,
+            self._load,
+            replaced,
+            self._busy,
+            act,
+            self._plan,
+            self._stack_collector,
+            phase,
         )
         rate = min(_RATE, max(_LEAST_RATE, (per_second or 0) / 2))
         self._load.paced(course.pick, rate, course.over, course.failed)
@@ -92,9 +99,9 @@ class Restarts:
 
     def _orphaned(self) -> int | None:
         """Connections that nobody has; none of those that go within the time for it."""
-        limit = time.monotonic() + self._plan.farewell_deadline
+        limit = time.monotonic() + self._plan.disconnect_timeout
         while True:
-            orphaned = self._gauges.orphaned()
+            orphaned = self._sampler.orphaned()
             if not orphaned or time.monotonic() > limit:
                 return orphaned
             time.sleep(_STEP)
@@ -124,14 +131,14 @@ class _Course:
         replaced: tuple[int, ...],
         busy: int,
         act: Callable[[], None],
-        plan: Plan,
-        autopsy: Autopsy,
+        plan: LoadPlan,
+        stack_collector: StackCollector,
         phase: PhaseName,
     ) -> None:
         self._server = server
         self._load = load
         self._busy = busy
-        self._autopsy = autopsy
+        self._stack_collector = stack_collector
         self._phase = phase
         self._patience = plan.stop_patience
         self._looked_at = False
@@ -167,7 +174,7 @@ class _Course:
         """Ask for the restart as soon as each worker has a request in hand, by its own account."""
         now = time.monotonic()
         self._waited_since = self._waited_since or now
-        inside = frozenset(one.name for one in self._autopsy.unfinished(self.left)) - {""}
+        inside = frozenset(one.name for one in self._stack_collector.unfinished(self.left)) - {""}
         if len(inside) >= self._busy or now > self._waited_since + _ARRIVAL:
             self.begun = inside
             self.asked = now
@@ -185,7 +192,7 @@ class _Course:
         self.left = tuple(pid for pid in self.left if pid in living)
         if self.left and not self._looked_at and now > self.asked + self._patience:
             self._looked_at = True
-            self._autopsy.take_staying(self._phase, self.left)
+            self._stack_collector.take_staying(self._phase, self.left)
         if not self.left or now > self.asked + self._deadline:
             self.gone = now
             self._last = self._picked + _AFTER

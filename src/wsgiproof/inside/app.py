@@ -13,7 +13,7 @@ def make():
     """
     chosen = settings.load()
     # The handler that is registered first is called last.
-    probe.tell_who_outlives(chosen["evidence"])
+    probe.record_leftover_threads(chosen["evidence"])
     probe.record_crashes(chosen["evidence"])
     probe.work_alone(chosen["evidence"])
     faults.named(chosen["fault"], chosen["fault_options"]).before_import()

@@ -26,10 +26,10 @@ class Commands(object):
     ``until``   CLOCK_MONOTONIC seconds: wait for that instant
     ``occupy``  seconds to keep a connection of each client busy
     ``memory``  1 to read memory, 2 to collect garbage before
-    ``census``  'begin' or 'end'
+    ``object_growth``  'begin' or 'end'
     """
 
-    name = until = occupy = memory = census = None
+    name = until = occupy = memory = object_growth = None
 
     def told(self):
         """The names of those that were given, for a person; empty if there are none."""
@@ -100,5 +100,5 @@ _READERS = {
     "until": _seconds(1e12),
     "occupy": _seconds(LONGEST_OCCUPY),
     "memory": _one_of("1", "2"),
-    "census": _one_of("begin", "end"),
+    "object_growth": _one_of("begin", "end"),
 }

@@ -37,7 +37,7 @@ class _Decoding(NoFault):
             self.change(document)
 
     def change(self, document):
-        """Put something wrong into a document of :mod:`.samples`."""
+        """Put something wrong into a document of :mod:`.bson_values`."""
         raise NotImplementedError
 
 
@@ -122,7 +122,7 @@ class NoExtension(NoFault):
 class WrongVersion(NoFault):
     """Lets PyMongo say that it is another version.
 
-    No other version is loaded: what ``identity`` reads is changed, right after the import.
+    No other version is loaded: what ``environment`` reads is changed, right after the import.
     """
 
     def before_import(self):

@@ -27,7 +27,7 @@ _begun = [0]  # collections so far
 
 
 def read(collect):
-    """Return the witnesses as a dict of numbers; None is what can't be known here.
+    """Return the metrics as a dict of numbers; None is what can't be known here.
 
     ``blocks``  blocks that Python's own allocator has handed out, in all interpreters of the
                 process (those with a GIL of their own as well, so read it while they are idle).

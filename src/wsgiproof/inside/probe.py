@@ -37,23 +37,23 @@ def record_crashes(evidence):
     atexit.register(_forget_this_interpreter, fd, os.getpid())
 
 
-def tell_who_outlives(evidence):
+def record_leftover_threads(evidence):
     """Have the threads noted that are still there when all exit handlers have been called.
 
-    To ``<evidence>/outlived-<pid>.txt``, a line of JSON for each interpreter that has any. They run
+    To ``<evidence>/leftover-<pid>.txt``, a line of JSON for each interpreter that has any. They run
     on while it is taken down, and may crash the process then.
     """
-    atexit.register(_note_outlived, evidence, os.getpid())
+    atexit.register(_record_leftover_threads, evidence, os.getpid())
 
 
-def _note_outlived(evidence, pid):
+def _record_leftover_threads(evidence, pid):
     if os.getpid() != pid:
         return  # a fork of the process that is meant
     threads = [one for one in threading.enumerate() if type(one).__name__ not in _NOT_STARTED_HERE]
     if threads:
         names = sorted(thread.name for thread in threads)
         told = {"application_group": application_group(), "threads": names}
-        note(evidence, "outlived", json.dumps(told))
+        note(evidence, "leftover", json.dumps(told))
 
 
 def application_group():

@@ -6,9 +6,9 @@ import json
 
 from . import commands, faults, identity, probe, roundtrip
 from .counter import Counter
-from .own import OwnApplication
+from .user_app import UserApplication
 from .pools import Pools
-from .running import Running
+from .in_flight import Running
 from .store import Store
 
 _MOST_PROBLEMS = 20
@@ -52,8 +52,8 @@ class Responder(object):
         self._warm_up(asked)
         if asked.memory is not None:
             body = self._answer(memory=_memory(asked.memory))
-        elif asked.census is not None:
-            body = self._answer(census=_census(asked.census))
+        elif asked.object_growth is not None:
+            body = self._answer(object_growth=_census(asked.object_growth))
         elif self._own is not None:
             reply = self._own.call(environ)
             if not reply.succeeded:
@@ -108,7 +108,7 @@ def _shortened(found):
 
 
 def _memory(asked):
-    """Return the witnesses of memory; collect garbage before if ``2`` is asked for."""
+    """Return the metrics of memory; collect garbage before if ``2`` is asked for."""
     # Imported when first asked for: a run that asks nothing should not load ctypes.
     from . import memory
 
@@ -116,16 +116,16 @@ def _memory(asked):
 
 
 def _census(asked):
-    """Begin a census if ``begin`` is asked for, or else return what has grown since."""
-    from . import census
+    """Begin an object count if ``begin`` is asked for, or else return what has grown since."""
+    from . import object_growth
 
-    return census.begin() if asked == "begin" else census.end()
+    return object_growth.begin() if asked == "begin" else object_growth.end()
 
 
 def _own(settings):
     if settings["app"] is None:
         return None
-    return OwnApplication(settings["app"], settings["uri"], settings["database"])
+    return UserApplication(settings["app"], settings["uri"], settings["database"])
 
 
 def _store(settings):

@@ -5,15 +5,15 @@ from __future__ import absolute_import
 from bson.errors import BSONError
 from bson.objectid import ObjectId
 
-from . import codec, samples
+from . import bson_values, codec
 from .compare import Expected, problems
 
-_PAIRS = samples.pairs()
+_PAIRS = bson_values.pairs()
 _WRITTEN = {name: written for name, written, _ in _PAIRS}
 _READ = {name: read for name, _, read in _PAIRS}
-_ONE_OF_EACH = [name for name, _, _ in _PAIRS if name in samples.ONE_OF_EACH_TYPE]
-_EVERYDAY = [name for name, _, _ in _PAIRS if name in samples.OF_EVERYDAY]
-_AWARE = {"aware": samples.aware_datetime()}
+_ONE_OF_EACH = [name for name, _, _ in _PAIRS if name in bson_values.ONE_OF_EACH_TYPE]
+_EVERYDAY = [name for name, _, _ in _PAIRS if name in bson_values.OF_EVERYDAY]
+_AWARE = {"aware": bson_values.aware_datetime()}
 _READ_BACK = Expected(_READ)
 _AWARE_BACK = Expected(_AWARE)
 

@@ -53,8 +53,8 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(missing="some requests never came to an end: see hang")
     if observed.aborted:
         return Outcome(missing=f"the experiment ended early: {observed.aborted}")
-    if observed.cut_short:
-        return Outcome(missing=observed.cut_short)
+    if observed.budget_exhausted:
+        return Outcome(missing=observed.budget_exhausted)
     if not observed.requests:
         return Outcome(missing="no request was made")
     if observed.elsewhere:
@@ -69,7 +69,7 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"{requests} answered, each as it should be")
 
 
-def identity(cell: Cell, observed: Observed) -> Outcome:
+def environment(cell: Cell, observed: Observed) -> Outcome:
     """What serves is what the cell declares, by its own account from inside."""
     known = (*observed.identities, *observed.loaded)
     wrong: Counter[str] = Counter()
@@ -82,7 +82,7 @@ def identity(cell: Cell, observed: Observed) -> Outcome:
                 wrong[f"{what} is {actual}, not {expected}"] += one.answers
     if wrong:
         finding = Finding(
-            check="identity",
+            check="environment",
             seen="; ".join(
                 f"{text} ({count(number, 'answer') if number else 'as it was loaded'})"
                 for text, number in wrong.items()

@@ -143,7 +143,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     growth: Growth
     units: int = 0
     requests: int = 0
-    """From the first checkpoint to the last."""
+    """From the first sample to the last."""
     rate: Rate | None = None
     """None where nothing grew."""
     excluded: float = 0.0

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.records import Checkpoint, Finding, Observed, PhaseName, Role
+from wsgiproof.records import Finding, Observed, PhaseName, Role, Sample
 
 _STEPS = 3
 """Rises, without a fall, that are no chance: a monitor that connects anew makes one."""
@@ -17,11 +17,11 @@ _COUNTED = ("descriptors", "threads", "connections")
 
 def idle(cell: Cell, observed: Observed) -> Outcome:
     """No count of any worker process goes on rising while there are no requests."""
-    readings = observed.quiet
+    readings = observed.idle_samples
     died = [
         event.pid
         for event in observed.events
-        if event.kind == "died" and event.role is Role.WORKER and event.phase == PhaseName.QUIET
+        if event.kind == "died" and event.role is Role.WORKER and event.phase == PhaseName.IDLE
     ]
     findings = tuple(_growing(readings))
     if findings:
@@ -34,7 +34,7 @@ def idle(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"nothing grew in {seconds:.0f} seconds without a request")
 
 
-def _growing(readings: Sequence[Checkpoint]) -> Iterator[Finding]:
+def _growing(readings: Sequence[Sample]) -> Iterator[Finding]:
     series: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for reading in readings:
         if reading.server_connections is not None:

@@ -22,11 +22,11 @@ from wsgiproof.judge.growth import (
 )
 from wsgiproof.records import (
     Attribution,
-    Checkpoint,
     Finding,
     Observed,
-    ProcessReading,
+    ProcessSample,
     Role,
+    Sample,
 )
 
 
@@ -36,7 +36,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     check: str
     unit: str
     by_server: str = ""
-    """The field of a checkpoint that has the deployment's count."""
+    """The field of a sample that has the deployment's count."""
     by_process: str = ""
     """The field of a process's reading that has the process's own."""
     outlives: bool = False
@@ -121,9 +121,7 @@ def sessions(cell: Cell, observed: Observed) -> Outcome:
     return _check(RESOURCES["sessions"], cell, observed)
 
 
-def certain_leak(
-    checkpoints: Sequence[Checkpoint], interpreters: int, processes: int, threads: int
-) -> str:
+def certain_leak(samples: Sequence[Sample], interpreters: int, processes: int, threads: int) -> str:
     """What grows beyond any pool, and goes on growing, in one sentence; empty if nothing does.
 
     Growth of that size needs no more load to be told.
@@ -131,8 +129,8 @@ def certain_leak(
     bound = pool_bound(interpreters, threads)
     for resource in RESOURCES.values():
         for readings, places in (
-            (_of_workers(checkpoints, resource), 1),
-            (_of_server(checkpoints, resource), processes),
+            (_of_workers(samples, resource), 1),
+            (_of_server(samples, resource), processes),
         ):
             for series in readings.series:
                 if beyond(series, bound * places):
@@ -172,15 +170,15 @@ def decided(resource: Resource, observed: Observed) -> Decision | None:
     return _worst(_decisions(resource, observed))
 
 
-def level(resource: Resource, checkpoint: Checkpoint) -> int:
+def level(resource: Resource, sample: Sample) -> int:
     """How many units there are in all, by the deployment's count if there is one."""
     if resource.by_server:
-        told: int | None = getattr(checkpoint, resource.by_server)
+        told: int | None = getattr(sample, resource.by_server)
         if told is not None:
             return told
     return sum(
         getattr(reading, resource.by_process) or 0
-        for reading in _workers(checkpoint.processes)
+        for reading in _workers(sample.processes)
         if resource.by_process
     )
 
@@ -195,7 +193,7 @@ class _Readings(msgspec.Struct, frozen=True):
 def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
     if resource.by_server and cell.topology is Topology.NONE:
         return Outcome(skipped="there is no deployment (topology none)")
-    if resource.nameless and not observed.ours:
+    if resource.nameless and not observed.owned:
         return Outcome(skipped=f"the deployment may have other users, with {resource.check} alike")
     decisions = _decisions(resource, observed)
     worst = _worst(decisions)
@@ -232,8 +230,8 @@ def _decisions(resource: Resource, observed: Observed) -> list[Decision]:
     bound, interpreters = pool_bound(len(observed.urls), threads), len(observed.urls)
     decisions = []
     for readings, places in (
-        (_of_workers(observed.checkpoints, resource), 1),
-        (_of_server(observed.checkpoints, resource), processes),
+        (_of_workers(observed.samples, resource), 1),
+        (_of_server(observed.samples, resource), processes),
     ):
         long_enough = [one for one in readings.series if _tells(one, bound * places)]
         if long_enough:
@@ -258,44 +256,44 @@ def _holes(resource: Resource, observed: Observed, decisions: Sequence[Decision]
     holes = [
         hole
         for readings in (
-            _of_workers(observed.checkpoints, resource),
-            _of_server(observed.checkpoints, resource),
+            _of_workers(observed.samples, resource),
+            _of_server(observed.samples, resource),
         )
         for hole in readings.holes
     ]
     if not holes and not decisions:
         holes.append(
-            f"{count(len(observed.checkpoints), 'checkpoint')} tell nothing of {resource.check}; "
+            f"{count(len(observed.samples), 'sample')} tell nothing of {resource.check}; "
             f"at least {LEAST_CHECKPOINTS} are needed"
         )
     return holes
 
 
-def _of_server(checkpoints: Sequence[Checkpoint], resource: Resource) -> _Readings:
+def _of_server(samples: Sequence[Sample], resource: Resource) -> _Readings:
     if not resource.by_server:
         return _Readings()
     points = tuple(
-        (checkpoint.requests, value)
-        for checkpoint in checkpoints
-        if (value := getattr(checkpoint, resource.by_server)) is not None
+        (sample.requests, value)
+        for sample in samples
+        if (value := getattr(sample, resource.by_server)) is not None
     )
-    told = len(points) == len(checkpoints)
+    told = len(points) == len(samples)
     holes = () if told else (f"the deployment did not tell its {resource.check}",)
     if told and points and resource.outlives:
-        points = _without_newcomers(points, checkpoints)
+        points = _without_newcomers(points, samples)
     name = f"the deployment's count of the subject's {resource.check}"
     return _Readings((Series(name, points),) if points else (), holes)
 
 
 def _without_newcomers(
-    points: Sequence[tuple[int, int]], checkpoints: Sequence[Checkpoint]
+    points: Sequence[tuple[int, int]], samples: Sequence[Sample]
 ) -> tuple[tuple[int, int], ...]:
     """The series as if no process had come later: what one has left behind when it ends stays.
 
     A new one fills its pools in the first third of its time, and at least in its first two rounds.
     """
     present: defaultdict[int, list[int]] = defaultdict(list)
-    for number, one in enumerate(checkpoints):
+    for number, one in enumerate(samples):
         for reading in _workers(one.processes):
             present[reading.pid].append(number)
     filling = {
@@ -312,7 +310,7 @@ def _without_newcomers(
     return tuple(kept)
 
 
-def _of_workers(checkpoints: Sequence[Checkpoint], resource: Resource) -> _Readings:
+def _of_workers(samples: Sequence[Sample], resource: Resource) -> _Readings:
     """One series for each worker process.
 
     A process that came later starts with empty pools, and nobody fills them at once: the first
@@ -322,14 +320,14 @@ def _of_workers(checkpoints: Sequence[Checkpoint], resource: Resource) -> _Readi
         return _Readings()
     points: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
     unread: dict[int, None] = {}
-    for checkpoint in checkpoints:
-        for reading in _workers(checkpoint.processes):
+    for sample in samples:
+        for reading in _workers(sample.processes):
             value = getattr(reading, resource.by_process)
             if value is None:
                 unread[reading.pid] = None
             else:
-                points[reading.pid].append((checkpoint.requests, value))
-    begun = checkpoints[0].requests if checkpoints else 0
+                points[reading.pid].append((sample.requests, value))
+    begun = samples[0].requests if samples else 0
     series = [
         Series(f"{resource.check} of pid {pid}", tuple(kept))
         for pid, taken in points.items()
@@ -339,7 +337,7 @@ def _of_workers(checkpoints: Sequence[Checkpoint], resource: Resource) -> _Readi
     return _Readings(tuple(series), holes)
 
 
-def _workers(readings: Iterable[ProcessReading]) -> Iterable[ProcessReading]:
+def _workers(readings: Iterable[ProcessSample]) -> Iterable[ProcessSample]:
     return (reading for reading in readings if reading.role is Role.WORKER)
 
 
@@ -356,7 +354,7 @@ def _finding(resource: Resource, decision: Decision, observed: Observed) -> Find
         meaning=resource.meaning,
         action=resource.action,
         evidence=(
-            *_kinds(resource, observed.checkpoints),
+            *_kinds(resource, observed.samples),
             *(
                 f"with all pools full: {one.units:+} in {count(one.requests, 'request')}"
                 for one in observed.confirmations
@@ -379,19 +377,19 @@ def _where(attributions: Sequence[Attribution]) -> str:
     return f", by requests to {' and '.join(one.url.rpartition('/')[2] for one in leaking)} alone"
 
 
-def _kinds(resource: Resource, checkpoints: Sequence[Checkpoint]) -> tuple[str, ...]:
+def _kinds(resource: Resource, samples: Sequence[Sample]) -> tuple[str, ...]:
     """Which kinds of descriptors there are more of at the end."""
     if resource.by_process != "descriptors":
         return ()
-    first, last = checkpoints[0], checkpoints[-1]
+    first, last = samples[0], samples[-1]
     grown = _by_kind(last)
     grown.subtract(_by_kind(first))
     more = [f"{kind} {units:+}" for kind, units in grown.most_common() if units > 0]
     return (f"by kind: {', '.join(more)}",) if more else ()
 
 
-def _by_kind(checkpoint: Checkpoint) -> Counter[str]:
+def _by_kind(sample: Sample) -> Counter[str]:
     kinds: Counter[str] = Counter()
-    for reading in _workers(checkpoint.processes):
+    for reading in _workers(sample.processes):
         kinds.update(reading.kinds)
     return kinds

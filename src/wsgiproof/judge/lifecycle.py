@@ -134,7 +134,7 @@ def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Fi
                 *_crash_stack(observed, read),
                 *_loaded(cell, observed),
                 *running(observed, pids),
-                *_outlived(observed, pids),
+                *_leftover_threads(observed, pids),
                 *_stacks(observed, pids),
                 *_log_lines(observed, pids),
             ]
@@ -186,18 +186,18 @@ def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
     return [finding]
 
 
-def _outlived(observed: Observed, pids: Sequence[int]) -> list[str]:
+def _leftover_threads(observed: Observed, pids: Sequence[int]) -> list[str]:
     """Threads that may have run on in what was left of their interpreter."""
     return [
         f"pid {one.pid}: {count(len(one.threads), 'thread')} of {one.application_group} still ran "
         f"after its exit handlers: {some(one.threads)}"
-        for one in observed.outlived
+        for one in observed.leftover_threads
         if one.pid in pids
     ]
 
 
 def _stacks(observed: Observed, pids: Sequence[int]) -> list[str]:
-    return [text for text in observed.fatal if any(f"pid {pid}:" in text for pid in pids)]
+    return [text for text in observed.fatal_traces if any(f"pid {pid}:" in text for pid in pids)]
 
 
 def _log_lines(observed: Observed, pids: Sequence[int]) -> list[str]:
@@ -248,7 +248,7 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         findings.append(
             _shutdown_finding(
                 f"{count(stop.connections_left, 'connection')} of the subject still open on the "
-                f"deployment {observed.plan.farewell_deadline:.0f} seconds after the stop",
+                f"deployment {observed.plan.disconnect_timeout:.0f} seconds after the stop",
                 [],
                 observed,
             )

@@ -1,4 +1,4 @@
-"""Does memory grow with requests, and go on growing? Decided from series of witnesses.
+"""Does memory grow with requests, and go on growing? Decided from series of metrics.
 
 Memory is never exactly quiet. A good PyMongo still grows after warm-up, as caches and per-thread
 pools fill, and grows ever less. So the decision is made in the later half of a series, and a leak
@@ -49,7 +49,7 @@ from wsgiproof.judge.slope import (
     theil_sen,
     without_step,
 )
-from wsgiproof.records import Finding, MemoryReading, Observed, PhaseName
+from wsgiproof.records import Finding, MemorySample, Observed, PhaseName
 
 Unit = Literal["bytes", "blocks", "resident bytes"]
 
@@ -64,7 +64,7 @@ NOISE: dict[Unit, int] = {"bytes": 6 * 1024, "blocks": 300, "resident bytes": 25
 """What a good one wavers by: with several request threads, allocated blocks went up and down by 180
 between readings, and led nowhere. A process that serves few requests can't exclude a rate below
 that; a pass says which rate it excludes."""
-STEADY = 0.6
+KNOWN_GOOD = 0.6
 """The least that the rate of the later half may be of the earlier one's, for growth that goes on.
 Growth as the logarithm, or as the square root, of the requests comes to 0.4; a steady leak on top
 of the drift of a good version to 0.75 or more."""
@@ -81,7 +81,7 @@ an interval of 95 %."""
 
 
 def memory(cell: Cell, observed: Observed) -> Outcome:
-    """Memory in use by each process, by several witnesses."""
+    """Memory in use by each process, by several metrics."""
     decision = decided(observed)
     if decision.growth is Growth.LEAK:
         return Outcome(findings=(_finding(decision, observed),))
@@ -92,7 +92,7 @@ def memory(cell: Cell, observed: Observed) -> Outcome:
 
 
 def _without(decision: Decision) -> str:
-    """Which witnesses there were none of, as malloc's where an interpreter refuses ctypes."""
+    """Which metrics there were none of, as malloc's where an interpreter refuses ctypes."""
     there = {one.series.what for one in decision.series}
     gone = [what for what in _WITNESSES if what not in there]
     return f"; not available here: {', '.join(gone)}" if gone else ""
@@ -126,18 +126,16 @@ def _of_all(one: SeriesDecision, observed: Observed) -> int:
 
 
 def series_of(observed: Observed) -> Iterator[MemorySeries]:
-    """Each witness of each process, over the requests that this process has answered."""
-    readings: defaultdict[int, list[MemoryReading]] = defaultdict(list)
-    drained: dict[int, MemoryReading] = {}
-    for checkpoint in observed.checkpoints:
-        for reading in checkpoint.memory:
-            if checkpoint.phase == PhaseName.IDLE:
+    """Each metric of each process, over the requests that this process has answered."""
+    readings: defaultdict[int, list[MemorySample]] = defaultdict(list)
+    drained: dict[int, MemorySample] = {}
+    for sample in observed.samples:
+        for reading in sample.memory:
+            if sample.phase == PhaseName.COOL_DOWN:
                 drained[reading.pid] = reading
             else:
                 readings[reading.pid].append(reading)
-    first = {
-        reading.pid for checkpoint in observed.checkpoints[:1] for reading in checkpoint.memory
-    }
+    first = {reading.pid for sample in observed.samples[:1] for reading in sample.memory}
     for pid, taken in readings.items():
         if pid not in first:  # it came later: the first third of its readings is its warm-up
             taken = taken[len(taken) // 3 :]
@@ -163,7 +161,7 @@ _WITNESSES: dict[str, tuple[str, Unit]] = {
     "malloc in use": ("malloc", "bytes"),
     "unique set size": ("uss", "resident bytes"),
 }
-"""Each witness with its field of a reading, and its unit."""
+"""Each metric with its field of a reading, and its unit."""
 
 
 def _finding(decision: Decision, observed: Observed) -> Finding:
@@ -195,7 +193,7 @@ def _finding(decision: Decision, observed: Observed) -> Finding:
 
 def _grown(observed: Observed) -> Iterator[str]:
     """The types with about one new object for each request, or more."""
-    for one in observed.grown:
+    for one in observed.object_growth:
         where = f"pid {one.pid} {one.application_group}, {one.requests} requests"
         for name, objects in one.types:
             if objects >= one.requests / 4:
@@ -203,18 +201,18 @@ def _grown(observed: Observed) -> Iterator[str]:
 
 
 class MemorySeries(msgspec.Struct, frozen=True, kw_only=True):
-    """One witness of one process, or interpreter, after warm-up.
+    """One metric of one process, or interpreter, after warm-up.
 
     ``points`` are ``(requests, value)``: requests are those that *this process* has served, or the
     rates come out too small. A process that took over from another is a series of its own.
     """
 
     what: str
-    """The witness: ``malloc in use``, ``allocated blocks``."""
+    """The metric: ``malloc in use``, ``allocated blocks``."""
     unit: Unit
     pid: int
     group: str = ""
-    """The application group; empty where the witness is that of the whole process."""
+    """The application group; empty where the metric is that of the whole process."""
     points: tuple[tuple[int, int], ...]
     drained: int | None = None
     """The value after an idle time and a garbage collection at the end; None if not read. The
@@ -244,9 +242,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_memory(series: Sequence[MemorySeries]) -> Decision:
-    """The decision for all witnesses of all processes together.
+    """The decision for all metrics of all processes together.
 
-    One witness is enough for a leak, as each alone has to meet every condition: blocks alone tell
+    One metric is enough for a leak, as each alone has to meet every condition: blocks alone tell
     of small Python objects (those are not malloc's), malloc alone of memory that C took, both of
     larger Python objects. Nothing passes while one is undecided, nor where there is no series.
     """
@@ -263,7 +261,7 @@ def judge_memory(series: Sequence[MemorySeries]) -> Decision:
         slowest = max(undecided, key=lambda one: one.more, default=None)
         return Decision(
             growth=Growth.UNDECIDED,
-            reason=slowest.reason if slowest else "no witness of memory could be read",
+            reason=slowest.reason if slowest else "no metric of memory could be read",
             more=slowest.more if slowest else 0,
             series=decided,
         )
@@ -297,7 +295,7 @@ def _needed(decided: Sequence[SeriesDecision]) -> list[SeriesDecision]:
 
 
 def judge_series(series: MemorySeries) -> SeriesDecision:
-    """The decision for one witness."""
+    """The decision for one metric."""
     points = series.points
     if len(points) < LEAST_POINTS or not (span(earlier_half(points)) and span(later_half(points))):
         return _too_short(series)
@@ -376,7 +374,7 @@ def _doubt(halves: _Halves) -> str:
     slope, floor = halves.slope, halves.floor
     if slope.low <= floor:
         return f"up to {floor:.3g} {halves.unit} per request may be what still fills"
-    if slope.rate < STEADY * theil_sen(halves.earlier).rate:
+    if slope.rate < KNOWN_GOOD * theil_sen(halves.earlier).rate:
         return "it grows ever less"
     rates = part_rates(halves.later, PARTS)
     if sum(rate < LEAST_OF_RATE * slope.rate for rate in rates) > 1:
@@ -433,7 +431,7 @@ def _times_allowed(decision: SeriesDecision) -> float:
 
 
 def _kind(leaks: Sequence[SeriesDecision], leak: SeriesDecision) -> str:
-    """Which memory it is, from the witnesses of the same process that agree."""
+    """Which memory it is, from the metrics of the same process that agree."""
     units = {one.series.unit for one in leaks if one.series.pid == leak.series.pid}
     if units == {"blocks"}:
         return "small Python objects"

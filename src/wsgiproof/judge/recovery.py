@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.slope import part_rates
-from wsgiproof.records import Checkpoint, Failed, Finding, Observed, Outage, Role
+from wsgiproof.records import Failed, Finding, Observed, Outage, Role, Sample
 
 _LONG = 20.0
 """Seconds of an outage in which growth can be told from what is needed once."""
@@ -22,7 +22,7 @@ def recovery(cell: Cell, observed: Observed) -> Outcome:
     """Requests fail only while there is no primary, are answered again soon, and nothing stays."""
     if cell.topology is Topology.NONE:
         return Outcome(skipped="there is no deployment (topology none)")
-    if not observed.ours:
+    if not observed.owned:
         return Outcome(skipped="no harm is done to a deployment that was there (--mongodb URI)")
     outages = observed.outages
     findings = (
@@ -42,7 +42,7 @@ def recovery(cell: Cell, observed: Observed) -> Outcome:
 def _missing(observed: Observed) -> str:
     """The evidence that is not there."""
     if not observed.outages:
-        why = observed.aborted or observed.called or "the phase was not reached"
+        why = observed.aborted or observed.decided_early or "the phase was not reached"
         return f"no harm was done to the deployment: {why}"
     for one in observed.outages:
         if one.primary_again is None:
@@ -52,7 +52,7 @@ def _missing(observed: Observed) -> str:
     return f"the experiment ended early: {observed.aborted}" if observed.aborted else ""
 
 
-def _comparable(before: Checkpoint, after: Checkpoint) -> bool:
+def _comparable(before: Sample, after: Sample) -> bool:
     if not before.by_member or len(before.by_member) != len(after.by_member):
         return False
     then, now = _workers(before), _workers(after)
@@ -205,7 +205,7 @@ def _pairs(one: Outage) -> Iterator[tuple[str, int, int]]:
                 yield f"{name} of pid {pid}", earlier, later
 
 
-def _workers(checkpoint: Checkpoint) -> dict[int, dict[str, int | None]]:
+def _workers(sample: Sample) -> dict[int, dict[str, int | None]]:
     """What each worker process has. Its connections are told apart by member, on the other side."""
     return {
         one.pid: {
@@ -214,7 +214,7 @@ def _workers(checkpoint: Checkpoint) -> dict[int, dict[str, int | None]]:
             if one.descriptors is None or one.connections is None
             else one.descriptors - one.connections,
         }
-        for one in checkpoint.processes
+        for one in sample.processes
         if one.role is Role.WORKER
     }
 

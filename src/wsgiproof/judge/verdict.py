@@ -8,10 +8,10 @@ import msgspec
 
 from wsgiproof.cell import Cell
 from wsgiproof.judge import answers, leaks, lifecycle
+from wsgiproof.judge.error_log import error_log
 from wsgiproof.judge.explain.explain import explain, rest_of_log
 from wsgiproof.judge.finding import Check, Outcome, some
 from wsgiproof.judge.idle import idle
-from wsgiproof.judge.log import log
 from wsgiproof.judge.memory import memory
 from wsgiproof.judge.recovery import recovery
 from wsgiproof.judge.restart import restart
@@ -21,15 +21,15 @@ from wsgiproof.records import (
     EvidenceKind,
     ExtraPhase,
     Finding,
+    LoadPlan,
     Observed,
-    Plan,
     RestOfLog,
     Verdict,
 )
 
 CHECKS: dict[str, Check] = {
     "responses": answers.responses,
-    "identity": answers.identity,
+    "environment": answers.environment,
     "interpreters": answers.interpreters,
     "roundtrip": answers.roundtrip,
     "connections": leaks.connections,
@@ -41,7 +41,7 @@ CHECKS: dict[str, Check] = {
     "hang": lifecycle.hang,
     "crash": lifecycle.crash,
     "shutdown": lifecycle.shutdown,
-    "log": log,
+    "error-log": error_log,
 }
 """The checks of every cell by their stable names, in the order in which they are shown."""
 
@@ -57,7 +57,7 @@ ALL_CHECKS = (*CHECKS, *PHASE_CHECKS)
 """The name of every check."""
 
 
-def checks_of(plan: Plan) -> dict[str, Check]:
+def checks_of(plan: LoadPlan) -> dict[str, Check]:
     """Every check that a cell with this plan has."""
     asked = {
         name: check for name, (phases, check) in PHASE_CHECKS.items() if phases & {*plan.phases}
@@ -66,11 +66,11 @@ def checks_of(plan: Plan) -> dict[str, Check]:
 
 
 RESTS_ON: dict[str, frozenset[EvidenceKind]] = {
-    "identity": frozenset({"identity"}),
+    "environment": frozenset({"identity"}),
     "hang": frozenset({"requests"}),
-    "crash": frozenset({"core", "fatal", "outlived"}),
+    "crash": frozenset({"core", "fatal", "leftover"}),
     "shutdown": frozenset({"requests"}),
-    "log": frozenset({"log"}),
+    "error-log": frozenset({"log"}),
     "restart": frozenset({"requests"}),
 }
 """The evidence that checks rest on, of the kinds that may be missing. Whoever removes any of it may

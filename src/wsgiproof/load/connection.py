@@ -24,8 +24,8 @@ import time
 
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun
-from wsgiproof.load.answer import Answer
 from wsgiproof.load.response import Outcome, Response
+from wsgiproof.load.response_parser import Answer
 from wsgiproof.load.target import Target
 
 _LOCAL_TROUBLE = {
@@ -129,7 +129,7 @@ class Connection:
         self.unsent = self.unsent[sent:]
 
     def read(self) -> None:
-        """Take all that has arrived, be it between two exchanges."""
+        """Take all that has arrived, be it between two connection_pool."""
         answer = self._answer
         while not self.ended:
             try:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from wsgiproof.errors import CannotRun, UsageError
-from wsgiproof.load.exchanges import exchanges
+from wsgiproof.load.connection_pool import connection_pool
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 
@@ -66,7 +66,7 @@ def parallel(
     _check(connections)
     left = math.inf if requests is None else requests
     ends = time.monotonic() + seconds
-    with exchanges(timeout) as these:
+    with connection_pool(timeout) as these:
         while True:
             while these.in_flight < connections and left > 0:
                 if stop() or time.monotonic() >= ends:
@@ -104,7 +104,7 @@ def paced(
     most = due_in_time if requests is None else min(requests, due_in_time)
     number = 0
     started = time.monotonic()
-    with exchanges(timeout) as these:
+    with connection_pool(timeout) as these:
         while True:
             now = time.monotonic()
             over = number >= most or stop() or now > started + seconds + _GRACE
@@ -127,7 +127,7 @@ def burst(
     targets: Sequence[Target], timeout: float, on_response: Callable[[Response], None]
 ) -> None:
     """One request to each of ``targets``, all at the same time."""
-    with exchanges(timeout) as these:
+    with connection_pool(timeout) as these:
         for target in targets:
             these.begin(target)
         these.no_more()

@@ -12,15 +12,15 @@ _BODY_KEPT = 500
 """Characters of a failed answer that are kept."""
 
 
-class Witnesses(msgspec.Struct, frozen=True, kw_only=True):
+class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Memory in use, as ``inside/memory.py`` reads it."""
 
     blocks: int | None
     malloc: int | None
 
 
-class Census(msgspec.Struct, frozen=True, kw_only=True):
-    """What has grown in an interpreter, as ``inside/census.py`` counts it."""
+class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What has grown in an interpreter, as ``inside/object_growth.py`` counts it."""
 
     types: tuple[tuple[str, int], ...]
 
@@ -46,8 +46,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     thread_id: int
     request: int
     problems: list[str] = []
-    memory: Witnesses | None = None
-    census: Census | None = None
+    memory: MemoryMetrics | None = None
+    object_growth: ObjectCounts | None = None
 
 
 read_answer = msgspec.json.Decoder(Answer).decode

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 from wsgiproof import limits
-from wsgiproof.records import ProcessReading, Role
+from wsgiproof.records import ProcessSample, Role
 
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
 """Where the system has its libraries; those of Python are told all the same."""
@@ -24,7 +24,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     ``sockets`` are pairs of a local port and the port of the member at the other end.
     """
 
-    processes: tuple[ProcessReading, ...]
+    processes: tuple[ProcessSample, ...]
     sockets: frozenset[tuple[int, int]]
 
 
@@ -45,19 +45,19 @@ def read_processes(living: Mapping[int, Role], deployment_ports: Collection[int]
 
 def _read(
     pid: int, role: Role, to_deployment: Mapping[str, tuple[int, int]]
-) -> tuple[ProcessReading, set[tuple[int, int]]]:
+) -> tuple[ProcessSample, set[tuple[int, int]]]:
     try:
         threads = psutil.Process(pid).num_threads()
         links = descriptor_links(pid)
     except (psutil.Error, OSError) as error:
         if limits.explain(error):
             raise
-        return ProcessReading(
+        return ProcessSample(
             pid=pid, role=role, descriptors=None, threads=None, connections=None
         ), set()
     own = {to_deployment[link] for link in links if link in to_deployment}
     sockets = own if role is Role.WORKER else set()
-    reading = ProcessReading(
+    reading = ProcessSample(
         pid=pid,
         role=role,
         descriptors=len(links),

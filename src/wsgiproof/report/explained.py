@@ -11,7 +11,7 @@ from wsgiproof.records import CellRecord, Explanation, Finding, Verdict
 def explained(finding: Finding, told: set[str]) -> Iterator[tuple[str, str]]:
     """Lines, each with its label. What was ``told`` already is named only; what is told is added.
 
-    What a finding of the check ``log`` says itself is not said twice.
+    What a finding of the check ``error-log`` says itself is not said twice.
     """
     for one in finding.explained:
         if one.id in told:

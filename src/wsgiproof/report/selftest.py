@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.judge.trial import Result, Trial, confusion
+from wsgiproof.judge.control_result import ControlResult, Result, confusion
 from wsgiproof.report.terminal import printable
 
 _TWINS = "(clean twin)"
@@ -31,7 +31,9 @@ def show_controls(console: Console, controls: Iterable[tuple[str, str, str]]) ->
     console.print(table)
 
 
-def show_selftest(console: Console, trials: Sequence[Trial], exit_code: int, output: str) -> None:
+def show_selftest(
+    console: Console, trials: Sequence[ControlResult], exit_code: int, output: str
+) -> None:
     """Print the confusion table, the trials that went wrong, and the closing lines."""
     console.print()
     console.print(_table(trials))
@@ -47,7 +49,7 @@ def show_selftest(console: Console, trials: Sequence[Trial], exit_code: int, out
         console.print(Text(line), soft_wrap=True)
 
 
-def _table(trials: Sequence[Trial]) -> Table:
+def _table(trials: Sequence[ControlResult]) -> Table:
     """One row for each check that faults are meant for, one for the twins."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("meant for", no_wrap=True)
@@ -60,7 +62,7 @@ def _table(trials: Sequence[Trial]) -> Table:
     return table
 
 
-def _told(trial: Trial) -> Text:
+def _told(trial: ControlResult) -> Text:
     meant = f"meant for {trial.meant}" if trial.meant else "a clean twin"
     failing = f", failing: {', '.join(trial.failing)}" if trial.failing else ""
     return Text.assemble(

@@ -68,17 +68,17 @@ class Deployment:
         uri: str,
         version: str,
         *,
-        ours: bool,
+        owned: bool,
         members: Sequence[Member] = (),
         home: Home | None = None,
         observing: str = "",
     ) -> None:
         self.topology = topology
-        self.ours = ours
+        self.owned = owned
         """False for one that was there, and may have other users."""
         self.members = tuple(members)
         """The processes that we have started, and may do harm to; none of what was there."""
-        self.whole = True
+        self.healthy = True
         """False from when harm is done to a member until it is made good again."""
         self.version = version
         self._uri = uri
@@ -103,7 +103,7 @@ class Deployment:
         """The same for a person, who can then do what the subject can; its password is worth
         nothing once the deployment is gone. Of one that is not ours the members alone, since the
         rest may hold credentials."""
-        return self.uri(app_name) if self.ours else f"mongodb://{safe(self._uri)}/"
+        return self.uri(app_name) if self.owned else f"mongodb://{safe(self._uri)}/"
 
     def owner(self, timeout: float = _ELECTION_DEADLINE) -> MongoClient[dict[str, Any]]:
         """A client of the whole deployment, that may do everything that we may."""
@@ -134,7 +134,7 @@ class Deployment:
                         cursors += row.get("ns", "").startswith(f"{app_name}.")
                     elif _is_of(row, app_name, port, sockets):
                         connections.add((number, row["client"]))
-                if self.ours:
+                if self.owned:
                     status = member.admin.command(_SESSIONS_STATUS)
                     sessions += status["logicalSessionRecordCache"]["activeSessionsCount"]
             except PyMongoError:
@@ -146,10 +146,10 @@ class Deployment:
                 for number in range(len(self._direct))
             ),
             cursors=cursors,
-            sessions=sessions if self.ours else None,
+            sessions=sessions if self.owned else None,
         )
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Make it whole again: every member up, one of them primary, the others in step with it.
 
         Raises :class:`ServiceFailed` if it can't be, and then it is of no more use.
@@ -161,10 +161,10 @@ class Deployment:
                 member.resume()
             if not member.alive():
                 member.start_again()
-        _wait(self._is_whole, "the deployment is not whole again")
-        self.whole = True
+        _wait(self._is_healthy, "the deployment is not whole again")
+        self.healthy = True
 
-    def _is_whole(self) -> bool:
+    def _is_healthy(self) -> bool:
         try:
             hellos = [member.admin.command("hello") for member in self._direct]
         except PyMongoError:
@@ -245,9 +245,9 @@ class NoDeployment(Deployment):
     def __init__(self) -> None:
         self.topology = Topology.NONE
         self.version = ""
-        self.ours = True
+        self.owned = True
         self.members = ()
-        self.whole = True
+        self.healthy = True
 
     def uri(self, app_name: str) -> str:
         """Empty: there is nothing to connect to."""
@@ -350,7 +350,7 @@ def start_deployment(
             topology,
             uri,
             mongod.version,
-            ours=True,
+            owned=True,
             members=members,
             home=home,
             observing=with_user(uri, OBSERVER, password, authSource="admin"),
@@ -394,9 +394,9 @@ def connect_deployment(uri: str) -> Deployment:
                 f"no deployment answers at {safe(uri)} within 5 seconds: {_words(error)}"
             ) from error
     if "setName" not in hello:
-        return Deployment(Topology.STANDALONE, uri, version, ours=False)
+        return Deployment(Topology.STANDALONE, uri, version, owned=False)
     whole = with_hosts(uri, hello["hosts"], replicaSet=hello["setName"], directConnection=None)
-    return Deployment(Topology.REPLICA_SET, whole, version, ours=False)
+    return Deployment(Topology.REPLICA_SET, whole, version, owned=False)
 
 
 def _initiate(first: Member, hosts: list[str]) -> None:

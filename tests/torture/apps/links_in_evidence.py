@@ -11,7 +11,7 @@ EVIDENCE = RUN / "evidence"
 SECRET = RUN.parent.parent / "victim" / "secret"
 for name in (
     "fatal-1.txt",
-    "outlived-1.txt",
+    "leftover-1.txt",
     "identity-1.txt",
     "requests-1-1",
     "core-1",

@@ -15,7 +15,7 @@ NUMBER = itertools.count()
 
 def application(environ, start_response):
     if next(NUMBER) == 5:
-        for name in ("fatal-%d.txt" % os.getpid(), "outlived-%d.txt" % os.getpid()):
+        for name in ("fatal-%d.txt" % os.getpid(), "leftover-%d.txt" % os.getpid()):
             with suppress(OSError):
                 os.unlink(EVIDENCE / name)
             with suppress(OSError):

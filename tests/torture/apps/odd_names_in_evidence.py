@@ -13,7 +13,7 @@ for name in (
     b"requests-",
     b"fatal-.txt",
     b"fatal-not a number.txt",
-    b"outlived-99999999999999999999.txt",
+    b"leftover-99999999999999999999.txt",
     b"identity-\xff\xfe.txt",
     b"requests-1-\x1b[31m",
     b"core-\n",

@@ -7,7 +7,7 @@ EXPECT = {"pass", "fail", "inconclusive", "error"}
 
 RUN = Path(__file__).resolve().parents[2]
 EVIDENCE = RUN / "evidence"
-for name in ("fatal-1.txt", "outlived-1.txt", "identity-1.txt", "requests-1-1"):
+for name in ("fatal-1.txt", "leftover-1.txt", "identity-1.txt", "requests-1-1"):
     with suppress(OSError), open(EVIDENCE / name, "wb") as file:
         file.truncate(30 << 30)
 

@@ -187,7 +187,7 @@ _TEXTUAL: dict[str, Any] = {
     "empty": lambda content, rng: b"",
     "flip a bit": lambda content, rng: _flipped(content, rng, 1),
     "flip many bits": lambda content, rng: _flipped(content, rng, 50),
-    "nested JSON": lambda content, rng: b'{"format": 1, "cells": ' + b"[" * 200_000,
+    "nested JSON": lambda content, rng: b'{"format": 2, "cells": ' + b"[" * 200_000,
 }
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from wsgiproof.judge.fit import Fit, fits
 from wsgiproof.judge.leaks import RESOURCES, Resource
-from wsgiproof.records import Checkpoint, Observed, Role
+from wsgiproof.records import Observed, Role, Sample
 
 _MOST_SERIES = 40
 """Of one plot; a server that replaces its processes has new ones for ever."""
@@ -19,7 +19,7 @@ _MEMORY = {
     "malloc": ("Memory: malloc in use", "bytes", "malloc in use"),
     "uss": ("Memory: unique set size", "bytes", "unique set size"),
 }
-"""Each witness with its title, its unit, and what the judge calls it."""
+"""Each metric with its title, its unit, and what the judge calls it."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,38 +71,38 @@ def phases_in_time(seen: Observed, begin: float) -> list[Band]:
 
 
 def _counted(resource: Resource, seen: Observed, fitted: Sequence[Fit]) -> Chart:
-    lines = [*_by_server(resource, seen.checkpoints), *_by_process(resource, seen.checkpoints)]
+    lines = [*_by_server(resource, seen.samples), *_by_process(resource, seen.samples)]
     return Chart(
         name=resource.check,
         title=resource.check.capitalize(),
         x="requests served",
         y=resource.check,
         lines=tuple(lines[:_MOST_SERIES]),
-        bands=_bands((one.phase, one.requests) for one in seen.checkpoints),
+        bands=_bands((one.phase, one.requests) for one in seen.samples),
         fits=tuple(one for one in fitted if one.check == resource.check),
         left_out=max(0, len(lines) - _MOST_SERIES),
     )
 
 
-def _by_server(resource: Resource, checkpoints: Sequence[Checkpoint]) -> Iterator[Line]:
+def _by_server(resource: Resource, samples: Sequence[Sample]) -> Iterator[Line]:
     if not resource.by_server:
         return
-    points = [(one.requests, getattr(one, resource.by_server)) for one in checkpoints]
+    points = [(one.requests, getattr(one, resource.by_server)) for one in samples]
     line = _line("the deployment's count", points)
     if line is not None:
         yield line
 
 
-def _by_process(resource: Resource, checkpoints: Sequence[Checkpoint]) -> list[Line]:
+def _by_process(resource: Resource, samples: Sequence[Sample]) -> list[Line]:
     """Those that run the application first; others, such as frontends, are not shown at once."""
     if not resource.by_process:
         return []
     points: dict[tuple[bool, str, int], list[tuple[int, int | None]]] = {}
-    for checkpoint in checkpoints:
-        for reading in checkpoint.processes:
+    for sample in samples:
+        for reading in sample.processes:
             key = (reading.role is not Role.WORKER, reading.role.value, reading.pid)
             value = getattr(reading, resource.by_process)
-            points.setdefault(key, []).append((checkpoint.requests, value))
+            points.setdefault(key, []).append((sample.requests, value))
     lines = (
         _line(f"{role} {pid}", taken, beside=beside)
         for (beside, role, pid), taken in sorted(points.items(), key=lambda item: item[0][0])
@@ -120,13 +120,13 @@ def _line(name: str, points: Iterable[tuple[int, int | None]], beside: bool = Fa
 
 
 def _memory(field: str, seen: Observed, fitted: Sequence[Fit]) -> Chart:
-    title, unit, witness = _MEMORY[field]
+    title, unit, metric = _MEMORY[field]
     points: dict[int, list[tuple[int, int | None]]] = {}
     moments: list[tuple[str, int]] = []
-    for checkpoint in seen.checkpoints:
-        for reading in checkpoint.memory:
+    for sample in seen.samples:
+        for reading in sample.memory:
             points.setdefault(reading.pid, []).append((reading.requests, getattr(reading, field)))
-            moments.append((checkpoint.phase, reading.requests))
+            moments.append((sample.phase, reading.requests))
     lines = [one for pid, taken in points.items() if (one := _line(f"worker {pid}", taken))]
     return Chart(
         name=field,
@@ -136,7 +136,7 @@ def _memory(field: str, seen: Observed, fitted: Sequence[Fit]) -> Chart:
         lines=tuple(lines[:_MOST_SERIES]),
         # Several processes are not at the same number of requests when a phase begins.
         bands=_bands(moments) if len(points) == 1 else (),
-        fits=tuple(one for one in fitted if one.check == "memory" and one.what.startswith(witness)),
+        fits=tuple(one for one in fitted if one.check == "memory" and one.what.startswith(metric)),
         left_out=max(0, len(lines) - _MOST_SERIES),
     )
 
@@ -153,7 +153,7 @@ def _bands(moments: Iterable[tuple[str, int]]) -> tuple[Band, ...]:
 
 def pace(seen: Observed, begin: float) -> dict[str, Any] | None:
     """Latency and throughput over time, in milliseconds and requests each second."""
-    told = seen.pace
+    told = seen.load_timeline
     if told is None:
         return None
     middles = [told.started - begin + (n + 0.5) * told.width for n in range(len(told.requests))]

@@ -93,10 +93,10 @@ def _more(one: msgspec.Struct, known: set[str]) -> Iterator[tuple[str, str]]:
 
 def _notes(seen: Observed) -> Iterator[str]:
     """What has to be known to read the rest."""
-    if seen.called:
-        yield f"The load ended early, since this was beyond doubt: {seen.called}."
-    if seen.cut_short:
-        yield f"The load was cut short: {seen.cut_short}."
+    if seen.decided_early:
+        yield f"The load ended early, since this was beyond doubt: {seen.decided_early}."
+    if seen.budget_exhausted:
+        yield f"The load was cut short: {seen.budget_exhausted}."
     if seen.aborted:
         yield f"The experiment ended before its plan was through: {seen.aborted}."
 

@@ -13,7 +13,7 @@ _MOST_FRAMES = 60
 def stacks(seen: Observed) -> Iterator[str]:
     """One text for each process; its first line says which, and why it was looked at."""
     yield from map(_stack, seen.stacks)
-    yield from seen.fatal
+    yield from seen.fatal_traces
 
 
 def _stack(one: Stack) -> str:

@@ -16,28 +16,28 @@ _ELSEWHERE = {
     "urls",
     "phases",
     "identities",
-    "checkpoints",
+    "samples",
     "events",
     "log",
-    "fatal",
+    "fatal_traces",
     "stacks",
     "stop",
     "latencies",
-    "pace",
+    "load_timeline",
     "workers",
     "restarts",
     "outages",
-    "quiet",
+    "idle_samples",
 }
 """What a page shows in a form of its own."""
 _TITLES = {
     "loaded": "Interpreters that ended before they answered",
-    "outlived": "Threads that still ran after the exit handlers of their interpreter",
+    "leftover_threads": "Threads that still ran after the exit handlers of their interpreter",
     "failures": "Requests that failed",
     "problems": "Values that did not survive",
     "confirmations": "With all pools full",
     "attributions": "By requests to one URL alone",
-    "grown": "What grew inside",
+    "object_growth": "What grew inside",
 }
 _MOST_ROWS = 60
 _LINES = (200, 50)

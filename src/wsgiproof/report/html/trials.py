@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wsgiproof.records import Checkpoint, Observed, Outage, Restart
+from wsgiproof.records import Observed, Outage, Restart, Sample
 from wsgiproof.report.html.tables import Table
 
 _MOST = 60
@@ -68,6 +68,6 @@ def _without_primary(one: Outage) -> str:
     return f"{one.primary_lost:.2f} to {one.primary_again:.2f} s"
 
 
-def _connections(reading: Checkpoint | None) -> str:
+def _connections(reading: Sample | None) -> str:
     counted = reading.server_connections if reading else None
     return "not known" if counted is None else str(counted)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.invented import CELL, LOG, line, observed, outcome
+from tests.unit.factories import CELL, LOG, line, observed, outcome
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import Finding, LogLine, Observed, Verdict
 
-FAIL = {"log": Verdict.FAIL}
+FAIL = {"error-log": Verdict.FAIL}
 
 TRACEBACK = (
     "mod_wsgi (pid=200): Exception occurred processing WSGI script '/run/app/script.wsgi'.",
@@ -124,11 +124,11 @@ def test_harmless_lines_pass(text: str) -> None:
 
 
 def test_an_empty_log_is_not_a_pass() -> None:
-    assert outcome(observed(log=())) == {"log": Verdict.INCONCLUSIVE}
+    assert outcome(observed(log=())) == {"error-log": Verdict.INCONCLUSIVE}
 
 
 def test_lines_that_were_not_kept_are_not_a_pass() -> None:
-    assert outcome(observed(log_lines_dropped=3)) == {"log": Verdict.INCONCLUSIVE}
+    assert outcome(observed(log_lines_dropped=3)) == {"error-log": Verdict.INCONCLUSIVE}
 
 
 def test_a_finding_in_what_was_kept_outweighs_what_was_not() -> None:

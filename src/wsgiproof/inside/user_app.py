@@ -9,7 +9,7 @@ import types
 _MODULE = "_wsgiproof_own_application"
 
 
-class OwnApplication(object):
+class UserApplication(object):
     """The ``application`` that a file defines, in this interpreter.
 
     It is told its deployment in the environ of each request, ``wsgiproof.mongodb_uri`` and

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.invented import CELL, observed, outcome
+from tests.unit.factories import CELL, observed, outcome
 from tests.unit.test_inside import REQUEST, SECRET, App
 from tests.unit.test_matrix import matrix_of
 from wsgiproof.account import server_account
@@ -237,7 +237,7 @@ def test_its_encoding_is_what_it_declares(app: OwnApp) -> None:
 
 def test_a_file_that_can_be_one_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "shop.py"
-    path.write_bytes(b"# coding: latin-1 \xe9\nfrom shop import application\n")
+    path.write_bytes(b"# coding: latin-1 \xe9\nfrom context import application\n")
     check_app(path)
 
 
@@ -273,7 +273,7 @@ def test_every_cell_has_the_path() -> None:
     [
         ("/home/ann/shop.py", "-app-shop"),
         ("/home/ann/shop.wsgi", "-app-shop"),
-        ("/home/ann/a b/my shop\n\0é.py", "-app-my_shop___"),
+        ("/home/ann/a b/my context\n\0é.py", "-app-my_shop___"),
         ("/" + "x" * 200 + ".py", "-app-" + "x" * 60),
         ("/home/ann/leak-connection.py", "-app-leak_connection"),
     ],

@@ -11,7 +11,7 @@ import msgspec
 
 from wsgiproof.observe.answers import Seen, read_answer
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.records import EvidenceKind, Identity, Outlived
+from wsgiproof.records import EvidenceKind, Identity, LeftoverThreads
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ _MOST_LOADED = 10_000
 """Interpreters that loaded the application and never answered."""
 
 
-def read_last_words(evidence: Evidence) -> tuple[str, ...]:
+def read_fatal_traces(evidence: Evidence) -> tuple[str, ...]:
     """One text for each process that left one, headed by its pid."""
     texts = []
     for pid, content in evidence.files("fatal", 4 * _LONGEST, _MOST_WORDS):
@@ -48,15 +48,15 @@ class _Told(msgspec.Struct, frozen=True):
 _read_told = msgspec.json.Decoder(_Told).decode
 
 
-def read_outlived(evidence: Evidence) -> tuple[Outlived, ...]:
+def read_leftover_threads(evidence: Evidence) -> tuple[LeftoverThreads, ...]:
     """The threads that each interpreter left running; none of one that left none, or that died
     before it could tell."""
-    return tuple(islice(_outlived(evidence), _MOST_OUTLIVED))
+    return tuple(islice(_leftover_threads(evidence), _MOST_OUTLIVED))
 
 
-def _outlived(evidence: Evidence) -> Iterator[Outlived]:
-    for pid, told in _notes(evidence, "outlived", _read_told):
-        yield Outlived(
+def _leftover_threads(evidence: Evidence) -> Iterator[LeftoverThreads]:
+    for pid, told in _notes(evidence, "leftover", _read_told):
+        yield LeftoverThreads(
             pid=pid, application_group=told.application_group or "", threads=told.threads
         )
 

@@ -12,19 +12,19 @@ from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import (
     CellRecord,
-    Checkpoint,
     Event,
     Failure,
     Identity,
+    LoadPlan,
     LogLine,
-    MemoryReading,
+    MemorySample,
     Observed,
     Phase,
     PhaseName,
-    Plan,
-    ProcessReading,
+    ProcessSample,
     Role,
     RunRecord,
+    Sample,
     Stop,
     Verdict,
 )
@@ -43,9 +43,9 @@ PHASES = (
     PhaseName.WARM_UP,
     *[PhaseName.PARALLEL] * 20,
     *[PhaseName.SERIAL] * 4,
-    PhaseName.IDLE,
+    PhaseName.COOL_DOWN,
 )
-"""The phase of each checkpoint of a quick run."""
+"""The phase of each sample of a quick run."""
 POINTS = len(PHASES)
 SESSIONS = 32
 WORKERS = (1, 15)
@@ -83,23 +83,23 @@ def reading(
     descriptors: int | None = 38,
     threads: int | None = 25,
     connections: int | None = 26,
-) -> ProcessReading:
-    return ProcessReading(
+) -> ProcessSample:
+    return ProcessSample(
         pid=pid, role=role, descriptors=descriptors, threads=threads, connections=connections
     )
 
 
-def checkpoints(
-    readings: Sequence[Sequence[ProcessReading]],
+def samples(
+    readings: Sequence[Sequence[ProcessSample]],
     server: Sequence[int | None] | None = None,
     **counts: Sequence[int | None],
-) -> tuple[Checkpoint, ...]:
-    """One checkpoint for each element of ``readings``, a round of requests apart.
+) -> tuple[Sample, ...]:
+    """One sample for each element of ``readings``, a round of requests apart.
 
     ``server`` are the deployment's counts of connections, ``cursors`` and ``sessions`` the others.
     """
     return tuple(
-        checkpoint(
+        sample(
             number,
             processes,
             server_connections=28 if server is None else server[number],
@@ -109,13 +109,13 @@ def checkpoints(
     )
 
 
-def checkpoint(number: int, processes: Sequence[ProcessReading], **changes: Any) -> Checkpoint:
-    """The checkpoint of a quick run at this place: memory is read at every other one, and last."""
+def sample(number: int, processes: Sequence[ProcessSample], **changes: Any) -> Sample:
+    """The sample of a quick run at this place: memory is read at every other one, and last."""
     phase = PHASES[min(number, POINTS - 1)]
-    requests = ROUND * (number + 1 - (phase is PhaseName.IDLE and number == POINTS - 1))
+    requests = ROUND * (number + 1 - (phase is PhaseName.COOL_DOWN and number == POINTS - 1))
     workers = [one for one in processes if one.role is Role.WORKER]
     with_memory = number % 2 == 0 or number == POINTS - 1
-    one = Checkpoint(
+    one = Sample(
         phase=phase if number < POINTS else PhaseName.SERIAL,
         time=10.0 + number,
         requests=requests,
@@ -130,11 +130,9 @@ def checkpoint(number: int, processes: Sequence[ProcessReading], **changes: Any)
     return msgspec.structs.replace(one, **changes)
 
 
-def memory_reading(pid: int = WORKER, requests: int = 0, **changes: Any) -> MemoryReading:
+def memory_reading(pid: int = WORKER, requests: int = 0, **changes: Any) -> MemorySample:
     """The memory of a process that holds what it held before."""
-    one = MemoryReading(
-        pid=pid, requests=requests, blocks=150_000, malloc=9_000_000, uss=60_000_000
-    )
+    one = MemorySample(pid=pid, requests=requests, blocks=150_000, malloc=9_000_000, uss=60_000_000)
     return msgspec.structs.replace(one, **changes)
 
 
@@ -182,7 +180,9 @@ LOG = (
 def observed(**changes: Any) -> Observed:
     """A record of a quick run in which nothing is wrong, with ``changes``."""
     clean = Observed(
-        plan=Plan(parallel=2500, serial=500, connections=100, round=ROUND, request_deadline=10.0),
+        plan=LoadPlan(
+            parallel=2500, serial=500, connections=100, round=ROUND, request_deadline=10.0
+        ),
         urls=URLS,
         phases=(
             Phase(name="warm-up", started=9.5, seconds=1.0, requests=280),
@@ -193,7 +193,7 @@ def observed(**changes: Any) -> Observed:
         ),
         requests=3280,
         identities=(identity(1), identity(2)),
-        checkpoints=checkpoints([[reading()]] * POINTS),
+        samples=samples([[reading()]] * POINTS),
         workers=WORKERS,
         events=(*BORN, *ENDED),
         log=LOG,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from wsgiproof.observe.cores import crashed_thread, take_core, why_no_core
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.observe.requests import read_unfinished
+from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.observe.stacks import Reading, read_core, read_ending, read_process
 from wsgiproof.records import Event, Role, Stack, Unfinished
 from wsgiproof.services.apache import Server
@@ -29,7 +29,7 @@ _LEAVES_CORE = {
 """Signals of something wrong in the process, whose default is to leave a core file, signal(7)."""
 
 
-class Autopsy:
+class StackCollector:
     """What became of the processes of one server.
 
     ``evidence`` is the directory in which each worker has one of its own to leave its core in.

@@ -29,7 +29,7 @@ class Result(StrEnum):
     """A cell was inconclusive, or could not be run."""
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
+class ControlResult(msgspec.Struct, frozen=True, kw_only=True):
     """One control: the check meant for it (none for a twin), and the checks that failed."""
 
     control: str
@@ -56,7 +56,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         return self.result in (Result.CAUGHT, Result.CLEAN)
 
 
-def confusion(trials: Iterable[Trial]) -> dict[str, Counter[Result]]:
+def confusion(trials: Iterable[ControlResult]) -> dict[str, Counter[Result]]:
     """How often each result came up, by the check that was meant; twins are under ``""``."""
     table: dict[str, Counter[Result]] = {}
     for one in trials:
@@ -64,7 +64,7 @@ def confusion(trials: Iterable[Trial]) -> dict[str, Counter[Result]]:
     return table
 
 
-def exit_code(trials: Iterable[Trial]) -> ExitCode:
+def exit_code(trials: Iterable[ControlResult]) -> ExitCode:
     """Success only where there was a control, and each came out as it should."""
     trials = list(trials)
     if not trials:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from wsgiproof.load.pace import Pacer
+from wsgiproof.load.timeline import LoadTimelineRecorder
 
 
 def test_each_request_counts_in_the_second_in_which_it_ended() -> None:
-    pacer = Pacer()
+    timeline = LoadTimelineRecorder()
     for ended, seconds in ((100.0, 0.010), (100.9, 0.020), (102.5, 0.5)):
-        pacer.add(ended, seconds, answered=True, failed=seconds == 0.5)
-    pace = pacer.pace()
+        timeline.add(ended, seconds, answered=True, failed=seconds == 0.5)
+    pace = timeline.pace()
     assert pace is not None
     assert (pace.started, pace.width) == (100.0, 1)
     assert pace.requests == (2, 0, 1)
@@ -20,18 +20,18 @@ def test_each_request_counts_in_the_second_in_which_it_ended() -> None:
 
 
 def test_the_time_of_a_request_without_an_answer_does_not_count() -> None:
-    pacer = Pacer()
-    pacer.add(1.0, 30.0, answered=False, failed=True)
-    pace = pacer.pace()
+    timeline = LoadTimelineRecorder()
+    timeline.add(1.0, 30.0, answered=False, failed=True)
+    pace = timeline.pace()
     assert pace is not None
     assert (pace.requests, pace.failed, pace.longest) == ((1,), (1,), (0,))
 
 
 def test_a_long_load_has_wider_spans_and_loses_nothing() -> None:
-    pacer = Pacer()
+    timeline = LoadTimelineRecorder()
     for second in range(1000):
-        pacer.add(float(second), second / 1e3, answered=True, failed=second % 10 == 0)
-    pace = pacer.pace()
+        timeline.add(float(second), second / 1e3, answered=True, failed=second % 10 == 0)
+    pace = timeline.pace()
     assert pace is not None
     assert pace.width == 4
     assert set(pace.requests) == {4}
@@ -40,4 +40,4 @@ def test_a_long_load_has_wider_spans_and_loses_nothing() -> None:
 
 
 def test_without_a_request_there_is_no_pace() -> None:
-    assert Pacer().pace() is None
+    assert LoadTimelineRecorder().pace() is None

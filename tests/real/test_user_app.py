@@ -23,7 +23,7 @@ def test_an_app_that_works_passes(bench: Bench, mode: Mode) -> None:
     assert checks.pop("roundtrip") is Verdict.SKIPPED
     assert set(checks.values()) == {Verdict.PASS}
     assert record.observed is not None
-    taken = [point.server_connections for point in record.observed.checkpoints]
+    taken = [point.server_connections for point in record.observed.samples]
     assert all(taken), "it has not used its deployment"
 
 
@@ -37,12 +37,12 @@ def test_an_app_that_answers_500_fails_with_what_it_said(bench: Bench, tmp_path:
     app.write_text(
         "def application(environ, start_response):\n"
         "    start_response('500 Sorry', [('Content-Type', 'text/plain')])\n"
-        "    return [b'the shop is closed']\n"
+        "    return [b'the context is closed']\n"
     )
     record = bench.run(app=app)
     (finding,) = [one for one in record.findings if one.check == "responses"]
     assert "failed: 30 x status 500" in finding.seen, why(record)
-    assert "the shop is closed" in finding.evidence[0]
+    assert "the context is closed" in finding.evidence[0]
 
 
 def test_an_app_that_raises_sometimes_fails_and_the_log_has_its_traceback(
@@ -61,7 +61,7 @@ def test_an_app_that_raises_sometimes_fails_and_the_log_has_its_traceback(
     record = bench.run(app=app)
     found = {finding.check: finding for finding in record.findings}
     assert "x status 500" in found["responses"].seen, why(record)
-    assert "LookupError" in found["log"].seen + str(found["log"].evidence)
+    assert "LookupError" in found["error-log"].seen + str(found["error-log"].evidence)
     log = bench.file(record, "error.log").read_text()
     assert 'own/sometimes.py", line 5, in application' in log
 

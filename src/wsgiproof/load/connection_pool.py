@@ -26,7 +26,7 @@ _READABLE = select.EPOLLIN
 _EITHER = select.EPOLLIN | select.EPOLLOUT
 
 
-class Exchanges:
+class ConnectionPool:
     """Requests that were begun, ``timeout`` seconds for each; :meth:`wait` returns what ended.
 
     Connections are kept for the next request if the target says so, and never more of them than
@@ -197,7 +197,7 @@ class Exchanges:
 
 
 @contextmanager
-def exchanges(timeout: float) -> Iterator[Exchanges]:
-    """Exchanges that are dropped at the end of the context; Ctrl-C ends it amid :meth:`wait`."""
-    with Interrupts() as interrupts, closing(Exchanges(timeout, interrupts)) as these:
+def connection_pool(timeout: float) -> Iterator[ConnectionPool]:
+    """Connections that are closed at the end of the context; Ctrl-C ends it amid :meth:`wait`."""
+    with Interrupts() as interrupts, closing(ConnectionPool(timeout, interrupts)) as these:
         yield these

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from wsgiproof.load.tally import Histogram
-from wsgiproof.traffic import Pace
+from wsgiproof.load.statistics import Histogram
+from wsgiproof.traffic import LoadTimeline
 
 _MOST_SPANS = 300
 """Then each two of them become one."""
 
 
-class Pacer:
+class LoadTimelineRecorder:
     """Accounts for each request in the span of time in which it ended.
 
     Spans are one second wide at first. Times are of CLOCK_MONOTONIC; the first request that ends
@@ -35,12 +35,12 @@ class Pacer:
         if answered:
             span.latencies.add(seconds)
 
-    def pace(self) -> Pace | None:
+    def timeline(self) -> LoadTimeline | None:
         """As it is recorded; None if no request ended."""
         if self._started is None:
             return None
         told = [span.latencies.latencies("") for span in self._spans]
-        return Pace(
+        return LoadTimeline(
             started=self._started,
             width=self._width,
             requests=tuple(span.requests for span in self._spans),

@@ -9,9 +9,9 @@ from typing import Literal
 
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
-from wsgiproof.observe.answers import Answer, Witnesses
+from wsgiproof.observe.answers import Answer, MemoryMetrics
 from wsgiproof.observe.processes import Reading, read_processes, unique_set_size
-from wsgiproof.records import Checkpoint, MemoryReading, Role
+from wsgiproof.records import MemorySample, Role, Sample
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Counts, Deployment
 
@@ -24,7 +24,7 @@ _GATHER = 0.05
 """Seconds that requests for a reading wait inside, so that each process gets some of them."""
 
 
-class Gauges:
+class Sampler:
     """Everything that can be read of one server while it is quiet."""
 
     def __init__(
@@ -42,13 +42,13 @@ class Gauges:
         self._load = load
         self._sockets: frozenset[tuple[int, int]] = frozenset()
 
-    def read(self, phase: str, *, memory: bool = False) -> Checkpoint:
+    def read(self, phase: str, *, memory: bool = False) -> Sample:
         """One reading of all that is counted, and of memory where that is asked for."""
         memory_readings = self._memory() if memory else ()
         reading = self._quiet()
         self._sockets = reading.sockets
         counts = self.counts()
-        return Checkpoint(
+        return Sample(
             phase=phase,
             time=time.monotonic(),
             requests=self._load.answers.requests,
@@ -73,10 +73,12 @@ class Gauges:
             return None
         return max(0, counted - len(self._look().sockets))
 
-    def census(self, which: Literal["begin", "end"]) -> list[Answer]:
-        """Have each interpreter of each process begin or end a census."""
+    def object_growth(self, which: Literal["begin", "end"]) -> list[Answer]:
+        """Have each interpreter of each process begin or end an object count."""
         commands = self._load.commands
-        return self._ask_each(lambda target, until: commands.on(target, until=until, census=which))
+        return self._ask_each(
+            lambda target, until: commands.on(target, until=until, object_growth=which)
+        )
 
     def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[Answer]:
         """Ask each interpreter of each process, one URL after the other."""
@@ -95,7 +97,7 @@ class Gauges:
         held = make(target, time.monotonic() + _GATHER)
         return [held] * (self._processes * self._threads)
 
-    def _memory(self) -> tuple[MemoryReading, ...]:
+    def _memory(self) -> tuple[MemorySample, ...]:
         """Of each process that answers, after all of its interpreters have collected garbage.
 
         Not after a request has failed: what hangs would hang this too.
@@ -104,19 +106,19 @@ class Gauges:
             return ()
         commands = self._load.commands
         collected = self._ask_each(lambda target, until: commands.on(target, until=until, memory=2))
-        told: defaultdict[int, list[Witnesses]] = defaultdict(list)
+        told: defaultdict[int, list[MemoryMetrics]] = defaultdict(list)
         for answer in [*collected, *self._alone()]:
             if answer.memory is not None:
                 told[answer.pid].append(answer.memory)
         return tuple(
-            MemoryReading(
+            MemorySample(
                 pid=pid,
                 requests=self._load.answers.served[pid],
-                blocks=_least(one.blocks for one in witnesses),
-                malloc=_least(one.malloc for one in witnesses),
+                blocks=_least(one.blocks for one in metrics),
+                malloc=_least(one.malloc for one in metrics),
                 uss=unique_set_size(pid),
             )
-            for pid, witnesses in sorted(told.items())
+            for pid, metrics in sorted(told.items())
         )
 
     def _alone(self) -> Iterator[Answer]:

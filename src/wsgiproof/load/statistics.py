@@ -106,7 +106,7 @@ def _halved(counts: list[int]) -> list[int]:
     return [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
 
 
-class Tally:
+class LoadStatistics:
     """Accounts for every :class:`Response` of a run. ``check`` looks at each body."""
 
     def __init__(self, check: Check | None = None) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from wsgiproof.records import Need
+from wsgiproof.records import Prerequisite
 
 
-def show_needs(console: Console, needs: Sequence[Need]) -> None:
+def show_prerequisites(console: Console, needs: Sequence[Prerequisite]) -> None:
     """One line for each need: what was found, or what is wrong and what mends it."""
     for need in needs:
         mark = ("missing ", "bold red") if need.problem else ("ok      ", "green")

@@ -26,7 +26,7 @@ _SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: "
 """As the warnings module prints it: file, line, category, text."""
 
 
-def log(cell: Cell, observed: Observed) -> Outcome:
+def error_log(cell: Cell, observed: Observed) -> Outcome:
     """The error log holds no traceback, no warning of the subject and no known failure line."""
     if not observed.log:
         return Outcome(missing="the error log is empty, which a started Apache's never is")
@@ -49,7 +49,7 @@ def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
         return []
     ends = [_exception_after(texts, start) for start in starts]
     finding = Finding(
-        check="log",
+        check="error-log",
         seen=(
             f"{count(len(starts), 'traceback')} in the error log, the first in phase "
             f"{lines[starts[0]].phase}: {ends[0]}"
@@ -98,7 +98,7 @@ def _warnings(texts: Sequence[str]) -> list[Finding]:
     if not found:
         return []
     finding = Finding(
-        check="log",
+        check="error-log",
         seen=f"{count(len(found), 'warning')} of PyMongo: {found[0]}",
         meaning="PyMongo noticed a use that it warns of",
         action="read the warning; it is about how this environment runs PyMongo",
@@ -115,7 +115,7 @@ def _known(lines: Sequence[Line]) -> list[Finding]:
             sorts[sighting.entry].append(sighting.text)
     return [
         Finding(
-            check="log",
+            check="error-log",
             seen=f"{count(len(found), 'line')} in the error log: {found[0]}",
             meaning=entry.meaning,
             action=f"{entry.action} ({entry.source})",

@@ -28,7 +28,7 @@ from wsgiproof.files import temporary_root
 from wsgiproof.leftovers import how_processes_end
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.observe.stacks import NEEDS, has_pystack
-from wsgiproof.records import Need
+from wsgiproof.records import Prerequisite
 from wsgiproof.services.mongod import Mongod, find_mongod
 from wsgiproof.toolchain import Httpd, Python
 from wsgiproof.uri import files, is_uri, resolve
@@ -72,11 +72,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         return ours[0] if len(ours) == 1 else None
 
 
-class Survey:
+class Preflight:
     """A look at every need in turn; each is looked at even if one before it isn't met."""
 
     def __init__(self, config: Config, cache: Cache) -> None:
-        self.needs: list[Need] = []
+        self.prerequisites: list[Prerequisite] = []
         self._errors: list[WsgiproofError] = []
         self._account = self._look("user", server_account, _told_account)
         account = self._account
@@ -93,7 +93,7 @@ class Survey:
             "apache", lambda: _find_httpd(config, cache), lambda httpd: _told_httpd(httpd, cache)
         )
         self._servers = self._look("mongod", lambda: _find_servers(config, account), _told_servers)
-        self.needs.append(Need(name="stacks", found=_told_stacks()))
+        self.prerequisites.append(Prerequisite(name="stacks", found=_told_stacks()))
         self._look("cleanup", how_processes_end, str)
         self._look("space", lambda: _find_space(config, cache), str)
 
@@ -127,9 +127,9 @@ class Survey:
             found = self._within_limits(find)
         except WsgiproofError as error:
             self._errors.append(error)
-            self.needs.append(Need(name=name, problem=str(error)))
+            self.prerequisites.append(Prerequisite(name=name, problem=str(error)))
             return None
-        self.needs.append(Need(name=name, found=tell(found)))
+        self.prerequisites.append(Prerequisite(name=name, found=tell(found)))
         return found
 
 

@@ -12,8 +12,8 @@ from wsgiproof.cache import Cache
 from wsgiproof.cell import Mpm
 from wsgiproof.config import Config
 from wsgiproof.errors import Unsupported
-from wsgiproof.matrix import Answer, Facts, Server
-from wsgiproof.needs import Machine
+from wsgiproof.matrix import Answer, ResolvedAxes, Server
+from wsgiproof.preflight import Machine
 from wsgiproof.services.deployment import connect_deployment
 from wsgiproof.services.mongod import Mongod
 from wsgiproof.signals import ended_by
@@ -21,15 +21,15 @@ from wsgiproof.toolchain import Python
 
 _ASKED_AT_ONCE = 8
 _PACKAGES = (("mod_wsgis", "mod_wsgi", "mod-wsgi"), ("pymongos", "pymongo", "pymongo"))
-"""The field of :class:`Facts`, the axis, and the package on the index."""
+"""The field of :class:`ResolvedAxes`, the axis, and the package on the index."""
 
 
-def gather(config: Config, machine: Machine, cache: Cache) -> Facts:
+def resolve_axes(config: Config, machine: Machine, cache: Cache) -> ResolvedAxes:
     """Ask the package index for each version, and each deployment that is there what it is.
 
     Raises a :class:`wsgiproof.errors.WsgiproofError` for a value that stands for nothing.
     """
-    return Facts(
+    return ResolvedAxes(
         pythons={python.asked: python for python in machine.pythons},
         **_sources(config, machine, cache),
         mpms=machine.httpd.mpms if machine.httpd else tuple(Mpm),
@@ -40,7 +40,7 @@ def gather(config: Config, machine: Machine, cache: Cache) -> Facts:
 def _sources(
     config: Config, machine: Machine, cache: Cache
 ) -> dict[str, dict[tuple[str, str], Answer]]:
-    """What each version is, by the field of :class:`Facts`; all asked at once."""
+    """What each version is, by the field of :class:`ResolvedAxes`; all asked at once."""
     interrupted = threading.Event()
 
     def ask(package: str, python: Python, value: str) -> Answer:

@@ -362,9 +362,9 @@ class LeftoverThreads(msgspec.Struct, frozen=True, kw_only=True):
     """Their names."""
 
 
-EvidenceKind = Literal["core", "fatal", "identity", "log", "leftover_threads", "requests"]
+EvidenceKind = Literal["core", "fatal", "identity", "log", "leftover", "requests"]
 """Core files, what an interpreter wrote when it died, who loaded the application, the error log,
-threads that leftover_threads their interpreter, and the requests that were running."""
+threads that outlive their interpreter, and the requests that were running."""
 
 
 class MissingEvidence(msgspec.Struct, frozen=True, kw_only=True):

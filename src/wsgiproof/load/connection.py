@@ -129,7 +129,7 @@ class Connection:
         self.unsent = self.unsent[sent:]
 
     def read(self) -> None:
-        """Take all that has arrived, be it between two connection_pool."""
+        """Take all that has arrived, be it between two exchanges."""
         answer = self._answer
         while not self.ended:
             try:

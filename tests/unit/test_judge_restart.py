@@ -129,13 +129,13 @@ def test_requests_around_a_restart_are_not_said_to_have_all_been_answered() -> N
     phases = (*observed().phases, Phase(name="restart", started=27.0, seconds=1.0, requests=80))
     seen = restarted(restart(refused=9, last_refused=0.1), phases=phases)
     (result,) = (one for one in judge(CELL, seen).checks if one.check == "responses")
-    assert result.reason == "3,200 requests answered, each as it should be"
+    assert result.reason == "3,200 requests answered correctly"
 
 
 def test_a_process_that_stays_is_a_finding() -> None:
     seen = restarted(restart(leftover=(OLD,), seconds=15.0))
     assert outcome(seen) == FAILS
-    assert "1 process of before still there 15 seconds after" in findings(seen)[0].seen
+    assert "1 replaced process still ran 15 seconds after" in findings(seen)[0].seen
 
 
 def test_a_process_that_apache_had_to_kill_is_a_finding() -> None:
@@ -206,7 +206,7 @@ def quiet(counts: Sequence[int], name: str = "descriptors") -> Observed:
     readings = tuple(
         sample(number, [reading(**{name: value})]) for number, value in enumerate(counts)
     )
-    return observed(plan=plan, idle_seconds=readings)
+    return observed(plan=plan, idle_samples=readings)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_connections_that_the_deployment_counts_are_looked_at_too() -> None:
     seen = quiet([38] * 6)
     readings = tuple(
         msgspec.structs.replace(one, server_connections=28 + number)
-        for number, one in enumerate(seen.quiet)
+        for number, one in enumerate(seen.idle_samples)
     )
-    assert outcome(msgspec.structs.replace(seen, idle_seconds=readings)) == {"idle": Verdict.FAIL}
+    assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == {"idle": Verdict.FAIL}
 
 
 def test_a_server_that_was_not_watched_is_no_pass() -> None:

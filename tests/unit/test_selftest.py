@@ -43,7 +43,7 @@ ERROR = ControlResult(control="twin", meant="", verdict=Verdict.ERROR, reason="n
 )
 def test_what_becomes_of_a_control(one: ControlResult, result: Result) -> None:
     assert one.result is result
-    assert one.as_it_should_be == (one in (CAUGHT, CLEAN))
+    assert one.is_expected == (one in (CAUGHT, CLEAN))
 
 
 @pytest.mark.parametrize(

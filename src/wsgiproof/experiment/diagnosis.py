@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from wsgiproof.experiment.load import Load
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.judge.growth import LEAST_STEPS
-from wsgiproof.judge.leaks import RESOURCES, level
+from wsgiproof.judge.leaks import RESOURCES, total
 from wsgiproof.records import Attribution, Confirmation, LoadPlan, ObjectGrowth
 
 _CENSUS_REQUESTS = 200
@@ -40,7 +40,7 @@ def confirm(
         done += size
         after = sampler.read(phase)
         for check in suspects:
-            units = level(RESOURCES[check], after) - level(RESOURCES[check], before)
+            units = total(RESOURCES[check], after) - total(RESOURCES[check], before)
             found[check] = Confirmation(check=check, requests=done, units=units)
         if all(one.units >= LEAST_STEPS for one in found.values()):
             break
@@ -90,7 +90,7 @@ def attribute(
                 check=check,
                 url=target.url,
                 requests=requests,
-                units=level(RESOURCES[check], after) - level(RESOURCES[check], before),
+                units=total(RESOURCES[check], after) - total(RESOURCES[check], before),
             )
             for check in rates
         ]

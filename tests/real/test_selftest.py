@@ -17,7 +17,7 @@ from wsgiproof.judge.verdict import ALL_CHECKS, checks_of
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.records import CellRecord, Finding
 from wsgiproof.results import read_cell
-from wsgiproof.selftest import trial
+from wsgiproof.selftest import control_result
 from wsgiproof.subjects.controls import CONTROLS
 
 
@@ -35,7 +35,7 @@ class Selftest:
     def trials(self, removed: str = "") -> list[ControlResult]:
         """What becomes of its controls, without one check if it is named."""
         return [
-            trial(CONTROLS[record.cell.control], record, _checks(record, removed))
+            control_result(CONTROLS[record.cell.control], record, _checks(record, removed))
             for record in self.records
         ]
 

@@ -31,7 +31,7 @@ from wsgiproof.records import (
     Sample,
     Verdict,
 )
-from wsgiproof.selftest import trial
+from wsgiproof.selftest import control_result
 from wsgiproof.subjects.controls import CONTROLS
 
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -70,7 +70,7 @@ def test_a_real_run_comes_to_what_it_is(name: str) -> None:
 )
 def test_each_planted_fault_is_caught_by_its_own_check_and_each_twin_passes(name: str) -> None:
     record = recorded(name)
-    told = trial(CONTROLS[record.cell.control], record)
+    told = control_result(CONTROLS[record.cell.control], record)
     assert told.is_expected, told
 
 

@@ -12,7 +12,7 @@ from wsgiproof.cell import Topology
 from wsgiproof.judge.recovery import recovery
 from wsgiproof.records import (
     ExtraPhase,
-    Failed,
+    FailureGroup,
     Observed,
     Outage,
     Phase,
@@ -55,8 +55,8 @@ def outage(**changes: Any) -> Outage:
     return msgspec.structs.replace(one, **changes)
 
 
-def failed(first: float, last: float | None = None, count: int = 3) -> Failed:
-    return Failed(
+def failed(first: float, last: float | None = None, count: int = 3) -> FailureGroup:
+    return FailureGroup(
         kind="status",
         status=500,
         error="answered 500, not 200",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.slope import part_rates
-from wsgiproof.records import Failed, Finding, Observed, Outage, Role, Sample
+from wsgiproof.records import FailureGroup, Finding, Observed, Outage, Role, Sample
 
 _LONG = 20.0
 """Seconds of an outage that is long enough to distinguish growth from what is needed once."""
@@ -128,7 +128,7 @@ def _failed_with_a_primary(observed: Observed) -> Iterator[Finding]:
         )
 
 
-def _is_excused(one: Outage, failure: Failed) -> bool:
+def _is_excused(one: Outage, failure: FailureGroup) -> bool:
     """Return whether these requests had no primary, or were in flight when it was lost.
 
     Failures after the primary is back are judged by the deadline of the recovery.

@@ -403,7 +403,7 @@ def test_a_deployment_of_the_users_that_goes_away_is_no_finding(tmp_path: Path) 
         with rig(tmp_path, mongodb=(uri,)) as bench:
             record = bench.run(Harm(PhaseName.PARALLEL, users.close))
     assert record.verdict is Verdict.ERROR
-    assert record.reason == f"the MongoDB at {host} (--mongodb URI) does not answer any more"
+    assert record.reason == f"the MongoDB at {host} (--mongodb URI) no longer answers"
 
 
 def parent_of_apache() -> int:

@@ -250,7 +250,7 @@ class Connection:
 
     def _cannot_run(self, code: int) -> CannotRun:
         where = f"{self.target.address}:{self.target.port}"
-        reason = limits.of_errno(code) or os.strerror(code)
+        reason = limits.explain_errno(code) or os.strerror(code)
         if code == errno.EADDRNOTAVAIL and ":" in self.target.address:
             reason += "; or IPv6 is off on this machine"
         return CannotRun(f"cannot connect to {where}: {reason}")

@@ -274,8 +274,8 @@ def _exhausted_limit(text: str, directories: Sequence[Path]) -> str:
 
     Apache logs most of them, but it can't log that the disk is full.
     """
-    logged = (limits.of_log(line) for line in text.splitlines())
-    return next(filter(None, (*logged, *map(limits.full, directories))), "")
+    logged = (limits.explain_log_line(line) for line in text.splitlines())
+    return next(filter(None, (*logged, *map(limits.why_full, directories))), "")
 
 
 def _read(path: Path) -> str:

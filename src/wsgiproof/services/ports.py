@@ -23,4 +23,4 @@ def free_port() -> int:
             port: int = probe.getsockname()[1]
             return port
     except OSError as error:
-        raise CannotRun(limits.no_port() or describe(error)) from None
+        raise CannotRun(limits.why_no_port() or describe(error)) from None

@@ -61,8 +61,15 @@ def interrupts_deferred() -> Iterator[None]:
 
 
 def ignore_interrupts() -> None:
-    """Ignore interrupts from now on: a command is ending, and prints how it ended."""
+    """Ignore interrupts until the process ends: the command has finished and only reports.
+
+    An ignored signal stays ignored. One with a handler gets its default action back while Python
+    shuts down, and a second Ctrl-C would then kill the process after it had reported the first.
+    """
     _State.interrupted = True
+    if _State.taken_over:
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 _interrupted_by: ContextVar[threading.Event | None] = ContextVar("_interrupted_by", default=None)

@@ -93,8 +93,8 @@ def main() -> None:
             finally:
                 with interrupts_deferred():
                     end_run()
+                    ignore_interrupts()  # nothing that was started is left to interrupt
         except BaseException as error:
-            ignore_interrupts()  # everything is stopped: there is nothing left to interrupt
             code = _end(error, next((one.output for one in shown if one.output), None))
     raise SystemExit(code)
 

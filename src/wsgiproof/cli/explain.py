@@ -16,6 +16,7 @@ _EXAMPLES = """\b
 Examples:
   wsgiproof explain pyo3
   wsgiproof explain WSGI0146
+  wsgiproof explain finding-1
   wsgiproof explain 'AH00052: child pid 4711 exit signal Segmentation fault (11)'
   wsgiproof explain < /var/log/apache2/error.log
 """
@@ -45,8 +46,9 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
     known is shown with its meaning and its fix; errors that are not known are counted.
     """
     from wsgiproof.judge.explain.catalog import entries
+    from wsgiproof.judge.explain.findings import finding
     from wsgiproof.judge.explain.lookup import by_id, by_text, explain_log
-    from wsgiproof.report.lookup import show_entry, show_log
+    from wsgiproof.report.lookup import show_entry, show_finding, show_log
 
     if listed:
         if as_json:
@@ -67,6 +69,12 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
             show_log(make_console(), log)
         return
     wanted = " ".join(text)
+    if (report := finding(wanted)) is not None:
+        if as_json:
+            print_json({"id": wanted, "text": report})
+        else:
+            show_finding(make_console(), report)
+        return
     found = by_id(wanted) or by_text(wanted)
     if found is None:
         click.echo("wsgiproof does not know this identifier or text.", err=True)

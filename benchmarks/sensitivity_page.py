@@ -140,8 +140,8 @@ def _page(measured: Sequence[Row], plot: str) -> str:
             "- *Requests to detection* count from the warm-up until the judge reports the leak and "
             "keeps reporting it: the median of the runs that caught it.",
             "- *The recipe* is PyMongo's own `test/mod_wsgi_test`. It notices a leak when a "
-            f"process has used up its {LIMIT:,} descriptors. Its number of requests is computed from the "
-            "rate and from the descriptors that were open at first.",
+            f"process has used up its {LIMIT:,} descriptors. Its number of requests is computed "
+            "from the rate and from the descriptors that were open at first.",
             "- An *irregular* leak happens at random; the others happen at each n-th request of an "
             "interpreter.",
             "",

@@ -1,6 +1,6 @@
-"""Make the pages of the documentation that come from the code or from files at the top.
+"""Pages of the documentation that are made from the code or from files at the top: for MkDocs.
 
-MkDocs calls ``on_files`` before it reads any page. Pages that are made here cannot become stale.
+MkDocs calls ``on_files`` before it reads any page. What is made here can't go stale.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOP = {
     "security.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",
 }
-"""Pages whose files are in the top directory, where people and code hosts look for them."""
+"""Pages that stand at the top of the repository, where people and hosts look for them."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -41,12 +41,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Correct links to the examples, which are next to ``docs/`` in the repository."""
+    """Find the examples, which are beside ``docs/`` in the repository, and below it on the site."""
     return markdown.replace("](../examples/", "](examples/")
 
 
 def pages() -> dict[str, str]:
-    """Return each generated page by its path below ``docs/``."""
+    """Each generated page by its path below ``docs/``."""
     made = {path: of_top((ROOT / name).read_text()) for path, name in TOP.items()}
     made["reference/commands.md"] = "\n".join(commands())
     made["reference/configuration.md"] = configuration()
@@ -54,7 +54,7 @@ def pages() -> dict[str, str]:
 
 
 def of_top(text: str) -> str:
-    """Return a page of the top directory, with links relative to ``docs/``."""
+    """A page of the top, with its links seen from ``docs/``."""
     text = re.sub(r"\]\(docs/", "](", text)
     for path, name in TOP.items():
         text = text.replace(f"]({name}", f"]({path}")
@@ -62,14 +62,14 @@ def of_top(text: str) -> str:
 
 
 def commands() -> Iterator[str]:
-    """Yield every command with its help, its options and its examples."""
+    """Every command with its help, its options and its examples."""
     yield "# Commands\n"
     for name, command in sorted(cli.commands.items()):
         yield from one_command(name, command, level=2)
 
 
 def one_command(name: str, command: click.Command, level: int) -> Iterator[str]:
-    """Yield a command and its subcommands."""
+    """A command, and those below it."""
     context = click.Context(command, info_name=f"wsgiproof {name}")
     yield f"{'#' * level} wsgiproof {name}\n"
     usage = " ".join(command.collect_usage_pieces(context))
@@ -89,27 +89,27 @@ def one_command(name: str, command: click.Command, level: int) -> Iterator[str]:
 
 
 def plain(text: str | None) -> str:
-    """Return help without click's marks for text that must not be wrapped."""
+    """Help without click's marks for text that is not to be wrapped."""
     return (text or "").replace("\b\n", "").replace("\b", "").strip()
 
 
 def cell(text: str) -> str:
-    """Return text for a cell of a table."""
+    """Text in a cell of a table."""
     return escaped(" ".join(text.split())).replace("|", "\\|")
 
 
 def escaped(text: str) -> str:
-    """Escape everything in a text that could be markup."""
+    """Text in which nothing is markup."""
     return re.sub(r"([*_<>\[\]`{}])", r"\\\1", text)
 
 
 def configuration() -> str:
-    """Return the page with the starter file, which explains every key."""
+    """The file for a beginner, which has every key with what it does."""
     return f"""# Configuration
 
-`wsgiproof init` writes this file, `wsgiproof.toml`, with every key commented out. The same keys can
-be in `[tool.wsgiproof]` of a `pyproject.toml`. The command line wins over a set, and a set over the
-rest of the file. `wsgiproof init --schema` prints the [JSON schema](../wsgiproof.schema.json).
+`wsgiproof init` writes this file, with every key commented out. It is called `wsgiproof.toml`; the
+same keys may stand in `[tool.wsgiproof]` of a `pyproject.toml`. The command line wins over a set,
+and a set over the rest of the file. Its JSON schema is `docs/wsgiproof.schema.json`.
 
 ```toml
 {starter().rstrip()}

@@ -46,9 +46,8 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
     known is shown with its meaning and its fix; errors that are not known are counted.
     """
     from wsgiproof.judge.explain.catalog import entries
-    from wsgiproof.judge.explain.findings import finding
     from wsgiproof.judge.explain.lookup import by_id, by_text, explain_log
-    from wsgiproof.report.lookup import show_entry, show_finding, show_log
+    from wsgiproof.report.lookup import show_entry, show_log
 
     if listed:
         if as_json:
@@ -69,11 +68,7 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
             show_log(make_console(), log)
         return
     wanted = " ".join(text)
-    if (report := finding(wanted)) is not None:
-        if as_json:
-            print_json({"id": wanted, "text": report})
-        else:
-            show_finding(make_console(), report)
+    if _show_finding(wanted, as_json):
         return
     found = by_id(wanted) or by_text(wanted)
     if found is None:
@@ -89,3 +84,18 @@ def _lines(file: BinaryIO) -> Iterator[str]:
     """The lines of a log; one that is too long comes in parts, so that it takes no memory."""
     while line := file.readline(_LONGEST_LINE):
         yield line.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def _show_finding(name: str, as_json: bool) -> bool:
+    """Print the text of the finding of this name; False if there is none."""
+    from wsgiproof.judge.explain.findings import finding
+    from wsgiproof.report.lookup import show_finding
+
+    text = finding(name)
+    if text is None:
+        return False
+    if as_json:
+        print_json({"id": name, "text": text})
+    else:
+        show_finding(make_console(), text)
+    return True

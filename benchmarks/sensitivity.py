@@ -1,12 +1,12 @@
-"""How small a leak does wsgiproof see, after how many requests, and how often does it cry wolf?
+"""How small a leak does wsgiproof detect, after how many requests, and how often is it wrong?
 
-Plants leaks of many rates in real Apache and keeps the record of each cell, then makes a table and
-a plot of all that was recorded, beside the recipe's rule: a leak shows when descriptors run out.
+Plants leaks of many rates in real Apache and keeps the record of each cell. Then makes a table and
+a plot of all records, compared with the recipe, which notices a leak when descriptors run out.
 
     python benchmarks/sensitivity.py measure quick --output DIR   # or rates, full, clean
     python benchmarks/sensitivity.py report DIR docs/sensitivity.md
 
-Measuring goes on where it was interrupted: a cell whose record is in DIR is not run again.
+Measuring continues where it was interrupted: a cell whose record is in DIR is not run again.
 """
 
 from __future__ import annotations

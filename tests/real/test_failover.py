@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.real.command import CLEAN, at_work, nobody_is_left, started
-from tests.real.conftest import PYMONGO, KNOWN_GOOD, Bench
+from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config

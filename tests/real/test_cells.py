@@ -93,7 +93,7 @@ def test_a_steady_combination_passes_in_embedded_mode(bench: Bench, mpm: Mpm) ->
 
 def test_children_that_die_of_sigsegv_at_the_stop_are_a_crash(bench: Bench) -> None:
     # Each interpreter of each process may or may not crash: six times four make it sure enough.
-    record = bench.run(mod_wsgi=CRASHING, mode=Mode.EMBEDDED, sub_interpreters=6)
+    record = bench.run(mod_wsgi=CRASHING, mode=Mode.EMBEDDED, sub_interpreters=6, requests=60)
     assert record.verdict is Verdict.FAIL, why(record)
     told = [finding.seen for finding in record.findings if finding.check == "crash"]
     died = "worker processes died of SIGSEGV (signal 11) while Apache was stopping"

@@ -99,7 +99,9 @@ def test_threads_that_cannot_start_are_no_hang(bench: Bench, mode: Mode, mpm: Mp
         yield free_port()
 
     with limited(resource.RLIMIT_NPROC, resource.getrlimit(resource.RLIMIT_NPROC)[0]):
-        record = bench.run(topology=Topology.NONE, mode=mode, mpm=mpm, requests=60, ports=ports())
+        record = bench.run(
+            topology=Topology.NONE, mode=mode, mpm=mpm, ports=ports(), start_deadline=5.0
+        )
     assert record.verdict is Verdict.ERROR, why(record)
     assert "this user may have 1; raise `ulimit -u`" in record.reason
 

@@ -114,7 +114,7 @@ def test_a_mongod_that_cannot_start(open_tmp: Path) -> None:
 
 
 def test_an_application_that_fails_to_import_is_a_finding(open_tmp: Path) -> None:
-    options = ("--topology", "none", "--mode", "daemon", "--control", "fail-to-import")
+    options = ("--topology", "standalone", "--mode", "daemon", "--control", "fail-to-import")
     code, text = outcome(open_tmp, *options)
     assert code == 1
     assert "responses: 30 of 30 requests failed: 30 x status 500" in text

@@ -137,7 +137,7 @@ def test_ctrl_c_while_workers_start(open_tmp: Path) -> None:
 
 def test_a_paused_guard_is_an_error_and_blames_nobody(open_tmp: Path) -> None:
     with started(open_tmp, *LONG[:-1], "300") as run:
-        await_servers(run, 2)
+        run.wait_for("parallel")  # by then it has seen who answers
         guard_of_apache(run).suspend()
         assert run.finish() == 3
         assert "its guard has been paused (SIGSTOP)" in run.text

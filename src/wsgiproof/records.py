@@ -420,6 +420,8 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """Whether processes that started after it answered."""
     orphaned: int | None
     """Connections that the deployment counts and no living process of the server has."""
+    processor_waits: dict[int, float] = {}
+    """Seconds that each replaced process waited for a processor meanwhile."""
     parent_memory: int | None
     """Bytes of memory that only Apache's parent has, after the restart."""
 
@@ -482,7 +484,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     connections_left: int | None
     """The subject's connections on the deployment after the disconnect timeout."""
     processor_waits: dict[int, float] = {}
-    """Seconds that each process waited for a processor meanwhile: its thread that waited most."""
+    """Seconds that each process waited for a processor meanwhile, summed over its threads."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):

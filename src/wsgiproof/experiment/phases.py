@@ -408,7 +408,7 @@ class _Experiment:
             seconds=stopped.seconds,
             leftover=stopped.leftover,
             connections_left=left,
-            processor_waits={pid: waited for pid, waited in waits.seconds.items() if waited},
+            processor_waits=waits.noticeable(),
         )
 
     def observed(self, *, complete: bool = False) -> Observed:

@@ -11,7 +11,14 @@ from pathlib import PurePath
 from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
-from wsgiproof.judge.hung import hung_action, hung_evidence, request_lines, stuck_finding
+from wsgiproof.judge.hung import (
+    had_no_time,
+    hung_action,
+    hung_evidence,
+    no_time,
+    request_lines,
+    stuck_finding,
+)
 from wsgiproof.judge.restart import REPLACING, is_requested
 from wsgiproof.records import Event, Finding, Observed, Role, Stack, Stop
 
@@ -26,9 +33,6 @@ _EXIT_SIGNAL = re.compile(r"child pid ([0-9]{1,9}) exit signal .*?\(([0-9]{1,4})
 
 _LAST_LINES = 2
 """How many of the last lines that a process wrote to the error log are shown."""
-
-LEAST_TIME_TO_END = 1.2
-"""Seconds of the three that Apache gives its processes: with less, a kill proves nothing."""
 
 HUNG = "timeout"
 """The kind of failure of a request that got no answer within its deadline."""
@@ -260,12 +264,7 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
     if findings:
         return Outcome(findings=tuple(findings))
     if hurried:
-        return Outcome(
-            missing=f"{count(len(hurried), 'process was', 'processes were')} killed "
-            f"{stop.seconds:.1f} seconds into the stop, and had less than "
-            f"{LEAST_TIME_TO_END:g} seconds of that to end: the rest went into waiting for a "
-            "processor or into reading stacks; try again on a less busy machine"
-        )
+        return Outcome(missing=no_time(len(hurried)))
     if cell.topology is Topology.NONE:
         return Outcome(
             passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop; "
@@ -280,13 +279,8 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
 
 
 def _had_no_time(pid: int, stop: Stop, observed: Observed) -> bool:
-    """Return whether a process had too little time to end before it was killed.
-
-    The time in which it waited for a processor, or was stopped to read its stacks, does not count.
-    """
-    stopped = sum(one.stopped for one in observed.stacks if _hung_at_stop(one) and one.pid == pid)
-    lost = stop.processor_waits.get(pid, 0.0) + stopped
-    return lost > LEAST_TIME_TO_END > stop.seconds - lost
+    read = [one for one in observed.stacks if _hung_at_stop(one) and one.pid == pid]
+    return had_no_time(stop.seconds, stop.processor_waits.get(pid, 0.0), read)
 
 
 def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:

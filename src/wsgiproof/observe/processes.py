@@ -74,15 +74,17 @@ def _read(
 
 
 def processor_wait(pid: int) -> float:
-    """Return the seconds that a process has waited for a processor: its thread that waited most.
+    """Return the seconds that a process has waited for a processor: the sum over its threads.
 
-    A thread that waits for a lock or sleeps needs no processor and does not count (proc(5),
-    ``schedstat``). Return 0 if the process is gone, or if the kernel does not count this.
+    They are summed because threads wait for each other while a process ends. A thread that waits
+    for a lock or sleeps needs no processor and does not count (the kernel's
+    Documentation/scheduler/sched-stats). Return 0 if the process is gone, or if the kernel does not
+    count this.
     """
     waited = 0
     for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with suppress(OSError, ValueError, IndexError):
-            waited = max(waited, int(path.read_bytes().split()[1]))
+            waited += int(path.read_bytes().split()[1])
     return waited / 1e9
 
 
@@ -105,6 +107,10 @@ class ProcessorWaits:
     def __exit__(self, *exc_info: object) -> None:
         self._over.set()
         self._thread.join()
+
+    def noticeable(self) -> dict[int, float]:
+        """Return the processes that have waited, with the seconds."""
+        return {pid: round(waited, 3) for pid, waited in self.seconds.items() if waited >= 0.001}
 
     def _follow(self) -> None:
         while not self._over.wait(_WAIT_STEP):

@@ -22,12 +22,12 @@ from wsgiproof.results import (
     Note,
     Results,
     held,
+    ignore_note,
     keep,
     make_output,
     now,
     read_directory,
     reopen_output,
-    silent,
 )
 from wsgiproof.runner import Job, Progress, put_aside, tries_of
 from wsgiproof.workers import run_jobs
@@ -42,7 +42,7 @@ def run(
     *,
     resume: Path | None = None,
     own_file: bool = False,
-    note: Note = silent,
+    note: Note = ignore_note,
 ) -> RunRecord:
     """Run all cells of ``config`` and return the record, which is also in the output directory.
 

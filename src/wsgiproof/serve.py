@@ -16,7 +16,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.judge.finding import signal_name, some
 from wsgiproof.observe.log import NewLines
 from wsgiproof.planning import HostSetup, make_context, plan, preflight
-from wsgiproof.records import Role, Served
+from wsgiproof.records import Role, RunningServer
 from wsgiproof.runner import Deployments, Job, Progress, Serving, build, new_name, serving
 from wsgiproof.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.services.apache import Server
@@ -56,7 +56,7 @@ def serve(
     config: Config,
     output: Path | None,
     progress: Progress,
-    up: Callable[[Served], None],
+    up: Callable[[RunningServer], None],
     logged: Callable[[str], None],
 ) -> End:
     """Have the server of the one cell of ``config`` up until Ctrl-C, or until it ends by itself.
@@ -105,7 +105,7 @@ def _until_its_end(
     serving: Serving,
     deployment: Deployment,
     directory: Path,
-    up: Callable[[Served], None],
+    up: Callable[[RunningServer], None],
     logged: Callable[[str], None],
 ) -> End:
     server = serving.server
@@ -144,9 +144,9 @@ def _told(
     deployment: Deployment,
     directory: Path,
     pids: dict[Role, tuple[int, ...]],
-) -> Served:
+) -> RunningServer:
     server = serving.server
-    return Served(
+    return RunningServer(
         cell=job.cell.id,
         urls=dict(zip(server.urls, serving.application.groups, strict=True)),
         mongodb=deployment.shown_uri(serving.name),

@@ -155,7 +155,7 @@ def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open)
         ".filter(one => one.name === 'fitted rate').map(one => [one.x, one.y])"
     )
     assert drawn == [[list(fit.requests), list(fit.line)]]
-    assert fit.told in shown.one("figure:has(#plot-connections)").inner_text()
+    assert fit.text in shown.one("figure:has(#plot-connections)").inner_text()
     shown.one("figure:has(#plot-connections) .numbers summary").click()
     shown.wait_for("figure:has(#plot-connections) .numbers tbody tr")
     rows = shown.all("figure:has(#plot-connections) .numbers tbody tr")

@@ -21,7 +21,7 @@ from wsgiproof.services.ports import free_port
 PYMONGO = "4.20.0"
 MENDED = "4.15.3"
 """The PyMongo that mended a leak of the one before it."""
-KNOWN_GOOD = "5.0.2"
+STEADY_RATIO = "5.0.2"
 """A mod_wsgi on which PyMongo has nothing to be found."""
 CRASHING = "6.1.1"
 """A mod_wsgi on which PyMongo's processes die while Apache stops."""
@@ -48,13 +48,13 @@ class Bench:
     def __init__(self, output: Path, stack: ExitStack) -> None:
         self._output = output
         self._number = 0
-        self._site = preflight(Config(mod_wsgi=(KNOWN_GOOD, CRASHING), pymongo=(PYMONGO, MENDED)))
+        self._site = preflight(Config(mod_wsgi=(STEADY_RATIO, CRASHING), pymongo=(PYMONGO, MENDED)))
         self._deployments = Deployments(make_context(self._site, output, Silent()), stack)
 
     def run(
         self,
         *,
-        mod_wsgi: str = KNOWN_GOOD,
+        mod_wsgi: str = STEADY_RATIO,
         pymongo: str = PYMONGO,
         topology: Topology = Topology.STANDALONE,
         mode: Mode = Mode.DAEMON,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.conftest import KNOWN_GOOD, PYMONGO
+from tests.real.conftest import PYMONGO, STEADY_RATIO
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_context, plan, preflight
@@ -25,7 +25,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     """Two interpreters of one process, on no deployment."""
     logs: Path = tmp_path_factory.mktemp("logs")
     config = Config(
-        mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,), mode=(Mode.DAEMON,)
+        mod_wsgi=(STEADY_RATIO,), pymongo=(PYMONGO,), topology=(Topology.NONE,), mode=(Mode.DAEMON,)
     )
     setup = preflight(config)
     (job,) = plan(config, setup).jobs

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.real.command import CLEAN, at_work, nobody_is_left, started
-from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
+from tests.real.conftest import PYMONGO, STEADY_RATIO, Bench
 from tests.real.test_cells import why
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
@@ -115,7 +115,7 @@ def test_data_that_is_gone_is_told(standalone: Deployment, scratch: Path) -> Non
 
 def test_a_deployment_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
     config = Config(
-        mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.STANDALONE,), requests=120
+        mod_wsgi=(STEADY_RATIO,), pymongo=(PYMONGO,), topology=(Topology.STANDALONE,), requests=120
     )
     setup = preflight(config)
     job = plan(config, setup).jobs[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.command import RUN, started
-from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
+from tests.real.conftest import PYMONGO, STEADY_RATIO, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line
 from wsgiproof.cell import Mode, Mpm, Topology
@@ -117,7 +117,7 @@ def test_descriptors_that_apache_does_not_get_are_no_failure(bench: Bench) -> No
 def test_a_disk_that_is_full_as_apache_starts_is_noticed_at_once(
     bench: Bench, small_disk: Path, open_tmp: Path
 ) -> None:
-    config = Config(mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,))
+    config = Config(mod_wsgi=(STEADY_RATIO,), pymongo=(PYMONGO,), topology=(Topology.NONE,))
     setup = preflight(config)
     job = plan(config, setup).jobs[0]
     context = make_context(setup, open_tmp, Silent())

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from tests.real.command import CLEAN, at_work, started
-from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
+from tests.real.conftest import PYMONGO, STEADY_RATIO, Bench
 from tests.real.test_cells import why
 from tests.real.test_uri import mongod as mongod_of_a_user
 from wsgiproof.account import server_account
@@ -266,7 +266,7 @@ class Rig:
 
     def __init__(self, output: Path, stack: ExitStack, topology: Topology, **options: Any) -> None:
         config = Config(
-            mod_wsgi=(KNOWN_GOOD,),
+            mod_wsgi=(STEADY_RATIO,),
             pymongo=(PYMONGO,),
             topology=(topology,),
             mode=(Mode.DAEMON,),

@@ -101,7 +101,7 @@ def test_a_warning_of_the_subject_trips_the_check(package: str) -> None:
     seen = with_lines(text, "  warnings.warn(")
     assert outcome(seen) == FAIL
     (told,) = findings(seen)
-    assert told.seen == f"1 warning of PyMongo: {text}"
+    assert told.seen == f"1 warning of PyMongo in the error log: {text}"
 
 
 @pytest.mark.parametrize("text", KNOWN, ids=lambda text: text[:40])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.traffic import Failed, Latencies, Throughput, Traffic, bucket, recorded
+from wsgiproof.traffic import FailedRequest, Latencies, Throughput, Traffic, bucket, sorted_buckets
 
 INVALID = "invalid body"
 """The kind of failure of an answer in good order whose body is not what was expected."""
@@ -60,7 +60,7 @@ class Histogram:
             pid=pid,
             interpreter=interpreter,
             longest=self._longest,
-            buckets=recorded(self._counts),
+            buckets=sorted_buckets(self._counts),
         )
 
 
@@ -115,7 +115,7 @@ class LoadStatistics:
         self.unsent = 0
         self._check = check
         self._kinds: Counter[str] = Counter()
-        self._first: list[Failed] = []
+        self._first: list[FailedRequest] = []
         self._resent = 0
         self._unclosed = 0
         self._urls: dict[str, Histogram] = {}
@@ -166,7 +166,7 @@ class LoadStatistics:
         self._kinds[kind] += 1
         if len(self._first) < _FIRST_FAILURES:
             self._first.append(
-                Failed(
+                FailedRequest(
                     kind=kind,
                     url=response.url,
                     status=response.status,

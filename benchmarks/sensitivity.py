@@ -25,7 +25,7 @@ from wsgiproof.config import Config, Profile
 from wsgiproof.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.records import CellRecord
 from wsgiproof.results import save
-from wsgiproof.runner import Deployments, RunContext, Silent, run_cell
+from wsgiproof.runner import Deployments, NullWatcher, RunContext, run_cell
 from wsgiproof.selftest import MOD_WSGI, PYMONGO
 from wsgiproof.subjects.controls import CONTROLS, Control
 
@@ -126,7 +126,7 @@ class Bench:
         site = self._sites[case.python]
         (job,) = plan(config, site).jobs
         with tempfile.TemporaryDirectory() as directory:
-            shop = make_context(site, Path(directory), Silent())
+            shop = make_context(site, Path(directory), NullWatcher())
             return run_cell(job, shop, self._shared(shop))
 
     def _shared(self, shop: RunContext) -> Deployments:

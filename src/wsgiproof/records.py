@@ -339,6 +339,8 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[Thread, ...] = ()
     note: str = ""
     """Why the stack is missing or incomplete, and how to get it."""
+    stopped: float = 0.0
+    """Seconds for which the process was stopped to read it, at most."""
 
 
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
@@ -479,6 +481,8 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that still ran at the deadline, so that wsgiproof killed them."""
     connections_left: int | None
     """The subject's connections on the deployment after the disconnect timeout."""
+    processor_waits: dict[int, float] = {}
+    """Seconds that each process waited for a processor meanwhile: its thread that waited most."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.conftest import PYMONGO, KNOWN_GOOD
+from tests.real.conftest import KNOWN_GOOD, PYMONGO
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_context, plan, preflight

@@ -46,7 +46,7 @@ def mongod(directory: Path, *options: str) -> Iterator[str]:
     log = directory / "mongod.log"
     paths = {"log": log, "events": directory / "events"}
     with Service([*command, *options], name="mongod", env=child_environment(), **paths) as one:
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 120
         while "Waiting for connections" not in log.read_text():
             assert one.alive(), log.read_text()
             assert time.monotonic() < limit, log.read_text()
@@ -59,7 +59,8 @@ def one_cell(tmp: Path, uri: str) -> tuple[Command, CellRecord]:
     file = tmp / "uri"
     file.touch(mode=0o600)
     file.write_text(uri)
-    options = ["--mode", "daemon", "-n", "200", "--mongodb", f"file:{file}", "--control", CLEAN]
+    options = ["--mode", "daemon", "-n", "120", "--control", CLEAN]
+    options += ["--mongodb", f"file:{file}"]
     with started(tmp, *options) as running:
         running.finish()
         (path,) = running.output.glob("cells/*/cell.json")

@@ -13,7 +13,7 @@ from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
 from wsgiproof.judge.hung import hung_action, hung_evidence, request_lines, stuck_finding
 from wsgiproof.judge.restart import REPLACING, is_requested
-from wsgiproof.records import Event, Finding, Observed, Role, Stack
+from wsgiproof.records import Event, Finding, Observed, Role, Stack, Stop
 
 STOP = "stop"
 """The phase in which processes are supposed to end."""
@@ -26,6 +26,9 @@ _EXIT_SIGNAL = re.compile(r"child pid ([0-9]{1,9}) exit signal .*?\(([0-9]{1,4})
 
 _LAST_LINES = 2
 """How many of the last lines that a process wrote to the error log are shown."""
+
+LEAST_TIME_TO_END = 1.2
+"""Seconds of the three that Apache gives its processes: with less, a kill proves nothing."""
 
 HUNG = "timeout"
 """The kind of failure of a request that got no answer within its deadline."""
@@ -220,17 +223,19 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
     if stop is None:
         return Outcome(missing="the experiment ended before wsgiproof stopped the server")
     findings = []
-    killed = [
+    killed = stop.leftover or tuple(
         event.pid
         for event in observed.events
         if event.kind == "died" and event.signal == signal.SIGKILL and event.phase == STOP
-    ]
-    if stop.leftover:
+    )
+    hurried = [pid for pid in killed if _had_no_time(pid, stop, observed)]
+    killed = tuple(pid for pid in killed if pid not in hurried)
+    if killed and stop.leftover:
         findings.append(
             _shutdown_finding(
-                f"{count(len(stop.leftover), 'process', 'processes')} still ran "
+                f"{count(len(killed), 'process', 'processes')} still ran "
                 f"{observed.plan.stop_deadline:.0f} seconds after the stop and had to be killed",
-                stop.leftover,
+                killed,
                 observed,
             )
         )
@@ -254,6 +259,13 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         )
     if findings:
         return Outcome(findings=tuple(findings))
+    if hurried:
+        return Outcome(
+            missing=f"{count(len(hurried), 'process was', 'processes were')} killed "
+            f"{stop.seconds:.1f} seconds into the stop, and had less than "
+            f"{LEAST_TIME_TO_END:g} seconds of that to end: the rest went into waiting for a "
+            "processor or into reading stacks; try again on a less busy machine"
+        )
     if cell.topology is Topology.NONE:
         return Outcome(
             passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop; "
@@ -265,6 +277,16 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop, and their "
         "connections were closed"
     )
+
+
+def _had_no_time(pid: int, stop: Stop, observed: Observed) -> bool:
+    """Return whether a process had too little time to end before it was killed.
+
+    The time in which it waited for a processor, or was stopped to read its stacks, does not count.
+    """
+    stopped = sum(one.stopped for one in observed.stacks if _hung_at_stop(one) and one.pid == pid)
+    lost = stop.processor_waits.get(pid, 0.0) + stopped
+    return lost > LEAST_TIME_TO_END > stop.seconds - lost
 
 
 def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:

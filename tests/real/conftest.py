@@ -15,13 +15,13 @@ from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import CellRecord, ExtraPhase
-from wsgiproof.runner import Deployments, Silent, run_cell
+from wsgiproof.runner import Deployments, NullWatcher, run_cell
 from wsgiproof.services.ports import free_port
 
 PYMONGO = "4.20.0"
 MENDED = "4.15.3"
 """The PyMongo that mended a leak of the one before it."""
-STEADY_RATIO = "5.0.2"
+KNOWN_GOOD = "5.0.2"
 """A mod_wsgi on which PyMongo has nothing to be found."""
 CRASHING = "6.1.1"
 """A mod_wsgi on which PyMongo's processes die while Apache stops."""
@@ -31,7 +31,7 @@ OUTAGE = 1.0
 """Seconds that members are gone or paused where the phase failover was asked for."""
 
 
-class Watching(Silent):
+class Watching(NullWatcher):
     """Tells a function the phase of the cell."""
 
     def __init__(self, told: Callable[[str], None]) -> None:
@@ -48,13 +48,13 @@ class Bench:
     def __init__(self, output: Path, stack: ExitStack) -> None:
         self._output = output
         self._number = 0
-        self._site = preflight(Config(mod_wsgi=(STEADY_RATIO, CRASHING), pymongo=(PYMONGO, MENDED)))
-        self._deployments = Deployments(make_context(self._site, output, Silent()), stack)
+        self._site = preflight(Config(mod_wsgi=(KNOWN_GOOD, CRASHING), pymongo=(PYMONGO, MENDED)))
+        self._deployments = Deployments(make_context(self._site, output, NullWatcher()), stack)
 
     def run(
         self,
         *,
-        mod_wsgi: str = STEADY_RATIO,
+        mod_wsgi: str = KNOWN_GOOD,
         pymongo: str = PYMONGO,
         topology: Topology = Topology.STANDALONE,
         mode: Mode = Mode.DAEMON,

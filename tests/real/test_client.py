@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.real.conftest import PYMONGO, STEADY_RATIO
+from tests.real.conftest import KNOWN_GOOD, PYMONGO
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.runner import Deployments, Silent, build, serving
+from wsgiproof.runner import Deployments, NullWatcher, build, serving
 from wsgiproof.scratch import scratch_directory
 
 
@@ -25,11 +25,11 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     """Two interpreters of one process, on no deployment."""
     logs: Path = tmp_path_factory.mktemp("logs")
     config = Config(
-        mod_wsgi=(STEADY_RATIO,), pymongo=(PYMONGO,), topology=(Topology.NONE,), mode=(Mode.DAEMON,)
+        mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,), mode=(Mode.DAEMON,)
     )
     setup = preflight(config)
     (job,) = plan(config, setup).jobs
-    context = make_context(setup, logs, Silent())
+    context = make_context(setup, logs, NullWatcher())
     with ExitStack() as stack:
         deployment = Deployments(context, stack).get(job)
         scratch = stack.enter_context(scratch_directory(context.account))

@@ -16,14 +16,14 @@ import psutil
 import pytest
 
 from tests.real.command import CLEAN, at_work, nobody_is_left, started
-from tests.real.conftest import PYMONGO, STEADY_RATIO, Bench
+from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import ExtraPhase, Verdict
-from wsgiproof.runner import Deployments, Silent
+from wsgiproof.runner import Deployments, NullWatcher
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import Deployment, start_deployment
 from wsgiproof.services.mongod import find_mongod
@@ -115,12 +115,12 @@ def test_data_that_is_gone_is_told(standalone: Deployment, scratch: Path) -> Non
 
 def test_a_deployment_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
     config = Config(
-        mod_wsgi=(STEADY_RATIO,), pymongo=(PYMONGO,), topology=(Topology.STANDALONE,), requests=120
+        mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.STANDALONE,), requests=120
     )
     setup = preflight(config)
     job = plan(config, setup).jobs[0]
     with ExitStack() as stack:
-        deployments = Deployments(make_context(setup, tmp_path, Silent()), stack)
+        deployments = Deployments(make_context(setup, tmp_path, NullWatcher()), stack)
         first = deployments.get(job)
         assert deployments.get(job) is first
         first.whole = False

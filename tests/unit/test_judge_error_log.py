@@ -38,7 +38,7 @@ KNOWN = {
     "munmap_chunk(): invalid pointer": "corrupt",
     "malloc(): unaligned tcache chunk detected": "corrupt",
     "free(): invalid pointer": "corrupt",
-    "Fatal Python error: Segmentation fault": "gave up",
+    "Fatal Python error: Segmentation fault": "fatal signal",
     "/app/app.py:3: UserWarning: MongoClient opened before fork. May not be entirely fork-safe, "
     "proceed with caution.": "forked",
 }  # fmt: skip
@@ -115,7 +115,7 @@ def test_each_known_failure_line_trips_the_check_with_its_own_meaning(text: str)
 
 def test_a_source_stands_with_the_advice() -> None:
     (told,) = findings(with_lines("free(): invalid pointer"))
-    assert told.action.endswith("(docs/findings.md, 12)")
+    assert told.action.endswith("(wsgiproof explain finding-12)")
 
 
 @pytest.mark.parametrize("text", HARMLESS)

@@ -69,7 +69,11 @@ def test_a_defect_has_an_exit_code_of_its_own_and_one_line(tmp_path: Path) -> No
     [
         ("raise MemoryError", 3, "no memory left"),
         ("raise RecursionError('deep')", 70, "a defect of wsgiproof: RecursionError: deep"),
-        ('raise RuntimeError("can\'t start new thread")', 3, "no process or thread can be started"),
+        (
+            'raise RuntimeError("can\'t start new thread")',
+            3,
+            "no more processes or threads can be started",
+        ),
         ("raise EOFError", 70, "a defect of wsgiproof"),
         ("raise KeyboardInterrupt", 130, "interrupted"),
         ("raise SystemExit(3)", 3, ""),
@@ -277,6 +281,21 @@ def test_sigterm_is_ctrl_c_and_a_second_signal_changes_nothing(tmp_path: Path) -
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
     assert done.returncode != -signal.SIGINT
+
+
+@pytest.mark.parametrize(("body", "code"), [("raise KeyboardInterrupt", 130), ("1 / 0", 70)])
+def test_a_signal_while_python_shuts_down_changes_nothing(
+    body: str, code: int, tmp_path: Path
+) -> None:
+    late = (
+        "import builtins, os, signal\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid()):\n"
+        "        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): kill(pid, number)\n"
+        "builtins.late = Late()  # lives until Python clears its own modules\n"
+    )
+    done = ended(late + PLANTED.format(body), "judge", "x", tmp=tmp_path)
+    assert done.returncode == code, done.stderr
 
 
 # What CI systems look for in a log

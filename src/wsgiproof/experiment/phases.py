@@ -201,11 +201,14 @@ class _Experiment:
 
         Data may be lost then, and failures say nothing about the subject.
         """
-        problems = [limits.full(self._server.error_log.parent), limits.full(self._evidence.path)]
+        problems = [
+            limits.why_full(self._server.error_log.parent),
+            limits.why_full(self._evidence.path),
+        ]
         if self._load.answers.failed:
-            problems.append(limits.no_port())
-        if self._phase == PhaseName.WARM_UP:  # later, the subject itself may have reached it
-            problems += [limits.of_log(line.text) for line in self._log.lines]
+            problems.append(limits.why_no_port())
+        if self._phase == PhaseName.WARM_UP:  # later on, the subject may have used it up
+            problems += [limits.explain_log_line(line.text) for line in self._log.lines]
         if reached := next(filter(None, problems), ""):
             raise CannotRun(f"in phase {self._phase}: {reached}")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
+from wsgiproof.judge.explain.findings import finding_ids
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.records import LogLine
 
@@ -61,8 +62,8 @@ def by_id(name: str) -> Entry | None:
 
 
 def ids() -> tuple[str, ...]:
-    """Return every identifier, in the order of the catalog."""
-    return (*(entry.id for entry in entries()), *codes())
+    """Return every identifier: entries, codes of mod_wsgi 6, and findings."""
+    return (*(entry.id for entry in entries()), *codes(), *finding_ids())
 
 
 def by_text(text: str) -> Entry | None:

@@ -503,7 +503,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[int, int] = (1, 1)
     """Processes that run the application, and request threads of each."""
     owned: bool = True
-    """Whether wsgiproof started the deployment, so that nobody else used it."""
+    """Whether wsgiproof started the deployment, so that no other client used it."""
     decided_early: str = ""
     """Why the judge was certain before the load was complete; empty if it was not."""
     budget_exhausted: str = ""

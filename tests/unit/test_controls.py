@@ -48,7 +48,7 @@ def test_what_trips_is_a_check_that_there_is_or_will_be(control: Control) -> Non
 
 
 def test_every_fault_of_the_table_is_one_inside_and_takes_its_options(app: App) -> None:
-    asked = [(name, control.options) for control in _CONTROLS if (name := control.planted())]
+    asked = [(name, control.options) for control in _CONTROLS if (name := control.fault_name())]
     assert app.run(
         "from wsgiproof_inside import faults\n"
         f"for name, options in {asked!r}: faults.named(name, options)\n"

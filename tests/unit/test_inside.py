@@ -605,7 +605,7 @@ def test_pools_keep_no_client_alive_and_search_again_after_a_while(app: App) -> 
 # The object_growth of objects
 
 
-def test_a_census_tells_which_types_have_grown(app: App) -> None:
+def test_object_growth_has_the_types_that_grew(app: App) -> None:
     told = app.run(
         "from wsgiproof_inside import object_growth\n"
         "class Leaked(object):\n    pass\n"
@@ -627,7 +627,7 @@ def test_a_census_tells_which_types_have_grown(app: App) -> None:
     assert sum(number for _, number in told[2]["types"]) < 100, "it counts itself"
 
 
-def test_a_census_is_requested_by_a_command_and_does_no_work(app: App) -> None:
+def test_object_growth_is_requested_by_a_command_and_does_no_work(app: App) -> None:
     begun, ended, work = app.run(
         REQUEST + "import wsgiproof_inside.roundtrip as roundtrip\n"
         "worked = []\nroundtrip.encode_decode = lambda: worked.append(1) or []\n"

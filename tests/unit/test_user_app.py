@@ -251,7 +251,7 @@ def test_what_can_not_be_a_script_is_a_usage_error(tmp_path: Path) -> None:
         check_app(tmp_path / "shop\udce9.py")
     path = tmp_path / "app.py"
     path.write_text("applications = {}\n")
-    with pytest.raises(UsageError, match="does not even hold that word"):
+    with pytest.raises(UsageError, match="does not contain the word 'application'"):
         check_app(path)
 
 

@@ -24,7 +24,7 @@ import pytest
 
 import wsgiproof
 from tests.unit.test_process import is_alive, wait_until
-from wsgiproof.cgroups import end_group, make_group, remove_forgotten
+from wsgiproof.cgroups import end_group, make_group, remove_abandoned_groups
 from wsgiproof.leftovers import clean_up
 from wsgiproof.spawn import MARKER
 
@@ -407,7 +407,7 @@ def test_an_empty_group_that_nobody_knows_is_removed_and_a_young_or_a_used_one_i
             (used / "cgroup.procs").write_text(str(sleeper.pid))
             for group in (old, used):
                 os.utime(group, (0, 0))
-            remove_forgotten()
+            remove_abandoned_groups()
             assert [group.exists() for group in (old, young, used)] == [False, True, True]
             sleeper.kill()
     finally:

@@ -22,6 +22,7 @@ from wsgiproof.build.httpd import find_httpd, httpd_build
 from wsgiproof.build.python import choose_all
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
+from wsgiproof.cgroups import pids_limit
 from wsgiproof.config import URI, Config
 from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
 from wsgiproof.files import temporary_root
@@ -164,6 +165,8 @@ def raise_limits(config: Config, account: Account) -> str:
     _raise_limit(
         resource.RLIMIT_NPROC, tasks, used, f"processes and threads of user '{account.name}'", "u"
     )
+    # A control group counts the processes of all users.
+    _check_pids_limit((_TASKS + _TASKS_OF_MONGODS * starts_mongod(config)) * cells)
     first, last = limits.ports()
     if last - first + 1 < _PORTS + _connections(config):
         raise NeedMissing(
@@ -190,6 +193,16 @@ def _raise_limit(kind: int, needed: int, used: int, of_what: str, option: str) -
             f"{_shortage(hard, needed, used, of_what)}: raise the hard limit (`ulimit -H{option}`)"
         )
     resource.setrlimit(kind, (least, hard))
+
+
+def _check_pids_limit(needed: int) -> None:
+    limit = pids_limit()
+    if limit is not None and limit.left < needed:
+        what = "processes and threads of the control group"
+        raise NeedMissing(
+            f"{_shortage(limit.largest, needed, limit.used, what)}: raise {limit.group}/pids.max, "
+            "in a container its --pids-limit"
+        )
 
 
 def _shortage(limit: int, needed: int, used: int, of_what: str) -> str:

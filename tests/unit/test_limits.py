@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from wsgiproof import limits
+from wsgiproof.cgroups import group_directory
 from wsgiproof.errors import describe
 
 NOT_OURS = [
@@ -126,7 +128,32 @@ def test_the_tasks_of_a_user_are_its_processes_and_their_threads() -> None:
     assert limits.tasks(2**31 - 7) == 0
 
 
-# What a run takes is looked at, and room is made for it, before anything is started
+MOUNTS = """\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+39 31 0:36 {root} /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+41 31 0:38 {root} /sys/fs/cgroup/uni\\040fied rw,relatime - cgroup2 cgroup2 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("controller", "groups", "root", "directory"),
+    [
+        ("pids", "8:pids:/\n0::/x\n", "/", "/sys/fs/cgroup/pids"),
+        ("pids", "8:cpu,pids:/a/b\n0::/x\n", "/a", "/sys/fs/cgroup/pids/b"),
+        ("pids", "8:pids:/elsewhere\n", "/a", None),
+        ("pids", "8:name=pids:/\n0::/\n", "/", None),
+        ("", "8:pids:/a\n0::/user.slice/x:y\n", "/", "/sys/fs/cgroup/uni fied/user.slice/x:y"),
+        ("", "8:pids:/a\n", "/", None),
+    ],
+)
+def test_a_control_group_is_found_below_its_mount(
+    controller: str, groups: str, root: str, directory: str | None
+) -> None:
+    found = group_directory(groups, MOUNTS.format(root=root), controller)
+    assert found == (Path(directory) if directory else None)
+
+
+# What a run needs is checked, and limits are raised, before anything is started
 
 
 ROOM = """
@@ -171,3 +198,35 @@ def test_a_hard_limit_that_is_too_low_is_named_with_its_value(
     assert told.startswith(f"missing: the limit is {value:,} ")
     assert f"`ulimit -H{option}`" in told
     assert len(told.splitlines()) == 1
+
+
+def test_a_control_group_that_allows_too_few_processes_is_named_with_its_value() -> None:
+    group = limited_group(100)
+    if group is None:
+        assert os.geteuid() != 0 or not os.access("/sys/fs/cgroup", os.W_OK)
+        return
+    try:
+        (group / "below").mkdir()  # the limit of a group applies below it, too
+        enter = f"open('{group}/below/cgroup.procs', 'w').write('0')\n"
+        told = run(ROOM + f"{enter}room()")
+    finally:
+        (group / "below").rmdir()
+        group.rmdir()
+    assert told.startswith("missing: the limit is 100 processes and threads of the control group")
+    assert f"and a run needs about 150 more: raise {group}/pids.max" in told
+    assert len(told.splitlines()) == 1
+
+
+def limited_group(most: int) -> Path | None:
+    """A control group for at most so many processes and threads; None if it can't be made."""
+    for top in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup"):
+        group = Path(top, f"wsgiproof-limit-{os.getpid()}")
+        try:
+            group.mkdir()
+            (group / "pids.max").write_text(str(most))
+        except OSError:
+            with suppress(OSError):
+                group.rmdir()
+            continue
+        return group
+    return None

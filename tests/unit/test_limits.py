@@ -1,4 +1,4 @@
-"""Limits of the machine: told from faults of the subject, and named."""
+"""Limits of the machine: distinguished from faults of the subject, and named."""
 
 from __future__ import annotations
 
@@ -58,47 +58,47 @@ def run(code: str, **kwargs: object) -> str:
     return str(done.stdout)
 
 
-def test_too_few_descriptors_are_told_with_their_number() -> None:
-    told = run(
+def test_too_few_descriptors_are_reported_with_their_number() -> None:
+    message = run(
         "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 40))\n"
         "kept = []\n"
         "try:\n    while True: kept.append(open('/dev/null'))\n"
-        "except OSError as error: told = describe(error)\n"
-        "kept.clear()\nprint(told)"
+        "except OSError as error: message = describe(error)\n"
+        "kept.clear()\nprint(message)"
     )
-    assert "its limit is 32" in told
-    assert "its hard limit is 40" in told
+    assert "its limit is 32" in message
+    assert "its hard limit is 40" in message
 
 
-def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
-    told = run(
+def test_a_file_that_may_not_grow_is_reported(tmp_path: Path) -> None:
+    message = run(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"try:\n    open({str(tmp_path / 'x')!r}, 'wb', 0).write(bytes(200))\n"
         f"    open({str(tmp_path / 'x')!r}, 'ab', 0).write(bytes(200))\n"
         "except OSError as error: print(describe(error))"
     )
-    assert "ulimit -f" in told
-    assert "100" in told
+    assert "ulimit -f" in message
+    assert "100" in message
 
 
-def test_no_more_threads_are_told() -> None:
+def test_no_more_threads_are_reported() -> None:
     error = RuntimeError("can't start new thread")
     assert "ulimit -u" in limits.explain(error)
     assert limits.explain(RuntimeError("something else")) == ""
 
 
-def test_no_more_memory_is_told() -> None:
+def test_no_more_memory_is_reported() -> None:
     assert "no memory left" in limits.explain(MemoryError())
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_full_disk_is_told_with_the_place(code: int) -> None:
-    told = describe(OSError(code, os.strerror(code), "/there"))
-    assert told.startswith(f"{os.strerror(code)} at /there")
+def test_a_full_disk_is_reported_with_the_place(code: int) -> None:
+    message = describe(OSError(code, os.strerror(code), "/there"))
+    assert message.startswith(f"{os.strerror(code)} at /there")
 
 
-def test_an_error_that_is_no_limit_is_told_as_before() -> None:
+def test_an_error_that_is_not_a_limit_is_unchanged() -> None:
     assert limits.explain(FileNotFoundError(errno.ENOENT, "No such file", "/x")) == ""
     assert describe(OSError(errno.ENOENT, "No such file", "/x")) == "No such file: /x"
 
@@ -171,21 +171,21 @@ def room():
 
 
 def test_a_soft_limit_is_raised_for_all_that_is_started() -> None:
-    told = run(
+    message = run(
         ROOM + "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))\nroom()\n"
         "import subprocess\n"
         "print(subprocess.check_output(['sh', '-c', 'ulimit -n']).decode())"
     )
-    assert told.startswith("room: at least ")
-    assert 512 <= int(told.split()[-1]) <= 4096
+    assert message.startswith("room: at least ")
+    assert 512 <= int(message.split()[-1]) <= 4096
 
 
 def test_a_soft_limit_that_is_enough_stays() -> None:
-    told = run(
+    message = run(
         ROOM + "resource.setrlimit(resource.RLIMIT_NOFILE, (3000, 4096))\nroom()\n"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
-    assert told.splitlines()[-1] == "(3000, 4096)"
+    assert message.splitlines()[-1] == "(3000, 4096)"
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,10 @@ def test_a_soft_limit_that_is_enough_stays() -> None:
 def test_a_hard_limit_that_is_too_low_is_named_with_its_value(
     kind: str, option: str, value: int
 ) -> None:
-    told = run(ROOM + f"resource.setrlimit(resource.RLIMIT_{kind}, ({value}, {value}))\nroom()")
-    assert told.startswith(f"missing: the limit is {value:,} ")
-    assert f"`ulimit -H{option}`" in told
-    assert len(told.splitlines()) == 1
+    message = run(ROOM + f"resource.setrlimit(resource.RLIMIT_{kind}, ({value}, {value}))\nroom()")
+    assert message.startswith(f"missing: the limit is {value:,} ")
+    assert f"`ulimit -H{option}`" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_a_control_group_that_allows_too_few_processes_is_named_with_its_value() -> None:
@@ -208,13 +208,15 @@ def test_a_control_group_that_allows_too_few_processes_is_named_with_its_value()
     try:
         (group / "below").mkdir()  # the limit of a group applies below it, too
         enter = f"open('{group}/below/cgroup.procs', 'w').write('0')\n"
-        told = run(ROOM + f"{enter}room()")
+        message = run(ROOM + f"{enter}room()")
     finally:
         (group / "below").rmdir()
         group.rmdir()
-    assert told.startswith("missing: the limit is 100 processes and threads of the control group")
-    assert f"and a run needs about 150 more: raise {group}/pids.max" in told
-    assert len(told.splitlines()) == 1
+    assert message.startswith(
+        "missing: the limit is 100 processes and threads of the control group"
+    )
+    assert f"and a run needs about 150 more: raise {group}/pids.max" in message
+    assert len(message.splitlines()) == 1
 
 
 def limited_group(most: int) -> Path | None:

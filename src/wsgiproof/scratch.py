@@ -38,8 +38,7 @@ def scratch_directory(account: Account | None = None) -> Iterator[Path]:
 
 
 def lasting_directory(output: Path | None, account: Account) -> Path:
-    """Return ``output``, or a new directory, that ``account`` may enter and that is left to the
-    user.
+    """Return ``output`` or a new directory, which ``account`` may enter and which is not removed.
 
     Raises :class:`UsageError` if ``output`` is not empty.
     """

@@ -169,7 +169,9 @@ def test_a_version_of_a_checkout_is_one(tmp_path: Path) -> None:
     """``3.15.0a1+``, which is none to the standard of versions."""
     changed = "import platform\nplatform.python_version = lambda: '3.15.0a1+'\n"
     known = subprocess.run(
-        [sys.executable, "-S", "-c", changed + finding._QUESTION], capture_output=True, check=True
+        [sys.executable, "-S", "-c", changed + finding._DESCRIBE_SCRIPT],
+        capture_output=True,
+        check=True,
     )
     assert json.loads(known.stdout)["version"] == "3.15.0a1"
 
@@ -190,7 +192,7 @@ def test_so_it_is_where_an_interpreter_takes_its_environment_for_its_base(tmp_pa
     venv.create(tmp_path / "env", symlinks=True)
     older = "import sys\nsys._base_executable = sys.executable\n"
     known = subprocess.run(
-        [tmp_path / "env" / "bin" / "python", "-S", "-c", older + finding._QUESTION],
+        [tmp_path / "env" / "bin" / "python", "-S", "-c", older + finding._DESCRIBE_SCRIPT],
         capture_output=True,
         check=True,
     )

@@ -168,12 +168,12 @@ def choose(requested: str | None, reader: Account) -> Python:
 
 
 def choose_all(values: Sequence[str], reader: Account) -> tuple[Python, ...]:
-    """Return the interpreters of an axis, each with a unique name; an empty value is the best
-    available one.
+    """Return the interpreters of an axis, each with a unique name.
 
-    The name is the requested version if a version was requested, else the first two numbers of the
-    version, or the full version if two names would be equal. Raises what :func:`choose` does, and
-    :class:`UsageError` if two different interpreters would still have the same name.
+    An empty value is the best available one. The name is the requested version if a version was
+    requested, else the first two numbers of the version, or the full version if two names would be
+    equal. Raises what :func:`choose` does, and :class:`UsageError` if two different interpreters
+    would still have the same name.
     """
     chosen = {value: choose(value or None, reader) for value in values}
     names = _names(chosen)

@@ -57,8 +57,7 @@ class Mongod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_mongod(requested: str | None) -> Mongod:
-    """Return the mongod at ``requested``, else that of the ``[mongodb]`` extra, else the one on
-    PATH.
+    """Return the mongod at ``requested``, else the one of the ``[mongodb]`` extra or on PATH.
 
     Raises :class:`UsageError` if ``requested`` does not exist, and :class:`NeedMissing` if there is
     no mongod, or if it does not run here (a library is missing).

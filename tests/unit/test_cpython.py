@@ -34,7 +34,7 @@ from wsgiproof.build.cpython_source import _parts
 from wsgiproof.build.python import choose
 from wsgiproof.cache import Cache
 from wsgiproof.cli import cli
-from wsgiproof.errors import BuildFailed, CannotRun, NeedMissing, UsageError
+from wsgiproof.errors import BuildFailed, CannotRun, PrerequisiteMissing, UsageError
 from wsgiproof.toolchain import Python
 
 CONFIGURE = """#!/bin/sh
@@ -521,7 +521,7 @@ def test_modules_that_are_missing_are_reported_with_their_packages(
 
 def test_without_zlib_nothing_is_begun(cache: Cache, source: Path, tmp_path: Path) -> None:
     (tmp_path / "include" / "zlib.h").unlink()
-    with pytest.raises(NeedMissing, match="apt-get install zlib1g-dev"):
+    with pytest.raises(PrerequisiteMissing, match="apt-get install zlib1g-dev"):
         build_cpython("3.98.7", cache, Told(), source=str(source))
     assert left(cache) == []
 

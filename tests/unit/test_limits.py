@@ -160,12 +160,12 @@ ROOM = """
 from wsgiproof.account import server_account
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
-from wsgiproof.errors import NeedMissing
+from wsgiproof.errors import PrerequisiteMissing
 from wsgiproof.preflight import raise_limits
 def room():
     try:
         print("room:", raise_limits(Config(topology=(Topology.NONE,)), server_account()))
-    except NeedMissing as error:
+    except PrerequisiteMissing as error:
         print("missing:", error)
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wsgiproof.account import server_account
-from wsgiproof.errors import NeedMissing, ServiceFailed
+from wsgiproof.errors import PrerequisiteMissing, ServiceFailed
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.mongod import Member, Mongod, find_mongod, make_home
 
@@ -57,7 +57,7 @@ def words_of(tmp: Path, script: str) -> str:
 def test_a_missing_library_is_named(tmp_path: Path, library: str, fix: str) -> None:
     message = f"mongod: error while loading shared libraries: {library}: cannot open shared object"
     path = program(tmp_path, f"echo '{message}' >&2; exit 127")
-    with pytest.raises(NeedMissing, match=f"does not run without {library}: ") as caught:
+    with pytest.raises(PrerequisiteMissing, match=f"does not run without {library}: ") as caught:
         find_mongod(str(path))
     assert fix in str(caught.value)
     assert "--mongodb PATH" in str(caught.value)
@@ -65,7 +65,7 @@ def test_a_missing_library_is_named(tmp_path: Path, library: str, fix: str) -> N
 
 def test_what_is_no_mongod_is_quoted(tmp_path: Path) -> None:
     path = program(tmp_path, "echo starting; echo Illegal instruction >&2; exit 132")
-    with pytest.raises(NeedMissing, match=f"{path} does not run: Illegal instruction"):
+    with pytest.raises(PrerequisiteMissing, match=f"{path} does not run: Illegal instruction"):
         find_mongod(str(path))
 
 
@@ -111,5 +111,5 @@ def test_a_directory_that_its_user_cannot_enter_is_reported() -> None:
     with scratch_directory() as closed:
         inner = closed / "inner"
         inner.mkdir(0o700)
-        with pytest.raises(NeedMissing, match=f"can't enter {closed}: point TMPDIR at"):
+        with pytest.raises(PrerequisiteMissing, match=f"can't enter {closed}: point TMPDIR at"):
             make_home(inner, account)

@@ -17,7 +17,7 @@ import pytest
 
 from wsgiproof.account import Account
 from wsgiproof.build.python import choose, choose_all, describe, why_unusable
-from wsgiproof.errors import ExitCode, NeedMissing, UsageError
+from wsgiproof.errors import ExitCode, PrerequisiteMissing, UsageError
 from wsgiproof.toolchain import Python
 
 ROOT = os.geteuid() == 0
@@ -182,7 +182,7 @@ def test_a_command_on_the_path_is_named_by_its_name(at_hand: Path) -> None:
 def test_one_that_mod_wsgi_can_not_embed(field: str, words: str, fix: str, tmp_path: Path) -> None:
     python = msgspec.convert(msgspec.structs.asdict(good(tmp_path)) | {field: False}, Python)
     path = answering(tmp_path / "python3.12", python)
-    with pytest.raises(NeedMissing) as caught:
+    with pytest.raises(PrerequisiteMissing) as caught:
         choose(str(path), ANYBODY)
     message = str(caught.value)
     assert "Python 3.12.1 (/opt/python/bin/python3.12)" in message
@@ -217,7 +217,7 @@ def test_one_that_apaches_user_can_not_read(open_directory: Path) -> None:
     closed.chmod(0o700)
     assert why_unusable(python, ANYBODY) == ""
     path = answering(open_directory / "python3.12", python)
-    with pytest.raises(NeedMissing) as caught:
+    with pytest.raises(PrerequisiteMissing) as caught:
         choose(str(path), NOBODY)
     message = str(caught.value)
     assert f"can't be read by Apache's user 'stranger', because of {closed}:" in message

@@ -17,7 +17,7 @@ import pytest
 
 from tests.unit.factories import CELL
 from wsgiproof.account import server_account
-from wsgiproof.errors import CannotRun, NeedMissing, UsageError
+from wsgiproof.errors import CannotRun, PrerequisiteMissing, UsageError
 from wsgiproof.files import Directory
 from wsgiproof.guard import remove_tree
 from wsgiproof.scratch import lasting_directory, scratch_directory
@@ -256,7 +256,7 @@ def test_what_is_there_already_is_not_written_over(parent: Path) -> None:
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused(parent: Path) -> None:
-    with pytest.raises(NeedMissing, match="too long for the Unix sockets in it"):
+    with pytest.raises(PrerequisiteMissing, match="too long for the Unix sockets in it"):
         lasting_directory(parent / ("x" * 80), ACCOUNT)
 
 

@@ -328,7 +328,7 @@ def start_deployment(
     created here. ``scratch`` holds the data: an empty directory that belongs to this user, and that
     the account can reach. The guards remove it if wsgiproof dies. With ``scripting`` the deployment
     runs JavaScript. Raises :class:`ServiceFailed` with mongod's own reason, and
-    :class:`NeedMissing` if the account can't reach ``scratch``.
+    :class:`PrerequisiteMissing` if the account can't reach ``scratch``.
     """
     count = _MEMBERS if topology is Topology.REPLICA_SET else 1
     replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None

@@ -384,7 +384,7 @@ def test_the_guard_of_a_mongod_is_looked_after_as_well(tmp_path: Path) -> None:
         guard = psutil.Process(bench.pid()).ppid()
         record = bench.run(Harm(PhaseName.PARALLEL, kill(guard, signal.SIGKILL)))
         assert record.verdict is Verdict.ERROR
-        assert "since its guard was killed" in record.reason
+        assert "because its guard was killed" in record.reason
         assert bench.run().verdict is Verdict.PASS
 
 

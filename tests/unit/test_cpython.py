@@ -483,7 +483,7 @@ def test_uv_that_gets_nothing_is_reported_in_one_line(
 def test_a_build_that_fails_says_its_last_words_and_keeps_its_log(
     cache: Cache, source: Path, file: str, content: str, step: str, words: str
 ) -> None:
-    mended = (source / file).read_text()
+    original = (source / file).read_text()
     (source / file).write_text(content)
     with pytest.raises(BuildFailed) as caught:
         build_cpython("3.98.7", cache, Told(), source=str(source))
@@ -493,7 +493,7 @@ def test_a_build_that_fails_says_its_last_words_and_keeps_its_log(
     assert message.endswith(f": {words} (log: {cache.root}/cpython/{log})")
     assert words in (cache.root / "cpython" / log).read_text()
     assert cache.built("cpython") == []
-    (source / file).write_text(mended)
+    (source / file).write_text(original)
     assert build_cpython("3.98.7", cache, Told(), source=str(source)).version == "3.98.7"
 
 

@@ -48,7 +48,7 @@ def words_of(tmp: Path, script: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("library", "mend"),
+    ("library", "fix"),
     [
         ("libcurl.so.4", "on Debian 'apt-get install libcurl4'"),
         ("libcrypto.so.1.1", "install the package that has libcrypto.so.1.1"),

@@ -173,7 +173,7 @@ def test_a_command_on_the_path_is_named_by_its_name(at_hand: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "words", "mend"),
+    ("field", "words", "fix"),
     [
         ("shared", "has no shared library", "--enable-shared"),
         ("headers", "has no headers", "apt-get install python3.12-dev"),

@@ -4,7 +4,7 @@
     ├── UsageError            exit 2  the request makes no sense, or names what does not exist
     │   └── Unsupported               a version exists, but not for this Python
     └── CannotRun             exit 3  the request makes sense, but can't be carried out
-        ├── NeedMissing               the machine lacks something; `wsgiproof doctor` shows the fix
+        ├── PrerequisiteMissing       the machine lacks something; `wsgiproof doctor` shows the fix
         ├── BuildFailed               a toolchain could not be built
         ├── ServiceFailed             mongod or Apache did not start, or ended
         │   └── PortTaken             another process bound the port before the server did
@@ -83,7 +83,7 @@ class CannotRun(WsgiproofError):
     """The request is correct, but can't be carried out on this machine or at this moment."""
 
 
-class NeedMissing(CannotRun):
+class PrerequisiteMissing(CannotRun):
     """This machine lacks something that a run needs."""
 
 

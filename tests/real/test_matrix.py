@@ -135,7 +135,7 @@ def test_after_a_failure_the_rest_is_skipped_where_that_was_asked_for(open_tmp: 
     told = results(output)
     assert [cell["verdict"] for cell in told["cells"]] == ["fail", "skipped"]
     assert told["complete"]
-    assert '<skipped message="not run, since --fail-fast' in junit.read_text()
+    assert '<skipped message="not run, because --fail-fast' in junit.read_text()
 
 
 def test_an_error_is_tried_again_and_each_try_is_told(open_tmp: Path) -> None:

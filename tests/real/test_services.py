@@ -388,7 +388,7 @@ def test_what_else_may_be_done_to_a_mongod(alone: Rig) -> None:
     """It may be paused, or asked to go; and its guard may be killed."""
     first, guard = alone.deployment, psutil.Process(alone.pid()).ppid()
     for pid, signals, told in (
-        (guard, (signal.SIGKILL,), "since its guard was killed"),
+        (guard, (signal.SIGKILL,), "because its guard was killed"),
         (0, (signal.SIGSTOP, signal.SIGCONT), "was paused for a while"),
         (0, (signal.SIGTERM,), "ended with exit code 0"),
     ):

@@ -143,12 +143,12 @@ def test_a_user_that_may_not_write_is_no_finding_about_the_subject(
     running, record = one_cell(open_tmp, uri)
     assert record.verdict is Verdict.ERROR, running.text
     assert "refuses a write to a new database: not authorized on wsgiproof_" in record.reason
-    assert record.reason.endswith("its user needs readWriteAnyDatabase")
+    assert record.reason.endswith("give its user the role readWriteAnyDatabase")
 
 
 def test_a_deployment_that_wants_to_know_who_is_there(guarded: str) -> None:
     given = connect_deployment(f"mongodb://{guarded}/")
-    with pytest.raises(ServiceFailed, match=r"a database of ours: .* requires authentication; its"):
+    with pytest.raises(ServiceFailed, match=r"new database: .* requires authentication; give its"):
         given.prepare("wsgiproof_written")
     given.close()
 
@@ -211,7 +211,7 @@ def test_a_certificate_that_apaches_user_cannot_read(open_tmp: Path) -> None:
     ("option", "told"),
     [
         ("tlsCAFile=/nonexistent/ca.pem", "there is no such file"),
-        ("TLSCertificateKeyFile=ca.pem", "has to be an absolute path"),
+        ("TLSCertificateKeyFile=ca.pem", "is not an absolute path"),
     ],
 )
 def test_a_file_that_cannot_be_that_of_a_uri(open_tmp: Path, option: str, told: str) -> None:

@@ -1,4 +1,4 @@
-"""What a process of a server is for, told by who has started it."""
+"""The role of a process of a server, by the process that started it."""
 
 from __future__ import annotations
 

@@ -478,8 +478,8 @@ def test_bytes_between_two_answers_fail_the_next_request_and_no_more() -> None:
     responses, connections = kept_answers(
         [[KEPT, 0.02, b"x", Then.AGAIN], [KEPT, Then.AGAIN], [KEPT, Then.AGAIN]], pause=0.1
     )
-    told = [(one.outcome, one.error) for one in responses]
-    assert told == [
+    results = [(one.outcome, one.error) for one in responses]
+    assert results == [
         (Outcome.OK, ""),
         (Outcome.MALFORMED, "bytes after the end of the response"),
         (Outcome.OK, ""),

@@ -57,8 +57,8 @@ def test_constraints_that_cannot_be_read(tmp_path: Path, content: bytes | None) 
     file = tmp_path / "constraints.txt"
     if content is not None:
         file.write_bytes(content)
-    told = "it is not UTF-8" if content else "No such file"
-    with pytest.raises(UsageError, match=f"--constraint {file}: {told}"):
+    why = "it is not UTF-8" if content else "No such file"
+    with pytest.raises(UsageError, match=f"--constraint {file}: {why}"):
         job(tmp_path, constraints=str(file))
 
 

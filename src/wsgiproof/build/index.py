@@ -151,8 +151,10 @@ def run_uv(
 
 @contextmanager
 def _private_cache(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Yield settings for a uv cache that only wsgiproof uses, in the build cache; for no cache if
-    no directory can be made there. The user's own choice (``UV_CACHE_DIR``) is left alone.
+    """Yield settings for a uv cache that only wsgiproof uses, in the build cache.
+
+    If no directory can be made there, uv uses no cache. The user's own choice (``UV_CACHE_DIR``) is
+    left alone.
 
     A killed uv leaves what it was unpacking and building. While another uv is running, these can't
     be distinguished from files in use. So each uv that is the only one running removes them, before

@@ -92,11 +92,10 @@ def install_environment(
 def compile_into(
     target: Path, requirement: str, python: Python, cache: Cache, env: Mapping[str, str]
 ) -> None:
-    """Build mod_wsgi, named by ``requirement``, for ``python`` into ``target``, with ``env`` added
-    to the environment.
+    """Build mod_wsgi, named by ``requirement``, for ``python`` into ``target``.
 
-    The installer's own cache is not used, since it keys builds by version and Python tag alone.
-    Raises :class:`BuildFailed` with the compiler's error.
+    ``env`` is added to the environment. The installer's own cache is not used, since it keys builds
+    by version and Python tag alone. Raises :class:`BuildFailed` with the compiler's error.
     """
     log = target / "build.log"
     if _is_python2(python):

@@ -35,6 +35,17 @@ from wsgiproof.ownership import WRITABLE, objection, open_way, our_users
 from wsgiproof.signals import check_interrupted
 from wsgiproof.toolchain import Entry, State
 
+KINDS = (
+    "cpython",
+    "cpython-source",
+    "environment",
+    "httpd",
+    "index",
+    "mod_wsgi",
+    "sdist",
+    "workshop",
+)
+"""The kinds of entries."""
 _MARKER = "wsgiproof-entry.json"
 _IN_USE = "in-use.lock"
 _PRIVATE = {"uv", "runs"}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.errors import UsageError
@@ -51,8 +50,8 @@ MOST_SUB_INTERPRETERS = 32
 MOST_JOBS = 256
 _LEAST_WARM_UP = 50
 _EXTRA = 1.5
-"""How many times the load may be added where that does not decide: what has stopped growing is seen
-to have stopped when all of the later half is new."""
+"""How many times the load may be added where the load does not decide. After that the whole later
+half is new, so that what has stopped growing is seen to have stopped."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
@@ -63,14 +62,24 @@ def _doc(text: str) -> msgspec.Meta:
 
 Pythons = Annotated[
     tuple[str, ...],
-    _doc("Versions (3.12, 3.13.0, 3.13t), paths or commands of interpreters."),
+    _doc(
+        "Versions (3.12.1, 3.13t; 3.12 is the newest 3.12 on this machine), paths or commands of "
+        "interpreters."
+    ),
 ]
 ModWsgis = Annotated[
-    tuple[str, ...], _doc("Versions, 'latest', a .so, a source tree, or an archive of one.")
+    tuple[str, ...],
+    _doc(
+        "Versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, or an archive of "
+        "one."
+    ),
 ]
 PyMongos = Annotated[
     tuple[str, ...],
-    _doc("Versions, 'latest', 'min' (the oldest with a wheel), a wheel, or a source checkout."),
+    _doc(
+        "Versions (4.20.0; 4.20 is the newest 4.20.x), 'latest', 'min' (the oldest with a wheel), "
+        "a wheel, or a source checkout."
+    ),
 ]
 Topologies = Annotated[
     tuple[Topology, ...],
@@ -129,7 +138,11 @@ class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that ``wsgiproof run`` can be told. An empty axis means that its value is found out."""
+    """Everything that configures ``wsgiproof run``. An empty axis stands for its default, which
+    depends on the machine and on the package index.
+
+    An option of the command line and its key in a file have the same name.
+    """
 
     python: Pythons = ()
     mod_wsgi: ModWsgis = ()
@@ -166,7 +179,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     max_seconds: Annotated[
         float | None,
-        _doc("Seconds after which a cell's load is cut short, and judged as it is."),
+        _doc("Seconds after which the load of a cell is cut short."),
     ] = None
     phases: Annotated[tuple[ExtraPhase, ...], _doc("What is tried beyond load and the stop.")] = (
         ExtraPhase.RESTART,
@@ -182,16 +195,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[Override, ...],
         _doc("Another load for some cells; the last one that matches."),
     ] = ()
-    control: Annotated[str, _doc("A planted fault, or its clean twin.")] = ""
-    app: Annotated[str, _doc("A WSGI script that is called in place of ours.")] = ""
-    requirements: Annotated[
+    control: Annotated[str, _doc("A planted fault, or its negative control.")] = ""
+    app: Annotated[str, _doc("Your WSGI script, in place of the built-in one.")] = ""
+    requirement: Annotated[
         tuple[str, ...],
-        _doc("What else is installed beside PyMongo, as pip has requirements."),
+        _doc("Packages to install beside PyMongo, as in pip's requirements."),
     ] = ()
-    constraints: Annotated[
-        str, _doc("A file of constraints, as pip has them, for all that is installed.")
+    constraint: Annotated[
+        str, _doc("A constraints file, as for pip, for everything that is installed.")
     ] = ""
-    directives: Annotated[
+    directive: Annotated[
         tuple[str, ...], _doc("Lines for Apache's configuration, after those of wsgiproof.")
     ] = ()
     output: Annotated[str, _doc("Where results go.")] = ""
@@ -206,26 +219,29 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name in self.mongodb_servers:
             if not _NAME.fullmatch(name):
                 raise UsageError(
-                    f"'{name}' can't be the name of a server, as a part of names of directories: "
-                    "letters, digits, '.', '_' and '-' can"
+                    f"mongodb_servers: '{name}' can't be a name, which becomes a part of names of "
+                    "directories: use letters, digits, '.', '_' and '-'"
                 )
-        for one in self.requirements:
+        for one in self.requirement:
             _check_requirement(one)
         _within("--restarts", self.restarts, 1, 100_000)
         _within("--idle-seconds", self.idle_seconds, 1, 24 * 3600)
-        for one in self.directives:
+        for one in self.directive:
             if "\n" in one:
-                raise UsageError("--directive: one line of Apache's configuration, without an end")
+                raise UsageError("--directive takes one line: give it once for each line")
         _within("--fault-seconds", self.fault_seconds, 1, 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
         if self.control and Topology.NONE in self.topology:
             raise UsageError(
-                "--control and --topology none exclude each other: faults are planted in the "
-                "application that has a deployment"
+                "--control and --topology none exclude each other: the application with the fault "
+                "needs a deployment"
             )
         if self.app and self.control:
-            raise UsageError("--app and --control exclude each other: a fault is planted in ours")
+            raise UsageError(
+                "--app and --control exclude each other: faults are planted in the built-in "
+                "application"
+            )
 
     @property
     def directory(self) -> Path | None:
@@ -264,7 +280,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             changes["parallel"] = parallel
             changes["serial"] = load.requests - parallel
             changes["warm_up"] = min(plan.warm_up, max(_LEAST_WARM_UP, load.requests // 10))
-            # A dozen rounds tell enough where each takes longer to read than to serve.
+            # A dozen rounds are enough where each takes longer to read than to serve.
             changes["round"] = max(1, load.requests // 24, min(25, load.requests // 12))
             changes["memory_every"] = max(1, load.requests // 12)
         if self.maximum_requests:
@@ -295,21 +311,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 URI = "uri"
-"""What a deployment is called that was named by its URI alone, which may hold a password."""
+"""The name of a deployment that was given by its URI alone, which may hold a password."""
 
 
 def _check_requirement(text: str) -> None:
+    # Imported here, since it takes a while and few command lines need it.
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         Requirement(text)
     except InvalidRequirement as error:
         raise UsageError(
-            f"--with {text}: it is no requirement, such as dnspython or 'python-snappy==0.7.3'"
+            f"--requirement {text}: name a package, such as dnspython or 'python-snappy==0.7.3'"
         ) from error
 
 
 def _check_load(load: Config | Override) -> None:
-    _within("-n", load.requests, 1, 100_000_000)
-    _within("-c", load.connections, 1, 10_000)
+    _within("--requests", load.requests, 1, 100_000_000)
+    _within("--connections", load.connections, 1, 10_000)
     _within("--extra-requests", load.extra_requests, 0, 100_000_000)
     _within("--max-seconds", load.max_seconds, 1, 7 * 24 * 3600)
 

@@ -30,9 +30,9 @@ _LARGEST = 1 << 20
 """Bytes of a file."""
 _HAS_TABLE = re.compile(rb"tool[\"']?\s*\.\s*[\"']?wsgiproof")
 """What a pyproject.toml with our table looks like."""
-_FILES = ("app", "output", "httpd", "apxs", "constraints")
+_FILES = ("app", "output", "httpd", "apxs", "constraint")
 """Keys whose values are nothing but paths."""
-_LISTS = frozenset({*AXES, "only", "cells", "requirements", "directives"})
+_LISTS = frozenset({*AXES, "only", "cells", "requirement", "directive"})
 """Keys that take one value, or several."""
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "include": Combination,
@@ -96,7 +96,7 @@ def load(path: Path, *, found_from: Path | None = None) -> Loaded:
         msgspec.convert(values, ConfigFile)
         return Loaded(path=path, values=anchored(values, path.parent))
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {_told(str(error))}") from error
+        raise UsageError(f"{path}: {_explained(str(error))}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except RecursionError as error:
@@ -112,14 +112,22 @@ def combine(file: Loaded | None, chosen: str, options: Mapping[str, Any]) -> Con
     values = dict(file.values) if file else {}
     sets: Mapping[str, Any] = values.pop("sets", {})
     if chosen and chosen not in sets:
-        where = file.path if file else "there is no wsgiproof.toml, so"
-        raise UsageError(f"{where} has no set '{chosen}'{_nearest(chosen, list(sets))}")
+        if file is None:
+            raise UsageError(
+                f"--set {chosen}: no configuration file is used: 'wsgiproof init' writes one, and "
+                "--config names one"
+            )
+        if not sets:
+            raise UsageError(f"--set {chosen}: {file.path} has no table [{_SETS}.{chosen}]")
+        raise UsageError(
+            f"--set {chosen}: {file.path} has no such set{_nearest(chosen, list(sets))}"
+        )
     values |= sets.get(chosen, {})
     values |= options
     try:
         return msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
-        raise UsageError(_told(str(error))) from error
+        raise UsageError(_explained(str(error))) from error
 
 
 def starter() -> str:
@@ -264,7 +272,7 @@ _KINDS = {
 }
 
 
-def _told(message: str) -> str:
+def _explained(message: str) -> str:
     """What is wrong, where, and the nearest that would be right; in one line."""
     if wrong := _UNKNOWN.fullmatch(message):
         name, where = wrong["name"], wrong["where"] or ""

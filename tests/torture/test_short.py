@@ -51,7 +51,7 @@ _FIXED: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "damage": "escape sequences",
             "file": "cell.json",
-            "commands": ["show", "judge"],
+            "commands": ["show", "rejudge"],
             "where": 1,
         },
     ),

@@ -181,8 +181,8 @@ def test_a_wrong_option_is_one_line(arguments: list[str], words: str, wsgiproof:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-n", "0"], "-n 0: it has to be from 1 to 100,000,000"),
-        (["-c", "100000"], "-c 100000: it has to be from 1 to 10,000"),
+        (["-n", "0"], "--requests 0: it has to be from 1 to 100,000,000"),
+        (["-c", "100000"], "--connections 100000: it has to be from 1 to 10,000"),
         (["--sub-interpreters", "33"], "--sub-interpreters 33: it has to be from 1 to 32"),
         (["--app", "a.py", "--control", "leak-connection"], "exclude each other"),
         (["--app", "/no/such/app.py"], "--app /no/such/app.py: there is no such file"),

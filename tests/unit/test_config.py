@@ -75,8 +75,8 @@ def test_a_process_that_is_replaced_is_read_often_enough_to_be_judged() -> None:
     [
         ("--sub-interpreters", "sub_interpreters", 1, MOST_SUB_INTERPRETERS),
         ("--maximum-requests", "maximum_requests", 0, 1_000_000),
-        ("-n", "requests", 1, 100_000_000),
-        ("-c", "connections", 1, 10_000),
+        ("--requests", "requests", 1, 100_000_000),
+        ("--connections", "connections", 1, 10_000),
         ("--extra-requests", "extra_requests", 0, 100_000_000),
         ("--max-seconds", "max_seconds", 1, 604_800),
         ("--jobs", "jobs", 1, MOST_JOBS),
@@ -137,9 +137,9 @@ def test_the_name_of_a_server_is_a_part_of_the_name_of_a_directory(name: str) ->
 
 @pytest.mark.parametrize("text", ["", "two words", "./here", "a=1", "-r more.txt"])
 def test_what_is_no_requirement_is_said(text: str) -> None:
-    with pytest.raises(UsageError, match="it is no requirement, such as dnspython"):
-        Config(requirements=(text,))
-    assert Config(requirements=("pymongo[snappy]", "a>=1,<2; python_version>'3'")).requirements
+    with pytest.raises(UsageError, match=r"--requirement .*: name a package, such as dnspython"):
+        Config(requirement=(text,))
+    assert Config(requirement=("pymongo[snappy]", "a>=1,<2; python_version>'3'")).requirement
 
 
 @pytest.mark.parametrize(

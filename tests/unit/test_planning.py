@@ -33,10 +33,10 @@ def job(tmp: Path, **options: Any) -> Job:
 
 def test_what_is_installed_beside_pymongo_is_a_part_of_the_inputs(tmp_path: Path) -> None:
     file = tmp_path / "constraints.txt"
-    made = [job(tmp_path), job(tmp_path, requirements=("dnspython",))]
+    made = [job(tmp_path), job(tmp_path, requirement=("dnspython",))]
     for content in ("dnspython==2.7.0\n", "dnspython==2.8.0\n"):
         file.write_text(content)
-        made.append(job(tmp_path, requirements=("dnspython",), constraints=str(file)))
+        made.append(job(tmp_path, requirement=("dnspython",), constraint=str(file)))
         assert made[-1].spec.constraints == content
     assert len({one.inputs for one in made}) == 4
     assert {one.cell.id for one in made} == {made[0].cell.id}
@@ -46,10 +46,10 @@ def test_the_command_that_runs_a_cell_again_installs_the_same(tmp_path: Path) ->
     file = tmp_path / "constraints.txt"
     file.write_text("")
     wanted = ("dnspython", "python-snappy==0.7.3; python_version > '3'")
-    rerun = shlex.split(job(tmp_path, requirements=wanted, constraints=str(file)).rerun)
-    assert [rerun[at + 1] for at, word in enumerate(rerun) if word == "--with"] == [*wanted]
+    rerun = shlex.split(job(tmp_path, requirement=wanted, constraint=str(file)).rerun)
+    assert [rerun[at + 1] for at, word in enumerate(rerun) if word == "--requirement"] == [*wanted]
     assert rerun[rerun.index("--constraint") + 1] == str(file)
-    assert "--with" not in job(tmp_path).rerun
+    assert "--requirement" not in job(tmp_path).rerun
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -59,11 +59,11 @@ def test_constraints_that_cannot_be_read(tmp_path: Path, content: bytes | None) 
         file.write_bytes(content)
     told = "it is not UTF-8" if content else "No such file"
     with pytest.raises(UsageError, match=f"--constraint {file}: {told}"):
-        job(tmp_path, constraints=str(file))
+        job(tmp_path, constraint=str(file))
 
 
 def test_constraints_that_are_no_file_are_not_waited_for(tmp_path: Path) -> None:
     fifo = tmp_path / "constraints.txt"
     os.mkfifo(fifo)
     with pytest.raises(UsageError, match=f"--constraint {fifo}: it is not a regular file"):
-        job(tmp_path, constraints=str(fifo))
+        job(tmp_path, constraint=str(fifo))

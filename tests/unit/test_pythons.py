@@ -82,7 +82,7 @@ def test_each_place_has_its_name_and_its_rank(home: Path) -> None:
         ("conda", "3.98.5"),
         ("wsgiproof", "3.98.9"),
     ]
-    assert choose("3.98", ANYBODY).version == "3.98.1", "the first place, not the newest version"
+    assert choose("3.98", ANYBODY).version == "3.98.9", "the newest version, not the first place"
     assert choose("3.98.9", ANYBODY).origin == "wsgiproof"
 
 
@@ -209,7 +209,7 @@ def test_the_command_shows_what_can_and_what_can_not_be_used(home: Path) -> None
     )
     answering(home / "on-path" / "python3", python)
     program(home / "on-path" / "python2", "exit 1")
-    told = CliRunner().invoke(cli, ["pythons"])
+    told = CliRunner().invoke(cli, ["doctor", "--pythons"])
     lines = {one.split()[-1]: one for one in told.output.splitlines() if str(home) in one}
     assert [line.split()[:5] for line in lines.values()] == [
         ["3.98.1", "PATH", "yes", "yes", "yes"],
@@ -225,7 +225,7 @@ def test_the_command_shows_what_can_and_what_can_not_be_used(home: Path) -> None
 def test_as_json_each_has_all_that_the_table_has(home: Path) -> None:
     path = put(home / "on-path", "3.98.1", free=True)
     program(home / "on-path" / "python2", "exit 1")
-    told = CliRunner().invoke(cli, ["pythons", "--json"])
+    told = CliRunner().invoke(cli, ["doctor", "--pythons", "--json"])
     rows = {row["path"]: row for row in json.loads(told.output)}
     assert rows[str(path)] == {
         "version": "3.98.1",

@@ -1,4 +1,4 @@
-"""``wsgiproof judge``: recorded cells are judged again, and none is changed."""
+"""``wsgiproof show --rejudge``: recorded cells are judged again, and none is changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def saved(directory: Path, *records: CellRecord) -> Path:
 
 
 def judged(where: Path) -> Result:
-    return CliRunner().invoke(cli, ["judge", str(where)])
+    return CliRunner().invoke(cli, ["show", "--rejudge", str(where)])
 
 
 def content(directory: Path) -> Mapping[Path, tuple[bytes, int]]:

@@ -45,22 +45,44 @@ LATEST = "latest"
 """The newest version that supports a Python: what an empty version means as well."""
 MINIMUM = "min"
 """The oldest version that has a wheel for a Python: the first that was made with it in mind."""
+_PREFIX = re.compile(r"\d+(\.\d+)?")
+"""A version of one number or two stands for the newest that begins so. Three numbers are exact."""
+_EXAMPLES = {"mod-wsgi": ("5.0.2", "5"), "pymongo": ("4.20.0", "4.20")}
 
 
 def find_version(package: str, wanted: str, python: Python) -> str:
-    """What :func:`wsgiproof.build.packages.find_version` says."""
+    """Do what :func:`wsgiproof.build.packages.find_version` says, for a Python that uv knows."""
     check_version(package, wanted)
-    exact = wanted not in ("", LATEST, MINIMUM)
     flags = ["--no-deps", "--no-header", "--no-annotate", "--python", python.path]
+    flags += ["--prerelease", "explicit"]  # a pre-release is taken only where its version names it
     if wanted == MINIMUM:
         flags += ["--resolution", "lowest", "--only-binary", package]
     with temporary_directory() as scratch:
         source = scratch / "requirements.in"
-        source.write_text(f"{package}=={wanted}\n" if exact else f"{package}\n")
+        source.write_text(f"{requirement(package, wanted)}\n")
         answer = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
     if answer.returncode != 0:
-        raise _unresolved(package, wanted if exact else "", python, answer.output)
+        raise _unresolved(package, wanted, python, answer.output)
     return _pinned(package, answer.output)
+
+
+def is_exact(wanted: str) -> bool:
+    """Whether this is one version, and no word and no prefix of a version."""
+    return wanted not in ("", LATEST, MINIMUM) and not _PREFIX.fullmatch(wanted)
+
+
+def requirement(package: str, wanted: str) -> str:
+    """Return what an installer is asked for, such as ``pymongo==4.20.*`` where 4.20 is wanted."""
+    if wanted in ("", LATEST, MINIMUM):
+        return package
+    return f"{package}=={wanted}{'' if is_exact(wanted) else '.*'}"
+
+
+def shown(package: str, wanted: str) -> str:
+    """Return what a message calls it, such as ``pymongo 4.20.x``; for a word the package alone."""
+    if wanted in ("", LATEST, MINIMUM):
+        return package
+    return f"{package} {wanted}{'' if is_exact(wanted) else '.x'}"
 
 
 def _pinned(package: str, output: str) -> str:
@@ -190,8 +212,11 @@ def check_version(package: str, wanted: str) -> None:
     try:
         Version(wanted)
     except InvalidVersion as error:
+        exact, prefix = _EXAMPLES[package]
+        words = f"{LATEST}, {MINIMUM}" if package == "pymongo" else LATEST
         raise UsageError(
-            f"'{wanted}' is not a version of {package}, such as 4.20.0, nor a path to one"
+            f"'{wanted}' is not a version of {package}: give one such as {exact} or {prefix}, "
+            f"{words}, or a path such as ./{wanted}"
         ) from error
 
 
@@ -202,7 +227,7 @@ def _unresolved(package: str, wanted: str, python: Python, output: str) -> Excep
             f"the package index does not answer, so {package} can't be looked up: "
             f"{last_words(output)}"
         )
-    what = f"{package} {wanted}" if wanted else package
+    what = shown(package, wanted)
     if "Requires-Python" in output or "requires Python" in output or "Python>=" in output:
         return Unsupported(
             f"{what} does not support Python {python.version}; "

@@ -23,17 +23,20 @@ _ANSWERS, _NOTE = "index", "answer.json"
 
 
 def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str:
-    """The exact version of ``package`` for ``python``: the one wanted, the ``latest`` for it
-    (empty means that, too), or the ``min``, which is the oldest that has a wheel for it.
+    """Return an exact version of ``package`` for ``python``.
 
-    What is said of an exact version is kept: it does not change.
+    ``wanted`` is an exact version; or one or two numbers, which stand for the newest version that
+    begins with them; or ``latest``, as is an empty text; or ``min``, the oldest version that has a
+    wheel for this Python. A pre-release is taken only where its own version is wanted.
+
+    The answer about an exact version is kept: it does not change.
 
     Raises :class:`Unsupported` if there is such a version, and not for this Python,
     :class:`UsageError` if there is none, and :class:`CannotRun` if the index does not answer.
     """
-    if wanted in ("", index.LATEST, index.MINIMUM):
-        return _ask(package, wanted, python, cache)
     index.check_version(package, wanted)
+    if not index.is_exact(wanted):
+        return _ask(package, wanted, python, cache)
     key = {"version": f"{package}-{wanted}", "python": python.version}
     entry = cache.entry(
         _ANSWERS, key, lambda directory: _note(package, wanted, python, cache, directory)

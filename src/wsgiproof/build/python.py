@@ -142,9 +142,12 @@ def _ask(path: Path) -> str:
 def choose(wanted: str | None, reader: Account) -> Python:
     """The interpreter that ``--python`` names, or the best one at hand.
 
-    ``wanted`` is a path (an environment's stands for its base), a command (``python3.12``) or a
-    version (``3.12``, ``3.12.1``). Without it: the Python that runs wsgiproof if mod_wsgi can embed
-    it, else the first of :func:`installed` that it can.
+    ``wanted`` is a path (an environment's stands for its base), a command (``python3.12``), a
+    version (``3.12.1``), or its first numbers (``3.12``), which stand for the newest such version
+    here that mod_wsgi can embed; of several builds of one version, the first of :func:`installed`.
+    A pre-release is taken only where its own version is wanted (``3.15.0b1``). Without ``wanted``:
+    the Python that runs wsgiproof if mod_wsgi can embed it, else the first of :func:`installed`
+    that it can.
     Raises :class:`UsageError` if there is no such Python and :class:`NeedMissing` if there is, but
     it can't be used.
     """
@@ -352,12 +355,26 @@ def _named(wanted: str) -> Iterator[Python]:
         yield _at(path, GIVEN if "/" in wanted else ON_PATH)
         return
     try:
-        parts = Version(wanted.removesuffix("t")).release
+        version = Version(wanted.removesuffix("t"))
     except InvalidVersion as error:
         raise UsageError(
-            f"'{wanted}' is neither a Python version, such as 3.12, nor a path to one"
+            f"'{wanted}' is not a Python: give a version such as 3.12, a command such as "
+            f"python3.12, or a path such as ./{wanted}"
         ) from error
-    for python in installed():
-        same_build = python.free_threaded == wanted.endswith("t")
-        if same_build and Version(python.version).release[: len(parts)] == parts:
-            yield python
+    yield from sorted(
+        (
+            python
+            for python in installed()
+            if python.free_threaded == wanted.endswith("t")
+            and _fits(Version(python.version), version)
+        ),
+        key=lambda python: Version(python.version),
+        reverse=True,
+    )
+
+
+def _fits(version: Version, wanted: Version) -> bool:
+    """Whether a version is the wanted one, or begins with its numbers."""
+    if version.is_prerelease or wanted.is_prerelease:
+        return version == wanted
+    return version.release[: len(wanted.release)] == wanted.release

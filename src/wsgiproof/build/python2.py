@@ -15,7 +15,14 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
-from wsgiproof.build.index import LATEST, MINIMUM, check_version, last_words, run_uv
+from wsgiproof.build.index import (
+    MINIMUM,
+    check_version,
+    last_words,
+    requirement,
+    run_uv,
+    shown,
+)
 from wsgiproof.cache import Cache
 from wsgiproof.environ import COMPILE, DOWNLOAD, child_environment
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
@@ -29,15 +36,13 @@ _INSTALL_DEADLINE = 600.0
 
 
 def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str:
-    """What :func:`wsgiproof.build.packages.find_version` says; pip finds out by downloading."""
+    """Do what :func:`wsgiproof.build.packages.find_version` says; pip finds out by downloading."""
     check_version(package, wanted)
     if wanted == MINIMUM:
         raise UsageError(f"'{MINIMUM}' is not known for Python 2.7: name a version of {package}")
-    exact = wanted not in ("", LATEST)
-    requirement = f"{package}=={wanted}" if exact else package
     with temporary_directory() as scratch:
         answer = _pip(
-            ["download", "--no-deps", "--dest", str(scratch), requirement],
+            ["download", "--no-deps", "--dest", str(scratch), requirement(package, wanted)],
             python,
             cache,
             deadline=_RESOLVE_DEADLINE,
@@ -45,7 +50,7 @@ def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str
         if answer.returncode == 0:
             (downloaded,) = scratch.iterdir()
             return _version_of(downloaded.name)
-    raise unresolved(package, wanted if exact else "", python, answer.output)
+    raise unresolved(package, wanted, python, answer.output)
 
 
 def make_environment(python: Python, home: Path) -> None:
@@ -114,7 +119,7 @@ def unresolved(package: str, wanted: str, python: Python, output: str) -> Except
     if newest is None:
         return CannotRun(f"the package index does not answer, so {package} can't be looked up")
     return Unsupported(
-        f"there is no {package} {wanted} for Python {python.version}: the newest is {newest}"
+        f"there is no {shown(package, wanted)} for Python {python.version}: the newest is {newest}"
     )
 
 

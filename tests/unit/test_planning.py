@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.test_matrix import PYTHONS, resolved
@@ -18,6 +19,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.planning import HostSetup, plan
 from wsgiproof.preflight import Machine
 from wsgiproof.runner import Job
+from wsgiproof.toolchain import Source
 
 ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=True)
 
@@ -50,6 +52,23 @@ def test_the_command_that_runs_a_cell_again_installs_the_same(tmp_path: Path) ->
     assert [rerun[at + 1] for at, word in enumerate(rerun) if word == "--requirement"] == [*wanted]
     assert rerun[rerun.index("--constraint") + 1] == str(file)
     assert "--requirement" not in job(tmp_path).rerun
+
+
+def test_the_command_that_runs_a_cell_again_names_exact_versions(tmp_path: Path) -> None:
+    """4.9 is a version of PyMongo, and on the command line the newest 4.9.x."""
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, servers={})
+    axes = msgspec.structs.replace(
+        resolved(),
+        pymongos={("3.12", "old"): Source(version="4.9")},
+        mod_wsgis={("3.12", "old"): Source(version="4.9.4")},
+    )
+    setup = HostSetup(machine=machine, resolved=axes, cache=Cache(tmp_path))
+    config = Config(
+        topology=(Topology.NONE,), mode=(Mode.DAEMON,), pymongo=("old",), mod_wsgi=("old",)
+    )
+    rerun = shlex.split(plan(config, setup).jobs[0].rerun)
+    assert rerun[rerun.index("--pymongo") + 1] == "4.9.0"
+    assert rerun[rerun.index("--mod-wsgi") + 1] == "4.9.4"
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])

@@ -86,6 +86,24 @@ def test_each_place_has_its_name_and_its_rank(home: Path) -> None:
     assert choose("3.98.9", ANYBODY).origin == "wsgiproof"
 
 
+def test_of_several_builds_of_one_version_the_first_place_has_it(home: Path) -> None:
+    put(home / ".pyenv" / "versions" / "3.98.4" / "bin", "3.98.4")
+    path = put(home / "on-path", "3.98.4")
+    put(home / "on-path", "3.98.3", name="python3")
+    assert choose("3.98", ANYBODY).path == str(path)
+
+
+def test_a_pre_release_is_taken_only_where_it_is_named(home: Path) -> None:
+    put(home / "on-path", "3.98.1")
+    beta = put(home / ".pyenv" / "versions" / "3.98.2b1" / "bin", "3.98.2b1")
+    put(home / ".pyenv" / "versions" / "3.99.0b1" / "bin", "3.99.0b1")
+    assert choose("3.98", ANYBODY).version == "3.98.1"
+    assert choose("3.98.2b1", ANYBODY).path == str(beta)
+    for wanted in ("3.98.2", "3.98.2b2", "3.99"):
+        with pytest.raises(UsageError, match=r"at hand: .*3\.98\.2b1"):
+            choose(wanted, ANYBODY)
+
+
 def test_what_path_leads_to_is_first_and_keeps_the_name_of_its_place(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

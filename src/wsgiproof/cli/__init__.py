@@ -120,7 +120,9 @@ def _foreseen(error: BaseException) -> tuple[str, ExitCode] | None:
         return "interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "wsgiproof"
-        return f"{error.format_message()} See '{command} --help'.", ExitCode.USAGE
+        message = error.format_message()
+        end = "" if message.endswith((".", "?", ")")) else "."
+        return f"{message}{end} See '{command} --help'.", ExitCode.USAGE
     if isinstance(error, click.ClickException):
         return error.format_message(), ExitCode.USAGE
     if isinstance(error, WsgiproofError):

@@ -80,6 +80,9 @@ def _cells(context: click.Context, word: str) -> Iterable[str]:
 
     To expand the matrix would take an answer of the package index.
     """
+    above = context.parent.command if context.parent else None
+    if context.info_name == "cells" and isinstance(above, click.Group):
+        yield from above.commands  # 'wsgiproof build' stands for 'wsgiproof build cells'
     named = [context.params.get(name) for name in ("where", "resume", "output")]
     runs = [Path(one) for one in named if isinstance(one, str | Path)]
     results = Path(_RESULTS)
@@ -87,8 +90,8 @@ def _cells(context: click.Context, word: str) -> Iterable[str]:
         runs = sorted(results.iterdir(), reverse=True)
     for run in runs:
         if (run / "cells").is_dir():
-            return sorted(os.listdir(run / "cells"))  # noqa: PTH208 - names, and no paths
-    return []
+            yield from sorted(os.listdir(run / "cells"))  # noqa: PTH208 - names, and no paths
+            return
 
 
 def _sets(context: click.Context, word: str) -> Iterable[str]:

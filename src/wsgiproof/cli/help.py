@@ -6,6 +6,7 @@ common option. ``--help-all`` has every option with all that is to be said about
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"]}
 _ALL = f"{__name__}.all"
 _FEW_EXAMPLES = 3
 _COMMON_CODES: dict[int, str] = {
-    ExitCode.DEFECT: "a defect of wsgiproof itself: please report it with the file that is named",
+    ExitCode.DEFECT: "a defect of wsgiproof: please report it with the file that it names",
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.CLOSED: "the program that read the output, such as head, has ended",
 }
@@ -92,7 +93,7 @@ class Command(cloup.Command):
             return
         formatter.write_paragraph()
         with formatter.indentation():
-            formatter.write_text((self.help or "").partition("\n\n")[0])
+            formatter.write_text(inspect.cleandoc(self.help or "").partition("\n\n")[0])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples and the exit codes; in the short help, the first and the own ones."""
@@ -121,6 +122,7 @@ class Group(cloup.Group):
         **attributes: Any,
     ) -> None:
         super().__init__(*arguments, **attributes)
+        self.examples = examples
         parts = [_listed("Examples", examples)] if examples else []
         self.epilog = "\n\n".join([*parts, exit_codes(codes or {})])
 

@@ -328,6 +328,7 @@ _FILE_OPTIONS: list[_Decorator] = [
         help="The configuration file.\n"
         "Default: the nearest wsgiproof.toml, or pyproject.toml with [tool.wsgiproof], from here "
         "upwards, if it and the directories down to here belong to you or to root.",
+        rare=True,
     ),
     option("--no-config", is_flag=True, help="Read no configuration file.", rare=True),
 ]

@@ -45,7 +45,7 @@ _MERGE_EXAMPLES = (
 _MERGE_CODES = {
     **RUN_CODES,
     2: "the command line is wrong, or the runs do not fit together",
-    3: "at least one planned cell is missing, could not be decided or could not run",
+    3: "a planned cell is missing, could not be decided, or could not run",
 }
 
 

@@ -6,7 +6,6 @@ given on the command line wins over the set, and the set over the rest of the fi
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -18,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 
 from wsgiproof.config import AXES, Combination, Config, Exclusion, Override
-from wsgiproof.errors import UsageError, describe
+from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import open_regular, read_at_most
 from wsgiproof.ownership import invoking_users, objection_to_file
 from wsgiproof.uri import FILE, is_uri
@@ -41,6 +40,8 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
 }
 """Keys that take a list of tables."""
 _SETS = "sets"
+_FEW = 10
+"""Names that a message lists."""
 
 
 class ConfigFile(Config, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +101,7 @@ def load(path: Path, *, found_from: Path | None = None) -> Loaded:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except RecursionError as error:
-        raise UsageError(f"{path}: its tables lie too deep in one another") from error
+        raise UsageError(f"{path}: its tables are nested too deeply") from error
 
 
 def combine(file: Loaded | None, chosen: str, options: Mapping[str, Any]) -> Config:
@@ -249,7 +250,7 @@ def place(path: str, directory: Path) -> str:
     could name.
     """
     if "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
-        raise UsageError(f"'{path}' is no path of UTF-8 without NUL")
+        raise UsageError(f"'{path}' can't be a path: that is UTF-8 without NUL")
     return os.path.abspath(directory / Path(os.path.expanduser(path)))  # noqa: PTH100, PTH111
 
 
@@ -276,11 +277,11 @@ def _explained(message: str) -> str:
     """What is wrong, where, and the nearest that would be right; in one line."""
     if wrong := _UNKNOWN.fullmatch(message):
         name, where = wrong["name"], wrong["where"] or ""
-        hint = _nearest(name, _keys(where)) if name != _SETS else ": sets stand beside one another"
+        hint = _nearest(name, _keys(where)) if name != _SETS else ": a set can't contain sets"
         return f"there is no key '{name}'{_in(where)}{hint}"
     if wrong := _INVALID.fullmatch(message):
         name, where = wrong["name"], wrong["where"] or ""
-        return f"'{name}' is no value{_in(where, 'of')}" + _nearest(name, _values(where))
+        return f"'{name}' is not a value{_in(where, 'of')}" + _nearest(name, _values(where))
     if wrong := _MISSING.fullmatch(message):
         return f"there has to be a key '{wrong['name']}'{_in(wrong['where'] or '')}"
     if wrong := _OTHER_KIND.fullmatch(message):
@@ -325,8 +326,9 @@ def _choices(kind: Any) -> list[str]:
 
 
 def _nearest(name: str, valid: Sequence[str]) -> str:
-    """The end of the sentence: what may have been meant, or all there is."""
-    near = difflib.get_close_matches(name, valid, n=1)
-    if near:
-        return f"; did you mean '{near[0]}'?"
+    """The end of a message: what may have been meant, or all there is where that is little."""
+    if near := did_you_mean(name, valid):
+        return near
+    if len(valid) > _FEW:
+        return "; 'wsgiproof init' writes a file with every key"
     return f"; there is {', '.join(valid)}" if valid else ""

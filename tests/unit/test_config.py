@@ -130,7 +130,7 @@ def test_an_axis_without_values_has_one_that_is_to_be_found_out() -> None:
     "name", ["", "a/b", "..//x", "two words", "é", "a\nb", "mongodb://a/", "x" * 61]
 )
 def test_the_name_of_a_server_is_a_part_of_the_name_of_a_directory(name: str) -> None:
-    with pytest.raises(UsageError, match="mongodb_servers: .* can't be a name"):
+    with pytest.raises(UsageError, match=r"mongodb_servers: .* can't be a name"):
         Config(mongodb_servers={name: "/opt/mongod"})
     assert Config(mongodb_servers={"mongod-7.0_x": "/opt/mongod"}).mongodb_servers
 

@@ -58,7 +58,11 @@ class Command(cloup.Command):
         **attributes: Any,
     ) -> None:
         parameters = attributes.setdefault("params", [])
-        self.has_rare = any(getattr(one, "rare", False) for one in parameters)
+        # Only a command with groups of options has so many that it takes two helps.
+        self.has_rare = any(
+            getattr(one, "rare", False) and getattr(one, "group", None) is not None
+            for one in parameters
+        )
         if self.has_rare:
             parameters.append(_help_all())
         super().__init__(*arguments, **attributes)

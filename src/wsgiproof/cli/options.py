@@ -332,21 +332,23 @@ _FILE_OPTIONS: list[_Decorator] = [
     ),
     option("--no-config", is_flag=True, help="Read no configuration file.", rare=True),
 ]
-REPORT_OPTIONS: list[_Decorator] = [
-    option(
-        "--junit",
-        metavar="FILE",
-        type=PATH,
-        help="Write JUnit XML.\nIt has a test case for each planned cell.",
-    ),
-    option(
+JUNIT = option(
+    "--junit",
+    metavar="FILE",
+    type=PATH,
+    help="Write JUnit XML.\nIt has a test case for each planned cell.",
+)
+
+
+def summary_option(*, rare: bool = False) -> _Decorator:
+    """Add the option of a file for a pull request."""
+    return option(
         "--summary",
         metavar="FILE",
         type=PATH,
         help="Write Markdown, for a pull request.",
-        rare=True,
-    ),
-]
+        rare=rare,
+    )
 
 
 def machine_options(command: _Command) -> _Command:
@@ -393,7 +395,7 @@ def _grouped(execution: Sequence[_Decorator], output: Sequence[_Decorator]) -> _
 
 def report_options(command: _Command) -> _Command:
     """Add where else a whole run is to be reported."""
-    return _add(REPORT_OPTIONS, command)
+    return _add([JUNIT, summary_option()], command)
 
 
 def _add(options: Sequence[_Decorator], command: _Command) -> _Command:

@@ -126,8 +126,8 @@ def compare_command(old: Path, new: Path, as_json: bool) -> None:
     comparison = compare(read_run(old), read_run(new))
     if not comparison.compared:
         raise UsageError(
-            f"no cell of {old} has a counterpart in {new}: give two runs whose cells differ in one "
-            "axis at most"
+            f"no cell of {old} has a counterpart in {new}: there is nothing to compare; give two "
+            "runs whose cells differ in one axis at most"
         )
     if as_json:
         print_json(comparison.to_json())

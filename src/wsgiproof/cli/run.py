@@ -7,8 +7,8 @@ from typing import Any
 
 from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import (
+    JUNIT,
     PATH,
-    REPORT_OPTIONS,
     RUN_CODES,
     command_line,
     configure,
@@ -17,6 +17,7 @@ from wsgiproof.cli.options import (
     note,
     print_json,
     progress_on,
+    summary_option,
 )
 from wsgiproof.cli.output import say
 from wsgiproof.errors import UsageError
@@ -64,7 +65,8 @@ _EXECUTION = [
     ),
 ]
 _OUTPUT = [
-    *REPORT_OPTIONS,
+    JUNIT,
+    summary_option(rare=True),
     option(
         "--json",
         "as_json",

@@ -1,7 +1,7 @@
 """What a user asked for, checked and frozen: the axes of the matrix, and how each cell is run.
 
-The same value comes of the command line and of a file (:mod:`wsgiproof.configfile`), so the JSON
-schema for editors is that of these classes.
+The command line and a file (:mod:`wsgiproof.configfile`) give the same value, so these classes
+define the JSON schema for editors as well.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
 def _doc(text: str) -> msgspec.Meta:
-    """The description of a key in the JSON schema."""
+    """Return the description of a key in the JSON schema."""
     return msgspec.Meta(description=text)
 
 
@@ -101,7 +101,7 @@ MongoDBs = Annotated[
 
 
 class Combination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Values of some axes. An axis that is left out stands for all of its values."""
+    """Values of some axes. An axis without a value stands for all of its values."""
 
     python: Pythons = ()
     mod_wsgi: ModWsgis = ()
@@ -245,27 +245,27 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def directory(self) -> Path | None:
-        """Where results go; None: in a new directory, named by the time."""
+        """Where results go; None stands for a new directory, named by the time."""
         return Path(self.output) if self.output else None
 
     def axis(self, name: str) -> tuple[str, ...]:
-        """The values of an axis, as they were asked for; one empty value if nothing was."""
+        """Return the values of an axis as they were asked for; one empty value if none was."""
         values: tuple[str, ...] = getattr(self, name)
         return tuple(dict.fromkeys(values)) or ("",)
 
     def values(self, name: str) -> tuple[str, ...]:
-        """The same, with those that are only in an ``include``."""
+        """Return the same with the values that only an ``include`` has."""
         more = (value for table in self.include for value in getattr(table, name))
         return tuple(dict.fromkeys((*self.axis(name), *more)))
 
     def server(self, value: str) -> str:
-        """The path or the URI that a value of the ``mongodb`` axis stands for."""
+        """Return the path or the URI that a value of the ``mongodb`` axis stands for."""
         return self.mongodb_servers.get(value, value)
 
     def plan(self, cell: str = "") -> LoadPlan:
-        """How much load the cell of this id gets, with the overrides that match it.
+        """Return how much load the cell of this id gets, with the overrides that match it.
 
-        A number of requests is all of them, in the profile's own proportion.
+        A number of requests is the total; the profile decides how it is divided.
         """
         load = self.load(cell)
         plan = _PLANS[load.profile]
@@ -284,7 +284,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             changes["round"] = max(1, load.requests // 24, min(25, load.requests // 12))
             changes["memory_every"] = max(1, load.requests // 12)
         if self.maximum_requests:
-            # As many readings in the life of one process as there are in a whole run.
+            # One process has as many readings in its life as there are in a whole run.
             life = max(1, self.maximum_requests // 18)
             for reading in ("round", "memory_every"):
                 changes[reading] = min(life, changes.get(reading, getattr(plan, reading)))
@@ -299,7 +299,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return msgspec.structs.replace(plan, **changes)
 
     def load(self, cell: str) -> Config:
-        """This, with what the overrides say of the cell."""
+        """Return this configuration with the overrides that match the cell."""
         changes = {
             name: value
             for override in self.overrides

@@ -79,9 +79,9 @@ for _title, _commands in _SECTIONS.items():
 
 
 def main() -> None:
-    """The entry point: whatever ends a command becomes one line at most, and its exit code.
+    """Run the command line: every end of a command becomes one line at most, and an exit code.
 
-    Whatever the end, nothing is left of what was started, and Ctrl-C does not break that off.
+    At every end, all that was started is stopped, and Ctrl-C does not interrupt that.
     """
     with guarded():
         shown: list[RunProgress] = []
@@ -103,7 +103,7 @@ def _run(shown: list[RunProgress]) -> int:
 
 
 def _end(error: BaseException, output: Path | None) -> int:
-    """Say why a command came to an end, and return its exit code."""
+    """Print why a command ended, and return its exit code."""
     if isinstance(error, SystemExit):
         return int(error.code or ExitCode.PASS)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):

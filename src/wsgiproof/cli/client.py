@@ -102,7 +102,7 @@ def client_command(
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        # Also where this machine could not go on; but not where nothing was begun.
+        # Also where this machine could not continue, but not where no request was made.
         if done or interrupted or tally.requests:
             traffic = tally.traffic(seed)
             if as_json:
@@ -116,8 +116,7 @@ def client_command(
 def _watching(
     tally: LoadStatistics, planned: int | None, *, quiet: bool
 ) -> AbstractContextManager[None]:
-    """Show how far it has come, in the context; what it takes to show that is not even loaded if
-    it is not shown, as at the end."""
+    """Show progress while the context lasts. What shows it is loaded only where it is shown."""
     if quiet:
         return nullcontext()
     from wsgiproof.report.traffic import watching
@@ -132,7 +131,7 @@ def _show(traffic: Traffic, *, interrupted: bool) -> None:
 
 
 def _planned(options: dict[str, Any]) -> int | None:
-    """How many requests there will be, if that is known; fills in the default."""
+    """Fill in the default number of requests, and return the number if it is known."""
     if options["requests"] is None and options["duration"] is None:
         options["requests"] = _REQUESTS
     requests: int | None = options["requests"]
@@ -146,7 +145,7 @@ def _seed(given: int | None) -> int:
 
 
 def _check(as_json: bool, pattern: str | None) -> Check | None:
-    """What each body has to pass."""
+    """Return the check of each body, if there is one."""
     import re
 
     import msgspec
@@ -197,7 +196,7 @@ def _load(
     width = 1 if serial else connections
     engine.make_room(width)
     targets = [Target.parse(url, keeps=keepalive) for url in urls]
-    # Nothing here waits for the collector, which would look at all that is in flight all the time.
+    # Nothing here needs the collector, which would go through everything in flight all the time.
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
     choose = partial(random.Random(seed).choice, targets)

@@ -73,6 +73,6 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
-    """The lines of a log; one that is too long comes in parts, so that it takes no memory."""
+    """Yield the lines of a log. A line that is too long comes in parts, which bounds the memory."""
     while line := file.readline(_LONGEST_LINE):
         yield line.decode("utf-8", "replace").rstrip("\r\n")

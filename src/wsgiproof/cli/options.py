@@ -411,9 +411,9 @@ def configure(
     no_config: bool = True,
     chosen: str = "",
 ) -> tuple[Config, Path | None]:
-    """The configuration that these options come to, and the file that it rests on, if any.
+    """Return the configuration, and the file that it uses, if any.
 
-    An option that was not given is None, or has no values, and leaves its key to the file.
+    An option that was not given is None, or has no values. The file decides its key then.
     """
     here = Path.cwd()
     path = None if no_config else file or find(here)
@@ -425,7 +425,7 @@ def configure(
             err=True,
         )
     loaded = load(path, found_from=None if file else here) if path else None
-    # Paths are relative to where we are, not to the file.
+    # Paths on the command line are relative to the working directory, not to the file.
     config = combine(loaded, chosen, anchored(given, Path.cwd()))
     if not config.mod_wsgi and (module := os.environ.get("MOD_WSGI_SO")):
         config = msgspec.structs.replace(config, mod_wsgi=(absolute(module, Path.cwd()),))
@@ -438,19 +438,20 @@ def configure(
 
 
 def command_line() -> str:
-    """How we were started, for the record, without a deployment's URI: it may hold a password."""
+    """Return the command line for the record, without a deployment's URI: it may hold a
+    password."""
     return shlex.join(["wsgiproof", *map(without_uris, sys.argv[1:])])
 
 
 def without_uris(text: str) -> str:
-    """``text`` without the URI of a deployment, and what follows it."""
+    """Return ``text`` without the URI of a deployment and what follows it."""
     return re.sub(r"mongodb(\+srv)?://.*", "URI", text)
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:
     """Print ``value`` as JSON, indented, or in one line where ``indent`` is 0.
 
-    What would steer a terminal or a CI system is escaped; the value is the same.
+    Characters that would steer a terminal or a CI system are escaped; the value stays the same.
     """
     content = as_json(value)
     text = (msgspec.json.format(content, indent=indent) if indent else content).decode()
@@ -472,17 +473,17 @@ def progress_on(console: Console) -> LiveProgress | PlainProgress:
 
 
 def note(line: str) -> None:
-    """A line for the user, beside the output."""
+    """Print a line for the user to standard error."""
     say(f"wsgiproof: {one_line(line)}", err=True)
 
 
 def read_run(directory: Path) -> RunRecord:
-    """The run that was left in ``directory``; the user is told if it had to be rebuilt."""
+    """Read the run in ``directory``; a note to the user says if it had to be rebuilt."""
     return load_run(directory, note)
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Where output goes. A log has no width, so nothing is cut or folded for it."""
+    """Make the console for all output. In a log nothing is cut or folded: it has no width."""
     from wsgiproof.report.console import SafeConsole
 
     console = SafeConsole(highlight=False, stderr=stderr)

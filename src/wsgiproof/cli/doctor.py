@@ -15,7 +15,7 @@ _EXAMPLES = (
 )
 _CODES = {
     0: "nothing is missing; with --pythons: mod_wsgi can embed at least one",
-    2: "the command line is wrong, or names something that does not exist",
+    2: "the command line is wrong",
     3: "something is missing; with --pythons: see 'wsgiproof build python --help'",
 }
 

@@ -117,8 +117,8 @@ def _show_rejudged(where: Path, cell: str | None) -> ExitCode:
 def compare_command(old: Path, new: Path, as_json: bool) -> None:
     """Show which cells and checks differ between two runs.
 
-    OLD and NEW are output directories of runs. If one version, or another axis, differs
-    throughout, so that they have no cell in common, cells are compared that differ in nothing else.
+    OLD and NEW are output directories of runs. If they have no cell in common because one axis,
+    such as a version, differs throughout, cells are compared that differ in this axis alone.
     """
     from wsgiproof.report.compare import compare
     from wsgiproof.report.compared import show_comparison

@@ -49,6 +49,7 @@ from wsgiproof.guard import (
     remove_tree,
 )
 from wsgiproof.ownership import who_may_replace
+from wsgiproof.signals import held
 from wsgiproof.spawn import MARKER, join_run, run_name, unknown_children
 
 PREFIX = "wsgiproof-"
@@ -223,12 +224,13 @@ def new_directory() -> Path:
     Raises :class:`CannotRun` if there can be none that is safe.
     """
     run, parent = current_run(), safe_parent()
-    try:
-        directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    except OSError as error:
-        reached = limits.explain(error)
-        raise CannotRun(f"no scratch directory can be made: {reached or error}") from error
-    run.note(directory)
+    with held():  # Ctrl-C between the two would leave a directory that nobody knows
+        try:
+            directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        except OSError as error:
+            reached = limits.explain(error)
+            raise CannotRun(f"no scratch directory can be made: {reached or error}") from error
+        run.note(directory)
     return directory
 
 

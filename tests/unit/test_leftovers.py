@@ -413,3 +413,30 @@ def test_an_empty_group_that_nobody_knows_is_removed_and_a_young_or_a_used_one_i
     finally:
         for group in (old, young, used):
             end_group(group, 30)
+
+
+INTERRUPTED = """
+import os, signal, tempfile
+from wsgiproof.leftovers import end_run, new_directory
+from wsgiproof.signals import take_over
+take_over()
+made = tempfile.mkdtemp
+def interrupted(**options):
+    path = made(**options)
+    os.kill(os.getpid(), signal.SIGINT)
+    return path
+tempfile.mkdtemp = interrupted
+try:
+    new_directory()
+except KeyboardInterrupt:
+    end_run()
+    print(os.listdir(os.environ["TMPDIR"]))
+"""
+
+
+def test_ctrl_c_as_a_directory_is_made_leaves_none(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[]\n", "")

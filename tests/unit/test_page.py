@@ -242,7 +242,9 @@ def test_what_is_new_in_a_finding_is_told_with_it() -> None:
     assert told["findings"][0]["more"] == [("explained", "kind known, count 3")]
 
 
-@pytest.mark.parametrize("changes", [{}, {"pace": None, "phases": (), "events": (), "stop": None}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"load_timeline": None, "phases": (), "events": (), "stop": None}]
+)
 def test_a_record_that_lacks_much_has_a_page(changes: dict[str, Any]) -> None:
     told = detail(record(observed(**changes)), None)
     assert told["id"] == CELL.id

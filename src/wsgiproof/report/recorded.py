@@ -47,6 +47,6 @@ def rest(record: RunRecord) -> list[str]:
     """What is no cell of the run: planned and never come, or excluded, by reason."""
     reasons = Counter(one.reason for one in record.excluded).most_common()
     return [
-        *(f"RunPlan, and never came: {name}" for name in record.missing),
+        *(f"Planned, and never came: {name}" for name in record.missing),
         *(f"Excluded: {count(number, 'combination')}, {reason}" for reason, number in reasons),
     ]

@@ -1,4 +1,4 @@
-"""Judging the recorded cells of a run again. Reads records, and changes none."""
+"""Judges the recorded cells of a run again. It only reads the records."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from wsgiproof.records import CellRecord
 from wsgiproof.results import read_cells
 
 
-class Rejudged(msgspec.Struct, frozen=True, kw_only=True):
-    """A cell as it was recorded, and as it is judged now."""
+class RejudgedCell(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell with its recorded judgement and with the present one."""
 
     recorded: CellRecord
     now: CellRecord
 
 
-def rejudge(where: Path, pattern: str | None = None) -> list[Rejudged]:
+def rejudge(where: Path, pattern: str | None = None) -> list[RejudgedCell]:
     """Judge the cells in ``where`` again: a run's directory, a cell's, or the record of a cell.
 
     ``pattern`` selects cells by their id, or by a glob. Raises :class:`UsageError` if there is no
@@ -33,14 +33,14 @@ def rejudge(where: Path, pattern: str | None = None) -> list[Rejudged]:
         raise UsageError(
             f"no recorded cell in {where} matches '{pattern}'; there is {every[0].cell.id}"
         )
-    return [Rejudged(recorded=one, now=judge_record(one)) for one in cells]
+    return [RejudgedCell(recorded=one, now=judge_record(one)) for one in cells]
 
 
-def differences(again: Rejudged) -> Iterator[str]:
-    """What comes out otherwise than it was recorded, one line for each check."""
-    before = {check.check: check.verdict for check in again.recorded.checks}
-    after = {check.check: check.verdict for check in again.now.checks}
+def differences(cell: RejudgedCell) -> Iterator[str]:
+    """Yield a line for each check whose verdict differs from the recorded one."""
+    before = {check.check: check.verdict for check in cell.recorded.checks}
+    after = {check.check: check.verdict for check in cell.now.checks}
     for check in dict.fromkeys([*before, *after]):
-        was, now = before.get(check, "not there"), after.get(check, "not there")
+        was, now = before.get(check, "missing"), after.get(check, "missing")
         if was != now:
             yield f"{check}: {was} in the record, {now} now"

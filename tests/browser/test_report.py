@@ -23,11 +23,12 @@ from wsgiproof.report.trends import trends
 LEAK = recorded("leak-connection")
 CRASH = recorded("crash-in-request")
 MEMORY = recorded("leak-memory")
+MANY = 120
 
 
 @cache
 def many() -> tuple[RunRecord, bytes]:
-    record = large(240)
+    record = large(MANY)
     return record, page(record)
 
 
@@ -41,6 +42,13 @@ def older(record: RunRecord) -> RunRecord:
     first = record.cells[0]
     good = msgspec.structs.replace(recorded("standalone-daemon"), cell=first.cell)
     return run_record(good, *record.cells[1:-1], started="2026-11-18T05:43:59+00:00")
+
+
+@cache
+def changed() -> bytes:
+    """A run with what became of the one before it."""
+    new, old = failing(), older(failing())
+    return page(new, old=old, over=trends([new, old]))
 
 
 def test_the_matrix_has_each_cell_once_with_its_verdict_in_words(opened: Open) -> None:
@@ -94,7 +102,7 @@ def test_axes_are_the_viewers_choice(opened: Open) -> None:
     assert [text.split("\n")[-1] for text in shown.all(".grid thead th")][1:] == [
         *("event", "prefork", "worker")
     ]
-    assert len(shown.all(".chip")) == 240
+    assert len(shown.all(".chip")) == MANY
 
 
 def test_keys_alone_are_enough(opened: Open) -> None:
@@ -132,7 +140,7 @@ def test_a_run_in_which_all_passed(opened: Open) -> None:
     assert shown.all("h1") == ["4 cells passed"]
     assert len(shown.all(".chip.v-pass")) == len(shown.all(".chip")) == 4
     assert shown.all(".kinds") == []
-    for cell in record.cells:
+    for cell in record.cells[::3]:
         shown.open_cell(cell.cell.id)
         assert shown.all("#findings") == []
         assert len(shown.all("#checks tbody tr")) == len(cell.checks)
@@ -155,7 +163,7 @@ def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open)
         ".filter(one => one.name === 'fitted rate').map(one => [one.x, one.y])"
     )
     assert drawn == [[list(fit.requests), list(fit.line)]]
-    assert fit.told in shown.one("figure:has(#plot-connections)").inner_text()
+    assert fit.text in shown.one("figure:has(#plot-connections)").inner_text()
     shown.one("figure:has(#plot-connections) .numbers summary").click()
     shown.wait_for("figure:has(#plot-connections) .numbers tbody tr")
     rows = shown.all("figure:has(#plot-connections) .numbers tbody tr")
@@ -209,7 +217,7 @@ def test_a_comparison_tells_what_changed(opened: Open) -> None:
     new = failing()
     old = older(new)
     told = compare(old, new)
-    shown = opened(page(new, old=old), "#compare")
+    shown = opened(changed(), "#compare")
     assert shown.all("h1") == ["Something got worse"]
     assert len(shown.all(".change")) == len(told.changed) == 1
     assert told.changed[0].new in shown.one(".change h3").inner_text()
@@ -224,7 +232,7 @@ def test_a_comparison_tells_what_changed(opened: Open) -> None:
 def test_trends_tell_verdicts_and_figures_over_several_runs(opened: Open) -> None:
     new = failing()
     over = trends([new, older(new)])
-    shown = opened(page(new, over=over), "#trends")
+    shown = opened(changed(), "#trends")
     assert shown.all("h1") == ["2 runs"]
     assert len(shown.all(".trends tbody tr")) == len(over.rows) == len(new.cells)
     first = shown.all(".trends tbody tr td")[:2]
@@ -240,13 +248,9 @@ def test_trends_tell_verdicts_and_figures_over_several_runs(opened: Open) -> Non
     assert shown.all("figcaption b") == ["memory/request"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE])
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")])
 def test_nothing_is_wider_than_the_screen(opened: Open, size: tuple[int, int], scheme: str) -> None:
-    new = failing()
-    old = older(new)
-    content = page(new, old=old, over=trends([old, new]))
-    shown = opened(content, size=size, scheme=scheme)
+    shown = opened(changed(), size=size, scheme=scheme)
     ground = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(19, 21, 25)" if scheme == "dark" else "rgb(250, 249, 246)")
     for view in ("#matrix", "#compare", "#trends", "#about"):

@@ -329,7 +329,7 @@ def test_every_kind_of_the_cache_can_be_named() -> None:
     sources = Path(str(wsgiproof_package.__file__)).parent.joinpath("build").glob("*.py")
     text = "\n".join(path.read_text() for path in sources)
     named = re.findall(r'\bkind="([^"]+)"|cache\.entry\(\s*"([^"]+)"', text)
-    named += re.findall(r'^(?:BUILT|_ANSWERS, _NOTE) = "([^"]+)"()', text, re.M)
+    named += re.findall(r'^(?:BUILT|_KIND, _FILE) = "([^"]+)"()', text, re.M)
     assert {first or second for first, second in named} == set(KINDS)
 
 

@@ -119,7 +119,7 @@ def test_each_kind_of_failure_is_counted_apart() -> None:
     urls = [f"URL{path.decode()[1:]}" for path in answers]
     ended, server = client(
         lambda request: answers[request.split()[1]],
-        "-n", "140", "-c", "--timeout", "0.3", "--expect-body", "^hel+o$", "--json", "--seed", "5",
+        "-n", "140", "-c", "--timeout", "2", "--expect-body", "^hel+o$", "--json", "--seed", "5",
         "parallel", *urls,
     )  # fmt: skip
     made = [request.split()[1] for request in server.requests]
@@ -154,7 +154,7 @@ def test_a_server_killed_half_way_is_told_with_what_it_had_answered() -> None:
 
 
 def test_a_server_that_does_not_close_is_told_of_and_is_no_failure() -> None:
-    ended, _ = client([HELLO, Then.HANG], "-n", "3", "--timeout", "0.2", "parallel", "URL")
+    ended, _ = client([HELLO, Then.HANG], "-n", "3", "--timeout", "1", "parallel", "URL")
     assert ended.code == 0
     assert "3 were answered, but the server did not close" in ended.out
 

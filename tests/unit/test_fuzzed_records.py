@@ -262,7 +262,7 @@ def resumed(run: Path) -> None:
 
 
 FUZZ = settings(
-    deadline=None, derandomize=True, max_examples=40, database=None,
+    deadline=None, derandomize=True, max_examples=12, database=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 

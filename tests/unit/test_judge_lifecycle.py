@@ -33,6 +33,7 @@ from wsgiproof.records import (
     LeftoverThreads,
     Observed,
     Role,
+    Stack,
     Stop,
     Verdict,
 )
@@ -99,9 +100,7 @@ def test_requests_without_an_answer_trip_hang() -> None:
         )
     )
     (told,) = [one for one in judge(CELL, seen).findings if one.check == "hang"]
-    assert told.seen == (
-        "3 of 3,280 requests never came to an end; first in phase serial: no answer"
-    )
+    assert told.seen == ("3 of 3,280 requests never finished; the first in phase serial: no answer")
     assert told.evidence == (
         f"[serial] {URLS[0]}: no answer (2 x)",
         f"[idle] {URLS[1]}: no answer (1 x)",
@@ -111,7 +110,7 @@ def test_requests_without_an_answer_trip_hang() -> None:
 def test_what_failed_otherwise_came_to_an_end() -> None:
     assert outcome(observed(failures=(failure(),))) == {"responses": Verdict.FAIL}
     assert {one.check: one.reason for one in judge(CELL, observed()).checks}["hang"] == (
-        "3,280 requests, and all came to an end"
+        "3,280 requests, and all of them finished"
     )
 
 
@@ -249,7 +248,7 @@ def test_a_process_left_over_trips_shutdown() -> None:
     seen = observed(stop=Stop(seconds=15.0, leftover=(WORKER,), connections_left=0))
     assert outcome(seen) == SHUTDOWN
     told = finding(seen)
-    assert told.seen == "1 process still there 15 seconds after the stop, killed by us"
+    assert told.seen == "1 process still ran 15 seconds after the stop and had to be killed"
     assert told.evidence == (f"pids {WORKER}",)
 
 
@@ -259,13 +258,42 @@ def test_a_process_that_apache_had_to_kill_trips_shutdown_alone() -> None:
     assert "Apache killed them" in finding(seen).seen
 
 
+@pytest.mark.parametrize(
+    ("waited", "stopped", "verdict"),
+    [
+        (0.0, 0.3, Verdict.FAIL),
+        (0.1, 1.5, Verdict.FAIL),
+        (1.9, 0.0, Verdict.INCONCLUSIVE),
+        (1.0, 1.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_process_that_had_no_time_to_end_proves_nothing(
+    waited: float, stopped: float, verdict: Verdict
+) -> None:
+    read = Stack(pid=WORKER, role=Role.WORKER, phase="stop", why="hang", stopped=stopped)
+    seen = msgspec.structs.replace(
+        ending(died(signal=signal.SIGKILL)),
+        stacks=(read,),
+        stop=Stop(seconds=3.0, leftover=(), connections_left=0, processor_waits={WORKER: waited}),
+    )
+    assert outcome(seen).get("shutdown") is verdict
+
+
+def test_a_process_that_is_killed_at_once_had_nothing_to_wait_for() -> None:
+    seen = msgspec.structs.replace(
+        ending(died(signal=signal.SIGKILL)),
+        stop=Stop(seconds=0.5, leftover=(), connections_left=0, processor_waits={WORKER: 0.3}),
+    )
+    assert outcome(seen).get("shutdown") is Verdict.FAIL
+
+
 def test_a_leftover_is_told_once_though_its_end_by_sigkill_is_seen_too() -> None:
     seen = observed(
         events=(*BORN, died(signal=signal.SIGKILL), FRONTEND_ENDED, PARENT_ENDED),
         stop=Stop(seconds=15.0, leftover=(WORKER,), connections_left=0),
     )
     assert outcome(seen) == SHUTDOWN
-    assert "killed by us" in finding(seen).seen
+    assert "had to be killed" in finding(seen).seen
 
 
 def test_connections_left_behind_trip_shutdown() -> None:

@@ -73,7 +73,11 @@ def test_a_defect_has_an_exit_code_of_its_own_and_one_line(tmp_path: Path) -> No
     [
         ("raise MemoryError", 3, "no memory left"),
         ("raise RecursionError('deep')", 70, "a defect of wsgiproof: RecursionError: deep"),
-        ('raise RuntimeError("can\'t start new thread")', 3, "no process or thread can be started"),
+        (
+            'raise RuntimeError("can\'t start new thread")',
+            3,
+            "no more processes or threads can be started",
+        ),
         ("raise EOFError", 70, "a defect of wsgiproof"),
         ("raise KeyboardInterrupt", 130, "interrupted"),
         ("raise SystemExit(3)", 3, ""),
@@ -304,7 +308,7 @@ def test_a_signal_while_python_shuts_down_changes_nothing(
         "        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): kill(pid, number)\n"
         "builtins.late = Late()  # lives until Python clears its own modules\n"
     )
-    done = ended(late + PLANTED.format(body), "judge", "x", tmp=tmp_path)
+    done = ended(late + PLANTED.format(body), "show", "--rejudge", "x", tmp=tmp_path)
     assert done.returncode == code, done.stderr
 
 

@@ -25,7 +25,7 @@ import pytest
 import wsgiproof
 from tests.unit.test_process import is_alive, wait_until
 from wsgiproof.cgroups import end_group, make_group, remove_forgotten
-from wsgiproof.leftovers import clear
+from wsgiproof.leftovers import clean_up
 from wsgiproof.spawn import MARKER
 
 ORDINARY = "www-data"
@@ -372,7 +372,7 @@ def test_a_damaged_file_does_not_keep_a_run_from_beginning(tmp_path: Path, conte
     (tmp_path / "0123456789abcdef.run").write_bytes(content)
     os.mkfifo(tmp_path / "fedcba9876543210.run", 0o600)
     (tmp_path / "0000000000000000.run").symlink_to("/dev/zero")
-    clear(tmp_path)
+    clean_up(tmp_path)
     assert not (tmp_path / "0123456789abcdef.run").exists()
 
 
@@ -418,8 +418,8 @@ def test_an_empty_group_that_nobody_knows_is_removed_and_a_young_or_a_used_one_i
 INTERRUPTED = """
 import os, signal, tempfile
 from wsgiproof.leftovers import end_run, new_directory
-from wsgiproof.signals import take_over
-take_over()
+from wsgiproof.signals import install_handlers
+install_handlers()
 made = tempfile.mkdtemp
 def interrupted(**options):
     path = made(**options)

@@ -148,14 +148,14 @@ def test_two_names_of_one_file_are_one_interpreter(home: Path) -> None:
         ("kill -9 $$", "is not a working Python interpreter"),
         ("echo hello", "is not a working Python interpreter"),
         ("while :; do echo spam; done", "is not a working Python interpreter"),
-        ("exec sleep 600", "did not say within 0.5 s what it is"),
-        ("sleep 600 & exit 0", "did not say within 0.5 s what it is"),
+        ("exec sleep 600", "did not describe itself within 1 s"),
+        ("sleep 600 & exit 0", "did not describe itself within 1 s"),
     ],
 )
 def test_what_hangs_crashes_or_prints_rubbish_is_told_and_ended(
     home: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
 ) -> None:
-    monkeypatch.setattr(finding, "_DEADLINE", 0.5)
+    monkeypatch.setattr(finding, "_DEADLINE", 1.0)
     put(home / "on-path", "3.98.1")
     (home / "sleep").symlink_to("/usr/bin/sleep")  # so that it can be told from any other
     bad = program(home / "on-path" / "python3", script.replace("sleep", f"{home}/sleep"))
@@ -167,7 +167,7 @@ def test_what_hangs_crashes_or_prints_rubbish_is_told_and_ended(
 
 def nothing_runs(where: str) -> bool:
     """Whether no process is left whose command is from there; a killed one may take a moment."""
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while time.monotonic() < limit:
         commands = [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
         if not any(where in command for command in commands):
@@ -275,7 +275,7 @@ def test_what_others_may_have_put_there_is_not_run_unless_it_is_on_path(
     path.write_text(text.replace("\n", f"\ntouch {ran}\n", 1))
     (found,) = of(home)
     assert (found.python, found.origin) == (None, "conda")
-    assert found.problem.startswith("is not run, since ")
+    assert found.problem.startswith("is not run because ")
     assert not ran.exists()
     path.write_text(text)
     monkeypatch.setenv("PATH", str(path.parent))

@@ -194,7 +194,7 @@ def _load(
     from wsgiproof.load.target import Target
 
     width = 1 if serial else connections
-    engine.make_room(width)
+    engine.raise_descriptor_limit(width)
     targets = [Target.parse(url, keeps=keepalive) for url in urls]
     # Nothing here needs the collector, which would go through everything in flight all the time.
     gc.freeze()

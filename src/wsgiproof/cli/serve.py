@@ -21,7 +21,7 @@ from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from wsgiproof.config import Config
-    from wsgiproof.records import Served
+    from wsgiproof.records import RunningServer
 
 _EXAMPLES = (
     "wsgiproof serve --topology standalone --mode daemon",
@@ -111,7 +111,7 @@ def _serve(config: Config, output: Path | None, *, as_json: bool) -> None:
         progress = progress_on(console)
         starting.enter_context(progress)
 
-        def up(served: Served) -> None:
+        def up(served: RunningServer) -> None:
             starting.close()
             if as_json:
                 print_json(served, indent=0)

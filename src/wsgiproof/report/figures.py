@@ -93,7 +93,7 @@ def _latency(name: str, percent: float) -> Callable[[Observed], Figure | None]:
 
 
 def _memory_per_request(seen: Observed) -> Figure | None:
-    decided = memory.decided(seen).series
+    decided = memory.decision_of(seen).series
     for unit in ("bytes", "resident bytes"):
         slopes = [
             one.slope

@@ -248,8 +248,8 @@ _CONTROLS = (
         name="work-in-request",
         trips="",
         counterpart="crash-in-request",
-        about="one in 100 requests computes for a second",
-        options={"every": 100},
+        about="one in 100 requests computes for half a second",
+        options={"every": 100, "seconds": 0.5},
     ),
     Control(
         name="crash-when-idle",
@@ -292,8 +292,8 @@ _CONTROLS = (
         name="slow-request",
         trips="",
         counterpart="hang-in-request",
-        about="one in 50 requests takes a second",
-        options={"every": 50},
+        about="one in 50 requests takes half a second",
+        options={"every": 50, "seconds": 0.5},
     ),
     Control(
         name="hang-at-import",
@@ -305,7 +305,8 @@ _CONTROLS = (
         name="slow-start",
         trips="",
         counterpart="hang-at-import",
-        about="the application takes three seconds to import",
+        about="the application takes a second and a half to import",
+        options={"seconds": 1.5},
     ),
     Control(
         name="deadlock",
@@ -332,9 +333,10 @@ _CONTROLS = (
         name="slow-exit",
         trips="",
         counterpart="hang-at-exit",
-        about="each interpreter has a second of work to do when it shuts down",
+        # Apache kills a daemon process 3 seconds after it has asked it to go.
+        about="each interpreter has a fifth of a second of work to do when it shuts down",
         fault="work-at-exit",
-        options={"seconds": 1.0},
+        options={"seconds": 0.2},
     ),
     # Restarts, and a server that nobody asks anything.
     Control(

@@ -42,8 +42,8 @@ KINDS = (
     "httpd",
     "index",
     "mod_wsgi",
+    "pip",
     "sdist",
-    "workshop",
 )
 """The kinds of entries."""
 _MARKER = "wsgiproof-entry.json"

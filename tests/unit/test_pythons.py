@@ -100,7 +100,7 @@ def test_a_pre_release_is_taken_only_where_it_is_named(home: Path) -> None:
     assert choose("3.98", ANYBODY).version == "3.98.1"
     assert choose("3.98.2b1", ANYBODY).path == str(beta)
     for wanted in ("3.98.2", "3.98.2b2", "3.99"):
-        with pytest.raises(UsageError, match=r"at hand: .*3\.98\.2b1"):
+        with pytest.raises(UsageError, match=r"available: .*3\.98\.2b1"):
             choose(wanted, ANYBODY)
 
 
@@ -187,7 +187,9 @@ def test_a_version_of_a_checkout_is_one(tmp_path: Path) -> None:
     """``3.15.0a1+``, which is none to the standard of versions."""
     changed = "import platform\nplatform.python_version = lambda: '3.15.0a1+'\n"
     told = subprocess.run(
-        [sys.executable, "-S", "-c", changed + finding._QUESTION], capture_output=True, check=True
+        [sys.executable, "-S", "-c", changed + finding._DESCRIBE_SCRIPT],
+        capture_output=True,
+        check=True,
     )
     assert json.loads(told.stdout)["version"] == "3.15.0a1"
 
@@ -208,7 +210,7 @@ def test_so_it_is_where_an_interpreter_takes_its_environment_for_its_base(tmp_pa
     venv.create(tmp_path / "env", symlinks=True)
     older = "import sys\nsys._base_executable = sys.executable\n"
     told = subprocess.run(
-        [tmp_path / "env" / "bin" / "python", "-S", "-c", older + finding._QUESTION],
+        [tmp_path / "env" / "bin" / "python", "-S", "-c", older + finding._DESCRIBE_SCRIPT],
         capture_output=True,
         check=True,
     )

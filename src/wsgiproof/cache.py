@@ -35,6 +35,17 @@ from wsgiproof.ownership import WRITABLE, trusted_users, unprotected_directory, 
 from wsgiproof.signals import check_interrupted
 from wsgiproof.toolchain import Entry, State
 
+KINDS = (
+    "cpython",
+    "cpython-source",
+    "environment",
+    "httpd",
+    "index",
+    "mod_wsgi",
+    "pip",
+    "sdist",
+)
+"""The kinds of entries."""
 _MARKER = "wsgiproof-entry.json"
 _IN_USE = "in-use.lock"
 _PRIVATE = {"uv", "runs"}

@@ -18,6 +18,8 @@ the traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import IntEnum
 
 from wsgiproof import limits
@@ -49,6 +51,13 @@ def one_line(text: str) -> str:
     """Return ``text`` as one line for a person: blanks for whitespace, ``?`` for other control
     characters."""
     return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The end of a message about an unknown ``name``: the nearest of ``valid``; empty if none is
+    near."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def interrupted(error: BaseException | None) -> bool:

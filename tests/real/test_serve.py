@@ -101,7 +101,16 @@ def test_an_apache_that_dies_is_told_and_its_log_is_kept_where_that_was_asked_fo
 
 def test_the_configuration_that_is_printed_loads(open_tmp: Path) -> None:
     output = open_tmp / HARD
-    conf = [*MODULE, "conf", *CELL, "--topology", "standalone", "--output", str(output)]
+    conf = [
+        *MODULE,
+        "serve",
+        "--print-config",
+        *CELL,
+        "--topology",
+        "standalone",
+        "--output",
+        str(output),
+    ]
     printed = subprocess.run(conf, capture_output=True, text=True, check=True).stdout
     assert printed == (output / "httpd.conf").read_text()
     settings = json.loads((output / "app" / "settings.json").read_text())

@@ -145,7 +145,7 @@ def test_a_version_that_is_not_there_comes_with_those_that_are(at_hand: Path) ->
 
 @pytest.mark.parametrize("wanted", ["spam", "3.x", "", "three.twelve"])
 def test_what_is_neither_version_nor_path(wanted: str) -> None:
-    with pytest.raises(UsageError, match="neither a Python version"):
+    with pytest.raises(UsageError, match="is not a Python: give a version"):
         choose(wanted, ANYBODY)
 
 

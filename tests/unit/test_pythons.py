@@ -82,8 +82,26 @@ def test_each_place_has_its_name_and_its_rank(home: Path) -> None:
         ("conda", "3.98.5"),
         ("wsgiproof", "3.98.9"),
     ]
-    assert choose("3.98", ANYBODY).version == "3.98.1", "the first place, not the newest version"
+    assert choose("3.98", ANYBODY).version == "3.98.9", "the newest version, not the first place"
     assert choose("3.98.9", ANYBODY).origin == "wsgiproof"
+
+
+def test_of_several_builds_of_one_version_the_first_place_has_it(home: Path) -> None:
+    put(home / ".pyenv" / "versions" / "3.98.4" / "bin", "3.98.4")
+    path = put(home / "on-path", "3.98.4")
+    put(home / "on-path", "3.98.3", name="python3")
+    assert choose("3.98", ANYBODY).path == str(path)
+
+
+def test_a_pre_release_is_taken_only_where_it_is_named(home: Path) -> None:
+    put(home / "on-path", "3.98.1")
+    beta = put(home / ".pyenv" / "versions" / "3.98.2b1" / "bin", "3.98.2b1")
+    put(home / ".pyenv" / "versions" / "3.99.0b1" / "bin", "3.99.0b1")
+    assert choose("3.98", ANYBODY).version == "3.98.1"
+    assert choose("3.98.2b1", ANYBODY).path == str(beta)
+    for wanted in ("3.98.2", "3.98.2b2", "3.99"):
+        with pytest.raises(UsageError, match=r"available: .*3\.98\.2b1"):
+            choose(wanted, ANYBODY)
 
 
 def test_what_path_leads_to_is_first_and_keeps_the_name_of_its_place(
@@ -211,7 +229,7 @@ def test_the_command_shows_what_can_and_what_can_not_be_used(home: Path) -> None
     )
     answering(home / "on-path" / "python3", python)
     program(home / "on-path" / "python2", "exit 1")
-    known = CliRunner().invoke(cli, ["pythons"])
+    known = CliRunner().invoke(cli, ["doctor", "--pythons"])
     lines = {one.split()[-1]: one for one in known.output.splitlines() if str(home) in one}
     assert [line.split()[:5] for line in lines.values()] == [
         ["3.98.1", "PATH", "yes", "yes", "yes"],
@@ -227,7 +245,7 @@ def test_the_command_shows_what_can_and_what_can_not_be_used(home: Path) -> None
 def test_as_json_each_has_all_that_the_table_has(home: Path) -> None:
     path = put(home / "on-path", "3.98.1", free=True)
     program(home / "on-path" / "python2", "exit 1")
-    known = CliRunner().invoke(cli, ["pythons", "--json"])
+    known = CliRunner().invoke(cli, ["doctor", "--pythons", "--json"])
     rows = {row["path"]: row for row in json.loads(known.output)}
     assert rows[str(path)] == {
         "version": "3.98.1",

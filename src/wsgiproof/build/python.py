@@ -146,8 +146,11 @@ def _run_describe_script(path: Path) -> str:
 def choose(requested: str | None, reader: Account) -> Python:
     """Return the interpreter that ``--python`` names, or by default the best available one.
 
-    ``requested`` is a path (that of an environment stands for its base), a command (``python3.12``)
-    or a version (``3.12``, ``3.12.1``). Without it: the Python that runs wsgiproof if mod_wsgi can
+    ``requested`` is a path (that of an environment stands for its base), a command
+    (``python3.12``), a version (``3.12.1``), or its first numbers (``3.12``). The first numbers
+    stand for the newest such version on this machine that mod_wsgi can embed; of several builds of
+    one version, the first of :func:`installed`. A pre-release is taken only if its own version is
+    requested (``3.15.0b1``). Without ``requested``: the Python that runs wsgiproof if mod_wsgi can
     embed it, else the first of :func:`installed` that mod_wsgi can embed. Raises
     :class:`UsageError` if there is no such Python, and :class:`PrerequisiteMissing` if it exists
     but can't be used.
@@ -360,12 +363,23 @@ def _candidates(requested: str) -> Iterator[Python]:
         yield _describe_at(path, GIVEN if "/" in requested else ON_PATH)
         return
     try:
-        numbers = Version(requested.removesuffix("t")).release
+        version = Version(requested.removesuffix("t"))
     except InvalidVersion as error:
         raise UsageError(
-            f"'{requested}' is neither a Python version, such as 3.12, nor a path to one"
+            f"'{requested}' is not a Python: give a version such as 3.12, a command such as "
+            f"python3.12, or a path such as ./{requested}"
         ) from error
-    for python in installed():
-        same_build = python.free_threaded == requested.endswith("t")
-        if same_build and Version(python.version).release[: len(numbers)] == numbers:
-            yield python
+    fitting = [
+        python
+        for python in installed()
+        if python.free_threaded == requested.endswith("t")
+        and _fits(Version(python.version), version)
+    ]
+    yield from sorted(fitting, key=lambda python: Version(python.version), reverse=True)
+
+
+def _fits(version: Version, requested: Version) -> bool:
+    """Return whether a version is the requested one, or begins with its numbers."""
+    if version.is_prerelease or requested.is_prerelease:
+        return version == requested
+    return version.release[: len(requested.release)] == requested.release

@@ -41,7 +41,14 @@ def check_app(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"--app {path}: {error.strerror}") from error
     if text is None:
-        raise UsageError(f"--app {path}: there is no such file")
+        why = (
+            "it is a directory: name the WSGI script in it, such as wsgi.py"
+            if path.is_dir()
+            else "there is no such file"
+            if not path.exists()
+            else "it is not a regular file"
+        )
+        raise UsageError(f"--app {path}: {why}")
     if not re.search(rb"\bapplication\b", text):
         raise UsageError(
             f"--app {path}: it has to define 'application(environ, start_response)', but does not "

@@ -57,4 +57,4 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     box.check_terminal(ended)
     shown = box.quick("show", str(box.output), codes=(0, 1, 3))
     box.check_terminal(shown)
-    box.quick("judge", str(box.output), codes=(0, 1, 3))
+    box.quick("show", "--rejudge", str(box.output), codes=(0, 1, 3))

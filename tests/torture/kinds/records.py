@@ -39,7 +39,7 @@ DAMAGES = (
     "two of the same cell",
 )
 FILES = ("results.json", "cell.json")
-COMMANDS = ("show", "report", "judge", "compare", "merge", "resume", "trends")
+COMMANDS = ("show", "report", "rejudge", "compare", "merge", "resume", "trends")
 VARIANTS = [(damage, file) for damage in DAMAGES for file in FILES]
 
 
@@ -109,12 +109,12 @@ def _arguments(box: Sandbox, command: str) -> list[str]:
             str(box.root / "s.md"),
         ],
         "report": ["report", output, *page],
-        "judge": ["judge", output],
+        "rejudge": ["show", "--rejudge", output],
         "compare": ["compare", base, output],
         "merge": ["merge", output, base, "--output", str(box.root / "merged")],
         # Nothing is left to do, or the record is refused; if it is lost, its cell is run again.
         "resume": ["run", *options(mode="daemon+embedded"), "--resume", output],
-        "trends": ["trends", base, output],
+        "trends": ["report", "--trends", base, output],
     }[command]
 
 

@@ -253,7 +253,7 @@ def judge_memory(series: Sequence[MemorySeries]) -> Decision:
         (one for one in decided if one.growth is Growth.LEAK), key=_times_allowed, reverse=True
     )
     if leaks:
-        reason = "; ".join(dict.fromkeys(f"{_kind(leaks, one)}: {one.reason}" for one in leaks))
+        reason = _leaks_in_words(leaks, processes=len({one.series.pid for one in decided}))
         return Decision(growth=Growth.LEAK, reason=reason, leaks=tuple(leaks), series=decided)
     needed = _needed(decided)
     undecided = [one for one in needed if one.growth is Growth.UNDECIDED]
@@ -266,6 +266,31 @@ def judge_memory(series: Sequence[MemorySeries]) -> Decision:
             series=decided,
         )
     return Decision(growth=Growth.NONE, reason=_told_most(needed), series=decided)
+
+
+def _leaks_in_words(leaks: Sequence[SeriesDecision], processes: int) -> str:
+    """Return one clause for each kind and metric, with all processes in which it leaks."""
+    groups: dict[tuple[str, str], list[SeriesDecision]] = {}
+    for one in leaks:
+        groups.setdefault((_kind(leaks, one), one.series.what), []).append(one)
+    return "; ".join(
+        f"{kind}: {one[0].reason if len(one) == 1 else _several(one, processes)}"
+        for (kind, _), one in groups.items()
+    )
+
+
+def _several(leaks: Sequence[SeriesDecision], processes: int) -> str:
+    """``allocated blocks grow by 15 blocks per request in all 4 processes (14.9 to 15.1, 95%)``."""
+    slopes = [one.slope for one in leaks if one.slope is not None]
+    rates = sorted(one.rate for one in slopes)
+    ends = list(dict.fromkeys(f"{rate:,.3g}" for rate in (rates[0], rates[-1])))
+    low, high = min(one.low for one in slopes), max(one.high for one in slopes)
+    where = f"all {processes}" if len(leaks) == processes else f"{len(leaks)} of {processes}"
+    series = leaks[0].series
+    return (
+        f"{series.what} grow by {' to '.join(ends)} {series.unit} per request in {where} processes"
+        f" ({low:,.3g} to {high:,.3g}, {CONFIDENCE:.0%})"
+    )
 
 
 def _told_most(decided: Sequence[SeriesDecision]) -> str:

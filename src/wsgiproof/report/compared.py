@@ -11,7 +11,7 @@ from wsgiproof.judge.finding import count
 from wsgiproof.records import Verdict
 from wsgiproof.report.axes import title
 from wsgiproof.report.compare import CellChange, Change, Comparison
-from wsgiproof.report.terminal import printable
+from wsgiproof.report.text import printable
 
 _WORSE = ("WORSE     ", "bold red")
 _BETTER = ("BETTER    ", "green")

@@ -23,7 +23,8 @@ from rich.text import Text
 
 from wsgiproof.cell import Cell
 from wsgiproof.records import CellRecord
-from wsgiproof.report.terminal import STYLES, printable
+from wsgiproof.report.cells_table import STYLES
+from wsgiproof.report.text import printable
 
 
 class RunProgress:

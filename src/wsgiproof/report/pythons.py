@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.report.terminal import printable
+from wsgiproof.report.text import printable
 from wsgiproof.toolchain import FoundPython, Python
 
 _LOG_WIDTH = 1000

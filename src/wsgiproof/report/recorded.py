@@ -13,7 +13,8 @@ from rich.text import Text
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, RunRecord
 from wsgiproof.report.figures import TITLES, by_name, names
-from wsgiproof.report.terminal import printable, show_run
+from wsgiproof.report.terminal import show_run
+from wsgiproof.report.text import printable
 
 
 def show_recorded(console: Console, record: RunRecord, exit_code: int, where: str) -> None:
@@ -37,7 +38,7 @@ def _show_figures(console: Console, cells: Sequence[CellRecord]) -> None:
         table.add_column(TITLES[name], justify="right")
     for cell, figures in every.items():
         if figures:
-            told = (figures[name].told if name in figures else "" for name in there)
+            told = (figures[name].text if name in figures else "" for name in there)
             table.add_row(Text(printable(cell)), *told)
     console.print()
     console.print(table)

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from wsgiproof.records import CellRecord
-from wsgiproof.report.terminal import printable, show_run
+from wsgiproof.report.terminal import show_run
+from wsgiproof.report.text import printable
 
 
 def show_again(

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsgiproof.judge.control_result import ControlResult, Result, confusion
-from wsgiproof.report.terminal import printable
+from wsgiproof.report.text import printable
 
 _TWINS = "(clean twin)"
 _MEANING = {

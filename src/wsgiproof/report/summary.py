@@ -226,7 +226,7 @@ def _figures(cells: Sequence[CellRecord]) -> Iterator[str]:
     every = {cell.cell.id: by_name(cell) for cell in cells}
     there = names([*one.values()] for one in every.values())
     rows = [
-        [in_table(cell), *(figures[name].told if name in figures else "" for name in there)]
+        [in_table(cell), *(figures[name].text if name in figures else "" for name in there)]
         for cell, figures in every.items()
         if figures
     ]

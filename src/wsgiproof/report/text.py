@@ -20,6 +20,11 @@ def plain(text: str) -> str:
     return "\n".join("".join(map(_plain, line)) for line in lines)
 
 
+def printable(text: str, longest: int = 300) -> str:
+    """Return one line for a terminal, at most ``longest`` characters: nothing in it acts."""
+    return "".join(char if char.isprintable() else "?" for char in text[:longest])
+
+
 def visible(text: str) -> str:
     """With each control character, mark of direction and the like shown as what it is.
 

@@ -10,7 +10,8 @@ from rich.text import Text
 from wsgiproof.judge.finding import count
 from wsgiproof.records import Verdict
 from wsgiproof.report.figures import TITLES
-from wsgiproof.report.terminal import STYLES, printable
+from wsgiproof.report.cells_table import STYLES
+from wsgiproof.report.text import printable
 from wsgiproof.report.trends import DATE, Point, Row, Trends
 
 
@@ -37,7 +38,7 @@ def _places(row: Row, columns: int, figure: str) -> list[Text]:
 def _place(point: Point | None, figure: str) -> Text:
     if point is None:
         return Text("-")
-    told = next((one.told for one in point.figures if one.name == figure), "")
+    told = next((one.text for one in point.figures if one.name == figure), "")
     return Text.assemble((point.verdict, STYLES[Verdict(point.verdict)]), f" {told}" * bool(told))
 
 

@@ -31,8 +31,10 @@ EXCEPTION_TRACES = frozenset({"exception-logged", "script-failed"})
 """Entries for what an exception of the application leaves there."""
 SYMPTOMS = (CRASH_TRACES - {"heap-corrupt"}) | EXCEPTION_TRACES
 """Entries that say that something broke, and not why. No card leads with one."""
+_FIRST = ("crash", "hang")
+"""Checks whose findings come first: they explain most of the others."""
 _LAST = ("error-log", "responses")
-"""Checks that see what other checks see the cause of; a traceback is the cause of an answer."""
+"""Checks that see the traces of other findings; a traceback explains a failed response."""
 
 _Kind = tuple[str, str, str]
 """The check of a finding, its meaning, and its action."""
@@ -86,7 +88,10 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def causes(cell: CellRecord) -> tuple[Cause, ...]:
-    """Group the findings of a cell, in the order of the checks; each finding is in one cause."""
+    """Group the findings of a cell: crashes and hangs first, then in the order of the checks.
+
+    Each finding is in exactly one cause.
+    """
     kinds: dict[_Kind, list[Finding]] = {}
     for one in cell.findings:
         kinds.setdefault((one.check, one.meaning, one.action), []).append(one)
@@ -111,7 +116,9 @@ def causes(cell: CellRecord) -> tuple[Cause, ...]:
 
 
 def _rank(finding: Finding) -> int:
-    """Sort keys of the checks that see symptoms are higher; the sort keeps the order of others."""
+    """The place of a finding; the sort keeps the order of those with the same one."""
+    if finding.check in _FIRST:
+        return -1
     return _LAST.index(finding.check) + 1 if finding.check in _LAST else 0
 
 

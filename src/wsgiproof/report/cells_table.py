@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -40,16 +41,21 @@ def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
     """
     ids = [cell.cell.id for cell in cells]
     short = _short(cells)
-    for labels, figures in ((ids, True), (short, True), (short, False)):
-        if labels and _fits(console.width, cells, labels, figures):
-            if labels is short:
-                console.print(Text(f"All cells: {same(cells)}."))
-                console.print()
-            console.print(_table(cells, labels, figures))
-            return
-    for cell in cells:
-        for line in _lines(cell):
-            console.print(line)
+    forms = [(ids, True), (short, True), (short, False)]
+    fitting = (form for form in forms if _fits(console.width, cells, *form))
+    labels, figures = next(fitting, (short or ids, None))
+    if labels is not ids:
+        console.print(Text(f"All cells: {same(cells)}."))
+        console.print()
+    if figures is not None:
+        console.print(_table(cells, labels, figures))
+        return
+    for cell, label in zip(cells, labels, strict=True):
+        # An id is printed whole, so that it can be copied.
+        verdict = (cell.verdict, STYLES[cell.verdict])
+        console.print(Text.assemble(verdict, f"  {printable(label)}"), soft_wrap=True)
+        if cell.verdict is not Verdict.PASS:
+            console.print(Padding(Text(printable(cell.reason)), (0, 0, 0, 6), expand=False))
 
 
 def same(cells: Sequence[CellRecord]) -> str:
@@ -83,6 +89,8 @@ def _short(cells: Sequence[CellRecord]) -> list[str]:
 
 def _fits(width: int, cells: Sequence[CellRecord], labels: Sequence[str], figures: bool) -> bool:
     longest = max((len(printable(cell.reason)) for cell in cells), default=0)
+    if not labels:
+        return False
     needed = [max(map(len, labels)), _VERDICT, min(longest, _LEAST_FOR_A_REASON)]
     needed += [len(name) for name in _FIGURES] if figures else []
     return width >= _LEAST_FOR_A_TABLE and sum(needed) + _GAP * (len(needed) - 1) <= width
@@ -105,10 +113,3 @@ def _table(cells: Sequence[CellRecord], labels: Sequence[str], figures: bool) ->
             Text(printable(cell.reason)),
         )
     return table
-
-
-def _lines(cell: CellRecord) -> Iterator[Text]:
-    verdict = (f"{cell.verdict:{_VERDICT}}  ", STYLES[cell.verdict])
-    yield Text.assemble(verdict, printable(cell.cell.id), overflow="fold")
-    if cell.verdict is not Verdict.PASS:
-        yield Text(f"{' ' * (_VERDICT + _GAP)}{printable(cell.reason)}", overflow="fold")

@@ -22,6 +22,7 @@ _MEANING = {
     3: "at least one cell could not be decided or could not be run, and none of them failed",
 }
 _MOST_EVIDENCE_LINES = 6
+_MOST_UNDECIDED = 3
 _LONGEST_QUOTE = 300
 _LONGEST_PROSE = 1000
 """Characters."""
@@ -97,18 +98,22 @@ def _details(cell: CellRecord) -> Iterator[_Line]:
         yield _Line(indent=2, text=cell.reason)
     for cause in causes(cell):
         yield from _cause(cause)
-    for check in cell.checks:
-        if check.verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED):
-            yield _Line(
-                indent=2,
-                label=f"{check.verdict} ",
-                label_style=STYLES[check.verdict],
-                text=f"{check.check}: {check.reason}",
-            )
+    yield from _undecided(cell)
     yield from not_known
     if others := also(cell):
         yield _Line(indent=2, text=others)
     yield _Line(indent=2, label="rerun: ", text=cell.rerun, style="cyan", kind="command")
+
+
+def _undecided(cell: CellRecord) -> Iterator[_Line]:
+    """The checks without a result; those of a failed cell in one line if they are many."""
+    for verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED):
+        checks = [one for one in cell.checks if one.verdict is verdict]
+        texts = [f"{one.check}: {one.reason}" for one in checks]
+        if cell.findings and len(checks) > _MOST_UNDECIDED:
+            texts = [", ".join(one.check for one in checks)]
+        for text in texts:
+            yield _Line(indent=2, label=f"{verdict} ", label_style=STYLES[verdict], text=text)
 
 
 def _cause(cause: Cause) -> Iterator[_Line]:
@@ -123,6 +128,8 @@ def _cause(cause: Cause) -> Iterator[_Line]:
         command = f"wsgiproof explain {cause.known.id}"
         yield _Line(indent=4, label="more: ", text=command, style="cyan", kind="command")
     for finding in cause.consequences:
+        if finding.check == cause.check:
+            continue  # other lines of the same error log
         text = f"{finding.check}: {finding.seen}"
         yield _Line(indent=4, label="likely consequence: ", text=text)
     if cause.also_known:
@@ -132,7 +139,7 @@ def _cause(cause: Cause) -> Iterator[_Line]:
     for line in lines[:_MOST_EVIDENCE_LINES]:
         yield _Line(indent=4, text=f"| {line}", style="dim", kind="quote")
     if len(lines) > _MOST_EVIDENCE_LINES:
-        more = f"| ... {len(lines) - _MOST_EVIDENCE_LINES} more lines in cell.json"
+        more = f"| ... {count(len(lines) - _MOST_EVIDENCE_LINES, 'more line')} in cell.json"
         yield _Line(indent=4, text=more, style="dim", kind="quote")
 
 

@@ -1,6 +1,6 @@
 """The files next to a cell's record, read as far as a page shows them.
 
-A run's directory may come from elsewhere: nothing outside of it is read, and only regular files are.
+A run's directory may come from elsewhere: only regular files inside it are read.
 """
 
 from __future__ import annotations

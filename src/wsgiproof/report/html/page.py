@@ -62,7 +62,7 @@ def page(
     given.
     """
     style = _style()
-    scripts = (_text(_CHARTS, "uPlot.iife.min.js"), _script())
+    scripts = (_library(), _script())
     run = overview(record)
     if old is not None:
         run["compare"] = comparison(old, record)
@@ -101,15 +101,21 @@ def _policy(scripts: Sequence[str], style: str) -> str:
     )
 
 
-@cache
 def _text(directory: Traversable, name: str) -> str:
     return directory.joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
+def _library() -> str:
+    return _text(_CHARTS, "uPlot.iife.min.js")
+
+
+@cache
 def _style() -> str:
     return _text(_CHARTS, "uPlot.min.css") + _text(_ASSETS, "page.css")
 
 
+@cache
 def _script() -> str:
     inside = "\n".join(_text(_ASSETS, name) for name in _SCRIPTS)
     return f'"use strict";\n(() => {{\n{inside}\n}})();\n'

@@ -55,6 +55,19 @@ def test_what_people_meet_is_one_cause_each() -> None:
     assert shape(crash_at_stop()) == [("crash", "thread-outlives-interpreter", [])]
 
 
+def test_crashes_of_one_cause_at_a_restart_and_at_the_stop_are_one() -> None:
+    cell = crash_at_stop()
+    assert cell.observed is not None
+    (first, *_) = (one for one in cell.observed.events if one.signal == signal.SIGSEGV)
+    events = [
+        msgspec.structs.replace(one, phase="restart") if one is first else one
+        for one in cell.observed.events
+    ]
+    seen = msgspec.structs.replace(cell.observed, events=tuple(events))
+    assert len(record(seen, cell.cell).findings) == 2
+    assert shape(record(seen, cell.cell)) == [("crash", "thread-outlives-interpreter", [])]
+
+
 def test_a_crash_takes_the_answers_and_lines_that_it_broke() -> None:
     cell = recorded("crash-in-request")
     crash, cursors = causes(cell)

@@ -44,7 +44,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that went wrong in a cell."""
 
     findings: tuple[Finding, ...]
-    """Of one kind, such as crashes in two phases; at least one."""
+    """Of one check, such as crashes in two phases; at least one."""
     known: Explanation | None = None
     """The entry of the catalog that says why; None if no entry does."""
     consequences: tuple[Finding, ...] = ()
@@ -101,7 +101,9 @@ def causes(cell: CellRecord) -> tuple[Cause, ...]:
     for group in groups:
         for root, consequences in roots:
             if _follows(group, [*root, *consequences], rates):
-                consequences += group
+                # Crashes in two phases are one cause; other lines of a log only repeat it.
+                alike = group[0].check == root[0].check != "error-log"
+                (root if alike else consequences).extend(group)
                 break
         else:
             roots.append((group, []))

@@ -97,7 +97,8 @@ function axisOf(axis, side) {
     ticks: { stroke: () => colour("rule"), width: 1, size: 4 },
     gap: 4,
     size: side ? (chart, values) => widthOf(chart, values || [], font) : 26,
-    ...(axis.names ? { splits: () => axis.names.map((_, at) => at), values: () => axis.names } : { values: (_, splits) => splits.map(shortNumber) }),
+    ...(axis.names ? { splits: (chart) => placesOf(chart, axis, side), values: (_, splits) => splits.map((at) => axis.names[at]) }
+      : { values: (_, splits) => splits.map(shortNumber) }),
     ...(axis.whole ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 1000000] } : {}),
   };
 }
@@ -109,6 +110,13 @@ function widthOf(chart, values, font) {
   const widest = Math.max(0, ...values.filter(Boolean).map((text) => ctx.measureText(text).width));
   ctx.restore();
   return Math.ceil(widest) + 12;
+}
+
+/** All names of an axis, or as many of those below a chart as there is room for. */
+function placesOf(chart, axis, side) {
+  const room = side ? Infinity : Math.max(1, chart.width / (7 * Math.max(...axis.names.map((name) => name.length))));
+  const step = Math.ceil(axis.names.length / room) || 1;
+  return axis.names.map((_, at) => at).filter((at) => at % step === 0);
 }
 
 /** `1.2k` and `3M`: at most four characters, and nothing for a split without a label. */

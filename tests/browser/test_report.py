@@ -207,7 +207,7 @@ def test_a_run_in_which_all_passed(opened: Open) -> None:
         shown.open_cell(cell.cell.id)
         assert shown.all("#findings") == []
         assert len(shown.all("#checks tbody tr")) == len(cell.checks)
-        assert shown.all(".figures b")[0] == by_name(cell)["requests_per_second"].told
+        assert shown.all(".figures b")[0] == by_name(cell)["requests_per_second"].text
 
 
 def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open) -> None:

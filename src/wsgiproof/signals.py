@@ -59,8 +59,15 @@ def held() -> Iterator[None]:
 
 
 def let_finish() -> None:
-    """Nothing interrupts any more: a command is at its end, and says how it came to that."""
+    """Ignore these signals until the process ends: the command has finished and only reports.
+
+    An ignored signal stays ignored. One with a handler gets its default action back while Python
+    shuts down, and a second Ctrl-C would then kill the process after it had reported the first.
+    """
     _State.interrupted = True
+    if _State.taken_over:
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 _ended_by: ContextVar[threading.Event | None] = ContextVar("_ended_by", default=None)

@@ -206,7 +206,7 @@ def quiet(counts: Sequence[int], name: str = "descriptors") -> Observed:
     readings = tuple(
         sample(number, [reading(**{name: value})]) for number, value in enumerate(counts)
     )
-    return observed(plan=plan, idle_seconds=readings)
+    return observed(plan=plan, idle_samples=readings)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_connections_that_the_deployment_counts_are_looked_at_too() -> None:
     seen = quiet([38] * 6)
     readings = tuple(
         msgspec.structs.replace(one, server_connections=28 + number)
-        for number, one in enumerate(seen.quiet)
+        for number, one in enumerate(seen.idle_samples)
     )
-    assert outcome(msgspec.structs.replace(seen, idle_seconds=readings)) == {"idle": Verdict.FAIL}
+    assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == {"idle": Verdict.FAIL}
 
 
 def test_a_server_that_was_not_watched_is_no_pass() -> None:

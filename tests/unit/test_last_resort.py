@@ -279,6 +279,21 @@ def test_sigterm_is_ctrl_c_and_a_second_signal_changes_nothing(tmp_path: Path) -
     assert done.returncode != -signal.SIGINT
 
 
+@pytest.mark.parametrize(("body", "code"), [("raise KeyboardInterrupt", 130), ("1 / 0", 70)])
+def test_a_signal_while_python_shuts_down_changes_nothing(
+    body: str, code: int, tmp_path: Path
+) -> None:
+    late = (
+        "import builtins, os, signal\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid()):\n"
+        "        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): kill(pid, number)\n"
+        "builtins.late = Late()  # lives until Python clears its own modules\n"
+    )
+    done = ended(late + PLANTED.format(body), "judge", "x", tmp=tmp_path)
+    assert done.returncode == code, done.stderr
+
+
 # What CI systems look for in a log
 
 

@@ -155,7 +155,7 @@ def test_a_record_of_another_shape(tmp_path: Path) -> None:
 def test_a_record_of_another_format_is_named_before_anything_else_of_it(tmp_path: Path) -> None:
     path = tmp_path / "cell.json"
     path.write_bytes(b'{"format": 3, "cell": {}}')
-    assert refused(path).endswith("has format 2; this wsgiproof reads format 2")
+    assert refused(path).endswith("has format 3; this wsgiproof reads format 2")
 
 
 def test_a_record_that_goes_away_or_is_a_directory(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ BEGIN = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from commands import NONE, take
-from running import Running
+from in_flight import Running
 running = Running(sys.argv[2], "token")
 def begin(path, query="", commands=""):
     environ = {"SCRIPT_NAME": path, "PATH_INFO": "/x", "QUERY_STRING": query}

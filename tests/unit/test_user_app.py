@@ -273,7 +273,7 @@ def test_every_cell_has_the_path() -> None:
     [
         ("/home/ann/shop.py", "-app-shop"),
         ("/home/ann/shop.wsgi", "-app-shop"),
-        ("/home/ann/a b/my context\n\0é.py", "-app-my_shop___"),
+        ("/home/ann/a b/my context\n\0é.py", "-app-my_context___"),
         ("/" + "x" * 200 + ".py", "-app-" + "x" * 60),
         ("/home/ann/leak-connection.py", "-app-leak_connection"),
     ],

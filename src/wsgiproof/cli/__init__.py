@@ -93,8 +93,8 @@ def main() -> None:
             finally:
                 with held():
                     end_run()
+                    let_finish()  # nothing that was started is left to interrupt
         except BaseException as error:
-            let_finish()  # all that was started has been stopped: nothing is left to interrupt
             code = _end(error, next((one.output for one in shown if one.output), None))
     raise SystemExit(code)
 

@@ -106,7 +106,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
 def copied(box: Sandbox, besides: str = "", place: Path | None = None) -> None:
     """Give the sandbox a copy of the cache, in ``place`` or anew, without the entries of one kind
     and without uv's own."""
-    source = Path(box.site.cache)
+    source = Path(box.setup.cache)
     box.cache = place or box.root / "cache"
     if place is None and box.cache.is_dir() and not box.cache.is_symlink():
         shutil.rmtree(box.cache)

@@ -18,11 +18,12 @@ WEIGHT = 9
 FILLER = "filler"
 _MOUNTED = [
     *((where, "small", size) for where in ("o", "t") for size in ("64k", "256k", "1m", "4m")),
-    *(("cache", "small", size) for size in ("12m", "16m")),
+    *(("cache", "small", size) for size in ("64k", "2m")),
     *((where, "fills", "48m") for where in ("o", "t", "o", "t", "cache")),
     *((where, "read-only", "48m") for where in ("o", "t", "cache", "w")),
     *((where, "becomes read-only", "48m") for where in ("o", "t", "cache")),
 ]
+_BYTES = {"64k": 1 << 16, "2m": 2 << 20, "48m": 48 << 20}
 _LIMITED = [("all", "file size", size) for size in ("0", "4096", "65536", "1000000")]
 VARIANTS = [*(_MOUNTED if os.geteuid() == 0 else []), *_LIMITED]
 
@@ -76,7 +77,11 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
 def _mount(box: Sandbox, where: str, size: str, *, read_only: bool) -> Path:
     place = box.root / where
     if where == "cache":
-        _mounted(place, size)
+        # Room for the copy, and so much more.
+        kept = [one for one in Path(box.setup.cache).iterdir() if one.name != "uv"]
+        files = (file for one in kept for file in (one, *one.rglob("*")))
+        used = sum(file.lstat().st_blocks for file in files) * 512
+        _mounted(place, str(used + _BYTES[size]))
         copied(box, place=place)
     else:
         mode = {"o": "0700", "t": "0711", "w": "0755"}[where]

@@ -50,7 +50,7 @@ def test_each_finding_is_in_one_cause(name: str) -> None:
 
 
 def test_what_people_meet_is_one_cause_each() -> None:
-    assert shape(pyo3()) == [("error-log", "pyo3", ["error-log", "responses"])]
+    assert shape(pyo3()) == [("error-log", "pyo3", ["responses"])]
     assert shape(leak_in_four_processes()) == [("memory", "", [])]
     assert shape(crash_at_stop()) == [("crash", "thread-outlives-interpreter", [])]
 

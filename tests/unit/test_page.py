@@ -255,7 +255,7 @@ def test_an_entry_of_the_catalog_leads_its_finding_as_text() -> None:
     assert "second interpreter" in cause["meaning"]
     assert "WSGIApplicationGroup %{GLOBAL}" in cause["action"]
     assert cause["more"] == [], "nothing of it is dumped"
-    assert [one["check"] for one in cause["consequences"]] == ["error-log", "responses"]
+    assert [one["check"] for one in cause["consequences"]] == ["responses"]
     assert [one["id"] for one in cause["traces"]] == ["script-failed"]
 
 
@@ -281,7 +281,7 @@ def test_the_overview_says_why_what_to_do_and_where() -> None:
     for one, cell in zip(shown["causes"], (pyo3, crash), strict=True):
         assert one["cells"] == [cell.cell.id]
         assert all(one[part] for part in ("check", "seen", "meaning", "action"))
-    assert shown["causes"][0]["consequences"] == ["error-log", "responses"]
+    assert shown["causes"][0]["consequences"] == ["responses"]
     assert "Python 3.11.7" in shown["same"]
     assert "mod_wsgi" not in shown["same"], "it varies"
 

@@ -280,17 +280,18 @@ def _leaks_in_words(leaks: Sequence[SeriesDecision], processes: int) -> str:
 
 
 def _several(leaks: Sequence[SeriesDecision], processes: int) -> str:
-    """``allocated blocks grow by 15 blocks per request in all 4 processes (14.9 to 15.1, 95%)``."""
+    """``allocated blocks grow by 15 blocks per request in all 4 processes (14 to 16, 95%)``."""
     slopes = [one.slope for one in leaks if one.slope is not None]
     rates = sorted(one.rate for one in slopes)
     ends = list(dict.fromkeys(f"{rate:,.3g}" for rate in (rates[0], rates[-1])))
     low, high = min(one.low for one in slopes), max(one.high for one in slopes)
     where = f"all {processes}" if len(leaks) == processes else f"{len(leaks)} of {processes}"
     series = leaks[0].series
-    return (
-        f"{series.what} grow by {' to '.join(ends)} {series.unit} per request in {where} processes"
-        f" ({low:,.3g} to {high:,.3g}, {CONFIDENCE:.0%})"
-    )
+    says = f"{series.what} grow by {' to '.join(ends)} {series.unit} per request"
+    interval = list(dict.fromkeys((f"{low:,.3g}", f"{high:,.3g}")))
+    if interval == ends:
+        return f"{says} in {where} processes"
+    return f"{says} in {where} processes ({' to '.join(interval)}, {CONFIDENCE:.0%})"
 
 
 def _told_most(decided: Sequence[SeriesDecision]) -> str:

@@ -55,9 +55,15 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
         return self.findings[0].check
 
     @property
+    def sightings(self) -> tuple[str, ...]:
+        """What was observed; other lines of one error log only repeat the first."""
+        seen = tuple(one.seen for one in self.findings)
+        return seen[:1] if self.check == "error-log" else seen
+
+    @property
     def seen(self) -> str:
         """What was observed, in one sentence."""
-        return "; ".join(one.seen for one in self.findings)
+        return "; ".join(self.sightings)
 
     @property
     def meaning(self) -> str:
@@ -101,8 +107,7 @@ def causes(cell: CellRecord) -> tuple[Cause, ...]:
     for group in groups:
         for root, consequences in roots:
             if _follows(group, [*root, *consequences], rates):
-                # Crashes in two phases are one cause; other lines of a log only repeat it.
-                alike = group[0].check == root[0].check != "error-log"
+                alike = group[0].check == root[0].check
                 (root if alike else consequences).extend(group)
                 break
         else:

@@ -118,8 +118,8 @@ def _undecided(cell: CellRecord) -> Iterator[_Line]:
 
 def _cause(cause: Cause) -> Iterator[_Line]:
     """What broke, why, what to do, what followed from it; the evidence comes last."""
-    for finding in cause.findings:
-        yield _Line(indent=2, label=f"{printable(cause.check)}: ", text=finding.seen)
+    for seen in cause.sightings:
+        yield _Line(indent=2, label=f"{printable(cause.check)}: ", text=seen)
     yield _Line(indent=4, label="means: ", text=cause.meaning)
     yield _Line(indent=4, label="do: ", text=cause.action)
     if cause.known:
@@ -128,8 +128,6 @@ def _cause(cause: Cause) -> Iterator[_Line]:
         command = f"wsgiproof explain {cause.known.id}"
         yield _Line(indent=4, label="more: ", text=command, style="cyan", kind="command")
     for finding in cause.consequences:
-        if finding.check == cause.check:
-            continue  # other lines of the same error log
         text = f"{finding.check}: {finding.seen}"
         yield _Line(indent=4, label="likely consequence: ", text=text)
     if cause.also_known:

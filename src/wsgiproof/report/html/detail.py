@@ -87,7 +87,7 @@ def _observed(cell: CellRecord, seen: Observed) -> dict[str, Any]:
 def _cause(cause: Cause) -> dict[str, Any]:
     return {
         "check": cause.check,
-        "seen": [excerpt(one.seen, 10, 0) for one in cause.findings],
+        "seen": [excerpt(one, 10, 0) for one in cause.sightings],
         "known": _explanation(cause.known) if cause.known else None,
         "meaning": cause.meaning,
         "action": cause.action,

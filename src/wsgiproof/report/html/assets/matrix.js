@@ -7,9 +7,10 @@ function drawMatrix() {
   return [
     h("h1", { tabindex: "-1" }, run.title),
     runLine(),
-    h("section", { class: "summary", "aria-label": "Summary" }, verdictButtons(), checkButtons()),
+    h("section", { class: "summary", "aria-label": "Summary" }, run.cells.length > 1 ? verdictButtons() : null),
     neverRan(),
     whatWasFound(),
+    checkButtons(),
     run.cells.length ? arrangement() : h("p", { class: "empty" }, "No cell of this run has ended."),
     run.cells.length > 1 ? h("p", { class: "soft hint" }, `${shown}.`, h("span", { class: "keys" }, "Arrow keys move between cells, Enter opens one, "
       + "Esc returns."), isFiltered() ? h("button", { type: "button", class: "quiet", id: "show-all", onclick: () =>

@@ -277,11 +277,11 @@ def test_a_cell_says_which_axes_vary_in_its_run() -> None:
 def test_the_overview_says_why_what_to_do_and_where() -> None:
     pyo3, crash = scenarios.pyo3(), scenarios.crash_at_stop()
     shown = overview(run_record(pyo3, crash))
-    assert [one["known"] for one in shown["causes"]] == ["pyo3", "thread-outlives-interpreter"]
-    for one, cell in zip(shown["causes"], (pyo3, crash), strict=True):
+    assert [one["known"] for one in shown["causes"]] == ["thread-outlives-interpreter", "pyo3"]
+    for one, cell in zip(shown["causes"], (crash, pyo3), strict=True):
         assert one["cells"] == [cell.cell.id]
         assert all(one[part] for part in ("check", "seen", "meaning", "action"))
-    assert shown["causes"][0]["consequences"] == ["responses"]
+    assert shown["causes"][1]["consequences"] == ["responses"]
     assert "Python 3.11.7" in shown["same"]
     assert "mod_wsgi" not in shown["same"], "it varies"
 

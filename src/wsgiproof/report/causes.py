@@ -31,7 +31,7 @@ EXCEPTION_TRACES = frozenset({"exception-logged", "script-failed"})
 """Entries for what an exception of the application leaves there."""
 SYMPTOMS = (CRASH_TRACES - {"heap-corrupt"}) | EXCEPTION_TRACES
 """Entries that say that something broke, and not why. No card leads with one."""
-_FIRST = ("crash", "hang")
+SEVERE = ("crash", "hang")
 """Checks whose findings come first: they explain most of the others."""
 _LAST = ("error-log", "responses")
 """Checks that see the traces of other findings; a traceback explains a failed response."""
@@ -124,7 +124,7 @@ def causes(cell: CellRecord) -> tuple[Cause, ...]:
 
 def _rank(finding: Finding) -> int:
     """The place of a finding; the sort keeps the order of those with the same one."""
-    if finding.check in _FIRST:
+    if finding.check in SEVERE:
         return -1
     return _LAST.index(finding.check) + 1 if finding.check in _LAST else 0
 

@@ -9,7 +9,7 @@ from typing import Any
 from wsgiproof.judge.verdict import CHECKS
 from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, title, varying
-from wsgiproof.report.causes import Cause, causes
+from wsgiproof.report.causes import SEVERE, Cause, causes
 from wsgiproof.report.cells_table import same
 from wsgiproof.report.figures import MEANINGS, TITLES, Figure, figures, names
 from wsgiproof.report.summary import heading
@@ -69,12 +69,13 @@ def _cell(cell: CellRecord, figured: Sequence[Figure]) -> dict[str, Any]:
 
 
 def _causes(cells: Sequence[CellRecord]) -> list[dict[str, Any]]:
-    """Each cause once, with the cells that it is in, that of most cells first."""
+    """Each cause once, with its cells: crashes and hangs first, then those in most cells."""
     found: dict[tuple[str, ...], list[tuple[CellRecord, Cause]]] = {}
     for cell in cells:
         for cause in causes(cell):
             found.setdefault((cause.check, cause.meaning, cause.action), []).append((cell, cause))
-    return [_cause(hits) for hits in sorted(found.values(), key=len, reverse=True)][:_MOST_CAUSES]
+    ordered = sorted(found.items(), key=lambda item: (item[0][0] not in SEVERE, -len(item[1])))
+    return [_cause(hits) for _, hits in ordered[:_MOST_CAUSES]]
 
 
 def _cause(hits: Sequence[tuple[CellRecord, Cause]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ function chartOptions(area, spec, lines, data, readout, values) {
   return {
     width: area.clientWidth,
     height: area.clientHeight,
-    padding: [spec.bands && spec.bands.length ? 20 : 8, 12, 0, 0],
+    padding: [spec.bands && spec.bands.length ? 20 : 8, 18, 0, 0],
     legend: { show: false },
     series: [{}, ...series],
     scales: scalesOf(spec),
@@ -48,7 +48,14 @@ function scalesOf(spec) {
     if (axis.names) return { time: false, dir: axis === spec.y ? -1 : 1, range: [-0.5, axis.names.length - 0.5] };
     return { time: false, distr: axis.log ? 3 : 1, ...(axis.range ? { range: axis.range } : {}) };
   };
-  return { x: of(spec.x), y: of(spec.y) };
+  const x = spec.x.log || spec.x.names || spec.lives ? spec.x : { ...spec.x, range: (_, least, most) => aside(spec, least, most) };
+  return { x: of(x), y: of(spec.y) };
+}
+
+/** Room at both ends, so that no sign and no bar is cut off. */
+function aside(spec, least, most) {
+  const room = spec.bars ? spec.width / 2 : (most - least) * 0.012 || 1;
+  return [least - room, most + room];
 }
 
 function seriesOf(line, at) {

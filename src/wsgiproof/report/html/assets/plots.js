@@ -62,7 +62,6 @@ function legend(one, spec) {
     const looks = [...new Set(spec.lives.map((life) => life.look))];
     return looks.map((look) => h("li", null, sign(look.sign, look.colour), look.title));
   }
-  if (spec.lines.length < 2) return [];
   return spec.lines.map((line, at) => {
     const button = h("button", { type: "button", class: "line", "aria-pressed": String(!line.hidden), onclick: () => {
       const shown = button.getAttribute("aria-pressed") === "false";
@@ -154,6 +153,7 @@ function throughputOverTime(load) {
       lines: [answered, ...(failed ? [{ name: "failed", kind: "bars", x: load.x, y: load.failed, colour: "fail-strong", fill: "fail-strong", striped: true }] : [])],
       bands: load.bands,
       bars: true,
+      width: load.width,
     }),
     head: ["second", "requests/s", "failed/s"],
     rows: () => load.x.map((at, place) => [at, load.requests[place], load.failed[place]]),

@@ -20,21 +20,21 @@ function drawMatrix() {
   ];
 }
 
-const FIRST_CAUSES = 3;
+const FIRST_CAUSES = 5;
 
-/** Each cause once, if it is in a cell that is shown; the first ones are open. */
+/** Each cause once, if it is in a cell that is shown; only the first is open, so that the matrix is near. */
 function whatWasFound() {
   const causes = run.causes.filter((cause) => !state.check || [cause.check, ...cause.consequences].includes(state.check))
     .map((cause) => ({ ...cause, cells: cause.cells.map((id) => cellById.get(id)).filter(isShown) })).filter((cause) => cause.cells.length);
   if (!causes.length) return null;
   const rest = causes.slice(FIRST_CAUSES);
-  return h("section", { class: "causes" }, h("h2", { tabindex: "-1" }, "What was found"), causes.slice(0, FIRST_CAUSES).map(overviewCard),
-    rest.length ? folded(plural(rest.length, "more cause"), rest.map(overviewCard)) : null);
+  return h("section", { class: "causes" }, h("h2", { tabindex: "-1" }, "What was found"), causes.slice(0, FIRST_CAUSES).map((cause, at) => overviewCard(cause, at === 0)),
+    rest.length ? folded(plural(rest.length, "more cause"), rest.map((cause) => overviewCard(cause, false))) : null);
 }
 
-function overviewCard(cause) {
-  return h("article", { class: "finding" },
-    h("h3", null, h("span", { class: "name" }, cause.check), h("span", { class: "seen" }, cause.seen)),
+function overviewCard(cause, open) {
+  return h("details", { class: "finding print", open: open || null },
+    h("summary", null, h("h3", null, h("span", { class: "name" }, cause.check), h("span", { class: "seen" }, cause.seen))),
     h("dl", null, h("dt", null, "Why"), h("dd", null, cause.meaning),
       h("dt", null, "What to do"), h("dd", null, cause.action),
       cause.consequences.length ? [h("dt", null, "Likely consequences"), h("dd", null, cause.consequences.join(", "))] : null,

@@ -35,7 +35,7 @@ from wsgiproof.build.toolchain import build_toolchain
 from wsgiproof.cell import Mode, Mpm, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.runner import Silent
+from wsgiproof.runner import NullWatcher
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.selftest import MOD_WSGI, PYMONGO
 from wsgiproof.services.apache import start_apache
@@ -239,7 +239,7 @@ def hello_world() -> Iterator[str]:
     )
     site = preflight(config)
     (job,) = plan(config, site).jobs
-    shop = make_context(site, Path(), Silent())
+    shop = make_context(site, Path(), NullWatcher())
     if shop.httpd is None:
         raise SystemExit("no Apache here: apt-get install apache2-bin apache2-dev")
     toolchain = build_toolchain(job.spec, shop.httpd, shop.cache)

@@ -1,12 +1,12 @@
-"""How small a leak does wsgiproof see, after how many requests, and how often does it cry wolf?
+"""How small a leak does wsgiproof detect, after how many requests, and how often is it wrong?
 
-Plants leaks of many rates in real Apache and keeps the record of each cell, then makes a table and
-a plot of all that was recorded, beside the recipe's rule: a leak shows when descriptors run out.
+Plants leaks of many rates in real Apache and keeps the record of each cell. Then makes a table and
+a plot of all records, compared with the recipe, which notices a leak when descriptors run out.
 
     python benchmarks/sensitivity.py measure quick --output DIR   # or rates, full, clean
     python benchmarks/sensitivity.py report DIR docs/sensitivity.md
 
-Measuring goes on where it was interrupted: a cell whose record is in DIR is not run again.
+Measuring continues where it was interrupted: a cell whose record is in DIR is not run again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wsgiproof.config import Config, Profile
 from wsgiproof.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.records import CellRecord
 from wsgiproof.results import save
-from wsgiproof.runner import Deployments, RunContext, Silent, run_cell
+from wsgiproof.runner import Deployments, NullWatcher, RunContext, run_cell
 from wsgiproof.selftest import MOD_WSGI, PYMONGO
 from wsgiproof.subjects.controls import CONTROLS, Control
 
@@ -126,7 +126,7 @@ class Bench:
         site = self._sites[case.python]
         (job,) = plan(config, site).jobs
         with tempfile.TemporaryDirectory() as directory:
-            shop = make_context(site, Path(directory), Silent())
+            shop = make_context(site, Path(directory), NullWatcher())
             return run_cell(job, shop, self._shared(shop))
 
     def _shared(self, shop: RunContext) -> Deployments:

@@ -20,7 +20,7 @@ mpl.use("svg")
 
 LIMIT = 1024
 """Descriptors that a process may have by default, which is what the recipe runs out of."""
-_BUT_IDENTITY = {name: check for name, check in CHECKS.items() if name != "identity"}
+_WITHOUT_ENVIRONMENT = {name: check for name, check in CHECKS.items() if name != "environment"}
 _TAKE_DESCRIPTORS = {"connections", "descriptors"}
 _CHECKS = {"connection": "connections", "descriptor": "descriptors", "thread": "threads"}
 
@@ -88,13 +88,13 @@ def _verdict(cell: CellRecord, observed: Observed, check: str) -> Verdict:
 
 
 def _judge(cell: CellRecord, observed: Observed) -> Judgement:
-    """As the judge of today has it, but for what interpreters told of themselves.
+    """Judge again, except for the check ``environment`` if it passed when the cell was recorded.
 
-    They are asked more today than when some of the records were made; what the run said of it then
-    is what stands.
+    Interpreters describe themselves in more detail today than in some of the records.
     """
-    told = {one.check: one.verdict for one in cell.checks}
-    asked = CHECKS if told.get("identity") is not Verdict.PASS else _BUT_IDENTITY
+    recorded = {one.check: one.verdict for one in cell.checks}
+    passed = recorded.get("environment") is Verdict.PASS
+    asked = _WITHOUT_ENVIRONMENT if passed else CHECKS
     return judge(cell.cell, observed, asked)
 
 
@@ -133,12 +133,16 @@ def _page(measured: Sequence[Row], plot: str) -> str:
         [
             "# Sensitivity",
             "",
-            "Written by `benchmarks/sensitivity.py report` from cells in real Apache with a real "
-            "mongod, mod_wsgi 5.0.2 and PyMongo 4.20.0. *Requests to detection* are those past the "
-            "warm-up after which the judge says so for good, the median of the runs that caught "
-            f"it. *The recipe* notices a leak when a process has used up its {LIMIT:,} "
-            "descriptors: what it would take is computed from the rate and from what was open at "
-            "first. An irregular leak comes by chance, the others in each n-th request of an "
+            "How small a leak wsgiproof detects, after how many requests, and how often it reports "
+            "a leak where there is none. `benchmarks/sensitivity.py report` writes this page from "
+            "cells in real Apache with a real mongod, mod_wsgi 5.0.2 and PyMongo 4.20.0.",
+            "",
+            "- *Requests to detection* count from the warm-up until the judge reports the leak and "
+            "keeps reporting it: the median of the runs that caught it.",
+            "- *The recipe* is PyMongo's own `test/mod_wsgi_test`. It notices a leak when a "
+            f"process has used up its {LIMIT:,} descriptors. Its number of requests is computed "
+            "from the rate and from the descriptors that were open at first.",
+            "- An *irregular* leak happens at random; the others happen at each n-th request of an "
             "interpreter.",
             "",
             f"![Requests to detection against leak rate]({plot})",
@@ -151,7 +155,7 @@ def _page(measured: Sequence[Row], plot: str) -> str:
             "",
             "## False alarms",
             "",
-            "Cells in which nothing was planted. A `crash` among them is none: the process did die "
+            "Cells in which nothing was planted. The crashes among them are real: the process died "
             "([findings](findings.md), 1).",
             "",
             "| cells | runs | passed | failed | the rest |",

@@ -10,9 +10,9 @@ def main() -> None:
     try:
         from wsgiproof.cli import main
         from wsgiproof.leftovers import become_reaper
-        from wsgiproof.signals import take_over
+        from wsgiproof.signals import install_handlers
 
-        take_over()
+        install_handlers()
     except KeyboardInterrupt:
         sys.stderr.write("wsgiproof: interrupted\n")
         raise SystemExit(130) from None

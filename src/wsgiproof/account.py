@@ -1,7 +1,7 @@
-"""The accounts that the children of Apache and our databases run as, and what they can reach.
+"""The accounts that Apache's children and wsgiproof's databases run as, and what they can reach.
 
-Apache started by root serves as an unprivileged user (httpd docs, mod_unixd, ``User``). Started by
-anyone else, it serves as whoever started it.
+If root starts Apache, its children run as an unprivileged user (httpd docs, mod_unixd, ``User``).
+If another user starts it, they run as that user.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import msgspec
 
 from wsgiproof.errors import NeedMissing
 from wsgiproof.ownership import is_mapped
-from wsgiproof.process import ask
+from wsgiproof.process import run_unguarded
 
 _CANDIDATES = ("www-data", "apache", "httpd", "nobody")
-"""Debian's, Fedora's, and the names that other systems use, best first."""
+"""The names on Debian, Fedora and other systems, best first."""
 _DYNAMIC = range(61184, 65520)
-"""Ids that no account has for long: systemd gives them to services (systemd docs, "Users, Groups,
+"""Ids without permanent accounts: systemd assigns them to services (systemd docs, "Users, Groups,
 UIDs and GIDs on systemd Systems")."""
 _DEADLINE = 20.0
-"""Seconds to look at a file; a network file system may hang."""
+"""Seconds to test access to a file; a network file system may hang."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """A user and its group. ``dropped`` says that it is not the one that runs wsgiproof."""
+    """A user and its group. ``dropped`` is true if it is not the user who runs wsgiproof."""
 
     name: str
     group: str
@@ -37,35 +37,37 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     dropped: bool
 
     def cannot_reach(self, path: Path) -> str:
-        """The first directory on the way to ``path`` that keeps this account out, or empty."""
+        """Return what keeps this account from reading ``path``: the first directory on the way that
+        it can't enter, or ``path`` itself; empty if it can read it."""
         path = path.resolve()
-        if not self.dropped or self._may(path, "-r"):
+        if not self.dropped or self._has_access(path, "-r"):
             return ""
         for step in (*reversed(path.parents), path):
-            if not self._may(step, "-x" if step.is_dir() else "-r"):
+            if not self._has_access(step, "-x" if step.is_dir() else "-r"):
                 return str(step)
         return str(path)
 
     def cannot_enter(self, directory: Path) -> str:
-        """The first directory on the way to ``directory``, itself included, that this account can't
-        enter, or empty."""
+        """Return the first directory on the way to ``directory``, which is included, that this
+        account can't enter; empty if it can enter it."""
         directory = directory.resolve()
-        if not self.dropped or self._may(directory, "-x"):
+        if not self.dropped or self._has_access(directory, "-x"):
             return ""
         steps = (*reversed(directory.parents), directory)
-        return next((str(step) for step in steps if not self._may(step, "-x")), str(directory))
+        blocked = (str(step) for step in steps if not self._has_access(step, "-x"))
+        return next(blocked, str(directory))
 
     @property
     def ids(self) -> tuple[int, int]:
-        """Its user and group as for chown(2): -1 each, which changes nothing, where it is the one
-        that runs wsgiproof."""
+        """The user and group for chown(2): -1 each, which changes nothing, if this user runs
+        wsgiproof."""
         return (self.uid, self.gid) if self.dropped else (-1, -1)
 
-    def _may(self, path: Path, how: str) -> bool:
-        # Asked of the kernel as that user, since mode bits alone know nothing of ACLs.
-        # That user reads the environment of its processes: there is nothing in this one's.
-        answer = ask(
-            ["/usr/bin/test", how, path],
+    def _has_access(self, path: Path, test: str) -> bool:
+        # The kernel checks it for that user, since mode bits alone do not include ACLs. The
+        # environment is empty, since that user can read it.
+        done = run_unguarded(
+            ["/usr/bin/test", test, path],
             deadline=_DEADLINE,
             env={},
             user=self.uid,
@@ -73,11 +75,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             extra_groups=[],
             cwd="/",
         )
-        return answer.returncode == 0
+        return done.returncode == 0
 
 
 def server_account() -> Account:
-    """Who Apache's children will be. Raises :class:`NeedMissing` if root has nobody to drop to."""
+    """Return the account of Apache's children. Raises :class:`NeedMissing` if root has no account
+    to drop to."""
     if os.geteuid() != 0:
         return _account(pwd.getpwuid(os.geteuid()), dropped=False)
     for name in _CANDIDATES:
@@ -92,11 +95,11 @@ def server_account() -> Account:
 
 
 def database_account() -> Account:
-    """Who a database of ours runs as: started by root, a user of its own.
+    """Return the account of wsgiproof's own databases. With root, that is an otherwise unused user.
 
-    The application under test, which runs as :func:`server_account`, can then neither end it nor
-    read its key. Where a user namespace has no such ids, it is that account after all. Raises as
-    :func:`server_account`.
+    So the application under test, which runs as :func:`server_account`, can neither end a database
+    nor read its key. If this user namespace has no such ids, it is :func:`server_account` as well.
+    Raises as :func:`server_account`.
     """
     if os.geteuid() != 0:
         return server_account()
@@ -114,7 +117,7 @@ def _users_of_processes() -> set[int]:
     found = set()
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            with suppress(OSError):  # it is gone
+            with suppress(OSError):  # it has ended
                 found.add(process.stat().st_uid)
     return found
 

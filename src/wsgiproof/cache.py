@@ -1,18 +1,19 @@
-"""The build cache: content-addressed, locked, and never half full.
+"""The build cache: content-addressed, locked, and without incomplete entries.
 
 An entry is a directory named after a digest of everything that its content depends on. It is built
-in its final place (a virtual environment and an Apache installation know their own path) under a
-lock, and counts as built only once its marker file is there, which is written last. What a killed
-build leaves behind has no marker, and is removed by the next one.
+in its final place under a lock, since a virtual environment and an Apache installation contain
+their own path. It counts as built only once its marker file exists, which is written last. What a
+killed build leaves behind has no marker, and is removed by the next build.
 
-What is in it is loaded by servers, those of root too. So the directories on the way have to be ours
-or root's, and closed to the writing of others; each entry is compared with what was built whenever
-it is used (:mod:`wsgiproof.manifest`), and built again if it is not that any more.
+Servers, also those of root, load what is in the cache. So its directories must belong to this user
+or to root, and others must not be able to write to them. Each entry is compared with its manifest
+whenever it is used (:mod:`wsgiproof.manifest`), and rebuilt if it has changed.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -21,7 +22,6 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache as remembered
 from pathlib import Path
 
 import msgspec
@@ -30,42 +30,42 @@ import platformdirs
 from wsgiproof import manifest
 from wsgiproof.errors import CannotRun, Locked
 from wsgiproof.files import Directory, read_file, write_atomically
-from wsgiproof.locks import holders, locked, open_lock, say, take
-from wsgiproof.ownership import WRITABLE, objection, open_way, our_users
+from wsgiproof.locks import acquire, holders, locked, notify, open_lock
+from wsgiproof.ownership import WRITABLE, trusted_users, unprotected_directory, why_unsafe
 from wsgiproof.signals import check_interrupted
 from wsgiproof.toolchain import Entry, State
 
 _MARKER = "wsgiproof-entry.json"
 _IN_USE = "in-use.lock"
 _PRIVATE = {"uv", "runs"}
-"""Directories that have no entries: uv's own cache, and the list of runs."""
+"""Directories without entries: uv's own cache, and the list of runs."""
 _FORMAT = 2
-"""Of a marker; another one makes other entries."""
+"""The format of a marker; another format makes other entries."""
 _LARGEST_MARKER = 64 << 20
 _SMALL = 1 << 16
-"""Bytes of an entry whose files are read at each use, since that costs nothing."""
+"""Bytes of an entry whose files are read at each use, since that costs nearly nothing."""
 _BUILD_DEADLINE = 10 * 3600.0
-"""Seconds that another process may take to build the same: longer than any build may."""
+"""Seconds that another process may take to build the same entry: longer than any build takes."""
 _USE_DEADLINE = 600.0
-"""Seconds that ``wsgiproof cache prune`` may take, which has the cache to itself."""
-_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Errors of a build that are the file system's, whichever file was being written."""
+"""Seconds that ``wsgiproof cache prune`` may take, which locks the cache exclusively."""
+_FILE_SYSTEM_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors of a build that are errors of the cache, whichever file was being written."""
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """What is written last into an entry."""
+    """The file that is written last into an entry."""
 
     key: dict[str, str]
     seconds: float
-    """That the build took."""
+    """How long the build took."""
     built: float
-    """When that was, in seconds of the epoch."""
+    """When it was built, in seconds since the epoch."""
     bytes: int
     files: dict[str, manifest.File]
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that may have to be built: what it is called, what it depends on, and how."""
+    """Something to build unless it is cached: its title, what it depends on, and how to make it."""
 
     title: str
     """For people: ``mod_wsgi 6.1.1 for Python 3.12.1``."""
@@ -75,10 +75,10 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def default_root() -> Path:
-    """Where builds live: ``WSGIPROOF_CACHE``, else the platform's cache directory.
+    """Return the directory of the cache: ``WSGIPROOF_CACHE``, else the platform's cache directory.
 
-    As root that is the machine's (``/var/cache/wsgiproof``), not the one in root's home: Apache's
-    children drop to an unprivileged user, who must be able to read what they import.
+    For root that is the machine's (``/var/cache/wsgiproof``), not that in root's home: Apache's
+    children run as an unprivileged user, who must be able to read what they import.
     """
     chosen = os.environ.get("WSGIPROOF_CACHE")
     if chosen:
@@ -89,13 +89,13 @@ def default_root() -> Path:
 
 
 class Cache:
-    """A directory of built things that several runs may use and fill at once."""
+    """A directory of builds that several runs may use and fill at the same time."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
 
     def get(self, build: Build) -> Path:
-        """The directory of what this builds: see :meth:`entry`."""
+        """Return the directory of a build, as :meth:`entry` does."""
         return self.entry(build.kind, build.key, build.make)
 
     def has(self, build: Build) -> bool:
@@ -103,71 +103,75 @@ class Cache:
         return self.holds(build.kind, build.key)
 
     def entry(self, kind: str, key: Mapping[str, str], build: Callable[[Path], None]) -> Path:
-        """The directory for ``key``, built by ``build(directory)`` if it isn't there yet, or if it
-        is not as it was built.
+        """Return the directory for ``key``; call ``build(directory)`` if it is not built, or if it
+        has changed since.
 
-        Two callers with the same key, in any process, build once: the second waits, and says so.
-        An exception from ``build`` leaves nothing behind but the log of a build that failed, which
-        is then named in the message. Raises :class:`CannotRun` if the cache can't be written, or if
-        others can.
+        Callers with the same key, in any process, build it once: the others wait, and print a
+        message. An exception from ``build`` leaves nothing behind except the log of a failed build,
+        which the message then names. Raises :class:`CannotRun` if the cache can't be written, or if
+        other users can write to it.
         """
-        directory = self.root / kind / _name(key)
+        directory = self.root / kind / _entry_name(key)
         self._check(directory)
-        _hold(self.root)
+        _lock_for_use(self.root)
         if _damage(directory):
             with self._locked(directory):
                 if damage := _damage(directory):
                     if damage != _UNBUILT:
-                        say(f"{directory} is not as it was built and is built again: {damage}")
-                    self._build_whole(directory, key, build)
+                        notify(
+                            f"{directory} has changed since it was built and is rebuilt: {damage}"
+                        )
+                    self._build_entry(directory, key, build)
         _touch(directory)
         return directory
 
     def use(self, path: Path) -> None:
-        """Note that the entry that holds ``path`` is in use, if one does.
+        """Mark the entry that contains ``path`` as used; do nothing for a path outside the cache.
 
-        Raises :class:`CannotRun` if it is not as it was built, or if others can write there.
+        Raises :class:`CannotRun` if it has changed since it was built, or if other users can write
+        to it.
         """
-        _hold(self.root)
+        _lock_for_use(self.root)
         if entry := self._entry_of(path):
             self._check(entry)
             if damage := _damage(entry):
-                raise CannotRun(_told(entry, damage))
+                raise CannotRun(_damage_message(entry, damage))
             _touch(entry)
 
     def discard_damaged(self, paths: Iterable[Path], *, thorough: bool = True) -> str:
-        """Discard each entry that holds one of ``paths`` and is not as it was built.
+        """Discard each entry that contains one of ``paths`` and has changed since it was built.
 
-        Says in one line what was wrong; empty if nothing was. ``thorough`` reads all files.
+        Returns in one line what has changed; empty if nothing has. ``thorough`` reads all files.
         """
         found = []
         for entry in dict.fromkeys(filter(None, map(self._entry_of, paths))):
             damage = _damage(entry, thorough=thorough, built=_used.get(entry))
             if damage:
-                found.append(_told(entry, damage))
+                found.append(_damage_message(entry, damage))
                 if damage != _REBUILT:
-                    with suppress(OSError):  # it may be somebody else's
+                    with suppress(OSError):  # it may belong to another user
                         (entry / _MARKER).unlink()
         return "; ".join(found)
 
     def holds(self, kind: str, key: Mapping[str, str]) -> bool:
         """Whether the entry is already built."""
-        return not _damage(self.root / kind / _name(key))
+        return not _damage(self.root / kind / _entry_name(key))
 
     def entries(self, *, thorough: bool = False) -> list[Entry]:
-        """Everything that is there, by kind and name.
+        """Return all entries, by kind and name.
 
-        ``thorough`` reads all files, and so tells what is damaged.
+        ``thorough`` reads all files, and so finds all damage.
         """
         kinds = (path for path in self.root.glob("*") if path.name not in _PRIVATE)
         found = (path for kind in kinds for path in kind.glob("*") if path.is_dir())
-        found = (path for path in found if _is_text(path))
-        return [_look_at(path, thorough=thorough) for path in sorted(found)]
+        found = (path for path in found if _is_printable(path))
+        return [_inspect(path, thorough=thorough) for path in sorted(found)]
 
     def private(self, name: str) -> Path:
-        """A directory beside the entries, for us alone: one of those that have none.
+        """Return one of the directories without entries, and create it with mode 0700 if needed.
 
-        Raises :class:`CannotRun` if others can write there, or OSError if it can't be made.
+        Raises :class:`CannotRun` if other users can write to it, and OSError if it can't be
+        created.
         """
         assert name in _PRIVATE
         self._make_shared(self.root)
@@ -178,15 +182,16 @@ class Cache:
         return directory
 
     def remove(self, entry: Entry) -> bool:
-        """Remove an entry; False if it is being built just now.
+        """Remove an entry; return False if it is being built at this moment.
 
-        Raises :class:`CannotRun` if others can write where it is, or if it can't be removed.
+        Raises :class:`CannotRun` if other users can write to its directory, or if it can't be
+        removed.
         """
         directory = Path(entry.path)
-        self._check(directory)  # removing by name where others rename would be theirs to aim
+        self._check(directory)  # others who can rename could make this remove something else
         try:
             with locked(_lock_of(directory), seconds=0):
-                # Without its marker it is no entry any more, however far this comes.
+                # First the marker: without it, a partly removed entry is not used.
                 (directory / _MARKER).unlink(missing_ok=True)
                 shutil.rmtree(directory)
                 _log_of(directory).unlink(missing_ok=True)
@@ -197,27 +202,28 @@ class Cache:
         return True
 
     @contextmanager
-    def to_itself(self) -> Iterator[None]:
-        """Nobody else uses the cache inside. Raises :class:`CannotRun` if somebody does."""
-        _hold(self.root)
-        file = _held.get(self.root)
+    def exclusive(self) -> Iterator[None]:
+        """Lock the cache exclusively in the context. Raises :class:`CannotRun` if another process
+        uses it."""
+        _lock_for_use(self.root)
+        file = _use_locks.get(self.root)
         if file is None:  # nothing was ever built
             yield
             return
         try:
-            take(file, self.root / _IN_USE, seconds=0)
+            acquire(file, self.root / _IN_USE, seconds=0)
             yield
         except Locked as error:
             raise CannotRun(
                 f"another wsgiproof is using {self.root}, {holders(file)}: wait until it is done"
             ) from error
-        finally:  # a lock that could not be made an exclusive one may be lost (flock(2))
-            take(file, self.root / _IN_USE, seconds=_USE_DEADLINE, shared=True)
+        finally:  # a failed conversion to an exclusive lock may lose the shared one (flock(2))
+            acquire(file, self.root / _IN_USE, seconds=_USE_DEADLINE, shared=True)
 
     def built(self, kind: str) -> list[Path]:
-        """The directories of all that is built of a kind, the latest first.
+        """Return the directories of all built entries of a kind, the latest first.
 
-        One that is not as it was built is left out, and the user is told.
+        An entry that has changed since it was built is left out, and a message is printed.
         """
         markers = sorted(self.root.glob(f"{kind}/*/{_MARKER}"), key=_built_at, reverse=True)
         return [marker.parent for marker in markers if self._is_intact(marker.parent)]
@@ -226,10 +232,10 @@ class Cache:
         try:
             self._check(entry)
         except CannotRun as error:
-            _say_once(str(error))
+            _notify_once(str(error))
             return False
         if damage := _damage(entry):
-            _say_once(_told(entry, damage))
+            _notify_once(_damage_message(entry, damage))
         return not damage
 
     def _entry_of(self, path: Path) -> Path | None:
@@ -239,25 +245,26 @@ class Cache:
         return self.root.joinpath(*parts[:2]) if len(parts) > 1 else None
 
     def _check(self, entry: Path) -> None:
-        """Raise :class:`CannotRun` if others can write where ``entry`` is, or replace it."""
-        for way in dict.fromkeys((self.root.parent, self.root.resolve().parent)):
-            if writable := open_way(way):
-                raise self._unsafe(writable, WRITABLE)
-        users = our_users()
+        """Raise :class:`CannotRun` if other users can write to the directory of ``entry``, or
+        replace it."""
+        for parent in dict.fromkeys((self.root.parent, self.root.resolve().parent)):
+            if unprotected := unprotected_directory(parent):
+                raise self._unsafe(unprotected, WRITABLE)
+        users = trusted_users()
         for path in (self.root, entry.parent, entry):
             try:
                 status = path.stat() if path == self.root else path.lstat()
-            except OSError:  # it is not there yet, or that is told when it is made
+            except OSError:  # it does not exist yet, or creating it will raise the same error
                 return
             if stat.S_ISLNK(status.st_mode):
                 raise CannotRun(f"{path} of the build cache is a link: remove it")
-            if why := objection(status, users):
+            if why := why_unsafe(status, users):
                 raise self._unsafe(path, why)
 
     def _unsafe(self, path: Path, why: str) -> CannotRun:
         fix = f"'chmod o-w {path}', or " if why == WRITABLE else ""
         return CannotRun(
-            f"the build cache {self.root} is not used, since {path} {why}: {fix}point "
+            f"the build cache {self.root} is not used because {path} {why}: {fix}point "
             "WSGIPROOF_CACHE at another directory"
         )
 
@@ -265,12 +272,12 @@ class Cache:
     def _locked(self, directory: Path) -> Iterator[None]:
         try:
             self._make_shared(directory.parent)
-            _hold(self.root)
+            _lock_for_use(self.root)
             descriptor = open_lock(_lock_of(directory))
         except OSError as error:
             raise self._unusable(error) from error
         try:
-            take(
+            acquire(
                 descriptor,
                 directory,
                 seconds=_BUILD_DEADLINE,
@@ -281,46 +288,46 @@ class Cache:
             os.close(descriptor)
 
     def _make_shared(self, directory: Path) -> None:
-        """Make the directory, which all may read and we alone may write, whatever the umask.
+        """Make a directory that everyone may read and only this user may write, whatever the umask.
 
-        What is in the place of a directory of the cache, and is none, is removed.
+        A file in the place of a directory of the cache is removed.
         """
         if directory != self.root and os.path.lexists(directory) and not directory.is_dir():
-            say(f"{directory} is no directory, and is removed from the build cache")
+            notify(f"{directory} is not a directory, and is removed from the build cache")
             directory.unlink(missing_ok=True)
         for path in (*reversed(directory.parents), directory):
             if not path.exists():
-                with suppress(FileExistsError):  # somebody else has just made it
+                with suppress(FileExistsError):  # another process has just made it
                     path.mkdir(mode=0o755)
                     with Directory(path) as made:
                         os.fchmod(made.fd, 0o755)
         self._check(directory / "entry")
 
-    def _build_whole(
+    def _build_entry(
         self, directory: Path, key: Mapping[str, str], build: Callable[[Path], None]
     ) -> None:
         started = time.monotonic()
         try:
-            _clear(directory)
+            _make_empty(directory)
             build(directory)
             _set_modes(directory)
-            _mark(directory, key, time.monotonic() - started)
+            _write_new_marker(directory, key, time.monotonic() - started)
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
-            if error.errno in _TROUBLE:
+            if error.errno in _FILE_SYSTEM_ERRORS:
                 raise self._unusable(error) from error
             raise
         except CannotRun as error:
-            told = _keep_log(directory, str(error))
+            message = _keep_log(directory, str(error))
             shutil.rmtree(directory, ignore_errors=True)
-            raise type(error)(told) from error
+            raise type(error)(message) from error
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
 
     def _unusable(self, error: OSError) -> CannotRun:
         return CannotRun(
-            f"the build cache {self.root} can't be used ({error.strerror or error}); "
+            f"the build cache {self.root} can't be used ({error.strerror or error}): "
             "make room there or point WSGIPROOF_CACHE at another directory"
         )
 
@@ -332,15 +339,15 @@ def _built_at(marker: Path) -> float:
         return 0.0
 
 
-def _name(key: Mapping[str, str]) -> str:
-    told = json.dumps([_FORMAT, dict(key)], sort_keys=True)
-    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+def _entry_name(key: Mapping[str, str]) -> str:
+    content = json.dumps([_FORMAT, dict(key)], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     label = key.get("version", "")
     return f"{label}-{digest}" if label else digest
 
 
-def _is_text(path: Path) -> bool:
-    """Whether its name is one that we could have given."""
+def _is_printable(path: Path) -> bool:
+    """Whether wsgiproof could have made this name."""
     return str(path).isprintable()
 
 
@@ -352,8 +359,9 @@ def _log_of(directory: Path) -> Path:
     return Path(f"{directory}.log")
 
 
-def _clear(directory: Path) -> None:
-    """Make it anew, and closed: with a umask of 0, all could write below it until it is done."""
+def _make_empty(directory: Path) -> None:
+    """Make an empty directory with mode 0700: with a umask of 0, others could write to what is
+    built in it."""
     if directory.is_dir() and not directory.is_symlink():
         shutil.rmtree(directory, ignore_errors=True)
     else:
@@ -363,7 +371,7 @@ def _clear(directory: Path) -> None:
 
 
 def _keep_log(directory: Path, message: str) -> str:
-    """Save the log of a failed build from being removed with all the rest; the message names it."""
+    """Move the log of a failed build out of its directory; return the message with its new path."""
     kept = _log_of(directory)
     for log in sorted(directory.glob("*.log")):
         with suppress(OSError):
@@ -374,22 +382,23 @@ def _keep_log(directory: Path, message: str) -> str:
     return message
 
 
-def _mark(directory: Path, key: Mapping[str, str], seconds: float) -> None:
-    files = manifest.take(directory, _MARKER)
+def _write_new_marker(directory: Path, key: Mapping[str, str], seconds: float) -> None:
+    files = manifest.make_manifest(directory, _MARKER)
     size = sum(file.size for file in files.values())
     marker = Marker(key=dict(key), seconds=seconds, built=time.time(), bytes=size, files=files)
-    _write(marker, directory)
+    _write_marker(marker, directory)
     _used[directory] = marker.built
 
 
-def _write(marker: Marker, directory: Path) -> None:
+def _write_marker(marker: Marker, directory: Path) -> None:
     write_atomically(msgspec.json.encode(marker) + b"\n", directory / _MARKER, 0o644)
 
 
 def _set_modes(directory: Path) -> None:
-    """Whatever the umask was: Apache's user reads what root has built, and nobody else writes.
+    """Let everyone read a build and only its owner write it, whatever the umask was: Apache's user
+    reads what root builds.
 
-    The directory itself is opened last.
+    The directory itself is made accessible last.
     """
     for _, names, files, folder in os.fwalk(directory):
         for name in (*names, *files):
@@ -401,24 +410,25 @@ def _set_modes(directory: Path) -> None:
 
 
 _UNBUILT = "it is not built"
-_REBUILT = "it was built again while it was in use"
+_REBUILT = "it was rebuilt while it was in use"
 _used: dict[Path, float] = {}
-"""The entries that this process has used, with when each was built."""
+"""The entries that this process has used, and the time when each was built."""
 
 
 def _damage(entry: Path, *, thorough: bool = False, built: float | None = None) -> str:
-    """What of an entry is not as it was built, or that it is not; empty if it is whole.
+    """Return what has changed in an entry since it was built, or that it is not built; empty if it
+    is intact.
 
-    One that was not built at ``built``, if that is given, was damaged in between.
+    An entry that was not built at the time ``built``, if that is given, was rebuilt meanwhile.
     """
     try:
-        marker = _read(entry)
+        marker = _read_marker(entry)
     except (FileNotFoundError, NotADirectoryError):
         return _UNBUILT
     except OSError as error:
         return f"its marker can't be read ({error.strerror})"
-    except _NO_MARKER:
-        return "its marker is not what we write"
+    except _DECODE_ERRORS:
+        return "its marker is not valid"
     if built is not None and marker.built != built:
         return _REBUILT
     damage = _difference(entry, marker, thorough=thorough)
@@ -427,11 +437,11 @@ def _damage(entry: Path, *, thorough: bool = False, built: float | None = None) 
     return damage
 
 
-_NO_MARKER = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What decoding one may raise, for any bytes."""
+_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding a marker may raise, whatever its bytes are."""
 
 
-def _read(entry: Path) -> Marker:
+def _read_marker(entry: Path) -> Marker:
     return msgspec.json.decode(read_file(entry / _MARKER, _LARGEST_MARKER), type=Marker)
 
 
@@ -439,26 +449,29 @@ def _difference(entry: Path, marker: Marker, *, thorough: bool) -> str:
     small = marker.bytes < _SMALL
     found = manifest.compare(entry, marker.files, _MARKER, thorough=thorough or small)
     if found.manifest is not None:
-        with suppress(OSError):  # it may be somebody else's, and then is read again each time
-            _write(msgspec.structs.replace(marker, files=dict(found.manifest)), entry)
+        with suppress(OSError):  # it may belong to another user; its files are then read each time
+            _write_marker(msgspec.structs.replace(marker, files=dict(found.manifest)), entry)
     return found.damage
 
 
-def _told(entry: Path, damage: str) -> str:
-    return f"{entry} of the build cache is not as it was built ({damage}); it has to be built again"
+def _damage_message(entry: Path, damage: str) -> str:
+    return (
+        f"{entry} of the build cache has changed since it was built ({damage}), "
+        "and has to be rebuilt"
+    )
 
 
-_say_once = remembered(say)
+_notify_once = functools.cache(notify)
 
 
 def _touch(entry: Path) -> None:
-    """Note when it was last used."""
-    with suppress(OSError):  # it may be somebody else's
+    """Update the time of last use."""
+    with suppress(OSError):  # it may belong to another user
         os.utime(entry / _MARKER)
 
 
-def _look_at(directory: Path, *, thorough: bool) -> Entry:
-    there = Entry(
+def _inspect(directory: Path, *, thorough: bool) -> Entry:
+    unfinished = Entry(
         kind=directory.parent.name,
         name=directory.name,
         path=str(directory),
@@ -467,16 +480,16 @@ def _look_at(directory: Path, *, thorough: bool) -> Entry:
         used=directory.stat().st_mtime,
     )
     try:
-        marker = _read(directory)
+        marker = _read_marker(directory)
         used = (directory / _MARKER).stat().st_mtime
     except FileNotFoundError:
-        return msgspec.structs.replace(there, bytes=_size(directory))
-    except (OSError, *_NO_MARKER):
-        return msgspec.structs.replace(there, state=State.DAMAGED)
-    whole = not thorough or not _difference(directory, marker, thorough=True)
+        return msgspec.structs.replace(unfinished, bytes=_size(directory))
+    except (OSError, *_DECODE_ERRORS):
+        return msgspec.structs.replace(unfinished, state=State.DAMAGED)
+    intact = not thorough or not _difference(directory, marker, thorough=True)
     return msgspec.structs.replace(
-        there,
-        state=State.BUILT if whole else State.DAMAGED,
+        unfinished,
+        state=State.BUILT if intact else State.DAMAGED,
         bytes=marker.bytes,
         seconds=marker.seconds,
         used=used,
@@ -488,24 +501,25 @@ def _size(directory: Path) -> int:
     size = 0
     for folder, _, files in os.walk(directory):
         for name in files:
-            with suppress(OSError):  # a build may be at work
+            with suppress(OSError):  # a build may be running
                 size += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - many
     return size
 
 
-_held: dict[Path, int] = {}
+_use_locks: dict[Path, int] = {}
 
 
-def _hold(root: Path) -> None:
-    """Keep others from removing what this process uses, for as long as it lives (flock(2)).
+def _lock_for_use(root: Path) -> None:
+    """Lock the cache so that others can't remove what this process uses, as long as it lives
+    (flock(2)).
 
-    Where we can't open the lock there is nothing yet, or the cache is root's, who looks after it.
+    If the lock can't be opened, the cache is empty or belongs to root.
     """
-    if root in _held:
+    if root in _use_locks:
         return
     try:
         file = open_lock(root / _IN_USE)
     except OSError:
         return
-    take(file, root / _IN_USE, seconds=_USE_DEADLINE, shared=True, heartbeat=check_interrupted)
-    _held[root] = file
+    acquire(file, root / _IN_USE, seconds=_USE_DEADLINE, shared=True, heartbeat=check_interrupted)
+    _use_locks[root] = file

@@ -1,4 +1,4 @@
-"""The cell: one point of the matrix, as a frozen value."""
+"""The cell: one combination of the matrix, as a frozen value."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import PurePath
 import msgspec
 
 _LONGEST_APP_NAME = 60
-"""Characters; a cell's id is the name of a directory."""
+"""Characters. A cell's id is the name of a directory."""
 
 
 class Topology(StrEnum):
-    """How the MongoDB deployment is made up; the first two are the recipe's own words."""
+    """The topology of the MongoDB deployment."""
 
     STANDALONE = "standalone"
     REPLICA_SET = "replica-set"
     NONE = "none"
-    """No deployment: the application only encodes and decodes, in memory."""
+    """No deployment: the application only encodes and decodes in memory."""
 
 
 DEPLOYED = (Topology.STANDALONE, Topology.REPLICA_SET)
-"""The topologies that are tested unless others are asked for."""
+"""The topologies that are tested by default."""
 
 
 class Mode(StrEnum):
@@ -41,44 +41,44 @@ class Mpm(StrEnum):
 
 
 class InterpreterKind(StrEnum):
-    """Which kind of interpreter serves a URL."""
+    """The kind of interpreter that serves a URL."""
 
     MAIN = "main"
-    """The process's first one (``WSGIApplicationGroup %{GLOBAL}``), and no other beside it: where
-    there are sub interpreters, requests for it may run inside one of them (docs/findings.md)."""
+    """The main interpreter (``WSGIApplicationGroup %{GLOBAL}``), as the only one of its process:
+    beside sub interpreters, its requests may run inside one of those (docs/findings.md)."""
     SHARED_GIL = "shared-gil"
     """Sub interpreters that share one GIL: mod_wsgi's default."""
     OWN_GIL = "own-gil"
-    """Sub interpreters with a GIL each (PEP 684, ``WSGIPerInterpreterGIL On``)."""
+    """Sub interpreters that each have their own GIL (PEP 684, ``WSGIPerInterpreterGIL On``)."""
     FREE_THREADED = "free-threaded"
-    """Sub interpreters without any GIL (PEP 703, ``WSGIFreeThreading On``)."""
+    """Sub interpreters without a GIL (PEP 703, ``WSGIFreeThreading On``)."""
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One combination to test. Versions are full and exact, as resolved before anything is built.
+    """One combination to test. Versions are exact: they are resolved before anything is built.
 
-    ``control`` names a planted fault or its clean twin, and is empty for the real subject.
-    ``app`` is the absolute path of an application of one's own, and is empty for ours.
+    ``control`` names a planted fault or its negative control; it is empty for the real subject.
+    ``app`` is the absolute path of the user's own application; it is empty for wsgiproof's.
     """
 
     python: str
     python_name: str = ""
-    """What the id calls the interpreter, such as ``3.13t``; empty: by its version's first two
-    numbers. A plan gives each of its interpreters a name of its own."""
+    """The interpreter's name in the id, such as ``3.13t``; empty: its version's first two numbers.
+    A plan gives each of its interpreters a different name."""
     mod_wsgi: str
     mod_wsgi_path: str = ""
-    """Where it comes from, if not from the package index: a ``.so``, a tree, or an archive."""
+    """Its path, if it is not from the package index: a ``.so``, a source tree, or an archive."""
     pymongo: str
     pymongo_path: str = ""
-    """Where it comes from, if not from the package index: a checkout, an sdist, or a wheel."""
+    """Its path, if it is not from the package index: a checkout, an sdist, or a wheel."""
     topology: Topology
     mode: Mode
     mpm: Mpm = Mpm.PREFORK
     interpreter: InterpreterKind = InterpreterKind.SHARED_GIL
     mongodb: str = ""
-    """The name of the deployment's binary or URI in the configuration; empty: the usual one."""
+    """The name of the deployment's binary or URI in the configuration; empty: the default one."""
     sub_interpreters: int = 2
-    """Interpreters that share a process; 1 where the kind is ``main``."""
+    """Interpreters that share a process; 1 if the kind is ``main``."""
     maximum_requests: int = 0
     """Requests after which a process is replaced by a new one; 0: never."""
     control: str = ""
@@ -86,7 +86,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """A stable, readable name. It is rendered from the axes and never parsed back."""
+        """A stable, readable name, made from the axes. It is never parsed."""
         parts = [
             f"py{self.python_name or '.'.join(self.python.split('.')[:2])}",
             f"mw{self.mod_wsgi}{_origin(self.mod_wsgi_path)}",
@@ -110,7 +110,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def app_name(self) -> str:
-        """The file's name without its ending, in characters that are safe wherever a name goes."""
+        """The file's name without its suffix, in characters that are safe in any name."""
         return re.sub(r"[^A-Za-z0-9_.]", "_", PurePath(self.app).stem)[:_LONGEST_APP_NAME]
 
     @property
@@ -120,7 +120,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _origin(path: str) -> str:
-    """The mark of what does not come from the package index, whose versions may be the same."""
+    """Return a mark for what is not from the package index, since versions may be the same."""
     if not path:
         return ""
     return {".so": "+so", ".whl": "+whl"}.get(PurePath(path).suffix, "+src")

@@ -1,11 +1,11 @@
-"""A control group (version 2) of our own: all that is in it can be killed at once, for certain.
+"""Control groups (version 2) for services: all processes in a group can be killed reliably at once.
 
-See "Control Group v2" in the kernel's documentation: a process is in the group of its parent, and
-cannot leave it without the right to write there; ``cgroup.kill`` (Linux 5.14) kills whatever is in
-a group and below it, also what is being forked at that moment. No controllers are needed for that.
+See "Control Group v2" in the kernel's documentation: a process starts in the group of its parent,
+and cannot leave it without write permission; ``cgroup.kill`` (Linux 5.14) kills every process in a
+group and below it, including those being forked at that moment. It needs no controllers.
 
-We may make groups below our own as root, and as a user to whom the group is delegated (systemd does
-that for its user sessions). Not in most containers, where the hierarchy is read-only.
+Root can make groups, and so can a user to whom a group is delegated (systemd does that for user
+sessions). Most containers do not allow it, since the hierarchy is read-only there.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "wsgiproof-"
-_FORGOTTEN = 3600.0
-"""Seconds without a change, after which an empty group is not that of a run about to fill it."""
+_ABANDONED_AFTER = 3600.0
+"""Seconds without a change after which an empty group does not belong to a run that is just
+starting."""
 
 
 def make_group(name: str, parent: Path | None = None) -> Path | None:
-    """A new group below ``parent``, by default below our own; None where that can't be done."""
-    above = parent or _own_group()
+    """Make a group below ``parent``, by default below that of this process; None if that fails."""
+    above = parent or _current_group()
     if above is None:
         return None
     group = above / name
@@ -40,7 +41,7 @@ def make_group(name: str, parent: Path | None = None) -> Path | None:
 
 
 def kill_group(group: Path) -> None:
-    """KILL all that is in it; it may be gone already."""
+    """KILL every process in a group; the group may be gone already."""
     with suppress(OSError):
         descriptor = os.open(group / "cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -50,12 +51,12 @@ def kill_group(group: Path) -> None:
 
 
 def end_group(group: Path, seconds: float) -> bool:
-    """KILL all that is in it, and remove it; return whether it is gone within so many seconds."""
+    """KILL every process in a group and remove it; return whether it is gone within ``seconds``."""
     until = time.monotonic() + seconds
     while group.exists():
         kill_group(group)
         for one in _deepest_first(group):
-            with suppress(OSError):  # it has processes that are about to end
+            with suppress(OSError):  # it still has processes, which are about to end
                 one.rmdir()
         if time.monotonic() > until:
             return not group.exists()
@@ -64,13 +65,12 @@ def end_group(group: Path, seconds: float) -> bool:
     return True
 
 
-def remove_forgotten() -> None:
-    """Remove groups of runs that nothing is in and that nobody knows any more, since the list of
-    runs that they were in is gone."""
-    above = _own_group()
+def remove_abandoned_groups() -> None:
+    """Remove empty groups of earlier runs that are in no list of runs any more."""
+    above = _current_group()
     for group in above.glob(f"{PREFIX}*") if above else ():
         with suppress(OSError):
-            if time.time() - group.stat().st_mtime > _FORGOTTEN and _is_empty(group):
+            if time.time() - group.stat().st_mtime > _ABANDONED_AFTER and _is_empty(group):
                 for one in _deepest_first(group):
                     one.rmdir()
 
@@ -84,24 +84,24 @@ def _deepest_first(group: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _own_group() -> Path | None:
-    """The group that we are in, as a directory."""
+def _current_group() -> Path | None:
+    """Return the directory of this process's group; None if it is not visible here."""
     try:
         groups = Path("/proc/self/cgroup").read_text()
         mounts = Path("/proc/self/mountinfo").read_text()
     except OSError:
         return None
-    ours = re.search(r"^0::(/.*)$", groups, re.MULTILINE)
+    current = re.search(r"^0::(/.*)$", groups, re.MULTILINE)
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
-        if ours and after.split(" ", 1)[0] == "cgroup2":
+        if current and after.split(" ", 1)[0] == "cgroup2":
             root, point = map(_unescaped, before.split(" ")[3:5])
-            inside = os.path.relpath(ours[1], root)
+            inside = os.path.relpath(current[1], root)
             if not inside.startswith(".."):
                 return Path(point, inside)
     return None
 
 
 def _unescaped(path: str) -> str:
-    """Blanks and the like are octal in mountinfo, see proc_pid_mountinfo(5)."""
+    """Decode the octal escapes of mountinfo, such as those of blanks; see proc_pid_mountinfo(5)."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)

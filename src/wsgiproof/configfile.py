@@ -20,7 +20,7 @@ import msgspec
 from wsgiproof.config import AXES, Combination, Config, Exclusion, Override
 from wsgiproof.errors import UsageError, describe
 from wsgiproof.files import open_regular, read_at_most
-from wsgiproof.ownership import invoking_users, objection_to_file
+from wsgiproof.ownership import invoking_users, why_file_unsafe
 from wsgiproof.uri import FILE, is_uri
 
 NAMES = ("wsgiproof.toml", "pyproject.toml")
@@ -167,7 +167,7 @@ def _content(path: Path, found_from: Path | None) -> tuple[bytes, str]:
         raise UsageError(describe(error)) from error
     why = ""
     if found_from is not None:
-        why = objection_to_file(path, status, found_from, invoking_users())
+        why = why_file_unsafe(path, status, found_from, invoking_users())
     if len(content) > _LARGEST and not why:
         raise UsageError(f"{path}: it is larger than {_LARGEST:,} bytes")
     return content, why

@@ -1,11 +1,11 @@
-"""The environment of a child process: what it needs of ours, by name, and nothing else.
+"""The environment of a child process: only the variables that it needs, by name.
 
-Our own environment holds what other programs were given: tokens of a CI system, passwords. Any
-process of the same user reads that of a child in /proc/PID/environ, and a child may run code of the
-subject. So each child is started with the names of a list here, and with no others.
+The environment of wsgiproof may contain secrets for other programs: tokens of a CI system,
+passwords. Any process of the same user can read that of a child in /proc/PID/environ, and a child
+may run code of the subject. So each child gets only the variables listed here.
 
-What is needed to reach a package index (``DOWNLOAD``) may hold a password of that index. Only uv
-and pip are given it; the builds that they start can read it, as they can read ``~/.netrc``.
+The variables for a package index (``DOWNLOAD``) may contain its password. Only uv and pip get them;
+the builds that they start can read them, as they can read ``~/.netrc``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMPILE = (
     *("PKG_CONFIG", "PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR", "ARCHFLAGS"),
     *("GCC_EXEC_PREFIX", "COMPILER_PATH", "CCACHE_*", "SOURCE_DATE_EPOCH"),
 )
-"""For what compiles."""
+"""For compilers and builds."""
 
 DOWNLOAD = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
@@ -31,20 +31,20 @@ DOWNLOAD = (
     *("UV_*", "PIP_*", "NETRC", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"),
     "XDG_DATA_HOME",
 )
-"""For what asks a package index."""
+"""For programs that use a package index."""
 
 WORKER = (
     *("WSGIPROOF_CACHE", "XDG_RUNTIME_DIR", "MOD_WSGI_SO"),
     *("PYENV_ROOT", "CONDA_PREFIX", "MAMBA_ROOT_PREFIX"),
 )
-"""Besides all these, what a worker process of our own reads."""
+"""Besides all these, what a worker process of wsgiproof reads."""
 
 _NEVER = ("UV_PUBLISH_*", "UV_*_TOKEN")
-"""For uploads and for GitHub's API: nothing that we have uv do needs them."""
+"""For uploads and GitHub's API, which wsgiproof does not use."""
 
 
 def child_environment(*groups: tuple[str, ...]) -> dict[str, str]:
-    """What our environment has of :data:`BASE` and of these groups."""
+    """Return the variables of this process's environment that :data:`BASE` and ``groups`` name."""
     allowed = [pattern for group in (BASE, *groups) for pattern in group]
     return {
         name: value

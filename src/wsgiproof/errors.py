@@ -1,19 +1,19 @@
-"""Everything wsgiproof raises on purpose, and the exit code of each family.
+"""The exceptions that wsgiproof raises on purpose, and the exit code of each family.
 
-    WsgiproofError                    the base; one clear line, saying what to do
-    ├── UsageError            exit 2  what was asked for makes no sense or does not exist
+    WsgiproofError                    the base; one line that says what to do
+    ├── UsageError            exit 2  the request makes no sense, or names what does not exist
     │   └── Unsupported               a version exists, but not for this Python
-    └── CannotRun             exit 3  what was asked for makes sense, but we could not do it
-        ├── NeedMissing               the machine lacks something; `wsgiproof doctor` tells the mend
+    └── CannotRun             exit 3  the request makes sense, but can't be carried out
+        ├── NeedMissing               the machine lacks something; `wsgiproof doctor` shows the fix
         ├── BuildFailed               a toolchain could not be built
-        ├── ServiceFailed             mongod or Apache did not start, or went away
-        │   └── PortTaken             somebody bound the port between our choice and the bind
-        ├── Locked                    another process has a lock for longer than we wait
+        ├── ServiceFailed             mongod or Apache did not start, or ended
+        │   └── PortTaken             another process bound the port before the server did
+        ├── Locked                    another process holds a lock for too long
         └── DeadlinePassed            a child process did not finish in time
 
-A finding about the subject is never an exception: it is a
-:class:`wsgiproof.records.Finding`, and its exit code is 1. Any other exception is a defect of
-ours: exit 70, with a file that has the traceback.
+A finding about the subject is never an exception: it is a :class:`wsgiproof.records.Finding`, and
+its exit code is 1. Any other exception is a defect of wsgiproof: exit 70, with a file that contains
+the traceback.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class ExitCode(IntEnum):
     USAGE = 2
     UNDECIDED = 3
     DEFECT = 70
-    """Of wsgiproof itself: EX_SOFTWARE of sysexits.h."""
+    """A defect of wsgiproof itself: EX_SOFTWARE of sysexits.h."""
     INTERRUPTED = 130
     CLOSED = 141
-    """Whoever read our output has gone: what a shell says of a command that SIGPIPE ended."""
+    """The reader of the output has gone: the exit code that a shell shows for SIGPIPE."""
 
 
 def describe(error: OSError) -> str:
-    """What the system said, and about which file, in one line; of a limit, how to raise it."""
+    """Return the system's message and the file in one line; for a limit, how to raise it."""
     if limit := limits.explain(error):
         return limit
     where = f": {error.filename}" if error.filename else ""
@@ -46,12 +46,13 @@ def describe(error: OSError) -> str:
 
 
 def one_line(text: str) -> str:
-    """``text`` for a person: what would break the line, or steer a terminal, is a ``?`` in it."""
+    """Return ``text`` as one line for a person: blanks for whitespace, ``?`` for other control
+    characters."""
     return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
 
 
 def interrupted(error: BaseException | None) -> bool:
-    """Whether this came up while Ctrl-C was on its way, and took its place."""
+    """Whether an exception replaced the KeyboardInterrupt of Ctrl-C."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
@@ -60,7 +61,7 @@ def interrupted(error: BaseException | None) -> bool:
 
 
 class WsgiproofError(Exception):
-    """The base of every error that is ours; ``str()`` of it is one line for a person."""
+    """The base of all errors of wsgiproof; ``str()`` of it is one line for a person."""
 
     exit_code: ExitCode = ExitCode.UNDECIDED
 
@@ -69,38 +70,38 @@ class WsgiproofError(Exception):
 
 
 class UsageError(WsgiproofError):
-    """An option or a value that can't be right, wherever it runs."""
+    """An option or a value that is wrong on any machine."""
 
     exit_code = ExitCode.USAGE
 
 
 class Unsupported(UsageError):
-    """A version that exists, and does not go together with an interpreter."""
+    """A version that exists, but not for this interpreter."""
 
 
 class CannotRun(WsgiproofError):
-    """The request is sound, but this machine or this moment could not carry it out."""
+    """The request is correct, but can't be carried out on this machine or at this moment."""
 
 
 class NeedMissing(CannotRun):
-    """Something that a run needs is not on this machine."""
+    """This machine lacks something that a run needs."""
 
 
 class BuildFailed(CannotRun):
-    """A build did not produce what it should; the message ends with the log's path."""
+    """A build failed; the message ends with the path of its log."""
 
 
 class ServiceFailed(CannotRun):
-    """A server that we need (mongod, Apache) did not start or did not answer."""
+    """A server (mongod, Apache) did not start, did not answer, or ended."""
 
 
 class PortTaken(ServiceFailed):
-    """Another process bound the port between our choice of it and the server's bind."""
+    """Another process bound the port after it was chosen and before the server bound it."""
 
 
 class Locked(CannotRun):
-    """Another process holds a lock that we need; it is named."""
+    """Another process, which the message names, holds a lock."""
 
 
 class DeadlinePassed(CannotRun):
-    """A child process was still running when its time was over, and has been stopped."""
+    """A child process did not finish within its deadline, and has been stopped."""

@@ -1,12 +1,12 @@
-"""Reading and writing files that less trusted code may have touched.
+"""Read and write files that less trusted code may have changed.
 
-The subject writes evidence, a record may come from another machine, and a log holds what an
+The subject writes evidence, a record may come from another machine, and a log contains what an
 application prints. So nothing here follows a link at the end of a path, waits for a FIFO or a
-device, or reads more than it was told to expect. Each refusal is an :class:`UnsafeFile`, which is
-an OSError: code that handles an unreadable file handles these as well.
+device, or reads more than the given number of bytes. Each refusal is an :class:`UnsafeFile`, which
+is an OSError: code that handles an unreadable file handles these as well.
 
-A path with several components that less trusted code controls is never walked by name. Open the
-directory once with :class:`Directory`, and name the files in it.
+A path with several components that less trusted code controls is never opened by its full name.
+Open the directory once with :class:`Directory`, and name the files in it.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _CHUNK = 1 << 20
 LARGEST_RECORD = 256 << 20
 """Bytes of a cell's or a run's record; a thousand restarts take 20 MB."""
 LARGEST_COPY = 1 << 30
-"""Bytes of a file that lies beside a record."""
+"""Bytes of a file next to a record."""
 
 
 class UnsafeFile(OSError):
-    """A file that is a link, no regular file, or larger than it may be."""
+    """A file that is a link, is not a regular file, or is too large."""
 
 
 def open_regular(path: Path | str, *, dir_fd: int | None = None, follow: bool = False) -> BinaryIO:
     """Open a regular file for reading, without ever blocking.
 
-    ``follow`` allows a link at the end of the path, for a file that the user has named. Raises
-    OSError, and :class:`UnsafeFile` for a link, a FIFO, a socket, a device or a directory.
+    ``follow`` allows a link at the end of the path, for a file that the user named. Raises OSError,
+    and :class:`UnsafeFile` for a link, a FIFO, a socket, a device or a directory.
     """
     flags = _READ & ~os.O_NOFOLLOW if follow else _READ
     try:
@@ -63,8 +63,8 @@ def open_regular(path: Path | str, *, dir_fd: int | None = None, follow: bool = 
 def read_file(
     path: Path | str, largest: int, *, dir_fd: int | None = None, follow: bool = False
 ) -> bytes:
-    """The whole content of a regular file of at most ``largest`` bytes; raises as
-    :func:`open_regular`, and :class:`UnsafeFile` if there is more."""
+    """Return the content of a regular file of at most ``largest`` bytes. Raises as
+    :func:`open_regular`, and :class:`UnsafeFile` if it is larger."""
     with open_regular(path, dir_fd=dir_fd, follow=follow) as file:
         content = read_at_most(file, largest + 1)
     if len(content) > largest:
@@ -73,7 +73,7 @@ def read_file(
 
 
 def read_at_most(file: BinaryIO, largest: int) -> bytes:
-    """Up to ``largest`` bytes from where ``file`` stands; memory grows with what is there."""
+    """Read up to ``largest`` bytes from the current position; allocates no more than is there."""
     parts: list[bytes] = []
     left = largest
     while left > 0 and (part := file.read(min(left, _CHUNK))):
@@ -83,15 +83,16 @@ def read_at_most(file: BinaryIO, largest: int) -> bytes:
 
 
 class Directory:
-    """A directory held open: its files are named within it, and no link in it is followed.
+    """An open directory: files are named relative to it, and no link in it is followed.
 
-    What happens to its path meanwhile (a rename, a link in its place) does not matter.
+    It does not matter what happens to its path meanwhile (a rename, a link in its place).
     """
 
     def __init__(
         self, path: Path | str, *, dir_fd: int | None = None, follow: bool = False
     ) -> None:
-        """``follow`` allows a link at the end of the path, for one that the user has named."""
+        """Open a directory. ``follow`` allows a link at the end of the path, for a path that the
+        user named."""
         self.path = Path(path)
         self.fd = os.open(
             path, _DIRECTORY & ~os.O_NOFOLLOW if follow else _DIRECTORY, dir_fd=dir_fd
@@ -109,51 +110,51 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the directory."""
         os.close(self.fd)
 
     def names(self, pattern: str = "*") -> list[str]:
-        """The names in it that match a glob, sorted."""
+        """Return the names in it that match a glob, sorted."""
         return sorted(fnmatch.filter(os.listdir(self.fd), pattern))  # noqa: PTH208 - of a descriptor
 
     def read(self, name: str, largest: int) -> bytes:
-        """A file of it; raises as :func:`read_file`."""
+        """Return the content of a file in it. Raises as :func:`read_file`."""
         return read_file(_one_name(name), largest, dir_fd=self.fd)
 
     def open(self, name: str) -> BinaryIO:
-        """A file of it, open for reading; raises as :func:`open_regular`."""
+        """Open a file in it for reading. Raises as :func:`open_regular`."""
         return open_regular(_one_name(name), dir_fd=self.fd)
 
     def below(self, name: str) -> Directory:
-        """A directory in it. Raises OSError if it is a link, or no directory."""
+        """Open a directory in it. Raises OSError if it is a link, or not a directory."""
         return Directory(_one_name(name), dir_fd=self.fd)
 
     def make(self, name: str, mode: int = 0o700, *, owner: int = -1, group: int = -1) -> Directory:
         """Make a new directory in it with exactly this mode, whatever the umask is. ``owner`` and
         ``group`` are as for fchown(2). Raises FileExistsError if the name is taken."""
         os.mkdir(_one_name(name), 0o700, dir_fd=self.fd)
-        made = self.below(name)
-        _share(made.fd, mode, owner, group)
-        return made
+        directory = self.below(name)
+        _set_owner_and_mode(directory.fd, owner, group, mode)
+        return directory
 
     def write(
         self, name: str, content: bytes, mode: int = 0o600, *, owner: int = -1, group: int = -1
     ) -> None:
-        """Make a new file in it with exactly this mode. ``owner`` and ``group`` are as for
-        :meth:`make`. Raises FileExistsError if the name is taken, be it by a link."""
+        """Write a new file in it with exactly this mode. ``owner`` and ``group`` are as for
+        :meth:`make`. Raises FileExistsError if the name is taken, also by a link."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(_one_name(name), flags, 0o600, dir_fd=self.fd)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
             file.write(content)
-            _share(descriptor, mode, owner, group)
+            _set_owner_and_mode(descriptor, owner, group, mode)
 
     def remove(self, name: str) -> None:
-        """Remove a file or link of it; none is no error."""
+        """Remove a file or link in it; it need not exist."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_one_name(name), dir_fd=self.fd)
 
 
-def _share(descriptor: int, mode: int, owner: int, group: int) -> None:
+def _set_owner_and_mode(descriptor: int, owner: int, group: int, mode: int) -> None:
     if (owner, group) != (-1, -1):
         os.fchown(descriptor, owner, group)
     os.fchmod(descriptor, mode)  # after fchown, which may clear bits
@@ -166,12 +167,12 @@ def _one_name(name: str) -> str:
 
 
 def write_atomically(content: bytes, path: Path, mode: int | None = 0o600) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part, and so that it
-    is on the disk when this returns.
+    """Write a file so that a reader sees either the old or the new content, never a part of it, and
+    so that it is on disk when this returns.
 
-    The draft has a name that nobody can foresee and is made exclusively, so that a planted link is
-    not followed; a link at ``path`` itself is replaced. The file has exactly ``mode``, or where
-    that is None what the umask leaves of 0666. Raises OSError, and leaves no draft.
+    The draft has an unpredictable name and is created exclusively, so that a planted link is not
+    followed; a link at ``path`` itself is replaced. The file has exactly ``mode``; if ``mode`` is
+    None, it has 0666 without the bits of the umask. Raises OSError, and leaves no draft.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -193,8 +194,8 @@ def write_atomically(content: bytes, path: Path, mode: int | None = 0o600) -> No
 def copy_tree(source: Directory, target: Path, depth: int = 10) -> None:
     """Copy the regular files and directories in ``source`` to a new directory, and nothing else.
 
-    Raises OSError, and :class:`UnsafeFile` for a file of more than :data:`LARGEST_COPY` bytes and
-    where directories lie in one another more than ``depth`` times.
+    Raises OSError, and :class:`UnsafeFile` for a file of more than :data:`LARGEST_COPY` bytes or
+    for directories that are nested more than ``depth`` levels.
     """
     target.mkdir(mode=0o700)
     for name in source.names():
@@ -202,19 +203,19 @@ def copy_tree(source: Directory, target: Path, depth: int = 10) -> None:
         if stat.S_ISREG(kind):
             with source.open(name) as file, (target / name).open("xb") as copy:
                 if os.fstat(file.fileno()).st_size > LARGEST_COPY:
-                    said = f"it is larger than {LARGEST_COPY:,} bytes"
-                    raise UnsafeFile(errno.EOVERFLOW, said, str(source.path / name))
+                    why = f"it is larger than {LARGEST_COPY:,} bytes"
+                    raise UnsafeFile(errno.EOVERFLOW, why, str(source.path / name))
                 shutil.copyfileobj(file, copy, _CHUNK)
         elif stat.S_ISDIR(kind):
             if not depth:
-                raise UnsafeFile(errno.ELOOP, "too many directories in one another", name)
+                raise UnsafeFile(errno.ELOOP, "directories are nested too deeply", name)
             with source.below(name) as inner:
                 copy_tree(inner, target / name, depth - 1)
 
 
 def write_output(content: bytes, path: Path, mode: int | None = 0o600) -> None:
-    """:func:`write_atomically` for a file that the user is left with. Raises :class:`CannotRun`;
-    the old file is whole then."""
+    """Write a file for the user with :func:`write_atomically`. Raises :class:`CannotRun`; the old
+    file is intact then."""
     try:
         write_atomically(content, path, mode)
     except OSError as error:
@@ -222,7 +223,7 @@ def write_output(content: bytes, path: Path, mode: int | None = 0o600) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Have the names in a directory on the disk, where the file system can do that."""
+    """Write the names in a directory to disk, if the file system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -232,9 +233,10 @@ def sync_directory(path: Path) -> None:
 
 
 def temporary_root() -> Path:
-    """Where temporary files go: ``TMPDIR``, or else ``/tmp``.
+    """Return the directory for temporary files: ``TMPDIR``, or else ``/tmp``.
 
-    Raises :class:`UsageError` for one that neither a record nor Apache's configuration can name.
+    Raises :class:`UsageError` if it is not UTF-8, since a record and Apache's configuration can't
+    name it then.
     """
     root = tempfile.gettempdir()
     try:

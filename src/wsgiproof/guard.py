@@ -1,34 +1,34 @@
-"""The guard: a small process that stands between wsgiproof and each child it starts.
+"""The guard: a small process between wsgiproof and each child that it starts.
 
-It is a script of its own, standard library only, started by :mod:`wsgiproof.process` as::
+It is a script that uses only the standard library, started by :mod:`wsgiproof.process` as::
 
     python -I -S -X utf8 guard.py EVENTS [OPTION]... -- COMMAND [ARGUMENT]...
 
 where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number), ``--core BYTES``, ``--cgroup DIR``,
-``--lock FD`` or ``--user UID:GID``, and it exists for two reasons.
+``--lock FD`` or ``--user UID:GID``. It has two tasks.
 
-*Nothing outlives us.* Standard input is a pipe whose other end only wsgiproof holds. When that
-closes, wsgiproof is gone, however it died: the guard TERMs everything below it, KILLs what is
-left 1.5 s later, removes the ``--remove`` directories, and ends. As a child subreaper
+*No process outlives wsgiproof.* Standard input is a pipe whose other end only wsgiproof (the owner)
+holds. When that closes, wsgiproof has ended, however it died: the guard TERMs everything below it,
+KILLs what is left 1.5 s later, removes the ``--remove`` directories, and ends. As a child subreaper
 (``PR_SET_CHILD_SUBREAPER`` in prctl(2)) it becomes the parent of every orphan below it, so a
-daemonised process cannot slip away, and "no children left" means "no descendants left". With
-``--cgroup`` the command is in a control group of its own as well, which the kernel kills as a
-whole. ``--lock`` is a descriptor with a lock of the run (flock(2)), held until the guard has ended.
+daemonised process cannot escape, and "no children left" means "no descendants left". With
+``--cgroup`` the command also runs in its own control group, which the kernel kills as a whole.
+``--lock`` is a descriptor with a lock of the run (flock(2)), held until the guard has ended.
 
-*Every death is seen.* A mod_wsgi daemon process that dies of SIGSEGV while Apache is stopping
-is in no log, because Apache has deregistered it by then. The guard holds a pidfd of each
-descendant (pidfd_open(2)), sleeps in poll(2), and reads how a process ended at the moment it ends.
+*Every death is seen.* If a mod_wsgi daemon process dies of SIGSEGV while Apache is stopping, no log
+reports it, because Apache has deregistered it by then. The guard holds a pidfd of each descendant
+(pidfd_open(2)), sleeps in poll(2), and reads the status of a process at the moment it ends.
 
-The control pipe carries one JSON object first (the environment of the command), then lines:
-``signal N`` sends signal N to the command; ``kill`` KILLs every descendant, removing nothing.
+The control pipe first carries one JSON object (the environment of the command), then lines:
+``signal N`` sends signal N to the command; ``kill`` KILLs every descendant, but removes nothing.
 
-The events file gets JSON lines, ``t`` being CLOCK_MONOTONIC seconds::
+The events file gets JSON lines; ``t`` is in CLOCK_MONOTONIC seconds::
 
     {"t": 1.5, "event": "born", "pid": 7, "ppid": 6, "name": "httpd"}      the first: the command
     {"t": 2.5, "event": "died", "pid": 7, "name": "httpd",
-     "exit": null, "signal": 11, "core": false}      exit and signal null: nobody could read how
-    {"t": 2.1, "event": "paused", "pid": 7}          the command, and not by our order
-    {"t": 2.6, "event": "end"}                       all gone, and the guard too
+     "exit": null, "signal": 11, "core": false}      exit and signal null: status unknown
+    {"t": 2.1, "event": "paused", "pid": 7}          the command, not on the owner's order
+    {"t": 2.6, "event": "end"}                       all processes have ended; the guard ends
     {"t": 1.5, "event": "failed", "error": "..."}    instead of all these: exec failed
 """
 
@@ -51,44 +51,45 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 SCAN_EVERY = 0.05
-"""Seconds between two looks for new descendants."""
+"""Seconds between two scans for new descendants."""
 
 SCAN_SHARE = 0.02
-"""At most this share of a core goes into scans; dear ones are made less often."""
+"""The largest share of a core for scans; expensive scans are made less often."""
 
 FULL_SCAN_EVERY = 2.0
-"""Seconds between two looks at the children of every thread, not only of the first."""
+"""Seconds between two scans of the children of every thread, not only of the first."""
 
 TERM_GRACE = 1.5
 """Seconds between TERM and KILL when the owner is gone."""
 
-GIVE_UP = 3.0
-"""Seconds in which nothing more ends, after the owner's death, when even the unkillable (state D)
-is left alone."""
+STALL_LIMIT = 3.0
+"""Seconds after the owner's death in which no process ends, after which the guard gives up: what is
+left is unkillable (state D)."""
 
-LONGEST = 60.0
-"""Seconds after the owner's death when whatever is left is left alone, a fork bomb above all."""
+TOTAL_LIMIT = 60.0
+"""Seconds after the owner's death after which the guard gives up in any case, for example with a
+fork bomb."""
 
-SPARE = 32
-"""Descriptors that are not used to watch processes with, since reading /proc takes some."""
+RESERVED_DESCRIPTORS = 32
+"""Descriptors that are not used to watch processes, since reading /proc needs some."""
 
 CORE_FILTER = b"0x11"
-"""What a core file holds, see core(5): private anonymous memory, and headers of ELF files."""
+"""The content of a core file, see core(5): private anonymous memory, and headers of ELF files."""
 
-REMOVAL_GIVE_UP = 60.0
-"""Seconds after which a directory that others keep filling is left as it is; a million files take
-ten."""
+REMOVAL_LIMIT = 60.0
+"""Seconds after which a directory that others keep filling is left alone; removing a million files
+takes ten."""
 
-TREE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How a directory is opened whose content is removed."""
+TREE_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Flags to open a directory whose content is removed."""
 
 UNREADABLE_AFTER = 1.0
-"""Seconds to wait for a status that is not ours to read before its parent has collected it."""
+"""Seconds to wait for a status that can't be read before the parent has reaped the process."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What the command line asks for."""
+class Options:
+    """The options of the command line."""
 
     events: str
     command: list[str]
@@ -97,16 +98,16 @@ class Order:
     core: int | None
     """The largest core file that the command and its descendants may leave, in bytes."""
     cgroup: str | None
-    """The control group that the command is put into."""
+    """The control group that the command runs in."""
     lock: int | None
-    """A descriptor that the command must not have."""
+    """A descriptor that the command must not inherit."""
     user: tuple[int, int] | None
-    """The uid and gid that the command runs as; None: ours."""
+    """The uid and gid that the command runs as; None: those of the guard."""
 
 
 @dataclass
 class Watched:
-    """A descendant: alive, or ended and not yet collected by its parent."""
+    """A descendant: alive, or ended and not yet reaped by its parent."""
 
     pid: int
     name: str
@@ -116,11 +117,11 @@ class Watched:
 
 
 class NotStarted(Exception):
-    """The command could not be executed; the text says what and why, on one line."""
+    """The command could not be executed; the text says what and why, in one line."""
 
 
-def parse_order(arguments: list[str]) -> Order:
-    """Read the command line; argparse would double our time to start."""
+def parse_options(arguments: list[str]) -> Options:
+    """Parse the command line. With argparse the guard would take twice as long to start."""
     events, *rest = arguments
     cwd: str | None = None
     remove: list[str] = []
@@ -145,11 +146,11 @@ def parse_order(arguments: list[str]) -> Order:
             user = int(uid), int(gid)
         else:
             raise SystemExit(f"guard: unknown option {option}")
-    return Order(events, rest[1:], cwd, remove, core, cgroup, lock, user)
+    return Options(events, rest[1:], cwd, remove, core, cgroup, lock, user)
 
 
 def prctl(option: int, value: int) -> None:
-    """Call prctl(2), or raise OSError."""
+    """Call prctl(2). Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         number = ctypes.get_errno()
@@ -160,9 +161,9 @@ def prctl(option: int, value: int) -> None:
 
 
 def read_small(path: str) -> bytes | None:
-    """Return the whole of a /proc file, or None when the process is gone.
+    """Return the content of a /proc file, or None if the process has ended.
 
-    One read may give no more than a page, however much is asked for.
+    One read may return no more than a page, whatever size is requested.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -181,22 +182,22 @@ def read_small(path: str) -> bytes | None:
 
 @dataclass(frozen=True)
 class Stat:
-    """The fields of /proc/PID/stat that we use; see proc_pid_stat(5)."""
+    """The fields of /proc/PID/stat that are used here; see proc_pid_stat(5)."""
 
     name: str
     state: str
     ppid: int
     started: int
-    """Clock ticks after boot: with the pid, this names one process for good."""
+    """Clock ticks after boot: with the pid, this identifies a process."""
     exit_code: int
 
 
 def read_stat(pid: int) -> Stat | None:
-    """Return the stat of a process or zombie, None when there is none."""
+    """Return the stat of a process or zombie; None if it does not exist."""
     text = read_small(f"/proc/{pid}/stat")
     if not text:
         return None
-    # The name may hold blanks and parentheses; nothing behind the last one does.
+    # The name may contain blanks and parentheses, but the fields after it don't.
     head, _, tail = text.rpartition(b")")
     fields = tail.split()
     name = head.partition(b"(")[2].decode(errors="replace")
@@ -221,7 +222,7 @@ def children(pid: int) -> list[int]:
 
 
 def children_of_everyone() -> dict[int, list[int]]:
-    """Return pid → children for the whole machine, where there is no ``children`` file."""
+    """Return pid → children for the whole machine, for kernels without the ``children`` file."""
     tree: dict[int, list[int]] = {}
     with os.scandir("/proc") as entries:
         pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
@@ -235,10 +236,10 @@ def children_of_everyone() -> dict[int, list[int]]:
 def descendants(root: int, every_thread: bool = True) -> list[int]:
     """Return the pids below ``root``, zombies included.
 
-    A child hangs on the thread that forked it. To look at first threads only is ten times
-    cheaper for a server with a pool of threads, and enough for whoever forks as Apache does.
-    A child whose parent ends while we read may be missed (proc_pid_task_children(5)); it is
-    ours by then, and the next scan finds it.
+    A child belongs to the thread that forked it. Reading only first threads is ten times cheaper
+    for a server with a pool of threads, and enough for a program that forks as Apache does. A child
+    whose parent ends during the scan may be missed (proc_pid_task_children(5)). It is a child of
+    the guard then, and the next scan finds it.
     """
     everyone: dict[int, list[int]] | None = None
     if read_small(f"/proc/self/task/{os.getpid()}/children") is None:
@@ -259,8 +260,8 @@ def descendants(root: int, every_thread: bool = True) -> list[int]:
     return found
 
 
-def is_below_us(pid: int) -> bool:
-    """Say whether a process is a descendant of this one."""
+def is_descendant(pid: int) -> bool:
+    """Whether a process is a descendant of this one."""
     while pid > 1:
         stat = read_stat(pid)
         if stat is None:
@@ -274,8 +275,8 @@ def is_below_us(pid: int) -> bool:
 def last_pid() -> bytes | None:
     """Return the newest pid of the machine: the last field of /proc/loadavg, proc_loadavg(5).
 
-    One read tells that nobody has forked since the last look, which makes idling free. Where
-    the file is made up (lxcfs), it does not move when we fork, and we scan every time.
+    If it has not changed since the last scan, no process has forked, and idling costs nothing. In a
+    container with lxcfs, the file does not change with a fork, and every scan is made.
     """
     text = read_small("/proc/loadavg")
     return text.split()[-1] if text else None
@@ -285,7 +286,7 @@ def last_pid() -> bytes | None:
 
 
 def status_of_child(pid: int) -> int | None:
-    """Collect our own child."""
+    """Reap a child of the guard."""
     try:
         done, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -294,43 +295,43 @@ def status_of_child(pid: int) -> int | None:
 
 
 def status_of_zombie(pid: int) -> int | None:
-    """Read the status of somebody else's child before its parent collects it.
+    """Read the status of another process's child before its parent reaps it.
 
-    Without the right to ptrace it (root in a container that lacks CAP_SYS_PTRACE, looking at
-    www-data) the field reads 0, which is not an exit code: see exit_code in proc_pid_stat(5).
+    Without permission to ptrace it (root in a container without CAP_SYS_PTRACE, and a process of
+    www-data) the field is 0, which is not the exit code: see exit_code in proc_pid_stat(5).
     """
     stat = read_stat(pid)
     if stat is None or stat.state not in "ZX":
         return None
     if stat.exit_code == 0:
         try:
-            os.close(os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY))  # asks for the same right
+            os.close(os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY))  # requires the same permission
         except OSError:
             return None
     return stat.exit_code
 
 
 def status_after_reaping(pidfd: int) -> int | None:
-    """Ask the kernel (Linux 6.15 or newer) once the parent has collected the process.
+    """Ask the kernel (Linux 6.15 or newer) for the status after the parent has reaped the process.
 
-    PIDFD_GET_INFO with PIDFD_INFO_EXIT, in <linux/pidfd.h>: there only after reaping, for
-    whoever has held the pidfd since before.
+    This uses PIDFD_GET_INFO with PIDFD_INFO_EXIT of <linux/pidfd.h>. The status is available only
+    after reaping, through a pidfd that was opened before.
     """
-    size, wanted, exit_code_at = 64, 1 << 3, 60
+    size, exit_flag, exit_code_at = 64, 1 << 3, 60
     request = (3 << 30) | (size << 16) | (0xFF << 8) | 11
     info = bytearray(size)
-    struct.pack_into("=Q", info, 0, wanted)
+    struct.pack_into("=Q", info, 0, exit_flag)
     try:
         fcntl.ioctl(pidfd, request, info, True)
     except OSError:
         return None
-    if not struct.unpack_from("=Q", info, 0)[0] & wanted:
+    if not struct.unpack_from("=Q", info, 0)[0] & exit_flag:
         return None
     return int(struct.unpack_from("=i", info, exit_code_at)[0])
 
 
-def is_collected(pidfd: int) -> bool:
-    """Say whether an ended process is no longer even a zombie, so that its pid is free."""
+def is_reaped(pidfd: int) -> bool:
+    """Whether an ended process has been reaped, so that its pid is free."""
     try:
         signal.pidfd_send_signal(pidfd, 0)
     except ProcessLookupError:
@@ -343,38 +344,39 @@ def is_collected(pidfd: int) -> bool:
 # --- the command ---------------------------------------------------------------------------
 
 
-def start_command(order: Order, environment: dict[str, str], files: tuple[int, int]) -> int:
-    """Fork and exec the command in its own session; return its pid, or raise NotStarted.
+def start_command(options: Options, environment: dict[str, str], files: tuple[int, int]) -> int:
+    """Fork and exec the command in its own session; return its pid. Raises NotStarted.
 
-    The death signal is a belt to the braces: it TERMs the command should the guard be killed.
-    It is bound to the thread that forks (prctl(2)); the guard has only one.
+    As an additional safeguard, the death signal TERMs the command if the guard is killed. It is
+    bound to the thread that forks (prctl(2)); the guard has only one.
     """
     guard = os.getpid()
-    told, tell = os.pipe()
+    error_reader, error_writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            enter_command(guard, order, environment, files)
+            exec_command(guard, options, environment, files)
         except OSError as error:
-            what = error.filename or order.command[0]
-            os.write(tell, os.fsencode(f"{what}: {error.strerror}"))
+            what = error.filename or options.command[0]
+            os.write(error_writer, os.fsencode(f"{what}: {error.strerror}"))
         except Exception as error:
-            os.write(tell, os.fsencode(f"{order.command[0]}: {error}"))
+            os.write(error_writer, os.fsencode(f"{options.command[0]}: {error}"))
         finally:
             os._exit(127)
-    os.close(tell)
-    failure = os.read(told, 4096)  # nothing, once exec has closed the other side
-    os.close(told)
+    os.close(error_writer)
+    failure = os.read(error_reader, 4096)  # empty once exec has closed the other side
+    os.close(error_reader)
     if failure:
         os.waitpid(pid, 0)
         raise NotStarted(os.fsdecode(failure))
     return pid
 
 
-def enter_command(
-    guard: int, order: Order, environment: dict[str, str], files: tuple[int, int]
+def exec_command(
+    guard: int, options: Options, environment: dict[str, str], files: tuple[int, int]
 ) -> None:
-    """In the child: leave the guard's session, undo what Python and we have set, and exec."""
+    """In the child: leave the guard's session, undo the settings of Python and the guard, and
+    exec."""
     os.setsid()
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != guard:
@@ -385,43 +387,43 @@ def enter_command(
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    if order.cwd is not None:
-        os.chdir(order.cwd)
-    if order.core is not None:
-        allow_cores(order.core)
-    if order.cgroup is not None:
-        write_to(f"{order.cgroup}/cgroup.procs", b"0")
+    if options.cwd is not None:
+        os.chdir(options.cwd)
+    if options.core is not None:
+        allow_cores(options.core)
+    if options.cgroup is not None:
+        write_to(f"{options.cgroup}/cgroup.procs", b"0")
     resource.setrlimit(resource.RLIMIT_NOFILE, files)
     program = None
-    if order.user is not None:
-        program = os.open(order.command[0], os.O_RDONLY | os.O_CLOEXEC)
-        become(*order.user)
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # a change of user has cleared it
+    if options.user is not None:
+        program = os.open(options.command[0], os.O_RDONLY | os.O_CLOEXEC)
+        switch_user(*options.user)
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the change of user has cleared it
         if os.getppid() != guard:
             os._exit(127)
     try:
-        os.execvpe(order.command[0], order.command, environment)
+        os.execvpe(options.command[0], options.command, environment)
     except OSError as error:
         if program is not None and isinstance(error, PermissionError):
-            # It may lie below a directory that this user can't enter. What is open needs no path.
+            # It may be below a directory that this user can't enter. An open file needs no path.
             with contextlib.suppress(OSError):
-                os.execve(program, order.command, environment)
+                os.execve(program, options.command, environment)
         error.filename = None  # execvpe names the last directory of PATH that it tried
         raise
 
 
-def become(uid: int, gid: int) -> None:
-    """Become another user for good, with that group alone."""
+def switch_user(uid: int, gid: int) -> None:
+    """Switch to another user permanently, with only that group."""
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
 
 
 def allow_cores(largest: int) -> None:
-    """Let this process and all that it starts leave core files of up to so many bytes.
+    """Let this process and its children leave core files of up to ``largest`` bytes.
 
-    Without what is shared with other processes: the filter is that of core(5), private anonymous
-    memory and the headers of ELF files, and both are inherited.
+    They contain no memory that is shared with other processes, only private anonymous memory and
+    the headers of ELF files, see core(5). Children inherit both settings.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     soft = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
@@ -430,7 +432,7 @@ def allow_cores(largest: int) -> None:
 
 
 def write_to(path: str, content: bytes) -> None:
-    """Write to a file of the kernel's, where it is there and lets us."""
+    """Write to a file of the kernel; ignore errors."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY)
         try:
@@ -439,26 +441,27 @@ def write_to(path: str, content: bytes) -> None:
             os.close(descriptor)
 
 
-def most_files() -> int:
-    """Return how many descriptors we may have."""
+def max_descriptors() -> int:
+    """Return the descriptor limit of the guard."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
-def allow_files() -> tuple[int, int]:
-    """Let the guard have as many descriptors as it may, one for each descendant; return the limits
-    from before, which are the command's."""
+def raise_descriptor_limit() -> tuple[int, int]:
+    """Raise the descriptor limit of the guard, which needs one for each descendant; return the
+    previous limits, which the command gets."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     return before
 
 
-def go_first() -> None:
-    """Overtake others, where we may (CAP_SYS_NICE): a status is best read before it is collected.
+def raise_priority() -> None:
+    """Raise the guard's priority if permitted (CAP_SYS_NICE), to read a status before the parent
+    reaps the process.
 
-    Not by SCHED_RR: collecting a process makes the kernel wait, spinning, for dentries of its
-    /proc directory that the dying are letting go of, and a real-time spin keeps them from it.
+    SCHED_RR is not used: when a process is reaped, the kernel spins until the dentries of its /proc
+    directory are released by dying processes, and a real-time spin would keep those from running.
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -20)
@@ -469,7 +472,7 @@ def go_first() -> None:
 
 @dataclass
 class Guard:
-    """The descendants of this process, what is known of them, and the file that tells it."""
+    """The descendants of this process, their states, and the events file."""
 
     events: int
     cgroup: str | None = None
@@ -479,20 +482,20 @@ class Guard:
     unread: list[Watched] = field(default_factory=list)
     poller: select.poll = field(default_factory=select.poll)
     service: int = 0
-    heard: bytes = b""
+    received: bytes = b""
     killing: bool = False
     owner_gone_at: float | None = None
     ended_last_at: float = 0.0
-    most_watched: int = field(default_factory=lambda: most_files() - SPARE)
+    most_watched: int = field(default_factory=lambda: max_descriptors() - RESERVED_DESCRIPTORS)
     next_scan: float = 0.0
     next_full_scan: float = 0.0
     scanned_at: bytes | None = None
     fully_scanned_at: bytes | None = None
     sees_forks: bool = False
     pausing: bool = False
-    """Whether our owner has paused the command."""
+    """Whether the owner has paused the command."""
     resumed: bool = False
-    """Whether it has been continued by our owner since that was last seen."""
+    """Whether the owner has resumed the command, and that has not been seen yet."""
 
     # events
 
@@ -520,8 +523,8 @@ class Guard:
     # births
 
     def adopt(self, pid: int) -> Watched | None:
-        """Watch a new descendant and report its birth; None if it is gone already, or if there are
-        more than we have descriptors for."""
+        """Watch a new descendant and report its birth; return None if it has ended already, or if
+        there are not enough descriptors."""
         if len(self.watched) >= self.most_watched:
             return None
         try:
@@ -529,7 +532,7 @@ class Guard:
         except OSError:
             return None
         stat = read_stat(pid)
-        # The pid may have been freed and given to a stranger before we had hold of it.
+        # The pid may have been reused by another process before it was opened.
         if stat is None or (stat.ppid != os.getpid() and stat.ppid not in self.watched):
             os.close(pidfd)
             return None
@@ -541,21 +544,21 @@ class Guard:
         return watched
 
     def forget(self, watched: Watched) -> None:
-        """Let go of a process that its parent has collected; its pid may be used again."""
+        """Stop watching a process that its parent has reaped; its pid may be used again."""
         if self.watched.pop(watched.pid, None) is not None:
             os.close(watched.pidfd)
 
     def scan(self, every_thread: bool = True) -> list[int]:
-        """Look for new descendants, and free the pids of the collected ones; return those that
-        can't be watched."""
+        """Find new descendants, and forget the reaped ones; return those that can't be watched."""
         for watched in list(self.watched.values()):
-            if watched.reported and is_collected(watched.pidfd):
+            if watched.reported and is_reaped(watched.pidfd):
                 self.forget(watched)
         found = [pid for pid in descendants(os.getpid(), every_thread) if pid not in self.watched]
         return [pid for pid in found if self.adopt(pid) is None]
 
     def scan_if_due(self) -> None:
-        """Scan when it is time and somebody has forked, within our share of the processor."""
+        """Scan if it is time and a process has forked, within the guard's share of the
+        processor."""
         now = time.monotonic()
         if now < self.next_scan:
             return
@@ -574,8 +577,9 @@ class Guard:
 
     # deaths
 
-    def settle(self, pidfds: list[int]) -> None:
-        """Read how these have ended, all of them first: their parents are about to collect."""
+    def read_deaths(self, pidfds: list[int]) -> None:
+        """Read the statuses of ended processes; all of them first, since their parents are about to
+        reap them."""
         now = self.ended_last_at = time.monotonic()
         ended = [self.by_pidfd.pop(pidfd) for pidfd in pidfds]
         statuses = [read_status(watched) for watched in ended]
@@ -584,27 +588,27 @@ class Guard:
             watched.ended_at = now
             stat = read_stat(watched.pid)
             if stat is not None:
-                watched.name = stat.name  # at birth it may not have called exec yet
+                watched.name = stat.name  # it may not have called exec yet when it was born
             if status is None:
                 self.unread.append(watched)
             else:
                 self.write_died(watched, status)
 
     def retry_unread(self) -> None:
-        """Try again those whose status only their parent may read; give up in the end."""
+        """Try again to read statuses that only the parent may read; give up after a while."""
         waiting, self.unread = self.unread, []
         for watched in waiting:
-            # In this order: what is collected between two questions is known to the second.
+            # In this order, since a status may become readable when the process is reaped.
             waited = time.monotonic() - (watched.ended_at or 0.0)
-            last_try = is_collected(watched.pidfd) or waited > UNREADABLE_AFTER
+            last_try = is_reaped(watched.pidfd) or waited > UNREADABLE_AFTER
             status = read_status(watched)
             if status is not None or last_try:
                 self.write_died(watched, status)
             else:
                 self.unread.append(watched)
 
-    def collect(self) -> bool:
-        """Collect our ended children, orphans included; False when nobody is left below us."""
+    def reap(self) -> bool:
+        """Reap ended children, including orphans; return False if no descendants are left."""
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -614,12 +618,13 @@ class Guard:
                 return True
             watched = self.watched.get(ended.si_pid) or self.adopt(ended.si_pid)
             if watched is not None and watched.pidfd in self.by_pidfd:
-                self.settle([watched.pidfd])
+                self.read_deaths([watched.pidfd])
             else:
-                self.collect_late(ended.si_pid, watched)
+                self.reap_late(ended.si_pid, watched)
 
-    def collect_late(self, pid: int, watched: Watched | None) -> None:
-        """Collect an orphan that had ended before it became ours, or was not watched."""
+    def reap_late(self, pid: int, watched: Watched | None) -> None:
+        """Reap an orphan that had ended before it became a child of the guard, or was not
+        watched."""
         self.ended_last_at = time.monotonic()
         status = status_of_child(pid)
         if watched is not None:
@@ -629,43 +634,43 @@ class Guard:
             self.forget(watched)
 
     def note_pause(self) -> None:
-        """Report that the command was stopped or continued (SIGSTOP, SIGCONT) by somebody else.
+        """Report that another process has stopped or continued the command (SIGSTOP, SIGCONT).
 
-        Its parent can see that a pause is over, however short it was: waitid(2), ``WCONTINUED``.
+        As its parent, the guard sees every pause, however short it was: waitid(2), ``WCONTINUED``.
         """
         options = os.WSTOPPED | os.WCONTINUED | os.WNOHANG
         try:
-            told = os.waitid(os.P_PID, self.service, options)
+            change = os.waitid(os.P_PID, self.service, options)
         except ChildProcessError:
             return
-        if told is None:
+        if change is None:
             return
-        if told.si_code == os.CLD_CONTINUED:
-            by_us, self.resumed = self.resumed, False
+        if change.si_code == os.CLD_CONTINUED:
+            by_owner, self.resumed = self.resumed, False
         else:
-            by_us = self.pausing
-        if not by_us:
+            by_owner = self.pausing
+        if not by_owner:
             self.write("paused", pid=self.service)
 
-    # what the owner wants
+    # orders of the owner
 
     def send(self, number: int, pids: list[int] | None = None) -> None:
-        """Send a signal to these processes, or to every one that is alive."""
+        """Send a signal to these processes, or to all that are alive."""
         for watched in list(self.by_pidfd.values()):
             if pids is None or watched.pid in pids:
                 with contextlib.suppress(OSError):
                     signal.pidfd_send_signal(watched.pidfd, number)
 
-    def obey(self) -> None:
-        """Read the control pipe: lines, or the end of our owner."""
-        heard = os.read(self.control, 65536)
-        if not heard:
+    def read_control(self) -> None:
+        """Read lines from the control pipe, or notice the end of the owner."""
+        data = os.read(self.control, 65536)
+        if not data:
             self.poller.unregister(self.control)
             self.owner_gone_at = time.monotonic()
             self.scan()
             self.send(signal.SIGTERM)
             return
-        *lines, self.heard = (self.heard + heard).split(b"\n")
+        *lines, self.received = (self.received + data).split(b"\n")
         for line in lines:
             if line == b"kill":
                 self.killing = True
@@ -676,12 +681,12 @@ class Guard:
                     self.pausing = number == signal.SIGSTOP
                 self.send(number, [self.service])
 
-    def press_on(self) -> bool:
-        """Do what is due to end everything; False when there is nothing more to be done."""
+    def end_if_due(self) -> bool:
+        """Kill everything if that is due; return False if the guard has to give up."""
         if self.owner_gone_at is not None:
             now = time.monotonic()
             gone_for = now - self.owner_gone_at
-            if gone_for > LONGEST or min(gone_for, now - self.ended_last_at) > GIVE_UP:
+            if gone_for > TOTAL_LIMIT or min(gone_for, now - self.ended_last_at) > STALL_LIMIT:
                 return False
             self.killing = self.killing or gone_for > TERM_GRACE
         if self.killing:
@@ -689,7 +694,7 @@ class Guard:
         return True
 
     def kill(self) -> None:
-        """KILL everything below us that there is at this moment."""
+        """KILL all current descendants."""
         if self.cgroup is not None:
             write_to(f"{self.cgroup}/cgroup.kill", b"1")
         unwatched = self.scan()
@@ -697,28 +702,28 @@ class Guard:
         for pid in unwatched:
             kill_unwatched(pid)
 
-    def patience(self) -> int:
-        """Return the milliseconds to sleep in poll when nothing ends."""
+    def poll_timeout(self) -> int:
+        """Return the milliseconds to sleep in poll if nothing ends."""
         if self.killing or self.unread:
             return 5
         return max(1, round((self.next_scan - time.monotonic()) * 1000))
 
     def watch(self) -> None:
-        """Watch until nobody is left below us."""
+        """Watch until no descendants are left."""
         self.poller.register(self.control, select.POLLIN)
         while True:
-            ready = [descriptor for descriptor, _ in self.poller.poll(self.patience())]
+            ready = [descriptor for descriptor, _ in self.poller.poll(self.poll_timeout())]
             ended = [descriptor for descriptor in ready if descriptor in self.by_pidfd]
             if ended:
-                self.settle(ended)
+                self.read_deaths(ended)
             if self.control in ready:
-                self.obey()
+                self.read_control()
             if self.unread:
                 self.retry_unread()
             self.note_pause()
-            if not self.collect():
+            if not self.reap():
                 break
-            if not self.press_on():
+            if not self.end_if_due():
                 return
             self.scan_if_due()
         for watched in self.unread:
@@ -726,8 +731,8 @@ class Guard:
         self.write("end")
 
     def kill_all(self) -> None:
-        """KILL everything below us, come what may; for when the guard itself has failed."""
-        until = time.monotonic() + GIVE_UP
+        """KILL all descendants after the guard itself has failed."""
+        until = time.monotonic() + STALL_LIMIT
         while time.monotonic() < until:
             for pid in descendants(os.getpid()):
                 with contextlib.suppress(OSError):
@@ -741,18 +746,18 @@ class Guard:
 
 
 def kill_unwatched(pid: int) -> None:
-    """KILL a descendant, unless its pid has become a stranger's meanwhile."""
+    """KILL a descendant, unless its pid has been reused by another process meanwhile."""
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(pid)
         try:
-            if is_below_us(pid):
+            if is_descendant(pid):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         finally:
             os.close(pidfd)
 
 
 def read_status(watched: Watched) -> int | None:
-    """Return how a process ended by the first way that knows, as a wait(2) status."""
+    """Return the wait(2) status of an ended process, from the first source that has it."""
     status = status_of_child(watched.pid)
     if status is None:
         status = status_of_zombie(watched.pid)
@@ -762,35 +767,37 @@ def read_status(watched: Watched) -> int | None:
 
 
 def read_environment(control: int) -> tuple[dict[str, str], bytes] | None:
-    """Return the environment and what came after it on the pipe; None if the owner is gone."""
-    heard = b""
-    while b"\n" not in heard:
+    """Return the environment and the rest that was read from the pipe; None if the owner has
+    ended."""
+    received = b""
+    while b"\n" not in received:
         more = os.read(control, 65536)
         if not more:
             return None
-        heard += more
-    line, _, rest = heard.partition(b"\n")
+        received += more
+    line, _, rest = received.partition(b"\n")
     environment: dict[str, str] = json.loads(line)
     return environment, rest
 
 
 def remove_directories(directories: list[str]) -> None:
-    """Remove scratch space, twice where another guard's service was still writing into it."""
+    """Remove scratch directories; twice, since another guard's service may still have written to
+    them."""
     for directory in directories * 2:
         remove_tree(directory)
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all that is in it, as far as that is possible; never raise OSError.
+    """Remove a directory and its content as far as possible; never raise OSError.
 
-    Less trusted code may have filled it, and may still be at work there. So no link is followed,
-    and a tree may be of any depth: what a directory in it holds is moved up to the top, where two
-    descriptors and no recursion are enough.
+    Less trusted code may have filled it, and may still be writing to it. So no link is followed,
+    and a tree may have any depth: the content of subdirectories is moved up to the top, which needs
+    only two descriptors and no recursion.
     """
     with contextlib.suppress(OSError):
-        top = os.open(path, TREE)
+        top = os.open(path, TREE_FLAGS)
         try:
-            until = time.monotonic() + REMOVAL_GIVE_UP
+            until = time.monotonic() + REMOVAL_LIMIT
             while time.monotonic() < until:
                 names = os.listdir(top)  # noqa: PTH208 - of a descriptor
                 done = [remove_entry(top, name) for name in names]
@@ -802,9 +809,9 @@ def remove_tree(path: str) -> None:
 
 
 def remove_entry(top: int, name: str) -> bool:
-    """Remove an entry of ``top``, or move up what it holds; return whether anything was done."""
+    """Remove an entry of ``top``, or move up its content; return whether anything was done."""
     try:
-        return unlinked(name, top)
+        return unlink_entry(name, top)
     except IsADirectoryError:
         pass
     done = False
@@ -812,7 +819,7 @@ def remove_entry(top: int, name: str) -> bool:
         directory = open_tree(name, top)
         try:
             for inner in os.listdir(directory):  # noqa: PTH208 - of a descriptor
-                done |= emptied(inner, directory, top)
+                done |= remove_or_move_up(inner, directory, top)
         finally:
             os.close(directory)
         os.rmdir(name, dir_fd=top)
@@ -820,8 +827,8 @@ def remove_entry(top: int, name: str) -> bool:
     return done
 
 
-def unlinked(name: str, directory: int) -> bool:
-    """Remove a file or a link; return whether that went well. Raises IsADirectoryError."""
+def unlink_entry(name: str, directory: int) -> bool:
+    """Remove a file or a link; return whether that succeeded. Raises IsADirectoryError."""
     try:
         os.unlink(name, dir_fd=directory)
     except IsADirectoryError:
@@ -831,14 +838,14 @@ def unlinked(name: str, directory: int) -> bool:
     return True
 
 
-def emptied(name: str, directory: int, top: int) -> bool:
-    """Remove an entry of ``directory``, or move it up if it is a directory."""
+def remove_or_move_up(name: str, directory: int, top: int) -> bool:
+    """Remove an entry of ``directory``, or move it to ``top`` if it is a directory."""
     try:
-        return unlinked(name, directory)
+        return unlink_entry(name, directory)
     except IsADirectoryError:
         pass
     try:
-        os.close(open_tree(name, directory))  # who moves it has to be able to write it
+        os.close(open_tree(name, directory))  # moving a directory requires write permission on it
         moved = f".{os.getpid()}.{time.monotonic_ns()}"
         os.rename(name, moved, src_dir_fd=directory, dst_dir_fd=top)
     except OSError:
@@ -847,33 +854,33 @@ def emptied(name: str, directory: int, top: int) -> bool:
 
 
 def open_tree(name: str, within: int) -> int:
-    """Open a directory for removal; one that is ours may have been closed to us."""
-    held = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
+    """Open a directory for removal; its owner gets all permissions on it first."""
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
     try:
-        if os.fstat(held).st_mode & 0o700 != 0o700:
+        if os.fstat(handle).st_mode & 0o700 != 0o700:
             with contextlib.suppress(OSError):
-                os.chmod(f"/proc/self/fd/{held}", 0o700)  # noqa: PTH101 - as above
-        return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                os.chmod(f"/proc/self/fd/{handle}", 0o700)  # noqa: PTH101 - as above
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     finally:
-        os.close(held)
+        os.close(handle)
 
 
-def guard_command(order: Order, events: int) -> bool:
-    """Start the command and watch it to the end; return whether the owner is gone."""
-    files = allow_files()
-    guard = Guard(events, order.cgroup)
+def guard_command(options: Options, events: int) -> bool:
+    """Start the command and watch it until it ends; return whether the owner has ended."""
+    files = raise_descriptor_limit()
+    guard = Guard(events, options.cgroup)
     received = read_environment(guard.control)
     if received is None:
         return True
-    environment, guard.heard = received
+    environment, guard.received = received
     before = last_pid()
     try:
-        guard.service = start_command(order, environment, files)
+        guard.service = start_command(options, environment, files)
     except NotStarted as error:
         guard.write("failed", error=str(error))
         return False
     try:
-        go_first()  # only now: the command must not inherit it
+        raise_priority()  # only now, since the command must not inherit it
         guard.sees_forks = last_pid() not in (before, None)
         guard.adopt(guard.service)
         guard.watch()
@@ -884,25 +891,26 @@ def guard_command(order: Order, events: int) -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """Guard one command; our owner's end is the only order to stop that we take."""
-    order = parse_order(arguments)
+    """Guard one command. The guard stops only when its owner ends, and ignores signals."""
+    options = parse_options(arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     if os.getsid(0) != os.getpid():
         os.setsid()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    if order.lock is not None:
-        os.set_inheritable(order.lock, False)
-    events = os.open(order.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    owner_gone = guard_command(order, events)
-    if order.cgroup is not None:
-        # Ours, and that of the run if this was its last one; an owner that lives does it itself.
+    if options.lock is not None:
+        os.set_inheritable(options.lock, False)
+    events = os.open(options.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    owner_gone = guard_command(options, events)
+    if options.cgroup is not None:
+        # Also the group of the run, if this was its last service; a living owner removes that
+        # itself.
         with contextlib.suppress(OSError):
-            os.rmdir(order.cgroup)  # noqa: PTH106 - pathlib is slow to import
+            os.rmdir(options.cgroup)  # noqa: PTH106 - pathlib is slow to import
             if owner_gone:
-                os.rmdir(order.cgroup.rpartition("/")[0])  # noqa: PTH106
+                os.rmdir(options.cgroup.rpartition("/")[0])  # noqa: PTH106
     if owner_gone:
-        remove_directories(order.remove)
+        remove_directories(options.remove)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What was built: each file of a directory with its size, its time and its digest.
+"""The manifest of a build: each file of a directory with its size, time and digest.
 
-Sizes and times are compared each time something is used, which takes a millisecond for some three
-hundred files; digests where that is not enough. Bytecode that came with the build is part of it.
-What an interpreter has written since is not: it may, where it runs as the directory's owner.
+Sizes and times are compared whenever a build is used, which takes a millisecond for about three
+hundred files; digests only where that is not enough. Bytecode that came with the build is part of
+it. Bytecode that an interpreter writes later is not: it may do so if it runs as the owner of the
+directory.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pathlib import Path
 import msgspec
 
 from wsgiproof.files import open_regular
-from wsgiproof.ownership import objection, our_users
+from wsgiproof.ownership import trusted_users, why_unsafe
 
 _DIGITS = 32
-"""Of a SHA-256, in hexadecimal."""
+"""Hexadecimal digits that are kept of a SHA-256."""
 _LINK = "link "
 _KIND_AND_OTHERS = 0o170000 | stat.S_IROTH | stat.S_IWOTH
-"""Of a mode: what kind of file it is, and whether everybody may read it, or write it."""
+"""The bits of a mode for the kind of file, and for everyone's permission to read and write it."""
 _ENTERED = stat.S_IROTH | stat.S_IXOTH
 
 
@@ -33,26 +34,28 @@ class File(msgspec.Struct, frozen=True, array_like=True):
     changed: int
     """Its modification time, in nanoseconds of the epoch."""
     digest: str
-    """The start of its SHA-256; for a link, of where it leads to, after ``link``."""
+    """The start of the SHA-256 of its content; for a link, ``link`` and that of its target."""
 
 
 Manifest = Mapping[str, File]
-"""By the path in the directory; bytes beyond ASCII as Latin-1 has them, whatever they stand for."""
+"""Files by their path in the directory; bytes outside ASCII are decoded as Latin-1, whatever their
+encoding."""
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What became of a directory since its manifest was made."""
+    """How a directory differs from its manifest."""
 
     damage: str = ""
-    """The first thing that is not as it was built, in a clause; empty if all is."""
+    """The first difference, in a clause; empty if there is none."""
     manifest: Manifest | None = None
-    """A new one, where the content is the same and only times are others: it was copied."""
+    """A new manifest if only times differ and the content is the same, as after copying."""
 
 
-def take(directory: Path, without: str) -> dict[str, File]:
-    """The manifest of a directory, but for the file ``without`` in it, and drafts of that.
+def make_manifest(directory: Path, without: str) -> dict[str, File]:
+    """Return the manifest of a directory, without the file ``without`` in it and the drafts of that
+    file.
 
-    Raises OSError for what can't be read, a FIFO or a socket too.
+    Raises OSError if a file can't be read, also for a FIFO or a socket.
     """
     return {
         name: File(
@@ -68,12 +71,12 @@ def take(directory: Path, without: str) -> dict[str, File]:
 def compare(
     directory: Path, manifest: Manifest, without: str, *, thorough: bool = False
 ) -> Difference:
-    """What is not as it was built; ``thorough`` reads all files, too.
+    """Compare a directory with its manifest; ``thorough`` also reads all files.
 
-    Others must be able to read it, as Apache's user has to, and not to write there; what is
-    otherwise is damage as well.
+    It is damage as well if others can't read a file, since Apache's user has to, or if they can
+    write to it.
     """
-    users = our_users()
+    users = trusted_users()
     seen = 0
     moved: dict[str, File] = {}
     try:
@@ -86,11 +89,11 @@ def compare(
                 and status.st_size == known.size
                 and mode & _KIND_AND_OTHERS == stat.S_IFREG | stat.S_IROTH
                 and status.st_uid in users
-            ):  # as nearly all are, and there may be thousands
+            ):  # a shortcut for nearly all files, of which there may be thousands
                 seen += 1
                 continue
             new_bytecode = known is None and _is_bytecode(name)
-            why = objection(status, users) or ("" if new_bytecode else _closed(mode))
+            why = why_unsafe(status, users) or ("" if new_bytecode else _why_unreadable(mode))
             if not why and (new_bytecode or stat.S_ISDIR(mode)):
                 continue
             if why := why or _change(directory, name, status, known):
@@ -107,25 +110,25 @@ def compare(
     return Difference(manifest={**manifest, **moved} if moved else None)
 
 
-def _closed(mode: int) -> str:
-    """Why Apache's user can't read what has this mode; empty if he can."""
+def _why_unreadable(mode: int) -> str:
+    """Return why Apache's user can't read a file with this mode; empty if it can."""
     if stat.S_ISDIR(mode) and mode & _ENTERED != _ENTERED:
-        return "can't be entered by everybody"
+        return "can't be entered by everyone"
     if stat.S_ISREG(mode) and not mode & stat.S_IROTH:
-        return "can't be read by everybody"
+        return "can't be read by everyone"
     return ""
 
 
 def _change(directory: Path, name: str, status: os.stat_result, known: File | None) -> str:
     if known is None:
-        return "was not built"
+        return "was added"
     if status.st_size != known.size:
         return f"has {status.st_size:,} bytes, not {known.size:,}"
-    return "" if _digest(directory, name, status) == known.digest else "has another content"
+    return "" if _digest(directory, name, status) == known.digest else "has different content"
 
 
 def _scan(directory: Path, without: str) -> Iterator[tuple[str, os.stat_result]]:
-    """All that is below it, by its name in a manifest; links are not followed."""
+    """Yield everything below a directory, by its name in a manifest; links are not followed."""
     waiting = [("", str(directory))]
     while waiting:
         prefix, place = waiting.pop()
@@ -136,7 +139,9 @@ def _scan(directory: Path, without: str) -> Iterator[tuple[str, os.stat_result]]
                     continue
                 try:
                     status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:  # a draft of bytecode, which an interpreter has renamed
+                except (
+                    FileNotFoundError
+                ):  # a draft of bytecode, which an interpreter has just renamed
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     waiting.append((f"{name}/", entry.path))
@@ -160,5 +165,5 @@ def _shown(name: str) -> str:
 
 
 def _is_bytecode(name: str) -> bool:
-    """Of Python 3 in a directory of its own, of 2.7 beside its source."""
+    """Whether a file is bytecode: in ``__pycache__`` with Python 3, next to its source with 2.7."""
     return "__pycache__" in name.split("/") or name.endswith((".pyc", ".pyo"))

@@ -1,7 +1,7 @@
-"""From what was asked for to the cells that will be run, with a reason for each that will not.
+"""Expand a configuration into the cells to run, and exclusions with their reasons.
 
-Pure: what the values of the axes stand for (:class:`ResolvedAxes`) has been found out before. Every
-combination of the axes is accounted for, as a cell or as an :class:`Excluded`, and none twice.
+This is pure: the values of the axes have been resolved before (:class:`ResolvedAxes`). Every
+combination of the axes becomes either a cell or an :class:`Excluded`, exactly once.
 """
 
 from __future__ import annotations
@@ -21,40 +21,41 @@ from wsgiproof.toolchain import BuildSpec, Python, Source
 from wsgiproof.uri import is_uri
 
 _OWN_GIL = (3, 12)
-"""The first Python with interpreters that have a GIL of their own (PEP 684)."""
-_KINDS_OF_MOD_WSGI = Version("6.0")
-"""The first with WSGIPerInterpreterGIL and WSGIFreeThreading (its release notes, 6.0.0)."""
+"""The first Python in which an interpreter can have its own GIL (PEP 684)."""
+_INTERPRETER_DIRECTIVES = Version("6.0")
+"""The first mod_wsgi with WSGIPerInterpreterGIL and WSGIFreeThreading (its release notes,
+6.0.0)."""
 
-Answer = Source | str
-"""What a value stands for, or why it does not go together with a Python."""
+SourceOrReason = Source | str
+"""What a value resolves to for a Python, or the reason why it does not support that Python."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A MongoDB: one that we start, or a deployment that is there."""
+    """A MongoDB: one that wsgiproof starts, or an existing deployment."""
 
     name: str
-    """What ids call it; empty for the usual one."""
+    """Its name in cell ids; empty for the default one."""
     version: str
     topology: Topology | None = None
-    """None: of either kind, as we start it."""
+    """None if wsgiproof starts it, in any topology."""
 
 
 class ResolvedAxes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the values of the axes stand for, on this machine and on the package index."""
+    """The resolved values of the axes, on this machine and on the package index."""
 
     pythons: Mapping[str, Python]
     """By the value of the axis; each with its name."""
-    mod_wsgis: Mapping[tuple[str, str], Answer]
+    mod_wsgis: Mapping[tuple[str, str], SourceOrReason]
     """By the name of the Python, and the value of the axis."""
-    pymongos: Mapping[tuple[str, str], Answer]
+    pymongos: Mapping[tuple[str, str], SourceOrReason]
     mpms: Sequence[Mpm]
-    """Those of the Apache at hand."""
+    """Those of the available Apache."""
     servers: Mapping[str, Server]
     """By the value of the axis."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One combination, as it was asked for."""
+    """One combination of requested values."""
 
     python: str
     mod_wsgi: str
@@ -67,7 +68,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True):
-    """The cells, in the order in which they will be run, and every combination that is none."""
+    """The cells, in the order in which they will be run, and all excluded combinations."""
 
     cells: tuple[Cell, ...]
     specs: Mapping[str, BuildSpec]
@@ -76,33 +77,33 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def expand(config: Config, resolved: ResolvedAxes) -> Matrix:
-    """All combinations of ``config``, as cells with exact versions or as exclusions.
+    """Return all combinations of ``config``, as cells with exact versions or as exclusions.
 
-    Raises :class:`UsageError` if no cell is left, or if a value of an axis is in none.
+    Raises :class:`UsageError` if no cell is left, or if a value of an axis is in no cell.
     """
     cells: dict[str, Cell] = {}
     specs: dict[str, BuildSpec] = {}
     excluded: list[Excluded] = []
-    alive: set[tuple[str, str]] = set()
+    used: set[tuple[str, str]] = set()
     for point in points(config):
-        reason = why_not(point, config, resolved)
+        reason = why_excluded(point, config, resolved)
         if reason:
             excluded.append(_excluded(point, reason))
             continue
-        alive |= set(_values(point))
+        used |= set(_values(point))
         cell = _cell(point, config, resolved)
         if cell.id in cells:
             excluded.append(_excluded(point, f"it is the same as {cell.id}"))
         else:
             cells[cell.id], specs[cell.id] = cell, _spec(point, resolved)
-    _check_axes(config, resolved, alive, excluded)
+    _check_axes(config, resolved, used, excluded)
     ordered = sorted(cells.values(), key=_rank)
     chosen, others = _select(ordered, config.only)
     return Matrix(cells=chosen, specs=specs, excluded=(*excluded, *others))
 
 
 def points(config: Config) -> Iterator[Point]:
-    """Every combination, each once: the axes' own, then those of each ``include``."""
+    """Yield every combination once: those of the axes, then those of each ``include``."""
     seen: set[Point] = set()
     for table in (Combination(), *config.include):
         axes = [getattr(table, axis) or config.axis(axis) for axis in AXES]
@@ -113,31 +114,31 @@ def points(config: Config) -> Iterator[Point]:
                 yield point
 
 
-def why_not(point: Point, config: Config, resolved: ResolvedAxes) -> str:
-    """Why this combination can't be, or is not to be, a cell; empty if it is one."""
+def why_excluded(point: Point, config: Config, resolved: ResolvedAxes) -> str:
+    """Return why this combination is not a cell; empty if it is one."""
     for exclusion in config.exclude:
         if _matches(point, exclusion, resolved):
             return exclusion.reason or "it is excluded by the configuration"
     python = resolved.pythons[point.python]
-    for answers, value in (
+    for sources, value in (
         (resolved.mod_wsgis, point.mod_wsgi),
         (resolved.pymongos, point.pymongo),
     ):
-        answer = answers[python.name, value]
-        if isinstance(answer, str):
-            return answer
+        source = sources[python.name, value]
+        if isinstance(source, str):
+            return source
     spec = _spec(point, resolved)
     return (
-        _no_such_kind(point.interpreter, python, spec.mod_wsgi)
-        or _no_such_mpm(point.mpm, resolved)
-        or _no_such_deployment(point, spec.pymongo, resolved)
+        _why_no_interpreter(point.interpreter, python, spec.mod_wsgi)
+        or _why_no_mpm(point.mpm, resolved)
+        or _why_no_deployment(point, spec.pymongo, resolved)
     )
 
 
-def _no_such_kind(kind: InterpreterKind, python: Python, mod_wsgi: Source) -> str:
+def _why_no_interpreter(kind: InterpreterKind, python: Python, mod_wsgi: Source) -> str:
     if kind is InterpreterKind.OWN_GIL:
         if tuple(map(int, python.version.split(".")[:2])) < _OWN_GIL:
-            return f"Python {python.version} has no interpreters with a GIL of their own (PEP 684)"
+            return f"Python {python.version} has no interpreters with their own GIL (PEP 684)"
         if python.free_threaded:
             return f"Python {python.version} is built without a GIL"
     elif kind is InterpreterKind.FREE_THREADED:
@@ -145,45 +146,45 @@ def _no_such_kind(kind: InterpreterKind, python: Python, mod_wsgi: Source) -> st
             return f"Python {python.version} is not built with --disable-gil"
     else:
         return ""
-    if Version(mod_wsgi.version) < _KINDS_OF_MOD_WSGI:
-        return f"mod_wsgi {mod_wsgi.version} can't be told to have {kind} interpreters"
+    if Version(mod_wsgi.version) < _INTERPRETER_DIRECTIVES:
+        return f"mod_wsgi {mod_wsgi.version} has no directive for {kind} interpreters"
     return ""
 
 
-def _no_such_mpm(mpm: Mpm, resolved: ResolvedAxes) -> str:
+def _why_no_mpm(mpm: Mpm, resolved: ResolvedAxes) -> str:
     return "" if mpm in resolved.mpms else f"this Apache has no MPM '{mpm}'"
 
 
-def _no_such_deployment(point: Point, pymongo: Source, resolved: ResolvedAxes) -> str:
+def _why_no_deployment(point: Point, pymongo: Source, resolved: ResolvedAxes) -> str:
     if point.topology is Topology.NONE:
         return ""
     server = resolved.servers[point.mongodb]
     if server.topology not in (None, point.topology):
-        return f"the deployment at hand is a {server.topology}"
-    return not_spoken(pymongo.version, server.version)
+        return f"the existing deployment is a {server.topology}"
+    return why_incompatible(pymongo.version, server.version)
 
 
 _APP_NAME = Version("3.4")
-"""The first PyMongo that names the application as it connects, which is how its connections are
-told from others; it came with MongoDB 3.4. 2.7.2 refuses a URI with an appName."""
+"""The first PyMongo that sends an appName, by which its connections are identified; it came with
+MongoDB 3.4. PyMongo 2.7.2 refuses a URI with an appName."""
 _OP_MSG = Version("3.7")
-"""The first that speaks OP_MSG. Measured: MongoDB 6.0.5 refuses 3.6.1 ("Unsupported OP_QUERY
+"""The first PyMongo that uses OP_MSG. Measured: MongoDB 6.0.5 refuses 3.6.1 ("Unsupported OP_QUERY
 command: insert"), and serves 3.7.2."""
 _WITHOUT_OP_QUERY = Version("5.1")
-"""The first MongoDB that understands nothing else (MongoDB manual, "Legacy Opcodes")."""
+"""The first MongoDB that supports only OP_MSG (MongoDB manual, "Legacy Opcodes")."""
 
 
-def not_spoken(pymongo: str, mongodb: str) -> str:
-    """Why this PyMongo can't be tested against this MongoDB; empty if it can.
+def why_incompatible(pymongo: str, mongodb: str) -> str:
+    """Return why this PyMongo can't be tested against this MongoDB; empty if it can.
 
-    An empty ``mongodb`` stands for a version that nobody knows.
+    An empty ``mongodb`` is an unknown version.
     """
-    advice = "test its encoding and decoding alone, with '--topology none'"
+    advice = "test only encoding and decoding, with '--topology none'"
     if Version(pymongo) < _APP_NAME:
-        return f"PyMongo {pymongo} is older than {_APP_NAME} and knows no appName: {advice}"
+        return f"PyMongo {pymongo} is older than {_APP_NAME} and has no appName: {advice}"
     if mongodb and Version(pymongo) < _OP_MSG and Version(mongodb) >= _WITHOUT_OP_QUERY:
         return (
-            f"PyMongo {pymongo} is older than {_OP_MSG} and can't speak to MongoDB {mongodb}: "
+            f"PyMongo {pymongo} is older than {_OP_MSG} and can't connect to MongoDB {mongodb}: "
             f"{advice}"
         )
     return ""
@@ -201,7 +202,7 @@ def _spec(point: Point, resolved: ResolvedAxes) -> BuildSpec:
 def _cell(point: Point, config: Config, resolved: ResolvedAxes) -> Cell:
     spec = _spec(point, resolved)
     deployed = point.topology is not Topology.NONE
-    alone = point.interpreter is InterpreterKind.MAIN
+    main = point.interpreter is InterpreterKind.MAIN
     return Cell(
         python=spec.python.version,
         python_name=spec.python.name,
@@ -214,7 +215,7 @@ def _cell(point: Point, config: Config, resolved: ResolvedAxes) -> Cell:
         mpm=point.mpm,
         interpreter=point.interpreter,
         mongodb=resolved.servers[point.mongodb].name if deployed else "",
-        sub_interpreters=1 if alone else config.sub_interpreters,
+        sub_interpreters=1 if main else config.sub_interpreters,
         maximum_requests=config.maximum_requests,
         control=config.control,
         app=config.app,
@@ -222,7 +223,7 @@ def _cell(point: Point, config: Config, resolved: ResolvedAxes) -> Cell:
 
 
 def _rank(cell: Cell) -> tuple[object, ...]:
-    """The likely to fail come first: rare kinds, new versions, and embedded mode."""
+    """Sort cells that are likely to fail first: rare interpreters, new versions, embedded mode."""
     kinds = (
         InterpreterKind.OWN_GIL,
         InterpreterKind.FREE_THREADED,
@@ -242,14 +243,14 @@ def _excluded(point: Point, reason: str) -> Excluded:
 
 
 def _shown(value: str) -> str:
-    """A value as it was asked for, but for a URI, which may hold a password."""
+    """Return a requested value; only ``URI`` for a URI, which may contain a password."""
     return URI if is_uri(value) else value
 
 
 def _matches(point: Point, exclusion: Combination, resolved: ResolvedAxes) -> bool:
     for axis in AXES:
         patterns = getattr(exclusion, axis)
-        names = _called(point, axis, resolved)
+        names = _names(point, axis, resolved)
         if patterns and not any(
             fnmatchcase(name, pattern) for pattern in patterns for name in names
         ):
@@ -257,18 +258,18 @@ def _matches(point: Point, exclusion: Combination, resolved: ResolvedAxes) -> bo
     return True
 
 
-def _called(point: Point, axis: str, resolved: ResolvedAxes) -> set[str]:
-    """All that a value of an axis is called: as it was asked for, and what it stands for."""
-    asked = str(getattr(point, axis))
+def _names(point: Point, axis: str, resolved: ResolvedAxes) -> set[str]:
+    """Return all names of a value of an axis: as requested, and what it resolves to."""
+    value = str(getattr(point, axis))
     python = resolved.pythons[point.python]
     if axis == "python":
-        return {asked, python.name, python.version, python.short}
+        return {value, python.name, python.version, python.short}
     if axis == "mongodb":
-        server = resolved.servers.get(asked)
-        return {asked, server.name} if server else {asked}
-    answers = {"mod_wsgi": resolved.mod_wsgis, "pymongo": resolved.pymongos}.get(axis, {})
-    answer = answers.get((python.name, asked))
-    return {asked, answer.version} if isinstance(answer, Source) else {asked}
+        server = resolved.servers.get(value)
+        return {value, server.name} if server else {value}
+    sources = {"mod_wsgi": resolved.mod_wsgis, "pymongo": resolved.pymongos}.get(axis, {})
+    source = sources.get((python.name, value))
+    return {value, source.version} if isinstance(source, Source) else {value}
 
 
 def _values(point: Point) -> Iterator[tuple[str, str]]:
@@ -279,29 +280,30 @@ def _values(point: Point) -> Iterator[tuple[str, str]]:
 def _check_axes(
     config: Config,
     resolved: ResolvedAxes,
-    alive: set[tuple[str, str]],
+    used: set[tuple[str, str]],
     excluded: Sequence[Excluded],
 ) -> None:
-    """A value of an axis that is in no cell would be a test that silently is none."""
+    """Raise :class:`UsageError` for a value of an axis that is in no cell, since it would silently
+    not be tested."""
     for axis in AXES:
         for value in config.axis(axis):
-            if (axis, str(value)) not in alive and not _is_detected(axis, value, config, resolved):
+            if (axis, str(value)) not in used and not _is_default(axis, value, config, resolved):
                 shown = _shown(value)
                 reasons = dict.fromkeys(one.reason for one in excluded if one.axes[axis] == shown)
-                told = "; ".join(list(reasons)[:3]) or "nothing is left to combine it with"
+                why = "; ".join(list(reasons)[:3]) or "nothing is left to combine it with"
                 what = f"{axis} {shown} is in" if value else "there is"
-                raise UsageError(f"{what} no cell at all: {told}")
+                raise UsageError(f"{what} no cell at all: {why}")
 
 
-def _is_detected(axis: str, value: str, config: Config, resolved: ResolvedAxes) -> bool:
-    """Whether nobody asked for this value, and the deployments that are there are of another."""
-    there = {resolved.servers[one].topology for one in config.values("mongodb")}
-    usual = axis == "topology" and config.topology == DEPLOYED
-    return usual and None not in there and value not in there
+def _is_default(axis: str, value: str, config: Config, resolved: ResolvedAxes) -> bool:
+    """Whether a topology was not requested, and no existing deployment has it."""
+    existing = {resolved.servers[one].topology for one in config.values("mongodb")}
+    default = axis == "topology" and config.topology == DEPLOYED
+    return default and None not in existing and value not in existing
 
 
 def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...], list[Excluded]]:
-    """Those that ``only`` asks for, and the others, which are left out for that reason."""
+    """Return the cells that ``only`` selects, and exclusions for the others."""
     for pattern in only:
         if not any(fnmatchcase(cell.id, pattern) for cell in cells):
             raise UsageError(
@@ -309,13 +311,13 @@ def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...
                 f"such as {cells[0].id}"
             )
     chosen = [cell for cell in cells if not only or any(fnmatchcase(cell.id, one) for one in only)]
-    left = {cell.id: cell.axes for cell in cells if cell not in chosen}
+    unselected = {cell.id: cell.axes for cell in cells if cell not in chosen}
     others = [
         Excluded(
             axes={axis: str(axes[axis]) for axis in AXES},
             reason="it is not selected",
             cell=name,
         )
-        for name, axes in left.items()
+        for name, axes in unselected.items()
     ]
     return tuple(chosen), others

@@ -1,4 +1,4 @@
-"""From what was asked for to jobs: the machine surveyed, versions found, the matrix expanded."""
+"""Turn a configuration into jobs: check the machine, resolve versions, and expand the matrix."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from wsgiproof.services.mongod import Mongod
 from wsgiproof.subjects.application import check_app
 from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.toolchain import BuildSpec
-from wsgiproof.uri import is_kept
+from wsgiproof.uri import is_reference
 
 _LARGEST_CONSTRAINTS = 1 << 20
-"""Bytes; each name of the package index in one would be 20 MB."""
+"""Bytes of a constraints file; one with every package of the index would have 20 MB."""
 
 
 class HostSetup(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to run with: the machine, and what the values of the axes stand for on it."""
+    """What a run uses: the machine, the resolved axes, and the build cache."""
 
     machine: Machine
     resolved: ResolvedAxes
@@ -39,16 +39,16 @@ class HostSetup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that can begin."""
+    """The cells of a run, and their jobs."""
 
     matrix: Matrix
     jobs: tuple[Job, ...]
 
 
 def preflight(config: Config) -> HostSetup:
-    """Look at everything that a run needs before anything is started.
+    """Check everything that a run needs before anything is started.
 
-    Raises a :class:`wsgiproof.errors.WsgiproofError` if it can't be carried out.
+    Raises a :class:`wsgiproof.errors.WsgiproofError` if the run can't be carried out.
     """
     safe_parent()
     if config.app:
@@ -57,19 +57,19 @@ def preflight(config: Config) -> HostSetup:
         raise UsageError(f"there is no control '{config.control}': see 'wsgiproof selftest --list'")
     cache = Cache()
     machine = Preflight(config, cache).machine()
-    for python in machine.pythons:  # it may be one that we have compiled
+    for python in machine.pythons:  # wsgiproof may have compiled it
         cache.use(Path(python.path))
     return HostSetup(machine=machine, resolved=resolve_axes(config, machine, cache), cache=cache)
 
 
 def plan(config: Config, setup: HostSetup, *, own_file: bool = False) -> RunPlan:
-    """The cells of ``config``, and the job of each.
+    """Return the cells of ``config``, and the job of each.
 
     ``own_file`` says that the configuration came from a file, which a rerun of one cell has to
-    leave alone. Raises :class:`UsageError` if no cell is left.
+    ignore. Raises :class:`UsageError` if no cell is left.
     """
     matrix = expand(config, setup.resolved)
-    others = {
+    additions = {
         "requirements": config.requirements,
         "constraints": _constraints(config),
         "directives": config.directives,
@@ -77,7 +77,7 @@ def plan(config: Config, setup: HostSetup, *, own_file: bool = False) -> RunPlan
     jobs = [
         _job(
             cell,
-            msgspec.structs.replace(matrix.specs[cell.id], **others),
+            msgspec.structs.replace(matrix.specs[cell.id], **additions),
             setup.machine,
             config,
             own_file=own_file,
@@ -100,7 +100,7 @@ def _constraints(config: Config) -> str:
 def _job(
     cell: Cell, spec: BuildSpec, machine: Machine, config: Config, *, own_file: bool = False
 ) -> Job:
-    """One cell with all that decides what comes of it."""
+    """Return a cell with everything that its result depends on."""
     servers = dict(machine.servers.values())
     deployed = cell.topology is not Topology.NONE
     job = Job(
@@ -115,7 +115,7 @@ def _job(
 
 
 def make_context(setup: HostSetup, output: Path, watcher: Watcher) -> RunContext:
-    """What all jobs of a run share."""
+    """Return what all jobs of a run share."""
     return RunContext(
         account=setup.machine.account,
         httpd=setup.machine.httpd,
@@ -126,9 +126,9 @@ def make_context(setup: HostSetup, output: Path, watcher: Watcher) -> RunContext
 
 
 def _inputs(job: Job, machine: Machine) -> str:
-    """A digest of all that the cell is made of; what stands for it on another machine differs."""
+    """Return a digest of everything that the cell is made of; it differs between machines."""
     app = Path(job.cell.app).read_bytes() if job.cell.app else b""
-    told = [
+    inputs = [
         wsgiproof.__version__,
         job.cell,
         job.spec,
@@ -138,7 +138,7 @@ def _inputs(job: Job, machine: Machine) -> str:
         str(machine.httpd.httpd) if machine.httpd else "",
         hashlib.sha256(app).hexdigest(),
     ]
-    encoded = msgspec.json.encode(told, enc_hook=str)
+    encoded = msgspec.json.encode(inputs, enc_hook=str)
     return hashlib.sha256(encoded).hexdigest()[:16]
 
 
@@ -150,9 +150,9 @@ def _rerun(
     *,
     own_file: bool,
 ) -> str:
-    """The command that runs this cell alone, as it is run now."""
+    """Return the command that runs only this cell, in the same way."""
     load = config.load(cell.id)
-    usual = Config()
+    default = Config()
     main = cell.interpreter is InterpreterKind.MAIN
     server = dict(machine.servers.values()).get(cell.mongodb)
     options: list[tuple[str, object, object]] = [
@@ -161,47 +161,48 @@ def _rerun(
         ("--pymongo", cell.pymongo_path or cell.pymongo, None),
         ("--topology", cell.topology, None),
         ("--mode", cell.mode, None),
-        ("--mpm", cell.mpm, usual.mpm[0]),
-        ("--interpreter", cell.interpreter, usual.interpreter[0]),
-        ("--sub-interpreters", 2 if main else cell.sub_interpreters, usual.sub_interpreters),
-        # A control brings its own.
+        ("--mpm", cell.mpm, default.mpm[0]),
+        ("--interpreter", cell.interpreter, default.interpreter[0]),
+        ("--sub-interpreters", 2 if main else cell.sub_interpreters, default.sub_interpreters),
+        # A control sets its own value.
         ("--maximum-requests", 0 if cell.control else cell.maximum_requests, 0),
         ("--control", cell.control, ""),
         ("--app", cell.app, ""),
         ("--httpd", config.httpd, ""),
         ("--apxs", config.apxs, ""),
-        *(("--with", one, None) for one in spec.requirements),
+        *(("--with", requirement, None) for requirement in spec.requirements),
         ("--constraint", config.constraints, ""),
-        *(("--directive", one, None) for one in spec.directives),
-        ("--profile", load.profile, usual.profile),
+        *(("--directive", directive, None) for directive in spec.directives),
+        ("--profile", load.profile, default.profile),
         ("-n", load.requests, None),
         ("-c", load.connections, None),
         ("--extra-requests", load.extra_requests, None),
         ("--max-seconds", load.max_seconds, None),
-        ("--phases", ",".join(load.phases) or "none", _usual_phases(cell)),
-        ("--restarts", load.restarts, usual.restarts),
-        ("--idle-seconds", load.idle_seconds, usual.idle_seconds),
-        ("--fault-seconds", load.fault_seconds, usual.fault_seconds),
-        ("--mongodb", _told(server, _asked(cell, machine, config)) if cell.mongodb else None, None),
+        ("--phases", ",".join(load.phases) or "none", _default_phases(cell)),
+        ("--restarts", load.restarts, default.restarts),
+        ("--idle-seconds", load.idle_seconds, default.idle_seconds),
+        ("--fault-seconds", load.fault_seconds, default.fault_seconds),
+        ("--mongodb", _mongodb_option(server, cell, machine, config), None),
     ]
-    given = [(name, str(value)) for name, value, default in options if value not in (default, None)]
+    given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
     words: Sequence[str] = [word for option in given for word in option]
     return shlex.join(["wsgiproof", "run", *(["--no-config"] if own_file else []), *words])
 
 
-def _usual_phases(cell: Cell) -> str:
+def _default_phases(cell: Cell) -> str:
     phases = CONTROLS[cell.control].phases if cell.control else Config().phases
     return ",".join(phases) or "none"
 
 
-def _asked(cell: Cell, machine: Machine, config: Config) -> str:
-    """How the deployment of a cell was named; empty if it wasn't."""
-    named = (value for value, (name, _) in machine.servers.items() if name == cell.mongodb)
-    return config.server(next(named, ""))
-
-
-def _told(server: Mongod | str | None, asked: str) -> str:
-    """The same for a command line: a URI may hold a password, and where one is kept does not."""
+def _mongodb_option(
+    server: Mongod | str | None, cell: Cell, machine: Machine, config: Config
+) -> str | None:
+    """Return the value of ``--mongodb`` for a command line, without a URI, which may contain a
+    password; None if the option is not needed."""
+    if not cell.mongodb:
+        return None
     if isinstance(server, Mongod):
         return str(server.path)
-    return asked if is_kept(asked) else "URI"
+    values = (value for value, (name, _) in machine.servers.items() if name == cell.mongodb)
+    requested = config.server(next(values, ""))
+    return requested if is_reference(requested) else "URI"

@@ -1,4 +1,4 @@
-"""Everything that the cells of a matrix are built of, built ahead and at the same time."""
+"""Build everything that the cells of a matrix need, in advance and in parallel."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from wsgiproof.build.toolchain import toolchain_builds
 from wsgiproof.cache import Build, Cache
 from wsgiproof.errors import WsgiproofError, describe
 from wsgiproof.planning import HostSetup, RunPlan
-from wsgiproof.signals import ended_by
+from wsgiproof.signals import interrupted_by
 from wsgiproof.toolchain import Built
 
 
 class Progress(Protocol):
-    """Whoever wants to show how far the builds have come."""
+    """Shows how far the builds have come."""
 
     def begin(self, titles: Iterable[str]) -> None:
-        """These will be built."""
+        """Show that these will be built."""
 
     def started(self, title: str) -> None:
-        """One of them is next."""
+        """Show that one of them begins."""
 
     def finished(self, built: Built) -> None:
-        """One of them is done, or failed."""
+        """Show that one of them is done, or failed."""
 
 
-def prebuild(planned: RunPlan, setup: HostSetup, progress: Progress) -> Iterator[Built]:
-    """Build what the cells need and the cache lacks, as many at a time as there are cores.
+def prebuild(run_plan: RunPlan, setup: HostSetup, progress: Progress) -> Iterator[Built]:
+    """Build what the cells need and the cache lacks, with as many builds at a time as there are
+    cores.
 
-    A build that fails keeps no other from being tried, but for Apache's, which all of mod_wsgi's
-    need. What became of each comes as soon as it is there.
+    After a failed build the others are still tried, except if it is that of Apache, which all
+    builds of mod_wsgi need. Yields each result as soon as it is known.
     """
     httpd = setup.machine.httpd
     if httpd is None:
@@ -45,13 +46,13 @@ def prebuild(planned: RunPlan, setup: HostSetup, progress: Progress) -> Iterator
         if apache.problem:
             return
         httpd = build_httpd(setup.cache)
-    builds = toolchain_builds((job.spec for job in planned.jobs), httpd, setup.cache)
+    builds = toolchain_builds((job.spec for job in run_plan.jobs), httpd, setup.cache)
     progress.begin(build.title for build in builds)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         interrupted = threading.Event()
 
         def build_one(build: Build) -> Built:
-            with ended_by(interrupted):
+            with interrupted_by(interrupted):
                 return _build(build, setup.cache, progress)
 
         try:

@@ -1,6 +1,6 @@
-"""What a run needs of this machine, what is there, and the line that mends what isn't.
+"""Check what a run needs on this machine: what was found, and how to fix what is missing.
 
-``wsgiproof doctor`` shows all of it. ``wsgiproof run`` looks at the same list before it starts
+``wsgiproof doctor`` shows all of it. ``wsgiproof run`` checks the same list before it starts
 anything.
 """
 
@@ -25,7 +25,7 @@ from wsgiproof.cell import Topology
 from wsgiproof.config import URI, Config
 from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
 from wsgiproof.files import temporary_root
-from wsgiproof.leftovers import how_processes_end
+from wsgiproof.leftovers import describe_cleanup
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.observe.stacks import NEEDS, has_pystack
 from wsgiproof.records import Prerequisite
@@ -36,21 +36,21 @@ from wsgiproof.uri import files, is_uri, resolve
 T = TypeVar("T")
 
 _SCRATCH_BYTES = 1_500_000_000
-"""A replica set's data files, in the temporary directory."""
+"""The data files of a replica set, in the temporary directory."""
 _OUTPUT_BYTES = 50_000_000
 _CACHE_BYTES = 500_000_000
 _LARGEST_FILE = 256_000_000
-"""A file of a mongod's journal has 100 MB, and a core file may have more than that."""
+"""A journal file of mongod has 100 MB, and a core file may be larger."""
 _LEAST_DESCRIPTORS = 512
 _OTHERS = 128
-"""Descriptors of a process beside its connections."""
+"""Descriptors of a process besides its connections."""
 _THREADS = 32
 """Request threads of an Apache process, at most."""
 _TASKS = 150
-"""Processes and threads of a cell's Apache, of before and after a restart."""
+"""Processes and threads of Apache in a cell, including both generations during a restart."""
 _TASKS_OF_MONGODS = 300
 _PORTS = 500
-"""Local ports for connections to mongods, beside those of the load client."""
+"""Local ports for connections to mongods, besides those of the load client."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,47 +58,52 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     account: Account
     pythons: tuple[Python, ...]
-    """Those that were asked for, each with its name."""
+    """The requested interpreters, each with its name."""
     httpd: Httpd | None
-    """None where the machine has none, and we build our own."""
+    """None if the machine has none, and wsgiproof builds its own."""
     servers: Mapping[str, tuple[str, Mongod | str]]
-    """By the value of the ``mongodb`` axis: what ids call it, and the mongod to start or the URI of
-    a deployment that is there. Empty where there is to be none."""
+    """By the value of the ``mongodb`` axis: its name in cell ids, and the mongod to start or the
+    URI of an existing deployment. Empty if no cell needs MongoDB."""
 
     @property
     def mongod(self) -> Mongod | None:
-        """The mongod of our own deployments, where there is one and no other."""
-        ours = [server for _, server in self.servers.values() if isinstance(server, Mongod)]
-        return ours[0] if len(ours) == 1 else None
+        """The mongod of wsgiproof's own deployments, if there is exactly one."""
+        mongods = [server for _, server in self.servers.values() if isinstance(server, Mongod)]
+        return mongods[0] if len(mongods) == 1 else None
 
 
 class Preflight:
-    """A look at every need in turn; each is looked at even if one before it isn't met."""
+    """Checks every prerequisite in turn, also after one is missing."""
 
     def __init__(self, config: Config, cache: Cache) -> None:
         self.prerequisites: list[Prerequisite] = []
         self._errors: list[WsgiproofError] = []
-        self._account = self._look("user", server_account, _told_account)
+        self._account = self._check("user", server_account, _describe_account)
         account = self._account
         if account is not None:
-            # Before anything is started, which a limit may prevent.
-            self._look("limits", lambda: make_room(config, account), str)
+            # First, since a limit may prevent starting anything.
+            self._check("limits", lambda: raise_limits(config, account), str)
         self._pythons: tuple[Python, ...] | None = None
         if account is not None:
-            self._pythons = self._look(
-                "python", lambda: choose_all(config.values("python"), account), _told_pythons
+            self._pythons = self._check(
+                "python", lambda: choose_all(config.values("python"), account), _describe_pythons
             )
-        self._look("compiler", find_compiler, str)
-        self._httpd = self._look(
-            "apache", lambda: _find_httpd(config, cache), lambda httpd: _told_httpd(httpd, cache)
+        self._check("compiler", find_compiler, str)
+        self._httpd = self._check(
+            "apache",
+            lambda: _find_httpd(config, cache),
+            lambda httpd: _describe_httpd(httpd, cache),
         )
-        self._servers = self._look("mongod", lambda: _find_servers(config, account), _told_servers)
-        self.prerequisites.append(Prerequisite(name="stacks", found=_told_stacks()))
-        self._look("cleanup", how_processes_end, str)
-        self._look("space", lambda: _find_space(config, cache), str)
+        self._servers = self._check(
+            "mongod", lambda: _find_servers(config, account), _describe_servers
+        )
+        self.prerequisites.append(Prerequisite(name="stacks", found=_describe_stacks()))
+        self._check("cleanup", describe_cleanup, str)
+        self._check("space", lambda: _check_space(config, cache), str)
 
     def machine(self) -> Machine:
-        """What to run with. Raises the first unmet need's own error, and says if there are more."""
+        """Return what was found. Raises the error of the first missing prerequisite, which says
+        whether more are missing."""
         if self._errors:
             first, more = self._errors[0], len(self._errors) - 1
             raise type(first)(
@@ -122,30 +127,31 @@ class Preflight:
                 raise NeedMissing(limit) from error
             raise
 
-    def _look(self, name: str, find: Callable[[], T], tell: Callable[[T], str]) -> T | None:
+    def _check(self, name: str, find: Callable[[], T], describe: Callable[[T], str]) -> T | None:
         try:
             found = self._within_limits(find)
         except WsgiproofError as error:
             self._errors.append(error)
             self.prerequisites.append(Prerequisite(name=name, problem=str(error)))
             return None
-        self.prerequisites.append(Prerequisite(name=name, found=tell(found)))
+        self.prerequisites.append(Prerequisite(name=name, found=describe(found)))
         return found
 
 
-def _told_account(account: Account) -> str:
+def _describe_account(account: Account) -> str:
     return f"Apache's children run as '{account.name}'"
 
 
-def _told_pythons(pythons: Sequence[Python]) -> str:
-    told = ", ".join(f"Python {python.version}, {python.path}" for python in pythons)
-    return f"{told}, with a shared library and headers"
+def _describe_pythons(pythons: Sequence[Python]) -> str:
+    names = ", ".join(f"Python {python.version}, {python.path}" for python in pythons)
+    return f"{names}, with a shared library and headers"
 
 
-def make_room(config: Config, account: Account) -> str:
-    """Raise the limits of this process, which all that it starts inherits, to what a run takes.
+def raise_limits(config: Config, account: Account) -> str:
+    """Raise the limits of this process, which its children inherit, to what a run needs.
 
-    Returns what there is. Raises :class:`NeedMissing` where a limit can't be raised so far.
+    Returns a description of them. Raises :class:`NeedMissing` if a limit can't be raised far
+    enough.
     """
     cells = slots(config)
     descriptors = _descriptors(config)
@@ -162,9 +168,9 @@ def make_room(config: Config, account: Account) -> str:
     if last - first + 1 < _PORTS + _connections(config):
         raise NeedMissing(
             f"this machine has only {last - first + 1} local ports for connections, and a run "
-            f"takes about {_PORTS + _connections(config)}: widen net.ipv4.ip_local_port_range"
+            f"needs about {_PORTS + _connections(config)}: widen net.ipv4.ip_local_port_range"
         )
-    if problem := limits.no_port():
+    if problem := limits.why_no_port():
         raise NeedMissing(problem)
     return (
         f"at least {descriptors:,} descriptors in each process, {tasks:,} more processes and "
@@ -172,30 +178,35 @@ def make_room(config: Config, account: Account) -> str:
     )
 
 
-def _raise_limit(kind: int, wanted: int, used: int, of_what: str, option: str) -> None:
-    """Have this limit allow ``wanted`` more than are ``used``. Raises :class:`NeedMissing`."""
+def _raise_limit(kind: int, needed: int, used: int, of_what: str, option: str) -> None:
+    """Raise a limit so that ``needed`` more than ``used`` are allowed. Raises :class:`NeedMissing`
+    if it can't be raised so far."""
     soft, hard = resource.getrlimit(kind)
-    least = used + wanted
+    least = used + needed
     if soft == resource.RLIM_INFINITY or soft >= least:
         return
     if hard != resource.RLIM_INFINITY and hard < least:
-        there = f", of which {used:,} are in use" if used else ""
         raise NeedMissing(
-            f"the limit is {hard:,} {of_what}{there}, and a run takes about {wanted:,}"
-            f"{' more' if used else ''}: raise the hard limit (`ulimit -H{option}`)"
+            f"{_shortage(hard, needed, used, of_what)}: raise the hard limit (`ulimit -H{option}`)"
         )
     resource.setrlimit(kind, (least, hard))
 
 
+def _shortage(limit: int, needed: int, used: int, of_what: str) -> str:
+    in_use = f", of which {used:,} are in use" if used else ""
+    more = " more" if used else ""
+    return f"the limit is {limit:,} {of_what}{in_use}, and a run needs about {needed:,}{more}"
+
+
 def _descriptors(config: Config) -> int:
-    """What the process of a run takes that has the most: the load client, an Apache process with
-    full pools of several clients, or a mongod, which has all their other ends."""
+    """Return the most descriptors that a process of a run needs: the load client, an Apache process
+    with full pools of several clients, or a mongod with the other ends of these."""
     pools = 2 * max(config.sub_interpreters, 1) * _THREADS
     return max(_LEAST_DESCRIPTORS, _connections(config) + _OTHERS, 4 * pools + _OTHERS)
 
 
 def _connections(config: Config) -> int:
-    """Requests in flight at the same time, at most, over all cells that run at once."""
+    """Return the most requests in flight at the same time, over all cells that run at once."""
     plans = [config.plan().connections, *(one.connections or 0 for one in config.overrides)]
     return max(plans) * slots(config)
 
@@ -212,13 +223,13 @@ def _find_httpd(config: Config, cache: Cache) -> Httpd | None:
         missing = [program for program in ("cc", "make", "perl") if shutil.which(program) is None]
         if missing:
             raise NeedMissing(
-                "there is no Apache with apxs, nor what it takes to build one "
+                "there is no Apache with apxs, and what is needed to build one is missing "
                 f"({', '.join(missing)}): on Debian 'apt-get install apache2-bin apache2-dev'"
             )
     return httpd
 
 
-def _told_httpd(httpd: Httpd | None, cache: Cache) -> str:
+def _describe_httpd(httpd: Httpd | None, cache: Cache) -> str:
     if httpd is not None:
         return f"Apache {httpd.version}, {httpd.httpd}, MPMs {', '.join(httpd.mpms)}"
     if cache.has(httpd_build()):
@@ -227,7 +238,7 @@ def _told_httpd(httpd: Httpd | None, cache: Cache) -> str:
 
 
 def _find_servers(config: Config, account: Account | None) -> dict[str, tuple[str, Mongod | str]]:
-    """Each value of the ``mongodb`` axis, with its name and what it stands for."""
+    """Return each value of the ``mongodb`` axis, with its name and the server."""
     if set(config.values("topology")) == {Topology.NONE}:
         return {}
     found = {value: _find_server(value, config, account) for value in config.values("mongodb")}
@@ -235,7 +246,7 @@ def _find_servers(config: Config, account: Account | None) -> dict[str, tuple[st
     for name in names:
         if names.count(name) > 1:
             raise UsageError(
-                f"two of --mongodb would be called '{name}': give them names in mongodb_servers"
+                f"two values of --mongodb have the name '{name}': name them in mongodb_servers"
             )
     return found
 
@@ -249,49 +260,53 @@ def _find_server(value: str, config: Config, account: Account | None) -> tuple[s
         return (value if target != value else URI), uri
     if value and value not in config.mongodb_servers and "/" not in value:
         raise UsageError(
-            f"--mongodb {value}: it is no path, no mongodb:// URI, and no name in mongodb_servers"
+            f"--mongodb {value} is neither a path, nor a mongodb:// URI, nor a name in "
+            "mongodb_servers"
         )
     mongod = find_mongod(target or None)
-    named = value if target != value else f"mongod{mongod.version}" if value else ""
-    return named, mongod
+    name = value if target != value else f"mongod{mongod.version}" if value else ""
+    return name, mongod
 
 
 def _check_files(uri: str, account: Account) -> None:
-    """The subject reads the files of its URI itself, in another directory, as another user."""
+    """Check that the subject can read the files of its URI, from another directory and as another
+    user."""
     for option, path in files(uri).items():
         if not path.is_absolute():
             raise UsageError(
-                f"{option}={path} of --mongodb has to be an absolute path: Apache's processes work "
-                "in another directory"
+                f"{option}={path} of --mongodb is not an absolute path: give one, since Apache's "
+                "processes work in another directory"
             )
         if not path.is_file():
             raise UsageError(f"{option}={path} of --mongodb: there is no such file")
         blocked = account.cannot_reach(path)
         if blocked:
             raise NeedMissing(
-                f"Apache's user '{account.name}' can't read {path} ({option} of --mongodb), since "
-                f"{blocked} is closed to it: open that, or put a copy elsewhere"
+                f"Apache's user '{account.name}' can't read {path} ({option} of --mongodb), "
+                f"because of {blocked}: let it enter or read that, or put a copy elsewhere"
             )
 
 
-def _told_servers(servers: Mapping[str, tuple[str, Mongod | str]]) -> str:
-    told = [
+def _describe_servers(servers: Mapping[str, tuple[str, Mongod | str]]) -> str:
+    described = [
         f"MongoDB {server.version}, {server.path}"
         if isinstance(server, Mongod)
-        else f"a deployment of yours is used ({name})"
+        else f"an existing deployment ({name})"
         for name, server in servers.values()
     ]
-    return "; ".join(told) or "none is needed"
+    return "; ".join(described) or "none is needed"
 
 
-def _told_stacks() -> str:
-    """What a crash or a hang will leave; a run goes without it, so it is no need."""
-    tools = [name for name, there in (("pystack", has_pystack()), ("gdb", _has_gdb())) if there]
+def _describe_stacks() -> str:
+    """Describe which stacks can be recorded. A run works without them, so none is required."""
+    tools = [name for name, found in (("pystack", has_pystack()), ("gdb", _has_gdb())) if found]
     if not tools:
         return f"none of a process that crashes or hangs: {NEEDS}"
-    told = f"of a process that hangs, by {' and '.join(tools)}"
+    of_hangs = f"of a process that hangs, by {' and '.join(tools)}"
     blocked = why_no_core()
-    return f"{told}; none of one that crashes: {blocked}" if blocked else f"{told}, or crashes"
+    if blocked:
+        return f"{of_hangs}; none of one that crashes: {blocked}"
+    return f"{of_hangs}, or crashes"
 
 
 def _has_gdb() -> bool:
@@ -299,28 +314,29 @@ def _has_gdb() -> bool:
 
 
 def starts_mongod(config: Config) -> bool:
-    """Whether deployments of our own are started."""
-    ours = any(not is_uri(config.server(value)) for value in config.values("mongodb"))
-    return ours and set(config.values("topology")) != {Topology.NONE}
+    """Whether wsgiproof starts deployments itself."""
+    owned = any(not is_uri(config.server(value)) for value in config.values("mongodb"))
+    return owned and set(config.values("topology")) != {Topology.NONE}
 
 
 def slots(config: Config) -> int:
-    """Cells that run at the same time: each keeps about two cores busy, with its load."""
+    """Return the number of cells to run at the same time: each keeps about two cores busy, with its
+    load."""
     return config.jobs or max(1, (os.cpu_count() or 1) // 2)
 
 
-def _find_space(config: Config, cache: Cache) -> str:
+def _check_space(config: Config, cache: Cache) -> str:
     scratch = temporary_root()
     output = Path(config.output).absolute()
     needed = {scratch: _SCRATCH_BYTES * slots(config) if starts_mongod(config) else 0}
     needed[output] = _OUTPUT_BYTES
     needed[cache.root] = _CACHE_BYTES
     for path, size in needed.items():
-        there = next(step for step in (path, *path.parents) if step.exists())
-        free = shutil.disk_usage(there).free
+        existing = next(step for step in (path, *path.parents) if step.exists())
+        free = shutil.disk_usage(existing).free
         if free < size:
             raise NeedMissing(
-                f"only {free / 1e6:,.0f} MB are free at {there}, and {size / 1e6:,.0f} MB may be "
-                "needed: make room, or point TMPDIR, WSGIPROOF_CACHE or --output elsewhere"
+                f"only {free / 1e6:,.0f} MB are free at {existing}, and {size / 1e6:,.0f} MB may "
+                "be needed: make room, or point TMPDIR, WSGIPROOF_CACHE or --output elsewhere"
             )
     return f"enough in {scratch}, {output} and {cache.root}"

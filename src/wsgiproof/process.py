@@ -1,16 +1,17 @@
-"""Run and supervise child processes: own session, deadline, TERM then KILL, nothing outlives us.
+"""Run and supervise child processes: own session, deadline, TERM then KILL; none outlives
+wsgiproof.
 
-Each child runs under a guard of its own (:mod:`wsgiproof.guard`), which ends the child and all its
-descendants when wsgiproof ends, however that happens, and which writes down how each of them
-died. A guard that is killed or paused is our fault and an error; what was below it is ended by
-:mod:`wsgiproof.leftovers`, which says what is certain where. Only :func:`ask` does without a guard.
-All times are CLOCK_MONOTONIC seconds, as from :func:`time.monotonic`.
+Each child runs under its own guard (:mod:`wsgiproof.guard`). The guard ends the child and all its
+descendants when wsgiproof ends, however that happens, and records how each of them died. A killed
+or paused guard is an error of the run, never of the subject; :mod:`wsgiproof.leftovers` ends the
+processes that were below it. Only :func:`run_unguarded` works without a guard. All times are
+CLOCK_MONOTONIC seconds, as from :func:`time.monotonic`.
 
-Every wait has a deadline. A machine that has no process, descriptor or memory left is a
-:class:`CannotRun` that names the limit.
+Every wait has a deadline. If the machine has no process, descriptor or memory left,
+:class:`CannotRun` names the limit.
 
-Nothing here is process-wide (no signal handlers, no ``waitpid(-1)``), so that several threads can
-run several services.
+Nothing here is process-wide (no signal handlers, no ``waitpid(-1)``), so several threads can run
+several services.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from wsgiproof.cgroups import end_group
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
 from wsgiproof.guard import read_stat
 from wsgiproof.leftovers import current_run, end_service, temporary_directory
-from wsgiproof.signals import check_interrupted, held
+from wsgiproof.signals import check_interrupted, interrupts_deferred
 from wsgiproof.spawn import MARKER, run_name, spawn
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -45,26 +46,26 @@ START_DEADLINE = 30.0
 """Seconds for a guard to start its command; it takes 0.03 on an idle machine."""
 
 KILL_DEADLINE = 10.0
-"""Seconds that killed processes get to go; only one in state D (proc(5)) can need them."""
+"""Seconds for killed processes to end; only one in state D (proc(5)) can need them."""
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks whether a guard that we wait for is paused."""
+"""Seconds between two checks whether a guard is paused, while waiting for it."""
 
-_DEATH_IS_KNOWN = 5.0
-"""Seconds until the guard has told of a death that the kernel knows of."""
+_DEATH_REPORT_DEADLINE = 5.0
+"""Seconds for the guard to report a death that the kernel knows of."""
 
 STRAGGLER_GRACE = 0.5
-"""Seconds that what a finite command has started may go on after the command itself."""
+"""Seconds that the children of a finite command may outlive the command."""
 
 
 @dataclass(frozen=True)
 class ProcessEvent:
     """The birth or the death of one process.
 
-    Of a death, ``exit`` is the exit code or ``signal`` the signal, and ``core`` says whether the
-    kernel dumped core. Both are None if nobody could read how it ended, which is rare (before
-    Linux 6.15, when a parent collects its child within microseconds) and is not a clean exit.
-    ``name`` is the comm of proc(5), at most 15 characters.
+    For a death, ``exit`` is the exit code or ``signal`` the signal, and ``core`` says whether the
+    kernel dumped core. Both are None if the status could not be read, which is rare (before Linux
+    6.15, if a parent reaps its child within microseconds) and is not a clean exit. ``name`` is the
+    comm of proc(5), at most 15 characters.
     """
 
     time: float
@@ -79,7 +80,8 @@ class ProcessEvent:
 
 @dataclass(frozen=True)
 class Stopped:
-    """How a stop went: the seconds until all was gone, and the pids alive at the deadline."""
+    """The result of a stop: the seconds until all processes had ended, and the pids alive at the
+    deadline."""
 
     seconds: float
     leftover: tuple[int, ...]
@@ -87,7 +89,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Completed:
-    """How a finite command ended.
+    """The result of a finite command.
 
     ``returncode`` is the exit code, or minus the signal; ``output`` is stdout and stderr, mixed.
     """
@@ -101,7 +103,7 @@ class _Events:
     """The events file of a guard, read as it grows."""
 
     def __init__(self, path: Path) -> None:
-        # Emptied here, before the guard starts: an old file must not pass for a new one.
+        # Emptied before the guard starts, so that an old file is not read as a new one.
         path.write_bytes(b"")
         self._file: BinaryIO = path.open("rb")
         self._partial = b""
@@ -117,24 +119,24 @@ class _Events:
         self._file.close()
 
     def known(self) -> list[ProcessEvent]:
-        """Return every birth and death so far."""
+        """Return all births and deaths so far."""
         self._read()
         with self._lock:
             return list(self._known)
 
     def alive(self) -> dict[int, str]:
-        """Return pid → name of what has been born and has not died."""
+        """Return pid → name of the living processes."""
         self._read()
         with self._lock:
             return dict(self._alive)
 
     def first(self) -> ProcessEvent | None:
-        """Return the birth of the command, None if that has not happened."""
+        """Return the birth of the command; None if it has not started."""
         known = self.known()
         return known[0] if known else None
 
     def death(self, pid: int) -> ProcessEvent | None:
-        """Return how the command ended, None if it has not."""
+        """Return the death of process ``pid``; None if it has not died."""
         return next((e for e in self.known() if e.kind == "died" and e.pid == pid), None)
 
     def _read(self) -> None:
@@ -166,10 +168,10 @@ class _Events:
 
 
 class _Guard:
-    """A guard, and our end of its control pipe.
+    """A guard, and this end of its control pipe.
 
-    Made first and started second, so that whoever starts it has hold of it to :meth:`finish` it,
-    at whatever point an exception (KeyboardInterrupt) comes.
+    Creating and starting it are two steps, so that the caller can always :meth:`finish` it,
+    whenever an exception (KeyboardInterrupt) comes.
     """
 
     def __init__(
@@ -193,45 +195,47 @@ class _Guard:
         try:
             self.events = _Events(events)
         except OSError as error:
-            raise _unstarted(argv, error) from error
+            raise _start_error(argv, error) from error
         self._lock = threading.Lock()
         self._control: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, output: BinaryIO) -> None:
-        """Start the command, with its output there; raise CannotRun if it can't be executed."""
+        """Start the command with its output to ``output``. Raises CannotRun if it can't be
+        executed."""
         self._spawn(output)
-        self.tell(json.dumps(self._env))
+        self.send(json.dumps(self._env))
         self._await_birth()
 
     def _spawn(self, output: BinaryIO) -> None:
         try:
-            # os.pipe() is close-on-exec, so no other child can keep our end open when we are gone.
-            theirs, self._control = os.pipe()
+            # os.pipe() is close-on-exec, so no other child keeps this end open after wsgiproof
+            # ends.
+            guard_end, self._control = os.pipe()
         except OSError as error:
-            raise _unstarted(self._command, error) from error
-        # A guard that is paused reads nothing.
+            raise _start_error(self._command, error) from error
+        # A paused guard reads nothing.
         os.set_blocking(self._control, False)
         lock = self._run.lock
         try:
-            # Its session keeps Ctrl-C away from it. Its environment is not the command's, whose
-            # LD_LIBRARY_PATH may be for another Python.
+            # In its own session it does not get Ctrl-C. It does not get the command's environment,
+            # whose LD_LIBRARY_PATH may be for another Python.
             self._process = spawn(
                 self._command,
                 env={**_guard_environment(), MARKER: run_name()},
-                stdin=theirs,
+                stdin=guard_end,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=() if lock is None else (lock,),
             )
         except OSError as error:
-            raise _unstarted(self._command, error) from error
+            raise _start_error(self._command, error) from error
         finally:
-            os.close(theirs)
+            os.close(guard_end)
 
     def _await_birth(self) -> None:
-        """Wait until the command runs; raise CannotRun with its error if it can't."""
+        """Wait until the command runs. Raises CannotRun with its error if it can't."""
         until = time.monotonic() + START_DEADLINE
         gone = False
         while not gone and time.monotonic() < until:
@@ -246,8 +250,8 @@ class _Guard:
             raise CannotRun("the guard of a command has been paused (SIGSTOP)")
         raise CannotRun(f"the guard did not start its command within {START_DEADLINE:g} s")
 
-    def tell(self, line: str) -> None:
-        """Send a line to the guard; no matter if it has ended, or does not read."""
+    def send(self, line: str) -> None:
+        """Send a line to the guard; do nothing if it has ended or is paused."""
         data = line.encode() + b"\n"
         until = time.monotonic() + START_DEADLINE
         with self._lock:
@@ -264,13 +268,13 @@ class _Guard:
                     poller.poll(100)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the guard has ended, which is when everything below it has."""
+        """Wait until the guard has ended, which it does when all processes below it have."""
         if self._process is None or self._process.poll() is not None:
             return True
-        # Popen.wait with a timeout would sleep up to 50 ms too long.
+        # Popen.wait with a timeout sleeps up to 50 ms too long.
         try:
             pidfd = os.pidfd_open(self._process.pid)
-        except ProcessLookupError:  # another thread has collected it
+        except ProcessLookupError:  # another thread has reaped it
             return True
         except OSError:  # no descriptor is left
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -285,7 +289,7 @@ class _Guard:
         return self._process.poll() is not None
 
     def wait_watching(self, seconds: float) -> bool:
-        """The same; returns early where the guard is paused, since that may never end."""
+        """Do the same, but return early if the guard is paused, since that may never end."""
         until = time.monotonic() + seconds
         while not self.wait(min(LOOK_EVERY, max(0.0, until - time.monotonic()))):
             if time.monotonic() >= until or self.paused():
@@ -293,29 +297,29 @@ class _Guard:
         return True
 
     def broken(self) -> str:
-        """What is wrong with the guard, if its work is undone: it is gone (killed, or a bug of
-        ours), or paused; empty if nothing is."""
+        """Return what keeps the guard from its work: it is gone (killed, or a defect), or paused;
+        empty if nothing does."""
         if not self.wait(0):
             return "has been paused (SIGSTOP)" if self.paused() else ""
         self.events.known()
         return "" if self.events.ended or self.events.failure is not None else "is gone"
 
     def paused(self) -> bool:
-        """Say whether somebody has stopped the guard with a signal, so that it does nothing."""
+        """Whether another process has stopped the guard with a signal."""
         if self._process is None or self._process.returncode is not None:
             return False
         stat = read_stat(self._process.pid)
         return stat is not None and stat.state == "T"
 
     def finish(self) -> None:
-        """End everything that is left, at once, and the guard with it. Ctrl-C waits for that."""
-        with held():
+        """End all remaining processes and the guard at once. Ctrl-C is deferred meanwhile."""
+        with interrupts_deferred():
             try:
                 if self._process is not None and self.paused():
                     self._process.send_signal(signal.SIGCONT)
-                self.tell("kill")
+                self.send("kill")
                 if not self.wait_watching(KILL_DEADLINE) and self._process is not None:
-                    # Not by closing the pipe: that would remove directories.
+                    # Not by closing the pipe, since the guard would then remove directories.
                     self._process.kill()
                     self._process.wait()
                 if self._process is None or self.broken():
@@ -340,7 +344,8 @@ def _guard_command(
     lock: int | None,
     user: tuple[int, int] | None,
 ) -> list[str]:
-    """Return the command line of a guard; -I -S -X utf8 keep it quick and out of our settings."""
+    """Return the command line of a guard; -I -S -X utf8 make it start fast and independent of
+    settings."""
     command = [sys.executable, "-I", "-S", "-X", "utf8", str(GUARD), str(events.absolute())]
     if cwd is not None:
         command += ["--cwd", str(cwd)]
@@ -358,28 +363,28 @@ def _guard_command(
 
 
 def _guard_environment() -> dict[str, str]:
-    """What our own interpreter may need to start."""
+    """Return the variables that this interpreter may need to start."""
     found = os.environ.get("LD_LIBRARY_PATH")
     return {"LD_LIBRARY_PATH": found} if found else {}
 
 
-def _unstarted(argv: Sequence[str], error: OSError) -> CannotRun:
-    reached = limits.explain(error) or error.strerror or str(error)
-    return CannotRun(f"cannot start {argv[0]}: {reached}")
+def _start_error(argv: Sequence[str], error: OSError) -> CannotRun:
+    reason = limits.explain(error) or error.strerror or str(error)
+    return CannotRun(f"cannot start {argv[0]}: {reason}")
 
 
 class Service:
     """A program that runs until it is stopped, as a context manager.
 
-    ``log`` gets stdout and stderr, appended; ``events`` is a file for the guard. ``env`` is the
-    whole environment, but for the marker of the run. The directories in ``remove`` are scratch
-    space: they are removed if wsgiproof dies while this service runs, and left to the caller
-    otherwise. ``core`` is the largest core file that a process of it may leave, in bytes; None
-    leaves that as it is. ``user`` is the uid and gid that it runs as, which takes root; the program
-    is then named by its path, and must be executable for that user, but need not be reachable.
+    stdout and stderr are appended to ``log``; ``events`` is a file for the guard. ``env`` is the
+    whole environment, except for the marker of the run. The directories in ``remove`` are scratch
+    space: they are removed if wsgiproof dies while this service runs; otherwise the caller removes
+    them. ``core`` is the largest core file that its processes may leave, in bytes; None keeps the
+    current limit. ``user`` is the uid and gid to run as, which requires root; the program is then
+    given by its path, and must be executable for that user, but need not be reachable.
 
-    Entering returns when the program has been executed, and raises ServiceFailed with the reason
-    if it can't be. Leaving KILLs what is still alive, without grace: call :meth:`stop` first.
+    Entering returns when the program has been executed, and raises ServiceFailed with the reason if
+    it can't be. Leaving KILLs all processes that are still alive: call :meth:`stop` first.
     """
 
     def __init__(
@@ -453,64 +458,66 @@ class Service:
         return self._guard
 
     def events(self) -> list[ProcessEvent]:
-        """Return every birth and death among the service and its descendants, so far, in order.
+        """Return all births and deaths of the service and its descendants so far, in order.
 
-        The first is the birth of the service. A process that lives less than about 50 ms
-        may be missing, unless its parent is gone before it.
+        The first is the birth of the service. A process that lives less than about 50 ms may be
+        missing, unless its parent ends before it.
         """
         return self._running.events.known()
 
     def living(self) -> dict[int, str]:
-        """Return pid → name of the service and its descendants that are alive."""
+        """Return pid → name of the living processes: the service and its descendants."""
         return self._running.events.alive()
 
     def alive(self) -> bool:
-        """Say whether the service itself is alive."""
+        """Whether the service itself is alive."""
         return self.pid in self.living() and not self._running.broken()
 
     def signal(self, number: int) -> None:
-        """Send a signal to the service itself; nothing happens if it has ended.
+        """Send a signal to the service itself; do nothing if it has ended.
 
-        The guard sends it, through a pidfd: it can't hit another process that got the pid.
+        The guard sends it through a pidfd, so it can't hit another process that reuses the pid.
         """
         if number in (SIGSTOP, SIGCONT):
             self._paused = number == SIGSTOP
-        self._running.tell(f"signal {int(number)}")
+        self._running.send(f"signal {int(number)}")
 
     def ended(self) -> ProcessEvent | None:
-        """How the service itself ended before we ended it; None if it did not."""
+        """Return the death of the service itself, if it ended before it was stopped; else None."""
         death = self._running.events.death(self.pid)
         if death is None or (self._stop_began is not None and death.time >= self._stop_began):
             return None
         return death
 
     def paused_by_others(self) -> bool:
-        """Whether somebody else has paused the service (SIGSTOP), or continued it, at any time."""
+        """Whether another process has ever paused (SIGSTOP) or continued the service."""
         self._running.events.known()
         return self._running.events.paused
 
     def trouble(self) -> str:
-        """What somebody else has done to the service, such as "died of SIGKILL"; empty if nothing.
+        """Return what another process did to the service, such as "died of SIGKILL"; empty if
+        nothing.
 
-        Not meant for one that has been asked to stop. What has just happened may take the guard a
-        moment to tell, so the kernel is asked as well.
+        Not for a service that has been asked to stop. Since the guard may take a moment to report
+        an event, the kernel is asked as well.
         """
         if self._running.broken():
-            return "was ended, since its guard was killed"
+            return "was ended because its guard was killed"
         stat = read_stat(self.pid)
         if self.pid in self.living() and stat is not None and stat.state not in "ZX":
             if self.paused_by_others():
                 return "was paused for a while"
             return "is paused" if stat.state in "Tt" and not self._paused else ""
-        limit = time.monotonic() + _DEATH_IS_KNOWN
+        limit = time.monotonic() + _DEATH_REPORT_DEADLINE
         while (death := self.ended()) is None and time.monotonic() < limit:
             time.sleep(0.01)
         return how_it_ended(death)
 
     def wait(self, deadline: float) -> bool:
-        """Wait up to ``deadline`` seconds; return whether the service and all below it are gone.
+        """Wait up to ``deadline`` seconds; return whether the service and its descendants have
+        ended.
 
-        Raises ServiceFailed if the guard was killed or paused, for then nobody knows how they
+        Raises ServiceFailed if the guard was killed or paused, since it is then unknown how they
         ended.
         """
         gone = self._running.wait_watching(deadline)
@@ -527,11 +534,12 @@ class Service:
         patience: float | None = None,
         look: Callable[[], None] = lambda: None,
     ) -> Stopped:
-        """Send ``sig`` to the service, and KILL what is left after ``deadline`` seconds.
+        """Send ``sig`` to the service, and KILL the processes that are left after ``deadline``
+        seconds.
 
-        Where something is left after ``patience`` seconds, ``look`` is called, once.
-        Returns what the first stop returned if called again. Raises as :meth:`wait`, with all
-        ended, and ServiceFailed if a process can't even be killed.
+        If any is left after ``patience`` seconds, ``look`` is called once. A second call returns
+        the result of the first. Raises as :meth:`wait`, after all processes have ended, and
+        ServiceFailed if a process can't be killed.
         """
         if self._stopped is None:
             try:
@@ -552,26 +560,26 @@ class Service:
             look()
         if not self.wait(max(0.0, began + deadline - time.monotonic())):
             leftover = tuple(self.living())
-            self._running.tell("kill")
+            self._running.send("kill")
             if not self.wait(KILL_DEADLINE):
                 pids = ", ".join(map(str, self.living()))
-                raise ServiceFailed(f"{self.name}: cannot be killed, still there: {pids}")
+                raise ServiceFailed(f"{self.name}: cannot be killed, still running: {pids}")
         return Stopped(time.monotonic() - began, leftover)
 
 
 def how_it_ended(death: ProcessEvent | None) -> str:
-    """``died of SIGKILL``, or ``ended with exit code 3``."""
+    """Describe a death: ``died of SIGKILL``, or ``ended with exit code 3``."""
     if death is not None and death.signal is not None:
         return f"died of {_signal_name(death.signal)}"
     if death is not None and death.exit is not None:
         return f"ended with exit code {death.exit}"
-    return "ended, nobody knows how"
+    return "ended with an unknown status"
 
 
 def _signal_name(number: int) -> str:
     try:
         return Signals(number).name
-    except ValueError:  # of those for real time, only the first and the last have names
+    except ValueError:  # only the first and the last real-time signal have names
         return f"signal {number}"
 
 
@@ -585,25 +593,25 @@ def run(
     remove: Sequence[Path] = (),
     heartbeat: Callable[[], None] = lambda: None,
 ) -> Completed:
-    """Run a finite command, for at most ``deadline`` seconds, and return how it ended.
+    """Run a finite command for at most ``deadline`` seconds, and return its result.
 
-    ``env`` is the whole environment, but for the marker of the run and TMPDIR, which is a directory
-    of the command's own that is removed after it. The output also goes to ``log``, appended. What
-    the command leaves running is killed soon after its end. ``remove`` is as for :class:`Service`.
-    ``heartbeat`` is called some twenty times a second while the command runs.
+    ``env`` is the whole environment, except for the marker of the run and TMPDIR, which is a
+    directory of the command that is removed after it. The output is also appended to ``log``.
+    Processes that the command leaves running are killed soon after its end. ``remove`` is as for
+    :class:`Service`. ``heartbeat`` is called about twenty times a second while the command runs.
 
-    Raises CannotRun if the command can't be executed, DeadlinePassed if it was too slow; a
+    Raises CannotRun if the command can't be executed, and DeadlinePassed if it was too slow. A
     non-zero exit code is returned.
     """
     began = time.monotonic()
     with temporary_directory() as scratch:
-        own = scratch / "tmp"
-        own.mkdir(mode=0o700)
+        tmpdir = scratch / "tmp"
+        tmpdir.mkdir(mode=0o700)
         output_path = scratch / "output" if log is None else log
         guard = _Guard(
             argv,
             events=scratch / "events",
-            env={**env, "TMPDIR": str(own)},
+            env={**env, "TMPDIR": str(tmpdir)},
             cwd=cwd,
             remove=(scratch, *remove),
         )
@@ -619,14 +627,15 @@ def run(
             written.seek(start)
             text = written.read().decode(errors="replace")
     if death is None:
-        raise DeadlinePassed(_too_slow(argv, deadline, text, log))
+        raise DeadlinePassed(_timeout_message(argv, deadline, text, log))
     return Completed(_returncode(death), text, seconds)
 
 
 def _await_command(
     guard: _Guard, until: float, heartbeat: Callable[[], None]
 ) -> ProcessEvent | None:
-    """Wait for the end of the command, and a little for what it started; None if too slow."""
+    """Wait for the end of the command, and a little for its children; return None if it is too
+    slow."""
     death = None
     while death is None:
         check_interrupted()
@@ -649,11 +658,11 @@ def _returncode(death: ProcessEvent) -> int:
         return death.exit
     if death.signal is not None:
         return -death.signal
-    raise CannotRun(f"nobody could read how {death.name} (pid {death.pid}) ended")
+    raise CannotRun(f"the exit status of {death.name} (pid {death.pid}) could not be read")
 
 
-def _too_slow(argv: Sequence[str], deadline: float, output: str, log: Path | None) -> str:
-    """Say on one line what was too slow, and the last thing it said."""
+def _timeout_message(argv: Sequence[str], deadline: float, output: str, log: Path | None) -> str:
+    """Describe in one line what was too slow, with the last line of its output."""
     message = f"{' '.join(argv)[:200]} was still running after {deadline:g} s and has been killed"
     lines = output.split("\n") if log is None else []
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
@@ -662,7 +671,7 @@ def _too_slow(argv: Sequence[str], deadline: float, output: str, log: Path | Non
     return f"{message}; its last line: {last[:200]}" if last else message
 
 
-def ask(
+def run_unguarded(
     argv: Sequence[str | Path],
     *,
     deadline: float,
@@ -670,18 +679,19 @@ def ask(
     largest: int = 1 << 20,
     **options: Any,
 ) -> Completed:
-    """Ask a program a short question, without a guard, which would take as long as the answer.
+    """Run a short command without a guard, which would take as long to start as the command.
 
-    At most ``largest`` bytes of what it prints are read; then, or at the deadline, it and its
-    process group are killed. What has left the group, and what lives on where we are killed in
-    these seconds, has the marker of the run and is ended with it. ``options`` are Popen's.
+    At most ``largest`` bytes of its output are read. After that, or at the deadline, it and its
+    process group are killed. Processes that have left the group, or that are left if wsgiproof is
+    killed meanwhile, have the marker of the run and are ended with it. ``options`` are those of
+    Popen.
 
-    Raises OSError if it can't be executed, DeadlinePassed if it was too slow, and CannotRun where a
+    Raises OSError if it can't be executed, DeadlinePassed if it was too slow, and CannotRun if a
     limit of the machine is reached.
     """
     began = time.monotonic()
     current_run()
-    asked = spawn(
+    process = spawn(
         argv,
         env=env,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options},
@@ -689,32 +699,32 @@ def ask(
     )
     output = b""
     try:
-        assert asked.stdout is not None
-        pipe = asked.stdout.fileno()
+        assert process.stdout is not None
+        pipe = process.stdout.fileno()
         poller = select.poll()
         poller.register(pipe, select.POLLIN)
         while len(output) < largest:
             left = began + deadline - time.monotonic()
             if left <= 0 or not poller.poll(round(left * 1000) + 1):
-                raise DeadlinePassed(_too_slow(list(map(str, argv)), deadline, "", None))
+                raise DeadlinePassed(_timeout_message(list(map(str, argv)), deadline, "", None))
             part = os.read(pipe, min(65536, largest - len(output)))
             if not part:
                 break
             output += part
-        _await_end(asked.pid, min(STRAGGLER_GRACE, began + deadline - time.monotonic()))
+        _await_end(process.pid, min(STRAGGLER_GRACE, began + deadline - time.monotonic()))
     finally:
-        with held():
-            # It has not been collected yet, so its pid, and the group of that name, is its own.
+        with interrupts_deferred():
+            # It has not been reaped yet, so its pid and its process group can't have been reused.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(asked.pid, SIGKILL)
-            asked.wait()
-            if asked.stdout is not None:
-                asked.stdout.close()
-    return Completed(asked.returncode, output.decode(errors="replace"), time.monotonic() - began)
+                os.killpg(process.pid, SIGKILL)
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+    return Completed(process.returncode, output.decode(errors="replace"), time.monotonic() - began)
 
 
 def _await_end(pid: int, seconds: float) -> None:
-    """Wait for the end of a child, without collecting it."""
+    """Wait for the end of a child, without reaping it."""
     with contextlib.suppress(OSError):
         pidfd = os.pidfd_open(pid)
         try:

@@ -1,8 +1,8 @@
-"""Frozen values that a run leaves behind, and their JSON form.
+"""The frozen values that a run records, and their JSON form.
 
-``judge`` and ``report`` work from these alone, so everything that a verdict rests on is in here.
-The JSON form is described in ``docs/results.md``; :data:`FORMAT` is its version.
-Times named ``time`` and ``started`` are seconds of CLOCK_MONOTONIC; ``seconds`` are durations.
+``judge`` and ``report`` read nothing else, so everything that a verdict depends on is here.
+``docs/results.md`` describes the JSON form; :data:`FORMAT` is its version.
+Fields named ``time`` and ``started`` are seconds of CLOCK_MONOTONIC; ``seconds`` are durations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMAT = 2
 
 
 class Verdict(StrEnum):
-    """What a cell, or one check of it, came to. Missing evidence is never a pass."""
+    """The verdict on a cell or on one of its checks. Missing evidence is never a pass."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -30,21 +30,21 @@ class Verdict(StrEnum):
 
 
 class Prerequisite(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a run needs of this machine: what was found, or the problem and its mend."""
+    """Something that a run needs on this machine: what was found, or the problem and its fix."""
 
     name: str
     found: str = ""
     problem: str = ""
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """The server of one cell, up, as it is told to whoever wants to look at it."""
+class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
+    """The running server of one cell, as ``wsgiproof serve`` shows it."""
 
     cell: str
     urls: Mapping[str, str]
-    """Each with its application group."""
+    """The application group of each URL."""
     mongodb: str
-    """The URI of its deployment, without credentials; empty if there is none."""
+    """The URI of its deployment, without credentials; empty if it has none."""
     database: str
     pids: Mapping[Role, tuple[int, ...]]
     config: str
@@ -55,38 +55,38 @@ class Role(StrEnum):
     """What a process of the server is for."""
 
     PARENT = "parent"
-    """Apache's own parent: starts and watches the others, serves nothing."""
+    """Apache's parent process: starts and supervises the others, and serves no request."""
     WORKER = "worker"
     """Runs the application: a daemon process, or a child in embedded mode."""
     FRONTEND = "frontend"
-    """In daemon mode, a child that accepts requests and hands them to the daemon process."""
+    """In daemon mode, a child that accepts requests and passes them to the daemon process."""
     HELPER = "helper"
-    """What one of these has started, such as the ldconfig of Python 2's ``uuid``: not Apache's."""
+    """A process that one of the others started, such as the ldconfig of Python 2's ``uuid``."""
 
 
 class PhaseName(StrEnum):
-    """The parts of an experiment, in their order."""
+    """The phases of an experiment, in their order."""
 
     WARM_UP = "warm-up"
     PARALLEL = "parallel"
     SERIAL = "serial"
     COOL_DOWN = "cool-down"
     EXTRA_LOAD = "extra-load"
-    """More load, and another idle time, where the judge could not decide."""
+    """More load, followed by another cool-down, if the judge could not decide."""
     DIAGNOSIS = "diagnosis"
     FAILOVER = "failover"
-    """Members of the deployment die, pause and step down, under load."""
+    """Members of the deployment are killed, paused and stepped down, under load."""
     RESTART = "restart"
     """Apache restarts gracefully, under load."""
     RELOAD = "reload"
     """The script is touched, so that mod_wsgi replaces its daemon process."""
     IDLE = "idle"
-    """A long time without a request, watched."""
+    """The server is watched for a long time without a request."""
     STOP = "stop"
 
 
 class ExtraPhase(StrEnum):
-    """The phases that may be asked for, beyond load and the stop."""
+    """The optional phases, in addition to load and stop."""
 
     RESTART = "restart"
     RELOAD = "reload"
@@ -95,7 +95,7 @@ class ExtraPhase(StrEnum):
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How much load, and how long to wait for what. Recorded, so that a judge can read it."""
+    """How much load there is, and all deadlines. It is recorded because the judge reads it."""
 
     parallel: int
     """Requests of the parallel phase."""
@@ -104,58 +104,59 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     """Requests in flight at once in the parallel phase."""
     extra_requests: int = 0
-    """Requests that may be added to these, at most, where the judge can't decide yet."""
+    """Requests that may be added at most, if the judge can't decide yet."""
     warm_up: int = 250
-    """Requests before the first sample, after pools have been filled."""
+    """Requests between filling the pools and the first sample."""
     round: int
     """Requests between two samples, at most; the first rounds are shorter."""
     memory_every: int = 250
-    """Requests between two readings of memory, at least: they take requests of their own."""
+    """Requests between two memory samples, at least: a memory sample takes extra requests."""
     request_deadline: float = 30.0
-    """Seconds after which a request that has no answer counts as hung."""
+    """Seconds after which a request without an answer counts as hung."""
     start_deadline: float = 30.0
+    """Seconds within which the first requests have to be answered."""
     stop_deadline: float = 15.0
-    """Seconds that the whole server may take to go after a stop."""
+    """Seconds within which all processes have to end after a stop."""
     stop_patience: float = 0.8
-    """Seconds after which the stacks of what is still there are taken. Most servers are gone after
-    0.2; Apache itself ends its daemon processes 3 seconds into a stop, and on a busy machine it
-    takes a second to read one."""
+    """Seconds after a stop at which the stacks of processes that still run are read. Most servers
+    end within 0.2. Apache kills its daemon processes 3 seconds into a stop, and on a busy machine
+    it takes a second to read the stacks of one."""
     disconnect_timeout: float = 5.0
-    """Seconds that the deployment may still show connections of a stopped server."""
+    """Seconds after a stop within which the deployment has to see the connections close."""
     cool_down: float = 1.5
-    """Seconds without a request, after the load: what was borrowed is given back by then."""
+    """Seconds without a request after the load, in which pools get back what was borrowed."""
     phases: tuple[ExtraPhase, ...] = ()
-    """What is tried beyond load and the stop."""
+    """The optional phases of the cell."""
     restarts: int = 1
-    """Graceful restarts in a row, where there are any; and reloads."""
+    """Graceful restarts in a row, and reloads in a row, in their phases."""
     fault_seconds: float = 3.0
-    """Seconds that members of the deployment are paused or gone, in the phase ``failover``."""
+    """Seconds for which members of the deployment are paused or down, in phase ``failover``."""
     recovery_deadline: float = 15.0
-    """Seconds after there is a primary again until each request has to be answered again: each
-    monitor looks within ``heartbeatFrequencyMS``, 10 seconds, and that look takes its time (the
-    specification of server discovery and monitoring)."""
+    """Seconds after a new primary within which every request has to be answered again. Each monitor
+    checks within ``heartbeatFrequencyMS``, 10 seconds, and the check takes time (specification of
+    server discovery and monitoring)."""
     settle_deadline: float = 25.0
-    """Seconds that counts may then take to come down to what they were."""
+    """Seconds within which counts then have to fall to their baseline."""
     restart_deadline: float = 15.0
-    """Seconds that the processes of before may take to go after a restart."""
+    """Seconds within which replaced processes have to end after a restart."""
     idle_seconds: float = 30.0
-    """Seconds that the phase ``idle`` watches a server without a request, if it was asked for."""
+    """Seconds for which the phase ``idle`` watches a server without a request."""
     max_seconds: float | None = None
-    """Seconds after which the load is cut short; None: never."""
+    """Seconds after which the load ends early; None: never."""
     seed: int = 1
-    """Of the random choice of URLs."""
+    """The seed of the random choice of URLs."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """What one interpreter said of itself, from inside, and how many answers said so."""
+    """What one interpreter reported about itself, and in how many answers."""
 
     url: str
     pid: int
     token: str
-    """One for each interpreter: two URLs with the same token share an interpreter."""
+    """Unique for each interpreter: two URLs with the same token share an interpreter."""
     application_group: str | None
     process_group: str | None
-    """Empty in embedded mode; None if nobody told."""
+    """Empty in embedded mode; None if it was not reported."""
     python: str
     mod_wsgi: str | None
     pymongo: str
@@ -165,19 +166,19 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     pymongo_has_c: bool
     gil_enabled: bool
     gil: str | None = None
-    """``own``, ``shared`` or ``none``, as it was when the interpreter began; None if unknown."""
+    """``own``, ``shared`` or ``none``, when the interpreter started; None if unknown."""
     interpreter_id: int | None = None
-    """0 for the main interpreter; None on a Python that can't tell."""
+    """0 for the main interpreter; None if this Python does not provide it."""
     prefix: str
     answers: int
     first: int = 0
-    """How many answers the whole cell had given before this interpreter's first."""
+    """How many answers the whole cell had given before this interpreter's first one."""
     threads: int
     """How many different threads answered."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A way in which requests failed, and how often; ``body`` is the start of one such answer."""
+    """Requests that failed in the same way; ``body`` is the start of one of their answers."""
 
     phase: str
     kind: str
@@ -189,7 +190,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """A value that did not survive a round trip, as the application itself reported it."""
+    """A value that changed in a round trip, as the application reported it."""
 
     phase: str
     text: str
@@ -197,13 +198,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     application_group: str
     first: int = 0
-    """How many answers the whole cell had given before the first that told of it."""
+    """How many answers the whole cell had given before the first one that reported it."""
     own_first: int = 0
-    """How many of those were this interpreter's own."""
+    """How many of those answers came from this interpreter."""
 
 
 class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
-    """The counted resources of one process; None where it could not be read."""
+    """The counted resources of one process; None if a count could not be read."""
 
     pid: int
     role: Role
@@ -216,59 +217,59 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process has in use, after each of its interpreters has collected its garbage.
+    """The memory of one process, after each of its interpreters has collected its garbage.
 
-    ``requests`` are those that this process has answered. A metric is None where there is none.
+    ``requests`` are those that this process has answered. A metric is None if it is not available.
     """
 
     pid: int
     requests: int
     blocks: int | None
-    """Blocks handed out by Python's own allocator, in all interpreters of the process."""
+    """Blocks allocated by Python's own allocator, in all interpreters of the process."""
     malloc: int | None
-    """Bytes handed out by the C library's malloc."""
+    """Bytes allocated by the C library's malloc."""
     uss: int | None
-    """Bytes of resident memory that this process shares with no other one."""
+    """Bytes of resident memory that only this process has (unique set size)."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One reading of every resource while the server is quiet.
+    """One reading of every resource while the server has no requests.
 
     ``requests`` counts the requests answered since the server started. The counts of the deployment
-    are None where it could not, or may not, be asked.
+    are None if it could not, or may not, be queried.
     """
 
     phase: str
     time: float
     requests: int
     server_connections: int | None
-    """The deployment's own count of the subject's connections."""
+    """The deployment's count of the subject's connections."""
     by_member: tuple[int, ...] = ()
     """How many of them each member has, in the order of the URI; empty if unknown."""
     cursors: int | None = None
-    """Cursors on the cell's own database that are open and idle."""
+    """Open, idle cursors on the cell's own database."""
     sessions: int | None = None
-    """Logical sessions that the primary knows, whoever has them."""
+    """Logical sessions on the primary, of all clients."""
     processes: tuple[ProcessSample, ...]
     memory: tuple[MemorySample, ...] = ()
-    """Read at some samples only: it takes requests of its own."""
+    """Read in some samples only: it takes extra requests."""
 
 
 class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):
-    """What grew in one interpreter while it answered ``requests``, seen from inside.
+    """The types of which one interpreter had more objects after it had answered ``requests``.
 
-    Read in the diagnosing pass, after a leak of memory was found.
+    Counted inside the interpreter in phase ``diagnosis``, after memory was found to leak.
     """
 
     pid: int
     application_group: str
     requests: int
     types: tuple[tuple[str, int], ...]
-    """Types with the most new objects, and how many; of those that something still refers to."""
+    """The types with the most new objects, and how many. Only referenced objects are counted."""
 
 
 class Attribution(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a leaking count grew while one URL alone was asked, in the diagnosing pass."""
+    """By how many units a leaking count grew while one URL alone got all requests."""
 
     check: str
     url: str
@@ -277,7 +278,7 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a count that seems to leak went on growing, once all pools had been filled."""
+    """By how many units a suspected count kept growing after all pools had been filled."""
 
     check: str
     requests: int
@@ -285,7 +286,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """A process of the server began or ended. ``signal`` and ``exit`` are both None if unknown."""
+    """A process of the server started or ended. ``signal`` and ``exit`` are None if unknown."""
 
     phase: str
     time: float
@@ -295,14 +296,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     exit: int | None = None
     signal: int | None = None
     core: bool = False
-    """Whether the kernel says that it left a core file."""
+    """Whether the kernel reports that it left a core file."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """A call that has not returned."""
 
     function: str
-    """``<signal handler>`` stands for the arrival of a signal; empty if nobody knows."""
+    """``<signal handler>`` marks the arrival of a signal; empty if unknown."""
     language: Literal["python", "c"]
     file: str = ""
     line: int = 0
@@ -314,17 +315,17 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     """What one thread of a process was doing."""
 
     tid: int
-    """As the kernel counts threads; that of a process's first one is its pid."""
+    """The kernel's thread id; that of the main thread is the pid."""
     interpreter: str = ""
-    """``main``, or the number of the interpreter that it was in; empty if in none, or unknown."""
+    """``main``, or the number of its interpreter; empty if it was in none, or if unknown."""
     gil: Literal["holds", "waits", ""] = ""
-    """Whether it had the interpreter lock, or wanted it."""
+    """Whether it held the interpreter lock, or waited for it."""
     frames: tuple[Frame, ...] = ()
-    """The most recent call first, Python and C; empty if they could not be told."""
+    """The most recent call first, Python and C; empty if they could not be read."""
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
-    """What the threads of one process were doing as it died, or while it hung."""
+    """The threads of one process when it crashed, or while it hung."""
 
     pid: int
     role: Role
@@ -332,29 +333,29 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     why: Literal["crash", "hang"]
     signal: int | None = None
     thread: int = 0
-    """The tid of the thread that crashed; 0 if nobody can tell, and of a hang."""
+    """The tid of the thread that crashed; 0 if it is unknown, or for a hang."""
     tool: str = ""
-    """What has read it: ``pystack``, ``gdb``, both, or nothing."""
+    """The tool that read it: ``pystack``, ``gdb``, both, or none."""
     threads: tuple[Thread, ...] = ()
     note: str = ""
-    """Why there is nothing, or less than there might be, and how to get it."""
+    """Why the stack is missing or incomplete, and how to get it."""
 
 
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that the application had begun and that never came to an end in it."""
+    """A request that the application had begun and not finished."""
 
     pid: int
     tid: int
-    """Of the thread that worked at it; 0 before Python 3.8."""
+    """The thread that served it; 0 before Python 3.8."""
     url: str
-    """Its path and query, and what the probe was asked to do for it."""
+    """Its path and query, and the names of the commands that it carried."""
     started: float
     name: str = ""
-    """What the load calls it, where it has to know it again."""
+    """The name that the load gave it; empty for most."""
 
 
 class LeftoverThreads(msgspec.Struct, frozen=True, kw_only=True):
-    """Threads that were there when all exit handlers of their interpreter had been called."""
+    """Threads that were still running after all exit handlers of their interpreter."""
 
     pid: int
     application_group: str
@@ -363,26 +364,26 @@ class LeftoverThreads(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EvidenceKind = Literal["core", "fatal", "identity", "log", "leftover", "requests"]
-"""Core files, what an interpreter wrote when it died, who loaded the application, the error log,
-threads that outlive their interpreter, and the requests that were running."""
+"""Core files, fatal traces, the identities of interpreters that loaded the application, the error
+log, threads that outlive their interpreter, and the requests in flight."""
 
 
 class MissingEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Evidence of one kind that was not there as it should be: removed, replaced, or refused."""
+    """Evidence of one kind that is missing because it was removed, replaced or refused."""
 
     kind: EvidenceKind
     reasons: tuple[str, ...]
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the error log and the phase in which it was written."""
+    """A line of the error log, and the phase in which it was written."""
 
     phase: str
     text: str
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True):
-    """A named part of the experiment."""
+    """One phase of the experiment."""
 
     name: str
     started: float
@@ -391,38 +392,41 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
-    """One time that processes of the server were replaced at our request, under load."""
+    """One graceful restart or reload, under load."""
 
     phase: str
     """``restart`` or ``reload``."""
     time: float
-    """When it was asked for."""
+    """When it was requested."""
     seconds: float
-    """From then until the last of the processes of before had gone."""
+    """From the request until the last replaced process had ended."""
     replaced: tuple[int, ...]
-    """The processes of before, Apache's parent not among them."""
+    """The processes to be replaced, without Apache's parent."""
     leftover: tuple[int, ...]
-    """Those of them that were still there at the deadline."""
+    """Those of them that still ran at the deadline."""
     begun: int
-    """Requests that had begun before, and were meant to be over after it."""
+    """Requests that were in flight when it was requested, and lasted beyond that."""
     broken: int
     """Those of them that failed."""
     requests: int
     """All requests around it."""
     refused: int
-    """Those of them that failed, the broken ones left out."""
+    """Those of them that failed, without the broken ones."""
     last_refused: float | None
-    """Seconds from the restart to the last of these."""
+    """Seconds from the restart to the last refused request."""
     renewed: bool
-    """Whether processes that came after it answered."""
+    """Whether processes that started after it answered."""
     orphaned: int | None
-    """Connections that the deployment counts, and that no living process of the server has."""
+    """Connections that the deployment counts and no living process of the server has."""
     parent_memory: int | None
-    """Bytes of memory that Apache's parent alone has, afterwards."""
+    """Bytes of memory that only Apache's parent has, after the restart."""
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that failed alike around a fault; seconds are from the fault to their ends."""
+class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that failed in the same way around a fault.
+
+    ``first`` and ``last`` are seconds from the fault to the ends of these requests.
+    """
 
     kind: str
     status: int | None
@@ -439,46 +443,46 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True):
     time: float
     """When it began."""
     over: float
-    """Seconds until what had been done was undone."""
+    """Seconds until the fault was undone."""
     primary_lost: float | None
     """Seconds until there was no primary; None if there was one all the time."""
     primary_again: float | None
-    """Seconds until there was one again, for good; 0 if there always was; None if there never
-    was one."""
+    """Seconds until there was a lasting primary again; 0 if there always was one; None if there
+    was none again."""
     recovered: float | None
-    """Seconds until each interpreter of each process had answered again, and none failed after.
-    None if that did not come in time."""
+    """Seconds until each interpreter of each process had answered again and none failed after
+    that. None if that did not happen in time."""
     memory: tuple[tuple[float, int], ...] = ()
-    """While it lasted: seconds, and bytes of memory that the workers had for themselves."""
+    """Samples during the fault: seconds, and bytes of memory that only the workers have."""
     silent: tuple[str, ...] = ()
     """The interpreters that have not answered since there was a primary again."""
     requests: int
-    """Requests around it; the first begin a little before it."""
-    failures: tuple[Failed, ...] = ()
+    """Requests around it; the first ones begin a little before it."""
+    failures: tuple[FailureGroup, ...] = ()
     slowest: float
-    """Seconds that the slowest answered request took: it waited for a primary, most likely."""
+    """Seconds of the slowest answered request, which most likely waited for a primary."""
     before: Sample
-    """That of the first outage is the baseline: all members have been primary by then, and the
-    pools of all are full."""
+    """The sample before the first outage is the baseline: by then each member has been primary, and
+    all pools are full."""
     after: Sample | None
-    """As soon as no count was above the baseline; else when waiting for it had no more sense.
-    None if the server did not recover."""
+    """Taken as soon as no count is above the baseline, or at the settle deadline. None if the
+    server did not recover."""
     settled: float | None = None
-    """Seconds from the end of the load to that reading."""
+    """Seconds from the end of the load to this sample."""
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server went away when asked to stop."""
+    """How the server stopped."""
 
     seconds: float
     leftover: tuple[int, ...]
-    """Pids that were still there at the deadline and had to be killed by us."""
+    """Processes that still ran at the deadline, so that wsgiproof killed them."""
     connections_left: int | None
-    """The subject's connections on the deployment after the farewell deadline."""
+    """The subject's connections on the deployment after the disconnect timeout."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was measured in one cell. What is judged is this and nothing else."""
+    """All that was measured in one cell. The judge reads nothing else."""
 
     plan: LoadPlan
     urls: tuple[str, ...]
@@ -486,16 +490,16 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     identities: tuple[Identity, ...] = ()
     loaded: tuple[Identity, ...] = ()
-    """Interpreters that loaded the application, and ended before they answered once."""
+    """Interpreters that loaded the application and ended before their first answer."""
     failures: tuple[Failure, ...] = ()
     problems: tuple[Problem, ...] = ()
     samples: tuple[Sample, ...] = ()
     workers: tuple[int, int] = (1, 1)
-    """Processes that run the application, and request threads in each."""
+    """Processes that run the application, and request threads of each."""
     owned: bool = True
-    """Whether nobody else used the deployment; false for one that was there."""
+    """Whether wsgiproof started the deployment, so that nobody else used it."""
     decided_early: str = ""
-    """What the judge was sure of before the load was over; empty if all of it was carried out."""
+    """Why the judge was certain before the load was complete; empty if it was not."""
     budget_exhausted: str = ""
     """Why the load ended before all of its requests were made; empty if it did not."""
     object_growth: tuple[ObjectGrowth, ...] = ()
@@ -505,45 +509,45 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     log: tuple[LogLine, ...] = ()
     log_lines_dropped: int = 0
     fatal_traces: tuple[str, ...] = ()
-    """What the interpreter itself wrote when it died (faulthandler), one text a process."""
+    """What faulthandler wrote when an interpreter died, one text for each process."""
     stacks: tuple[Stack, ...] = ()
-    """Of processes that crashed or hung; the first of each kind."""
+    """The stacks of processes that crashed or hung; the first ones of each kind."""
     unfinished: tuple[Unfinished, ...] = ()
-    """Requests that were running when their process ended."""
+    """Requests that were in flight when their process ended."""
     leftover_threads: tuple[LeftoverThreads, ...] = ()
     missing: tuple[MissingEvidence, ...] = ()
-    """What should have been left and was not, an entry for each kind."""
+    """Evidence that the processes should have left and did not, an entry for each kind."""
     libraries: tuple[str, ...] = ()
-    """Shared objects that the workers had loaded, but for those of the system."""
+    """Shared objects that the workers had loaded, without those of the system."""
     idle_samples: tuple[Sample, ...] = ()
-    """Readings of a long time without a request, where that was asked for."""
+    """The samples of phase ``idle``."""
     elsewhere: int = 0
-    """Requests, at least, that the server has answered and that were not ours."""
+    """How many requests, at least, the server answered that came from another program."""
     restarts: tuple[Restart, ...] = ()
     outages: tuple[Outage, ...] = ()
     stop: Stop | None = None
     aborted: str = ""
-    """Why the experiment ended before its plan was through; empty if it did not."""
+    """Why the experiment ended before its plan was complete; empty if it did not."""
     requests_per_second: float | None = None
-    """Of the parallel phase, while requests were in flight."""
+    """The rate of the parallel phase, while requests were in flight."""
     serving_seconds: float = 0.0
-    """How long requests were in flight, over all phases."""
+    """Seconds during which requests were in flight, over all phases."""
     latencies: tuple[Latencies, ...] = ()
-    """Of the requests to each URL in each phase, as a histogram."""
+    """A histogram for each URL in each phase."""
     load_timeline: LoadTimeline | None = None
-    """Requests and their latencies over time; None where no request ended."""
+    """Requests and their latencies over time; None if no request ended."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a text that was seen: in the error log, in stacks or in an answer."""
+    """What the catalog knows of a text in the error log, in a stack or in an answer."""
 
     id: str
-    """Of the entry in the catalog, or a code of mod_wsgi; stable."""
+    """The catalog entry's identifier, or a code of mod_wsgi; stable."""
     text: str
     """The first such text, or its first line."""
     where: str
     count: int = 1
-    """How many lines of the error log are explained by it."""
+    """How many lines of the error log it explains."""
     meaning: str
     versions: str
     action: str
@@ -552,7 +556,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is wrong: what was seen, what it means, what to do, where to look."""
+    """One problem: what was seen, what it means, what to do, and the evidence."""
 
     check: str
     seen: str
@@ -560,23 +564,23 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     evidence: tuple[str, ...] = ()
     explained: tuple[Explanation, ...] = ()
-    """What is known of the evidence, each thing once."""
+    """What the catalog knows of the evidence, each entry once."""
 
 
 class RestOfLog(msgspec.Struct, frozen=True, kw_only=True):
-    """What the error log holds beside what the findings tell of. None of it fails a cell."""
+    """What the error log holds that no finding reports. None of it fails a cell."""
 
     known: tuple[Explanation, ...] = ()
     unknown: tuple[str, ...] = ()
-    """The first different lines of errors that nobody knows: of Apache, mod_wsgi or a library."""
+    """The first different error lines of Apache, mod_wsgi or a library that no entry matches."""
     unknown_lines: int = 0
     """How many such lines there are."""
     application_lines: int = 0
-    """Lines that the application has written, and that are not known."""
+    """Lines that the application wrote and that no entry matches."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one check: pass, fail, inconclusive or skipped, and the sentence of why."""
+    """The outcome of one check: pass, fail, inconclusive or skipped, and a sentence about why."""
 
     check: str
     verdict: Verdict
@@ -584,17 +588,17 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Excluded(msgspec.Struct, frozen=True, kw_only=True):
-    """A combination of the matrix that is no cell of the run, and why."""
+    """A combination of the matrix that the run leaves out, and why."""
 
     axes: dict[str, str]
-    """Each axis by name, with the value that was asked for."""
+    """Each axis by name, with the requested value."""
     reason: str
     cell: str = ""
-    """The id of the cell that it would have been, where that is known: another run may have it."""
+    """The id that the cell would have, if that is known: another run may have it."""
 
 
 class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about one cell: what it was, what was seen, and what it came to."""
+    """Everything about one cell: what it is, what was observed, and its verdict."""
 
     format: int = FORMAT
     cell: Cell
@@ -607,19 +611,19 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The command that runs this cell alone."""
     directory: str
     timings: dict[str, float] = {}
-    """Seconds by step; ``serving`` is the part in which the subject was under load."""
+    """Seconds by step; ``serving`` is the time in which the subject was under load."""
     toolchain: dict[str, str] = {}
     packages: dict[str, str] = {}
-    """All that was installed for the subject, itself included, with exact versions."""
+    """All packages installed for the subject, itself included, with exact versions."""
     inputs: str = ""
-    """A digest of all that the cell was made of: a record of the same inputs need not be had
+    """A digest of everything that the cell depends on. A cell with the same inputs need not run
     again."""
     tries: tuple[str, ...] = ()
-    """Why each earlier try of this cell ended in ``error``; a verdict is never tried again."""
+    """Why each earlier try ended in ``error``. A cell with another verdict is not retried."""
     observed: Observed | None = None
 
     def summary(self) -> dict[str, Any]:
-        """The cell's entry in ``results.json``."""
+        """Return the cell's entry in ``results.json``."""
         return {
             "id": self.cell.id,
             "axes": self.cell.axes,
@@ -638,7 +642,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole run: how it was started, and its cells in the order in which they ended."""
+    """A run: how it was started, and its cells in the order in which they ended."""
 
     wsgiproof: str
     command: str
@@ -646,7 +650,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """ISO 8601, UTC."""
     finished: str | None
     complete: bool
-    """False while the run goes on, and for ever if it was interrupted."""
+    """False during the run, and after one that was interrupted."""
     planned: tuple[str, ...]
     """The id of every cell."""
     excluded: tuple[Excluded, ...] = ()
@@ -656,11 +660,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def missing(self) -> tuple[str, ...]:
         """The ids of planned cells that have no record."""
-        there = {cell.cell.id for cell in self.cells}
-        return tuple(planned for planned in self.planned if planned not in there)
+        recorded = {cell.cell.id for cell in self.cells}
+        return tuple(planned for planned in self.planned if planned not in recorded)
 
     def to_json(self) -> dict[str, Any]:
-        """``results.json`` as described in ``docs/results.md``."""
+        """Return ``results.json``, as described in ``docs/results.md``."""
         return {
             "format": FORMAT,
             "wsgiproof": self.wsgiproof,
@@ -676,9 +680,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def as_json(value: object) -> bytes:
-    """Any record, or what is made of records, as JSON.
+    """Return a record, or a value made of records, as JSON.
 
-    What is no Unicode, such as a byte of a path that is not UTF-8, becomes a ``?``.
+    Text that is not valid Unicode, such as a byte of a path that is not UTF-8, becomes a ``?``.
     """
     try:
         return msgspec.json.encode(value)

@@ -1,4 +1,4 @@
-"""What the values of the axes stand for, on this machine and on the package index."""
+"""Resolve the values of the axes on this machine, the package index and existing deployments."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from wsgiproof.cache import Cache
 from wsgiproof.cell import Mpm
 from wsgiproof.config import Config
 from wsgiproof.errors import Unsupported
-from wsgiproof.matrix import Answer, ResolvedAxes, Server
+from wsgiproof.matrix import ResolvedAxes, Server, SourceOrReason
 from wsgiproof.preflight import Machine
 from wsgiproof.services.deployment import connect_deployment
 from wsgiproof.services.mongod import Mongod
-from wsgiproof.signals import ended_by
+from wsgiproof.signals import interrupted_by
 from wsgiproof.toolchain import Python
 
-_ASKED_AT_ONCE = 8
+_PARALLEL_LOOKUPS = 8
 _PACKAGES = (("mod_wsgis", "mod_wsgi", "mod-wsgi"), ("pymongos", "pymongo", "pymongo"))
 """The field of :class:`ResolvedAxes`, the axis, and the package on the index."""
 
 
 def resolve_axes(config: Config, machine: Machine, cache: Cache) -> ResolvedAxes:
-    """Ask the package index for each version, and each deployment that is there what it is.
+    """Look up each version on the package index, and connect to each existing deployment.
 
-    Raises a :class:`wsgiproof.errors.WsgiproofError` for a value that stands for nothing.
+    Raises a :class:`wsgiproof.errors.WsgiproofError` for a value that can't be resolved.
     """
     return ResolvedAxes(
         pythons={python.asked: python for python in machine.pythons},
@@ -39,26 +39,26 @@ def resolve_axes(config: Config, machine: Machine, cache: Cache) -> ResolvedAxes
 
 def _sources(
     config: Config, machine: Machine, cache: Cache
-) -> dict[str, dict[tuple[str, str], Answer]]:
-    """What each version is, by the field of :class:`ResolvedAxes`; all asked at once."""
+) -> dict[str, dict[tuple[str, str], SourceOrReason]]:
+    """Resolve all versions in parallel; return them by the field of :class:`ResolvedAxes`."""
     interrupted = threading.Event()
 
-    def ask(package: str, python: Python, value: str) -> Answer:
-        with ended_by(interrupted):
-            return _answer(package, value, python, cache)
+    def look_up(package: str, python: Python, value: str) -> SourceOrReason:
+        with interrupted_by(interrupted):
+            return _look_up(package, value, python, cache)
 
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_PARALLEL_LOOKUPS) as pool:
         try:
-            asked = {
+            lookups = {
                 field: {
-                    (python.name, value): pool.submit(ask, package, python, value)
+                    (python.name, value): pool.submit(look_up, package, python, value)
                     for python, value in product(machine.pythons, config.values(axis))
                 }
                 for field, axis, package in _PACKAGES
             }
             return {
-                field: {key: answer.result() for key, answer in answers.items()}
-                for field, answers in asked.items()
+                field: {key: future.result() for key, future in futures.items()}
+                for field, futures in lookups.items()
             }
         except BaseException:
             interrupted.set()
@@ -66,7 +66,7 @@ def _sources(
             raise
 
 
-def _answer(package: str, value: str, python: Python, cache: Cache) -> Answer:
+def _look_up(package: str, value: str, python: Python, cache: Cache) -> SourceOrReason:
     try:
         return find_source(package, value, python, cache)
     except Unsupported as error:
@@ -75,16 +75,14 @@ def _answer(package: str, value: str, python: Python, cache: Cache) -> Answer:
 
 def _servers(machine: Machine) -> Mapping[str, Server]:
     return {
-        value: _started(name, server) if isinstance(server, Mongod) else _there(name, server)
+        value: Server(name=name, version=server.version)
+        if isinstance(server, Mongod)
+        else _existing(name, server)
         for value, (name, server) in machine.servers.items()
     }
 
 
-def _started(name: str, mongod: Mongod) -> Server:
-    return Server(name=name, version=mongod.version)
-
-
-def _there(name: str, uri: str) -> Server:
+def _existing(name: str, uri: str) -> Server:
     deployment = connect_deployment(uri)
     deployment.close()
     return Server(name=name, version=deployment.version, topology=deployment.topology)

@@ -1,9 +1,9 @@
-"""The directory that a run leaves behind: written while it goes on, and read back.
+"""Writes the result directory of a run while it runs, and reads it back.
 
-``results.json`` is the run and what each cell came to; ``cells/<id>/cell.json`` is all about one
-cell. ``docs/results.md`` describes both. A directory may come from another machine, so all of it
-is read through :mod:`wsgiproof.files`: no link below it is followed, nothing is waited for, and
-nothing is read without a bound.
+``results.json`` has the run and the verdict of each cell; ``cells/<id>/cell.json`` has everything
+about one cell. ``docs/results.md`` describes both. A directory may come from another machine, so
+all of it is read through :mod:`wsgiproof.files`: no link below it is followed, no read blocks, and
+every read has a size limit.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ RESULTS = "results.json"
 _LOCK = ".lock"
 CELLS = "cells"
 TRIES = "tries"
-"""What cells left that ended in ``error`` and were tried again."""
+"""The directories of earlier tries of cells, which ended in ``error``."""
 CELL = "cell.json"
-UNKNOWN = "(other cells: results.json was lost, and with it what else was planned)"
-"""Stands among the planned cells of a run whose ``results.json`` had to be rebuilt."""
+UNKNOWN = "(other cells: results.json was lost, and with it the list of planned cells)"
+"""One of the planned cells of a run whose ``results.json`` had to be rebuilt."""
 _LONGEST_COMPLAINT = 500
-"""Characters of what a decoder says, which may quote the record."""
+"""Characters that are kept of a decoder's message, which may quote the record."""
 
 _LARGE = re.compile(rb"(?<![.0-9])[0-9]{17,}|[0-9][eE][+]?[0-9]{2}")
 _LARGEST = 2**60
 
 _Kind = TypeVar("_Kind")
 Note = Callable[[str], None]
-"""Is given a line for the user."""
+"""Takes a line for the user."""
 
 
-def silent(line: str) -> None:
-    """Nobody is interested."""
+def ignore_note(line: str) -> None:
+    """Drop the line."""
 
 
 class Results:
-    """``results.json`` of a run, whole and up to date after each cell."""
+    """``results.json`` of a run, complete and up to date after each cell."""
 
     def __init__(self, record: RunRecord, directory: Path) -> None:
         self._path = directory / RESULTS
         self._save(record)
 
     def add(self, cell: CellRecord) -> None:
-        """One more cell is done."""
+        """Add the record of a cell."""
         self._save(msgspec.structs.replace(self._record, cells=(*self._record.cells, cell)))
 
     def finish(self) -> RunRecord:
-        """All cells are done."""
+        """Mark the run as complete, and return its record."""
         self._save(msgspec.structs.replace(self._record, complete=True, finished=now()))
         return self._record
 
@@ -78,20 +78,22 @@ class Results:
 
 
 def save(value: object, path: Path) -> None:
-    """Write a record as JSON. It is on the disk when this returns, whole; a reader sees the old
-    file or the new. Raises :class:`CannotRun` if it can't be written; the old file is whole then.
+    """Write a record as JSON, atomically: a reader sees the old file or the new one.
+
+    The new file is on the disk when this returns. Raises :class:`CannotRun` if it can't be written;
+    the old file is then unchanged.
     """
     write_output(msgspec.json.format(as_json(value), indent=2) + b"\n", path)
 
 
 def save_cell(record: CellRecord, directory: Path) -> None:
-    """Write the record of a cell into its directory, and have that on the disk, too."""
+    """Write the record of a cell into its directory, and sync that directory to the disk."""
     save(record, directory / CELL)
     sync_directory(directory.parent)
 
 
 def keep(record: CellRecord, output: Path) -> None:
-    """Write the record of a cell that did not come to write its own."""
+    """Write the record of a cell that could not write its own, and make its directory."""
     directory = output / record.directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -105,7 +107,7 @@ class _CellEntry(msgspec.Struct):
 
 
 class _Header(msgspec.Struct):
-    """What ``results.json`` says of the run itself; its cells are read from their own files."""
+    """The fields of ``results.json`` about the run; its cells are read from their own files."""
 
     format: int
     wsgiproof: str
@@ -120,34 +122,34 @@ class _Header(msgspec.Struct):
 
 
 class _Lost(UsageError):
-    """There is no ``results.json``, or what there is of it is not JSON of ours."""
+    """``results.json`` is missing, or is not a record of wsgiproof."""
 
 
 @contextmanager
 def held(output: Path) -> Iterator[None]:
-    """Keep other runs out of a directory for as long as this one goes on, however it ends.
+    """Lock a directory against other runs until the block ends.
 
-    Raises :class:`UsageError` if another run is in it.
+    Raises :class:`UsageError` if another run has locked it.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(output / _LOCK, seconds=0))
         except Locked as error:
-            raise UsageError(f"another wsgiproof is at work in {output}: {error}") from error
+            raise UsageError(f"another wsgiproof is using {output}: {error}") from error
         except OSError as error:
             raise CannotRun(f"{output} can't be written: {error.strerror}") from error
         yield
 
 
-def make_output(wanted: Path | None) -> Path:
-    """The run's own directory, 0700: it may hold what an application logs.
+def make_output(requested: Path | None) -> Path:
+    """Make the run's directory with mode 0700, since it may hold what an application logs.
 
-    ``wsgiproof-results/TIME`` unless one is ``wanted``. Raises :class:`UsageError` if it holds
-    results already, belongs to somebody else, or has other files and is open to other users, and
-    :class:`CannotRun` if it can't be made.
+    It is ``wsgiproof-results/TIME`` unless another one is ``requested``. Raises :class:`UsageError`
+    if it already holds results, belongs to another user, or has other files and is open to other
+    users, and :class:`CannotRun` if it can't be made.
     """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    output = (wanted or Path("wsgiproof-results") / stamp).absolute()
+    output = (requested or Path("wsgiproof-results") / stamp).absolute()
     if os.path.lexists(output / RESULTS):
         raise UsageError(f"{output} already holds results: name another --output")
     try:
@@ -162,16 +164,17 @@ def make_output(wanted: Path | None) -> Path:
 
 
 def _make_parents(directory: Path) -> None:
-    """The directories above, which nobody else may write whatever the umask is."""
+    """Make the parent directories, which only their owner may write whatever the umask is."""
     if not directory.is_dir():
         _make_parents(directory.parent)
         directory.mkdir(exist_ok=True, mode=0o755)
 
 
 def _make_private(output: Directory, *, owned: bool = False) -> None:
-    """Make it 0700, unless it may be there for others: it is somebody else's, or it is not empty.
+    """Give the directory mode 0700.
 
-    ``owned`` says that what it holds was left by a run.
+    Raises :class:`UsageError` if it belongs to another user, or if it is open to others and has
+    files that a run did not leave (``owned``).
     """
     status = os.fstat(output.fd)
     if status.st_uid != os.geteuid():
@@ -182,7 +185,7 @@ def _make_private(output: Directory, *, owned: bool = False) -> None:
     if mode & 0o077 and not owned and output.names():
         raise UsageError(
             f"{output.path} is not empty, and open to other users (mode {mode:04o}): "
-            "name another --output, or have it 0700"
+            "name another --output, or give it mode 0700"
         )
     if mode != 0o700:
         os.fchmod(output.fd, 0o700)
@@ -190,11 +193,11 @@ def _make_private(output: Directory, *, owned: bool = False) -> None:
         raise CannotRun(f"{output.path} can't be made private (0700) on this file system")
 
 
-def reopen_output(directory: Path, note: Note = silent) -> Path:
-    """The directory of a run that is to be resumed; ``note`` is told if its ``results.json`` is
-    lost, which does not matter then.
+def reopen_output(directory: Path, note: Note = ignore_note) -> Path:
+    """Check the directory of a run that is to be resumed, and return its absolute path.
 
-    Raises :class:`UsageError` if it holds none, or belongs to somebody else.
+    If its ``results.json`` is lost, ``note`` gets a line, and the run can be resumed all the same.
+    Raises :class:`UsageError` if the directory holds no run, or belongs to another user.
     """
     with _opened(directory) as run:
         try:
@@ -203,7 +206,7 @@ def reopen_output(directory: Path, note: Note = silent) -> Path:
             rebuilt = _rebuilt(run)
             if rebuilt is None:
                 raise
-            note(f"{lost}; what has ended is taken from {CELLS}/*/{CELL}")
+            note(f"{lost}; the cells that have ended are read from {CELLS}/*/{CELL}")
         _make_private(run, owned=True)
         for name in (CELLS, TRIES, "mongodb"):
             # Below these, directories are moved and removed by their paths.
@@ -215,11 +218,11 @@ def reopen_output(directory: Path, note: Note = silent) -> Path:
     return directory.absolute()
 
 
-def load_run(directory: Path, note: Note = silent) -> RunRecord:
-    """A run that was left in ``directory``, with all about each of its cells.
+def load_run(directory: Path, note: Note = ignore_note) -> RunRecord:
+    """Read the run in ``directory``, with the full record of each of its cells.
 
-    Where its ``results.json`` is lost it is rebuilt from its cells, and ``note`` is told. Raises
-    :class:`UsageError` if there is none, or one that can't be read.
+    If its ``results.json`` is lost, the run is rebuilt from its cells, and ``note`` gets a line.
+    Raises :class:`UsageError` if there is no run, or if it can't be read.
     """
     with _opened(directory) as run:
         try:
@@ -244,7 +247,7 @@ def load_run(directory: Path, note: Note = silent) -> RunRecord:
 
 
 def only(record: RunRecord, pattern: str) -> RunRecord:
-    """The run as if only those cells had been planned whose id is, or matches, ``pattern``.
+    """Return the run with only the cells whose id is, or matches, ``pattern``.
 
     Raises :class:`UsageError` if there is none.
     """
@@ -252,8 +255,8 @@ def only(record: RunRecord, pattern: str) -> RunRecord:
     planned = exact or [id for id in record.planned if fnmatchcase(id, pattern)]
     if not planned:
         near = get_close_matches(pattern, record.planned, n=1, cutoff=0.0)
-        told = f"; the nearest is {near[0]}" if near else ": it has none"
-        raise UsageError(f"no cell of the run matches '{pattern}'{told}")
+        hint = f"; the nearest is {near[0]}" if near else ": it has no cells"
+        raise UsageError(f"no cell of the run matches '{pattern}'{hint}")
     return msgspec.structs.replace(
         record,
         planned=tuple(planned),
@@ -263,8 +266,10 @@ def only(record: RunRecord, pattern: str) -> RunRecord:
 
 
 def read_cell(path: Path) -> CellRecord:
-    """The record of a cell, in a file that the user has named. Raises :class:`UsageError` if it
-    can't be read."""
+    """Read the record of a cell from a file that the user named.
+
+    Raises :class:`UsageError` if it can't be read.
+    """
     try:
         return _decode(read_file(path, LARGEST_RECORD, follow=True), path, CellRecord, "a cell")
     except OSError as error:
@@ -272,16 +277,19 @@ def read_cell(path: Path) -> CellRecord:
 
 
 def read_directory(directory: Path) -> CellRecord:
-    """The record in the directory of a cell, or of a try of one, of our own run; neither it nor the
-    one above may be a link. Raises :class:`UsageError` if it can't be read."""
+    """Read the record in the directory of a cell, or of a try, of the present run.
+
+    Neither the directory nor its parent may be a link. Raises :class:`UsageError` if the record
+    can't be read.
+    """
     with _opened(directory.parent.parent) as run:
         return _cell(run, directory.parent.name, directory.name)
 
 
 def read_cells(where: Path) -> list[CellRecord]:
-    """All cells in ``where``: a run's directory, a cell's, or the record of a cell.
+    """Read all cells in ``where``: the directory of a run or a cell, or the record of a cell.
 
-    Raises :class:`UsageError` if there is none, or one that can't be read.
+    Raises :class:`UsageError` if there is no cell, or one that can't be read.
     """
     if not where.exists():
         raise UsageError(f"{where} does not exist")
@@ -293,12 +301,12 @@ def read_cells(where: Path) -> list[CellRecord]:
             return [_decode(_read(directory, CELL, path), path, CellRecord, "a cell")]
         found = [_cell(directory, CELLS, name) for name in _cell_names(directory)]
     if not found:
-        raise UsageError(f"{where} holds no recorded cell: there is no {CELLS}/*/{CELL} in it")
+        raise UsageError(f"{where} holds no recorded cell: it has no {CELLS}/*/{CELL}")
     return found
 
 
 def _opened(directory: Path) -> Directory:
-    """A directory that the user has named."""
+    """Open a directory that the user named."""
     try:
         return Directory(directory, follow=True)
     except OSError as error:
@@ -310,14 +318,14 @@ def _header(run: Directory) -> _Header:
     try:
         content = run.read(RESULTS, LARGEST_RECORD)
     except FileNotFoundError as error:
-        raise _Lost(f"{run.path} holds no run: there is no {RESULTS} in it") from error
+        raise _Lost(f"{run.path} holds no run: it has no {RESULTS}") from error
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from error
     return _decode(content, path, _Header, "a run", _Lost)
 
 
 def _entry(run: Directory, place: str) -> CellRecord:
-    """A cell where ``results.json`` says that it is."""
+    """Read a cell from the directory that ``results.json`` names."""
     parent, _, name = place.partition("/")
     if parent != CELLS:
         raise UsageError(f"{run.path / RESULTS} names '{place}' as the directory of a cell")
@@ -335,7 +343,7 @@ def _cell(run: Directory, parent: str, name: str) -> CellRecord:
             content = _read(cell, CELL, path)
     except UnsafeFile as error:
         raise UsageError(
-            f"{run.path / parent} has no place for '{name}': {error.strerror}"
+            f"'{name}' can't be a directory in {run.path / parent}: {error.strerror}"
         ) from error
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from error
@@ -350,7 +358,7 @@ def _read(directory: Directory, name: str, path: Path) -> bytes:
 
 
 def _cell_names(run: Directory) -> list[str]:
-    """The directories of cells that have a record."""
+    """Return the names of the cells' directories that have a record."""
     try:
         with run.below(CELLS) as cells:
             return [name for name in cells.names() if _has_record(cells, name)]
@@ -367,9 +375,9 @@ def _has_record(cells: Directory, name: str) -> bool:
 
 
 def _rebuilt(run: Directory) -> RunRecord | None:
-    """A run from its cells alone, as one that is not complete; None if no cell can be read.
+    """Rebuild a run from its cells, as an incomplete one; None if no cell can be read.
 
-    When it was started is not known: the time of its oldest record is taken.
+    Its start is unknown, so the time of its oldest record is used.
     """
     found: list[tuple[float, CellRecord]] = []
     for name in _cell_names(run):
@@ -395,13 +403,13 @@ def _rebuilt(run: Directory) -> RunRecord | None:
 
 
 def _written(run: Directory, name: str) -> float:
-    """When a cell's record was written, within what a date can be."""
+    """Return when a cell's record was written, limited to valid dates."""
     with run.below(CELLS) as cells, cells.below(name) as cell, cell.open(CELL) as file:
         return min(max(os.fstat(file.fileno()).st_mtime, 0.0), 2.0**37)
 
 
 class _Versioned(msgspec.Struct):
-    """What every version of a record has."""
+    """The field that every version of a record has."""
 
     format: int
 
@@ -409,7 +417,7 @@ class _Versioned(msgspec.Struct):
 def _decode(
     content: bytes, path: Path, kind: type[_Kind], what: str, broken: type[UsageError] = UsageError
 ) -> _Kind:
-    """A record of this version of wsgiproof; that of another one is refused for being that."""
+    """Decode a record; one of another format is refused with that reason."""
     try:
         version = msgspec.json.decode(content, type=_Versioned).format
         if version != FORMAT:
@@ -417,12 +425,12 @@ def _decode(
         _check_numbers(content, path)
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        said = str(error)[:_LONGEST_COMPLAINT]
-        raise broken(f"{path} is not the record of {what}: {said}") from error
+        message = str(error)[:_LONGEST_COMPLAINT]
+        raise broken(f"{path} is not the record of {what}: {message}") from error
 
 
 def _check_numbers(content: bytes, path: Path) -> None:
-    """Refuse numbers that nothing counts to: arithmetic with them would fail, or never end."""
+    """Refuse numbers that are too large to be counts: arithmetic with them could fail or hang."""
     if _LARGE.search(content):  # or a string has such digits
         left = [msgspec.json.decode(content)]
         while left:
@@ -432,9 +440,9 @@ def _check_numbers(content: bytes, path: Path) -> None:
             elif isinstance(one, list):
                 left += one
             elif isinstance(one, int | float) and not -_LARGEST <= one <= _LARGEST:
-                raise UsageError(f"{path} has a number in it that nothing counts to")
+                raise UsageError(f"{path} has a number that is too large for a record")
 
 
 def now() -> str:
-    """This moment, as records name it."""
+    """Return the present time as records have it: ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")

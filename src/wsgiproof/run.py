@@ -1,4 +1,4 @@
-"""One whole run: plan it, run its cells, keep their results; or go on with one that was cut off."""
+"""A complete run: plan it, run its cells and save their results; or resume an interrupted run."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from wsgiproof.results import (
     Note,
     Results,
     held,
+    ignore_note,
     keep,
     make_output,
     now,
     read_directory,
     reopen_output,
-    silent,
 )
 from wsgiproof.runner import Job, Progress, put_aside, tries_of
 from wsgiproof.workers import run_jobs
 
-_NOT_RUN = "not run, since --fail-fast was given and another cell had failed"
+_NOT_RUN = "not run, because --fail-fast was given and another cell had failed"
 
 
 def run(
@@ -42,24 +42,24 @@ def run(
     *,
     resume: Path | None = None,
     own_file: bool = False,
-    note: Note = silent,
+    note: Note = ignore_note,
 ) -> RunRecord:
     """Run all cells of ``config`` and return the record, which is also in the output directory.
 
-    After each cell ``results.json`` is whole and up to date, so an interruption loses at most the
-    cells that it hits; ``resume`` names the directory of such a run, and what has ended there with
-    the same inputs is not run again; ``note`` is told what is missing of it. Raises a
-    :class:`wsgiproof.errors.WsgiproofError` before anything is started if the run can't be carried
-    out.
+    ``results.json`` is complete and up to date after each cell, so an interruption loses only the
+    cells that are running. ``resume`` is the directory of such a run: cells that have a verdict
+    there for the same inputs are not run again, and ``note`` is called with what is missing there.
+    Raises a :class:`wsgiproof.errors.WsgiproofError` before anything is started if the run can't be
+    carried out.
     """
     if resume:
         config = msgspec.structs.replace(config, output=str(resume))
     setup = preflight(config)
-    planned = plan(config, setup, own_file=own_file)
+    run_plan = plan(config, setup, own_file=own_file)
     output = reopen_output(resume, note) if resume else make_output(config.directory)
     with held(output):
-        done, left = _split(planned.jobs, output)
-        results = Results(begin(command, setup, planned, done), output)
+        done, left = _split(run_plan.jobs, output)
+        results = Results(begin(command, setup, run_plan, done), output)
         number = slots(config)
         progress.begin([job.cell for job in left], output, number)
         context = make_context(setup, output, progress)
@@ -70,24 +70,25 @@ def run(
 
 
 def begin(
-    command: str, setup: HostSetup, planned: RunPlan, done: Sequence[CellRecord] = ()
+    command: str, setup: HostSetup, run_plan: RunPlan, done: Sequence[CellRecord] = ()
 ) -> RunRecord:
-    """The record of a run that begins, or goes on with these cells ``done``."""
+    """Return the record of a run that begins, or resumes with these cells ``done``."""
     return RunRecord(
         wsgiproof=wsgiproof.__version__,
         command=command,
         started=now(),
         finished=None,
         complete=False,
-        planned=tuple(job.cell.id for job in planned.jobs),
-        excluded=planned.matrix.excluded,
+        planned=tuple(job.cell.id for job in run_plan.jobs),
+        excluded=run_plan.matrix.excluded,
         host=_host(setup.machine),
         cells=tuple(done),
     )
 
 
 def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
-    """What the run comes to. A finding outweighs what could not be decided or could not run."""
+    """Return the exit code of a run. A finding outweighs cells that were undecided or could not
+    run."""
     verdicts = {cell.verdict for cell in cells}
     if Verdict.FAIL in verdicts:
         return ExitCode.FINDING
@@ -105,10 +106,10 @@ def _host(machine: Machine) -> dict[str, str]:
 
 
 def _split(jobs: Sequence[Job], output: Path) -> tuple[list[CellRecord], list[Job]]:
-    """The records that are there already, and the jobs that are left.
+    """Return the records that exist already, and the jobs that are left.
 
-    A record counts if it came of the same inputs and is a verdict: an ``error`` is none, and is
-    tried again. What is left of any other cell is cleared away.
+    A record counts if it has the same inputs and a verdict; an ``error`` is not a verdict, and is
+    tried again. The directories of all other cells are removed.
     """
     done: list[CellRecord] = []
     left: list[Job] = []
@@ -126,7 +127,7 @@ def _split(jobs: Sequence[Job], output: Path) -> tuple[list[CellRecord], list[Jo
 
 
 def _clear(directory: Path) -> None:
-    """Remove what is left of a cell, be it no directory at all."""
+    """Remove what is left of a cell, which may also be a file."""
     try:
         if directory.is_dir() and not directory.is_symlink():
             shutil.rmtree(directory)
@@ -137,8 +138,8 @@ def _clear(directory: Path) -> None:
 
 
 def _record_of(job: Job, directory: Path) -> CellRecord | None:
-    """What was recorded of a job; None if it never came to that, or the disk was full then, or if
-    it is the record of other inputs."""
+    """Return the record of a job; None if there is none, if it is damaged, or if it has other
+    inputs."""
     try:
         record = read_directory(directory)
     except UsageError:
@@ -147,23 +148,24 @@ def _record_of(job: Job, directory: Path) -> CellRecord | None:
 
 
 def _tries(job: Job, output: Path) -> tuple[str, ...]:
-    """Why each try of this job has ended in ``error``: read from what was put aside, since the try
-    that came last may have been cut off before it could record any."""
-    put = takewhile(Path.exists, tries_of(job.cell.id, output))
-    records = [_record_of(job, directory) for directory in put]
+    """Return why each try of this job has ended in ``error``. It is read from the earlier tries,
+    since the last one may have been interrupted before it could record them."""
+    earlier = takewhile(Path.exists, tries_of(job.cell.id, output))
+    records = [_record_of(job, directory) for directory in earlier]
     return tuple(record.reason for record in records if record is not None)
 
 
 def _until_failure(
     records: Generator[CellRecord], jobs: Sequence[Job], output: Path
 ) -> Iterator[CellRecord]:
-    """All records up to the first failure; the cells that are left are skipped then."""
+    """Yield the records up to the first failure, then one with ``skipped`` for each remaining
+    cell."""
     seen: set[str] = set()
     for record in records:
         seen.add(record.cell.id)
         yield record
         if record.verdict is Verdict.FAIL:
-            records.close()  # what runs beside it is stopped
+            records.close()  # stops the cells that are running
     for job in jobs:
         if job.cell.id not in seen:
             skipped = job.record(Verdict.SKIPPED, _NOT_RUN)

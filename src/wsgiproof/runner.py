@@ -1,7 +1,7 @@
-"""Running cells: build, services, experiment, judge, record.
+"""Run cells: build, start services, experiment, judge, record.
 
-:func:`run_cell` is the table of contents of a cell, and :func:`_attempt` is the one place where
-exceptions turn into verdicts.
+:func:`run_cell` shows the steps of a cell, and :func:`_attempt` is the only place where exceptions
+become verdicts.
 """
 
 from __future__ import annotations
@@ -46,57 +46,59 @@ from wsgiproof.toolchain import Application, BuildSpec, Httpd, Toolchain
 
 
 class Watcher(Protocol):
-    """Whoever wants to know how far a cell has come."""
+    """Follows the progress of a cell."""
 
     def step(self, cell: Cell, text: str) -> None:
-        """Something begins that takes seconds, or minutes."""
+        """Note that a step begins which takes seconds or minutes."""
 
     def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
-        """So many of a phase's requests are done."""
+        """Note how many of a phase's requests are done."""
 
 
-class Silent:
-    """Nobody watches."""
+class NullWatcher:
+    """A watcher that ignores everything."""
 
     def step(self, cell: Cell, text: str) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
     def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
 
 class Progress(Watcher, Protocol):
-    """Whoever wants to show how far a whole run has come."""
+    """Shows the progress of a whole run."""
 
     def begin(self, cells: Sequence[Cell], output: Path, slots: int) -> None:
-        """These cells will be run, ``slots`` at a time, and their records kept in ``output``."""
+        """Show that these cells will be run, ``slots`` at a time, with their records in
+        ``output``."""
 
     def cell_started(self, cell: Cell) -> None:
-        """A cell is next."""
+        """Show that a cell begins."""
 
     def cell_finished(self, record: CellRecord) -> None:
-        """A cell has its verdict."""
+        """Show that a cell has its verdict."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A cell, and all that decides what comes of it; a value that another process can be given."""
+    """A cell with everything that its result depends on; a value that can be sent to another
+    process."""
 
     cell: Cell
     spec: BuildSpec
     server: Mongod | str | None
-    """The mongod to start, or the URI of a deployment that is there; None: neither is needed."""
+    """The mongod to start, or the URI of an existing deployment; None if neither is needed."""
     plan: LoadPlan
     rerun: str
-    """The command that runs this cell alone."""
+    """The command that runs only this cell."""
     inputs: str = ""
-    """A digest of all that the cell is made of."""
+    """A digest of everything that the cell is made of."""
     retries: int = 0
-    """How often it is tried again where it ends in ``error``; a verdict never is."""
+    """How often it is tried again after an ``error``; never after a verdict."""
     tries: tuple[str, ...] = ()
-    """Why earlier tries of it ended in ``error``."""
+    """Why earlier tries ended in ``error``."""
 
     def record(self, verdict: Verdict, reason: str, tries: tuple[str, ...] = ()) -> CellRecord:
-        """Its record where nothing was observed."""
+        """Return a record without observations."""
         return CellRecord(
             cell=self.cell,
             verdict=verdict,
@@ -113,7 +115,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
 
     account: Account
     httpd: Httpd | None
-    """None where the machine has none, and we build our own."""
+    """None if the machine has none, and wsgiproof builds its own."""
     cache: Cache
     output: Path
     watcher: Watcher
@@ -138,47 +140,48 @@ class Timer:
 
 class Deployments:
     """One deployment for each topology and mongod, started when a cell first needs it, and shared
-    by the cells that run one after the other. One that a cell could not make whole again, or that
-    somebody else has done something to, is replaced for the next."""
+    by cells that run one after the other. A deployment that could not be restored, or that another
+    process has disturbed, is replaced for the next cell."""
 
     def __init__(self, context: RunContext, stack: ExitStack) -> None:
         self._context = context
         self._stack = stack
         self._running: dict[object, Deployment] = {}
-        self._ends: dict[object, ExitStack] = {}
+        self._stacks: dict[object, ExitStack] = {}
 
     def get(self, job: Job) -> Deployment:
-        """The deployment of this cell. Raises :class:`ServiceFailed` if it can't be had."""
+        """Return the deployment of this cell. Raises :class:`ServiceFailed` if it does not start or
+        answer."""
         topology, server = job.cell.topology, job.server
         if server is None:
             return NoDeployment()
         scripting = bool(job.cell.app)
         key = (topology, server, scripting)
-        if key in self._running and not _is_well(self._running[key]):
+        if key in self._running and not _is_usable(self._running[key]):
             del self._running[key]
-            self._ends.pop(key).close()
+            self._stacks.pop(key).close()
         if key not in self._running:
             self._context.watcher.step(job.cell, f"starting MongoDB ({topology})")
-            self._ends[key] = self._stack.enter_context(ExitStack())
+            self._stacks[key] = self._stack.enter_context(ExitStack())
             self._running[key] = (
-                self._start(topology, server, self._ends[key], scripting=scripting)
+                self._start(topology, server, self._stacks[key], scripting=scripting)
                 if isinstance(server, Mongod)
-                else self._connect(server, self._ends[key])
+                else self._connect(server, self._stacks[key])
             )
         return self._running[key]
 
-    def _connect(self, uri: str, end: ExitStack) -> Deployment:
+    def _connect(self, uri: str, stack: ExitStack) -> Deployment:
         deployment = connect_deployment(uri)
-        end.callback(deployment.close)
+        stack.callback(deployment.close)
         return deployment
 
     def _start(
-        self, topology: Topology, mongod: Mongod, end: ExitStack, *, scripting: bool
+        self, topology: Topology, mongod: Mongod, stack: ExitStack, *, scripting: bool
     ) -> Deployment:
-        scratch = end.enter_context(scratch_directory())
+        scratch = stack.enter_context(scratch_directory())
         logs = self._context.output / "mongodb" / scratch.name
         logs.mkdir(parents=True)
-        return end.enter_context(
+        return stack.enter_context(
             start_deployment(
                 topology,
                 mongod,
@@ -190,16 +193,17 @@ class Deployments:
         )
 
 
-def _is_well(deployment: Deployment) -> bool:
-    """Whether another cell can have it. One that was there is looked at when it gets it."""
+def _is_usable(deployment: Deployment) -> bool:
+    """Whether another cell can use a deployment. An existing one is checked when the cell prepares
+    it."""
     return deployment.healthy and not (deployment.owned and deployment.trouble())
 
 
 def run_cell(job: Job, context: RunContext, deployments: Deployments) -> CellRecord:
-    """Run one cell and keep its record. Never raises for a cell.
+    """Run one cell and save its record.
 
-    What goes wrong on our side makes the verdict ``error``; Ctrl-C passes through, and so does
-    :class:`CannotRun` where the record itself can't be written.
+    An error of wsgiproof or of the machine makes the verdict ``error``. Raises only
+    KeyboardInterrupt, and :class:`CannotRun` if the record itself can't be written.
     """
     directory = context.output / CELLS / job.cell.id
     tries = job.tries
@@ -212,14 +216,15 @@ def run_cell(job: Job, context: RunContext, deployments: Deployments) -> CellRec
 
 
 def put_aside(directory: Path, output: Path) -> None:
-    """Keep what a try of a cell has left, out of the way of the next one."""
+    """Move the directory of a try of a cell, so that the next try can use its path."""
     aside = next(path for path in tries_of(directory.name, output) if not path.exists())
     aside.parent.mkdir(exist_ok=True)
     directory.rename(aside)
 
 
 def tries_of(cell: str, output: Path) -> Iterator[Path]:
-    """Where the first try of a cell is put that ended in ``error``, then the second, for ever."""
+    """Yield the directories of the first, the second, ... try of a cell that ended in ``error``;
+    endless."""
     return (output / TRIES / f"{cell}-{number}" for number in count(1))
 
 
@@ -239,7 +244,7 @@ def _run_once(
 def _attempt(
     job: Job, context: RunContext, deployments: Deployments, directory: Path, timer: Timer
 ) -> CellRecord:
-    """The steps of a cell, and what becomes of it where one of them fails."""
+    """Do the steps of a cell, and return its record also if one of them fails."""
     record = job.record(Verdict.ERROR, "")
     places: tuple[Path, ...] = ()
     try:
@@ -258,7 +263,7 @@ def _attempt(
         damage = context.cache.discard_damaged(places)
         return msgspec.structs.replace(record, reason=damage or _reason(error, directory))
     judged = judge_record(msgspec.structs.replace(record, observed=observed))
-    # What was damaged meanwhile may have failed for that, and has proved nothing if it passed.
+    # Damage to a build may be the cause of a failure, and a pass proves nothing then.
     thorough = judged.verdict is not Verdict.PASS
     if damage := context.cache.discard_damaged(places, thorough=thorough):
         return msgspec.structs.replace(record, reason=damage)
@@ -266,7 +271,8 @@ def _attempt(
 
 
 def _reason(error: Exception, directory: Path) -> str:
-    """Why a cell could not be run, in one line. A defect of ours ends the cell, not the run."""
+    """Return in one line why a cell could not be run. A defect of wsgiproof ends the cell, not the
+    run."""
     if isinstance(error, WsgiproofError):
         return str(error)
     if limit := limits.explain(error):
@@ -279,14 +285,14 @@ def _reason(error: Exception, directory: Path) -> str:
 
 
 def build(job: Job, context: RunContext) -> Toolchain:
-    """All that an Apache of this cell is started from; built, unless it was before."""
+    """Return everything that the Apache of this cell is started from; build what is not cached."""
     cell = job.cell
     context.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi} and PyMongo {cell.pymongo}")
     return build_toolchain(job.spec, _httpd(cell, context), context.cache)
 
 
 def _httpd(cell: Cell, context: RunContext) -> Httpd:
-    """The machine's Apache, or ours, which is built the first time."""
+    """Return the machine's Apache, or wsgiproof's own, which is built the first time."""
     if context.httpd is not None:
         return context.httpd
     if not context.cache.has(httpd_build()):
@@ -295,12 +301,12 @@ def _httpd(cell: Cell, context: RunContext) -> Httpd:
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
-    """The server of one cell, up."""
+    """The running server of one cell."""
 
     server: Server
     application: Application
     name: str
-    """The subject's appName, and its database."""
+    """The subject's appName, which is also the name of its database."""
 
 
 @contextmanager
@@ -312,9 +318,10 @@ def serving(
     run_directory: Path,
     directory: Path,
 ) -> Iterator[Serving]:
-    """The server of one cell, laid out in ``run_directory``, up, and gone with the context.
+    """Start the server of one cell in ``run_directory``, and end it with the context.
 
-    ``directory`` gets its configuration and its logs. The subject's database is dropped at the end.
+    Its configuration and its logs are in ``directory``. The subject's database is dropped at the
+    end.
     """
     name = new_name()
     context.watcher.step(job.cell, "starting Apache")
@@ -342,7 +349,7 @@ def serving(
 
 
 def new_name() -> str:
-    """For the subject of one server: its appName, and its database."""
+    """Return a new name for the subject: its appName and its database."""
     return f"wsgiproof_{uuid.uuid4().hex[:12]}"
 
 
@@ -355,25 +362,25 @@ def _experiment(
     timer: Timer,
 ) -> Observed:
     cell = job.cell
-    with _Health(deployment, context.account) as health, ExitStack() as stack:
+    with _HealthCheck(deployment, context.account) as health, ExitStack() as stack:
         run_directory = stack.enter_context(scratch_directory(context.account))
         with timer.step("start"):
-            up = stack.enter_context(
+            served = stack.enter_context(
                 serving(job, context, toolchain, deployment, run_directory, directory)
             )
-        health.server = up.server
+        health.server = served.server
 
         def watch(phase: str, done: int, total: int) -> None:
             context.watcher.watch(cell, phase, done, total)
-            health.look()
+            health.check()
 
         with timer.step("experiment"):
             observed = run_experiment(
-                up.server,
+                served.server,
                 deployment,
-                up.name,
+                served.name,
                 workers(cell),
-                up.application,
+                served.application,
                 job.plan,
                 watch,
             )
@@ -381,19 +388,19 @@ def _experiment(
         return observed
 
 
-class _Health:
-    """Whether the services of a cell are well, as a context manager around it.
+class _HealthCheck:
+    """Checks that the services of a cell are undisturbed, as a context manager around it.
 
-    Leaving it raises :class:`ServiceFailed` where one has come to harm that the subject did not do:
-    nothing is told about the subject then. That also takes the place of what else was raised,
-    since it may well have come of it.
+    Leaving it raises :class:`ServiceFailed` if something other than the subject has disturbed one:
+    the cell says nothing about the subject then. That error also replaces any other exception,
+    which it may have caused.
     """
 
     def __init__(self, deployment: Deployment, account: Account) -> None:
         self._deployment = deployment
         self._account = account
         self.server: Server | None = None
-        """Apache, once it is up."""
+        """Apache, once it is running."""
 
     def __enter__(self) -> Self:
         return self
@@ -405,11 +412,11 @@ class _Health:
         traceback: TracebackType | None,
     ) -> None:
         if error is None or isinstance(error, Exception):
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """Raise :class:`ServiceFailed` if one of them is not well; the deployment is replaced for
-        the next cell then."""
+    def check(self) -> None:
+        """Raise :class:`ServiceFailed` if a service was disturbed; a disturbed deployment is
+        replaced for the next cell."""
         trouble = self._deployment.trouble()
         if trouble:
             self._deployment.healthy = False

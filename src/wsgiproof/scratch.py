@@ -1,7 +1,7 @@
-"""Directories for servers: those that go with them, and those that are left to the user.
+"""Directories for servers: those removed with them, and those left to the user.
 
-Such a directory belongs to whoever runs wsgiproof. Apache's user may enter it, and can write
-nothing in it but what is given to it there.
+Such a directory belongs to the user who runs wsgiproof. Apache's user may enter it, but can write
+only to what it owns in it.
 """
 
 from __future__ import annotations
@@ -16,58 +16,59 @@ from wsgiproof.account import Account
 from wsgiproof.errors import CannotRun, NeedMissing, UsageError, describe
 from wsgiproof.files import Directory
 from wsgiproof.leftovers import PREFIX, new_directory, remove_directory, safe_parent
-from wsgiproof.ownership import who_may_replace
+from wsgiproof.ownership import replaceable_directory
 
 _LONGEST = 80
-"""Bytes, which leaves 27 for the name of a socket."""
+"""Bytes of a path, which leaves 27 for the name of a socket."""
 
 
 @contextmanager
-def scratch_directory(visitor: Account | None = None) -> Iterator[Path]:
-    """A new directory that is ours alone, removed with the context; ``visitor`` may enter it.
+def scratch_directory(account: Account | None = None) -> Iterator[Path]:
+    """Make a new private directory, removed with the context; ``account`` may enter it.
 
-    Raises :class:`CannotRun` where there can be none that is safe.
+    Raises :class:`CannotRun` if no safe directory can be made.
     """
     directory = new_directory()
     try:
-        if visitor is not None:
-            _let_in(directory, visitor, "TMPDIR")
+        if account is not None:
+            _open_to(account, directory, "TMPDIR")
         yield directory
     finally:
         remove_directory(directory)
 
 
-def lasting_directory(wanted: Path | None, visitor: Account) -> Path:
-    """A directory like those, ``wanted`` or a new one, that is left to the user.
+def lasting_directory(output: Path | None, account: Account) -> Path:
+    """Return ``output``, or a new directory, that ``account`` may enter and that is left to the
+    user.
 
-    Raises :class:`UsageError` if ``wanted`` holds something already.
+    Raises :class:`UsageError` if ``output`` is not empty.
     """
-    if wanted is None:
+    if output is None:
         directory = _new()
     else:
-        directory = kept_directory(wanted)
+        directory = kept_directory(output)
         if any(directory.iterdir()):
             raise UsageError(f"{directory} is not empty: name another --output")
-    _let_in(directory, visitor, "--output" if wanted else "TMPDIR")
+    _open_to(account, directory, "--output" if output else "TMPDIR")
     return directory
 
 
-def kept_directory(wanted: Path) -> Path:
-    """``wanted`` as an absolute path, made with mode 0700 if it is not there.
+def kept_directory(output: Path) -> Path:
+    """Return ``output`` as an absolute path, and create it with mode 0700 if it does not exist.
 
-    Raises :class:`CannotRun` if nothing can be written there, or another user could replace what
-    is: a server that is restarted reads its configuration anew.
+    Raises :class:`CannotRun` if it can't be written, or if another user could replace files there:
+    a restarted server reads its configuration again.
     """
-    directory = wanted.absolute()
+    directory = output.absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = directory.resolve()
-        doubtful = who_may_replace(directory)
+        unsafe = replaceable_directory(directory)
     except OSError as error:
         raise CannotRun(f"{directory} can't be written: {error.strerror}") from error
-    if doubtful:
+    if unsafe:
         raise CannotRun(
-            f"{doubtful} belongs to another user, or may be written by others, who could replace "
+            f"{unsafe} belongs to another user, or is writable by others, who could replace "
             "what a server reads there: name another --output"
         )
     return directory
@@ -81,18 +82,18 @@ def _new() -> Path:
         raise CannotRun(f"no directory can be made in {parent}: {describe(error)}") from error
 
 
-def _let_in(directory: Path, visitor: Account, setting: str) -> None:
-    """Let Apache's user enter it, who has to reach it, and Unix sockets in it."""
-    _, group = visitor.ids
+def _open_to(account: Account, directory: Path, setting: str) -> None:
+    """Let Apache's user enter a directory, and check that it can reach it and its Unix sockets."""
+    _, group = account.ids
     with Directory(directory) as opened:
         if group != -1:
             os.fchown(opened.fd, -1, group)
         os.fchmod(opened.fd, 0o700 if group == -1 else 0o710)
-    blocked = visitor.cannot_enter(directory)
+    blocked = account.cannot_enter(directory)
     if blocked:
         raise NeedMissing(
-            f"Apache's user '{visitor.name}' can't enter {blocked}: point {setting} at a "
-            "directory that it can, such as /tmp"
+            f"Apache's user '{account.name}' can't enter {blocked}: point {setting} at a "
+            "directory that it can enter, such as /tmp"
         )
     if len(os.fsencode(directory)) > _LONGEST:
         raise NeedMissing(

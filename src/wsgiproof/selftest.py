@@ -1,4 +1,4 @@
-"""The proof that the judge can be trusted: every planted fault, and every clean twin, for real."""
+"""Tests the judge: runs every planted fault and every negative control in real Apache."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from wsgiproof.workers import run_jobs
 
 MOD_WSGI = "5.0.2"
 PYMONGO = "4.20.0"
-"""A pair on which nothing is to be found unless it was planted: docs/findings.md has others."""
+"""A pair of versions without findings of their own; docs/findings.md lists pairs that have some."""
 
 _REQUEST_DEADLINE = 5.0
-"""Seconds: hangs are waited for in several controls, and no twin takes longer than a second."""
+"""Seconds. Several controls hang until it is over; no negative control takes more than one."""
 _START_DEADLINE = 10.0
-"""Seconds: no twin takes longer than three to load."""
+"""Seconds. No negative control takes more than three to load."""
 _RESTART_DEADLINE = 5.0
 _STOP_DEADLINE = 8.0
-"""Seconds: no twin takes longer than one to go, and Apache kills what has not gone after three."""
-_QUIET = 8.0
-_OUTAGE = 1.0
+"""Seconds. No negative control takes more than one to end; Apache kills the rest after three."""
+_IDLE_SECONDS = 8.0
+_FAULT_SECONDS = 1.0
 _RECOVERY_DEADLINE = 4.0
-"""Seconds: no twin takes longer than half a second beyond what PyMongo takes."""
+"""Seconds. No negative control takes more than half a second longer than PyMongo itself."""
 _SETTLE_DEADLINE = 3.0
-"""Seconds: for what has leaked; the counts of a standalone are back at once."""
+"""Seconds. The counts of a standalone fall at once, unless something has leaked."""
 
 
 def select(names: Collection[str]) -> tuple[Control, ...]:
-    """The controls of these names, in their own order; all if none is named."""
+    """Return the controls of these names, in the order of the list; all if none is named."""
     return tuple(control for control in CONTROLS.values() if not names or control.name in names)
 
 
 def selftest(
     controls: Sequence[Control], config: Config, command: str, progress: Progress
 ) -> Iterator[ControlResult]:
-    """Run each control in real Apache with a real mongod, and give what became of it.
+    """Run each control in real Apache with a real mongod, and yield its result.
 
-    The records are in the output directory as those of a run are, and can be judged again. Raises
-    a :class:`wsgiproof.errors.WsgiproofError` before anything is started if it can't be done.
+    The output directory has the same records as that of a run, and they can be judged again. Raises
+    :class:`wsgiproof.errors.WsgiproofError` before anything is started if the controls can't run.
     """
     config = msgspec.structs.replace(
         config,
@@ -70,14 +70,14 @@ def selftest(
     with closing(run_jobs(planned.jobs, context, number, progress)) as records:
         for record in records:
             results.add(record)
-            yield trial(CONTROLS[record.cell.control], record)
+            yield control_result(CONTROLS[record.cell.control], record)
     results.finish()
 
 
-def trial(
+def control_result(
     control: Control, record: CellRecord, checks: Mapping[str, Check] | None = None
 ) -> ControlResult:
-    """What became of a control, by what was recorded of it and these checks, or else all."""
+    """Judge the record of a control by these checks (default: all), and return its result."""
     if record.observed is None:
         return ControlResult(
             control=control.name,
@@ -101,32 +101,32 @@ def trial(
 
 
 def _plan(controls: Sequence[Control], config: Config, setup: HostSetup) -> RunPlan:
-    """The cells of all controls, in their order."""
-    planned = [plan(_planted(control, config), setup) for control in controls]
+    """Return the plan with the cells of all controls, in their order."""
+    planned = [plan(_control_config(control, config), setup) for control in controls]
     return RunPlan(
         matrix=Matrix(
             cells=tuple(cell for one in planned for cell in one.matrix.cells),
             specs={name: spec for one in planned for name, spec in one.matrix.specs.items()},
         ),
-        jobs=tuple(_impatient(job) for one in planned for job in one.jobs),
+        jobs=tuple(_with_short_deadlines(job) for one in planned for job in one.jobs),
     )
 
 
-def _planted(control: Control, config: Config) -> Config:
-    """The configuration in which this control is the one cell."""
+def _control_config(control: Control, config: Config) -> Config:
+    """Return the configuration in which this control is the only cell."""
     return msgspec.structs.replace(
         config,
         mode=control.modes[:1],
         requests=control.requests,
         maximum_requests=control.maximum_requests,
         phases=control.phases,
-        idle_seconds=_QUIET,
-        fault_seconds=_OUTAGE,
+        idle_seconds=_IDLE_SECONDS,
+        fault_seconds=_FAULT_SECONDS,
         control=control.name,
     )
 
 
-def _impatient(job: Job) -> Job:
+def _with_short_deadlines(job: Job) -> Job:
     plan = msgspec.structs.replace(
         job.plan,
         request_deadline=_REQUEST_DEADLINE,

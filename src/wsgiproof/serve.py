@@ -1,4 +1,4 @@
-"""One cell to look at: its server, up and left running; or its configuration, to start by hand."""
+"""Serve one cell to look at, or write its configuration, to start it by hand."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import msgspec
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import UsageError
-from wsgiproof.judge.finding import signal_name, some
+from wsgiproof.judge.finding import some
 from wsgiproof.observe.log import NewLines
 from wsgiproof.planning import HostSetup, make_context, plan, preflight
-from wsgiproof.records import Role, Served
+from wsgiproof.process import how_it_ended
+from wsgiproof.records import Role, RunningServer
 from wsgiproof.runner import Deployments, Job, Progress, Serving, build, new_name, serving
 from wsgiproof.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.services.apache import Server
@@ -28,26 +29,26 @@ from wsgiproof.subjects.application import lay_out
 from wsgiproof.toolchain import Httpd
 
 _LOOK_EVERY = 0.1
-"""Seconds between two looks at the error log, and at whether Apache is still there."""
-_ALL_BORN = 10.0
-"""Seconds for all of Apache's children to be there; they need a tenth of one."""
-_USUAL_PORT = 27017
+"""Seconds between two reads of the error log, and checks that Apache is still alive."""
+_CHILDREN_DEADLINE = 10.0
+"""Seconds for Apache to start all of its children; it needs a tenth of one."""
+_MONGODB_PORT = 27017
 
 
-class End(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server came to its end."""
+class ServerEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server ended."""
 
     died: str = ""
-    """How Apache ended by itself; empty: we have stopped it."""
+    """How Apache ended by itself; empty if it was stopped."""
     killed: tuple[int, ...] = ()
-    """Processes that did not go within the deadline of the stop."""
+    """Processes that did not end within the deadline of the stop."""
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
+class WrittenConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration that can be started by hand."""
 
     path: Path
-    """In a directory with all that it needs, which is left to the user."""
+    """The file, in a directory with everything that it needs, which is left to the user."""
     check: str
     """The command that checks it."""
 
@@ -56,14 +57,15 @@ def serve(
     config: Config,
     output: Path | None,
     progress: Progress,
-    up: Callable[[Served], None],
-    logged: Callable[[str], None],
-) -> End:
-    """Have the server of the one cell of ``config`` up until Ctrl-C, or until it ends by itself.
+    on_ready: Callable[[RunningServer], None],
+    on_log_line: Callable[[str], None],
+) -> ServerEnd:
+    """Run the server of the only cell of ``config`` until Ctrl-C, or until it ends by itself.
 
-    ``up`` is told once it is there, and ``logged`` each line of its error log. ``output`` keeps its
-    configuration and its logs, which else are gone with it. Raises :class:`UsageError` where there
-    are more cells, and KeyboardInterrupt if it comes before the server is up.
+    ``on_ready`` is called when it is running, and ``on_log_line`` with each line of its error log.
+    Its configuration and logs are kept in ``output``; without it they are removed. Raises
+    :class:`UsageError` if there are more cells, and KeyboardInterrupt if that comes before the
+    server is running.
     """
     setup = preflight(config)
     job = _only_job(config, setup, "served")
@@ -78,7 +80,7 @@ def serve(
         server = stack.enter_context(
             serving(job, context, toolchain, deployment, run_directory, directory)
         )
-        return _until_its_end(job, server, deployment, directory, up, logged)
+        return _follow(job, server, deployment, directory, on_ready, on_log_line)
 
 
 def _only_job(config: Config, setup: HostSetup, what: str) -> Job:
@@ -96,57 +98,60 @@ def _kept(output: Path) -> Path:
     try:
         str(output).encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"--output {output}: its name is not UTF-8, as JSON has to be") from error
+        raise UsageError(
+            f"--output {output}: its name is not UTF-8, which JSON requires: name another"
+        ) from error
     return kept_directory(output)
 
 
-def _until_its_end(
+def _follow(
     job: Job,
     serving: Serving,
     deployment: Deployment,
     directory: Path,
-    up: Callable[[Served], None],
-    logged: Callable[[str], None],
-) -> End:
+    on_ready: Callable[[RunningServer], None],
+    on_log_line: Callable[[str], None],
+) -> ServerEnd:
     server = serving.server
     log = NewLines(server.error_log)
     died = ""
     killed: tuple[int, ...] = ()
     try:
         pids = _pids(job, server)
-        up(_told(job, serving, deployment, directory, pids))
+        on_ready(_served(job, serving, deployment, directory, pids))
         while server.alive():
-            _pass_on(log.read(), logged)
+            _pass_on(log.read(), on_log_line)
             time.sleep(_LOOK_EVERY)
-        died = _how_it_ended(server)
+        died = how_it_ended(server.service.ended())
     except KeyboardInterrupt:
         killed = server.stop(job.plan.stop_deadline).leftover
-    _pass_on(log.finish(), logged)
-    return End(died=died, killed=killed)
+    _pass_on(log.finish(), on_log_line)
+    return ServerEnd(died=died, killed=killed)
 
 
 def _pids(job: Job, server: Server) -> dict[Role, tuple[int, ...]]:
-    """Its processes, once all that there have to be are there, or after some seconds."""
+    """Return the processes of a server by role, once all of them are running, or after some
+    seconds."""
     children = pool(job.cell)[0] + (job.cell.mode is Mode.DAEMON)
-    limit = time.monotonic() + _ALL_BORN
+    limit = time.monotonic() + _CHILDREN_DEADLINE
     while True:
         living = sorted(server.living().items())
-        found = {role: tuple(pid for pid, its in living if its is role) for role in Role}
-        born = len(living) > children and len(found[Role.WORKER]) >= workers(job.cell)[0]
-        if born or time.monotonic() > limit:
-            return {role: pids for role, pids in found.items() if pids}
+        by_role = {role: tuple(pid for pid, its in living if its is role) for role in Role}
+        complete = len(living) > children and len(by_role[Role.WORKER]) >= workers(job.cell)[0]
+        if complete or time.monotonic() > limit:
+            return {role: pids for role, pids in by_role.items() if pids}
         time.sleep(0.02)
 
 
-def _told(
+def _served(
     job: Job,
     serving: Serving,
     deployment: Deployment,
     directory: Path,
     pids: dict[Role, tuple[int, ...]],
-) -> Served:
+) -> RunningServer:
     server = serving.server
-    return Served(
+    return RunningServer(
         cell=job.cell.id,
         urls=dict(zip(server.urls, serving.application.groups, strict=True)),
         mongodb=deployment.shown_uri(serving.name),
@@ -157,27 +162,18 @@ def _told(
     )
 
 
-def _pass_on(lines: Iterator[str], logged: Callable[[str], None]) -> None:
+def _pass_on(lines: Iterator[str], on_log_line: Callable[[str], None]) -> None:
     for line in lines:
-        logged(line)
-
-
-def _how_it_ended(server: Server) -> str:
-    for event in server.service.events():
-        if event.kind == "died" and event.pid == server.pid:
-            if event.signal is not None:
-                return f"died of {signal_name(event.signal)}"
-            if event.exit is not None:
-                return f"ended with exit code {event.exit}"
-    return "ended, nobody knows how"
+        on_log_line(line)
 
 
 def write_conf(
     config: Config, output: Path | None, port: int | None, progress: Progress
-) -> Written:
-    """Lay the one cell of ``config`` out, and write the configuration of its Apache.
+) -> WrittenConfig:
+    """Lay out the application of the only cell of ``config``, and write the configuration of its
+    Apache.
 
-    Nothing is started. All of it is in ``output``, or else in a new directory, and left there.
+    Nothing is started. All files are in ``output``, or in a new directory, and are left there.
     """
     setup = preflight(config)
     job = _only_job(config, setup, "configured")
@@ -207,15 +203,15 @@ def write_conf(
         *_deployment_notes(job),
     )
     path = msgspec.structs.replace(conf, notes=notes).write(directory)
-    return Written(path=path, check=check)
+    return WrittenConfig(path=path, check=check)
 
 
 def _uri(job: Job, name: str) -> str:
-    """The deployment of the user, or the place where one of ours would be."""
+    """Return the URI of the user's deployment, or of a MongoDB on the default port."""
     if isinstance(job.server, str):
         with closing(connect_deployment(job.server)) as deployment:
             return deployment.uri(name)
-    return f"mongodb://{LOOPBACK}:{_USUAL_PORT}/?appName={name}" if job.server else ""
+    return f"mongodb://{LOOPBACK}:{_MONGODB_PORT}/?appName={name}" if job.server else ""
 
 
 def _deployment_notes(job: Job) -> tuple[str, ...]:
@@ -223,9 +219,9 @@ def _deployment_notes(job: Job) -> tuple[str, ...]:
         return ()
     mongod = shlex.quote(str(job.server.path))
     return (
-        f"It expects a MongoDB on port {_USUAL_PORT}, such as: "
+        f"It expects a MongoDB on port {_MONGODB_PORT}, such as: "
         f'{mongod} --bind_ip {LOOPBACK} --dbpath "$(mktemp -d)" '
-        "(each user of this machine can use that one)",
+        "(every user of this machine can use it)",
         "or another one, by its URI in app/settings.json.",
     )
 

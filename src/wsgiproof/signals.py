@@ -1,8 +1,9 @@
-"""Ctrl-C: once, and never in the middle of a clean-up.
+"""Handle Ctrl-C once, and never in the middle of a clean-up.
 
-The first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt in the main thread. One that comes
-inside :func:`held` waits for the end of it. Each later one does nothing: the first has begun a
-clean-up, whose every wait has a deadline, and to break it would leave behind what it ends.
+The first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt in the main thread; within
+:func:`interrupts_deferred`, at the end of that context. Later signals do nothing: the first has
+started a clean-up, in which every wait has a deadline. Interrupting it would leave processes and
+directories behind.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ class _State:
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def take_over() -> None:
-    """Handle these signals so from now on; to be called in the main thread.
+def install_handlers() -> None:
+    """Handle these signals from now on. Call this in the main thread.
 
-    A SIGINT that is ignored stays so, as a shell has it for what it starts with ``&``, and so does
-    a SIGHUP, which nohup(1) ignores. SIGTERM, which a CI system sends to cancel a job, interrupts
-    there as well.
+    An ignored SIGINT remains ignored, since a shell ignores it for a command started with ``&``; so
+    does an ignored SIGHUP, since nohup(1) ignores it. SIGTERM, which a CI system sends to cancel a
+    job, always interrupts.
     """
     _State.taken_over = True
     for number in INTERRUPTS:
@@ -39,11 +40,12 @@ def take_over() -> None:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Nothing interrupts the main thread inside; what came meanwhile does so at the end.
+def interrupts_deferred() -> Iterator[None]:
+    """Defer an interrupt of the main thread to the end of the context.
 
-    For what ends processes and removes directories, within a bounded time. In other threads, which
-    are never interrupted, and where :func:`take_over` was not called, it does nothing.
+    Use it for code that ends processes and removes directories within a bounded time. It does
+    nothing in other threads, which are never interrupted, and if :func:`install_handlers` was not
+    called.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -58,8 +60,8 @@ def held() -> Iterator[None]:
             raise KeyboardInterrupt
 
 
-def let_finish() -> None:
-    """Ignore these signals until the process ends: the command has finished and only reports.
+def ignore_interrupts() -> None:
+    """Ignore interrupts until the process ends: the command has finished and only reports.
 
     An ignored signal stays ignored. One with a handler gets its default action back while Python
     shuts down, and a second Ctrl-C would then kill the process after it had reported the first.
@@ -70,26 +72,27 @@ def let_finish() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
-_ended_by: ContextVar[threading.Event | None] = ContextVar("_ended_by", default=None)
+_interrupted_by: ContextVar[threading.Event | None] = ContextVar("_interrupted_by", default=None)
 
 
 @contextmanager
-def ended_by(event: threading.Event) -> Iterator[None]:
-    """As soon as ``event`` is set, what this thread waits for raises KeyboardInterrupt inside.
+def interrupted_by(event: threading.Event) -> Iterator[None]:
+    """Make waits of this thread raise KeyboardInterrupt once ``event`` is set.
 
-    Ctrl-C itself only reaches the main thread.
+    Ctrl-C itself reaches only the main thread.
     """
-    token = _ended_by.set(event)
+    token = _interrupted_by.set(event)
     try:
         yield
     finally:
-        _ended_by.reset(token)
+        _interrupted_by.reset(token)
 
 
 def check_interrupted() -> None:
-    """Raise KeyboardInterrupt where :func:`ended_by` has come to its end: for other waits."""
-    ended = _ended_by.get()
-    if ended is not None and ended.is_set():
+    """Raise KeyboardInterrupt if the event of :func:`interrupted_by` is set. Call this in long
+    waits."""
+    event = _interrupted_by.get()
+    if event is not None and event.is_set():
         raise KeyboardInterrupt
 
 

@@ -1,8 +1,8 @@
-"""The one place of wsgiproof that starts a process.
+"""The only place in wsgiproof that starts processes.
 
-So every child has the environment that it was given and none of ours, carries the marker of the
-run, by which it is found again when all of us have been killed, and is known: what comes to us as
-an orphan, when a guard was killed, can be told from it.
+So every child has exactly the given environment. It also has the marker of the run, by which it is
+found again if all processes of the run have been killed. And it is registered: orphans of a killed
+guard, which become children of this process, can be distinguished from it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun
 from wsgiproof.guard import children
-from wsgiproof.signals import held
+from wsgiproof.signals import interrupts_deferred
 
 MARKER = "WSGIPROOF_RUN"
-"""In the environment of every process of a run: its name, with ``.N`` for a service's."""
+"""The variable of every process of a run with the name of the run, and ``.N`` for a service."""
 
 _run_name = secrets.token_hex(8)
 _lock = threading.Lock()
@@ -29,12 +29,12 @@ _started: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def run_name() -> str:
-    """The random name of this run."""
+    """Return the random name of this run."""
     return _run_name
 
 
 def join_run(name: str) -> None:
-    """Be a part of another process's run: a worker is."""
+    """Make this process, a worker, part of the run ``name``."""
     global _run_name
     _run_name = name
 
@@ -42,32 +42,31 @@ def join_run(name: str) -> None:
 def spawn(
     argv: Sequence[str | Path], *, env: Mapping[str, str], **options: Any
 ) -> subprocess.Popen[bytes]:
-    """Start a process with exactly this environment, and the marker; ``options`` are Popen's.
+    """Start a process with exactly this environment and the marker; ``options`` are those of Popen.
 
-    Raises OSError if it can't be executed, and :class:`CannotRun` if a limit of the machine is
-    reached, which the message names.
+    Raises OSError if it can't be executed, and :class:`CannotRun` with the name of the limit if a
+    limit of the machine is reached.
     """
-    with held(), _lock:
+    with interrupts_deferred(), _lock:
         try:
-            # Options that say nothing of standard input leave the terminal to it, which a process
-            # of another user can type into.
+            # Without a standard input of its own, a process of another user could type into the
+            # terminal.
             process = subprocess.Popen(
                 [os.fspath(word) for word in argv],
                 env={MARKER: _run_name, **env},
                 **{"stdin": subprocess.DEVNULL, **options},
             )
         except OSError as error:
-            reached = limits.explain(error)
-            if reached:
-                raise CannotRun(f"cannot start {argv[0]}: {reached}") from error
+            if limit := limits.explain(error):
+                raise CannotRun(f"cannot start {argv[0]}: {limit}") from error
             raise
-        for pid in [pid for pid, one in _started.items() if one.returncode is not None]:
+        for pid in [pid for pid, child in _started.items() if child.returncode is not None]:
             del _started[pid]
         _started[process.pid] = process
         return process
 
 
 def unknown_children() -> list[int]:
-    """Our children that :func:`spawn` did not start: orphans that came to us."""
-    with _lock:  # nothing is between being started and being known
+    """Return the children that :func:`spawn` did not start: orphans of killed guards."""
+    with _lock:  # no process is started but not yet registered
         return [pid for pid in children(os.getpid()) if pid not in _started]

@@ -1,4 +1,4 @@
-"""The built things that a cell needs, as values: ``build`` makes them, ``services`` uses them."""
+"""The builds that a cell needs, as values: ``build`` makes them, ``services`` uses them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsgiproof.cell import Mpm
 
 
 class Python(msgspec.Struct, frozen=True, kw_only=True):
-    """One interpreter on this machine, described by itself."""
+    """One interpreter on this machine, as it describes itself."""
 
     version: str
     path: str
@@ -23,18 +23,18 @@ class Python(msgspec.Struct, frozen=True, kw_only=True):
     stdlib: str
     free_threaded: bool
     build: str = ""
-    """When it was built, and by which compiler, in its own words (``sys.version``)."""
+    """When and by which compiler it was built (``sys.version``)."""
     name: str = ""
-    """What ids call it, among the others of a run: ``3.13``, ``3.13t``, ``3.13.0``."""
+    """Its name in cell ids, unique in a run: ``3.13``, ``3.13t``, ``3.13.0``."""
     origin: str = ""
-    """Where it was found: ``PATH``, ``pyenv``, ..., ``wsgiproof`` for our own builds, ``given`` if
-    by its path; empty for the one that runs wsgiproof."""
+    """Where it was found: ``PATH``, ``pyenv``, ..., ``wsgiproof`` if wsgiproof built it, ``given``
+    if named by its path; empty for the one that runs wsgiproof."""
     asked: str = ""
-    """The words by which it was asked for; empty: nobody did, it was at hand."""
+    """The value of the axis that requested it; empty if it was chosen by default."""
 
     @property
     def short(self) -> str:
-        """Its version's first two numbers, and a ``t`` if it is built without a GIL."""
+        """The first two numbers of its version, and a ``t`` if it is built without a GIL."""
         return ".".join(self.version.split(".")[:2]) + "t" * self.free_threaded
 
     @property
@@ -43,7 +43,8 @@ class Python(msgspec.Struct, frozen=True, kw_only=True):
         return f"Python {self.version}" + "t" * self.free_threaded
 
     def identity(self) -> dict[str, str]:
-        """What a cached build for it depends on: another interpreter may come to the same path."""
+        """Return what a cached build for it depends on, since the path may get another
+        interpreter."""
         return {
             "python": self.version,
             "interpreter": self.path,
@@ -53,12 +54,12 @@ class Python(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundPython(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found where an interpreter may be."""
+    """A file that may be an interpreter."""
 
     path: str
     origin: str
     python: Python | None = None
-    """None if it did not say what it is."""
+    """None if it did not describe itself."""
     problem: str = ""
     """Why it can't be used, in short; empty if it can."""
 
@@ -68,25 +69,27 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     path: str = ""
-    """What was named: a ``.so``, a wheel, an archive, a tree; empty: the package index has it."""
+    """The given path: a ``.so``, a wheel, an archive or a tree; empty if it is from the package
+    index."""
     archive: str = ""
-    """What is installed: the wheel, or an sdist, of a tree too; empty if the index has it."""
+    """The file to install: a wheel, or an sdist, also of a tree; empty if it is from the package
+    index."""
     digest: str = ""
-    """Of the content of that file."""
+    """The digest of that file."""
 
 
 class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the toolchain of a cell is to be made of."""
+    """What to build for a cell."""
 
     python: Python
     mod_wsgi: Source
     pymongo: Source
     requirements: tuple[str, ...] = ()
-    """What else is installed beside PyMongo."""
+    """What is installed in addition to PyMongo."""
     constraints: str = ""
-    """The content of a constraints file, as pip has them; empty: none."""
+    """The content of a constraints file for pip; empty if there is none."""
     directives: tuple[str, ...] = ()
-    """Lines for Apache's configuration, after ours."""
+    """Lines at the end of Apache's configuration."""
 
 
 class Httpd(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +97,7 @@ class Httpd(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     build: str
-    """Its version and when it was built, in its own words."""
+    """Its version and build date, as it prints them."""
     httpd: Path
     apxs: Path
     modules: Path
@@ -103,29 +106,29 @@ class Httpd(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the modules compiled in, such as ``unixd``."""
     mpms: tuple[Mpm, ...]
     libraries: Path | None = None
-    """For ``LD_LIBRARY_PATH``, where the server needs libraries of its own."""
+    """For ``LD_LIBRARY_PATH``, if the server needs its own libraries."""
 
     def environment(self) -> dict[str, str]:
-        """The variables without which this server does not start."""
+        """Return the environment variables that this server needs to start."""
         return {"LD_LIBRARY_PATH": str(self.libraries)} if self.libraries else {}
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the laid-out WSGI application of a cell is."""
+    """The WSGI application of a cell, laid out in a directory."""
 
     directory: Path
     script: Path
     groups: tuple[str, ...]
     """The application group of each URL; ``%{GLOBAL}`` is the main interpreter."""
     evidence: Path
-    """What the processes write about themselves; theirs to write."""
+    """The directory in which the processes write evidence about themselves."""
     secret: str = ""
-    """What a request has to begin its header with for the probe to obey it; empty: it obeys
-    nobody. It is in the settings of the application, and in no log and no record."""
+    """The start of the header of a request that gives the probe a command; empty if the probe
+    accepts no commands. It is in the settings of the application, and in no log and no record."""
 
 
 class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
-    """All that an Apache of one cell is started from."""
+    """Everything that the Apache of one cell is started from."""
 
     python: Python
     httpd: Httpd
@@ -133,14 +136,14 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
     home: Path
     """The virtual environment with the subject, for ``WSGIPythonHome``."""
     packages: Mapping[str, str]
-    """All that is installed there, with exact versions."""
+    """All packages installed there, with exact versions."""
 
     def places(self) -> tuple[Path, ...]:
-        """Where what runs is, which may be in the build cache."""
+        """Return the paths of everything that runs, which may be in the build cache."""
         return (Path(self.python.path), self.httpd.httpd, self.mod_wsgi, self.home)
 
     def facts(self) -> dict[str, str]:
-        """Where everything is, for the record."""
+        """Return the paths and Apache's version, for the record."""
         return {
             "python": self.python.path,
             "httpd": str(self.httpd.httpd),
@@ -151,17 +154,17 @@ class Toolchain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(StrEnum):
-    """What an entry is worth."""
+    """The state of an entry of the cache."""
 
     BUILT = "built"
     UNFINISHED = "unfinished"
-    """Its build was killed, or is still going on."""
+    """Its build was killed, or is still running."""
     DAMAGED = "damaged"
-    """Its content is not what was built."""
+    """Its content has changed since it was built."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One directory of the cache."""
+    """One entry of the cache."""
 
     kind: str
     name: str
@@ -169,18 +172,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     bytes: int
     seconds: float | None = None
-    """That its build took; None if it was not finished."""
+    """How long its build took; None if it was not finished."""
     used: float
-    """When it was last asked for, in seconds of the epoch."""
+    """When it was last used, in seconds since the epoch."""
     key: dict[str, str] = {}
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one build."""
+    """The result of one build."""
 
     title: str
     seconds: float
     cached: bool = False
-    """It was there already."""
+    """Whether it was in the cache before."""
     problem: str = ""
-    """Why there is nothing; empty if it is built."""
+    """Why the build failed; empty if it did not."""

@@ -1,8 +1,8 @@
-"""What a load client saw, as frozen values: latencies, failures, throughput.
+"""What a load client measured, as frozen values: latencies, failures, throughput.
 
 Latencies are kept in the buckets of an HDR histogram with two significant digits (Gil Tene,
-https://hdrhistogram.org): a power of two is divided into 128 buckets of the same width, so a value
-is known to 0.8 %, from a microsecond to hours, and buckets that nothing fell into take no room.
+https://hdrhistogram.org). Each power of two is divided into 128 buckets of the same width, so a
+value is known to 0.8 %, from a microsecond to hours, and empty buckets take no space.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from typing import Any
 import msgspec
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
-"""Those that are told."""
+"""The percentiles that are reported."""
 _EXACT_BITS = 8
-"""Below 2 to this power microseconds each value has a bucket of its own."""
+"""Below 2 to this power microseconds, each value has its own bucket."""
 
 
 def bucket(microseconds: int) -> int:
-    """The lower bound of the bucket that this many microseconds fall into."""
+    """Return the lower bound of the bucket for this many microseconds."""
     shift = microseconds.bit_length() - _EXACT_BITS
     return microseconds >> shift << shift if shift > 0 else microseconds
 
 
 def _top(lower: int) -> int:
-    """The largest value in the bucket that begins at ``lower``."""
+    """Return the largest value in the bucket that begins at ``lower``."""
     return lower + (1 << max(lower.bit_length() - _EXACT_BITS, 0)) - 1
 
 
 class Latencies(msgspec.Struct, frozen=True, kw_only=True):
-    """How long requests to one URL took: in one phase of a run, or from one interpreter."""
+    """The latencies of requests to one URL, in one phase of a run or from one interpreter."""
 
     url: str
     phase: str = ""
     pid: int | None = None
-    """The process that answered; None where all processes are taken together."""
+    """The process that answered; None for all processes together."""
     interpreter: str = ""
-    """Its application group, or else its token; empty where all are taken together."""
+    """Its application group, or else its token; empty for all interpreters together."""
     longest: int
-    """Microseconds of the slowest one."""
+    """Microseconds of the slowest request."""
     buckets: dict[int, int]
-    """How many requests are in each bucket, by its lower bound in microseconds, in their order."""
+    """How many requests are in each bucket, by its lower bound in microseconds, in order."""
 
     @property
     def count(self) -> int:
@@ -50,23 +50,26 @@ class Latencies(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.buckets.values())
 
     def percentile(self, percent: float) -> float:
-        """Seconds within which ``percent`` of the requests were answered, to 0.8 % (not less)."""
+        """Return the seconds within which ``percent`` of the requests were answered.
+
+        The value is up to 0.8 % too high, and never too low.
+        """
         rank = max(math.ceil(self.count * percent / 100), 1)
-        seen = 0
+        counted = 0
         for lower, count in self.buckets.items():
-            seen += count
-            if seen >= rank:
+            counted += count
+            if counted >= rank:
                 return min(_top(lower), self.longest) / 1e6
         return self.longest / 1e6
 
     def to_json(self) -> dict[str, Any]:
-        """As ``wsgiproof client --json`` prints it: with what comes of the buckets."""
-        told = {f"p{percent:g}": self.percentile(percent) for percent in PERCENTILES}
-        return msgspec.structs.asdict(self) | {"count": self.count, "percentiles": told}
+        """Return what ``wsgiproof client --json`` prints, with the count and the percentiles."""
+        percentiles = {f"p{percent:g}": self.percentile(percent) for percent in PERCENTILES}
+        return msgspec.structs.asdict(self) | {"count": self.count, "percentiles": percentiles}
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """One request that failed: how, where, and the start of what came back."""
+class FailedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One failed request, with the start of its answer's body."""
 
     kind: str
     url: str
@@ -84,10 +87,10 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadTimeline(msgspec.Struct, frozen=True, kw_only=True):
-    """How a load went over time: one number for each ``width`` seconds, in each of the tuples.
+    """The load over time: each tuple has one number for each ``width`` seconds.
 
-    The latencies are microseconds of the requests that ended then with an answer of any status; 0
-    where there was none.
+    The latencies are microseconds, of requests that ended then with an answer of any status; 0 if
+    no request did.
     """
 
     started: float
@@ -101,48 +104,48 @@ class LoadTimeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of all requests of a run of the load client, or of those until it was ended."""
+    """The results of all requests of a load client's run, or of those until it was stopped."""
 
     requests: int
-    """Those that ended, well or not."""
+    """Requests that ended, successfully or not."""
     failed: int
     kinds: dict[str, int]
-    """The failed ones by the kind of failure."""
-    first_failures: tuple[Failed, ...]
+    """The failed requests by the kind of failure."""
+    first_failures: tuple[FailedRequest, ...]
     resent: int
-    """Sent again, since the server closed the connection that was kept for them."""
+    """Requests that were sent again because the server had closed the kept-alive connection."""
     unclosed: int
-    """Answered in good order, but the server did not close the connection, as it was asked to."""
+    """Correct answers after which the server did not close the connection, though asked to."""
     unsent: int
-    """Due by the rate, and not sent before the time was over: all connections were busy."""
+    """Requests that were due by the rate and not sent, because all connections were busy."""
     seconds: float
     seed: int
-    """Of the random choice of URLs."""
+    """The seed of the random choice of URLs."""
     latencies: tuple[Latencies, ...]
-    """Of each URL: requests that were answered, or had no answer in time."""
+    """The latencies of each URL: requests that were answered, or that timed out."""
     interpreters: tuple[Latencies, ...]
-    """Of each interpreter, where the answers say which one it was."""
+    """The latencies of each interpreter, if the answers identify it."""
     throughput: Throughput
 
     def to_json(self) -> dict[str, Any]:
-        """As ``wsgiproof client --json`` prints it; described in ``docs/results.md``."""
+        """Return what ``wsgiproof client --json`` prints, as described in ``docs/results.md``."""
         return msgspec.structs.asdict(self) | {
             "latencies": [one.to_json() for one in self.latencies],
             "interpreters": [one.to_json() for one in self.interpreters],
         }
 
 
-def recorded(counts: dict[int, int]) -> dict[int, int]:
-    """The buckets in their order."""
+def sorted_buckets(counts: dict[int, int]) -> dict[int, int]:
+    """Return the buckets in order."""
     return dict(sorted(counts.items()))
 
 
 def together(several: Iterable[Latencies], url: str) -> Latencies:
-    """All of them in one."""
+    """Return several histograms as one."""
     counts: dict[int, int] = {}
     longest = 0
     for one in several:
         longest = max(longest, one.longest)
         for lower, count in one.buckets.items():
             counts[lower] = counts.get(lower, 0) + count
-    return Latencies(url=url, longest=longest, buckets=recorded(counts))
+    return Latencies(url=url, longest=longest, buckets=sorted_buckets(counts))

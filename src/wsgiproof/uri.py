@@ -1,7 +1,7 @@
-"""The URIs of deployments: where they are read, how they are rewritten, and what may be shown.
+"""The URIs of deployments: read them, rewrite them, and show them without credentials.
 
-A URI may hold a password, and the arguments of a program are for every user to see (proc(5)). So
-one may be named by where it is: ``env:NAME``, ``file:PATH``, or ``-`` for a line of standard input.
+A URI may contain a password, and every user can see the arguments of a program (proc(5)). So a
+reference may be given instead: ``env:NAME``, ``file:PATH``, or ``-`` for a line of standard input.
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ _TLS_FILES = ("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile")
 
 
 def is_uri(target: str) -> bool:
-    """Whether this is a URI, or says where one is, and is no mongod to start."""
-    return target.startswith(("mongodb:", "mongodb+srv:")) or "://" in target or is_kept(target)
+    """Whether this is a URI or a reference to one, and not a mongod to start."""
+    return (
+        target.startswith(("mongodb:", "mongodb+srv:")) or "://" in target or is_reference(target)
+    )
 
 
-def is_kept(target: str) -> bool:
-    """Whether this says where a URI is kept."""
+def is_reference(target: str) -> bool:
+    """Whether this is a reference to a URI."""
     return target == _STANDARD_INPUT or target.startswith((_ENVIRONMENT, FILE))
 
 
 def resolve(target: str) -> str:
-    """The URI itself. Raises :class:`UsageError` where there is none, or no safe one."""
-    if not is_kept(target):
+    """Return the URI itself. Raises :class:`UsageError` if a reference has none, or if others can
+    read its file."""
+    if not is_reference(target):
         return target
     uri = _read(target).strip()
-    if not uri or is_kept(uri) or not is_uri(uri):
-        # Not shown: it may be a password all the same.
+    if not uri or is_reference(uri) or not is_uri(uri):
+        # The text is not shown, since it may still contain a password.
         raise UsageError(f"--mongodb {target}: there is no mongodb:// URI in it")
     return uri
 
@@ -78,35 +81,35 @@ def _first_line(path: Path) -> str:
 
 
 def has_password(uri: str) -> bool:
-    """Whether it holds one, or something else that is as good."""
+    """Whether a URI contains a password or another secret."""
     before, at, _ = uri.partition("://")[2].rpartition("@")
     return (bool(at) and ":" in before) or "authMechanismProperties=" in uri
 
 
 def safe(uri: str) -> str:
-    """The members of a URI that PyMongo has accepted, without credentials, for messages."""
+    """Return the members of a URI that PyMongo has accepted, without credentials, for messages."""
     return ",".join(hosts_of(uri))
 
 
 def files(uri: str) -> dict[str, Path]:
-    """The files that a URI names, for TLS, by the option that does."""
+    """Return the TLS files that a URI names, by their options."""
     named = {option.lower(): value for option, value in parse_qsl(urlsplit(uri).query)}
     return {option: Path(named[option.lower()]) for option in _TLS_FILES if option.lower() in named}
 
 
 def hosts_of(uri: str) -> list[str]:
-    """The members that it names, each ``HOST`` or ``HOST:PORT``."""
+    """Return the members that a URI names, each ``HOST`` or ``HOST:PORT``."""
     return urlsplit(uri).netloc.rpartition("@")[2].split(",")
 
 
 def host_and_port(host: str) -> tuple[str, int]:
-    """Both, of one member."""
+    """Return host and port of a member."""
     name, colon, port = host.rpartition(":")
     return (name, int(port)) if colon and port.isdigit() else (host, 27017)
 
 
 def with_hosts(uri: str, hosts: list[str], **options: str | None) -> str:
-    """The same with other members, and with options as :func:`with_options` sets them."""
+    """Return the URI with other members, and with options as :func:`with_options` sets them."""
     parts = urlsplit(uri)
     user = parts.netloc.rpartition("@")[0]
     netloc = f"{user}@{','.join(hosts)}" if user else ",".join(hosts)
@@ -114,17 +117,18 @@ def with_hosts(uri: str, hosts: list[str], **options: str | None) -> str:
 
 
 def with_user(uri: str, user: str, password: str, **options: str | None) -> str:
-    """The same for this user, whatever their characters are."""
+    """Return the URI with this user and password, which may have any characters."""
     parts = urlsplit(uri)
     netloc = f"{quote_plus(user)}:{quote_plus(password)}@{','.join(hosts_of(uri))}"
     return with_options(urlunsplit(parts._replace(netloc=netloc)), **options)
 
 
 def with_options(uri: str, **options: str | None) -> str:
-    """Set options of a URI; None removes one. Names compare without case, as in the URI spec.
+    """Return the URI with these options; None removes one. Names compare without case, as in the
+    URI spec.
 
-    The other options stay as they are written: some, such as ``readPreferenceTags``, have a
-    meaning in their characters, their order, and their being empty.
+    The other options remain unchanged: for some, such as ``readPreferenceTags``, the exact
+    characters, the order, and being empty matter.
     """
     parts = urlsplit(uri)
     replaced = {name.lower() for name in options}

@@ -223,7 +223,7 @@ def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open)
     (fit,) = [one for one in fits(LEAK.observed) if one.check == "connections"]
     drawn = shown.series("connections")["fitted rate"]
     assert drawn == [[at, value] for at, value in zip(fit.requests, fit.line, strict=True)]
-    assert fit.told in shown.one("figure:has(#plot-connections)").inner_text()
+    assert fit.text in shown.one("figure:has(#plot-connections)").inner_text()
     assert shown.all("#plots figcaption b")[0] == "Connections", "what failed comes first"
     shown.one("figure:has(#plot-connections) .numbers summary").click()
     shown.wait_for("figure:has(#plot-connections) .numbers tbody tr")

@@ -15,7 +15,7 @@ from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import CellRecord, ExtraPhase
-from wsgiproof.runner import Deployments, Silent, run_cell
+from wsgiproof.runner import Deployments, NullWatcher, run_cell
 from wsgiproof.services.ports import free_port
 
 PYMONGO = "4.20.0"
@@ -31,7 +31,7 @@ OUTAGE = 1.0
 """Seconds that members are gone or paused where the phase failover was asked for."""
 
 
-class Watching(Silent):
+class Watching(NullWatcher):
     """Tells a function the phase of the cell."""
 
     def __init__(self, told: Callable[[str], None]) -> None:
@@ -49,7 +49,7 @@ class Bench:
         self._output = output
         self._number = 0
         self._site = preflight(Config(mod_wsgi=(KNOWN_GOOD, CRASHING), pymongo=(PYMONGO, MENDED)))
-        self._deployments = Deployments(make_context(self._site, output, Silent()), stack)
+        self._deployments = Deployments(make_context(self._site, output, NullWatcher()), stack)
 
     def run(
         self,

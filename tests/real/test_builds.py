@@ -169,10 +169,12 @@ def test_what_was_damaged_is_built_again_or_else_is_an_error_and_never_the_subje
     os.utime(bytecode, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     code, record, said = ran(open_tmp / "first")
-    assert f"{module.parents[2]} is not as it was built and is built again: " in said
+    assert f"{module.parents[2]} has changed since it was built and is rebuilt: " in said
     entry = bytecode.relative_to(cold).parts[1]
     assert (code, record["verdict"]) == (3, "error"), record["reason"]
-    assert f"environment/{entry} of the build cache is not as it was built" in str(record["reason"])
+    assert f"environment/{entry} of the build cache has changed since it was built" in str(
+        record["reason"]
+    )
     assert "observed" not in record or record["observed"] is None
 
     code, record, said = ran(open_tmp / "second")
@@ -235,10 +237,10 @@ def test_an_apache_that_is_not_there_or_is_none(tmp_path: Path) -> None:
     alone = tmp_path / "httpd"
     alone.touch()
     for option, path, told in (
-        ("--apxs", "/nowhere/apxs", "--apxs: there is no /nowhere/apxs"),
-        ("--httpd", "/nowhere/httpd", "--httpd: there is no /nowhere/httpd"),
-        ("--httpd", str(alone), f"there is no apxs beside {alone}"),
-        ("--apxs", "/bin/true", "/bin/true is no apxs"),
+        ("--apxs", "/nowhere/apxs", "--apxs: there is no file /nowhere/apxs"),
+        ("--httpd", "/nowhere/httpd", "--httpd: there is no file /nowhere/httpd"),
+        ("--httpd", str(alone), f"there is no apxs next to {alone}"),
+        ("--apxs", "/bin/true", "/bin/true is not an apxs"),
     ):
         code, line = refused(*CELL, option, path)
         assert code == 2

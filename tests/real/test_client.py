@@ -16,7 +16,7 @@ from tests.real.conftest import KNOWN_GOOD, PYMONGO
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.runner import Deployments, Silent, build, serving
+from wsgiproof.runner import Deployments, NullWatcher, build, serving
 from wsgiproof.scratch import scratch_directory
 
 
@@ -29,7 +29,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     )
     setup = preflight(config)
     (job,) = plan(config, setup).jobs
-    context = make_context(setup, logs, Silent())
+    context = make_context(setup, logs, NullWatcher())
     with ExitStack() as stack:
         deployment = Deployments(context, stack).get(job)
         scratch = stack.enter_context(scratch_directory(context.account))

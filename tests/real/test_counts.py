@@ -106,7 +106,7 @@ def test_sessions_are_counted_on_a_deployment_of_our_own_only(deployment: Deploy
             client[APP]["documents"].find_one(session=session)
         assert deployment.counts(APP, ()).sessions == before + 10
         assert deployment._home is not None
-        existing = connect_deployment(deployment._home.owner(deployment._uri))
+        existing = connect_deployment(deployment._home.admin_uri(deployment._uri))
         counted = existing.counts(APP, ())
         existing.close()
         assert counted.sessions is None

@@ -23,7 +23,7 @@ from wsgiproof.config import Config
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import ExtraPhase, Verdict
-from wsgiproof.runner import Deployments, Silent
+from wsgiproof.runner import Deployments, NullWatcher
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import Deployment, start_deployment
 from wsgiproof.services.mongod import find_mongod
@@ -120,7 +120,7 @@ def test_a_deployment_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
     setup = preflight(config)
     job = plan(config, setup).jobs[0]
     with ExitStack() as stack:
-        deployments = Deployments(make_context(setup, tmp_path, Silent()), stack)
+        deployments = Deployments(make_context(setup, tmp_path, NullWatcher()), stack)
         first = deployments.get(job)
         assert deployments.get(job) is first
         first.whole = False

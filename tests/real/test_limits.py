@@ -21,7 +21,7 @@ from wsgiproof.config import Config
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import Verdict
-from wsgiproof.runner import Silent, build
+from wsgiproof.runner import NullWatcher, build
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.apache import start_apache
 from wsgiproof.services.apache_conf import ApacheConf
@@ -101,7 +101,7 @@ def test_threads_that_cannot_start_are_no_hang(bench: Bench, mode: Mode, mpm: Mp
     with limited(resource.RLIMIT_NPROC, resource.getrlimit(resource.RLIMIT_NPROC)[0]):
         record = bench.run(topology=Topology.NONE, mode=mode, mpm=mpm, requests=60, ports=ports())
     assert record.verdict is Verdict.ERROR, why(record)
-    assert "this user may have 1; raise `ulimit -u`" in record.reason
+    assert "the limit of this user is 1): raise `ulimit -u`" in record.reason
 
 
 def test_descriptors_that_apache_does_not_get_are_no_failure(bench: Bench) -> None:
@@ -111,7 +111,7 @@ def test_descriptors_that_apache_does_not_get_are_no_failure(bench: Bench) -> No
     with limited(resource.RLIMIT_NOFILE, 60):
         record = bench.run(topology=Topology.NONE, requests=600)
     assert record.verdict is Verdict.ERROR, why(record)
-    assert "no descriptor left, of the 60 that it may have" in record.reason
+    assert "no descriptor left (its limit is 60)" in record.reason
 
 
 def test_a_disk_that_is_full_as_apache_starts_is_noticed_at_once(
@@ -120,7 +120,7 @@ def test_a_disk_that_is_full_as_apache_starts_is_noticed_at_once(
     config = Config(mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,))
     setup = preflight(config)
     job = plan(config, setup).jobs[0]
-    context = make_context(setup, open_tmp, Silent())
+    context = make_context(setup, open_tmp, NullWatcher())
     toolchain = build(job, context)
     fill(small_disk)
     with scratch_directory(context.account) as scratch:

@@ -17,7 +17,7 @@ from wsgiproof.judge.verdict import ALL_CHECKS, checks_of
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.records import CellRecord, Finding
 from wsgiproof.results import read_cell
-from wsgiproof.selftest import trial
+from wsgiproof.selftest import control_result
 from wsgiproof.subjects.controls import CONTROLS
 
 
@@ -35,7 +35,7 @@ class Selftest:
     def trials(self, removed: str = "") -> list[ControlResult]:
         """What becomes of its controls, without one check if it is named."""
         return [
-            trial(CONTROLS[record.cell.control], record, _checks(record, removed))
+            control_result(CONTROLS[record.cell.control], record, _checks(record, removed))
             for record in self.records
         ]
 
@@ -65,7 +65,7 @@ def test_it_fails_without_any_one_check(selftest: Selftest, removed: str) -> Non
     trials = selftest.trials(removed)
     # A leak of sessions may be one of memory, too, which is undecided in so few requests.
     assert exit_code(trials) in (ExitCode.FINDING, ExitCode.UNDECIDED)
-    assert {one.meant for one in trials if not one.as_it_should_be} == {removed}
+    assert {one.meant for one in trials if not one.is_expected} == {removed}
 
 
 def test_the_diagnosing_pass_names_the_type_that_leaks(selftest: Selftest) -> None:
@@ -104,7 +104,9 @@ def test_a_crash_comes_with_the_c_and_python_stack_of_its_thread(
 
 def test_a_crash_in_a_request_names_the_request(selftest: Selftest) -> None:
     (finding,) = _findings(selftest.records, "crash-in-request", "crash")
-    assert any(re.search(r"was at .*/interpreter[12]", line) for line in finding.evidence), finding
+    assert any(re.search(r"was serving .*/interpreter[12]", line) for line in finding.evidence), (
+        finding
+    )
 
 
 @pytest.mark.parametrize(

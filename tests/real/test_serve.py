@@ -96,7 +96,7 @@ def test_an_apache_that_dies_is_told_and_its_log_is_kept_where_that_was_asked_fo
         os.kill(served["pids"]["parent"][0], signal.SIGKILL)
         assert command.finish() == 1, command.text
         assert not command.left_behind()
-    assert "Apache died of SIGKILL (signal 9)" in command.text.splitlines()[-1]
+    assert "Apache died of SIGKILL" in command.text.splitlines()[-1]
     assert served["error_log"] == str(command.output / "error.log")
     assert "resuming normal operations" in (command.output / "error.log").read_text()
     assert (command.output / "httpd.conf").read_text().startswith("# The Apache of cell")

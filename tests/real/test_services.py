@@ -28,7 +28,7 @@ from wsgiproof.cell import DEPLOYED, Cell, Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import CellRecord, ExtraPhase, PhaseName, Verdict
-from wsgiproof.runner import Deployments, Job, RunContext, Silent, run_cell
+from wsgiproof.runner import Deployments, Job, NullWatcher, RunContext, run_cell
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import Deployment, start_deployment
 from wsgiproof.services.mongod import Member, find_mongod
@@ -246,7 +246,7 @@ def test_an_application_of_ones_own_has_its_rights_and_javascript(tmp_path: Path
 # Harm during a cell
 
 
-class Harm(Silent):
+class Harm(NullWatcher):
     """Does something once, as soon as a phase has begun."""
 
     def __init__(self, phase: PhaseName, deed: Callable[[], None]) -> None:
@@ -278,7 +278,7 @@ class Rig:
         setup = preflight(config)
         (self.job,) = plan(config, setup).jobs
         self._output = output
-        self._context = make_context(setup, output, Silent())
+        self._context = make_context(setup, output, NullWatcher())
         self.deployments = Deployments(self._context, stack)
         self._number = 0
 
@@ -295,7 +295,7 @@ class Rig:
         output = self._output / str(self._number)
         output.mkdir()
         context: RunContext = msgspec.structs.replace(
-            self._context, output=output, watcher=harm or Silent()
+            self._context, output=output, watcher=harm or NullWatcher()
         )
         job: Job = msgspec.structs.replace(self.job, retries=retries)
         record = run_cell(job, context, self.deployments)
@@ -403,7 +403,7 @@ def test_a_deployment_of_the_users_that_goes_away_is_no_finding(tmp_path: Path) 
         with rig(tmp_path, mongodb=(uri,)) as bench:
             record = bench.run(Harm(PhaseName.PARALLEL, users.close))
     assert record.verdict is Verdict.ERROR
-    assert record.reason == f"the MongoDB at {host} (--mongodb URI) does not answer any more"
+    assert record.reason == f"the MongoDB at {host} (--mongodb URI) no longer answers"
 
 
 def parent_of_apache() -> int:

@@ -141,7 +141,7 @@ def test_a_user_that_may_not_write_is_no_finding_about_the_subject(
     uri = f"mongodb://reader:{QUOTED}@{guarded}/"
     running, record = one_cell(open_tmp, uri)
     assert record.verdict is Verdict.ERROR, running.text
-    assert "takes no writes to a database of ours: not authorized on wsgiproof_" in record.reason
+    assert "refuses a write to a new database: not authorized on wsgiproof_" in record.reason
     assert record.reason.endswith("its user needs readWriteAnyDatabase")
 
 
@@ -153,7 +153,7 @@ def test_a_deployment_that_wants_to_know_who_is_there(guarded: str) -> None:
 
 
 def test_a_wrong_password_is_said(guarded: str) -> None:
-    with pytest.raises(ServiceFailed, match=r"refuses us: Authentication failed\.$"):
+    with pytest.raises(ServiceFailed, match=r"refuses access: Authentication failed\.$"):
         connect_deployment(f"mongodb://root:wrong@{guarded}/")
 
 
@@ -232,7 +232,7 @@ def test_what_is_read_from_secondaries_has_got_there(tmp_path: Path) -> None:
     with (
         scratch_directory() as scratch,
         start_deployment(Topology.REPLICA_SET, find_mongod(None), scratch, tmp_path) as ours,
-        ours.owner() as client,
+        ours.admin_client() as client,
     ):
         ours.prepare("wsgiproof_lagging")
         config = client.admin.command("replSetGetConfig")["config"]

@@ -47,7 +47,7 @@ def test_a_pymongo_that_is_too_old_for_the_deployment(open_tmp: Path) -> None:
     code, text = outcome(open_tmp, "--pymongo", "3.6.1")
     assert code == 2
     told = one_line(text)
-    assert "PyMongo 3.6.1 is older than 3.7 and can't speak to MongoDB" in told
+    assert "PyMongo 3.6.1 is older than 3.7 and can't connect to MongoDB" in told
     assert told.endswith("with '--topology none'")
 
 

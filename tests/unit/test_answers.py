@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from wsgiproof.observe.answers import Answers, MemoryMetrics, ObjectCounts, read_answer
+from wsgiproof.observe.answers import AnswerCollector, MemoryMetrics, ObjectCounts, read_answer
 
 URL = "http://127.0.0.1:8080/interpreter1"
 OTHER = "http://127.0.0.1:8080/interpreter2"
@@ -39,13 +39,13 @@ def body(**changes: Any) -> bytes:
 
 
 @pytest.fixture
-def answers() -> Answers:
-    answers = Answers()
+def answers() -> AnswerCollector:
+    answers = AnswerCollector()
     answers.phase = "parallel"
     return answers
 
 
-def test_every_field_of_an_identity_is_what_was_told(answers: Answers) -> None:
+def test_every_field_of_an_identity_is_what_was_told(answers: AnswerCollector) -> None:
     answers.success(URL, body(bson_has_c=False, mpm=None))
     (one,) = answers.identities()
     assert (one.url, one.pid, one.token) == (URL, 200, "token-1")
@@ -61,7 +61,9 @@ def test_every_field_of_an_identity_is_what_was_told(answers: Answers) -> None:
     assert (one.answers, one.threads) == (1, 1)
 
 
-def test_answers_of_one_interpreter_add_up_with_its_different_threads(answers: Answers) -> None:
+def test_answers_of_one_interpreter_add_up_with_its_different_threads(
+    answers: AnswerCollector,
+) -> None:
     for number in range(10):
         answers.success(URL, body(thread_id=number % 3, request=number))
     (one,) = answers.identities()
@@ -86,7 +88,9 @@ def test_answers_of_one_interpreter_add_up_with_its_different_threads(answers: A
         {"gil_enabled": False},
     ],
 )
-def test_one_deviating_answer_among_many_shows(answers: Answers, changes: dict[str, Any]) -> None:
+def test_one_deviating_answer_among_many_shows(
+    answers: AnswerCollector, changes: dict[str, Any]
+) -> None:
     for _ in range(50):
         answers.success(URL, body())
     answers.success(URL, body(**changes))
@@ -95,13 +99,13 @@ def test_one_deviating_answer_among_many_shows(answers: Answers, changes: dict[s
     assert sorted(one.answers for one in answers.identities()) == [1, 100]
 
 
-def test_a_url_counts_for_itself(answers: Answers) -> None:
+def test_a_url_counts_for_itself(answers: AnswerCollector) -> None:
     answers.success(URL, body())
     answers.success(OTHER, body())
     assert {one.url for one in answers.identities()} == {URL, OTHER}
 
 
-def test_workers_are_threads_by_process_by_url(answers: Answers) -> None:
+def test_workers_are_threads_by_process_by_url(answers: AnswerCollector) -> None:
     for pid, thread in [(200, 1), (200, 2), (200, 2), (201, 1)]:
         answers.success(URL, body(pid=pid, thread_id=thread, interpreter=f"token-{pid}"))
     answers.success(OTHER, body())
@@ -122,7 +126,7 @@ def test_workers_are_threads_by_process_by_url(answers: Answers) -> None:
     ],
 )
 def test_a_body_that_is_not_an_answer_is_one_failed_request(
-    answers: Answers, broken: bytes
+    answers: AnswerCollector, broken: bytes
 ) -> None:
     answers.success(URL, broken)
     assert (answers.requests, answers.succeeded, answers.failed) == (1, 0, 1)
@@ -133,7 +137,7 @@ def test_a_body_that_is_not_an_answer_is_one_failed_request(
     assert failure.error
 
 
-def test_failures_of_one_kind_are_counted_and_keep_the_first_body(answers: Answers) -> None:
+def test_failures_of_one_kind_are_counted_and_keep_the_first_body(answers: AnswerCollector) -> None:
     for number in range(5):
         answers.failure("status", URL, 500, "Internal Server Error", f"body {number}".encode())
     answers.failure("status", URL, 503, "Unavailable", b"")
@@ -147,13 +151,13 @@ def test_failures_of_one_kind_are_counted_and_keep_the_first_body(answers: Answe
     assert answers.failed == answers.requests == 7
 
 
-def test_a_long_binary_body_is_cut_and_made_text(answers: Answers) -> None:
+def test_a_long_binary_body_is_cut_and_made_text(answers: AnswerCollector) -> None:
     answers.failure("status", URL, 500, "error", b"\xff" * 100_000)
     (failure,) = answers.failures()
     assert failure.body == "\N{REPLACEMENT CHARACTER}" * 500
 
 
-def test_failures_and_problems_belong_to_their_phase(answers: Answers) -> None:
+def test_failures_and_problems_belong_to_their_phase(answers: AnswerCollector) -> None:
     for phase in ("warm-up", "serial"):
         answers.phase = phase
         answers.failure("status", URL, 500, "error", b"")
@@ -192,7 +196,7 @@ def test_a_reading_of_another_shape_is_no_answer(changes: dict[str, Any]) -> Non
         read_answer(body(**changes))
 
 
-def test_requests_are_counted_by_the_process_that_answered(answers: Answers) -> None:
+def test_requests_are_counted_by_the_process_that_answered(answers: AnswerCollector) -> None:
     for pid in (200, 201, 200):
         answers.success(URL, body(pid=pid))
     answers.failure("timeout", URL, None, "no answer", b"")
@@ -200,7 +204,7 @@ def test_requests_are_counted_by_the_process_that_answered(answers: Answers) -> 
     assert answers.kinds == {"timeout": 1}
 
 
-def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: Answers) -> None:
+def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: AnswerCollector) -> None:
     other = {"interpreter": "token-2", "application_group": "interpreter2"}
     answers.success(URL, body())
     answers.failure("status", URL, 500, "error", b"")
@@ -217,15 +221,15 @@ def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: Answe
     ] == [("interpreter2", 1, 1, 0), ("interpreter1", 2, 3, 2)]
 
 
-def test_requests_that_are_ours_are_none_from_elsewhere(answers: Answers) -> None:
+def test_requests_that_are_ours_are_none_from_elsewhere(answers: AnswerCollector) -> None:
     for number in (3, 1, 2):
         answers.success(URL, body(request=number))
         answers.success(OTHER, body(interpreter="token-2", request=number))
-    answers.heard(read_answer(body(request=4)))
+    answers.note_number(read_answer(body(request=4)))
     assert answers.elsewhere == 0
 
 
-def test_numbers_that_are_missing_went_elsewhere(answers: Answers) -> None:
+def test_numbers_that_are_missing_went_elsewhere(answers: AnswerCollector) -> None:
     answers.success(URL, body(request=1))
     answers.success(URL, body(request=12))
     answers.success(OTHER, body(interpreter="token-2", request=1))
@@ -235,7 +239,7 @@ def test_numbers_that_are_missing_went_elsewhere(answers: Answers) -> None:
     assert answers.elsewhere == 9
 
 
-def test_a_reloaded_application_that_counts_anew_is_nobody_else(answers: Answers) -> None:
+def test_a_reloaded_application_that_counts_anew_is_nobody_else(answers: AnswerCollector) -> None:
     for number in (1, 2, 3, 1, 2):
         answers.success(URL, body(request=number))
     assert answers.elsewhere == 0

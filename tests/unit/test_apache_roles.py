@@ -12,7 +12,7 @@ from wsgiproof.cell import Mode, Mpm
 from wsgiproof.environ import child_environment
 from wsgiproof.process import ProcessEvent, Service
 from wsgiproof.records import Role
-from wsgiproof.services.apache import Family, Server
+from wsgiproof.services.apache import ProcessTree, Server
 
 FAMILY = "sh -c 'sleep 30 & wait' & wait"
 """In place of Apache: a parent with one child, which runs a command of its own."""
@@ -24,7 +24,7 @@ FAMILY = "sh -c 'sleep 30 & wait' & wait"
 def test_a_command_that_a_child_runs_is_a_helper(mode: Mode, child: Role, tmp_path: Path) -> None:
     service = Service(
         ["sh", "-c", FAMILY],
-        name="family",
+        name="tree",
         log=tmp_path / "log",
         events=tmp_path / "events",
         env=child_environment(),
@@ -54,10 +54,10 @@ STARTED = [born(APACHE, GUARD), born(CHILD, APACHE)]
 
 
 def helpers(*events: ProcessEvent) -> list[int]:
-    family = Family(APACHE)
-    family.take(STARTED)
-    family.take([*STARTED, *events])
-    return sorted({event.pid for event in events if family.is_helper(event.pid)})
+    tree = ProcessTree(APACHE)
+    tree.update(STARTED)
+    tree.update([*STARTED, *events])
+    return sorted({event.pid for event in events if tree.is_helper(event.pid)})
 
 
 def test_an_orphan_that_was_never_seen_with_its_parent_is_a_helper() -> None:
@@ -90,7 +90,7 @@ def test_an_orphan_of_a_real_child_is_a_helper(tmp_path: Path) -> None:
     orphan = "(sh -c 'sleep 30 &'; sleep 30; :) & wait"
     service = Service(
         ["sh", "-c", orphan],
-        name="family",
+        name="tree",
         log=tmp_path / "log",
         events=tmp_path / "events",
         env=child_environment(),

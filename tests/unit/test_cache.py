@@ -21,8 +21,8 @@ import pytest
 
 from wsgiproof.cache import Cache, State, default_root
 from wsgiproof.errors import BuildFailed, CannotRun, Locked
-from wsgiproof.locks import open_lock, take
-from wsgiproof.signals import ended_by
+from wsgiproof.locks import acquire, open_lock
+from wsgiproof.signals import interrupted_by
 
 KEY = {"version": "1.2", "python": "3.12.1"}
 
@@ -304,10 +304,10 @@ def test_nobody_has_it_to_himself_while_another_process_uses_it(tmp_path: Path) 
         assert user.stdout is not None
         assert user.stdin is not None
         assert user.stdout.readline() == b"ready\n"
-        with pytest.raises(CannotRun, match="another wsgiproof is using"), cache.to_itself():
+        with pytest.raises(CannotRun, match="another wsgiproof is using"), cache.exclusive():
             pass
         user.stdin.close()
-    with cache.to_itself():
+    with cache.exclusive():
         pass
 
 
@@ -347,7 +347,7 @@ def give_away(path: Path) -> str:
         os.chown(path, NOBODY, -1)
         return f"belongs to 'nobody' (uid {NOBODY})"
     path.chmod(path.stat().st_mode | 0o002)
-    return "may be written by everybody"
+    return "is writable by everyone"
 
 
 def refusal(cache: Cache) -> str:
@@ -401,7 +401,7 @@ def test_what_is_another_users_or_everybodys_to_write_is_not_used(
     path = entry if place == "ENTRY" else tmp_path / place
     told = give_away(path)
     assert f"since {path} {told}: " in refusal(cache)
-    with pytest.raises(CannotRun, match="is not used, since"):
+    with pytest.raises(CannotRun, match="is not used because"):
         cache.use(entry / "bin" / "python")
     assert cache.built("kind") == []
 
@@ -414,7 +414,7 @@ def test_what_everybody_may_write_is_not_used_and_how_to_change_that_is_said(
     path = (tmp_path / place).resolve()
     mode = path.stat().st_mode
     path.chmod(mode | 0o002)
-    assert f"{path} may be written by everybody: 'chmod o-w {path}', or " in refusal(cache)
+    assert f"{path} is writable by everyone: 'chmod o-w {path}', or " in refusal(cache)
     path.chmod(mode)
     assert cache.entry("kind", KEY, Build()).is_dir()
 
@@ -444,7 +444,7 @@ def test_a_file_that_everybody_may_write_makes_an_entry_be_built_again(
     build = Build()
     cache.entry("kind", KEY, build)
     assert build.calls == 1
-    assert "whole may be written by everybody" in capsys.readouterr().err
+    assert "whole is writable by everyone" in capsys.readouterr().err
 
 
 # Locks
@@ -501,7 +501,7 @@ def test_a_lock_that_is_none_of_ours_is_not_waited_for(
         command, input="\n", capture_output=True, text=True, timeout=30, check=False
     )
     last = done.stderr.splitlines()[-1]
-    assert f"CannotRun: {path} can't be used as a lock, since it " in last
+    assert f"CannotRun: {path} can't be used as a lock because it " in last
     assert last.endswith("remove it")
     assert not (tmp_path / "log").exists()
 
@@ -523,7 +523,7 @@ def test_who_holds_a_lock_is_named(tmp_path: Path) -> None:
     with held(path) as holder:
         descriptor = open_lock(path)
         with pytest.raises(Locked) as caught:
-            take(descriptor, path, seconds=0)
+            acquire(descriptor, path, seconds=0)
         assert f"{path} is locked by process {holder.pid} ({sys.executable} -c " in str(
             caught.value
         )
@@ -540,7 +540,7 @@ def test_who_waits_for_a_lock_says_for_whom_and_goes_on(tmp_path: Path) -> None:
             holder.kill()
 
         descriptor = open_lock(path)
-        take(descriptor, path, seconds=60, tell=end)
+        acquire(descriptor, path, seconds=60, on_wait=end)
         os.close(descriptor)
     assert len(told) == 1
     assert told[0].startswith(f"waiting for {path}, which is locked by process {holder.pid} (")
@@ -570,7 +570,7 @@ def test_a_wait_for_another_builder_ends_with_an_interrupt(cache: Cache) -> None
     interrupted = threading.Event()
 
     def build() -> None:
-        with ended_by(interrupted):
+        with interrupted_by(interrupted):
             cache.entry("kind", KEY, Build())
 
     with held(Path(f"{entry}.lock")), ThreadPoolExecutor() as pool:
@@ -614,13 +614,13 @@ def test_what_is_not_as_it_was_built_is_built_again_with_a_line(
     assert capsys.readouterr().err == ""
     HARMS[harm](path)
     assert not cache.holds("kind", KEY)
-    with pytest.raises(CannotRun, match="is not as it was built"):
+    with pytest.raises(CannotRun, match="has changed since it was built"):
         cache.use(path / "whole")
     assert cache.built("kind") == []
     capsys.readouterr()
     cache.entry("kind", KEY, build_with_bytecode)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"wsgiproof: {path} is not as it was built and is built again: ")
+    assert line.startswith(f"wsgiproof: {path} has changed since it was built and is rebuilt: ")
     assert (path / "whole").read_text() == "whole"
     assert cache.holds("kind", KEY)
     assert cache.built("kind") == [path]
@@ -640,7 +640,9 @@ def test_digests_find_what_sizes_and_times_do_not(cache: Cache) -> None:
     assert [one.state for one in cache.entries(thorough=True)] == [State.DAMAGED]
     assert cache.discard_damaged([path / "whole"], thorough=False) == ""
     told = cache.discard_damaged([Path("/usr/bin/env"), path / "whole", path / "half"])
-    assert told.startswith(f"{path} of the build cache is not as it was built (whole has another")
+    assert told.startswith(
+        f"{path} of the build cache has changed since it was built (whole has different"
+    )
     assert not cache.holds("kind", KEY)
 
 
@@ -660,7 +662,7 @@ def test_what_was_built_again_while_it_was_used_is_no_proof_of_anything(tmp_path
         f"Cache(Path(sys.argv[1])).entry('kind', {KEY!r}, lambda directory: None)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    assert "it was built again while it was in use" in theirs.discard_damaged([path / "whole"])
+    assert "it was rebuilt while it was in use" in theirs.discard_damaged([path / "whole"])
     assert theirs.holds("kind", KEY)
 
 

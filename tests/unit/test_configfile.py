@@ -103,7 +103,7 @@ def give_away(path: Path) -> str:
         os.chown(path, NOBODY, -1, follow_symlinks=False)
         return f"belongs to 'nobody' (uid {NOBODY})"
     path.chmod(path.stat().st_mode | 0o002)
-    return "may be written by everybody"
+    return "is writable by everyone"
 
 
 def not_used(here: Path, path: Path) -> str:
@@ -159,7 +159,7 @@ def test_what_everybody_may_write_is_an_objection(what: str, here: Path) -> None
     target = {"file": path, "directory": path.parent, "above": path.parent.parent}[what]
     target.chmod(target.stat().st_mode | 0o002)
     said = "it" if what == "file" else str(target)
-    assert not_used(here, path) == f"{said} may be written by everybody"
+    assert not_used(here, path) == f"{said} is writable by everyone"
 
 
 def test_in_a_directory_with_the_sticky_bit_only_the_file_counts(here: Path) -> None:

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from tests.unit.test_growth import CLEAN as GOOD
-from wsgiproof.judge.growth import Growth
+from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.leaks import RESOURCES, certain_leak
 from wsgiproof.judge.memory import LEAST_POINTS, MemorySeries, judge_memory, series_of
 from wsgiproof.judge.slope import span
@@ -31,7 +31,7 @@ from wsgiproof.records import (
     Sample,
     Verdict,
 )
-from wsgiproof.selftest import trial
+from wsgiproof.selftest import control_result
 from wsgiproof.subjects.controls import CONTROLS
 
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -70,8 +70,8 @@ def test_a_real_run_comes_to_what_it_is(name: str) -> None:
 )
 def test_each_planted_fault_is_caught_by_its_own_check_and_each_twin_passes(name: str) -> None:
     record = recorded(name)
-    told = trial(CONTROLS[record.cell.control], record)
-    assert told.as_it_should_be, told
+    told = control_result(CONTROLS[record.cell.control], record)
+    assert told.is_expected, told
 
 
 @each_cell
@@ -220,9 +220,9 @@ def test_10000_series_with_the_noise_of_clean_runs_give_no_false_alarm() -> None
         judged += len(BY_SERVER) + len(BY_PROCESS) * observed.workers[0]
     passed = 0
     for _ in range(5_000):
-        growth = judge_memory([invented_memory(chance)]).growth
-        called += ["memory"] * (growth is Growth.LEAK)
-        passed += growth is Growth.NONE
+        growth = judge_memory([invented_memory(chance)]).status
+        called += ["memory"] * (growth is LeakStatus.LEAK)
+        passed += growth is LeakStatus.NO_LEAK
     assert called == []
     assert passed >= 3_500
 
@@ -257,9 +257,9 @@ def test_a_leak_of_memory_on_top_of_each_clean_run_is_found_or_undecided() -> No
     """A small object, or malloc(64), in each request of a daemon process."""
     for unit, rate in (("blocks", 1), ("bytes", 80)):
         whole = [one for one in noise().memory if one.unit == unit and span(one.points) > 2_500]
-        found = Counter(judge_memory([_leaking(one, rate)]).growth for one in whole)
-        assert found[Growth.NONE] == 0
-        assert found[Growth.LEAK] >= len(whole) / 2, "those with no drift and no sawtooth"
+        found = Counter(judge_memory([_leaking(one, rate)]).status for one in whole)
+        assert found[LeakStatus.NO_LEAK] == 0
+        assert found[LeakStatus.LEAK] >= len(whole) / 2, "those with no drift and no sawtooth"
 
 
 def _leaking(one: MemorySeries, rate: int) -> MemorySeries:

@@ -138,10 +138,10 @@ def test_a_uri_is_shown_without_its_credentials(uri: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "shown"),
+    ("owned", "shown"),
     [(True, "mongodb://ann:hunter2@127.0.0.1:1/?appName=me"), (False, "mongodb://127.0.0.1:1/")],
 )
-def test_only_a_uri_of_our_own_is_shown_whole(owned: bool, shown: str) -> None:
+def test_only_the_uri_of_an_owned_deployment_is_shown_in_full(owned: bool, shown: str) -> None:
     uri = f"mongodb://ann:{SECRET}@{LOOPBACK}:1/"
     with closing(Deployment(Topology.STANDALONE, uri, "6.0.5", owned=owned)) as deployment:
         assert deployment.shown_uri("me") == shown

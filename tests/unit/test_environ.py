@@ -15,7 +15,7 @@ from wsgiproof.account import server_account
 from wsgiproof.build.index import make_sdist
 from wsgiproof.build.python import describe
 from wsgiproof.environ import COMPILE, DOWNLOAD, WORKER, child_environment
-from wsgiproof.process import Service, ask, run
+from wsgiproof.process import Service, run, run_unguarded
 from wsgiproof.spawn import MARKER, run_name
 
 TOKEN = "a token that nobody else may have"
@@ -79,8 +79,8 @@ def test_a_service_a_command_and_a_question_have_what_they_are_given(tmp_path: P
     ) as service:
         assert service.wait(20)
     done = run(["/usr/bin/env"], deadline=20, env=given)
-    asked = ask(["/usr/bin/env"], deadline=20, env=given)
-    assert asked.output.splitlines() == [f"{MARKER}={run_name()}", "ONLY=this"]
+    short = run_unguarded(["/usr/bin/env"], deadline=20, env=given)
+    assert short.output.splitlines() == [f"{MARKER}={run_name()}", "ONLY=this"]
     for lines in ((tmp_path / "log").read_text().splitlines(), done.output.splitlines()):
         names = {line.partition("=")[0] for line in lines}
         assert {"ONLY", MARKER} <= names <= {"ONLY", MARKER, "TMPDIR"}

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from wsgiproof.build.environment import environment_build, home_in, installed_packages
-from wsgiproof.build.index import last_words
+from wsgiproof.build.index import error_line
 from wsgiproof.build.python import describe
 from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed
@@ -85,7 +85,7 @@ def test_an_unsolved_set_of_requirements_is_told_in_one_line() -> None:
         "  ╰─▶ Because you require a==1 and a==2, we can conclude that your\n"
         "      requirements are unsatisfiable.\n\n      hint: something else\n"
     )
-    assert last_words(output) == (
+    assert error_line(output) == (
         "Because you require a==1 and a==2, we can conclude that your requirements are "
         "unsatisfiable."
     )

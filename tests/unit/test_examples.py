@@ -21,7 +21,7 @@ from wsgiproof.report.matrix import for_gitlab
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 WORKFLOWS = ("github-actions.yml", "gitlab-ci.yml")
 GIVEN = {
     "${{ matrix.cells }}": " ".join(cell.id for cell in cells(2)),

@@ -13,6 +13,8 @@ import pytest
 from tests.unit.factories import CELL, LOG, died, line, observed
 from tests.unit.test_corpus import CLEAN, NAMES, recorded, seen
 from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
+from wsgiproof.judge.explain.findings import finding as finding_text
+from wsgiproof.judge.explain.findings import finding_ids
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.verdict import ALL_CHECKS, judge
 from wsgiproof.records import (
@@ -69,11 +71,20 @@ def test_each_entry_says_all_that_a_reader_needs(entry: Entry) -> None:
     assert entry.where
     assert all((entry.meaning, entry.versions, entry.action))
     assert set(entry.explains) <= set(ALL_CHECKS)
-    ours = re.fullmatch(r"docs/findings\.md, (\d+)", entry.source)
+    ours = re.fullmatch(r"wsgiproof explain (finding-\d+)", entry.source)
     if ours:
-        assert f"\n## {ours[1]}. " in (ROOT / "docs/findings.md").read_text()
+        assert finding_text(ours[1])
     else:
         assert re.fullmatch(r"https://\S+", entry.source)
+
+
+def test_the_package_has_the_text_of_every_finding() -> None:
+    page = (ROOT / "docs/findings.md").read_text()
+    texts = [finding_text(name) for name in finding_ids()]
+    assert len(texts) >= 17
+    assert page.endswith("\n\n## ".join(["", *(text or "" for text in texts)]) + "\n")
+    assert (finding_text("finding-1") or "").startswith("1. PyMongo 4.20.0 + mod_wsgi 6.1.1")
+    assert finding_text("finding-0") is None
 
 
 def test_no_two_entries_have_the_same_id() -> None:

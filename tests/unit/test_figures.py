@@ -40,7 +40,7 @@ def test_memory_is_the_slope_that_the_judge_has() -> None:
         figure = by_name(recorded(name)).get("memory_per_request")
         slopes = [
             one.slope
-            for one in memory.decided(seen(name)).series
+            for one in memory.decision_of(seen(name)).series
             if one.slope and one.series.unit == "bytes" and math.isfinite(one.slope.high)
         ]
         if slopes and "blocks_per_request" not in by_name(recorded(name)):
@@ -120,7 +120,7 @@ def test_a_line_goes_from_the_first_reading_to_the_last() -> None:
     assert one.line == (40.0, pytest.approx(65.0))
     assert one.requests[0] == ROUND
     assert one.rate == pytest.approx(1 / ROUND, rel=0.05)
-    assert "one in" in one.told
+    assert "one in" in one.text
 
 
 def test_a_cell_without_a_rate_has_an_empty_place_in_the_terminal() -> None:

@@ -17,11 +17,11 @@ from wsgiproof.judge.growth import (
     DOUBTFUL,
     LEAST_STEPS,
     STOPPED,
-    Decision,
-    Growth,
+    CountDecision,
+    LeakStatus,
     Series,
-    beyond,
     decide,
+    exceeds_pool,
     poisson_limits,
     pool_bound,
     requests_to_confirm,
@@ -51,7 +51,7 @@ def series(events: Events, at: Sequence[int] = AT) -> Series:
     )
 
 
-def decided(*many: Events, urls: int = URLS, bound: int = BOUND) -> Decision:
+def decided(*many: Events, urls: int = URLS, bound: int = BOUND) -> CountDecision:
     return decide([series(events) for events in many], bound, urls)
 
 
@@ -67,8 +67,8 @@ def regular(every: float, shift: float = 0) -> list[float]:
     return [shift + every * (number + 1) for number in range(int((REQUESTS - shift) / every))]
 
 
-def tally(make: Callable[[random.Random], Decision], number: int) -> Counter[Growth]:
-    return Counter(make(random.Random(seed)).growth for seed in range(number))
+def tally(make: Callable[[random.Random], CountDecision], number: int) -> Counter[LeakStatus]:
+    return Counter(make(random.Random(seed)).status for seed in range(number))
 
 
 # The statistics
@@ -103,7 +103,7 @@ def test_the_interval_holds_the_true_rate_as_often_as_it_says() -> None:
     for seed in range(500):
         decision = decided(poisson(random.Random(seed), 100))
         assert decision.rate is not None
-        told += decision.growth is Growth.LEAK
+        told += decision.status is LeakStatus.LEAK
         held += decision.rate.low <= 1 / 100 <= decision.rate.high
     assert told >= 470
     assert held >= 500 * 0.95
@@ -123,15 +123,15 @@ def test_bursts_widen_the_interval() -> None:
 
 
 def test_the_upper_limit_says_what_would_have_shown() -> None:
-    assert decided([]).excluded == pytest.approx(3 / REQUESTS, rel=0.01)
+    assert decided([]).excluded_rate == pytest.approx(3 / REQUESTS, rel=0.01)
     assert decided([]).rate is None
-    assert decided([1500, 1800]).excluded == pytest.approx(7.22 / REQUESTS, rel=0.01)
+    assert decided([1500, 1800]).excluded_rate == pytest.approx(7.22 / REQUESTS, rel=0.01)
 
 
 def test_a_rate_is_told_by_the_requests_for_one() -> None:
     rate = decided(regular(250)).rate
     assert rate is not None
-    assert rate.every() == "one in 250 requests (95 %: 143 to 484)"
+    assert rate.describe() == "one in 250 requests (95 %: 143 to 484)"
 
 
 # Steps
@@ -156,10 +156,10 @@ def test_a_return_to_what_was_there_before_is_no_growth() -> None:
 def test_it_takes_as_many_rounds_that_grow(growing: int) -> None:
     """Two more than there are interpreters, or it may be something that each has opened once."""
     spread = [REQUESTS * (number + 1) / growing for number in range(growing)]
-    expected = Growth.LEAK if growing >= LEAST_STEPS else Growth.NONE
-    assert decided(spread).growth is expected
+    expected = LeakStatus.LEAK if growing >= LEAST_STEPS else LeakStatus.NO_LEAK
+    assert decided(spread).status is expected
     many_at_once = [moment for moment in spread for _ in range(BOUND // growing)]
-    assert decided(many_at_once).growth is expected
+    assert decided(many_at_once).status is expected
 
 
 def stopping(steps: int, last: float) -> list[float]:
@@ -173,9 +173,9 @@ def test_growth_that_has_stopped_is_none_and_one_that_may_have_is_undecided() ->
         at_least = STOPPED ** (1 / steps)
         doubtful = DOUBTFUL ** (1 / steps)
         told = [decided(stopping(steps, u)) for u in (at_least - 0.06, doubtful - 0.05)]
-        assert [one.growth for one in told] == [Growth.NONE, Growth.UNDECIDED], steps
-        assert told[1].doubt == "it may have stopped"
-        assert decided(stopping(steps, 0.97)).growth is Growth.LEAK
+        assert [one.status for one in told] == [LeakStatus.NO_LEAK, LeakStatus.UNDECIDED], steps
+        assert told[1].doubt == "the growth may have stopped"
+        assert decided(stopping(steps, 0.97)).status is LeakStatus.LEAK
 
 
 @pytest.mark.parametrize("steps", [5, 8, 12, 20])
@@ -183,13 +183,13 @@ def test_as_many_more_requests_as_are_asked_for_decide(steps: int) -> None:
     """In the run that is as much longer, what had stopped is none, and what had not a leak."""
     events = stopping(steps, DOUBTFUL ** (1 / steps) - 0.05)
     told = decided(events)
-    assert told.growth is Growth.UNDECIDED
+    assert told.status is LeakStatus.UNDECIDED
     assert 0 < told.more < 2 * REQUESTS
     longer = [*AT, *range(REQUESTS + 125, REQUESTS + told.more + 125, 125)]
-    assert decide([series(events, longer)], BOUND, URLS).growth is Growth.NONE
+    assert decide([series(events, longer)], BOUND, URLS).status is LeakStatus.NO_LEAK
     gap = REQUESTS / steps
     going_on = [*events, *(REQUESTS + gap * number for number in range(100))]
-    assert decide([series(going_on, longer)], BOUND, URLS).growth is Growth.LEAK
+    assert decide([series(going_on, longer)], BOUND, URLS).status is LeakStatus.LEAK
 
 
 def test_growth_that_fades_is_undecided_though_each_round_grows() -> None:
@@ -197,30 +197,30 @@ def test_growth_that_fades_is_undecided_though_each_round_grows() -> None:
         at - 1.0 for number, at in enumerate(AT[1:-1]) for _ in range(max(1, 60 - 6 * number))
     ]
     told = decided(fading, bound=10_000)
-    assert told.growth is Growth.UNDECIDED
-    assert told.doubt == "it grows ever less"
+    assert told.status is LeakStatus.UNDECIDED
+    assert told.doubt == "the growth slows down"
     assert told.more == REQUESTS
     even = [at - 1.0 for at in AT[1:-1] for _ in range(20)]
-    assert decided(even, bound=10_000).growth is Growth.LEAK
+    assert decided(even, bound=10_000).status is LeakStatus.LEAK
 
 
 # What leaks
 
 
 def test_99_of_100_regular_leaks_of_one_in_250_and_94_of_100_random_ones() -> None:
-    regularly = [decided(regular(250, shift)).growth for shift in range(0, 250, 10)]
-    assert set(regularly) == {Growth.LEAK}
+    regularly = [decided(regular(250, shift)).status for shift in range(0, 250, 10)]
+    assert set(regularly) == {LeakStatus.LEAK}
     found = tally(lambda chance: decided(poisson(chance, 250)), 1000)
-    assert found[Growth.LEAK] >= 930
-    assert found[Growth.NONE] <= 10
+    assert found[LeakStatus.LEAK] >= 930
+    assert found[LeakStatus.NO_LEAK] <= 10
 
 
 @pytest.mark.parametrize("every", [1, 3, 10, 50, 100])
 def test_any_leak_that_is_less_rare_is_found(every: int) -> None:
-    assert decided(regular(every)).growth is Growth.LEAK
+    assert decided(regular(every)).status is LeakStatus.LEAK
     found = tally(lambda chance: decided(poisson(chance, every)), 40)
-    assert found[Growth.LEAK] >= 36
-    assert found[Growth.NONE] == 0
+    assert found[LeakStatus.LEAK] >= 36
+    assert found[LeakStatus.NO_LEAK] == 0
 
 
 def test_a_leak_behind_what_a_pool_does_is_found() -> None:
@@ -230,32 +230,32 @@ def test_a_leak_behind_what_a_pool_does_is_found() -> None:
     """
     for name, clean in CLEAN.items():
         found = Counter(
-            decided([*clean(random.Random(seed)), *poisson(random.Random(-1 - seed), 50)]).growth
+            decided([*clean(random.Random(seed)), *poisson(random.Random(-1 - seed), 50)]).status
             for seed in range(100)
         )
-        assert found[Growth.LEAK] >= (50 if clean in (fill, fill_evenly) else 90), name
-        assert found[Growth.NONE] == 0, name
+        assert found[LeakStatus.LEAK] >= (50 if clean in (fill, fill_evenly) else 90), name
+        assert found[LeakStatus.NO_LEAK] == 0, name
 
 
 def test_a_leak_of_four_processes_is_that_of_all_together() -> None:
     """Each of them leaks too seldom to be told alone."""
 
-    def four(chance: random.Random, every: float) -> Decision:
+    def four(chance: random.Random, every: float) -> CountDecision:
         moments: list[list[float]] = [[], [], [], []]
         for moment in poisson(chance, every):
             chance.choice(moments).append(moment)
         return decided(*moments, bound=pool_bound(URLS, threads=1))
 
     rare = tally(lambda chance: four(chance, 250), 400)
-    assert rare[Growth.LEAK] >= 250
-    assert rare[Growth.NONE] <= 20
-    assert tally(lambda chance: four(chance, 100), 400)[Growth.LEAK] >= 370
+    assert rare[LeakStatus.LEAK] >= 250
+    assert rare[LeakStatus.NO_LEAK] <= 20
+    assert tally(lambda chance: four(chance, 100), 400)[LeakStatus.LEAK] >= 370
 
 
 def test_one_process_that_leaks_is_told_among_others() -> None:
     decision = decided([], regular(250), [])
-    assert decision.growth is Growth.LEAK
-    assert [one.units for one in decision.grew] == [12]
+    assert decision.status is LeakStatus.LEAK
+    assert [one.units for one in decision.growing] == [12]
 
 
 # What does not
@@ -290,8 +290,8 @@ CLEAN: dict[str, Callable[[random.Random], list[float]]] = {
 @pytest.mark.parametrize("name", CLEAN)
 def test_what_fills_or_is_opened_once_is_never_a_leak(name: str) -> None:
     found = tally(lambda chance: decided(CLEAN[name](chance)), 2000)
-    assert found[Growth.LEAK] == 0
-    assert found[Growth.NONE] >= 1700
+    assert found[LeakStatus.LEAK] == 0
+    assert found[LeakStatus.NO_LEAK] >= 1700
 
 
 @pytest.mark.parametrize(("over", "most"), [(150, 0), (300, 10), (600, 100)])
@@ -305,7 +305,7 @@ def test_a_slow_fill_is_seldom_called_a_leak_and_mostly_none(over: float, most: 
             lambda chance, size=size: decided(chance.expovariate(1 / over) for _ in range(size)),
             1000,
         )
-        assert found[Growth.LEAK] <= most, size
+        assert found[LeakStatus.LEAK] <= most, size
 
 
 def test_what_each_interpreter_of_many_processes_opens_once_is_never_a_leak() -> None:
@@ -314,11 +314,11 @@ def test_what_each_interpreter_of_many_processes_opens_once_is_never_a_leak() ->
     for seed in range(400):
         chance = random.Random(seed)
         each = [opened_once(chance) for _ in range(4)]
-        assert decided(*each, bound=bound).growth is not Growth.LEAK
+        assert decided(*each, bound=bound).status is not LeakStatus.LEAK
         all_of_them = [moment for one in each for moment in one]
         by_server = decided(all_of_them, urls=4 * URLS, bound=4 * bound)
-        assert by_server.growth is not Growth.LEAK
-        if by_server.growth is Growth.UNDECIDED:
+        assert by_server.status is not LeakStatus.LEAK
+        if by_server.status is LeakStatus.UNDECIDED:
             assert by_server.more > 0
 
 
@@ -327,7 +327,7 @@ def test_going_up_and_down_is_never_a_leak(size: int) -> None:
     for period in (2, 3, 4, 5, 7, 11):
         for shift in range(period):
             values = [20 + size * ((number + shift) % period) for number in range(len(AT))]
-            assert decide([of_values(values)], BOUND, URLS).growth is not Growth.LEAK
+            assert decide([of_values(values)], BOUND, URLS).status is not LeakStatus.LEAK
 
 
 def of_values(values: Iterable[int]) -> Series:
@@ -343,20 +343,20 @@ def test_noise_is_never_a_leak(size: int) -> None:
         ),
         2000,
     )
-    assert found[Growth.LEAK] == 0
-    assert found[Growth.NONE] >= 1200
+    assert found[LeakStatus.LEAK] == 0
+    assert found[LeakStatus.NO_LEAK] >= 1200
 
 
 def test_a_leak_is_told_from_noise_once_it_is_as_large() -> None:
     """Of 12 units behind a noise of 6 nobody knows; 60 are plain."""
 
-    def noisy(chance: random.Random, every: float) -> Decision:
+    def noisy(chance: random.Random, every: float) -> CountDecision:
         leak = series(poisson(chance, every)).points
         return decide([of_values(value + chance.randint(-3, 3) for _, value in leak)], BOUND, URLS)
 
     found = tally(lambda chance: noisy(chance, 250), 200)
-    assert found[Growth.NONE] + found[Growth.UNDECIDED] >= 180
-    assert tally(lambda chance: noisy(chance, 50), 200)[Growth.LEAK] >= 180
+    assert found[LeakStatus.NO_LEAK] + found[LeakStatus.UNDECIDED] >= 180
+    assert tally(lambda chance: noisy(chance, 50), 200)[LeakStatus.LEAK] >= 180
 
 
 @pytest.mark.parametrize("period", [2, 3, 5])
@@ -365,7 +365,7 @@ def test_a_leak_behind_a_sawtooth_is_found(period: int) -> None:
     for every in (5, 20, 50):
         leak = series(regular(every)).points
         teeth = [value + 2 * (number % period) for number, (_, value) in enumerate(leak)]
-        assert decide([of_values(teeth)], BOUND, URLS).growth is Growth.LEAK
+        assert decide([of_values(teeth)], BOUND, URLS).status is LeakStatus.LEAK
 
 
 def lives(chance: random.Random, life: int, leak: float = 0) -> list[Series]:
@@ -385,12 +385,12 @@ def lives(chance: random.Random, life: int, leak: float = 0) -> list[Series]:
 @pytest.mark.parametrize("life", [120, 300, 400, 600])
 def test_a_process_that_takes_over_starts_anew_and_its_leak_is_found(life: int) -> None:
     bound = pool_bound(URLS, threads=15)
-    clean = Counter(decide(lives(random.Random(s), life), bound, URLS).growth for s in range(200))
-    assert clean[Growth.LEAK] == 0
+    clean = Counter(decide(lives(random.Random(s), life), bound, URLS).status for s in range(200))
+    assert clean[LeakStatus.LEAK] == 0
     leaking = Counter(
-        decide(lives(random.Random(s), life, 20), bound, URLS).growth for s in range(50)
+        decide(lives(random.Random(s), life, 20), bound, URLS).status for s in range(50)
     )
-    assert leaking[Growth.LEAK] >= 44
+    assert leaking[LeakStatus.LEAK] >= 44
 
 
 # Sure before the end
@@ -402,7 +402,7 @@ def called_after(each_round: Sequence[int], urls: int, processes: int, threads: 
     values = [0, *accumulate(each_round)]
     for length in range(2, len(AT)):
         one = Series("x", tuple(zip(AT[:length], values[:length], strict=True)))
-        if beyond(one, bound):
+        if exceeds_pool(one, bound):
             return AT[length - 1]
     return None
 
@@ -430,7 +430,7 @@ def test_a_jump_beyond_the_bound_is_called_only_if_it_goes_on() -> None:
     assert called_after(jump, URLS, 1, 15) is None
     late = [0] * (len(AT) - 3) + [5000, 0]
     assert called_after(late, URLS, 1, 15) is None, "the last round, when idle, has no requests"
-    assert decided([60.0] * 5000).growth is Growth.NONE
+    assert decided([60.0] * 5000).status is LeakStatus.NO_LEAK
 
 
 @pytest.mark.parametrize("every", [50, 250, 600])

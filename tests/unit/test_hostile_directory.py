@@ -215,7 +215,7 @@ def test_a_run_is_resumed_without_its_results_json(tmp_path: Path) -> None:
     notes: list[str] = []
     assert reopen_output(output, notes.append) == output
     assert len(notes) == 1
-    assert "what has ended is taken from cells/*/cell.json" in notes[0]
+    assert "the cells that have ended are read from cells/*/cell.json" in notes[0]
     done, left = _split([job(0), job(1)], output)
     assert ([one.cell for one in done], left) == ([job(0).cell], [job(1)])
 
@@ -226,7 +226,7 @@ def test_a_cell_that_is_damaged_as_well_is_left_out_of_it(tmp_path: Path) -> Non
     (run / EMBEDDED.directory / "cell.json").write_bytes(b"")
     assert [one.cell.id for one in load_run(run).cells] == [DAEMON.cell.id]
     (run / DAEMON.directory / "cell.json").write_bytes(b"")
-    assert "there is no results.json in it" in refused("show", run)
+    assert "it has no results.json" in refused("show", run)
 
 
 # The output directory
@@ -308,7 +308,7 @@ def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(UsageError, match="another wsgiproof is at work"), held(output):
+        with pytest.raises(UsageError, match="another wsgiproof is using"), held(output):
             pass
         other.communicate()
     with held(output):

@@ -625,7 +625,7 @@ def test_a_census_tells_which_types_have_grown(app: App) -> None:
     assert sum(number for _, number in told[2]["types"]) < 100, "it counts itself"
 
 
-def test_a_census_is_asked_for_by_a_command_and_does_no_work(app: App) -> None:
+def test_a_census_is_requested_by_a_command_and_does_no_work(app: App) -> None:
     begun, ended, work = app.run(
         REQUEST + "import wsgiproof_inside.roundtrip as roundtrip\n"
         "worked = []\nroundtrip.encode_decode = lambda: worked.append(1) or []\n"

@@ -60,7 +60,7 @@ def test_an_aborted_experiment_does_not_pass() -> None:
 def test_requests_from_elsewhere_are_no_pass() -> None:
     seen = observed(elsewhere=7)
     assert outcome(seen)["responses"] is Verdict.INCONCLUSIVE
-    assert "at least 7 requests came from elsewhere" in responses(CELL, seen).missing
+    assert "at least 7 requests came from another program" in responses(CELL, seen).missing
 
 
 def test_no_request_at_all_does_not_pass() -> None:
@@ -214,7 +214,7 @@ def test_a_value_that_did_not_survive_trips_roundtrip() -> None:
     seen = observed(problems=problems)
     assert outcome(seen) == {"roundtrip": Verdict.FAIL}
     told = finding(seen)
-    assert told.seen.startswith("42 values did not survive")
+    assert told.seen.startswith("42 values changed while they were encoded and decoded")
     assert told.seen.endswith("in interpreter1, interpreter2")
     assert told.evidence == (
         f"[parallel] pid {WORKER} interpreter2: int64: got int, put Int64 (40 x)",

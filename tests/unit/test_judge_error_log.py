@@ -38,7 +38,7 @@ KNOWN = {
     "munmap_chunk(): invalid pointer": "corrupt",
     "malloc(): unaligned tcache chunk detected": "corrupt",
     "free(): invalid pointer": "corrupt",
-    "Fatal Python error: Segmentation fault": "gave up",
+    "Fatal Python error: Segmentation fault": "fatal signal",
     "/app/app.py:3: UserWarning: MongoClient opened before fork. May not be entirely fork-safe, "
     "proceed with caution.": "forked",
 }  # fmt: skip
@@ -101,7 +101,7 @@ def test_a_warning_of_the_subject_trips_the_check(package: str) -> None:
     seen = with_lines(text, "  warnings.warn(")
     assert outcome(seen) == FAIL
     (told,) = findings(seen)
-    assert told.seen == f"1 warning of PyMongo: {text}"
+    assert told.seen == f"1 warning of PyMongo in the error log: {text}"
 
 
 @pytest.mark.parametrize("text", KNOWN, ids=lambda text: text[:40])
@@ -115,7 +115,7 @@ def test_each_known_failure_line_trips_the_check_with_its_own_meaning(text: str)
 
 def test_a_source_stands_with_the_advice() -> None:
     (told,) = findings(with_lines("free(): invalid pointer"))
-    assert told.action.endswith("(docs/findings.md, 12)")
+    assert told.action.endswith("(wsgiproof explain finding-12)")
 
 
 @pytest.mark.parametrize("text", HARMLESS)

@@ -34,9 +34,9 @@ def test_the_first_was_right_until_the_second_was_used() -> None:
         "and wrong only after interpreter2 had answered for the first time"
     )
     assert evidence == (
-        f"pid {WORKER}: interpreter1 answered first in answer 1 of the cell, and was first wrong "
+        f"pid {WORKER}: interpreter1 first answered in answer 1 of the cell, and was first wrong "
         "in answer 31, after 15 answers without a problem",
-        f"pid {WORKER}: interpreter2 answered first in answer 16 of the cell, and was first wrong "
+        f"pid {WORKER}: interpreter2 first answered in answer 16 of the cell, and was first wrong "
         "in answer 16, after 0 answers without a problem",
     )
 

@@ -20,14 +20,14 @@ from tests.unit.factories import (
     reading,
     samples,
 )
-from wsgiproof.judge.growth import LEAST_CHECKPOINTS, LEAST_STEPS
+from wsgiproof.judge.growth import LEAST_SAMPLES, LEAST_STEPS
 from wsgiproof.judge.leaks import (
     RESOURCES,
     certain_leak,
     leak_rates,
-    level,
     more_to_decide,
     to_confirm,
+    total,
 )
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import (
@@ -191,7 +191,7 @@ def test_the_interpreter_that_leaks_is_told_where_it_is_known() -> None:
         return finding(msgspec.structs.replace(seen, attributions=told)).seen
 
     assert attributed(0, 8).endswith(", by requests to interpreter2 alone")
-    assert attributed(8, 8).endswith(", whichever interpreter serves")
+    assert attributed(8, 8).endswith(", in every interpreter")
     assert attributed(0, 0) == finding(seen).seen
 
 
@@ -203,10 +203,11 @@ def test_attributions_of_another_check_are_not_told() -> None:
 
 def test_a_pass_says_how_small_a_leak_would_have_shown() -> None:
     assert reason(observed(), "threads") == (
-        "threads did not grow in 3,000 requests: a leak of one in 1,001 would have shown (95 %)"
+        "threads did not grow in 3,000 requests; a leak of one in 1,001 requests would have shown "
+        "(95 %)"
     )
     assert reason(with_series("threads", steps(9, 16)), "threads").startswith(
-        "threads grew by 2 in all in 3,000 requests: a leak of one in 4"
+        "threads grew by 2 in all in 3,000 requests; a leak of one in 4"
     )
 
 
@@ -214,8 +215,8 @@ def test_what_is_undecided_says_why_and_how_many_more_requests_would_decide() ->
     seen = with_series("threads", steps(3, 6, 9, 12, 15))
     assert outcome(seen) == {"threads": Verdict.INCONCLUSIVE}
     assert reason(seen, "threads") == (
-        "threads grew by 5, one in 600 requests (95 %: 257 to 1,862), but it may have stopped: "
-        "about 1,710 more requests would decide (-n)"
+        "threads grew by 5, one in 600 requests (95 %: 257 to 1,862), but the growth may have "
+        "stopped: about 1,710 more requests would decide (-n)"
     )
 
 
@@ -242,7 +243,7 @@ def test_growth_that_does_not_go_on_with_full_pools_was_a_pool(values: Values) -
     (wanted,) = to_confirm(seen).values()
     full = confirmed(seen, wanted, 0)
     assert counted(full) == {}
-    assert f"and by none in {wanted:,} more with all pools full: " in reason(full, "threads")
+    assert f"and by none in {wanted:,} more with all pools full; " in reason(full, "threads")
     assert to_confirm(confirmed(seen, wanted, -3)) == leak_rates(full) == {}
 
 
@@ -356,9 +357,9 @@ def test_one_worker_that_could_not_be_read_does_not_pass_on_the_others(resource:
 
 
 def test_too_few_checkpoints_do_not_pass() -> None:
-    for points in range(LEAST_CHECKPOINTS + 1):
+    for points in range(LEAST_SAMPLES + 1):
         verdicts = counted(observed(samples=samples([[reading()]] * points)))
-        missing = list(RESOURCES) if points < LEAST_CHECKPOINTS else []
+        missing = list(RESOURCES) if points < LEAST_SAMPLES else []
         assert verdicts == dict.fromkeys(missing, Verdict.INCONCLUSIVE)
 
 
@@ -409,7 +410,7 @@ def test_a_leak_in_each_request_is_certain_within_300_requests(
     assert certain_leak(rows[:2], len(URLS), processes, threads) == ""
     told = certain_leak(rows, len(URLS), processes, threads)
     assert "connections" in told
-    assert told.endswith("and no pool holds as many")
+    assert told.endswith(", more than any pool holds")
     # What was called early is a leak for the judge as well, with as few samples.
     seen = observed(samples=tuple(rows), workers=(processes, threads), decided_early=told)
     assert judge(CELL, seen).verdict is Verdict.FAIL
@@ -427,11 +428,11 @@ def test_pools_that_fill_are_never_certain_leaks() -> None:
 def test_the_level_is_the_servers_count_or_else_that_of_all_workers() -> None:
     rows = [reading(201, connections=3), reading(202, connections=4)]
     one = samples([[*rows, reading(FRONTEND, role=Role.FRONTEND, connections=9)]])[0]
-    assert level(RESOURCES["connections"], one) == 28
+    assert total(RESOURCES["connections"], one) == 28
     unasked = msgspec.structs.replace(one, server_connections=None)
-    assert level(RESOURCES["connections"], unasked) == 7
-    assert level(RESOURCES["sessions"], one) == SESSIONS
-    assert level(RESOURCES["cursors"], msgspec.structs.replace(one, cursors=None)) == 0
+    assert total(RESOURCES["connections"], unasked) == 7
+    assert total(RESOURCES["sessions"], one) == SESSIONS
+    assert total(RESOURCES["cursors"], msgspec.structs.replace(one, cursors=None)) == 0
 
 
 def test_the_least_number_of_steps_is_what_the_series_here_suppose() -> None:

@@ -99,9 +99,7 @@ def test_requests_without_an_answer_trip_hang() -> None:
         )
     )
     (told,) = [one for one in judge(CELL, seen).findings if one.check == "hang"]
-    assert told.seen == (
-        "3 of 3,280 requests never came to an end; first in phase serial: no answer"
-    )
+    assert told.seen == ("3 of 3,280 requests never finished; the first in phase serial: no answer")
     assert told.evidence == (
         f"[serial] {URLS[0]}: no answer (2 x)",
         f"[idle] {URLS[1]}: no answer (1 x)",
@@ -111,7 +109,7 @@ def test_requests_without_an_answer_trip_hang() -> None:
 def test_what_failed_otherwise_came_to_an_end() -> None:
     assert outcome(observed(failures=(failure(),))) == {"responses": Verdict.FAIL}
     assert {one.check: one.reason for one in judge(CELL, observed()).checks}["hang"] == (
-        "3,280 requests, and all came to an end"
+        "3,280 requests, and all of them finished"
     )
 
 
@@ -249,7 +247,7 @@ def test_a_process_left_over_trips_shutdown() -> None:
     seen = observed(stop=Stop(seconds=15.0, leftover=(WORKER,), connections_left=0))
     assert outcome(seen) == SHUTDOWN
     told = finding(seen)
-    assert told.seen == "1 process still there 15 seconds after the stop, killed by us"
+    assert told.seen == "1 process still ran 15 seconds after the stop and had to be killed"
     assert told.evidence == (f"pids {WORKER}",)
 
 
@@ -265,7 +263,7 @@ def test_a_leftover_is_told_once_though_its_end_by_sigkill_is_seen_too() -> None
         stop=Stop(seconds=15.0, leftover=(WORKER,), connections_left=0),
     )
     assert outcome(seen) == SHUTDOWN
-    assert "killed by us" in finding(seen).seen
+    assert "had to be killed" in finding(seen).seen
 
 
 def test_connections_left_behind_trip_shutdown() -> None:

@@ -129,13 +129,13 @@ def test_requests_around_a_restart_are_not_said_to_have_all_been_answered() -> N
     phases = (*observed().phases, Phase(name="restart", started=27.0, seconds=1.0, requests=80))
     seen = restarted(restart(refused=9, last_refused=0.1), phases=phases)
     (result,) = (one for one in judge(CELL, seen).checks if one.check == "responses")
-    assert result.reason == "3,200 requests answered, each as it should be"
+    assert result.reason == "3,200 requests answered correctly"
 
 
 def test_a_process_that_stays_is_a_finding() -> None:
     seen = restarted(restart(leftover=(OLD,), seconds=15.0))
     assert outcome(seen) == FAILS
-    assert "1 process of before still there 15 seconds after" in findings(seen)[0].seen
+    assert "1 replaced process still ran 15 seconds after" in findings(seen)[0].seen
 
 
 def test_a_process_that_apache_had_to_kill_is_a_finding() -> None:

@@ -69,7 +69,11 @@ def test_a_defect_has_an_exit_code_of_its_own_and_one_line(tmp_path: Path) -> No
     [
         ("raise MemoryError", 3, "no memory left"),
         ("raise RecursionError('deep')", 70, "a defect of wsgiproof: RecursionError: deep"),
-        ('raise RuntimeError("can\'t start new thread")', 3, "no process or thread can be started"),
+        (
+            'raise RuntimeError("can\'t start new thread")',
+            3,
+            "no more processes or threads can be started",
+        ),
         ("raise EOFError", 70, "a defect of wsgiproof"),
         ("raise KeyboardInterrupt", 130, "interrupted"),
         ("raise SystemExit(3)", 3, ""),

@@ -82,6 +82,7 @@ NEIGHBOURS = {
     ("matrix", "config"),
     ("spawn", "signals"),
     ("spawn", "guard"),
+    ("leftovers", "signals"),
     ("leftovers", "spawn"),
     ("leftovers", "cgroups"),
     ("leftovers", "guard"),

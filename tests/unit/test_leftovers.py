@@ -25,7 +25,7 @@ import pytest
 import wsgiproof
 from tests.unit.test_process import is_alive, wait_until
 from wsgiproof.cgroups import end_group, make_group, remove_forgotten
-from wsgiproof.leftovers import clear
+from wsgiproof.leftovers import clean_up
 from wsgiproof.spawn import MARKER
 
 ORDINARY = "www-data"
@@ -372,7 +372,7 @@ def test_a_damaged_file_does_not_keep_a_run_from_beginning(tmp_path: Path, conte
     (tmp_path / "0123456789abcdef.run").write_bytes(content)
     os.mkfifo(tmp_path / "fedcba9876543210.run", 0o600)
     (tmp_path / "0000000000000000.run").symlink_to("/dev/zero")
-    clear(tmp_path)
+    clean_up(tmp_path)
     assert not (tmp_path / "0123456789abcdef.run").exists()
 
 
@@ -413,3 +413,30 @@ def test_an_empty_group_that_nobody_knows_is_removed_and_a_young_or_a_used_one_i
     finally:
         for group in (old, young, used):
             end_group(group, 30)
+
+
+INTERRUPTED = """
+import os, signal, tempfile
+from wsgiproof.leftovers import end_run, new_directory
+from wsgiproof.signals import install_handlers
+install_handlers()
+made = tempfile.mkdtemp
+def interrupted(**options):
+    path = made(**options)
+    os.kill(os.getpid(), signal.SIGINT)
+    return path
+tempfile.mkdtemp = interrupted
+try:
+    new_directory()
+except KeyboardInterrupt:
+    end_run()
+    print(os.listdir(os.environ["TMPDIR"]))
+"""
+
+
+def test_ctrl_c_as_a_directory_is_made_leaves_none(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[]\n", "")

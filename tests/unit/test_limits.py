@@ -38,12 +38,12 @@ OF_APACHE = {
 
 @pytest.mark.parametrize("line", NOT_OURS)
 def test_what_the_application_says_is_no_limit_of_the_machine(line: str) -> None:
-    assert limits.of_log(line) == ""
+    assert limits.explain_log_line(line) == ""
 
 
 @pytest.mark.parametrize(("line", "named"), OF_APACHE.items())
 def test_apache_says_which_limit_it_met(line: str, named: str) -> None:
-    assert named in limits.of_log(line)
+    assert named in limits.explain_log_line(line)
 
 
 def run(code: str, **kwargs: object) -> str:
@@ -64,7 +64,7 @@ def test_too_few_descriptors_are_told_with_their_number() -> None:
         "except OSError as error: told = describe(error)\n"
         "kept.clear()\nprint(told)"
     )
-    assert "of the 32 that it may have" in told
+    assert "its limit is 32" in told
     assert "its hard limit is 40" in told
 
 
@@ -102,13 +102,13 @@ def test_an_error_that_is_no_limit_is_told_as_before() -> None:
 
 
 def test_a_disk_with_room_is_not_full(tmp_path: Path) -> None:
-    assert limits.full(tmp_path) == ""
-    assert limits.full(tmp_path / "none") == ""
-    assert limits.full(Path("/proc")) == "", "it tells no size"
+    assert limits.why_full(tmp_path) == ""
+    assert limits.why_full(tmp_path / "none") == ""
+    assert limits.why_full(Path("/proc")) == "", "it tells no size"
 
 
 def test_a_port_can_be_had() -> None:
-    assert limits.no_port() == ""
+    assert limits.why_no_port() == ""
 
 
 def test_the_tasks_of_a_user_are_its_processes_and_their_threads() -> None:
@@ -134,10 +134,10 @@ from wsgiproof.account import server_account
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import NeedMissing
-from wsgiproof.preflight import make_room
+from wsgiproof.preflight import raise_limits
 def room():
     try:
-        print("room:", make_room(Config(topology=(Topology.NONE,)), server_account()))
+        print("room:", raise_limits(Config(topology=(Topology.NONE,)), server_account()))
     except NeedMissing as error:
         print("missing:", error)
 """

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_cli import Runner, one_line
-from tests.unit.test_matrix import facts
+from tests.unit.test_matrix import resolved
 from tests.unit.test_merge import called, saved
 from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.config import AXES, Config, Exclusion
@@ -32,7 +32,7 @@ def cells(number: int) -> list[Cell]:
 
 
 def matrix(**options: Any) -> Matrix:
-    return expand(Config(**options), facts())
+    return expand(Config(**options), resolved())
 
 
 SLOW = Exclusion(topology=(Topology.REPLICA_SET,), mode=(Mode.EMBEDDED,), reason="slow")

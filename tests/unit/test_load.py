@@ -29,9 +29,9 @@ from tests.unit.hostile import Script, Step, Then, served
 from wsgiproof.errors import CannotRun, UsageError
 from wsgiproof.load.connection import Connection
 from wsgiproof.load.connection_pool import ConnectionPool, connection_pool
-from wsgiproof.load.engine import burst, make_room, paced, parallel
+from wsgiproof.load.engine import burst, paced, parallel, raise_descriptor_limit
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.load.response_parser import MAX_BODY, MAX_HEAD, Answer
+from wsgiproof.load.response_parser import MAX_BODY, MAX_HEAD, ResponseParser
 from wsgiproof.load.statistics import Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.traffic import Latencies
@@ -385,22 +385,22 @@ def kept_answers(
     """What comes of a request for each script, all over one connection as far as that goes."""
 
     left = iter(scripts)
-    with served(lambda request: next(left, [])) as server, connection_pool(timeout) as these:
+    with served(lambda request: next(left, [])) as server, connection_pool(timeout) as pool:
         target = Target.parse(server.url, keeps=True)
         responses: list[Response] = []
         for _ in range(len(scripts) - sum(script == [] for script in scripts)):
-            these.begin(target)
-            while these.in_flight:
-                responses += these.wait()
-            rest(these, pause)
+            pool.begin(target)
+            while pool.in_flight:
+                responses += pool.wait()
+            rest(pool, pause)
         return responses, server.connections
 
 
-def rest(these: ConnectionPool, seconds: float) -> None:
+def rest(pool: ConnectionPool, seconds: float) -> None:
     """Wait with nothing in flight."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        assert these.wait(until) == []
+        assert pool.wait(until) == []
 
 
 @pytest.mark.parametrize(
@@ -464,10 +464,10 @@ def test_a_request_that_meets_a_close_is_sent_again_once(end: list[Step]) -> Non
     assert connections >= 2
 
 
-def test_a_server_that_closes_every_time_is_told_of() -> None:
+def test_a_server_that_closes_every_time_is_reported() -> None:
     responses, _ = kept_answers([[KEPT, Then.AGAIN], [b""], [b""]])
     assert responses[1].outcome is Outcome.TRUNCATED
-    assert "not a byte" in responses[1].error
+    assert "no byte of a response" in responses[1].error
 
 
 def test_bytes_between_two_answers_fail_the_next_request_and_no_more() -> None:
@@ -477,7 +477,7 @@ def test_bytes_between_two_answers_fail_the_next_request_and_no_more() -> None:
     told = [(one.outcome, one.error) for one in responses]
     assert told == [
         (Outcome.OK, ""),
-        (Outcome.MALFORMED, "bytes after the end of the answer"),
+        (Outcome.MALFORMED, "bytes after the end of the response"),
         (Outcome.OK, ""),
     ]
     assert connections == 2
@@ -579,7 +579,7 @@ def test_running_out_of_ports_is_our_own_fault() -> None:
     """By hand, for real: `unshare -n`, `ip link set lo up`, an ip_local_port_range of ten ports."""
     with closing(Connection(Target.parse("http://127.0.0.1/"))) as connection:
         connection._lose(OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"))
-        with pytest.raises(CannotRun, match="no local port is left"):
+        with pytest.raises(CannotRun, match="no local port from"):
             connection.response()
 
 
@@ -845,7 +845,7 @@ def test_nothing_is_left_behind() -> None:
                 timeout=5,
                 on_response=lambda _: None,
             )
-            kinds = (Connection, Answer, ConnectionPool)
+            kinds = (Connection, ResponseParser, ConnectionPool)
             left = [each for each in gc.get_objects() if isinstance(each, kinds)]
             assert len(left) == 0
 
@@ -957,7 +957,7 @@ def test_a_constant_rate_is_kept_with_no_more_connections_than_allowed() -> None
 
 
 def test_a_thousand_connections_at_once_without_a_failure() -> None:
-    make_room(2 * 1000)
+    raise_descriptor_limit(2 * 1000)
     seen: Counter[Outcome] = Counter()
 
     def main() -> int:

@@ -147,3 +147,14 @@ def test_the_command_says_when_it_knows_nothing() -> None:
     shown = command("nothing", "of", "the", "kind")
     assert shown.returncode == 3
     assert shown.stderr == "wsgiproof does not know this identifier or text.\n"
+
+
+def test_the_command_prints_the_finding_that_an_entry_names_as_its_source() -> None:
+    (source,) = [entry.source for entry in entries() if entry.id == "heap-corrupt"]
+    shown = command(*source.removeprefix("wsgiproof explain ").split())
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("12. PyMongo 4.20.0 in interpreters with their own GIL")
+    assert json.loads(command("--json", "finding-12").stdout) == {
+        "id": "finding-12",
+        "text": shown.stdout.rstrip("\n"),
+    }

@@ -14,7 +14,15 @@ from tests.unit.factories import CELL
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import AXES, Combination, Config, Exclusion
 from wsgiproof.errors import UsageError
-from wsgiproof.matrix import Answer, Matrix, ResolvedAxes, Server, expand, not_spoken, points
+from wsgiproof.matrix import (
+    Matrix,
+    ResolvedAxes,
+    Server,
+    SourceOrReason,
+    expand,
+    points,
+    why_incompatible,
+)
 from wsgiproof.toolchain import Python, Source
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
@@ -36,13 +44,13 @@ PYTHONS = {
     "3.13": python("3.13", "3.13.0"),
     "3.13t": python("3.13t", "3.13.0"),
 }
-MOD_WSGIS: dict[str, Answer] = {
+MOD_WSGIS: dict[str, SourceOrReason] = {
     "": Source(version="6.1.1"),
     "5.0.2": Source(version="5.0.2"),
     "6.1.1": Source(version="6.1.1"),
     "/src/mod_wsgi": Source(version="6.1.1", path="/src/mod_wsgi", archive="/a.tar.gz"),
 }
-PYMONGOS: dict[str, Answer] = {
+PYMONGOS: dict[str, SourceOrReason] = {
     "": Source(version="4.20.0"),
     "latest": Source(version="4.20.0"),
     "3.6.1": Source(version="3.6.1"),
@@ -114,12 +122,12 @@ def test_the_likely_to_fail_come_first() -> None:
         (
             {"python": ("3.9", "3.12"), "mod_wsgi": ("5.0.2", "6.1.1"),
              "interpreter": (InterpreterKind.MAIN, InterpreterKind.OWN_GIL)},
-            "Python 3.9.18 has no interpreters with a GIL of their own (PEP 684)",
+            "Python 3.9.18 has no interpreters with their own GIL (PEP 684)",
         ),
         (
             {"mod_wsgi": ("5.0.2", "6.1.1"),
              "interpreter": (InterpreterKind.MAIN, InterpreterKind.OWN_GIL)},
-            "mod_wsgi 5.0.2 can't be told to have own-gil interpreters",
+            "mod_wsgi 5.0.2 has no directive for own-gil interpreters",
         ),
         (
             {"python": ("3.13", "3.13t"),
@@ -133,12 +141,12 @@ def test_the_likely_to_fail_come_first() -> None:
         ),
         (
             {"mongodb": ("", "there")},
-            "the deployment at hand is a replica-set",
+            "the existing deployment is a replica-set",
         ),
         (
             {"pymongo": ("3.6.1", "latest"), "mongodb": ("", "old")},
-            "PyMongo 3.6.1 is older than 3.7 and can't speak to MongoDB 6.0.5: "
-            "test its encoding and decoding alone, with '--topology none'",
+            "PyMongo 3.6.1 is older than 3.7 and can't connect to MongoDB 6.0.5: "
+            "test only encoding and decoding, with '--topology none'",
         ),
         (
             {"mod_wsgi": ("5.0.2", "6.1.1"),
@@ -209,8 +217,10 @@ def test_without_a_deployment_the_kind_of_mongodb_makes_no_difference() -> None:
 def test_a_deployment_that_is_there_says_which_topology_it_is() -> None:
     matrix = matrix_of(mongodb=("there",))
     assert {cell.topology for cell in matrix.cells} == {Topology.REPLICA_SET}
-    assert "the deployment at hand is a replica-set" in reasons(matrix)
-    with pytest.raises(UsageError, match="there is no cell at all: the deployment at hand is a re"):
+    assert "the existing deployment is a replica-set" in reasons(matrix)
+    with pytest.raises(
+        UsageError, match="there is no cell at all: the existing deployment is a re"
+    ):
         matrix_of(mongodb=("there",), topology=(Topology.STANDALONE,))
 
 
@@ -270,14 +280,14 @@ def test_parts_are_known_for_each_cell() -> None:
     [("4.20.0", "8.0.1"), ("3.7.0", "6.0.5"), ("3.4.0", "5.0.32"), ("3.6.1", "4.4.2"), ("4.0", "")],
 )
 def test_what_pymongo_can_speak_to(pymongo: str, mongodb: str) -> None:
-    assert not_spoken(pymongo, mongodb) == ""
+    assert why_incompatible(pymongo, mongodb) == ""
 
 
 @pytest.mark.parametrize("mongodb", ["4.2.6", "6.0.5", ""])
 @pytest.mark.parametrize("pymongo", ["2.6.3", "2.7.2", "3.3.1"])
 def test_before_appname_no_connection_can_be_told_from_others(pymongo: str, mongodb: str) -> None:
-    told = f"PyMongo {pymongo} is older than 3.4 and knows no appName: "
-    assert not_spoken(pymongo, mongodb).startswith(told)
+    told = f"PyMongo {pymongo} is older than 3.4 and has no appName: "
+    assert why_incompatible(pymongo, mongodb).startswith(told)
 
 
 _AXES = {

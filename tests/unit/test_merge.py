@@ -123,8 +123,8 @@ def test_of_one_cell_in_two_shards_the_later_is_taken_and_said(
     done = called("merge", *(shards[at] for at in order), "--output", tmp_path / "whole")
     assert done.exit_code == 0
     assert (
-        f"{CELL.id} is in {shards[0]} (fail) and in {shards[1]} (pass), "
-        "which was started later and is taken"
+        f"{CELL.id} is in {shards[0]} (fail) and in {shards[1]} (pass); "
+        "the latter is used, since it was started later"
     ) in done.output.splitlines()
     assert (tmp_path / "whole" / DAEMON.directory / "error.log").read_text() == f"pass {IDS[0]}"
 
@@ -133,7 +133,7 @@ def test_two_cells_of_one_name_are_not_merged(tmp_path: Path) -> None:
     first = saved(tmp_path / "1", run_record(DAEMON))
     second = saved(tmp_path / "2", run_record(on(DAEMON, python="3.12.9")))
     told = refused("merge", first, second, "--output", tmp_path / "whole")
-    assert told == f"two cells are called {CELL.id}, and differ: python 3.12.1, 3.12.9"
+    assert told == f"two different cells have the id {CELL.id}: python is 3.12.1 or 3.12.9"
     assert not (tmp_path / "whole").exists()
 
 
@@ -233,7 +233,7 @@ def test_a_cell_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     told = refused("show", where, IDS[1].replace("embedded", "embeded"))
     assert told.endswith(f"; the nearest is {IDS[1]}")
     nothing = saved(tmp_path / "2", run_record())
-    assert refused("show", nothing, "x").endswith(": it has none")
+    assert refused("show", nothing, "x").endswith(": it has no cells")
 
 
 def test_a_run_as_json_is_its_results(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from wsgiproof.environ import child_environment
-from wsgiproof.experiment.phases import strangers
+from wsgiproof.experiment.phases import foreign_processes
 from wsgiproof.process import Service
 
 
@@ -24,5 +24,5 @@ def test_a_living_process_that_is_not_below_the_server_is_a_stranger(tmp_path: P
         while not child.exists() or not child.read_text().endswith("\n"):
             time.sleep(0.01)
         served = {service.pid, int(child.read_text()), gone.pid, os.getpid()}
-        assert strangers(served, service) == (os.getpid(),)
-        assert strangers(served - {os.getpid()}, service) == ()
+        assert foreign_processes(served, service) == (os.getpid(),)
+        assert foreign_processes(served - {os.getpid()}, service) == ()

@@ -23,7 +23,7 @@ from wsgiproof.environ import child_environment
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
 from wsgiproof.guard import children
 from wsgiproof.process import ProcessEvent, Service, run
-from wsgiproof.signals import ended_by
+from wsgiproof.signals import interrupted_by
 
 ENV = child_environment()
 SLEEPER = ("sleep", "60")
@@ -444,7 +444,7 @@ def test_a_command_of_another_thread_ends_when_it_is_told_to() -> None:
     pids: list[int] = []
 
     def work() -> None:
-        with ended_by(interrupted):
+        with interrupted_by(interrupted):
             run([sys.executable, "-c", "import time; time.sleep(60)"], deadline=60, env=ENV)
 
     def watch() -> None:
@@ -514,7 +514,7 @@ def test_a_limit_that_is_reached_is_named() -> None:
         "except CannotRun as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "this process has no descriptor left, of the 3 that it may have" in done.stdout
+    assert "this process has no descriptor left (its limit is 3)" in done.stdout
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------
@@ -523,8 +523,8 @@ def test_a_limit_that_is_reached_is_named() -> None:
 INTERRUPTED = """
 import pathlib, sys, time
 from wsgiproof.process import Service
-from wsgiproof.signals import held, take_over
-take_over()
+from wsgiproof.signals import interrupts_deferred, install_handlers
+install_handlers()
 directory = pathlib.Path(sys.argv[1])
 argv = [sys.executable, "-S", "-c", sys.argv[2]]
 try:
@@ -560,10 +560,10 @@ def test_a_second_ctrl_c_does_not_break_the_clean_up_of_the_first(tmp_path: Path
 
 def test_an_interrupt_waits_for_what_must_not_be_broken_off() -> None:
     code = (
-        "import os, signal; from wsgiproof.signals import held, take_over\n"
-        "take_over()\n"
+        "import os, signal; from wsgiproof.signals import interrupts_deferred, install_handlers\n"
+        "install_handlers()\n"
         "try:\n"
-        "    with held():\n"
+        "    with interrupts_deferred():\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "        print('inside')\n"
         "    print('never')\n"

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from wsgiproof.account import Account
-from wsgiproof.build.python import choose, choose_all, describe, unusable
+from wsgiproof.build.python import choose, choose_all, describe, why_unusable
 from wsgiproof.errors import ExitCode, NeedMissing, UsageError
 from wsgiproof.toolchain import Python
 
@@ -136,7 +136,7 @@ def test_a_version_that_is_not_there_comes_with_those_that_are(at_hand: Path) ->
     with pytest.raises(UsageError) as caught:
         choose("3.99", ANYBODY)
     message = str(caught.value)
-    assert message.startswith("there is no Python '3.99' on this machine; at hand: 3.98.7")
+    assert message.startswith("there is no Python '3.99' on this machine; available: 3.98.7")
     assert message.endswith("'wsgiproof build python 3.99.N' builds one from source")
     assert "\n" not in message
     with pytest.raises(UsageError, match=r"'wsgiproof build python 3.99.1t' builds"):
@@ -204,7 +204,7 @@ def test_the_one_that_can_be_embedded_is_taken_where_several_have_the_version(
 
 
 def test_nothing_is_wrong_with_one_that_is_readable(open_directory: Path) -> None:
-    assert unusable(good(open_directory), ANYBODY) == ""
+    assert why_unusable(good(open_directory), ANYBODY) == ""
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can ask the kernel as another user")
@@ -213,9 +213,9 @@ def test_one_that_apaches_user_can_not_read(open_directory: Path) -> None:
     stdlib = closed / "lib" / "python3.12"
     stdlib.mkdir(parents=True)
     python = good(stdlib)
-    assert unusable(python, NOBODY) == ""
+    assert why_unusable(python, NOBODY) == ""
     closed.chmod(0o700)
-    assert unusable(python, ANYBODY) == ""
+    assert why_unusable(python, ANYBODY) == ""
     path = answering(open_directory / "python3.12", python)
     with pytest.raises(NeedMissing) as caught:
         choose(str(path), NOBODY)
@@ -229,7 +229,7 @@ def test_a_library_that_may_be_entered_but_not_read(open_directory: Path) -> Non
     stdlib = open_directory / "lib"
     stdlib.mkdir(mode=0o711)
     stdlib.chmod(0o711)
-    assert str(stdlib) in unusable(good(stdlib), NOBODY)
+    assert str(stdlib) in why_unusable(good(stdlib), NOBODY)
 
 
 # Several of them, each with a name of its own
@@ -300,7 +300,7 @@ def test_two_that_nothing_tells_apart(free_threaded: bool, at_hand: Path) -> Non
     with pytest.raises(UsageError) as caught:
         choose_all([one.path, two.path], ANYBODY)
     assert str(caught.value) == (
-        f"{one.path} and {two.path} are both Python 3.98.7: ask for one of them"
+        f"{one.path} and {two.path} are both Python 3.98.7: name only one of them"
     )
 
 

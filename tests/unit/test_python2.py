@@ -45,7 +45,7 @@ def test_a_version_that_there_is_not_names_the_newest_for_this_python(listed: st
     [
         (REFUSAL.format("pymongo", "none", "pymongo"), "the package index does not answer"),
         ("Collecting pymongo\nfatal error: Python.h: No such file", "Python.h: No such file"),
-        ("", "it said nothing"),
+        ("", "it printed nothing"),
     ],
 )
 def test_no_answer_is_not_a_wrong_version(output: str, words: str) -> None:

@@ -130,8 +130,8 @@ def test_two_names_of_one_file_are_one_interpreter(home: Path) -> None:
         ("kill -9 $$", "is not a working Python interpreter"),
         ("echo hello", "is not a working Python interpreter"),
         ("while :; do echo spam; done", "is not a working Python interpreter"),
-        ("exec sleep 600", "did not say within 0.5 s what it is"),
-        ("sleep 600 & exit 0", "did not say within 0.5 s what it is"),
+        ("exec sleep 600", "did not describe itself within 0.5 s"),
+        ("sleep 600 & exit 0", "did not describe itself within 0.5 s"),
     ],
 )
 def test_what_hangs_crashes_or_prints_rubbish_is_told_and_ended(
@@ -257,7 +257,7 @@ def test_what_others_may_have_put_there_is_not_run_unless_it_is_on_path(
     path.write_text(text.replace("\n", f"\ntouch {ran}\n", 1))
     (found,) = of(home)
     assert (found.python, found.origin) == (None, "conda")
-    assert found.problem.startswith("is not run, since ")
+    assert found.problem.startswith("is not run because ")
     assert not ran.exists()
     path.write_text(text)
     monkeypatch.setenv("PATH", str(path.parent))

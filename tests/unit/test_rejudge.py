@@ -16,7 +16,7 @@ from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord, Verdict
-from wsgiproof.rejudge import Rejudged, differences, rejudge
+from wsgiproof.rejudge import RejudgedCell, differences, rejudge
 from wsgiproof.results import save
 
 LEAKING = observed(samples=samples([[reading(threads=20 + 5 * number)] for number in range(26)]))
@@ -111,8 +111,8 @@ def test_only_the_judgement_is_new(tmp_path: Path) -> None:
 def test_a_check_that_was_not_there_yet_is_a_difference() -> None:
     new = record()
     old = msgspec.structs.replace(new, checks=new.checks[1:])
-    assert list(differences(Rejudged(recorded=old, now=new))) == [
-        "responses: not there in the record, pass now"
+    assert list(differences(RejudgedCell(recorded=old, now=new))) == [
+        "responses: missing in the record, pass now"
     ]
 
 

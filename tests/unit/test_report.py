@@ -27,7 +27,15 @@ from tests.unit.factories import (
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.judge.verdict import CHECKS
-from wsgiproof.records import CellRecord, Finding, Observed, Prerequisite, Role, Served, Verdict
+from wsgiproof.records import (
+    CellRecord,
+    Finding,
+    Observed,
+    Prerequisite,
+    Role,
+    RunningServer,
+    Verdict,
+)
 from wsgiproof.report.causes import causes
 from wsgiproof.report.prerequisites import show_prerequisites
 from wsgiproof.report.progress import PlainProgress
@@ -352,7 +360,7 @@ def test_needs_are_shown_with_what_was_found_or_what_mends_them() -> None:
     assert text_of(out).splitlines() == ["ok      user     www-data", f"missing mongod   {mend}"]
 
 
-SERVED = Served(
+SERVED = RunningServer(
     cell=CELL.id,
     urls={"http://127.0.0.1:4711/interpreter1": "interpreter1"},
     mongodb="mongodb://127.0.0.1:4712/?appName=it",

@@ -167,7 +167,7 @@ def test_a_try_is_not_forgotten_where_the_next_one_is_cut_off(tmp_path: Path) ->
 
 
 def test_only_the_directory_of_a_run_can_be_gone_on_with(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no run: there is no results\.json in it"):
+    with pytest.raises(UsageError, match=r"holds no run: it has no results\.json"):
         reopen_output(tmp_path)
     (tmp_path / "results.json").write_text('{"format": 99}')
     with pytest.raises(UsageError, match="has format 99; this wsgiproof reads format 2"):

@@ -200,7 +200,7 @@ def test_scratch_space_that_others_could_replace_is_refused_in_one_line(
     shared.mkdir()
     shared.chmod(mode)
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
-    with pytest.raises(CannotRun, match=r"may be written by others .* point TMPDIR at") as caught:
+    with pytest.raises(CannotRun, match=r"is writable by others .* point TMPDIR at") as caught:
         scratch_directory().__enter__()
     assert str(shared) in str(caught.value)
     assert not list(shared.iterdir())
@@ -212,7 +212,7 @@ def test_scratch_space_that_others_could_replace_is_refused_in_one_line(
     with scratch_directory():
         pass
     shared.chmod(mode)
-    with pytest.raises(CannotRun, match=f"{shared} belongs to another user, or may"):
+    with pytest.raises(CannotRun, match=f"{shared} belongs to another user, or is"):
         scratch_directory().__enter__()
     with pytest.raises(CannotRun, match=r"who could replace .* name another --output"):
         lasting_directory(shared / "ours", ACCOUNT)
@@ -229,7 +229,7 @@ def test_a_run_refuses_it_before_anything_is_built(parent: Path) -> None:
     )
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
-    assert f"{parent} belongs to another user, or may be written by others" in line
+    assert f"{parent} belongs to another user, or is writable by others" in line
     assert not Path("never").exists()
 
 

@@ -13,7 +13,7 @@ from wsgiproof.judge.control_result import ControlResult, Result, confusion, exi
 from wsgiproof.judge.verdict import ALL_CHECKS, CHECKS
 from wsgiproof.records import Verdict
 from wsgiproof.report.selftest import show_selftest
-from wsgiproof.selftest import select, trial
+from wsgiproof.selftest import control_result, select
 from wsgiproof.subjects.controls import CONTROLS
 
 CAUGHT = ControlResult(
@@ -43,7 +43,7 @@ ERROR = ControlResult(control="twin", meant="", verdict=Verdict.ERROR, reason="n
 )
 def test_what_becomes_of_a_control(one: ControlResult, result: Result) -> None:
     assert one.result is result
-    assert one.as_it_should_be == (one in (CAUGHT, CLEAN))
+    assert one.is_expected == (one in (CAUGHT, CLEAN))
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_what_went_wrong_is_told_below_the_table() -> None:
 def test_a_record_is_judged_again_with_the_checks_that_are_given() -> None:
     leak = observed(samples=samples([[reading(threads=25 + 10 * number)] for number in range(13)]))
     control = CONTROLS["leak-thread"]
-    assert trial(control, record(leak)).result is Result.CAUGHT
+    assert control_result(control, record(leak)).result is Result.CAUGHT
     rest = {name: check for name, check in CHECKS.items() if name != "threads"}
-    assert trial(control, record(leak), rest).result is not Result.CAUGHT
+    assert control_result(control, record(leak), rest).result is not Result.CAUGHT
 
 
 def test_a_cell_that_could_not_be_run_is_undecided() -> None:
     broken = record(verdict=Verdict.ERROR, reason="no port", observed=None)
-    one = trial(CONTROLS["leak-thread"], broken)
+    one = control_result(CONTROLS["leak-thread"], broken)
     assert (one.result, one.reason) == (Result.UNDECIDED, "no port")
 
 

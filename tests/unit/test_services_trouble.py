@@ -66,7 +66,7 @@ def test_a_service_whose_guard_was_killed(tmp_path: Path) -> None:
     with sleeper(tmp_path) as service:
         os.kill(psutil.Process(service.pid).ppid(), signal.SIGKILL)
         assert wait_until(lambda: not is_alive(service.pid))
-        assert service.trouble() == "was ended, since its guard was killed"
+        assert service.trouble() == "was ended because its guard was killed"
 
 
 def test_a_service_runs_as_another_user_from_where_he_could_not_start_it(tmp_path: Path) -> None:

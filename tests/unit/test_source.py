@@ -160,18 +160,19 @@ def test_a_python_that_the_tree_does_not_support(tree: Path, cache: Cache) -> No
 def test_a_tree_without_a_version(version: str, told: str, tree: Path, cache: Cache) -> None:
     (tree / "PKG-INFO.in").write_bytes(metadata(version=version))
     assert (
-        refused(tree, cache, UsageError) == f"PATH says that its version is {told}, which is none"
+        refused(tree, cache, UsageError)
+        == f"PATH has the version {told}, which is not valid (PEP 440)"
     )
 
 
 def test_a_directory_that_is_no_tree(tmp_path: Path, cache: Cache) -> None:
     told = refused(tmp_path, cache, UsageError)
-    assert told == "PATH is no source tree: it has no pyproject.toml and no setup.py"
+    assert told == "PATH is not a source tree: it has neither a pyproject.toml nor a setup.py"
 
 
 def test_a_tree_that_can_not_be_built(tree: Path, cache: Cache) -> None:
     (tree / "backend.py").write_text("raise OSError('no space, it says')\n")
-    assert refused(tree, cache, BuildFailed).startswith("PATH gives no sdist: ")
+    assert refused(tree, cache, BuildFailed).startswith("no sdist can be made of PATH: ")
     assert not list(cache.root.glob("sdist/*/"))
 
 
@@ -215,7 +216,7 @@ def test_an_archive_of_a_tree_is_made_into_an_sdist(
 def test_an_archive_of_something_else(tmp_path: Path, cache: Cache) -> None:
     path = packed(tmp_path / "a.tar.gz", "pymongo-4.21.0/src/PKG-INFO", metadata())
     told = refused(path, cache, UsageError)
-    assert told == "PATH holds no source tree: no pyproject.toml and no setup.py"
+    assert told == "PATH contains no source tree: it has neither a pyproject.toml nor a setup.py"
 
 
 @pytest.mark.parametrize("cut", [0, 3, 30, 90, -8])
@@ -226,7 +227,7 @@ def test_an_archive_that_is_broken(cut: int, tmp_path: Path, cache: Cache) -> No
         assert found(path, cache).version == "4.21.0"
     else:
         assert refused(path, cache, UsageError).startswith(
-            "PATH can't be read as an archive of sources: "
+            "PATH can't be read as a source archive: "
         )
 
 
@@ -259,7 +260,7 @@ def test_metadata_that_is_a_bomb_is_not_decompressed(
     begins = header("pymongo-4.21.0/PKG-INFO", 1 << 40)
     path = bomb(tmp_path / f"a.tar.{compression}", compression, begins, 6)
     told = refused(path, cache, UsageError)
-    assert told.startswith("PATH can't be read as an archive of sources: it is larger than any")
+    assert told.startswith("PATH can't be read as a source archive: it is too large for an")
     assert told.endswith("more than 4 MiB of metadata")
 
 
@@ -275,7 +276,7 @@ def test_headers_that_follow_one_another_without_an_end(tmp_path: Path, cache: C
     begins = (header("x", 512, tarfile.XHDTYPE) + b"12 path=abc\n".ljust(512, b"\0")) * 5000
     path = bomb(tmp_path / "a.tar.gz", "gz", begins, 1)
     told = refused(path, cache, UsageError)
-    assert told.startswith("PATH can't be read as an archive of sources: ")
+    assert told.startswith("PATH can't be read as a source archive: ")
 
 
 def test_a_sparse_file_counts_with_its_holes(tmp_path: Path, cache: Cache) -> None:
@@ -286,7 +287,10 @@ def test_a_sparse_file_counts_with_its_holes(tmp_path: Path, cache: Cache) -> No
     member[148:156] = b"%06o\0 " % sum(member)
     path = bomb(tmp_path / "a.tar.gz", "gz", bytes(member) + bytes(1024), 0)
     told = refused(path, cache, UsageError)
-    assert told == "PATH can't be unpacked: it is larger than any sources: more than 4,096 MiB"
+    assert (
+        told
+        == "PATH can't be unpacked: it is too large for an archive of sources: more than 4,096 MiB"
+    )
 
 
 # Wheels
@@ -353,7 +357,7 @@ def test_what_is_no_wheel(tmp_path: Path, cache: Cache) -> None:
 def test_a_wheel_whose_metadata_is_a_bomb(tmp_path: Path, cache: Cache) -> None:
     path = wheel(tmp_path, "py3-none-any", bytes(6 * MIB))
     told = refused(path, cache, UsageError)
-    assert told.startswith("PATH is not a wheel: it is larger than any sources: ")
+    assert told.startswith("PATH is not a wheel: it is too large for an archive of sources: ")
     content = bytearray(path.read_bytes())
     directory = content.rindex(b"PK\x01\x02")
     content[directory + 24 : directory + 28] = (100).to_bytes(4, "little")  # the size it claims
@@ -382,9 +386,9 @@ def test_mod_wsgi_is_no_wheel_and_pymongo_no_module(tmp_path: Path, cache: Cache
     """What depends on Apache and libpython is built for them."""
     path = wheel(tmp_path, "py3-none-any", metadata())
     told = refused(path, cache, UsageError, package="mod-wsgi")
-    assert told.startswith("PATH can't be read as an archive of sources: ")
+    assert told.startswith("PATH can't be read as a source archive: ")
     told = refused(module(tmp_path), cache, UsageError)
-    assert told.startswith("PATH can't be read as an archive of sources: ")
+    assert told.startswith("PATH can't be read as a source archive: ")
 
 
 # Ready modules
@@ -424,7 +428,7 @@ def test_a_module_is_for_the_python_that_it_is_linked_against(
 @pytest.mark.parametrize("says", [b"", b"mod_wsgi/5.0.2", b"libpython3.12.so.1.0"])
 def test_what_is_no_module(says: bytes, tmp_path: Path, cache: Cache) -> None:
     told = refused(module(tmp_path, says), cache, UsageError, package="mod-wsgi")
-    assert told == "PATH is no mod_wsgi module that is linked against a libpython"
+    assert told == "PATH is not a mod_wsgi module that is linked against a libpython"
 
 
 def test_what_can_not_be_read(tmp_path: Path, cache: Cache) -> None:

@@ -121,8 +121,8 @@ def test_the_thread_that_crashed_is_found_among_those_in_signal_handlers(name: s
         thread, frames = site
         assert thread.tid == 28392
         assert "faulthandler_fatal_error" not in [frame.function for frame in frames]
-        assert stacks.same(stack(name, thread=dumped))
-    assert "take_gil" in stacks.told(1, thread, frames)
+        assert stacks.crash_site(stack(name, thread=dumped))
+    assert "take_gil" in stacks.thread_text(1, thread, frames)
 
 
 def test_where_a_request_crashed_is_told_in_c_and_in_python() -> None:
@@ -167,7 +167,7 @@ def test_a_crash_comes_with_its_stack_its_request_and_what_was_loaded() -> None:
     (found,) = crash_findings(crashes(stack("pystack-core-request", thread=26411)))
     text = "\n".join(found.evidence)
     assert "act  /tmp/wsgiproof-run/app/wsgiproof_inside/faults_lifecycle.py:27  (Python)" in text
-    assert "thread 26411 was at /interpreter1" in text
+    assert "thread 26411 was serving /interpreter1" in text
     assert "loaded: _cbson.so" in text
 
 
@@ -197,8 +197,8 @@ def test_a_hang_names_the_frames_that_threads_wait_in_and_who_has_the_gil() -> N
     assert "flock (libc.so.6), called from fcntl_flock_impl" in found.seen
     assert "act (faults_lifecycle.py:" in found.seen
     text = "\n".join(found.evidence)
-    assert "nobody holds the GIL" in text
-    assert "was at 4 requests" in text
+    assert "no thread holds the GIL" in text
+    assert "was serving 4 requests" in text
 
 
 def test_a_hang_without_a_stack_says_how_to_get_one() -> None:

@@ -306,5 +306,11 @@ def test_megabytes_are_cut() -> None:
 def test_a_plain_url_is_a_link_and_nothing_else_is() -> None:
     url = "https://modwsgi.readthedocs.io/en/latest/error-reference.html#wsgi0147"
     assert link(url) == f"<{url}>"
-    for other in ("docs/findings.md, 1", "http://x", "https://a>b", "https://a b", "x https://a"):
+    for other in (
+        "wsgiproof explain finding-1",
+        "http://x",
+        "https://a>b",
+        "https://a b",
+        "x https://a",
+    ):
         assert link(other) == ""

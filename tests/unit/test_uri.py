@@ -11,7 +11,7 @@ import pytest
 from wsgiproof.cli.options import configure
 from wsgiproof.configfile import anchored
 from wsgiproof.errors import UsageError
-from wsgiproof.uri import has_password, is_kept, is_uri, resolve
+from wsgiproof.uri import has_password, is_reference, is_uri, resolve
 
 SECRET = "hunter2"
 URI = f"mongodb://ann:{SECRET}@h:1/"
@@ -84,9 +84,9 @@ def test_what_is_no_uri_is_not_shown(text: str, monkeypatch: pytest.MonkeyPatch)
 def test_any_other_value_is_itself() -> None:
     for value in ("", "/opt/mongod", "six", URI):
         assert resolve(value) == value
-        assert not is_kept(value)
+        assert not is_reference(value)
     for value in ("-", "env:NAME", "file:/x"):
-        assert is_kept(value)
+        assert is_reference(value)
         assert is_uri(value)
 
 

@@ -1,1 +1,1 @@
-"""From versions to built things: interpreter, httpd, ``mod_wsgi.so``, site-packages."""
+"""Turn versions into builds: interpreter, httpd, ``mod_wsgi.so`` and site-packages."""

@@ -1,7 +1,7 @@
-"""Archives of sources, read and unpacked; whoever made one may have wished us ill.
+"""Read and unpack source archives, which may be malicious.
 
-A few kilobytes may stand for a terabyte. So what comes out of a decompressor is counted, whatever
-the archive says of its sizes, and an end is put to it.
+A few kilobytes may decompress to a terabyte. So the output of a decompressor is counted, whatever
+sizes the archive claims, and there is a limit to it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ DAMAGED: tuple[type[Exception], ...] = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
-    ValueError,  # of numbers in headers
-    RuntimeError,  # of a zip with a password, and RecursionError of headers that follow one another
+    ValueError,  # for numbers in headers
+    RuntimeError,  # for a zip with a password; RecursionError for a long chain of headers
     NotImplementedError,
 )
 """What reading a damaged archive may raise."""
@@ -36,8 +36,8 @@ _OPENERS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
     b"\x1f\x8b": lambda file: cast("BinaryIO", gzip.GzipFile(fileobj=file)),
     b"BZh": lambda file: cast("BinaryIO", bz2.BZ2File(file)),
 }
-"""By how a compressed file begins."""
-with contextlib.suppress(ImportError):  # a Python may lack it, and then opens no .tar.xz
+"""By the first bytes of a compressed file."""
+with contextlib.suppress(ImportError):  # a Python may lack it, and then can't open a .tar.xz
     import lzma
 
     DAMAGED += (lzma.LZMAError,)
@@ -45,22 +45,22 @@ with contextlib.suppress(ImportError):  # a Python may lack it, and then opens n
 
 LARGEST_METADATA = 4 << 20
 """Bytes of a PKG-INFO or METADATA; PyMongo's has 9 kB."""
-_LARGEST_LOOKED_THROUGH = 512 << 20
+_LARGEST_SEARCHED = 512 << 20
 """Bytes that are decompressed in search of a file."""
 _LARGEST_UNPACKED = 4 << 30
-"""Bytes that an archive may come to; CPython's sources have 120 MB, and Linux' 1.5 GB."""
+"""Bytes that an archive may unpack to; CPython's sources have 120 MB, and those of Linux 1.5 GB."""
 _MOST_MEMBERS = 200_000
 
 
 class TooLarge(OSError):
-    """More came out of an archive than any of sources holds."""
+    """An archive that unpacks to more than source code would."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"it is larger than any sources: {what}")
+        super().__init__(f"it is too large for an archive of sources: {what}")
 
 
-class _Counted(io.RawIOBase):
-    """What is read of ``file``, up to ``largest`` bytes; then :class:`TooLarge` is raised."""
+class _LimitedReader(io.RawIOBase):
+    """Reads ``file`` up to ``largest`` bytes, and then raises :class:`TooLarge`."""
 
     def __init__(self, file: BinaryIO, largest: int) -> None:
         self._file = file
@@ -77,46 +77,47 @@ class _Counted(io.RawIOBase):
 
 @contextmanager
 def _opened(archive: Path, largest: int) -> Iterator[tarfile.TarFile]:
-    """A tar archive to be read once, from its start, compressed or not."""
+    """Open a tar archive, compressed or not, to be read once from its start."""
     with open_regular(archive, follow=True) as file:
         start = file.read(6)
         file.seek(0)
-        opener = next((one for sign, one in _OPENERS.items() if start.startswith(sign)), None)
+        opener = next((one for magic, one in _OPENERS.items() if start.startswith(magic)), None)
         with contextlib.ExitStack() as stack:
             plain = stack.enter_context(opener(file)) if opener else file
-            counted = cast("IO[bytes]", _Counted(plain, largest))
-            yield stack.enter_context(tarfile.open(fileobj=counted, mode="r|"))
+            limited = cast("IO[bytes]", _LimitedReader(plain, largest))
+            yield stack.enter_context(tarfile.open(fileobj=limited, mode="r|"))
 
 
-def member_of_tar(archive: Path, is_wanted: Callable[[str], bool]) -> bytes | None:
-    """The content of the first file in a tar archive whose name ``is_wanted``; None without one.
+def member_of_tar(archive: Path, matches: Callable[[str], bool]) -> bytes | None:
+    """Return the content of the first file in a tar archive whose name ``matches``; None if there
+    is none.
 
-    Raises one of :data:`DAMAGED`, :class:`TooLarge` among them.
+    Raises one of :data:`DAMAGED`, which include :class:`TooLarge`.
     """
-    with _opened(archive, _LARGEST_LOOKED_THROUGH) as opened:
+    with _opened(archive, _LARGEST_SEARCHED) as opened:
         for number, member in enumerate(opened):
             if number >= _MOST_MEMBERS:
                 raise TooLarge(f"more than {_MOST_MEMBERS:,} files")
-            if is_wanted(member.name):
+            if matches(member.name):
                 file = opened.extractfile(member)
-                return _bounded(cast("BinaryIO", file)) if file else b""
+                return _read_metadata(cast("BinaryIO", file)) if file else b""
     return None
 
 
-def member_of_zip(archive: Path, is_wanted: Callable[[str], bool]) -> bytes | None:
-    """The same of a zip archive, such as a wheel is."""
+def member_of_zip(archive: Path, matches: Callable[[str], bool]) -> bytes | None:
+    """Do the same for a zip archive, such as a wheel."""
     with open_regular(archive, follow=True) as file, zipfile.ZipFile(file) as opened:
         names = opened.namelist()
         if len(names) > _MOST_MEMBERS:
             raise TooLarge(f"more than {_MOST_MEMBERS:,} files")
         for name in names:
-            if is_wanted(name):
+            if matches(name):
                 with opened.open(name) as member:
-                    return _bounded(cast("BinaryIO", member))
+                    return _read_metadata(cast("BinaryIO", member))
     return None
 
 
-def _bounded(file: BinaryIO) -> bytes:
+def _read_metadata(file: BinaryIO) -> bytes:
     content = read_at_most(file, LARGEST_METADATA + 1)
     if len(content) > LARGEST_METADATA:
         raise TooLarge(f"more than {LARGEST_METADATA >> 20} MiB of metadata")
@@ -124,27 +125,29 @@ def _bounded(file: BinaryIO) -> bytes:
 
 
 def extract(archive: Path, directory: Path) -> None:
-    """Unpack it into the new ``directory``.
+    """Unpack an archive into the new ``directory``.
 
-    Raises :class:`UsageError` for one that is damaged, that would leave the directory (PEP 706), or
-    that comes to more than any sources do.
+    Raises :class:`UsageError` for an archive that is damaged, that would write outside the
+    directory (PEP 706), or that is too large; and :class:`CannotRun` if this Python can't unpack
+    safely.
     """
     if not hasattr(tarfile, "data_filter"):
         raise CannotRun(
             "this Python can't unpack safely (tarfile has no filters before 3.11.4): unpack "
-            f"{archive}, and name the directory"
+            f"{archive} yourself, and give the path of the directory"
         )
     try:
         with _opened(archive, _LARGEST_UNPACKED) as opened:
             opened.extractall(directory, filter=_Filter())
     except tarfile.FilterError as error:
-        raise UsageError(f"{archive} is not unpacked, since it is not safe: {error}") from error
+        raise UsageError(f"{archive} is not unpacked because it is not safe: {error}") from error
     except DAMAGED as error:
         raise UsageError(f"{archive} can't be unpacked: {error}") from error
 
 
 class _Filter:
-    """PEP 706's for data, which counts, too: of a sparse file only the holes may be in the way."""
+    """The ``data`` filter of PEP 706, which also counts: the size of a sparse file includes its
+    holes."""
 
     def __init__(self) -> None:
         self._members = 0

@@ -1,4 +1,4 @@
-"""The C compiler, what of it decides what comes of a build, and which libraries it knows."""
+"""The C compiler: finding it, what of it a build depends on, and which headers it finds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLAGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH")
 
 
 def find_compiler() -> str:
-    """The path of the compiler. Raises :class:`NeedMissing` if there is none."""
+    """Return the path of the compiler. Raises :class:`NeedMissing` if there is none."""
     compiler = shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc")
     if compiler is None:
         raise NeedMissing(
@@ -27,32 +27,32 @@ def find_compiler() -> str:
 
 
 def compiler_key() -> dict[str, str]:
-    """What a cached build depends on: the compiler's version, and the flags that it is given."""
+    """Return what a cached build depends on: the compiler's version and flags."""
     flags = {name: os.environ[name] for name in _FLAGS if os.environ.get(name)}
     return {"compiler": _version(os.environ.get("CC", "")), **flags}
 
 
 @remembered
 def _version(_: str) -> str:
-    """In its own words; empty if there is none, and nothing can be built."""
+    """Return the version that the compiler prints; empty if there is no compiler."""
     try:
-        told = run(
+        output = run(
             [find_compiler(), "--version"], deadline=30, env=child_environment(COMPILE)
         ).output
     except NeedMissing:
         return ""
-    return told.partition("\n")[0].strip()
+    return output.partition("\n")[0].strip()
 
 
 def has_header(header: str) -> bool:
-    """Whether a program may include ``<header>``; CPPFLAGS may say where it is."""
+    """Whether the compiler finds ``<header>``, also by CPPFLAGS."""
     flags = shlex.split(os.environ.get("CPPFLAGS", ""))
     with temporary_directory() as scratch:
         program = scratch / "includes.c"
         program.write_text(f"#include <{header}>\n")
-        answer = run(
+        done = run(
             [find_compiler(), *flags, "-E", str(program)],
             deadline=30,
             env=child_environment(COMPILE),
         )
-    return answer.returncode == 0
+    return done.returncode == 0

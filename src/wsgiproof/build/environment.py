@@ -15,11 +15,11 @@ _HOME = "env"
 
 
 def environment_build(spec: BuildSpec, cache: Cache) -> Build:
-    """What makes a virtual environment with this PyMongo in it, and what is to be beside it.
+    """Return the build of a virtual environment with this PyMongo and the other requirements.
 
-    Cells that are made of the same share it: none can write there. Making it raises
-    :class:`BuildFailed` with the installer's last words. Whether the C extensions came with it is
-    not assumed here: the ``environment`` check asks the interpreter that serves.
+    Cells with the same requirements share it, since none can write to it. The build raises
+    :class:`BuildFailed` with the installer's error. It does not check that PyMongo has its C
+    extensions: the ``environment`` check asks the serving interpreter.
     """
     pymongo, python = spec.pymongo, spec.python
     requirement = (
@@ -56,12 +56,12 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
 
 
 def home_in(entry: Path) -> Path:
-    """The environment that a build has left there, for ``WSGIPythonHome``."""
+    """Return the environment in a built entry, for ``WSGIPythonHome``."""
     return entry / _HOME
 
 
 def installed_packages(home: Path) -> dict[str, str]:
-    """What is installed in an environment: the exact version of each, by its normalized name."""
+    """Return the exact version of each package in an environment, by its normalized name."""
     places = map(str, home.glob("lib/python*/site-packages"))
     found = {one.name: one.version for one in distributions(path=list(places))}
     return {canonicalize_name(name): version for name, version in sorted(found.items())}

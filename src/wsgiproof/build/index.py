@@ -1,7 +1,7 @@
-"""The package index, asked through uv: which versions exist, and installing them.
+"""The package index, through uv: look up versions, and install packages.
 
-uv resolves against each release's ``Requires-Python``, so "the newest that supports this Python"
-is the index's own answer and not a table of ours.
+uv resolves against the ``Requires-Python`` of each release, so "the newest that supports this
+Python" comes from the index itself and not from a table in wsgiproof.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from wsgiproof.environ import COMPILE, DOWNLOAD, child_environment
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
 from wsgiproof.guard import remove_tree
 from wsgiproof.leftovers import temporary_directory
-from wsgiproof.locks import open_lock, take
+from wsgiproof.locks import acquire, open_lock
 from wsgiproof.process import Completed, run
 from wsgiproof.toolchain import Python
 
-_finding = threading.Lock()
-"""uv asks ``sysconfig``, whose first answer is not made for several threads (CPython 3.11)."""
+_find_uv_lock = threading.Lock()
+"""uv calls ``sysconfig``, whose first call is not safe in several threads (CPython 3.11)."""
 _RESOLVE_DEADLINE = 120.0
 _INSTALL_DEADLINE = 1800.0
-_CLEARING = 60.0
-"""Seconds that another process may take to clear uv's cache."""
-_UNSOLVED = re.compile(
+_CLEANUP_DEADLINE = 60.0
+"""Seconds that another process may take to clean uv's cache."""
+_NO_SOLUTION = re.compile(
     r"No solution found[^\n]*\s+(?:cause:|╰─▶) (?P<why>.*?)(?:\n\s*\n|\s*hint:|\Z)", re.DOTALL
 )
 
@@ -42,31 +42,31 @@ _DIAGNOSTIC = re.compile(
 )
 
 LATEST = "latest"
-"""The newest version that supports a Python: what an empty version means as well."""
+"""The newest version that supports a Python; an empty version means the same."""
 MINIMUM = "min"
-"""The oldest version that has a wheel for a Python: the first that was made with it in mind."""
+"""The oldest version that has a wheel for a Python."""
 
 
-def find_version(package: str, wanted: str, python: Python) -> str:
-    """What :func:`wsgiproof.build.packages.find_version` says."""
-    check_version(package, wanted)
-    exact = wanted not in ("", LATEST, MINIMUM)
+def find_version(package: str, version: str, python: Python) -> str:
+    """Do what :func:`wsgiproof.build.packages.find_version` says, with uv."""
+    check_version(package, version)
+    exact = version not in ("", LATEST, MINIMUM)
     flags = ["--no-deps", "--no-header", "--no-annotate", "--python", python.path]
-    if wanted == MINIMUM:
+    if version == MINIMUM:
         flags += ["--resolution", "lowest", "--only-binary", package]
     with temporary_directory() as scratch:
         source = scratch / "requirements.in"
-        source.write_text(f"{package}=={wanted}\n" if exact else f"{package}\n")
-        answer = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
-    if answer.returncode != 0:
-        raise _unresolved(package, wanted if exact else "", python, answer.output)
-    return _pinned(package, answer.output)
+        source.write_text(f"{package}=={version}\n" if exact else f"{package}\n")
+        done = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
+    if done.returncode != 0:
+        raise _unresolved(package, version if exact else "", python, done.output)
+    return _pinned_version(package, done.output)
 
 
-def _pinned(package: str, output: str) -> str:
+def _pinned_version(package: str, output: str) -> str:
     pinned = re.search(rf"^{re.escape(package)}==(\S+)$", output, re.MULTILINE)
     if pinned is None:
-        raise CannotRun(f"the package index gave no version of {package}: {last_words(output)}")
+        raise CannotRun(f"the package index gave no version of {package}: {error_line(output)}")
     return pinned[1]
 
 
@@ -83,17 +83,18 @@ def install(
 ) -> None:
     """Install ``requirements`` for ``python``, into its environment or into ``target``.
 
-    ``source_only`` names packages to be built from their sdist. uv keys the wheels that it builds
-    by version and Python tag alone, so what depends on more than that (on an ``apxs``, on where
-    libpython lies) must say ``use_cache=False``. Raises :class:`BuildFailed` with the last words
-    of the build.
+    ``source_only`` names packages to build from their sdist. uv caches the wheels that it builds by
+    version and Python tag alone. A build that depends on more (on an ``apxs``, or on where
+    libpython is) needs ``use_cache=False``. Raises :class:`BuildFailed` with the error of the
+    build.
     """
-    # A file that shares its content with uv's own cache would be damaged there as well.
+    # With hard links, damage to a file would also damage uv's own cache.
     command: list[str | Path] = ["pip", "install", "--python", python, "--link-mode", "copy"]
     if target:
         command += ["--target", target, "--no-deps"]
     else:
-        # Apache's user may not write there, and would compile all of it in each process.
+        # Apache's user may not write bytecode there, and would compile every module in each
+        # process.
         command.append("--compile-bytecode")
     for package in source_only:
         command += ["--no-binary", package]
@@ -101,33 +102,33 @@ def install(
         command += ["--constraint", constraints]
     if not use_cache:
         command.append("--no-cache")
-    answer = run_uv([*command, *requirements], deadline=_INSTALL_DEADLINE, env=env, log=log)
-    if answer.returncode != 0:
+    done = run_uv([*command, *requirements], deadline=_INSTALL_DEADLINE, env=env, log=log)
+    if done.returncode != 0:
         raise BuildFailed(
-            f"could not build or install {' '.join(requirements)}: {last_words(answer.output)}"
+            f"could not build or install {' '.join(requirements)}: {error_line(done.output)}"
         )
 
 
 def make_environment(python: Python, home: Path) -> None:
     """Make an empty virtual environment of ``python`` at ``home``."""
-    answer = run_uv(["venv", "--python", python.path, "--no-project", home], deadline=60)
-    if answer.returncode != 0:
+    done = run_uv(["venv", "--python", python.path, "--no-project", home], deadline=60)
+    if done.returncode != 0:
         raise BuildFailed(
-            f"could not make an environment of Python {python.version}: {last_words(answer.output)}"
+            f"could not make an environment of Python {python.version}: {error_line(done.output)}"
         )
 
 
 def make_sdist(tree: Path, target: Path, log: Path) -> Path:
     """Make the sdist of the source ``tree`` in ``target``, and return its path.
 
-    Raises :class:`BuildFailed` with the builder's last words.
+    Raises :class:`BuildFailed` with the builder's error.
     """
     flags = ["--sdist", "--out-dir", str(target), "--python", sys.executable]
-    answer = run_uv(["build", *flags, tree], deadline=_INSTALL_DEADLINE, log=log)
-    made = sorted(target.glob("*.tar.gz"))
-    if answer.returncode != 0 or not made:
-        raise BuildFailed(f"{tree} gives no sdist: {last_words(answer.output)}")
-    return made[0]
+    done = run_uv(["build", *flags, tree], deadline=_INSTALL_DEADLINE, log=log)
+    archives = sorted(target.glob("*.tar.gz"))
+    if done.returncode != 0 or not archives:
+        raise BuildFailed(f"no sdist can be made of {tree}: {error_line(done.output)}")
+    return archives[0]
 
 
 def run_uv(
@@ -138,23 +139,24 @@ def run_uv(
     log: Path | None = None,
 ) -> Completed:
     """Run uv with these arguments, for at most ``deadline`` seconds."""
-    # An active environment or a project's own settings must not steer what a cell is made of.
+    # An active environment or a project's own settings must not affect what a cell is made of.
     clean = child_environment(DOWNLOAD, COMPILE)
     clean |= {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1", "NO_COLOR": "1", **(env or {})}
-    with _finding:
-        found = uv.find_uv_bin()
-    command = [found, *map(str, arguments)]
-    with _own_cache(clean) as settings:
+    with _find_uv_lock:
+        program = uv.find_uv_bin()
+    command = [program, *map(str, arguments)]
+    with _private_cache(clean) as settings:
         return run(command, deadline=deadline, env=clean | settings, log=log)
 
 
 @contextmanager
-def _own_cache(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """A cache of uv's that wsgiproof alone uses, beside what it has built; none where no directory
-    can be made there. The user's own choice (``UV_CACHE_DIR``) is left alone.
+def _private_cache(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Yield settings for a uv cache that only wsgiproof uses, in the build cache; for no cache if
+    no directory can be made there. The user's own choice (``UV_CACHE_DIR``) is left alone.
 
-    A killed uv leaves what it was unpacking and building. While another is at work nobody can tell
-    that from what is needed; so the first and the last that are alone remove it.
+    A killed uv leaves what it was unpacking and building. While another uv is running, these can't
+    be distinguished from files in use. So each uv that is the only one running removes them, before
+    and after its work.
     """
     if "UV_CACHE_DIR" in env:
         yield {}
@@ -164,45 +166,45 @@ def _own_cache(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
             directory = Cache().private("uv")
             lock = open_lock(directory / "in-use.lock")
             stack.callback(os.close, lock)
-            _clear_alone(directory, lock)
-            take(lock, directory / "in-use.lock", seconds=_CLEARING, shared=True)
+            _clean_if_unused(directory, lock)
+            acquire(lock, directory / "in-use.lock", seconds=_CLEANUP_DEADLINE, shared=True)
         except (OSError, CannotRun):
             yield {"UV_NO_CACHE": "1"}
             return
         try:
             yield {"UV_CACHE_DIR": str(directory)}
         finally:
-            _clear_alone(directory, lock)
+            _clean_if_unused(directory, lock)
 
 
-def _clear_alone(directory: Path, lock: int) -> None:
-    """Remove unfinished things, if no other uv uses this cache."""
+def _clean_if_unused(directory: Path, lock: int) -> None:
+    """Remove unfinished files, if no other uv is using this cache."""
     with suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for unfinished in (*directory.glob(".tmp*"), *directory.glob("*/.tmp*")):
             remove_tree(str(unfinished))
 
 
-def check_version(package: str, wanted: str) -> None:
-    """Raise :class:`UsageError` for what can be no version at all."""
-    if wanted in ("", LATEST, MINIMUM):
+def check_version(package: str, version: str) -> None:
+    """Raise :class:`UsageError` for a text that can't be a version."""
+    if version in ("", LATEST, MINIMUM):
         return
     try:
-        Version(wanted)
+        Version(version)
     except InvalidVersion as error:
         raise UsageError(
-            f"'{wanted}' is not a version of {package}, such as 4.20.0, nor a path to one"
+            f"'{version}' is not a version of {package}, such as 4.20.0, nor a path to one"
         ) from error
 
 
-def _unresolved(package: str, wanted: str, python: Python, output: str) -> Exception:
-    unanswered = ("error sending request", "dns error", "Could not connect", "Failed to fetch")
-    if any(sign in output for sign in unanswered):
+def _unresolved(package: str, version: str, python: Python, output: str) -> Exception:
+    no_answer = ("error sending request", "dns error", "Could not connect", "Failed to fetch")
+    if any(sign in output for sign in no_answer):
         return CannotRun(
             f"the package index does not answer, so {package} can't be looked up: "
-            f"{last_words(output)}"
+            f"{error_line(output)}"
         )
-    what = f"{package} {wanted}" if wanted else package
+    what = f"{package} {version}" if version else package
     if "Requires-Python" in output or "requires Python" in output or "Python>=" in output:
         return Unsupported(
             f"{what} does not support Python {python.version}; "
@@ -211,16 +213,18 @@ def _unresolved(package: str, wanted: str, python: Python, output: str) -> Excep
     return UsageError(f"there is no {what} on the package index")
 
 
-def last_words(output: str) -> str:
-    """The most telling line of a failed build's output: why uv found no solution, or the first line
-    of the compiler, or of the linker, that names an error, as the others mostly follow from it;
-    else the last of any."""
-    unsolved = _UNSOLVED.search(output)
-    if unsolved:
-        return " ".join(unsolved["why"].split())
+def error_line(output: str) -> str:
+    """Return the line of a failed build's output that best explains the failure.
+
+    That is why uv found no solution; else the first error of the compiler or linker, since the
+    others mostly follow from it; else the last line that mentions an error, or the last line.
+    """
+    no_solution = _NO_SOLUTION.search(output)
+    if no_solution:
+        return " ".join(no_solution["why"].split())
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     lines = [line for line in lines if not re.match(r"hint:|make(\[\d+\])?: ", line)]
-    if diagnosed := [line for line in lines if _DIAGNOSTIC.search(line)]:
-        return diagnosed[0]
-    telling = [line for line in lines if re.search(r"error\b|fatal|not found|No such", line, re.I)]
-    return (telling or lines or ["it said nothing"])[-1]
+    if diagnostics := [line for line in lines if _DIAGNOSTIC.search(line)]:
+        return diagnostics[0]
+    errors = [line for line in lines if re.search(r"error\b|fatal|not found|No such", line, re.I)]
+    return (errors or lines or ["it printed nothing"])[-1]

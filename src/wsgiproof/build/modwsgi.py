@@ -1,4 +1,5 @@
-"""``mod_wsgi.so`` for one interpreter and one Apache: from an sdist, a tree, or ready made."""
+"""``mod_wsgi.so`` for one interpreter and one Apache: from an sdist, a source tree, or a given
+file."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ from wsgiproof.toolchain import Httpd, Python, Source
 
 
 def mod_wsgi_build(source: Source, python: Python, httpd: Httpd, cache: Cache) -> Build:
-    """What makes ``mod_wsgi.so``, in 10 to 25 seconds.
+    """Return the build of ``mod_wsgi.so``, which takes 10 to 25 seconds.
 
-    A ready ``.so`` is copied: Apache's user may not read it where it is. Making it raises
-    :class:`BuildFailed` with the compiler's last words, and the cause where that is a known one.
+    A given ``.so`` is copied, since Apache's user may not be able to read it where it is. The build
+    raises :class:`BuildFailed` with the compiler's error, and with the cause if it is a known one.
     """
     requirement = (
         f"mod-wsgi @ {Path(source.archive).as_uri()}"
@@ -30,10 +31,10 @@ def mod_wsgi_build(source: Source, python: Python, httpd: Httpd, cache: Cache) -
             _copy(Path(source.archive), directory)
         else:
             try:
-                # It depends on this apxs and on this libpython, by their places.
+                # The result depends on the paths of this apxs and of this libpython.
                 compile_into(directory, requirement, python, cache, {"APXS": str(httpd.apxs)})
             except BuildFailed as error:
-                raise _explained(error, source, python, directory / "build.log") from error
+                raise _with_cause(error, source, python, directory / "build.log") from error
         module_in(directory)
 
     return Build(
@@ -52,7 +53,7 @@ def mod_wsgi_build(source: Source, python: Python, httpd: Httpd, cache: Cache) -
 
 
 def module_in(entry: Path) -> Path:
-    """The ``mod_wsgi.so`` that a build has left there."""
+    """Return the ``mod_wsgi.so`` in a built entry. Raises :class:`BuildFailed` if there is none."""
     modules = sorted((entry / "mod_wsgi" / "server").glob("mod_wsgi*.so"))
     if not modules:
         raise BuildFailed(f"the build of mod_wsgi left no mod_wsgi.so in {entry}")
@@ -68,7 +69,7 @@ def _copy(module: Path, directory: Path) -> None:
 _CAUSES = (
     ("Python.h: No such file", "the headers of this Python are missing: see 'wsgiproof pythons'"),
     (r"apxs\S* (?:executable )?(?:not found|appears)|No such file.*apxs",
-     "there is no working apxs: on Debian 'apt-get install apache2-dev', or name one with --apxs"),
+     "there is no working apxs: on Debian 'apt-get install apache2-dev', or name it with --apxs"),
     (r"http_core\.h: No such file|httpd\.h: No such file|apr\w*\.h: No such file",
      "Apache's own headers are missing: on Debian 'apt-get install apache2-dev'"),
     (r"cannot find -lpython", "the shared library of this Python is missing"),
@@ -76,15 +77,15 @@ _CAUSES = (
      "there is no C compiler: on Debian 'apt-get install gcc libc6-dev'"),
     (r"No space left on device", "the disk is full: make room, or point WSGIPROOF_CACHE elsewhere"),
 )  # fmt: skip
-"""Known causes, each by what a compiler or a linker says of it."""
+"""Known causes: what a compiler or linker prints, and what it means."""
 _TOO_OLD = re.compile(r"^\s*(?:src/server/|\S*wsgi_)\S+: (?:fatal )?error: ", re.MULTILINE)
-"""Errors in the module's own sources, with everything there that they include."""
+"""Errors in the sources of mod_wsgi itself."""
 
 
-def _explained(error: BuildFailed, source: Source, python: Python, log: Path) -> BuildFailed:
-    """The same with its cause in front, where that is a known one."""
+def _with_cause(error: BuildFailed, source: Source, python: Python, log: Path) -> BuildFailed:
+    """Return the error with its cause in front, if the cause is a known one."""
     output = log.read_text(errors="replace") if log.exists() else str(error)
-    cause = next((told for sign, told in _CAUSES if re.search(sign, output)), "")
+    cause = next((meaning for sign, meaning in _CAUSES if re.search(sign, output)), "")
     if not cause and _TOO_OLD.search(output):
         cause = (
             f"its sources do not compile for Python {python.version}, for which mod_wsgi "

@@ -1,6 +1,6 @@
-"""What a target Python needs from the package index: by uv, or by pip where uv does not know it.
+"""Packages for a target Python from the package index: with uv, or with pip for Python 2.7.
 
-uv knows Python 3.6 and newer. :mod:`wsgiproof.build.python2` does the same for Python 2.7.
+uv supports Python 3.6 and newer. :mod:`wsgiproof.build.python2` does the same for Python 2.7.
 """
 
 from __future__ import annotations
@@ -16,53 +16,54 @@ from wsgiproof.errors import Unsupported
 from wsgiproof.toolchain import Python
 
 MUST_BUILD = {"PYMONGO_C_EXT_MUST_BUILD": "1"}
-"""Without it PyMongo's build goes on without C extensions where they don't compile (its
+"""Without it, PyMongo is built without C extensions if they do not compile (PyMongo's
 documentation, "Installing / Upgrading")."""
 
-_ANSWERS, _NOTE = "index", "answer.json"
+_KIND, _FILE = "index", "answer.json"
 
 
-def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str:
-    """The exact version of ``package`` for ``python``: the one wanted, the ``latest`` for it
-    (empty means that, too), or the ``min``, which is the oldest that has a wheel for it.
+def find_version(package: str, version: str, python: Python, cache: Cache) -> str:
+    """Return the exact version of ``package`` for ``python``.
 
-    What is said of an exact version is kept: it does not change.
+    ``version`` is an exact version, ``latest`` (or empty) for the newest that supports it, or
+    ``min`` for the oldest that has a wheel for it. The result for an exact version is cached, since
+    it does not change.
 
-    Raises :class:`Unsupported` if there is such a version, and not for this Python,
-    :class:`UsageError` if there is none, and :class:`CannotRun` if the index does not answer.
+    Raises :class:`Unsupported` if the version exists but does not support this Python,
+    :class:`UsageError` if it does not exist, and :class:`CannotRun` if the index does not answer.
     """
-    if wanted in ("", index.LATEST, index.MINIMUM):
-        return _ask(package, wanted, python, cache)
-    index.check_version(package, wanted)
-    key = {"version": f"{package}-{wanted}", "python": python.version}
+    if version in ("", index.LATEST, index.MINIMUM):
+        return _look_up(package, version, python, cache)
+    index.check_version(package, version)
+    key = {"version": f"{package}-{version}", "python": python.version}
     entry = cache.entry(
-        _ANSWERS, key, lambda directory: _note(package, wanted, python, cache, directory)
+        _KIND, key, lambda directory: _save_lookup(package, version, python, cache, directory)
     )
-    answer = msgspec.json.decode((entry / _NOTE).read_bytes(), type=_Answer)
-    if answer.unsupported:
-        raise Unsupported(answer.unsupported)
-    return answer.version
+    lookup = msgspec.json.decode((entry / _FILE).read_bytes(), type=_CachedLookup)
+    if lookup.unsupported:
+        raise Unsupported(lookup.unsupported)
+    return lookup.version
 
 
-class _Answer(msgspec.Struct, omit_defaults=True):
-    """What the index said of one exact version for one Python, which stays true."""
+class _CachedLookup(msgspec.Struct, omit_defaults=True):
+    """The result of looking up one exact version for one Python, which does not change."""
 
     version: str = ""
     unsupported: str = ""
 
 
-def _note(package: str, wanted: str, python: Python, cache: Cache, directory: Path) -> None:
+def _save_lookup(package: str, version: str, python: Python, cache: Cache, directory: Path) -> None:
     try:
-        answer = _Answer(version=_ask(package, wanted, python, cache))
+        lookup = _CachedLookup(version=_look_up(package, version, python, cache))
     except Unsupported as error:
-        answer = _Answer(unsupported=str(error))
-    (directory / _NOTE).write_bytes(msgspec.json.encode(answer))
+        lookup = _CachedLookup(unsupported=str(error))
+    (directory / _FILE).write_bytes(msgspec.json.encode(lookup))
 
 
-def _ask(package: str, wanted: str, python: Python, cache: Cache) -> str:
+def _look_up(package: str, version: str, python: Python, cache: Cache) -> str:
     if _is_python2(python):
-        return python2.find_version(package, wanted, python, cache)
-    return index.find_version(package, wanted, python)
+        return python2.find_version(package, version, python, cache)
+    return index.find_version(package, version, python)
 
 
 def install_environment(
@@ -74,9 +75,9 @@ def install_environment(
     constraints: Path,
     log: Path,
 ) -> None:
-    """Make an environment of ``python`` at ``home``, with ``requirements`` in it.
+    """Make an environment of ``python`` at ``home``, and install ``requirements`` in it.
 
-    Raises :class:`BuildFailed` with the installer's last words.
+    Raises :class:`BuildFailed` with the installer's error.
     """
     if _is_python2(python):
         python2.make_environment(python, home)
@@ -91,11 +92,11 @@ def install_environment(
 def compile_into(
     target: Path, requirement: str, python: Python, cache: Cache, env: Mapping[str, str]
 ) -> None:
-    """Build mod_wsgi, as ``requirement`` names it, for ``python``, with ``env`` added, into
-    ``target``.
+    """Build mod_wsgi, named by ``requirement``, for ``python`` into ``target``, with ``env`` added
+    to the environment.
 
-    What is built is never taken from the installer's own cache, which keys it by version and Python
-    tag alone. Raises :class:`BuildFailed` with the compiler's last words.
+    The installer's own cache is not used, since it keys builds by version and Python tag alone.
+    Raises :class:`BuildFailed` with the compiler's error.
     """
     log = target / "build.log"
     if _is_python2(python):

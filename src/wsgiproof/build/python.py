@@ -1,7 +1,7 @@
-"""Finding a target Python, and telling whether mod_wsgi can embed it.
+"""Find target Pythons, and check whether mod_wsgi can embed them.
 
-mod_wsgi links against the shared library of the interpreter (its installation docs: Python must
-be built with ``--enable-shared``), and its build needs that interpreter's headers.
+mod_wsgi links against the shared library of the interpreter (its installation docs: Python must be
+built with ``--enable-shared``), and its build needs the headers of that interpreter.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from wsgiproof.account import Account
 from wsgiproof.cache import Cache
 from wsgiproof.environ import child_environment
 from wsgiproof.errors import DeadlinePassed, NeedMissing, UsageError
-from wsgiproof.ownership import WRITABLE, invoking_users, objection, open_way
-from wsgiproof.process import ask
+from wsgiproof.ownership import WRITABLE, invoking_users, unprotected_directory, why_unsafe
+from wsgiproof.process import run_unguarded
 from wsgiproof.toolchain import FoundPython, Python
 
 BUILT = "cpython"
-"""The kind of cache entries that hold an interpreter of our own."""
+"""The kind of cache entries that hold an interpreter built by wsgiproof."""
 ON_PATH = "PATH"
 GIVEN = "given"
-"""Where one is from that was named by its path."""
+"""The origin of an interpreter that was named by its path."""
 
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?t?")
 _NAME = re.compile(r"python(\d(\.\d+)?t?)?")
 _CONDA_ROOTS = ("miniconda3", "anaconda3", "miniforge3", "mambaforge", "micromamba", ".conda")
 _DEADLINE = 10.0
-"""Seconds for an interpreter to say what it is; it takes 0.05 on an idle machine."""
-_LONGEST_ANSWER = 65536
+"""Seconds for an interpreter to describe itself; it takes 0.05 on an idle machine."""
+_LARGEST_OUTPUT = 65536
 
-_QUESTION = """
+_DESCRIBE_SCRIPT = """
 import json, os, platform, sys, sysconfig
 get = sysconfig.get_config_var
 headers = os.path.join(sysconfig.get_path("include"), "Python.h")
@@ -61,51 +61,54 @@ print(json.dumps({
     "build": " ".join(sys.version.split()),
 }))
 """
-"""Asked of each candidate; valid on Python 2.7 and newer."""
+"""Run by each candidate; valid on Python 2.7 and newer."""
 
 
-class _Fault(msgspec.Struct, frozen=True, kw_only=True):
-    short: str
-    mend: str
+class _Problem(msgspec.Struct, frozen=True, kw_only=True):
+    summary: str
+    fix: str
 
 
-def unusable(python: Python, reader: Account) -> str:
-    """Why mod_wsgi can't embed this interpreter, with the mend; empty if it can.
+def why_unusable(python: Python, reader: Account) -> str:
+    """Return why mod_wsgi can't embed this interpreter, with the fix; empty if it can.
 
     ``reader`` is the account that Apache's children run as.
     """
-    fault = _fault(python, reader)
-    return f"Python {python.version} ({python.path}) {fault.short}: {fault.mend}" if fault else ""
+    problem = _problem(python, reader)
+    if problem is None:
+        return ""
+    return f"Python {python.version} ({python.path}) {problem.summary}: {problem.fix}"
 
 
-def _fault(python: Python, reader: Account) -> _Fault | None:
-    build = f"or build one: '{_how_to_build(python.version + 't' * python.free_threaded)}'"
+def _problem(python: Python, reader: Account) -> _Problem | None:
+    build = f"or build one: '{_build_command(python.version + 't' * python.free_threaded)}'"
     if not python.shared:
-        return _Fault(
-            short="has no shared library, which mod_wsgi needs",
-            mend=f"use one configured with --enable-shared, such as Debian's python3, {build}",
+        return _Problem(
+            summary="has no shared library, which mod_wsgi needs",
+            fix=f"use one configured with --enable-shared, such as Debian's python3, {build}",
         )
     if not python.headers:
         short = ".".join(python.version.split(".")[:2])
-        return _Fault(
-            short="has no headers (Python.h)",
-            mend=f"install them, on Debian 'apt-get install python{short}-dev', {build}",
+        return _Problem(
+            summary="has no headers (Python.h)",
+            fix=f"install them, on Debian 'apt-get install python{short}-dev', {build}",
         )
     blocked = reader.cannot_reach(Path(python.stdlib))
     if blocked:
-        return _Fault(
-            short=f"can't be read by Apache's user '{reader.name}', because of {blocked}",
-            mend=f"'chmod o+x {blocked}', or use a Python outside it",
+        return _Problem(
+            summary=f"can't be read by Apache's user '{reader.name}', because of {blocked}",
+            fix=f"'chmod o+x {blocked}', or use a Python outside it",
         )
     return None
 
 
-def _how_to_build(version: str) -> str:
+def _build_command(version: str) -> str:
     return f"wsgiproof build python {version}"
 
 
 def describe(path: Path) -> Python:
-    """Ask the interpreter at ``path`` what it is. Raises :class:`UsageError` if it can't answer."""
+    """Run the interpreter at ``path`` to learn what it is. Raises :class:`UsageError` if that
+    fails."""
     try:
         file = path.stat()
     except OSError:
@@ -115,123 +118,125 @@ def describe(path: Path) -> Python:
 
 @functools.cache
 def _describe(path: Path, file: tuple[int, ...]) -> Python:
-    """Each is asked once, for as long as the file is the same: a matrix asks for several."""
+    """Describe each interpreter once, as long as its file is the same."""
     try:
-        python = msgspec.convert(json.loads(_ask(path)), Python)
+        python = msgspec.convert(json.loads(_run_describe_script(path)), Python)
         Version(python.version)
     except OSError as error:
         raise UsageError(f"{path} can't be run: {error.strerror}") from error
     except DeadlinePassed as error:
-        raise UsageError(f"{path} did not say within {_DEADLINE:g} s what it is") from error
+        raise UsageError(f"{path} did not describe itself within {_DEADLINE:g} s") from error
     except ValueError as error:
         raise UsageError(f"{path} is not a working Python interpreter") from error
     return python
 
 
-def _ask(path: Path) -> str:
-    """What the program answers: so much of it, and within so long, as an interpreter needs."""
-    return ask(
-        [path, "-S", "-c", _QUESTION],
+def _run_describe_script(path: Path) -> str:
+    """Return what the interpreter prints, limited in size and time in case it is another
+    program."""
+    return run_unguarded(
+        [path, "-S", "-c", _DESCRIBE_SCRIPT],
         deadline=_DEADLINE,
         env=child_environment(),
-        largest=_LONGEST_ANSWER,
+        largest=_LARGEST_OUTPUT,
         stderr=DEVNULL,
     ).output
 
 
-def choose(wanted: str | None, reader: Account) -> Python:
-    """The interpreter that ``--python`` names, or the best one at hand.
+def choose(requested: str | None, reader: Account) -> Python:
+    """Return the interpreter that ``--python`` names, or by default the best available one.
 
-    ``wanted`` is a path (an environment's stands for its base), a command (``python3.12``) or a
-    version (``3.12``, ``3.12.1``). Without it: the Python that runs wsgiproof if mod_wsgi can embed
-    it, else the first of :func:`installed` that it can.
-    Raises :class:`UsageError` if there is no such Python and :class:`NeedMissing` if there is, but
-    it can't be used.
+    ``requested`` is a path (that of an environment stands for its base), a command (``python3.12``)
+    or a version (``3.12``, ``3.12.1``). Without it: the Python that runs wsgiproof if mod_wsgi can
+    embed it, else the first of :func:`installed` that mod_wsgi can embed. Raises
+    :class:`UsageError` if there is no such Python, and :class:`NeedMissing` if it exists but can't
+    be used.
     """
-    if wanted is None:
+    if requested is None:
         return _best(reader)
-    found = list(_named(wanted))
-    if not found:
-        at_hand = ", ".join(dict.fromkeys(python.version for python in installed()))
+    candidates = list(_candidates(requested))
+    if not candidates:
+        available = ", ".join(dict.fromkeys(python.version for python in installed()))
         raise UsageError(
-            f"there is no Python '{wanted}' on this machine; at hand: {at_hand}; "
-            f"'{_how_to_build(_full(wanted))}' builds one from source"
+            f"there is no Python '{requested}' on this machine; available: {available}; "
+            f"'{_build_command(_buildable_version(requested))}' builds one from source"
         )
-    for python in found:
-        if not unusable(python, reader):
+    for python in candidates:
+        if not why_unusable(python, reader):
             return python
-    raise NeedMissing(unusable(found[0], reader))
+    raise NeedMissing(why_unusable(candidates[0], reader))
 
 
-def choose_all(wanted: Sequence[str], reader: Account) -> tuple[Python, ...]:
-    """The interpreters of an axis, each with a name of its own; an empty word: the best at hand.
+def choose_all(values: Sequence[str], reader: Account) -> tuple[Python, ...]:
+    """Return the interpreters of an axis, each with a unique name; an empty value is the best
+    available one.
 
-    A version that was asked for is the name; else the version's first two numbers are, or, where
-    two would be called the same, all of it. Raises what :func:`choose` does, and
-    :class:`UsageError` if two different ones have nothing to be told apart by.
+    The name is the requested version if a version was requested, else the first two numbers of the
+    version, or the full version if two names would be equal. Raises what :func:`choose` does, and
+    :class:`UsageError` if two different interpreters would still have the same name.
     """
-    found = {word: choose(word or None, reader) for word in wanted}
-    names = _names(found)
+    chosen = {value: choose(value or None, reader) for value in values}
+    names = _names(chosen)
     return tuple(
-        msgspec.structs.replace(one, name=names[one.path], asked=word)
-        for word, one in found.items()
+        msgspec.structs.replace(python, name=names[python.path], asked=value)
+        for value, python in chosen.items()
     )
 
 
-def _names(found: dict[str, Python]) -> dict[str, str]:
-    """The name of each interpreter, by its path: it may have been asked for twice."""
-    pythons = {one.path: one for one in found.values()}
+def _names(chosen: dict[str, Python]) -> dict[str, str]:
+    """Return the name of each interpreter by its path, since one may have been requested twice."""
+    pythons = {python.path: python for python in chosen.values()}
     names = {
-        one.path: word if _VERSION.fullmatch(word) else one.short
-        for word, one in reversed(found.items())
+        python.path: value if _VERSION.fullmatch(value) else python.short
+        for value, python in reversed(chosen.items())
     }
-    shared = Counter(names.values())
-    for path, one in pythons.items():
-        if shared[names[path]] > 1:
-            names[path] = one.version + "t" * one.free_threaded
-    for path, one in pythons.items():
+    count = Counter(names.values())
+    for path, python in pythons.items():
+        if count[names[path]] > 1:
+            names[path] = python.version + "t" * python.free_threaded
+    for path, python in pythons.items():
         for rival in pythons:
             if rival != path and names[rival] == names[path]:
                 raise UsageError(
-                    f"{path} and {rival} are both Python {one.version}: ask for one of them"
+                    f"{path} and {rival} are both Python {python.version}: name only one of them"
                 )
     return names
 
 
 def installed() -> list[Python]:
-    """Every CPython here, in the order in which they are preferred: that of the places, and in
-    each place the newest first."""
-    return [one.python for one in _answers() if one.python is not None]
+    """Return every CPython on this machine, best first: by where it was found, then the newest."""
+    return [found.python for found in _search() if found.python is not None]
 
 
 def found_pythons(reader: Account) -> list[FoundPython]:
-    """All that :func:`installed` has, and what does not answer, each with what is wrong with it."""
-    return [_judged(one, reader) for one in _answers()]
+    """Return all that :func:`installed` does, and programs that do not describe themselves, each
+    with its problem."""
+    return [_with_problem(found, reader) for found in _search()]
 
 
 def built_in(entry: Path) -> list[Path]:
-    """The interpreters in an entry of the cache: of our own build, or of uv's."""
+    """Return the interpreters in an entry of the cache, built by wsgiproof or by uv."""
     return _interpreters([entry / "bin", *sorted(entry.glob("cpython-*/bin"))])
 
 
-def _judged(found: FoundPython, reader: Account) -> FoundPython:
-    fault = _fault(found.python, reader) if found.python else None
-    return msgspec.structs.replace(found, problem=fault.short) if fault else found
+def _with_problem(found: FoundPython, reader: Account) -> FoundPython:
+    problem = _problem(found.python, reader) if found.python else None
+    return msgspec.structs.replace(found, problem=problem.summary) if problem else found
 
 
-def _answers() -> list[FoundPython]:
-    """What is in each place, in the order in which it is preferred; each interpreter once."""
+def _search() -> list[FoundPython]:
+    """Return what is in all places, best first; each interpreter once."""
     places = _places()
-    asked: dict[Path, int] = {}
+    ranks: dict[Path, int] = {}
     for rank, directories in enumerate(places.values()):
         for path in _interpreters(directories):
-            asked.setdefault(path, rank)
+            ranks.setdefault(path, rank)
     with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(lambda path: _answer(path, places), asked))
+        results = list(pool.map(lambda path: _inspect(path, places), ranks))
     known: dict[str, tuple[int, FoundPython]] = {}
-    for rank, found in zip(asked.values(), answers, strict=True):
+    for rank, found in zip(ranks.values(), results, strict=True):
         known.setdefault(found.path, (rank, found))
-    # Of several builds of one version the latest comes first, and stays there.
+    # The sort is stable: of several builds of one version, the latest remains first.
     newest = sorted(known.values(), key=lambda one: _version(one[1]), reverse=True)
     return [found for _, found in sorted(newest, key=lambda one: one[0])]
 
@@ -240,37 +245,39 @@ def _version(found: FoundPython) -> Version:
     return Version(found.python.version if found.python else "0")
 
 
-def _answer(path: Path, places: dict[str, list[Path]]) -> FoundPython:
+def _inspect(path: Path, places: dict[str, list[Path]]) -> FoundPython:
     origin = _origin(path, places)
-    # What is on PATH was chosen by the user; the rest is only where interpreters happen to be.
-    if path.parent not in places[ON_PATH] and (why := _objection(path)):
-        return FoundPython(path=str(path), origin=origin, problem=f"is not run, since {why}")
+    # The user has chosen what is on PATH, but not the other places.
+    if path.parent not in places[ON_PATH] and (why := _why_unsafe(path)):
+        return FoundPython(path=str(path), origin=origin, problem=f"is not run because {why}")
     try:
         python = describe(path)
     except UsageError as error:
         problem = str(error).removeprefix(f"{path} ")
         return FoundPython(path=str(path), origin=origin, problem=problem)
-    told = msgspec.structs.replace(python, origin=origin)
-    return FoundPython(path=python.path, origin=origin, python=told)
+    python = msgspec.structs.replace(python, origin=origin)
+    return FoundPython(path=python.path, origin=origin, python=python)
 
 
-def _objection(path: Path) -> str:
-    """Why another user may have chosen what this program does; empty if none may."""
+def _why_unsafe(path: Path) -> str:
+    """Return why another user may decide what this program does; empty if none may."""
     users = invoking_users()
     try:
         for one, name in ((path, "it"), (path.parent, str(path.parent))):
-            if why := objection(one.stat(), users):
+            if why := why_unsafe(one.stat(), users):
                 return f"{name} {why}"
-    except OSError:  # it has just gone, which describing it will tell
+    except OSError:  # it has just been removed: describing it will fail
         return ""
-    return f"{way} {WRITABLE}" if (way := open_way(path.parent)) else ""
+    if unprotected := unprotected_directory(path.parent):
+        return f"{unprotected} {WRITABLE}"
+    return ""
 
 
 def _places() -> dict[str, list[Path]]:
-    """The directories in which interpreters may be, by what the place is called, best first."""
+    """Return the directories in which interpreters may be, by the name of the place, best first."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python"))
-    # A shim of pyenv stands for any version, and takes long to say which.
+    # Without pyenv's shims: a shim may run any version, and is slow.
     on_path = [
         Path(directory)
         for directory in os.environ.get("PATH", os.defpath).split(os.pathsep)
@@ -290,7 +297,7 @@ def _places() -> dict[str, list[Path]]:
 
 
 def _conda_environments() -> Iterator[Path]:
-    """Those that conda has written down, and those of its usual places."""
+    """Yield the environments that conda has listed, and those in its usual places."""
     with contextlib.suppress(OSError):
         listed = Path.home() / ".conda" / "environments.txt"
         yield from (Path(line) for line in listed.read_text().splitlines() if line)
@@ -302,19 +309,19 @@ def _conda_environments() -> Iterator[Path]:
 
 
 def _interpreters(directories: Iterable[Path]) -> list[Path]:
-    """Files that are named like an interpreter, each once, by the most telling of its names."""
+    """Return files that are named like an interpreter, each once, by its most specific name."""
     found: dict[tuple[int, int], Path] = {}
     for directory in directories:
         for path in sorted(directory.glob("python*"), reverse=True):
             if _NAME.fullmatch(path.name):
-                with contextlib.suppress(OSError):  # a link to nowhere, or to what is not ours
+                with contextlib.suppress(OSError):  # a dangling link, or not accessible
                     file = path.stat()
                     found.setdefault((file.st_dev, file.st_ino), path.resolve())
     return list(found.values())
 
 
 def _origin(path: Path, places: dict[str, list[Path]]) -> str:
-    """The place that a real file is in; one that PATH leads to may be in another, too."""
+    """Return the place of a resolved path; a file on PATH may be in another place as well."""
     for name, directories in reversed(places.items()):
         if path.parent in (directory.resolve() for directory in directories):
             return name
@@ -322,42 +329,43 @@ def _origin(path: Path, places: dict[str, list[Path]]) -> str:
 
 
 def _best(reader: Account) -> Python:
-    own = describe(Path(sys.executable))
-    if not unusable(own, reader):
-        return own
+    current = describe(Path(sys.executable))
+    if not why_unusable(current, reader):
+        return current
     for python in installed():
-        if not python.free_threaded and not unusable(python, reader):
+        if not python.free_threaded and not why_unusable(python, reader):
             return python
-    raise NeedMissing(unusable(own, reader))
+    raise NeedMissing(why_unusable(current, reader))
 
 
-def _at(path: Path, origin: str) -> Python:
-    """The interpreter at ``path``, or that of the environment there."""
+def _describe_at(path: Path, origin: str) -> Python:
+    """Describe the interpreter at ``path``, or that of the environment there."""
     inside = path / "bin" / "python"
     return msgspec.structs.replace(describe(inside if inside.exists() else path), origin=origin)
 
 
-def _full(wanted: str) -> str:
-    """``3.13t`` is no version that can be built, and ``3.13.Nt`` shows what is missing."""
-    release = wanted.removesuffix("t")
-    return release + ".N" * (release.count(".") < 2) + "t" * wanted.endswith("t")
+def _buildable_version(requested: str) -> str:
+    """Return the version for the build command: ``3.13t`` is incomplete, so it becomes
+    ``3.13.Nt``."""
+    release = requested.removesuffix("t")
+    return release + ".N" * (release.count(".") < 2) + "t" * requested.endswith("t")
 
 
-def _named(wanted: str) -> Iterator[Python]:
-    command = shutil.which(wanted)
-    if "/" in wanted or command:
-        path = Path(command or wanted)
+def _candidates(requested: str) -> Iterator[Python]:
+    command = shutil.which(requested)
+    if "/" in requested or command:
+        path = Path(command or requested)
         if not path.exists():
-            raise UsageError(f"there is no Python at {wanted}")
-        yield _at(path, GIVEN if "/" in wanted else ON_PATH)
+            raise UsageError(f"there is no Python at {requested}")
+        yield _describe_at(path, GIVEN if "/" in requested else ON_PATH)
         return
     try:
-        parts = Version(wanted.removesuffix("t")).release
+        numbers = Version(requested.removesuffix("t")).release
     except InvalidVersion as error:
         raise UsageError(
-            f"'{wanted}' is neither a Python version, such as 3.12, nor a path to one"
+            f"'{requested}' is neither a Python version, such as 3.12, nor a path to one"
         ) from error
     for python in installed():
-        same_build = python.free_threaded == wanted.endswith("t")
-        if same_build and Version(python.version).release[: len(parts)] == parts:
+        same_build = python.free_threaded == requested.endswith("t")
+        if same_build and Version(python.version).release[: len(numbers)] == numbers:
             yield python

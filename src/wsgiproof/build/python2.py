@@ -1,7 +1,7 @@
-"""Python 2.7, which uv does not know: its packages come by pip, its environments by virtualenv.
+"""Python 2.7, which uv does not support: packages with pip, environments with virtualenv.
 
-virtualenv 20.21.1 is the last that makes environments for 2.7 (its changelog: "20.22.0"). It brings
-what 2.7 needs and may lack: pip 20.3.4, setuptools 44 and wheel.
+virtualenv 20.21.1 is the last version that makes environments for 2.7 (its changelog: "20.22.0").
+It contains what 2.7 needs and may lack: pip 20.3.4, setuptools 44 and wheel.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
-from wsgiproof.build.index import LATEST, MINIMUM, check_version, last_words, run_uv
+from wsgiproof.build.index import LATEST, MINIMUM, check_version, error_line, run_uv
 from wsgiproof.cache import Cache
 from wsgiproof.environ import COMPILE, DOWNLOAD, child_environment
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
@@ -28,28 +28,30 @@ _RESOLVE_DEADLINE = 120.0
 _INSTALL_DEADLINE = 600.0
 
 
-def find_version(package: str, wanted: str, python: Python, cache: Cache) -> str:
-    """What :func:`wsgiproof.build.packages.find_version` says; pip finds out by downloading."""
-    check_version(package, wanted)
-    if wanted == MINIMUM:
-        raise UsageError(f"'{MINIMUM}' is not known for Python 2.7: name a version of {package}")
-    exact = wanted not in ("", LATEST)
-    requirement = f"{package}=={wanted}" if exact else package
+def find_version(package: str, version: str, python: Python, cache: Cache) -> str:
+    """Do what :func:`wsgiproof.build.packages.find_version` says, with ``pip download``."""
+    check_version(package, version)
+    if version == MINIMUM:
+        raise UsageError(
+            f"'{MINIMUM}' is not supported for Python 2.7: give a version of {package}"
+        )
+    exact = version not in ("", LATEST)
+    requirement = f"{package}=={version}" if exact else package
     with temporary_directory() as scratch:
-        answer = _pip(
+        done = _pip(
             ["download", "--no-deps", "--dest", str(scratch), requirement],
             python,
             cache,
             deadline=_RESOLVE_DEADLINE,
         )
-        if answer.returncode == 0:
+        if done.returncode == 0:
             (downloaded,) = scratch.iterdir()
             return _version_of(downloaded.name)
-    raise unresolved(package, wanted if exact else "", python, answer.output)
+    raise unresolved(package, version if exact else "", python, done.output)
 
 
 def make_environment(python: Python, home: Path) -> None:
-    """Make an environment of ``python`` at ``home``, with nothing in it."""
+    """Make an empty environment of ``python`` at ``home``."""
     _virtualenv(python, home, ["--no-pip", "--no-setuptools", "--no-wheel"])
 
 
@@ -63,11 +65,10 @@ def install(
     log: Path,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Build the first of ``requirements`` from its sdist for ``python``, and put it into ``target``
-    with the others, and what those depend on.
+    """Install ``requirements`` and their dependencies for ``python`` into ``target``.
 
-    From the sdist, since an old wheel may be for another unicode width or have no extension.
-    Raises :class:`BuildFailed` with the last words of the build.
+    The first is built from its sdist, since an old wheel may be for another unicode width or have
+    no extension. Raises :class:`BuildFailed` with the error of the build.
     """
     flags = ["--target", str(target)]
     if len(requirements) > 1:
@@ -75,9 +76,9 @@ def install(
     else:
         flags += ["--no-deps", "--no-binary", ":all:"]
     if constraints:
-        # The resolver that pip has for 2.7 by default lets a constraint win over a requirement.
+        # In pip's default resolver for 2.7, a constraint overrides a requirement.
         flags += ["--use-feature", "2020-resolver", "--constraint", str(constraints)]
-    answer = _pip(
+    done = _pip(
         ["install", *flags, *requirements],
         python,
         cache,
@@ -85,17 +86,16 @@ def install(
         env=env,
         log=log,
     )
-    if answer.returncode != 0:
+    if done.returncode != 0:
         within = " within the constraints" if constraints and constraints.read_text() else ""
         raise BuildFailed(
             f"could not build or install {' '.join(requirements)} for Python {python.version}"
-            f"{within}: "
-            f"{last_words(answer.output)} (see {log})"
+            f"{within}: {error_line(done.output)} (see {log})"
         )
 
 
 def site_packages(home: Path) -> Path:
-    """Where an environment of Python 2.7 keeps its packages."""
+    """Return the directory of packages in an environment of Python 2.7."""
     return home / "lib" / "python2.7" / "site-packages"
 
 
@@ -105,16 +105,17 @@ def _version_of(filename: str) -> str:
     return str(parse_sdist_filename(filename)[1])
 
 
-def unresolved(package: str, wanted: str, python: Python, output: str) -> Exception:
-    """What pip's refusal means. It lists every version that supports this Python, oldest first."""
+def unresolved(package: str, version: str, python: Python, output: str) -> Exception:
+    """Return the error that pip's output means. It lists all versions for this Python, oldest
+    first."""
     listed = re.search(r"\(from versions: (?:none|(?:.*, )?(?P<newest>[^,\s]+))\)", output)
     if listed is None:
-        return CannotRun(f"{package} can't be looked up: {last_words(output)}")
+        return CannotRun(f"{package} can't be looked up: {error_line(output)}")
     newest = listed["newest"]
     if newest is None:
         return CannotRun(f"the package index does not answer, so {package} can't be looked up")
     return Unsupported(
-        f"there is no {package} {wanted} for Python {python.version}: the newest is {newest}"
+        f"there is no {package} {version} for Python {python.version}: the newest is {newest}"
     )
 
 
@@ -128,9 +129,9 @@ def _pip(
     log: Path | None = None,
 ) -> Completed:
     flags = ["--no-cache-dir", "--disable-pip-version-check", "--no-python-version-warning"]
-    command = [str(_workshop(python, cache)), "-m", "pip", *flags, *arguments]
-    # A constraint of the user's own configuration must not steer what a cell is made of, and ends
-    # `pip download` of this pip with an AssertionError.
+    command = [str(_pip_environment(python, cache)), "-m", "pip", *flags, *arguments]
+    # A constraint in the user's own configuration must not affect what a cell is made of. It also
+    # makes `pip download` of this pip fail with an AssertionError.
     clean = {
         **child_environment(DOWNLOAD, COMPILE),
         "PIP_CONSTRAINT": os.devnull,
@@ -139,24 +140,22 @@ def _pip(
     return run(command, deadline=deadline, env=clean, log=log)
 
 
-def _workshop(python: Python, cache: Cache) -> Path:
-    """An environment of ``python`` for building, with a pip that knows 2.7: its interpreter."""
+def _pip_environment(python: Python, cache: Cache) -> Path:
+    """Return the interpreter of an environment of ``python`` with a pip that supports 2.7."""
     key = {"version": _VIRTUALENV, "python": python.version, "interpreter": python.path}
-    entry = cache.entry(
-        "workshop", key, lambda directory: _virtualenv(python, directory / "env", [])
-    )
+    entry = cache.entry("pip", key, lambda directory: _virtualenv(python, directory / "env", []))
     return entry / "env" / "bin" / "python"
 
 
 def _virtualenv(python: Python, home: Path, flags: list[str]) -> None:
     tool = ["tool", "run", "--isolated", "--python", sys.executable, "--from", _VIRTUALENV]
     with temporary_directory() as scratch:
-        # Its own data would go to the user's home, and it would look for updates from there.
+        # By default its data is in the user's home, and it looks for updates from there.
         private = ["--app-data", str(scratch), "--no-periodic-update"]
-        answer = run_uv(
+        done = run_uv(
             [*tool, "virtualenv", *private, "--python", python.path, *flags, home], deadline=120
         )
-    if answer.returncode != 0:
+    if done.returncode != 0:
         raise BuildFailed(
-            f"could not make an environment of Python {python.version}: {last_words(answer.output)}"
+            f"could not make an environment of Python {python.version}: {error_line(done.output)}"
         )

@@ -1,7 +1,7 @@
-"""One version of mod_wsgi or PyMongo for one interpreter, wherever it comes from.
+"""Find one version of mod_wsgi or PyMongo for one interpreter, wherever it comes from.
 
-A version is looked up on the package index. A source tree is made into an sdist first, once for
-its content: so no build leaves its traces in the tree, and two interpreters don't build in one.
+A version is looked up on the package index. A source tree is first made into an sdist, once for
+each content. So no build writes to the tree, and builds for several interpreters do not share it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wsgiproof.files import open_regular, read_file
 from wsgiproof.leftovers import temporary_directory
 from wsgiproof.toolchain import Python, Source
 
-_NO_SOURCE = {
+_SKIPPED = {
     ".git",
     ".hg",
     "__pycache__",
@@ -40,25 +40,26 @@ _NO_SOURCE = {
     ".ruff_cache",
     ".libs",
 }
-"""Directories that say nothing about what a tree holds."""
+"""Directories that are not part of the sources."""
 _BUILT = (".so", ".o", ".lo", ".slo", ".la", ".pyc")
-"""Endings of files that a build leaves in a tree."""
+"""Suffixes of files that a build leaves in a tree."""
 _PKG_INFO = re.compile(r"[^/]+/PKG-INFO")
 _LARGEST = 2 << 30
 """Bytes of a module, a wheel or an archive."""
 _OUTPUT = {"results.json", "cells"}
-"""What there is in a directory of results, which may well lie in the tree that was tested."""
+"""Entries by which an output directory is recognised, which may be in the tested tree."""
 
 
-def find_source(package: str, wanted: str, python: Python, cache: Cache) -> Source | str:
-    """What ``wanted`` is for ``python``: a version or a path; or why it does not support it.
+def find_source(package: str, requested: str, python: Python, cache: Cache) -> Source | str:
+    """Return what ``requested``, a version or a path, is for ``python``; or the reason why it does
+    not support that Python.
 
-    Raises :class:`UsageError` if there is nothing of that name, :class:`BuildFailed` if a tree
-    can't be made into an sdist, and :class:`CannotRun` if the index does not answer.
+    Raises :class:`UsageError` if it does not exist, :class:`BuildFailed` if a tree can't be made
+    into an sdist, and :class:`CannotRun` if the index does not answer.
     """
-    if not wanted.startswith("/"):
-        return Source(version=find_version(package, wanted, python, cache))
-    path = Path(wanted)
+    if not requested.startswith("/"):
+        return Source(version=find_version(package, requested, python, cache))
+    path = Path(requested)
     if not path.exists():
         raise UsageError(f"there is no {package} at {path}")
     if path.suffix == ".so" and package == "mod-wsgi":
@@ -69,12 +70,12 @@ def find_source(package: str, wanted: str, python: Python, cache: Cache) -> Sour
 
 
 def _module(path: Path, python: Python) -> Source | str:
-    """A ready mod_wsgi.so says its version, and is linked against one libpython."""
+    """Read the version of a given mod_wsgi.so, and the libpython that it is linked against."""
     content = _content(path)
     version = re.search(rb"mod_wsgi/(\d+(?:\.\d+)+)", content)
     linked = re.search(rb"libpython(\d\.\d+t?)m?\.so", content)
     if version is None or linked is None:
-        raise UsageError(f"{path} is no mod_wsgi module that is linked against a libpython")
+        raise UsageError(f"{path} is not a mod_wsgi module that is linked against a libpython")
     if linked[1].decode() != python.short:
         return f"{path.name} is built for Python {linked[1].decode()}"
     return Source(
@@ -101,7 +102,7 @@ def _wheel(package: str, path: Path, python: Python) -> Source | str:
         raise UsageError(f"{path} is not a wheel") from error
     if metadata is None:
         raise UsageError(f"{path} is not a wheel")
-    return _supported(metadata, path, python) or Source(
+    return _why_unsupported(metadata, path, python) or Source(
         version=str(version), path=str(path), archive=str(path), digest=_digest(_content(path))
     )
 
@@ -118,7 +119,7 @@ def _sdist(package: str, path: Path, python: Python, cache: Cache) -> Source | s
     name = re.sub(r"[-_.]+", "-", str(fields["Name"])).lower()
     if name != package:
         raise UsageError(f"{path} is the source of {fields['Name']}, not of {package}")
-    return _supported(metadata, path, python) or Source(
+    return _why_unsupported(metadata, path, python) or Source(
         version=_version(fields["Version"], path),
         path=str(path),
         archive=str(archive),
@@ -130,12 +131,14 @@ def _version(text: str, path: Path) -> str:
     try:
         return str(Version(text))
     except (InvalidVersion, TypeError) as error:
-        raise UsageError(f"{path} says that its version is '{text}', which is none") from error
+        raise UsageError(
+            f"{path} has the version '{text}', which is not valid (PEP 440)"
+        ) from error
 
 
 @remembered
 def _archive_of(source: Path, digest: str, cache: Cache) -> Path:
-    """The sdist of a source tree, or of an archive of one that is none itself."""
+    """Return the sdist of a source tree, or of an archive that is not an sdist itself."""
 
     def make(directory: Path) -> None:
         with temporary_directory() as scratch:
@@ -143,7 +146,9 @@ def _archive_of(source: Path, digest: str, cache: Cache) -> Path:
             make_sdist(tree, directory, directory / "build.log")
 
     if source.is_dir() and not _is_tree(source):
-        raise UsageError(f"{source} is no source tree: it has no pyproject.toml and no setup.py")
+        raise UsageError(
+            f"{source} is not a source tree: it has neither a pyproject.toml nor a setup.py"
+        )
     entry = cache.entry("sdist", {"tree": source.name, "digest": digest}, make)
     return next(entry.glob("*.tar.gz"))
 
@@ -153,35 +158,37 @@ def _is_tree(directory: Path) -> bool:
 
 
 def _unpacked(archive: Path, directory: Path) -> Path:
-    """The source tree in an archive, such as a forge makes of a tag."""
+    """Unpack an archive, such as a code host makes of a tag, and return the source tree in it."""
     extract(archive, directory / "src")
     for tree in (directory / "src", *(directory / "src").iterdir()):
         if _is_tree(tree):
             return tree
-    raise UsageError(f"{archive} holds no source tree: no pyproject.toml and no setup.py")
+    raise UsageError(
+        f"{archive} contains no source tree: it has neither a pyproject.toml nor a setup.py"
+    )
 
 
 @remembered
 def _metadata(archive: Path) -> bytes:
-    """The PKG-INFO of an sdist; empty if it has none, and is another archive."""
+    """Return the PKG-INFO of an sdist; empty for another kind of archive."""
     try:
         return member_of_tar(archive, lambda name: bool(_PKG_INFO.fullmatch(name))) or b""
     except DAMAGED as error:
-        raise UsageError(f"{archive} can't be read as an archive of sources: {error}") from error
+        raise UsageError(f"{archive} can't be read as a source archive: {error}") from error
 
 
-def _supported(metadata: bytes, path: Path, python: Python) -> str:
-    """Why this Python is not supported, by the package's own metadata; empty if it is."""
-    wanted = str(email.message_from_bytes(metadata)["Requires-Python"] or "")
+def _why_unsupported(metadata: bytes, path: Path, python: Python) -> str:
+    """Return why the package's metadata excludes this Python; empty if it does not."""
+    required = str(email.message_from_bytes(metadata)["Requires-Python"] or "")
     try:
-        supported = SpecifierSet(wanted).contains(python.version, prereleases=True)
+        supported = SpecifierSet(required).contains(python.version, prereleases=True)
     except InvalidSpecifier:
         supported = True
-    return "" if supported else f"{path.name} requires Python {wanted}"
+    return "" if supported else f"{path.name} requires Python {required}"
 
 
 def tree_digest(tree: Path, files: Iterable[Path]) -> str:
-    """Of these files of ``tree``: their paths in it, and their content."""
+    """Return a digest of the paths and contents of these files of ``tree``."""
     digest = hashlib.sha256()
     try:
         for path in files:
@@ -194,20 +201,20 @@ def tree_digest(tree: Path, files: Iterable[Path]) -> str:
 
 
 def _files(tree: Path) -> Iterator[Path]:
-    """All of a tree, but what version control, earlier builds and runs of ours keep there."""
+    """Yield the files of a tree, except those of version control, builds and wsgiproof's output."""
     for directory, names, files in os.walk(tree):
         if {*names, *files} >= _OUTPUT:
             names.clear()
             continue
-        names[:] = sorted(name for name in names if not _is_left_over(name))
+        names[:] = sorted(name for name in names if not _is_skipped(name))
         for name in sorted(files):
             path = Path(directory) / name
             if path.suffix not in _BUILT and path.is_file():
                 yield path
 
 
-def _is_left_over(directory: str) -> bool:
-    return directory in _NO_SOURCE or directory.endswith(".egg-info")
+def _is_skipped(directory: str) -> bool:
+    return directory in _SKIPPED or directory.endswith(".egg-info")
 
 
 def _content(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Everything that a cell needs, built or taken from the cache."""
+"""The toolchain of a cell, built or taken from the cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from wsgiproof.toolchain import BuildSpec, Httpd, Toolchain
 
 
 def build_toolchain(spec: BuildSpec, httpd: Httpd, cache: Cache) -> Toolchain:
-    """Build what is not cached yet. Raises :class:`BuildFailed` or :class:`CannotRun`."""
+    """Return a toolchain; build what is not cached. Raises :class:`BuildFailed` or
+    :class:`CannotRun`."""
     mod_wsgi, environment = _builds(spec, httpd, cache)
     home = home_in(cache.get(environment))
     return Toolchain(
@@ -23,10 +24,10 @@ def build_toolchain(spec: BuildSpec, httpd: Httpd, cache: Cache) -> Toolchain:
     )
 
 
-def toolchain_builds(spec: Iterable[BuildSpec], httpd: Httpd, cache: Cache) -> list[Build]:
-    """Each build that these toolchains are made of, once."""
-    wanted = [build for one in spec for build in _builds(one, httpd, cache)]
-    return list({(one.kind, *sorted(one.key.items())): one for one in wanted}.values())
+def toolchain_builds(specs: Iterable[BuildSpec], httpd: Httpd, cache: Cache) -> list[Build]:
+    """Return each build that these toolchains consist of, once."""
+    builds = [build for spec in specs for build in _builds(spec, httpd, cache)]
+    return list({(build.kind, *sorted(build.key.items())): build for build in builds}.values())
 
 
 def _builds(spec: BuildSpec, httpd: Httpd, cache: Cache) -> tuple[Build, Build]:

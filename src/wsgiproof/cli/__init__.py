@@ -28,7 +28,7 @@ from wsgiproof.cli.options import EXIT_CODES
 from wsgiproof.cli.output import guarded, say
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
 from wsgiproof.leftovers import end_run
-from wsgiproof.signals import held, let_finish
+from wsgiproof.signals import ignore_interrupts, interrupts_deferred
 
 if TYPE_CHECKING:
     from wsgiproof.report.progress import RunProgress
@@ -91,9 +91,9 @@ def main() -> None:
             try:
                 code = cli.main(standalone_mode=False, obj=shown) or ExitCode.PASS
             finally:
-                with held():
+                with interrupts_deferred():
                     end_run()
-                    let_finish()  # nothing that was started is left to interrupt
+                    ignore_interrupts()  # nothing that was started is left to interrupt
         except BaseException as error:
             code = _end(error, next((one.output for one in shown if one.output), None))
     raise SystemExit(code)

@@ -69,7 +69,7 @@ def prune(unused_for: float, kind: tuple[str, ...], dry_run: bool) -> None:
         of_kind = not kind or entry.kind in kind
         return of_kind and (entry.state is not State.BUILT or entry.used <= oldest)
 
-    with cache.to_itself():
+    with cache.exclusive():
         entries = cache.entries(thorough=True)
         removed = [one for one in entries if goes(one) and (dry_run or cache.remove(one))]
     show_removed(make_console(), removed, len(entries) - len(removed), really=not dry_run)

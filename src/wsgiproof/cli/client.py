@@ -197,7 +197,7 @@ def _load(
     from wsgiproof.load.target import Target
 
     width = 1 if serial else connections
-    engine.make_room(width)
+    engine.raise_descriptor_limit(width)
     targets = [Target.parse(url, keeps=keepalive) for url in urls]
     # Nothing here waits for the collector, which would look at all that is in flight all the time.
     gc.freeze()

@@ -16,6 +16,7 @@ _EXAMPLES = """\b
 Examples:
   wsgiproof explain pyo3
   wsgiproof explain WSGI0146
+  wsgiproof explain finding-1
   wsgiproof explain 'AH00052: child pid 4711 exit signal Segmentation fault (11)'
   wsgiproof explain < /var/log/apache2/error.log
 """
@@ -67,6 +68,8 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
             show_log(make_console(), log)
         return
     wanted = " ".join(text)
+    if _show_finding(wanted, as_json):
+        return
     found = by_id(wanted) or by_text(wanted)
     if found is None:
         click.echo("wsgiproof does not know this identifier or text.", err=True)
@@ -81,3 +84,18 @@ def _lines(file: BinaryIO) -> Iterator[str]:
     """The lines of a log; one that is too long comes in parts, so that it takes no memory."""
     while line := file.readline(_LONGEST_LINE):
         yield line.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def _show_finding(name: str, as_json: bool) -> bool:
+    """Print the text of the finding of this name; False if there is none."""
+    from wsgiproof.judge.explain.findings import finding
+    from wsgiproof.report.lookup import show_finding
+
+    text = finding(name)
+    if text is None:
+        return False
+    if as_json:
+        print_json({"id": name, "text": text})
+    else:
+        show_finding(make_console(), text)
+    return True

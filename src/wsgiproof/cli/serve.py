@@ -20,7 +20,7 @@ from wsgiproof.cli.options import (
 from wsgiproof.errors import ExitCode
 
 if TYPE_CHECKING:
-    from wsgiproof.records import Served
+    from wsgiproof.records import RunningServer
 
 _DIRECTORY = click.Path(path_type=Path)
 
@@ -92,7 +92,7 @@ def serve_command(
         progress = progress_on(console)
         starting.enter_context(progress)
 
-        def up(served: Served) -> None:
+        def up(served: RunningServer) -> None:
             starting.close()
             if as_json:
                 print_json(served, indent=0)

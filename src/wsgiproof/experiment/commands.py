@@ -1,6 +1,6 @@
-"""What the experiment asks of the code inside, in a header that only this host can write.
+"""Sends commands to the code inside, in a request header that only this host can write.
 
-The other side is ``inside/commands.py``, which says what each command means.
+``inside/commands.py`` reads them, and says what each command means.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _HEADER = "X-Wsgiproof"
 
 
 class Commands:
-    """Makes requests that carry commands for one server, whose ``secret`` it has."""
+    """Makes requests that carry commands for one server, with the ``secret`` of that server."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
@@ -28,10 +28,10 @@ class Commands:
         memory: Literal[1, 2] | None = None,
         object_growth: Literal["begin", "end"] | None = None,
     ) -> Target:
-        """``target`` with these commands.
+        """Return ``target`` with these commands.
 
-        ``name`` is what the request is called in its slot and its response, in lower-case letters
-        and digits. ``until`` is CLOCK_MONOTONIC seconds, and ``occupy`` is seconds.
+        ``name`` identifies the request in its slot and its response, in lower-case letters and
+        digits. ``until`` is CLOCK_MONOTONIC seconds, and ``occupy`` is seconds.
         """
         words = [self._secret]
         if name:

@@ -1,4 +1,4 @@
-"""The diagnosing pass: where something seems to leak, more load shows whether it does, and what."""
+"""The phase ``diagnosis``: more load shows whether a suspected count leaks, and through what."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Collection, Mapping
 from wsgiproof.experiment.load import Load
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.judge.growth import LEAST_STEPS
-from wsgiproof.judge.leaks import RESOURCES, level
+from wsgiproof.judge.leaks import RESOURCES, total
 from wsgiproof.records import Attribution, Confirmation, LoadPlan, ObjectGrowth
 
-_CENSUS_REQUESTS = 200
+_OBJECT_GROWTH_REQUESTS = 200
 _UNITS = 8
-"""How many leaked units to wait for, for each URL."""
+"""The load on each URL is enough for this many leaked units."""
 _LEAST, _MOST = 40, 400
-"""Requests to one URL, whatever the rate is."""
+"""The limits of the requests to one URL."""
 
 
 def confirm(
@@ -26,13 +26,14 @@ def confirm(
     phase: str,
     stop: Callable[[], bool],
 ) -> tuple[Confirmation, ...]:
-    """How far each suspected count goes on growing, all pools being full.
+    """Measure how far each suspected count keeps growing while all pools are full.
 
-    ``suspects`` are checks with the requests after which it is plain that nothing leaks. It is
-    over as soon as each of them has grown by enough to be a leak, or when ``stop()`` is true.
+    ``suspects`` are checks, each with the requests that rule out a leak if it does not grow in
+    them. The load ends as soon as each of them has grown by enough to be a leak, or when ``stop()``
+    is true.
     """
     before = sampler.read(phase)
-    found: dict[str, Confirmation] = {}
+    confirmations: dict[str, Confirmation] = {}
     done, most = 0, max(suspects.values())
     while done < most and not load.hopeless() and not stop():
         size = min(plan.round, most - done)
@@ -40,25 +41,25 @@ def confirm(
         done += size
         after = sampler.read(phase)
         for check in suspects:
-            units = level(RESOURCES[check], after) - level(RESOURCES[check], before)
-            found[check] = Confirmation(check=check, requests=done, units=units)
-        if all(one.units >= LEAST_STEPS for one in found.values()):
+            units = total(RESOURCES[check], after) - total(RESOURCES[check], before)
+            confirmations[check] = Confirmation(check=check, requests=done, units=units)
+        if all(one.units >= LEAST_STEPS for one in confirmations.values()):
             break
-    return tuple(found.values())
+    return tuple(confirmations.values())
 
 
 def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
-    """Of which types each interpreter has more objects after some requests."""
+    """Measure of which types each interpreter has more objects after some requests."""
     sampler.object_growth("begin")
     served = load.answers.served.copy()
-    load.mixed(_CENSUS_REQUESTS, len(load.targets))
-    grown: dict[str, ObjectGrowth] = {}
+    load.mixed(_OBJECT_GROWTH_REQUESTS, len(load.targets))
+    growth: dict[str, ObjectGrowth] = {}
     if load.hopeless():
         return ()
     for answer in sampler.object_growth("end"):
         if answer.object_growth is not None:
-            # A process that two of the requests met has told all to the first.
-            grown.setdefault(
+            # An interpreter that answers twice has reported everything in the first answer.
+            growth.setdefault(
                 answer.interpreter,
                 ObjectGrowth(
                     pid=answer.pid,
@@ -67,15 +68,15 @@ def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
                     types=answer.object_growth.types,
                 ),
             )
-    return tuple(grown.values())
+    return tuple(growth.values())
 
 
 def attribute(
     rates: dict[str, float], load: Load, sampler: Sampler, phase: str
 ) -> tuple[Attribution, ...]:
-    """How far each leaking count grows while one URL alone is asked.
+    """Measure how far each leaking count grows while one URL alone gets all requests.
 
-    ``rates`` are the checks that found a leak, with the units per request that they saw.
+    ``rates`` are the checks that found a leak, each with its units per request.
     """
     requests = _enough(rates.values())
     attributions = []
@@ -90,7 +91,7 @@ def attribute(
                 check=check,
                 url=target.url,
                 requests=requests,
-                units=level(RESOURCES[check], after) - level(RESOURCES[check], before),
+                units=total(RESOURCES[check], after) - total(RESOURCES[check], before),
             )
             for check in rates
         ]

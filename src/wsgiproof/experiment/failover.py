@@ -1,4 +1,4 @@
-"""Harm to the deployment, under load: what fails meanwhile, what comes back, what stays behind."""
+"""The phase ``failover``: faults of the deployment under load, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import read_answer
 from wsgiproof.observe.processes import unique_set_size
-from wsgiproof.records import Failed, LoadPlan, Outage, ProcessSample, Role, Sample
+from wsgiproof.records import FailureGroup, LoadPlan, Outage, ProcessSample, Role, Sample
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Deployment
 from wsgiproof.services.faults import Fault, PrimaryWatch, faults, make_primary
 
 _RATE = 100.0
-"""Requests a second: enough to have some in flight as a fault comes, and few enough that mongods
-which share the machine hold their elections in time."""
+"""Requests per second: enough that some are in flight when a fault begins, and few enough that the
+mongods on the same machine elect a primary in time."""
 _CONNECTIONS = 20
 _HELD = 0.05
-"""Seconds that each request waits inside, so that all processes get some."""
+"""Seconds that each request waits inside, so that every process gets some."""
 _LEAD = 0.3
 """Seconds of load before a fault."""
 _AFTER = 0.5
-"""Seconds of load after all is well again: who has answered once may still fail."""
+"""Seconds of load after the recovery: an interpreter that has answered once may still fail."""
 _LONGER = 2.0
-"""Seconds of load beyond the deadline for a recovery: so it is seen that there is none."""
+"""Seconds of load beyond the recovery deadline, so that a missed deadline shows."""
 _ELECTION = 20.0
-"""Seconds to wait for a primary; the set elects one within some two."""
+"""Seconds to wait for a primary; a replica set elects one within about two."""
 _SERVER_SELECTION = 30.0
-"""PyMongo's default of serverSelectionTimeoutMS: an operation may wait so long for a primary, and
-its request is no hang for that."""
+"""PyMongo's default of serverSelectionTimeoutMS. An operation may wait this long for a primary, so
+its request does not count as hung before."""
 _SETTLE_STEP = 0.25
 _MEMORY_READINGS = 30
-"""Readings of memory while a fault lasts, at most."""
+"""Memory samples during a fault, at most."""
 _LEAST_STEP = 0.5
 """Seconds between two of them, at least."""
 _MOST_TEXTS = 20
-"""Different ways to fail that are kept of one outage."""
+"""Different failures that are kept for one outage."""
 
 _Key = tuple[int, str]
-"""A process, and an interpreter of it."""
+"""The pid of a process, and the token of one of its interpreters."""
 
 
 class Failover:
-    """The faults of one server's deployment, one after the other, each with load around it."""
+    """Injects faults into one server's deployment, one after the other, each under load."""
 
     def __init__(
         self, server: Server, deployment: Deployment, load: Load, sampler: Sampler, plan: LoadPlan
@@ -65,74 +65,72 @@ class Failover:
         self._baseline: Sample | None = None
 
     def faults(self) -> tuple[Fault, ...]:
-        """What can be done to the deployment."""
+        """Return the faults that this deployment allows."""
         return faults(self._deployment, self._plan.fault_seconds)
 
     def fill_all_pools(self, fill_pools: Callable[[], None]) -> None:
-        """Have each member be primary once, and fill the pools that clients have of it.
+        """Make each member primary once, and fill the clients' pools for it.
 
         A driver keeps its connections to a primary that has stepped down (since MongoDB 4.2), so
-        each new one would look like a leak of a whole pool. One that closes them instead (PyMongo
-        before 3.9) has never had all pools full at once: of each member the fullest one counts.
-        Raises :class:`ServiceFailed` if no other member becomes primary.
+        without this each new primary would look like a leak of a whole pool. PyMongo before 3.9
+        closes them, so its pools are never all full at once; the largest count of each member is
+        its baseline. Raises :class:`ServiceFailed` if no other member becomes primary.
         """
         full: tuple[int, ...] = ()
         for member in self._deployment.members:
             make_primary(member)
-            fill_pools()  # a driver that does not try again (PyMongo before 3.9) fails here
+            fill_pools()  # a driver that does not retry (PyMongo before 3.9) fails here
             _, by_member = until_full(
                 fill_pools,
                 lambda: (self._load.answers.failed, self._sampler.counts().by_member),
             )
             full = fullest(full, by_member)
         self._load.expect(self._load.unexpected)
-        reading = self._sampler.read(self._load.answers.phase, memory=True)
-        self._baseline = msgspec.structs.replace(
-            reading, by_member=fullest(full, reading.by_member)
-        )
+        sample = self._sampler.read(self._load.answers.phase, memory=True)
+        self._baseline = msgspec.structs.replace(sample, by_member=fullest(full, sample.by_member))
 
     def outage(self, fault: Fault, fill_pools: Callable[[], None]) -> Outage:
-        """Do one harm under load, undo it, and see what has come of it.
+        """Inject one fault under load, undo it, and measure the recovery.
 
-        Pools are filled before the reading: connections that have died are replaced when they are
-        needed, so fewer of them would tell nothing. Raises :class:`ServiceFailed` if the deployment
-        can't be made whole again.
+        Pools are filled before the sample: dead connections are replaced only when they are needed,
+        so a lower count would prove nothing. Raises :class:`ServiceFailed` if the deployment can't
+        be restored.
         """
         before = self._baseline or self._sampler.read(self._load.answers.phase, memory=True)
-        course = self._course(fault)
-        self._load.expect(len(course.failures))
+        load = self._load_around(fault)
+        self._load.expect(len(load.failures))
         after, settled = None, None
-        if course.recovered() is not None:
+        if load.recovered() is not None:
             fill_pools()
             after, settled = self._settled(before)
-        return _outage(fault, course, before, after, settled)
+        return _outage(fault, load, before, after, settled)
 
-    def _course(self, fault: Fault) -> _Course:
-        """The load around the fault."""
+    def _load_around(self, fault: Fault) -> _OutageLoad:
+        """Inject the fault under load, undo it, and restore the deployment."""
         self._deployment.healthy = False
         with PrimaryWatch(self._deployment.members) as watch, ThreadPoolExecutor(1) as pool:
-            course = _Course(self._server, self._load, watch, self._interpreters(), self._plan)
-            done = pool.submit(course.go_through, fault)
+            load = _OutageLoad(self._server, self._load, watch, self._interpreters(), self._plan)
+            done = pool.submit(load.inject, fault)
             try:
                 self._load.paced(
-                    course.pick,
+                    load.pick,
                     _RATE,
-                    course.is_over,
-                    course.failed,
-                    on_success=course.succeeded,
+                    load.is_over,
+                    load.failed,
+                    on_success=load.succeeded,
                     connections=_CONNECTIONS,
                     deadline=self._plan.request_deadline
                     + self._plan.fault_seconds
                     + _SERVER_SELECTION,
                 )
             finally:
-                course.called_off.set()
+                load.cancelled.set()
             done.result()
         self._deployment.restore()
-        return course
+        return load
 
     def _interpreters(self) -> dict[_Key, str]:
-        """Every one of the living processes that has answered, and what it is called."""
+        """Return the name of each interpreter of a living process that has answered."""
         living = self._server.living()
         return {
             (one.pid, one.token): f"{one.application_group} of pid {one.pid}"
@@ -141,7 +139,7 @@ class Failover:
         }
 
     def _settled(self, before: Sample) -> tuple[Sample, float]:
-        """A reading as soon as no count is above that of before, and how long that took."""
+        """Wait until no count is above that of before; return a sample, and the seconds it took."""
         phase = self._load.answers.phase
         began = time.monotonic()
         limit = began + self._plan.settle_deadline
@@ -150,18 +148,19 @@ class Failover:
             time.sleep(_SETTLE_STEP)
             after = self._sampler.read(phase)
         seconds = time.monotonic() - began
-        # The counts of this very moment: monitors that connect anew open sockets in passing.
+        # Memory takes more requests, so the counts stay those that ended the wait: monitors that
+        # reconnect open sockets for a moment.
         memory = self._sampler.read(phase, memory=True).memory
         return msgspec.structs.replace(after, memory=memory), seconds
 
 
 def fullest(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    """The larger count of each member; unknown (empty) is less than any."""
+    """Return the larger count of each member; unknown (empty) is less than any."""
     return tuple(max(pair) for pair in zip_longest(one, other, fillvalue=0))
 
 
 def _more(before: Sample, after: Sample) -> bool:
-    """Whether any count has grown, or can't be told."""
+    """Return whether any count has grown, or is unknown."""
     then = {one.pid: one for one in before.processes}
     pairs: list[tuple[int | None, int | None]] = [
         *zip(before.by_member, after.by_member, strict=False)
@@ -176,15 +175,15 @@ def _more(before: Sample, after: Sample) -> bool:
     return any(new is None or (old is not None and new > old) for old, new in pairs)
 
 
-def _other_descriptors(reading: ProcessSample) -> int | None:
-    """Those that are no connections to the deployment."""
-    if reading.descriptors is None or reading.connections is None:
+def _other_descriptors(sample: ProcessSample) -> int | None:
+    """Return the descriptors that are not connections to the deployment."""
+    if sample.descriptors is None or sample.connections is None:
         return None
-    return reading.descriptors - reading.connections
+    return sample.descriptors - sample.connections
 
 
-class _Course:
-    """The load around one fault: what is asked, what came back, and when it is enough."""
+class _OutageLoad:
+    """The load around one fault: its requests, their results, and when it ends."""
 
     def __init__(
         self,
@@ -201,53 +200,53 @@ class _Course:
         self._interpreters = interpreters
         self._patience = plan.recovery_deadline + _LONGER
         self._answered: defaultdict[_Key, list[float]] = defaultdict(list)
-        """When each interpreter has answered."""
+        """The times at which each interpreter answered."""
         self.failures: list[Response] = []
         self.memory: list[tuple[float, int]] = []
         self.requests = 0
         self.slowest = 0.0
         self.began = time.monotonic()
         self.over: float | None = None
-        self.called_off = threading.Event()
+        self.cancelled = threading.Event()
         self._failed = False
         self._takes_primary = False
         self._harmed: float | None = None
 
-    def go_through(self, fault: Fault) -> None:
-        """Do the harm, wait, and undo it; in a thread of its own, beside the load."""
+    def inject(self, fault: Fault) -> None:
+        """Begin the fault, wait, and undo it. Runs in a thread beside the load."""
         try:
-            if self.called_off.wait(_LEAD):
+            if self.cancelled.wait(_LEAD):
                 return
             self.began = time.monotonic()
             self._takes_primary = fault.takes_primary
             fault.begin()
             self._harmed = time.monotonic()
-            if self._outlasts(fault.seconds):
+            if self._wait(fault.seconds):
                 fault.end()
             self.over = time.monotonic()
         except BaseException:
             self._failed = True
             raise
 
-    def _outlasts(self, seconds: float) -> bool:
-        """Read the memory of the workers while the harm lasts; false if all is called off."""
+    def _wait(self, seconds: float) -> bool:
+        """Read the workers' memory while the fault lasts; return False if it is cancelled."""
         ends = self.began + seconds
         while (left := ends - time.monotonic()) > 0:
-            if self.called_off.wait(min(left, max(_LEAST_STEP, seconds / _MEMORY_READINGS))):
+            if self.cancelled.wait(min(left, max(_LEAST_STEP, seconds / _MEMORY_READINGS))):
                 return False
             pids = {pid for pid, _ in self._interpreters}
             sizes = [unique_set_size(pid) for pid in pids]
             moment = round(time.monotonic() - self.began, 3)
             self.memory.append((moment, sum(size or 0 for size in sizes)))
-        return not self.called_off.is_set()
+        return not self.cancelled.is_set()
 
     def pick(self) -> Target:
-        """Where the next request goes: to each interpreter in turn."""
+        """Return the next request, which goes to each interpreter in turn."""
         self.requests += 1
         return self._commands.on(next(self._targets), until=time.monotonic() + _HELD)
 
     def is_over(self) -> bool:
-        """Whether all is well again, or will not be."""
+        """Return whether every interpreter has recovered, or has missed its deadline."""
         if self._failed or not self._server.alive():
             return True
         again = self.primary_again()
@@ -262,33 +261,33 @@ class _Course:
         return now > max(again, self.over) + self._patience
 
     def primary_again(self) -> float | None:
-        """When there was a primary for good; when the fault began, if it was never lost."""
+        """Return when there was a lasting primary; the start of the fault if it was never lost."""
         if self.watch.lost is not None:
             return self.watch.since
         return self._harmed if self._takes_primary else self.began
 
     def primary_lost(self) -> float | None:
-        """When there was none, for less than can be seen maybe."""
+        """Return when the primary was lost, perhaps for too short a time to be observed."""
         if self.watch.lost is None and self._takes_primary:
             return self.began
         return self.watch.lost
 
     def silent(self) -> tuple[str, ...]:
-        """The interpreters that have not answered since there was a primary again."""
+        """Return the interpreters that have not answered since there was a primary again."""
         return tuple(
             name for key, name in self._interpreters.items() if self._first_answer(key) is None
         )
 
     def recovered(self) -> float | None:
-        """When every interpreter had answered, and nothing failed any more."""
+        """Return when every interpreter had answered and no request failed any more."""
         answers = [self._first_answer(key) for key in self._interpreters]
-        told = [one for one in answers if one is not None]
-        if len(told) < len(answers) or not told:
+        times = [one for one in answers if one is not None]
+        if len(times) < len(answers) or not times:
             return None
         latest = max(_end(one) for one in self.failures) if self.failures else 0.0
         if latest > (self._latest_answer() or 0.0):
             return None
-        return max(*told, latest, self.began)
+        return max(*times, latest, self.began)
 
     def _first_answer(self, key: _Key) -> float | None:
         again = self.primary_again()
@@ -310,7 +309,7 @@ class _Course:
         self.slowest = max(self.slowest, response.seconds)
 
     def failed(self, response: Response) -> None:
-        """A request came to nothing."""
+        """A request failed."""
         self.failures.append(response)
 
 
@@ -320,12 +319,12 @@ def _end(response: Response) -> float:
 
 def _outage(
     fault: Fault,
-    course: _Course,
+    load: _OutageLoad,
     before: Sample,
     after: Sample | None,
     settled: float | None,
 ) -> Outage:
-    began = course.began
+    began = load.began
 
     def offset(moment: float | None) -> float | None:
         return None if moment is None else round(moment - began, 3)
@@ -333,29 +332,29 @@ def _outage(
     return Outage(
         fault=fault.name,
         time=began,
-        over=offset(course.over) or 0.0,
-        primary_lost=offset(course.primary_lost()),
-        primary_again=offset(course.primary_again()),
-        recovered=offset(course.recovered()),
-        memory=tuple(course.memory),
-        silent=course.silent(),
-        requests=course.requests,
-        failures=_failures(course.failures, began),
-        slowest=course.slowest,
+        over=offset(load.over) or 0.0,
+        primary_lost=offset(load.primary_lost()),
+        primary_again=offset(load.primary_again()),
+        recovered=offset(load.recovered()),
+        memory=tuple(load.memory),
+        silent=load.silent(),
+        requests=load.requests,
+        failures=_failures(load.failures, began),
+        slowest=load.slowest,
         before=before,
         after=after,
         settled=settled,
     )
 
 
-def _failures(responses: Sequence[Response], began: float) -> tuple[Failed, ...]:
-    """By how they failed."""
+def _failures(responses: Sequence[Response], began: float) -> tuple[FailureGroup, ...]:
+    """Group failed requests by the way in which they failed."""
     alike: defaultdict[tuple[str, int | None, str], list[float]] = defaultdict(list)
     for one in responses:
         alike[one.outcome, one.status, one.error].append(round(_end(one) - began, 3))
     most = sorted(alike.items(), key=lambda item: -len(item[1]))[:_MOST_TEXTS]
     return tuple(
-        Failed(
+        FailureGroup(
             kind=str(kind),
             status=status,
             error=error,

@@ -1,4 +1,4 @@
-"""Putting the server under load and accounting for each answer."""
+"""Puts the server under load, and counts each answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.statistics import Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
-from wsgiproof.observe.answers import Answer, Answers, read_answer
+from wsgiproof.observe.answers import AnswerCollector, ProbeAnswer, read_answer
 from wsgiproof.records import LoadPlan
 from wsgiproof.services.apache import Server
 from wsgiproof.traffic import Latencies, LoadTimeline
@@ -25,19 +25,19 @@ from wsgiproof.traffic import Latencies, LoadTimeline
 T = TypeVar("T")
 
 _MOST_FAILURES = 100
-"""After so many failed requests more of them tell nothing new."""
+"""The load ends after this many failed requests, since more would show nothing new."""
 _MOST_HUNG = 3
 """The same for requests without an answer, each of which takes its whole deadline."""
 _MOST_FILLS = 8
 _FIRST_ROUND = 50
-"""Requests of the first round: a leak in each request is plain after a few of them."""
+"""Requests of the first round: a leak in every request shows after a few of them."""
 
 
 class Load:
-    """The requests of one experiment: where they go, and what came back.
+    """The requests of one experiment, and their answers.
 
-    ``secret`` is that of the server's application, which makes it obey ``commands``. ``on_hang`` is
-    called whenever one has no answer within its deadline.
+    ``secret`` is that of the server's application, so that it accepts ``commands``. ``on_hang`` is
+    called for each request that gets no answer within its deadline.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Load:
         self._serving: defaultdict[str, float] = defaultdict(float)
         self.targets = [Target.parse(url) for url in server.urls]
         self.commands = Commands(secret)
-        self.answers = Answers()
+        self.answers = AnswerCollector()
         self._expected = 0
         self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
         self._timeline = LoadTimelineRecorder()
 
     def mixed(self, requests: int, connections: int) -> None:
-        """``requests`` requests, each to a URL chosen at random."""
+        """Make ``requests`` requests, each to a URL chosen at random."""
         self._parallel(lambda: self._random.choice(self.targets), requests, connections)
 
     def paced(
@@ -74,10 +74,10 @@ class Load:
         connections: int | None = None,
         deadline: float | None = None,
     ) -> None:
-        """``rate`` requests a second, each to what ``pick()`` returns, until ``stop()`` is true.
+        """Make ``rate`` requests per second, each to what ``pick()`` returns, until ``stop()``.
 
-        ``connections`` in flight at most, with ``deadline`` seconds each; else as many and as long
-        as in the parallel phase.
+        At most ``connections`` are in flight, with ``deadline`` seconds each. Both default to those
+        of the parallel phase.
         """
 
         def account(response: Response) -> None:
@@ -96,20 +96,20 @@ class Load:
             )
 
     def to(self, target: Target, requests: int) -> None:
-        """``requests`` requests to one URL alone."""
+        """Make ``requests`` requests to one URL."""
         self._parallel(lambda: target, requests, self._plan.connections)
 
     def burst(self, target: Target, size: int, deadline: float) -> None:
-        """``size`` requests at the same time, with ``deadline`` seconds each."""
+        """Make ``size`` requests at the same time, with ``deadline`` seconds each."""
         with self._timed():
             engine.burst([target] * size, deadline, on_response=self._account)
 
-    def ask(self, targets: Sequence[Target]) -> list[Answer]:
-        """Ask all at the same time for something else than work; only the answers are returned.
+    def ask(self, targets: Sequence[Target]) -> list[ProbeAnswer]:
+        """Make requests for measurements at the same time, and return their answers.
 
-        They count as no requests of the load, unless they fail.
+        They do not count as requests of the load, unless they fail.
         """
-        answers: list[Answer] = []
+        answers: list[ProbeAnswer] = []
 
         def take(response: Response) -> None:
             if response.outcome is Outcome.OK:
@@ -118,7 +118,7 @@ class Load:
                 except msgspec.MsgspecError as error:
                     self.answers.failure("invalid body", response.url, 200, str(error), b"")
                 else:
-                    self.answers.heard(answer)
+                    self.answers.note_number(answer)
                     answers.append(answer)
             else:
                 self._account(response)
@@ -127,7 +127,7 @@ class Load:
         return answers
 
     def hopeless(self) -> str:
-        """Why more requests would tell nothing new; empty while they would."""
+        """Return why more requests would show nothing new; empty if they would."""
         if not self._server.alive():
             return "Apache's parent process ended on its own"
         if self.unexpected >= _MOST_FAILURES:
@@ -138,15 +138,15 @@ class Load:
 
     @property
     def unexpected(self) -> int:
-        """How many requests have failed that were not bound to."""
+        """How many requests have failed that were not expected to."""
         return self.answers.failed - self._expected
 
     def expect(self, failures: int) -> None:
-        """So many of the requests that have failed were bound to: they make nothing hopeless."""
+        """Count this many of the failed requests as expected, so that they do not end the load."""
         self._expected += failures
 
     def seconds(self, *phases: str) -> float:
-        """How long requests were in flight in these phases; in all if none is named."""
+        """Return the seconds with requests in flight, in these phases or (default) in all."""
         return sum(self._serving[phase] for phase in phases or tuple(self._serving))
 
     def _parallel(self, pick: Callable[[], Target], requests: int, connections: int) -> None:
@@ -167,13 +167,13 @@ class Load:
         self._serving[self.answers.phase] += time.monotonic() - started
 
     def latencies(self) -> tuple[Latencies, ...]:
-        """How long requests took that were answered, for each phase and URL."""
+        """Return the latencies of answered requests, for each phase and URL."""
         return tuple(
             one.latencies(url, phase=phase) for (phase, url), one in self._histograms.items()
         )
 
     def timeline(self) -> LoadTimeline | None:
-        """How requests went over time; None if there were none."""
+        """Return the load over time; None if there were no requests."""
         return self._timeline.timeline()
 
     def _account(self, response: Response) -> None:
@@ -196,10 +196,10 @@ class Load:
 
 
 def until_full(fill: Callable[[], None], count: Callable[[], T]) -> T:
-    """Fill pools until that does not change the ``count``, and return it.
+    """Fill the pools until that no longer changes the ``count``, and return the count.
 
-    A hello that is to keep a connection busy is answered at once soon after an election, and in
-    embedded mode a process may get few of them.
+    One attempt is not always enough. Soon after an election, a hello that should keep a connection
+    busy is answered at once, and in embedded mode a process may get few requests.
     """
     full = count()
     for _ in range(_MOST_FILLS):
@@ -212,9 +212,10 @@ def until_full(fill: Callable[[], None], count: Callable[[], T]) -> T:
 
 
 def rounds(requests: int, largest: int) -> Iterator[int]:
-    """Sizes of rounds that add up to ``requests``: small at first, so that the blatant shows soon.
+    """Yield the sizes of rounds that add up to ``requests``.
 
-    Each is twice as large as the one before it, up to ``largest``.
+    The first ones are small, so that a large leak shows soon. Each is twice as large as the one
+    before it, up to ``largest``.
     """
     size = min(_FIRST_ROUND, largest)
     while requests > 0:

@@ -1,8 +1,8 @@
-"""The phases of one cell, with a sample wherever it is quiet.
+"""Runs the phases of one cell, and takes samples while there are no requests.
 
-This is where it is decided when load runs and when resources are read. What the readings mean is
-decided elsewhere (:mod:`wsgiproof.judge`), from the :class:`~wsgiproof.records.Observed` that
-comes out of here; it is asked in between whether it is sure already, and what to look at again.
+This module decides when load runs and when resources are read. :mod:`wsgiproof.judge` decides what
+they mean, from the :class:`~wsgiproof.records.Observed` that this module returns. It is also asked
+in between whether it is already certain, and what to measure again.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ from wsgiproof.toolchain import Application
 _HOLD = 0.15
 """Seconds that the requests of a warm-up burst wait inside, so that all have arrived by then."""
 _OCCUPY = 0.1
-"""Seconds that each of them then keeps a connection to the deployment busy."""
+"""Seconds for which each of them then keeps a connection to the deployment busy."""
 _MOST_BURSTS = 20
-_FAREWELL_STEP = 0.02
+_DISCONNECT_STEP = 0.02
 _BIRTH_DEADLINE = 3.0
-"""Seconds within which the guard has seen a process that is alive."""
+"""Seconds within which the guard reports a new process."""
 _BIRTH_STEP = 0.05
-_QUIET_READINGS = 6
-"""Readings while the server is left alone for long, after the first."""
+_IDLE_SAMPLES = 6
+"""Samples of phase ``idle``, after the first."""
 
-Watch = Callable[[str, int, int], None]
-"""Told the phase, the requests done in it, and how many there will be."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with the phase, the steps done in it, and how many there are."""
 
 
 def run_experiment(
@@ -73,14 +73,14 @@ def run_experiment(
     workers: tuple[int, int],
     application: Application,
     plan: LoadPlan,
-    watch: Watch,
+    on_progress: OnProgress,
 ) -> Observed:
-    """Put ``server`` under load according to ``plan``, stop it, and return all that was measured.
+    """Put ``server`` under load according to ``plan``, stop it, and return all measurements.
 
     ``workers`` is how many processes run the application, and how many request threads each has.
-    ``application`` says where they leave what the interpreter says when it dies.
+    ``application`` has the directory in which they leave their evidence.
     """
-    experiment = _Experiment(server, deployment, app_name, workers, application, plan, watch)
+    experiment = _Experiment(server, deployment, app_name, workers, application, plan, on_progress)
     with experiment.phase(PhaseName.WARM_UP):
         experiment.warm_up()
     with experiment.phase(PhaseName.PARALLEL):
@@ -115,9 +115,9 @@ def run_experiment(
 
 
 class _Experiment:
-    """What has been measured so far, and the steps that measure more.
+    """The measurements so far, and the steps that measure more.
 
-    Once there is nothing more to learn (``aborted``) or to prove (``called``), a step does nothing.
+    A step does nothing once the experiment is aborted, decided early, or out of time.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class _Experiment:
         workers: tuple[int, int],
         application: Application,
         plan: LoadPlan,
-        watch: Watch,
+        on_progress: OnProgress,
     ) -> None:
         self._server = server
         self._evidence = Evidence(application.evidence)
@@ -136,19 +136,19 @@ class _Experiment:
         self._owned = deployment.owned
         self._workers = workers
         self._plan = plan
-        self._watch = watch
+        self._on_progress = on_progress
         self._load = Load(
             server, plan, application.secret, lambda: self._stack_collector.take_soon(self._phase)
         )
         self._sampler = Sampler(server, deployment, app_name, workers, self._load)
-        self._trials = Restarts(
+        self._replacements = Restarts(
             server, self._load, self._sampler, plan, workers, self._stack_collector
         )
         self._failover = Failover(server, deployment, self._load, self._sampler, plan)
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
-        self._checkpoints: list[Sample] = []
-        self._grown: tuple[ObjectGrowth, ...] = ()
+        self._samples: list[Sample] = []
+        self._object_growth: tuple[ObjectGrowth, ...] = ()
         self._confirmations: tuple[Confirmation, ...] = ()
         self._attributions: tuple[Attribution, ...] = ()
         self._idle_samples: list[Sample] = []
@@ -158,7 +158,7 @@ class _Experiment:
         self._phase = PhaseName.WARM_UP
         self._memory_due = 0
         self._warmed: set[int] = set()
-        """Processes whose pools have been filled."""
+        """The processes whose pools have been filled."""
         self._libraries: set[str] = set()
         self._aborted = ""
         self._decided_early = ""
@@ -167,7 +167,11 @@ class _Experiment:
 
     @contextmanager
     def phase(self, name: PhaseName) -> Iterator[None]:
-        """Everything measured inside belongs to phase ``name``."""
+        """Record everything that is measured in the block under phase ``name``.
+
+        Raises :class:`CannotRun` if this machine reached a limit in it, and :class:`ServiceFailed`
+        if another server answered.
+        """
         answers = self._load.answers
         self._phase = name
         answers.phase = name
@@ -185,75 +189,78 @@ class _Experiment:
                 )
             )
         self._check_limits()
-        if pids := strangers(answers.served, self._server.service):
+        if pids := foreign_processes(answers.served, self._server.service):
             raise ServiceFailed(
                 f"in phase {name}: process {', '.join(map(str, pids))} answered at "
-                f"{self._server.urls[0]} and is none of this cell's Apache: something else on this "
-                "machine uses its port"
+                f"{self._server.urls[0]} and does not belong to this cell's Apache: another "
+                "program on this machine uses its port"
             )
 
     def _check_limits(self) -> None:
-        """Raise :class:`CannotRun` where a limit of this machine has been reached.
+        """Raise :class:`CannotRun` if this machine has reached one of its limits.
 
-        What is written then is lost, and what fails then says nothing about the subject.
+        Data may be lost then, and failures say nothing about the subject.
         """
-        problems = [limits.full(self._server.error_log.parent), limits.full(self._evidence.path)]
+        problems = [
+            limits.why_full(self._server.error_log.parent),
+            limits.why_full(self._evidence.path),
+        ]
         if self._load.answers.failed:
-            problems.append(limits.no_port())
+            problems.append(limits.why_no_port())
         if self._phase == PhaseName.WARM_UP:  # later on, the subject may have used it up
-            problems += [limits.of_log(line.text) for line in self._log.lines]
+            problems += [limits.explain_log_line(line.text) for line in self._log.lines]
         if reached := next(filter(None, problems), ""):
             raise CannotRun(f"in phase {self._phase}: {reached}")
 
     def warm_up(self) -> None:
-        """Go on until every interpreter of every process has served, then fill pools and caches.
+        """Send bursts until every interpreter of every process has served; fill pools and caches.
 
-        Each burst holds as many requests inside as there are workers, and lets all go at the same
-        instant; each then keeps a connection busy, so that every worker thread has its own at once
-        and the pool of every interpreter is full.
+        Each burst holds as many requests inside as there are worker threads, and releases them at
+        the same instant. Each then keeps a connection busy, so that every worker thread has its own
+        connection and the pool of every interpreter is full.
         """
         for burst in range(1, _MOST_BURSTS + 1):
-            self._watch(self._phase, burst, _MOST_BURSTS)
+            self._on_progress(self._phase, burst, _MOST_BURSTS)
             for target in self._load.targets:
-                # The first of them wait until the application is loaded.
+                # The first requests wait until the application is loaded.
                 self._hold_all(target, self._plan.start_deadline if burst == 1 else None)
                 if self._load.hopeless():
                     break
             if self._load.answers.succeeded == 0:
-                self._aborted = "no request of the first burst was answered as it should be"
+                self._aborted = "no request of the first burst was answered correctly"
             else:
                 self._aborted = self._load.hopeless()
             if self._aborted:
                 return
-            # An application may make its clients in its first request: the second burst meets them.
+            # An application may make its clients in its first request: the second burst finds them.
             if burst > 1 and self._saturated():
                 break
         self._warm_newcomers()
-        self._sampler.read(self._phase, memory=True)  # what it needs itself is loaded by this
+        self._sampler.read(self._phase, memory=True)  # loads what the measurement itself needs
         self._load.mixed(self._plan.warm_up, self._plan.connections)
         self._warm_newcomers()
         self._sample(memory=True)
 
     def work(self, requests: int, connections: int) -> None:
-        """``requests`` requests in rounds, with a sample after each round.
+        """Make ``requests`` requests in rounds, with a sample after each round.
 
-        Ends early where the judge is sure of a leak already.
+        The load ends early if the judge is already certain of a leak.
         """
         done = 0
         for size in rounds(requests, self._plan.round):
             if self._aborted or self._decided_early or self._over_budget(requests - done):
                 return
             self._warm_newcomers()
-            self._watch(self._phase, done, requests)
+            self._on_progress(self._phase, done, requests)
             self._load.mixed(size, connections)
             done += size
             self._sample(memory=self._load.answers.requests >= self._memory_due)
             self._decided_early = leaks.certain_leak(
-                self._checkpoints, len(self._load.targets), *self._workers
+                self._samples, len(self._load.targets), *self._workers
             )
 
     def _over_budget(self, left: int) -> bool:
-        """Whether there is no time for the ``left`` requests of this phase."""
+        """Return whether the time is over with ``left`` requests of this phase to go."""
         if self._time_is_up():
             self._budget_exhausted = (
                 f"the limit of {self._plan.max_seconds:g} s was reached with {left:,} requests of "
@@ -266,7 +273,7 @@ class _Experiment:
         return budget is not None and time.monotonic() - self._started > budget
 
     def _warm_newcomers(self) -> None:
-        """Fill the pools of processes that have come since, as those of the first were filled."""
+        """Fill the pools of processes that have started since, as those of the first were."""
         living = self._server.living().items()
         workers = {pid for pid, role in living if role is Role.WORKER}
         if self._warmed and workers - self._warmed:
@@ -275,29 +282,29 @@ class _Experiment:
         self._warmed |= workers
 
     def cool_down(self) -> None:
-        """Leave the server alone for a while, and see what it still holds on to then."""
+        """Make no requests for a while, and take a sample of what the server still holds."""
         if self._aborted:
             return
-        self._watch(self._phase, 0, 1)
+        self._on_progress(self._phase, 0, 1)
         time.sleep(self._plan.cool_down)
         self._sample(memory=True)
 
     def watch_idle(self) -> None:
-        """Leave the server alone for long, and read what it has again and again."""
+        """Make no requests for a long time, and take samples at intervals."""
         if self._aborted:
             return
         began = time.monotonic()
-        for number in range(_QUIET_READINGS + 1):
-            self._watch(self._phase, number, _QUIET_READINGS)
-            due = began + self._plan.idle_seconds * number / _QUIET_READINGS
+        for number in range(_IDLE_SAMPLES + 1):
+            self._on_progress(self._phase, number, _IDLE_SAMPLES)
+            due = began + self._plan.idle_seconds * number / _IDLE_SAMPLES
             time.sleep(max(0.0, due - time.monotonic()))
             self._idle_samples.append(self._sampler.read(self._phase))
 
     def extra_requests(self) -> int:
-        """How many more requests are likely to decide what the judge can't decide yet.
+        """Return how many more requests are likely to decide what the judge can't decide yet.
 
-        0 if there is nothing of that kind, if something leaks for certain, or if each of it takes
-        more than may be added.
+        0 if nothing is undecided, if something certainly leaks, or if no undecided check can be
+        decided with the requests that may still be added.
         """
         if self._aborted or self._decided_early or self._budget_exhausted:
             return 0
@@ -306,39 +313,41 @@ class _Experiment:
             return 0
         added = sum(one.requests for one in self._phases if one.name == PhaseName.EXTRA_LOAD)
         left = self._plan.extra_requests - added
-        wanted = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
-        return max((more for more in wanted if more <= left), default=0)
+        needed = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
+        return max((more for more in needed if more <= left), default=0)
 
     def confirm(self) -> None:
-        """Where something grows that may be a pool which fills as requests happen to overlap, fill
-        all pools, and see whether it goes on."""
+        """If a count grows that may be a pool, fill all pools and see whether it keeps growing.
+
+        Some pools fill only when requests happen to overlap.
+        """
         if self._aborted or self._decided_early or self._budget_exhausted:
             return
         suspects = leaks.to_confirm(self.observed())
         if suspects:
-            self._watch(self._phase, 0, 1)
+            self._on_progress(self._phase, 0, 1)
             until_full(self._fill_pools, self._sampler.counts)
             self._confirmations = confirm(
                 suspects, self._load, self._sampler, self._plan, self._phase, self._time_is_up
             )
 
     def diagnose(self) -> None:
-        """Where something leaks, a little more load shows what it is, and through which URL."""
+        """If something leaks, find out with a little more load what it is, and in which URL."""
         if self._aborted:
             return
         observed = self.observed()
         rates = leaks.leak_rates(observed)
         if rates:
-            self._watch(self._phase, 0, 1)
+            self._on_progress(self._phase, 0, 1)
             self._attributions = attribute(rates, self._load, self._sampler, self._phase)
         if memory.grows(observed):
-            self._watch(self._phase, 0, 1)
-            self._grown = object_growth(self._load, self._sampler)
+            self._on_progress(self._phase, 0, 1)
+            self._object_growth = object_growth(self._load, self._sampler)
 
     def fail_over(self) -> None:
-        """Do to the deployment each harm that fits it, under load, until one is not recovered from.
+        """Inject each fault that the deployment allows, until the server does not recover from one.
 
-        Not after a leak was found: it would go on in each of them.
+        After a leak was found there are no faults: it would continue in each of them.
         """
         if self._aborted or self._decided_early:
             return
@@ -346,7 +355,7 @@ class _Experiment:
         if faults:
             self._failover.fill_all_pools(self._fill_pools)
         for done, fault in enumerate(faults):
-            self._watch(self._phase, done, len(faults))
+            self._on_progress(self._phase, done, len(faults))
             self._outages.append(self._failover.outage(fault, self._fill_pools))
             self._log.read(self._phase)
             if self._outages[-1].recovered is None:
@@ -359,28 +368,30 @@ class _Experiment:
 
     def restart(self) -> None:
         """Restart gracefully, under load."""
-        self._replace(self._trials.graceful(self._rate()))
+        self._replace(self._replacements.graceful(self._rate()))
 
     def reload(self) -> None:
-        """Have mod_wsgi replace its daemon process, under load. In embedded mode no process goes:
-        the script is loaded again in the same interpreter."""
+        """Make mod_wsgi replace its daemon process, under load.
+
+        Embedded mode replaces no process: it loads the script again in the same interpreter.
+        """
         if self._server.daemon:
-            self._replace(self._trials.reload(self._rate()))
+            self._replace(self._replacements.reload(self._rate()))
 
     def _replace(self, restarts: Iterator[Restart]) -> None:
         for done in range(self._plan.restarts):
             if self._aborted:
                 return
-            self._watch(self._phase, done, self._plan.restarts)
+            self._on_progress(self._phase, done, self._plan.restarts)
             restart = next(restarts)
-            self._load.expect(restart.refused)  # it is judged with the restart
+            self._load.expect(restart.refused)  # the check "restart" judges them
             self._restarts.append(restart)
             self._log.read(self._phase)
             self._aborted = self._load.hopeless()
 
     def stop(self) -> None:
-        """Stop the server, and wait until the deployment has seen its connections go."""
-        self._watch(self._phase, 0, 1)
+        """Stop the server, and wait until the deployment has seen its connections close."""
+        self._on_progress(self._phase, 0, 1)
         self._stack_collector.settle()
         stopped = self._server.stop(
             self._plan.stop_deadline,
@@ -390,12 +401,15 @@ class _Experiment:
         limit = time.monotonic() + self._plan.disconnect_timeout
         left = self._sampler.counts().connections
         while left and time.monotonic() < limit:
-            time.sleep(_FAREWELL_STEP)
+            time.sleep(_DISCONNECT_STEP)
             left = self._sampler.counts().connections
         self._stop = Stop(seconds=stopped.seconds, leftover=stopped.leftover, connections_left=left)
 
     def observed(self, *, complete: bool = False) -> Observed:
-        """All of it so far; ``complete`` with what the processes left, when the server is gone."""
+        """Return all measurements so far.
+
+        If ``complete``, the server has stopped, and the evidence of its processes is included.
+        """
         evidence = self._evidence
         answers = self._load.answers
         if complete:
@@ -412,12 +426,12 @@ class _Experiment:
             failures=answers.failures(),
             problems=answers.problems(),
             elsewhere=answers.elsewhere,
-            samples=tuple(self._checkpoints),
+            samples=tuple(self._samples),
             workers=self._workers,
             owned=self._owned,
             decided_early=self._decided_early,
             budget_exhausted=self._budget_exhausted,
-            object_growth=self._grown,
+            object_growth=self._object_growth,
             confirmations=self._confirmations,
             attributions=self._attributions,
             events=events,
@@ -427,7 +441,7 @@ class _Experiment:
             stacks=self._stack_collector.stacks(events) if complete else (),
             unfinished=read_unfinished(evidence) if complete else (),
             leftover_threads=read_leftover_threads(evidence) if complete else (),
-            missing=self._missing() if complete else (),  # after all that notes some
+            missing=self._missing() if complete else (),  # last: reading the others adds to it
             libraries=tuple(sorted(self._libraries)),
             idle_samples=tuple(self._idle_samples),
             restarts=tuple(self._restarts),
@@ -464,7 +478,7 @@ class _Experiment:
             self._memory_due = self._load.answers.requests + self._plan.memory_every
             self._note_libraries()
         self._log.read(self._phase)
-        self._checkpoints.append(self._sampler.read(self._phase, memory=memory))
+        self._samples.append(self._sampler.read(self._phase, memory=memory))
         self._aborted = self._load.hopeless()
 
     def _note_libraries(self) -> None:
@@ -485,23 +499,23 @@ class _Experiment:
         )
 
     def _phase_at(self, moment: float) -> str:
-        """The phase that ``moment`` is in; what came before the first is the start."""
+        """Return the phase at ``moment``; ``start`` is before the first one."""
         return next(
             (phase.name for phase in reversed(self._phases) if phase.started <= moment), "start"
         )
 
     def _rate(self) -> float | None:
-        """Requests per second of the parallel phase, without its samples."""
+        """Return the requests per second of the parallel phase, without its samples."""
         done = sum(phase.requests for phase in self._phases if phase.name == PhaseName.PARALLEL)
         seconds = self._load.seconds(PhaseName.PARALLEL)
         return done / seconds if seconds else None
 
 
-def strangers(served: Collection[int], service: Service) -> tuple[int, ...]:
-    """Which of the processes that answered are alive, and neither the service nor below it.
+def foreign_processes(served: Collection[int], service: Service) -> tuple[int, ...]:
+    """Return the living processes that answered and do not belong to the service.
 
-    One that is gone may have been too short-lived to be seen. A birth is seen a little later than
-    it happens.
+    A process that has ended may have been too short-lived to be reported. A new process is reported
+    with a small delay.
     """
     limit = time.monotonic() + _BIRTH_DEADLINE
     while True:

@@ -1,4 +1,4 @@
-"""Replacing the processes of a server under load: graceful restarts, and reloads of the script."""
+"""The phases ``restart`` and ``reload``: replaces the processes of a server under load."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from wsgiproof.records import LoadPlan, PhaseName, Restart, Role
 from wsgiproof.services.apache import Server
 
 _HELD = 0.4
-"""Seconds that the requests which have begun before a restart last, at least: as it is asked for,
-each worker has one."""
+"""Seconds that the requests before a restart last, at least: each worker thread has one of them
+when the restart is requested."""
 _ARRIVAL = 0.25
-"""Seconds that are waited for them to arrive."""
+"""Seconds to wait for them to arrive."""
 _RATE = 300.0
-"""Requests a second around a restart, at most; a server that is slower gets half of what it can."""
+"""Requests per second around a restart, at most; a slow server gets half of what it can serve."""
 _LEAST_RATE = 20.0
 _AFTER = 20
-"""Requests that begin when the processes of before have gone."""
+"""Requests that begin after the replaced processes have ended."""
 _STEP = 0.02
 _NAME = "held"
-"""With a number, what each of those is called."""
+"""The name of each held request, followed by a number."""
 
 
 class Restarts:
-    """Restarts of one server, one after the other, each with load around it."""
+    """Restarts one server several times, each time under load."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Restarts:
         self._stack_collector = stack_collector
 
     def graceful(self, per_second: float | None) -> Iterator[Restart]:
-        """As many graceful restarts as planned, for a server that can so many requests a second."""
+        """Yield each planned graceful restart; ``per_second`` is what the server can serve."""
         for _ in range(self._plan.restarts):
             replaced = self._all_but(Role.PARENT)
             yield self._one(PhaseName.RESTART, self._server.restart, replaced, per_second)
 
     def reload(self, per_second: float | None) -> Iterator[Restart]:
-        """As many reloads of the script as planned."""
+        """Yield each planned reload of the script; ``per_second`` as in :meth:`graceful`."""
         for _ in range(self._plan.restarts):
             replaced = self._all_but(Role.PARENT, Role.FRONTEND)
             yield self._one(PhaseName.RELOAD, self._server.reload, replaced, per_second)
@@ -69,7 +69,7 @@ class Restarts:
     ) -> Restart:
         answers = self._load.answers
         requests, served = answers.requests, dict(answers.served)
-        course = _Course(
+        load = _RestartLoad(
             self._server,
             self._load,
             replaced,
@@ -80,25 +80,25 @@ class Restarts:
             phase,
         )
         rate = min(_RATE, max(_LEAST_RATE, (per_second or 0) / 2))
-        self._load.paced(course.pick, rate, course.over, course.failed)
+        self._load.paced(load.pick, rate, load.is_over, load.failed)
         return Restart(
             phase=phase,
-            time=course.asked,
-            seconds=course.gone - course.asked,
+            time=load.requested,
+            seconds=load.ended - load.requested,
             replaced=replaced,
-            leftover=course.left,
-            begun=len(course.begun),
-            broken=course.broken,
+            leftover=load.leftover,
+            begun=len(load.begun),
+            broken=load.broken,
             requests=answers.requests - requests,
-            refused=len(course.refused),
-            last_refused=max(course.refused) - course.asked if course.refused else None,
+            refused=len(load.refused),
+            last_refused=max(load.refused) - load.requested if load.refused else None,
             renewed=is_renewed(served, answers.served, replaced),
             orphaned=self._orphaned(),
             parent_memory=unique_set_size(self._server.pid),
         )
 
     def _orphaned(self) -> int | None:
-        """Connections that nobody has; none of those that go within the time for it."""
+        """Return the connections that no process has after the disconnect timeout."""
         limit = time.monotonic() + self._plan.disconnect_timeout
         while True:
             orphaned = self._sampler.orphaned()
@@ -107,7 +107,8 @@ class Restarts:
             time.sleep(_STEP)
 
     def _all_but(self, *roles: Role) -> tuple[int, ...]:
-        """Who is there now; what the application has started is to go with it."""
+        """Return the living processes of other roles; those that the application started have to
+        end with it."""
         living = self._server.living().items()
         return tuple(pid for pid, role in living if role not in roles)
 
@@ -115,14 +116,19 @@ class Restarts:
 def is_renewed(
     before: Mapping[int, int], after: Mapping[int, int], replaced: Collection[int]
 ) -> bool:
-    """Whether another process than those that are ``replaced`` has answered between the two counts
-    of answers by pid. Its pid need not be new: after hundreds of restarts they come again."""
+    """Return whether a process that is not ``replaced`` answered between two counts by pid.
+
+    Its pid need not be new: after hundreds of restarts, pids repeat.
+    """
     return any(count > before.get(pid, 0) for pid, count in after.items() if pid not in replaced)
 
 
-class _Course:
-    """The requests around one restart: first those that are held inside, so that each worker is
-    busy as it comes; then others, until the processes of before have gone and a little longer."""
+class _RestartLoad:
+    """The requests around one restart.
+
+    The first ones are held inside, so that each worker thread is busy when the restart is
+    requested. Others follow until the replaced processes have ended, and a little longer.
+    """
 
     def __init__(
         self,
@@ -141,64 +147,65 @@ class _Course:
         self._stack_collector = stack_collector
         self._phase = phase
         self._patience = plan.stop_patience
-        self._looked_at = False
-        """Whether the stacks of those that are slow to go were taken."""
+        self._stacks_read = False
+        """Whether the stacks of processes that are slow to end were read."""
         self._act = act
         self._deadline = plan.restart_deadline
         self._picked = 0
         self._waited_since = 0.0
         self._last = 0
-        """The number of the last request, once the processes of before have gone."""
-        self.asked = 0.0
-        self.gone = 0.0
-        self.left = replaced
+        """The number of the last request, once the replaced processes have ended."""
+        self.requested = 0.0
+        self.ended = 0.0
+        self.leftover = replaced
         self.begun: frozenset[str] = frozenset()
-        """Which of the held requests were inside as the restart was asked for."""
+        """The held requests that were inside when the restart was requested."""
         self.broken = 0
         self.refused: list[float] = []
-        """When each of the others failed."""
+        """The times at which other requests failed."""
 
     def pick(self) -> Target:
-        """Where the next request goes; the restart is asked for on the way."""
+        """Return the next request; request the restart in between."""
         self._picked += 1
         target = self._load.targets[self._picked % len(self._load.targets)]
         if self._picked <= self._busy:
             until = time.monotonic() + _HELD
             name = f"{_NAME}{self._picked}"
             return self._load.commands.on(target, until=until, name=name)
-        if not self.asked:
-            self._ask_when_begun()
+        if not self.requested:
+            self._restart_when_busy()
         return target
 
-    def _ask_when_begun(self) -> None:
-        """Ask for the restart as soon as each worker has a request in hand, by its own account."""
+    def _restart_when_busy(self) -> None:
+        """Request the restart as soon as each worker thread reports a held request."""
         now = time.monotonic()
         self._waited_since = self._waited_since or now
-        inside = frozenset(one.name for one in self._stack_collector.unfinished(self.left)) - {""}
+        unfinished = self._stack_collector.unfinished(self.leftover)
+        inside = frozenset(one.name for one in unfinished) - {""}
         if len(inside) >= self._busy or now > self._waited_since + _ARRIVAL:
             self.begun = inside
-            self.asked = now
+            self.requested = now
             self._act()
 
-    def over(self) -> bool:
-        """Whether no more requests are needed."""
-        if not self._last and self.asked:
-            self._look()
+    def is_over(self) -> bool:
+        """Return whether no more requests are needed."""
+        if not self._last and self.requested:
+            self._check_processes()
         return bool(self._last) and self._picked >= self._last
 
-    def _look(self) -> None:
+    def _check_processes(self) -> None:
         now = time.monotonic()
         living = self._server.service.living()
-        self.left = tuple(pid for pid in self.left if pid in living)
-        if self.left and not self._looked_at and now > self.asked + self._patience:
-            self._looked_at = True
-            self._stack_collector.take_staying(self._phase, self.left)
-        if not self.left or now > self.asked + self._deadline:
-            self.gone = now
+        self.leftover = tuple(pid for pid in self.leftover if pid in living)
+        if self.leftover and not self._stacks_read and now > self.requested + self._patience:
+            self._stacks_read = True
+            self._stack_collector.take_staying(self._phase, self.leftover)
+        if not self.leftover or now > self.requested + self._deadline:
+            self.ended = now
             self._last = self._picked + _AFTER
 
     def failed(self, response: Response) -> None:
-        """A request came to nothing."""
+        """A request failed."""
         if response.label in self.begun:
             self.broken += 1
         else:

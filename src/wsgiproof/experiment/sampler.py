@@ -1,4 +1,4 @@
-"""Reading every resource of a server, in ``/proc``, on the deployment and from inside."""
+"""Reads every resource of a server, from ``/proc``, the deployment and the interpreters."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Literal
 
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
-from wsgiproof.observe.answers import Answer, MemoryMetrics
-from wsgiproof.observe.processes import Reading, read_processes, unique_set_size
+from wsgiproof.observe.answers import MemoryMetrics, ProbeAnswer
+from wsgiproof.observe.processes import ProcessSnapshot, read_processes, unique_set_size
 from wsgiproof.records import MemorySample, Role, Sample
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Counts, Deployment
 
 _QUIET_DEADLINE = 1.0
-"""Seconds to wait for counters to settle after load; a leak does not settle, and need not."""
+"""Seconds to wait for counts to settle after load; a leak may not settle, and need not."""
 _QUIET_STEP = 0.02
 _MOST_ALONE = 6
-"""Requests on their own, for each process, to meet all of them."""
+"""Single requests for each process, at most, to reach all processes."""
 _GATHER = 0.05
-"""Seconds that requests for a reading wait inside, so that each process gets some of them."""
+"""Seconds that measuring requests wait inside, so that each process gets some of them."""
 
 
 class Sampler:
-    """Everything that can be read of one server while it is quiet."""
+    """Reads everything that can be counted of one server while it has no requests."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class Sampler:
         self._sockets: frozenset[tuple[int, int]] = frozenset()
 
     def read(self, phase: str, *, memory: bool = False) -> Sample:
-        """One reading of all that is counted, and of memory where that is asked for."""
-        memory_readings = self._memory() if memory else ()
-        reading = self._quiet()
-        self._sockets = reading.sockets
+        """Return one sample of all counts, and of memory if requested."""
+        memory_samples = self._memory() if memory else ()
+        snapshot = self._settled()
+        self._sockets = snapshot.sockets
         counts = self.counts()
         return Sample(
             phase=phase,
@@ -56,32 +56,32 @@ class Sampler:
             by_member=counts.by_member,
             cursors=counts.cursors,
             sessions=counts.sessions,
-            processes=reading.processes,
-            memory=memory_readings,
+            processes=snapshot.processes,
+            memory=memory_samples,
         )
 
     def counts(self) -> Counts:
-        """What the deployment says that the subject has open."""
+        """Return what the subject has open, by the deployment's counts."""
         return self._deployment.counts(self._app_name, self._sockets)
 
     def orphaned(self) -> int | None:
-        """Connections of the subject that none of its living processes has; None if unknown."""
-        reading = self._look()
-        self._sockets |= reading.sockets
+        """Return the subject's connections that no living process has; None if unknown."""
+        snapshot = self._processes_now()
+        self._sockets |= snapshot.sockets
         counted = self.counts().connections
         if counted is None:
             return None
-        return max(0, counted - len(self._look().sockets))
+        return max(0, counted - len(self._processes_now().sockets))
 
-    def object_growth(self, which: Literal["begin", "end"]) -> list[Answer]:
-        """Have each interpreter of each process begin or end an object count."""
+    def object_growth(self, which: Literal["begin", "end"]) -> list[ProbeAnswer]:
+        """Make each interpreter of each process begin or end an object count."""
         commands = self._load.commands
         return self._ask_each(
             lambda target, until: commands.on(target, until=until, object_growth=which)
         )
 
-    def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[Answer]:
-        """Ask each interpreter of each process, one URL after the other."""
+    def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[ProbeAnswer]:
+        """Send a request to each interpreter of each process, one URL after the other."""
         return [
             answer
             for target in self._load.targets
@@ -91,25 +91,25 @@ class Sampler:
     def _one_for_each_process(
         self, target: Target, make: Callable[[Target, float | None], Target]
     ) -> list[Target]:
-        """Requests that wait for each other, so that no process takes them all."""
+        """Return requests that wait inside for each other, so that every process gets some."""
         if self._processes == 1:
             return [make(target, None)]
         held = make(target, time.monotonic() + _GATHER)
         return [held] * (self._processes * self._threads)
 
     def _memory(self) -> tuple[MemorySample, ...]:
-        """Of each process that answers, after all of its interpreters have collected garbage.
+        """Return the memory of each process that answers, after all interpreters' collections.
 
-        Not after a request has failed: what hangs would hang this too.
+        Memory is not read after a request has failed: if that one hangs, so would these.
         """
         if self._load.unexpected:
             return ()
         commands = self._load.commands
         collected = self._ask_each(lambda target, until: commands.on(target, until=until, memory=2))
-        told: defaultdict[int, list[MemoryMetrics]] = defaultdict(list)
-        for answer in [*collected, *self._alone()]:
+        by_process: defaultdict[int, list[MemoryMetrics]] = defaultdict(list)
+        for answer in [*collected, *self._one_at_a_time()]:
             if answer.memory is not None:
-                told[answer.pid].append(answer.memory)
+                by_process[answer.pid].append(answer.memory)
         return tuple(
             MemorySample(
                 pid=pid,
@@ -118,47 +118,47 @@ class Sampler:
                 malloc=_least(one.malloc for one in metrics),
                 uss=unique_set_size(pid),
             )
-            for pid, metrics in sorted(told.items())
+            for pid, metrics in sorted(by_process.items())
         )
 
-    def _alone(self) -> Iterator[Answer]:
-        """Readings by one request at a time, where others would be in the same process else.
+    def _one_at_a_time(self) -> Iterator[ProbeAnswer]:
+        """Yield answers to single requests, with no other request in the same process.
 
-        Who gets such a request is up to Apache, so it takes some to meet every process.
+        Apache decides which process gets a request, so it takes several to reach every process.
         """
         if self._processes == 1 or self._threads == 1:
             return
-        met: set[int] = set()
+        reached: set[int] = set()
         target = self._load.commands.on(self._load.targets[0], memory=1)
         for _ in range(_MOST_ALONE * self._processes):
             for answer in self._load.ask([target]):
-                met.add(answer.pid)
+                reached.add(answer.pid)
                 yield answer
-            if len(met) == self._processes:
+            if len(reached) == self._processes:
                 return
 
-    def _quiet(self) -> Reading:
-        """Read until two readings in a row agree, or the deadline for it is over."""
+    def _settled(self) -> ProcessSnapshot:
+        """Read the processes until two snapshots in a row agree, or until the deadline."""
         limit = time.monotonic() + _QUIET_DEADLINE
-        last = self._look()
+        last = self._processes_now()
         while time.monotonic() < limit:
             time.sleep(_QUIET_STEP)
-            reading = self._look()
-            if reading.processes == last.processes:
-                return reading
-            last = reading
+            snapshot = self._processes_now()
+            if snapshot.processes == last.processes:
+                return snapshot
+            last = snapshot
         return last
 
-    def _look(self) -> Reading:
+    def _processes_now(self) -> ProcessSnapshot:
         living = self._server.living()
         watched = {pid: role for pid, role in living.items() if role is not Role.FRONTEND}
         return read_processes(watched, self._deployment.ports)
 
 
 def _least(values: Iterable[int | None]) -> int | None:
-    """The least of several readings of one process.
+    """Return the least of several values of one process.
 
-    The others were made before another interpreter had collected its garbage, or while another
-    request was in the process: both only add to it.
+    The others were read before another interpreter had collected its garbage, or while another
+    request was in the process. Both only add to the value.
     """
     return min((value for value in values if value is not None), default=None)

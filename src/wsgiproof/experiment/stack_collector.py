@@ -1,4 +1,4 @@
-"""The stacks of a server's processes: of those that hang, while they do, and of those that died."""
+"""Collects the stacks of a server's processes, while they hang or after they have crashed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 from wsgiproof.observe.cores import crashed_thread, take_core, why_no_core
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.in_flight import read_unfinished
-from wsgiproof.observe.stacks import Reading, read_core, read_ending, read_process
+from wsgiproof.observe.stacks import StackReading, read_core, read_ending, read_process
 from wsgiproof.records import Event, Role, Stack, Unfinished
 from wsgiproof.services.apache import Server
 
 _MOST_HUNG = 4
-"""Processes that are read of those that hang: embedded mode has as many."""
+"""Hanging processes whose stacks are read; embedded mode has as many workers."""
 _MOST_CORES = 10
 _LEAVES_CORE = {
     signal.SIGSEGV,
@@ -26,13 +26,13 @@ _LEAVES_CORE = {
     signal.SIGSYS,
     signal.SIGTRAP,
 }
-"""Signals of something wrong in the process, whose default is to leave a core file, signal(7)."""
+"""Signals of an error in the process, whose default action leaves a core file, signal(7)."""
 
 
 class StackCollector:
-    """What became of the processes of one server.
+    """Collects the stacks of the processes of one server.
 
-    ``evidence`` is the directory in which each worker has one of its own to leave its core in.
+    In ``evidence``, each worker has its own directory, in which it leaves its core file.
     """
 
     def __init__(self, server: Server, evidence: Evidence) -> None:
@@ -42,58 +42,57 @@ class StackCollector:
         self._taking: threading.Thread | None = None
 
     def take_soon(self, phase: str) -> None:
-        """A request hangs: take the stacks of the workers at once, while others go on.
+        """Read the stacks of the workers in a thread, because a request hangs.
 
-        Once: where one request hangs, the next ones mostly do so for the same reason.
+        Only the first call does so: the next requests mostly hang for the same reason.
         """
         if self._taking is None:
             self._begin(phase, read_process)
 
     def take_staying(self, phase: str, pids: Collection[int]) -> None:
-        """These processes were to be replaced, and are slow to go: take their stacks at once, while
-        requests go on."""
+        """Read the stacks of replaced processes that are slow to end, in a thread."""
         self.settle()
         self._begin(phase, read_ending, pids)
 
-    def _begin(self, *what: object) -> None:
-        """:meth:`_take` in a thread of its own."""
-        self._taking = threading.Thread(target=self._take, args=what, daemon=True)
+    def _begin(self, *args: object) -> None:
+        """Call :meth:`_take` in a new thread."""
+        self._taking = threading.Thread(target=self._take, args=args, daemon=True)
         self._taking.start()
 
     def unfinished(self, pids: Collection[int]) -> tuple[Unfinished, ...]:
-        """The requests that these processes are at now, or were when they ended."""
+        """Return the requests that these processes are serving, or were serving at their end."""
         return read_unfinished(self._evidence, pids)
 
     def settle(self) -> None:
-        """Wait until what was to be taken is: two can't look at a process at the same time."""
+        """Wait for the thread: a process can be inspected only once at a time."""
         if self._taking is not None:
             self._taking.join()
 
     def take_ending(self, phase: str) -> None:
-        """Take the stacks of the processes that are still there although they are to end."""
+        """Read the stacks of the processes that still run although they should end."""
         self._take(phase, read_ending)
 
     def _take(
         self,
         phase: str,
-        read: Callable[[int], Reading],
-        wanted: Collection[int] | None = None,
+        read: Callable[[int], StackReading],
+        only: Collection[int] | None = None,
     ) -> None:
         living = sorted(
             self._server.living().items(), key=lambda one: (one[1] is not Role.WORKER, one[0])
         )
         workers = [pid for pid, role in living if role is Role.WORKER]
         pids = workers or [pid for pid, _ in living]
-        if wanted is not None:
-            pids = [pid for pid in workers if pid in wanted]
+        if only is not None:
+            pids = [pid for pid in workers if pid in only]
         for pid in pids[:_MOST_HUNG]:
-            seen = read(pid)
-            if not seen.threads and pid not in self._server.living():
-                continue  # it went of its own accord meanwhile
-            self._hung.append(_stack(pid, self._server.role(pid), phase, "hang", seen))
+            reading = read(pid)
+            if not reading.threads and pid not in self._server.living():
+                continue  # it has ended by itself meanwhile
+            self._hung.append(_stack(pid, self._server.role(pid), phase, "hang", reading))
 
     def stacks(self, events: Sequence[Event]) -> tuple[Stack, ...]:
-        """All that there are, when the server is gone; the core files are removed."""
+        """Return all stacks, after the server has stopped; the core files are removed."""
         self.settle()
         return (*self._hung, *self._crashed(events))
 
@@ -101,18 +100,20 @@ class StackCollector:
         deaths = [event for event in events if _is_crash(event)]
         return [self._of_core(death, number < _MOST_CORES) for number, death in enumerate(deaths)]
 
-    def _of_core(self, death: Event, wanted: bool) -> Stack:
+    def _of_core(self, death: Event, read: bool) -> Stack:
         core = take_core(self._evidence, death.pid)
         if core is None:
-            seen, thread = Reading(note=why_no_core() or "it left no core file"), 0
-        elif not wanted:
-            seen, thread = Reading(note=f"only the first {_MOST_CORES} core files are read"), 0
+            reading = StackReading(note=why_no_core() or "the process left no core file")
+            thread = 0
+        elif not read:
+            reading = StackReading(note=f"only the first {_MOST_CORES} core files are read")
+            thread = 0
         else:
             thread = crashed_thread(core)
-            seen = read_core(core, self._server.executable, thread)
+            reading = read_core(core, self._server.executable, thread)
         if core is not None:
             core.unlink(missing_ok=True)
-        return _stack(death.pid, death.role, death.phase, "crash", seen, death.signal, thread)
+        return _stack(death.pid, death.role, death.phase, "crash", reading, death.signal, thread)
 
 
 def _stack(
@@ -120,7 +121,7 @@ def _stack(
     role: Role,
     phase: str,
     why: Literal["crash", "hang"],
-    seen: Reading,
+    reading: StackReading,
     number: int | None = None,
     thread: int = 0,
 ) -> Stack:
@@ -131,9 +132,9 @@ def _stack(
         why=why,
         signal=number,
         thread=thread,
-        tool=seen.tool,
-        threads=seen.threads,
-        note=seen.note,
+        tool=reading.tool,
+        threads=reading.threads,
+        note=reading.note,
     )
 
 

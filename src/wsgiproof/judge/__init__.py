@@ -1,1 +1,1 @@
-"""Records in, findings out: pure, without I/O and without a clock."""
+"""Judges records and returns findings. Pure: no I/O and no clock."""

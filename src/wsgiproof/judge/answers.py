@@ -1,4 +1,4 @@
-"""The checks that rest on what the application answered."""
+"""The checks that read the application's answers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from wsgiproof.judge.restart import REPLACING
 from wsgiproof.records import Finding, Identity, Observed, PhaseName
 
 MIN_ANSWERS = 10
-"""Answers that an interpreter of a process must have given before anything is said about it."""
+"""Answers that one interpreter of one process must give before a check relies on them."""
 
-_ELSEWHERE = {PhaseName.FAILOVER, *REPLACING}
-"""Phases in which some requests may fail; the check of the phase says which."""
+_JUDGED_BY_PHASE = {PhaseName.FAILOVER, *REPLACING}
+"""Phases in which some requests may fail. Each of them has its own check, which says which."""
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
 
 def responses(cell: Cell, observed: Observed) -> Outcome:
-    """Every request that comes to an end is answered 200 with a valid body."""
+    """Every request that ends is answered with status 200 and a valid body."""
     failures = [
         failure
         for failure in observed.failures
-        if failure.kind != HUNG and failure.phase not in _ELSEWHERE
+        if failure.kind != HUNG and failure.phase not in _JUDGED_BY_PHASE
     ]
     failed = sum(failure.count for failure in failures)
     if failed:
@@ -34,13 +34,13 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
         for failure in failures:
             status = f" {failure.status}" if failure.kind == "status" else ""
             kinds[f"{failure.kind}{status}"] += failure.count
-        told = ", ".join(f"{number:,} x {kind}" for kind, number in kinds.most_common())
+        by_kind = ", ".join(f"{number:,} x {kind}" for kind, number in kinds.most_common())
         finding = Finding(
             check="responses",
-            seen=f"{failed:,} of {count(observed.requests, 'request')} failed: {told}",
+            seen=f"{failed:,} of {count(observed.requests, 'request')} failed: {by_kind}",
             meaning=(
-                "the application, mod_wsgi or Apache did not answer these requests as it should; "
-                "the cause is in the traceback or the crash in the error log"
+                "the application, mod_wsgi or Apache did not answer these requests correctly; "
+                "the error log shows the cause, as a traceback or a crash"
             ),
             action="read the error log around the first failure, then rerun this cell",
             evidence=evidence(
@@ -50,7 +50,7 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
         )
         return Outcome(findings=(finding,))
     if any(failure.kind == HUNG for failure in observed.failures):
-        return Outcome(missing="some requests never came to an end: see hang")
+        return Outcome(missing="some requests never finished: see the check hang")
     if observed.aborted:
         return Outcome(missing=f"the experiment ended early: {observed.aborted}")
     if observed.budget_exhausted:
@@ -60,22 +60,23 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
     if observed.elsewhere:
         return Outcome(
             missing=(
-                f"at least {count(observed.elsewhere, 'request')} came from elsewhere, so what was "
-                "counted is not of this load alone: something else on this machine uses its port"
+                f"at least {count(observed.elsewhere, 'request')} came from another program on "
+                "this machine that uses the server's port, so the counts are not those of this "
+                "load alone"
             )
         )
-    others = sum(phase.requests for phase in observed.phases if phase.name in _ELSEWHERE)
+    others = sum(phase.requests for phase in observed.phases if phase.name in _JUDGED_BY_PHASE)
     requests = count(observed.requests - others, "request")
-    return Outcome(passed=f"{requests} answered, each as it should be")
+    return Outcome(passed=f"{requests} answered correctly")
 
 
 def environment(cell: Cell, observed: Observed) -> Outcome:
-    """What serves is what the cell declares, by its own account from inside."""
+    """The interpreters that serve are what the cell declares, as each of them reports itself."""
     known = (*observed.identities, *observed.loaded)
     wrong: Counter[str] = Counter()
     unknown = set()
     for one in known:
-        for what, expected, actual in _claims(cell, one):
+        for what, expected, actual in _comparisons(cell, one):
             if actual is None:
                 unknown.add(what)
             elif actual != expected:
@@ -84,13 +85,13 @@ def environment(cell: Cell, observed: Observed) -> Outcome:
         finding = Finding(
             check="environment",
             seen="; ".join(
-                f"{text} ({count(number, 'answer') if number else 'as it was loaded'})"
+                f"{text} ({count(number, 'answer') if number else 'when it was loaded'})"
                 for text, number in wrong.items()
             ),
-            meaning="something other than what the cell declares was tested",
+            meaning="the cell tested something other than what it declares",
             action=(
-                "where a C extension is missing, PyMongo has fallen back to pure Python: see why "
-                "its import failed; where a version differs, see which path it came from"
+                "if a C extension is missing, PyMongo has fallen back to pure Python: find out why "
+                "its import failed; if a version differs, look at the path that it came from"
             ),
             evidence=evidence(
                 f"{one.url or one.application_group} pid {one.pid}: Python {one.python}, "
@@ -102,13 +103,14 @@ def environment(cell: Cell, observed: Observed) -> Outcome:
         )
         return Outcome(findings=(finding,))
     if not observed.identities:
-        return Outcome(missing="no interpreter answered, so nobody knows what was tested")
+        return Outcome(missing="no interpreter answered, so what was tested is unknown")
     if unknown:
-        return Outcome(missing=f"not told from inside: {', '.join(sorted(unknown))}")
+        return Outcome(missing=f"no interpreter reported {', '.join(sorted(unknown))}")
     return Outcome(passed="every interpreter is what the cell declares")
 
 
-def _claims(cell: Cell, one: Identity) -> Iterator[tuple[str, object, object]]:
+def _comparisons(cell: Cell, one: Identity) -> Iterator[tuple[str, object, object]]:
+    """Yield what is compared, the value that the cell declares, and the value reported."""
     yield "Python", cell.python, one.python
     yield "mod_wsgi", cell.mod_wsgi, one.mod_wsgi
     yield "PyMongo", cell.pymongo, one.pymongo
@@ -116,13 +118,13 @@ def _claims(cell: Cell, one: Identity) -> Iterator[tuple[str, object, object]]:
     yield "pymongo.has_c()", True, one.pymongo_has_c
     yield "the MPM", str(cell.mpm), one.mpm
     yield "the mode", cell.mode, _mode(one)
-    yield "the interpreter", str(cell.interpreter), _kind(one)
+    yield "the interpreter", str(cell.interpreter), _interpreter_kind(one)
     yield "the GIL", cell.interpreter is not InterpreterKind.FREE_THREADED, one.gil_enabled
 
 
-def _kind(one: Identity) -> str | None:
-    """The kind of interpreter that this one is, by its own account."""
-    gil = one.gil or _only_gil(one)
+def _interpreter_kind(one: Identity) -> str | None:
+    """Return the kind of interpreter that this one reports to be."""
+    gil = one.gil or _gil_by_version(one)
     if one.application_group is None or gil is None:
         return None
     if not one.application_group:
@@ -136,9 +138,9 @@ def _kind(one: Identity) -> str | None:
     return kinds[gil]
 
 
-def _only_gil(one: Identity) -> str | None:
-    """What an interpreter that does not tell has, where its version leaves no choice."""
-    version = _VERSION.match(one.python)  # which is what the server says
+def _gil_by_version(one: Identity) -> str | None:
+    """Return the GIL of an interpreter that does not report it, if its version leaves no choice."""
+    version = _VERSION.match(one.python)  # reported by the server, so it may be anything
     older = version is not None and (int(version[1]), int(version[2])) < (3, 12)
     return "shared" if older else None
 
@@ -150,7 +152,7 @@ def _mode(one: Identity) -> Mode | None:
 
 
 def interpreters(cell: Cell, observed: Observed) -> Outcome:
-    """Each URL is served by an interpreter of its own, several of them in one process."""
+    """Each URL is served by its own interpreter, with several interpreters in one process."""
     if not observed.identities:
         return Outcome(missing="no interpreter answered")
     shared = _shared_interpreters(observed)
@@ -161,8 +163,8 @@ def interpreters(cell: Cell, observed: Observed) -> Outcome:
                 f"{count(len(shared), 'process', 'processes')} served several URLs from one "
                 f"interpreter, where each of the {cell.sub_interpreters} URLs has its own"
             ),
-            meaning="what differs between sub interpreters was not tested at all",
-            action="look at the WSGIScriptAlias lines of httpd.conf: the application groups",
+            meaning="the differences between sub interpreters were not tested at all",
+            action="check the application groups in the WSGIScriptAlias lines of httpd.conf",
             evidence=evidence(shared),
         )
         return Outcome(findings=(finding,))
@@ -173,11 +175,13 @@ def interpreters(cell: Cell, observed: Observed) -> Outcome:
         if len(served) == len(observed.urls) and min(served.values()) >= MIN_ANSWERS
     }
     if not complete:
-        told = "; ".join(
+        answers = "; ".join(
             f"pid {pid}: {', '.join(f'{number} from {url}' for url, number in served.items())}"
             for pid, served in by_process.items()
         )
-        return Outcome(missing=f"no process served all URLs {MIN_ANSWERS} times or more ({told})")
+        return Outcome(
+            missing=f"no process served all URLs {MIN_ANSWERS} times or more ({answers})"
+        )
     processes = count(len(complete), "process", "processes")
     number = count(cell.sub_interpreters, "interpreter")
     return Outcome(passed=f"{number} in each of {processes}")
@@ -202,26 +206,26 @@ def _answers_by_process(observed: Observed) -> dict[int, Counter[str]]:
 
 
 def roundtrip(cell: Cell, observed: Observed) -> Outcome:
-    """Every BSON value comes back with its own value and its own type."""
+    """Every BSON value comes back with the same value and the same type."""
     if cell.app:
-        return Outcome(skipped="an application of one's own makes no round trips")
+        return Outcome(skipped="your own application (--app) makes no round trips")
     answers = sum(one.answers for one in observed.identities)
     if observed.problems:
         number = sum(problem.count for problem in observed.problems)
-        order, course = first_use(observed)
+        order, interpreters = first_use(observed)
         groups = sorted({problem.application_group for problem in observed.problems})
         finding = Finding(
             check="roundtrip",
             seen=(
-                f"{count(number, 'value')} did not survive encoding and decoding or the trip "
+                f"{count(number, 'value')} changed while they were encoded and decoded or sent "
                 f"through the server, in {', '.join(groups)}{f'; {order}' if order else ''}"
             ),
             meaning=(
-                "PyMongo gave back another value or another type than was put in; a type of the "
-                "same name comes from another interpreter's modules"
+                "PyMongo returned another value or another type than it was given; a type of the "
+                "same name, but not the same class, comes from another interpreter's modules"
             ),
-            action="rerun this cell with one sub interpreter to see whether a second one is needed",
-            evidence=course
+            action="rerun this cell with one sub interpreter to see whether it takes a second one",
+            evidence=interpreters
             + evidence(
                 f"[{problem.phase}] pid {problem.pid} {problem.application_group}: "
                 f"{problem.text} ({problem.count} x)"
@@ -230,5 +234,5 @@ def roundtrip(cell: Cell, observed: Observed) -> Outcome:
         )
         return Outcome(findings=(finding,))
     if not answers:
-        return Outcome(missing="no answer tells of a round trip")
-    return Outcome(passed=f"every BSON type survived in {count(answers, 'answer')}")
+        return Outcome(missing="no answer reported a round trip")
+    return Outcome(passed=f"every BSON type came back unchanged in {count(answers, 'answer')}")

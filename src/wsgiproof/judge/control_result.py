@@ -1,4 +1,4 @@
-"""The judge judged: what became of planted faults and their clean twins."""
+"""Judges the judge: the results of planted faults and their negative controls."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from wsgiproof.records import Verdict
 
 
 class Result(StrEnum):
-    """What became of a control. The first two are as they should be."""
+    """The result of a control. The first two are the expected ones."""
 
     CAUGHT = "caught"
-    """The check meant for the fault failed."""
+    """The check that is meant for the fault failed."""
     CLEAN = "clean"
-    """A twin passed."""
+    """A negative control passed."""
     ELSEWHERE = "found elsewhere"
-    """Only checks failed that are not meant for the fault."""
+    """Other checks failed, but not the one that is meant for the fault."""
     MISSED = "missed"
-    """A fault passed."""
+    """A planted fault passed."""
     FALSE_ALARM = "false alarm"
-    """A check of a twin failed."""
+    """A check of a negative control failed."""
     UNDECIDED = "undecided"
-    """A cell was inconclusive, or could not be run."""
+    """The cell was inconclusive, or could not be run."""
 
 
 class ControlResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One control: the check meant for it (none for a twin), and the checks that failed."""
+    """One control: the check meant for it (none for a negative control), and the failed checks."""
 
     control: str
     meant: str
     verdict: Verdict
     failing: tuple[str, ...] = ()
     reason: str = ""
-    """What the judge said of it."""
+    """The judge's reason for the verdict."""
 
     @property
     def result(self) -> Result:
-        """What became of it."""
+        """Compare the check that is meant for the control with the checks that failed."""
         if self.meant and self.meant in self.failing:
             return Result.CAUGHT
         if self.failing:
@@ -51,26 +51,26 @@ class ControlResult(msgspec.Struct, frozen=True, kw_only=True):
         return Result.MISSED if self.meant else Result.CLEAN
 
     @property
-    def as_it_should_be(self) -> bool:
-        """Whether a fault was caught by its own check, or a twin passed."""
+    def is_expected(self) -> bool:
+        """Whether a fault was caught by its own check, or a negative control passed."""
         return self.result in (Result.CAUGHT, Result.CLEAN)
 
 
-def confusion(trials: Iterable[ControlResult]) -> dict[str, Counter[Result]]:
-    """How often each result came up, by the check that was meant; twins are under ``""``."""
+def confusion(results: Iterable[ControlResult]) -> dict[str, Counter[Result]]:
+    """Count each result by the check that is meant; negative controls are under ``""``."""
     table: dict[str, Counter[Result]] = {}
-    for one in trials:
+    for one in results:
         table.setdefault(one.meant, Counter())[one.result] += 1
     return table
 
 
-def exit_code(trials: Iterable[ControlResult]) -> ExitCode:
-    """Success only where there was a control, and each came out as it should."""
-    trials = list(trials)
-    if not trials:
+def exit_code(results: Iterable[ControlResult]) -> ExitCode:
+    """Return success only if there is at least one control, and every result is expected."""
+    results = list(results)
+    if not results:
         return ExitCode.UNDECIDED
-    if all(one.as_it_should_be for one in trials):
+    if all(one.is_expected for one in results):
         return ExitCode.PASS
     undecided = {Result.UNDECIDED, Result.CAUGHT, Result.CLEAN}
-    wrong = any(one.result not in undecided for one in trials)
+    wrong = any(one.result not in undecided for one in results)
     return ExitCode.FINDING if wrong else ExitCode.UNDECIDED

@@ -16,32 +16,36 @@ from wsgiproof.records import Finding, Observed, PhaseName
 _AFTER_TRACEBACK = 30
 """Lines to look at for the end of a traceback."""
 _SERVER_ERROR = "pymongo.errors."
-"""How the last line of a traceback begins that PyMongo has raised."""
+"""The start of a traceback's last line, if PyMongo raised the exception."""
 _CHAINED = (
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
 )
-"""What Python writes between the traceback of a cause and that of what came of it."""
+"""What Python writes between the traceback of a cause and that of the exception it led to."""
 _SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: ")
-"""As the warnings module prints it: file, line, category, text."""
+"""The form in which the warnings module prints a warning: file, line, category, text."""
 
 
 def error_log(cell: Cell, observed: Observed) -> Outcome:
-    """The error log holds no traceback, no warning of the subject and no known failure line."""
+    """The error log holds no traceback, no warning of PyMongo and no known failure line."""
     if not observed.log:
-        return Outcome(missing="the error log is empty, which a started Apache's never is")
+        return Outcome(missing="the error log is empty, though Apache writes to it when it starts")
     lines = tuple(parse(observed.log))
     texts = [line.text for line in lines]
     findings = [*_tracebacks(lines, texts), *_warnings(texts), *_known(lines)]
     if findings:
         return Outcome(findings=tuple(findings))
     if observed.log_lines_dropped:
-        return Outcome(missing=f"lines that were not kept: {observed.log_lines_dropped:,}")
-    return Outcome(passed=f"{count(len(observed.log), 'line')}, nothing of note")
+        dropped = count(observed.log_lines_dropped, "line")
+        return Outcome(missing=f"{dropped} of the error log were not kept")
+    return Outcome(
+        passed=f"{count(len(observed.log), 'line')}, without a traceback, a warning of PyMongo or "
+        "a known failure"
+    )
 
 
 def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
-    excused = _of_outages(lines)
+    excused = _excused_tracebacks(lines)
     starts = [
         number for number, text in enumerate(texts) if TRACEBACK in text and number not in excused
     ]
@@ -61,12 +65,12 @@ def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
     return [finding]
 
 
-def _of_outages(lines: Sequence[Line]) -> set[int]:
-    """Where tracebacks begin that tell of requests without a server, those of causes included.
+def _excused_tracebacks(lines: Sequence[Line]) -> set[int]:
+    """Return the lines at which tracebacks of requests without a server begin, causes included.
 
-    The check ``recovery`` judges when such requests may fail. Threads of one process write in
-    between one another, so tracebacks are not followed but counted: in a process whose tracebacks
-    are all causes, or end with an error of PyMongo's, there is no other one among them.
+    The check ``recovery`` judges when such requests may fail. Threads of one process interleave
+    their lines, so tracebacks are counted instead of followed: if each traceback of a process is a
+    cause, or ends with an error of PyMongo, then no other traceback is among them.
     """
     begun: defaultdict[str, list[int]] = defaultdict(list)
     accounted: Counter[str] = Counter()
@@ -86,7 +90,7 @@ def _of_outages(lines: Sequence[Line]) -> set[int]:
 
 
 def _exception_after(texts: Sequence[str], start: int) -> str:
-    """The line that ends a traceback: the first that is not indented, after its frames."""
+    """Return the line that ends a traceback: the first one after its frames without an indent."""
     for text in texts[start + 1 : start + _AFTER_TRACEBACK]:
         if text and not text.startswith(" "):
             return text
@@ -99,8 +103,8 @@ def _warnings(texts: Sequence[str]) -> list[Finding]:
         return []
     finding = Finding(
         check="error-log",
-        seen=f"{count(len(found), 'warning')} of PyMongo: {found[0]}",
-        meaning="PyMongo noticed a use that it warns of",
+        seen=f"{count(len(found), 'warning')} of PyMongo in the error log: {found[0]}",
+        meaning="PyMongo warns of the way in which it is used here",
         action="read the warning; it is about how this environment runs PyMongo",
         evidence=evidence(found),
     )
@@ -108,11 +112,11 @@ def _warnings(texts: Sequence[str]) -> list[Finding]:
 
 
 def _known(lines: Sequence[Line]) -> list[Finding]:
-    """Lines that are known to tell of a failure, each sort once."""
-    sorts: dict[Entry, list[str]] = defaultdict(list)
+    """Return a finding for each catalog entry that means a failure and matches lines of the log."""
+    by_entry: dict[Entry, list[str]] = defaultdict(list)
     for sighting in in_log(lines):
         if sighting.entry.fails:
-            sorts[sighting.entry].append(sighting.text)
+            by_entry[sighting.entry].append(sighting.text)
     return [
         Finding(
             check="error-log",
@@ -121,5 +125,5 @@ def _known(lines: Sequence[Line]) -> list[Finding]:
             action=f"{entry.action} ({entry.source})",
             evidence=evidence(found),
         )
-        for entry, found in sorts.items()
+        for entry, found in by_entry.items()
     ]

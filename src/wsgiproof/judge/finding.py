@@ -1,4 +1,4 @@
-"""What every check is made from: a name, records in, an outcome and findings out."""
+"""The type of a check, its outcome, and the texts that all checks share."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _MOST_EVIDENCE = 12
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check came to. Findings make it a failure, ``missing`` makes it inconclusive.
+    """The outcome of one check. Findings make it a failure, ``missing`` makes it inconclusive.
 
-    ``skipped`` says why there is nothing that the check could look at, and that this is meant so.
+    ``skipped`` says why the check has nothing to look at, where that is intended.
     """
 
     findings: tuple[Finding, ...] = ()
     missing: str = ""
-    """The evidence that was not there; a pass can't rest on the rest."""
+    """The evidence that is missing, so that the check can't pass."""
     skipped: str = ""
     passed: str = ""
-    """What was seen when all is well."""
+    """What was seen, if the check passed."""
 
     def result(self, check: str) -> CheckResult:
-        """The outcome in the record's own form."""
+        """Return the outcome as it is recorded."""
         if self.findings:
             return CheckResult(check=check, verdict=Verdict.FAIL, reason=self.findings[0].seen)
         if self.missing:
@@ -41,7 +41,7 @@ Check = Callable[[Cell, Observed], Outcome]
 
 
 def evidence(lines: Iterable[str]) -> tuple[str, ...]:
-    """The first dozen different lines, and how many more there are."""
+    """Return the first dozen different lines, and the number of the others."""
     different = list(dict.fromkeys(lines))
     kept = different[:_MOST_EVIDENCE]
     if len(different) > len(kept):
@@ -50,18 +50,18 @@ def evidence(lines: Iterable[str]) -> tuple[str, ...]:
 
 
 def some(items: Sequence[object], limit: int = 5) -> str:
-    """``1, 2, 3 and 4 more``."""
+    """Return the first ``limit`` items as text: ``1, 2, 3 and 4 more``."""
     shown = ", ".join(map(str, items[:limit]))
     return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
-    """``1 process``, ``1,200 processes``."""
+    """Return a number with its noun: ``1 process``, ``1,200 processes``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def signal_name(number: int | None) -> str:
-    """``SIGSEGV (signal 11)``."""
+    """Return the name of a signal: ``SIGSEGV (signal 11)``."""
     try:
         return f"{signal.Signals(number or 0).name} (signal {number})"
     except ValueError:

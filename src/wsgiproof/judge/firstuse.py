@@ -1,8 +1,8 @@
-"""Whether the first use of one interpreter is what spoiled another one of the same process.
+"""Finds out whether an interpreter went wrong when another one of its process was first used.
 
-A C extension that keeps its types in static variables is right until a second interpreter uses it
-for the first time (PYTHON-569). The order is in the record: how many answers the cell had given
-before each interpreter's first one, and before each problem's first one.
+A C extension that keeps its types in static variables works until a second interpreter uses it
+(PYTHON-569). The record holds the order: how many answers the cell had given before the first
+answer of each interpreter, and before the first occurrence of each problem.
 """
 
 from __future__ import annotations
@@ -13,49 +13,54 @@ from wsgiproof.judge.finding import count
 from wsgiproof.records import Identity, Observed
 
 
-class _Course(msgspec.Struct, frozen=True):
-    """An interpreter that was wrong: when it first was, in answers before that one."""
+class _FirstProblem(msgspec.Struct, frozen=True):
+    """The first problem of an interpreter that reported any."""
 
     identity: Identity
-    wrong: int
-    right: int
-    """Answers of its own before it was first wrong."""
+    answers_before: int
+    """Answers that the whole cell had given before."""
+    own_answers_before: int
+    """Answers that this interpreter had given before."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         one = self.identity
         return (
-            f"pid {one.pid}: {one.application_group} answered first in answer {one.first + 1} of "
-            f"the cell, and was first wrong in answer {self.wrong + 1}, after "
-            f"{count(self.right, 'answer')} without a problem"
+            f"pid {one.pid}: {one.application_group} first answered in answer {one.first + 1} of "
+            f"the cell, and was first wrong in answer {self.answers_before + 1}, after "
+            f"{count(self.own_answers_before, 'answer')} without a problem"
         )
 
 
 def first_use(observed: Observed) -> tuple[str, tuple[str, ...]]:
-    """Who was right until which other interpreter was first used, in a sentence, and its evidence.
+    """Return which interpreter went wrong when which other one was first used, and the evidence.
 
-    Empty where no interpreter of the record was right at first, or where no other one of its
-    process gave its first answer in between.
+    Both are empty if no interpreter answered correctly at first, or if no other one of its process
+    gave its first answer in between.
     """
-    for course in _courses(observed):
-        mine = course.identity
+    for problem in _first_problems(observed):
+        wrong = problem.identity
         for other in observed.identities:
-            if other.pid == mine.pid and mine.first < other.first <= course.wrong and course.right:
+            if (
+                other.pid == wrong.pid
+                and wrong.first < other.first <= problem.answers_before
+                and problem.own_answers_before
+            ):
                 sentence = (
-                    f"{mine.application_group} was right in its first "
-                    f"{count(course.right, 'answer')}, and wrong only after "
+                    f"{wrong.application_group} was right in its first "
+                    f"{count(problem.own_answers_before, 'answer')}, and wrong only after "
                     f"{other.application_group} had answered for the first time"
                 )
-                return sentence, _evidence(observed, mine.pid)
+                return sentence, _evidence(observed, wrong.pid)
     return "", ()
 
 
 def _evidence(observed: Observed, pid: int) -> tuple[str, ...]:
-    courses = [course for course in _courses(observed) if course.identity.pid == pid]
-    return tuple(course.told() for course in courses)
+    problems = [one for one in _first_problems(observed) if one.identity.pid == pid]
+    return tuple(problem.describe() for problem in problems)
 
 
-def _courses(observed: Observed) -> list[_Course]:
-    """Of every interpreter with problems, in the order in which they first answered."""
+def _first_problems(observed: Observed) -> list[_FirstProblem]:
+    """Return the first problem of each interpreter, in the order in which they first answered."""
     found = []
     for one in sorted(observed.identities, key=lambda one: one.first):
         problems = [
@@ -65,5 +70,5 @@ def _courses(observed: Observed) -> list[_Course]:
         ]
         if problems:
             first = min(problems, key=lambda problem: problem.first)
-            found.append(_Course(one, first.first, first.own_first))
+            found.append(_FirstProblem(one, first.first, first.own_first))
     return found

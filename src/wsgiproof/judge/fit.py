@@ -1,6 +1,6 @@
-"""The lines that the judge's rates are, for whoever draws them over the readings.
+"""The rates that the judge fitted, as lines to draw over the samples.
 
-A line is given by its two ends, and so are the lines at either end of the interval of 95 %.
+A line is given by its two ends, and so are the lines at either end of the 95 % interval.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from statistics import median
 import msgspec
 
 from wsgiproof.judge import leaks, memory
-from wsgiproof.judge.growth import Growth, Series, rate_of
+from wsgiproof.judge.growth import LeakStatus, Series, rate_of
 from wsgiproof.judge.slope import later_half
 from wsgiproof.records import Observed
 
 _MOST_LINES = 4
-"""Of one check: a finding tells no more processes."""
+"""Lines of one check; a finding names no more series either."""
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
-    """A fitted rate where a leak was called, as a line over the requests served."""
+    """The fitted rate of a series that leaks, as a line over the requests served."""
 
     check: str
     what: str
     """The series, as the finding calls it."""
     unit: str
     rate: float
-    """Units per request, and the interval that holds the true value with 95 %."""
+    """Units per request; ``low`` and ``high`` are its 95 % interval."""
     low: float
     high: float
-    told: str
-    """The rate and its interval as people read them."""
+    text: str
+    """The rate and its interval in words."""
     requests: tuple[int, int]
-    """From where to where the line goes."""
+    """The ends of the line, in requests."""
     line: tuple[float, float]
     """Its value at either end."""
     least: tuple[float, float]
@@ -41,19 +41,19 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fits(observed: Observed) -> tuple[Fit, ...]:
-    """A line for each series in which a leak was called, counts first."""
+    """Return a line for each series that leaks, counts first."""
     return (*_of_counts(observed), *_of_memory(observed))
 
 
 def _of_counts(observed: Observed) -> Iterator[Fit]:
     for check, resource in leaks.RESOURCES.items():
-        decision = leaks.decided(resource, observed)
-        if decision is not None and decision.growth is Growth.LEAK:
-            yield from (_of_count(check, resource, one) for one in decision.grew[:_MOST_LINES])
+        decision = leaks.decision_of(resource, observed)
+        if decision is not None and decision.status is LeakStatus.LEAK:
+            yield from (_of_count(check, resource, one) for one in decision.growing[:_MOST_LINES])
 
 
 def _of_count(check: str, resource: leaks.Resource, series: Series) -> Fit:
-    """From the first reading on: all units have come since."""
+    """Return the line of a count. It begins at the first sample: all units came after it."""
     rate = rate_of(series)
     assert rate is not None
     first, last = series.points[0][0], series.points[-1][0]
@@ -65,7 +65,7 @@ def _of_count(check: str, resource: leaks.Resource, series: Series) -> Fit:
         rate=rate.value,
         low=rate.low,
         high=rate.high,
-        told=rate.every(),
+        text=rate.describe(),
         requests=(first, last),
         line=(begin, begin + rate.value * (last - first)),
         least=(begin, begin + rate.low * (last - first)),
@@ -74,7 +74,7 @@ def _of_count(check: str, resource: leaks.Resource, series: Series) -> Fit:
 
 
 def _of_memory(observed: Observed) -> Iterator[Fit]:
-    for one in memory.decided(observed).leaks[:_MOST_LINES]:
+    for one in memory.decision_of(observed).leaks[:_MOST_LINES]:
         if one.slope is None:
             continue
         points = later_half(one.series.points)
@@ -93,7 +93,7 @@ def _of_memory(observed: Observed) -> Iterator[Fit]:
             rate=one.slope.rate,
             low=one.slope.low,
             high=one.slope.high,
-            told=memory.told(one.slope, one.series.unit),
+            text=memory.rate_text(one.slope, one.series.unit),
             requests=(first, last),
             line=ends[0],
             least=ends[1],

@@ -1,25 +1,25 @@
-"""Does a count grow with requests? Statistics of counts that are constant where nothing leaks.
+"""Does a count grow with requests? Statistics of counts that stay constant if nothing leaks.
 
-After a warm-up that fills every pool, a count of a healthy server does not move by a single unit.
-So few units are enough to tell a leak, if they come evenly. The question is what else moves a
-count.
+After a warm-up that fills every pool, the counts of a healthy server do not change at all. A few
+units are therefore enough to detect a leak, if they come evenly. The question is what else changes
+a count.
 
-* What comes down again, or goes up and down, has not grown: only its *floor* counts, the least
-  value from there on, and only where it leads to where the count has not been before, and by more
-  than the count usually goes up and down.
-* A pool, or a cache, that is still filling grows at first and then stops. A leak goes on: of n
-  steps that fall anywhere in a run with the same chance, the last falls into its first part u with
-  a chance of u**n. Where that is small, the growth has stopped; where the steps lie early on the
+* A count that falls again, or rises and falls, has not grown. Only its *floor* matters: for each
+  sample, the least value from there on. The floor has to reach a new high, and to rise by more than
+  the count usually varies.
+* A pool or a cache that is still filling grows at first and then stops. A leak continues. If n
+  steps fall anywhere in a run with equal probability, all of them fall into its first fraction u
+  with probability u**n. If that is small, the growth has stopped. If the steps are early on the
   whole (Laplace's trend test; Cox and Lewis 1966, "The Statistical Analysis of Series of Events"),
-  it is fading.
-* A pool that fills only as requests happen to overlap grows slowly, and for long. Growth that a
-  pool could hold is looked at once more when all pools have been filled on purpose: of a leak with
-  the least rate that its steps allow, that would show more with a chance of 99 %.
-* A lazily opened connection is one step for each interpreter of each process, and then no more: at
-  whatever moment each of them comes to it, a leak comes more often.
+  the growth is fading.
+* A pool that fills only when requests happen to overlap grows slowly, and for a long time. If a
+  pool could explain the growth, the experiment fills all pools and measures again. A leak with the
+  lowest rate that its steps allow would then show with a probability of 99 %.
+* A connection that is opened lazily is one step for each interpreter of each process, and no more.
+  A leak has more steps, whenever the interpreters open theirs.
 
-The rate comes with an interval of 95 %: that of a Poisson count (Wilson and Hilferty's form of
-Garwood's limits), widened where the units come in bursts.
+The rate has a 95 % interval: that of a Poisson count (Wilson and Hilferty's form of Garwood's
+limits), wider if the units come in bursts.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ from statistics import NormalDist
 import msgspec
 
 LEAST_STEPS = 4
-"""Rounds in which a count has to grow, to be growth with requests."""
+"""Rounds in which a count has to grow before it grows with requests."""
 SPARE_STEPS = 2
-"""Of them, how many more than interpreters that may each have opened something once."""
-LEAST_CHECKPOINTS = 4
-"""A series that is shorter tells nothing."""
+"""Steps that a leak has beyond one for each interpreter, which may open something once."""
+LEAST_SAMPLES = 4
+"""A series with fewer samples is too short to judge."""
 STOPPED = 0.01
-"""The chance below which a silence at the end is no mere irregularity of a leak."""
+"""If the probability of the silence at the end is lower, the growth has stopped."""
 DOUBTFUL = 0.1
-"""The chance below which a silence, or growth that fades, may be none."""
+"""If the probability of a silence, or of early steps, is lower, the growth may have stopped."""
 NOISY = 2
-"""Standard deviations of a walk with the same falls, that growth has to exceed."""
+"""Growth has to exceed this many standard deviations of a random walk with the same falls."""
 POOL_SLACK = 8
-"""Connections, threads or descriptors that one client takes beside those of its request threads: a
-PyMongo client has two monitors for each member of the deployment, and one more thread."""
+"""Connections, threads or descriptors of one client beyond those of its request threads: a PyMongo
+client has two monitors for each member of the deployment, and one more thread."""
 CONFIDENCE = 0.95
 
 
-class Growth(StrEnum):
-    """What a resource came to."""
+class LeakStatus(StrEnum):
+    """Whether a resource leaks."""
 
     LEAK = "leak"
-    NONE = "none"
+    NO_LEAK = "no leak"
     UNDECIDED = "undecided"
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A rise of a floor: where in the life of its series (0 to 1), and by how many units."""
+    """A rise of a floor: its place in the series (0 to 1), and its units."""
 
     at: float
     units: int
@@ -73,12 +73,12 @@ class Series(msgspec.Struct, frozen=True):
 
     @property
     def floor(self) -> list[int]:
-        """For each point, the least value from there on."""
+        """Return, for each point, the least value from there on."""
         values = [value for _, value in self.points]
         return list(accumulate(reversed(values), min))[::-1]
 
     def steps(self) -> list[Step]:
-        """Where the floor rises; none where it does not lead to a new high."""
+        """Return the rises of the floor; none if they do not lead to a new high."""
         floor = self.floor
         earlier = [value for _, value in self.points[: (len(self.points) + 1) // 2]]
         if floor[-1] <= max(earlier):
@@ -92,15 +92,15 @@ class Series(msgspec.Struct, frozen=True):
 
     @property
     def noise(self) -> float:
-        """How far a walk gets that rises as often as this falls, by as much (the variance).
+        """Return the variance of a random walk that rises as often as this falls, by as much.
 
-        Without its one largest fall, which may be the end of one large rise.
+        The largest fall is left out: it may be the end of one large rise.
         """
         falls = [before - after for (_, before), (_, after) in pairwise(self.points)]
         return 2.0 * sum(fall**2 for fall in sorted(falls)[:-1] if fall > 0)
 
     def rounds(self) -> list[tuple[int, int]]:
-        """For each round, its requests and the units by which the floor has risen, if it has."""
+        """Return for each round its requests, and the units by which the floor rises in it."""
         rising = bool(self.steps())
         return [
             (later - earlier, (after - before) * rising)
@@ -111,154 +111,156 @@ class Series(msgspec.Struct, frozen=True):
 
     @property
     def units(self) -> int:
-        """By how much the floor has risen, if to a new high."""
+        """By how many units the floor rises; 0 if it reaches no new high."""
         return sum(step.units for step in self.steps())
 
-    def shown(self) -> str:
-        """All of it, for the evidence."""
+    def describe(self) -> str:
+        """Return all points as text, for the evidence."""
         return f"{self.what}: " + ", ".join(f"{value}@{at}" for at, value in self.points)
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """Units per request, and the interval that holds the true value with 95 %."""
+    """Units per request, with a 95 % interval."""
 
     value: float
     low: float
     high: float
 
-    def every(self) -> str:
-        """``one in 248 requests (95 %: 190 to 350)``."""
-        value, least, most = (_figure(1 / rate) for rate in (self.value, self.high, self.low))
+    def describe(self) -> str:
+        """Return the rate as text: ``one in 248 requests (95 %: 190 to 350)``."""
+        value, least, most = (_rounded(1 / rate) for rate in (self.value, self.high, self.low))
         return f"one in {value} requests (95 %: {least} to {most})"
 
 
-def _figure(number: float) -> str:
-    """Two digits, or all of those before the point: 0.51, 4.2, 248, 1,520."""
+def _rounded(number: float) -> str:
+    """Return two digits, or all digits before the point: 0.51, 4.2, 248, 1,520."""
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What the series of one resource came to together."""
+class CountDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision on all series of one resource together."""
 
-    growth: Growth
+    status: LeakStatus
     units: int = 0
     requests: int = 0
     """From the first sample to the last."""
     rate: Rate | None = None
-    """None where nothing grew."""
-    excluded: float = 0.0
-    """Units per request that would have shown: the upper limit of 95 %."""
+    """None if nothing grew."""
+    excluded_rate: float = 0.0
+    """Units per request that would have shown: the upper limit of the 95 % interval."""
     doubt: str = ""
-    plain: bool = False
-    """Whether it is more than any pool holds."""
-    least: float = 0.0
+    exceeds_pools: bool = False
+    """Whether a series grew by more than any pool holds."""
+    least_rate: float = 0.0
     """Steps per request, at least (95 %)."""
-    confirmed: int = 0
-    """If that ruled out a leak: the requests with full pools in which nothing more came up."""
+    confirmed_requests: int = 0
+    """If they ruled out a leak: the requests with full pools in which nothing grew."""
     more: int = 0
     """If undecided: how many more requests are likely to decide."""
-    grew: tuple[Series, ...] = ()
+    growing: tuple[Series, ...] = ()
 
 
-def decide(series: Sequence[Series], bound: int, interpreters: int) -> Decision:
-    """What these series of one resource, one for each process or one of the server, come to.
+def decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDecision:
+    """Decide whether a resource leaks, from one series for each process, or one of the server.
 
-    They share the same requests. ``bound`` is how many units one series may fill up with, and
-    ``interpreters`` how many of them it counts the units of.
+    The series share the same requests. ``bound`` is how many units a pool may add to one series,
+    and ``interpreters`` is how many interpreters one series counts.
     """
-    grew = tuple(one for one in series if one.units)
-    steps = sorted((step for one in grew for step in one.steps()), key=lambda step: step.at)
+    growing = tuple(one for one in series if one.units)
+    steps = sorted((step for one in growing for step in one.steps()), key=lambda step: step.at)
     units = sum(step.units for step in steps)
     requests = _span(series)
-    decision = Decision(
-        growth=Growth.NONE,
+    decision = CountDecision(
+        status=LeakStatus.NO_LEAK,
         units=units,
         requests=requests,
         rate=_rate(series, requests) if units and requests else None,
-        excluded=poisson_limits(len(steps))[1] / requests if requests else math.inf,
-        plain=any(beyond(one, bound) for one in grew),
-        least=poisson_limits(len(steps))[0] / requests if requests else 0.0,
-        grew=grew,
+        excluded_rate=poisson_limits(len(steps))[1] / requests if requests else math.inf,
+        exceeds_pools=any(exceeds_pool(one, bound) for one in growing),
+        least_rate=poisson_limits(len(steps))[0] / requests if requests else 0.0,
+        growing=growing,
     )
-    if len(steps) < LEAST_STEPS and not decision.plain:
+    if len(steps) < LEAST_STEPS and not decision.exceeds_pools:
         return decision
     silence = steps[-1].at ** len(steps)
     if silence < STOPPED:
         return decision
     if silence < DOUBTFUL:
-        wanted = steps[-1].at * STOPPED ** (-1 / len(steps))
-        return _undecided(decision, "it may have stopped", wanted)
+        times = steps[-1].at * STOPPED ** (-1 / len(steps))
+        return _undecided(decision, "the growth may have stopped", times)
     if _trend(steps) < DOUBTFUL:
-        return _undecided(decision, "it grows ever less", 2.0)
-    if units <= NOISY * math.sqrt(sum(one.noise for one in grew)):
-        return _undecided(decision, "it goes up and down by about as much", 2.0)
-    wanted = _often(series, len(steps), interpreters)
-    if wanted > 1 and not decision.plain:
-        return _undecided(decision, "each interpreter may have opened one, late", wanted)
-    return msgspec.structs.replace(decision, growth=Growth.LEAK)
+        return _undecided(decision, "the growth slows down", 2.0)
+    if units <= NOISY * math.sqrt(sum(one.noise for one in growing)):
+        return _undecided(decision, "the count rises and falls by about as much", 2.0)
+    times = _times_as_long(series, len(steps), interpreters)
+    if times > 1 and not decision.exceeds_pools:
+        return _undecided(decision, "each interpreter may have opened one, late", times)
+    return msgspec.structs.replace(decision, status=LeakStatus.LEAK)
 
 
-def requests_to_confirm(decision: Decision) -> int:
-    """After how many requests with full pools it is plain that this is no leak; 0 if it is none
-    anyway, or more than any pool holds."""
-    if decision.growth is Growth.NONE or decision.plain:
+def requests_to_confirm(decision: CountDecision) -> int:
+    """Return how many requests with full pools rule out a leak, if nothing grows in them.
+
+    0 if the decision is already that nothing leaks, or if the growth exceeds any pool.
+    """
+    if decision.status is LeakStatus.NO_LEAK or decision.exceeds_pools:
         return 0
-    return math.ceil(-math.log(STOPPED) / decision.least)
+    return math.ceil(-math.log(STOPPED) / decision.least_rate)
 
 
-def confirmed(decision: Decision, requests: int, units: int) -> Decision:
-    """The same, given that ``requests`` more with full pools have added so many ``units``."""
-    wanted = requests_to_confirm(decision)
-    if not wanted or requests < wanted or units > 0:
+def confirmed(decision: CountDecision, requests: int, units: int) -> CountDecision:
+    """Return the decision after ``requests`` more with full pools, which added ``units``."""
+    needed = requests_to_confirm(decision)
+    if not needed or requests < needed or units > 0:
         return decision
     return msgspec.structs.replace(
         decision,
-        growth=Growth.NONE,
+        status=LeakStatus.NO_LEAK,
         doubt="",
         more=0,
-        confirmed=requests,
-        excluded=poisson_limits(0)[1] / requests,
+        confirmed_requests=requests,
+        excluded_rate=poisson_limits(0)[1] / requests,
     )
 
 
-def _undecided(decision: Decision, doubt: str, wanted: float) -> Decision:
-    """In doubt, until the run is ``wanted`` times as long."""
-    more = math.ceil(max(0.1, wanted - 1) * decision.requests)
-    return msgspec.structs.replace(decision, growth=Growth.UNDECIDED, doubt=doubt, more=more)
+def _undecided(decision: CountDecision, doubt: str, times: float) -> CountDecision:
+    """Return the decision as undecided, until the run is ``times`` as long."""
+    more = math.ceil(max(0.1, times - 1) * decision.requests)
+    return msgspec.structs.replace(decision, status=LeakStatus.UNDECIDED, doubt=doubt, more=more)
 
 
-def _often(series: Sequence[Series], steps: int, interpreters: int) -> float:
-    """How many times as long a run has to be for more steps than one for each interpreter.
+def _times_as_long(series: Sequence[Series], steps: int, interpreters: int) -> float:
+    """Return how many times as long the run must be for more steps than one per interpreter.
 
-    In one series alone, or in all together; 1 or less if there are as many already.
+    The steps may be in one series alone, or in all together; 1 or less if there are enough already.
     """
     most = max(len(one.steps()) for one in series)
     alone = (interpreters + SPARE_STEPS) / most
     return min(alone, (interpreters * len(series) + SPARE_STEPS) / steps)
 
 
-def beyond(series: Series, bound: int) -> bool:
-    """Whether it grows by more than any pool holds, and went on growing to the end.
+def exceeds_pool(series: Series, bound: int) -> bool:
+    """Return whether a series grows by more than any pool holds, and up to its end.
 
-    ``bound`` is in units; the last two rounds have to be at least half as steep as the whole.
+    ``bound`` is in units; the last two rounds have to be at least half as steep as the average.
     """
-    rounds = [(served, grown) for served, grown in series.rounds() if served]  # none when idle
-    if len(rounds) < LEAST_CHECKPOINTS - 2 or series.units <= bound:
+    rounds = [(served, units) for served, units in series.rounds() if served]  # none when idle
+    if len(rounds) < LEAST_SAMPLES - 2 or series.units <= bound:
         return False
-    whole = series.units / sum(served for served, _ in rounds)
-    return all(grown >= whole / 2 * served for served, grown in rounds[-2:])
+    average = series.units / sum(served for served, _ in rounds)
+    return all(units >= average / 2 * served for served, units in rounds[-2:])
 
 
 def pool_bound(interpreters: int, threads: int) -> int:
-    """Units that one process may fill up with after warm-up, twice over to be sure.
+    """Return how many units the pools of one process may add after warm-up, doubled to be safe.
 
-    No pool has use for more than one for each request thread and what its client takes beside.
+    A pool needs at most one for each request thread, and POOL_SLACK for its client.
     """
     return 2 * interpreters * (threads + POOL_SLACK)
 
 
 def poisson_limits(count: float) -> tuple[float, float]:
-    """The limits of 95 % for the mean of a Poisson count (one-sided, upper, where it is 0)."""
+    """Return the 95 % limits for the mean of a Poisson count (if it is 0: one-sided, upper)."""
     if count <= 0:
         return 0.0, -math.log(1 - CONFIDENCE)
     z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
@@ -271,18 +273,18 @@ def poisson_limits(count: float) -> tuple[float, float]:
 
 
 def rate_of(series: Series) -> Rate | None:
-    """The rate of one series alone, had as :func:`decide` has that of all; None if it is flat."""
+    """Return the rate of one series, computed as in :func:`decide`; None if it does not grow."""
     return _rate([series], _span([series])) if series.units and _span([series]) else None
 
 
 def _rate(series: Sequence[Series], requests: int) -> Rate:
-    """Units per request; the interval is as wide as the scatter of the rounds says."""
+    """Return the units per request; the interval is widened by the scatter of the rounds."""
     rounds = [one for each in series for one in each.rounds()]
-    units = sum(grown for _, grown in rounds)
+    units = sum(risen for _, risen in rounds)
     length = sum(served for served, _ in rounds)
-    even = [(grown, units * served / length) for served, grown in rounds if served]
-    scatter = sum((grown - expected) ** 2 / expected for grown, expected in even)
-    dispersion = max(1.0, scatter / max(1, len(even) - 1))
+    pairs = [(risen, units * served / length) for served, risen in rounds if served]
+    scatter = sum((risen - expected) ** 2 / expected for risen, expected in pairs)
+    dispersion = max(1.0, scatter / max(1, len(pairs) - 1))
     low, high = poisson_limits(units / dispersion)
     return Rate(
         value=units / requests,
@@ -292,9 +294,9 @@ def _rate(series: Sequence[Series], requests: int) -> Rate:
 
 
 def _trend(steps: Sequence[Step]) -> float:
-    """The chance that evenly spread steps lie as early as these, by Laplace's test.
+    """Return the probability that evenly spread steps are as early as these, by Laplace's test.
 
-    A step counts by its units: growth of many units in each round may grow ever less, too.
+    Steps are weighted by their units: growth by many units in each round can slow down, too.
     """
     units = sum(step.units for step in steps)
     mean = sum(step.units * step.at for step in steps) / units

@@ -1,4 +1,4 @@
-"""What a finding about processes that hang says of them: at a request, at a stop, at a restart."""
+"""The parts of a finding about processes that hang: in a request, at a stop or at a restart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsgiproof.judge.finding import count, evidence, some
 from wsgiproof.records import Finding, Observed, Stack
 
 
-def staying(
+def stuck_finding(
     check: str,
     seen: str,
     meaning: str,
@@ -18,7 +18,7 @@ def staying(
     pids: Sequence[int],
     read: Sequence[Stack],
 ) -> Finding:
-    """What a check says of processes (``pids``) that did not go, with the stacks taken of them."""
+    """Return the finding about processes (``pids``) that did not end, with their stacks."""
     blocked = stacks.blocked(read, observed.unfinished)
     return Finding(
         check=check,
@@ -31,32 +31,32 @@ def staying(
     )
 
 
-def hung_action(seen: Sequence[Stack], blocked: str) -> str:
-    """What to do about processes that hang, where these stacks of them were taken."""
+def hung_action(read: Sequence[Stack], blocked: str) -> str:
+    """Return what to do about processes that hang, given the stacks that were read of them."""
     if blocked:
-        return "read the stacks: what the blocked threads wait for, and who has it"
-    how = "; ".join(stacks.notes(seen))
+        return "read the stacks: what do the blocked threads wait for, and which thread holds it?"
+    how = "; ".join(stacks.notes(read))
     return "take the stacks of the process while it hangs (pystack remote PID --native-all)" + (
         f": {how}" if how else ""
     )
 
 
-def hung_evidence(observed: Observed, seen: Sequence[Stack]) -> list[str]:
-    """Who holds the GIL, where threads wait, which requests they are at, and what is not known."""
+def hung_evidence(observed: Observed, read: Sequence[Stack]) -> list[str]:
+    """Return who holds the GIL, where threads wait, their requests, and what is unknown."""
     return [
-        *stacks.gil(seen),
-        *stacks.examples(seen, observed.unfinished),
-        *running(observed, [one.pid for one in seen]),
-        *(f"stacks: {note}" for note in stacks.notes(seen)),
+        *stacks.gil_lines(read),
+        *stacks.examples(read, observed.unfinished),
+        *request_lines(observed, [one.pid for one in read]),
+        *(f"stacks: {note}" for note in stacks.notes(read)),
     ]
 
 
-def running(observed: Observed, pids: Sequence[int]) -> list[str]:
-    """The requests that these processes were at, a line for each process."""
+def request_lines(observed: Observed, pids: Sequence[int]) -> list[str]:
+    """Return a line for each of these processes that was serving requests, with their URLs."""
     lines = []
     for pid in pids:
         urls = Counter(one.url for one in observed.unfinished if one.pid == pid)
         if urls:
-            told = some([f"{url} ({number} x)" for url, number in urls.most_common()])
-            lines.append(f"pid {pid} was at {count(urls.total(), 'request')}: {told}")
+            listed = some([f"{url} ({number} x)" for url, number in urls.most_common()])
+            lines.append(f"pid {pid} was serving {count(urls.total(), 'request')}: {listed}")
     return lines

@@ -1,4 +1,4 @@
-"""The check of a server that nobody asks anything: nothing grows, nothing dies."""
+"""The check of an idle server: nothing grows, and no process dies."""
 
 from __future__ import annotations
 
@@ -11,35 +11,41 @@ from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.records import Finding, Observed, PhaseName, Role, Sample
 
 _STEPS = 3
-"""Rises, without a fall, that are no chance: a monitor that connects anew makes one."""
+"""Rises without a fall that can't be coincidence; a monitor that reconnects makes one."""
 _COUNTED = ("descriptors", "threads", "connections")
 
 
 def idle(cell: Cell, observed: Observed) -> Outcome:
-    """No count of any worker process goes on rising while there are no requests."""
-    readings = observed.idle_samples
+    """No count of a worker process keeps rising while there are no requests."""
+    samples = observed.idle_samples
     died = [
         event.pid
         for event in observed.events
         if event.kind == "died" and event.role is Role.WORKER and event.phase == PhaseName.IDLE
     ]
-    findings = tuple(_growing(readings))
+    findings = tuple(_growing(samples))
     if findings:
         return Outcome(findings=findings)
-    if len(readings) <= _STEPS:
-        return Outcome(missing="the server was not watched without requests")
+    if len(samples) <= _STEPS:
+        return Outcome(
+            missing=f"{count(len(samples), 'sample')} of the idle server; at least {_STEPS + 1} "
+            "are needed"
+        )
     if died:
-        return Outcome(missing="processes died meanwhile: see crash")
-    seconds = readings[-1].time - readings[0].time
+        return Outcome(
+            missing=f"{count(len(died), 'worker process', 'worker processes')} died while the "
+            "server was idle: see the check crash"
+        )
+    seconds = samples[-1].time - samples[0].time
     return Outcome(passed=f"nothing grew in {seconds:.0f} seconds without a request")
 
 
-def _growing(readings: Sequence[Sample]) -> Iterator[Finding]:
+def _growing(samples: Sequence[Sample]) -> Iterator[Finding]:
     series: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for reading in readings:
-        if reading.server_connections is not None:
-            series["connections on the deployment", ""].append(reading.server_connections)
-        for process in reading.processes:
+    for sample in samples:
+        if sample.server_connections is not None:
+            series["connections on the deployment", ""].append(sample.server_connections)
+        for process in sample.processes:
             if process.role is not Role.WORKER:
                 continue
             for name in _COUNTED:
@@ -48,7 +54,7 @@ def _growing(readings: Sequence[Sample]) -> Iterator[Finding]:
                     series[name, f" of pid {process.pid}"].append(value)
     for (name, whose), values in series.items():
         if _rises(values):
-            yield _finding(name, whose, values, readings[-1].time - readings[0].time)
+            yield _finding(name, whose, values, samples[-1].time - samples[0].time)
 
 
 def _rises(values: Sequence[int]) -> bool:
@@ -61,10 +67,10 @@ def _finding(name: str, whose: str, values: Sequence[int], seconds: float) -> Fi
         check="idle",
         seen=f"{name}{whose} grew from {values[0]:,} to {values[-1]:,} in {seconds:.0f} seconds "
         "without a request",
-        meaning="something that runs by itself, such as a monitor or a timer, leaks: it does so "
-        "whether the application is used or not",
-        action="look for background threads of the subject, and at their intervals",
+        meaning="something in the background, such as a monitor or a timer, leaks whether the "
+        "application is used or not",
+        action="look at the background threads of the subject and their intervals",
         evidence=evidence(
-            [f"readings: {', '.join(map(str, values))} ({count(len(values), 'one')})"]
+            [f"{count(len(values), 'sample')}: {', '.join(map(str, values))}"],
         ),
     )

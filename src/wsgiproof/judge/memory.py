@@ -1,30 +1,30 @@
-"""Does memory grow with requests, and go on growing? Decided from series of metrics.
+"""Does memory keep growing with requests? Decided from series of metrics.
 
-Memory is never exactly quiet. A good PyMongo still grows after warm-up, as caches and per-thread
-pools fill, and grows ever less. So the decision is made in the later half of a series, and a leak
-is growth there that
+Memory is never constant. A PyMongo without a leak still grows after warm-up, as caches and
+per-thread pools fill, but it grows more and more slowly. The decision is therefore made in the
+later half of a series. Growth there is a leak if it
 
-* is more than a good version is allowed, even at the low end of the interval of its slope;
-* goes on: not much slower than in the earlier half, and no cache that has filled;
-* is spread over the rounds, as a few late connections with their buffers are not;
-* lasts: it leads to where the series has never been, and, where the server was left idle and its
-  garbage was collected afterwards, the memory is still in use.
+* is more than a good version is allowed, even at the low end of its slope's interval;
+* continues: it is not much slower than in the earlier half, as a cache that has filled would be;
+* is spread over the rounds, unlike a few late connections with their buffers;
+* lasts: it reaches a new high, and the memory is still in use after the server was idle and its
+  garbage was collected.
 
-One step in a half, whatever its size, is left out: at some moment of each good run malloc grew by
-544,768 bytes at once, just as a dict of strings does that CPython 3.11 enlarges from 2**15 to 2**16
-slots (the interned strings, it seems). Bursts of a leak that come only once in the later half are
-not seen.
+One step in each half is left out, whatever its size: in each good run malloc grew by 544,768 bytes
+at one moment. A dict of strings does the same if CPython 3.11 enlarges it from 2**15 to 2**16 slots
+(the interned strings, it seems). A leak that comes in a burst only once in the later half is
+missed.
 
-What is neither a leak nor excluded is undecided: the same decision can be made again after more
-requests, when what still grows by itself has had its time.
+Growth that is neither a leak nor excluded is undecided. The decision can be made again after more
+requests, when what still fills by itself has had time to do so.
 
-The constants rest on PyMongo 4.20.0 with Python 3.11, mod_wsgi 6.1.1 and glibc 2.36 under real
+The constants are based on PyMongo 4.20.0 with Python 3.11, mod_wsgi 6.1.1 and glibc 2.36 under real
 Apache, 3,000 requests in 12 rounds. In the later half of a daemon process malloc in use grew by
 6.5 to 9.9 bytes per request (a standalone and a replica set; 0 with
-``GLIBC_TUNABLES=glibc.malloc.tcache_count=0``, and 0 in prefork, where one thread does it all) and
-allocated blocks by 0.15 to 0.2. In prefork, where each of four children served 830 of the requests,
-blocks still grew by 0.9 to 1.4 there, from 3.5 at the start. ``MALLOC_ARENA_MAX`` changes none of
-it.
+``GLIBC_TUNABLES=glibc.malloc.tcache_count=0``, and 0 in prefork, where one thread does all the
+work), and allocated blocks by 0.15 to 0.2. In prefork, where each of four children served 830 of
+the requests, blocks still grew by 0.9 to 1.4 there, from 3.5 at the start. ``MALLOC_ARENA_MAX``
+makes no difference.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import msgspec
 
 from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.growth import CONFIDENCE, Growth
+from wsgiproof.judge.growth import CONFIDENCE, LeakStatus
 from wsgiproof.judge.slope import (
     Slope,
     earlier_half,
@@ -54,96 +54,95 @@ from wsgiproof.records import Finding, MemorySample, Observed, PhaseName
 Unit = Literal["bytes", "blocks", "resident bytes"]
 
 ALLOWANCE: dict[Unit, int] = {"bytes": 24 * 1024, "blocks": 750, "resident bytes": 2**20}
-"""What the later half may grow by without being a leak, however many requests it has. What still
-fills after warm-up is bounded, or grows as a logarithm does: a sum, and no rate. Good ones were
-seen to grow by 15 kB and by 570 blocks."""
-MATTERS: dict[Unit, float] = {"bytes": 32.0, "blocks": 0.5, "resident bytes": 350.0}
-"""Units per request that a series has to exclude to pass: the smallest chunk that malloc gives,
-once per request; and half of one object per request."""
+"""What the later half may grow by without a leak, however many requests it has. What still fills
+after warm-up is bounded, or grows like a logarithm, so this is a sum and not a rate. Good versions
+grew by 15 kB and by 570 blocks."""
+MATERIAL: dict[Unit, float] = {"bytes": 32.0, "blocks": 0.5, "resident bytes": 350.0}
+"""Units per request that a series has to exclude to pass: the smallest chunk of malloc once per
+request, and half an object per request."""
 NOISE: dict[Unit, int] = {"bytes": 6 * 1024, "blocks": 300, "resident bytes": 256 * 1024}
-"""What a good one wavers by: with several request threads, allocated blocks went up and down by 180
-between readings, and led nowhere. A process that serves few requests can't exclude a rate below
-that; a pass says which rate it excludes."""
-KNOWN_GOOD = 0.6
-"""The least that the rate of the later half may be of the earlier one's, for growth that goes on.
-Growth as the logarithm, or as the square root, of the requests comes to 0.4; a steady leak on top
-of the drift of a good version to 0.75 or more."""
+"""What the memory of a good version varies by: with several request threads, allocated blocks rose
+and fell by 180 between samples without growing. A process that serves few requests can't exclude a
+rate below that; a pass states the rate that it excludes."""
+STEADY_RATIO = 0.6
+"""Growth continues if the rate of the later half is at least this share of the earlier half's.
+Growth like the logarithm or the square root of the requests has 0.4; a steady leak on top of the
+drift of a good version has 0.75 or more."""
 PARTS = 6
-"""Parts of the later half, of which all but one have to grow."""
-LEAST_OF_RATE = 1 / 3
-"""How much of the whole rate a part needs to have grown."""
-HELD = 0.5
-"""How much of the later half's growth has to lead to a new high, and how much of it has to be in
-use after the idle drain."""
+"""Parts of the later half; all but one have to grow."""
+LEAST_PART = 1 / 3
+"""A part has grown if its rate is at least this share of the whole rate."""
+KEPT = 0.5
+"""The share of the later half's growth that has to be above the earlier half, and still in use
+after the idle time."""
 LEAST_POINTS = 9
-"""Checkpoints of a series that can be decided: the later half has 5 of them, which is the least for
-an interval of 95 %."""
+"""Samples that a series needs: its later half has 5 of them, the least for a 95 % interval."""
 
 
 def memory(cell: Cell, observed: Observed) -> Outcome:
-    """Memory in use by each process, by several metrics."""
-    decision = decided(observed)
-    if decision.growth is Growth.LEAK:
+    """The memory in use by each process does not keep growing, by several metrics."""
+    decision = decision_of(observed)
+    if decision.status is LeakStatus.LEAK:
         return Outcome(findings=(_finding(decision, observed),))
-    if decision.growth is Growth.UNDECIDED:
-        more = f": about {decision.more:,} more requests to it would decide (-n)"
+    if decision.status is LeakStatus.UNDECIDED:
+        more = f": about {decision.more:,} more requests to this process would decide (-n)"
         return Outcome(missing=decision.reason + (more if decision.more else ""))
-    return Outcome(passed=decision.reason + _without(decision))
+    return Outcome(passed=decision.reason + _unavailable(decision))
 
 
-def _without(decision: Decision) -> str:
-    """Which metrics there were none of, as malloc's where an interpreter refuses ctypes."""
-    there = {one.series.what for one in decision.series}
-    gone = [what for what in _WITNESSES if what not in there]
-    return f"; not available here: {', '.join(gone)}" if gone else ""
+def _unavailable(decision: MemoryDecision) -> str:
+    """Return which metrics no process had, such as malloc's if an interpreter refuses ctypes."""
+    read = {one.series.what for one in decision.series}
+    unread = [what for what in _METRICS if what not in read]
+    return f"; not available here: {', '.join(unread)}" if unread else ""
 
 
-def decided(observed: Observed) -> Decision:
-    """What the memory of all processes came to, as far as can be told so far."""
+def decision_of(observed: Observed) -> MemoryDecision:
+    """Return the decision on the memory of all processes, from the samples so far."""
     return judge_memory(list(series_of(observed)))
 
 
 def grows(observed: Observed) -> bool:
-    """Whether memory leaks, as far as can be told so far."""
-    return decided(observed).growth is Growth.LEAK
+    """Return whether memory leaks, by the samples so far."""
+    return decision_of(observed).status is LeakStatus.LEAK
 
 
 def more_to_decide(observed: Observed) -> int:
-    """Requests, of the whole server, that are likely to decide; 0 if it is decided.
+    """Return how many more requests to the server are likely to decide; 0 if it is decided.
 
-    A process gets its part of them.
+    Each process gets its share of them.
     """
-    decision = decided(observed)
-    if decision.growth is not Growth.UNDECIDED:
+    decision = decision_of(observed)
+    if decision.status is not LeakStatus.UNDECIDED:
         return 0
-    return max((_of_all(one, observed) for one in _needed(decision.series)), default=0)
+    return max((_server_requests(one, observed) for one in _needed(decision.series)), default=0)
 
 
-def _of_all(one: SeriesDecision, observed: Observed) -> int:
-    """The requests of the whole server in which this one's process gets those that it needs."""
+def _server_requests(one: SeriesDecision, observed: Observed) -> int:
+    """Return the requests to the server of which this series' process gets as many as it needs."""
     served = one.series.points[-1][0] if one.series.points else 0
     return math.ceil(one.more * observed.requests / served) if served else one.more
 
 
 def series_of(observed: Observed) -> Iterator[MemorySeries]:
-    """Each metric of each process, over the requests that this process has answered."""
-    readings: defaultdict[int, list[MemorySample]] = defaultdict(list)
+    """Yield each metric of each process, over the requests that this process has answered."""
+    samples: defaultdict[int, list[MemorySample]] = defaultdict(list)
     drained: dict[int, MemorySample] = {}
     for sample in observed.samples:
-        for reading in sample.memory:
+        for one in sample.memory:
             if sample.phase == PhaseName.COOL_DOWN:
-                drained[reading.pid] = reading
+                drained[one.pid] = one
             else:
-                readings[reading.pid].append(reading)
-    first = {reading.pid for sample in observed.samples[:1] for reading in sample.memory}
-    for pid, taken in readings.items():
-        if pid not in first:  # it came later: the first third of its readings is its warm-up
-            taken = taken[len(taken) // 3 :]
-        for what, (field, unit) in _WITNESSES.items():
+                samples[one.pid].append(one)
+    first = {one.pid for sample in observed.samples[:1] for one in sample.memory}
+    for pid, of_process in samples.items():
+        if pid not in first:  # it started later: the first third of its samples is its warm-up
+            of_process = of_process[len(of_process) // 3 :]
+        for what, (field, unit) in _METRICS.items():
             points = [
-                (reading.requests, value)
-                for reading in taken
-                if (value := getattr(reading, field)) is not None
+                (one.requests, value)
+                for one in of_process
+                if (value := getattr(one, field)) is not None
             ]
             if points:
                 last = drained.get(pid)
@@ -156,43 +155,43 @@ def series_of(observed: Observed) -> Iterator[MemorySeries]:
                 )
 
 
-_WITNESSES: dict[str, tuple[str, Unit]] = {
+_METRICS: dict[str, tuple[str, Unit]] = {
     "allocated blocks": ("blocks", "blocks"),
     "malloc in use": ("malloc", "bytes"),
     "unique set size": ("uss", "resident bytes"),
 }
-"""Each metric with its field of a reading, and its unit."""
+"""Each metric with its field of :class:`MemorySample`, and its unit."""
 
 
-def _finding(decision: Decision, observed: Observed) -> Finding:
+def _finding(decision: MemoryDecision, observed: Observed) -> Finding:
     first = decision.leaks[0]
     return Finding(
         check="memory",
         seen=decision.reason,
         meaning=(
-            "memory is taken with requests and never given back, not even when the server is idle "
-            "and garbage has been collected; the process grows until it is killed"
+            "requests take memory that is never freed, not even when the server is idle and "
+            "garbage has been collected; the process grows until it is killed"
         ),
         action=(
-            "see which types grew, in the evidence; where none did, C code takes memory of its "
-            "own, or does not release objects that it has made"
+            "see which types grew, in the evidence; if none did, C code takes memory itself, or "
+            "does not release objects that it has made"
         ),
         evidence=evidence(
             [
-                *_grown(observed),
+                *_grown_types(observed),
                 *(
                     f"{_name(one.series)}: "
                     + ", ".join(f"{value}@{at}" for at, value in one.series.points)
                     for one in decision.leaks[:4]
                 ),
-                f"after the idle drain: {first.series.drained}",
+                f"after the idle time: {first.series.drained}",
             ]
         ),
     )
 
 
-def _grown(observed: Observed) -> Iterator[str]:
-    """The types with about one new object for each request, or more."""
+def _grown_types(observed: Observed) -> Iterator[str]:
+    """Yield the types with at least one new object for every four requests."""
     for one in observed.object_growth:
         where = f"pid {one.pid} {one.application_group}, {one.requests} requests"
         for name, objects in one.types:
@@ -203,8 +202,8 @@ def _grown(observed: Observed) -> Iterator[str]:
 class MemorySeries(msgspec.Struct, frozen=True, kw_only=True):
     """One metric of one process, or interpreter, after warm-up.
 
-    ``points`` are ``(requests, value)``: requests are those that *this process* has served, or the
-    rates come out too small. A process that took over from another is a series of its own.
+    ``points`` are ``(requests, value)``. The requests are those that *this process* has served;
+    otherwise the rates would be too low. A process that replaced another has its own series.
     """
 
     what: str
@@ -212,18 +211,18 @@ class MemorySeries(msgspec.Struct, frozen=True, kw_only=True):
     unit: Unit
     pid: int
     group: str = ""
-    """The application group; empty where the metric is that of the whole process."""
+    """The application group; empty if the metric is that of the whole process."""
     points: tuple[tuple[int, int], ...]
     drained: int | None = None
-    """The value after an idle time and a garbage collection at the end; None if not read. The
-    points have to be read after a collection too: garbage in them counts as given back."""
+    """The value at the end, after an idle time and a garbage collection; None if it was not read.
+    The points have to be read after a collection too: garbage in them would count as freed."""
 
 
 class SeriesDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What one series came to, and why."""
+    """The decision on one series, and why."""
 
     series: MemorySeries
-    growth: Growth
+    status: LeakStatus
     reason: str
     slope: Slope | None = None
     """Units per request in the later half, with the interval; None if the series is too short."""
@@ -231,41 +230,45 @@ class SeriesDecision(msgspec.Struct, frozen=True, kw_only=True):
     """If undecided: how many more requests of this process are likely to decide."""
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What all series came to together. ``leaks`` has the strongest evidence first."""
+class MemoryDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision on all series together. ``leaks`` has the strongest evidence first."""
 
-    growth: Growth
+    status: LeakStatus
     reason: str
     more: int = 0
     leaks: tuple[SeriesDecision, ...] = ()
     series: tuple[SeriesDecision, ...] = ()
 
 
-def judge_memory(series: Sequence[MemorySeries]) -> Decision:
-    """The decision for all metrics of all processes together.
+def judge_memory(series: Sequence[MemorySeries]) -> MemoryDecision:
+    """Return the decision on all metrics of all processes together.
 
-    One metric is enough for a leak, as each alone has to meet every condition: blocks alone tell
-    of small Python objects (those are not malloc's), malloc alone of memory that C took, both of
-    larger Python objects. Nothing passes while one is undecided, nor where there is no series.
+    One metric is enough for a leak, since each has to meet every condition. Blocks alone mean small
+    Python objects (malloc does not provide those), malloc alone means memory that C took, and both
+    mean larger Python objects. Nothing passes while a metric is undecided, or without a series.
     """
     decided = tuple(judge_series(one) for one in _long_enough(series))
     leaks = sorted(
-        (one for one in decided if one.growth is Growth.LEAK), key=_times_allowed, reverse=True
+        (one for one in decided if one.status is LeakStatus.LEAK), key=_times_allowed, reverse=True
     )
     if leaks:
-        reason = _leaks_in_words(leaks, processes=len({one.series.pid for one in decided}))
-        return Decision(growth=Growth.LEAK, reason=reason, leaks=tuple(leaks), series=decided)
+        return MemoryDecision(
+            status=LeakStatus.LEAK,
+            reason=_leaks_in_words(leaks, processes=len({one.series.pid for one in decided})),
+            leaks=tuple(leaks),
+            series=decided,
+        )
     needed = _needed(decided)
-    undecided = [one for one in needed if one.growth is Growth.UNDECIDED]
+    undecided = [one for one in needed if one.status is LeakStatus.UNDECIDED]
     if undecided or not needed:
         slowest = max(undecided, key=lambda one: one.more, default=None)
-        return Decision(
-            growth=Growth.UNDECIDED,
+        return MemoryDecision(
+            status=LeakStatus.UNDECIDED,
             reason=slowest.reason if slowest else "no metric of memory could be read",
             more=slowest.more if slowest else 0,
             series=decided,
         )
-    return Decision(growth=Growth.NONE, reason=_told_most(needed), series=decided)
+    return MemoryDecision(status=LeakStatus.NO_LEAK, reason=_bounds(needed), series=decided)
 
 
 def _leaks_in_words(leaks: Sequence[SeriesDecision], processes: int) -> str:
@@ -294,26 +297,32 @@ def _several(leaks: Sequence[SeriesDecision], processes: int) -> str:
     return f"{says} in {where} processes ({' to '.join(interval)}, {CONFIDENCE:.0%})"
 
 
-def _told_most(decided: Sequence[SeriesDecision]) -> str:
-    """The most that any of these may have grown by, in each unit."""
+def _bounds(decided: Sequence[SeriesDecision]) -> str:
+    """Return the most that any of these may have grown by, in each unit."""
     most: dict[str, float] = {}
     for one in decided:
         if one.slope is not None:
             unit = one.series.unit
             most[unit] = max(most.get(unit, 0.0), one.slope.high)
-    told = " and ".join(f"{high:,.2g} {unit}" for unit, high in most.items())
+    bounds = " and ".join(f"{high:,.2g} {unit}" for unit, high in most.items())
     processes = len({one.series.pid for one in decided})
-    return f"at most {told} per request (95 %), in {count(processes, 'process', 'processes')}"
+    return (
+        f"memory grew by at most {bounds} per request (95 %), "
+        f"in {count(processes, 'process', 'processes')}"
+    )
 
 
 def _long_enough(series: Sequence[MemorySeries]) -> Sequence[MemorySeries]:
-    """Without those that are too short, as of a process replaced early, where others are not."""
+    """Return the series that are long enough, or all if none is.
+
+    A process that was replaced early has a short one.
+    """
     long = [one for one in series if len(one.points) >= LEAST_POINTS]
     return long or series
 
 
 def _needed(decided: Sequence[SeriesDecision]) -> list[SeriesDecision]:
-    """Those that a pass needs: resident memory is too coarse where malloc tells."""
+    """Return those that a pass needs: resident memory is too coarse if malloc's was read."""
     finer = {one.series.pid for one in decided if one.series.unit == "bytes"}
     return [
         one for one in decided if one.series.unit != "resident bytes" or one.series.pid not in finer
@@ -321,29 +330,29 @@ def _needed(decided: Sequence[SeriesDecision]) -> list[SeriesDecision]:
 
 
 def judge_series(series: MemorySeries) -> SeriesDecision:
-    """The decision for one metric."""
+    """Return the decision on one metric."""
     points = series.points
     if len(points) < LEAST_POINTS or not (span(earlier_half(points)) and span(later_half(points))):
         return _too_short(series)
     halves = _Halves.of(series)
     slope = halves.slope
     doubt = _doubt(halves)
-    says = f"{_name(series)} {told(slope, series.unit)}"
+    growth = f"{_name(series)} {rate_text(slope, series.unit)}"
     if not doubt:
-        return SeriesDecision(series=series, growth=Growth.LEAK, reason=says, slope=slope)
-    if _excluded(halves):
-        return SeriesDecision(series=series, growth=Growth.NONE, reason=says, slope=slope)
+        return SeriesDecision(series=series, status=LeakStatus.LEAK, reason=growth, slope=slope)
+    if _is_excluded(halves):
+        return SeriesDecision(series=series, status=LeakStatus.NO_LEAK, reason=growth, slope=slope)
     return SeriesDecision(
         series=series,
-        growth=Growth.UNDECIDED,
-        reason=f"{says}, but {doubt}",
+        status=LeakStatus.UNDECIDED,
+        reason=f"{growth}, but {doubt}",
         slope=slope,
         more=_more(series, slope),
     )
 
 
 class _Halves(msgspec.Struct, frozen=True, kw_only=True):
-    """A series in its halves, which share a point; a single step of either is left out."""
+    """The halves of a series, which share a point; a single step of either is left out."""
 
     unit: Unit
     earlier: list[tuple[int, int]]
@@ -370,17 +379,17 @@ class _Halves(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def floor(self) -> float:
-        """Units per request that a leak has to exceed: the allowance, spread."""
+        """Units per request that a leak has to exceed: the allowance, spread over the half."""
         return ALLOWANCE[self.unit] / span(self.later)
 
     @property
     def growth(self) -> float:
-        """Units by which the later half has grown, by its slope: less noisy than two readings."""
+        """Units by which the later half grew, by its slope: less noisy than its two ends."""
         return self.slope.rate * span(self.later)
 
     @property
     def kept(self) -> int | None:
-        """Of that growth, what is in use after the drain; None if that was not read."""
+        """The part of the growth still in use after the idle time; None if it was not read."""
         return None if self.drained is None else self.drained - self.later[0][1]
 
     @property
@@ -391,62 +400,62 @@ class _Halves(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def new_high(self) -> int:
-        """How far the end is above all that was there in the earlier half."""
+        """How far the end is above every value of the earlier half."""
         return self.later[-1][1] - max(value for _, value in self.earlier)
 
 
 def _doubt(halves: _Halves) -> str:
-    """What speaks against a leak; empty if nothing does."""
+    """Return what speaks against a leak; empty if nothing does."""
     slope, floor = halves.slope, halves.floor
     if slope.low <= floor:
-        return f"up to {floor:.3g} {halves.unit} per request may be what still fills"
-    if slope.rate < KNOWN_GOOD * theil_sen(halves.earlier).rate:
-        return "it grows ever less"
+        return f"up to {floor:.3g} {halves.unit} per request may be caches that still fill"
+    if slope.rate < STEADY_RATIO * theil_sen(halves.earlier).rate:
+        return "the growth slows down"
     rates = part_rates(halves.later, PARTS)
-    if sum(rate < LEAST_OF_RATE * slope.rate for rate in rates) > 1:
-        return "it came in a few steps"
-    if min(lasting_growth(halves.later), halves.new_high) <= HELD * halves.growth:
-        return "it came down again"
-    if halves.kept is not None and halves.kept < HELD * halves.growth:
-        return "it was given back when the server was idle"
+    if sum(rate < LEAST_PART * slope.rate for rate in rates) > 1:
+        return "it grew in a few steps"
+    if min(lasting_growth(halves.later), halves.new_high) <= KEPT * halves.growth:
+        return "it fell again"
+    if halves.kept is not None and halves.kept < KEPT * halves.growth:
+        return "it was freed when the server was idle"
     return ""
 
 
-def _excluded(halves: _Halves) -> bool:
-    """Whether a leak that matters would look otherwise."""
-    matters, allowance = MATTERS[halves.unit], ALLOWANCE[halves.unit]
+def _is_excluded(halves: _Halves) -> bool:
+    """Return whether a material leak would look different."""
+    material, allowance = MATERIAL[halves.unit], ALLOWANCE[halves.unit]
     if halves.range <= NOISE[halves.unit]:
         return True
-    if halves.slope.high < max(matters, NOISE[halves.unit] / span(halves.later)):
+    if halves.slope.high < max(material, NOISE[halves.unit] / span(halves.later)):
         return True
-    if halves.kept is not None and halves.kept <= min(allowance, HELD / 2 * halves.growth):
+    if halves.kept is not None and halves.kept <= min(allowance, KEPT / 2 * halves.growth):
         return True
-    # Most parts stand still, and what the others grew by is no more than is allowed.
+    # Most parts are flat, and the others together grew by no more than is allowed.
     rates = part_rates(halves.later, PARTS)
-    standing = 2 * sum(abs(rate) < matters for rate in rates) >= len(rates)
-    told_apart = halves.floor <= matters
-    return told_apart and standing and lasting_growth(halves.later) <= allowance
+    mostly_flat = 2 * sum(abs(rate) < material for rate in rates) >= len(rates)
+    long_enough = halves.floor <= material
+    return long_enough and mostly_flat and lasting_growth(halves.later) <= allowance
 
 
 def _more(series: MemorySeries, slope: Slope) -> int:
-    """Requests after which the later half is all new, and long enough for a leak of this rate."""
-    sure = max(slope.rate / 2, MATTERS[series.unit])
-    wanted = math.ceil(2 * ALLOWANCE[series.unit] / sure)
-    return max(span(series.points), wanted - span(series.points))
+    """Return the requests after which the later half is new, and long enough for this rate."""
+    rate = max(slope.rate / 2, MATERIAL[series.unit])
+    needed = math.ceil(2 * ALLOWANCE[series.unit] / rate)
+    return max(span(series.points), needed - span(series.points))
 
 
 def _too_short(series: MemorySeries) -> SeriesDecision:
-    """Undecided, with the requests of the rounds that are missing."""
+    """Return the decision as undecided, with the requests of the rounds that are missing."""
     points = series.points
-    wanted = math.ceil(2 * ALLOWANCE[series.unit] / MATTERS[series.unit])
+    needed = math.ceil(2 * ALLOWANCE[series.unit] / MATERIAL[series.unit])
     served = span(points) if points else 0
     missing = LEAST_POINTS - len(points)
     rounds = math.ceil(served / max(1, len(points) - 1) * missing)
     return SeriesDecision(
         series=series,
-        growth=Growth.UNDECIDED,
-        reason=f"{_name(series)} was read {len(points)} times, and {LEAST_POINTS} are needed",
-        more=max(wanted - served, rounds, 1),
+        status=LeakStatus.UNDECIDED,
+        reason=f"{_name(series)} was read {count(len(points), 'time')}; {LEAST_POINTS} are needed",
+        more=max(needed - served, rounds, 1),
     )
 
 
@@ -457,7 +466,7 @@ def _times_allowed(decision: SeriesDecision) -> float:
 
 
 def _kind(leaks: Sequence[SeriesDecision], leak: SeriesDecision) -> str:
-    """Which memory it is, from the metrics of the same process that agree."""
+    """Return which memory leaks, by the metrics of the same process that agree."""
     units = {one.series.unit for one in leaks if one.series.pid == leak.series.pid}
     if units == {"blocks"}:
         return "small Python objects"
@@ -469,9 +478,9 @@ def _name(series: MemorySeries) -> str:
     return f"{series.what} of pid {series.pid}{group}"
 
 
-def told(slope: Slope, unit: Unit) -> str:
-    """``grows by 81.5 bytes per request (81.1 to 81.6, 95%)``."""
+def rate_text(slope: Slope, unit: Unit) -> str:
+    """Return ``grows by 81.5 bytes per request (81.1 to 81.6, 95 %)``."""
     return (
         f"grows by {slope.rate:,.3g} {unit} per request"
-        f" ({slope.low:,.3g} to {slope.high:,.3g}, {CONFIDENCE:.0%})"
+        f" ({slope.low:,.3g} to {slope.high:,.3g}, {100 * CONFIDENCE:.0f} %)"
     )

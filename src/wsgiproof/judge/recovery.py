@@ -1,4 +1,4 @@
-"""The check of failovers: what fails meanwhile, how soon it is over, and what is left of it."""
+"""The check of failovers: which requests fail, how soon they recover, and what stays behind."""
 
 from __future__ import annotations
 
@@ -8,47 +8,50 @@ from collections.abc import Iterator, Sequence
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.slope import part_rates
-from wsgiproof.records import Failed, Finding, Observed, Outage, Role, Sample
+from wsgiproof.records import FailureGroup, Finding, Observed, Outage, Role, Sample
 
 _LONG = 20.0
-"""Seconds of an outage in which growth can be told from what is needed once."""
+"""Seconds of an outage that is long enough to distinguish growth from what is needed once."""
 _READINGS = 16
 _PARTS = 4
 _MATERIAL = 20_000
-"""Bytes a second, at least, in each of these parts."""
+"""Memory grows if it grows by this many bytes per second in each of these parts."""
 
 
 def recovery(cell: Cell, observed: Observed) -> Outcome:
-    """Requests fail only while there is no primary, are answered again soon, and nothing stays."""
+    """Requests fail only without a primary, recover soon after, and no resource stays behind."""
     if cell.topology is Topology.NONE:
         return Outcome(skipped="there is no deployment (topology none)")
     if not observed.owned:
-        return Outcome(skipped="no harm is done to a deployment that was there (--mongodb URI)")
+        return Outcome(
+            skipped="wsgiproof never injects faults into a deployment that it did not start "
+            "(--mongodb URI)"
+        )
     outages = observed.outages
     findings = (
         *_not_recovered(observed),
         *_failed_with_a_primary(observed),
         *_leftovers(outages),
-        *_grown_meanwhile(outages),
+        *_memory_growth(outages),
     )
     if findings:
         return Outcome(findings=findings)
     missing = _missing(observed)
     if missing:
         return Outcome(missing=missing)
-    return Outcome(passed=_told(outages))
+    return Outcome(passed=_passed(outages))
 
 
 def _missing(observed: Observed) -> str:
-    """The evidence that is not there."""
+    """Return which evidence is missing; empty if none is."""
     if not observed.outages:
         why = observed.aborted or observed.decided_early or "the phase was not reached"
-        return f"no harm was done to the deployment: {why}"
+        return f"no fault was injected into the deployment: {why}"
     for one in observed.outages:
         if one.primary_again is None:
-            return f"there was no primary again after '{one.fault}'"
+            return f"no member became primary after '{one.fault}'"
         if one.after is None or not _comparable(one.before, one.after):
-            return f"counts before and after '{one.fault}' can't be compared"
+            return f"the counts before and after '{one.fault}' can't be compared"
     return f"the experiment ended early: {observed.aborted}" if observed.aborted else ""
 
 
@@ -56,18 +59,21 @@ def _comparable(before: Sample, after: Sample) -> bool:
     if not before.by_member or len(before.by_member) != len(after.by_member):
         return False
     then, now = _workers(before), _workers(after)
-    told = all(None not in values.values() for values in (*then.values(), *now.values()))
-    return told and then.keys() == now.keys() and bool(then)
+    counted = all(None not in values.values() for values in (*then.values(), *now.values()))
+    return counted and then.keys() == now.keys() and bool(then)
 
 
-def _told(outages: Sequence[Outage]) -> str:
+def _passed(outages: Sequence[Outage]) -> str:
     slowest = max((one.recovered or 0.0) - (one.primary_again or 0.0) for one in outages)
     requests = sum(one.requests for one in outages)
     failed = sum(map(_failed, outages))
-    fate = f"{failed:,} of {count(requests, 'request')} failed" if failed else "no request failed"
+    failures = (
+        f"{failed:,} of {count(requests, 'request')} failed" if failed else "no request failed"
+    )
     return (
-        f"{count(len(outages), 'fault')} of the deployment: {fate}, all answered again "
-        f"{slowest:.1f} seconds after there was a primary at most; no count is higher than before"
+        f"{count(len(outages), 'fault')} of the deployment: {failures}; every interpreter answered "
+        f"again at most {slowest:.1f} seconds after there was a primary; no count is higher than "
+        "before"
     )
 
 
@@ -87,11 +93,11 @@ def _not_recovered(observed: Observed) -> Iterator[Finding]:
         yield Finding(
             check="recovery",
             seen=f"{seen} {deadline:.0f} seconds after there was a primary again ({one.fault})",
-            meaning="the driver, or the application, holds on to what it knew before: a dead "
-            "connection, a server that is primary no more, an error",
-            action="read the exceptions in the error log from this phase on; look for what is "
-            "kept of a failure",
-            evidence=evidence(_course(one)),
+            meaning="the driver or the application keeps an outdated state: a dead connection, a "
+            "server that is no longer primary, or an error",
+            action="read the exceptions in the error log from this phase on; look for state that "
+            "is kept after a failure",
+            evidence=evidence(_timeline(one)),
         )
 
 
@@ -114,24 +120,27 @@ def _failed_with_a_primary(observed: Observed) -> Iterator[Finding]:
         names = dict.fromkeys(one.fault for one, _ in wrong)
         yield Finding(
             check="recovery",
-            seen=f"requests failed though there was a primary: up to {number:,} of them "
+            seen=f"up to {count(number, 'request')} failed though there was a primary "
             f"({', '.join(names)})",
-            meaning="nothing was gone that they needed",
+            meaning="the requests failed although the deployment could serve them",
             action="read the exceptions in the error log from this phase on",
-            evidence=evidence(line for one, _ in wrong for line in _course(one)),
+            evidence=evidence(line for one, _ in wrong for line in _timeline(one)),
         )
 
 
-def _is_excused(one: Outage, failure: Failed) -> bool:
-    """Whether these had no primary, or had been in flight as it went.
+def _is_excused(one: Outage, failure: FailureGroup) -> bool:
+    """Return whether these requests had no primary, or were in flight when it was lost.
 
-    How late is too late after it came back is the deadline of the recovery.
+    Failures after the primary is back are judged by the deadline of the recovery.
     """
     return one.primary_lost is not None and failure.first >= 0
 
 
-def _grown_meanwhile(outages: Sequence[Outage]) -> Iterator[Finding]:
-    """Memory that each quarter of a long outage adds to; one that needs some once adds to one."""
+def _memory_growth(outages: Sequence[Outage]) -> Iterator[Finding]:
+    """Yield a finding for each long outage in which memory grew in every quarter.
+
+    Memory that is needed once grows in one quarter only.
+    """
     for one in outages:
         if len(one.memory) < _READINGS or one.memory[-1][0] < _LONG:
             continue
@@ -140,57 +149,59 @@ def _grown_meanwhile(outages: Sequence[Outage]) -> Iterator[Finding]:
             (first, least), (last, most) = one.memory[0], one.memory[-1]
             yield Finding(
                 check="recovery",
-                seen=f"memory of the workers grew all the time during '{one.fault}': from "
+                seen=f"the workers' memory grew steadily during '{one.fault}': from "
                 f"{least:,} to {most:,} bytes in {last - first:.0f} seconds",
-                meaning="whoever looks for the servers, as a monitor does, keeps something of each "
-                "look that fails",
-                action="look at what is kept of an error: its traceback refers to every frame, "
-                "and each frame to its variables",
+                meaning="what looks for the servers, such as a monitor, keeps something of each "
+                "failed attempt",
+                action="look for errors that are kept: a traceback refers to every frame, and each "
+                "frame to its variables",
                 evidence=evidence(f"after {at:.0f} s: {size:,} bytes" for at, size in one.memory),
             )
 
 
 def _leftovers(outages: Sequence[Outage]) -> Iterator[Finding]:
-    """Counts that are higher than before the first fault, and stay so: what leaks comes down no
-    more, and a monitor that was just connecting anew has done so by the next reading."""
+    """Yield a finding for each count that is higher than before the first fault, and stays so.
+
+    A leak does not fall again, but a monitor that reconnects has done so by the next outage.
+    """
     series: defaultdict[str, list[tuple[Outage, int]]] = defaultdict(list)
     baseline: dict[str, int] = {}
     for one in outages:
-        for name, before, after in _pairs(one):
+        for name, before, after in _counts(one):
             baseline.setdefault(name, before)
             series[name].append((one, after))
-    for name, readings in series.items():
-        above = [(one, after) for one, after in readings if after > baseline[name]]
-        if readings[-1][1] > baseline[name]:
-            yield _leftover(name, baseline[name], above, readings)
+    for name, counts in series.items():
+        above = [(one, after) for one, after in counts if after > baseline[name]]
+        if counts[-1][1] > baseline[name]:
+            yield _leftover(name, baseline[name], above, counts)
 
 
 def _leftover(
     name: str,
     before: int,
     above: Sequence[tuple[Outage, int]],
-    readings: Sequence[tuple[Outage, int]],
+    counts: Sequence[tuple[Outage, int]],
 ) -> Finding:
     first, _ = above[0]
     more = max(after for _, after in above) - before
     return Finding(
         check="recovery",
         seen=f"{name}: {more:,} more than before, first after '{first.fault}'",
-        meaning="what was opened while the deployment was failing over is never closed: each "
-        "failover leaves more of it",
-        action="look for a client, a connection or a thread that is made on an error, and "
-        "what becomes of the one before it",
+        meaning="something that was opened during a failover is never closed; each failover leaves "
+        "more of it",
+        action="look for a client, a connection or a thread that is created after an error, and "
+        "whether the one that it replaces is closed",
         evidence=evidence(
             [
                 f"before the first fault: {before:,}",
-                *(f"after '{one.fault}': {after:,}" for one, after in readings),
+                *(f"after '{one.fault}': {after:,}" for one, after in counts),
             ]
         ),
     )
 
 
-def _pairs(one: Outage) -> Iterator[tuple[str, int, int]]:
-    """Each count before and after, where both are known."""
+def _counts(one: Outage) -> Iterator[tuple[str, int, int]]:
+    """Yield the name of each count with its values before and after, if both are known."""
     if one.after is None:
         return
     for number, (then, now) in enumerate(
@@ -206,11 +217,14 @@ def _pairs(one: Outage) -> Iterator[tuple[str, int, int]]:
 
 
 def _workers(sample: Sample) -> dict[int, dict[str, int | None]]:
-    """What each worker process has. Its connections are told apart by member, on the other side."""
+    """Return the counts of each worker process.
+
+    Its connections are not among them: each member of the deployment counts its own.
+    """
     return {
         one.pid: {
             "threads": one.threads,
-            "descriptors that are no connections": None
+            "descriptors that are not connections": None
             if one.descriptors is None or one.connections is None
             else one.descriptors - one.connections,
         }
@@ -219,8 +233,8 @@ def _workers(sample: Sample) -> dict[int, dict[str, int | None]]:
     }
 
 
-def _course(one: Outage) -> Iterator[str]:
-    """What happened, by the second."""
+def _timeline(one: Outage) -> Iterator[str]:
+    """Yield what happened in an outage, and when."""
     lost = "never" if one.primary_lost is None else f"after {one.primary_lost:.2f} s"
     again = "never" if one.primary_again is None else f"after {one.primary_again:.2f} s"
     recovered = "not seen" if one.recovered is None else f"after {one.recovered:.2f} s"

@@ -1,4 +1,4 @@
-"""The check of what happens when processes are replaced at our request: restarts and reloads."""
+"""The check of graceful restarts and reloads, in which wsgiproof has processes replaced."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Iterator, Sequence
 
 from wsgiproof.cell import Cell, Mode
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.hung import staying
+from wsgiproof.judge.hung import stuck_finding
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
 
 REPLACING = frozenset({PhaseName.RESTART, PhaseName.RELOAD})
-"""The phases in which processes are replaced at our request."""
+"""The phases in which wsgiproof has processes replaced."""
 _LATE = 1.0
-"""Seconds by which a request may be refused later than the last process of before was seen to go:
-it had been on its way."""
+"""Seconds after the last replaced process ended within which a request may still be refused: it
+was already on its way."""
 _ENOUGH = 20
-"""Restarts before anything is said about the memory of Apache's parent."""
+"""Restarts that are needed to judge the memory of Apache's parent."""
 _MATERIAL = 2048
-"""Bytes that it may grow by with each of them: half a page."""
+"""Bytes per restart by which it may grow: half a page."""
 
 
 def restart(cell: Cell, observed: Observed) -> Outcome:
-    """Processes go when they are replaced, take their connections along, and no request is lost.
+    """Replaced processes end and close their connections, and no request is lost.
 
-    What Apache promises of a graceful restart: a child ends when its request is done (httpd docs,
-    "Stopping and Restarting"). In daemon mode a daemon process ends the requests that it has begun;
-    those that still wait for one of its threads are refused by mod_wsgi until there is a new one,
-    which no setting avoids (mod_wsgi docs, "WSGISocketRotation"). A reload refuses none.
+    In a graceful restart a child ends when its request is done (httpd docs, "Stopping and
+    Restarting"). In daemon mode a daemon process finishes the requests that it has begun. mod_wsgi
+    refuses those that still wait for one of its threads until there is a new daemon process, which
+    no setting avoids (mod_wsgi docs, "WSGISocketRotation"). A reload refuses no request.
     """
     restarts = observed.restarts
     if cell.mode is Mode.EMBEDDED and ExtraPhase.RESTART not in observed.plan.phases:
-        return Outcome(skipped="in embedded mode a script is loaded again in the same process")
+        return Outcome(skipped="embedded mode reloads a script in the same process")
     if not restarts:
         return Outcome(missing="the experiment ended before a restart")
     findings = [*_requests(cell, restarts), *_processes(observed), *_connections(restarts)]
@@ -42,18 +42,18 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
     if not any(one.begun for one in restarts):
         return Outcome(missing="no request had begun before a restart")
     if not all(one.renewed for one in restarts):
-        return Outcome(missing="no process that came after a restart has answered")
-    return Outcome(passed=_told(restarts))
+        return Outcome(missing="no process that started after a restart has answered")
+    return Outcome(passed=_passed(restarts))
 
 
-def _told(restarts: Sequence[Restart]) -> str:
+def _passed(restarts: Sequence[Restart]) -> str:
     slowest = max(one.seconds for one in restarts)
     refused = sum(one.refused for one in restarts)
     begun = sum(one.begun for one in restarts)
     waiting = f"; {refused:,} that waited for the daemon process were refused" if refused else ""
     return (
-        f"{count(len(restarts), 'time')}, all of before gone after {slowest:.1f} seconds at most; "
-        f"{count(begun, 'request')} that had begun answered{waiting}"
+        f"{count(len(restarts), 'restart')}: all replaced processes ended within {slowest:.1f} "
+        f"seconds; {count(begun, 'request')} in flight answered{waiting}"
     )
 
 
@@ -63,7 +63,7 @@ def _requests(cell: Cell, restarts: Sequence[Restart]) -> Iterator[Finding]:
     if broken:
         yield _finding(
             f"{broken:,} of {count(begun, 'request')} that had begun before a restart failed",
-            "a process ended before its requests did: it died, or was not given the time",
+            "a process ended before its requests did: it crashed, or was killed too early",
             [_line(one) for one in restarts if one.broken],
         )
     lost = [one for one in restarts if one.refused and not _is_excused(cell, one)]
@@ -72,13 +72,13 @@ def _requests(cell: Cell, restarts: Sequence[Restart]) -> Iterator[Finding]:
         yield _finding(
             f"{sum(one.refused for one in lost):,} of {count(requests, 'request')} around "
             f"{count(len(lost), 'restart')} failed",
-            "new requests were lost, though there was a process to serve them",
+            "new requests were lost although there was a process to serve them",
             [_line(one) for one in lost],
         )
 
 
 def _is_excused(cell: Cell, one: Restart) -> bool:
-    """Whether requests were refused only while a daemon process was being replaced."""
+    """Return whether requests were refused only while a daemon process was being replaced."""
     if cell.mode is not Mode.DAEMON or one.phase != PhaseName.RESTART:
         return False
     return one.last_refused is None or one.last_refused <= one.seconds + _LATE
@@ -87,42 +87,42 @@ def _is_excused(cell: Cell, one: Restart) -> bool:
 def _processes(observed: Observed) -> Iterator[Finding]:
     left = [pid for one in observed.restarts for pid in one.leftover]
     if left:
-        yield _staying(
+        yield _stuck(
             observed,
             left,
-            f"{count(len(left), 'process', 'processes')} of before still there "
+            f"{count(len(left), 'replaced process', 'replaced processes')} still ran "
             f"{observed.plan.restart_deadline:.0f} seconds after a restart",
-            "a process outlives its generation, with its memory and its connections: each restart "
-            "adds another",
+            "a replaced process stays, with its memory and its connections; each restart adds "
+            "another",
         )
     killed = [
         event.pid
         for event in observed.events
         if event.signal == signal.SIGKILL
-        and event.phase in REPLACING  # at the stop it may have been us
+        and event.phase in REPLACING  # at the stop wsgiproof may have sent it
         and event.role is not Role.HELPER
-        and is_asked_for(observed, event)
+        and is_requested(observed, event)
     ]
     if killed:
         slowest = max(one.seconds for one in observed.restarts)
-        yield _staying(
+        yield _stuck(
             observed,
             killed,
             f"{count(len(killed), 'process', 'processes')} did not end when replaced; Apache "
-            f"killed them, up to {slowest:.1f} seconds after the restart",
-            "an interpreter hangs while it shuts down, for a lock or a thread that it waits for; "
-            "exit handlers did not finish",
+            f"killed them up to {slowest:.1f} seconds after the restart",
+            "an interpreter hangs while it shuts down: it waits for a lock or a thread; exit "
+            "handlers did not finish",
         )
 
 
-def _staying(observed: Observed, pids: Sequence[int], seen: str, meaning: str) -> Finding:
-    """``pids`` did not go, and their stacks may have been taken meanwhile."""
+def _stuck(observed: Observed, pids: Sequence[int], seen: str, meaning: str) -> Finding:
+    """``pids`` are the processes that did not end, and whose stacks may have been read."""
     read = [one for one in observed.stacks if one.why == "hang" and one.pid in pids]
-    return staying("restart", seen, meaning, observed, pids, read)
+    return stuck_finding("restart", seen, meaning, observed, pids, read)
 
 
-def is_asked_for(observed: Observed, death: Event) -> bool:
-    """Whether a death is that of a process which a restart of ours replaced."""
+def is_requested(observed: Observed, death: Event) -> bool:
+    """Return whether a process ended because wsgiproof had it replaced."""
     return any(death.pid in one.replaced and death.time >= one.time for one in observed.restarts)
 
 
@@ -132,9 +132,9 @@ def _connections(restarts: Sequence[Restart]) -> Iterator[Finding]:
         most = max(one.orphaned or 0 for one in left)
         yield _finding(
             f"{count(most, 'connection')} on the deployment that no living process has, after "
-            f"{count(len(left), 'restart')} of {len(restarts)}",
-            "a process is gone and its connections are not: somebody else holds them, such as a "
-            "process that it has started",
+            f"{len(left)} of {count(len(restarts), 'restart')}",
+            "a process has ended but its connections are open: another process holds them, such "
+            "as one that it started",
             [_line(one) for one in left],
         )
 
@@ -151,8 +151,8 @@ def _parent(restarts: Sequence[Restart]) -> Iterator[Finding]:
     if slope.low > 0 and slope.rate >= _MATERIAL:
         yield _finding(
             f"Apache's parent process grows by {slope.rate:,.0f} bytes with each restart "
-            f"({slope.low:,.0f} to {slope.high:,.0f})",
-            "a module leaks memory where the parent loads it anew, and every child inherits that",
+            f"({slope.low:,.0f} to {slope.high:,.0f}, 95 %)",
+            "a module leaks memory when the parent reloads it, and every child inherits that",
             [f"{value:,} bytes after restart {number + 1}" for number, value in points[::10]],
         )
 
@@ -161,8 +161,8 @@ def _line(one: Restart) -> str:
     last = "" if one.last_refused is None else f", the last after {one.last_refused:.2f} s"
     return (
         f"{one.phase}: {len(one.replaced) - len(one.leftover)} of {len(one.replaced)} processes "
-        f"gone after {one.seconds:.2f} s; "
-        f"{one.broken} of {one.begun} begun requests failed, {one.refused} of "
+        f"ended within {one.seconds:.2f} s; "
+        f"{one.broken} of {one.begun} requests that had begun failed, {one.refused} of "
         f"{one.requests - one.begun} others{last}; {one.orphaned} orphaned connections"
     )
 
@@ -172,7 +172,7 @@ def _finding(seen: str, meaning: str, lines: Sequence[str]) -> Finding:
         check="restart",
         seen=seen,
         meaning=meaning,
-        action="look at the error log from the restart on; compare with --topology none, where "
+        action="read the error log from the restart on; compare with --topology none, where "
         "PyMongo has no connections",
         evidence=evidence(lines),
     )

@@ -1,7 +1,7 @@
 """Robust statistics of a series: its slope with an interval, and how its growth is spread.
 
-Points are ``(requests, value)`` pairs in order. Nothing here assumes a distribution: up to 29 % of
-the points may be anything at all (Theil-Sen's breakdown point).
+Points are ``(requests, value)`` pairs in order. No distribution is assumed: up to 29 % of the
+points may have any value (Theil-Sen's breakdown point).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import msgspec
 Points = Sequence[tuple[int, int]]
 
 _MOST_EXACT = 40
-"""Points up to which Kendall's distribution is counted out; beyond, the normal one is as good."""
+"""Up to this many points, Kendall's distribution is computed; beyond, the normal one is as good."""
 
 
 class Slope(msgspec.Struct, frozen=True, kw_only=True):
-    """Units per request, and the interval that holds the true value with the confidence asked."""
+    """Units per request, with an interval of the requested confidence."""
 
     rate: float
     low: float
@@ -29,13 +29,13 @@ class Slope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def theil_sen(points: Points, confidence: float = 0.95) -> Slope:
-    """The median slope of all pairs of points, with Sen's interval.
+    """Return the median slope of all pairs of points, with Sen's interval.
 
     The interval is between two of the sorted slopes, chosen by the distribution of Kendall's S (Sen
-    1968, "Estimates of the regression coefficient based on Kendall's tau"; exact up to 40 points,
-    so never less than the confidence asked if the noise of the points is independent). Where the
-    points are too few for that confidence (below 5 for 95 %) it is infinite. Pairs with the same
-    number of requests have no slope and are left out; ``ValueError`` if there is no other.
+    1968, "Estimates of the regression coefficient based on Kendall's tau"). It is exact up to 40
+    points, so it never has less than the requested confidence if the noise is independent. With too
+    few points for that confidence (below 5 for 95 %) it is infinite. Pairs with the same number of
+    requests have no slope and are left out. Raises ``ValueError`` if no pair is left.
     """
     slopes = sorted(
         (after - before) / (later - earlier)
@@ -51,10 +51,11 @@ def theil_sen(points: Points, confidence: float = 0.95) -> Slope:
 
 
 def outside_interval(points: int, confidence: float) -> int:
-    """Which of the sorted slopes, counted from 1 from either end, bounds the interval; 0 if none.
+    """Return which sorted slope, counted from 1 from either end, bounds the interval; 0 if none.
 
-    The number of slopes below the true one is Kendall's number of discordant pairs: the interval
-    from the k-th least to the k-th greatest misses it when that number is below k, or mirrored.
+    The number of slopes below the true one is Kendall's number of discordant pairs. The interval
+    from the k-th least to the k-th greatest slope misses the true one if that number is below k, or
+    if the number of slopes above it is.
     """
     tail = (1 - confidence) / 2
     if points > _MOST_EXACT:
@@ -68,7 +69,7 @@ def outside_interval(points: int, confidence: float) -> int:
 
 @cache
 def inversions(points: int) -> tuple[int, ...]:
-    """For each number of discordant pairs, in how many of the orders of ``points`` it is found."""
+    """Return, for each number of discordant pairs, how many orders of ``points`` have it."""
     counts = [1]
     for size in range(2, points + 1):
         # The new last element is discordant with 0 to size - 1 of the others.
@@ -82,22 +83,25 @@ def inversions(points: int) -> tuple[int, ...]:
 
 
 def later_half(points: Points) -> Points:
-    """The points from the middle one on."""
+    """Return the points from the middle one to the last."""
     return points[(len(points) - 1) // 2 :]
 
 
 def earlier_half(points: Points) -> Points:
-    """The points up to the middle one, which is in both halves."""
+    """Return the points up to the middle one, which is in both halves."""
     return points[: (len(points) - 1) // 2 + 1]
 
 
 def span(points: Points) -> int:
-    """Requests from the first point to the last."""
+    """Return the requests from the first point to the last."""
     return points[-1][0] - points[0][0]
 
 
 def part_rates(points: Points, parts: int) -> list[float]:
-    """Units per request in each of ``parts`` consecutive parts (fewer if there are few points)."""
+    """Return the units per request in each of ``parts`` consecutive parts.
+
+    There are fewer parts if there are too few points.
+    """
     steps = len(points) - 1
     parts = min(parts, steps)
     marks = [points[round(number * steps / parts)] for number in range(parts + 1)]
@@ -109,10 +113,10 @@ def part_rates(points: Points, parts: int) -> list[float]:
 
 
 def without_step(points: Points, least: float) -> list[tuple[int, int]]:
-    """The series as it were if its one step up had been as steep as half of the others are.
+    """Return the series with its one step up flattened to the median slope of all rounds.
 
-    A step is more than ``least`` above that, and twice as far from it as any other: noise, and
-    growth in several steps, stay as they are.
+    A step is more than ``least`` above that slope, and more than twice as far from it as any other
+    round. Noise, and growth in several steps, are left unchanged.
     """
     steps = [
         (later - earlier, after - before) for (earlier, before), (later, after) in pairwise(points)
@@ -130,5 +134,5 @@ def without_step(points: Points, least: float) -> list[tuple[int, int]]:
 
 
 def lasting_growth(points: Points) -> int:
-    """How far the last value is above the least one: what came down again has not grown."""
+    """Return how far the last value is above the least: what falls again has not grown."""
     return points[-1][1] - min(value for _, value in points)

@@ -1,4 +1,4 @@
-"""What stacks tell: where a process crashed, and what its threads wait for."""
+"""Reads stacks: where a process crashed, and what its threads wait for."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from wsgiproof.records import Frame, Observed, Stack, Thread, Unfinished
 _SIGNAL_HANDLER = "<signal handler>"
 _RAISES = {"raise", "__GI_raise", "gsignal", "__pthread_kill_implementation", "kill", "__GI_kill"}
 _HANDLERS = {"faulthandler_fatal_error", "sig_coredump"} | _RAISES
-"""What is called as a fatal signal comes: faulthandler, which raises it again in its last call, and
-Apache's own, which sends it to the process."""
+"""The handlers of a fatal signal: faulthandler, which finally raises the signal again, and that of
+Apache, which sends the signal to the process."""
 _LIBC = ("libc.so", "libc-", "libpthread", "ld-linux")
 _LIBC_SOURCES = ("../sysdeps/", "./nptl/", "../nptl/", "./malloc/", "./stdlib/", "./signal/")
 _STANDARD = re.compile(r"/lib(64)?/python[\d.]+t?/(?!site-packages|dist-packages)")
 _SAME = 3
-"""Deaths with these many functions in common, from the crash outwards, are the same."""
+"""Crashes with this many innermost functions in common are the same."""
 _MOST_SHOWN = 30
 _MOST_GROUPS = 4
 
 
 def of_crash(observed: Observed, pid: int) -> Stack | None:
-    """What was read of a process that crashed."""
+    """Return the stack of a process that crashed; None if it was not read."""
     return next((one for one in observed.stacks if one.why == "crash" and one.pid == pid), None)
 
 
 def crashed(stack: Stack) -> tuple[Thread, tuple[Frame, ...]] | None:
-    """The thread that crashed and its frames, without those of the handlers of the signal.
+    """Return the thread that crashed and its frames, without those of the signal's handlers.
 
-    A handler may send the signal to the whole process, so that another thread takes it in the end:
-    the one that was in a handler of a fatal signal is the one.
+    A handler may send the signal to the whole process, so that another thread receives it. The
+    thread that was in a handler of a fatal signal is the one that crashed.
     """
     handled = {thread.tid: (thread, _handled(thread)) for thread in stack.threads}
     in_handler = [(thread, frames) for thread, frames in handled.values() if frames is not None]
@@ -46,22 +46,22 @@ def crashed(stack: Stack) -> tuple[Thread, tuple[Frame, ...]] | None:
 
 
 def _handled(thread: Thread) -> tuple[Frame, ...] | None:
-    """The frames below the handler of a fatal signal; None if the thread is in none."""
+    """Return the frames below the handler of a fatal signal; None if the thread is in none."""
     frames = thread.frames
     for number, frame in enumerate(frames):
         if frame.function != _SIGNAL_HANDLER or not number:
             continue
         called = frames[number - 1].function
-        # Apache's handler has no name where its symbols are stripped.
+        # Apache's handler has no name if its symbols are stripped.
         sends = not called and number > 1 and frames[number - 2].function in _RAISES
         if called in _HANDLERS or sends:
             return frames[number + 1 :]
     return None
 
 
-def same(stack: Stack | None) -> tuple[str, ...]:
-    """What deaths for the same reason have in common: the innermost functions that have a name,
-    but for those of the C library."""
+def crash_site(stack: Stack | None) -> tuple[str, ...]:
+    """Return what crashes for the same reason have in common: the innermost functions with a name,
+    without those of the C library."""
     site = crashed(stack) if stack else None
     if site is None:
         return ()
@@ -80,16 +80,16 @@ def _of_libc(frame: Frame) -> bool:
 
 
 def _is_standard(frame: Frame) -> bool:
-    """Whether a Python frame is of the standard library."""
+    """Return whether a Python frame is in the standard library."""
     return bool(_STANDARD.search(frame.file)) or frame.file.startswith("<frozen ")
 
 
 def where(frames: Sequence[Frame]) -> str:
-    """The innermost call, the first outside of the C library, and the first of Python outside of
-    its standard library."""
+    """Return the innermost call, the first one outside the C library, and the first Python call
+    outside the standard library."""
     named = [frame for frame in frames if frame.function]
     if not named:
-        return "in code without a name"
+        return "in functions without a name"
     chosen = [named[0], _named(frames)[0]]
     python = [frame for frame in named if frame.language == "python"]
     chosen += ([frame for frame in python if not _is_standard(frame)] or python)[:1]
@@ -97,7 +97,7 @@ def where(frames: Sequence[Frame]) -> str:
 
 
 def _short(frame: Frame) -> str:
-    """``act (faults.py:27)``, ``take_gil (libpython3.12.so.1.0)``."""
+    """Return ``act (faults.py:27)``, or ``take_gil (libpython3.12.so.1.0)``."""
     name = PurePath(frame.file).name
     if frame.language == "python":
         return f"{frame.function} ({name}:{frame.line})"
@@ -105,8 +105,8 @@ def _short(frame: Frame) -> str:
     return f"{frame.function} ({place})" if place else frame.function
 
 
-def told(pid: int, thread: Thread, frames: Sequence[Frame] | None = None) -> str:
-    """A thread and its frames as text, the most recent call first."""
+def thread_text(pid: int, thread: Thread, frames: Sequence[Frame] | None = None) -> str:
+    """Return a thread and its frames as text, the most recent call first."""
     shown = thread.frames if frames is None else frames
     lines = [f"pid {pid}, thread {thread.tid}{_state(thread)}, most recent call first:"]
     lines += [f"  {_full(frame)}" for frame in shown[:_MOST_SHOWN]]
@@ -124,44 +124,44 @@ def _state(thread: Thread) -> str:
 
 
 def _full(frame: Frame) -> str:
-    """Python frames as tracebacks have them, C frames as debuggers do."""
+    """Return a frame as text: Python as in a traceback, C as in a debugger."""
     place = f"{frame.file}:{frame.line}" if frame.file else ""
     if frame.language == "python":
         return f"{frame.function}  {place}  (Python)"
     return "  ".join(part for part in (frame.function or "??", place, frame.library) if part)
 
 
-def gil(stacks: Sequence[Stack]) -> list[str]:
-    """Who holds the GIL in each process and who waits for it; nothing where nobody waits."""
+def gil_lines(stacks: Sequence[Stack]) -> list[str]:
+    """Return a line for each process: the thread that holds the GIL, and how many wait for it."""
     lines = []
     for stack in stacks:
         holders = [thread for thread in stack.threads if thread.gil == "holds"]
         waiting = [thread for thread in stack.threads if thread.gil == "waits"]
-        held = some([f"thread {one.tid} {where(one.frames)}" for one in holders]) or "nobody"
+        holder = some([f"thread {one.tid} {where(one.frames)}" for one in holders]) or "no thread"
         if holders or waiting:
             lines.append(
-                f"pid {stack.pid}: the GIL is held by {held}; "
+                f"pid {stack.pid}: the GIL is held by {holder}; "
                 f"{count(len(waiting), 'thread')} waiting for it"
             )
         elif stack.threads:
-            lines.append(f"pid {stack.pid}: nobody holds the GIL, and nobody waits for it")
+            lines.append(f"pid {stack.pid}: no thread holds the GIL, and none waits for it")
     return lines
 
 
-def stuck(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thread]:
-    """The threads that a hang is about: those with a request; else the first; else all in Python.
+def blocked_threads(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thread]:
+    """Return the threads that hang: those with a request; else the main thread; else all in Python.
 
-    Where no request has a thread's number (before Python 3.8), the first thread is taken if it
-    runs Python, as it does at the start and at the end of a process.
+    Before Python 3.8 requests do not name their thread. The main thread is then taken if it runs
+    Python, as it does at the start and at the end of a process.
     """
-    having = [thread for thread in stack.threads if thread.frames]
+    threads = [thread for thread in stack.threads if thread.frames]
     busy = {one.tid for one in unfinished if one.pid == stack.pid}
-    python = [one for one in having if any(frame.language == "python" for frame in one.frames)]
+    python = [one for one in threads if any(frame.language == "python" for frame in one.frames)]
     return (
-        [thread for thread in having if thread.tid in busy]
+        [thread for thread in threads if thread.tid in busy]
         or [thread for thread in python if thread.tid == stack.pid]
         or [thread for thread in python if _serves(thread)]
-        or [thread for thread in having if thread.tid == stack.pid]
+        or [thread for thread in threads if thread.tid == stack.pid]
         or python
     )
 
@@ -171,22 +171,22 @@ def _serves(thread: Thread) -> bool:
 
 
 def blocked(stacks: Sequence[Stack], unfinished: Sequence[Unfinished]) -> str:
-    """The frames in which threads wait, with how many do; empty if nobody could tell."""
-    threads = [thread for stack in stacks for thread in stuck(stack, unfinished)]
+    """Return where threads wait, with how many in each place; empty if it is unknown."""
+    threads = [thread for stack in stacks for thread in blocked_threads(stack, unfinished)]
     places = Counter(where(thread.frames) for thread in threads)
     parts = [f"{count(number, 'thread')} {place}" for place, number in places.most_common()]
     return some(parts, _MOST_GROUPS)
 
 
 def examples(stacks: Sequence[Stack], unfinished: Sequence[Unfinished]) -> list[str]:
-    """One stack for each place in which threads wait."""
+    """Return one stack for each place in which threads wait."""
     found: dict[str, str] = {}
     for stack in stacks:
-        for thread in stuck(stack, unfinished):
-            found.setdefault(where(thread.frames), told(stack.pid, thread))
+        for thread in blocked_threads(stack, unfinished):
+            found.setdefault(where(thread.frames), thread_text(stack.pid, thread))
     return list(found.values())[:_MOST_GROUPS]
 
 
 def notes(stacks: Sequence[Stack]) -> list[str]:
-    """Why stacks are missing, and how to get them."""
+    """Return why stacks are missing, and how to get them."""
     return list(dict.fromkeys(stack.note for stack in stacks if stack.note))

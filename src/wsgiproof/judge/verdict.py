@@ -1,4 +1,4 @@
-"""All checks of a cell, and the verdict that they add up to."""
+"""All checks of a cell, and the verdict that follows from them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PHASE_CHECKS: dict[str, tuple[frozenset[ExtraPhase], Check]] = {
     "restart": (frozenset({ExtraPhase.RESTART, ExtraPhase.RELOAD}), restart),
     "idle": (frozenset({ExtraPhase.IDLE}), idle),
 }
-"""Those that come with any of some phases, if they were asked for."""
+"""The checks of optional phases. A cell has one if its plan has any of the check's phases."""
 
 
 ALL_CHECKS = (*CHECKS, *PHASE_CHECKS)
@@ -58,11 +58,11 @@ ALL_CHECKS = (*CHECKS, *PHASE_CHECKS)
 
 
 def checks_of(plan: LoadPlan) -> dict[str, Check]:
-    """Every check that a cell with this plan has."""
-    asked = {
+    """Return every check of a cell with this plan, by name."""
+    of_phases = {
         name: check for name, (phases, check) in PHASE_CHECKS.items() if phases & {*plan.phases}
     }
-    return {**CHECKS, **asked}
+    return {**CHECKS, **of_phases}
 
 
 RESTS_ON: dict[str, frozenset[EvidenceKind]] = {
@@ -73,12 +73,12 @@ RESTS_ON: dict[str, frozenset[EvidenceKind]] = {
     "error-log": frozenset({"log"}),
     "restart": frozenset({"requests"}),
 }
-"""The evidence that checks rest on, of the kinds that may be missing. Whoever removes any of it may
-have removed more, so what is left proves nothing."""
+"""The evidence that each check needs, of the kinds that may be missing. If some of it was removed,
+more may have been, so what is left proves nothing."""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cell came to, and why."""
+    """The verdict on a cell, and why."""
 
     verdict: Verdict
     reason: str
@@ -108,17 +108,19 @@ def judge(cell: Cell, observed: Observed, checks: Mapping[str, Check] | None = N
 
 
 def _with_missing(name: str, outcome: Outcome, observed: Observed) -> Outcome:
-    """The outcome of a check, undecided where the evidence for its pass was not there as it should
-    be. What it has found stays found."""
+    """Return the outcome of a check, undecided if it passed on evidence that is missing.
+
+    Its findings are kept.
+    """
     missing = [one for one in observed.missing if one.kind in RESTS_ON.get(name, ())]
     if not missing or outcome.findings or outcome.missing or outcome.skipped:
         return outcome
-    told = "; ".join(some(one.reasons, 2) for one in missing)
-    return Outcome(missing=f"evidence was removed, replaced or refused: {told}")
+    reasons = "; ".join(some(one.reasons, 2) for one in missing)
+    return Outcome(missing=f"evidence was removed, replaced or refused: {reasons}")
 
 
 def judge_record(record: CellRecord) -> CellRecord:
-    """The record with what it comes to now. A cell in which nothing was observed stays as it is."""
+    """Return the record with a new judgement; unchanged if nothing was observed in the cell."""
     if record.observed is None:
         return record
     judgement = judge(record.cell, record.observed)
@@ -139,5 +141,5 @@ def _verdict(results: tuple[CheckResult, ...]) -> tuple[Verdict, str]:
             return verdict, ", ".join(names)
     passed = sum(result.verdict is Verdict.PASS for result in results)
     skipped = [result.check for result in results if result.verdict is Verdict.SKIPPED]
-    told = f"; skipped: {', '.join(skipped)}" if skipped else ""
-    return Verdict.PASS, f"{passed} checks{told}"
+    rest = f"; skipped: {', '.join(skipped)}" if skipped else ""
+    return Verdict.PASS, f"{passed} checks{rest}"

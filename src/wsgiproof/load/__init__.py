@@ -1,1 +1,1 @@
-"""Loads a server with HTTP requests, from one thread, and accounts for every answer."""
+"""Load a server with HTTP requests from one thread, and account for every response."""

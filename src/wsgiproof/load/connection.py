@@ -1,17 +1,17 @@
-"""A connection with one GET, or several in turn; what came of each, judged when it is over.
+"""A connection that carries one GET, or several in turn, and judges each when it is over.
 
-What the server or the network does wrong is an :class:`~wsgiproof.load.response.Outcome`; what this
-machine cannot do (no descriptor or no local port left) is not the server's fault, and raises
+An error of the server or of the network is an :class:`~wsgiproof.load.response.Outcome`. An error
+of this machine (no descriptor or no local port is left) is not the server's fault, and raises
 :class:`~wsgiproof.errors.CannotRun`.
 
-Requests whose connection is not kept say ``Connection: close``, and each lasts until the server has
-closed. Three things follow: bytes sent after the end of an answer are seen, however they are split;
-no server thread is still finishing a request that we count as done; and TIME_WAIT stays on the
-server's side, so that a long run doesn't use up the local ports. A server whose answer says that it
-keeps the connection open is not waited for.
+A request whose connection is not kept sends ``Connection: close`` and lasts until the server has
+closed the connection. This has three advantages: bytes after the end of a response are seen,
+however they are split; no server thread is still finishing a request that counts as done; and
+TIME_WAIT stays on the server's side, so a long run does not use up the local ports. If the response
+says that the server keeps the connection open, the client does not wait for the close.
 
-A connection that is kept may be closed by the server between two answers (RFC 9112, 9.5), even
-while a request is on its way. Bytes that nobody asked for fail the request that is next on it.
+A server may close a kept connection between two responses (RFC 9112, 9.5), even while a request is
+on its way. Unsolicited bytes fail the next request on the connection.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ import time
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.load.response_parser import Answer
+from wsgiproof.load.response_parser import ResponseParser
 from wsgiproof.load.target import Target
 
-_LOCAL_TROUBLE = {
+_LOCAL_ERRORS = {
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOBUFS,
     errno.ENOMEM,
     errno.EADDRNOTAVAIL,
 }
-"""Nothing of this says anything about the server."""
+"""Errors that say nothing about the server."""
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _READ_SIZE = 16 * 1024
 
 
 class Connection:
-    """A socket that never blocks. Who owns it calls :meth:`write` and :meth:`read` as it is ready.
+    """A non-blocking socket. Its owner calls :meth:`write` and :meth:`read` when it is ready.
 
-    Once an exchange is ``over``, :meth:`response` says what came of it. If the connection has not
-    ``ended`` with it, the next one can begin.
+    Once an exchange is ``over``, :meth:`response` returns its result. If the connection has not
+    ``ended`` with it, the next exchange can begin.
     """
 
-    # One of these is made per request where the connection isn't kept.
+    # Slots, since each request makes a connection unless connections are kept.
     __slots__ = (
-        "_answer",
         "_carried",
         "_connected",
         "_expired",
         "_lost",
+        "_parser",
         "_resent",
         "_sock",
         "_timeout",
@@ -69,17 +69,17 @@ class Connection:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._answer = Answer()
+        self._parser = ResponseParser()
         self._carried = 0
         self._connected = False
         self._lost: OSError | None = None
         self.over = True
         self.ended = False
         self.due = math.inf
-        """CLOCK_MONOTONIC of the deadline; infinite once it is over."""
+        """The deadline in CLOCK_MONOTONIC seconds; infinite once the exchange is over."""
         family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
         try:
-            # The type in C: what socket.py makes of it costs twice as much.
+            # The C type: the class in socket.py costs twice as much.
             self._sock = socket.SocketType(family, _STREAM, 0)
         except OSError as exc:
             raise self._cannot_run(exc.errno or 0) from None
@@ -88,9 +88,9 @@ class Connection:
     def begin(
         self, target: Target, timeout: float, since: float = math.inf, *, resent: bool = False
     ) -> None:
-        """The next exchange, to be sent by :meth:`write`; it has ``timeout`` seconds from now.
+        """Begin the next exchange, which :meth:`write` sends; it has ``timeout`` seconds from now.
 
-        Its time is counted from now as well, or from ``since`` if that is earlier.
+        Its time also counts from now, or from ``since`` if that is earlier.
         """
         self.target = target
         self._timeout = timeout
@@ -98,7 +98,7 @@ class Connection:
         self._expired = False
         self.unsent = target.request
         if self._carried:
-            self._answer.begin()
+            self._parser.begin()
         now = time.monotonic()
         self.since = since if since < now else now
         self.due = now + timeout
@@ -108,16 +108,16 @@ class Connection:
             code = self._sock.connect_ex((target.address, target.port))
             if code != errno.EINPROGRESS and code:
                 self._lose(OSError(code, os.strerror(code)))
-        elif self._answer.fault:  # since the last answer
+        elif self._parser.fault:  # bytes arrived after the last response
             self._end()
 
     @property
     def fresh(self) -> bool:
-        """Whether this exchange is its first."""
+        """Whether this exchange is the first on this connection."""
         return self._carried == 1
 
     def write(self) -> None:
-        """Send as much of the request as there is room for; the rest is ``unsent``."""
+        """Send as much of the request as the socket takes; the rest is ``unsent``."""
         try:
             sent = self._sock.send(self.unsent)
         except BlockingIOError:
@@ -129,8 +129,8 @@ class Connection:
         self.unsent = self.unsent[sent:]
 
     def read(self) -> None:
-        """Take all that has arrived, be it between two exchanges."""
-        answer = self._answer
+        """Read everything that has arrived, also between two exchanges."""
+        parser = self._parser
         while not self.ended:
             try:
                 data = self._sock.recv(_READ_SIZE)
@@ -140,18 +140,18 @@ class Connection:
                 self._lose(exc)
                 return
             if not data:
-                answer.feed_eof()
+                parser.feed_eof()
                 self._end()
                 return
-            answer.feed(data)
-            if answer.fault:
+            parser.feed(data)
+            if parser.fault:
                 self._end()
-            elif answer.stays_open:
+            elif parser.stays_open:
                 self._settle()
                 return
 
     def _settle(self) -> None:
-        """Nothing more is awaited from it, or nothing but the next request."""
+        """Finish the exchange; keep the connection for the next one if the target allows it."""
         if self.target.keeps:
             self.over = True
             self.due = math.inf
@@ -159,39 +159,39 @@ class Connection:
             self._end()
 
     def expire(self) -> None:
-        """The deadline is past. What had arrived by then is read before anyone is blamed."""
+        """End an exchange whose deadline has passed, after reading what arrived in time."""
         self.read()
         if not self.over:
             self._expired = True
             self._end()
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._sock.close()
-        self._answer.close()
+        self._parser.close()
 
-    def carries(self, target: Target) -> bool:
-        """Whether one more request can go over it, as far as we know."""
-        # With bytes on it that nobody asked for it is used once more, so that a request fails.
-        if not target.keeps or (self.ended and not self.spoilt):
+    def can_carry(self, target: Target) -> bool:
+        """Whether one more request can go over this connection, as far as is known."""
+        # A connection with unsolicited bytes is used once more, so that a request fails.
+        if not target.keeps or (self.ended and not self.corrupt):
             return False
         own = self.target
         return target is own or (target.address == own.address and target.port == own.port)
 
     @property
-    def spoilt(self) -> bool:
-        """Whether what came over it can't be understood."""
-        return bool(self._answer.fault)
+    def corrupt(self) -> bool:
+        """Whether bytes arrived that can't be parsed."""
+        return bool(self._parser.fault)
 
     @property
     def stale(self) -> bool:
-        """Whether the server closed it, after an answer, before it had seen the request."""
+        """Whether the server closed the connection after a response, before it saw the request."""
         if not self.ended or self._carried == 1:
             return False
-        return not (self._answer.received or self._answer.fault or self._expired)
+        return not (self._parser.received or self._parser.fault or self._expired)
 
     def _lose(self, exc: OSError) -> None:
-        # Its traceback refers to a frame, and so to us: a cycle.
+        # Its traceback refers to a frame, and so to this object: a cycle.
         self._lost = exc.with_traceback(None)
         self._end()
 
@@ -200,18 +200,18 @@ class Connection:
         self.unsent = b""
         self.due = math.inf
 
-    # What it came to
+    # The result
 
     def response(self) -> Response:
-        """The account of the exchange; raises CannotRun if what it lacked is on our side."""
+        """Return the result of the exchange. Raises CannotRun for an error of this machine."""
         outcome, error = self._judge()
-        answer = self._answer
-        finished = answer.finished if answer.complete else time.monotonic()
+        parser = self._parser
+        finished = parser.finished if parser.complete else time.monotonic()
         return Response(
             self.target.url,
             outcome,
-            answer.status,
-            answer.body,
+            parser.status,
+            parser.body,
             error,
             self.since,
             finished - self.since,
@@ -220,12 +220,12 @@ class Connection:
         )
 
     def _judge(self) -> tuple[Outcome, str]:
-        answer = self._answer
-        if answer.fault:
-            return Outcome.MALFORMED, answer.fault
-        if answer.complete:
-            if answer.status != 200:
-                return Outcome.STATUS, f"answered {answer.status}, not 200"
+        parser = self._parser
+        if parser.fault:
+            return Outcome.MALFORMED, parser.fault
+        if parser.complete:
+            if parser.status != 200:
+                return Outcome.STATUS, f"answered {parser.status}, not 200"
             if self._expired:
                 return (
                     Outcome.OK,
@@ -239,7 +239,7 @@ class Connection:
         return Outcome.TRUNCATED, f"closed by the server too early: {self._progress()}"
 
     def _judge_loss(self, code: int) -> tuple[Outcome, str]:
-        if code in _LOCAL_TROUBLE:
+        if code in _LOCAL_ERRORS:
             raise self._cannot_run(code)
         reason = os.strerror(code)
         if code == errno.ETIMEDOUT:
@@ -250,18 +250,18 @@ class Connection:
 
     def _cannot_run(self, code: int) -> CannotRun:
         where = f"{self.target.address}:{self.target.port}"
-        reason = limits.of_errno(code) or os.strerror(code)
+        reason = limits.explain_errno(code) or os.strerror(code)
         if code == errno.EADDRNOTAVAIL and ":" in self.target.address:
             reason += "; or IPv6 is off on this machine"
         return CannotRun(f"cannot connect to {where}: {reason}")
 
     def _progress(self) -> str:
-        """How far the exchange had come."""
-        answer = self._answer
+        """Say how far the exchange had come."""
+        parser = self._parser
         if not self._connected:
             return "no connection yet"
-        if not answer.received:
-            return "connected, but not a byte of an answer"
-        if not answer.head_done:
-            return f"amid the headers, after {answer.received} bytes"
-        return f"amid the body, after {answer.body_size} bytes of it"
+        if not parser.received:
+            return "connected, but no byte of a response"
+        if not parser.head_done:
+            return f"in the headers, after {parser.received} bytes"
+        return f"in the body, after {parser.body_size} bytes of it"

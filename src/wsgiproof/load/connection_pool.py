@@ -1,10 +1,10 @@
-"""Requests on their way, each over a connection of its own, and what has come of them.
+"""A pool of connections: requests in flight, each over a connection of its own, and their results.
 
-All sockets are in one epoll(7), which each enters once and leaves by its close. That takes half the
-system calls of an event loop with a transport for each connection. And what is done for one request
-is done for all that are ready: all connect, all send, all read, all close. Each wakes a thread of
-the server, which may take our processor; to be taken from it amid one thing after the other, for
-one request after the other, costs a quarter more.
+All sockets are in one epoll(7). A socket is registered once and leaves the epoll when it is closed.
+That takes half the system calls of an event loop with a transport for each connection. Each step is
+done for all ready requests together: all connect, all send, all read, all close. Every system call
+wakes a thread of the server, which may take over this processor; handling one request after the
+other costs a quarter more time.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ _EITHER = select.EPOLLIN | select.EPOLLOUT
 
 
 class ConnectionPool:
-    """Requests that were begun, ``timeout`` seconds for each; :meth:`wait` returns what ended.
+    """The requests in flight, with ``timeout`` seconds each; :meth:`wait` returns those that ended.
 
-    Connections are kept for the next request if the target says so, and never more of them than
-    requests were in flight at a time. A request that meets the server's close of one is sent again
-    once, as RFC 9112, 9.3.1 allows for a GET, over a new one and with a deadline of its own.
+    Connections are kept for the next request if the target allows it, and never more of them than
+    there were requests in flight at a time. If the server closes a kept connection as a request is
+    sent, the request is sent again once over a new connection, with a new deadline. RFC 9112, 9.3.1
+    allows that for a GET.
     """
 
     def __init__(self, timeout: float, interrupts: Interrupts) -> None:
@@ -46,24 +47,24 @@ class ConnectionPool:
         self._begun: list[Connection] = []  # to be written to
         self._over: list[Connection] = []  # to be accounted for
         self._keeps = True
-        self._next_look = math.inf  # no deadline is before this
+        self._next_look = math.inf  # no deadline is earlier than this
         self.in_flight = 0
-        """How many requests were begun and not yet returned."""
+        """The number of requests that were begun and not yet returned."""
 
     def begin(self, target: Target, since: float = math.inf) -> None:
-        """Begin a request, whose time counts from now, or from ``since`` if that is earlier.
+        """Begin a request. Its time counts from now, or from ``since`` if that is earlier.
 
-        Raises CannotRun when this machine is out of descriptors, socket memory or local ports, and
-        so does :meth:`wait`. Neither raises for anything that the server or the network does.
+        Like :meth:`wait`, raises CannotRun if this machine is out of descriptors, socket memory or
+        local ports. Neither raises for anything that the server or the network does.
         """
-        self._begin(self._kept(target) or self._anew(target), target, since)
+        self._begin(self._take_idle(target) or self._connect(target), target, since)
         self.in_flight += 1
 
     def wait(self, until: float = math.inf) -> list[Response]:
-        """Send what was begun, and wait for requests to end, but not beyond ``until``.
+        """Send the requests that were begun, and wait for some to end, but not beyond ``until``.
 
-        That is in CLOCK_MONOTONIC seconds. Returns those that ended; none if something else has
-        happened.
+        ``until`` is in CLOCK_MONOTONIC seconds. Returns the responses of the requests that ended;
+        the list is empty if something else happened first.
         """
         self._send()
         now = time.monotonic()
@@ -72,7 +73,7 @@ class ConnectionPool:
             self._epoll.poll, -1 if seconds == math.inf else seconds, len(self._open) + 1
         ):
             connection = self._open.get(descriptor)
-            if connection is not None:  # None: closed, see _close
+            if connection is not None:  # None: it was closed, see _close
                 self._advance(connection)
         if now >= self._next_look:
             self._expire(now)
@@ -81,30 +82,30 @@ class ConnectionPool:
         return ended
 
     def no_more(self) -> None:
-        """None will be begun any more, so that connections are not kept, either.
+        """Stop keeping connections, since no further request will be begun.
 
-        A server that has all the connections it wants would leave those in flight waiting.
+        Idle connections could occupy a server so that requests in flight have to wait.
         """
         self._keeps = False
         while self._idle:
             self._close(self._idle.popleft())
 
     def close(self) -> None:
-        """Drop what is in flight."""
+        """Drop the requests in flight."""
         for connection in self._open.values():
             connection.close()
         self._epoll.close()
 
-    def _kept(self, target: Target) -> Connection | None:
+    def _take_idle(self, target: Target) -> Connection | None:
         if not self._idle:
             return None
         connection = self._idle.popleft()
-        if connection.carries(target):
+        if connection.can_carry(target):
             return connection
         self._close(connection)
         return None
 
-    def _anew(self, target: Target) -> Connection:
+    def _connect(self, target: Target) -> Connection:
         connection = Connection(target)
         self._open[connection.descriptor] = connection
         return connection
@@ -126,14 +127,14 @@ class ConnectionPool:
             if connection.over:
                 self._over.append(connection)
             elif connection.fresh:
-                wanted = _EITHER if connection.unsent else _READABLE
-                self._epoll.register(connection.descriptor, wanted)
+                events = _EITHER if connection.unsent else _READABLE
+                self._epoll.register(connection.descriptor, events)
             elif connection.unsent:
                 self._epoll.modify(connection.descriptor, _EITHER)
 
     def _advance(self, connection: Connection) -> None:
-        """Its socket is ready."""
-        if connection.ended:  # as its request was sent
+        """Send and read on a connection whose socket is ready."""
+        if connection.ended:  # while its request was sent
             return
         was_idle = connection.over
         if connection.unsent:
@@ -142,22 +143,22 @@ class ConnectionPool:
                 self._epoll.modify(connection.descriptor, _READABLE)
         connection.read()
         if was_idle:
-            self._look_after(connection)
+            self._handle_idle_event(connection)
         elif connection.over:
             self._over.append(connection)
 
-    def _look_after(self, connection: Connection) -> None:
-        """The server did something that nobody asked for on a connection without a request."""
+    def _handle_idle_event(self, connection: Connection) -> None:
+        """Handle what the server did on a connection without a request, such as closing it."""
         if connection.ended:
             self._close(connection)
-            if not connection.spoilt:
+            if not connection.corrupt:
                 self._idle.remove(connection)
 
     def _expire(self, now: float) -> None:
-        """End what had to be over by ``now``; what arrived until then was read.
+        """End the requests whose deadline has passed by ``now``; what arrived until then was read.
 
-        It is looked for when the first deadline there was is past. By then its request has long
-        been answered, as a rule, so that deadlines cost a request next to nothing.
+        Called only once the earliest known deadline has passed. By then that request has usually
+        been answered long ago, so deadlines cost next to nothing per request.
         """
         for connection in self._open.values():
             if connection.due <= now:
@@ -166,7 +167,7 @@ class ConnectionPool:
         self._next_look = min((one.due for one in self._open.values()), default=math.inf)
 
     def _account(self) -> list[Response]:
-        """What came of those that are over, which leave their connections."""
+        """Return the responses of requests that are over, and keep or close their connections."""
         over, self._over = self._over, []
         ended: list[Response] = []
         stale: list[Connection] = []
@@ -182,14 +183,15 @@ class ConnectionPool:
                 self._close(connection)
         for connection in stale:
             target = connection.target
-            self._begin(self._anew(target), target, connection.since, resent=True)
+            self._begin(self._connect(target), target, connection.since, resent=True)
         return ended
 
     def _close(self, connection: Connection) -> None:
-        """Its descriptor leaves the epoll by that.
+        """Close a connection, which also removes its descriptor from the epoll.
 
-        At once, unless another thread is just starting a process: that has all our descriptors
-        until its exec(2), and so long the epoll tells of the socket (Q6 in epoll(7)).
+        It is removed at once, unless another thread is just starting a process: the child has all
+        descriptors until its exec(2), and until then the epoll still reports the socket (Q6 in
+        epoll(7)).
         """
         if self._open.get(connection.descriptor) is connection:
             del self._open[connection.descriptor]
@@ -198,6 +200,6 @@ class ConnectionPool:
 
 @contextmanager
 def connection_pool(timeout: float) -> Iterator[ConnectionPool]:
-    """Connections that are closed at the end of the context; Ctrl-C ends it amid :meth:`wait`."""
-    with Interrupts() as interrupts, closing(ConnectionPool(timeout, interrupts)) as these:
-        yield these
+    """Yield a pool, closed at the end of the context. Ctrl-C is raised from its ``wait``."""
+    with Interrupts() as interrupts, closing(ConnectionPool(timeout, interrupts)) as pool:
+        yield pool

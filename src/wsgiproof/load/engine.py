@@ -1,8 +1,9 @@
-"""Many requests: as many at a time as there are connections, at a constant rate, or all at once.
+"""Send many requests: a fixed number at a time, at a constant rate, or all at once.
 
-Each of these hands every :class:`Response` to ``on_response`` as it is complete, and keeps none.
-Whatever ``pick``, ``on_response`` or ``stop`` raises ends the run: requests in flight are dropped,
-and the exception comes out as it is. So does Ctrl-C, and never amid one of these.
+Each function passes every :class:`Response` to ``on_response`` when it is complete, and keeps none.
+An exception of ``pick``, ``on_response`` or ``stop`` ends the run: requests in flight are dropped,
+and the exception is raised unchanged. Ctrl-C does the same, but never interrupts one of pool
+callbacks.
 """
 
 from __future__ import annotations
@@ -18,32 +19,32 @@ from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 
 _OWN_DESCRIPTORS = 64
-"""More than we have open besides."""
+"""Descriptors for everything besides connections."""
 _ASK_EVERY = 0.1
-"""Seconds after which a paced run asks again whether to stop, though no answer has come."""
+"""Seconds after which a paced run calls ``stop`` again although no response has arrived."""
 _GRACE = 0.05
-"""Seconds by which the last requests of a paced run may be late: epoll counts milliseconds."""
+"""Seconds by which the last requests of a paced run may be late: epoll counts in milliseconds."""
 
 
 def _never() -> bool:
     return False
 
 
-def make_room(connections: int) -> None:
-    """Let this process have as many descriptors as this many connections take.
+def raise_descriptor_limit(connections: int) -> None:
+    """Raise this process's descriptor limit to what this number of connections needs.
 
     Raises CannotRun if the hard limit is lower.
     """
-    wanted = connections + _OWN_DESCRIPTORS
+    needed = connections + _OWN_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+    if soft == resource.RLIM_INFINITY or soft >= needed:
         return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
+    if hard != resource.RLIM_INFINITY and hard < needed:
         raise CannotRun(
-            f"{connections} connections take {wanted} descriptors, and this process may have "
-            f"{hard}; raise `ulimit -Hn` or use fewer connections"
+            f"{connections} connections need {needed} descriptors, but this process may have only "
+            f"{hard}: raise `ulimit -Hn` or use fewer connections"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def parallel(
@@ -56,29 +57,29 @@ def parallel(
     stop: Callable[[], bool] = _never,
     seconds: float = math.inf,
 ) -> None:
-    """Exactly ``requests`` requests, at most ``connections`` of them in flight at any time.
+    """Send exactly ``requests`` requests, with at most ``connections`` in flight at any time.
 
-    Each goes to what ``pick()`` returns and has ``timeout`` seconds. A connection is kept for the
-    next request if the target says so. Once ``stop()`` is true, or ``seconds`` have passed, no
-    further request is started, and those in flight are finished. ``requests`` None: no limit.
-    Raises UsageError when ``connections`` is less than one.
+    Each request goes to the target that ``pick()`` returns and has ``timeout`` seconds. A
+    connection is kept for the next request if the target allows it. Once ``stop()`` is true, or
+    ``seconds`` have passed, no further request is started, and those in flight are finished. With
+    ``requests`` None there is no limit. Raises UsageError if ``connections`` is less than one.
     """
     _check(connections)
     left = math.inf if requests is None else requests
     ends = time.monotonic() + seconds
-    with connection_pool(timeout) as these:
+    with connection_pool(timeout) as pool:
         while True:
-            while these.in_flight < connections and left > 0:
+            while pool.in_flight < connections and left > 0:
                 if stop() or time.monotonic() >= ends:
                     left = 0
                     break
                 left -= 1
-                these.begin(pick())
+                pool.begin(pick())
             if left <= 0:
-                these.no_more()
-            if not these.in_flight:
+                pool.no_more()
+            if not pool.in_flight:
                 return
-            for response in these.wait():
+            for response in pool.wait():
                 on_response(response)
 
 
@@ -93,49 +94,50 @@ def paced(
     stop: Callable[[], bool] = _never,
     seconds: float = math.inf,
 ) -> int:
-    """:func:`parallel`, but ``rate`` requests fall due each second, whatever the server does.
+    """Send ``rate`` requests each second, whatever the server does; otherwise as :func:`parallel`.
 
-    The time of each is counted from when it was due, so a server that stalls is seen to delay all
-    that fell due meanwhile ("coordinated omission" hides them). One that finds all connections busy
-    is late; return how many were not sent at all by the end of ``seconds``.
+    The latency of a request is measured from when it was due, so a stalled server shows as a delay
+    of all requests that were due meanwhile ("coordinated omission" would hide them). A request is
+    sent late if all connections are busy. Returns the number of requests that were not sent by the
+    end of ``seconds``.
     """
     _check(connections)
     due_in_time = math.inf if seconds == math.inf else math.ceil(rate * seconds)
-    most = due_in_time if requests is None else min(requests, due_in_time)
+    total = due_in_time if requests is None else min(requests, due_in_time)
     number = 0
     started = time.monotonic()
-    with connection_pool(timeout) as these:
+    with connection_pool(timeout) as pool:
         while True:
             now = time.monotonic()
-            over = number >= most or stop() or now > started + seconds + _GRACE
+            over = number >= total or stop() or now > started + seconds + _GRACE
             due = math.inf if over else started + number / rate
-            if due <= now and these.in_flight < connections:
-                these.begin(pick(), since=due)
+            if due <= now and pool.in_flight < connections:
+                pool.begin(pick(), since=due)
                 number += 1
                 continue
             if over:
-                these.no_more()
-                if not these.in_flight:
+                pool.no_more()
+                if not pool.in_flight:
                     break
-            full = these.in_flight >= connections
-            for response in these.wait(until=now + _ASK_EVERY if full else due):
+            full = pool.in_flight >= connections
+            for response in pool.wait(until=now + _ASK_EVERY if full else due):
                 on_response(response)
-    return 0 if most == math.inf or stop() else int(most) - number
+    return 0 if total == math.inf or stop() else int(total) - number
 
 
 def burst(
     targets: Sequence[Target], timeout: float, on_response: Callable[[Response], None]
 ) -> None:
-    """One request to each of ``targets``, all at the same time."""
-    with connection_pool(timeout) as these:
+    """Send one request to each of ``targets``, all at the same time."""
+    with connection_pool(timeout) as pool:
         for target in targets:
-            these.begin(target)
-        these.no_more()
-        while these.in_flight:
-            for response in these.wait():
+            pool.begin(target)
+        pool.no_more()
+        while pool.in_flight:
+            for response in pool.wait():
                 on_response(response)
 
 
 def _check(connections: int) -> None:
     if connections < 1:
-        raise UsageError(f"{connections} connections can't carry a request; give at least 1")
+        raise UsageError(f"{connections} connections can't carry a request: give at least 1")

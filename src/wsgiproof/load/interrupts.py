@@ -1,4 +1,4 @@
-"""Ctrl-C only where nothing is half done."""
+"""Handle Ctrl-C only at points where nothing is half done."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 class Interrupts:
-    """In this context a signal that interrupts is handled only while :meth:`during` waits.
+    """A context in which an interrupting signal is handled only while :meth:`during` waits.
 
-    An exception that a handler raises just anywhere might come between a request that ended and
-    the account of it, or in a method that a parser in C calls, which takes it for its own.
-    One that comes while one waits to be handled is handled at once: we may be stuck.
+    Elsewhere the exception of a handler could arrive between the end of a request and its
+    accounting, or inside a callback of the C parser, which would treat it as its own error. A
+    second signal is handled at once even if the first is still pending, since the program may be
+    stuck.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class Interrupts:
         self._waiting = False
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # none else can set handlers
+        if threading.current_thread() is threading.main_thread():  # only it can set handlers
             for number in INTERRUPTS:
                 handler = signal.getsignal(number)
                 if callable(handler):  # not ignored, nor left to the kernel
@@ -44,7 +45,7 @@ class Interrupts:
             signal.raise_signal(number)
 
     def during(self, wait: Callable[..., T], *arguments: float) -> T:
-        """What ``wait(*arguments)`` returns, or what a handler raises."""
+        """Return what ``wait(*arguments)`` returns, or raise what a handler raises."""
         self._waiting = True
         try:
             while self._put_off:

@@ -1,4 +1,4 @@
-"""What comes of one request."""
+"""The result of one request."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ class Outcome(StrEnum):
     """How one request ended."""
 
     OK = "ok"
-    REFUSED = "refused"  # no connection: nobody listens, or no route
-    RESET = "reset"  # the connection was reset before the answer was complete
-    TIMEOUT = "timeout"  # the answer was not complete at the deadline
-    TRUNCATED = "truncated"  # closed in good order, but before the answer was complete
-    MALFORMED = "malformed"  # not HTTP/1, bad framing, over a bound, or bytes after the end
+    REFUSED = "refused"  # no connection: nothing listens there, or there is no route
+    RESET = "reset"  # the connection was reset before the response was complete
+    TIMEOUT = "timeout"  # the response was not complete at the deadline
+    TRUNCATED = "truncated"  # closed in good order, but before the response was complete
+    MALFORMED = "malformed"  # not HTTP/1, bad framing, too large, or bytes after the end
     STATUS = "status"  # complete, but not 200
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What came back for one request.
+    """The response to one request.
 
-    ``body`` is what arrived of it, at most MAX_BODY bytes, on failure too. ``status`` is None until
-    the headers were complete. ``error`` is one line for a person, and empty for an
-    answer in good order. ``started`` is CLOCK_MONOTONIC seconds; ``seconds`` run from there to the
-    answer's last byte, or to its failure. ``resent``: the connection that was kept for it was
-    closed before a byte of an answer came, and it went over a new one. ``label`` is its target's.
+    ``body`` is the part of the body that arrived, at most MAX_BODY bytes, also after a failure.
+    ``status`` is None if the headers were not complete. ``error`` is one line for a person, empty
+    if the response was in good order. ``started`` is CLOCK_MONOTONIC seconds; ``seconds`` is the
+    time from then to the last byte of the response, or to its failure. ``resent`` is true if the
+    server closed a kept connection before it sent a byte, and the request was sent again over a new
+    one. ``label`` is the label of the target.
     """
 
     url: str

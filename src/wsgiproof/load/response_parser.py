@@ -1,4 +1,4 @@
-"""One answer as it arrives: bytes in, and what they were. Nothing here judges, waits or sends."""
+"""Parse responses as their bytes arrive. Nothing here judges, waits or sends."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from contextlib import suppress
 import httptools
 
 MAX_HEAD = 64 * 1024
-"""Bytes of status line and headers accepted, those of 1xx answers before it included."""
+"""Bytes of status line and headers accepted, including those of preceding 1xx responses."""
 
 MAX_BODY = 1024 * 1024
 """Bytes of body accepted, and the most that is kept of it."""
 
 MAX_WIRE = MAX_HEAD + 8 * MAX_BODY
-"""Bytes accepted in all; bounds what is not body either: chunk extensions and trailers."""
+"""Bytes accepted in all; also bounds chunk extensions and trailers."""
 
 
-class Answer:
-    """The answers that come over one connection, one after the other.
+class ResponseParser:
+    """Parses the responses that arrive over one connection, one after the other.
 
-    ``fault`` is what makes the present one malformed, in one line; nothing that follows it on its
-    connection can be understood.
+    ``fault`` says in one line why the current response is malformed; nothing that follows it on the
+    connection can be parsed.
     """
 
-    # One of these is made per request where the connection isn't kept.
+    # Slots, since each request makes a parser unless connections are kept.
     __slots__ = (
         "_body",
         "_head",
@@ -40,14 +40,14 @@ class Answer:
     )
 
     def __init__(self) -> None:
-        # It refers to us as well: only close() frees either without the garbage collector.
+        # The two refer to each other: only close() frees them without the garbage collector.
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.fault = ""
         self.begin()
 
     def begin(self) -> None:
-        """What arrives from now on is the next answer."""
-        self._head = b""  # what has come, up to its end at least
+        """Treat what arrives from now on as the next response."""
+        self._head = b""  # what has arrived, at least up to the end of the headers
         self._body: list[bytes] = []
         self.body_size = 0
         self.received = 0
@@ -59,15 +59,15 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """What has arrived of it, at most MAX_BODY bytes."""
+        """The part of the body that has arrived, at most MAX_BODY bytes."""
         return b"".join(self._body)
 
     def close(self) -> None:
-        """No more will be fed."""
+        """Free the parser; nothing more will be fed."""
         self._parser = None
 
     def feed(self, data: bytes) -> None:
-        """These have arrived."""
+        """Parse bytes that have arrived."""
         self.received += len(data)
         if self.received > MAX_HEAD:
             self._feed_much(data)
@@ -75,13 +75,13 @@ class Answer:
             self._parse(data)
 
     def feed_eof(self) -> None:
-        """The server has closed in good order."""
-        # What tells its length has not ended by a close.
+        """Take note that the server has closed the connection in good order."""
+        # A close ends the body only where the headers do not say its length.
         if self.head_done and not self.complete and not _Headers(self._head).framed:
             self._completed()
 
     def _feed_much(self, data: bytes) -> None:
-        """Feed no more than there is room for: of a head first, if it has not ended."""
+        """Parse no more than the bounds allow, first of the headers if they have not ended."""
         if not self.head_done:
             room = MAX_HEAD - (self.received - len(data))
             self._parse(data[:room])
@@ -90,13 +90,13 @@ class Answer:
             data = data[room:]
         self._parse(data)
         if self.received > MAX_WIRE:
-            self.fault = self.fault or f"an answer of more than {MAX_WIRE} bytes"
+            self.fault = self.fault or f"a response of more than {MAX_WIRE} bytes"
 
     def _parse(self, data: bytes) -> None:
         if self.fault or self._parser is None:
             return
         if self.complete:
-            # The parser skips an empty line after a message; so do we, wherever the segments end.
+            # The C parser skips an empty line after a message; so does this, however it is split.
             if data.strip(b"\r\n"):
                 self._extra()
             return
@@ -119,7 +119,7 @@ class Answer:
             return
         status = parser.get_status_code()
         if parser.get_http_version() not in ("1.1", "1.0"):
-            self.fault = f"HTTP/{parser.get_http_version()} is not what was asked for"
+            self.fault = f"HTTP/{parser.get_http_version()}, but HTTP/1.1 was requested"
         elif status < 100 or status == 101:
             self.fault = f"a GET can't be answered with status {status}"
         elif status >= 200:
@@ -128,7 +128,7 @@ class Answer:
             if b"transfer-encoding" in self._head.lower():
                 coding = _Headers(self._head).coding
                 if coding != b"chunked":
-                    self.fault = f"a transfer coding nobody asked for: {coding[:80]!r}"
+                    self.fault = f"a transfer coding that was not requested: {coding[:80]!r}"
             if status in (204, 304):
                 self._completed()
 
@@ -149,7 +149,7 @@ class Answer:
         if self.head_done:
             self._completed()
 
-    # What the above have in common
+    # Shared by the callbacks
 
     def _completed(self) -> None:
         if not self.complete:
@@ -165,18 +165,18 @@ class Answer:
             self.fault = self.fault or f"not valid HTTP: {exc}"
 
     def _extra(self) -> None:
-        self.fault = self.fault or "bytes after the end of the answer"
+        self.fault = self.fault or "bytes after the end of the response"
 
 
 class _Headers:
-    """How the headers of an answer say that its body ends; what follows them may be in ``head``.
+    """How the headers of a response say where its body ends. ``head`` may hold more than headers.
 
-    They are read a second time for that, where it matters: to be called back for each header of
-    each answer would cost more than all else that is done for one.
+    The headers are parsed a second time for that, only where it matters: a callback for each header
+    of each response would cost more than all other work for it.
     """
 
     def __init__(self, head: bytes) -> None:
-        self.framed = False  # they tell the body's length, so a close does not end it
+        self.framed = False  # they give the length of the body, so a close does not end it
         self.coding = b"chunked"
         self._done = False
         self._parser = httptools.HttpResponseParser(self)

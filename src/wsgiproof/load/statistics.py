@@ -1,4 +1,4 @@
-"""The running account of a load: latencies, failures and throughput, in bounded memory."""
+"""Running statistics of a load: latencies, failures and throughput, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from collections.abc import Callable
 import msgspec
 
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.traffic import Failed, Latencies, Throughput, Traffic, bucket, recorded
+from wsgiproof.traffic import FailedRequest, Latencies, Throughput, Traffic, bucket, sorted_buckets
 
 INVALID = "invalid body"
-"""The kind of failure of an answer in good order whose body is not what was expected."""
+"""The kind of failure of a well-formed response whose body is not as expected."""
 _FIRST_FAILURES = 5
 _BODY_KEPT = 200
-"""Bytes of each of their bodies."""
+"""Bytes that are kept of the body of a failed request."""
 _MOST_INTERPRETERS = 200
-"""Kept apart; a server that replaces its processes has new ones for ever."""
+"""Interpreters with statistics of their own; a server that replaces its processes keeps adding new
+ones."""
 _MOST_SPANS = 120
-"""Of throughput; then each two of them become one."""
+"""Spans of throughput; beyond this number, each pair is merged into one."""
 
 _TIMED = {Outcome.OK, Outcome.STATUS, Outcome.TIMEOUT}
 
 Check = Callable[[bytes], str]
-"""Says what is wrong with a body; nothing if it is as expected."""
+"""Return what is wrong with a body; empty if it is as expected."""
 
 
 class Histogram:
-    """Counts of latencies by bucket."""
+    """The number of requests in each latency bucket."""
 
     __slots__ = ("_counts", "_longest")
 
@@ -37,15 +38,15 @@ class Histogram:
         self._longest = 0
 
     def add(self, seconds: float) -> None:
-        """One more request took so long."""
+        """Add a request that took this long."""
         microseconds = int(seconds * 1e6)
         lower = bucket(microseconds)
         self._counts[lower] = self._counts.get(lower, 0) + 1
         if microseconds > self._longest:
             self._longest = microseconds
 
-    def take(self, other: Histogram) -> None:
-        """All of another one as well."""
+    def merge(self, other: Histogram) -> None:
+        """Add all requests of another histogram."""
         for lower, count in other._counts.items():
             self._counts[lower] = self._counts.get(lower, 0) + count
         self._longest = max(self._longest, other._longest)
@@ -53,30 +54,30 @@ class Histogram:
     def latencies(
         self, url: str, *, phase: str = "", pid: int | None = None, interpreter: str = ""
     ) -> Latencies:
-        """As it is recorded."""
+        """Return the histogram for the record."""
         return Latencies(
             url=url,
             phase=phase,
             pid=pid,
             interpreter=interpreter,
             longest=self._longest,
-            buckets=recorded(self._counts),
+            buckets=sorted_buckets(self._counts),
         )
 
 
-class _Who(msgspec.Struct, frozen=True):
-    """What the answers of our application say of who gave them."""
+class _ServedBy(msgspec.Struct, frozen=True):
+    """The process and the interpreter that a response of wsgiproof's application names."""
 
     pid: int
     interpreter: str
     application_group: str | None = None
 
 
-_read_who = msgspec.json.Decoder(_Who).decode
+_decode_served_by = msgspec.json.Decoder(_ServedBy).decode
 
 
 class _Spans:
-    """Requests by the time at which they ended; the spans become wider as the run goes on."""
+    """Requests by the time at which they ended; spans grow wider as the run goes on."""
 
     def __init__(self) -> None:
         self._width = 1
@@ -84,7 +85,7 @@ class _Spans:
         self._failed: list[int] = []
 
     def add(self, seconds: float, failed: bool) -> None:
-        """One more ended so long after the start."""
+        """Add a request that ended this long after the start."""
         while (number := int(seconds) // self._width) >= _MOST_SPANS:
             self._width *= 2
             self._requests = _halved(self._requests)
@@ -96,7 +97,7 @@ class _Spans:
         self._failed[number] += failed
 
     def throughput(self) -> Throughput:
-        """As it is told."""
+        """Return the throughput for the record."""
         return Throughput(
             width=self._width, requests=tuple(self._requests), failed=tuple(self._failed)
         )
@@ -107,7 +108,7 @@ def _halved(counts: list[int]) -> list[int]:
 
 
 class LoadStatistics:
-    """Accounts for every :class:`Response` of a run. ``check`` looks at each body."""
+    """Statistics over every :class:`Response` of a run. ``check`` examines each body."""
 
     def __init__(self, check: Check | None = None) -> None:
         self.requests = 0
@@ -115,7 +116,7 @@ class LoadStatistics:
         self.unsent = 0
         self._check = check
         self._kinds: Counter[str] = Counter()
-        self._first: list[Failed] = []
+        self._first: list[FailedRequest] = []
         self._resent = 0
         self._unclosed = 0
         self._urls: dict[str, Histogram] = {}
@@ -124,7 +125,7 @@ class LoadStatistics:
         self._started = time.monotonic()
 
     def add(self, response: Response) -> None:
-        """One more request has ended."""
+        """Add a request that has ended."""
         self.requests += 1
         outcome = response.outcome
         error = response.error
@@ -142,7 +143,7 @@ class LoadStatistics:
         self._spans.add(response.started + response.seconds - self._started, bool(kind))
 
     def traffic(self, seed: int) -> Traffic:
-        """All of it so far."""
+        """Return the statistics so far, for the record."""
         return Traffic(
             requests=self.requests,
             failed=self.failed,
@@ -166,7 +167,7 @@ class LoadStatistics:
         self._kinds[kind] += 1
         if len(self._first) < _FIRST_FAILURES:
             self._first.append(
-                Failed(
+                FailedRequest(
                     kind=kind,
                     url=response.url,
                     status=response.status,
@@ -185,10 +186,14 @@ class LoadStatistics:
 
     def _time_interpreter(self, response: Response) -> None:
         try:
-            who = _read_who(response.body)
+            served_by = _decode_served_by(response.body)
         except msgspec.MsgspecError:
-            return  # another application's
-        key = (response.url, who.pid, who.application_group or who.interpreter)
+            return  # the response of another application
+        key = (
+            response.url,
+            served_by.pid,
+            served_by.application_group or served_by.interpreter,
+        )
         histogram = self._interpreters.get(key)
         if histogram is None:
             if len(self._interpreters) >= _MOST_INTERPRETERS:

@@ -1,4 +1,4 @@
-"""Where requests go, with their bytes made ready."""
+"""The targets of requests, with the bytes to send prepared in advance."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ _VALUE = re.compile(r"[ -~]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes, with its bytes made ready; :meth:`parse` makes one."""
+    """The destination of a request, with the bytes to send; create one with :meth:`parse`."""
 
     url: str
     host: str
     port: int
-    address: str  # numeric, so that no request pays for a name look-up
+    address: str  # numeric, so that no request needs a name look-up
     request: bytes = field(repr=False)
-    keeps: bool  # it doesn't ask the server to close
+    keeps: bool  # the request does not ask the server to close the connection
     _base: str = field(repr=False)
     _start: bytes = field(repr=False)
     _rest: bytes = field(repr=False)
     label: str = ""
-    """What the sender calls its requests; their responses have it as well."""
+    """The sender's name for its requests; their responses carry it as well."""
 
     @classmethod
     def parse(cls, url: str, *, keeps: bool = False) -> Target:
-        """A target for an ``http`` URL; a host name is looked up here, once, IPv4 preferred.
+        """Return a target for an ``http`` URL. A host name is resolved here, once; IPv4 is
+        preferred.
 
         With ``keeps`` the connection may be kept for the next request.
 
-        Raises UsageError for a URL that is not one of http, CannotRun for a name that doesn't
+        Raises UsageError if the URL is not an http URL, and CannotRun if the host name does not
         resolve.
         """
         host, port, path, query = _split(url)
@@ -53,7 +54,7 @@ class Target:
         return plain.with_query(query) if query else plain
 
     def with_query(self, query: str) -> Target:
-        """The same target with another query string (already percent-encoded, without its ``?``).
+        """Return the same target with another query string (percent-encoded, without the ``?``).
 
         Raises UsageError for a space, a control character or a character outside ASCII.
         """
@@ -66,12 +67,14 @@ class Target:
         )
 
     def with_header(self, name: str, value: str, *, label: str = "") -> Target:
-        """The same target with one more header, and with ``label``.
+        """Return the same target with one more header, and with ``label``.
 
         Raises UsageError for a control character or a character outside ASCII in the value.
         """
         if not _VALUE.fullmatch(value):
-            raise UsageError(f"a value of the header {name} has characters that it can't have")
+            raise UsageError(
+                f"the value of the header {name} has a control or a non-ASCII character: remove it"
+            )
         line = f"{name}: {value}\r\n\r\n".encode("ascii")
         return replace(
             self,
@@ -82,8 +85,8 @@ class Target:
 
 
 def _split(url: str) -> tuple[str, int, str, str]:
-    """Host, port, path and query of an http URL; raises UsageError for anything else."""
-    # Checked first because urlsplit drops some control characters without a word.
+    """Return host, port, path and query of an http URL; raise UsageError for anything else."""
+    # Checked first because urlsplit silently drops some control characters.
     if not _VISIBLE.fullmatch(url):
         raise UsageError(f"the URL {url!r} has to be percent-encoded")
     try:
@@ -94,7 +97,9 @@ def _split(url: str) -> tuple[str, int, str, str]:
     if parts.scheme != "http" or not parts.hostname:
         raise UsageError(f"{url!r} is not an http URL; give one like http://127.0.0.1:8000/")
     if parts.username is not None or parts.password is not None:
-        raise UsageError(f"{url!r} holds a user name or a password, which are not supported")
+        raise UsageError(
+            f"{url!r} has a user name or a password, which is not supported: remove it"
+        )
     if port == 0:
         raise UsageError(f"{url!r}: port 0 can't be connected to")
     return parts.hostname, port, parts.path or "/", parts.query

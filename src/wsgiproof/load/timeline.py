@@ -1,4 +1,4 @@
-"""How a load went over time: requests and their latencies, second by second, in bounded memory."""
+"""The timeline of a load: requests and latencies, second by second, in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from wsgiproof.load.statistics import Histogram
 from wsgiproof.traffic import LoadTimeline
 
 _MOST_SPANS = 300
-"""Then each two of them become one."""
+"""Beyond this number, each pair of spans is merged into one."""
 
 
 class LoadTimelineRecorder:
-    """Accounts for each request in the span of time in which it ended.
+    """Count each request in the span of time in which it ended.
 
-    Spans are one second wide at first. Times are of CLOCK_MONOTONIC; the first request that ends
-    begins the first span.
+    Spans are one second wide at first. Times are CLOCK_MONOTONIC seconds. The first span begins
+    when the first request ends.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class LoadTimelineRecorder:
         self._spans: list[_Span] = []
 
     def add(self, ended: float, seconds: float, *, answered: bool, failed: bool) -> None:
-        """One more request ended; its time counts if there was an answer with any status."""
+        """Add a request that ended. Its latency counts if it got a response with any status."""
         if self._started is None:
             self._started = ended
         while (number := int(max(ended - self._started, 0)) // self._width) >= _MOST_SPANS:
@@ -36,24 +36,24 @@ class LoadTimelineRecorder:
             span.latencies.add(seconds)
 
     def timeline(self) -> LoadTimeline | None:
-        """As it is recorded; None if no request ended."""
+        """Return the timeline for the record; None if no request ended."""
         if self._started is None:
             return None
-        told = [span.latencies.latencies("") for span in self._spans]
+        latencies = [span.latencies.latencies("") for span in self._spans]
         return LoadTimeline(
             started=self._started,
             width=self._width,
             requests=tuple(span.requests for span in self._spans),
             failed=tuple(span.failed for span in self._spans),
-            p50=tuple(_microseconds(one.percentile(50)) for one in told),
-            p99=tuple(_microseconds(one.percentile(99)) for one in told),
-            longest=tuple(one.longest for one in told),
+            p50=tuple(_microseconds(one.percentile(50)) for one in latencies),
+            p99=tuple(_microseconds(one.percentile(99)) for one in latencies),
+            longest=tuple(one.longest for one in latencies),
         )
 
     def _halve(self) -> None:
         self._width *= 2
         for number in range(0, len(self._spans) - 1, 2):
-            self._spans[number].take(self._spans[number + 1])
+            self._spans[number].merge(self._spans[number + 1])
         self._spans = self._spans[::2]
 
 
@@ -63,11 +63,11 @@ class _Span:
         self.failed = 0
         self.latencies = Histogram()
 
-    def take(self, other: _Span) -> None:
-        """All of another one as well."""
+    def merge(self, other: _Span) -> None:
+        """Add all requests of another span."""
         self.requests += other.requests
         self.failed += other.failed
-        self.latencies.take(other.latencies)
+        self.latencies.merge(other.latencies)
 
 
 def _microseconds(seconds: float) -> int:

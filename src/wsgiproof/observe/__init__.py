@@ -1,1 +1,1 @@
-"""Reading what a running server does: its answers, processes, connections, events and log."""
+"""Reads what a running server does: its answers, processes, connections, events and log."""

@@ -1,4 +1,4 @@
-"""Accounting for every answer: who gave it, what it said, and what failed."""
+"""Collects the answers of the probe: who gave each, what it reported, and what failed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What has grown in an interpreter, as ``inside/object_growth.py`` counts it."""
+    """The types whose objects grew in an interpreter, as ``inside/object_growth.py`` counts."""
 
     types: tuple[tuple[str, int], ...]
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """One valid body, as ``inside/responder.py`` writes it."""
+class ProbeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One valid answer of the probe, as ``inside/responder.py`` writes it."""
 
     pid: int
     interpreter: str
@@ -50,14 +50,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     object_growth: ObjectCounts | None = None
 
 
-read_answer = msgspec.json.Decoder(Answer).decode
-"""Read a body; raises ``msgspec.MsgspecError`` for one that is not an answer."""
+read_answer = msgspec.json.Decoder(ProbeAnswer).decode
+"""Decodes a body; raises ``msgspec.MsgspecError`` for one that is not an answer of the probe."""
 
 
-class Seen:
-    """What one interpreter has said about itself, through one URL."""
+class InterpreterAnswers:
+    """The answers of one interpreter through one URL.
 
-    def __init__(self, url: str, first: Answer, before: int) -> None:
+    ``before`` is how many answers the whole cell had given before the first one.
+    """
+
+    def __init__(self, url: str, first: ProbeAnswer, before: int) -> None:
         self.url = url
         self.first = first
         self.before = before
@@ -65,7 +68,7 @@ class Seen:
         self.threads: set[int] = set()
 
     def identity(self) -> Identity:
-        """As it is recorded."""
+        """Return the identity as it is recorded."""
         first = self.first
         return Identity(
             url=self.url,
@@ -90,8 +93,8 @@ class Seen:
         )
 
 
-class Answers:
-    """The running account of one cell. ``phase`` is set by the experiment as it goes on."""
+class AnswerCollector:
+    """Collects the answers of one cell. The experiment sets ``phase``."""
 
     def __init__(self) -> None:
         self.phase = ""
@@ -101,61 +104,62 @@ class Answers:
         """Failed requests by the kind of failure."""
         self.served: Counter[int] = Counter()
         """Requests that each process has answered."""
-        self._heard = 0
+        self._numbered = 0
         self._numbers: dict[tuple[int, str], int] = {}
-        """The highest number of an answer, by the process and the interpreter that gave it."""
-        self._seen: dict[tuple[object, ...], Seen] = {}
+        """The highest number of an answer, by process and interpreter."""
+        self._interpreters: dict[tuple[object, ...], InterpreterAnswers] = {}
         self._failures: Counter[tuple[str, str, str, int | None, str]] = Counter()
         self._bodies: dict[tuple[str, str, str, int | None, str], str] = {}
         self._problems: Counter[tuple[str, str, int, str]] = Counter()
         self._begun: dict[tuple[str, str, int, str], tuple[int, int]] = {}
-        """The answers before each problem's first: of the whole cell, of its interpreter."""
+        """How many answers came before each problem: of the whole cell, and of its interpreter."""
 
     @property
     def failed(self) -> int:
-        """How many requests were not answered as they should be."""
+        """How many requests were not answered correctly."""
         return self.requests - self.succeeded
 
     def success(self, url: str, body: bytes) -> None:
-        """Account for a complete answer with status 200; an unreadable body is a failure."""
+        """Count a complete answer with status 200; an invalid body is a failure."""
         try:
             answer = read_answer(body)
         except msgspec.MsgspecError as error:
             self.failure("invalid body", url, 200, str(error), body)
             return
-        self.heard(answer)
+        self.note_number(answer)
         self.requests += 1
         self.succeeded += 1
         self.served[answer.pid] += 1
-        # All that an answer claims is in the key: an interpreter that changes its story shows.
-        key = (url, answer.pid, answer.interpreter, *_claims(answer))
-        seen = self._seen.get(key)
-        if seen is None:
-            seen = self._seen[key] = Seen(url, answer, self.succeeded - 1)
+        # The key has all that an answer reports, so an interpreter whose report changes shows.
+        key = (url, answer.pid, answer.interpreter, *_reported(answer))
+        interpreter = self._interpreters.get(key)
+        if interpreter is None:
+            interpreter = InterpreterAnswers(url, answer, self.succeeded - 1)
+            self._interpreters[key] = interpreter
         for text in answer.problems:
             problem = (self.phase, text, answer.pid, answer.application_group or "")
             self._problems[problem] += 1
-            self._begun.setdefault(problem, (self.succeeded - 1, seen.answers))
-        seen.answers += 1
-        seen.threads.add(answer.thread_id)
+            self._begun.setdefault(problem, (self.succeeded - 1, interpreter.answers))
+        interpreter.answers += 1
+        interpreter.threads.add(answer.thread_id)
 
-    def heard(self, answer: Answer) -> None:
-        """Account for the number of an answer to any request of ours, of the load or not."""
-        self._heard += 1
+    def note_number(self, answer: ProbeAnswer) -> None:
+        """Note the number of an answer to a request of the experiment, of the load or not."""
+        self._numbered += 1
         key = (answer.pid, answer.interpreter)
         self._numbers[key] = max(answer.request, self._numbers.get(key, 0))
 
     @property
     def elsewhere(self) -> int:
-        """How many requests, at least, were answered that are not ours.
+        """How many answered requests, at least, came from another program.
 
-        Each interpreter numbers its answers. A number that is missing went to somebody else, or
-        into a request of ours that failed on the way back.
+        Each interpreter numbers its answers. A missing number went to another program, or to a
+        request of the experiment that failed on the way back.
         """
-        return max(0, sum(self._numbers.values()) - self._heard - self.failed)
+        return max(0, sum(self._numbers.values()) - self._numbered - self.failed)
 
     def failure(self, kind: str, url: str, status: int | None, error: str, body: bytes) -> None:
-        """Account for a request that got no answer, or not the right one."""
+        """Count a request that got no answer, or a wrong one."""
         self.requests += 1
         key = (self.phase, kind, url, status, error)
         self.kinds[kind] += 1
@@ -163,19 +167,19 @@ class Answers:
         self._bodies.setdefault(key, body[:_BODY_KEPT].decode("utf-8", "replace"))
 
     def workers(self) -> dict[str, dict[int, int]]:
-        """For each URL, how many threads of each process have answered."""
+        """Return, for each URL, how many threads of each process have answered."""
         workers: dict[str, dict[int, int]] = defaultdict(dict)
-        for seen in self._seen.values():
-            threads = workers[seen.url]
-            threads[seen.first.pid] = threads.get(seen.first.pid, 0) + len(seen.threads)
+        for one in self._interpreters.values():
+            threads = workers[one.url]
+            threads[one.first.pid] = threads.get(one.first.pid, 0) + len(one.threads)
         return dict(workers)
 
     def identities(self) -> tuple[Identity, ...]:
-        """Every interpreter that answered, as it described itself."""
-        return tuple(seen.identity() for seen in self._seen.values())
+        """Return every interpreter that answered, as it reported itself."""
+        return tuple(one.identity() for one in self._interpreters.values())
 
     def failures(self) -> tuple[Failure, ...]:
-        """Every way in which requests failed."""
+        """Return every way in which requests failed."""
         return tuple(
             Failure(
                 phase=key[0],
@@ -190,7 +194,7 @@ class Answers:
         )
 
     def problems(self) -> tuple[Problem, ...]:
-        """Every value that did not survive, as the application reported it."""
+        """Return every value that changed in a round trip, as the application reported it."""
         return tuple(
             Problem(
                 phase=key[0],
@@ -205,7 +209,7 @@ class Answers:
         )
 
 
-def _claims(answer: Answer) -> tuple[object, ...]:
+def _reported(answer: ProbeAnswer) -> tuple[object, ...]:
     return (
         answer.application_group,
         answer.process_group,

@@ -1,4 +1,4 @@
-"""Core files: where a process leaves its own, whose thread died, and why there is none."""
+"""Core files: finds them, reads which thread crashed, and says why there is none."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from itertools import islice
 from pathlib import Path
 
 from wsgiproof.files import Directory, UnsafeFile, open_regular
-from wsgiproof.observe.evidence import Evidence, check_ours
+from wsgiproof.observe.evidence import Evidence, check_owner
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 CORES = "cores"
-"""The directory beside the evidence where cores are read."""
+"""The directory beside the evidence to which core files are moved before they are read."""
 LARGEST_CORE = 1 << 30
 """Bytes; a process that runs Python leaves some 50 million."""
 _MOST_FILES = 100
-"""Entries of a process's directory that are looked at; it leaves one."""
+"""Entries of a process's directory that are examined; a process leaves one."""
 _PROGRAM_HEADER = 56
 """Bytes of an Elf64_Phdr."""
 _NOTE_SEGMENT = 4
 _STATUS_NOTE = 1
-"""NT_PRSTATUS, one for each thread; that of the thread that died is the first, see core(5)."""
+"""NT_PRSTATUS, one for each thread; that of the crashed thread is the first, see core(5)."""
 _PID_IN_STATUS = 32
 """Bytes from the start of a struct elf_prstatus (<sys/procfs.h>) to its pr_pid, on 64 bits."""
 
 
 def take_core(evidence: Evidence, pid: int) -> Path | None:
-    """The core file of a process that worked in its own directory in the evidence; None if there
-    is none that can be trusted to be one.
+    """Return the core file of a process, which works in its own directory in the evidence.
 
-    It is moved out of there, to where only we can write: what reads it is given its path.
+    None if there is no file that is certain to be one. The file is moved to a directory that only
+    wsgiproof can write, because pystack and gdb are given its path.
     """
     place = evidence.path.with_name(CORES)
     try:
         place.mkdir(mode=0o700, exist_ok=True)
         with (
-            Directory(place) as ours,
-            Directory(evidence.path) as theirs,
-            theirs.below(f"core-{pid}") as left,
-            os.scandir(left.fd) as entries,
+            Directory(place) as private,
+            Directory(evidence.path) as shared,
+            shared.below(f"core-{pid}") as source,
+            os.scandir(source.fd) as entries,
         ):
             for entry in islice(entries, _MOST_FILES):
-                if _is_core(left, entry.name, theirs):
-                    return _moved(entry.name, left, f"core-{pid}", ours, theirs)
+                if _is_core(source, entry.name, shared):
+                    return _move(entry.name, source, f"core-{pid}", private, shared)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -53,29 +53,29 @@ def take_core(evidence: Evidence, pid: int) -> Path | None:
     return None
 
 
-def _moved(name: str, left: Directory, new: str, ours: Directory, theirs: Directory) -> Path:
-    """Move a file, and look again at what has come: nobody can put another in its place now."""
-    os.rename(name, new, src_dir_fd=left.fd, dst_dir_fd=ours.fd)
-    if not _is_core(ours, new, theirs):
+def _move(name: str, source: Directory, new: str, private: Directory, shared: Directory) -> Path:
+    """Move a file and check it again, since nobody can replace it any more."""
+    os.rename(name, new, src_dir_fd=source.fd, dst_dir_fd=private.fd)
+    if not _is_core(private, new, shared):
         raise UnsafeFile(errno.EPERM, "it was replaced while it was read")
-    return ours.path / new
+    return private.path / new
 
 
-def _is_core(directory: Directory, name: str, theirs: Directory) -> bool:
-    """Whether a file is a core of bearable size that a process of theirs has left."""
+def _is_core(directory: Directory, name: str, shared: Directory) -> bool:
+    """Return whether a file is a core file, not too large, of the owner of the evidence."""
     try:
         with directory.open(name) as file:
             status = os.fstat(file.fileno())
-            if status.st_uid != 0:  # which the kernel makes some cores of, see core(5)
-                check_ours(status, theirs)
-            whole = status.st_nlink == 1 and status.st_size <= LARGEST_CORE
-            return whole and file.read(4) == b"\x7fELF"
+            if status.st_uid != 0:  # the kernel gives some core files to root, see core(5)
+                check_owner(status, shared)
+            acceptable = status.st_nlink == 1 and status.st_size <= LARGEST_CORE
+            return acceptable and file.read(4) == b"\x7fELF"
     except OSError:
         return False
 
 
 def why_no_core() -> str:
-    """Why no process here can leave a core file where we find it; empty if it can."""
+    """Return why no process can leave a core file where wsgiproof finds it; empty if it can."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     if hard == 0:
         return "core files are forbidden here: raise the hard limit ('ulimit -Hc unlimited')"
@@ -85,22 +85,23 @@ def why_no_core() -> str:
         return ""
     if pattern.startswith("|"):
         return (
-            f"the kernel gives core files to {pattern[1:].split()[0]}: have them written instead "
-            "('sysctl -w kernel.core_pattern=core', for the whole machine), or look there "
-            "('coredumpctl')"
+            f"the kernel pipes core files to {pattern[1:].split()[0]}: look for them there "
+            "('coredumpctl'), or let the kernel write them ('sysctl -w kernel.core_pattern=core', "
+            "for the whole machine)"
         )
     if "/" in pattern:
         return (
-            f"the kernel writes core files to {pattern}: look there, or have them written where "
-            "the process works ('sysctl -w kernel.core_pattern=core', for the whole machine)"
+            f"the kernel writes core files to {pattern}: look for them there, or let the kernel "
+            "write them to the process's working directory ('sysctl -w kernel.core_pattern=core', "
+            "for the whole machine)"
         )
     return ""
 
 
 def crashed_thread(core: Path) -> int:
-    """The tid of the thread that took the signal; 0 if the file doesn't tell.
+    """Return the tid of the thread that received the signal; 0 if the file does not say.
 
-    From the ELF notes, see elf(5): 64 bits, of this machine's byte order.
+    It is read from the ELF notes, see elf(5): 64 bits, in this machine's byte order.
     """
     try:
         with open_regular(core) as file:

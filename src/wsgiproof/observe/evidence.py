@@ -1,8 +1,8 @@
-"""The directory in which the processes of a server leave evidence, read as what it is: files that
-less trusted code may have made, replaced or removed.
+"""Reads the directory in which the processes of a server leave evidence.
 
-Nothing there is followed, waited for, or read beyond a bound. What had to be refused, and what
-should be there and is not, is noted: the checks that rest on it are undecided then.
+Less trusted code may have made, replaced or removed the files there. No link is followed, no read
+blocks, and every read has a size limit. Files that were refused, or that are missing, are noted,
+and the checks that need them are then undecided.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from wsgiproof.files import Directory, UnsafeFile, read_at_most
 from wsgiproof.records import EvidenceKind, Identity, MissingEvidence
 
 _MOST_NAMES = 200_000
-"""Entries of the directory that are looked at; a thousand restarts leave 30,000."""
+"""Entries of the directory that are examined; a thousand restarts leave 30,000."""
 _MOST_NOTES = 5
-"""Of one kind that are kept; the rest are counted."""
+"""Reasons that are kept for one kind; the rest are counted."""
 
 
 class Evidence:
@@ -39,9 +39,10 @@ class Evidence:
         most: int,
         pids: Collection[int] | None = None,
     ) -> Iterator[tuple[int, bytes]]:
-        """The pid and the content of each file of a kind, by name; ``pids`` leaves out others.
+        """Yield the pid and the content of each file of a kind, in the order of their names.
 
-        At most the first ``largest`` bytes of each file, and about ``most`` of all.
+        With ``pids``, only the files of these processes. Reads at most the first ``largest`` bytes
+        of each file, and about ``most`` bytes in all.
         """
         left = most
         try:
@@ -54,7 +55,7 @@ class Evidence:
                 if pids is not None and pid not in pids:
                     continue
                 if left <= 0:
-                    self.note(kind, f"no more was read than {most:,} bytes")
+                    self.note(kind, f"only the first {most:,} bytes were read")
                     return
                 try:
                     content = _content(directory, name, largest)
@@ -65,7 +66,7 @@ class Evidence:
                 yield pid, content
 
     def _names(self, directory: Directory, kind: EvidenceKind) -> list[tuple[str, int]]:
-        """The names of that kind with their pids, sorted."""
+        """Return the names of the files of a kind with their pids, sorted."""
         pattern = re.compile(rf"{kind}-([1-9][0-9]{{0,9}})(?:\.txt|-[0-9A-Za-z]{{1,64}})", re.ASCII)
         with os.scandir(directory.fd) as entries:
             names = [
@@ -73,19 +74,19 @@ class Evidence:
             ]
             if next(entries, None) is not None:
                 self.note(
-                    kind, f"there are more than {_MOST_NAMES:,} files; not all were looked at"
+                    kind, f"there are more than {_MOST_NAMES:,} files; the rest was not examined"
                 )
         found = ((name, pattern.fullmatch(name)) for name in names)
         return sorted((name, int(match[1])) for name, match in found if match)
 
     def note(self, kind: EvidenceKind, reason: str) -> None:
-        """Evidence of that kind is not there as it should be."""
+        """Note that evidence of this kind is missing or was refused."""
         self._missing[kind, reason] = None
 
     def expect(self, identities: Sequence[Identity], loaded: Collection[tuple[int, str]]) -> None:
-        """Note what interpreters that have answered must have left, and what is not there.
+        """Note the files that interpreters which have answered must have left, if they are gone.
 
-        ``loaded`` are pid and token of those that have written down who they are.
+        ``loaded`` are the pid and token of each interpreter whose identity was found.
         """
         try:
             directory = Directory(self.path)
@@ -96,50 +97,54 @@ class Evidence:
         with directory:
             for one in identities:
                 if (one.pid, one.token) not in loaded:
-                    self.note("identity", f"pid {one.pid} wrote down who it is, and that is gone")
-                if _leaves_last_words(one) and not _there(directory, f"fatal-{one.pid}.txt"):
+                    self.note("identity", f"the identity that pid {one.pid} wrote is gone")
+                if _has_fatal_trace(one) and not _exists(directory, f"fatal-{one.pid}.txt"):
                     self.note("fatal", f"fatal-{one.pid}.txt is gone")
-                if not _there(directory, f"requests-{one.pid}-{one.token}"):
+                if not _exists(directory, f"requests-{one.pid}-{one.token}"):
                     self.note("requests", f"a list of the requests of pid {one.pid} is gone")
 
     def missing(self) -> tuple[MissingEvidence, ...]:
-        """All that was noted, an entry for each kind."""
-        reasons: dict[EvidenceKind, list[str]] = {}
+        """Return everything that was noted, an entry for each kind."""
+        by_kind: dict[EvidenceKind, list[str]] = {}
         for kind, reason in list(self._missing):
-            reasons.setdefault(kind, []).append(reason)
+            by_kind.setdefault(kind, []).append(reason)
         return tuple(
-            MissingEvidence(kind=kind, reasons=tuple(_few(told)))
-            for kind, told in sorted(reasons.items())
+            MissingEvidence(kind=kind, reasons=tuple(_shortened(reasons)))
+            for kind, reasons in sorted(by_kind.items())
         )
 
 
-def _leaves_last_words(one: Identity) -> bool:
-    """Whether it has opened the file for them: Python 2.7 has no faulthandler, and an interpreter
-    that may have a GIL of its own can't load it."""
+def _has_fatal_trace(one: Identity) -> bool:
+    """Return whether an interpreter opens a file for its fatal trace.
+
+    Python 2.7 has no faulthandler, and an interpreter with its own GIL can't load it.
+    """
     return one.gil == "shared" and not one.python.startswith("2.")
 
 
-def _few(reasons: list[str]) -> list[str]:
+def _shortened(reasons: list[str]) -> list[str]:
     more = len(reasons) - _MOST_NOTES
     return [*reasons[:_MOST_NOTES], f"{more:,} more like these"] if more > 0 else reasons
 
 
 def _content(directory: Directory, name: str, largest: int) -> bytes:
     with directory.open(name) as file:
-        check_ours(os.fstat(file.fileno()), directory)
+        check_owner(os.fstat(file.fileno()), directory)
         return read_at_most(file, largest)
 
 
-def check_ours(status: os.stat_result, directory: Directory) -> None:
-    """Raise :class:`UnsafeFile` for a file that the owner of the directory has not made, such as a
-    hard link to one of somebody else."""
+def check_owner(status: os.stat_result, directory: Directory) -> None:
+    """Raise :class:`UnsafeFile` unless the owner of the directory made this file.
+
+    It may be a hard link to another user's file.
+    """
     if status.st_nlink > 1:
         raise UnsafeFile(errno.EPERM, "it has another name elsewhere")
     if status.st_uid != os.fstat(directory.fd).st_uid:
         raise UnsafeFile(errno.EPERM, "it belongs to another user")
 
 
-def _there(directory: Directory, name: str) -> bool:
+def _exists(directory: Directory, name: str) -> bool:
     if "/" in name:
         return False
     try:
@@ -150,4 +155,4 @@ def _there(directory: Directory, name: str) -> bool:
 
 
 def _unusable(error: OSError) -> str:
-    return f"the directory of the evidence can't be read: {error.strerror or describe(error)}"
+    return f"the evidence directory can't be read: {error.strerror or describe(error)}"

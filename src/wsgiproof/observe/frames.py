@@ -1,7 +1,7 @@
-"""The stacks that pystack and gdb print, as values.
+"""Parses the stacks that pystack and gdb print.
 
-pystack tells Python from C and knows interpreters; gdb knows C alone. Both are read line by line,
-and what is no thread and no frame is passed over.
+pystack distinguishes Python from C and knows interpreters; gdb knows only C. Both are parsed line
+by line, and lines that are neither a thread nor a frame are ignored.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Literal
 from wsgiproof.records import Frame, Thread
 
 SIGNAL_HANDLER = "<signal handler>"
-"""The function of a frame below which a signal came; above it is the handler."""
+"""The function of the frame at which a signal arrived; the frames above are its handler's."""
 _RETURN_FROM_SIGNAL = "__restore_rt"
-"""What the C library calls that frame, where the unwinder does not."""
+"""The C library's name for that frame, if the unwinder does not mark it."""
 _MOST_FRAMES = 50
 _MOST_THREADS = 200
 
@@ -39,16 +39,16 @@ _GDB_SIGNAL = re.compile(r"#\d+ +<signal handler called>")
 
 
 def parse_pystack(text: str) -> tuple[Thread, ...]:
-    """The threads in the output of ``pystack remote`` or ``pystack core``.
+    """Return the threads in the output of ``pystack remote`` or ``pystack core``.
 
-    A thread that works for several interpreters in turn has a part for each: it is taken to be in
+    A thread that works for several interpreters in turn has a part for each. It counts as being in
     the one in which it has frames.
     """
     return tuple(_pystack_thread(lines) for lines in _blocks(text, _PYSTACK_THREAD))
 
 
 def parse_gdb(text: str) -> tuple[Thread, ...]:
-    """The threads in the output of ``thread apply all backtrace``."""
+    """Return the threads in the output of ``thread apply all backtrace``."""
     threads = []
     for lines in _blocks(text, _GDB_THREAD):
         match = _GDB_THREAD.match(lines[0])
@@ -59,14 +59,15 @@ def parse_gdb(text: str) -> tuple[Thread, ...]:
 
 
 def has(thread: Thread, language: Literal["python", "c"]) -> bool:
-    """Whether frames of this language are told."""
+    """Return whether a thread has frames of this language."""
     return any(frame.language == language for frame in thread.frames)
 
 
 def combined(known: Sequence[Frame], c: Sequence[Frame]) -> tuple[Frame, ...]:
-    """One stack of the Python in ``known`` and of ``c``: Python frames are where C evaluates them.
+    """Return one stack of the Python frames in ``known`` and the C frames in ``c``.
 
-    Which of them belong to which of several evaluations is not known: all are put at the first.
+    Python frames are put where C evaluates them. If there are several evaluations, all Python
+    frames are put at the first, since it is unknown which frame belongs to which evaluation.
     """
     python = [frame for frame in known if frame.language == "python"]
     evaluating = [number for number, frame in enumerate(c) if _EVALUATES.match(frame.function)]
@@ -76,7 +77,7 @@ def combined(known: Sequence[Frame], c: Sequence[Frame]) -> tuple[Frame, ...]:
 
 
 def _blocks(text: str, start: re.Pattern[str]) -> Iterator[Sequence[str]]:
-    """The lines of each thread, the one that names it first."""
+    """Yield the lines of each thread; the first one names it."""
     block: list[str] = []
     number = 0
     for line in text.splitlines():
@@ -98,7 +99,7 @@ def _pystack_thread(lines: Sequence[str]) -> Thread:
     assert match is not None
     interpreter = ""
     frames: list[Frame] = []
-    here = "main" if match[2] is not None else ""  # where a process has no other interpreter
+    here = "main" if match[2] is not None else ""  # the process has no other interpreter
     states = [match[2] or ""]
     for line in lines[1:]:
         if part := _PYSTACK_INTERPRETER.match(line):
@@ -159,7 +160,7 @@ def _gdb_frame(line: str) -> Frame | None:
 
 
 def _function(name: str) -> str:
-    """Its name in the source: without what compilers and the dynamic linker add."""
+    """Return a function's name in the source, without what compilers and the linker add."""
     if name == _RETURN_FROM_SIGNAL:
         return SIGNAL_HANDLER
     name = re.sub(r"\.(constprop|isra|part|cold|lto_priv)\b.*|@+GLIBC\S*", "", name)

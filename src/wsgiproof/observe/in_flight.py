@@ -1,4 +1,4 @@
-"""The requests that were running in a process when it ended, from the slots that it keeps."""
+"""Reads the requests that were in flight in a process when it ended, from its slots."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from wsgiproof.records import Unfinished
 _SLOTS = 1 << 16
 """Bytes of one interpreter's slots; it has 64 of 128 bytes."""
 _MOST_SLOTS = 64 << 20
-"""Bytes of those of all interpreters."""
+"""Bytes of the slots of all interpreters."""
 _MOST = 10_000
-"""Requests that are told."""
+"""Requests that are recorded."""
 _LARGEST_TID = 1 << 31
 
 
 def read_unfinished(
     evidence: Evidence, pids: Collection[int] | None = None
 ) -> tuple[Unfinished, ...]:
-    """What is in the slots of all interpreters: requests that began and did not end.
+    """Return the requests in the slots of all interpreters, which began and did not end.
 
-    With ``pids``, those of these processes alone.
+    With ``pids``, only those of these processes.
     """
     found: list[Unfinished] = []
     for pid, content in evidence.files("requests", _SLOTS, _MOST_SLOTS, pids):
         found += _slots(pid, content)
         if len(found) > _MOST:
-            evidence.note("requests", f"more than {_MOST:,} are told to be running")
+            evidence.note("requests", f"more than {_MOST:,} requests are said to be in flight")
             break
     return tuple(sorted(found[:_MOST], key=lambda one: (one.pid, one.started)))
 
@@ -41,7 +41,7 @@ def _slots(pid: int, content: bytes) -> Iterator[Unfinished]:
 
 
 def _slot(pid: int, slot: bytes) -> Unfinished | None:
-    """The request in a slot; None if it is empty, or nobody has written a request there."""
+    """Return the request in a slot; None if the slot is empty or holds no valid request."""
     thread, _, rest = slot.partition(b" ")
     moment, _, rest = rest.partition(b" ")
     name, _, url = rest.partition(b" ")

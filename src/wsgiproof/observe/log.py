@@ -1,7 +1,7 @@
-"""Following an error log: what is new in it, and the phase in which each line was written.
+"""Follows an error log, and notes the phase in which each line was written.
 
-Apache's children have the log open and may do with it what they like: fill it without an end, write
-no line's end, cut it. So each look reads a bounded part of it, and says what it could not keep.
+Apache's children have the log open and may do anything with it: fill it, truncate it, or never end
+a line. Each read is therefore limited, and reports what it could not keep.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from wsgiproof.files import open_regular
 from wsgiproof.records import LogLine
 
 _MOST = 8_000_000
-"""Characters that are kept in all: a thousand restarts take five million."""
+"""Characters that are kept in all; a thousand restarts write five million."""
 _MOST_LINES = 200_000
 _LONGEST_LINE = 2000
 _CHUNK = 1 << 20
 _MOST_AT_ONCE = 64 << 20
-"""Bytes that one look reads; what is beyond is skipped."""
+"""Bytes of one read; the rest is skipped."""
 _COMPARED = 64
-"""Bytes before the last end that are read again: another log has others there."""
+"""Bytes before the last position that are read again: if they differ, the log was replaced."""
 _LONGEST_KEPT = 4 * _LONGEST_LINE
-"""Bytes of a line that is not ended yet."""
+"""Bytes that are kept of an incomplete line."""
 
 
 class NewLines:
-    """Reads what was added to a log since the last look."""
+    """Reads what was added to a log since the last read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
         self._known = (0, b"")
-        """Where a look ended, the first one as this is made, and what stands right before that."""
+        """The position at which the last read ended, and the bytes before it."""
         self._begun = b""
-        """The last line so far, which nobody has ended."""
+        """The last line, while it is incomplete."""
         self.damaged = ""
-        """What has become of the log that a log does not do; empty if nothing has."""
+        """What happened to the log that should not; empty if nothing did."""
         self.skipped = 0
-        """Bytes that were too many to be read."""
+        """Bytes that were not read, because there were too many."""
         try:
             with open_regular(path) as log:
                 self._remember(log, os.fstat(log.fileno()).st_size)
@@ -49,14 +49,14 @@ class NewLines:
             self._unreadable(error)
 
     def read(self) -> Iterator[str]:
-        """All complete lines that are new."""
+        """Yield all new complete lines."""
         for data in self._chunks():
             *lines, rest = (self._begun + data).split(b"\n")
             self._begun = rest[:_LONGEST_KEPT]
             yield from map(_text, lines)
 
     def finish(self) -> Iterator[str]:
-        """The rest, the last line included even if nobody ended it."""
+        """Yield all remaining lines, the last one included even if it is incomplete."""
         yield from self.read()
         if self._begun:
             yield _text(self._begun)
@@ -74,7 +74,7 @@ class NewLines:
         at, last = self._known
         log.seek(at - len(last))
         if log.read(len(last)) != last:
-            self.damaged = "the error log was cut while the server ran"
+            self.damaged = "the error log was truncated while the server ran"
             self._offset, self._begun = 0, b""
         end = min(size, self._offset + _MOST_AT_ONCE)
         log.seek(self._offset)
@@ -95,28 +95,28 @@ class NewLines:
 
 
 class LogFollower:
-    """Keeps the lines of a log, each with the phase in which it was new."""
+    """Keeps the lines of a log, each with the phase in which it was read."""
 
     def __init__(self, path: Path) -> None:
         self._new = NewLines(path)
         self.lines: list[LogLine] = []
         self._kept = 0
         self.dropped = 0
-        """Lines beyond that: they are in the file, and were not kept here."""
+        """Lines that were not kept, because there were too many; the file has them."""
 
     @property
     def damaged(self) -> str:
-        """What was not read of it and why, but for :attr:`dropped` lines; empty if all was."""
+        """Why the log was not read completely; empty if it was. Ignores :attr:`dropped` lines."""
         if self._new.skipped and not self._new.damaged:
-            return f"{self._new.skipped:,} bytes of the error log were too many to be read"
+            return f"{self._new.skipped:,} bytes of the error log were not read: too many at once"
         return self._new.damaged
 
     def read(self, phase: str) -> None:
-        """Take in all complete lines that are new, and note them under ``phase``."""
+        """Read all new complete lines, and keep them under ``phase``."""
         self._take(self._new.read(), phase)
 
     def finish(self, phase: str) -> None:
-        """Take in the rest, the last line included even if nobody ended it."""
+        """Read all remaining lines, the last one included even if it is incomplete."""
         self._take(self._new.finish(), phase)
 
     def _take(self, lines: Iterator[str], phase: str) -> None:
@@ -129,5 +129,5 @@ class LogFollower:
 
 
 def _text(line: bytes) -> str:
-    """A line: only a newline ends one, and what else Python calls a line's end may stand in it."""
+    """Return a line as text. Only a newline ends it; it may hold Python's other line ends."""
     return line.decode("utf-8", "replace")

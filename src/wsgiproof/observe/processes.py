@@ -1,4 +1,4 @@
-"""Reading the counted resources of processes from ``/proc``."""
+"""Reads the counted resources of processes from ``/proc``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from wsgiproof import limits
 from wsgiproof.records import ProcessSample, Role
 
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
-"""Where the system has its libraries; those of Python are told all the same."""
+"""The directories of the system's libraries; those of Python are recorded all the same."""
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """One look at all processes of a server, and at their sockets to the deployment.
+class ProcessSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of all processes of a server, and their sockets to the deployment.
 
     ``sockets`` are pairs of a local port and the port of the member at the other end.
     """
@@ -28,19 +28,21 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     sockets: frozenset[tuple[int, int]]
 
 
-def read_processes(living: Mapping[int, Role], deployment_ports: Collection[int]) -> Reading:
-    """Read every process of ``living``. One that is gone, or closed to us, reads as None.
+def read_processes(
+    living: Mapping[int, Role], deployment_ports: Collection[int]
+) -> ProcessSnapshot:
+    """Read every process of ``living``. The counts of one that is gone or unreadable are None.
 
-    Raises OSError where a limit of ours is in the way.
+    Raises OSError if wsgiproof's own limits prevent it.
     """
     to_deployment = _sockets_to(deployment_ports)
-    readings = []
+    samples = []
     sockets: set[tuple[int, int]] = set()
     for pid, role in sorted(living.items()):
-        reading, own = _read(pid, role, to_deployment)
-        readings.append(reading)
+        sample, own = _read(pid, role, to_deployment)
+        samples.append(sample)
         sockets |= own
-    return Reading(processes=tuple(readings), sockets=frozenset(sockets))
+    return ProcessSnapshot(processes=tuple(samples), sockets=frozenset(sockets))
 
 
 def _read(
@@ -57,7 +59,7 @@ def _read(
         ), set()
     own = {to_deployment[link] for link in links if link in to_deployment}
     sockets = own if role is Role.WORKER else set()
-    reading = ProcessSample(
+    sample = ProcessSample(
         pid=pid,
         role=role,
         descriptors=len(links),
@@ -65,34 +67,34 @@ def _read(
         connections=len(sockets),
         kinds=dict(Counter(map(_kind, links))),
     )
-    return reading, sockets
+    return sample, sockets
 
 
 def descriptor_links(pid: int) -> list[str]:
-    """What each open descriptor of a process is, by its link in ``/proc/PID/fd``.
+    """Return the link in ``/proc/PID/fd`` of each open descriptor of a process.
 
     A link is ``socket:[inode]``, ``pipe:[inode]``, ``anon_inode:[eventpoll]`` or a path
-    (proc_pid_fd(5)). Raises OSError if the process is gone, or not ours to look at.
+    (proc_pid_fd(5)). Raises OSError if the process is gone or unreadable.
     """
     links = []
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed since
+        with suppress(FileNotFoundError):  # it was closed meanwhile
             links.append(str(descriptor.readlink()))
     return links
 
 
 def _sockets_to(ports: Collection[int]) -> dict[str, tuple[int, int]]:
-    """Every TCP socket of this machine to one of these ports: its link, and the ports of both ends.
+    """Return every TCP socket to one of these ports: its link, and the ports of both ends.
 
-    psutil gives the same for one process at a time, and each time takes the whole table apart in
-    Python: 50 ms for 12,000 lines, since a load of new connections leaves thousands in TIME_WAIT.
+    psutil does the same for one process at a time, and parses the whole table in Python each time.
+    That takes 50 ms for 12,000 lines, as a load of new connections leaves thousands in TIME_WAIT.
     """
-    wanted = "|".join(f"{port:04X}" for port in ports)
-    if not wanted:
+    remote = "|".join(f"{port:04X}" for port in ports)
+    if not remote:
         return {}
     # proc_net(5): sl, local, remote, st, queues, timer, retransmits, uid, timeout, inode.
     line = re.compile(
-        rf"^ *\d+: [0-9A-F]+:([0-9A-F]{{4}}) [0-9A-F]+:({wanted}) (?:\S+ +){{6}}(\d+) ".encode(),
+        rf"^ *\d+: [0-9A-F]+:([0-9A-F]{{4}}) [0-9A-F]+:({remote}) (?:\S+ +){{6}}(\d+) ".encode(),
         re.M,
     )
     return {
@@ -111,7 +113,7 @@ def _kind(link: str) -> str:
 
 
 def loaded_libraries(pid: int) -> set[str]:
-    """Paths of the shared objects that a process has mapped, but for those of the system."""
+    """Return the paths of the shared objects that a process has mapped, without the system's."""
     try:
         maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
     except OSError:
@@ -122,7 +124,7 @@ def loaded_libraries(pid: int) -> set[str]:
 
 
 def unique_set_size(pid: int) -> int | None:
-    """Bytes of resident memory that only this process has; None if it is gone or closed to us.
+    """Return the bytes of resident memory that only this process has; None if it can't be read.
 
     ``Private_Clean`` and ``Private_Dirty`` of ``/proc/PID/smaps_rollup``. Raises as
     :func:`read_processes`.

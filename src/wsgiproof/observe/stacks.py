@@ -1,8 +1,8 @@
-"""Reading the stacks of a process, Python and C, while it lives or from its core file.
+"""Reads the stacks of a process, Python and C, while it runs or from its core file.
 
-By pystack, which knows interpreters and the GIL, and reads a process without running anything in
-it; by gdb, where there is one, for what pystack can't tell. Each is a process of its own with a
-deadline: a corrupt interpreter may send either astray.
+pystack knows interpreters and the GIL, and reads a process without running code in it. gdb, if it
+is installed, adds what pystack can't read. Each runs in its own process with a deadline, since a
+corrupt interpreter may make either of them hang.
 """
 
 from __future__ import annotations
@@ -26,62 +26,63 @@ from wsgiproof.records import Thread
 _DEADLINE = 15.0
 """Seconds; both take less than one for a process of 25 threads."""
 _WORKS = 0.03
-"""Seconds of the processor: what waits uses none, while its Python is read."""
+"""Seconds of CPU time: a waiting process uses none while its Python stack is read."""
 _GDB_MOST_FRAMES = 80
 NEEDS = "install pystack ('pip install pystack') or gdb"
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read, and by what; ``note`` says why it is nothing, or less than there might be."""
+class StackReading(msgspec.Struct, frozen=True, kw_only=True):
+    """The threads that were read, and by which tool; ``note`` says why some are missing."""
 
     threads: tuple[Thread, ...] = ()
     tool: str = ""
     note: str = ""
 
     def python_of(self, tid: int) -> bool:
-        """Whether it tells Python of a thread."""
+        """Return whether it has Python frames of a thread."""
         return any(thread.tid == tid and has(thread, "python") for thread in self.threads)
 
     def frames_of(self, tid: int) -> bool:
-        """Whether it tells what a thread was doing."""
+        """Return whether it has any frame of a thread."""
         return any(thread.tid == tid and thread.frames for thread in self.threads)
 
 
 def has_pystack() -> bool:
-    """Whether pystack is installed beside us."""
+    """Return whether pystack is installed in wsgiproof's environment."""
     return importlib.util.find_spec("pystack") is not None
 
 
-def read_process(pid: int, python: Reading | None = None) -> Reading:
-    """The stacks of a process that is alive, whose ``python`` may have been read already.
+def read_process(pid: int, python: StackReading | None = None) -> StackReading:
+    """Read the stacks of a living process, whose ``python`` stacks may have been read already.
 
-    It is stopped for a tenth of a second, or for one where it takes gdb.
+    The process is stopped for a tenth of a second, or for a second if gdb is needed.
     """
-    seen = _pystack("remote", str(pid), "--native-all")
-    # A thread that works for several interpreters, and is in none, has no frames from pystack.
-    if seen.frames_of(pid):
-        return seen
-    if not seen.threads:
-        # While a server stops, interpreters know threads that have ended, of which there is no C.
-        seen = python or _pystack("remote", str(pid))
-    return _with_gdb(seen, ["-p", str(pid)])
+    reading = _pystack("remote", str(pid), "--native-all")
+    # pystack has no frames of a thread that works for several interpreters and is in none.
+    if reading.frames_of(pid):
+        return reading
+    if not reading.threads:
+        # While a server stops, interpreters know threads that have ended and have no C stack.
+        reading = python or _pystack("remote", str(pid))
+    return _with_gdb(reading, ["-p", str(pid)])
 
 
-def read_ending(pid: int) -> Reading:
-    """The same of a process that is to end by a deadline, and may be all but done with its work.
+def read_ending(pid: int) -> StackReading:
+    """Read the stacks of a process that has to end by a deadline.
 
-    If it is at work, no time of it is taken: its Python is read as it runs, and that is all.
+    If it is busy it is not stopped, since that could make it miss the deadline. Then only its
+    Python stacks are read, while it runs.
     """
-    before = _processor(pid)
+    before = _cpu_time(pid)
     python = _pystack("remote", str(pid), "--no-block")
-    if _processor(pid) - before <= _WORKS:
+    if _cpu_time(pid) - before <= _WORKS:
         return read_process(pid, python)
-    note = python.note or "only Python was read: it was at work, and no time of it was taken"
+    note = python.note or "only Python was read: the process was busy, so it was not stopped"
     return msgspec.structs.replace(python, note=note)
 
 
-def _processor(pid: int) -> float:
-    """Seconds of the processor that a process has used; 0 if it is gone."""
+def _cpu_time(pid: int) -> float:
+    """Return the seconds of CPU time that a process has used; 0 if it is gone."""
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.Error:
@@ -89,68 +90,68 @@ def _processor(pid: int) -> float:
     return float(times.user + times.system)
 
 
-def read_core(core: Path, executable: str, crashed: int) -> Reading:
-    """The stacks in a core file; the thread ``crashed`` is the one that matters (0: unknown)."""
-    seen = _pystack("core", str(core), "--native-all")
-    # Of a thread whose interpreter is gone pystack knows no Python, and leaves out what runs it.
-    if seen.threads and (not crashed or seen.python_of(crashed)):
-        return seen
-    return _with_gdb(seen, [executable, str(core)])
+def read_core(core: Path, executable: str, crashed: int) -> StackReading:
+    """Read the stacks in a core file; ``crashed`` is the tid that matters (0: unknown)."""
+    reading = _pystack("core", str(core), "--native-all")
+    # pystack has no Python frames of a thread whose interpreter is gone, nor the C frames there.
+    if reading.threads and (not crashed or reading.python_of(crashed)):
+        return reading
+    return _with_gdb(reading, [executable, str(core)])
 
 
-def _pystack(*arguments: str) -> Reading:
+def _pystack(*arguments: str) -> StackReading:
     if not has_pystack():
-        return Reading(note=NEEDS)
-    said = _said([sys.executable, "-I", "-m", "pystack", *arguments, "--no-color"])
-    if isinstance(said, Reading):
-        return said
-    threads = parse_pystack(said)
+        return StackReading(note=NEEDS)
+    output = _output([sys.executable, "-I", "-m", "pystack", *arguments, "--no-color"])
+    if isinstance(output, StackReading):
+        return output
+    threads = parse_pystack(output)
     if not threads:
-        return Reading(note=f"pystack: {_complaint(said)}")
-    return Reading(threads=threads, tool="pystack")
+        return StackReading(note=f"pystack: {_error_line(output)}")
+    return StackReading(threads=threads, tool="pystack")
 
 
-def _with_gdb(seen: Reading, what: Sequence[str]) -> Reading:
-    """What ``seen`` has, and gdb's frames for each thread of which it has no C, or no Python."""
+def _with_gdb(reading: StackReading, what: Sequence[str]) -> StackReading:
+    """Return ``reading`` with gdb's frames for each thread without C frames or without Python."""
     gdb = shutil.which("gdb")
     if gdb is None:
-        note = seen.note or "not of all threads: gdb would tell more, and is not installed"
-        return msgspec.structs.replace(seen, note=note)
+        note = reading.note or "some frames are missing: install gdb to read them"
+        return msgspec.structs.replace(reading, note=note)
     command = [gdb, "-batch", "-nx", "-iex", "set debuginfod enabled off"]
     command += ["-iex", "set auto-load off", "-ex", "set print frame-arguments none"]
-    said = _said([*command, "-ex", f"thread apply all backtrace {_GDB_MOST_FRAMES}", *what])
-    if isinstance(said, Reading):
-        return msgspec.structs.replace(seen, note=seen.note or said.note)
-    threads = parse_gdb(said)
+    output = _output([*command, "-ex", f"thread apply all backtrace {_GDB_MOST_FRAMES}", *what])
+    if isinstance(output, StackReading):
+        return msgspec.structs.replace(reading, note=reading.note or output.note)
+    threads = parse_gdb(output)
     if not threads:
-        return msgspec.structs.replace(seen, note=seen.note or f"gdb: {_complaint(said)}")
-    told = {thread.tid: thread for thread in seen.threads}
+        return msgspec.structs.replace(reading, note=reading.note or f"gdb: {_error_line(output)}")
+    by_tid = {thread.tid: thread for thread in reading.threads}
     for thread in threads:
-        known = told.get(thread.tid, thread)
-        whole = has(known, "c") and has(known, "python")
-        frames = known.frames if whole else combined(known.frames, thread.frames)
-        told[thread.tid] = msgspec.structs.replace(known, frames=frames)
-    tool = f"{seen.tool} and gdb" if seen.tool else "gdb"
-    return Reading(threads=tuple(told.values()), tool=tool, note=seen.note)
+        known = by_tid.get(thread.tid, thread)
+        complete = has(known, "c") and has(known, "python")
+        frames = known.frames if complete else combined(known.frames, thread.frames)
+        by_tid[thread.tid] = msgspec.structs.replace(known, frames=frames)
+    tool = f"{reading.tool} and gdb" if reading.tool else "gdb"
+    return StackReading(threads=tuple(by_tid.values()), tool=tool, note=reading.note)
 
 
-def _said(command: Sequence[str]) -> str | Reading:
-    """What it printed, or why it came to no end."""
+def _output(command: Sequence[str]) -> str | StackReading:
+    """Run a command and return its output, or a reading that says why it failed."""
     try:
         return run(command, deadline=_DEADLINE, env=child_environment()).output
     except WsgiproofError as error:
-        return Reading(note=str(error)[:300])
+        return StackReading(note=str(error)[:300])
 
 
-def _complaint(output: str) -> str:
-    """The line that tells what went wrong, and what mends it where that is known."""
+def _error_line(output: str) -> str:
+    """Return the line with the error, and the fix if it is known."""
     lines = [line.strip("\N{SKULL} ") for line in output.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Using executable")]
-    told = next((line for line in lines if re.search("rror|denied|permitted", line)), None)
-    told = told or (lines[-1] if lines else "it said nothing")
-    if "permitted" in told or "denied" in told:
-        told += (
+    error = next((line for line in lines if re.search("rror|denied|permitted", line)), None)
+    error = error or (lines[-1] if lines else "it printed nothing")
+    if "permitted" in error or "denied" in error:
+        error += (
             "; run as root, or allow it ('sysctl -w kernel.yama.ptrace_scope=0', for the whole "
-            "machine; of a container, the capability SYS_PTRACE)"
+            "machine; in a container, the capability SYS_PTRACE)"
         )
-    return told[:400]
+    return error[:400]

@@ -103,11 +103,11 @@ def _latency(seen: Observed, name: str, percent: float) -> Figure | None:
 
 
 def _memory(seen: Observed) -> Iterator[Figure]:
-    series = memory.decided(seen).series
+    series = memory.decision_of(seen).series
     blocks, malloc = _fastest(series, "blocks"), _fastest(series, "bytes")
-    python_grows = _grows(blocks, memory.MATTERS["blocks"])
+    python_grows = _grows(blocks, memory.MATERIAL["blocks"])
     slope = malloc or _fastest(series, "resident bytes")
-    if python_grows and not _grows(malloc, memory.MATTERS["bytes"]):
+    if python_grows and not _grows(malloc, memory.MATERIAL["bytes"]):
         # What Python's own allocator takes is no memory of malloc's, which would say 0.
         resident = _fastest(series, "resident bytes")
         slope = resident if _grows(resident, 0) else None

@@ -29,6 +29,11 @@ def show_entry(console: Console, entry: Entry, note: str = "") -> None:
         console.print(Padding(line, (0, 0, 0, 2), expand=False))
 
 
+def show_finding(console: Console, text: str) -> None:
+    """Print the text of a finding, which is Markdown, as it was written."""
+    console.print(Text(text), soft_wrap=True)
+
+
 def show_log(console: Console, log: LogExplained) -> None:
     """Print each entry that matches with its first line, then the unknown errors."""
     for one in log.known:

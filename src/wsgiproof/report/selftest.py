@@ -37,7 +37,7 @@ def show_selftest(
     """Print the confusion table, the controls with a wrong result, and the closing lines."""
     console.print()
     console.print(_table(trials))
-    wrong = [trial for trial in trials if not trial.as_it_should_be]
+    wrong = [trial for trial in trials if not trial.is_expected]
     for trial in wrong:
         console.print(_wrong(trial), soft_wrap=True)
     console.print()

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from wsgiproof.judge.finding import count
-from wsgiproof.records import Role, Served
+from wsgiproof.records import Role, RunningServer
 from wsgiproof.report.text import plain
 
 _FEW = 8
 """Pids that are listed one by one."""
 
 
-def show_served(console: Console, served: Served) -> None:
+def show_served(console: Console, served: RunningServer) -> None:
     """Print where the server answers, its parts, and commands to inspect it."""
     for line in _lines(served):
         console.print(line, soft_wrap=True)
@@ -27,7 +27,7 @@ def show_logged(console: Console, line: str) -> None:
     console.print(Text(plain(line), style="dim"), soft_wrap=True)
 
 
-def _lines(served: Served) -> Iterator[Text]:
+def _lines(served: RunningServer) -> Iterator[Text]:
     yield Text.assemble("\n", (served.cell, "bold"), " is up; Ctrl-C stops it\n")
     for url, group in served.urls.items():
         yield _line("url", f"{url}  (application group {group})")

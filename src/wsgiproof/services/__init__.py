@@ -1,1 +1,1 @@
-"""The real servers of a cell: a MongoDB deployment and an Apache."""
+"""The real servers of a cell: a MongoDB deployment and Apache."""

@@ -1,4 +1,4 @@
-"""A running Apache: started from a configuration of ours, watched, and stopped."""
+"""A running Apache: started from a generated configuration, watched, and stopped."""
 
 from __future__ import annotations
 
@@ -24,32 +24,34 @@ from wsgiproof.toolchain import Httpd
 
 _READY = "resuming normal operations"
 """In the error log once the parent has bound its port and forked its children."""
-_TAKEN = "Address already in use"
-_HOPELESS = (
+_PORT_TAKEN = "Address already in use"
+_FATAL = (
     "WSGI0025",
     "WSGI0036",
     "Unable to change working directory",
     "Unable to determine path to Python",
     "No module named 'encodings'",
 )
-"""No interpreter can start in this server: it would respawn for ever, and never serve (mod_wsgi's
-error reference; before version 6 the messages have no codes)."""
+"""Signs that no interpreter can start in this server: its children would respawn forever and never
+serve (mod_wsgi's error reference; before version 6 the messages have no codes)."""
 _STARTS_PYTHON = re.compile("Initializing Python|Attach\\w* .*[Pp]ython|Attach interpreter")
 _MOST_OF_A_LOG = 8 << 20
-"""Bytes of its beginning, and of its end; a thousand restarts take five million."""
+"""Bytes that are read from each end of a log; a thousand restarts take five million."""
 _LONGEST_LINE = 1000
 _ATTEMPTS = 5
 _LARGEST_CORE = 1 << 30
 _CORES_ON_DISK = 20
-"""A core file may take this part of what is free on the disk: the application allows for ten."""
+"""A core file may take one part in this many of the free disk space: an application may leave
+ten."""
 
 
-class Family:
-    """Which processes Apache's parent process (``pid``) has started, by their births and deaths.
+class ProcessTree:
+    """Tells Apache's own children from helper processes, by the births and deaths of processes.
 
-    It starts all of Apache's own children. Any other process was started by one of them. Such a
-    process may outlive the one that started it, and is the guard's child then; if that happens
-    before it is first seen, nothing but the guard is known as its parent.
+    Apache's parent process (``pid``) starts all of Apache's own children. Any other process is a
+    helper, which one of them started. A helper may outlive the process that started it; it then
+    becomes the guard's child. If that happens before the helper is first seen, only the guard is
+    known as its parent.
     """
 
     def __init__(self, pid: int) -> None:
@@ -58,37 +60,37 @@ class Family:
         self._ended = False
         self._helpers: dict[int, bool] = {}
         self._known = 0
-        """How many of the births and deaths have been taken into account."""
+        """The number of births and deaths that have been processed."""
 
-    def take(self, events: Sequence[ProcessEvent]) -> None:
-        """Account for what is new in all births and deaths so far."""
-        for event in events[self._known :]:  # after many restarts they are many
+    def update(self, events: Sequence[ProcessEvent]) -> None:
+        """Process what is new in ``events``, which are all births and deaths so far."""
+        for event in events[self._known :]:  # only the new ones: restarts make many events
             if event.kind == "died":
                 self._ended |= event.pid == self._pid
             elif event.pid == self._pid:
                 self._name = event.name
             else:
-                self._helpers[event.pid] = event.ppid != self._pid and not self._left_behind(event)
+                self._helpers[event.pid] = event.ppid != self._pid and not self._is_orphan(event)
         self._known = len(events)
 
-    def _left_behind(self, birth: ProcessEvent) -> bool:
-        """Whether Apache's parent process may have started it just before it ended itself: the
-        process has no other parent left either, and its name is still Apache's."""
+    def _is_orphan(self, birth: ProcessEvent) -> bool:
+        """Whether Apache's parent process may have started this process just before the parent
+        ended: no other parent of the process is known, and its name is still Apache's."""
         return self._ended and birth.ppid not in self._helpers and birth.name == self._name
 
     def is_helper(self, pid: int) -> bool:
-        """Whether one of Apache's children, or a helper, has started it."""
+        """Whether one of Apache's children, or another helper, started this process."""
         return self._helpers.get(pid, False)
 
 
 class Server:
-    """An Apache that answers: its URLs, its processes, its error log, and how to stop it."""
+    """An Apache that serves: its URLs, its processes, its error log, and how to stop it."""
 
     def __init__(self, service: Service, conf: ApacheConf) -> None:
         self._service = service
         self._conf = conf
         self._roles: dict[int, Role] = {service.pid: Role.PARENT}
-        self._family = Family(service.pid)
+        self._tree = ProcessTree(service.pid)
         self.pid = service.pid
         self.executable = service.argv[0]
         self.daemon = conf.daemon
@@ -97,16 +99,16 @@ class Server:
         self.urls = tuple(f"http://{conf.host}:{conf.port}{url.path}" for url in conf.urls)
 
     def alive(self) -> bool:
-        """Whether Apache's parent process is there."""
+        """Whether Apache's parent process is alive."""
         return self._service.alive()
 
     def trouble(self, account: Account) -> str:
-        """What was done to Apache's parent process that its children, which run as ``account``,
-        can't have done; in one line, and empty if nothing.
+        """Return in one line what happened to Apache's parent process that its children, which run
+        as ``account``, cannot have caused; empty if nothing did.
 
-        Where the parent is root's and they are not, none of them may send it a signal: that it was
-        killed or paused is then the deed of root or of the kernel (out of memory). Where all are
-        one user's, nobody can tell who it was, and it is taken for the subject's.
+        If the parent runs as root and its children do not, they may not send it a signal. If it was
+        killed or paused, then root or the kernel (out of memory) did it. If all run as the same
+        user, the sender is unknown, and the subject is held responsible.
         """
         if not account.dropped:
             return ""
@@ -120,13 +122,13 @@ class Server:
         return f"Apache's parent process (pid {self.pid}) {how}, which no process of its own may do"
 
     def living(self) -> dict[int, Role]:
-        """Every process of this server that is there now, and what it is for."""
+        """Return the role of every process of this server that is alive now."""
         return {pid: self.role(pid) for pid in self._service.living()}
 
     def role(self, pid: int) -> Role:
-        """What process ``pid`` is, or was, for."""
+        """Return the role that process ``pid`` has, or had."""
         known = self._roles.get(pid)
-        if known in (None, Role.FRONTEND):  # it may have become a daemon process since
+        if known in (None, Role.FRONTEND):  # it may have become a daemon process meanwhile
             self._roles[pid] = self._role_of(pid, known)
         return self._roles[pid]
 
@@ -145,15 +147,14 @@ class Server:
         return Role.WORKER if title[0].startswith("(wsgi:") else Role.FRONTEND
 
     def _ran_python(self, pid: int) -> bool:
-        """Whether the error log tells so of a process that is gone; no other but ours runs any."""
-        lines = _read(self.error_log).split("\n")
-        own = (line[:_LONGEST_LINE] for line in lines if f"[pid {pid}] " in line[:_LONGEST_LINE])
-        return any(_STARTS_PYTHON.search(line) for line in own)
+        """Whether the error log shows that a process that is gone has run Python."""
+        lines = (line[:_LONGEST_LINE] for line in _read(self.error_log).split("\n"))
+        return any(f"[pid {pid}] " in line and _STARTS_PYTHON.search(line) for line in lines)
 
     def _is_helper(self, pid: int) -> bool:
-        """Whether something else than Apache's parent process has started it."""
-        self._family.take(self._service.events())
-        return self._family.is_helper(pid)
+        """Whether a process other than Apache's parent started this process."""
+        self._tree.update(self._service.events())
+        return self._tree.is_helper(pid)
 
     @property
     def service(self) -> Service:
@@ -161,13 +162,13 @@ class Server:
         return self._service
 
     def restart(self) -> None:
-        """Ask Apache to restart gracefully (SIGUSR1, as ``apachectl -k graceful``): it reads its
-        configuration anew and replaces its children, each when its request is done."""
+        """Ask Apache to restart gracefully (SIGUSR1, as ``apachectl -k graceful``). It reads its
+        configuration again and replaces each child when its request is done."""
         self._service.signal(signal.SIGUSR1)
 
     def reload(self) -> None:
-        """Touch the script: with its next request mod_wsgi replaces the daemon process that has it
-        loaded (mod_wsgi docs, "Reloading Source Code")."""
+        """Touch the script, so that with the next request mod_wsgi replaces the daemon process that
+        has loaded it (mod_wsgi docs, "Reloading Source Code")."""
         os.utime(self._conf.script)
 
     def stop(
@@ -176,9 +177,10 @@ class Server:
         patience: float | None = None,
         look: Callable[[], None] = lambda: None,
     ) -> Stopped:
-        """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process.
+        """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process to end.
 
-        ``look`` is called where one is still there after ``patience`` seconds.
+        ``look`` is called if one is still alive after ``patience`` seconds. All times are in
+        seconds.
         """
         return self._service.stop(deadline, patience=patience, look=look)
 
@@ -193,8 +195,8 @@ def start_apache(
 ) -> Iterator[Server]:
     """Start Apache with ``configure(port)``, wait until it is ready, and end it with the context.
 
-    A port that was taken between choice and bind is chosen anew. Raises :class:`ServiceFailed`
-    with Apache's own reason.
+    If another process takes the port between choice and bind, another port is chosen.
+    ``start_deadline`` is in seconds. Raises :class:`ServiceFailed` with Apache's own reason.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         conf = configure(choose_port())
@@ -212,8 +214,9 @@ def start_apache(
 def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
     path = conf.write(logs)
     output, events = logs / "httpd-output.log", conf.run_directory / "httpd.events"
-    # What an attempt at another port left would be taken for this one's words. They are made here,
-    # since Apache's children, who may enter the run directory, have no business with them.
+    # Emptied first, since what an attempt at another port wrote would be read as output of this
+    # one. They are created here because Apache's children may enter the run directory, but must not
+    # touch these files.
     for file in (conf.error_log, output, events):
         with Directory(file.parent) as directory:
             directory.remove(file.name)
@@ -222,8 +225,8 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         "TZ": "UTC",
-        # What a thread has freed into its own cache counts as in use, and looks like growth. The
-        # cache is an optimisation only (glibc manual, "Memory Allocation Tunables").
+        # Memory that a thread has freed into its own cache counts as in use, and looks like growth.
+        # The cache is only an optimisation (glibc manual, "Memory Allocation Tunables").
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     }
     return Service(
@@ -239,7 +242,7 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
 
 
 def _largest_core(directory: Path) -> int:
-    """Bytes that a core file may have; none is worth a full disk."""
+    """Return the largest size of a core file in bytes, so that it does not fill the disk."""
     return min(_LARGEST_CORE, shutil.disk_usage(directory).free // _CORES_ON_DISK)
 
 
@@ -247,15 +250,16 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
     limit = time.monotonic() + deadline
     while True:
         text = _read(conf.error_log)
-        if _READY in text and not any(sign in text for sign in _HOPELESS) and not _limit(text, ()):
+        fatal = any(sign in text for sign in _FATAL)
+        if _READY in text and not fatal and not _exhausted_limit(text, ()):
             return
         ended = not service.alive()
         text = _read(logs / "httpd-output.log") + _read(conf.error_log)
-        if _TAKEN in text:
+        if _PORT_TAKEN in text:
             raise PortTaken(f"port {conf.port} was taken before Apache could bind it")
-        if reached := _limit(text, (conf.error_log.parent, conf.run_directory)):
-            raise ServiceFailed(f"Apache did not start: {reached} (see {conf.error_log})")
-        if ended or any(sign in text for sign in _HOPELESS):
+        if limit_reached := _exhausted_limit(text, (conf.error_log.parent, conf.run_directory)):
+            raise ServiceFailed(f"Apache did not start: {limit_reached} (see {conf.error_log})")
+        if ended or any(sign in text for sign in _FATAL):
             raise ServiceFailed(f"Apache did not start: {_reason(text)} (see {conf.error_log})")
         if time.monotonic() > limit:
             raise ServiceFailed(
@@ -265,17 +269,17 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
         time.sleep(0.01)
 
 
-def _limit(text: str, directories: Sequence[Path]) -> str:
-    """Which limit of this machine keeps an Apache that is not ready from starting; empty if none.
+def _exhausted_limit(text: str, directories: Sequence[Path]) -> str:
+    """Return which limit of this machine keeps Apache from starting; empty if none does.
 
-    It has words for most of them, but for a full disk nowhere to put them.
+    Apache logs most of them, but it can't log that the disk is full.
     """
-    told = (limits.of_log(line) for line in text.splitlines())
-    return next(filter(None, (*told, *map(limits.full, directories))), "")
+    logged = (limits.explain_log_line(line) for line in text.splitlines())
+    return next(filter(None, (*logged, *map(limits.why_full, directories))), "")
 
 
 def _read(path: Path) -> str:
-    """A log, or the first and the last of one that is very long; empty if it can't be read."""
+    """Return a log, or only both ends of a very long one; empty if it can't be read."""
     try:
         with open_regular(path) as log:
             text = read_at_most(log, _MOST_OF_A_LOG)
@@ -288,10 +292,11 @@ def _read(path: Path) -> str:
 
 
 def _reason(text: str) -> str:
-    """Apache's own words: the first line that names an error, and the one that explains it."""
+    """Return Apache's own reason: the first line that names an error, and the line that explains
+    it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for number, line in enumerate(lines):
         if re.search(r":(error|crit|alert|emerg)\]|AH00526|rror", line):
             explained = line.endswith(":") and number + 1 < len(lines)
             return f"{line} {lines[number + 1]}" if explained else line
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"

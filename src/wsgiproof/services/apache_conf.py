@@ -1,4 +1,4 @@
-"""The Apache configuration of a cell, as pure text: values in, ``httpd.conf`` out."""
+"""The Apache configuration of a cell, as a pure function from values to ``httpd.conf``."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ HTTPD_CONF = "httpd.conf"
 ERROR_LOG = "error.log"
 PROCESS_GROUP = "subject"
 DAEMON_THREADS = 15
-"""The recipe's, and mod_wsgi's own default."""
+"""The default of mod_wsgi, which PyMongo's own test uses as well."""
 
 _EMBEDDED = {Mpm.PREFORK: (4, 1), Mpm.WORKER: (2, 8), Mpm.EVENT: (2, 8)}
-"""Processes and threads of each that run the application in embedded mode."""
+"""Processes, and threads in each, that run the application in embedded mode."""
 _FRONTEND = {Mpm.PREFORK: (24, 1), Mpm.WORKER: (1, 32), Mpm.EVENT: (1, 32)}
-"""The same for the children that only pass requests on: more than there are daemon threads, so
-that those can all be busy at once."""
+"""The same for children that only forward requests: more than there are daemon threads, so that all
+daemon threads can be busy at once."""
 
 
 class Url(msgspec.Struct, frozen=True, kw_only=True):
-    """One mounted script: a path, and the sub interpreter that has to serve it."""
+    """One mounted script: its path, and the application group that has to serve it."""
 
     path: str
     application_group: str
 
 
 class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
-    """What the template needs to know."""
+    """The values that the template needs."""
 
     title: str
     host: str = LOOPBACK
     port: int
     notes: tuple[str, ...] = ()
-    """Comments at its top."""
+    """Comments at the top of the file."""
     run_directory: Path
-    """Scratch space of this server, which its children may enter and not write in; short enough for
-    a Unix socket's path."""
+    """Scratch space of this server. Its children may enter it but not write to it. Its path is
+    short enough for a Unix socket."""
     script: Path
     error_log: Path
     modules: tuple[tuple[str, Path], ...]
@@ -64,7 +64,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     group: str = ""
     directives: tuple[str, ...] = ()
-    """What the user has added, line by line."""
+    """Lines that the user has added."""
 
     @classmethod
     def of(
@@ -79,7 +79,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         error_log: Path,
         directives: tuple[str, ...] = (),
     ) -> ApacheConf:
-        """The configuration of one cell."""
+        """Return the configuration of one cell."""
         processes, threads = pool(cell)
         return cls(
             title=f"cell {cell.id}",
@@ -103,9 +103,9 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def render(self) -> str:
-        """The text of ``httpd.conf``.
+        """Return the text of ``httpd.conf``.
 
-        Raises :class:`UsageError` for a path that Apache can't be told.
+        Raises :class:`UsageError` for a path that the configuration can't hold.
         """
         loader = jinja2.PackageLoader("wsgiproof.services", "")
         templates = jinja2.Environment(
@@ -119,40 +119,41 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         return templates.get_template("httpd.conf.j2").render(conf=self)
 
     def write(self, directory: Path) -> Path:
-        """Write it there, for us alone, and return the file; raises as :meth:`render`."""
+        """Write ``httpd.conf`` to ``directory``, mode 0600, and return its path. Raises as
+        :meth:`render`."""
         path = directory / HTTPD_CONF
         write_atomically(os.fsencode(self.render()), path)
         return path
 
 
 def quoted(path: Path | str) -> str:
-    """A path as one argument of a directive, by the rules of Apache's ``ap_getword_conf``.
+    """Quote a path as one argument of a directive, by the rules of Apache's ``ap_getword_conf``.
 
-    Raises :class:`UsageError` for what no quotes can hold: the end of a line, and ``${``, which
-    stands for the value of a variable (httpd docs, "Configuration Files").
+    Raises :class:`UsageError` for what can't be quoted: a newline, and ``${``, which Apache
+    replaces by the value of a variable (httpd docs, "Configuration Files").
     """
     text = str(path)
     if "${" in text or "\n" in text:
         raise UsageError(
-            f"{text}: Apache's configuration can't hold a path with '${{' or the end of a line: "
+            f"{text}: Apache's configuration can't hold a path with '${{' or a newline: "
             "choose another directory"
         )
     return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"'))
 
 
 def pool(cell: Cell) -> tuple[int, int]:
-    """Apache children and threads in each, for this cell."""
+    """Return the number of Apache's children of this cell, and of threads in each."""
     sizes = _FRONTEND if cell.mode is Mode.DAEMON else _EMBEDDED
     return sizes[cell.mpm]
 
 
 def workers(cell: Cell) -> tuple[int, int]:
-    """Processes that run the application and request threads in each."""
+    """Return the number of processes that run the application, and of request threads in each."""
     return (1, DAEMON_THREADS) if cell.mode is Mode.DAEMON else _EMBEDDED[cell.mpm]
 
 
 def urls(groups: Sequence[str]) -> tuple[Url, ...]:
-    """One URL for each application group, as in the recipe: ``/interpreter1`` and so on."""
+    """Return one URL for each application group: ``/interpreter1`` and so on."""
     return tuple(
         Url(path=f"/interpreter{number}", application_group=group)
         for number, group in enumerate(groups, 1)
@@ -160,12 +161,14 @@ def urls(groups: Sequence[str]) -> tuple[Url, ...]:
 
 
 def modules_for(httpd: Httpd, mpm: Mpm, mod_wsgi: Path) -> tuple[tuple[str, Path], ...]:
-    """What ``httpd`` has to load for this MPM. Raises :class:`NeedMissing` if it lacks the MPM."""
+    """Return the modules to load for this MPM. Raises :class:`NeedMissing` if ``httpd`` lacks
+    it."""
     if mpm not in httpd.mpms:
         raise NeedMissing(
-            f"{httpd.httpd} has no MPM '{mpm}'; it has {', '.join(httpd.mpms) or 'none'}"
+            f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms) or 'none'}: "
+            "install the module, or choose another --mpm"
         )
-    wanted = (f"mpm_{mpm}", "unixd", "authz_core")
-    found = [(name, httpd.modules / f"mod_{name}.so") for name in wanted]
-    loadable = [(name, path) for name, path in found if path.exists()]
+    names = (f"mpm_{mpm}", "unixd", "authz_core")
+    paths = [(name, httpd.modules / f"mod_{name}.so") for name in names]
+    loadable = [(name, path) for name, path in paths if path.exists()]
     return (*loadable, ("wsgi", mod_wsgi))

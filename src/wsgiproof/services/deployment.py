@@ -1,4 +1,4 @@
-"""A running MongoDB: ours, or one that was there already."""
+"""A running MongoDB deployment: one that wsgiproof starts, or an existing one."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _REPLICA_SET = "wsgiproof"
 _MEMBERS = 3
 _ELECTION_DEADLINE = 30.0
 _DROP_DEADLINE = 2.0
-"""Seconds that a deployment may take to answer when it is tidied."""
+"""Seconds that a deployment may take to answer when the subject's database is dropped."""
 _MECHANISMS = ("SCRAM-SHA-1", "SCRAM-SHA-256")
-"""PyMongo before 3.7 knows the first alone."""
+"""PyMongo before 3.7 knows only the first."""
 _PASSWORD = 32
-"""Bytes of chance in a password."""
+"""Random bytes in a password."""
 _TRIAL = "wsgiproof_trial"
-"""The collection that is written before the subject writes its own."""
+"""The collection for a trial write before the subject writes its own."""
 
-_OPEN: list[dict[str, Any]] = [
+_CONNECTIONS_AND_CURSORS: list[dict[str, Any]] = [
     {"$currentOp": {"allUsers": True, "idleConnections": True, "idleCursors": True}},
     {"$match": {"$or": [{"client": {"$exists": True}}, {"type": "idleCursor"}]}},
     {"$project": {"type": 1, "ns": 1, "client": 1, "appName": 1}},
@@ -47,19 +47,19 @@ _SESSIONS_STATUS = {
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the subject has open on the deployment; None where that can't be told."""
+    """What the subject has open on the deployment; None if that is unknown."""
 
     connections: int | None = None
     by_member: tuple[int, ...] = ()
-    """Of the connections, how many each member has."""
+    """The number of connections to each member."""
     cursors: int | None = None
     sessions: int | None = None
 
 
 class Deployment:
-    """A deployment that answers, how the subject reaches it, and how we count its connections.
+    """A running deployment: how the subject reaches it, and how its connections are counted.
 
-    The counting goes through connections of our own to each member, never through the subject's.
+    Counting uses wsgiproof's own connections to each member, never the subject's.
     """
 
     def __init__(
@@ -71,28 +71,32 @@ class Deployment:
         owned: bool,
         members: Sequence[Member] = (),
         home: Home | None = None,
-        observing: str = "",
+        observer_uri: str = "",
     ) -> None:
         self.topology = topology
         self.owned = owned
-        """False for one that was there, and may have other users."""
+        """Whether wsgiproof started it. An existing deployment may have other users."""
         self.members = tuple(members)
-        """The processes that we have started, and may do harm to; none of what was there."""
+        """The processes that wsgiproof started, which faults may be injected into; empty for an
+        existing deployment."""
         self.healthy = True
-        """False from when harm is done to a member until it is made good again."""
+        """False from when a fault is injected until the deployment is restored."""
         self.version = version
         self._uri = uri
         self._home = home
         self._passwords: dict[str, str] = {}
-        """Of the users that we have made, by their names."""
+        """The passwords of users that wsgiproof created, by their names."""
         self._before: list[object] = []
-        self._direct = [_direct(observing or uri, host) for host in hosts_of(uri)]
+        """What identified the process of each member of an existing deployment at
+        :meth:`prepare`."""
+        self._direct = [_direct(observer_uri or uri, host) for host in hosts_of(uri)]
         self._ports = [port for _, port in map(host_and_port, hosts_of(uri))]
 
     def uri(self, app_name: str) -> str:
-        """For the subject: the whole deployment, with an appName that marks its connections.
+        """Return the URI for the subject: the whole deployment, with an appName that marks its
+        connections.
 
-        Of a deployment of ours with the user that :meth:`prepare` has made for it.
+        On wsgiproof's own deployment, the URI has the user that :meth:`prepare` has created.
         """
         uri = with_options(self._uri, appName=app_name)
         if app_name not in self._passwords:
@@ -100,14 +104,18 @@ class Deployment:
         return with_user(uri, app_name, self._passwords[app_name], authSource="admin")
 
     def shown_uri(self, app_name: str) -> str:
-        """The same for a person, who can then do what the subject can; its password is worth
-        nothing once the deployment is gone. Of one that is not ours the members alone, since the
-        rest may hold credentials."""
+        """Return the URI to show to a person.
+
+        On wsgiproof's own deployment it is the subject's URI; its password is worthless once the
+        deployment is gone. For an existing deployment it has only the members, since the rest may
+        hold credentials.
+        """
         return self.uri(app_name) if self.owned else f"mongodb://{safe(self._uri)}/"
 
-    def owner(self, timeout: float = _ELECTION_DEADLINE) -> MongoClient[dict[str, Any]]:
-        """A client of the whole deployment, that may do everything that we may."""
-        uri = self.uri(OBSERVER) if self._home is None else self._home.owner(self._uri)
+    def admin_client(self, timeout: float = _ELECTION_DEADLINE) -> MongoClient[dict[str, Any]]:
+        """Return a client of the whole deployment with all rights that wsgiproof has. ``timeout``
+        is in seconds."""
+        uri = self.uri(OBSERVER) if self._home is None else self._home.admin_uri(self._uri)
         return MongoClient(uri, serverSelectionTimeoutMS=int(timeout * 1000))
 
     @property
@@ -116,20 +124,21 @@ class Deployment:
         return frozenset(port for _, port in map(host_and_port, hosts_of(self._uri)))
 
     def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
-        """What the subject has open on all members together, as they count it themselves.
+        """Return what the subject has open on all members together, as the members count it.
 
-        The subject's connections are those with its appName, and those without any that one of its
-        processes was seen to own, as a leaked socket is: ``sockets`` are the ports of both ends.
-        Members have connections to each other, too, from ports of the same numbers. Its cursors are
-        those on its database, which has the name of the app. A session can't be told apart from
-        others', so they are counted on a deployment of our own only. Nothing is known if a member
-        may not be asked (``$currentOp`` of all users needs the ``inprog`` privilege).
+        The subject's connections are those with its appName, and those without an appName whose
+        socket one of its processes was seen to own, such as a leaked one. ``sockets`` are pairs of
+        local and remote port: members also have connections to each other, from ports with the same
+        numbers. The subject's cursors are those on its database, whose name is ``app_name``.
+        Sessions can't be attributed to a client, so they are counted only on wsgiproof's own
+        deployment. Every count is None if a member refuses the query (``$currentOp`` for all users
+        needs the ``inprog`` privilege).
         """
         connections: set[tuple[int, str]] = set()
         cursors = sessions = 0
         for number, (member, port) in enumerate(zip(self._direct, self._ports, strict=True)):
             try:
-                for row in member.admin.aggregate(_OPEN):
+                for row in member.admin.aggregate(_CONNECTIONS_AND_CURSORS):
                     if row.get("type") == "idleCursor":
                         cursors += row.get("ns", "").startswith(f"{app_name}.")
                     elif _is_of(row, app_name, port, sockets):
@@ -150,9 +159,10 @@ class Deployment:
         )
 
     def restore(self) -> None:
-        """Make it whole again: every member up, one of them primary, the others in step with it.
+        """Restore the deployment: every member is up, one is primary, and the others are
+        secondaries.
 
-        Raises :class:`ServiceFailed` if it can't be, and then it is of no more use.
+        Raises :class:`ServiceFailed` if that fails; the deployment can't be used any more then.
         """
         for member in self.members:
             if trouble := member.trouble():
@@ -161,7 +171,7 @@ class Deployment:
                 member.resume()
             if not member.alive():
                 member.start_again()
-        _wait(self._is_healthy, "the deployment is not whole again")
+        _wait(self._is_healthy, "the deployment did not become healthy again")
         self.healthy = True
 
     def _is_healthy(self) -> bool:
@@ -174,19 +184,19 @@ class Deployment:
         return bool(primaries == 1 and primaries + others == len(hellos))
 
     def prepare(self, database: str, *, every_database: bool = False) -> None:
-        """Make ready for a subject that works in ``database``, and has this appName.
+        """Prepare the deployment for a subject that uses ``database``, which is also its appName.
 
-        On a deployment of ours it gets a user that may read and write there, and with
-        ``every_database`` elsewhere too, but for the server's own. One that was there has to take a
-        write: each request of the subject would fail, and that would tell nothing about it.
-        Raises :class:`ServiceFailed` if that can't be.
+        On wsgiproof's own deployment, the subject gets a user that may read and write there, and
+        with ``every_database`` in all databases except the server's own. An existing deployment has
+        to accept a trial write; otherwise each request would fail, which says nothing about the
+        subject. Raises :class:`ServiceFailed` if one of these fails.
         """
         if self._home is not None:
             kinds = ("readWriteAnyDatabase", "dbAdminAnyDatabase")
             own = [{"role": role, "db": database} for role in ("readWrite", "dbAdmin")]
             roles = kinds if every_database else own
             self._passwords[database] = _make_user(
-                self._home.owner(self._uri), len(self.members), database, roles
+                self._home.admin_uri(self._uri), len(self.members), database, roles
             )
             return
         self._before = [_process_of(member) for member in self._direct]
@@ -196,16 +206,16 @@ class Deployment:
                 client[database][_TRIAL].insert_one({})
             except PyMongoError as error:
                 raise ServiceFailed(
-                    f"the deployment at {safe(self._uri)} takes no writes to a database of ours: "
-                    f"{_words(error)}; its user needs readWriteAnyDatabase"
+                    f"the deployment at {safe(self._uri)} refuses a write to a new database: "
+                    f"{_error_text(error)}; give its user the role readWriteAnyDatabase"
                 ) from error
 
     def trouble(self) -> str:
-        """What has happened to it that is neither the subject's doing nor ours, in one line: a
-        member has ended, was paused, or has been restarted. Empty if nothing.
+        """Return in one line what happened to the deployment that neither the subject nor wsgiproof
+        caused: a member has ended, was paused, or was restarted. Empty if nothing did.
 
-        What harm we do to a member ourselves is none. Of a deployment that was there only what has
-        changed since :meth:`prepare` can be told.
+        An injected fault does not count. On an existing deployment, only changes since
+        :meth:`prepare` can be seen.
         """
         for member in self.members:
             if trouble := member.trouble():
@@ -215,18 +225,18 @@ class Deployment:
         ):
             now = _process_of(client) if before is not None else None
             if now != before:
-                how = "has been restarted" if now else "does not answer any more"
+                how = "has been restarted" if now else "no longer answers"
                 return f"the MongoDB at {host} (--mongodb URI) {how}"
         return ""
 
     def drop(self, database: str) -> None:
-        """Drop what the subject left behind, and its user, unless the deployment is gone."""
+        """Drop the subject's database and its user, unless the deployment is gone."""
         self._passwords.pop(database, None)
-        with self.owner(_DROP_DEADLINE) as client, suppress(PyMongoError):
+        with self.admin_client(_DROP_DEADLINE) as client, suppress(PyMongoError):
             try:
                 client.drop_database(database)
             except OperationFailure:
-                # The role readWrite may drop each collection, and not the database.
+                # The role readWrite may drop each collection, but not the database.
                 left = client.get_database(database, read_preference=ReadPreference.PRIMARY)
                 for name in left.list_collection_names():
                     left.drop_collection(name)
@@ -234,13 +244,13 @@ class Deployment:
                 client.admin.command("dropUser", database)
 
     def close(self) -> None:
-        """Close our own connections."""
+        """Close wsgiproof's own connections."""
         for member in self._direct:
             member.close()
 
 
 class NoDeployment(Deployment):
-    """None at all: nothing to reach, and nothing on it that anybody could count."""
+    """Stands for no deployment: there is nothing to reach and nothing to count."""
 
     def __init__(self) -> None:
         self.topology = Topology.NONE
@@ -250,40 +260,40 @@ class NoDeployment(Deployment):
         self.healthy = True
 
     def uri(self, app_name: str) -> str:
-        """Empty: there is nothing to connect to."""
+        """Return an empty string: there is nothing to connect to."""
         return ""
 
     def shown_uri(self, app_name: str) -> str:
-        """Empty as well."""
+        """Return an empty string."""
         return ""
 
     @property
     def ports(self) -> frozenset[int]:
-        """None."""
+        """No ports."""
         return frozenset()
 
     def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
-        """Nothing, which is not 0: nobody has counted."""
+        """Return counts of None, not of 0: nothing was counted."""
         return Counts()
 
     def prepare(self, database: str, *, every_database: bool = False) -> None:
-        """Nothing will be written."""
+        """Do nothing: the subject writes nothing."""
 
     def trouble(self) -> str:
-        """Nothing can happen to nothing."""
+        """Return an empty string: nothing can happen to it."""
         return ""
 
     def drop(self, database: str) -> None:
-        """Nothing was written."""
+        """Do nothing: the subject wrote nothing."""
 
     def close(self) -> None:
-        """There is nothing of ours to close."""
+        """Do nothing: there are no connections."""
 
 
 def _is_of(
     row: Mapping[str, Any], app_name: str, port: int, sockets: Collection[tuple[int, int]]
 ) -> bool:
-    """Whether a connection of the member on ``port`` is one of the subject's."""
+    """Whether a connection of the member on ``port`` belongs to the subject."""
     if "appName" in row:
         return bool(row["appName"] == app_name)
     local = str(row.get("client", "")).rpartition(":")[2]
@@ -291,7 +301,7 @@ def _is_of(
 
 
 def _start(members: Sequence[Member], replica_set: str | None) -> None:
-    """Start all at the same time; where that is interrupted, none goes on starting."""
+    """Start all members at the same time; if that is interrupted, stop all of them."""
     with ThreadPoolExecutor(len(members)) as pool:
         started = [pool.submit(member.start, replica_set) for member in members]
         try:
@@ -314,13 +324,13 @@ def start_deployment(
     account: Account | None = None,
     scripting: bool = False,
 ) -> Iterator[Deployment]:
-    """Our own deployment on loopback, gone with the context.
+    """Start a deployment on loopback, and end it with the context.
 
-    It runs as ``account``, which by default is :func:`database_account`, and serves nobody without
-    credentials that are made here. ``scratch``, an empty directory of ours that the account can get
-    to, has the data and is removed by the guards if we die. With ``scripting`` the deployment runs
-    JavaScript. Raises :class:`ServiceFailed` with mongod's own reason, and :class:`NeedMissing` if
-    the account can't get to ``scratch``.
+    It runs as ``account``, by default :func:`database_account`, and requires credentials that are
+    created here. ``scratch`` holds the data: an empty directory that belongs to this user, and that
+    the account can reach. The guards remove it if wsgiproof dies. With ``scripting`` the deployment
+    runs JavaScript. Raises :class:`ServiceFailed` with mongod's own reason, and
+    :class:`NeedMissing` if the account can't reach ``scratch``.
     """
     count = _MEMBERS if topology is Topology.REPLICA_SET else 1
     replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None
@@ -345,7 +355,7 @@ def start_deployment(
         if replica_set:
             _initiate(members[0], hosts)
             uri += f"?replicaSet={_REPLICA_SET}"
-        password = _make_user(home.owner(uri), count, OBSERVER, ["clusterMonitor"])
+        password = _make_user(home.admin_uri(uri), count, OBSERVER, ["clusterMonitor"])
         deployment = Deployment(
             topology,
             uri,
@@ -353,58 +363,62 @@ def start_deployment(
             owned=True,
             members=members,
             home=home,
-            observing=with_user(uri, OBSERVER, password, authSource="admin"),
+            observer_uri=with_user(uri, OBSERVER, password, authSource="admin"),
         )
         stack.callback(deployment.close)
         yield deployment
 
 
 def connect_deployment(uri: str) -> Deployment:
-    """The deployment at ``uri``, as a whole: all members of a replica set, whichever is named.
+    """Connect to the existing deployment at ``uri``: to all members of a replica set, whichever the
+    URI names.
 
-    Raises :class:`UsageError` for what is not a MongoDB URI and :class:`ServiceFailed` if nobody
+    Raises :class:`UsageError` for what is not a MongoDB URI, and :class:`ServiceFailed` if nothing
     answers there.
     """
     if uri.startswith("mongodb+srv:"):
-        raise UsageError("a mongodb+srv URI hides its members: give the mongodb:// form of it")
+        raise UsageError(
+            "--mongodb is a mongodb+srv URI, which does not name its members: "
+            "give the mongodb:// form of it"
+        )
     if not uri.startswith("mongodb://"):
-        raise UsageError("a MongoDB URI begins with mongodb://, and --mongodb does not")
+        raise UsageError("--mongodb is not a MongoDB URI: begin it with mongodb://")
     try:
         client: MongoClient[dict[str, Any]] = MongoClient(
             uri, serverSelectionTimeoutMS=5000, appName=OBSERVER
         )
     except (InvalidURI, ConfigurationError, ValueError) as error:
-        # Neither the URI nor the driver's words on it are shown: either may hold the password.
+        # Neither the URI nor the driver's message is shown: either may hold the password.
         raise UsageError(
-            f"--mongodb is not a MongoDB URI that PyMongo takes ({type(error).__name__}); "
+            f"--mongodb is not a MongoDB URI that PyMongo accepts ({type(error).__name__}); "
             "are the user name and the password percent-encoded?"
         ) from error
     except OSError as error:  # a file that the URI names
-        raise UsageError(f"--mongodb names a file that is of no use: {describe(error)}") from error
+        raise UsageError(f"--mongodb names a file that can't be used: {describe(error)}") from error
     with client:
         try:
             hello = client.admin.command("hello")
             version = str(client.server_info()["version"])
         except OperationFailure as error:
             raise ServiceFailed(
-                f"the deployment at {safe(uri)} refuses us: {_words(error)}"
+                f"the deployment at {safe(uri)} refuses access: {_error_text(error)}"
             ) from error
         except PyMongoError as error:
             raise ServiceFailed(
-                f"no deployment answers at {safe(uri)} within 5 seconds: {_words(error)}"
+                f"no deployment answers at {safe(uri)} within 5 seconds: {_error_text(error)}"
             ) from error
     if "setName" not in hello:
         return Deployment(Topology.STANDALONE, uri, version, owned=False)
-    whole = with_hosts(uri, hello["hosts"], replicaSet=hello["setName"], directConnection=None)
-    return Deployment(Topology.REPLICA_SET, whole, version, owned=False)
+    full_uri = with_hosts(uri, hello["hosts"], replicaSet=hello["setName"], directConnection=None)
+    return Deployment(Topology.REPLICA_SET, full_uri, version, owned=False)
 
 
 def _initiate(first: Member, hosts: list[str]) -> None:
-    """Make a replica set of fresh members, and wait until it has a primary."""
+    """Make a replica set of new members, and wait until it has a primary."""
     config = {
         "_id": _REPLICA_SET,
         "members": [{"_id": number, "host": host} for number, host in enumerate(hosts)],
-        # Short, so that a primary is there in a second; the default is ten.
+        # Short, so that a primary is elected within a second; the default is ten.
         "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200},
     }
     with first.client() as client:
@@ -415,15 +429,15 @@ def _initiate(first: Member, hosts: list[str]) -> None:
         )
 
 
-def _make_user(owner: str, members: int, name: str, roles: Sequence[object]) -> str:
-    """Make a user through the ``owner``'s URI, and return its password.
+def _make_user(admin_uri: str, members: int, name: str, roles: Sequence[object]) -> str:
+    """Create a user through ``admin_uri``, and return its password.
 
-    Every one of so many ``members`` has it on its disk then: it may be killed, and has to know the
-    user when it is back. Raises :class:`ServiceFailed` if that can't be.
+    All ``members`` (their number) have written it to disk then, since each may be killed and has to
+    know the user when it is back. Raises :class:`ServiceFailed` if that fails.
     """
     password = secrets.token_urlsafe(_PASSWORD)
     wait = int(_ELECTION_DEADLINE * 1000)
-    client: MongoClient[dict[str, Any]] = MongoClient(owner)
+    client: MongoClient[dict[str, Any]] = MongoClient(admin_uri)
     with client:
         try:
             client.admin.command(
@@ -436,7 +450,7 @@ def _make_user(owner: str, members: int, name: str, roles: Sequence[object]) -> 
             )
         except PyMongoError as error:
             raise ServiceFailed(
-                f"no user could be made on our own deployment: {_words(error)}"
+                f"no user could be created on the deployment: {_error_text(error)}"
             ) from error
     return password
 
@@ -450,19 +464,19 @@ def _wait(condition: Callable[[], bool], otherwise: str) -> None:
 
 
 def _direct(uri: str, host: str) -> MongoClient[dict[str, Any]]:
-    one = with_hosts(uri, [host], appName=OBSERVER, directConnection="true", replicaSet=None)
-    return MongoClient(one, serverSelectionTimeoutMS=5000)
+    direct = with_hosts(uri, [host], appName=OBSERVER, directConnection="true", replicaSet=None)
+    return MongoClient(direct, serverSelectionTimeoutMS=5000)
 
 
-def _words(error: PyMongoError) -> str:
-    """What PyMongo says, without what it adds about itself and the state of each member."""
-    told = str(error).partition(", full error: ")[0].partition(", Timeout: ")[0]
-    return re.sub(r" \(configured timeouts: .*?\)", "", told)
+def _error_text(error: PyMongoError) -> str:
+    """Return PyMongo's message without its own timeouts and the state of each member."""
+    text = str(error).partition(", full error: ")[0].partition(", Timeout: ")[0]
+    return re.sub(r" \(configured timeouts: .*?\)", "", text)
 
 
 def _process_of(member: MongoClient[dict[str, Any]]) -> object:
-    """What stands for the process that answers: another one after a restart, since MongoDB 4.4.
-    None if nobody answers."""
+    """Return an identifier of the process that answers; it differs after a restart (MongoDB 4.4 and
+    newer). None if nothing answers."""
     try:
         hello = member.admin.command("hello")
     except PyMongoError:

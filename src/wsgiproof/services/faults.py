@@ -1,6 +1,6 @@
-"""Harm that is done to a deployment of our own, and who is primary meanwhile.
+"""Faults that are injected into wsgiproof's own deployment, and a watch on who is primary.
 
-Nothing here can reach a deployment that was there: it has no members that we started.
+Nothing here can reach a deployment that existed before: it has no members that wsgiproof started.
 """
 
 from __future__ import annotations
@@ -26,31 +26,32 @@ from wsgiproof.services.mongod import Member
 from wsgiproof.services.ports import LOOPBACK
 
 _CATCH_UP = 10
-"""Seconds that another member may take to be in step, so that it can be primary."""
+"""Seconds that another member may take to catch up, so that it can become primary."""
 _STEP_DOWN = 15
 """Seconds for which a primary that has stepped down may not be elected again."""
-_DEAD = 2.0
-"""Seconds until a primary that was killed is started again: others have elected one by then."""
+_DOWN = 2.0
+"""Seconds until a killed primary is started again: the others have elected one by then."""
 _LOOK_EVERY = 0.02
-_ANSWER = 0.25
-"""Seconds that a member may take to tell whether it is primary."""
+_REPLY_TIMEOUT = 0.25
+"""Seconds that a member may take to reply whether it is primary."""
 _OP_MSG = 2013
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to do harm, and how it is undone. Either may raise :class:`ServiceFailed`."""
+    """A fault to inject, and how to undo it. Both may raise :class:`ServiceFailed`."""
 
     name: str
     begin: Callable[[], None]
     seconds: float
-    """How long the harm lasts."""
+    """How long the fault lasts."""
     end: Callable[[], None]
     takes_primary: bool = True
-    """Whether there is no primary for a moment, be it too short to be seen."""
+    """Whether there is no primary for a moment, which may be too short to be seen."""
 
 
 def faults(deployment: Deployment, seconds: float) -> tuple[Fault, ...]:
-    """All that fit the deployment; what lasts lasts so many ``seconds``. None if it isn't ours."""
+    """Return the faults for a deployment; lasting ones last ``seconds``. Empty if wsgiproof did not
+    start it."""
     members = deployment.members
     if not members:
         return ()
@@ -61,36 +62,36 @@ def faults(deployment: Deployment, seconds: float) -> tuple[Fault, ...]:
     return (
         _paused(f"secondary paused for {seconds:g} s", members, seconds),
         _stepped_down(members),
-        _killed("primary killed and restarted", lambda: [primary(members)], _DEAD),
+        _killed("primary killed and restarted", lambda: [primary(members)], _DOWN),
         lasting,
     )
 
 
 def _stepped_down(members: Sequence[Member]) -> Fault:
     def begin() -> None:
-        answer = _command(
+        error = _command(
             primary(members), replSetStepDown=_STEP_DOWN, secondaryCatchUpPeriodSecs=_CATCH_UP
         )
-        if answer:
-            raise ServiceFailed(f"the primary does not step down: {answer}")
+        if error:
+            raise ServiceFailed(f"the primary does not step down: {error}")
 
     return Fault(name="primary steps down", begin=begin, seconds=0.0, end=lambda: None)
 
 
 def make_primary(member: Member) -> None:
-    """Have a member stand for election until it wins. Raises :class:`ServiceFailed` if it never
-    does, as one that is not in step with the others."""
+    """Have a member stand for election until it wins. Raises :class:`ServiceFailed` if it does not,
+    for example because it has not caught up with the others."""
     limit = time.monotonic() + _CATCH_UP
-    with _Asked(member) as asked:
-        while not asked.is_primary():
-            answer = _command(member, replSetStepUp=1)
-            if answer and time.monotonic() > limit:
-                raise ServiceFailed(f"a member does not become primary: {answer}")
+    with _HelloConnection(member) as connection:
+        while not connection.is_primary():
+            error = _command(member, replSetStepUp=1)
+            if error and time.monotonic() > limit:
+                raise ServiceFailed(f"a member does not become primary: {error}")
             time.sleep(_LOOK_EVERY)
 
 
 def _command(member: Member, **command: int) -> str:
-    """What a member says against a command; empty if it was carried out."""
+    """Run a command on a member, and return its error; empty if it succeeded."""
     with member.client() as client:
         try:
             client.admin.command(command)
@@ -121,8 +122,8 @@ def _paused(name: str, members: Sequence[Member], seconds: float) -> Fault:
     victims: list[Member] = []
 
     def begin() -> None:
-        one = primary(members)
-        victims[:] = [next(member for member in members if member is not one)]
+        current = primary(members)
+        victims[:] = [next(member for member in members if member is not current)]
         victims[0].pause()
 
     return Fault(
@@ -135,30 +136,31 @@ def _paused(name: str, members: Sequence[Member], seconds: float) -> Fault:
 
 
 def primary(members: Sequence[Member]) -> Member:
-    """The member that takes writes. Raises :class:`ServiceFailed` if there is none."""
+    """Return the member that takes writes. Raises :class:`ServiceFailed` if there is none."""
     for member in members:
-        with _Asked(member) as asked:
-            if asked.is_primary():
+        with _HelloConnection(member) as connection:
+            if connection.is_primary():
                 return member
-    raise ServiceFailed("the deployment has no primary that harm could be done to")
+    raise ServiceFailed("the deployment has no primary to inject a fault into")
 
 
 class PrimaryWatch:
-    """Looks all the time, from a thread of its own, whether there is a primary.
+    """Watches from a thread whether there is a primary.
 
-    It asks each member over a connection of its own, and no driver: one would have to find out
-    itself first that a connection is dead. So the time of an election is known to some 20 ms.
+    It asks each member over a socket and not through a driver, which would first have to detect
+    that a connection is dead. So the time of an election is known to about 20 ms.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        self._asked = [_Asked(member) for member in members]
+        self._connections = [_HelloConnection(member) for member in members]
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="primary-watch", daemon=True)
         self.lost: float | None = None
-        """When there was none for the first time."""
+        """When there was no primary for the first time, in CLOCK_MONOTONIC seconds."""
         self.since: float | None = None
-        """Since when there is one, after it was lost; None while there is none, or always was."""
-        self.there = True
+        """Since when there is a primary again; None while there is none, or if it was never
+        lost."""
+        self._has_primary = True
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -172,23 +174,23 @@ class PrimaryWatch:
     ) -> None:
         self._end.set()
         self._thread.join()
-        for asked in self._asked:
-            asked.close()
+        for connection in self._connections:
+            connection.close()
 
     def _run(self) -> None:
         while not self._end.wait(_LOOK_EVERY):
-            there = any(asked.is_primary() for asked in self._asked)
-            if there == self.there:
+            has_primary = any(connection.is_primary() for connection in self._connections)
+            if has_primary == self._has_primary:
                 continue
             now = time.monotonic()
-            self.since = now if there else None
+            self.since = now if has_primary else None
             if self.lost is None:
                 self.lost = now
-            self.there = there
+            self._has_primary = has_primary
 
 
-class _Asked:
-    """One member, and a connection to it on which it is asked whether it is primary."""
+class _HelloConnection:
+    """A connection to one member, over which it is asked whether it is primary."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
@@ -201,7 +203,7 @@ class _Asked:
         self.close()
 
     def is_primary(self) -> bool:
-        """Whether it says so, and does so in time."""
+        """Whether the member replies in time that it is primary."""
         if self._member.paused:
             return False
         try:
@@ -211,16 +213,17 @@ class _Asked:
             return False
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection; the next ``hello`` opens another."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.close()
             self._socket = None
 
     def _hello(self) -> dict[str, Any]:
-        """An OP_MSG of one section, and the reply to it (MongoDB's wire protocol)."""
+        """Send ``hello`` as an OP_MSG of one section (MongoDB's wire protocol), and return the
+        reply."""
         if self._socket is None:
-            self._socket = socket.create_connection((LOOPBACK, self._member.port), _ANSWER)
+            self._socket = socket.create_connection((LOOPBACK, self._member.port), _REPLY_TIMEOUT)
         body = struct.pack("<Ib", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
         self._socket.sendall(struct.pack("<iiii", 16 + len(body), 1, 0, _OP_MSG) + body)
         (length,) = struct.unpack("<i", self._receive(4))

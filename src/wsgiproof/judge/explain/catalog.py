@@ -1,4 +1,4 @@
-"""The catalog of what is known, as read from its files, and the search in it."""
+"""Reads the catalog from its files, and searches it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Place(StrEnum):
     """Where a text comes from."""
 
     LOG = "log"
-    """A line of the error log, without what Apache and mod_wsgi put before it."""
+    """A line of the error log, without the prefix that Apache and mod_wsgi write."""
     STACK = "stack"
-    """The last words or the stacks of one process, as a whole."""
+    """The fatal trace or the stacks of one process, as a whole."""
     BODY = "body"
-    """A failed answer, or what the client said of it."""
+    """The body of a failed answer, or the load client's error."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing that is known. The head of ``entries.toml`` describes the fields."""
+    """One entry of the catalog. The head of ``entries.toml`` describes the fields."""
 
     id: str
     pattern: str
@@ -40,36 +40,36 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Code(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A code of mod_wsgi 6: the level that it is written at (or ``retired``), and its meaning."""
+    """A code of mod_wsgi 6: the level at which it is logged (or ``retired``), and its meaning."""
 
     level: str
     meaning: str
 
 
 CODE = re.compile(r"WSGI\d{4}(?=: )")
-"""What mod_wsgi 6 begins its messages of level ``warning`` and above with."""
+"""The code with which mod_wsgi 6 begins its messages of level ``warning`` and above."""
 _REFERENCE = "https://modwsgi.readthedocs.io/en/latest/error-reference.html"
 _SERIOUS = {"alert", "crit"}
-"""Levels at which a process, or all of the Python in it, can't go on: so these fail."""
+"""At these levels a process, or its Python, can't continue, so the line is a failure."""
 
 
 @cache
 def entries() -> tuple[Entry, ...]:
-    """All entries, in the order in which they are searched."""
+    """Return all entries, in the order in which they are searched."""
     return msgspec.convert(_read("entries.toml")["entry"], tuple[Entry, ...])
 
 
 @cache
 def codes() -> dict[str, Code]:
-    """The codes of mod_wsgi 6, by name."""
+    """Return the codes of mod_wsgi 6, by name."""
     return msgspec.convert(_read("codes.toml"), dict[str, Code])
 
 
 def find(text: str, place: Place, phase: str = "") -> Entry | None:
-    """What is known of a text that was seen in this phase: the first entry that matches it.
+    """Return the first entry that matches a text of this phase; None if none does.
 
-    A code of mod_wsgi that has no entry of its own is known at least by its meaning, or by where
-    its error reference will have it.
+    A code of mod_wsgi without an entry gets one from its meaning, or else from its place in
+    mod_wsgi's error reference.
     """
     for entry in entries():
         here = place in entry.where and (not entry.phases or phase in entry.phases)
@@ -80,7 +80,7 @@ def find(text: str, place: Place, phase: str = "") -> Entry | None:
 
 
 def reference(code: str) -> str:
-    """Where mod_wsgi's error reference has a code: each has an anchor of its name."""
+    """Return the URL of a code in mod_wsgi's error reference, which has an anchor for each."""
     return f"{_REFERENCE}#{code.lower()}"
 
 
@@ -92,7 +92,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 @cache
 def _of_code(name: str) -> Entry:
     code = codes().get(name)
-    level = code.level if code else "of a level that wsgiproof does not know"
+    level = code.level if code else "at a level that wsgiproof does not know"
     return Entry(
         id=name,
         pattern=f"{name}: ",
@@ -101,7 +101,7 @@ def _of_code(name: str) -> Entry:
         explains=("responses",) if level in {"err", *_SERIOUS} else (),
         meaning=code.meaning if code else "a code that wsgiproof does not know yet",
         versions=f"mod_wsgi 6, {level}",
-        action="read what the error reference of mod_wsgi says of this code",
+        action="look this code up in the error reference of mod_wsgi",
         source=reference(name),
         examples=(),
     )

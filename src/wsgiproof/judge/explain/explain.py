@@ -1,4 +1,4 @@
-"""Findings and what is known of their evidence, brought together; and what nobody knows, kept."""
+"""Adds explanations from the catalog to findings, and collects the lines that nothing explains."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from wsgiproof.judge.explain.lines import Line, parse
 from wsgiproof.records import Explanation, Finding, LogLine, Observed, RestOfLog
 
 _MOST_UNKNOWN = 10
-"""Different lines that are kept of those that nobody knows."""
+"""Different lines that are kept of those that no entry matches."""
 _LONGEST_TEXT = 300
 _PID = re.compile(r"\s*pid ([0-9]{1,9})\b")
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
-    """A text that is known, and where it was seen."""
+    """A text that an entry of the catalog matches, and where it was seen."""
 
     entry: Entry
     text: str
@@ -28,8 +28,8 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def in_log(lines: Iterable[Line]) -> tuple[Sighting, ...]:
-    """What is known of the lines of an error log, line by line."""
-    known = cache(find)  # the same line may be there thousands of times
+    """Return the sightings in an error log, line by line."""
+    known = cache(find)  # a log may have the same line thousands of times
     return tuple(
         Sighting(entry=entry, text=line.text, where=f"error log, phase {line.phase}")
         for line in lines
@@ -38,28 +38,28 @@ def in_log(lines: Iterable[Line]) -> tuple[Sighting, ...]:
 
 
 def explain(findings: Iterable[Finding], observed: Observed) -> tuple[Finding, ...]:
-    """Each finding with what is known of it, each thing once.
+    """Return the findings with their explanations, each of them once.
 
-    That is what matches its own evidence, and what was seen anywhere in the log and in the answers
-    and belongs to its check.
+    An entry explains a finding if it matches the finding's evidence, or if it matches the log or an
+    answer and explains the finding's check.
     """
-    seen = (*in_log(parse(observed.log)), *_in_answers(observed))
+    sightings = (*in_log(parse(observed.log)), *_in_answers(observed))
     deaths = {event.pid: event.phase for event in observed.events if event.kind == "died"}
     return tuple(
-        msgspec.structs.replace(finding, explained=_explanations(finding, seen, deaths))
+        msgspec.structs.replace(finding, explained=_explanations(finding, sightings, deaths))
         for finding in findings
     )
 
 
 def rest_of_log(findings: Iterable[Finding], log: Iterable[LogLine]) -> RestOfLog:
-    """What the error log holds beside what the findings, which are explained, tell of."""
-    told = {one.id for finding in findings for one in finding.explained}
+    """Return what the error log holds beyond what the explained findings already report."""
+    reported = {one.id for finding in findings for one in finding.explained}
     lines = tuple(parse(log))
-    seen = in_log(lines)
-    known = {sighting.text for sighting in seen}
+    sightings = in_log(lines)
+    known = {sighting.text for sighting in sightings}
     unknown = [line.text for line in lines if line.is_error and line.text not in known]
     return RestOfLog(
-        known=_gathered([sighting for sighting in seen if sighting.entry.id not in told], seen),
+        known=_by_entry([one for one in sightings if one.entry.id not in reported], sightings),
         unknown=tuple(text[:_LONGEST_TEXT] for text in dict.fromkeys(unknown))[:_MOST_UNKNOWN],
         unknown_lines=len(unknown),
         application_lines=sum(line.from_application and line.text not in known for line in lines),
@@ -67,25 +67,25 @@ def rest_of_log(findings: Iterable[Finding], log: Iterable[LogLine]) -> RestOfLo
 
 
 def _explanations(
-    finding: Finding, seen: tuple[Sighting, ...], deaths: dict[int, str]
+    finding: Finding, sightings: tuple[Sighting, ...], deaths: dict[int, str]
 ) -> tuple[Explanation, ...]:
-    own = [sighting for text in finding.evidence for sighting in _in_evidence(text, seen, deaths)]
-    elsewhere = [one for one in seen if finding.check in one.entry.explains]
-    return _gathered([*own, *elsewhere], seen)
+    own = [one for text in finding.evidence for one in _in_evidence(text, sightings, deaths)]
+    of_check = [one for one in sightings if finding.check in one.entry.explains]
+    return _by_entry([*own, *of_check], sightings)
 
 
-def _gathered(
-    sightings: Iterable[Sighting], all_seen: tuple[Sighting, ...]
+def _by_entry(
+    sightings: Iterable[Sighting], all_sightings: tuple[Sighting, ...]
 ) -> tuple[Explanation, ...]:
-    """One explanation for each entry, with how often it was seen in the whole log."""
+    """Return one explanation for each entry, with how often it was seen in all."""
     firsts = {one.entry.id: one for one in reversed([*sightings])}
-    in_all = [one.entry.id for one in all_seen]
+    all_ids = [one.entry.id for one in all_sightings]
     return tuple(
         Explanation(
             id=one.entry.id,
             text=one.text.strip()[:_LONGEST_TEXT],
             where=one.where,
-            count=max(1, in_all.count(one.entry.id)),
+            count=max(1, all_ids.count(one.entry.id)),
             meaning=one.entry.meaning,
             versions=one.entry.versions,
             action=one.entry.action,
@@ -96,22 +96,22 @@ def _gathered(
 
 
 def _in_evidence(
-    text: str, seen: tuple[Sighting, ...], deaths: dict[int, str]
+    text: str, sightings: tuple[Sighting, ...], deaths: dict[int, str]
 ) -> Iterator[Sighting]:
-    """Evidence is a line of the log, as it is or without its prefix, or a stack of many lines."""
+    """Evidence is a line of the log, with or without its prefix, or a stack of several lines."""
     if "\n" in text:
         yield from _in_stack(text, deaths)
         return
     (line,) = parse([LogLine(phase="", text=text)])
-    there = [sighting for sighting in seen if sighting.text == line.text]
-    entry = None if there else find(line.text, Place.LOG)
-    yield from there[:1]
+    in_log = [one for one in sightings if one.text == line.text]
+    entry = None if in_log else find(line.text, Place.LOG)
+    yield from in_log[:1]
     if entry:
         yield Sighting(entry=entry, text=line.text, where="error log")
 
 
 def _in_stack(text: str, deaths: dict[int, str]) -> Iterator[Sighting]:
-    """Last words begin with the pid; its death tells the phase."""
+    """A stack begins with the pid, and the phase is that in which this process died."""
     pid = _PID.match(text)
     phase = deaths.get(int(pid[1]), "") if pid else ""
     entry = find(text, Place.STACK, phase)

@@ -1,4 +1,4 @@
-"""The lines of an error log, taken apart: who wrote what, and how serious it is."""
+"""Parses the lines of an error log: who wrote each of them, and how serious it is."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PREFIX = re.compile(
     r"(?P<level>emerg|alert|crit|error|warn|notice|info|debug|trace[1-8])\]"
     r"(?: \[pid (?P<pid>\d+)(?::tid \d+)?\])?(?: \(\d+\)[^:]*:)?(?: \[[^]]*\])* ?"
 )
-"""What Apache and mod_wsgi put before the text, the errno included, in the ErrorLogFormat of a cell
-and in Apache's default (httpd docs, ``ErrorLogFormat``). Apache 2.2 names neither module nor pid,
-and a journal puts a host before all of it."""
+"""What Apache and mod_wsgi write before the text, the errno included, in the ErrorLogFormat of a
+cell and in Apache's default (httpd docs, ``ErrorLogFormat``). Apache 2.2 writes neither module nor
+pid, and a journal writes a host first."""
 _ERRORS = {"error", "crit", "alert", "emerg"}
-_OWN = re.compile(r"mod_wsgi(?: \(pid=|: )")
+_BY_MOD_WSGI = re.compile(r"mod_wsgi(?: \(pid=|: )")
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line without its prefix. ``module`` and ``level`` are empty where it had none."""
+    """A line without its prefix. ``module`` and ``level`` are empty if it had none."""
 
     phase: str
     text: str
@@ -36,21 +36,21 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def from_application(self) -> bool:
-        """Whether the application wrote it: mod_wsgi logs that like errors of its own."""
+        """Whether the application wrote it: mod_wsgi logs that at the level of its own errors."""
         if self.module != "wsgi" or self.level != "error":
             return False
-        return not (_OWN.match(self.text) or CODE.match(self.text))
+        return not (_BY_MOD_WSGI.match(self.text) or CODE.match(self.text))
 
     @property
     def is_error(self) -> bool:
-        """Whether Apache, mod_wsgi or a library (around Apache's log) tells of an error here."""
+        """Whether Apache, mod_wsgi or a library (which bypasses Apache's log) reports an error."""
         if self.in_traceback or not self.text.strip() or self.from_application:
             return False
         return self.level in _ERRORS or (not self.module and not self.text.startswith(" "))
 
 
 def parse(lines: Iterable[LogLine]) -> Iterator[Line]:
-    """Take all lines apart, and mark what belongs to a traceback, with the line that ends it."""
+    """Parse all lines, and mark those of a traceback, the line that ends it included."""
     within = False
     for line in lines:
         prefix = _PREFIX.match(line.text)

@@ -1,4 +1,4 @@
-"""What the catalog knows of an identifier, of a pasted text, or of a whole error log."""
+"""Looks up an identifier, a pasted text, or a whole error log in the catalog."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Iterable
 import msgspec
 
 from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
+from wsgiproof.judge.explain.findings import finding_ids
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.records import LogLine
 
 _MOST_UNKNOWN = 20
-_MOST_SORTS = 10_000
-"""Different lines that are kept of those that the catalog does not know; and that are counted one
-by one, so that no log takes all memory."""
+"""Different unknown lines that are returned."""
+_MOST_DIFFERENT = 10_000
+"""Different unknown lines that are counted one by one, so that no log can use all memory."""
 _LONGEST_TEXT = 300
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 
@@ -31,7 +32,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unknown(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines that report an error, alike but for their numbers, and that no entry matches."""
+    """Lines that report an error, that no entry matches, and that differ only in numbers."""
 
     lines: int
     first: int
@@ -39,20 +40,20 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogExplained(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole error log: what is known of its lines, and how many there are of each other kind."""
+    """A whole error log: the entries that match its lines, and the numbers of other lines."""
 
     lines: int
     known: tuple[Known, ...]
     """In the order of their first lines."""
     unknown: tuple[Unknown, ...]
-    """The most frequent first; the rest is counted only."""
+    """The most frequent first; the others are only counted."""
     unknown_lines: int
     application_lines: int
     """Lines that the application wrote, tracebacks included, and that no entry matches."""
 
 
 def by_id(name: str) -> Entry | None:
-    """The entry that a finding names, or the code of mod_wsgi 6; None if there is none."""
+    """Return the entry with this identifier, or of this code of mod_wsgi 6; None if unknown."""
     for entry in entries():
         if entry.id == name:
             return entry
@@ -61,14 +62,14 @@ def by_id(name: str) -> Entry | None:
 
 
 def ids() -> tuple[str, ...]:
-    """Every identifier, in the order of the catalog."""
-    return (*(entry.id for entry in entries()), *codes())
+    """Return every identifier: entries, codes of mod_wsgi 6, and findings."""
+    return (*(entry.id for entry in entries()), *codes(), *finding_ids())
 
 
 def by_text(text: str) -> Entry | None:
-    """The entry that explains a pasted text: a line of a log, a stack, or a part of an answer.
+    """Return the entry that explains a pasted text: a log line, a stack, or part of an answer.
 
-    An entry that holds in some phases of a cell only is left out: nobody knows the phase here.
+    Entries that apply in some phases of a cell only are left out, since the phase is unknown here.
     """
     lines = [line.text for line in parse(LogLine(phase="", text=one) for one in text.splitlines())]
     stack = find("\n".join(lines), Place.STACK)
@@ -79,8 +80,10 @@ def by_text(text: str) -> Entry | None:
 
 
 def explain_log(texts: Iterable[str]) -> LogExplained:
-    """Sort the lines of an error log, of a cell or of any other server. One pass; memory grows with
-    the number of different lines, not with the size of the log."""
+    """Explain the lines of an error log, of a cell or of any other server.
+
+    Memory grows with the number of different lines, not with the size of the log.
+    """
     known: dict[str, Known] = {}
     unknown: dict[str, Unknown] = {}
     number = application = errors = 0
@@ -110,10 +113,10 @@ def explain_log(texts: Iterable[str]) -> LogExplained:
 
 
 def _count(unknown: dict[str, Unknown], text: str, number: int) -> None:
-    """Add a line to those that are alike."""
-    sort = _NUMBERS.sub("N", text)
-    before = unknown.get(sort)
+    """Count a line together with those that differ only in numbers."""
+    key = _NUMBERS.sub("N", text)
+    before = unknown.get(key)
     if before is not None:
-        unknown[sort] = msgspec.structs.replace(before, lines=before.lines + 1)
-    elif len(unknown) < _MOST_SORTS:
-        unknown[sort] = Unknown(lines=1, first=number, text=text)
+        unknown[key] = msgspec.structs.replace(before, lines=before.lines + 1)
+    elif len(unknown) < _MOST_DIFFERENT:
+        unknown[key] = Unknown(lines=1, first=number, text=text)

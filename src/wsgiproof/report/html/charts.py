@@ -180,7 +180,7 @@ def _lines_of(fitted: Iterable[Fit]) -> tuple[FittedRate, ...]:
 def _in_words(fitted: Sequence[Fit]) -> str:
     """One sentence for all processes in which a resource leaks."""
     if len(fitted) < 2:
-        return "".join(f"{one.what}: {one.told}" for one in fitted)
+        return "".join(f"{one.what}: {one.text}" for one in fitted)
     rates = sorted(one.rate for one in fitted)
     ends = " to ".join(dict.fromkeys(f"{rate:,.3g}" for rate in (rates[0], rates[-1])))
     unit = fitted[0].unit.removesuffix("s") + "s"

@@ -72,6 +72,23 @@ class Opened:
         """The texts of these elements."""
         return self.page.locator(selector).all_inner_texts()
 
+    def drawn(self, plot: str) -> dict[str, str]:
+        """What is written on a plot, with the colour of each text."""
+        texts = f"document.querySelector('#plot-{plot} canvas').drawn"
+        written = self.page.evaluate(f"[...{texts}]")
+        return dict(written)
+
+    def series(self, plot: str) -> dict[str, list[list[float]]]:
+        """The points of each line of a plot, by its name."""
+        lines = self.page.evaluate(
+            f"""(() => {{
+                const chart = document.getElementById('plot-{plot}').chart;
+                return chart.series.slice(1).map((one, at) => [one.label, chart.data[at + 1]
+                    .map((y, x) => [chart.data[0][x], y]).filter(point => point[1] != null)]);
+            }})()"""
+        )
+        return dict(lines)
+
     def one(self, selector: str) -> Locator:
         return self.page.locator(selector)
 
@@ -84,6 +101,15 @@ class Opened:
 
 
 Open = Callable[..., Opened]
+
+_RECORD_TEXT = """
+    const fillText = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+        (this.canvas.drawn ||= new Map()).set(text, this.fillStyle);
+        return fillText.call(this, text, ...rest);
+    };
+"""
+"""Keeps what is written on a canvas, and in which colour."""
 
 
 @pytest.fixture(scope="session")
@@ -108,13 +134,17 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         *,
         size: tuple[int, int] = DESK,
         scheme: str = "light",
+        touch: bool = False,
     ) -> Opened:
         path = tmp_path / f"report-{len(pages)}.html"
         path.write_bytes(content)
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             color_scheme="dark" if scheme == "dark" else "light",
+            is_mobile=touch,
+            has_touch=touch,
         )
+        context.add_init_script(_RECORD_TEXT)
         pages.append(Opened(context.new_page(), f"{path.as_uri()}{fragment}"))
         return pages[-1]
 

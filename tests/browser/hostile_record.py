@@ -1,4 +1,4 @@
-"""A run in which every text that is not ours was written by somebody who means harm."""
+"""A run in which an attacker wrote every text that is not ours."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def endless() -> RunRecord:
 
 
 def _harmful(record: CellRecord) -> CellRecord:
-    told = msgspec.to_builtins(record)
-    changed = {name: _changed(value) for name, value in told.items() if name != "cell"}
-    changed |= {name: told[name] for name in ("cell", "verdict", "directory")}
+    original = msgspec.to_builtins(record)
+    changed = {name: _changed(value) for name, value in original.items() if name != "cell"}
+    changed |= {name: original[name] for name in ("cell", "verdict", "directory")}
     for at, check in enumerate(changed["checks"]):
         check["check"] = ["__proto__", "constructor", TEXT, *_NAMES][at % 6]
-        check["verdict"] = told["checks"][at]["verdict"]
+        check["verdict"] = original["checks"][at]["verdict"]
     for finding in changed["findings"]:
         finding["check"] = TEXT
     changed["tries"] = [TEXT, "__proto__"]

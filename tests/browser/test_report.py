@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -13,8 +14,10 @@ import pytest
 from tests.browser.conftest import DESK, PHONE, Open
 from tests.browser.replayed import failing, large, left, passing, recorded
 from tests.unit.factories import run_record
+from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from wsgiproof.judge.fit import fits
-from wsgiproof.records import RunRecord, Verdict
+from wsgiproof.records import CellRecord, RunRecord, Verdict
+from wsgiproof.report.causes import causes
 from wsgiproof.report.compare import compare
 from wsgiproof.report.figures import by_name
 from wsgiproof.report.html.page import page
@@ -56,8 +59,8 @@ def test_the_matrix_has_each_cell_once_with_its_verdict_in_words(opened: Open) -
     shown = opened(content)
     words = [text[1:] for text in shown.all(".chip .verdict")]
     assert Counter(words) == Counter(str(cell.verdict) for cell in record.cells)
-    tallies = {text.split()[2]: int(text.split()[1]) for text in shown.all(".tally")}
-    assert tallies == dict(Counter(str(cell.verdict) for cell in record.cells))
+    counts = {text.split()[2]: int(text.split()[1]) for text in shown.all(".counter")}
+    assert counts == dict(Counter(str(cell.verdict) for cell in record.cells))
     assert len(shown.all(".grid")) == 4, "split by mode and topology"
     assert shown.all(".grid .corner") == ["Python"] * 4
     failing = Counter(
@@ -89,7 +92,7 @@ def test_filters_leave_what_they_say_and_are_in_the_address(opened: Open) -> Non
     assert shown.one("#text").input_value() == "embedded", "the focus stays in the field"
     assert len(shown.all(".chip")) == sum("embedded" in cell.cell.id for cell in record.cells)
     shown.one("#text").fill("no such cell")
-    assert shown.all(".empty") == ["No cell fits these filters."]
+    assert shown.all(".empty") == ["No cell matches these filters."]
 
 
 def test_axes_are_the_viewers_choice(opened: Open) -> None:
@@ -134,17 +137,85 @@ def test_keys_alone_are_enough(opened: Open) -> None:
     assert shown.page.evaluate(focused) == right, "back where one was"
 
 
+@pytest.mark.parametrize("size", [DESK, PHONE])
+@pytest.mark.parametrize("scenario", [pyo3, leak_in_four_processes, crash_at_stop])
+def test_the_first_screen_says_what_broke_why_and_what_to_do(
+    opened: Open, scenario: Callable[[], CellRecord], size: tuple[int, int]
+) -> None:
+    cell = scenario()
+    (cause,) = causes(cell)
+    shown = opened(page(run_record(cell)), size=size)
+    for view in ("#matrix", f"#cell?cell={cell.cell.id}"):
+        shown.go(view)
+        card = shown.one(".finding").first
+        for text in (cause.meaning, cause.action):
+            box = card.get_by_text(text).first.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= size[1], (view, text)
+        assert cause.seen.replace("  ", " ") in " ".join(card.inner_text().split())
+        assert len(shown.all(".finding")) == 1
+        assert shown.too_wide == 0
+
+
+def test_consequences_are_folded_under_their_cause(opened: Open) -> None:
+    shown = opened(faults())
+    shown.open_cell(CRASH.cell.id)
+    cards = shown.all(".finding h3 .name")
+    assert cards == ["crash", "cursors"]
+    folded = shown.one(".finding").first.locator(".consequence")
+    assert folded.locator("summary b").all_inner_texts() == ["error-log", "responses"]
+    assert "106 of 1,110 requests failed" in folded.last.inner_text()
+    assert shown.one(".outcome").inner_text().split("\n")[-1] == "5 findings, 2 causes"
+
+
+def test_a_known_entry_is_text_with_its_source(opened: Open) -> None:
+    cell = pyo3()
+    shown = opened(page(run_record(cell)), f"#cell?cell={cell.cell.id}")
+    text = shown.one(".finding dl").first.inner_text()
+    assert "wsgiproof explain pyo3" in text
+    link = shown.one(".finding dl a").first
+    assert link.get_attribute("href") == "https://github.com/GrahamDumpleton/mod_wsgi/issues/940"
+    assert "meaning" not in text
+
+
+def test_axes_that_never_vary_take_no_room(opened: Open) -> None:
+    alone = opened(page(run_record(LEAK)))
+    assert alone.all(".chip .verdict") == ["✗fail"]
+    assert alone.all(".grid table") == alone.all("#arrange") == []
+    assert "standalone" in alone.one(".facts").inner_text()
+    alone.go(f"#cell?cell={LEAK.cell.id}")
+    assert alone.all(".axes") == []
+    several = opened(faults())
+    assert several.all(".grid .corner") == ["control"], "by mode"
+    several.go(f"#cell?cell={LEAK.cell.id}")
+    assert several.all(".axes dt") == ["mode", "control"]
+
+
+def test_a_matrix_that_is_too_wide_says_so_and_scrolls(opened: Open) -> None:
+    shown = opened(many()[1], size=PHONE, touch=True)
+    assert not shown.one(".keys").is_visible(), "a touch screen has no arrow keys"
+    box = shown.one(".matrix .scroll").first
+    hint = shown.one(".sideways").first
+    assert hint.is_visible()
+    shown.until("document.querySelector('.matrix .scroll').classList.contains('more')")
+    box.evaluate("one => { one.scrollLeft = one.scrollWidth }")
+    shown.until("!document.querySelector('.matrix .scroll').classList.contains('more')")
+    wide = opened(page(passing()))
+    assert wide.one(".keys").is_visible()
+    assert wide.one(".sideways:visible").count() == 0
+
+
 def test_a_run_in_which_all_passed(opened: Open) -> None:
     record = passing()
     shown = opened(page(record))
     assert shown.all("h1") == ["4 cells passed"]
     assert len(shown.all(".chip.v-pass")) == len(shown.all(".chip")) == 4
-    assert shown.all(".kinds") == []
-    for cell in record.cells[::3]:
+    assert shown.all(".causes") == []
+    for cell in record.cells:
         shown.open_cell(cell.cell.id)
         assert shown.all("#findings") == []
         assert len(shown.all("#checks tbody tr")) == len(cell.checks)
-        assert shown.all(".figures b")[0] == by_name(cell)["requests_per_second"].told
+        assert shown.all(".figures b")[0] == by_name(cell)["requests_per_second"].text
 
 
 def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open) -> None:
@@ -158,40 +229,43 @@ def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open)
     assert LEAK.rerun in shown.one(".rerun").inner_text()
     assert LEAK.observed is not None
     (fit,) = [one for one in fits(LEAK.observed) if one.check == "connections"]
-    drawn = shown.page.evaluate(
-        "document.getElementById('plot-connections').data"
-        ".filter(one => one.name === 'fitted rate').map(one => [one.x, one.y])"
-    )
-    assert drawn == [[list(fit.requests), list(fit.line)]]
+    drawn = shown.series("connections")["fitted rate"]
+    assert drawn == [[at, value] for at, value in zip(fit.requests, fit.line, strict=True)]
     assert fit.text in shown.one("figure:has(#plot-connections)").inner_text()
+    assert shown.all("#plots figcaption b")[0] == "Connections", "what failed comes first"
     shown.one("figure:has(#plot-connections) .numbers summary").click()
     shown.wait_for("figure:has(#plot-connections) .numbers tbody tr")
     rows = shown.all("figure:has(#plot-connections) .numbers tbody tr")
     readings = [one.server_connections for one in LEAK.observed.samples]
     told = [int(row.split()[-1]) for row in rows if row.startswith("the deployment's count")]
     assert told == readings
-    phases = shown.one("#plot-descriptors .annotation-text").all_text_contents()
-    assert "parallel" in phases
+    assert "parallel" in shown.drawn("threads"), "phases have their names above"
+    (worker,) = (one.pid for one in LEAK.observed.samples[0].processes if one.role == "worker")
+    points = shown.series("threads")[f"worker {worker}"]
+    counts = [one.threads for sample in LEAK.observed.samples for one in sample.processes]
+    assert len(points) == len(readings), "also those after the same number of requests"
+    assert {value for _, value in points} <= set(counts)
 
 
 def test_memory_has_its_slope_drawn_too(opened: Open) -> None:
     shown = opened(faults())
     shown.open_cell(MEMORY.cell.id)
-    names = "one => one.name === 'fitted rate'"
-    for plot, lines in (("malloc", 1), ("connections", 0)):
-        found = shown.page.evaluate(
-            f"document.getElementById('plot-{plot}').data.filter({names}).length"
-        )
-        assert found == lines
+    assert "fitted rate" in shown.series("malloc")
+    assert "fitted rate" not in shown.series("connections")
 
 
 def test_the_page_of_a_crash_has_deaths_stacks_and_known_lines(opened: Open) -> None:
     shown = opened(faults())
     shown.open_cell(CRASH.cell.id)
     deaths = shown.page.evaluate(
-        "document.getElementById('plot-timeline').data.find(one => one.name === 'crashed').text"
+        "document.getElementById('plot-timeline').spec.lives"
+        ".filter(one => one.look.title === 'crashed').map(one => one.text)"
     )
     assert deaths
+    assert any("worker" in text for text in shown.drawn("timeline"))
+    shown.one("#plot-timeline").scroll_into_view_if_needed()
+    shown.one("#plot-timeline .u-over").hover(position={"x": 100, "y": 14})
+    assert "in phase" in shown.one("figure:has(#plot-timeline) .readout").inner_text()
     assert all("SIGSEGV" in text for text in deaths)
     assert "Fatal Python error" in shown.one("#stacks").inner_text()
     every, known = len(shown.all(".log li")), len(shown.all(".log .known"))
@@ -238,10 +312,11 @@ def test_trends_tell_verdicts_and_figures_over_several_runs(opened: Open) -> Non
     first = shown.all(".trends tbody tr td")[:2]
     assert ["pass" in first[0], "fail" in first[1]] == [True, True], "what changed comes first"
     shown.wait_for("#plot-trend[data-drawn]")
-    values = shown.page.evaluate("document.getElementById('plot-trend').data[0].y")
-    assert values == [
-        next((one.value for one in point.figures if one.name == "requests_per_second"), None)
+    assert shown.series("trend")[over.rows[0].name] == [
+        [point.column, one.value]
         for point in over.rows[0].points
+        for one in point.figures
+        if one.name == "requests_per_second"
     ]
     shown.one("#figure").select_option("memory_per_request")
     shown.wait_for("#plot-trend[data-drawn]")
@@ -263,12 +338,41 @@ def test_nothing_is_wider_than_the_screen(opened: Open, size: tuple[int, int], s
 def test_the_theme_can_be_chosen_and_plots_follow(opened: Open) -> None:
     shown = opened(faults())
     shown.open_cell(LEAK.cell.id)
-    ink = "document.getElementById('plot-threads').layout.font.color"
-    assert shown.page.evaluate(ink) == "#1c1f24"
+    assert shown.drawn("threads")["parallel"] == "#5a616c"
     shown.one("#theme").click()
     shown.one("#theme").click()
     assert shown.one("#theme").inner_text() == "Theme: dark"
-    shown.until(f"{ink} === '#e8e6e1'")
+    assert shown.drawn("threads")["parallel"] == "#a3a9b4"
+
+
+def test_a_plot_is_zoomed_and_read_by_mouse_and_keyboard(opened: Open) -> None:
+    shown = opened(faults())
+    shown.open_cell(LEAK.cell.id)
+    figure = shown.one("figure:has(#plot-threads)")
+    area, readout = shown.one("#plot-threads"), figure.locator(".readout")
+    scale = "(({min, max}) => [min, max])(document.getElementById('plot-threads').chart.scales.x)"
+    whole = shown.page.evaluate(scale)
+    area.scroll_into_view_if_needed()
+    area.focus()
+    shown.page.keyboard.press("ArrowRight")
+    assert LEAK.observed is not None
+    first = LEAK.observed.samples[0]
+    assert f"requests served: {first.requests:,}" in readout.inner_text()
+    threads = [one.threads for one in first.processes if one.role == "worker"]
+    assert figure.locator(".value").first.inner_text().strip() == str(threads[0])
+    shown.page.keyboard.press("+")
+    assert shown.page.evaluate(scale)[1] < whole[1]
+    shown.page.keyboard.press("0")
+    assert shown.page.evaluate(scale) == whole
+    for name, narrower in (("Zoom in", True), ("Show all", False), ("Zoom in", True)):
+        figure.get_by_label(name).click()
+        assert (shown.page.evaluate(scale)[1] < whole[1]) is narrower
+    assert shown.one(".cellhead h1").inner_text() == LEAK.cell.id, "arrows stay in the plot"
+    line = figure.locator(".line").last
+    assert line.get_attribute("aria-pressed") == "false", "a process that does not serve"
+    line.click()
+    last = "document.getElementById('plot-threads').chart.series.at(-1).show"
+    assert shown.page.evaluate(last) is True
 
 
 def test_everything_that_can_be_operated_has_a_name(opened: Open) -> None:
@@ -304,7 +408,7 @@ def test_runs_without_cells_or_with_cells_that_never_came(opened: Open) -> None:
     assert "No cell of this run has ended." in empty.one("main").inner_text()
     cut = run_record(LEAK, planned=(LEAK.cell.id, "py3.13t"), complete=False, finished=None)
     shown = opened(page(cut))
-    assert "1 cell planned, and never came" in shown.one("main").inner_text()
+    assert "1 planned cell never ran" in shown.one("main").inner_text()
     assert "The run is not complete." in shown.one("main").inner_text()
     shown.go("#cell?cell=py3.13t")
     assert shown.all("h1") == ["No such cell"]

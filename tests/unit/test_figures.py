@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from tests.unit import scenarios
 from tests.unit.factories import CELL, ROUND, observed, reading, record, run_record
 from tests.unit.factories import samples as readings
 from tests.unit.test_corpus import EXPECTED, NAMES, recorded, seen
@@ -31,7 +32,7 @@ def test_latency_is_that_of_the_parallel_phase() -> None:
     told = by_name(TIMED)
     assert told["latency_p50"].value == pytest.approx(0.001, rel=0.01)
     assert told["latency_p99"].value == 0.009
-    assert told["latency_p99"].told == "9.0 ms"
+    assert told["latency_p99"].text == "9.0 ms"
 
 
 def test_memory_is_the_slope_that_the_judge_has() -> None:
@@ -42,15 +43,41 @@ def test_memory_is_the_slope_that_the_judge_has() -> None:
             for one in memory.decision_of(seen(name)).series
             if one.slope and one.series.unit == "bytes" and math.isfinite(one.slope.high)
         ]
-        if slopes:
+        if slopes and "blocks_per_request" not in by_name(recorded(name)):
             assert figure is not None
             most = max(slopes, key=lambda one: one.rate)
             assert (figure.value, figure.low, figure.high) == (most.rate, most.low, most.high)
 
 
+def test_growth_of_pythons_own_blocks_is_no_growth_of_0_bytes() -> None:
+    """Malloc does not count what Python's own allocator takes."""
+    shown = by_name(scenarios.leak_in_four_processes())
+    assert shown["blocks_per_request"].value == pytest.approx(15, rel=0.01)
+    assert "memory_per_request" not in shown, "resident memory did not grow here, and 0 is wrong"
+    assert "blocks_per_request" not in by_name(record())
+    assert by_name(record())["memory_per_request"].text == "0 B"
+
+
+def test_where_blocks_grew_memory_is_what_the_process_has() -> None:
+    seen = scenarios.leak_in_four_processes().observed
+    assert seen is not None
+    grown = [
+        msgspec.structs.replace(
+            sample,
+            memory=tuple(
+                msgspec.structs.replace(one, uss=60_000_000 + 4_000 * one.requests)
+                for one in sample.memory
+            ),
+        )
+        for sample in seen.samples
+    ]
+    shown = by_name(record(msgspec.structs.replace(seen, samples=tuple(grown))))
+    assert shown["memory_per_request"].value == pytest.approx(4_000)
+
+
 def test_recovery_is_the_longest_of_those_that_came() -> None:
     outages = (outage(recovered=1.3), outage(recovered=2.5), outage(recovered=None))
-    assert by_name(record(observed(outages=outages)))["recovery"].told == "2.5 s"
+    assert by_name(record(observed(outages=outages)))["recovery"].text == "2.5 s"
     assert "recovery" not in by_name(record(observed(outages=(outage(recovered=None),))))
 
 
@@ -68,9 +95,9 @@ def test_the_same_words_are_told_everywhere() -> None:
     (cell,) = overview(run)["cells"]
     (json,) = with_figures(run)["cells"]
     for one in figures(TIMED):
-        assert one.told in out.file.getvalue()
-        assert one.told in to_markdown(run)
-        assert cell["figures"][one.name] == one.told
+        assert one.text in out.file.getvalue()
+        assert one.text in to_markdown(run)
+        assert cell["figures"][one.name] == one.text
         assert json["figures"][one.name]["value"] == one.value
         assert TITLES[one.name] in to_markdown(run)
 

@@ -414,6 +414,17 @@ def test_the_sentence_of_a_leak() -> None:
     )
 
 
+def test_a_leak_in_several_processes_is_one_sentence() -> None:
+    rates = (15, 15, 15, 15.4)
+    leaking = [series(steady(rate), "blocks", pid=200 + at) for at, rate in enumerate(rates)]
+    assert judge_memory(leaking).reason == (
+        "small Python objects: allocated blocks grow by 15 to 15.4 blocks per request "
+        "in all 4 processes"
+    )
+    others = [series(steady(0), "blocks", pid=pid) for pid in (300, 301)]
+    assert "in 4 of 6 processes" in judge_memory([*leaking, *others]).reason
+
+
 def test_the_strongest_leak_comes_first() -> None:
     weak, strong = series(steady(80), pid=201), series(steady(800), pid=202)
     told = judge_memory([weak, strong])

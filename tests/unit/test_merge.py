@@ -105,7 +105,7 @@ def test_what_never_came_is_told_and_is_no_success(tmp_path: Path) -> None:
     done = called("merge", first, second, "--output", tmp_path / "whole")
     assert done.exit_code == 3
     assert "The run is not complete: 2 cells, 2 pass." in done.output
-    assert done.output.splitlines().count("Planned, and never came: py3.13t") == 1
+    assert done.output.splitlines().count("Planned and never ran: py3.13t") == 1
     assert not load_run(tmp_path / "whole").complete
     failed = saved(tmp_path / "3", run_record(on(FAILED, pymongo="4.1")))
     again = called("merge", first, failed, "--output", tmp_path / "whole2")
@@ -202,7 +202,7 @@ def test_a_run_is_shown_as_it_was(tmp_path: Path) -> None:
     for finding in FAILED.findings:
         assert f"  {finding.check}: {finding.seen}" in lines
     assert "The run is not complete: 1 cell, 1 fail." in lines
-    assert f"Planned, and never came: {IDS[1]}" in lines
+    assert f"Planned and never ran: {IDS[1]}" in lines
     assert "Excluded: 2 combinations, no GIL" in lines
 
 

@@ -7,7 +7,9 @@ import gzip
 import json
 import os
 import re
+from hashlib import sha256
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from tests.unit import scenarios
 from tests.unit.factories import (
     BORN,
     CELL,
@@ -31,10 +34,11 @@ from tests.unit.test_judge_recovery import outage
 from tests.unit.test_judge_restart import restart
 from tests.unit.test_junit import hostile
 from wsgiproof.records import Finding, Observed, Role, Verdict
-from wsgiproof.report.html.beside import beside
+from wsgiproof.report.html.cell_files import cell_file
 from wsgiproof.report.html.detail import detail
 from wsgiproof.report.html.embed import as_json, packed_json
 from wsgiproof.report.html.logs import log
+from wsgiproof.report.html.overview import overview
 from wsgiproof.report.html.page import page
 from wsgiproof.report.html.tables import tables
 from wsgiproof.report.html.timeline import timeline
@@ -111,14 +115,14 @@ def cell_directory(run: Path) -> Path:
 def test_a_file_is_read_and_a_large_one_in_part(tmp_path: Path) -> None:
     where = cell_directory(tmp_path)
     (where / "a").write_bytes(b"Listen 80 \xff")
-    assert beside(tmp_path, WHERE, "a") == "Listen 80 \N{REPLACEMENT CHARACTER}"
+    assert cell_file(tmp_path, WHERE, "a") == "Listen 80 \N{REPLACEMENT CHARACTER}"
     (where / "b").write_bytes(b"x\n" * 1_000_000 + b"end")
-    text = beside(tmp_path, WHERE, "b")
+    text = cell_file(tmp_path, WHERE, "b")
     assert len(text) < 410_000
     assert text.endswith("end")
     assert "1,600,003 bytes are left out here" in text
-    assert beside(tmp_path, WHERE, "c") == ""
-    assert beside(None, WHERE, "a") == ""
+    assert cell_file(tmp_path, WHERE, "c") == ""
+    assert cell_file(None, WHERE, "a") == ""
 
 
 def test_nothing_outside_of_a_run_is_read(tmp_path: Path) -> None:
@@ -131,8 +135,8 @@ def test_nothing_outside_of_a_run_is_read(tmp_path: Path) -> None:
     (run / "cells" / "link").symlink_to(secret)
     os.mkfifo(where / "error.log")
     for directory in ("../secret", "cells/..", str(secret), "cells/link", WHERE, "cells"):
-        assert beside(run, directory, "httpd.conf") == ""
-    assert beside(run, WHERE, "error.log") == "", "a pipe, which nobody writes to"
+        assert cell_file(run, directory, "httpd.conf") == ""
+    assert cell_file(run, WHERE, "error.log") == "", "a pipe, which nobody writes to"
 
 
 # The parts of a cell
@@ -165,7 +169,7 @@ def test_lives_are_told_by_how_they_ended() -> None:
         *((100, "ended"), (200, "crash"), (201, "replaced"), (201, ""))
     ]
     assert "SIGSEGV" in told["lives"][1].how
-    assert told["beside"] == "1 frontend process: 1 not seen to end"
+    assert told["others"] == "1 frontend process: 1 not seen to end"
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,20 +230,73 @@ def test_restarts_and_outages_are_told_in_tables_of_their_own() -> None:
     )
     assert outages.rows[0][2:4] == ("0.01 to 1.10 s", "after 1.30 s")
     assert outages.rows[0][7:] == ("34 → 34", "0.1 s")
-    assert outages.rows[1][2:4] == ("there always was one", "never")
+    assert outages.rows[1][2:4] == ("always one", "never")
     assert outages.rows[1][7:] == ("34 → not known", "not read")
     assert not {"Restarts", "Outages"} & {one.title for one in tables(seen, 20.0)}
 
 
-class Explained(Finding, frozen=True, kw_only=True):
-    explained: tuple[Try, ...] = ()
+class Tried(Finding, frozen=True, kw_only=True):
+    """A finding of a version to come."""
+
+    tries: tuple[Try, ...] = ()
 
 
-def test_what_is_new_in_a_finding_is_told_with_it() -> None:
-    one = Explained(check="error-log", seen="s", meaning="m", action="a",
-                    explained=(Try(kind="known", count=3),))  # fmt: skip
-    told = detail(record(verdict=Verdict.FAIL, findings=(one,)), None)
-    assert told["findings"][0]["more"] == [("explained", "kind known, count 3")]
+def test_what_is_new_in_a_finding_is_shown_with_it() -> None:
+    one = Tried(check="error-log", seen="s", meaning="m", action="a",
+                tries=(Try(kind="known", count=3),))  # fmt: skip
+    shown = detail(record(verdict=Verdict.FAIL, findings=(one,)), None)
+    assert shown["causes"][0]["more"] == [("tries", "kind known, count 3")]
+
+
+def test_an_entry_of_the_catalog_leads_its_finding_as_text() -> None:
+    (cause,) = detail(scenarios.pyo3(), None)["causes"]
+    assert cause["known"]["id"] == "pyo3"
+    assert cause["meaning"] == cause["known"]["meaning"]
+    assert "second interpreter" in cause["meaning"]
+    assert "WSGIApplicationGroup %{GLOBAL}" in cause["action"]
+    assert cause["more"] == [], "nothing of it is dumped"
+    assert [one["check"] for one in cause["consequences"]] == ["responses"]
+    assert [one["id"] for one in cause["traces"]] == ["script-failed"]
+
+
+def test_plots_begin_with_the_resource_that_failed() -> None:
+    clean = [one.name for one in detail(record(), None)["charts"]]
+    assert clean[0] == "connections"
+    leaking = detail(scenarios.leak_in_four_processes(), None)["charts"]
+    assert (leaking[0].name, len(leaking[0].fits)) == ("blocks", 4)
+    assert leaking[0].rate == "15 blocks per request in each of 4 processes"
+    assert sorted(one.name for one in leaking) == sorted(clean)
+
+
+def test_a_cell_says_which_axes_vary_in_its_run() -> None:
+    axes = detail(record(), None, ["mode"])["axes"]
+    assert [one["value"] for one in axes if one["varies"]] == ["daemon"]
+    assert {"standalone", "shared-gil"} <= {one["value"] for one in axes}
+
+
+def test_the_overview_says_why_what_to_do_and_where() -> None:
+    pyo3, crash = scenarios.pyo3(), scenarios.crash_at_stop()
+    shown = overview(run_record(pyo3, crash))
+    assert [one["known"] for one in shown["causes"]] == ["thread-outlives-interpreter", "pyo3"]
+    for one, cell in zip(shown["causes"], (crash, pyo3), strict=True):
+        assert one["cells"] == [cell.cell.id]
+        assert all(one[part] for part in ("check", "seen", "meaning", "action"))
+    assert shown["causes"][1]["consequences"] == ["responses"]
+    assert "Python 3.11.7" in shown["same"]
+    assert "mod_wsgi" not in shown["same"], "it varies"
+
+
+def test_the_chart_library_is_what_its_authors_released() -> None:
+    vendored = files("wsgiproof.report.html").joinpath("vendor", "uplot")
+    sums = dict(
+        reversed(line.split()) for line in vendored.joinpath("SHA256SUMS").read_text().splitlines()
+    )
+    assert set(sums) == {"LICENSE", "uPlot.iife.min.js", "uPlot.min.css"}
+    for name, digest in sums.items():
+        assert sha256(vendored.joinpath(name).read_bytes()).hexdigest() == digest
+    script = vendored.joinpath("uPlot.iife.min.js").read_text()
+    assert "</script" not in script
+    assert len(page(run_record(record()))) < 200_000
 
 
 @pytest.mark.parametrize(

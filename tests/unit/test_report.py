@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.unit.factories import (
     observed,
     record,
 )
+from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.judge.verdict import CHECKS
 from wsgiproof.records import (
@@ -34,6 +36,7 @@ from wsgiproof.records import (
     RunningServer,
     Verdict,
 )
+from wsgiproof.report.causes import causes
 from wsgiproof.report.prerequisites import show_prerequisites
 from wsgiproof.report.progress import PlainProgress
 from wsgiproof.report.served import show_logged, show_served
@@ -167,6 +170,63 @@ def test_a_run_without_cells_is_no_success() -> None:
     assert exit_code([]) == 3
 
 
+def on_terminal(cells: Sequence[CellRecord], width: int) -> list[str]:
+    out = Console(
+        file=io.StringIO(), highlight=False, width=width, force_terminal=True, color_system=None
+    )
+    show_cells(out, cells)
+    return re.sub("\x1b\\[[0-9;]*m", "", text_of(out)).splitlines()
+
+
+@pytest.mark.parametrize("scenario", [pyo3, leak_in_four_processes, crash_at_stop])
+def test_80_columns_say_what_broke_why_and_what_to_do(scenario: Callable[[], CellRecord]) -> None:
+    cell = scenario()
+    (cause,) = causes(cell)
+    lines = on_terminal([cell], 80)
+    text = " ".join(" ".join(lines[:24]).split())
+    for part in (cell.verdict, cell.reason, cause.seen, cause.meaning, cause.action):
+        assert " ".join(part.split()) in text
+    longer = [line for line in lines if len(line) > 80]
+    assert set(longer) <= {f"  rerun: {cell.rerun}"}, "only a command stays whole"
+
+
+def test_a_table_of_80_columns_keeps_verdict_and_reason() -> None:
+    wide, narrow = (on_terminal([PASSED, OTHER_FAILED], width) for width in (200, 80))
+    assert any(line.split()[:2] == [CELL.id, "pass"] for line in wide)
+    rows = [line.split() for line in narrow]
+    assert ["daemon", "pass", "1,234", "27.5", *PASSED.reason.split()] in rows
+    assert ["embedded", "fail", "1,234", "27.5", *OTHER_FAILED.reason.split()] in rows
+    (same,) = [line for line in narrow if line.startswith("All cells: ")]
+    assert "Python 3.12.1, mod_wsgi 5.0.2, PyMongo 4.20.0, standalone" in same
+    assert "daemon" not in same
+
+
+def test_figures_go_before_a_reason_does() -> None:
+    other = msgspec.structs.replace(OTHER, python="3.13.0", topology=Topology.REPLICA_SET)
+    cells = [PASSED, msgspec.structs.replace(OTHER_FAILED, cell=other)]
+    (row,) = [line for line in on_terminal(cells, 70) if line.startswith("3.13.0")]
+    assert row.split() == ["3.13.0,", "replica-set,", "embedded", "fail", *FAILED.reason.split()]
+
+
+def test_below_60_columns_each_cell_has_lines() -> None:
+    lines = on_terminal([PASSED, OTHER_FAILED], 50)
+    at = lines.index("pass  daemon")
+    assert lines[at + 1 : at + 3] == ["fail  embedded", f"      {FAILED.reason}"]
+    (whole,) = [line for line in on_terminal([FAILED], 50) if line.startswith("fail  ")]
+    assert whole == f"fail  {CELL.id}", "what can be copied comes in one piece"
+
+
+def test_cells_that_differ_in_no_axis_are_shown_by_their_ids() -> None:
+    assert on_terminal([PASSED, PASSED], 50).count(f"pass  {CELL.id}") == 2
+    assert on_terminal([], 80) == [""]
+
+
+def test_many_undecided_checks_of_a_failed_cell_are_one_line() -> None:
+    text = shown([pyo3()])
+    assert text.count("inconclusive environment, interpreters, roundtrip, connections") == 1
+    assert "0 samples" not in text
+
+
 def test_a_line_is_not_folded_on_a_narrow_log() -> None:
     """What can be copied must come in one piece."""
     text = shown([FAILED], width=60)
@@ -233,7 +293,8 @@ def test_much_evidence_is_cut_and_said_to_be() -> None:
     lines = text.splitlines()
     assert sum(line.startswith("    | ") for line in lines) == 7
     assert "    | ... 5 more lines in cell.json" in lines
-    assert max(map(len, lines)) <= 320
+    assert max(map(len, lines)) <= 1_020
+    assert max(len(line) for line in lines if line.startswith("    | ")) <= 310
 
 
 def test_an_interrupted_run_shows_its_cells_without_closing_lines() -> None:

@@ -1,4 +1,4 @@
-"""What is known of findings, and what nobody knows: told by each report, once."""
+"""What the catalog knows about findings, and unknown lines: in each report, once."""
 
 from __future__ import annotations
 
@@ -39,22 +39,37 @@ def in_markdown(cell: CellRecord) -> str:
 
 
 each_report = pytest.mark.parametrize("told", [in_terminal, in_junit, in_markdown])
+for_programs = pytest.mark.parametrize("told", [in_junit, in_markdown])
 
 
-@each_report
+@for_programs
 def test_what_is_known_is_told_once_with_all_that_belongs_to_it(
     told: Callable[[CellRecord], str],
 ) -> None:
     text = told(CRASHED)
     crash, log = CRASHED.findings
     (known,) = crash.explained
-    assert (crash.check, log.check, log.explained) == ("crash", "log", (known,))
+    assert (crash.check, log.check, log.explained) == ("crash", "error-log", (known,))
     assert f"known: {known.id} (error log, phase serial): {known.text}" in text
     assert text.count(f"known: {known.id} (") == 1
     assert text.count(f"known: {known.id}, as above") == 1
     for label in ("versions", "see"):
         assert text.count(f"{label}: ") == 1
     assert text.count(f"means: {known.meaning}") == 2, "the finding of the log says it itself"
+
+
+def test_the_terminal_leads_with_what_is_known() -> None:
+    lines = in_terminal(CRASHED).splitlines()
+    crash, log = CRASHED.findings
+    (known,) = crash.explained
+    at = lines.index(f"  crash: {crash.seen}")
+    assert lines[at + 1 : at + 6] == [
+        f"    means: {known.meaning}",
+        f"    do: {known.action}",
+        f"    known: {known.id} ({known.versions})",
+        f"    more: wsgiproof explain {known.id}",
+        f"    likely consequence: error-log: {log.seen}",
+    ]
 
 
 @each_report

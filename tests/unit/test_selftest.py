@@ -74,12 +74,12 @@ def test_what_went_wrong_is_told_below_the_table() -> None:
     file = io.StringIO()
     show_selftest(Console(file=file, width=120), [CAUGHT, FALSE_ALARM, ERROR], 1, "/results")
     text = file.getvalue()
-    assert "FALSE ALARM  twin, a clean twin: fail, failing: error-log" in text
-    assert "UNDECIDED  twin, a clean twin: error" in text
+    assert "FALSE ALARM  twin, a negative control: fail, failing: error-log" in text
+    assert "UNDECIDED  twin, a negative control: error" in text
     assert "no port" in text
     assert "leak," not in text
     assert "3 controls, 1 as they should be." in text
-    assert "Exit code 1: a fault was not caught" in text
+    assert "Exit code 1: a fault was missed" in text
 
 
 def test_a_record_is_judged_again_with_the_checks_that_are_given() -> None:

@@ -107,8 +107,8 @@ def test_the_title_is_the_outcome(cells: list[CellRecord], title: str) -> None:
 def test_what_never_came_is_no_success() -> None:
     text = shown(record(), planned=(CELL.id, "py3.13t"))
     assert text.startswith("## wsgiproof: 1 of 2 cells passed, none failed, others undecided")
-    assert "2 cells planned: 1 pass, 1 never came." in text
-    assert "### Never came\n\n- `py3.13t`\n" in text
+    assert "2 cells planned: 1 pass, 1 never ran." in text
+    assert "### Never ran\n\n- `py3.13t`\n" in text
 
 
 def test_the_table_has_the_axes_that_vary_alone() -> None:
@@ -149,7 +149,7 @@ def test_of_too_many_rows_those_are_left_out_that_passed() -> None:
     passed = [cell(record(), pymongo=f"4.{number}") for number in range(100)]
     markdown = shown(*passed, cell(FAILED, pymongo="3.1"))
     assert [row[0] for row in rows(markdown)] == ["PyMongo", "3.1"]
-    assert "Not shown: 100 rows, first of all those that passed." in markdown
+    assert "Not shown: 100 rows; passed rows are left out first." in markdown
 
 
 def test_one_finding_of_many_cells_is_told_once() -> None:
@@ -203,7 +203,7 @@ def test_excluded_combinations_are_counted_by_reason() -> None:
 
 
 def test_a_run_of_nothing_is_told() -> None:
-    assert "2 cells planned: 2 never came." in shown(planned=("a", "b"))
+    assert "2 cells planned: 2 never ran." in shown(planned=("a", "b"))
 
 
 @pytest.mark.parametrize("name", NAMES[::7])
@@ -223,7 +223,7 @@ def test_it_fits_into_a_comment() -> None:
         cells.append(cell(record(verdict=Verdict.FAIL, findings=(one,)), pymongo=f"4.{number}"))
     markdown = shown(*cells)
     assert 40_000 < len(markdown) < 65_536
-    assert re.search(r"\n\d+ sections more did not fit in here; `results.json` has all", markdown)
+    assert re.search(r"\n\d+ sections more did not fit; `results.json` has all", markdown)
 
 
 def test_every_axis_of_a_cell_is_told() -> None:

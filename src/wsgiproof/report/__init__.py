@@ -1,1 +1,1 @@
-"""Showing records to people."""
+"""Reports of records for people and for other programs."""

@@ -1,4 +1,4 @@
-"""The axes of the matrix as people read them."""
+"""The axes of the matrix in the words of a report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import PurePath
 from wsgiproof.cell import Cell, InterpreterKind
 
 VERSIONS = ("python", "mod_wsgi", "pymongo")
-"""The axes that are versions."""
+"""The axes whose values are versions."""
 _NAMES = {"python": "Python", "mod_wsgi": "mod_wsgi", "pymongo": "PyMongo"}
 
 
@@ -45,25 +45,25 @@ AXES: Mapping[str, Callable[[Cell], str]] = {
     "control": lambda cell: cell.control or "no control",
     "app": lambda cell: cell.app_name or "wsgiproof's own application",
 }
-"""What each axis says of a cell; empty where it says nothing."""
+"""For each axis a function that names its value in a cell; empty if it has none."""
 
 
 def varying(cells: Iterable[Cell]) -> list[str]:
-    """The axes in which these cells differ."""
+    """Return the axes in which these cells differ."""
     cells = list(cells)
     return [axis for axis in AXES if len(values(axis, cells)) > 1]
 
 
 def values(axis: str, cells: Iterable[Cell]) -> list[str]:
-    """All that an axis says of these cells, each once, in their order."""
+    """Return the values of an axis in these cells, each once, in their order."""
     return [value for value in dict.fromkeys(map(AXES[axis], cells)) if value]
 
 
 def title(axis: str) -> str:
-    """The axis itself."""
+    """Return the name of an axis."""
     return _NAMES.get(axis, axis.replace("_", " "))
 
 
 def named(axis: str, value: str) -> str:
-    """``mod_wsgi 5.0.2``, but ``daemon``: most values tell their axis by themselves."""
+    """Return ``mod_wsgi 5.0.2``, but ``daemon``: most values need no name of their axis."""
     return f"{_NAMES[axis]} {value}" if axis in _NAMES else value

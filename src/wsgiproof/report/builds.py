@@ -1,4 +1,4 @@
-"""Builds in the terminal: how far they have come, what became of them, and what is kept."""
+"""Builds in the terminal: their progress, their results, and the entries of the cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STYLES = {State.BUILT: "green", State.UNFINISHED: "yellow", State.DAMAGED: "bol
 
 
 class _Live:
-    """Bars that are there as long as the context is, on a terminal alone."""
+    """Progress bars that last as long as the context; shown on a terminal only."""
 
     def __init__(self, console: Console, *columns: ProgressColumn) -> None:
         self._console = console
@@ -57,38 +57,38 @@ class _Live:
 
 
 class BuildProgress(_Live):
-    """A bar for each build on a terminal; elsewhere a line when it begins and one when it ends."""
+    """A bar for each build on a terminal; elsewhere a line at its begin and one at its end."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console, BarColumn(bar_width=24))
         self._tasks: dict[str, TaskID] = {}
 
     def begin(self, titles: Iterable[str]) -> None:
-        """These will be built."""
+        """Add a bar for each build."""
         for title in titles:
             self._tasks[title] = self._bars.add_task(title, start=False, total=None)
 
     def started(self, title: str) -> None:
-        """One of them is next."""
+        """Show that a build has begun."""
         if title in self._tasks:
             self._bars.start_task(self._tasks[title])
         if not self._console.is_terminal:
             self._say(Text(f"building {title}"))
 
     def finished(self, built: Built) -> None:
-        """One of them is done, or failed."""
-        # Two Pythons of one version have the same titles.
+        """Show that a build is done, or has failed."""
+        # Two Pythons of the same version have the same title.
         if (task := self._tasks.pop(built.title, None)) is not None:
             self._bars.remove_task(task)
         if not built.cached or built.problem:
-            self._say(_told(built))
+            self._say(_result(built))
 
     def _say(self, line: Text) -> None:
         self._bars.console.print(line, soft_wrap=True)
 
 
 class StepProgress(_Live):
-    """One build: a line for each of its steps; on a terminal a live one for that at hand, too."""
+    """One build: a line for each of its steps, and on a terminal a live line for the last one."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -97,36 +97,36 @@ class StepProgress(_Live):
         self._step = ""
 
     def step(self, text: str) -> None:
-        """Something begins that takes seconds, or minutes."""
+        """Show that a step has begun; it may take minutes."""
         self._step = text
         self._bars.update(self._task, description=text)
         elapsed = f"{time.monotonic() - self._began:6.1f} s"
         self._console.print(Text(f"{elapsed} {text}"), soft_wrap=True)
 
     def count(self, text: str) -> None:
-        """So much of the step is done; shown where a line can change."""
+        """Show how much of the step is done, on a terminal only."""
         self._bars.update(self._task, description=f"{self._step}: {text}")
 
 
-def _told(built: Built) -> Text:
+def _result(built: Built) -> Text:
     if built.problem:
         return Text.assemble(("failed  ", "bold red"), f"{built.title}: {built.problem}")
     return Text.assemble(("built   ", "green"), f"{built.title} in {built.seconds:.1f} s")
 
 
 def show_builds(console: Console, built: Sequence[Built], seconds: float) -> None:
-    """What came of all builds, in one line; the time is compared with one after the other."""
+    """Print the result of all builds in one line, with the time that they would take in a row."""
     made = [one for one in built if not one.cached and not one.problem]
     failed = sum(bool(one.problem) for one in built)
-    told = f"{len(made)} built, {len(built) - len(made) - failed} were there, {failed} failed, "
-    told += f"in {seconds:.1f} s"
+    line = f"{len(made)} built, {len(built) - len(made) - failed} in the cache, {failed} failed, "
+    line += f"in {seconds:.1f} s"
     if len(made) > 1:
-        told += f"; one after the other {sum(one.seconds for one in made):.1f} s"
-    console.print(Text(told), soft_wrap=True)
+        line += f"; one after the other {sum(one.seconds for one in made):.1f} s"
+    console.print(Text(line), soft_wrap=True)
 
 
 def show_entries(console: Console, entries: Sequence[Entry], root: str) -> None:
-    """What the cache holds, and its size."""
+    """Print the entries of the cache, and its size."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("kind", "entry", "for", "state"):
         table.add_column(column, overflow="fold")
@@ -134,7 +134,7 @@ def show_entries(console: Console, entries: Sequence[Entry], root: str) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for one in entries:
         if one.kind == "index":
-            continue  # many, and tiny
+            continue  # there are many small ones
         table.add_row(
             Text(one.kind),
             Text(one.name),
@@ -148,13 +148,13 @@ def show_entries(console: Console, entries: Sequence[Entry], root: str) -> None:
         console.print(table)
     total = decimal(sum(one.bytes for one in entries))
     answers = sum(one.kind == "index" for one in entries)
-    told = f"{_count(entries)} in {root}, {total}"
-    told += f"; {answers} of them are answers of the package index" if answers else ""
-    console.print(Text(told), soft_wrap=True)
+    line = f"{_count(entries)} in {root}, {total}"
+    line += f"; {answers} of them are answers of the package index" if answers else ""
+    console.print(Text(line), soft_wrap=True)
 
 
 def show_removed(console: Console, removed: Sequence[Entry], kept: int, *, really: bool) -> None:
-    """What was pruned, or would be."""
+    """Print what was pruned, or would be."""
     for one in removed:
         console.print(
             Text(f"{one.kind}/{one.name} {decimal(one.bytes)} {_for(one)}"), soft_wrap=True
@@ -165,14 +165,14 @@ def show_removed(console: Console, removed: Sequence[Entry], kept: int, *, reall
 
 
 def show_verified(console: Console, entries: Sequence[Entry]) -> None:
-    """What is not as it was built, and how much is."""
+    """Print the entries that differ from what was built, and the number of those that do not."""
     bad = [one for one in entries if one.state is not State.BUILT]
     for one in bad:
-        line = Text.assemble((f"{one.state:11}", _STYLES[one.state]), one.path)
-        console.print(line, soft_wrap=True)
-    told = f"{len(entries) - len(bad)} of {_count(entries)} as built"
-    mend = ": 'wsgiproof cache prune' removes the others, and they are built again" if bad else ""
-    console.print(Text(told + mend), soft_wrap=True)
+        state = (f"{one.state:11}", _STYLES[one.state])
+        console.print(Text.assemble(state, one.path), soft_wrap=True)
+    line = f"{len(entries) - len(bad)} of {_count(entries)} unchanged since they were built"
+    fix = "; 'wsgiproof cache prune' removes the others, and the next run rebuilds them"
+    console.print(Text(line + fix * bool(bad)), soft_wrap=True)
 
 
 def _count(entries: Sequence[Entry]) -> str:
@@ -180,7 +180,7 @@ def _count(entries: Sequence[Entry]) -> str:
 
 
 def _for(entry: Entry) -> str:
-    """The interpreter that it was built for."""
+    """The interpreter that an entry was built for."""
     python = entry.key.get("python", "")
     free_threaded = entry.key.get("free-threaded") == "True"
     return f"Python {python}{'t' * free_threaded}, {entry.key.get('interpreter')}" if python else ""

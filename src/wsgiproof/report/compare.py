@@ -1,7 +1,7 @@
-"""What differs between two runs of the same cells. Pure: two records in, a comparison out.
+"""Compares two runs of the same cells. Pure: two records in, a comparison out.
 
-Cells are paired by their id. Where no id is in both runs because they differ in one axis
-throughout, such as PyMongo 4.19.0 against 4.20.0, they are paired by all other axes.
+Cells are paired by their ids. If no id is in both runs because all cells differ in one axis, such
+as PyMongo 4.19.0 and 4.20.0, they are paired by all other axes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wsgiproof.records import FORMAT, CellRecord, RunRecord, Verdict
 from wsgiproof.report.axes import AXES
 
 Key = Callable[[Cell], str]
-MISSING = "never came"
+MISSING = "never ran"
 ABSENT = "not there"
 _RANKS: dict[str, int] = {
     Verdict.PASS: 0,
@@ -29,11 +29,11 @@ _RANKS: dict[str, int] = {
     MISSING: 3,
     Verdict.FAIL: 4,
 }
-"""From good to bad. Evidence that is not there any more is worse than a pass."""
+"""From good to bad. Evidence that is missing now is worse than a pass."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that came to something else: a whole cell, or one check of it."""
+    """A cell, or one of its checks, whose verdict changed."""
 
     was: str
     now: str
@@ -43,23 +43,23 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckChange(Change, frozen=True, kw_only=True):
-    """A check of a cell that came to something else."""
+    """A check of a cell whose verdict changed."""
 
     check: str
 
 
 class CellChange(Change, frozen=True, kw_only=True):
-    """A cell whose verdict, or any check of which, came to something else."""
+    """A cell whose verdict changed, or that of any of its checks."""
 
     old: str
     """Its id in the old run."""
     new: str
-    """Its id in the new run; empty if it never came."""
+    """Its id in the new run; empty if it never ran there."""
     checks: tuple[CheckChange, ...] = ()
 
 
 class AxisChange(msgspec.Struct, frozen=True, kw_only=True):
-    """An axis in which cells differ from those that they are paired with."""
+    """An axis in which paired cells differ."""
 
     axis: str
     old: tuple[str, ...]
@@ -67,10 +67,10 @@ class AxisChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything in which the runs differ, and how many cells came to the same."""
+    """All differences between two runs, and the number of cells without any."""
 
     paired_without: str = ""
-    """The axis that cells were paired without; empty if they were paired by their id."""
+    """The axis that pairing ignored; empty if cells were paired by their ids."""
     axes: tuple[AxisChange, ...] = ()
     changed: tuple[CellChange, ...] = ()
     same: int = 0
@@ -79,6 +79,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def compared(self) -> int:
+        """The number of pairs."""
         return self.same + len(self.changed)
 
     @property
@@ -87,7 +88,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return any(change.worse for change in self.changed)
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as ``docs/results.md`` describes it."""
+        """Return the comparison as ``docs/results.md`` describes it."""
         return {
             "format": FORMAT,
             "worse": self.worse,
@@ -97,7 +98,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(old: RunRecord, new: RunRecord) -> Comparison:
-    """Compare two runs. Cells that the new one planned, and never came to, are compared as well."""
+    """Compare two runs, including the cells that the new one planned and never ran."""
     without, key = _pairing([one.cell for one in old.cells], [one.cell for one in new.cells])
     pairs = _pairs(old.cells, new.cells, key)
     gone = [one for one in old.cells if key(one.cell) in new.missing]
@@ -114,7 +115,7 @@ def compare(old: RunRecord, new: RunRecord) -> Comparison:
 
 
 def paired(old: RunRecord, new: RunRecord) -> list[tuple[CellRecord, CellRecord]]:
-    """Each cell of the old run that has its like in the new one, with that."""
+    """Return each pair: a cell of the old run and its counterpart in the new one."""
     _, key = _pairing([one.cell for one in old.cells], [one.cell for one in new.cells])
     return _pairs(old.cells, new.cells, key)
 
@@ -127,10 +128,10 @@ def _pairs(
 
 
 def _pairing(old: Sequence[Cell], new: Sequence[Cell]) -> tuple[str, Key]:
-    """By what to pair cells: their ids, or their ids without an axis, which is named.
+    """The key that pairs cells: their ids, or their ids without one axis, which is named.
 
-    There is at most one such axis: where the values of two axes are all different, no cells are
-    left that differ in the one of them only.
+    There is at most one such axis: if all cells differed in two axes, none would differ in only
+    one of them.
     """
     if new and not _in_both(old, new, _id):
         for axis in AXES:
@@ -150,13 +151,13 @@ def _id(cell: Cell) -> str:
 
 
 def _id_with(axis: str, other: Cell, cell: Cell) -> str:
-    """What the id of ``cell`` would be with this axis of the ``other`` one."""
+    """The id that ``cell`` would have with the value of this axis in the ``other`` one."""
     fields = {axis, f"{axis}_name", f"{axis}_path"} & set(Cell.__struct_fields__)
     return msgspec.structs.replace(cell, **{field: getattr(other, field) for field in fields}).id
 
 
 def _unique(cells: Sequence[CellRecord], key: Key) -> dict[str, CellRecord]:
-    """The cells by their key; none whose key is another one's too, since which is meant?"""
+    """The cells by their keys, without those that share a key, which would be ambiguous."""
     number = Counter(key(one.cell) for one in cells)
     return {key(one.cell): one for one in cells if number[key(one.cell)] == 1}
 
@@ -167,11 +168,11 @@ def _others(cells: Sequence[CellRecord], compared: Sequence[CellRecord]) -> tupl
 
 
 def _axes(pairs: Sequence[tuple[CellRecord, CellRecord]]) -> Iterator[AxisChange]:
-    for axis, tell in AXES.items():
+    for axis, value_of in AXES.items():
         differing = [
-            (tell(one.cell), tell(other.cell))
+            (value_of(one.cell), value_of(other.cell))
             for one, other in pairs
-            if tell(one.cell) != tell(other.cell)
+            if value_of(one.cell) != value_of(other.cell)
         ]
         if differing:
             before, after = zip(*dict.fromkeys(differing), strict=True)
@@ -181,7 +182,7 @@ def _axes(pairs: Sequence[tuple[CellRecord, CellRecord]]) -> Iterator[AxisChange
 
 
 def _cell_change(old: CellRecord, new: CellRecord) -> CellChange | None:
-    """None if the verdict and each check are what they were; numbers in a reason may differ."""
+    """None if no verdict changed; numbers in a reason may differ."""
     checks = tuple(_check_changes(old, new))
     if old.verdict is new.verdict and not checks:
         return None
@@ -209,12 +210,12 @@ def _gone(old: CellRecord) -> CellChange:
 
 
 def _why(cell: CellRecord) -> str:
-    """What was found, where the reason itself only names the checks."""
+    """What was found; the reason itself only names the checks."""
     return "; ".join(f"{one.check}: {one.seen}" for one in cell.findings) or cell.reason
 
 
 def _check_changes(old: CellRecord, new: CellRecord) -> Iterator[CheckChange]:
-    """None where a cell could not be run: it has no checks, which its verdict tells."""
+    """Nothing for a cell that could not be run: it has no checks, and its verdict says why."""
     if not old.checks or not new.checks:
         return
     before = {check.check: (str(check.verdict), check.reason) for check in old.checks}
@@ -222,7 +223,7 @@ def _check_changes(old: CellRecord, new: CellRecord) -> Iterator[CheckChange]:
     for check in dict.fromkeys([*before, *after]):
         was, was_reason = before.get(check, (ABSENT, ""))
         now, now_reason = after.get(check, (ABSENT, ""))
-        # That a newer wsgiproof has one more check, and it passes, is no news of the subject.
+        # A new check of a newer wsgiproof that passes says nothing new about the subject.
         if was != now and not (was == ABSENT and now in (Verdict.PASS, Verdict.SKIPPED)):
             yield CheckChange(
                 check=check,

@@ -11,7 +11,7 @@ from wsgiproof.judge.finding import count
 from wsgiproof.records import Verdict
 from wsgiproof.report.axes import title
 from wsgiproof.report.compare import CellChange, Change, Comparison
-from wsgiproof.report.terminal import printable
+from wsgiproof.report.text import printable
 
 _WORSE = ("WORSE     ", "bold red")
 _BETTER = ("BETTER    ", "green")
@@ -19,7 +19,7 @@ _CHANGED = ("CHANGED   ", "yellow")
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
-    """Print each cell that changed, the cells of one run only, and what it comes to."""
+    """Print each cell that changed, the cells that only one run has, and the totals."""
     for line in _lines(comparison):
         console.print(line, soft_wrap=True)
 
@@ -36,7 +36,7 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
 def _differing_axes(comparison: Comparison) -> Iterator[str]:
     if comparison.paired_without:
         without = title(comparison.paired_without)
-        yield f"No cell is in both runs. Cells are compared that are alike but for {without}."
+        yield f"No cell is in both runs, so cells that differ only in {without} are paired."
     for axis in comparison.axes:
         old, new = ", ".join(axis.old), ", ".join(axis.new)
         yield printable(f"{title(axis.axis)}: {old} in OLD, {new} in NEW.")
@@ -46,9 +46,9 @@ def _cell(change: CellChange) -> Iterator[Text]:
     same_id = change.new in (change.old, "")
     name = change.old if same_id else f"{change.old} -> {change.new}"
     yield Text.assemble(_mark(change), name)
-    yield from _change("", change, told=not change.checks)
+    yield from _change("", change, reasons=not change.checks)
     for check in change.checks:
-        yield from _change(f"{check.check}: ", check, told=True)
+        yield from _change(f"{check.check}: ", check, reasons=True)
 
 
 def _mark(change: CellChange) -> tuple[str, str]:
@@ -57,11 +57,11 @@ def _mark(change: CellChange) -> tuple[str, str]:
     return _BETTER if change.now == Verdict.PASS else _CHANGED
 
 
-def _change(what: str, change: Change, told: bool) -> Iterator[Text]:
-    """Told with its reasons, but for a verdict whose checks are told, which have the same."""
+def _change(what: str, change: Change, reasons: bool) -> Iterator[Text]:
+    """The change, with its ``reasons`` unless the lines of its checks have them."""
     yield Text(printable(f"  {what}{change.was} -> {change.now}"))
     for when, reason in (("OLD", change.was_reason), ("NEW", change.now_reason)):
-        if told and reason:
+        if reasons and reason:
             yield Text(printable(f"    {when}: {reason}"))
 
 

@@ -1,4 +1,4 @@
-"""The console that everything for people is printed on: no text of others steers a terminal."""
+"""The console for everything that people read: printed text never steers a terminal."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from rich.segment import Segment
 
 
 class SafeConsole(Console):
-    """A console on which a character is either shown or a ``?``; only what rich itself makes moves
-    the cursor or sets a colour."""
+    """A console that shows each character, or a ``?`` in its place.
+
+    Only rich itself moves the cursor or sets colours.
+    """
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """As rich renders it, with the text of each segment made safe."""
+        """Render as rich does, with the text of each segment made safe."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment

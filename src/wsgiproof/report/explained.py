@@ -1,4 +1,4 @@
-"""What is known of a finding, and what nobody knows: the same words in each report."""
+"""What the catalog knows about a finding, and the log lines it does not know, for every report."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Explanation, Finding, Verdict
 
 
-def explained(finding: Finding, told: set[str]) -> Iterator[tuple[str, str]]:
-    """Lines, each with its label. What was ``told`` already is named only; what is told is added.
+def explained(finding: Finding, named: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield the explanations of a finding as lines, each with its label.
 
-    What a finding of the check ``error-log`` says itself is not said twice.
+    An entry that is in ``named`` gets one short line; any other one is added to ``named``. What a
+    finding of the check ``error-log`` says itself is not repeated.
     """
     for one in finding.explained:
-        if one.id in told:
+        if one.id in named:
             yield "known", f"{one.id}, as above"
             continue
-        told.add(one.id)
+        named.add(one.id)
         yield "known", f"{one.id} ({one.where}): {one.text}"
         if one.meaning != finding.meaning:
             yield "means", one.meaning
@@ -27,7 +28,7 @@ def explained(finding: Finding, told: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def unknown(cell: CellRecord) -> Iterator[str]:
-    """The lines of the error log that tell of an error and that nobody knows."""
+    """Yield the lines of the error log that report an error and that are in no entry."""
     rest = cell.rest_of_log
     if rest is None or not rest.unknown:
         return
@@ -38,7 +39,7 @@ def unknown(cell: CellRecord) -> Iterator[str]:
 
 
 def also(cell: CellRecord) -> str:
-    """What else is in the error log of a cell that failed; empty if nothing is."""
+    """Return what else is in the error log of a failed cell; empty if nothing is."""
     rest = cell.rest_of_log
     if rest is None or cell.verdict is not Verdict.FAIL:
         return ""

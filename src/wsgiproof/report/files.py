@@ -1,4 +1,4 @@
-"""Where a run is told besides the terminal: files that were asked for, and GitHub's own."""
+"""Reports in files: those that the user asks for, and the job summary of GitHub Actions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from wsgiproof.report.summary import to_markdown
 from wsgiproof.report.text import for_logs
 
 _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
-"""Names the file whose Markdown GitHub Actions shows with a job. Steps append to it."""
+"""Names the file whose Markdown GitHub Actions shows with a job; steps append to it."""
 
 
 def write_reports(record: RunRecord, junit: Path | None, summary: Path | None) -> None:
-    """Write the files that were asked for, and append to the summary of a job on GitHub.
+    """Write the requested files, and append to the summary of a GitHub job.
 
     Raises :class:`CannotRun` if one can't be written.
     """
@@ -29,7 +29,10 @@ def write_reports(record: RunRecord, junit: Path | None, summary: Path | None) -
 
 
 def write_files(record: RunRecord, junit: Path | None, summary: Path | None) -> None:
-    """Write the files that were asked for, each whole or not at all."""
+    """Write the requested files, each completely or not at all.
+
+    Raises :class:`CannotRun` if one can't be written.
+    """
     if junit is not None:
         write_whole(to_junit(record), junit, log=True)
     if summary is not None:
@@ -37,14 +40,15 @@ def write_files(record: RunRecord, junit: Path | None, summary: Path | None) -> 
 
 
 def write_whole(content: bytes, path: Path, *, log: bool = False) -> None:
-    """Write a file, whole or not at all, in a directory that need not be there; or to a pipe.
+    """Write a file completely or not at all, or write to a pipe; missing directories are made.
 
-    ``log`` says that a pipe may lead to the log of a CI system, such as /dev/stdout.
+    ``log`` says that a pipe, such as /dev/stdout, may lead to the log of a CI system. Raises
+    :class:`CannotRun` if it can't be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
-            # A pipe, or /dev/stdout: it must not be replaced by a file.
+            # A file must not replace a pipe, or /dev/stdout.
             path.write_bytes(for_logs(content.decode()).encode() if log else content)
             return
         there = path.is_file() and not _planted(path)
@@ -55,7 +59,7 @@ def write_whole(content: bytes, path: Path, *, log: bool = False) -> None:
 
 
 def _planted(path: Path) -> bool:
-    """Whether it is a link that somebody else has made: it is replaced, and not followed."""
+    """Whether it is a link that another user made: it is replaced, not followed."""
     return path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid())
 
 

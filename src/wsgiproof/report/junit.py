@@ -1,7 +1,7 @@
-"""A run as JUnit XML, for what shows test results. ``docs/results.md`` says what becomes what.
+"""A run as JUnit XML; ``docs/results.md`` describes the mapping.
 
-XML 1.0 has no place for most control characters, so all text of others goes through
-:mod:`wsgiproof.report.text`, which also bounds the file.
+XML 1.0 allows few control characters, so all text from outside goes through
+:mod:`wsgiproof.report.text`, which also limits the size of the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST_MESSAGE = 500
 
 
 def to_junit(record: RunRecord) -> bytes:
-    """The whole run: a test case for each planned cell, and for each excluded combination."""
+    """Return the run, with a test case for each planned cell and each excluded combination."""
     suite = TestSuite(_NAME)
     suite.timestamp = one_line(record.started)
     for name, value in _properties(record):
@@ -39,7 +39,7 @@ def _cases(record: RunRecord) -> Iterator[TestCase]:
     for cell in record.cells:
         yield _cell(cell)
     for name in record.missing:
-        why = "it was planned, and it never came: the run was interrupted, or a shard is not here"
+        why = "it was planned and never ran: the run was interrupted, or a shard is missing"
         yield _case(name, [_result(Error, "missing", why)])
     for excluded in record.excluded:
         yield _excluded(excluded)
@@ -47,9 +47,9 @@ def _cases(record: RunRecord) -> Iterator[TestCase]:
 
 def _cell(cell: CellRecord) -> TestCase:
     case = _case(cell.cell.id, [*_results(cell)], cell.timings.get("total", 0.0))
-    beside = block("\n".join(_beside(cell)))
-    if beside:
-        case.system_out = beside
+    output = block("\n".join(_output(cell)))
+    if output:
+        case.system_out = output
     return case
 
 
@@ -63,35 +63,35 @@ def _results(cell: CellRecord) -> Iterator[FinalResult]:
 
 
 def _failures(cell: CellRecord) -> Iterator[Failure]:
-    told: set[str] = set()
+    named: set[str] = set()
     for finding in cell.findings:
-        says = f"{finding.check}: {finding.seen}"
-        yield _result(Failure, finding.check, says, _told(finding, cell.rerun, told))
-    if not cell.findings:  # which no judge of ours leaves out, but a file may
+        message = f"{finding.check}: {finding.seen}"
+        yield _result(Failure, finding.check, message, _text(finding, cell.rerun, named))
+    if not cell.findings:  # our judge never leaves them out, but a file may
         yield _result(Failure, cell.verdict, cell.reason)
 
 
-def _told(finding: Finding, rerun: str, told: set[str]) -> str:
+def _text(finding: Finding, rerun: str, named: set[str]) -> str:
     lines = [
         one_line(finding.seen),
         f"means: {one_line(finding.meaning)}",
         f"do: {one_line(finding.action)}",
         *(f"| {line}" for line in block("\n".join(finding.evidence)).split("\n") if line),
-        *(f"{label}: {one_line(text)}" for label, text in explained(finding, told)),
+        *(f"{label}: {one_line(text)}" for label, text in explained(finding, named)),
         f"rerun: {one_line(rerun)}",
     ]
     return "\n".join(lines)
 
 
 def _undecided(cell: CellRecord) -> Error:
-    """What evidence each check lacks, or the whole reason: it may be a compiler's last words."""
+    """The evidence that each check lacks, or the whole reason, such as a compiler's output."""
     lacks = "\n".join(_checks(cell, Verdict.INCONCLUSIVE)) or block(cell.reason)
     text = f"{lacks}\nrerun: {one_line(cell.rerun)}"
     return _result(Error, cell.verdict, lacks, text)
 
 
-def _beside(cell: CellRecord) -> Iterator[str]:
-    """What the result itself has no place for."""
+def _output(cell: CellRecord) -> Iterator[str]:
+    """Lines for which the result itself has no place."""
     for number, reason in enumerate(cell.tries, 1):
         yield f"try {number} ended in an error: {one_line(reason)}"
     if cell.verdict is Verdict.FAIL:
@@ -118,8 +118,8 @@ def _case(name: str, results: list[FinalResult], seconds: float = 0.0) -> TestCa
     return case
 
 
-def _result(kind: type[_Kind], sort: str, says: str, text: str = "") -> _Kind:
-    result = kind(one_line(says, _LONGEST_MESSAGE), one_line(sort))
+def _result(kind: type[_Kind], sort: str, message: str, text: str = "") -> _Kind:
+    result = kind(one_line(message, _LONGEST_MESSAGE), one_line(sort))
     if text:
         result.text = text
     return result
@@ -133,7 +133,7 @@ def _properties(record: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _count(suite: TestSuite, cases: list[TestCase]) -> None:
-    """Each case counts once, however many findings it has; junitparser would count findings."""
+    """Count each case once, however many findings it has; junitparser would count the findings."""
     kinds = Counter(type(case.result[0]) for case in cases if case.result)
     suite.tests = len(cases)
     suite.failures = kinds[Failure]
@@ -145,7 +145,7 @@ def _count(suite: TestSuite, cases: list[TestCase]) -> None:
 def _written(suite: TestSuite) -> bytes:
     whole = JUnitXml(_NAME)
     whole.add_testsuite(suite)
-    # No 'skipped' here: the usual schema has it for a suite only.
+    # The usual schema has 'skipped' for a suite only.
     whole.tests, whole.failures = suite.tests, suite.failures
     whole.errors, whole.time = suite.errors, suite.time
     buffer = BytesIO()

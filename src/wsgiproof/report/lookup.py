@@ -1,4 +1,4 @@
-"""What the catalog knows, for a terminal: one entry, or a whole error log."""
+"""Entries of the catalog in the terminal: one of them, or those of a whole error log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST = 200
 
 
 def show_entry(console: Console, entry: Entry, note: str = "") -> None:
-    """Print an identifier with all that is known of it."""
+    """Print an entry of the catalog."""
     head = Text.assemble((entry.id, "bold"), f"  {note}" if note else "")
     console.print(head, soft_wrap=True)
     rows = [
@@ -35,7 +35,7 @@ def show_finding(console: Console, text: str) -> None:
 
 
 def show_log(console: Console, log: LogExplained) -> None:
-    """Print each known sort of line with its meaning, then the errors that are not known."""
+    """Print each entry that matches with its first line, then the unknown errors."""
     for one in log.known:
         severity = "failure" if one.entry.fails else "note"
         where = f"{severity}, {count(one.lines, 'line')}, first at line {one.first:,}"
@@ -51,7 +51,7 @@ def show_log(console: Console, log: LogExplained) -> None:
 
 
 def summary(log: LogExplained) -> str:
-    """How many lines there are of each kind, in one sentence."""
+    """Return the number of lines of each kind in one sentence."""
     known = sum(one.lines for one in log.known)
     parts = [
         f"{known:,} known ({count(len(log.known), 'entry', 'entries')})",

@@ -1,7 +1,7 @@
-"""Text of others in Markdown as GitHub and GitLab render it: shown as it is, and as nothing else.
+"""Text from outside in Markdown, which GitHub and GitLab render without any effect of it.
 
-Plain words stay words. Whatever could be markup, a link, a mention or HTML is put into code, where
-none of these is looked for.
+Plain words stay words. Everything that could be markup, a link, a mention or HTML becomes code,
+where renderers look for none of these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _URL = re.compile(r"https://[A-Za-z0-9./#_-]{1,300}")
 
 
 def prose(text: str, longest: int = 600) -> str:
-    """One line of words; for the middle of a line, since '- x' at the start of one is a list."""
+    """Return one line of words for the middle of a line; at its start, '- x' would be a list."""
     words = one_line(text, longest).split(" ")
     runs = groupby(words, key=lambda word: _WORD.fullmatch(word) is not None)
     return " ".join(
@@ -30,12 +30,12 @@ def prose(text: str, longest: int = 600) -> str:
 
 
 def link(text: str) -> str:
-    """A URL that can be followed, if the text is one and of plain characters; else nothing."""
+    """Return a link if the text is a URL of plain characters; else nothing."""
     return f"<{text}>" if _URL.fullmatch(text) else ""
 
 
 def code(text: str) -> str:
-    """One line of code, such as the id of a cell; nothing for nothing."""
+    """Return one line of code, such as the id of a cell; nothing for an empty text."""
     line = one_line(text)
     if not line:
         return ""
@@ -45,28 +45,28 @@ def code(text: str) -> str:
 
 
 def fence(text: str, language: str = "text") -> str:
-    """A block of code, that nothing in it can end."""
+    """Return a block of code that no text inside can end."""
     inside = block(text)
     ticks = "`" * max(3, _longest_run(inside) + 1)
     return f"{ticks}{language}\n{inside}\n{ticks}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts that have been made by :func:`in_table`."""
+    """Return a table of texts that :func:`in_table` made."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def in_table(text: str) -> str:
-    """Prose for a cell of a table. How a '|' is escaped in code there, renderers don't agree on."""
+    """Return prose for a cell of a table; renderers disagree about escaping a '|' in code there."""
     return prose(text.replace("|", "\N{BROKEN BAR}"), longest=120)
 
 
 def folded(summary: str, content: str) -> str:
-    """What is shown when ``summary``, words of ours, is opened."""
+    """Return content that is shown once ``summary``, which must be trusted text, is opened."""
     return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
 def _longest_run(text: str) -> int:
-    """Of backticks."""
+    """The length of the longest run of backticks."""
     return max(map(len, re.findall("`+", text)), default=0)

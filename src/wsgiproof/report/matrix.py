@@ -1,4 +1,4 @@
-"""A matrix that has not been run: for people, for scripts, and as the jobs of CI systems."""
+"""A matrix before its run: for people, for scripts, and as the jobs of CI systems."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from wsgiproof.records import Excluded
 _MOST_OF_GITHUB = 256
 """Jobs of one matrix (GitHub's documentation, "Running variations of jobs in a workflow")."""
 _MOST_OF_GITLAB = 200
-"""Our own bound: GitLab's depends on the instance and its plan."""
+"""A limit of our own: GitLab's depends on the instance and its plan."""
 
 
 def show_matrix(console: Console, cells: Sequence[Cell], excluded: Sequence[Excluded]) -> None:
-    """Print the cells in their order, then what is left out, by its reason."""
+    """Print the cells in their order, then the excluded combinations by their reasons."""
     for cell in cells:
         console.print(Text(cell.id), soft_wrap=True)
     by_reason: dict[str, list[Excluded]] = defaultdict(list)
@@ -33,12 +33,12 @@ def show_matrix(console: Console, cells: Sequence[Cell], excluded: Sequence[Excl
             values = " ".join(value for value in one.axes.values() if value)
             console.print(Text(f"  {values}", style="dim"), soft_wrap=True)
     total = len(cells) + len(excluded)
-    told = f"\n{len(cells)} of {total} combinations are cells, {len(excluded)} are left out."
-    console.print(Text(told), soft_wrap=True)
+    line = f"\n{len(cells)} of {total} combinations are cells, {len(excluded)} are left out."
+    console.print(Text(line), soft_wrap=True)
 
 
 def as_json(cells: Sequence[Cell], excluded: Sequence[Excluded]) -> dict[str, Any]:
-    """``cells`` and ``excluded``, each with its axes, the latter with their ``reason``."""
+    """Return ``cells`` and ``excluded`` with their axes, the latter also with a ``reason``."""
     return {
         "cells": [{"id": cell.id, "axes": cell.axes} for cell in cells],
         "excluded": list(excluded),
@@ -46,7 +46,10 @@ def as_json(cells: Sequence[Cell], excluded: Sequence[Excluded]) -> dict[str, An
 
 
 def for_github(cells: Sequence[Cell], shards: int | None) -> dict[str, Any]:
-    """The value of ``strategy.matrix``: each entry has a ``shard`` and its ``cells``."""
+    """Return the value of ``strategy.matrix``: each entry has a ``shard`` and its ``cells``.
+
+    Raises :class:`UsageError` for a number of ``shards`` that GitHub does not take.
+    """
     dealt = _deal(cells, shards, _MOST_OF_GITHUB)
     return {
         "include": [
@@ -56,10 +59,11 @@ def for_github(cells: Sequence[Cell], shards: int | None) -> dict[str, Any]:
 
 
 def for_gitlab(cells: Sequence[Cell], shards: int | None) -> str:
-    """The jobs of a child pipeline, in YAML (of which JSON strings are a part).
+    """Return the jobs of a child pipeline in YAML (of which JSON strings are a part).
 
-    No ``parallel:matrix``: the values are a part of each job's name there, and where that gets
-    longer than 255 characters no pipeline is made at all (GitLab's issue 353024).
+    ``parallel:matrix`` would put the values into the name of each job, and GitLab makes no
+    pipeline at all if a name has more than 255 characters (GitLab's issue 353024). Raises
+    :class:`UsageError` for a number of ``shards`` that is too large.
     """
     lines = []
     for number, ids in enumerate(_deal(cells, shards, _MOST_OF_GITLAB), 1):
@@ -78,7 +82,7 @@ def _quoted(text: str) -> str:
 
 
 def _deal(cells: Sequence[Cell], shards: int | None, most: int) -> list[list[str]]:
-    """The ids for each machine; those that are likely to fail come first on each."""
+    """The ids for each machine, in the order of the cells."""
     number = len(cells) if shards is None else shards
     if not 1 <= number <= most:
         raise UsageError(f"--shards {number}: there may be from 1 to {most} jobs")

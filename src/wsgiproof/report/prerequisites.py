@@ -10,9 +10,9 @@ from rich.text import Text
 from wsgiproof.records import Prerequisite
 
 
-def show_prerequisites(console: Console, needs: Sequence[Prerequisite]) -> None:
-    """One line for each need: what was found, or what is wrong and what mends it."""
-    for need in needs:
-        mark = ("missing ", "bold red") if need.problem else ("ok      ", "green")
-        line = Text.assemble(mark, (f"{need.name:9}", "bold"), need.problem or need.found)
+def show_prerequisites(console: Console, prerequisites: Sequence[Prerequisite]) -> None:
+    """Print a line for each prerequisite: what was found, or the problem and its fix."""
+    for one in prerequisites:
+        mark = ("missing ", "bold red") if one.problem else ("ok      ", "green")
+        line = Text.assemble(mark, (f"{one.name:9}", "bold"), one.problem or one.found)
         console.print(line, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How far a run has come: a live line on a terminal, plain lines elsewhere."""
+"""The progress of a run: live bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from rich.text import Text
 
 from wsgiproof.cell import Cell
 from wsgiproof.records import CellRecord
-from wsgiproof.report.terminal import STYLES, printable
+from wsgiproof.report.cells_table import STYLES
+from wsgiproof.report.text import printable
 
 
 class RunProgress:
-    """Keeps account of a run as it goes on; what it shows is up to the two below."""
+    """Records the progress of a run; the two classes below show it."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -49,30 +50,30 @@ class RunProgress:
         self._close()
 
     def _open(self) -> None:
-        """Begin to show; nothing to do where lines are printed as they come."""
+        """Start to show progress; plain lines need no start."""
 
     def _close(self) -> None:
-        """End it, whatever happened."""
+        """Stop to show progress, also after an error."""
 
     def begin(self, cells: Sequence[Cell], output: Path, slots: int) -> None:
-        """These cells will be run, ``slots`` at a time, and their records kept in ``output``."""
+        """Start a run of these cells, ``slots`` at a time, with their records in ``output``."""
         self.numbers = {cell.id: number for number, cell in enumerate(cells, 1)}
         self.output = output
         self.several = slots > 1
 
     def cell_finished(self, record: CellRecord) -> None:
-        """A cell has its verdict."""
+        """Record the verdict of a cell."""
         self.records.append(record)
 
     def title(self, cell: Cell) -> str:
-        """The cell and its number, counted from 1."""
+        """Return the id of a cell with its number, counted from 1."""
         return f"[{self.numbers[cell.id]}/{len(self.numbers)}] {cell.id}"
 
 
 class PlainProgress(RunProgress):
-    """One line when a cell starts, one for each step and phase, one when it ends.
+    """A line when a cell starts, for each step and phase, and when it ends.
 
-    Of several cells at a time only the last: their steps would be mixed up.
+    If several cells run at a time, a line when each ends: the others would be mixed up.
     """
 
     def __init__(self, console: Console) -> None:
@@ -81,27 +82,27 @@ class PlainProgress(RunProgress):
         self._started: dict[str, float] = {}
 
     def cell_started(self, cell: Cell) -> None:
-        """A cell is next."""
+        """Show that a cell has begun."""
         self._started[cell.id] = time.monotonic()
         if not self.several:
             self._say(self.title(cell))
 
     def step(self, cell: Cell, text: str) -> None:
-        """Something begins that takes seconds, or minutes."""
+        """Show that a step has begun; it may take minutes."""
         if not self.several:
             self._say(f"  {self._elapsed(cell)} {text}")
 
     def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
-        """So much of a phase is done; its beginning is worth a line."""
+        """Show that a phase has begun, the first time that it is reported."""
         if phase != self._phases.get(cell.id):
             self._phases[cell.id] = phase
             self.step(cell, phase)
 
     def cell_finished(self, record: CellRecord) -> None:
-        """A cell has its verdict."""
+        """Record the verdict of a cell."""
         super().cell_finished(record)
-        told = f"{self._elapsed(record.cell)} {record.verdict}: {printable(record.reason)}"
-        self._say(f"{self.title(record.cell)} {told}" if self.several else f"  {told}")
+        result = f"{self._elapsed(record.cell)} {record.verdict}: {printable(record.reason)}"
+        self._say(f"{self.title(record.cell)} {result}" if self.several else f"  {result}")
 
     def _elapsed(self, cell: Cell) -> str:
         return f"{time.monotonic() - self._started[cell.id]:5.1f} s"
@@ -111,7 +112,7 @@ class PlainProgress(RunProgress):
 
 
 class LiveProgress(RunProgress):
-    """A bar for all cells, one for each cell at hand, and a line for each cell that is done."""
+    """A bar for all cells, one for each running cell, and a line for each finished one."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -125,7 +126,7 @@ class LiveProgress(RunProgress):
             console=console,
             transient=True,
         )
-        self._whole = self._bars.add_task("looking at this machine", total=None)
+        self._whole = self._bars.add_task("checking this machine", total=None)
         self._tasks: dict[str, TaskID] = {}
 
     def _open(self) -> None:
@@ -135,27 +136,27 @@ class LiveProgress(RunProgress):
         self._bars.stop()
 
     def begin(self, cells: Sequence[Cell], output: Path, slots: int) -> None:
-        """These cells will be run, ``slots`` at a time, and their records kept in ``output``."""
+        """Start a run of these cells, ``slots`` at a time, with their records in ``output``."""
         super().begin(cells, output, slots)
         self._bars.update(self._whole, description="cells", completed=0, total=len(cells))
 
     def cell_started(self, cell: Cell) -> None:
-        """A cell is next."""
+        """Show that a cell has begun."""
         self._tasks[cell.id] = self._bars.add_task(self.title(cell), total=None)
 
     def step(self, cell: Cell, text: str) -> None:
-        """Something begins that takes seconds, or minutes."""
+        """Show that a step has begun; it may take minutes."""
         description = f"{self.title(cell)}: {text}"
         self._bars.update(self._tasks[cell.id], description=description, total=None)
 
     def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
-        """So much of a phase is done."""
+        """Show how much of a phase is done."""
         description = f"{self.title(cell)}: {phase}"
         task = self._tasks[cell.id]
         self._bars.update(task, description=description, completed=done, total=total)
 
     def cell_finished(self, record: CellRecord) -> None:
-        """A cell has its verdict."""
+        """Record the verdict of a cell."""
         super().cell_finished(record)
         self._bars.remove_task(self._tasks.pop(record.cell.id))
         self._bars.advance(self._whole)

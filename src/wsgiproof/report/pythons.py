@@ -1,4 +1,4 @@
-"""The interpreters of this machine, in the terminal and as JSON."""
+"""The Python interpreters of this machine, in the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.report.terminal import printable
+from wsgiproof.report.text import printable
 from wsgiproof.toolchain import FoundPython, Python
 
 _LOG_WIDTH = 1000
 
 
 def show_pythons(console: Console, found: Sequence[FoundPython]) -> None:
-    """Print a line for each, in the order in which they are preferred."""
+    """Print a line for each interpreter, in the order of preference."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("version", "from", "shared", "headers", "GIL"):
         table.add_column(name, no_wrap=True)
@@ -25,15 +25,15 @@ def show_pythons(console: Console, found: Sequence[FoundPython]) -> None:
     table.add_column("path", overflow="fold")
     for one in found:
         usable = Text(printable(one.problem) or "yes", style="yellow" if one.problem else "green")
-        table.add_row(*_told(one), usable, Text(printable(one.path)))
-    # In a log no path is folded, however long it is.
+        table.add_row(*_columns(one), usable, Text(printable(one.path)))
+    # A log never folds a path.
     width = None if console.is_terminal else _LOG_WIDTH
     shown = table if found else Text("There is no Python on this machine.")
     console.print(shown, width=width, crop=False)
 
 
 def as_rows(found: Sequence[FoundPython]) -> list[dict[str, Any]]:
-    """Each with what it said of itself (null if it said nothing), ``usable`` and ``problem``."""
+    """Return each interpreter as it describes itself, or null, with ``usable`` and ``problem``."""
     return [
         {
             "version": one.python and one.python.version,
@@ -49,7 +49,7 @@ def as_rows(found: Sequence[FoundPython]) -> list[dict[str, Any]]:
     ]
 
 
-def _told(found: FoundPython) -> list[Text]:
+def _columns(found: FoundPython) -> list[Text]:
     python = found.python
     if python is None:
         return [Text("?"), Text(found.origin), Text("?"), Text("?"), Text("?")]
@@ -63,7 +63,7 @@ def _told(found: FoundPython) -> list[Text]:
 
 
 def show_python(console: Console, python: Python, version: str, missing: Mapping[str, str]) -> None:
-    """Where it is, what it lacks, and how to use it."""
+    """Print where a built Python is, what it lacks, and how to use it."""
     for module, package in missing.items():
         warning = f"without {module}: on Debian 'apt-get install {package}', then build it again"
         console.print(Text.assemble(("warning ", "yellow"), warning), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A finished run in the terminal, as ``run`` has shown it, with what never came."""
+"""A recorded run in the terminal, with the cells that never ran."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from rich.text import Text
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, RunRecord
 from wsgiproof.report.figures import TITLES, by_name, names
-from wsgiproof.report.terminal import printable, show_run
+from wsgiproof.report.terminal import show_run
+from wsgiproof.report.text import printable
 
 
 def show_recorded(console: Console, record: RunRecord, exit_code: int, where: str) -> None:
-    """Print all that ``run`` prints, the planned cells that never came, and what was excluded."""
+    """Print all that ``run`` prints, the planned cells that never ran, and what was excluded."""
     opening = "The run is complete" if record.complete else "The run is not complete"
     show_run(console, record.cells, exit_code, where, opening)
     _show_figures(console, record.cells)
@@ -26,7 +27,7 @@ def show_recorded(console: Console, record: RunRecord, exit_code: int, where: st
 
 
 def _show_figures(console: Console, cells: Sequence[CellRecord]) -> None:
-    """The key figures of each cell that has any."""
+    """Print the key figures of each cell that has any."""
     every = {cell.cell.id: by_name(cell) for cell in cells}
     there = names([*one.values()] for one in every.values())
     if not there:
@@ -37,16 +38,16 @@ def _show_figures(console: Console, cells: Sequence[CellRecord]) -> None:
         table.add_column(TITLES[name], justify="right")
     for cell, figures in every.items():
         if figures:
-            told = (figures[name].told if name in figures else "" for name in there)
-            table.add_row(Text(printable(cell)), *told)
+            texts = (figures[name].text if name in figures else "" for name in there)
+            table.add_row(Text(printable(cell)), *texts)
     console.print()
     console.print(table)
 
 
 def rest(record: RunRecord) -> list[str]:
-    """What is no cell of the run: planned and never come, or excluded, by reason."""
+    """Return a line for each planned cell that never ran, and for each reason of an exclusion."""
     reasons = Counter(one.reason for one in record.excluded).most_common()
     return [
-        *(f"Planned, and never came: {name}" for name in record.missing),
+        *(f"Planned and never ran: {name}" for name in record.missing),
         *(f"Excluded: {count(number, 'combination')}, {reason}" for reason, number in reasons),
     ]

@@ -1,4 +1,4 @@
-"""A run that was judged again: its table, its findings, and what differs from its record."""
+"""A run that was judged again: its table, its findings, and the differences to its record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from wsgiproof.records import CellRecord
-from wsgiproof.report.terminal import printable, show_run
+from wsgiproof.report.terminal import show_run
+from wsgiproof.report.text import printable
 
 
 def show_again(
@@ -18,12 +19,12 @@ def show_again(
     exit_code: int,
     where: str,
 ) -> None:
-    """Print all that ``run`` prints, and by the id of each cell what is ``differing``."""
+    """Print all that ``run`` prints, and what is ``differing``, by the ids of the cells."""
     show_run(console, cells, exit_code, where, "Judged again")
     if not differing:
-        console.print(Text("Each check of each cell comes out as it was recorded."))
+        console.print(Text("Each check of each cell has the verdict that was recorded."))
         return
-    console.print(Text("Not as it was recorded:"))
+    console.print(Text("Different from the record:"))
     for cell, lines in differing.items():
         for line in lines:
             console.print(Text(f"  {cell}  {printable(line)}"), soft_wrap=True)

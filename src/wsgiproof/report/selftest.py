@@ -1,4 +1,4 @@
-"""The self test in the terminal: its confusion table, and what did not come out as it should."""
+"""The self test in the terminal: its confusion table, and the controls with a wrong result."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from wsgiproof.judge.control_result import ControlResult, Result, confusion
-from wsgiproof.report.terminal import printable
+from wsgiproof.report.text import printable
 
-_TWINS = "(clean twin)"
+_NEGATIVE = "(negative control)"
 _MEANING = {
-    0: "every fault was caught by the check meant for it, and every clean twin passed",
-    1: "a fault was not caught by its check, or a clean twin failed: don't trust this wsgiproof",
-    3: "at least one control could not be decided or could not be run",
+    0: "every fault was caught by the check meant for it, and every negative control passed",
+    1: "a fault was missed by its check, or a negative control failed: do not trust this wsgiproof",
+    3: "at least one control was undecided or could not be run",
 }
 
 
@@ -27,19 +27,19 @@ def show_controls(console: Console, controls: Iterable[tuple[str, str, str]]) ->
     table.add_column("meant for", no_wrap=True)
     table.add_column("what it does")
     for name, meant, says in controls:
-        table.add_row(name, meant or _TWINS, says)
+        table.add_row(name, meant or _NEGATIVE, says)
     console.print(table)
 
 
 def show_selftest(
     console: Console, trials: Sequence[ControlResult], exit_code: int, output: str
 ) -> None:
-    """Print the confusion table, the trials that went wrong, and the closing lines."""
+    """Print the confusion table, the controls with a wrong result, and the closing lines."""
     console.print()
     console.print(_table(trials))
     wrong = [trial for trial in trials if not trial.is_expected]
     for trial in wrong:
-        console.print(_told(trial), soft_wrap=True)
+        console.print(_wrong(trial), soft_wrap=True)
     console.print()
     for line in (
         f"{len(trials)} controls, {len(trials) - len(wrong)} as they should be.",
@@ -50,7 +50,7 @@ def show_selftest(
 
 
 def _table(trials: Sequence[ControlResult]) -> Table:
-    """One row for each check that faults are meant for, one for the twins."""
+    """A row for each check that faults are meant for, and one for the negative controls."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("meant for", no_wrap=True)
     table.add_column("controls", justify="right")
@@ -58,12 +58,12 @@ def _table(trials: Sequence[ControlResult]) -> Table:
         table.add_column(result, justify="right")
     for meant, counts in confusion(trials).items():
         numbers = [str(counts[result]) if counts[result] else "" for result in Result]
-        table.add_row(meant or _TWINS, str(counts.total()), *numbers)
+        table.add_row(meant or _NEGATIVE, str(counts.total()), *numbers)
     return table
 
 
-def _told(trial: ControlResult) -> Text:
-    meant = f"meant for {trial.meant}" if trial.meant else "a clean twin"
+def _wrong(trial: ControlResult) -> Text:
+    meant = f"meant for {trial.meant}" if trial.meant else "a negative control"
     failing = f", failing: {', '.join(trial.failing)}" if trial.failing else ""
     return Text.assemble(
         "\n",

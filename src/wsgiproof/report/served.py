@@ -1,4 +1,4 @@
-"""A server that is up, and its end, in the terminal."""
+"""A running server in the terminal."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from wsgiproof.records import Role, RunningServer
 from wsgiproof.report.text import plain
 
 _FEW = 8
-"""Pids that are told one by one."""
+"""Pids that are listed one by one."""
 
 
 def show_served(console: Console, served: RunningServer) -> None:
-    """Where it answers, what it is made of, and how to look at it."""
+    """Print where the server answers, its parts, and commands to inspect it."""
     for line in _lines(served):
         console.print(line, soft_wrap=True)
 
 
 def show_logged(console: Console, line: str) -> None:
-    """A line of its error log, as it comes."""
+    """Print a line of its error log."""
     console.print(Text(plain(line), style="dim"), soft_wrap=True)
 
 
@@ -34,7 +34,7 @@ def _lines(served: RunningServer) -> Iterator[Text]:
     if served.mongodb:
         yield _line("mongodb", f"{served.mongodb}  (database {served.database})")
     for role, pids in served.pids.items():
-        yield _line(role, _told(pids))
+        yield _line(role, _in_words(pids))
     yield _line("config", served.config)
     yield _line("log", served.error_log)
     yield Text("")
@@ -45,7 +45,7 @@ def _lines(served: RunningServer) -> Iterator[Text]:
     yield Text("")
 
 
-def _told(pids: tuple[int, ...]) -> str:
+def _in_words(pids: tuple[int, ...]) -> str:
     if len(pids) > _FEW:
         return f"{count(len(pids), 'process', 'processes')}, from pid {pids[0]} to {pids[-1]}"
     return f"pid {', '.join(map(str, pids))}"

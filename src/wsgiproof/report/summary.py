@@ -41,14 +41,14 @@ _Labels = tuple[str, ...]
 
 
 def to_markdown(record: RunRecord) -> str:
-    """The whole run: its totals, a table of its cells, and all that is not a pass, with why."""
+    """Return the run: its totals, a table of its cells, and why the others did not pass."""
     parts = [f"## wsgiproof: {heading(record)}", _totals(record), *_table(record.cells)]
     details = [*_findings(record.cells), *_others(record), *_figures(record.cells)]
     kept = _fitting(details, _LONGEST - sum(map(len, parts)))
     parts += kept
     if len(kept) < len(details):
         left = count(len(details) - len(kept), "section")
-        parts.append(f"{left} more did not fit in here; `results.json` has all of it.")
+        parts.append(f"{left} more did not fit; `results.json` has all of them.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -58,7 +58,7 @@ def _fitting(texts: Sequence[str], room: int) -> list[str]:
 
 
 def heading(record: RunRecord) -> str:
-    """What the whole run came to, in a few words."""
+    """Return the result of the run in a few words."""
     numbers = Counter(cell.verdict for cell in record.cells)
     total = count(len(record.planned), "cell")
     if numbers[Verdict.FAIL]:
@@ -72,7 +72,7 @@ def _totals(record: RunRecord) -> str:
     verdicts = Counter(cell.verdict for cell in record.cells)
     numbers = [f"{verdicts[verdict]} {verdict}" for verdict in Verdict if verdicts[verdict]]
     if record.missing:
-        numbers.append(f"{len(record.missing)} never came")
+        numbers.append(f"{len(record.missing)} never ran")
     excluded = count(len(record.excluded), "combination")
     left_out = f"; {excluded} excluded" if record.excluded else ""
     return f"{count(len(record.planned), 'cell')} planned: {', '.join(numbers)}{left_out}."
@@ -82,7 +82,7 @@ def _totals(record: RunRecord) -> str:
 
 
 def _table(cells: Sequence[CellRecord]) -> Iterator[str]:
-    """One row for each set of versions, one column for each way to serve, where cells differ."""
+    """A row for each set of versions and a column for each way to serve, where cells differ."""
     if not cells:
         return
     everything = [cell.cell for cell in cells]
@@ -101,11 +101,11 @@ def _table(cells: Sequence[CellRecord]) -> Iterator[str]:
         ],
     )
     if len(shown) < len(grid):
-        yield f"Not shown: {count(len(grid) - len(shown), 'row')}, first of all those that passed."
+        yield f"Not shown: {count(len(grid) - len(shown), 'row')}; passed rows are left out first."
 
 
 def _layout(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
-    """The axes of the rows and those of the columns, of which there must not be too many."""
+    """The axes of the rows and of the columns; the number of columns is limited."""
     differing = varying(cells)
     rows = [axis for axis in VERSIONS if axis in differing] or list(VERSIONS)
     columns = [axis for axis in differing if axis not in VERSIONS]
@@ -119,9 +119,9 @@ def _labels(cell: Cell, axes: Iterable[str]) -> _Labels:
 
 
 def _mark(cell: CellRecord) -> str:
-    told = _MARKS[cell.verdict]
+    mark = _MARKS[cell.verdict]
     by_name = cell.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)
-    return f"{told}: {in_table(cell.reason)}" if by_name and cell.reason else told
+    return f"{mark}: {in_table(cell.reason)}" if by_name and cell.reason else mark
 
 
 def _head(labels: _Labels) -> str:
@@ -129,7 +129,7 @@ def _head(labels: _Labels) -> str:
 
 
 def _shown(grid: dict[_Labels, dict[_Labels, str]]) -> list[_Labels]:
-    """All rows, or those that are worth a look, if there are too many."""
+    """All rows; if there are too many, those in which not every cell passed."""
     passed = {_MARKS[Verdict.PASS]}
     rows = list(grid)
     if len(rows) > _MOST_ROWS:
@@ -138,17 +138,17 @@ def _shown(grid: dict[_Labels, dict[_Labels, str]]) -> list[_Labels]:
 
 
 def _same(cells: Sequence[Cell], shown: set[str]) -> Iterator[str]:
-    """What is no axis of the table is the same for all cells."""
+    """The axes that are not in the table: they are the same for all cells."""
     same = [(axis, *values(axis, cells)) for axis in AXES if axis not in shown]
-    told = ", ".join(named(axis, *value) for axis, *value in same if value)
-    yield f"In all cells: {prose(told)}."
+    values_of_all = ", ".join(named(axis, *value) for axis, *value in same if value)
+    yield f"In all cells: {prose(values_of_all)}."
 
 
 # What is not a pass
 
 
 def kinds(cells: Sequence[CellRecord]) -> list[tuple[_Kind, list[tuple[CellRecord, Finding]]]]:
-    """Each kind of finding with the cells that it is in, that of most cells first."""
+    """Return each kind of finding with its cells; the kind in most cells comes first."""
     found = _by(
         ((one.check, one.meaning, one.action), (cell, one))
         for cell in cells
@@ -158,15 +158,15 @@ def kinds(cells: Sequence[CellRecord]) -> list[tuple[_Kind, list[tuple[CellRecor
 
 
 def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
-    """Each kind of finding once, with the cells that it is in."""
-    told: set[str] = set()
+    """Each kind of finding once, with its cells."""
+    named_entries: set[str] = set()
     for (check, meaning, action), hits in kinds(cells):
         first, finding = hits[0]
         lines = [
             *_seen(hits),
             f"- means: {prose(meaning)}",
             f"- do: {prose(action)}",
-            *_explained([finding for _, finding in hits], told),
+            *_explained([finding for _, finding in hits], named_entries),
             f"- rerun: {code(first.rerun)}",
         ]
         heading = f"### {prose(check)}: {_where([cell for cell, _ in hits], cells)}"
@@ -174,29 +174,29 @@ def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
         yield "\n\n".join([heading, "\n".join(lines), *([evidence] if finding.evidence else [])])
 
 
-def _explained(findings: Sequence[Finding], told: set[str]) -> Iterator[str]:
-    """What is known of any of these findings, each thing once."""
+def _explained(findings: Sequence[Finding], named_entries: set[str]) -> Iterator[str]:
+    """What the catalog knows about these findings, each entry once."""
     known = {one.id: one for finding in findings for one in finding.explained}
     together = structs.replace(findings[0], explained=tuple(known.values()))
-    for label, text in explained(together, told):
+    for label, text in explained(together, named_entries):
         indent = "" if label == "known" else "  "
         yield f"{indent}- {label}: {link(text) or prose(text)}"
 
 
 def _seen(hits: Sequence[tuple[CellRecord, Finding]]) -> list[str]:
-    """What was seen, and where; numbers differ from cell to cell."""
+    """What was seen, and in which cells; numbers differ from cell to cell."""
     seen = _by((finding.seen, cell) for cell, finding in hits)
     return _cut([f"- seen: {prose(text)} ({_names(cells)})" for text, cells in seen.items()])
 
 
 def _others(record: RunRecord) -> Iterator[str]:
-    """What could not be decided, could not be run, never came or was left out."""
+    """What could not be decided, could not be run, never ran or was left out."""
     for heading, lines in (
         ("Undecided", [*_reasons(record.cells, Verdict.INCONCLUSIVE)]),
         ("Could not be run", [*_whole_cells(record.cells, Verdict.ERROR)]),
         ("Skipped", [*_whole_cells(record.cells, Verdict.SKIPPED)]),
         ("In error logs, without an explanation", [*_unknown(record.cells)]),
-        ("Never came", [f"- {code(name)}" for name in record.missing]),
+        ("Never ran", [f"- {code(name)}" for name in record.missing]),
         ("Excluded", [*_excluded(record)]),
     ):
         if lines:
@@ -204,7 +204,7 @@ def _others(record: RunRecord) -> Iterator[str]:
 
 
 def _reasons(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]:
-    """Each check that came to this, in whatever cell, with what it says."""
+    """Each check with this verdict in any cell, with its reason."""
     said = _by(
         ((check.check, check.reason), cell)
         for cell in cells
@@ -226,7 +226,7 @@ def _figures(cells: Sequence[CellRecord]) -> Iterator[str]:
     every = {cell.cell.id: by_name(cell) for cell in cells}
     there = names([*one.values()] for one in every.values())
     rows = [
-        [in_table(cell), *(figures[name].told if name in figures else "" for name in there)]
+        [in_table(cell), *(figures[name].text if name in figures else "" for name in there)]
         for cell, figures in every.items()
         if figures
     ]
@@ -256,16 +256,16 @@ def _names(cells: Sequence[CellRecord]) -> str:
 
 
 def _where(some_cells: Sequence[CellRecord], cells: Sequence[CellRecord]) -> str:
-    """How many cells, and what they have in common that not all cells have."""
+    """The number of cells, and the axes in which they agree and others differ."""
     ids = {cell.cell.id for cell in some_cells}
     number = count(len(ids), "cell")
     inside = [cell.cell for cell in some_cells]
     axes = [axis for axis in varying(cell.cell for cell in cells) if len(values(axis, inside)) == 1]
     if len(ids) < 2 or not axes:
         return number
-    told = prose(", ".join(named(axis, *values(axis, inside)) for axis in axes))
+    common = prose(", ".join(named(axis, *values(axis, inside)) for axis in axes))
     alike = {cell.cell.id for cell in cells if _labels(cell.cell, axes) == _labels(inside[0], axes)}
-    return f"{number}, {'every one' if alike == ids else 'all'} with {told}"
+    return f"{number}, {'every one' if alike == ids else 'all'} with {common}"
 
 
 def _by(pairs: Iterable[tuple[_Key, _Item]]) -> dict[_Key, list[_Item]]:

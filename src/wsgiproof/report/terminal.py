@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
-from rich import box
+import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from wsgiproof.judge.finding import count
-from wsgiproof.records import CellRecord, Finding, Verdict
-from wsgiproof.report.explained import also, explained, unknown
-from wsgiproof.report.figures import by_name
-from wsgiproof.report.text import one_line
-
-STYLES = {
-    Verdict.PASS: "green",
-    Verdict.FAIL: "bold red",
-    Verdict.INCONCLUSIVE: "yellow",
-    Verdict.ERROR: "bold magenta",
-    Verdict.SKIPPED: "dim",
-}
+from wsgiproof.records import CellRecord, Verdict
+from wsgiproof.report.causes import Cause, causes
+from wsgiproof.report.cells_table import STYLES, show_table
+from wsgiproof.report.explained import also, unknown
+from wsgiproof.report.text import printable
 
 _MEANING = {
     0: "every check of every cell passed",
@@ -29,7 +22,12 @@ _MEANING = {
     3: "at least one cell could not be decided or could not be run, and none of them failed",
 }
 _MOST_EVIDENCE_LINES = 6
-_LONGEST_EVIDENCE_LINE = 300
+_MOST_UNDECIDED = 3
+_LONGEST_QUOTE = 300
+_LONGEST_PROSE = 1000
+"""Characters."""
+_LEAST_WIDTH = 24
+"""Columns that are used even if the console has fewer."""
 
 
 def show_run(
@@ -49,85 +47,98 @@ def show_run(
 def show_cells(console: Console, cells: Sequence[CellRecord]) -> None:
     """Print the table and every finding."""
     console.print()
-    console.print(_table(cells))
+    show_table(console, cells)
     for cell in cells:
         for line in _details(cell):
-            console.print(line, soft_wrap=True)
+            _print(console, line)
 
 
-def _table(cells: Sequence[CellRecord]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("cell", no_wrap=True, overflow="fold")
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("requests/s", justify="right")
-    table.add_column("seconds", justify="right")
-    table.add_column("because of")
-    for cell in cells:
-        rate = by_name(cell).get("requests_per_second")
-        table.add_row(
-            Text(cell.cell.id),
-            Text(cell.verdict, style=STYLES[cell.verdict]),
-            rate.told if rate else "",
-            f"{cell.timings.get('total', 0):.1f}",
-            Text(printable(cell.reason)),
-        )
-    return table
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of what is said about a cell."""
+
+    indent: int = 0
+    """Blanks; the rest of a wrapped line has two more."""
+    label: str = ""
+    text: str
+    style: str = ""
+    label_style: str = "bold"
+    kind: Literal["prose", "quote", "command"] = "prose"
+    """Prose is wrapped on a terminal, a quote is cut to its width, and a command stays whole."""
 
 
-def _details(cell: CellRecord) -> list[Text]:
-    """The lines below the table about one cell; if it passed, only what nobody knows of its log."""
-    not_known = [Text(f"  {printable(line)}") for line in unknown(cell)]
+def _print(console: Console, line: _Line) -> None:
+    """Print a line as it suits the console; a log gets each line whole."""
+    label = (line.label, line.label_style)
+    text = Text.assemble(label, (printable(line.text, _LONGEST_PROSE), line.style))
+    if line.kind == "quote":
+        text.truncate(_LONGEST_QUOTE)
+    if console.is_terminal and line.kind == "quote":
+        text.truncate(max(_LEAST_WIDTH, console.width - line.indent), overflow="ellipsis")
+    if not console.is_terminal or line.kind != "prose":
+        console.print(Text(" " * line.indent) + text, soft_wrap=True)
+        return
+    wrapped = text.wrap(console, max(_LEAST_WIDTH, console.width - line.indent - 2))
+    for number, part in enumerate(wrapped):
+        console.print(Text(" " * (line.indent + 2 * bool(number))) + part, soft_wrap=True)
+
+
+def _details(cell: CellRecord) -> Iterator[_Line]:
+    """The lines below the table about one cell; if it passed, only unknown lines of its log."""
+    not_known = [_Line(indent=2, text=text) for text in unknown(cell)]
     if cell.verdict is Verdict.PASS and not not_known:
-        return []
-    lines = [Text.assemble("\n", (cell.verdict.upper(), STYLES[cell.verdict]), f"  {cell.cell.id}")]
+        return
+    yield _Line(text="")
+    yield _Line(
+        label=f"{cell.verdict.upper()}  ",
+        label_style=STYLES[cell.verdict],
+        text=cell.cell.id,
+        kind="command",
+    )
     if cell.verdict is Verdict.ERROR:
-        lines.append(Text(f"  {printable(cell.reason)}"))
-    told: set[str] = set()
-    for finding in cell.findings:
-        lines += _finding(finding, told)
-    lines += [
-        Text.assemble(
-            (f"  {check.verdict} ", STYLES[check.verdict]),
-            printable(f"{check.check}: {check.reason}"),
-        )
-        for check in cell.checks
-        if check.verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED)
-    ]
-    lines += not_known
-    if beside := also(cell):
-        lines.append(Text(f"  {beside}"))
-    lines.append(_line("  rerun", cell.rerun, "cyan"))
-    return lines
+        yield _Line(indent=2, text=cell.reason)
+    for cause in causes(cell):
+        yield from _cause(cause)
+    yield from _undecided(cell)
+    yield from not_known
+    if others := also(cell):
+        yield _Line(indent=2, text=others)
+    yield _Line(indent=2, label="rerun: ", text=cell.rerun, style="cyan", kind="command")
 
 
-def _finding(finding: Finding, told: set[str]) -> list[Text]:
-    lines = [
-        Text.assemble("  ", (printable(finding.check), "bold"), f": {printable(finding.seen)}"),
-        _line("    means", finding.meaning),
-        _line("    do", finding.action),
-    ]
-    shown = [line for text in finding.evidence for line in text.splitlines()]
-    for line in shown[:_MOST_EVIDENCE_LINES]:
-        lines.append(Text(f"    | {printable(line)}", style="dim"))
-    if len(shown) > _MOST_EVIDENCE_LINES:
-        more = len(shown) - _MOST_EVIDENCE_LINES
-        lines.append(Text(f"    | ... {more} more lines in cell.json", style="dim"))
-    for label, text in explained(finding, told):
-        quoted = label == "known"
-        lines.append(
-            _line(f"    {label}", printable(text)) if quoted else _line(f"      {label}", text)
-        )
-    return lines
+def _undecided(cell: CellRecord) -> Iterator[_Line]:
+    """The checks without a result; those of a failed cell in one line if they are many."""
+    for verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED):
+        checks = [one for one in cell.checks if one.verdict is verdict]
+        texts = [f"{one.check}: {one.reason}" for one in checks]
+        if cell.findings and len(checks) > _MOST_UNDECIDED:
+            texts = [", ".join(one.check for one in checks)]
+        for text in texts:
+            yield _Line(indent=2, label=f"{verdict} ", label_style=STYLES[verdict], text=text)
 
 
-def _line(label: str, text: str, style: str = "") -> Text:
-    return Text.assemble((f"{label}: ", "bold"), (one_line(text), style))
-
-
-def printable(line: str) -> str:
-    """Without control characters: what an application logs must not steer a terminal."""
-    clean = "".join(char if char.isprintable() else "?" for char in line)
-    return clean[:_LONGEST_EVIDENCE_LINE]
+def _cause(cause: Cause) -> Iterator[_Line]:
+    """What broke, why, what to do, what followed from it; the evidence comes last."""
+    for seen in cause.sightings:
+        yield _Line(indent=2, label=f"{printable(cause.check)}: ", text=seen)
+    yield _Line(indent=4, label="means: ", text=cause.meaning)
+    yield _Line(indent=4, label="do: ", text=cause.action)
+    if cause.known:
+        known = f"{cause.known.id} ({cause.known.versions})"
+        yield _Line(indent=4, label="known: ", text=known)
+        command = f"wsgiproof explain {cause.known.id}"
+        yield _Line(indent=4, label="more: ", text=command, style="cyan", kind="command")
+    for finding in cause.consequences:
+        text = f"{finding.check}: {finding.seen}"
+        yield _Line(indent=4, label="likely consequence: ", text=text)
+    if cause.also_known:
+        traces = ", ".join(f"{one.id} ({one.count:,} x)" for one in cause.also_known)
+        yield _Line(indent=4, label="traces: ", text=traces)
+    lines = [line for text in cause.evidence for line in text.splitlines()]
+    for line in lines[:_MOST_EVIDENCE_LINES]:
+        yield _Line(indent=4, text=f"| {line}", style="dim", kind="quote")
+    if len(lines) > _MOST_EVIDENCE_LINES:
+        more = f"| ... {count(len(lines) - _MOST_EVIDENCE_LINES, 'more line')} in cell.json"
+        yield _Line(indent=4, text=more, style="dim", kind="quote")
 
 
 def _closing(cells: Sequence[CellRecord], exit_code: int, output: str, opening: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Text that applications and servers have written, made fit for files that other programs read."""
+"""Text from applications and servers, made safe for terminals, pages and files."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ import re
 _LONGEST_LINE = 1000
 _MOST_LINES = 60
 _COMMAND = re.compile(r"##(?=\w*\[)")
-"""Azure Pipelines (``##vso[``), GitHub (``##[``, the old form) and TeamCity look for theirs
+"""Commands of Azure Pipelines (``##vso[``), GitHub (``##[``, the old form) and TeamCity work
 anywhere in a line."""
 _BEGINNING = re.compile(r"(\A|[\r\n])(\s*)::")
-"""GitHub's other form begins a line; blanks before it do not count. What GitLab looks for
-(``section_start:...``) ends with control characters, which no text of others keeps."""
+"""GitHub's other form begins a line, after any blanks. GitLab's (``section_start:...``) needs
+control characters, which are always removed."""
 
 
 def plain(text: str) -> str:
-    """Without control characters, surrogates and the like; line ends and tabs are kept."""
+    """Return text without control characters, surrogates and the like; keep line ends and tabs."""
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join("".join(map(_plain, line)) for line in lines)
 
 
-def visible(text: str) -> str:
-    """With each control character, mark of direction and the like shown as what it is.
+def printable(text: str, longest: int = 300) -> str:
+    """Return one line for a terminal, at most ``longest`` characters: nothing in it acts."""
+    return "".join(char if char.isprintable() else "?" for char in text[:longest])
 
-    Line ends and tabs are kept: this is for pages, where all else would act, or not be seen.
+
+def visible(text: str) -> str:
+    """Return text in which control characters, marks of direction and the like are visible.
+
+    Line ends and tabs are kept. On a page all others would act, or could not be seen.
     """
     if text.isprintable():
         return text
@@ -31,7 +36,7 @@ def visible(text: str) -> str:
 
 
 def for_logs(text: str, *, at_start: bool = True) -> str:
-    """``text`` with nothing in it that a CI system takes for a command, where its log has it.
+    """Return ``text`` without anything that a CI system takes for a command in its log.
 
     ``at_start`` says whether it begins a line. ``##vso[`` becomes ``# #vso[``, ``::error::`` at the
     beginning of a line ``: :error::``.
@@ -45,7 +50,7 @@ def for_logs(text: str, *, at_start: bool = True) -> str:
 
 
 def excerpt(text: str, head: int, tail: int) -> str:
-    """The first and the last lines, each cut to its length, and how many lie between."""
+    """Return the first and the last lines, each shortened, and the number of lines between them."""
     lines = text.splitlines()
     if len(lines) <= head + tail:
         return "\n".join(map(_shortened, lines))
@@ -56,14 +61,14 @@ def excerpt(text: str, head: int, tail: int) -> str:
 
 
 def one_line(text: str, longest: int = _LONGEST_LINE) -> str:
-    """Plain text in one line, cut to so many characters; the cut is marked."""
-    # Cut first, since a megabyte need not be looked at for what is shown of it.
+    """Return plain text in one line of at most ``longest`` characters; a cut is marked."""
+    # Cut first: a megabyte need not be read for the part that is shown.
     line = " ".join(plain(text[: 2 * longest]).split())
     return line if len(line) <= longest and len(text) <= 2 * longest else f"{line[:longest]} ..."
 
 
 def block(text: str, most: int = _MOST_LINES) -> str:
-    """Plain text in lines, cut to so many of them; what was left out is said."""
+    """Return plain text of at most ``most`` lines; a cut is marked."""
     lines = text.splitlines()
     kept = [_cut(line) for line in lines[:most]]
     if len(lines) > most:
@@ -72,9 +77,9 @@ def block(text: str, most: int = _MOST_LINES) -> str:
 
 
 def some(names: list[str], most: int) -> str:
-    """``a, b, and 4 more``: all of them if they are not many."""
-    told = ", ".join(names[:most])
-    return f"{told}, and {len(names) - most:,} more" if len(names) > most else told
+    """Return ``a, b, and 4 more``, or all names if there are at most ``most``."""
+    shown = ", ".join(names[:most])
+    return f"{shown}, and {len(names) - most:,} more" if len(names) > most else shown
 
 
 def _cut(line: str) -> str:

@@ -1,4 +1,4 @@
-"""What a load client saw, and how far it has come: on a terminal, and in a log."""
+"""The results and the progress of the load client, on a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wsgiproof.traffic import PERCENTILES, Latencies, Throughput, Traffic, toget
 
 _LIVE_STEP = 0.25
 _PLAIN_STEP = 5.0
-"""Seconds between two lines where nobody sees a live one."""
+"""Seconds between two lines in a log."""
 _BAR = 40
 """Characters of the longest bar."""
 _ROWS = 12
@@ -27,7 +27,7 @@ _MOST_INTERPRETERS = 20
 
 
 class Counts(Protocol):
-    """The numbers that are watched."""
+    """The numbers that the progress shows."""
 
     requests: int
     failed: int
@@ -35,7 +35,7 @@ class Counts(Protocol):
 
 @contextmanager
 def watching(console: Console, counts: Counts, planned: int | None) -> Iterator[None]:
-    """Show how the counts grow, from a thread of its own, until the context ends."""
+    """Show how the counts grow, from a separate thread, until the context ends."""
     over = threading.Event()
     watch = _watch_live if console.is_terminal else _watch_plain
     thread = threading.Thread(target=watch, args=(console, counts, planned, over), daemon=True)
@@ -53,8 +53,8 @@ def _watch_live(console: Console, counts: Counts, total: int | None, over: threa
     with bars:
         task = bars.add_task("requests", total=total)
         while not over.wait(_LIVE_STEP):
-            told = f"requests, {counts.failed:,} failed" if counts.failed else "requests"
-            bars.update(task, completed=counts.requests, description=told)
+            what = f"requests, {counts.failed:,} failed" if counts.failed else "requests"
+            bars.update(task, completed=counts.requests, description=what)
 
 
 def _watch_plain(
@@ -66,7 +66,7 @@ def _watch_plain(
 
 
 def show_traffic(console: Console, traffic: Traffic, *, interrupted: bool) -> None:
-    """The summary of a run: what failed first, then how long the rest took."""
+    """Print the summary of a load: first the failures, then the latencies."""
     _show_failures(console, traffic)
     if len(traffic.latencies):
         _show_latencies(console, traffic.latencies, "URL")
@@ -74,7 +74,7 @@ def show_traffic(console: Console, traffic: Traffic, *, interrupted: bool) -> No
         _show_latencies(console, traffic.interpreters[:_MOST_INTERPRETERS], "interpreter")
         more = len(traffic.interpreters) - _MOST_INTERPRETERS
         if more > 0:
-            _say(console, f"and {more:,} interpreters more; --json has them")
+            _say(console, f"and {more:,} more interpreters; --json has them")
     if traffic.latencies:
         _show_histogram(console, together(traffic.latencies, "all"))
     _show_throughput(console, traffic.throughput, traffic.seconds)
@@ -88,7 +88,7 @@ def _show_failures(console: Console, traffic: Traffic) -> None:
             status = "no status" if one.status is None else f"status {one.status}"
             _say(console, f"  {status}, the body begins: {one_line(one.body)}")
     if traffic.failed > len(traffic.first_failures):
-        _say(console, f"and {traffic.failed - len(traffic.first_failures):,} failures more")
+        _say(console, f"and {traffic.failed - len(traffic.first_failures):,} more failures")
 
 
 def _show_latencies(console: Console, latencies: Sequence[Latencies], what: str) -> None:
@@ -114,7 +114,7 @@ def _ms(seconds: float) -> str:
 
 
 def _show_histogram(console: Console, all_of_them: Latencies) -> None:
-    """A bar for each doubling of the latency."""
+    """Print a bar for each doubling of the latency."""
     rows: dict[int, int] = {}
     for lower, count in all_of_them.buckets.items():
         rows[lower.bit_length()] = rows.get(lower.bit_length(), 0) + count
@@ -127,7 +127,7 @@ def _show_histogram(console: Console, all_of_them: Latencies) -> None:
 
 
 def _show_throughput(console: Console, throughput: Throughput, seconds: float) -> None:
-    """A bar for each span of time, if there are several; at most as many as fit a screen."""
+    """Print a bar for each span of time, if there are several; all fit on a screen."""
     counts, failed, width = list(throughput.requests), list(throughput.failed), throughput.width
     while len(counts) > 2 * _ROWS:
         counts = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
@@ -136,10 +136,10 @@ def _show_throughput(console: Console, throughput: Throughput, seconds: float) -
     if len(counts) < 2:
         return
     for number, (count, bad) in enumerate(zip(counts, failed, strict=True)):
-        told = f", {bad:,} failed" if bad else ""
+        failures = f", {bad:,} failed" if bad else ""
         _say(
             console,
-            f"{number * width:>7,} s {_bar(count, max(counts))} {count / width:,.0f}/s{told}",
+            f"{number * width:>7,} s {_bar(count, max(counts))} {count / width:,.0f}/s{failures}",
         )
     console.print()
 
@@ -151,13 +151,13 @@ def _bar(count: int, most: int) -> str:
 def _show_totals(console: Console, traffic: Traffic, *, interrupted: bool) -> None:
     rate = traffic.requests / traffic.seconds if traffic.seconds else 0.0
     how = "Interrupted after" if interrupted else "Completed in"
-    told = f"{traffic.requests:,} requests, {rate:,.0f}/s, seed {traffic.seed}"
-    _say(console, f"{how} {traffic.seconds:.2f} seconds: {told}")
+    numbers = f"{traffic.requests:,} requests, {rate:,.0f}/s, seed {traffic.seed}"
+    _say(console, f"{how} {traffic.seconds:.2f} seconds: {numbers}")
     if traffic.resent:
         _say(console, f"{traffic.resent:,} sent again: the server had closed a kept connection")
     if traffic.unclosed:
-        told = "the server did not close the connection, though asked to"
-        _say(console, f"{traffic.unclosed:,} were answered, but {told}")
+        problem = "the server did not close the connection when asked to"
+        _say(console, f"{traffic.unclosed:,} were answered, but {problem}")
     if traffic.unsent:
         _say(console, f"{traffic.unsent:,} were due and not sent: all connections were busy")
     if traffic.failed:

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from wsgiproof.judge.finding import count
 from wsgiproof.records import Verdict
+from wsgiproof.report.cells_table import STYLES
 from wsgiproof.report.figures import TITLES
-from wsgiproof.report.terminal import STYLES, printable
+from wsgiproof.report.text import printable
 from wsgiproof.report.trends import DATE, Point, Row, Trends
 
 
@@ -25,8 +26,8 @@ def show_trends(console: Console, over: Trends, figure: str) -> None:
         table.add_row(Text(printable(row.name)), *_places(row, len(over.columns), figure))
     console.print(table)
     changed = sum(row.changes > 0 for row in over.rows)
-    told = f"{count(len(over.rows), 'cell')}, {changed} of them with more than one verdict"
-    console.print(Text(f"{told}; beside each verdict: {TITLES[figure]}."), soft_wrap=True)
+    line = f"{count(len(over.rows), 'cell')}, {changed} of them with more than one verdict"
+    console.print(Text(f"{line}; the number next to a verdict: {TITLES[figure]}."), soft_wrap=True)
 
 
 def _places(row: Row, columns: int, figure: str) -> list[Text]:
@@ -37,10 +38,10 @@ def _places(row: Row, columns: int, figure: str) -> list[Text]:
 def _place(point: Point | None, figure: str) -> Text:
     if point is None:
         return Text("-")
-    told = next((one.told for one in point.figures if one.name == figure), "")
-    return Text.assemble((point.verdict, STYLES[Verdict(point.verdict)]), f" {told}" * bool(told))
+    text = next((one.text for one in point.figures if one.name == figure), "")
+    return Text.assemble((point.verdict, STYLES[Verdict(point.verdict)]), f" {text}" * bool(text))
 
 
 def _when(started: str) -> str:
-    """``2026-11-23 05:43`` of an ISO 8601 time, and which it is of several."""
+    """``2026-11-23 05:43`` of an ISO 8601 time, with its number if several runs have the same."""
     return started.replace("T", " ")[:16] + started.partition(" ")[2]

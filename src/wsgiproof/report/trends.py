@@ -1,8 +1,8 @@
-"""What became of the same cells over several runs. Pure: records in, a table of them out.
+"""The same cells over several runs. Pure: records in, a table out.
 
-By date each run is a column, and a cell is known by its id. By an axis, such as PyMongo's version,
-each of its values is a column, and a cell is known by all of its other axes; of several runs that
-have it, the one that was started last counts.
+By date, each run is a column and each id a row. By an axis, such as PyMongo's version, each of its
+values is a column, and each combination of the other axes a row; the latest run that has a cell
+counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wsgiproof.report.figures import TITLES, Figure, figures, names
 
 DATE = "date"
 BY = (DATE, *VERSIONS, "wsgiproof")
-"""What the columns may be."""
+"""The possible columns."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,14 +37,14 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """The same cell over time, or over versions; a column that lacks it has no point."""
+    """The same cell over time, or over versions; a column without it has no point."""
 
     name: str
     points: tuple[Point, ...]
 
     @property
     def changes(self) -> int:
-        """How often its verdict became another one."""
+        """The number of changes of its verdict."""
         verdicts = [point.verdict for point in self.points]
         return sum(one != other for one, other in pairwise(verdicts))
 
@@ -58,31 +58,31 @@ class Trends(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def figures(self) -> list[str]:
-        """The figures that any of the cells has."""
+        """The names of the figures that any of the cells has."""
         return names(point.figures for row in self.rows for point in row.points)
 
     def to_json(self) -> dict[str, Any]:
-        """As ``docs/results.md`` describes it."""
+        """Return the trends as ``docs/results.md`` describes them."""
         titles = {name: TITLES[name] for name in self.figures}
         return {"format": FORMAT, **msgspec.structs.asdict(self), "figures": titles}
 
 
 def trends(records: Sequence[RunRecord], by: str = DATE) -> Trends:
-    """Cells of these runs, by when they ran, or by what they ran with (one of :data:`BY`)."""
+    """Return the cells of these runs by date or by version: ``by`` is one of :data:`BY`."""
     records = sorted(records, key=lambda record: record.started)
     dates = [*_dates(records)]
-    told = [
+    columned = [
         (date if by == DATE else _column(record, cell, by), cell)
         for record, date in zip(records, dates, strict=True)
         for cell in record.cells
     ]
-    columns = tuple(dates) if by == DATE else _ordered(column for column, _ in told)
+    columns = tuple(dates) if by == DATE else _ordered(column for column, _ in columned)
     place = {column: number for number, column in enumerate(columns)}
     rows: dict[str, dict[int, CellRecord]] = {}
-    for column, cell in told:
+    for column, cell in columned:
         rows.setdefault(_row(cell.cell, by), {})[place[column]] = cell
     labels = _labels({key: next(iter(cells.values())).cell for key, cells in rows.items()}, by)
-    every = [_told(labels[key], cells) for key, cells in rows.items()]
+    every = [_points(labels[key], cells) for key, cells in rows.items()]
     return Trends(by=by, columns=columns, rows=tuple(sorted(every, key=lambda row: -row.changes)))
 
 
@@ -91,7 +91,7 @@ def _column(record: RunRecord, cell: CellRecord, by: str) -> str:
 
 
 def _dates(records: Sequence[RunRecord]) -> Iterator[str]:
-    """When each was started; runs of the same second are told apart."""
+    """When each run started; runs of the same second get a number."""
     seen: Counter[str] = Counter()
     for record in records:
         seen[record.started] += 1
@@ -104,34 +104,34 @@ def _ordered(columns: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(columns), key=_version))
 
 
-def _version(told: str) -> tuple[bool, Version, str]:
-    """What is no version comes last, and by name."""
+def _version(column: str) -> tuple[bool, Version, str]:
+    """Versions come in their order, then other names."""
     try:
-        return False, Version(told.partition(" ")[0]), told
+        return False, Version(column.partition(" ")[0]), column
     except InvalidVersion:
-        return True, Version("0"), told
+        return True, Version("0"), column
 
 
 def _row(cell: Cell, by: str) -> str:
-    """What a cell is known by."""
+    """The key of the row of a cell."""
     if by in VERSIONS:
-        return "\n".join(tell(cell) for axis, tell in AXES.items() if axis != by)
+        return "\n".join(value_of(cell) for axis, value_of in AXES.items() if axis != by)
     return cell.id
 
 
 def _labels(cells: dict[str, Cell], by: str) -> dict[str, str]:
-    """A name for each row: its id, or where an axis is left out the axes in which rows differ."""
+    """A name for each row: its id, or the axes in which rows differ."""
     if by not in VERSIONS:
         return {key: cell.id for key, cell in cells.items()}
     axes = [axis for axis in varying(cells.values()) if axis != by]
     shown = axes or [axis for axis in ("topology", "mode") if axis != by]
     return {
-        key: ", ".join(named(axis, told) for axis in shown if (told := AXES[axis](cell)))
+        key: ", ".join(named(axis, value) for axis in shown if (value := AXES[axis](cell)))
         for key, cell in cells.items()
     }
 
 
-def _told(name: str, cells: dict[int, CellRecord]) -> Row:
+def _points(name: str, cells: dict[int, CellRecord]) -> Row:
     return Row(
         name=name,
         points=tuple(

@@ -1,1 +1,1 @@
-"""A run as one HTML file that needs nothing else: no network, no server, no other file."""
+"""A run as one HTML file, which needs no network, no server and no other file."""

@@ -1,4 +1,4 @@
-"""The comparison of two runs, as a page shows it: what changed, and the key figures of both."""
+"""The comparison of two runs as a page shows it: what changed, and the key figures of both."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from wsgiproof.report.figures import by_name
 
 
 def comparison(old: RunRecord, new: RunRecord) -> dict[str, Any]:
-    """What ``wsgiproof compare`` prints as JSON, and the figures of each pair of cells."""
+    """Return what ``wsgiproof compare`` prints as JSON, and the figures of each pair of cells."""
     compared = compare(old, new)
-    told = compared.to_json()
-    return told | {
+    return compared.to_json() | {
         "paired_without": title(compared.paired_without) if compared.paired_without else "",
         "axes": [
             {"axis": title(one.axis), "old": one.old, "new": one.new} for one in compared.axes
@@ -25,8 +24,8 @@ def comparison(old: RunRecord, new: RunRecord) -> dict[str, Any]:
             {
                 "old": before.cell.id,
                 "new": after.cell.id,
-                "was": {name: one.told for name, one in by_name(before).items()},
-                "now": {name: one.told for name, one in by_name(after).items()},
+                "was": {name: one.text for name, one in by_name(before).items()},
+                "now": {name: one.text for name, one in by_name(after).items()},
             }
             for before, after in paired(old, new)
         ],

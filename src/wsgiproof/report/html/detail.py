@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from wsgiproof.records import CellRecord, Finding, LogLine, Observed
+from wsgiproof.records import CellRecord, Explanation, Finding, LogLine, Observed
 from wsgiproof.report.axes import AXES, title
+from wsgiproof.report.causes import Cause, causes
 from wsgiproof.report.figures import MEANINGS, TITLES, figures
 from wsgiproof.report.html import charts, tables
-from wsgiproof.report.html.beside import beside
+from wsgiproof.report.html.cell_files import cell_file
 from wsgiproof.report.html.histograms import histograms
 from wsgiproof.report.html.logs import log
 from wsgiproof.report.html.outline import outline
@@ -25,27 +26,38 @@ _EVIDENCE = (60, 20)
 """Lines of each text that are shown, from its beginning and from its end."""
 _STACK = (400, 100)
 _FILE = (300, 100)
-_OF_A_FINDING = {"check", "seen", "meaning", "action", "evidence"}
+_OF_A_FINDING = {"check", "seen", "meaning", "action", "evidence", "explained"}
 _OF_A_CELL = {
     *("format", "cell", "verdict", "reason", "findings", "checks", "rerun", "directory"),
     *("timings", "toolchain", "packages", "inputs", "tries", "observed"),
 }
 
 
-def detail(cell: CellRecord, run: Path | None) -> dict[str, Any]:
-    """What there is to say of a cell; ``run`` is the directory with the files beside its record."""
+def detail(
+    cell: CellRecord, run: Path | None, varying: Collection[str] = frozenset()
+) -> dict[str, Any]:
+    """Return everything that the page of a cell shows.
+
+    ``run`` is the directory with the files next to its record, and ``varying`` are the axes in
+    which the cells of the run differ.
+    """
     seen = cell.observed
     return {
         "id": cell.cell.id,
         "verdict": cell.verdict,
         "reason": excerpt(cell.reason, *_EVIDENCE),
-        "axes": [(title(axis), told) for axis, tell in AXES.items() if (told := tell(cell.cell))],
+        "axes": [
+            {"title": title(axis), "value": value, "varies": axis in varying}
+            for axis, value_of in AXES.items()
+            if (value := value_of(cell.cell))
+        ],
         "rerun": cell.rerun,
         "tries": [excerpt(one, *_EVIDENCE) for one in cell.tries],
-        "findings": [_finding(one) for one in cell.findings],
+        "findings": len(cell.findings),
+        "causes": [_cause(one) for one in causes(cell)],
         "checks": [(one.check, one.verdict, excerpt(one.reason, 10, 0)) for one in cell.checks],
         "figures": [
-            {"title": TITLES[one.name], "told": one.told, "meaning": MEANINGS[one.name]}
+            {"title": TITLES[one.name], "text": one.text, "meaning": MEANINGS[one.name]}
             for one in figures(cell)
         ],
         "timings": cell.timings,
@@ -61,14 +73,28 @@ def _observed(cell: CellRecord, seen: Observed) -> dict[str, Any]:
     begin = beginning(seen)
     return {
         "notes": [*_notes(seen)],
-        "charts": charts.charts(seen),
-        "pace": charts.pace(seen, begin),
+        "charts": charts.charts(seen, {one.check: one.verdict for one in cell.checks}),
+        "load": charts.load_over_time(seen, begin),
         "histograms": histograms(seen),
         "answers": tables.answers(seen),
         "interpreters": tables.interpreters(seen),
         "timeline": timeline(cell.cell, seen),
         "tables": [*trials(seen, begin), *tables.tables(seen, begin)],
         "stacks": [excerpt(one, *_STACK) for one in stacks(seen)],
+    }
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "check": cause.check,
+        "seen": [excerpt(one, 10, 0) for one in cause.sightings],
+        "known": _explanation(cause.known) if cause.known else None,
+        "meaning": cause.meaning,
+        "action": cause.action,
+        "evidence": [excerpt(text, *_EVIDENCE) for text in cause.evidence],
+        "more": [pair for one in cause.findings for pair in _more(one, _OF_A_FINDING)],
+        "consequences": [_finding(one) for one in cause.consequences],
+        "traces": [_explanation(one) for one in cause.also_known],
     }
 
 
@@ -83,8 +109,22 @@ def _finding(one: Finding) -> dict[str, Any]:
     }
 
 
+def _explanation(one: Explanation) -> dict[str, Any]:
+    """An entry of the catalog, with the text that it explains."""
+    return {
+        "id": one.id,
+        "text": excerpt(one.text, 3, 0),
+        "where": one.where,
+        "count": one.count,
+        "meaning": one.meaning,
+        "action": one.action,
+        "versions": one.versions,
+        "source": one.source,
+    }
+
+
 def _more(one: msgspec.Struct, known: set[str]) -> Iterator[tuple[str, str]]:
-    """What else there is in it, for which this page has no place of its own."""
+    """The fields that have no place of their own on the page, as text."""
     for name in one.__struct_fields__:
         value = getattr(one, name)
         if name not in known and value not in ("", None, ()):
@@ -92,9 +132,9 @@ def _more(one: msgspec.Struct, known: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _notes(seen: Observed) -> Iterator[str]:
-    """What has to be known to read the rest."""
+    """What a reader has to know before the rest."""
     if seen.decided_early:
-        yield f"The load ended early, since this was beyond doubt: {seen.decided_early}."
+        yield f"The load ended early, because this was certain: {seen.decided_early}."
     if seen.budget_exhausted:
         yield f"The load was cut short: {seen.budget_exhausted}."
     if seen.aborted:
@@ -102,13 +142,13 @@ def _notes(seen: Observed) -> Iterator[str]:
 
 
 def _texts(cell: CellRecord, run: Path | None) -> Iterator[tuple[str, str]]:
-    yield "httpd.conf", excerpt(beside(run, cell.directory, "httpd.conf"), *_FILE)
-    yield "httpd-output.log", excerpt(beside(run, cell.directory, "httpd-output.log"), *_FILE)
+    yield "httpd.conf", excerpt(cell_file(run, cell.directory, "httpd.conf"), *_FILE)
+    yield "httpd-output.log", excerpt(cell_file(run, cell.directory, "httpd-output.log"), *_FILE)
 
 
 def _log_of(cell: CellRecord, run: Path | None) -> tuple[list[LogLine], int]:
-    """As it was recorded; of a cell that did not come to that, the file."""
+    """The recorded lines; the file itself if the cell ended before they were recorded."""
     if cell.observed is not None:
         return list(cell.observed.log), cell.observed.log_lines_dropped
-    lines = beside(run, cell.directory, "error.log").splitlines()
+    lines = cell_file(run, cell.directory, "error.log").splitlines()
     return [LogLine(phase="", text=line) for line in lines], 0

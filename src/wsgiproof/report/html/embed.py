@@ -1,4 +1,4 @@
-"""Data and programs inside an HTML page, where nothing in them can end the element they are in."""
+"""Data and scripts inside an HTML page, where nothing in them can end the element they are in."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ESCAPED = {
     "\u2028".encode(): rb"\u2028",
     "\u2029".encode(): rb"\u2029",
 }
-"""What could end a script element, or a line of JavaScript. All of it is inside of strings."""
+"""What could end a script element, or a line of JavaScript; all of it stands inside strings."""
 
 
 def as_json(value: Any) -> str:
-    """JSON for a ``<script type="application/json">``; text in it has no control characters."""
+    """Return JSON for a ``<script type="application/json">``, without control characters."""
     content = _encoded(value)
     for char, escaped in _ESCAPED.items():
         content = content.replace(char, escaped)
@@ -30,17 +30,15 @@ def as_json(value: Any) -> str:
 
 
 def packed_json(value: Any) -> str:
-    """The same, compressed: what is looked at later, if at all, need not be parsed at once."""
-    return packed(_encoded(value))
+    """Return JSON as gzip in base64, for what is read later, if at all.
 
-
-def packed(content: bytes) -> str:
-    """Gzip in base64, the same for the same content."""
-    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
+    The same value always gives the same text.
+    """
+    return base64.b64encode(gzip.compress(_encoded(value), 6, mtime=0)).decode()
 
 
 def digest(content: str) -> str:
-    """The hash by which a Content-Security-Policy allows an element with this content."""
+    """Return the hash by which a Content-Security-Policy allows an element with this content."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 

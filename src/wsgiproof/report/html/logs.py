@@ -1,4 +1,4 @@
-"""The error log as a page shows it: its beginning, its end, and each line that means something."""
+"""The error log as a page shows it: its beginning, its end, and each known line."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     phase: str = ""
     known: str = ""
-    """What it means, if it is one of the lines that mean something."""
+    """The meaning of a known line; empty for any other."""
 
 
 def log(lines: Sequence[LogLine], dropped: int) -> list[Shown]:
-    """What is shown of a log of which ``dropped`` lines were not even kept."""
-    known = {number: told for number, line in enumerate(parse(lines)) if (told := meaning(line))}
+    """Return the lines to show; ``dropped`` is the number of lines that were not recorded."""
+    known = {number: known for number, line in enumerate(parse(lines)) if (known := meaning(line))}
     kept = {*range(_HEAD), *range(len(lines) - _TAIL, len(lines)), *[*known][:_MOST_KNOWN]}
     shown: list[Shown] = []
     last = -1
@@ -43,16 +43,16 @@ def log(lines: Sequence[LogLine], dropped: int) -> list[Shown]:
         shown.append(_line(number, lines[number], known.get(number, "")))
         last = number
     if dropped:
-        shown.append(_gap(dropped, "were written after these, and not kept"))
+        shown.append(_gap(dropped, "were written after these, and not recorded"))
     return shown
 
 
 def meaning(line: Line) -> str:
-    """What a line of an error log means by itself; empty for most."""
+    """Return what a line of an error log means by itself; empty for most lines."""
     if TRACEBACK in line.text:
         return "a traceback begins"
     if _EXIT_SIGNAL.search(line.text):
-        return "Apache tells of a child that died by a signal"
+        return "Apache reports a child that died by a signal"
     known = find(line.text, Place.LOG, line.phase)
     return known.meaning if known else ""
 

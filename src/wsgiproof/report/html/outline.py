@@ -1,4 +1,4 @@
-"""Any part of a record as text for people, whatever there is in it."""
+"""Any part of a record as text for people, whatever its fields are."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 
 def outline(value: Any) -> str:
-    """A text as it is; of other things the names and values that are not empty.
+    """Return a text unchanged, and of anything else the names and values that are not empty.
 
-    What is in a list of things has a line each, further in than the thing that has the list.
+    Each item of a list of things has a line of its own, indented below the owner of the list.
     """
     return "\n".join(_lines(msgspec.to_builtins(value)))
 
@@ -28,11 +28,11 @@ def _lines(value: Any) -> list[str]:
 
 
 def _of_dict(value: dict[str, Any]) -> list[str]:
-    """What fits into a line first, and then what has lines of its own."""
-    told = {name: one for name, one in value.items() if one not in ("", None, [], {}, (), False)}
-    short = [f"{name} {_in_line(one)}" for name, one in told.items() if not _is_long(one)]
+    """Values that fit into a line first, then those that need lines of their own."""
+    filled = {name: one for name, one in value.items() if one not in ("", None, [], {}, (), False)}
+    short = [f"{name} {_in_line(one)}" for name, one in filled.items() if not _is_long(one)]
     lines = [", ".join(short)] if short else []
-    for name, one in told.items():
+    for name, one in filled.items():
         if _is_long(one):
             lines += [f"{name}:", *(f"  {line}" for line in _lines(one))]
     return lines

@@ -1,25 +1,27 @@
-"""The run and all of its cells, as far as the matrix of a page shows them."""
+"""The run and all of its cells, as the matrix of a page shows them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from wsgiproof.judge.verdict import CHECKS
 from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, title, varying
+from wsgiproof.report.causes import SEVERE, Cause, causes
+from wsgiproof.report.cells_table import same
 from wsgiproof.report.figures import MEANINGS, TITLES, Figure, figures, names
-from wsgiproof.report.summary import heading, kinds
+from wsgiproof.report.summary import heading
 from wsgiproof.report.text import one_line
 
 _MOST_EXCLUDED = 200
-_MOST_KINDS = 60
+_MOST_CAUSES = 60
 _LONGEST_REASON = 300
 
 
 def overview(record: RunRecord) -> dict[str, Any]:
-    """All that a page needs before a cell is looked at."""
+    """Return everything that a page needs before a reader opens a cell."""
     cells = [one.cell for one in record.cells]
     figured = [figures(one) for one in record.cells]
     return {
@@ -32,13 +34,14 @@ def overview(record: RunRecord) -> dict[str, Any]:
         "host": {key: value for key, value in record.host.items() if value},
         "axes": [{"name": axis, "title": title(axis)} for axis in AXES],
         "varying": varying(cells),
+        "same": same(record.cells),
         "checks": _checks(record),
         "figures": [
             {"name": name, "title": TITLES[name], "meaning": MEANINGS[name]}
             for name in names(figured)
         ],
         "cells": [_cell(*pair) for pair in zip(record.cells, figured, strict=True)],
-        "kinds": [*_kinds(record.cells)],
+        "causes": _causes(record.cells),
         "missing": record.missing,
         "excluded": _excluded(record.excluded),
     }
@@ -52,7 +55,7 @@ def _checks(record: RunRecord) -> list[str]:
 def _cell(cell: CellRecord, figured: Sequence[Figure]) -> dict[str, Any]:
     return {
         "id": cell.cell.id,
-        "axes": [tell(cell.cell) for tell in AXES.values()],
+        "axes": [value_of(cell.cell) for value_of in AXES.values()],
         "verdict": cell.verdict,
         "reason": one_line(cell.reason, _LONGEST_REASON),
         "checks": {
@@ -60,25 +63,38 @@ def _cell(cell: CellRecord, figured: Sequence[Figure]) -> dict[str, Any]:
         },
         "passed": [one.check for one in cell.checks if one.verdict is Verdict.PASS],
         "findings": Counter(one.check for one in cell.findings),
-        "figures": {one.name: one.told for one in figured},
+        "figures": {one.name: one.text for one in figured},
         "seconds": round(cell.timings.get("total", 0.0), 1),
     }
 
 
-def _kinds(cells: Sequence[CellRecord]) -> Iterator[dict[str, Any]]:
-    """Each kind of finding once, with the cells that it is in."""
-    for (check, meaning, action), hits in kinds(cells)[:_MOST_KINDS]:
-        yield {
-            "check": check,
-            "meaning": one_line(meaning),
-            "action": one_line(action),
-            "seen": one_line(hits[0][1].seen, _LONGEST_REASON),
-            "cells": list(dict.fromkeys(cell.cell.id for cell, _ in hits)),
-        }
+def _causes(cells: Sequence[CellRecord]) -> list[dict[str, Any]]:
+    """Each cause once, with its cells: crashes and hangs first, then those in most cells."""
+    found: dict[tuple[str, ...], list[tuple[CellRecord, Cause]]] = {}
+    for cell in cells:
+        for cause in causes(cell):
+            found.setdefault((cause.check, cause.meaning, cause.action), []).append((cell, cause))
+    ordered = sorted(found.items(), key=lambda item: (item[0][0] not in SEVERE, -len(item[1])))
+    return [_cause(hits) for _, hits in ordered[:_MOST_CAUSES]]
+
+
+def _cause(hits: Sequence[tuple[CellRecord, Cause]]) -> dict[str, Any]:
+    """What the first of them was, since numbers differ from cell to cell."""
+    _, cause = hits[0]
+    others = [one.check for _, cause in hits for one in cause.consequences]
+    return {
+        "check": cause.check,
+        "seen": one_line(cause.seen, _LONGEST_REASON),
+        "known": cause.known.id if cause.known else "",
+        "meaning": one_line(cause.meaning),
+        "action": one_line(cause.action),
+        "consequences": list(dict.fromkeys(others)),
+        "cells": list(dict.fromkeys(cell.cell.id for cell, _ in hits)),
+    }
 
 
 def _excluded(excluded: tuple[Excluded, ...]) -> list[dict[str, Any]]:
-    """By reason: how many, and the first of them."""
+    """For each reason the number of combinations, and the first of them."""
     found: dict[str, list[str]] = {}
     for one in excluded:
         named = ", ".join(f"{axis} {value}" for axis, value in one.axes.items())

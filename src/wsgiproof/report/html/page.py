@@ -1,7 +1,7 @@
-"""The page itself: one file with its style, its programs and its data inside.
+"""The page of a run: one file with its style, its scripts and its data inside.
 
-Nothing of it can be fetched and nothing but our own programs can run, since its
-Content-Security-Policy allows those elements alone whose hash it names.
+It fetches nothing, and no script can run but its own: its Content-Security-Policy names the hashes
+of the elements that it allows.
 """
 
 from __future__ import annotations
@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from wsgiproof.files import write_output
 from wsgiproof.records import RunRecord
+from wsgiproof.report.axes import varying
 from wsgiproof.report.html.comparison import comparison
 from wsgiproof.report.html.detail import detail
-from wsgiproof.report.html.embed import as_json, digest, packed, packed_json
+from wsgiproof.report.html.embed import as_json, digest, packed_json
 from wsgiproof.report.html.overview import overview
 from wsgiproof.report.trends import Trends
 
 NAME = "report.html"
-"""The file that a run leaves in its directory."""
+"""The name of the page in the directory of its run."""
 _ASSETS = files(__package__).joinpath("assets")
+_CHARTS = files(__package__).joinpath("vendor", "uplot")
+"""The chart library, as its authors release it."""
 _SCRIPTS = (
     "dom.js",
     "data.js",
@@ -34,6 +37,7 @@ _SCRIPTS = (
     "theme.js",
     "filter.js",
     "matrix.js",
+    "chart.js",
     "plots.js",
     "cell.js",
     "evidence.js",
@@ -42,9 +46,7 @@ _SCRIPTS = (
     "about.js",
     "main.js",
 )
-"""In the order in which they are put together; they share one scope."""
-_NO_STYLE = digest("")
-"""The library makes an empty style element and puts its rules there by itself."""
+"""In the order in which they are joined; they share one scope."""
 
 
 def page(
@@ -54,31 +56,31 @@ def page(
     old: RunRecord | None = None,
     over: Trends | None = None,
 ) -> bytes:
-    """A run as a page, with the files of its ``directory``.
+    """Return the page of a run, with the files of its ``directory``.
 
-    It can be compared with an ``old`` run, and have the trends ``over`` several.
+    It has a comparison with an ``old`` run, and the trends ``over`` several runs, if these are
+    given.
     """
-    style = _asset("page.css")
-    script = _together()
-    library = get_plotlyjs()
+    style = _style()
+    scripts = (_library(), _script())
     run = overview(record)
     if old is not None:
         run["compare"] = comparison(old, record)
     if over is not None:
         run["trends"] = over.to_json()
+    axes = varying(cell.cell for cell in record.cells)
     return _template(
         title=f"wsgiproof: {run['title']}",
-        policy=_policy([script, library], [style]),
+        policy=_policy(scripts, style),
         style=Markup(style),
-        script=Markup(script),
-        library=_packed_library(),
+        scripts=[Markup(one) for one in scripts],
         run=Markup(as_json(run)),
-        details=[packed_json(detail(cell, directory)) for cell in record.cells],
+        details=[packed_json(detail(cell, directory, axes)) for cell in record.cells],
     ).encode()
 
 
 def leave_page(record: RunRecord, directory: Path) -> Path:
-    """Write the page into the directory of its run, and say where it is.
+    """Write the page into the directory of its run, and return its path.
 
     Raises :class:`wsgiproof.errors.CannotRun` if it can't be written.
     """
@@ -86,18 +88,12 @@ def leave_page(record: RunRecord, directory: Path) -> Path:
     return directory / NAME
 
 
-@cache
-def _packed_library() -> str:
-    """Packing it takes longer than all the rest."""
-    return packed(get_plotlyjs().encode())
-
-
-def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+def _policy(scripts: Sequence[str], style: str) -> str:
     return "; ".join(
         [
             "default-src 'none'",
             f"script-src {' '.join(map(digest, scripts))}",
-            f"style-src {' '.join([*map(digest, styles), _NO_STYLE])}",
+            f"style-src {digest(style)}",
             "img-src data:",
             "base-uri 'none'",
             "form-action 'none'",
@@ -105,14 +101,23 @@ def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
     )
 
 
-@cache
-def _asset(name: str) -> str:
-    return _ASSETS.joinpath(name).read_text(encoding="utf-8")
+def _text(directory: Traversable, name: str) -> str:
+    return directory.joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
-def _together() -> str:
-    inside = "\n".join(_asset(name) for name in _SCRIPTS)
+def _library() -> str:
+    return _text(_CHARTS, "uPlot.iife.min.js")
+
+
+@cache
+def _style() -> str:
+    return _text(_CHARTS, "uPlot.min.css") + _text(_ASSETS, "page.css")
+
+
+@cache
+def _script() -> str:
+    inside = "\n".join(_text(_ASSETS, name) for name in _SCRIPTS)
     return f'"use strict";\n(() => {{\n{inside}\n}})();\n'
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from wsgiproof.records import Frame, Observed, Stack, Thread
 
 _MOST_FRAMES = 60
-"""Of a thread; one that recurses has thousands."""
+"""Of a thread; a recursion has thousands."""
 
 
 def stacks(seen: Observed) -> Iterator[str]:
-    """One text for each process; its first line says which, and why it was looked at."""
+    """Yield a text for each process; its first line says which one, and why it was read."""
     yield from map(_stack, seen.stacks)
     yield from seen.fatal_traces
 
@@ -24,14 +24,15 @@ def _stack(one: Stack) -> str:
 
 
 def _thread(one: Thread, crashed: int) -> Iterator[str]:
-    told = [f"thread {one.tid}"]
-    told += ["which crashed"] if one.tid == crashed else []
-    told += [f"interpreter {one.interpreter}"] if one.interpreter else []
-    told += [f"{one.gil} the GIL" if one.gil == "holds" else "waits for the GIL"] if one.gil else []
-    yield ", ".join(told)
+    parts = [f"thread {one.tid}"]
+    parts += ["which crashed"] if one.tid == crashed else []
+    parts += [f"interpreter {one.interpreter}"] if one.interpreter else []
+    if one.gil:
+        parts.append("holds the GIL" if one.gil == "holds" else "waits for the GIL")
+    yield ", ".join(parts)
     yield from (f"  {_frame(frame)}" for frame in one.frames[:_MOST_FRAMES])
     if len(one.frames) > _MOST_FRAMES:
-        yield f"  and {len(one.frames) - _MOST_FRAMES:,} frames more"
+        yield f"  and {len(one.frames) - _MOST_FRAMES:,} more frames"
 
 
 def _frame(one: Frame) -> str:

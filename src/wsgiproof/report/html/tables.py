@@ -1,4 +1,4 @@
-"""Parts of a record that are lists of things, as tables: also those that nobody made a page for."""
+"""Lists of a record as tables, including lists that this page does not know."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _ELSEWHERE = {
     "outages",
     "idle_samples",
 }
-"""What a page shows in a form of its own."""
+"""Fields that a page shows in another form."""
 _TITLES = {
     "loaded": "Interpreters that ended before they answered",
-    "leftover_threads": "Threads that still ran after the exit handlers of their interpreter",
+    "leftover_threads": "Threads still running after the exit handlers of their interpreter",
     "failures": "Requests that failed",
-    "problems": "Values that did not survive",
+    "problems": "Values changed by a round trip",
     "confirmations": "With all pools full",
     "attributions": "By requests to one URL alone",
     "object_growth": "What grew inside",
 }
 _MOST_ROWS = 60
 _LINES = (200, 50)
-"""Of a text in a table, from its beginning and from its end."""
+"""Lines of a text in a table that are shown, from its beginning and from its end."""
 _MOMENTS = {"time", "started"}
 
 
@@ -55,10 +55,9 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tables(seen: Observed, begin: float) -> Iterator[Table]:
-    """Each list of the record that has no form of its own on the page, if there is anything in it.
+    """Yield a table for each list that is not empty and is not shown in another form.
 
-    A phase that is added to the experiment has its list shown here at once. Moments are told in
-    seconds after ``begin``.
+    So the list of a new phase is shown without a change here. Moments are seconds after ``begin``.
     """
     for field in seen.__struct_fields__:
         items = getattr(seen, field)
@@ -69,7 +68,7 @@ def tables(seen: Observed, begin: float) -> Iterator[Table]:
 
 
 def interpreters(seen: Observed) -> Table:
-    """Who answered: each interpreter as it described itself."""
+    """Return each interpreter as it described itself."""
     return Table(
         title="Interpreters",
         head=("process", "interpreter", "process group", "answers", "threads", "GIL", "Python",
@@ -80,7 +79,7 @@ def interpreters(seen: Observed) -> Table:
 
 
 def answers(seen: Observed) -> dict[str, Any]:
-    """How many requests each interpreter of each process has answered."""
+    """Return the number of requests that each interpreter of each process answered."""
     groups = list(dict.fromkeys(map(_group, seen.identities)))
     pids = list(dict.fromkeys(one.pid for one in seen.identities))
     counts: dict[int, dict[str, int]] = {pid: {} for pid in pids}
@@ -133,12 +132,12 @@ def _table(title: str, items: tuple[Any, ...], begin: float) -> Table:
 
 
 def _since(begin: float, name: str, value: Any) -> Any:
-    """What is a moment of CLOCK_MONOTONIC in a record, as seconds after the beginning."""
+    """A moment of CLOCK_MONOTONIC as seconds after the beginning; any other value unchanged."""
     return value - begin if name in _MOMENTS and isinstance(value, float) else value
 
 
 def _shown(value: Any) -> Any:
-    """A number as it is, any text bounded, anything else as text."""
+    """A rounded number, or bounded text."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -14,7 +14,7 @@ from wsgiproof.records import Event, Observed, Role
 from wsgiproof.report.html.charts import phases_in_time
 
 _MOST = 80
-"""Processes of which each has a line of its own."""
+"""Processes that have a line of their own."""
 _ORDER = [Role.PARENT, Role.WORKER, Role.HELPER, Role.FRONTEND]
 
 
@@ -26,7 +26,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     born: float | None
     died: float | None
     phase: str = ""
-    """In which it ended."""
+    """The phase in which it ended."""
     how: str = ""
     """``died of SIGSEGV (signal 11)``, ``exited with 0``; empty while it lives."""
     outcome: str = ""
@@ -34,20 +34,20 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def beginning(seen: Observed) -> float:
-    """The moment from which a page counts its seconds (CLOCK_MONOTONIC)."""
+    """Return the moment from which a page counts its seconds (CLOCK_MONOTONIC)."""
     moments = [one.started for one in seen.phases] + [one.time for one in seen.events]
     return min(moments, default=0.0)
 
 
 def timeline(cell: Cell, seen: Observed) -> dict[str, Any]:
-    """Each process that runs the application, and of the others those that are worth a line."""
+    """Return a line for each process, and a sentence for frontends in which nothing happened."""
     begin = beginning(seen)
     lives = sorted(_lives(cell, seen, begin), key=_place)
     quiet = [one for one in lives if one.role == Role.FRONTEND and one.outcome != "crash"]
     shown = [one for one in lives if one not in quiet][:_MOST]
     return {
         "lives": shown,
-        "beside": _told(quiet),
+        "others": _in_words(quiet),
         "left_out": len(lives) - len(quiet) - len(shown),
         "bands": phases_in_time(seen, begin),
         "stop": _stop(seen),
@@ -59,7 +59,7 @@ def _place(life: Life) -> tuple[int, float, int]:
 
 
 def _lives(cell: Cell, seen: Observed, begin: float) -> list[Life]:
-    """A pid may be used again, so a birth after a death is another process."""
+    """The kernel may use a pid again, so a birth after a death is another process."""
     lives: list[Life] = []
     living: dict[int, int] = {}
     for event in seen.events:
@@ -89,21 +89,21 @@ def _ended(cell: Cell, seen: Observed, life: Life, event: Event, begin: float) -
 def _how(event: Event) -> str:
     if event.signal is not None:
         return f"died of {signal_name(event.signal)}"
-    return "ended, nobody knows how" if event.exit is None else f"exited with {event.exit}"
+    return "ended, it is not known how" if event.exit is None else f"exited with {event.exit}"
 
 
-def _told(quiet: list[Life]) -> str:
-    """Processes that all did the same, in one sentence."""
+def _in_words(quiet: list[Life]) -> str:
+    """One sentence for processes that have no line of their own."""
     if not quiet:
         return ""
     ends = Counter(one.how or "not seen to end" for one in quiet)
-    told = ", ".join(f"{number:,} {how}" for how, number in ends.most_common())
-    return f"{count(len(quiet), 'frontend process', 'frontend processes')}: {told}"
+    how_many = ", ".join(f"{number:,} {how}" for how, number in ends.most_common())
+    return f"{count(len(quiet), 'frontend process', 'frontend processes')}: {how_many}"
 
 
 def _stop(seen: Observed) -> str:
     if seen.stop is None:
         return ""
     left = seen.stop.leftover
-    killed = f"; {count(len(left), 'process', 'processes')} had to be killed by us" if left else ""
+    killed = f"; {count(len(left), 'process', 'processes')} had to be killed" if left else ""
     return f"The server was gone {seen.stop.seconds:.1f} seconds after the stop{killed}."

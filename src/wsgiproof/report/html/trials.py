@@ -1,4 +1,4 @@
-"""What a cell went through beyond load, as tables: restarts, and outages of the deployment."""
+"""The restarts of a cell and the outages of its deployment, as tables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from wsgiproof.records import Observed, Outage, Restart, Sample
 from wsgiproof.report.html.tables import Table
 
 _MOST = 60
-"""The latest restarts that are shown."""
+"""Restarts that are shown; the latest ones."""
 
 
 def trials(seen: Observed, begin: float) -> Iterator[Table]:
-    """Those that there were; moments are told in seconds after ``begin``."""
+    """Yield a table of outages and one of restarts, where there are any.
+
+    Moments are seconds after ``begin``.
+    """
     if seen.outages:
         yield Table(
             title="Outages of the deployment",
@@ -24,7 +27,7 @@ def trials(seen: Observed, begin: float) -> Iterator[Table]:
         shown = seen.restarts[-_MOST:]
         yield Table(
             title="Restarts",
-            head=("at", "how", "all of before gone", "left over", "begun and broken", "refused",
+            head=("at", "how", "old processes gone", "left over", "begun and broken", "refused",
                   "orphaned connections", "memory of the parent"),
             rows=[_restart(one, begin) for one in shown],
             left_out=len(seen.restarts) - len(shown),
@@ -62,7 +65,7 @@ def _outage(one: Outage, begin: float) -> tuple[object, ...]:
 
 def _without_primary(one: Outage) -> str:
     if one.primary_lost is None:
-        return "there always was one"
+        return "always one"
     if one.primary_again is None:
         return f"from {one.primary_lost:.2f} s on"
     return f"{one.primary_lost:.2f} to {one.primary_again:.2f} s"

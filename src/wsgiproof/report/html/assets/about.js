@@ -1,7 +1,7 @@
-// How the run was made, and what was left out of it.
+// How the run was made, and which combinations were left out.
 
 function drawAbout() {
-  const facts = [["command", h("code", null, run.command)], ["started", when(run.started)], ["finished", run.finished ? when(run.finished) : "it was interrupted"],
+  const facts = [["command", h("code", null, run.command)], ["started", when(run.started)], ["finished", run.finished ? when(run.finished) : "the run was interrupted"],
     ["wsgiproof", run.wsgiproof], ...Object.entries(run.host)];
   return [
     h("h1", { tabindex: "-1" }, "This run"),

@@ -1,4 +1,4 @@
-// The page of one cell: what is wrong with it first, then all that it was seen to do.
+// The page of one cell: what is wrong with it and what to do first, then all that was measured.
 
 async function drawCell() {
   const cell = cellById.get(state.cell);
@@ -7,9 +7,9 @@ async function drawCell() {
       h("p", null, h("a", { href: addressOf({ view: "matrix" }) }, "Back to the matrix"))];
   }
   drawMatrix.last = String(cell.at);
-  const told = await detailOf(cell);
-  return [cellHead(told), contents(told), findings(told), checkList(told), figureList(told), told.notes && told.notes.length ? notes(told.notes) : null,
-    ...measured(told), ...evidence(told), madeOf(told)];
+  const detail = await detailOf(cell);
+  return [cellHead(detail), causeCards(detail), contents(detail), howToRerun(detail), checkList(detail), figureList(detail),
+    detail.notes && detail.notes.length ? notes(detail.notes) : null, ...measured(detail), ...evidence(detail), madeOf(detail)];
 }
 
 /** The cell before, or after, among those that are shown. */
@@ -19,27 +19,38 @@ function neighbour(step) {
   return place < 0 ? cells[0] : cells[place + step];
 }
 
-function cellHead(told) {
+function cellHead(detail) {
   const link = (step, text) => {
     const next = neighbour(step);
-    return next ? h("a", { href: addressOf({ cell: next.id }), title: next.id }, text) : h("span", { class: "soft" }, text);
+    return next ? h("a", { href: addressOf({ cell: next.id }), title: next.id }, text) : null;
   };
+  const varying = detail.axes.filter((axis) => axis.varies);
   return h("header", { class: "cellhead" },
     h("p", { class: "crumbs" }, h("a", { href: addressOf({ view: "matrix" }) }, "← Matrix"), link(-1, "previous"), link(1, "next")),
-    h("h1", { tabindex: "-1" }, told.id),
-    h("p", { class: "outcome" }, badge(told.verdict), h("span", null, told.verdict === "pass" ? told.reason : told.findings.length
-      ? plural(told.findings.length, "finding") : told.verdict === "error" ? "could not be run" : told.reason)),
-    told.verdict === "error" || (told.verdict === "fail" && !told.findings.length) ? h("pre", { class: "evidence" }, told.reason) : null,
-    told.tries.length ? folded(`${plural(told.tries.length, "earlier try", "earlier tries")} ended in an error`,
-      h("ol", null, told.tries.map((text) => h("li", null, h("pre", null, text))))) : null,
-    h("div", { class: "rerun" }, h("span", { class: "label" }, "Run this cell alone"), copyable(told.rerun)),
-    h("dl", { class: "axes" }, told.axes.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))));
+    h("h1", { tabindex: "-1" }, detail.id),
+    varying.length ? h("dl", { class: "axes" }, varying.map((axis) => h("div", null, h("dt", null, axis.title), h("dd", null, axis.value)))) : null,
+    h("p", { class: "outcome" }, badge(detail.verdict), h("span", null, outcomeOf(detail))),
+    detail.verdict === "error" || (detail.verdict === "fail" && !detail.findings) ? h("pre", { class: "evidence" }, detail.reason) : null,
+    detail.tries.length ? folded(`${plural(detail.tries.length, "earlier try", "earlier tries")} ended in an error`,
+      h("ol", null, detail.tries.map((text) => h("li", null, h("pre", null, text))))) : null);
 }
 
-function contents(told) {
-  const parts = [["findings", "Findings", told.findings.length], ["checks", "Checks", told.checks.length], ["plots", "Plots", told.charts && told.charts.length],
-    ["load", "Requests", told.pace || (told.histograms && told.histograms.length)], ["processes", "Processes", told.timeline], ["stacks", "Stacks", told.stacks && told.stacks.length],
-    ["log", "Log", told.log.length], ["config", "Configuration", told.texts.length]];
+function outcomeOf(detail) {
+  if (detail.findings) {
+    const several = detail.causes.length < detail.findings ? `, ${plural(detail.causes.length, "cause")}` : "";
+    return `${plural(detail.findings, "finding")}${several}`;
+  }
+  return detail.verdict === "error" ? "could not be run" : detail.reason;
+}
+
+function howToRerun(detail) {
+  return h("div", { class: "rerun" }, h("span", { class: "label" }, "Run this cell alone"), copyable(detail.rerun));
+}
+
+function contents(detail) {
+  const parts = [["findings", "Findings", detail.causes.length], ["checks", "Checks", detail.checks.length], ["plots", "Resources", detail.charts && detail.charts.length],
+    ["load", "Requests", detail.load || (detail.histograms && detail.histograms.length)], ["processes", "Processes", detail.timeline], ["stacks", "Stacks", detail.stacks && detail.stacks.length],
+    ["log", "Error log", detail.log.length], ["config", "Configuration", detail.texts.length]];
   const jump = (id) => (event) => {
     event.preventDefault();
     byId(id).scrollIntoView();
@@ -53,16 +64,53 @@ function section(id, title, ...content) {
   return h("section", { id }, h("h2", { tabindex: "-1" }, title), content);
 }
 
-function findings(told) {
-  if (!told.findings.length) return null;
-  return section("findings", "Findings", told.findings.map((one) => h("article", { class: "finding" },
-    h("h3", null, h("span", { class: "name" }, one.check), h("span", { class: "seen" }, one.seen)),
+function causeCards(detail) {
+  if (!detail.causes.length) return null;
+  return section("findings", "Findings", detail.causes.map(causeCard));
+}
+
+/** One cause: what broke, why, what to do; what followed from it and the evidence are folded. */
+function causeCard(cause) {
+  return h("article", { class: "finding" },
+    h("h3", null, h("span", { class: "name" }, cause.check), cause.seen.map((text, at) => h("span", { class: "seen" }, at ? `; ${text}` : text))),
     h("dl", null,
-      h("dt", null, "It means"), h("dd", null, one.meaning),
-      h("dt", null, "What to do"), h("dd", null, one.action),
+      h("dt", null, "Why"), h("dd", null, cause.meaning),
+      h("dt", null, "What to do"), h("dd", null, cause.action),
+      cause.known ? [h("dt", null, "Known"), h("dd", null, entryLine(cause.known))] : null,
+      cause.more.map(([name, text]) => [h("dt", null, name), h("dd", null, h("pre", null, text))])),
+    cause.consequences.length ? [h("p", { class: "label" }, "Likely consequences"), cause.consequences.map(consequence)] : null,
+    cause.traces.length ? h("details", { class: "print" }, h("summary", null, `${plural(cause.traces.length, "known trace")} of it in the evidence`),
+      h("dl", null, cause.traces.map((one) => [h("dt", null, h("code", null, one.id)), h("dd", null, `${one.meaning}. `, h("span", { class: "soft" }, whereSeen(one)))]))) : null,
+    foldedEvidence(cause.evidence, true));
+}
+
+function entryLine(known) {
+  return [h("code", null, known.id), h("span", { class: "soft" }, ` ${known.versions} · `), sourceOf(known.source),
+    h("span", { class: "soft" }, " · ", h("code", null, `wsgiproof explain ${known.id}`))];
+}
+
+/** An address becomes a link only if nothing in it can act. */
+function sourceOf(source) {
+  return /^https:\/\/[A-Za-z0-9./#_-]{1,300}$/.test(source) ? h("a", { href: source, rel: "noopener noreferrer" }, source.replace("https://", "")) : source;
+}
+
+function whereSeen(one) {
+  return `${one.where}, ${plural(one.count, "time")}: ${one.text}`;
+}
+
+function consequence(one) {
+  return h("details", { class: "consequence print" },
+    h("summary", null, h("b", null, one.check), ` ${one.seen}`),
+    h("dl", null, h("dt", null, "Why"), h("dd", null, one.meaning), h("dt", null, "What to do"), h("dd", null, one.action),
       one.more.map(([name, text]) => [h("dt", null, name), h("dd", null, h("pre", null, text))])),
-    one.evidence.length ? h("details", { class: "print", open: one.evidence.join("\n").split("\n").length <= 12 || null },
-      h("summary", null, "Evidence"), blocks(one.evidence).map((text) => h("pre", { class: "evidence" }, text))) : null)));
+    foldedEvidence(one.evidence, false));
+}
+
+function foldedEvidence(texts, unfold) {
+  if (!texts.length) return null;
+  const short = texts.join("\n").split("\n").length <= 12;
+  return h("details", { class: "print", open: (unfold && short) || null },
+    h("summary", null, "Evidence"), blocks(texts).map((text) => h("pre", { class: "evidence" }, text)));
 }
 
 /** Lines that follow one another are one block; a text of several lines is one by itself. */
@@ -78,37 +126,37 @@ function blocks(texts) {
   return found;
 }
 
-function checkList(told) {
-  if (!told.checks.length) return null;
+function checkList(detail) {
+  if (!detail.checks.length) return null;
   const order = ["fail", "inconclusive", "skipped", "pass"];
-  const sorted = [...told.checks].sort((one, other) => order.indexOf(one[1]) - order.indexOf(other[1]));
+  const sorted = [...detail.checks].sort((one, other) => order.indexOf(one[1]) - order.indexOf(other[1]));
   return section("checks", "Checks", table(["check", "verdict", "why"],
     sorted.map(([check, verdict, reason]) => [check, badge(verdict), reason]), "Checks"));
 }
 
-function figureList(told) {
-  if (!told.figures.length) return null;
-  return h("section", { class: "figures", "aria-label": "Key figures" }, told.figures.map((one) => h("div", { title: one.meaning },
-    h("b", null, one.told), h("span", null, one.title))));
+function figureList(detail) {
+  if (!detail.figures.length) return null;
+  return h("section", { class: "figures", "aria-label": "Key figures" }, detail.figures.map((one) => h("div", { title: one.meaning },
+    h("b", null, one.text), h("span", null, one.title))));
 }
 
 function notes(lines) {
   return h("div", { class: "notice" }, lines.map((line) => h("p", null, line)));
 }
 
-function measured(told) {
-  if (!told.charts) return [h("p", { class: "empty" }, "Nothing was measured in this cell.")];
+function measured(detail) {
+  if (!detail.charts) return [h("p", { class: "empty" }, "Nothing was measured in this cell.")];
   return [
-    told.charts.length ? section("plots", "Resources", h("p", { class: "soft" }, "Read while the server was quiet. The shades are the phases",
-      told.charts.some((chart) => chart.fits.length) ? "; a dashed line is the rate of a leak, with its interval of 95 %." : "."),
-    h("div", { class: "charts" }, told.charts.map(readings))) : null,
-    told.pace || told.histograms.length || told.answers.processes.length ? section("load", "Requests",
-      h("div", { class: "charts" }, told.pace ? [latencyOverTime(told.pace), throughputOverTime(told.pace)] : null,
-        told.histograms.length ? latencyHistogram(told.histograms) : null), percentiles(told.histograms), whoAnswered(told.answers),
-      told.tables.map(recordTable)) : null,
-    section("processes", "Processes", told.timeline.lives.length ? lifelines(told.timeline) : h("p", { class: "empty" }, "No process was watched."),
-      told.timeline.left_out ? h("p", { class: "soft" }, `${plural(told.timeline.left_out, "process", "processes")} more.`) : null,
-      h("p", { class: "soft" }, [told.timeline.beside, told.timeline.stop].filter(Boolean).join(". ")), recordTable(told.interpreters)),
+    detail.charts.length ? section("plots", "Resources", h("p", { class: "soft" }, "Read while the server was idle. The shades are the phases",
+      detail.charts.some((chart) => chart.fits.length) ? "; a dashed line is the rate of a leak, with its 95 % interval." : "."),
+    h("div", { class: "charts" }, detail.charts.map(resourcePlot))) : null,
+    detail.load || detail.histograms.length || detail.answers.processes.length ? section("load", "Requests",
+      h("div", { class: "charts" }, detail.load ? [latencyOverTime(detail.load), throughputOverTime(detail.load)] : null,
+        detail.histograms.length ? latencyHistogram(detail.histograms) : null), percentiles(detail.histograms), whoAnswered(detail.answers),
+      detail.tables.map(recordTable)) : null,
+    section("processes", "Processes", detail.timeline.lives.length ? lifelines(detail.timeline) : h("p", { class: "empty" }, "No process was watched."),
+      detail.timeline.left_out ? h("p", { class: "soft" }, `${plural(detail.timeline.left_out, "process", "processes")} more.`) : null,
+      h("p", { class: "soft" }, [detail.timeline.others, detail.timeline.stop].filter(Boolean).join(". ")), recordTable(detail.interpreters)),
   ];
 }
 
@@ -119,7 +167,7 @@ function percentiles(histograms) {
     [one.name, one.count, ...Object.values(one.percentiles).map(digits), digits(one.longest)]), "Latency by interpreter");
 }
 
-/** Requests of each process by each interpreter, shaded by their number. */
+/** Requests that each interpreter of each process answered, shaded by their number. */
 function whoAnswered(answers) {
   if (!answers.processes.length) return null;
   const most = Math.max(1, ...answers.processes.flatMap((row) => row.answers));

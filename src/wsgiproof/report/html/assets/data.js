@@ -1,4 +1,4 @@
-// The data inside the page: the run is parsed at once, each cell only when it is looked at.
+// The data inside the page: the run is parsed at once, each cell when it is first opened.
 
 const run = JSON.parse(byId("run").textContent);
 run.cells.forEach((cell, at) => { cell.at = at; });
@@ -10,7 +10,7 @@ const details = new Map();
 
 function decoded(base64) {
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
-  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)); // browsers of before 2025
+  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)); // browsers before 2025
 }
 
 async function unpacked(id) {
@@ -25,7 +25,7 @@ function detailOf(cell) {
   return details.get(cell.at);
 }
 
-/** The values of an axis, as versions and numbers are counted. */
+/** The values of an axis, in the order of versions and numbers. */
 function valuesOf(name, cells) {
   const values = [...new Set(cells.map((cell) => axisValue(cell, name)))];
   return values.sort((one, other) => one.localeCompare(other, "en", { numeric: true }));

@@ -1,7 +1,7 @@
-// Elements. Whatever is not an element becomes text, so nothing in the data is ever markup.
+// Elements. Everything that is not an element becomes text, so no data is ever markup.
 
 const NAMES = { pass: "pass", fail: "fail", inconclusive: "inconclusive", error: "error",
-  skipped: "skipped", missing: "never came" };
+  skipped: "skipped", missing: "never ran" };
 const MARKS = { pass: "✓", fail: "✗", inconclusive: "?", error: "!", skipped: "–", missing: "∅" };
 const VERDICTS = Object.keys(NAMES);
 
@@ -20,9 +20,9 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** A verdict as a colour, a mark and a word, so that no one of them has to be seen. */
+/** A verdict as a colour, a mark and a word: each alone is enough. */
 function badge(verdict) {
-  const known = Object.hasOwn(NAMES, verdict) ? verdict : verdict === "never came" ? "missing" : "skipped";
+  const known = Object.hasOwn(NAMES, verdict) ? verdict : verdict === "never ran" ? "missing" : "skipped";
   return h("span", { class: `badge v-${known}` },
     h("span", { class: "mark", "aria-hidden": "true" }, MARKS[known]), " ", Object.hasOwn(NAMES, verdict) ? NAMES[verdict] : verdict);
 }
@@ -35,7 +35,7 @@ function plural(count, singular, many) {
   return `${number(count)} ${count === 1 ? singular : many || `${singular}s`}`;
 }
 
-/** A table that scrolls by itself where it is too wide. */
+/** A table that scrolls sideways where it is too wide. */
 function table(head, rows, caption) {
   const value = (one) => (typeof one === "number" ? number(one) : one);
   const side = (at) => (rows.length && typeof rows[0][at] === "number" ? "number" : null);

@@ -22,14 +22,14 @@ function countVerdicts(cells) {
   return counts;
 }
 
-/** A button for each verdict that there is, with how many cells came to it. */
+/** A button for each verdict, with the number of its cells. */
 function verdictButtons() {
   const counts = countVerdicts(run.cells);
   return h("div", { class: "verdicts", role: "group", "aria-label": "Filter by verdict" },
     VERDICTS.filter((one) => counts[one]).map((verdict) => h("button", {
       type: "button",
       id: `verdict-${verdict}`,
-      class: `tally v-${verdict}`,
+      class: `counter v-${verdict}`,
       "aria-pressed": String(state.verdicts.includes(verdict)),
       onclick: () => adjust({ verdicts: toggled(state.verdicts, verdict) }),
     }, h("span", { class: "mark", "aria-hidden": "true" }, MARKS[verdict]),
@@ -40,13 +40,13 @@ function toggled(list, one) {
   return list.includes(one) ? list.filter((other) => other !== one) : [...list, one];
 }
 
-/** A button for each check that did not pass everywhere, with its counts; the others are named. */
+/** A button for each check that did not pass in every cell, with its counts; then the other checks. */
 function checkButtons() {
   const counts = new Map(run.checks.map((check) => [check, {}]));
   for (const cell of run.cells) {
     for (const [check, verdict] of Object.entries(cell.checks)) {
-      const told = counts.get(check);
-      told[verdict] = (told[verdict] || 0) + 1;
+      const verdicts = counts.get(check);
+      verdicts[verdict] = (verdicts[verdict] || 0) + 1;
     }
   }
   const failing = run.checks.filter((check) => Object.keys(counts.get(check)).length);
@@ -59,21 +59,21 @@ function checkButtons() {
 }
 
 function checkButton(check, counts) {
-  const told = ["fail", "inconclusive", "skipped"].filter((verdict) => counts[verdict]);
+  const verdicts = ["fail", "inconclusive", "skipped"].filter((verdict) => counts[verdict]);
   return h("button", {
     type: "button",
     id: `check-${check}`,
     class: "check",
     "aria-pressed": String(state.check === check),
     onclick: () => adjust({ check: state.check === check ? "" : check }),
-  }, check, told.map((verdict) => h("span", { class: `count v-${verdict}` },
+  }, check, verdicts.map((verdict) => h("span", { class: `count v-${verdict}` },
     h("span", { class: "mark", "aria-hidden": "true" }, MARKS[verdict]), number(counts[verdict]),
     h("span", { class: "unseen" }, ` ${NAMES[verdict]}`))));
 }
 
-/** Rows, columns and tables; and a choice of values for each axis that has several. */
+/** Rows, columns and tables, and a choice of values; only for axes in which cells differ. */
 function controls() {
-  const axis = (name, label) => choice(`by-${name}`, label, run.axes.map((one) => [one.name, one.title]),
+  const axis = (name, label) => choice(`by-${name}`, label, run.axes.filter((one) => run.varying.includes(one.name) || one.name === state[name]).map((one) => [one.name, one.title]),
     state[name], (value) => adjust({ [name]: value }));
   const varying = run.varying;
   return h("div", { class: "controls" },
@@ -85,7 +85,7 @@ function controls() {
       varying.map((name) => choice(`axis-${name}`, axisTitle(name),
         [["", "all"], ...valuesOf(name, run.cells).map((value) => [value, value || "(none)"])],
         state.axes[name] ?? "", (value) => adjust({ axes: withAxis(name, value) }))),
-      h("div", { class: "field" }, h("label", { for: "text" }, "Cell's name has"),
+      h("div", { class: "field" }, h("label", { for: "text" }, "Cell's id contains"),
         h("input", { id: "text", type: "search", value: state.text, oninput: (event) =>
           adjust({ text: event.target.value }) }))));
 }

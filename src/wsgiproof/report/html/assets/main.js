@@ -1,4 +1,4 @@
-// What belongs where, and what happens when the address changes or a key is pressed.
+// The views, and what happens when the address changes or a key is pressed.
 
 const VIEWS = { matrix: drawMatrix, cell: drawCell, compare: drawCompare, trends: drawTrends, about: drawAbout };
 
@@ -14,7 +14,7 @@ function drawHead() {
     themeButton());
 }
 
-/** Draw the view; `keep` leaves the focus and the place where they are. */
+/** Draw the view; `keep` leaves the focus and the scroll position unchanged. */
 async function draw({ keep = false } = {}) {
   const wanted = state;
   const focused = keep && document.activeElement ? document.activeElement.id : "";
@@ -25,6 +25,7 @@ async function draw({ keep = false } = {}) {
   if (state !== wanted) return;
   byId("main").replaceChildren(...content.flat(Infinity).filter(Boolean));
   startPlots();
+  watchScrolling();
   if (focused && byId(focused)) {
     byId(focused).focus({ preventScroll: true });
     if (typeof selection === "number" && byId(focused).type === "search") byId(focused).setSelectionRange(selection, selection);
@@ -34,7 +35,7 @@ async function draw({ keep = false } = {}) {
   document.body.dataset.drawn = state.view;
 }
 
-/** Back in the matrix one is where one was; any other view begins at its title. */
+/** The matrix returns to the cell that was opened; any other view begins at its title. */
 function beginReading() {
   const last = state.view === "matrix" && drawMatrix.last !== undefined
     && document.querySelector(`.chip[data-at="${drawMatrix.last}"]`);

@@ -2,31 +2,43 @@
 
 function drawMatrix() {
   const cells = shownCells();
-  const told = `${plural(cells.length, "cell")} of ${number(run.cells.length)} shown`;
-  announce(told);
+  const shown = `${plural(cells.length, "cell")} of ${number(run.cells.length)} shown`;
+  announce(shown);
   return [
     h("h1", { tabindex: "-1" }, run.title),
     runLine(),
-    h("section", { class: "summary", "aria-label": "Summary" }, verdictButtons(), checkButtons()),
-    neverCame(),
+    h("section", { class: "summary", "aria-label": "Summary" }, run.cells.length > 1 ? verdictButtons() : null),
+    neverRan(),
+    whatWasFound(),
+    checkButtons(),
     run.cells.length ? arrangement() : h("p", { class: "empty" }, "No cell of this run has ended."),
-    run.cells.length ? h("p", { class: "soft hint" }, told, ". Arrow keys move between cells, Enter opens one, "
-      + "Esc comes back.", isFiltered() ? h("button", { type: "button", class: "quiet", id: "show-all", onclick: () =>
+    run.cells.length > 1 ? h("p", { class: "soft hint" }, `${shown}.`, h("span", { class: "keys" }, "Arrow keys move between cells, Enter opens one, "
+      + "Esc returns."), isFiltered() ? h("button", { type: "button", class: "quiet", id: "show-all", onclick: () =>
       adjust({ check: "", verdicts: [], text: "", axes: {} }) }, "show all") : null) : null,
     cells.length ? tables(cells)
-      : run.cells.length ? h("p", { class: "empty" }, "No cell fits these filters.") : null,
-    whatWasFound(),
+      : run.cells.length ? h("p", { class: "empty" }, "No cell matches these filters.") : null,
   ];
 }
 
-/** Each kind of finding once, as far as it is in a cell that is shown. */
+const FIRST_CAUSES = 5;
+
+/** Each cause once, if it is in a cell that is shown; only the first is open, so that the matrix is near. */
 function whatWasFound() {
-  const kinds = run.kinds.filter((kind) => !state.check || kind.check === state.check)
-    .map((kind) => ({ ...kind, cells: kind.cells.map((id) => cellById.get(id)).filter(isShown) })).filter((kind) => kind.cells.length);
-  if (!kinds.length) return null;
-  return h("section", { class: "kinds" }, h("h2", { tabindex: "-1" }, "What was found"), kinds.map((kind) => h("article", { class: "finding" },
-    h("h3", null, h("span", { class: "name" }, kind.check), h("span", { class: "seen" }, kind.seen)),
-    h("p", null, kind.meaning), cellLinks(kind.cells))));
+  const causes = run.causes.filter((cause) => !state.check || [cause.check, ...cause.consequences].includes(state.check))
+    .map((cause) => ({ ...cause, cells: cause.cells.map((id) => cellById.get(id)).filter(isShown) })).filter((cause) => cause.cells.length);
+  if (!causes.length) return null;
+  const rest = causes.slice(FIRST_CAUSES);
+  return h("section", { class: "causes" }, h("h2", { tabindex: "-1" }, "What was found"), causes.slice(0, FIRST_CAUSES).map((cause, at) => overviewCard(cause, at === 0)),
+    rest.length ? folded(plural(rest.length, "more cause"), rest.map((cause) => overviewCard(cause, false))) : null);
+}
+
+function overviewCard(cause, open) {
+  return h("details", { class: "finding print", open: open || null },
+    h("summary", null, h("h3", null, h("span", { class: "name" }, cause.check), h("span", { class: "seen" }, cause.seen))),
+    h("dl", null, h("dt", null, "Why"), h("dd", null, cause.meaning),
+      h("dt", null, "What to do"), h("dd", null, cause.action),
+      cause.consequences.length ? [h("dt", null, "Likely consequences"), h("dd", null, cause.consequences.join(", "))] : null,
+      h("dt", null, "Where"), h("dd", null, cellLinks(cause.cells))));
 }
 
 function cellLinks(cells) {
@@ -39,12 +51,13 @@ function runLine() {
   const words = [when(run.started), `wsgiproof ${run.wsgiproof}`, ...Object.entries(run.host).map(([name, value]) =>
     (name === "system" ? value : `${name} ${value}`))];
   return h("p", { class: "soft facts" }, words.map((word) => h("span", null, word)),
-    run.complete ? null : h("strong", null, "The run is not complete."));
+    run.complete ? null : h("strong", null, "The run is not complete."),
+    run.same ? h("span", null, `${run.cells.length > 1 ? "all cells: " : ""}${run.same}`) : null);
 }
 
-function neverCame() {
+function neverRan() {
   if (!run.missing.length) return null;
-  return folded([badge("missing"), ` ${plural(run.missing.length, "cell")} planned, and never came`],
+  return folded([badge("missing"), ` ${plural(run.missing.length, "planned cell")} never ran`],
     h("ul", { class: "ids" }, run.missing.map((id) => h("li", null, h("code", null, id)))), run.missing.length < 5);
 }
 
@@ -84,10 +97,12 @@ function oneTable(cells, split) {
   const rest = run.varying.filter((name) => !used.has(name));
   const places = groupedBy(cells, (cell) => placeOf(cell));
   const caption = split.map((name) => axisValue(cells[0], name)).filter(Boolean).join(", ");
+  if (!run.varying.length) return h("section", { class: "grid", "aria-label": "All cells" }, cells.map((cell) => chip(cell, [])));
   const counts = countVerdicts(cells);
   return h("section", { class: "grid", "aria-label": caption || "All cells" },
     h("p", { class: "caption" }, h("b", null, caption || "All cells"), " ", h("span", { class: "soft" },
       VERDICTS.filter((one) => counts[one]).map((one) => `${number(counts[one])} ${NAMES[one]}`).join(", "))),
+    h("p", { class: "sideways soft" }, "Scroll sideways for more →"),
     h("div", { class: "scroll" }, h("table", { "aria-label": caption || "All cells" },
       h("thead", null, h("tr", null,
         h("th", { scope: "col", class: "corner" }, axisTitle(state.rows)),
@@ -103,22 +118,22 @@ function placeOf(cell) {
   return `${axisValue(cell, state.rows)}\n${col}`;
 }
 
-/** A cell of the matrix: its verdict, and how many findings each check has. */
+/** A cell of the matrix: its verdict, and the number of findings of each check. */
 function chip(cell, rest) {
   const why = Object.entries(cell.findings).map(([check, count]) => (count > 1 ? `${check} ${count}` : check));
   const undecided = Object.entries(cell.checks).filter(([, verdict]) => verdict === "inconclusive").map(([check]) => check);
-  const told = (why.length ? why : undecided).join(", ");
+  const reason = (why.length ? why : undecided).join(", ");
   const where = rest.map((name) => axisValue(cell, name)).filter(Boolean).join(", ");
   return h("a", {
     class: `chip v-${cell.verdict}`,
     href: addressOf({ view: "cell", cell: cell.id }),
     tabindex: "-1",
     "data-at": cell.at,
-    "aria-label": `${NAMES[cell.verdict]}${told ? `: ${told}` : ""}; ${cell.id}`,
+    "aria-label": `${NAMES[cell.verdict]}${reason ? `: ${reason}` : ""}; ${cell.id}`,
     title: cell.id,
     onfocus: (event) => keepPlace(event.currentTarget),
   }, h("span", { class: "verdict" }, h("span", { class: "mark", "aria-hidden": "true" }, MARKS[cell.verdict]), NAMES[cell.verdict]),
-  told ? h("span", { class: "why" }, told) : null, where ? h("span", { class: "where" }, where) : null);
+  reason ? h("span", { class: "why" }, reason) : null, where ? h("span", { class: "where" }, where) : null);
 }
 
 function keepPlace(chosen) {
@@ -129,7 +144,7 @@ function keepPlace(chosen) {
 
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** To the nearest cell in the direction of the key; first of all straight ahead. */
+/** Move to the nearest cell in the direction of the key; straight ahead counts most. */
 function moveInMatrix(event) {
   const from = event.target.closest(".chip");
   if (!from || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -159,4 +174,17 @@ function nearest(from, chips, [x, y]) {
     if (ahead > 2 && distance < least) [best, least] = [chip, distance];
   }
   return best;
+}
+
+/** Mark each table of which a part is out of sight, and say so. */
+function watchScrolling() {
+  for (const box of document.querySelectorAll(".matrix .scroll")) {
+    const mark = () => {
+      const hidden = box.scrollWidth - box.clientWidth;
+      box.classList.toggle("wider", hidden > 1);
+      box.classList.toggle("more", hidden - box.scrollLeft > 1);
+    };
+    box.addEventListener("scroll", mark, { passive: true });
+    new ResizeObserver(mark).observe(box);
+  }
 }

@@ -1,21 +1,16 @@
-// What is looked at, and how. All of it is in the address, so a link shows a colleague the same.
+// What is shown, and how. All of it is in the address, so a link shows a colleague the same.
 
 const DEFAULTS = chooseAxes();
 let state = readAddress();
 
-/** Python by mod_wsgi, if either differs among the cells; else what differs most. */
+/** Python by mod_wsgi where they differ among the cells; else the axes with most values. */
 function chooseAxes() {
-  const varying = run.varying;
-  const chosen = { rows: "python", cols: "mod_wsgi" };
-  if (!varying.includes("python") && !varying.includes("mod_wsgi")) {
-    const count = (name) => valuesOf(name, run.cells).length;
-    const [rows, cols] = [...varying].sort((one, other) => count(other) - count(one));
-    chosen.rows = rows || "python";
-    chosen.cols = cols || (chosen.rows === "mod_wsgi" ? "python" : "mod_wsgi");
-  }
-  const taken = [chosen.rows, chosen.cols];
-  chosen.split = ["mode", "topology"].filter((name) => varying.includes(name) && !taken.includes(name));
-  return chosen;
+  const preferred = ["python", "mod_wsgi"].filter((name) => run.varying.includes(name));
+  const count = (name) => valuesOf(name, run.cells).length;
+  const others = run.varying.filter((name) => !preferred.includes(name)).sort((one, other) => count(other) - count(one));
+  const [rows = "python", cols = rows] = [...preferred, ...others];
+  const split = ["mode", "topology"].filter((name) => run.varying.includes(name) && ![rows, cols].includes(name));
+  return { rows, cols, split };
 }
 
 function readAddress() {
@@ -55,16 +50,16 @@ function addressOf(changes) {
     if (wanted[name]) query.set(name, wanted[name]);
   }
   for (const [name, value] of Object.entries(wanted.axes)) query.set(`axis.${name}`, value);
-  const told = query.toString();
-  return `#${wanted.view}${told ? `?${told}` : ""}`;
+  const text = query.toString();
+  return `#${wanted.view}${text ? `?${text}` : ""}`;
 }
 
-/** Look at something else; the browser's own "back" leads back. */
+/** Show another view; the browser's "back" returns. */
 function go(changes) {
   location.hash = addressOf(changes);
 }
 
-/** Change how it is looked at, without a step for "back". */
+/** Change how the view is shown, without a step for "back". */
 function adjust(changes) {
   history.replaceState(null, "", addressOf(changes));
   state = readAddress();

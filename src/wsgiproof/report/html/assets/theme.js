@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, unless it is chosen.
+// Light or dark: the system's choice, unless the reader makes one.
 
 const THEMES = ["auto", "light", "dark"];
 const KEPT = "wsgiproof-theme";
@@ -13,7 +13,7 @@ function setTheme(chosen) {
   try {
     localStorage.setItem(KEPT, chosen);
   } catch {
-    // Some browsers keep nothing for a page from disk.
+    // Some browsers store nothing for a page from disk.
   }
   redrawPlots();
 }

@@ -1,6 +1,6 @@
-"""The files beside a cell's record, read as far as a page shows them.
+"""The files next to a cell's record, read as far as a page shows them.
 
-A directory may come from elsewhere: nothing outside of it is read, and nothing that is no file.
+A run's directory may come from elsewhere: only regular files inside it are read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ _MOST_BYTES = 400_000
 """Of a file: half of them from its beginning, half from its end."""
 
 
-def beside(run: Path | None, directory: str, name: str) -> str:
-    """What the file holds, or its beginning and its end; empty if there is none."""
+def cell_file(run: Path | None, directory: str, name: str) -> str:
+    """Return what a file holds, or its beginning and its end; empty if it can't be read.
+
+    ``directory`` is that of the cell, relative to that of its ``run``.
+    """
     cells, _, cell = directory.partition("/")
     if run is None or cells != "cells":
         return ""

@@ -1,0 +1,115 @@
+"""The table of cells and verdicts, in the form that fits the width of the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from wsgiproof.records import CellRecord, Verdict
+from wsgiproof.report.axes import AXES, named, values, varying
+from wsgiproof.report.figures import by_name
+from wsgiproof.report.text import printable
+
+STYLES = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "bold red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.ERROR: "bold magenta",
+    Verdict.SKIPPED: "dim",
+}
+_LEAST_FOR_A_TABLE = 60
+"""Columns of the console; below, each cell has lines of its own."""
+_LEAST_FOR_A_REASON = 24
+_VERDICT = max(map(len, Verdict))
+_GAP = 2
+"""Between two columns."""
+_FIGURES = ("requests/s", "seconds")
+_USUAL = {"mongodb", "maximum_requests", "control", "app"}
+"""Axes that say nothing worth a word unless cells differ in them, or a value was given."""
+
+
+def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
+    """Print a row for each cell, whose verdict and reason are kept whatever the width is.
+
+    Ids give way to the axes in which the cells differ, then the figures go. What still does not
+    fit, and any console narrower than 60 columns, gets lines in place of a table.
+    """
+    ids = [cell.cell.id for cell in cells]
+    short = _short(cells)
+    forms = [(ids, True), (short, True), (short, False)]
+    fitting = (form for form in forms if _fits(console.width, cells, *form))
+    labels, figures = next(fitting, (short or ids, None))
+    if labels is not ids:
+        console.print(Text(f"All cells: {same(cells)}."))
+        console.print()
+    if figures is not None:
+        console.print(_table(cells, labels, figures))
+        return
+    for cell, label in zip(cells, labels, strict=True):
+        # An id is printed whole, so that it can be copied.
+        verdict = (cell.verdict, STYLES[cell.verdict])
+        console.print(Text.assemble(verdict, f"  {printable(label)}"), soft_wrap=True)
+        if cell.verdict is not Verdict.PASS:
+            console.print(Padding(Text(printable(cell.reason)), (0, 0, 0, 6), expand=False))
+
+
+def same(cells: Sequence[CellRecord]) -> str:
+    """What is the same for all cells: ``Python 3.11.2, daemon``."""
+    all_of_them = [cell.cell for cell in cells]
+    differing = varying(all_of_them)
+    return ", ".join(
+        named(axis, *values(axis, all_of_them))
+        for axis in AXES
+        if axis not in differing and values(axis, all_of_them) and not _is_usual(axis, cells)
+    )
+
+
+def _is_usual(axis: str, cells: Sequence[CellRecord]) -> bool:
+    cell = cells[0].cell
+    given = {
+        "mongodb": cell.mongodb,
+        "maximum_requests": cell.maximum_requests,
+        "control": cell.control,
+        "app": cell.app_name,
+    }
+    return axis in _USUAL and not given[axis]
+
+
+def _short(cells: Sequence[CellRecord]) -> list[str]:
+    """The values in which the cells differ; none if that leaves two cells alike."""
+    axes = varying(cell.cell for cell in cells)
+    labels = [", ".join(filter(None, (AXES[axis](cell.cell) for axis in axes))) for cell in cells]
+    return labels if axes and len({*labels}) == len(cells) else []
+
+
+def _fits(width: int, cells: Sequence[CellRecord], labels: Sequence[str], figures: bool) -> bool:
+    longest = max((len(printable(cell.reason)) for cell in cells), default=0)
+    if not labels:
+        return False
+    needed = [max(map(len, labels)), _VERDICT, min(longest, _LEAST_FOR_A_REASON)]
+    needed += [len(name) for name in _FIGURES] if figures else []
+    return width >= _LEAST_FOR_A_TABLE and sum(needed) + _GAP * (len(needed) - 1) <= width
+
+
+def _table(cells: Sequence[CellRecord], labels: Sequence[str], figures: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("cell", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for name in _FIGURES if figures else ():
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("because of", overflow="fold")
+    for cell, label in zip(cells, labels, strict=True):
+        rate = by_name(cell).get("requests_per_second")
+        numbers = (rate.text if rate else "", f"{cell.timings.get('total', 0):.1f}")
+        table.add_row(
+            Text(printable(label)),
+            Text(cell.verdict, style=STYLES[cell.verdict]),
+            *(numbers if figures else ()),
+            Text(printable(cell.reason)),
+        )
+    return table

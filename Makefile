@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test docs dist lint unit browser real unprivileged python27 pythons cpython mongods torture clean
+.PHONY: run test docs dist lint unit browser real selftest unprivileged python27 pythons cpython mongods torture clean
 
 PYTHON = .venv/bin/python
 
@@ -35,12 +35,18 @@ unit:
 ## browser: reports in a headless Chromium, which scripts/setup installs
 browser:
 	@scripts/setup dev
-	@$(PYTHON) -m pytest -q tests/browser
+	@$(PYTHON) -m pytest -q -n auto tests/browser
 
 real:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile tests/real
-	@$(PYTHON) -m pytest -q tests/torture
+	@$(PYTHON) -m pytest -q -n 2 --dist loadfile tests/torture
+
+## selftest: every planted fault and every negative control; `make real` has the part that covers each
+## check; about ten minutes of both cores
+selftest:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q tests/selftest
 
 ## torture: inject faults into wsgiproof itself for MINUTES, drawn from SEED; see docs/reliability.md
 torture: MINUTES = 60

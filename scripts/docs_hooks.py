@@ -5,14 +5,17 @@ MkDocs calls ``on_files`` before it reads any page. What is made here can't go s
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 
 from wsgiproof.cli import cli
+from wsgiproof.cli.help import SETTINGS
 from wsgiproof.configfile import starter
 
 if TYPE_CHECKING:
@@ -27,6 +30,17 @@ TOP = {
     "changelog.md": "CHANGELOG.md",
 }
 """Pages that stand at the top of the repository, where people and hosts look for them."""
+COMPLETION = """`--help` shows the common options of a command, `--help-all` all of them.
+
+A shell completes commands, options, and values such as cells, sets, phases and Pythons once its
+start file has one of these lines:
+
+```sh
+eval "$(_WSGIPROOF_COMPLETE=bash_source wsgiproof)"       # bash 4.4 or newer, in ~/.bashrc
+eval "$(_WSGIPROOF_COMPLETE=zsh_source wsgiproof)"        # zsh, in ~/.zshrc
+_WSGIPROOF_COMPLETE=fish_source wsgiproof | source        # fish, in ~/.config/fish/config.fish
+```
+"""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -62,23 +76,25 @@ def of_top(text: str) -> str:
 
 
 def commands() -> Iterator[str]:
-    """Every command with its help, its options and its examples."""
+    """Every command with its help, its options, its examples and its exit codes."""
     yield "# Commands\n"
+    yield COMPLETION
     for name, command in sorted(cli.commands.items()):
         yield from one_command(name, command, level=2)
 
 
 def one_command(name: str, command: click.Command, level: int) -> Iterator[str]:
     """A command, and those below it."""
-    context = click.Context(command, info_name=f"wsgiproof {name}")
+    context = cloup.Context(command, info_name=f"wsgiproof {name}", **SETTINGS)
     yield f"{'#' * level} wsgiproof {name}\n"
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"```text\nwsgiproof {name} {usage}\n```\n"
     yield f"{escaped(plain(command.help))}\n"
-    rows = [row for one in command.get_params(context) if (row := one.get_help_record(context))]
-    if rows:
-        yield "| option | meaning |\n|---|---|"
-        for option, text in rows:
+    assert isinstance(command, cloup.Command)
+    others = command.get_default_option_group(context, not command.option_groups)
+    for group in (*command.option_groups, others):
+        yield f"| {group.title} | meaning |\n|---|---|"
+        for option, text in group.get_help_records(context):
             yield f"| `{option.replace('|', chr(92) + '|')}` | {cell(text)} |"
         yield ""
     if command.epilog:
@@ -90,7 +106,7 @@ def one_command(name: str, command: click.Command, level: int) -> Iterator[str]:
 
 def plain(text: str | None) -> str:
     """Help without click's marks for text that is not to be wrapped."""
-    return (text or "").replace("\b\n", "").replace("\b", "").strip()
+    return inspect.cleandoc(text or "").replace("\b\n", "").replace("\b", "").strip()
 
 
 def cell(text: str) -> str:
@@ -108,8 +124,9 @@ def configuration() -> str:
     return f"""# Configuration
 
 `wsgiproof init` writes this file, with every key commented out. It is called `wsgiproof.toml`; the
-same keys may stand in `[tool.wsgiproof]` of a `pyproject.toml`. The command line wins over a set,
-and a set over the rest of the file. Its JSON schema is `docs/wsgiproof.schema.json`.
+same keys may stand in `[tool.wsgiproof]` of a `pyproject.toml`. An option of the command line has
+the name of its key. The command line wins over a set, and a set over the rest of the file.
+`wsgiproof init --schema` prints the [JSON schema](../wsgiproof.schema.json).
 
 ```toml
 {starter().rstrip()}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from wsgiproof.errors import NeedMissing
+from wsgiproof.errors import PrerequisiteMissing
 from wsgiproof.ownership import is_mapped
 from wsgiproof.process import run_unguarded
 
@@ -79,8 +79,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def server_account() -> Account:
-    """Return the account of Apache's children. Raises :class:`NeedMissing` if root has no account
-    to drop to."""
+    """Return the account of Apache's children. Raises :class:`PrerequisiteMissing` if root has no
+    account to drop to."""
     if os.geteuid() != 0:
         return _account(pwd.getpwuid(os.geteuid()), dropped=False)
     for name in _CANDIDATES:
@@ -88,7 +88,7 @@ def server_account() -> Account:
             return _account(pwd.getpwnam(name), dropped=True)
         except KeyError:
             continue
-    raise NeedMissing(
+    raise PrerequisiteMissing(
         f"none of the users {', '.join(_CANDIDATES)} exists for Apache to drop to; "
         "create one ('useradd --system www-data') or run wsgiproof as an ordinary user"
     )

@@ -35,6 +35,17 @@ from wsgiproof.ownership import WRITABLE, trusted_users, unprotected_directory, 
 from wsgiproof.signals import check_interrupted
 from wsgiproof.toolchain import Entry, State
 
+KINDS = (
+    "cpython",
+    "cpython-source",
+    "environment",
+    "httpd",
+    "index",
+    "mod_wsgi",
+    "pip",
+    "sdist",
+)
+"""The kinds of entries."""
 _MARKER = "wsgiproof-entry.json"
 _IN_USE = "in-use.lock"
 _PRIVATE = {"uv", "runs"}
@@ -103,8 +114,8 @@ class Cache:
         return self.holds(build.kind, build.key)
 
     def entry(self, kind: str, key: Mapping[str, str], build: Callable[[Path], None]) -> Path:
-        """Return the directory for ``key``; call ``build(directory)`` if it is not built, or if it
-        has changed since.
+        """Return the directory for ``key``; call ``build(directory)`` unless it is built and
+        intact.
 
         Callers with the same key, in any process, build it once: the others wait, and print a
         message. An exception from ``build`` leaves nothing behind except the log of a failed build,
@@ -395,10 +406,9 @@ def _write_marker(marker: Marker, directory: Path) -> None:
 
 
 def _set_modes(directory: Path) -> None:
-    """Let everyone read a build and only its owner write it, whatever the umask was: Apache's user
-    reads what root builds.
+    """Let everyone read a build, and only its owner write it, whatever the umask was.
 
-    The directory itself is made accessible last.
+    Apache's user reads what root builds. The directory itself is made accessible last.
     """
     for _, names, files, folder in os.fwalk(directory):
         for name in (*names, *files):
@@ -416,8 +426,7 @@ _used: dict[Path, float] = {}
 
 
 def _damage(entry: Path, *, thorough: bool = False, built: float | None = None) -> str:
-    """Return what has changed in an entry since it was built, or that it is not built; empty if it
-    is intact.
+    """Return what has changed in an entry, or that it is not built; empty if it is intact.
 
     An entry that was not built at the time ``built``, if that is given, was rebuilt meanwhile.
     """
@@ -510,8 +519,7 @@ _use_locks: dict[Path, int] = {}
 
 
 def _lock_for_use(root: Path) -> None:
-    """Lock the cache so that others can't remove what this process uses, as long as it lives
-    (flock(2)).
+    """Keep others from removing what this process uses as long as it lives (flock(2)).
 
     If the lock can't be opened, the cache is empty or belongs to root.
     """

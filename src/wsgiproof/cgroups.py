@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 PREFIX = "wsgiproof-"
 _ABANDONED_AFTER = 3600.0
 """Seconds without a change after which an empty group does not belong to a run that is just
@@ -84,19 +86,63 @@ def _deepest_first(group: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _current_group() -> Path | None:
-    """Return the directory of this process's group; None if it is not visible here."""
+class PidsLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit on the processes and threads of a control group."""
+
+    group: Path
+    largest: int
+    used: int
+
+    @property
+    def left(self) -> int:
+        """How many more may be started."""
+        return self.largest - self.used
+
+
+def pids_limit() -> PidsLimit | None:
+    """Return the limit that leaves the fewest processes and threads to this process's group, which
+    may be that of a group above it; None if there is no limit, or if it can't be read."""
+    group = _current_group("pids") or _current_group()
+    if group is None:
+        return None
+    found = (_pids_limit_of(directory) for directory in (group, *group.parents))
+    return min((limit for limit in found if limit), key=lambda limit: limit.left, default=None)
+
+
+def _pids_limit_of(group: Path) -> PidsLimit | None:
+    try:
+        largest = int((group / "pids.max").read_text())
+        used = int((group / "pids.current").read_text())
+    except (OSError, ValueError):  # it has no such file, or "max"
+        return None
+    return PidsLimit(group=group, largest=largest, used=used)
+
+
+def _current_group(controller: str = "") -> Path | None:
+    """Return the directory of this process's group; None if it is not visible here.
+
+    ``controller`` names a controller of version 1, which has groups of its own; empty for version
+    2.
+    """
     try:
         groups = Path("/proc/self/cgroup").read_text()
         mounts = Path("/proc/self/mountinfo").read_text()
     except OSError:
         return None
-    current = re.search(r"^0::(/.*)$", groups, re.MULTILINE)
-    for line in mounts.splitlines():
+    return group_directory(groups, mounts, controller)
+
+
+def group_directory(groups: str, mounts: str, controller: str) -> Path | None:
+    """Return the directory of a group from the texts of /proc/PID/cgroup and /proc/PID/mountinfo;
+    None if it is below no mount point. ``controller`` is as for :func:`_current_group`."""
+    names = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in groups.splitlines()}
+    name = next((names[key] for key in names if controller in key.split(",")), None)
+    for line in mounts.splitlines() if name else ():
         before, _, after = line.partition(" - ")
-        if current and after.split(" ", 1)[0] == "cgroup2":
+        kind, _, options = after.split(" ", 2)
+        if (kind == "cgroup2") if not controller else controller in options.split(","):
             root, point = map(_unescaped, before.split(" ")[3:5])
-            inside = os.path.relpath(current[1], root)
+            inside = os.path.relpath(str(name), root)
             if not inside.startswith(".."):
                 return Path(point, inside)
     return None

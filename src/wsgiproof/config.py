@@ -1,7 +1,7 @@
 """What a user asked for, checked and frozen: the axes of the matrix, and how each cell is run.
 
-The same value comes of the command line and of a file (:mod:`wsgiproof.configfile`), so the JSON
-schema for editors is that of these classes.
+The command line and a file (:mod:`wsgiproof.configfile`) give the same value, so these classes
+define the JSON schema for editors as well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.errors import UsageError
@@ -51,26 +50,36 @@ MOST_SUB_INTERPRETERS = 32
 MOST_JOBS = 256
 _LEAST_WARM_UP = 50
 _EXTRA = 1.5
-"""How many times the load may be added where that does not decide: what has stopped growing is seen
-to have stopped when all of the later half is new."""
+"""How many times the load may be added where the load does not decide. After that the whole later
+half is new, so that what has stopped growing is seen to have stopped."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
 def _doc(text: str) -> msgspec.Meta:
-    """The description of a key in the JSON schema."""
+    """Return the description of a key in the JSON schema."""
     return msgspec.Meta(description=text)
 
 
 Pythons = Annotated[
     tuple[str, ...],
-    _doc("Versions (3.12, 3.13.0, 3.13t), paths or commands of interpreters."),
+    _doc(
+        "Versions (3.12.1, 3.13t; 3.12 is the newest 3.12 on this machine), paths or commands of "
+        "interpreters."
+    ),
 ]
 ModWsgis = Annotated[
-    tuple[str, ...], _doc("Versions, 'latest', a .so, a source tree, or an archive of one.")
+    tuple[str, ...],
+    _doc(
+        "Versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, or an archive of "
+        "one."
+    ),
 ]
 PyMongos = Annotated[
     tuple[str, ...],
-    _doc("Versions, 'latest', 'min' (the oldest with a wheel), a wheel, or a source checkout."),
+    _doc(
+        "Versions (4.20.0; 4.20 is the newest 4.20.x), 'latest', 'min' (the oldest with a wheel), "
+        "a wheel, or a source checkout."
+    ),
 ]
 Topologies = Annotated[
     tuple[Topology, ...],
@@ -92,7 +101,7 @@ MongoDBs = Annotated[
 
 
 class Combination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Values of some axes. An axis that is left out stands for all of its values."""
+    """Values of some axes. An axis without a value stands for all of its values."""
 
     python: Pythons = ()
     mod_wsgi: ModWsgis = ()
@@ -129,7 +138,11 @@ class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that ``wsgiproof run`` can be told. An empty axis means that its value is found out."""
+    """Everything that configures ``wsgiproof run``. An empty axis stands for its default, which
+    depends on the machine and on the package index.
+
+    An option of the command line and its key in a file have the same name.
+    """
 
     python: Pythons = ()
     mod_wsgi: ModWsgis = ()
@@ -166,7 +179,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     max_seconds: Annotated[
         float | None,
-        _doc("Seconds after which a cell's load is cut short, and judged as it is."),
+        _doc("Seconds after which the load of a cell is cut short."),
     ] = None
     phases: Annotated[tuple[ExtraPhase, ...], _doc("What is tried beyond load and the stop.")] = (
         ExtraPhase.RESTART,
@@ -182,16 +195,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[Override, ...],
         _doc("Another load for some cells; the last one that matches."),
     ] = ()
-    control: Annotated[str, _doc("A planted fault, or its clean twin.")] = ""
-    app: Annotated[str, _doc("A WSGI script that is called in place of ours.")] = ""
-    requirements: Annotated[
+    control: Annotated[str, _doc("A planted fault, or its negative control.")] = ""
+    app: Annotated[str, _doc("Your WSGI script, in place of the built-in one.")] = ""
+    requirement: Annotated[
         tuple[str, ...],
-        _doc("What else is installed beside PyMongo, as pip has requirements."),
+        _doc("Packages to install beside PyMongo, as in pip's requirements."),
     ] = ()
-    constraints: Annotated[
-        str, _doc("A file of constraints, as pip has them, for all that is installed.")
+    constraint: Annotated[
+        str, _doc("A constraints file, as for pip, for everything that is installed.")
     ] = ""
-    directives: Annotated[
+    directive: Annotated[
         tuple[str, ...], _doc("Lines for Apache's configuration, after those of wsgiproof.")
     ] = ()
     output: Annotated[str, _doc("Where results go.")] = ""
@@ -206,50 +219,53 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name in self.mongodb_servers:
             if not _NAME.fullmatch(name):
                 raise UsageError(
-                    f"'{name}' can't be the name of a server, as a part of names of directories: "
-                    "letters, digits, '.', '_' and '-' can"
+                    f"mongodb_servers: '{name}' can't be a name, which becomes a part of names of "
+                    "directories: use letters, digits, '.', '_' and '-'"
                 )
-        for one in self.requirements:
+        for one in self.requirement:
             _check_requirement(one)
         _within("--restarts", self.restarts, 1, 100_000)
         _within("--idle-seconds", self.idle_seconds, 1, 24 * 3600)
-        for one in self.directives:
+        for one in self.directive:
             if "\n" in one:
-                raise UsageError("--directive: one line of Apache's configuration, without an end")
+                raise UsageError("--directive takes one line: give it once for each line")
         _within("--fault-seconds", self.fault_seconds, 1, 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
         if self.control and Topology.NONE in self.topology:
             raise UsageError(
-                "--control and --topology none exclude each other: faults are planted in the "
-                "application that has a deployment"
+                "--control and --topology none exclude each other: the application with the fault "
+                "needs a deployment"
             )
         if self.app and self.control:
-            raise UsageError("--app and --control exclude each other: a fault is planted in ours")
+            raise UsageError(
+                "--app and --control exclude each other: faults are planted in the built-in "
+                "application"
+            )
 
     @property
     def directory(self) -> Path | None:
-        """Where results go; None: in a new directory, named by the time."""
+        """Where results go; None stands for a new directory, named by the time."""
         return Path(self.output) if self.output else None
 
     def axis(self, name: str) -> tuple[str, ...]:
-        """The values of an axis, as they were asked for; one empty value if nothing was."""
+        """Return the values of an axis as they were asked for; one empty value if none was."""
         values: tuple[str, ...] = getattr(self, name)
         return tuple(dict.fromkeys(values)) or ("",)
 
     def values(self, name: str) -> tuple[str, ...]:
-        """The same, with those that are only in an ``include``."""
+        """Return the same with the values that only an ``include`` has."""
         more = (value for table in self.include for value in getattr(table, name))
         return tuple(dict.fromkeys((*self.axis(name), *more)))
 
     def server(self, value: str) -> str:
-        """The path or the URI that a value of the ``mongodb`` axis stands for."""
+        """Return the path or the URI that a value of the ``mongodb`` axis stands for."""
         return self.mongodb_servers.get(value, value)
 
     def plan(self, cell: str = "") -> LoadPlan:
-        """How much load the cell of this id gets, with the overrides that match it.
+        """Return how much load the cell of this id gets, with the overrides that match it.
 
-        A number of requests is all of them, in the profile's own proportion.
+        A number of requests is the total; the profile decides how it is divided.
         """
         load = self.load(cell)
         plan = _PLANS[load.profile]
@@ -264,11 +280,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             changes["parallel"] = parallel
             changes["serial"] = load.requests - parallel
             changes["warm_up"] = min(plan.warm_up, max(_LEAST_WARM_UP, load.requests // 10))
-            # A dozen rounds tell enough where each takes longer to read than to serve.
+            # A dozen rounds are enough where each takes longer to read than to serve.
             changes["round"] = max(1, load.requests // 24, min(25, load.requests // 12))
             changes["memory_every"] = max(1, load.requests // 12)
         if self.maximum_requests:
-            # As many readings in the life of one process as there are in a whole run.
+            # One process has as many readings in its life as there are in a whole run.
             life = max(1, self.maximum_requests // 18)
             for reading in ("round", "memory_every"):
                 changes[reading] = min(life, changes.get(reading, getattr(plan, reading)))
@@ -283,7 +299,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return msgspec.structs.replace(plan, **changes)
 
     def load(self, cell: str) -> Config:
-        """This, with what the overrides say of the cell."""
+        """Return this configuration with the overrides that match the cell."""
         changes = {
             name: value
             for override in self.overrides
@@ -295,21 +311,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 URI = "uri"
-"""What a deployment is called that was named by its URI alone, which may hold a password."""
+"""The name of a deployment that was given by its URI alone, which may hold a password."""
 
 
 def _check_requirement(text: str) -> None:
+    # Imported here, since it takes a while and few command lines need it.
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         Requirement(text)
     except InvalidRequirement as error:
         raise UsageError(
-            f"--with {text}: it is no requirement, such as dnspython or 'python-snappy==0.7.3'"
+            f"--requirement {text}: name a package, such as dnspython or 'python-snappy==0.7.3'"
         ) from error
 
 
 def _check_load(load: Config | Override) -> None:
-    _within("-n", load.requests, 1, 100_000_000)
-    _within("-c", load.connections, 1, 10_000)
+    _within("--requests", load.requests, 1, 100_000_000)
+    _within("--connections", load.connections, 1, 10_000)
     _within("--extra-requests", load.extra_requests, 0, 100_000_000)
     _within("--max-seconds", load.max_seconds, 1, 7 * 24 * 3600)
 

@@ -1,12 +1,11 @@
 """``wsgiproof.toml``, or ``[tool.wsgiproof]`` of a ``pyproject.toml``: found, read, and described.
 
-A file has the keys of :class:`wsgiproof.config.Config`, and named sets of changes to them. What is
-given on the command line wins over the set, and the set over the rest of the file.
+A file has the keys of :class:`wsgiproof.config.Config`, and named sets of changes to them. The
+command line wins over the set, and the set over the rest of the file.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -18,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 
 from wsgiproof.config import AXES, Combination, Config, Exclusion, Override
-from wsgiproof.errors import UsageError, describe
+from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import open_regular, read_at_most
 from wsgiproof.ownership import invoking_users, why_file_unsafe
 from wsgiproof.uri import FILE, is_uri
@@ -29,10 +28,10 @@ PATHS = ("python", "mod_wsgi", "pymongo", "mongodb")
 _LARGEST = 1 << 20
 """Bytes of a file."""
 _HAS_TABLE = re.compile(rb"tool[\"']?\s*\.\s*[\"']?wsgiproof")
-"""What a pyproject.toml with our table looks like."""
-_FILES = ("app", "output", "httpd", "apxs", "constraints")
-"""Keys whose values are nothing but paths."""
-_LISTS = frozenset({*AXES, "only", "cells", "requirements", "directives"})
+"""Matches a pyproject.toml that has the table ``[tool.wsgiproof]``."""
+_FILES = ("app", "output", "httpd", "apxs", "constraint")
+"""Keys whose values are always paths."""
+_LISTS = frozenset({*AXES, "only", "cells", "requirement", "directive"})
 """Keys that take one value, or several."""
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "include": Combination,
@@ -41,6 +40,8 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
 }
 """Keys that take a list of tables."""
 _SETS = "sets"
+_FEW = 10
+"""Names that a message lists."""
 
 
 class ConfigFile(Config, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,16 +56,16 @@ class ConfigFile(Config, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was read and is sound."""
+    """A file that was read and checked."""
 
     path: Path
     values: Mapping[str, Any]
 
 
 def find(start: Path) -> Path | None:
-    """The nearest file, from ``start`` upwards; None if there is none.
+    """Return the nearest file, from ``start`` upwards; None if there is none.
 
-    Whether it may be used is for :func:`load` to say, which has to be told that it was found.
+    Pass ``found_from`` to :func:`load`, which then decides whether the file may be used.
     """
     for directory in (start, *start.parents):
         for name in NAMES:
@@ -77,8 +78,9 @@ def find(start: Path) -> Path | None:
 def load(path: Path, *, found_from: Path | None = None) -> Loaded:
     """Read and check ``path``. Raises :class:`UsageError`, in one line, for whatever is wrong.
 
-    ``found_from`` says that nobody named the file: :func:`find` found it, from that directory
-    upwards. It decides which programs run, so it has to be ours or root's then.
+    ``found_from`` is the directory from which :func:`find` found the file; None if the user named
+    it. A configuration decides which programs run, so a file that was found has to belong to the
+    user or to root.
     """
     path = path.absolute()
     content, why = _content(path, found_from)
@@ -96,39 +98,47 @@ def load(path: Path, *, found_from: Path | None = None) -> Loaded:
         msgspec.convert(values, ConfigFile)
         return Loaded(path=path, values=anchored(values, path.parent))
     except msgspec.ValidationError as error:
-        raise UsageError(f"{path}: {_told(str(error))}") from error
+        raise UsageError(f"{path}: {_explained(str(error))}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except RecursionError as error:
-        raise UsageError(f"{path}: its tables lie too deep in one another") from error
+        raise UsageError(f"{path}: its tables are nested too deeply") from error
 
 
 def combine(file: Loaded | None, chosen: str, options: Mapping[str, Any]) -> Config:
-    """The configuration: the file's, changed by its set ``chosen`` (none if empty), then by
+    """Return the configuration of the file, changed by its set ``chosen`` (none if empty), then by
     ``options``, which are the keys given on the command line.
 
-    Raises :class:`UsageError` if there is no such set, or the whole makes no sense.
+    Raises :class:`UsageError` if there is no such set, or if values contradict each other.
     """
     values = dict(file.values) if file else {}
     sets: Mapping[str, Any] = values.pop("sets", {})
     if chosen and chosen not in sets:
-        where = file.path if file else "there is no wsgiproof.toml, so"
-        raise UsageError(f"{where} has no set '{chosen}'{_nearest(chosen, list(sets))}")
+        if file is None:
+            raise UsageError(
+                f"--set {chosen}: no configuration file is used: 'wsgiproof init' writes one, and "
+                "--config names one"
+            )
+        if not sets:
+            raise UsageError(f"--set {chosen}: {file.path} has no table [{_SETS}.{chosen}]")
+        raise UsageError(
+            f"--set {chosen}: {file.path} has no such set{_nearest(chosen, list(sets))}"
+        )
     values |= sets.get(chosen, {})
     values |= options
     try:
         return msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
-        raise UsageError(_told(str(error))) from error
+        raise UsageError(_explained(str(error))) from error
 
 
 def starter() -> str:
-    """A file for a beginning: every key, commented out, with what it does."""
+    """Return a file to begin with: every key, commented out, with what it does."""
     return (resources.files("wsgiproof") / "starter.toml").read_text()
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a file, for editors: made from the same classes that check it."""
+    """Return the JSON schema of a file, for editors. The classes that check a file define it."""
     made = msgspec.json.schema(ConfigFile)
     for definition in made["$defs"].values():
         for name, key in definition.get("properties", {}).items():
@@ -144,7 +154,8 @@ def schema() -> dict[str, Any]:
 
 
 def _is_meant(pyproject: Path, start: Path) -> bool:
-    """Whether it has our table. One that is not ours is not parsed: that may take very long."""
+    """Whether it has the table ``[tool.wsgiproof]``. A file that another user may write is not
+    parsed, because a hostile one takes very long: a pattern is searched for instead."""
     try:
         content, why = _content(pyproject, start)
     except UsageError:
@@ -157,8 +168,8 @@ def _is_meant(pyproject: Path, start: Path) -> bool:
 
 
 def _content(path: Path, found_from: Path | None) -> tuple[bytes, str]:
-    """What is in the file, and why it is not to be used if it was found: of one file, even where
-    another takes its place meanwhile."""
+    """Return the content of the file, and why it must not be used if it was found. Both come from
+    one open file, so that no other file can take its place in between."""
     try:
         with open_regular(path, follow=True) as file:
             status = os.fstat(file.fileno())
@@ -189,7 +200,7 @@ def _table(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _as_lists(table: Mapping[str, Any]) -> dict[str, Any]:
-    """With a list wherever one value stands for it, in the tables inside as well."""
+    """Replace each single value by a list where a list is meant, in nested tables as well."""
     return {key: _as_list(key, value) for key, value in table.items()}
 
 
@@ -206,7 +217,7 @@ def _as_list(key: str, value: Any) -> Any:
 
 
 def anchored(values: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """The same keys, with each relative path made absolute: it is relative to ``directory``."""
+    """Return the same keys with each relative path made absolute; it starts at ``directory``."""
     return {key: _relative(key, value, directory) for key, value in values.items()}
 
 
@@ -225,7 +236,7 @@ def _relative(key: str, value: Any, directory: Path) -> Any:
 
 
 def absolute(value: str, directory: Path) -> str:
-    """A path made absolute, and what is no path as it is."""
+    """Return a path made absolute. A value that is not a path is returned unchanged."""
     if value.startswith(FILE):
         return FILE + place(value.removeprefix(FILE), directory)
     is_path = "/" in value or value in (".", "..") or value.endswith((".so", ".whl", ".gz", ".zip"))
@@ -235,13 +246,12 @@ def absolute(value: str, directory: Path) -> str:
 
 
 def place(path: str, directory: Path) -> str:
-    """A path made absolute. Links are left alone: what a program does may be up to its name.
+    """Return a path made absolute. Links are not resolved: a program may behave by its name.
 
-    Raises :class:`UsageError` for what can be the path of nothing, or of nothing that a record
-    could name.
+    Raises :class:`UsageError` for what can't be a path, or can't be written in a record.
     """
     if "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
-        raise UsageError(f"'{path}' is no path of UTF-8 without NUL")
+        raise UsageError(f"'{path}' can't be a path: that is UTF-8 without NUL")
     return os.path.abspath(directory / Path(os.path.expanduser(path)))  # noqa: PTH100, PTH111
 
 
@@ -264,15 +274,15 @@ _KINDS = {
 }
 
 
-def _told(message: str) -> str:
-    """What is wrong, where, and the nearest that would be right; in one line."""
+def _explained(message: str) -> str:
+    """Return what is wrong, where, and the nearest valid name; in one line."""
     if wrong := _UNKNOWN.fullmatch(message):
         name, where = wrong["name"], wrong["where"] or ""
-        hint = _nearest(name, _keys(where)) if name != _SETS else ": sets stand beside one another"
+        hint = _nearest(name, _keys(where)) if name != _SETS else ": a set can't contain sets"
         return f"there is no key '{name}'{_in(where)}{hint}"
     if wrong := _INVALID.fullmatch(message):
         name, where = wrong["name"], wrong["where"] or ""
-        return f"'{name}' is no value{_in(where, 'of')}" + _nearest(name, _values(where))
+        return f"'{name}' is not a value{_in(where, 'of')}" + _nearest(name, _values(where))
     if wrong := _MISSING.fullmatch(message):
         return f"there has to be a key '{wrong['name']}'{_in(wrong['where'] or '')}"
     if wrong := _OTHER_KIND.fullmatch(message):
@@ -288,14 +298,14 @@ def _in(where: str, word: str = "in") -> str:
 
 
 def _keys(where: str) -> Sequence[str]:
-    """The keys of the table at ``where``, such as ``$.sets[...].include[...]``."""
+    """Return the keys of the table at ``where``, such as ``$.sets[...].include[...]``."""
     structs: dict[str, type[msgspec.Struct]] = {_SETS: Config, **_TABLES}
     inner = [structs[word] for word in re.findall(r"[a-z_]+", where) if word in structs]
     return (inner[-1] if inner else ConfigFile).__struct_fields__
 
 
 def _values(where: str) -> Sequence[str]:
-    """The values of the key at ``where``, such as ``$.mode[...]``."""
+    """Return the values of the key at ``where``, such as ``$.mode[...]``."""
     key = re.findall(r"[a-z_]+", where)[-1]
     kinds = {field.name: field.type for struct in (Config, Override) for field in _fields(struct)}
     return _choices(kinds[key])
@@ -308,7 +318,7 @@ def _fields(struct: type[msgspec.Struct]) -> Sequence[msgspec.inspect.Field]:
 
 
 def _choices(kind: Any) -> list[str]:
-    """The members of an enumeration, somewhere inside a type."""
+    """Return the members of the enumeration that is somewhere inside a type."""
     if isinstance(kind, msgspec.inspect.EnumType):
         return [str(member.value) for member in kind.cls]
     inner = [getattr(kind, "item_type", None), getattr(kind, "type", None)]
@@ -317,8 +327,9 @@ def _choices(kind: Any) -> list[str]:
 
 
 def _nearest(name: str, valid: Sequence[str]) -> str:
-    """The end of the sentence: what may have been meant, or all there is."""
-    near = difflib.get_close_matches(name, valid, n=1)
-    if near:
-        return f"; did you mean '{near[0]}'?"
+    """Return the end of a message: what may have been meant, or the names where they are few."""
+    if near := did_you_mean(name, valid):
+        return near
+    if len(valid) > _FEW:
+        return "; 'wsgiproof init' writes a file with every key"
     return f"; there is {', '.join(valid)}" if valid else ""

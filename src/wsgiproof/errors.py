@@ -4,7 +4,7 @@
     ├── UsageError            exit 2  the request makes no sense, or names what does not exist
     │   └── Unsupported               a version exists, but not for this Python
     └── CannotRun             exit 3  the request makes sense, but can't be carried out
-        ├── NeedMissing               the machine lacks something; `wsgiproof doctor` shows the fix
+        ├── PrerequisiteMissing       the machine lacks something; `wsgiproof doctor` shows the fix
         ├── BuildFailed               a toolchain could not be built
         ├── ServiceFailed             mongod or Apache did not start, or ended
         │   └── PortTaken             another process bound the port before the server did
@@ -18,6 +18,8 @@ the traceback.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import IntEnum
 
 from wsgiproof import limits
@@ -49,6 +51,13 @@ def one_line(text: str) -> str:
     """Return ``text`` as one line for a person: blanks for whitespace, ``?`` for other control
     characters."""
     return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The end of a message about an unknown ``name``: the nearest of ``valid``; empty if none is
+    near."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def interrupted(error: BaseException | None) -> bool:
@@ -83,7 +92,7 @@ class CannotRun(WsgiproofError):
     """The request is correct, but can't be carried out on this machine or at this moment."""
 
 
-class NeedMissing(CannotRun):
+class PrerequisiteMissing(CannotRun):
     """This machine lacks something that a run needs."""
 
 

@@ -167,8 +167,7 @@ def _one_name(name: str) -> str:
 
 
 def write_atomically(content: bytes, path: Path, mode: int | None = 0o600) -> None:
-    """Write a file so that a reader sees either the old or the new content, never a part of it, and
-    so that it is on disk when this returns.
+    """Write a file so that readers see either the old or the new content, and sync it to disk.
 
     The draft has an unpredictable name and is created exclusively, so that a planted link is not
     followed; a link at ``path`` itself is replaced. The file has exactly ``mode``; if ``mode`` is

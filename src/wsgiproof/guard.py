@@ -457,11 +457,11 @@ def raise_descriptor_limit() -> tuple[int, int]:
 
 
 def raise_priority() -> None:
-    """Raise the guard's priority if permitted (CAP_SYS_NICE), to read a status before the parent
-    reaps the process.
+    """Raise the guard's priority if permitted (CAP_SYS_NICE).
 
-    SCHED_RR is not used: when a process is reaped, the kernel spins until the dentries of its /proc
-    directory are released by dying processes, and a real-time spin would keep those from running.
+    It should read the status of a process before its parent reaps it. SCHED_RR is not used: when a
+    process is reaped, the kernel spins until the dentries of its /proc directory are released by
+    dying processes, and a real-time spin would keep those from running.
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -20)

@@ -52,8 +52,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def make_manifest(directory: Path, without: str) -> dict[str, File]:
-    """Return the manifest of a directory, without the file ``without`` in it and the drafts of that
-    file.
+    """Return the manifest of a directory, except for the file ``without`` and its drafts.
 
     Raises OSError if a file can't be read, also for a FIFO or a socket.
     """

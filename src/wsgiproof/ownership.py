@@ -35,8 +35,7 @@ def invoking_users() -> frozenset[int]:
 
 
 def why_unsafe(status: os.stat_result, users: Collection[int]) -> str:
-    """Return why other users could change a file or directory, as the end of a sentence; empty if
-    they can't.
+    """Return why other users could change a file, as the end of a sentence; empty if they can't.
 
     The mode of a link has no meaning. In a world-writable directory with the sticky bit, nobody can
     replace another user's file; :func:`unprotected_directory` allows it.
@@ -91,11 +90,11 @@ def unprotected_directory(directory: Path) -> Path | None:
 
 
 def replaceable_directory(path: Path) -> str:
-    """Return the first directory on the way down to ``path``, which is included, in which another
-    user could replace this user's files; empty if there is none.
+    """Return the first directory on the way to ``path`` that is not safe; empty if all are.
 
-    That is a directory of another user than root, or one that others may write to and that is not
-    sticky. For root, members of another group than root's are others too; an ordinary user may
+    In such a directory another user could replace this user's files. ``path`` itself is checked as
+    well. That is a directory of another user than root, or one that others may write to and that is
+    not sticky. For root, members of another group than root's are others too; an ordinary user may
     share with their groups. Raises OSError if ``path`` does not exist.
     """
     path = path.resolve(strict=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 
 import wsgiproof
+from wsgiproof.build.index import is_exact
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Cell, InterpreterKind, Topology
 from wsgiproof.config import Config
-from wsgiproof.errors import UsageError, describe
+from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import read_file
 from wsgiproof.leftovers import safe_parent
 from wsgiproof.matrix import Matrix, ResolvedAxes, expand
@@ -54,7 +55,11 @@ def preflight(config: Config) -> HostSetup:
     if config.app:
         check_app(Path(config.app))
     if config.control and config.control not in CONTROLS:
-        raise UsageError(f"there is no control '{config.control}': see 'wsgiproof selftest --list'")
+        near = did_you_mean(config.control, CONTROLS) or "."
+        raise UsageError(
+            f"there is no control '{config.control}'{near} 'wsgiproof selftest --list' lists them "
+            "all."
+        )
     cache = Cache()
     machine = Preflight(config, cache).machine()
     for python in machine.pythons:  # wsgiproof may have compiled it
@@ -70,9 +75,9 @@ def plan(config: Config, setup: HostSetup, *, own_file: bool = False) -> RunPlan
     """
     matrix = expand(config, setup.resolved)
     additions = {
-        "requirements": config.requirements,
+        "requirements": config.requirement,
         "constraints": _constraints(config),
-        "directives": config.directives,
+        "directives": config.directive,
     }
     jobs = [
         _job(
@@ -88,13 +93,13 @@ def plan(config: Config, setup: HostSetup, *, own_file: bool = False) -> RunPlan
 
 
 def _constraints(config: Config) -> str:
-    if not config.constraints:
+    if not config.constraint:
         return ""
     try:
-        return read_file(config.constraints, _LARGEST_CONSTRAINTS, follow=True).decode()
+        return read_file(config.constraint, _LARGEST_CONSTRAINTS, follow=True).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = describe(error) if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"--constraint {config.constraints}: {why}") from error
+        raise UsageError(f"--constraint {config.constraint}: {why}") from error
 
 
 def _job(
@@ -157,8 +162,8 @@ def _rerun(
     server = dict(machine.servers.values()).get(cell.mongodb)
     options: list[tuple[str, object, object]] = [
         ("--python", spec.python.path, None),
-        ("--mod-wsgi", cell.mod_wsgi_path or cell.mod_wsgi, None),
-        ("--pymongo", cell.pymongo_path or cell.pymongo, None),
+        ("--mod-wsgi", cell.mod_wsgi_path or _exact(cell.mod_wsgi), None),
+        ("--pymongo", cell.pymongo_path or _exact(cell.pymongo), None),
         ("--topology", cell.topology, None),
         ("--mode", cell.mode, None),
         ("--mpm", cell.mpm, default.mpm[0]),
@@ -170,8 +175,8 @@ def _rerun(
         ("--app", cell.app, ""),
         ("--httpd", config.httpd, ""),
         ("--apxs", config.apxs, ""),
-        *(("--with", requirement, None) for requirement in spec.requirements),
-        ("--constraint", config.constraints, ""),
+        *(("--requirement", requirement, None) for requirement in spec.requirements),
+        ("--constraint", config.constraint, ""),
         *(("--directive", directive, None) for directive in spec.directives),
         ("--profile", load.profile, default.profile),
         ("-n", load.requests, None),
@@ -187,6 +192,13 @@ def _rerun(
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
     words: Sequence[str] = [word for option in given for word in option]
     return shlex.join(["wsgiproof", "run", *(["--no-config"] if own_file else []), *words])
+
+
+def _exact(version: str) -> str:
+    """Return the same version with three numbers: 4.9 would stand for the newest 4.9.x."""
+    while not is_exact(version):
+        version += ".0"
+    return version
 
 
 def _default_phases(cell: Cell) -> str:

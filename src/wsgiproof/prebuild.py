@@ -32,11 +32,11 @@ class Progress(Protocol):
 
 
 def prebuild(run_plan: RunPlan, setup: HostSetup, progress: Progress) -> Iterator[Built]:
-    """Build what the cells need and the cache lacks, with as many builds at a time as there are
-    cores.
+    """Build what the cells need and the cache lacks.
 
-    After a failed build the others are still tried, except if it is that of Apache, which all
-    builds of mod_wsgi need. Yields each result as soon as it is known.
+    As many builds run at a time as there are cores. After a failed build the others are still
+    tried, except if it is that of Apache, which all builds of mod_wsgi need. Yields each result as
+    soon as it is known.
     """
     httpd = setup.machine.httpd
     if httpd is None:

@@ -22,8 +22,9 @@ from wsgiproof.build.httpd import find_httpd, httpd_build
 from wsgiproof.build.python import choose_all
 from wsgiproof.cache import Cache
 from wsgiproof.cell import Topology
+from wsgiproof.cgroups import pids_limit
 from wsgiproof.config import URI, Config
-from wsgiproof.errors import NeedMissing, UsageError, WsgiproofError
+from wsgiproof.errors import PrerequisiteMissing, UsageError, WsgiproofError
 from wsgiproof.files import temporary_root
 from wsgiproof.leftovers import describe_cleanup
 from wsgiproof.observe.cores import why_no_core
@@ -124,7 +125,7 @@ class Preflight:
             return find()
         except OSError as error:
             if limit := limits.explain(error):
-                raise NeedMissing(limit) from error
+                raise PrerequisiteMissing(limit) from error
             raise
 
     def _check(self, name: str, find: Callable[[], T], describe: Callable[[T], str]) -> T | None:
@@ -150,8 +151,8 @@ def _describe_pythons(pythons: Sequence[Python]) -> str:
 def raise_limits(config: Config, account: Account) -> str:
     """Raise the limits of this process, which its children inherit, to what a run needs.
 
-    Returns a description of them. Raises :class:`NeedMissing` if a limit can't be raised far
-    enough.
+    Returns a description of them. Raises :class:`PrerequisiteMissing` if a limit can't be raised
+    far enough.
     """
     cells = slots(config)
     descriptors = _descriptors(config)
@@ -164,14 +165,16 @@ def raise_limits(config: Config, account: Account) -> str:
     _raise_limit(
         resource.RLIMIT_NPROC, tasks, used, f"processes and threads of user '{account.name}'", "u"
     )
+    # A control group counts the processes of all users.
+    _check_pids_limit((_TASKS + _TASKS_OF_MONGODS * starts_mongod(config)) * cells)
     first, last = limits.ports()
     if last - first + 1 < _PORTS + _connections(config):
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             f"this machine has only {last - first + 1} local ports for connections, and a run "
             f"needs about {_PORTS + _connections(config)}: widen net.ipv4.ip_local_port_range"
         )
     if problem := limits.why_no_port():
-        raise NeedMissing(problem)
+        raise PrerequisiteMissing(problem)
     return (
         f"at least {descriptors:,} descriptors in each process, {tasks:,} more processes and "
         f"threads, {last - first + 1:,} local ports"
@@ -179,17 +182,27 @@ def raise_limits(config: Config, account: Account) -> str:
 
 
 def _raise_limit(kind: int, needed: int, used: int, of_what: str, option: str) -> None:
-    """Raise a limit so that ``needed`` more than ``used`` are allowed. Raises :class:`NeedMissing`
-    if it can't be raised so far."""
+    """Raise a limit so that ``needed`` more than ``used`` are allowed. Raises
+    :class:`PrerequisiteMissing` if it can't be raised so far."""
     soft, hard = resource.getrlimit(kind)
     least = used + needed
     if soft == resource.RLIM_INFINITY or soft >= least:
         return
     if hard != resource.RLIM_INFINITY and hard < least:
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             f"{_shortage(hard, needed, used, of_what)}: raise the hard limit (`ulimit -H{option}`)"
         )
     resource.setrlimit(kind, (least, hard))
+
+
+def _check_pids_limit(needed: int) -> None:
+    limit = pids_limit()
+    if limit is not None and limit.left < needed:
+        what = "processes and threads of the control group"
+        raise PrerequisiteMissing(
+            f"{_shortage(limit.largest, needed, limit.used, what)}: raise {limit.group}/pids.max, "
+            "in a container its --pids-limit"
+        )
 
 
 def _shortage(limit: int, needed: int, used: int, of_what: str) -> str:
@@ -215,14 +228,14 @@ def _find_httpd(config: Config, cache: Cache) -> Httpd | None:
     httpd = find_httpd(config.httpd, config.apxs)
     for mpm in config.mpm:
         if httpd is not None and mpm not in httpd.mpms:
-            raise NeedMissing(
+            raise PrerequisiteMissing(
                 f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms)}: "
                 "install the module, or choose another --mpm"
             )
     if httpd is None and not cache.has(httpd_build()):
         missing = [program for program in ("cc", "make", "perl") if shutil.which(program) is None]
         if missing:
-            raise NeedMissing(
+            raise PrerequisiteMissing(
                 "there is no Apache with apxs, and what is needed to build one is missing "
                 f"({', '.join(missing)}): on Debian 'apt-get install apache2-bin apache2-dev'"
             )
@@ -281,7 +294,7 @@ def _check_files(uri: str, account: Account) -> None:
             raise UsageError(f"{option}={path} of --mongodb: there is no such file")
         blocked = account.cannot_reach(path)
         if blocked:
-            raise NeedMissing(
+            raise PrerequisiteMissing(
                 f"Apache's user '{account.name}' can't read {path} ({option} of --mongodb), "
                 f"because of {blocked}: let it enter or read that, or put a copy elsewhere"
             )
@@ -335,7 +348,7 @@ def _check_space(config: Config, cache: Cache) -> str:
         existing = next(step for step in (path, *path.parents) if step.exists())
         free = shutil.disk_usage(existing).free
         if free < size:
-            raise NeedMissing(
+            raise PrerequisiteMissing(
                 f"only {free / 1e6:,.0f} MB are free at {existing}, and {size / 1e6:,.0f} MB may "
                 "be needed: make room, or point TMPDIR, WSGIPROOF_CACHE or --output elsewhere"
             )

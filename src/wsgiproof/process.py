@@ -1,5 +1,4 @@
-"""Run and supervise child processes: own session, deadline, TERM then KILL; none outlives
-wsgiproof.
+"""Run and supervise child processes with deadlines, so that none outlives wsgiproof.
 
 Each child runs under its own guard (:mod:`wsgiproof.guard`). The guard ends the child and all its
 descendants when wsgiproof ends, however that happens, and records how each of them died. A killed
@@ -495,8 +494,7 @@ class Service:
         return self._running.events.paused
 
     def trouble(self) -> str:
-        """Return what another process did to the service, such as "died of SIGKILL"; empty if
-        nothing.
+        """Return what others did to the service, such as "died of SIGKILL"; empty if nothing.
 
         Not for a service that has been asked to stop. Since the guard may take a moment to report
         an event, the kernel is asked as well.
@@ -514,8 +512,7 @@ class Service:
         return how_it_ended(death)
 
     def wait(self, deadline: float) -> bool:
-        """Wait up to ``deadline`` seconds; return whether the service and its descendants have
-        ended.
+        """Wait up to ``deadline`` seconds; return whether all processes of the service have ended.
 
         Raises ServiceFailed if the guard was killed or paused, since it is then unknown how they
         ended.
@@ -534,8 +531,7 @@ class Service:
         patience: float | None = None,
         look: Callable[[], None] = lambda: None,
     ) -> Stopped:
-        """Send ``sig`` to the service, and KILL the processes that are left after ``deadline``
-        seconds.
+        """Send ``sig`` to the service, and KILL what is left after ``deadline`` seconds.
 
         If any is left after ``patience`` seconds, ``look`` is called once. A second call returns
         the result of the first. Raises as :meth:`wait`, after all processes have ended, and

@@ -339,6 +339,8 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[Thread, ...] = ()
     note: str = ""
     """Why the stack is missing or incomplete, and how to get it."""
+    stopped: float = 0.0
+    """Seconds for which the process was stopped to read it, at most."""
 
 
 class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
@@ -418,6 +420,8 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """Whether processes that started after it answered."""
     orphaned: int | None
     """Connections that the deployment counts and no living process of the server has."""
+    processor_waits: dict[int, float] = {}
+    """Seconds that each replaced process waited for a processor meanwhile."""
     parent_memory: int | None
     """Bytes of memory that only Apache's parent has, after the restart."""
 
@@ -479,6 +483,8 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that still ran at the deadline, so that wsgiproof killed them."""
     connections_left: int | None
     """The subject's connections on the deployment after the disconnect timeout."""
+    processor_waits: dict[int, float] = {}
+    """Seconds that each process waited for a processor meanwhile, summed over its threads."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -497,7 +503,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[int, int] = (1, 1)
     """Processes that run the application, and request threads of each."""
     owned: bool = True
-    """Whether wsgiproof started the deployment, so that nobody else used it."""
+    """Whether wsgiproof started the deployment, so that no other client used it."""
     decided_early: str = ""
     """Why the judge was certain before the load was complete; empty if it was not."""
     budget_exhausted: str = ""

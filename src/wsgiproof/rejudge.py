@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
 
+from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records import CellRecord
 from wsgiproof.results import read_cells
@@ -19,12 +21,19 @@ class RejudgedCell(msgspec.Struct, frozen=True, kw_only=True):
     now: CellRecord
 
 
-def rejudge(where: Path) -> list[RejudgedCell]:
-    """Judge all cells in ``where``: a run's directory, a cell's, or the record of a cell.
+def rejudge(where: Path, pattern: str | None = None) -> list[RejudgedCell]:
+    """Judge the cells in ``where`` again: a run's directory, a cell's, or the record of a cell.
 
-    Raises :class:`UsageError` if there is no cell, or one that can't be read.
+    ``pattern`` selects cells by their id, or by a glob. Raises :class:`UsageError` if there is no
+    cell, or one that can't be read.
     """
-    return [RejudgedCell(recorded=one, now=judge_record(one)) for one in read_cells(where)]
+    every = read_cells(where)
+    cells = [one for one in every if pattern is None or fnmatchcase(one.cell.id, pattern)]
+    if not cells:
+        raise UsageError(
+            f"no recorded cell in {where} matches '{pattern}'; there is {every[0].cell.id}"
+        )
+    return [RejudgedCell(recorded=one, now=judge_record(one)) for one in cells]
 
 
 def differences(cell: RejudgedCell) -> Iterator[str]:

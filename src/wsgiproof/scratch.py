@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wsgiproof.account import Account
-from wsgiproof.errors import CannotRun, NeedMissing, UsageError, describe
+from wsgiproof.errors import CannotRun, PrerequisiteMissing, UsageError, describe
 from wsgiproof.files import Directory
 from wsgiproof.leftovers import PREFIX, new_directory, remove_directory, safe_parent
 from wsgiproof.ownership import replaceable_directory
@@ -38,8 +38,7 @@ def scratch_directory(account: Account | None = None) -> Iterator[Path]:
 
 
 def lasting_directory(output: Path | None, account: Account) -> Path:
-    """Return ``output``, or a new directory, that ``account`` may enter and that is left to the
-    user.
+    """Return ``output`` or a new directory, which ``account`` may enter and which is not removed.
 
     Raises :class:`UsageError` if ``output`` is not empty.
     """
@@ -91,12 +90,12 @@ def _open_to(account: Account, directory: Path, setting: str) -> None:
         os.fchmod(opened.fd, 0o700 if group == -1 else 0o710)
     blocked = account.cannot_enter(directory)
     if blocked:
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             f"Apache's user '{account.name}' can't enter {blocked}: point {setting} at a "
             "directory that it can enter, such as /tmp"
         )
     if len(os.fsencode(directory)) > _LONGEST:
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             f"{directory} is too long for the Unix sockets in it (unix(7): 108 bytes at most): "
             f"point {setting} at a directory with a shorter path, such as /tmp"
         )

@@ -170,8 +170,7 @@ def _pass_on(lines: Iterator[str], on_log_line: Callable[[str], None]) -> None:
 def write_conf(
     config: Config, output: Path | None, port: int | None, progress: Progress
 ) -> WrittenConfig:
-    """Lay out the application of the only cell of ``config``, and write the configuration of its
-    Apache.
+    """Lay out the only cell of ``config``, and write the configuration of its Apache.
 
     Nothing is started. All files are in ``output``, or in a new directory, and are left there.
     """

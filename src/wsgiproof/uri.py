@@ -124,11 +124,10 @@ def with_user(uri: str, user: str, password: str, **options: str | None) -> str:
 
 
 def with_options(uri: str, **options: str | None) -> str:
-    """Return the URI with these options; None removes one. Names compare without case, as in the
-    URI spec.
+    """Return the URI with these options; None removes one.
 
-    The other options remain unchanged: for some, such as ``readPreferenceTags``, the exact
-    characters, the order, and being empty matter.
+    Names compare without case, as in the URI spec. The other options remain unchanged: for some,
+    such as ``readPreferenceTags``, the exact characters, the order, and being empty matter.
     """
     parts = urlsplit(uri)
     replaced = {name.lower() for name in options}

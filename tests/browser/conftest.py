@@ -19,8 +19,8 @@ _QUIET = (
     "--disable-sync",
     "--no-first-run",
 )
-_PATIENCE = 30.0
-"""Seconds."""
+_PATIENCE = 120.0
+"""Seconds: on a busy machine a browser takes many."""
 DESK, PHONE = (1400, 900), (390, 844)
 
 
@@ -32,6 +32,7 @@ class Opened:
         self.address = address
         self.complaints: list[str] = []
         self.asked_for: list[str] = []
+        page.set_default_timeout(1000 * _PATIENCE)
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self._asked(request.url))

@@ -124,7 +124,7 @@ def _otherwise(record: CellRecord, number: int) -> CellRecord:
         )  # fmt: skip
     if number % 53 == 4:
         return msgspec.structs.replace(
-            record, verdict=Verdict.SKIPPED, reason="not run, since --fail-fast was given",
+            record, verdict=Verdict.SKIPPED, reason="not run, because --fail-fast was given",
             checks=(), findings=(), observed=None,
         )  # fmt: skip
     return record

@@ -26,11 +26,12 @@ from wsgiproof.report.trends import trends
 LEAK = recorded("leak-connection")
 CRASH = recorded("crash-in-request")
 MEMORY = recorded("leak-memory")
+MANY = 120
 
 
 @cache
 def many() -> tuple[RunRecord, bytes]:
-    record = large(240)
+    record = large(MANY)
     return record, page(record)
 
 
@@ -44,6 +45,13 @@ def older(record: RunRecord) -> RunRecord:
     first = record.cells[0]
     good = msgspec.structs.replace(recorded("standalone-daemon"), cell=first.cell)
     return run_record(good, *record.cells[1:-1], started="2026-11-18T05:43:59+00:00")
+
+
+@cache
+def changed() -> bytes:
+    """A run with what became of the one before it."""
+    new, old = failing(), older(failing())
+    return page(new, old=old, over=trends([new, old]))
 
 
 def test_the_matrix_has_each_cell_once_with_its_verdict_in_words(opened: Open) -> None:
@@ -97,7 +105,7 @@ def test_axes_are_the_viewers_choice(opened: Open) -> None:
     assert [text.split("\n")[-1] for text in shown.all(".grid thead th")][1:] == [
         *("event", "prefork", "worker")
     ]
-    assert len(shown.all(".chip")) == 240
+    assert len(shown.all(".chip")) == MANY
 
 
 def test_keys_alone_are_enough(opened: Open) -> None:
@@ -283,7 +291,7 @@ def test_a_comparison_tells_what_changed(opened: Open) -> None:
     new = failing()
     old = older(new)
     told = compare(old, new)
-    shown = opened(page(new, old=old), "#compare")
+    shown = opened(changed(), "#compare")
     assert shown.all("h1") == ["Something got worse"]
     assert len(shown.all(".change")) == len(told.changed) == 1
     assert told.changed[0].new in shown.one(".change h3").inner_text()
@@ -298,7 +306,7 @@ def test_a_comparison_tells_what_changed(opened: Open) -> None:
 def test_trends_tell_verdicts_and_figures_over_several_runs(opened: Open) -> None:
     new = failing()
     over = trends([new, older(new)])
-    shown = opened(page(new, over=over), "#trends")
+    shown = opened(changed(), "#trends")
     assert shown.all("h1") == ["2 runs"]
     assert len(shown.all(".trends tbody tr")) == len(over.rows) == len(new.cells)
     first = shown.all(".trends tbody tr td")[:2]
@@ -315,13 +323,9 @@ def test_trends_tell_verdicts_and_figures_over_several_runs(opened: Open) -> Non
     assert shown.all("figcaption b") == ["memory/request"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE])
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")])
 def test_nothing_is_wider_than_the_screen(opened: Open, size: tuple[int, int], scheme: str) -> None:
-    new = failing()
-    old = older(new)
-    content = page(new, old=old, over=trends([old, new]))
-    shown = opened(content, size=size, scheme=scheme)
+    shown = opened(changed(), size=size, scheme=scheme)
     ground = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(19, 21, 25)" if scheme == "dark" else "rgb(250, 249, 246)")
     for view in ("#matrix", "#compare", "#trends", "#about"):

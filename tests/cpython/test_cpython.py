@@ -74,7 +74,7 @@ def built(request: pytest.FixtureRequest, cache: Path) -> tuple[str, Path]:
 
 def test_it_is_listed_with_all_that_mod_wsgi_needs(built: tuple[str, Path]) -> None:
     version, cache = built
-    done = wsgiproof("pythons", "--json", cache=cache)
+    done = wsgiproof("doctor", "--pythons", "--json", cache=cache)
     rows = [row for row in json.loads(done.stdout) if row["from"] == "wsgiproof"]
     mine = {row["version"] + "t" * row["free_threaded"]: row for row in rows}[version]
     assert (mine["usable"], mine["shared_library"], mine["headers"]) == (True, True, True)

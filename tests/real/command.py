@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,12 +69,22 @@ def at_work(directory: Path, besides: int = 0) -> list[str]:
     return found
 
 
-def nobody_is_left(directory: Path, besides: int = 0, deadline: float = 15.0) -> bool:
-    """Whether all of those end soon."""
+def soon(true: Callable[[], bool], deadline: float = 60.0) -> bool:
+    """Whether this becomes true; a busy machine may take its time."""
     limit = time.monotonic() + deadline
-    while at_work(directory, besides) and time.monotonic() < limit:
+    while not true() and time.monotonic() < limit:
         time.sleep(0.1)
-    return not at_work(directory, besides)
+    return true()
+
+
+def nobody_is_left(directory: Path, besides: int = 0) -> bool:
+    """Whether all of those end soon."""
+    return soon(lambda: not at_work(directory, besides))
+
+
+def is_emptied(directory: Path) -> bool:
+    """Whether nothing is left in it soon: it goes after the last of the processes."""
+    return soon(lambda: not list(directory.iterdir()))
 
 
 @contextmanager

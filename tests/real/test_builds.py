@@ -9,9 +9,12 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.real.command import nobody_is_left, started
@@ -31,15 +34,67 @@ WSGIPROOF = [sys.executable, "-m", "wsgiproof"]
 
 @pytest.fixture
 def cold(open_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache; every call of the compiler is written down in ``compiled`` beside it."""
-    compiler = open_tmp / "cc"
-    log = open_tmp / "compiled"
+    """An empty cache."""
+    return use_cache(open_tmp, monkeypatch)
+
+
+def use_cache(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Use the cache of ``directory``, which is empty at first; every call of the compiler is
+    written down in ``compiled`` beside it."""
+    compiler = directory / "cc"
+    log = directory / "compiled"
     log.touch()
     compiler.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shutil.which("cc")} "$@"\n')
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
-    monkeypatch.setenv("WSGIPROOF_CACHE", str(open_tmp / "cache"))
-    return open_tmp / "cache"
+    monkeypatch.setenv("WSGIPROOF_CACHE", str(directory / "cache"))
+    return directory / "cache"
+
+
+class Built(msgspec.Struct):
+    """A cache that two runs have filled at the same time, with a umask of nothing."""
+
+    directory: Path
+    verdicts: list[str]
+    said: list[str]
+    compiled: int
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Built]:
+    with tempfile.TemporaryDirectory(prefix="wp-test-", dir="/tmp") as name:
+        Path(name).chmod(0o711)
+        with pytest.MonkeyPatch.context() as patch:
+            result = filled_at_once(Path(name), patch)
+        yield result
+
+
+def filled_at_once(directory: Path, patch: pytest.MonkeyPatch) -> Built:
+    cold = use_cache(directory, patch)
+    command = [*WSGIPROOF, "run", "-n", "60", "--phases", "none"]
+    result = Built(directory, [], [], 0)
+    with ExitStack() as stack:
+        before = os.umask(0)
+        try:
+            running = []
+            for one in (directory / "first", directory / "second"):
+                one.mkdir(0o711)
+                running.append(stack.enter_context(started(one, *CELL, command=command)))
+        finally:
+            os.umask(before)
+        for run in running:
+            run.finish()
+            (cell,) = json.loads((run.output / "results.json").read_text())["cells"]
+            result.verdicts.append(cell["verdict"])
+            result.said.append(run.text)
+    result.compiled = compiled(cold, "wsgi_interp.c")
+    return result
+
+
+@pytest.fixture
+def warm(built: Built, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache that has been filled."""
+    return use_cache(built.directory, monkeypatch)
 
 
 @pytest.fixture
@@ -90,22 +145,24 @@ def compiled(cold: Path, source: str) -> int:
     return sum(" -c " in call and source in call for call in calls)
 
 
-def test_two_runs_at_once_build_each_thing_once(cold: Path, open_tmp: Path) -> None:
-    first, second = open_tmp / "first", open_tmp / "second"
-    for directory in (first, second):
-        directory.mkdir(0o711)
-    command = [*WSGIPROOF, "run", "-n", "60"]
-    with (
-        started(first, *CELL, command=command) as one,
-        started(second, *CELL, command=command) as other,
-    ):
-        for running in (one, other):
-            running.finish(120)
-            (cell,) = json.loads((running.output / "results.json").read_text())["cells"]
-            assert cell["verdict"] != "error", running.text
-    assert compiled(cold, "wsgi_interp.c") == 1
+def test_two_runs_at_once_build_each_thing_once(built: Built, warm: Path) -> None:
+    assert "error" not in built.verdicts, built.said
+    assert built.compiled == 1
     _, states = listed("verify")
     assert states["mod_wsgi"] == states["environment"] == ["built"]
+
+
+def test_nothing_is_for_others_to_write_with_a_umask_of_nothing(warm: Path) -> None:
+    assert stat.S_IMODE((warm / "uv").stat().st_mode) == 0o700
+    ours = [path for path in warm.rglob("*") if not path.is_relative_to(warm / "uv")]
+    for path in (warm, *ours):
+        assert path.is_symlink() or not path.stat().st_mode & 0o022, path
+    mode = stat.S_IMODE((warm / "environment").stat().st_mode)
+    (warm / "environment").chmod(0o777)
+    done = subprocess.run([*WSGIPROOF, "build", *CELL], capture_output=True, text=True)
+    (warm / "environment").chmod(mode)
+    assert done.returncode == 3
+    assert f"'chmod o-w {warm / 'environment'}'" in done.stdout + done.stderr
 
 
 def test_an_interrupted_build_leaves_nothing_and_a_killed_one_is_made_again(
@@ -144,7 +201,7 @@ def test_an_interrupted_build_leaves_nothing_and_a_killed_one_is_made_again(
 def ran(output: Path) -> tuple[int, dict[str, object], str]:
     """The exit code of a run of the cell, its record, and what was said on standard error."""
     done = subprocess.run(
-        [*WSGIPROOF, "run", "-n", "60", *CELL, "--output", output],
+        [*WSGIPROOF, "run", "-n", "60", "--phases", "none", *CELL, "--output", output],
         capture_output=True,
         text=True,
         check=False,
@@ -155,22 +212,21 @@ def ran(output: Path) -> tuple[int, dict[str, object], str]:
 
 
 def test_what_was_damaged_is_built_again_or_else_is_an_error_and_never_the_subjects(
-    cold: Path, open_tmp: Path
+    warm: Path, open_tmp: Path
 ) -> None:
-    assert subprocess.run([*WSGIPROOF, "build", *CELL], capture_output=True).returncode == 0
-    (module,) = cold.glob("mod_wsgi/*/mod_wsgi/server/mod_wsgi*.so")
+    (module,) = warm.glob("mod_wsgi/*/mod_wsgi/server/mod_wsgi*.so")
     os.truncate(module, module.stat().st_size // 2)
-    for answer in cold.glob("index/*/answer.json"):
+    for answer in warm.glob("index/*/answer.json"):
         answer.write_bytes(b"\0[[[[" * 1000)
     # With the size and the time that it had, as a bad disk leaves it.
-    (bytecode,) = cold.glob("environment/*/env/lib/*/site-packages/bson/__pycache__/__init__.*.pyc")
+    (bytecode,) = warm.glob("environment/*/env/lib/*/site-packages/bson/__pycache__/__init__.*.pyc")
     status = bytecode.stat()
     bytecode.write_bytes(bytecode.read_bytes()[:16].ljust(status.st_size, b"\xff"))
     os.utime(bytecode, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     code, record, said = ran(open_tmp / "first")
     assert f"{module.parents[2]} has changed since it was built and is rebuilt: " in said
-    entry = bytecode.relative_to(cold).parts[1]
+    entry = bytecode.relative_to(warm).parts[1]
     assert (code, record["verdict"]) == (3, "error"), record["reason"]
     assert f"environment/{entry} of the build cache has changed since it was built" in str(
         record["reason"]
@@ -181,19 +237,6 @@ def test_what_was_damaged_is_built_again_or_else_is_an_error_and_never_the_subje
     assert record["verdict"] != "error", record["reason"]
     assert said == ""
     assert listed("verify")[0] == 0
-
-
-def test_nothing_is_for_others_to_write_with_a_umask_of_nothing(cold: Path) -> None:
-    command = [*WSGIPROOF, "build", *CELL]
-    assert subprocess.run(command, capture_output=True, umask=0).returncode == 0
-    assert stat.S_IMODE((cold / "uv").stat().st_mode) == 0o700
-    ours = [path for path in cold.rglob("*") if not path.is_relative_to(cold / "uv")]
-    for path in (cold, *ours):
-        assert path.is_symlink() or not path.stat().st_mode & 0o022, path
-    (cold / "environment").chmod(0o777)
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 3
-    assert f"'chmod o-w {cold / 'environment'}'" in done.stdout + done.stderr
 
 
 def refused(*options: str, **environment: str) -> tuple[int, str]:

@@ -47,7 +47,7 @@ def users(deployment: Deployment) -> Iterator[None]:
 
 def settled(deployment: Deployment, expected: int) -> int | None:
     """The count of connections, which mongod takes a moment to close."""
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 60
     while (told := deployment.counts(APP, ()).connections) != expected:
         if time.monotonic() > limit:
             break
@@ -72,7 +72,7 @@ def test_a_socket_that_never_said_who_it_is_counts_by_its_ports(deployment: Depl
     (port,) = deployment.ports
     with socket.create_connection(("127.0.0.1", port)) as leaked:
         ends = (leaked.getsockname()[1], port)
-        limit = time.monotonic() + 5
+        limit = time.monotonic() + 60
         while not deployment.counts(APP, {ends}).connections and time.monotonic() < limit:
             time.sleep(0.05)
         assert deployment.counts(APP, {ends}).connections == 1
@@ -144,8 +144,8 @@ def test_occupying_from_all_threads_fills_a_pool(deployment: Deployment, tmp_pat
     assert filling.stdout is not None
     word, seconds = filling.stdout.readline().split()
     assert word == "full"
-    assert 0.4 < float(seconds) < 5
+    assert float(seconds) > 0.4
     assert settled(deployment, 17) == 17
-    filling.communicate(timeout=20)
+    filling.communicate(timeout=60)
     assert filling.returncode == 0
     assert settled(deployment, 0) == 0

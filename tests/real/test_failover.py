@@ -15,7 +15,7 @@ import msgspec
 import psutil
 import pytest
 
-from tests.real.command import CLEAN, at_work, nobody_is_left, started
+from tests.real.command import CLEAN, at_work, nobody_is_left, soon, started
 from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from wsgiproof.cell import Topology
@@ -132,7 +132,7 @@ def test_a_deployment_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_a_member_is_paused_leaves_nothing(open_tmp: Path) -> None:
-    options = ["--topology", "replica-set", "--mode", "daemon", "-n", "120"]
+    options = ["--topology", "replica-set", "--mode", "daemon", "-n", "60"]
     with started(open_tmp, *options, "--phases", "failover", "--fault-seconds", "100") as command:
         command.wait_for("failover")
         _await_stopped(open_tmp)
@@ -155,7 +155,7 @@ def test_nothing_outlives_us_though_it_is_paused_when_we_are_killed(open_tmp: Pa
         _await_stopped(open_tmp)
         process.kill()
     assert nobody_is_left(open_tmp)
-    assert not scratch.exists(), "its data is still there"
+    assert soon(lambda: not scratch.exists()), "its data is still there"
 
 
 def _await_stopped(directory: Path) -> None:

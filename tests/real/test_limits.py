@@ -79,7 +79,7 @@ def test_a_limit_that_is_too_low_is_refused_before_anything_starts(
 
 def test_a_soft_limit_that_is_too_low_is_raised(open_tmp: Path) -> None:
     command = ["prlimit", "--nofile=64:", *RUN]
-    options = ["--topology", "none", "-n", "60", "--mode", "daemon"]
+    options = ["--topology", "none", "-n", "60", "--mode", "daemon", "--phases", "none"]
     with started(open_tmp, *options, command=command) as running:
         assert running.finish() == 0, running.text
 
@@ -99,7 +99,9 @@ def test_threads_that_cannot_start_are_no_hang(bench: Bench, mode: Mode, mpm: Mp
         yield free_port()
 
     with limited(resource.RLIMIT_NPROC, resource.getrlimit(resource.RLIMIT_NPROC)[0]):
-        record = bench.run(topology=Topology.NONE, mode=mode, mpm=mpm, requests=60, ports=ports())
+        record = bench.run(
+            topology=Topology.NONE, mode=mode, mpm=mpm, ports=ports(), start_deadline=5.0
+        )
     assert record.verdict is Verdict.ERROR, why(record)
     assert "the limit of this user is 1): raise `ulimit -u`" in record.reason
 
@@ -152,6 +154,6 @@ def test_a_disk_that_becomes_full_is_no_failure(
         if phase == "serial":
             fill(small_disk)
 
-    record = bench.run(topology=Topology.NONE, requests=600, watch=watch)
+    record = bench.run(topology=Topology.NONE, watch=watch)
     assert record.verdict is Verdict.ERROR, why(record)
     assert f"No space left on device at {small_disk}" in record.reason

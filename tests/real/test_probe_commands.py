@@ -85,7 +85,7 @@ def test_the_secret_is_in_nothing_that_is_kept(bench: Bench, open_tmp: Path) -> 
     told.chmod(0o666)  # the application runs as another user
     app = open_tmp / "tells.py"
     app.write_text(TELLS % str(told))
-    record = bench.run(app=app, topology=Topology.NONE, phases=(ExtraPhase.RESTART,), requests=240)
+    record = bench.run(app=app, topology=Topology.NONE, phases=(ExtraPhase.RESTART,), requests=120)
     assert record.verdict is Verdict.PASS, why(record)
     secret = told.read_bytes()
     assert len(secret) >= 32

@@ -18,7 +18,7 @@ def test_a_run_leaves_its_page_and_its_pace(open_tmp: Path) -> None:
         "--mode",
         "daemon",
         "-n",
-        "240",
+        "120",
         "--app",
         str(GUEST_BOOK),
     ]

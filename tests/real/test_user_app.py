@@ -9,7 +9,7 @@ import pytest
 from tests.real.conftest import MENDED, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line, outcome
-from wsgiproof.cell import Mode
+from wsgiproof.cell import Mode, Topology
 from wsgiproof.records import Verdict
 
 APPS = Path(__file__).parent / "apps"
@@ -28,7 +28,7 @@ def test_an_app_that_works_passes(bench: Bench, mode: Mode) -> None:
 
 
 def test_an_app_that_makes_pymongo_raise_in_c_passes(bench: Bench) -> None:
-    record = bench.run(app=APPS / "invalid_document.py", pymongo=MENDED, requests=1200)
+    record = bench.run(app=APPS / "invalid_document.py", pymongo=MENDED)
     assert record.verdict is Verdict.PASS, why(record)
 
 
@@ -39,7 +39,7 @@ def test_an_app_that_answers_500_fails_with_what_it_said(bench: Bench, tmp_path:
         "    start_response('500 Sorry', [('Content-Type', 'text/plain')])\n"
         "    return [b'the context is closed']\n"
     )
-    record = bench.run(app=app)
+    record = bench.run(app=app, topology=Topology.NONE)
     (finding,) = [one for one in record.findings if one.check == "responses"]
     assert "failed: 30 x status 500" in finding.seen, why(record)
     assert "the context is closed" in finding.evidence[0]
@@ -58,7 +58,7 @@ def test_an_app_that_raises_sometimes_fails_and_the_log_has_its_traceback(
         "    start_response('200 OK', [])\n"
         "    return [b'']\n"
     )
-    record = bench.run(app=app)
+    record = bench.run(app=app, topology=Topology.NONE)
     found = {finding.check: finding for finding in record.findings}
     assert "x status 500" in found["responses"].seen, why(record)
     assert "LookupError" in found["error-log"].seen + str(found["error-log"].evidence)
@@ -69,7 +69,7 @@ def test_an_app_that_raises_sometimes_fails_and_the_log_has_its_traceback(
 def test_an_app_that_fails_at_import_fails_and_the_log_tells(bench: Bench, tmp_path: Path) -> None:
     app = tmp_path / "broken.py"
     app.write_text("import no_such_module\napplication = no_such_module.application\n")
-    record = bench.run(app=app)
+    record = bench.run(app=app, topology=Topology.NONE)
     assert record.observed is not None
     assert record.observed.aborted, "it went on although nothing could be served"
     assert "responses" in {finding.check for finding in record.findings}, why(record)

@@ -1,4 +1,4 @@
-"""``python -m tests.torture``: inject faults for so many minutes, and tell what came of them."""
+"""``python -m tests.torture``: inject faults for some minutes, and report the results."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from tests.torture.one import Order
 from tests.torture.outcome import Injection, Outcome, Setup
 from tests.torture.processes import become_subreaper, descendants, signal_it
 from tests.torture.sandbox import MARK, options
-from tests.torture.table import accused, table, told
+from tests.torture.table import describe, table, with_violations
 
 ROOT = Path(__file__).parents[2]
 _BELOW = "<!-- below: python -m tests.torture --table docs/reliability.md -->"
-"""What stands above the table in a file; all that follows is replaced."""
+"""The mark above the table in a file; everything after it is replaced."""
 _LONGEST = 900.0
-"""Seconds that one injection may take with all that is looked at after it."""
+"""Seconds that one injection may take with all checks after it."""
 
 
 @click.command()
-@click.option("--minutes", type=float, default=60.0, help="Begin injections for so long.")
+@click.option("--minutes", type=float, default=60.0, help="Begin injections for this long.")
 @click.option("--seed", type=int, default=1)
 @click.option("--jobs", type=int, default=3, help="Injections at the same time.")
-@click.option("--only", type=click.Choice(["", *sorted(KINDS)]), default="", help="One kind alone.")
-@click.option("--most", type=int, default=None, help="At most so many injections.")
-@click.option("--only-injection", "number", type=int, default=None, help="This one alone.")
-@click.option("--keep", is_flag=True, help="Leave the sandboxes.")
+@click.option("--only", type=click.Choice(["", *sorted(KINDS)]), default="", help="Only this kind.")
+@click.option("--most", type=int, default=None, help="The largest number of injections.")
+@click.option("--only-injection", "number", type=int, default=None, help="Only this injection.")
+@click.option("--keep", is_flag=True, help="Keep the sandboxes.")
 @click.option(
     "--table",
     "file",
     type=click.Path(path_type=Path),
     help="Write the table into this file, below its mark.",
 )
-@click.option("--list", "only_list", is_flag=True, help="Say what would be injected; needs --most.")
+@click.option("--list", "only_list", is_flag=True, help="Only list the injections; needs --most.")
 def main(
     minutes: float,
     seed: int,
@@ -59,9 +59,9 @@ def main(
     file: Path | None,
     only_list: bool,
 ) -> None:
-    """Inject faults into the real command, and tell what came of them.
+    """Inject faults into the real command, and report the results.
 
-    Exit code 1 if the command is accused of anything, 3 if the harness itself had a defect.
+    Exit code 1 if there is a violation, 3 if the harness itself had a defect.
     """
     chosen: Iterable[Injection] = (
         injections(seed, only) if number is None else [injection(seed, number, only)]
@@ -73,7 +73,8 @@ def main(
             click.echo(one.text)
         return
     signal.signal(signal.SIGTERM, _as_ctrl_c)
-    # Where we were started with "&" it is ignored, and every command below us would ignore it, too.
+    # A shell starts a command with "&" with SIGINT ignored, and every command below would ignore
+    # it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="wpt-", dir="/tmp"))
@@ -99,12 +100,12 @@ def main(
 def prepare(work: Path, seed: int) -> Setup:
     """Fill the build cache, make a record to damage, and measure a run without a fault.
 
-    Raises RuntimeError where wsgiproof fails without a fault: there is nothing to learn then.
+    Raises RuntimeError if wsgiproof fails without a fault, since injections are meaningless then.
     """
     for name in ("t", "w"):
         (work / name).mkdir()
     (work / "t").chmod(0o711)
-    # With the entries of one cell: what is damaged in a copy of it is what that cell uses.
+    # With the entries of only one cell, so that damage to a copy hits what the cell uses.
     cache, base = work / "cache", work / "base"
     environment = {**os.environ, "TMPDIR": str(work / "t"), "WSGIPROOF_CACHE": str(cache)}
 
@@ -123,7 +124,7 @@ def prepare(work: Path, seed: int) -> Setup:
         return time.monotonic() - began
 
     run(*options(), "--output", str(work / "first"))
-    # One cell of two, with the time to start and to report.
+    # Half of the two cells' time, and a little more for starting and reporting.
     two = options(mode="daemon+embedded")
     normal = 0.6 * run(*two, "--jobs", "1", "--output", str(base))
     return Setup(seed=seed, work=str(work), cache=str(cache), base=str(base), normal=normal)
@@ -132,7 +133,8 @@ def prepare(work: Path, seed: int) -> Setup:
 def carry_out_all(
     chosen: Iterable[Injection], setup: Setup, jobs: int, until: float, *, keep: bool = False
 ) -> Iterator[Outcome]:
-    """Carry them out, ``jobs`` at a time, until the time (monotonic) is over; each as it ends."""
+    """Carry out injections, ``jobs`` at a time, until the monotonic time ``until``; yield each
+    result."""
     waiting: set[Future[Outcome]] = set()
     running: set[int] = set()
     coming = iter(chosen)
@@ -151,7 +153,7 @@ def carry_out_all(
 
 @contextmanager
 def _ended(running: set[int]) -> Iterator[None]:
-    """Where we are interrupted, end what is running: the threads wait for it."""
+    """End the running injections if an exception comes, since the threads wait for them."""
     try:
         yield
     except BaseException:
@@ -164,13 +166,13 @@ def _ended(running: set[int]) -> Iterator[None]:
 
 
 def carry_out_one(order: Order, running: set[int]) -> Outcome:
-    """Have a process of its own carry out one injection; its pid is in ``running`` meanwhile."""
+    """Carry out one injection in its own process; its pid is in ``running`` meanwhile."""
     name = f"{order.setup.work}/{order.injection.number}"
-    ordered, result = Path(f"{name}.order"), Path(f"{name}.result")
-    ordered.write_bytes(msgspec.json.encode(order))
+    order_file, result = Path(f"{name}.order"), Path(f"{name}.result")
+    order_file.write_bytes(msgspec.json.encode(order))
     failed = Outcome(order.injection)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.torture.one", str(ordered), str(result)],
+        [sys.executable, "-m", "tests.torture.one", str(order_file), str(result)],
         cwd=ROOT,
         env={key: text for key, text in os.environ.items() if key != MARK},
         stdin=subprocess.DEVNULL,
@@ -180,9 +182,9 @@ def carry_out_one(order: Order, running: set[int]) -> Outcome:
     )
     running.add(process.pid)
     try:
-        _, said = process.communicate(timeout=_LONGEST)
+        _, errors = process.communicate(timeout=_LONGEST)
     except subprocess.TimeoutExpired:
-        said = f"still at it after {_LONGEST:g} s"
+        errors = f"still running after {_LONGEST:g} s"
         for below in descendants(process.pid):
             signal_it(below, signal.SIGKILL)
         process.kill()
@@ -191,16 +193,16 @@ def carry_out_one(order: Order, running: set[int]) -> Outcome:
     try:
         return msgspec.json.decode(result.read_bytes(), type=Outcome)
     except (OSError, msgspec.MsgspecError):
-        failed.broken = f"no outcome, exit code {process.returncode}: {said}"
+        failed.broken = f"no outcome, exit code {process.returncode}: {errors}"
         return failed
 
 
 def _show(outcome: Outcome, count: int, seconds: float) -> None:
-    bad = sorted({one.column for one in outcome.accusations})
+    bad = sorted({one.column for one in outcome.violations})
     state = "BROKEN" if outcome.broken else ", ".join(bad) or ("missed" if outcome.missed else "ok")
     click.echo(f"{seconds:6.0f} s {count:4} {outcome.injection.text[:150]} -> {state}")
-    if outcome.accusations or outcome.broken:
-        click.echo("\n".join(f"        {line}" for line in told(outcome).splitlines()[1:]))
+    if outcome.violations or outcome.broken:
+        click.echo("\n".join(f"        {line}" for line in describe(outcome).splitlines()[1:]))
         click.echo("\n".join(f"        | {line}" for line in outcome.notes))
 
 
@@ -219,10 +221,10 @@ def _finish(
     lines = [f"{head}.", "", table(outcomes)]
     lines += [f"Not injected here: {name} ({why})." for name, why in lacking.items()]
     click.echo("\n".join(["", *lines]))
-    bad = accused(outcomes)
+    bad = with_violations(outcomes)
     again = f"python -m tests.torture --seed {seed}{' --only ' + only if only else ''}"
     for one in bad:
-        click.echo(f"{told(one)}\n  again: {again} --only-injection {one.injection.number}")
+        click.echo(f"{describe(one)}\n  again: {again} --only-injection {one.injection.number}")
     if file is not None:
         before = file.read_text().partition(_BELOW)[0] if file.exists() else ""
         file.write_text("\n".join([f"{before}{_BELOW}", "", *lines]))

@@ -1,6 +1,6 @@
-"""From a seed to injections: which kind, which variant, which moment.
+"""Derive injections from a seed: which kind, which variant, which moment.
 
-Injection N of a seed is the same whichever others are carried out, so it can be run again alone.
+Injection N of a seed does not depend on which others are carried out, so it can be repeated alone.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from tests.torture.kinds import KINDS
 from tests.torture.outcome import Injection
 
 _BLOCK = 100
-"""So many injections in a row have each kind as often as its weight says, in a random order."""
+"""The number of consecutive injections in which each kind occurs as often as its weight says, in
+random order."""
 
 
 def available() -> dict[str, ModuleType]:
-    """The kinds that this user and this machine can inject."""
+    """Return the kinds that this user can inject on this machine."""
     return {name: kind for name, kind in KINDS.items() if not kind.missing()}
 
 
 def injection(seed: int, number: int, only: str = "") -> Injection:
-    """Injection ``number`` (from 1) of a seed; with ``only`` all are of that kind."""
+    """Return injection ``number`` (from 1) of a seed; with ``only``, all are of that kind."""
     if only:
         kind, turn = only, number - 1
     else:
@@ -34,7 +35,7 @@ def injection(seed: int, number: int, only: str = "") -> Injection:
 
 
 def injections(seed: int, only: str = "") -> Iterator[Injection]:
-    """All of a seed, without an end."""
+    """Yield all injections of a seed; endless."""
     number = 0
     while True:
         number += 1
@@ -42,7 +43,7 @@ def injections(seed: int, only: str = "") -> Iterator[Injection]:
 
 
 def _kind_of(seed: int, number: int) -> tuple[str, int]:
-    """The kind of an injection, and how many of that kind there are before it."""
+    """Return the kind of an injection, and the number of earlier injections of that kind."""
     kinds = available()
     share = _BLOCK / sum(kind.WEIGHT for kind in kinds.values())
     once = [name for name, kind in kinds.items() for _ in range(max(1, round(kind.WEIGHT * share)))]
@@ -54,7 +55,7 @@ def _kind_of(seed: int, number: int) -> tuple[str, int]:
 
 
 def _in_turn(seed: int, kind: str, variants: Sequence[object], turn: int) -> object:
-    """Each variant once, then each once more in another order."""
+    """Return the next variant: each occurs once, then each once more in another order."""
     cycle, place = divmod(turn, len(variants))
     order = list(variants)
     random.Random(f"{seed}/{kind}/variants/{cycle}").shuffle(order)

@@ -1,8 +1,8 @@
-"""One injection, in a process of its own: ``python -m tests.torture.one ORDER RESULT``.
+"""Carry out one injection in its own process: ``python -m tests.torture.one ORDER RESULT``.
 
-The process is a child subreaper: whatever the injection starts and nobody ends becomes its child,
-even if it has changed its session, its parent and its environment. It gets mounts of its own where
-it may, so that a mount of an injection ends with it.
+The process is a child subreaper: every process that the injection leaves behind becomes its child,
+even if that has changed its session, its parent and its environment. As root it gets its own mount
+namespace, so that the mounts of an injection end with it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from tests.torture.sandbox import Sandbox
 
 
 class Order(msgspec.Struct):
-    """What is to be injected, and where."""
+    """What to inject, and where."""
 
     setup: Setup
     injection: Injection
     keep: bool = False
-    """Leave the sandbox, for a person to look at."""
+    """Keep the sandbox, for a person to look at."""
 
 
 def carry_out(order: Order) -> Outcome:
-    """Inject it and return what came of it."""
+    """Inject a fault and return the outcome."""
     began = time.monotonic()
     outcome = Outcome(order.injection)
     box = None
@@ -60,7 +60,7 @@ def carry_out(order: Order) -> Outcome:
 
 
 def _unmount(root: Path) -> None:
-    """Take away what was mounted below the sandbox, the innermost first."""
+    """Unmount everything below the sandbox, the innermost first."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for mount in sorted(mounts, reverse=True):
         if Path(mount).is_relative_to(root):
@@ -68,7 +68,7 @@ def _unmount(root: Path) -> None:
 
 
 def main() -> None:
-    """Read the order, carry it out, and leave the outcome."""
+    """Read the order, carry it out, and write the outcome."""
     order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
     result = Path(sys.argv[2])
     draft = result.with_suffix(".part")

@@ -1,4 +1,4 @@
-"""What an injection is and what came of it, as values that one process hands to another."""
+"""Injections and their outcomes, as values that are sent between processes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Column = Literal[
     "resumes",
     "harm",
 ]
-"""What the command is accused of: a process that outlives it; a directory or file left where none
-belongs; a finished record that can't be read; a wait without an end; a traceback; an exit code
-that does not fit; a ``fail`` for a fault of ours; a ``pass`` though the fault took evidence away; a
-resumed run that did not come to what it should; something of another's changed, shown or sent."""
+"""The kinds of violations: a process that outlives the command; a directory or file left behind; a
+finished record that can't be read; an endless wait; a traceback; a wrong exit code; a ``fail`` for
+an injected fault; a ``pass`` although the fault removed evidence; a resumed run with a wrong
+result; something that belongs to others changed, shown or sent."""
 
 COLUMNS: tuple[Column, ...] = get_args(Column)
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What all injections of a harness share."""
+    """What all injections of one run of the harness share."""
 
     seed: int
     work: str
-    """The directory that all sandboxes are in."""
+    """The directory of all sandboxes."""
     cache: str
     base: str
     """The output directory of a run without a fault, of two cells that pass."""
@@ -40,7 +40,7 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Injection(msgspec.Struct, frozen=True):
-    """One injection: all that is derived from the seed."""
+    """One injection, as derived from the seed."""
 
     number: int
     kind: str
@@ -48,27 +48,27 @@ class Injection(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What is injected, in one line."""
-        told = ", ".join(f"{key} {value}" for key, value in self.details.items())
-        return f"#{self.number} {self.kind}: {told}"
+        """A description in one line."""
+        details = ", ".join(f"{key} {value}" for key, value in self.details.items())
+        return f"#{self.number} {self.kind}: {details}"
 
 
-class Accusation(msgspec.Struct, frozen=True):
-    """One thing that the command did wrong."""
+class Violation(msgspec.Struct, frozen=True):
+    """One rule that the command has violated."""
 
     column: Column
     text: str
 
 
 class Outcome(msgspec.Struct):
-    """What one injection came to."""
+    """The outcome of one injection."""
 
     injection: Injection
-    accusations: list[Accusation] = []
+    violations: list[Violation] = []
     notes: list[str] = []
-    """What happened, for a person who reads about an accusation."""
+    """What happened, for a person who investigates a violation."""
     missed: bool = False
-    """Whether the fault never struck: its target or its moment did not come."""
+    """Whether the fault was not injected, since its target or its moment did not come."""
     broken: str = ""
     """A defect of the harness itself."""
     seconds: float = 0.0

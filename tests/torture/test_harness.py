@@ -1,4 +1,4 @@
-"""The harness sees what it accuses of, and nothing else: a command that misbehaves on purpose."""
+"""The harness reports exactly the violations of commands that misbehave on purpose."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ COMMANDS = {
         ["harm"],
     ),
 }
-"""A program in the place of wsgiproof, and what it is to be accused of."""
+"""Programs in the place of wsgiproof, and their violations."""
 
 
 @contextmanager
@@ -76,12 +76,14 @@ def _sandbox() -> Iterator[Sandbox]:
 
 
 def _put(program: str, box: Sandbox) -> None:
-    """A module of the working directory comes before the installed one; it leaves no trace."""
+    """Write a module to the working directory, which comes before the installed one; it removes
+    itself."""
     (box.cwd / "wsgiproof.py").write_text(f"import os; os.unlink('wsgiproof.py')\n{program}")
 
 
-def accusations(name: str) -> list[str]:
-    """What the harness has against one of the commands; to be called in a process of its own."""
+def violations(name: str) -> list[str]:
+    """Return the violations that the harness reports for a command. Call this in its own
+    process."""
     program, _ = COMMANDS[name]
     become_subreaper()
     fault = Fault("a fault", may={"error", "inconclusive"})
@@ -101,11 +103,11 @@ def accusations(name: str) -> list[str]:
         box.settle()
         box.check_victim()
         box.clear()
-        return sorted({one.column for one in box.outcome.accusations})
+        return sorted({one.column for one in box.outcome.violations})
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_accusation_is_made_where_it_is_due_and_nowhere_else(name: str) -> None:
+def test_each_violation_is_reported_and_no_other(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture.test_harness", name],
         cwd=ROOT,
@@ -118,4 +120,4 @@ def test_each_accusation_is_made_where_it_is_due_and_nowhere_else(name: str) -> 
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(accusations(sys.argv[1])))
+    sys.stdout.write(json.dumps(violations(sys.argv[1])))

@@ -1,6 +1,7 @@
-"""Takes ports: ``thief.py FIRST WIDTH half|all|come and go SEED``; says so, and keeps at it.
+"""Occupies ports: ``thief.py FIRST WIDTH half|all|come and go SEED``; prints "taken" once it has
+them.
 
-A script of its own, so that a sandbox can kill it.
+It is a script, so that a sandbox can kill it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import sys
 import time
 
 _AT_ONCE = 0.01
-"""Seconds for which a thief that comes and goes has what it took."""
+"""Seconds for which a thief that comes and goes keeps its ports."""
 
 
 def take(port: int) -> socket.socket | None:
-    """Bind a port as a server would; None if somebody has it."""
+    """Bind a port as a server would; return None if it is taken."""
     one = socket.socket()
     try:
         one.bind(("127.0.0.1", port))
@@ -27,7 +28,7 @@ def take(port: int) -> socket.socket | None:
 
 
 def main() -> None:
-    """Take them, for as long as we are alive."""
+    """Occupy ports until this process is killed."""
     first, width, how, seed = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     rng = random.Random(seed)
     ports = list(range(first, first + width + 1))

@@ -177,7 +177,7 @@ def test_failures_and_problems_belong_to_their_phase(answers: AnswerCollector) -
 # What is asked of each interpreter besides
 
 
-def test_memory_and_census_are_read_from_an_answer() -> None:
+def test_memory_and_object_growth_are_read_from_an_answer() -> None:
     told = read_answer(
         body(memory={"blocks": 12, "malloc": None}, object_growth={"types": [["shop.Order", 7]]})
     )

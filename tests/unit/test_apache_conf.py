@@ -124,7 +124,7 @@ def test_every_daemon_thread_can_be_busy_at_once(mode: Mode, mpm: Mpm) -> None:
 
 
 @each_cell
-def test_it_binds_to_loopback_and_writes_where_it_is_told(mode: Mode, mpm: Mpm) -> None:
+def test_it_binds_to_loopback_and_writes_only_where_it_should(mode: Mode, mpm: Mpm) -> None:
     found = directives(rendered(mode, mpm))
     assert found["Listen"] == [["127.0.0.1:4711"]]
     assert found["ServerRoot"] == found["DefaultRuntimeDir"] == [["/tmp/wsgiproof-x"]]
@@ -205,16 +205,16 @@ def test_apache_reads_every_path_as_it_is(tmp_path: Path) -> None:
         text = conf(Mode.DAEMON, Mpm.PREFORK, modules=tuple(modules), **where).render()
         file = directory / "httpd.conf"
         file.write_text("".join(line for line in text.splitlines(True) if line[:4] != "WSGI"))
-        told = run(
+        done = run(
             [str(httpd.httpd), "-t", "-DDUMP_RUN_CFG", "-f", str(file)],
             deadline=20,
             env=child_environment(),
         )
-        assert (told.returncode, "AH00111" in told.output) == (0, False), told.output
-        assert f'ServerRoot: "{directory}"' in told.output
-        assert f'Main ErrorLog: "{directory}/error.log"' in told.output
-        assert f'Mutex default: dir="{directory}"' in told.output
-        assert f'PidFile: "{directory}/httpd.pid"' in told.output
+        assert (done.returncode, "AH00111" in done.output) == (0, False), done.output
+        assert f'ServerRoot: "{directory}"' in done.output
+        assert f'Main ErrorLog: "{directory}/error.log"' in done.output
+        assert f'Mutex default: dir="{directory}"' in done.output
+        assert f'PidFile: "{directory}/httpd.pid"' in done.output
 
 
 @pytest.mark.parametrize("name", ["${HOME}", "two\nlines"])

@@ -1,4 +1,4 @@
-"""What a process of a server is for, told by who has started it."""
+"""The role of a process of a server, by the process that started it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_command_that_a_child_runs_is_a_helper(mode: Mode, child: Role, tmp_pa
     )
     with service:
         server = Server(service, conf(mode, Mpm.PREFORK))
-        limit = time.monotonic() + 10
+        limit = time.monotonic() + 60
         while len(service.living()) < 3 and time.monotonic() < limit:
             time.sleep(0.01)
         roles = sorted(server.living().values())
@@ -97,7 +97,7 @@ def test_an_orphan_of_a_real_child_is_a_helper(tmp_path: Path) -> None:
     )
     with service:
         server = Server(service, conf(Mode.DAEMON, Mpm.PREFORK))
-        limit = time.monotonic() + 10
+        limit = time.monotonic() + 60
         while len(service.living()) < 4 and time.monotonic() < limit:
             time.sleep(0.01)
         roles = sorted(server.living().values())

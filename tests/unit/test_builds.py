@@ -55,8 +55,8 @@ def test_the_list_says_what_each_entry_is_for(cache: Cache) -> None:
     assert "Python 3.13.0t, /opt/python" in text
     assert "20 d ago" in text
     assert f"2 entries in {cache.root}, 2.0 kB" in text
-    told = json.loads(said("list", "--json").output)
-    assert [(one["kind"], one["state"], one["bytes"]) for one in told] == [
+    found = json.loads(said("list", "--json").output)
+    assert [(one["kind"], one["state"], one["bytes"]) for one in found] == [
         ("mod_wsgi", "built", 1000),
         ("mod_wsgi", "built", 1000),
     ]
@@ -85,7 +85,7 @@ def test_entries_of_one_kind_are_removed(cache: Cache) -> None:
     assert not environment.exists()
 
 
-def test_what_is_damaged_or_half_built_is_told_and_removed(cache: Cache) -> None:
+def test_what_is_damaged_or_half_built_is_reported_and_removed(cache: Cache) -> None:
     good, damaged, half = built(cache, "1"), built(cache, "2"), built(cache, "3")
     (damaged / "file").write_text("other")
     (half / "wsgiproof-entry.json").unlink()

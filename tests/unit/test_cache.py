@@ -184,7 +184,7 @@ def test_others_can_read_it_whatever_the_umask(cache: Cache) -> None:
         assert path.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_root_that_can_not_be_written_is_one_line_with_a_mend() -> None:
+def test_a_root_that_can_not_be_written_is_one_line_with_a_fix() -> None:
     cache = Cache(Path("/dev/null/x"))
     assert not cache.holds("kind", KEY)
     with pytest.raises(CannotRun) as caught:
@@ -292,7 +292,7 @@ def test_what_is_being_built_is_unfinished_and_can_not_be_removed(cache: Cache) 
         assert building.result().is_dir()
 
 
-def test_nobody_has_it_to_himself_while_another_process_uses_it(tmp_path: Path) -> None:
+def test_it_is_not_exclusive_while_another_process_uses_it(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom wsgiproof.cache import Cache\n"
         f"Cache(Path(sys.argv[1])).entry('kind', {KEY!r}, lambda directory: None)\n"
@@ -326,7 +326,7 @@ def test_the_log_of_a_failed_build_is_kept_and_named(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
-def test_a_full_or_read_only_disk_is_one_line_with_a_mend(cache: Cache, trouble: int) -> None:
+def test_a_full_or_read_only_disk_is_one_line_with_a_fix(cache: Cache, trouble: int) -> None:
     def build(directory: Path) -> None:
         raise OSError(trouble, os.strerror(trouble), "some/file")
 
@@ -399,8 +399,8 @@ def test_what_is_another_users_or_everybodys_to_write_is_not_used(
 ) -> None:
     entry = cache.entry("kind", KEY, Build())
     path = entry if place == "ENTRY" else tmp_path / place
-    told = give_away(path)
-    assert f"since {path} {told}: " in refusal(cache)
+    shown = give_away(path)
+    assert f"because {path} {shown}: " in refusal(cache)
     with pytest.raises(CannotRun, match="is not used because"):
         cache.use(entry / "bin" / "python")
     assert cache.built("kind") == []
@@ -487,7 +487,7 @@ def plant(path: Path, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["fifo", "link", "directory", "another user's"])
 @pytest.mark.parametrize("lock", ["in use", "entry"])
-def test_a_lock_that_is_none_of_ours_is_not_waited_for(
+def test_a_lock_file_of_another_kind_is_not_waited_for(
     what: str, lock: str, tmp_path: Path
 ) -> None:
     """In a process of its own, since each holds the cache for as long as it lives."""
@@ -532,18 +532,18 @@ def test_who_holds_a_lock_is_named(tmp_path: Path) -> None:
 
 def test_who_waits_for_a_lock_says_for_whom_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
-    told: list[str] = []
+    shown: list[str] = []
     with held(path) as holder:
 
         def end(text: str) -> None:
-            told.append(text)
+            shown.append(text)
             holder.kill()
 
         descriptor = open_lock(path)
         acquire(descriptor, path, seconds=60, on_wait=end)
         os.close(descriptor)
-    assert len(told) == 1
-    assert told[0].startswith(f"waiting for {path}, which is locked by process {holder.pid} (")
+    assert len(shown) == 1
+    assert shown[0].startswith(f"waiting for {path}, which is locked by process {holder.pid} (")
 
 
 def test_a_builder_that_waits_for_another_says_so(
@@ -639,8 +639,8 @@ def test_digests_find_what_sizes_and_times_do_not(cache: Cache) -> None:
     assert cache.holds("kind", KEY)
     assert [one.state for one in cache.entries(thorough=True)] == [State.DAMAGED]
     assert cache.discard_damaged([path / "whole"], thorough=False) == ""
-    told = cache.discard_damaged([Path("/usr/bin/env"), path / "whole", path / "half"])
-    assert told.startswith(
+    shown = cache.discard_damaged([Path("/usr/bin/env"), path / "whole", path / "half"])
+    assert shown.startswith(
         f"{path} of the build cache has changed since it was built (whole has different"
     )
     assert not cache.holds("kind", KEY)
@@ -739,7 +739,7 @@ def test_what_is_no_file_or_directory_of_ours_is_absent(
     assert cache.holds("index", KEY)
 
 
-def test_a_name_that_is_none_of_ours_is_not_listed(cache: Cache) -> None:
+def test_a_name_of_another_user_is_not_listed(cache: Cache) -> None:
     cache.entry("index", KEY, Build())
     (cache.root / "index" / "\udcff\x1b[2J").mkdir()
     assert len(cache.entries(thorough=True)) == 1

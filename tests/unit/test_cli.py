@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,12 +12,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
+import wsgiproof as wsgiproof_package
 from wsgiproof.account import server_account
 from wsgiproof.build.python import choose
+from wsgiproof.cache import KINDS
 from wsgiproof.cli import cli, main
+from wsgiproof.config import Config
 
 
 class Ended:
@@ -111,43 +117,132 @@ def one_line(ended: Ended) -> str:
 
 # Help
 
-
-def test_help_of_run_has_examples_exit_codes_and_every_option() -> None:
-    text = CliRunner().invoke(cli, ["run", "--help"], prog_name="wsgiproof").output
-    lines = [line.strip() for line in text.splitlines()]
-    assert lines[lines.index("Examples:") + 1] == "wsgiproof run"
-    codes = lines[lines.index("Exit codes:") + 1 :]
-    assert [line.split()[0] for line in codes] == ["0", "1", "2", "3", "70", "130", "141"]
-    options = (
-        "--python --mod-wsgi --pymongo --topology --mode --mpm --sub-interpreters --profile "
-        "--mongodb --output --control --app -n -c --interpreter --set --config --jobs --resume "
-        "--fail-fast --retry-errors --max-seconds --junit --summary --json"
-    )
-    for option in options.split():
-        assert option in text, option
+RUN = cli.commands["run"]
 
 
-def test_help_without_a_command_lists_the_commands_and_exit_codes() -> None:
-    text = CliRunner().invoke(cli, ["--help"], prog_name="wsgiproof").output
-    words = [line.split()[:1] for line in text.splitlines()]
-    commands = words[words.index(["Commands:"]) + 1 : words.index(["Exit"])]
-    assert {command for (command,) in filter(None, commands)} >= {
-        *("doctor", "list", "run", "selftest"),
-        *("compare", "judge", "merge", "show"),
-        *("conf", "serve"),
+def every_command(
+    group: click.Group = cli, above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """The words that name each command, groups included."""
+    for name, one in group.commands.items():
+        yield (*above, name)
+        if isinstance(one, click.Group):
+            yield from every_command(one, (*above, name))
+
+
+def helped(*words: str) -> str:
+    ended = CliRunner().invoke(cli, words, prog_name="wsgiproof", terminal_width=80)
+    assert ended.exit_code == 0
+    return ended.output
+
+
+COMMANDS = pytest.mark.parametrize("words", list(every_command()), ids=" ".join)
+
+
+@COMMANDS
+def test_every_command_has_examples_and_exit_codes_within_80_columns(
+    words: tuple[str, ...],
+) -> None:
+    text = helped(*words, "-h")
+    assert text == helped(*words, "--help")
+    whole = helped(*words, "--help-all") if "--help-all" in text else text
+    for one in (text, whole):
+        lines = one.splitlines()
+        assert lines[lines.index("Examples:") + 1].startswith("  wsgiproof ")
+        codes = [line.split()[0] for line in lines[lines.index("Exit codes:") + 1 :]]
+        assert codes[0] == "0"
+        assert codes == sorted(codes, key=int)
+        assert "\x1b" not in one
+        examples = lines[lines.index("Examples:") : lines.index("Exit codes:")]
+        assert [line for line in lines if len(line) > 80 and line not in examples] == []
+    assert codes[-3:] == ["70", "130", "141"]
+
+
+def test_no_summary_is_cut_off() -> None:
+    for words in ((), ("build",), ("cache",)):
+        text = helped(*words, "--help")
+        assert "..." not in text.replace("[ARGS]...", "")
+    names = {line.split()[0] for line in helped("--help").splitlines() if line.startswith("  ")}
+    assert set(cli.commands) <= names
+
+
+def test_the_help_of_run_fits_one_screen_with_a_line_for_each_common_option() -> None:
+    lines = helped("run", "--help").splitlines()
+    assert 24 <= len(lines) <= 40
+    groups = ["What to test:", "Load:", "Phases:", "Execution:", "Output:", "Configuration:"]
+    assert [line for line in lines if line in groups] == groups
+    options = lines[lines.index(groups[0]) : lines.index("Examples:")]
+    assert all(line in groups or re.match("  -|Other options:|$", line) for line in options)
+    for name in ("--python", "--pymongo", "--app", "--mongodb", "--profile", "--jobs", "--set"):
+        assert any(line.startswith(f"  {name} ") for line in options), name
+
+
+def test_help_all_has_every_option_of_run_in_the_same_groups() -> None:
+    short, whole = helped("run", "--help"), helped("run", "--help-all")
+    names = [max(one.opts, key=len) for one in RUN.params if isinstance(one, click.Option)]
+    assert len(names) > 35
+    assert [name for name in names if f" {name}" not in whole] == []
+    assert "--fault-seconds" not in short
+    assert whole.count("Configuration:") == short.count("Configuration:") == 1
+
+
+def shell_words(line: str) -> list[str]:
+    """The arguments of wsgiproof in an example, without what its shell does beside it."""
+    line = line.partition(" > ")[0].partition(" < ")[0]
+    if "$(" in line:
+        line = line.partition("$(")[2].partition(")")[0]
+    return shlex.split(line)
+
+
+@COMMANDS
+def test_every_example_of_the_help_is_a_valid_command_line(words: tuple[str, ...]) -> None:
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    examples = command.examples  # type: ignore[attr-defined]
+    assert examples
+    for example in examples:
+        name, *arguments = shell_words(example)
+        assert name == "wsgiproof"
+        at: click.Command = cli
+        while isinstance(at, click.Group) and arguments and arguments[0] in at.commands:
+            at = at.commands[arguments.pop(0)]
+        at.make_context("wsgiproof", arguments).close()
+
+
+# Options and the keys of a file
+
+WITHOUT_KEY = {"config", "no-config", "set", "resume", "junit", "summary", "json", "help-all"}
+"""Options of one command line alone."""
+WITHOUT_OPTION = {"mongodb_servers", "include", "exclude", "overrides", "only"}
+"""Tables of a file; and the cells, which are arguments."""
+
+
+@pytest.mark.parametrize(
+    "words", [("run",), ("list",), ("serve",), ("build", "cells"), ("doctor",)]
+)
+def test_an_option_has_the_name_of_its_key(words: tuple[str, ...]) -> None:
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    names = {
+        one.name: max(one.opts, key=len)
+        for one in command.params
+        if isinstance(one, click.Option) and one.name in Config.__struct_fields__
     }
-    assert ["130"] in words[words.index(["Exit"]) :]
+    assert names == {key: "--" + key.replace("_", "-") for key in names}
 
 
-@pytest.mark.parametrize("command_name", ["run", "serve", "conf"])
-def test_every_example_of_the_help_is_a_valid_command_line(command_name: str) -> None:
-    text = CliRunner().invoke(cli, [command_name, "--help"], prog_name="wsgiproof").output
-    examples = [line.split() for line in text.splitlines() if line.startswith("    wsgiproof ")]
-    assert len(examples) >= 3
-    command = cli.commands[command_name]
-    for _, name, *arguments in examples:
-        assert name == command_name
-        command.make_context(name, [word.strip("'") for word in arguments]).close()
+def test_every_option_of_run_has_a_key_and_every_key_an_option() -> None:
+    options = {
+        max(one.opts, key=len).removeprefix("--")
+        for one in RUN.params
+        if isinstance(one, click.Option)
+    }
+    keys = {key.replace("_", "-") for key in Config.__struct_fields__ if key not in WITHOUT_OPTION}
+    assert options - WITHOUT_KEY == keys
 
 
 def test_the_version_is_told(wsgiproof: Runner) -> None:
@@ -168,7 +263,7 @@ def test_the_version_is_told(wsgiproof: Runner) -> None:
         (["run", "-n", "many"], "many"),
         (["run", "--control", "nothing"], "nothing"),
         (["run", "surplus"], "surplus"),
-        (["conf", "--port", "0"], "--port"),
+        (["serve", "--print-config", "--port", "0"], "--port"),
         (["walk"], "walk"),
     ],
 )
@@ -179,12 +274,73 @@ def test_a_wrong_option_is_one_line(arguments: list[str], words: str, wsgiproof:
 
 
 @pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "run --control leak-conection",
+            "Invalid value for '--control': 'leak-conection' does not exist; did you mean "
+            "'leak-connection'? 'wsgiproof selftest --list' lists them all.",
+        ),
+        (
+            "selftest --only zzz",
+            "Invalid value for '--only': 'zzz' does not exist. 'wsgiproof selftest --list' lists "
+            "them all.",
+        ),
+        (
+            "run --mode deamon",
+            "Invalid value for '--mode': 'deamon' is not one of daemon, embedded; did you mean "
+            "'daemon'?",
+        ),
+        (
+            "run --phases restart,relod",
+            "Invalid value for '--phases': 'relod' is not one of restart, reload, failover, idle, "
+            "all, none; did you mean 'reload'?",
+        ),
+        (
+            "cache prune --kind foo",
+            f"Invalid value for '--kind': 'foo' is not one of {', '.join(KINDS)}.",
+        ),
+        ("report x --figure recovry", "did you mean 'recovery'?"),
+        ("run --jbos 2", "No such option '--jbos'. (Did you mean one of: '--jobs', '--json'?)"),
+        ("shwo x", "No such command 'shwo'. Did you mean 'show'?"),
+        ("doctor --json", "--json needs --pythons"),
+        ("init --schema --force", "--schema writes no file: leave --force out"),
+        ("serve --port 8080", "--port needs --print-config: a server gets a port that is free"),
+        (
+            "serve --print-config --json",
+            "--print-config prints Apache's configuration: leave --json out",
+        ),
+        (
+            "show x --rejudge --json",
+            "--rejudge shows its result in the terminal: leave --json, --junit and --summary out",
+        ),
+    ],
+)
+def test_a_mistake_is_met_with_what_may_have_been_meant(
+    line: str, message: str, wsgiproof: Runner
+) -> None:
+    ended = wsgiproof(*line.split())
+    assert ended.code == 2
+    assert message in one_line(ended)
+    assert len(one_line(ended)) < 250
+
+
+def test_every_kind_of_the_cache_can_be_named() -> None:
+    sources = Path(str(wsgiproof_package.__file__)).parent.joinpath("build").glob("*.py")
+    text = "\n".join(path.read_text() for path in sources)
+    named = re.findall(r'\bkind="([^"]+)"|cache\.entry\(\s*"([^"]+)"', text)
+    named += re.findall(r'^(?:BUILT|_KIND, _FILE) = "([^"]+)"()', text, re.M)
+    assert {first or second for first, second in named} == set(KINDS)
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-n", "0"], "-n 0: it has to be from 1 to 100,000,000"),
-        (["-c", "100000"], "-c 100000: it has to be from 1 to 10,000"),
+        (["-n", "0"], "--requests 0: it has to be from 1 to 100,000,000"),
+        (["-c", "100000"], "--connections 100000: it has to be from 1 to 10,000"),
         (["--sub-interpreters", "33"], "--sub-interpreters 33: it has to be from 1 to 32"),
         (["--app", "a.py", "--control", "leak-connection"], "exclude each other"),
+        (["--app", "/"], "--app /: it is a directory: name the WSGI script in it, such as wsgi.py"),
         (["--app", "/no/such/app.py"], "--app /no/such/app.py: there is no such file"),
     ],
 )

@@ -80,8 +80,8 @@ def test_a_leak_that_was_called_early_is_one_and_nothing_else_is_called(name: st
     called = certain_leak(observed.samples, len(observed.urls), *observed.workers)
     failing = set(EXPECTED[name]["failing"])
     assert not called or failing & set(RESOURCES)
-    if observed.decided_early:
-        assert called == observed.decided_early
+    if observed.decided_early:  # with the wording of the version that recorded it
+        assert called.partition(",")[0] == observed.decided_early.partition(",")[0]
 
 
 def test_the_corpus_has_both_kinds_of_every_check_and_both_modes() -> None:

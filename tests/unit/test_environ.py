@@ -124,9 +124,9 @@ def test_a_build_of_a_checkout_sees_no_token_and_leaves_nothing(tmp_path: Path) 
         "    return 'x-1.tar.gz'\n"
     )
     assert make_sdist(tree, target, tmp_path / "log").name == "x-1.tar.gz"
-    told = (tmp_path / "record").read_text()
-    assert TOKEN not in told
-    own = next(line for line in told.splitlines() if line.startswith("TMPDIR="))
+    recorded = (tmp_path / "record").read_text()
+    assert TOKEN not in recorded
+    own = next(line for line in recorded.splitlines() if line.startswith("TMPDIR="))
     assert not Path(own.partition("=")[2]).exists()
 
 

@@ -50,7 +50,7 @@ def test_what_is_installed_is_known_exactly(spec: BuildSpec, cache: Cache) -> No
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "text"),
     [
         (
             {"constraints": "pymongo==4.19.0\n"},
@@ -64,11 +64,11 @@ def test_what_is_installed_is_known_exactly(spec: BuildSpec, cache: Cache) -> No
     ],
 )
 def test_what_cannot_be_installed_says_why(
-    spec: BuildSpec, cache: Cache, changes: dict[str, object], told: str
+    spec: BuildSpec, cache: Cache, changes: dict[str, object], text: str
 ) -> None:
     with pytest.raises(BuildFailed) as caught:
         made(msgspec.structs.replace(spec, **changes), cache)
-    assert told in str(caught.value)
+    assert text in str(caught.value)
 
 
 def test_old_packages_are_known_as_well(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_old_packages_are_known_as_well(tmp_path: Path) -> None:
     assert installed_packages(tmp_path) == {"old-style": "1.0"}
 
 
-def test_an_unsolved_set_of_requirements_is_told_in_one_line() -> None:
+def test_an_unsolved_set_of_requirements_is_reported_in_one_line() -> None:
     """As older versions of uv write it, and fold it."""
     output = (
         "  x No solution found when resolving dependencies:\n"

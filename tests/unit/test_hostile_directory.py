@@ -90,13 +90,13 @@ def test_what_is_no_record_is_refused_in_one_line(plant: Plant, name: str, tmp_p
         return
     for words in (
         ("show", run), ("report", run), ("compare", other, run), ("compare", run, other),
-        ("trends", other, run), ("merge", run, other, "--output", tmp_path / "whole"),
+        ("report", "--trends", other, run), ("merge", run, other, "--output", tmp_path / "whole"),
     ):  # fmt: skip
         assert str(path) in refused(*words)
     if name == "cell.json":
-        assert str(path) in refused("judge", run)
+        assert str(path) in refused("show", "--rejudge", run)
         if plant is not directory:
-            assert "cell.json" in refused("judge", path) or plant is link
+            assert "cell.json" in refused("show", "--rejudge", path) or plant is link
     assert not (tmp_path / "whole").exists()
 
 
@@ -157,7 +157,7 @@ def test_a_link_to_a_cell_is_not_followed(tmp_path: Path) -> None:
     (run / DAEMON.directory).rename(tmp_path / "elsewhere")
     (run / DAEMON.directory).symlink_to(tmp_path / "elsewhere")
     assert "can't be read" in refused("show", run)
-    assert "holds no recorded cell" in refused("judge", run)
+    assert "holds no recorded cell" in refused("show", "--rejudge", run)
 
 
 def test_a_run_that_the_user_names_by_a_link_is_read(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_lost_results_json_is_rebuilt_from_the_cells(left: bytes | None, tmp_p
     assert {one.cell.id for one in rebuilt.cells} == set(IDS)
     assert (rebuilt.complete, rebuilt.missing) == (False, (UNKNOWN,))
     assert called("report", run, "-o", tmp_path / "page.html").exit_code == 0
-    assert called("trends", run).exit_code == 0
+    assert called("report", "--trends", run).exit_code == 0
     assert "rebuilt" in " ".join(merge([run], tmp_path / "whole").notes)
     assert content(run) == before, "what only reads writes nothing"
 

@@ -12,7 +12,7 @@ from wsgiproof.errors import UsageError
 
 
 def program(path: Path, answers: dict[str, str]) -> Path:
-    """A program that answers to its arguments as it is told here."""
+    """A program that prints a given text for each argument."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cases = "".join(f"'{words}') printf '%s\\n' '{said}';;\n" for words, said in answers.items())
     path.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}*) exit 1;;\nesac\n')

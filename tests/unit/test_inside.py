@@ -272,20 +272,23 @@ def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
 
 def test_a_query_means_nothing_to_the_probe(app: App) -> None:
     plain, asked = app.run(
-        REQUEST + "import time\nbegan = time.monotonic()\n"
+        REQUEST + "import time\nfrom wsgiproof_inside import probe\nprobe.LONGEST_HOLD = 60\n"
+        "began = time.monotonic()\n"
         "result = [get(), get(query='until=1e9&occupy=86400&memory=2&object_growth=begin')]\n"
-        "assert time.monotonic() - began < 1.5"
+        "assert time.monotonic() - began < 30"
     )
     assert set(asked["answer"]) == set(plain["answer"])
 
 
-@pytest.mark.parametrize("secret", ["", "5ec7e6", "5ec7e77", "\u00e9", "'"])
-def test_a_header_without_the_secret_is_any_other_header(app: App, secret: str) -> None:
-    plain, asked = app.run(
-        REQUEST + f"result = [get(), get('until=1e9 memory=2 nonsense', secret={secret!r})]"
+def test_a_header_without_the_secret_is_any_other_header(app: App) -> None:
+    secrets = ["", "5ec7e6", "5ec7e77", "\u00e9", "'"]
+    plain, *answers = app.run(
+        REQUEST + "command = 'until=1e9 memory=2 nonsense'\n"
+        f"result = [get(), *(get(command, secret=one) for one in {secrets!r})]"
     )
-    assert asked["started"][0] == "200 OK"
-    assert set(asked["answer"]) == set(plain["answer"])
+    for secret, asked in zip(secrets, answers, strict=True):
+        assert asked["started"][0] == "200 OK", secret
+        assert set(asked["answer"]) == set(plain["answer"]), secret
 
 
 def test_an_application_without_a_secret_obeys_nobody(app: App) -> None:
@@ -293,35 +296,34 @@ def test_an_application_without_a_secret_obeys_nobody(app: App) -> None:
     assert "memory" not in app.run(REQUEST + "result = get('memory=2', secret='')")["answer"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *(f"occupy={value}" for value in ("86400", "5.01", "-1", "nan", "inf", "-inf", "", "1,5")),
-        *(f"until={value}" for value in ("nan", "inf", "-inf", "-1", "1e400", "x")),
-        *(
-            "memory=3",
-            "memory=",
-            "object_growth=all",
-            "object_growth",
-            "name=",
-            "name=a/b",
-            "sleep=1",
-            "=",
-        ),
-        f"name={'a' * 17}",
-    ],
-)
-def test_a_command_out_of_bounds_is_refused_by_name(app: App, command: str) -> None:
-    name = command.partition("=")[0]
-    told = app.run(
+OUT_OF_BOUNDS = [
+    *(f"occupy={value}" for value in ("86400", "5.01", "-1", "nan", "inf", "-inf", "", "1,5")),
+    *(f"until={value}" for value in ("nan", "inf", "-inf", "-1", "1e400", "x")),
+    *(
+        "memory=3",
+        "memory=",
+        "object_growth=all",
+        "object_growth",
+        "name=",
+        "name=a/b",
+        "sleep=1",
+        "=",
+    ),
+    f"name={'a' * 17}",
+]
+
+
+def test_a_command_out_of_bounds_is_refused_by_name(app: App) -> None:
+    answers = app.run(
         REQUEST + "from wsgiproof_inside import probe\n"
         "def never(until): raise ZeroDivisionError\nprobe.hold = never\n"
-        f"result = get('{command}')"
+        f"result = [get(command) for command in {OUT_OF_BOUNDS!r}]"
     )
-    assert told["started"][0] == "400 Bad Request"
-    assert told["answer"].startswith("wsgiproof: ")
-    assert name in told["answer"]
-    assert SECRET not in told["answer"]
+    for command, told in zip(OUT_OF_BOUNDS, answers, strict=True):
+        assert told["started"][0] == "400 Bad Request", command
+        assert told["answer"].startswith("wsgiproof: "), command
+        assert command.partition("=")[0] in told["answer"], command
+        assert SECRET not in told["answer"], command
 
 
 def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
@@ -576,7 +578,7 @@ def test_a_client_that_has_no_server_is_not_waited_for(app: App) -> None:
     """Its server selection would take 30 seconds."""
     assert app.run(
         CLIENTS + "mine = client()\nstarted = time.time()\npools.Pools().occupy(1.0)\n"
-        "result = time.time() - started < 5 and len(found()) == 1"
+        "result = time.time() - started < 25 and len(found()) == 1"
     )
 
 
@@ -603,7 +605,7 @@ def test_pools_keep_no_client_alive_and_search_again_after_a_while(app: App) -> 
 # The object_growth of objects
 
 
-def test_a_census_tells_which_types_have_grown(app: App) -> None:
+def test_object_growth_has_the_types_that_grew(app: App) -> None:
     told = app.run(
         "from wsgiproof_inside import object_growth\n"
         "class Leaked(object):\n    pass\n"
@@ -625,7 +627,7 @@ def test_a_census_tells_which_types_have_grown(app: App) -> None:
     assert sum(number for _, number in told[2]["types"]) < 100, "it counts itself"
 
 
-def test_a_census_is_requested_by_a_command_and_does_no_work(app: App) -> None:
+def test_object_growth_is_requested_by_a_command_and_does_no_work(app: App) -> None:
     begun, ended, work = app.run(
         REQUEST + "import wsgiproof_inside.roundtrip as roundtrip\n"
         "worked = []\nroundtrip.encode_decode = lambda: worked.append(1) or []\n"

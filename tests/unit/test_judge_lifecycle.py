@@ -33,6 +33,7 @@ from wsgiproof.records import (
     LeftoverThreads,
     Observed,
     Role,
+    Stack,
     Stop,
     Verdict,
 )
@@ -255,6 +256,35 @@ def test_a_process_that_apache_had_to_kill_trips_shutdown_alone() -> None:
     seen = ending(died(signal=signal.SIGKILL))
     assert outcome(seen) == SHUTDOWN
     assert "Apache killed them" in finding(seen).seen
+
+
+@pytest.mark.parametrize(
+    ("waited", "stopped", "verdict"),
+    [
+        (0.0, 0.3, Verdict.FAIL),
+        (0.1, 1.5, Verdict.FAIL),
+        (1.9, 0.0, Verdict.INCONCLUSIVE),
+        (1.0, 1.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_process_that_had_no_time_to_end_proves_nothing(
+    waited: float, stopped: float, verdict: Verdict
+) -> None:
+    read = Stack(pid=WORKER, role=Role.WORKER, phase="stop", why="hang", stopped=stopped)
+    seen = msgspec.structs.replace(
+        ending(died(signal=signal.SIGKILL)),
+        stacks=(read,),
+        stop=Stop(seconds=3.0, leftover=(), connections_left=0, processor_waits={WORKER: waited}),
+    )
+    assert outcome(seen).get("shutdown") is verdict
+
+
+def test_a_process_that_is_killed_at_once_had_nothing_to_wait_for() -> None:
+    seen = msgspec.structs.replace(
+        ending(died(signal=signal.SIGKILL)),
+        stop=Stop(seconds=0.5, leftover=(), connections_left=0, processor_waits={WORKER: 0.3}),
+    )
+    assert outcome(seen).get("shutdown") is Verdict.FAIL
 
 
 def test_a_leftover_is_told_once_though_its_end_by_sigkill_is_seen_too() -> None:

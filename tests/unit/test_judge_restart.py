@@ -146,6 +146,18 @@ def test_a_process_that_apache_had_to_kill_is_a_finding() -> None:
     assert outcome(seen) == FAILS
 
 
+@pytest.mark.parametrize(("waited", "verdict"), [(0.2, "fail"), (2.5, "inconclusive")])
+def test_a_kill_proves_nothing_if_the_process_waited_for_a_processor(
+    waited: float, verdict: str
+) -> None:
+    killed = gone(signal=signal.SIGKILL)
+    seen = restarted(
+        restart(seconds=3.1, processor_waits={OLD: waited}),
+        events=(*BORN, born(OLD, Role.WORKER), killed, *ENDED),
+    )
+    assert outcome(seen) == {"restart": Verdict(verdict)}
+
+
 def test_what_a_process_has_started_may_be_killed() -> None:
     helper = gone(signal=signal.SIGKILL, role=Role.HELPER)
     seen = restarted(restart(), events=(*BORN, born(OLD, Role.HELPER), helper, *ENDED))

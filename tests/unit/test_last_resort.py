@@ -46,11 +46,15 @@ def reported(line: str) -> Path:
 
 # Defects
 
-PLANTED = "import wsgiproof.rejudge as it\ndef broken(where): {}\nit.rejudge = broken\n" + MAIN
+PLANTED = (
+    "import wsgiproof.rejudge as it\ndef broken(where, pattern): {}\nit.rejudge = broken\n" + MAIN
+)
 
 
 def test_a_defect_has_an_exit_code_of_its_own_and_one_line(tmp_path: Path) -> None:
-    run = ended(PLANTED.format("1 / 0"), "judge", "mongodb://ann:hunter2@x/", tmp=tmp_path)
+    run = ended(
+        PLANTED.format("1 / 0"), "show", "--rejudge", "mongodb://ann:hunter2@x/", tmp=tmp_path
+    )
     assert (run.returncode, run.stdout) == (70, "")
     (line,) = run.stderr.splitlines(keepends=True)
     assert line.startswith("wsgiproof: a defect of wsgiproof: ZeroDivisionError: division by zero;")
@@ -60,7 +64,7 @@ def test_a_defect_has_an_exit_code_of_its_own_and_one_line(tmp_path: Path) -> No
     text = file.read_text()
     assert "Traceback" in text
     assert "1 / 0" in text or "broken" in text
-    assert "wsgiproof judge URI" in text
+    assert "wsgiproof show --rejudge URI" in text
     assert "hunter2" not in text
 
 
@@ -89,12 +93,12 @@ def test_whatever_is_raised_becomes_an_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     wsgiproof: Runner,
 ) -> None:
-    def broken(where: Path) -> None:
+    def broken(where: Path, pattern: str | None) -> None:
         exec(raised)
 
     monkeypatch.setattr("wsgiproof.rejudge.rejudge", broken)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    done = wsgiproof("judge", "x")
+    done = wsgiproof("show", "--rejudge", "x")
     assert done.code == code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -103,7 +107,7 @@ def test_whatever_is_raised_becomes_an_exit_code(
 
 def test_what_comes_up_on_the_way_out_of_ctrl_c_is_ctrl_c(tmp_path: Path) -> None:
     body = "\n  try: raise KeyboardInterrupt\n  finally: raise OSError(5, 'cleaning up failed')"
-    run = ended(PLANTED.format(body), "judge", "x", tmp=tmp_path)
+    run = ended(PLANTED.format(body), "show", "--rejudge", "x", tmp=tmp_path)
     assert run.returncode == 130, run.stderr
     assert not interrupted(ValueError())
 
@@ -132,7 +136,7 @@ def test_the_traceback_of_a_run_is_left_with_its_results(tmp_path: Path) -> None
 def test_a_defect_on_a_full_disk_names_the_place_instead(tmp_path: Path) -> None:
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
     ignore = "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    run = ended(limit + ignore + PLANTED.format("1 / 0"), "judge", "x", tmp=tmp_path)
+    run = ended(limit + ignore + PLANTED.format("1 / 0"), "show", "--rejudge", "x", tmp=tmp_path)
     assert run.returncode == 70
     assert re.search(r"at <string>:\d+ \(broken\), its traceback could not be written", run.stderr)
 
@@ -179,7 +183,10 @@ def test_a_reader_that_has_gone_is_no_finding_and_no_defect(
 
 
 def test_a_reader_of_errors_that_has_gone(tmp_path: Path) -> None:
-    assert piped(MAIN, ["judge", tmp_path / "nowhere"], tmp_path, stderr=True) == (141, "")
+    assert piped(MAIN, ["show", "--rejudge", tmp_path / "nowhere"], tmp_path, stderr=True) == (
+        141,
+        "",
+    )
 
 
 def test_a_reader_that_goes_is_not_taken_for_a_failure_of_a_cell(tmp_path: Path) -> None:
@@ -277,7 +284,14 @@ def test_sigterm_is_ctrl_c_and_a_second_signal_changes_nothing(tmp_path: Path) -
         "    echo(*rest, **options)\n"
         "click.echo = twice\n"
     )
-    done = ended(later + PLANTED.format(body), "judge", "x", tmp=tmp_path, stdin=subprocess.DEVNULL)
+    done = ended(
+        later + PLANTED.format(body),
+        "show",
+        "--rejudge",
+        "x",
+        tmp=tmp_path,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
     assert done.returncode != -signal.SIGINT
@@ -294,7 +308,7 @@ def test_a_signal_while_python_shuts_down_changes_nothing(
         "        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): kill(pid, number)\n"
         "builtins.late = Late()  # lives until Python clears its own modules\n"
     )
-    done = ended(late + PLANTED.format(body), "judge", "x", tmp=tmp_path)
+    done = ended(late + PLANTED.format(body), "show", "--rejudge", "x", tmp=tmp_path)
     assert done.returncode == code, done.stderr
 
 

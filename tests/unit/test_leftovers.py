@@ -24,7 +24,7 @@ import pytest
 
 import wsgiproof
 from tests.unit.test_process import is_alive, wait_until
-from wsgiproof.cgroups import end_group, make_group, remove_forgotten
+from wsgiproof.cgroups import end_group, make_group, remove_abandoned_groups
 from wsgiproof.leftovers import clean_up
 from wsgiproof.spawn import MARKER
 
@@ -99,7 +99,7 @@ tell()
 time.sleep(1000)
 """
 MARKED = DAEMON.replace("WHAT", "tell(); time.sleep(1000)")
-"""It can be told by its environment."""
+"""A daemon that keeps the marker in its environment."""
 BARE = DAEMON.replace(
     "WHAT", "tell(); os.execve('/bin/sleep', ['sleep', '1000'], {'NOTHING': '1'})"
 )
@@ -158,9 +158,9 @@ class Place:
         """A run with a service, and what it tells of it."""
         process = self.python(RUN, str(self.victim), code, *more)
         assert process.stdout is not None
-        told: dict[str, Any] = json.loads(process.stdout.readline())
-        self._pids += [told["daemon"], told["service"], told["guard"]]
-        return process, told
+        info: dict[str, Any] = json.loads(process.stdout.readline())
+        self._pids += [info["daemon"], info["service"], info["guard"]]
+        return process, info
 
     def next_run(self) -> None:
         """Another one, which clears what is left."""
@@ -192,106 +192,106 @@ def kill(*pids: int) -> None:
 
 
 def test_a_killed_run_and_its_killed_guard_are_cleared_by_the_next(place: Place) -> None:
-    process, told = place.run(MARKED)
-    kill(told["guard"], told["pid"])
+    process, info = place.run(MARKED)
+    kill(info["guard"], info["pid"])
     process.wait()
-    assert is_alive(told["daemon"])
-    assert Path(told["scratch"]).exists()
+    assert is_alive(info["daemon"])
+    assert Path(info["scratch"]).exists()
     place.next_run()
-    assert not is_alive(told["daemon"])
-    assert not is_alive(told["service"])
-    assert not Path(told["scratch"]).exists()
+    assert not is_alive(info["daemon"])
+    assert not is_alive(info["service"])
+    assert not Path(info["scratch"]).exists()
     assert (place.victim / "kept").read_text() == "kept"
     assert place.files() == []
-    assert not told["group"] or not Path(told["group"]).exists()
+    assert not info["group"] or not Path(info["group"]).exists()
 
 
 def test_with_a_control_group_nothing_needs_the_marker(place: Place) -> None:
-    process, told = place.run(BARE)
-    assert MARKER not in Path(f"/proc/{told['daemon']}/environ").read_text()
-    kill(told["guard"], told["pid"])
+    process, info = place.run(BARE)
+    assert MARKER not in Path(f"/proc/{info['daemon']}/environ").read_text()
+    kill(info["guard"], info["pid"])
     process.wait()
     place.next_run()
-    assert not is_alive(told["service"])
-    assert not Path(told["scratch"]).exists()
-    # Without one, what has replaced its environment can't be told from any other process.
-    assert is_alive(told["daemon"]) is not bool(told["group"])
+    assert not is_alive(info["service"])
+    assert not Path(info["scratch"]).exists()
+    # Without a group, a process that has replaced its environment can't be identified.
+    assert is_alive(info["daemon"]) is not bool(info["group"])
 
 
 @pytest.mark.parametrize("code", [MARKED, BARE], ids=["marked", "bare"])
 def test_what_a_killed_guard_has_left_is_ended_by_its_owner(place: Place, code: str) -> None:
-    process, told = place.run(code, "stop")
+    process, info = place.run(code, "stop")
     assert process.stdin is not None
     assert process.stdout is not None
-    kill(told["guard"])
+    kill(info["guard"])
     process.stdin.write("stop\n")
     process.stdin.flush()
     assert "its guard is gone" in json.loads(process.stdout.readline())["error"]
-    assert not is_alive(told["daemon"])
-    assert not is_alive(told["service"])
+    assert not is_alive(info["daemon"])
+    assert not is_alive(info["service"])
     process.stdin.close()
     process.wait()
     assert place.files() == []
 
 
 def test_a_paused_service_of_a_killed_guard_is_ended_by_stop(place: Place) -> None:
-    process, told = place.run(MARKED, "stop")
+    process, info = place.run(MARKED, "stop")
     assert process.stdin is not None
     assert process.stdout is not None
-    os.kill(told["service"], signal.SIGSTOP)
-    kill(told["guard"])
+    os.kill(info["service"], signal.SIGSTOP)
+    kill(info["guard"])
     process.stdin.write("stop\n")
     process.stdin.flush()
     assert "its guard is gone" in json.loads(process.stdout.readline())["error"]
-    assert not is_alive(told["service"])
+    assert not is_alive(info["service"])
 
 
 def test_a_paused_guard_is_an_error_and_holds_nothing_up(place: Place) -> None:
-    process, told = place.run(MARKED, "stop")
+    process, info = place.run(MARKED, "stop")
     assert process.stdin is not None
     assert process.stdout is not None
-    os.kill(told["guard"], signal.SIGSTOP)
-    assert wait_until(lambda: psutil.Process(told["guard"]).status() == psutil.STATUS_STOPPED)
+    os.kill(info["guard"], signal.SIGSTOP)
+    assert wait_until(lambda: psutil.Process(info["guard"]).status() == psutil.STATUS_STOPPED)
     process.stdin.write("stop\n")
     process.stdin.flush()
     assert "its guard has been paused" in json.loads(process.stdout.readline())["error"]
-    assert not any(map(is_alive, (told["service"], told["daemon"], told["guard"])))
+    assert not any(map(is_alive, (info["service"], info["daemon"], info["guard"])))
 
 
 def test_a_run_of_which_a_guard_lives_is_left_alone(place: Place) -> None:
-    process, told = place.run(MARKED)
-    os.kill(told["guard"], signal.SIGSTOP)
-    kill(told["pid"])
+    process, info = place.run(MARKED)
+    os.kill(info["guard"], signal.SIGSTOP)
+    kill(info["pid"])
     process.wait()
     place.next_run()
-    assert is_alive(told["daemon"])
-    assert Path(told["scratch"]).exists()
-    os.kill(told["guard"], signal.SIGCONT)
-    assert wait_until(lambda: not is_alive(told["guard"]), 30)
-    assert not is_alive(told["daemon"])
-    assert not Path(told["scratch"]).exists()
+    assert is_alive(info["daemon"])
+    assert Path(info["scratch"]).exists()
+    os.kill(info["guard"], signal.SIGCONT)
+    assert wait_until(lambda: not is_alive(info["guard"]), 30)
+    assert not is_alive(info["daemon"])
+    assert not Path(info["scratch"]).exists()
     place.next_run()
     assert place.files() == []
 
 
 def test_another_directory_of_the_same_name_is_left_alone(place: Place) -> None:
-    process, told = place.run(MARKED)
-    kill(told["guard"], told["pid"])
+    process, info = place.run(MARKED)
+    kill(info["guard"], info["pid"])
     process.wait()
-    scratch = Path(told["scratch"])
+    scratch = Path(info["scratch"])
     scratch.rename(place.root / "moved")
     scratch.mkdir()
     (scratch / "another's").write_text("")
     place.next_run()
     assert (scratch / "another's").exists()
-    assert not is_alive(told["daemon"])
+    assert not is_alive(info["daemon"])
 
 
 def test_a_link_in_its_place_is_not_followed(place: Place) -> None:
-    process, told = place.run(MARKED)
-    kill(told["guard"], told["pid"])
+    process, info = place.run(MARKED)
+    kill(info["guard"], info["pid"])
     process.wait()
-    scratch = Path(told["scratch"])
+    scratch = Path(info["scratch"])
     shutil.rmtree(scratch)
     scratch.symlink_to(place.victim)
     place.next_run()
@@ -299,14 +299,14 @@ def test_a_link_in_its_place_is_not_followed(place: Place) -> None:
 
 
 def test_a_run_that_ends_leaves_nothing(place: Place) -> None:
-    process, told = place.run(MARKED)
+    process, info = place.run(MARKED)
     assert place.files() == [f"{_name_of(place)}.run"]
     process.communicate("")
     assert process.returncode == 0
-    assert not is_alive(told["daemon"])
-    assert not Path(told["scratch"]).exists()
+    assert not is_alive(info["daemon"])
+    assert not Path(info["scratch"]).exists()
     assert place.files() == []
-    assert not told["group"] or not Path(told["group"]).exists()
+    assert not info["group"] or not Path(info["group"]).exists()
 
 
 def _name_of(place: Place) -> str:
@@ -407,7 +407,7 @@ def test_an_empty_group_that_nobody_knows_is_removed_and_a_young_or_a_used_one_i
             (used / "cgroup.procs").write_text(str(sleeper.pid))
             for group in (old, used):
                 os.utime(group, (0, 0))
-            remove_forgotten()
+            remove_abandoned_groups()
             assert [group.exists() for group in (old, young, used)] == [False, True, True]
             sleeper.kill()
     finally:

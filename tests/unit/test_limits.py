@@ -1,4 +1,4 @@
-"""Limits of the machine: told from faults of the subject, and named."""
+"""Limits of the machine: distinguished from faults of the subject, and named."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from wsgiproof import limits
+from wsgiproof.cgroups import group_directory
 from wsgiproof.errors import describe
 
 NOT_OURS = [
@@ -56,47 +58,47 @@ def run(code: str, **kwargs: object) -> str:
     return str(done.stdout)
 
 
-def test_too_few_descriptors_are_told_with_their_number() -> None:
-    told = run(
+def test_too_few_descriptors_are_reported_with_their_number() -> None:
+    message = run(
         "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 40))\n"
         "kept = []\n"
         "try:\n    while True: kept.append(open('/dev/null'))\n"
-        "except OSError as error: told = describe(error)\n"
-        "kept.clear()\nprint(told)"
+        "except OSError as error: message = describe(error)\n"
+        "kept.clear()\nprint(message)"
     )
-    assert "its limit is 32" in told
-    assert "its hard limit is 40" in told
+    assert "its limit is 32" in message
+    assert "its hard limit is 40" in message
 
 
-def test_a_file_that_may_not_grow_is_told(tmp_path: Path) -> None:
-    told = run(
+def test_a_file_that_may_not_grow_is_reported(tmp_path: Path) -> None:
+    message = run(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"try:\n    open({str(tmp_path / 'x')!r}, 'wb', 0).write(bytes(200))\n"
         f"    open({str(tmp_path / 'x')!r}, 'ab', 0).write(bytes(200))\n"
         "except OSError as error: print(describe(error))"
     )
-    assert "ulimit -f" in told
-    assert "100" in told
+    assert "ulimit -f" in message
+    assert "100" in message
 
 
-def test_no_more_threads_are_told() -> None:
+def test_no_more_threads_are_reported() -> None:
     error = RuntimeError("can't start new thread")
     assert "ulimit -u" in limits.explain(error)
     assert limits.explain(RuntimeError("something else")) == ""
 
 
-def test_no_more_memory_is_told() -> None:
+def test_no_more_memory_is_reported() -> None:
     assert "no memory left" in limits.explain(MemoryError())
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_full_disk_is_told_with_the_place(code: int) -> None:
-    told = describe(OSError(code, os.strerror(code), "/there"))
-    assert told.startswith(f"{os.strerror(code)} at /there")
+def test_a_full_disk_is_reported_with_the_place(code: int) -> None:
+    message = describe(OSError(code, os.strerror(code), "/there"))
+    assert message.startswith(f"{os.strerror(code)} at /there")
 
 
-def test_an_error_that_is_no_limit_is_told_as_before() -> None:
+def test_an_error_that_is_not_a_limit_is_unchanged() -> None:
     assert limits.explain(FileNotFoundError(errno.ENOENT, "No such file", "/x")) == ""
     assert describe(OSError(errno.ENOENT, "No such file", "/x")) == "No such file: /x"
 
@@ -126,39 +128,64 @@ def test_the_tasks_of_a_user_are_its_processes_and_their_threads() -> None:
     assert limits.tasks(2**31 - 7) == 0
 
 
-# What a run takes is looked at, and room is made for it, before anything is started
+MOUNTS = """\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+39 31 0:36 {root} /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+41 31 0:38 {root} /sys/fs/cgroup/uni\\040fied rw,relatime - cgroup2 cgroup2 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("controller", "groups", "root", "directory"),
+    [
+        ("pids", "8:pids:/\n0::/x\n", "/", "/sys/fs/cgroup/pids"),
+        ("pids", "8:cpu,pids:/a/b\n0::/x\n", "/a", "/sys/fs/cgroup/pids/b"),
+        ("pids", "8:pids:/elsewhere\n", "/a", None),
+        ("pids", "8:name=pids:/\n0::/\n", "/", None),
+        ("", "8:pids:/a\n0::/user.slice/x:y\n", "/", "/sys/fs/cgroup/uni fied/user.slice/x:y"),
+        ("", "8:pids:/a\n", "/", None),
+    ],
+)
+def test_a_control_group_is_found_below_its_mount(
+    controller: str, groups: str, root: str, directory: str | None
+) -> None:
+    found = group_directory(groups, MOUNTS.format(root=root), controller)
+    assert found == (Path(directory) if directory else None)
+
+
+# What a run needs is checked, and limits are raised, before anything is started
 
 
 ROOM = """
 from wsgiproof.account import server_account
 from wsgiproof.cell import Topology
 from wsgiproof.config import Config
-from wsgiproof.errors import NeedMissing
+from wsgiproof.errors import PrerequisiteMissing
 from wsgiproof.preflight import raise_limits
 def room():
     try:
         print("room:", raise_limits(Config(topology=(Topology.NONE,)), server_account()))
-    except NeedMissing as error:
+    except PrerequisiteMissing as error:
         print("missing:", error)
 """
 
 
 def test_a_soft_limit_is_raised_for_all_that_is_started() -> None:
-    told = run(
+    message = run(
         ROOM + "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))\nroom()\n"
         "import subprocess\n"
         "print(subprocess.check_output(['sh', '-c', 'ulimit -n']).decode())"
     )
-    assert told.startswith("room: at least ")
-    assert 512 <= int(told.split()[-1]) <= 4096
+    assert message.startswith("room: at least ")
+    assert 512 <= int(message.split()[-1]) <= 4096
 
 
 def test_a_soft_limit_that_is_enough_stays() -> None:
-    told = run(
+    message = run(
         ROOM + "resource.setrlimit(resource.RLIMIT_NOFILE, (3000, 4096))\nroom()\n"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
-    assert told.splitlines()[-1] == "(3000, 4096)"
+    assert message.splitlines()[-1] == "(3000, 4096)"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +194,41 @@ def test_a_soft_limit_that_is_enough_stays() -> None:
 def test_a_hard_limit_that_is_too_low_is_named_with_its_value(
     kind: str, option: str, value: int
 ) -> None:
-    told = run(ROOM + f"resource.setrlimit(resource.RLIMIT_{kind}, ({value}, {value}))\nroom()")
-    assert told.startswith(f"missing: the limit is {value:,} ")
-    assert f"`ulimit -H{option}`" in told
-    assert len(told.splitlines()) == 1
+    message = run(ROOM + f"resource.setrlimit(resource.RLIMIT_{kind}, ({value}, {value}))\nroom()")
+    assert message.startswith(f"missing: the limit is {value:,} ")
+    assert f"`ulimit -H{option}`" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_control_group_that_allows_too_few_processes_is_named_with_its_value() -> None:
+    group = limited_group(100)
+    if group is None:
+        assert os.geteuid() != 0 or not os.access("/sys/fs/cgroup", os.W_OK)
+        return
+    try:
+        (group / "below").mkdir()  # the limit of a group applies below it, too
+        enter = f"open('{group}/below/cgroup.procs', 'w').write('0')\n"
+        message = run(ROOM + f"{enter}room()")
+    finally:
+        (group / "below").rmdir()
+        group.rmdir()
+    assert message.startswith(
+        "missing: the limit is 100 processes and threads of the control group"
+    )
+    assert f"and a run needs about 150 more: raise {group}/pids.max" in message
+    assert len(message.splitlines()) == 1
+
+
+def limited_group(most: int) -> Path | None:
+    """A control group for at most so many processes and threads; None if it can't be made."""
+    for top in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup"):
+        group = Path(top, f"wsgiproof-limit-{os.getpid()}")
+        try:
+            group.mkdir()
+            (group / "pids.max").write_text(str(most))
+        except OSError:
+            with suppress(OSError):
+                group.rmdir()
+            continue
+        return group
+    return None

@@ -170,4 +170,4 @@ def test_shards_are_for_ci_systems_only(
     wsgiproof = Runner(capfd, monkeypatch)
     for form in ([], ["--json"]):
         ended = wsgiproof("list", "--no-config", "--shards", "3", *form)
-        assert (ended.code, one_line(ended)) == (2, "--shards is for --github and --gitlab")
+        assert (ended.code, one_line(ended)) == (2, "--shards needs --github or --gitlab")

@@ -171,7 +171,7 @@ def test_what_does_not_go_together_is_left_out_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "why"),
     [
         (
             {"python": ("3.9", "3.12"), "mod_wsgi": ("6.1.1",)},
@@ -189,11 +189,11 @@ def test_what_does_not_go_together_is_left_out_with_the_reason(
     ],
 )
 def test_a_value_of_an_axis_that_is_in_no_cell_is_an_error(
-    options: dict[str, Any], told: str
+    options: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
         matrix_of(**options)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(why)
 
 
 def test_an_include_has_values_of_its_own_and_the_axes_for_the_rest() -> None:
@@ -227,12 +227,12 @@ def test_a_deployment_that_is_there_says_which_topology_it_is() -> None:
 def test_a_uri_is_shown_nowhere_since_it_may_hold_a_password() -> None:
     uri = "mongodb://ann:hunter2@db.example/"
     server = msgspec.structs.replace(SERVERS["there"], name="uri")
-    told = msgspec.structs.replace(resolved(), servers={**SERVERS, uri: server})
-    matrix = expand(Config(mongodb=(uri,)), told)
+    why = msgspec.structs.replace(resolved(), servers={**SERVERS, uri: server})
+    matrix = expand(Config(mongodb=(uri,)), why)
     assert {one.axes["mongodb"] for one in matrix.excluded} == {"uri"}
     slow = Exclusion(mongodb=("uri",), reason="slow")
     with pytest.raises(UsageError, match="mongodb uri is in no cell at all: slow") as caught:
-        expand(Config(mongodb=("", uri), exclude=(slow,)), told)
+        expand(Config(mongodb=("", uri), exclude=(slow,)), why)
     assert "hunter2" not in str(caught.value)
 
 
@@ -285,9 +285,9 @@ def test_what_pymongo_can_speak_to(pymongo: str, mongodb: str) -> None:
 
 @pytest.mark.parametrize("mongodb", ["4.2.6", "6.0.5", ""])
 @pytest.mark.parametrize("pymongo", ["2.6.3", "2.7.2", "3.3.1"])
-def test_before_appname_no_connection_can_be_told_from_others(pymongo: str, mongodb: str) -> None:
-    told = f"PyMongo {pymongo} is older than 3.4 and has no appName: "
-    assert why_incompatible(pymongo, mongodb).startswith(told)
+def test_before_appname_no_connection_can_be_identified(pymongo: str, mongodb: str) -> None:
+    why = f"PyMongo {pymongo} is older than 3.4 and has no appName: "
+    assert why_incompatible(pymongo, mongodb).startswith(why)
 
 
 _AXES = {

@@ -1,4 +1,4 @@
-"""A mongod that does not run: its last words are told, and how it ended."""
+"""A mongod that does not run: its error is reported, and how it ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wsgiproof.account import server_account
-from wsgiproof.errors import NeedMissing, ServiceFailed
+from wsgiproof.errors import PrerequisiteMissing, ServiceFailed
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.mongod import Member, Mongod, find_mongod, make_home
 
@@ -48,39 +48,39 @@ def words_of(tmp: Path, script: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("library", "mend"),
+    ("library", "fix"),
     [
         ("libcurl.so.4", "on Debian 'apt-get install libcurl4'"),
         ("libcrypto.so.1.1", "install the package that has libcrypto.so.1.1"),
     ],
 )
-def test_a_missing_library_is_named(tmp_path: Path, library: str, mend: str) -> None:
-    told = f"mongod: error while loading shared libraries: {library}: cannot open shared object"
-    path = program(tmp_path, f"echo '{told}' >&2; exit 127")
-    with pytest.raises(NeedMissing, match=f"does not run without {library}: ") as caught:
+def test_a_missing_library_is_named(tmp_path: Path, library: str, fix: str) -> None:
+    message = f"mongod: error while loading shared libraries: {library}: cannot open shared object"
+    path = program(tmp_path, f"echo '{message}' >&2; exit 127")
+    with pytest.raises(PrerequisiteMissing, match=f"does not run without {library}: ") as caught:
         find_mongod(str(path))
-    assert mend in str(caught.value)
+    assert fix in str(caught.value)
     assert "--mongodb PATH" in str(caught.value)
 
 
 def test_what_is_no_mongod_is_quoted(tmp_path: Path) -> None:
     path = program(tmp_path, "echo starting; echo Illegal instruction >&2; exit 132")
-    with pytest.raises(NeedMissing, match=f"{path} does not run: Illegal instruction"):
+    with pytest.raises(PrerequisiteMissing, match=f"{path} does not run: Illegal instruction"):
         find_mongod(str(path))
 
 
-def test_one_that_dies_as_it_starts_is_told_by_its_own_error(open_tmp: Path) -> None:
-    told = words_of(open_tmp, f"echo '{FATAL}'; echo '{INFORMATION}'; exit 100")
-    assert "did not start: NonExistentPath: Data directory not found (it ended with" in told
-    assert "with exit code 100; log:" in told
+def test_one_that_dies_as_it_starts_is_reported_by_its_own_error(open_tmp: Path) -> None:
+    message = words_of(open_tmp, f"echo '{FATAL}'; echo '{INFORMATION}'; exit 100")
+    assert "did not start: NonExistentPath: Data directory not found (it ended with" in message
+    assert "with exit code 100; log:" in message
 
 
-def test_one_that_is_killed_is_not_told_by_what_it_said_before(open_tmp: Path) -> None:
-    told = words_of(open_tmp, f"echo '{INFORMATION}'; kill -9 $$")
-    assert "did not start: it gave no reason (it died of SIGKILL; log:" in told
+def test_one_that_is_killed_is_not_explained_by_earlier_output(open_tmp: Path) -> None:
+    message = words_of(open_tmp, f"echo '{INFORMATION}'; kill -9 $$")
+    assert "did not start: it gave no reason (it died of SIGKILL; log:" in message
 
 
-def test_one_that_its_user_may_not_execute_is_told_with_the_mend(open_tmp: Path) -> None:
+def test_one_that_its_user_may_not_execute_is_reported_with_the_fix(open_tmp: Path) -> None:
     path = program(open_tmp, "sleep 60")
     path.chmod(0o700 if server_account().dropped else 0o600)
     with scratch_directory() as home:
@@ -103,7 +103,7 @@ def test_its_key_is_for_its_user_alone_in_a_directory_that_is_not_his() -> None:
             assert make_home(other, account).key != home.key
 
 
-def test_a_directory_that_its_user_cannot_enter_is_told() -> None:
+def test_a_directory_that_its_user_cannot_enter_is_reported() -> None:
     account = server_account()
     if not account.dropped:
         assert account.cannot_reach(Path("/root/anything")) == "", "it is we ourselves"
@@ -111,5 +111,5 @@ def test_a_directory_that_its_user_cannot_enter_is_told() -> None:
     with scratch_directory() as closed:
         inner = closed / "inner"
         inner.mkdir(0o700)
-        with pytest.raises(NeedMissing, match=f"can't enter {closed}: point TMPDIR at"):
+        with pytest.raises(PrerequisiteMissing, match=f"can't enter {closed}: point TMPDIR at"):
             make_home(inner, account)

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.test_matrix import PYTHONS, resolved
@@ -18,6 +19,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.planning import HostSetup, plan
 from wsgiproof.preflight import Machine
 from wsgiproof.runner import Job
+from wsgiproof.toolchain import Source
 
 ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=True)
 
@@ -33,10 +35,10 @@ def job(tmp: Path, **options: Any) -> Job:
 
 def test_what_is_installed_beside_pymongo_is_a_part_of_the_inputs(tmp_path: Path) -> None:
     file = tmp_path / "constraints.txt"
-    made = [job(tmp_path), job(tmp_path, requirements=("dnspython",))]
+    made = [job(tmp_path), job(tmp_path, requirement=("dnspython",))]
     for content in ("dnspython==2.7.0\n", "dnspython==2.8.0\n"):
         file.write_text(content)
-        made.append(job(tmp_path, requirements=("dnspython",), constraints=str(file)))
+        made.append(job(tmp_path, requirement=("dnspython",), constraint=str(file)))
         assert made[-1].spec.constraints == content
     assert len({one.inputs for one in made}) == 4
     assert {one.cell.id for one in made} == {made[0].cell.id}
@@ -46,10 +48,27 @@ def test_the_command_that_runs_a_cell_again_installs_the_same(tmp_path: Path) ->
     file = tmp_path / "constraints.txt"
     file.write_text("")
     wanted = ("dnspython", "python-snappy==0.7.3; python_version > '3'")
-    rerun = shlex.split(job(tmp_path, requirements=wanted, constraints=str(file)).rerun)
-    assert [rerun[at + 1] for at, word in enumerate(rerun) if word == "--with"] == [*wanted]
+    rerun = shlex.split(job(tmp_path, requirement=wanted, constraint=str(file)).rerun)
+    assert [rerun[at + 1] for at, word in enumerate(rerun) if word == "--requirement"] == [*wanted]
     assert rerun[rerun.index("--constraint") + 1] == str(file)
-    assert "--with" not in job(tmp_path).rerun
+    assert "--requirement" not in job(tmp_path).rerun
+
+
+def test_the_command_that_runs_a_cell_again_names_exact_versions(tmp_path: Path) -> None:
+    """4.9 is a version of PyMongo, and on the command line the newest 4.9.x."""
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, servers={})
+    axes = msgspec.structs.replace(
+        resolved(),
+        pymongos={("3.12", "old"): Source(version="4.9")},
+        mod_wsgis={("3.12", "old"): Source(version="4.9.4")},
+    )
+    setup = HostSetup(machine=machine, resolved=axes, cache=Cache(tmp_path))
+    config = Config(
+        topology=(Topology.NONE,), mode=(Mode.DAEMON,), pymongo=("old",), mod_wsgi=("old",)
+    )
+    rerun = shlex.split(plan(config, setup).jobs[0].rerun)
+    assert rerun[rerun.index("--pymongo") + 1] == "4.9.0"
+    assert rerun[rerun.index("--mod-wsgi") + 1] == "4.9.4"
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -57,13 +76,13 @@ def test_constraints_that_cannot_be_read(tmp_path: Path, content: bytes | None) 
     file = tmp_path / "constraints.txt"
     if content is not None:
         file.write_bytes(content)
-    told = "it is not UTF-8" if content else "No such file"
-    with pytest.raises(UsageError, match=f"--constraint {file}: {told}"):
-        job(tmp_path, constraints=str(file))
+    why = "it is not UTF-8" if content else "No such file"
+    with pytest.raises(UsageError, match=f"--constraint {file}: {why}"):
+        job(tmp_path, constraint=str(file))
 
 
 def test_constraints_that_are_no_file_are_not_waited_for(tmp_path: Path) -> None:
     fifo = tmp_path / "constraints.txt"
     os.mkfifo(fifo)
     with pytest.raises(UsageError, match=f"--constraint {fifo}: it is not a regular file"):
-        job(tmp_path, constraints=str(fifo))
+        job(tmp_path, constraint=str(fifo))

@@ -17,7 +17,7 @@ import pytest
 
 from wsgiproof.account import Account
 from wsgiproof.build.python import choose, choose_all, describe, why_unusable
-from wsgiproof.errors import ExitCode, NeedMissing, UsageError
+from wsgiproof.errors import ExitCode, PrerequisiteMissing, UsageError
 from wsgiproof.toolchain import Python
 
 ROOT = os.geteuid() == 0
@@ -76,12 +76,12 @@ def open_directory() -> Iterator[Path]:
 
 
 def test_a_real_interpreter_describes_itself() -> None:
-    told = describe(Path(sys.executable))
-    assert told.version == platform.python_version()
-    assert told.prefix == sys.base_prefix
-    assert told.stdlib == str(Path(os.__file__).parent)
-    assert Path(told.path).exists()
-    assert not told.path.startswith(sys.prefix + "/") or sys.prefix == sys.base_prefix
+    output = describe(Path(sys.executable))
+    assert output.version == platform.python_version()
+    assert output.prefix == sys.base_prefix
+    assert output.stdlib == str(Path(os.__file__).parent)
+    assert Path(output.path).exists()
+    assert not output.path.startswith(sys.prefix + "/") or sys.prefix == sys.base_prefix
 
 
 def test_the_answer_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_version_that_is_not_there_comes_with_those_that_are(at_hand: Path) ->
 
 @pytest.mark.parametrize("wanted", ["spam", "3.x", "", "three.twelve"])
 def test_what_is_neither_version_nor_path(wanted: str) -> None:
-    with pytest.raises(UsageError, match="neither a Python version"):
+    with pytest.raises(UsageError, match="is not a Python: give a version"):
         choose(wanted, ANYBODY)
 
 
@@ -173,21 +173,21 @@ def test_a_command_on_the_path_is_named_by_its_name(at_hand: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "words", "mend"),
+    ("field", "words", "fix"),
     [
         ("shared", "has no shared library", "--enable-shared"),
         ("headers", "has no headers", "apt-get install python3.12-dev"),
     ],
 )
-def test_one_that_mod_wsgi_can_not_embed(field: str, words: str, mend: str, tmp_path: Path) -> None:
+def test_one_that_mod_wsgi_can_not_embed(field: str, words: str, fix: str, tmp_path: Path) -> None:
     python = msgspec.convert(msgspec.structs.asdict(good(tmp_path)) | {field: False}, Python)
     path = answering(tmp_path / "python3.12", python)
-    with pytest.raises(NeedMissing) as caught:
+    with pytest.raises(PrerequisiteMissing) as caught:
         choose(str(path), ANYBODY)
     message = str(caught.value)
     assert "Python 3.12.1 (/opt/python/bin/python3.12)" in message
     assert words in message
-    assert mend in message
+    assert fix in message
     assert message.endswith("or build one: 'wsgiproof build python 3.12.1'")
     assert "\n" not in message
     assert caught.value.exit_code is ExitCode.UNDECIDED
@@ -217,7 +217,7 @@ def test_one_that_apaches_user_can_not_read(open_directory: Path) -> None:
     closed.chmod(0o700)
     assert why_unusable(python, ANYBODY) == ""
     path = answering(open_directory / "python3.12", python)
-    with pytest.raises(NeedMissing) as caught:
+    with pytest.raises(PrerequisiteMissing) as caught:
         choose(str(path), NOBODY)
     message = str(caught.value)
     assert f"can't be read by Apache's user 'stranger', because of {closed}:" in message
@@ -255,8 +255,8 @@ def test_a_version_that_was_asked_for_is_the_name(at_hand: Path) -> None:
     like(at_hand, "python3.98t", "3.98.7", free_threaded=True)
     wanted = ("3.98", "3.97.1", "3.98t")
     assert names(*wanted) == {word: word for word in wanted}
-    told = choose_all(wanted, ANYBODY)
-    assert [python.version for python in told] == ["3.98.7", "3.97.1", "3.98.7"]
+    output = choose_all(wanted, ANYBODY)
+    assert [python.version for python in output] == ["3.98.7", "3.97.1", "3.98.7"]
 
 
 def test_a_path_or_a_command_is_named_by_the_first_two_numbers(at_hand: Path) -> None:
@@ -304,7 +304,7 @@ def test_two_that_nothing_tells_apart(free_threaded: bool, at_hand: Path) -> Non
     )
 
 
-def test_two_builds_of_one_version_are_told_apart(at_hand: Path) -> None:
+def test_two_builds_of_one_version_are_distinguished(at_hand: Path) -> None:
     one = like(at_hand, "one", "3.98.7")
     two = like(at_hand, "two", "3.98.7", free_threaded=True)
     assert names(one.path, two.path) == {one.path: "3.98", two.path: "3.98t"}

@@ -1,4 +1,4 @@
-"""``wsgiproof judge``: recorded cells are judged again, and none is changed."""
+"""``wsgiproof show --rejudge``: recorded cells are judged again, and none is changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def saved(directory: Path, *records: CellRecord) -> Path:
 
 
 def judged(where: Path) -> Result:
-    return CliRunner().invoke(cli, ["judge", str(where)])
+    return CliRunner().invoke(cli, ["show", "--rejudge", str(where)])
 
 
 def content(directory: Path) -> Mapping[Path, tuple[bytes, int]]:
@@ -96,6 +96,17 @@ def test_a_run_a_cell_and_a_record_can_be_named(part: str, tmp_path: Path) -> No
     where = saved(tmp_path, record(LEAKING)) / part.format(CELL.id)
     (again,) = rejudge(where)
     assert again.recorded == again.now == record(LEAKING)
+
+
+def test_one_cell_of_a_run_can_be_judged_again(tmp_path: Path) -> None:
+    other = msgspec.structs.replace(CELL, pymongo="4.19.0")
+    where = saved(tmp_path, record(), record(LEAKING, cell=other))
+    arguments = ["show", "--rejudge", str(where)]
+    for pattern, code, line in (("*4.19*", 1, "1 fail"), (CELL.id, 0, "1 pass")):
+        done = CliRunner().invoke(cli, [*arguments, pattern])
+        assert (done.exit_code, f"Judged again: 1 cell, {line}." in done.output) == (code, True)
+    with pytest.raises(UsageError, match=r"no recorded cell in .* matches 'nothing'; there is py"):
+        CliRunner().invoke(cli, [*arguments, "nothing"], catch_exceptions=False)
 
 
 def test_only_the_judgement_is_new(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_only_the_directory_of_a_run_can_be_gone_on_with(tmp_path: Path) -> None
 
 
 class Given:
-    """Records as they come, and whether whoever makes them was told that it is enough."""
+    """Records as they come, and whether their iterator was closed."""
 
     def __init__(self, records: Sequence[CellRecord]) -> None:
         self.given = 0
@@ -204,8 +204,8 @@ def test_the_first_failure_is_the_last_that_is_run(verdicts: list[Verdict], orde
     with tempfile.TemporaryDirectory(prefix="wsgiproof-test-") as scratch:
         output = Path(scratch)
         made = list(_until_failure(source(), jobs, output))
-        told = [one.verdict for one in records]
-        ran = told.index(Verdict.FAIL) + 1 if Verdict.FAIL in told else len(told)
+        seen = [one.verdict for one in records]
+        ran = seen.index(Verdict.FAIL) + 1 if Verdict.FAIL in seen else len(seen)
         assert made[:ran] == records[:ran]
         assert (source.given, source.closed) == (ran, True)
         assert {one.cell.id for one in made} == {one.cell.id for one in jobs}

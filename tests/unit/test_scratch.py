@@ -17,7 +17,7 @@ import pytest
 
 from tests.unit.factories import CELL
 from wsgiproof.account import server_account
-from wsgiproof.errors import CannotRun, NeedMissing, UsageError
+from wsgiproof.errors import CannotRun, PrerequisiteMissing, UsageError
 from wsgiproof.files import Directory
 from wsgiproof.guard import remove_tree
 from wsgiproof.scratch import lasting_directory, scratch_directory
@@ -126,9 +126,9 @@ def test_what_apaches_user_plants_before_it_is_filled_is_never_followed(parent: 
     (victim / "secret").write_text("ours")
     (victim / "secret").chmod(0o600)
     with scratch_directory(ACCOUNT) as scratch:
-        told = as_apaches_user(PLANT, scratch, victim).split()
+        printed = as_apaches_user(PLANT, scratch, victim).split()
         if ACCOUNT.dropped:
-            assert told == [str(errno.EACCES)] * 5
+            assert printed == [str(errno.EACCES)] * 5
             lay_out(CELL, scratch, "", "database", ACCOUNT)
         else:  # the same user: nothing keeps it away, and still no link is followed
             with pytest.raises(FileExistsError):
@@ -162,8 +162,8 @@ for act in (
 def test_the_evidence_can_be_neither_removed_nor_replaced_and_nothing_else_written() -> None:
     with scratch_directory(ACCOUNT) as scratch:
         lay_out(CELL, scratch, "", "database", ACCOUNT)
-        told = as_apaches_user(SWAP, scratch).split()
-    assert told == [str(errno.EACCES)] * 5 + ["done"]
+        printed = as_apaches_user(SWAP, scratch).split()
+    assert printed == [str(errno.EACCES)] * 5 + ["done"]
 
 
 def test_removal_follows_no_link_and_minds_no_depth(parent: Path) -> None:
@@ -256,7 +256,7 @@ def test_what_is_there_already_is_not_written_over(parent: Path) -> None:
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused(parent: Path) -> None:
-    with pytest.raises(NeedMissing, match="too long for the Unix sockets in it"):
+    with pytest.raises(PrerequisiteMissing, match="too long for the Unix sockets in it"):
         lasting_directory(parent / ("x" * 80), ACCOUNT)
 
 

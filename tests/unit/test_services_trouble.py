@@ -37,15 +37,16 @@ def test_a_service_that_is_well_has_no_trouble(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(signal.SIGKILL, "died of SIGKILL"), (signal.SIGTERM, "died of SIGTERM")]
+    ("number", "expected"),
+    [(signal.SIGKILL, "died of SIGKILL"), (signal.SIGTERM, "died of SIGTERM")],
 )
 def test_a_service_that_somebody_has_ended(
-    tmp_path: Path, number: signal.Signals, told: str
+    tmp_path: Path, number: signal.Signals, expected: str
 ) -> None:
     with sleeper(tmp_path) as service:
         os.kill(service.pid, number)
         assert wait_until(lambda: not is_alive(service.pid))
-        assert service.trouble() == told
+        assert service.trouble() == expected
         service.stop(5)
         ended = service.ended()
         assert ended is not None

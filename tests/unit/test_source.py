@@ -35,8 +35,8 @@ import io, pathlib, tarfile
 
 def build_sdist(target, settings=None):
     tree = pathlib.Path(__file__).parent
-    with open(tree.parent / "builds", "a") as told:
-        told.write("built\\n")
+    with open(tree.parent / "builds", "a") as result:
+        result.write("built\\n")
     (tree / "pymongo.egg-info").mkdir(exist_ok=True)
     (tree / "pymongo.egg-info" / "SOURCES.txt").write_text("all of them")
     metadata = (tree / "PKG-INFO.in").read_bytes()
@@ -73,8 +73,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 def builds(tree: Path) -> int:
-    told = tree.parent / "builds"
-    return len(told.read_text().splitlines()) if told.exists() else 0
+    result = tree.parent / "builds"
+    return len(result.read_text().splitlines()) if result.exists() else 0
 
 
 def found(path: Path | str, cache: Cache, python: Python = PYTHON, **options: Any) -> Source:
@@ -152,22 +152,22 @@ def test_a_tree_of_another_package(tree: Path, cache: Cache) -> None:
 
 
 def test_a_python_that_the_tree_does_not_support(tree: Path, cache: Cache) -> None:
-    told = find_source("pymongo", str(tree), OLD, cache)
-    assert told == "driver requires Python >=3.9"
+    result = find_source("pymongo", str(tree), OLD, cache)
+    assert result == "driver requires Python >=3.9"
 
 
-@pytest.mark.parametrize(("version", "told"), [("spam", "'spam'"), ("", "''"), ("4.x", "'4.x'")])
-def test_a_tree_without_a_version(version: str, told: str, tree: Path, cache: Cache) -> None:
+@pytest.mark.parametrize(("version", "result"), [("spam", "'spam'"), ("", "''"), ("4.x", "'4.x'")])
+def test_a_tree_without_a_version(version: str, result: str, tree: Path, cache: Cache) -> None:
     (tree / "PKG-INFO.in").write_bytes(metadata(version=version))
     assert (
         refused(tree, cache, UsageError)
-        == f"PATH has the version {told}, which is not valid (PEP 440)"
+        == f"PATH has the version {result}, which is not valid (PEP 440)"
     )
 
 
 def test_a_directory_that_is_no_tree(tmp_path: Path, cache: Cache) -> None:
-    told = refused(tmp_path, cache, UsageError)
-    assert told == "PATH is not a source tree: it has neither a pyproject.toml nor a setup.py"
+    result = refused(tmp_path, cache, UsageError)
+    assert result == "PATH is not a source tree: it has neither a pyproject.toml nor a setup.py"
 
 
 def test_a_tree_that_can_not_be_built(tree: Path, cache: Cache) -> None:
@@ -215,8 +215,8 @@ def test_an_archive_of_a_tree_is_made_into_an_sdist(
 
 def test_an_archive_of_something_else(tmp_path: Path, cache: Cache) -> None:
     path = packed(tmp_path / "a.tar.gz", "pymongo-4.21.0/src/PKG-INFO", metadata())
-    told = refused(path, cache, UsageError)
-    assert told == "PATH contains no source tree: it has neither a pyproject.toml nor a setup.py"
+    result = refused(path, cache, UsageError)
+    assert result == "PATH contains no source tree: it has neither a pyproject.toml nor a setup.py"
 
 
 @pytest.mark.parametrize("cut", [0, 3, 30, 90, -8])
@@ -259,9 +259,9 @@ def test_metadata_that_is_a_bomb_is_not_decompressed(
 ) -> None:
     begins = header("pymongo-4.21.0/PKG-INFO", 1 << 40)
     path = bomb(tmp_path / f"a.tar.{compression}", compression, begins, 6)
-    told = refused(path, cache, UsageError)
-    assert told.startswith("PATH can't be read as a source archive: it is too large for an")
-    assert told.endswith("more than 4 MiB of metadata")
+    result = refused(path, cache, UsageError)
+    assert result.startswith("PATH can't be read as a source archive: it is too large for an")
+    assert result.endswith("more than 4 MiB of metadata")
 
 
 def test_a_bomb_before_the_metadata_is_given_up(tmp_path: Path, cache: Cache) -> None:
@@ -275,8 +275,8 @@ def test_headers_that_follow_one_another_without_an_end(tmp_path: Path, cache: C
     """Each is read by a call inside the one before."""
     begins = (header("x", 512, tarfile.XHDTYPE) + b"12 path=abc\n".ljust(512, b"\0")) * 5000
     path = bomb(tmp_path / "a.tar.gz", "gz", begins, 1)
-    told = refused(path, cache, UsageError)
-    assert told.startswith("PATH can't be read as a source archive: ")
+    result = refused(path, cache, UsageError)
+    assert result.startswith("PATH can't be read as a source archive: ")
 
 
 def test_a_sparse_file_counts_with_its_holes(tmp_path: Path, cache: Cache) -> None:
@@ -286,9 +286,9 @@ def test_a_sparse_file_counts_with_its_holes(tmp_path: Path, cache: Cache) -> No
     member[148:156] = b" " * 8
     member[148:156] = b"%06o\0 " % sum(member)
     path = bomb(tmp_path / "a.tar.gz", "gz", bytes(member) + bytes(1024), 0)
-    told = refused(path, cache, UsageError)
+    result = refused(path, cache, UsageError)
     assert (
-        told
+        result
         == "PATH can't be unpacked: it is too large for an archive of sources: more than 4,096 MiB"
     )
 
@@ -356,8 +356,8 @@ def test_what_is_no_wheel(tmp_path: Path, cache: Cache) -> None:
 
 def test_a_wheel_whose_metadata_is_a_bomb(tmp_path: Path, cache: Cache) -> None:
     path = wheel(tmp_path, "py3-none-any", bytes(6 * MIB))
-    told = refused(path, cache, UsageError)
-    assert told.startswith("PATH is not a wheel: it is too large for an archive of sources: ")
+    result = refused(path, cache, UsageError)
+    assert result.startswith("PATH is not a wheel: it is too large for an archive of sources: ")
     content = bytearray(path.read_bytes())
     directory = content.rindex(b"PK\x01\x02")
     content[directory + 24 : directory + 28] = (100).to_bytes(4, "little")  # the size it claims
@@ -385,10 +385,10 @@ def test_a_wheel_of_another_package(tmp_path: Path, cache: Cache) -> None:
 def test_mod_wsgi_is_no_wheel_and_pymongo_no_module(tmp_path: Path, cache: Cache) -> None:
     """What depends on Apache and libpython is built for them."""
     path = wheel(tmp_path, "py3-none-any", metadata())
-    told = refused(path, cache, UsageError, package="mod-wsgi")
-    assert told.startswith("PATH can't be read as a source archive: ")
-    told = refused(module(tmp_path), cache, UsageError)
-    assert told.startswith("PATH can't be read as a source archive: ")
+    result = refused(path, cache, UsageError, package="mod-wsgi")
+    assert result.startswith("PATH can't be read as a source archive: ")
+    result = refused(module(tmp_path), cache, UsageError)
+    assert result.startswith("PATH can't be read as a source archive: ")
 
 
 # Ready modules
@@ -408,7 +408,7 @@ def test_a_ready_module_says_its_version(tmp_path: Path, cache: Cache) -> None:
 
 
 @pytest.mark.parametrize(
-    ("linked", "python", "told"),
+    ("linked", "python", "result"),
     [
         (b"libpython3.11.so.1.0", PYTHON, "mod_wsgi.so is built for Python 3.11"),
         (b"libpython3.13.so.1.0", FREE, "mod_wsgi.so is built for Python 3.13"),
@@ -418,26 +418,26 @@ def test_a_ready_module_says_its_version(tmp_path: Path, cache: Cache) -> None:
     ],
 )
 def test_a_module_is_for_the_python_that_it_is_linked_against(
-    linked: bytes, python: Python, told: str, tmp_path: Path, cache: Cache
+    linked: bytes, python: Python, result: str, tmp_path: Path, cache: Cache
 ) -> None:
     path = module(tmp_path, b"mod_wsgi/5.0.2\0" + linked)
     answer = find_source("mod-wsgi", str(path), python, cache)
-    assert answer == told if told else isinstance(answer, Source)
+    assert answer == result if result else isinstance(answer, Source)
 
 
 @pytest.mark.parametrize("says", [b"", b"mod_wsgi/5.0.2", b"libpython3.12.so.1.0"])
 def test_what_is_no_module(says: bytes, tmp_path: Path, cache: Cache) -> None:
-    told = refused(module(tmp_path, says), cache, UsageError, package="mod-wsgi")
-    assert told == "PATH is not a mod_wsgi module that is linked against a libpython"
+    result = refused(module(tmp_path, says), cache, UsageError, package="mod-wsgi")
+    assert result == "PATH is not a mod_wsgi module that is linked against a libpython"
 
 
 def test_what_can_not_be_read(tmp_path: Path, cache: Cache) -> None:
     (tmp_path / "mod_wsgi.so").mkdir()
-    told = refused(tmp_path / "mod_wsgi.so", cache, UsageError, package="mod-wsgi")
-    assert told == "it is not a regular file: PATH"
+    result = refused(tmp_path / "mod_wsgi.so", cache, UsageError, package="mod-wsgi")
+    assert result == "it is not a regular file: PATH"
     os.mkfifo(tmp_path / "fifo.so")
-    told = refused(tmp_path / "fifo.so", cache, UsageError, package="mod-wsgi")
-    assert told == "it is not a regular file: PATH"
+    result = refused(tmp_path / "fifo.so", cache, UsageError, package="mod-wsgi")
+    assert result == "it is not a regular file: PATH"
     os.mkfifo(tmp_path / "sdist.tar.gz")
-    told = refused(tmp_path / "sdist.tar.gz", cache, UsageError)
-    assert told == "it is not a regular file: PATH"
+    result = refused(tmp_path / "sdist.tar.gz", cache, UsageError)
+    assert result == "it is not a regular file: PATH"

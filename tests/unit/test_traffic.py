@@ -28,8 +28,8 @@ def test_a_percentile_is_right_to_its_precision_and_never_too_small(
     seconds: list[float], percent: float
 ) -> None:
     exact = sorted(seconds)[max(math.ceil(len(seconds) * percent / 100), 1) - 1]
-    told = latencies(seconds).percentile(percent)
-    assert exact - 1e-6 <= told <= exact * 1.008 + 1e-6
+    measured = latencies(seconds).percentile(percent)
+    assert exact - 1e-6 <= measured <= exact * 1.008 + 1e-6
 
 
 @given(st.integers(min_value=0, max_value=10**12))
@@ -48,8 +48,8 @@ def test_two_histograms_together_are_the_histogram_of_both(
 
 
 def test_they_come_back_from_json_as_they_were() -> None:
-    told = latencies([0.001, 0.2, 0.2])
-    assert msgspec.json.decode(msgspec.json.encode(told), type=Latencies) == told
+    measured = latencies([0.001, 0.2, 0.2])
+    assert msgspec.json.decode(msgspec.json.encode(measured), type=Latencies) == measured
 
 
 def response(number: int, outcome: Outcome = Outcome.OK, started: float = 0.0) -> Response:

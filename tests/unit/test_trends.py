@@ -15,6 +15,7 @@ from tests.unit.test_merge import saved
 from tests.unit.test_report import FAILED
 from wsgiproof.cell import Mode
 from wsgiproof.cli import cli
+from wsgiproof.errors import UsageError
 from wsgiproof.records import CellRecord, RunRecord
 from wsgiproof.report.html.page import NAME
 from wsgiproof.report.trends import trends
@@ -74,12 +75,12 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_trends_in_the_terminal_and_as_json(two: tuple[Path, Path]) -> None:
-    done = called("trends", *two)
+    done = called("report", "--trends", *two)
     assert done.exit_code == 0
     (row,) = [line for line in done.output.splitlines() if line.startswith(CELL.id)]
     assert row.split() == [CELL.id, "pass", "1,234", "fail", "1,234"]
     assert "1 cell, 1 of them with more than one verdict" in done.output
-    told = json.loads(called("trends", *two, "--by", "mod_wsgi", "--json").output)
+    told = json.loads(called("report", "--trends", *two, "--by", "mod_wsgi", "--json").output)
     assert (told["format"], told["by"], told["columns"]) == (2, "mod_wsgi", ["5.0.2"])
     assert told["rows"][0]["points"][0]["verdict"] == "fail"
 
@@ -95,12 +96,31 @@ def test_a_report_is_of_the_last_run_and_beside_it(two: tuple[Path, Path], tmp_p
     assert b'"trends":{' not in content
 
 
-@pytest.mark.parametrize("words", [("report", "nowhere"), ("trends", "nowhere")])
-def test_what_is_no_run_is_told_in_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
-    from wsgiproof.errors import UsageError
-
+@pytest.mark.parametrize("words", [["report"], ["report", "--trends"]])
+def test_what_is_no_run_is_reported_in_one_line(words: list[str], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run"):
-        called(words[0], tmp_path / words[1])
+        called(*words, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--figure", "recovery"], "--figure needs --trends"),
+        (["--json"], "--json needs --trends"),
+        (["--trends", "-o", "x.html"], "--trends writes no page: leave --output and --compare out"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    options: list[str], message: str, two: tuple[Path, Path]
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        called("report", *two, *options)
+
+
+def test_a_new_directory_for_the_page_is_reported(two: tuple[Path, Path], tmp_path: Path) -> None:
+    page = tmp_path / "new" / "page.html"
+    assert called("report", *two, "-o", page).output == f"Report: {page}, in a new directory\n"
+    assert called("report", *two, "-o", page).output == f"Report: {page}\n"
 
 
 def test_a_merged_run_has_its_page(two: tuple[Path, Path], tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_password_among_the_arguments_is_warned_of(
 ) -> None:
     assert has_password(uri) is expected
     configure({"mongodb": (uri,)})
-    told = capsys.readouterr().err
-    assert bool(told) is expected
-    assert SECRET not in told
-    assert len(told.splitlines()) == expected
+    shown = capsys.readouterr().err
+    assert bool(shown) is expected
+    assert SECRET not in shown
+    assert len(shown.splitlines()) == expected

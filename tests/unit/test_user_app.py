@@ -242,16 +242,21 @@ def test_a_file_that_can_be_one_is_accepted(tmp_path: Path) -> None:
 
 
 def test_what_can_not_be_a_script_is_a_usage_error(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.py", tmp_path, Path("/dev/zero")):
-        with pytest.raises(UsageError, match=f"--app {path}: there is no such file"):
+    for path, why in (
+        (tmp_path / "none.py", "there is no such file"),
+        (tmp_path, "it is a directory: name the WSGI script in it, such as wsgi.py"),
+        (Path("/dev/zero"), "it is not a regular file"),
+    ):
+        with pytest.raises(UsageError) as caught:
             check_app(path)
+        assert str(caught.value) == f"--app {path}: {why}"
     with pytest.raises(UsageError, match="File name too long"):
         check_app(tmp_path / ("x" * 300))
     with pytest.raises(UsageError, match="its name is not UTF-8"):
         check_app(tmp_path / "shop\udce9.py")
     path = tmp_path / "app.py"
     path.write_text("applications = {}\n")
-    with pytest.raises(UsageError, match="does not even hold that word"):
+    with pytest.raises(UsageError, match="does not contain the word 'application'"):
         check_app(path)
 
 

@@ -8,7 +8,7 @@ import shutil
 from functools import cache as remembered
 
 from wsgiproof.environ import COMPILE, child_environment
-from wsgiproof.errors import NeedMissing
+from wsgiproof.errors import PrerequisiteMissing
 from wsgiproof.leftovers import temporary_directory
 from wsgiproof.process import run
 
@@ -16,10 +16,10 @@ _FLAGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH")
 
 
 def find_compiler() -> str:
-    """Return the path of the compiler. Raises :class:`NeedMissing` if there is none."""
+    """Return the path of the compiler. Raises :class:`PrerequisiteMissing` if there is none."""
     compiler = shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc")
     if compiler is None:
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             "there is no C compiler to build mod_wsgi with: install one, "
             "on Debian 'apt-get install gcc libc6-dev make'"
         )
@@ -39,7 +39,7 @@ def _version(_: str) -> str:
         output = run(
             [find_compiler(), "--version"], deadline=30, env=child_environment(COMPILE)
         ).output
-    except NeedMissing:
+    except PrerequisiteMissing:
         return ""
     return output.partition("\n")[0].strip()
 

@@ -23,7 +23,7 @@ from wsgiproof.build.index import error_line, run_uv
 from wsgiproof.build.python import BUILT, built_in, describe
 from wsgiproof.cache import Cache
 from wsgiproof.environ import COMPILE, child_environment
-from wsgiproof.errors import BuildFailed, NeedMissing, UsageError, WsgiproofError
+from wsgiproof.errors import BuildFailed, PrerequisiteMissing, UsageError, WsgiproofError
 from wsgiproof.process import run
 from wsgiproof.toolchain import Python
 
@@ -115,14 +115,14 @@ def build_cpython(
 
     ``source``, ``sha256`` and ``mirror`` are as for :func:`find_sources`; ``jobs`` compilers run at
     the same time, by default one for each core. Raises what :func:`find_sources` does,
-    :class:`NeedMissing` without a compiler or zlib, and :class:`BuildFailed` with the error and the
-    path of the log.
+    :class:`PrerequisiteMissing` without a compiler or zlib, and :class:`BuildFailed` with the error
+    and the path of the log.
     """
     release = release_of(version)
     _check_tools()
     without = [name for name, (header, _) in _LIBRARIES.items() if not has_header(header)]
     if "zlib" in without:
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             "zlib.h is missing, and no package can be built for a Python without zlib: on Debian "
             "'apt-get install zlib1g-dev'"
         )
@@ -261,10 +261,12 @@ def _flags(release: Release) -> list[str]:
 
 
 def _check_tools() -> None:
-    """Raise :class:`NeedMissing` without a compiler or a make."""
+    """Raise :class:`PrerequisiteMissing` without a compiler or a make."""
     find_compiler()
     if shutil.which("make") is None:
-        raise NeedMissing("there is no make to build Python with: on Debian 'apt-get install make'")
+        raise PrerequisiteMissing(
+            "there is no make to build Python with: on Debian 'apt-get install make'"
+        )
 
 
 def _prebuilt(entry: Path, release: Release) -> Python:

@@ -45,22 +45,44 @@ LATEST = "latest"
 """The newest version that supports a Python; an empty version means the same."""
 MINIMUM = "min"
 """The oldest version that has a wheel for a Python."""
+_PREFIX = re.compile(r"\d+(\.\d+)?")
+"""One or two numbers stand for the newest version that begins with them. Three are exact."""
+_EXAMPLES = {"mod-wsgi": ("5.0.2", "5"), "pymongo": ("4.20.0", "4.20")}
 
 
 def find_version(package: str, version: str, python: Python) -> str:
     """Do what :func:`wsgiproof.build.packages.find_version` says, with uv."""
     check_version(package, version)
-    exact = version not in ("", LATEST, MINIMUM)
     flags = ["--no-deps", "--no-header", "--no-annotate", "--python", python.path]
+    flags += ["--prerelease", "explicit"]  # a pre-release is taken only if its version is given
     if version == MINIMUM:
         flags += ["--resolution", "lowest", "--only-binary", package]
     with temporary_directory() as scratch:
         source = scratch / "requirements.in"
-        source.write_text(f"{package}=={version}\n" if exact else f"{package}\n")
+        source.write_text(f"{requirement(package, version)}\n")
         done = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
     if done.returncode != 0:
-        raise _unresolved(package, version if exact else "", python, done.output)
+        raise _unresolved(package, version, python, done.output)
     return _pinned_version(package, done.output)
+
+
+def is_exact(version: str) -> bool:
+    """Return whether this is one version: neither a word nor the first numbers of a version."""
+    return version not in ("", LATEST, MINIMUM) and not _PREFIX.fullmatch(version)
+
+
+def requirement(package: str, version: str) -> str:
+    """Return what an installer is asked for, such as ``pymongo==4.20.*`` for 4.20."""
+    if version in ("", LATEST, MINIMUM):
+        return package
+    return f"{package}=={version}{'' if is_exact(version) else '.*'}"
+
+
+def version_shown(package: str, version: str) -> str:
+    """Return the name for a message, such as ``pymongo 4.20.x``; for a word the package alone."""
+    if version in ("", LATEST, MINIMUM):
+        return package
+    return f"{package} {version}{'' if is_exact(version) else '.x'}"
 
 
 def _pinned_version(package: str, output: str) -> str:
@@ -151,8 +173,10 @@ def run_uv(
 
 @contextmanager
 def _private_cache(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Yield settings for a uv cache that only wsgiproof uses, in the build cache; for no cache if
-    no directory can be made there. The user's own choice (``UV_CACHE_DIR``) is left alone.
+    """Yield settings for a uv cache that only wsgiproof uses, in the build cache.
+
+    If no directory can be made there, uv uses no cache. The user's own choice (``UV_CACHE_DIR``) is
+    left alone.
 
     A killed uv leaves what it was unpacking and building. While another uv is running, these can't
     be distinguished from files in use. So each uv that is the only one running removes them, before
@@ -192,8 +216,11 @@ def check_version(package: str, version: str) -> None:
     try:
         Version(version)
     except InvalidVersion as error:
+        exact, prefix = _EXAMPLES[package]
+        words = f"{LATEST}, {MINIMUM}" if package == "pymongo" else LATEST
         raise UsageError(
-            f"'{version}' is not a version of {package}, such as 4.20.0, nor a path to one"
+            f"'{version}' is not a version of {package}: give one such as {exact} or {prefix}, "
+            f"{words}, or a path such as ./{version}"
         ) from error
 
 
@@ -204,7 +231,7 @@ def _unresolved(package: str, version: str, python: Python, output: str) -> Exce
             f"the package index does not answer, so {package} can't be looked up: "
             f"{error_line(output)}"
         )
-    what = f"{package} {version}" if version else package
+    what = version_shown(package, version)
     if "Requires-Python" in output or "requires Python" in output or "Python>=" in output:
         return Unsupported(
             f"{what} does not support Python {python.version}; "

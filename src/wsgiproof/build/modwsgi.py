@@ -67,7 +67,8 @@ def _copy(module: Path, directory: Path) -> None:
 
 
 _CAUSES = (
-    ("Python.h: No such file", "the headers of this Python are missing: see 'wsgiproof pythons'"),
+    ("Python.h: No such file",
+     "the headers of this Python are missing: see 'wsgiproof doctor --pythons'"),
     (r"apxs\S* (?:executable )?(?:not found|appears)|No such file.*apxs",
      "there is no working apxs: on Debian 'apt-get install apache2-dev', or name it with --apxs"),
     (r"http_core\.h: No such file|httpd\.h: No such file|apr\w*\.h: No such file",

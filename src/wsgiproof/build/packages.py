@@ -25,16 +25,17 @@ _KIND, _FILE = "index", "answer.json"
 def find_version(package: str, version: str, python: Python, cache: Cache) -> str:
     """Return the exact version of ``package`` for ``python``.
 
-    ``version`` is an exact version, ``latest`` (or empty) for the newest that supports it, or
-    ``min`` for the oldest that has a wheel for it. The result for an exact version is cached, since
-    it does not change.
+    ``version`` is an exact version; one or two numbers, which stand for the newest version that
+    begins with them; ``latest`` (or empty) for the newest that supports this Python; or ``min`` for
+    the oldest that has a wheel for it. A pre-release is taken only if its own version is given. The
+    result for an exact version is cached, since it does not change.
 
     Raises :class:`Unsupported` if the version exists but does not support this Python,
     :class:`UsageError` if it does not exist, and :class:`CannotRun` if the index does not answer.
     """
-    if version in ("", index.LATEST, index.MINIMUM):
-        return _look_up(package, version, python, cache)
     index.check_version(package, version)
+    if not index.is_exact(version):
+        return _look_up(package, version, python, cache)
     key = {"version": f"{package}-{version}", "python": python.version}
     entry = cache.entry(
         _KIND, key, lambda directory: _save_lookup(package, version, python, cache, directory)
@@ -92,11 +93,10 @@ def install_environment(
 def compile_into(
     target: Path, requirement: str, python: Python, cache: Cache, env: Mapping[str, str]
 ) -> None:
-    """Build mod_wsgi, named by ``requirement``, for ``python`` into ``target``, with ``env`` added
-    to the environment.
+    """Build mod_wsgi, named by ``requirement``, for ``python`` into ``target``.
 
-    The installer's own cache is not used, since it keys builds by version and Python tag alone.
-    Raises :class:`BuildFailed` with the compiler's error.
+    ``env`` is added to the environment. The installer's own cache is not used, since it keys builds
+    by version and Python tag alone. Raises :class:`BuildFailed` with the compiler's error.
     """
     log = target / "build.log"
     if _is_python2(python):

@@ -25,7 +25,7 @@ from packaging.version import InvalidVersion, Version
 from wsgiproof.account import Account
 from wsgiproof.cache import Cache
 from wsgiproof.environ import child_environment
-from wsgiproof.errors import DeadlinePassed, NeedMissing, UsageError
+from wsgiproof.errors import DeadlinePassed, PrerequisiteMissing, UsageError
 from wsgiproof.ownership import WRITABLE, invoking_users, unprotected_directory, why_unsafe
 from wsgiproof.process import run_unguarded
 from wsgiproof.toolchain import FoundPython, Python
@@ -146,11 +146,14 @@ def _run_describe_script(path: Path) -> str:
 def choose(requested: str | None, reader: Account) -> Python:
     """Return the interpreter that ``--python`` names, or by default the best available one.
 
-    ``requested`` is a path (that of an environment stands for its base), a command (``python3.12``)
-    or a version (``3.12``, ``3.12.1``). Without it: the Python that runs wsgiproof if mod_wsgi can
+    ``requested`` is a path (that of an environment stands for its base), a command
+    (``python3.12``), a version (``3.12.1``), or its first numbers (``3.12``). The first numbers
+    stand for the newest such version on this machine that mod_wsgi can embed; of several builds of
+    one version, the first of :func:`installed`. A pre-release is taken only if its own version is
+    requested (``3.15.0b1``). Without ``requested``: the Python that runs wsgiproof if mod_wsgi can
     embed it, else the first of :func:`installed` that mod_wsgi can embed. Raises
-    :class:`UsageError` if there is no such Python, and :class:`NeedMissing` if it exists but can't
-    be used.
+    :class:`UsageError` if there is no such Python, and :class:`PrerequisiteMissing` if it exists
+    but can't be used.
     """
     if requested is None:
         return _best(reader)
@@ -164,16 +167,16 @@ def choose(requested: str | None, reader: Account) -> Python:
     for python in candidates:
         if not why_unusable(python, reader):
             return python
-    raise NeedMissing(why_unusable(candidates[0], reader))
+    raise PrerequisiteMissing(why_unusable(candidates[0], reader))
 
 
 def choose_all(values: Sequence[str], reader: Account) -> tuple[Python, ...]:
-    """Return the interpreters of an axis, each with a unique name; an empty value is the best
-    available one.
+    """Return the interpreters of an axis, each with a unique name.
 
-    The name is the requested version if a version was requested, else the first two numbers of the
-    version, or the full version if two names would be equal. Raises what :func:`choose` does, and
-    :class:`UsageError` if two different interpreters would still have the same name.
+    An empty value is the best available one. The name is the requested version if a version was
+    requested, else the first two numbers of the version, or the full version if two names would be
+    equal. Raises what :func:`choose` does, and :class:`UsageError` if two different interpreters
+    would still have the same name.
     """
     chosen = {value: choose(value or None, reader) for value in values}
     names = _names(chosen)
@@ -335,7 +338,7 @@ def _best(reader: Account) -> Python:
     for python in installed():
         if not python.free_threaded and not why_unusable(python, reader):
             return python
-    raise NeedMissing(why_unusable(current, reader))
+    raise PrerequisiteMissing(why_unusable(current, reader))
 
 
 def _describe_at(path: Path, origin: str) -> Python:
@@ -360,12 +363,23 @@ def _candidates(requested: str) -> Iterator[Python]:
         yield _describe_at(path, GIVEN if "/" in requested else ON_PATH)
         return
     try:
-        numbers = Version(requested.removesuffix("t")).release
+        version = Version(requested.removesuffix("t"))
     except InvalidVersion as error:
         raise UsageError(
-            f"'{requested}' is neither a Python version, such as 3.12, nor a path to one"
+            f"'{requested}' is not a Python: give a version such as 3.12, a command such as "
+            f"python3.12, or a path such as ./{requested}"
         ) from error
-    for python in installed():
-        same_build = python.free_threaded == requested.endswith("t")
-        if same_build and Version(python.version).release[: len(numbers)] == numbers:
-            yield python
+    fitting = [
+        python
+        for python in installed()
+        if python.free_threaded == requested.endswith("t")
+        and _fits(Version(python.version), version)
+    ]
+    yield from sorted(fitting, key=lambda python: Version(python.version), reverse=True)
+
+
+def _fits(version: Version, requested: Version) -> bool:
+    """Return whether a version is the requested one, or begins with its numbers."""
+    if version.is_prerelease or requested.is_prerelease:
+        return version == requested
+    return version.release[: len(requested.release)] == requested.release

@@ -15,7 +15,14 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
-from wsgiproof.build.index import LATEST, MINIMUM, check_version, error_line, run_uv
+from wsgiproof.build.index import (
+    MINIMUM,
+    check_version,
+    error_line,
+    requirement,
+    run_uv,
+    version_shown,
+)
 from wsgiproof.cache import Cache
 from wsgiproof.environ import COMPILE, DOWNLOAD, child_environment
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
@@ -35,11 +42,9 @@ def find_version(package: str, version: str, python: Python, cache: Cache) -> st
         raise UsageError(
             f"'{MINIMUM}' is not supported for Python 2.7: give a version of {package}"
         )
-    exact = version not in ("", LATEST)
-    requirement = f"{package}=={version}" if exact else package
     with temporary_directory() as scratch:
         done = _pip(
-            ["download", "--no-deps", "--dest", str(scratch), requirement],
+            ["download", "--no-deps", "--dest", str(scratch), requirement(package, version)],
             python,
             cache,
             deadline=_RESOLVE_DEADLINE,
@@ -47,7 +52,7 @@ def find_version(package: str, version: str, python: Python, cache: Cache) -> st
         if done.returncode == 0:
             (downloaded,) = scratch.iterdir()
             return _version_of(downloaded.name)
-    raise unresolved(package, version if exact else "", python, done.output)
+    raise unresolved(package, version, python, done.output)
 
 
 def make_environment(python: Python, home: Path) -> None:
@@ -115,7 +120,8 @@ def unresolved(package: str, version: str, python: Python, output: str) -> Excep
     if newest is None:
         return CannotRun(f"the package index does not answer, so {package} can't be looked up")
     return Unsupported(
-        f"there is no {package} {version} for Python {python.version}: the newest is {newest}"
+        f"there is no {version_shown(package, version)} for Python {python.version}: the newest is "
+        f"{newest}"
     )
 
 

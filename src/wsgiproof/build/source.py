@@ -51,11 +51,11 @@ _OUTPUT = {"results.json", "cells"}
 
 
 def find_source(package: str, requested: str, python: Python, cache: Cache) -> Source | str:
-    """Return what ``requested``, a version or a path, is for ``python``; or the reason why it does
-    not support that Python.
+    """Return what ``requested``, a version or a path, is for ``python``.
 
-    Raises :class:`UsageError` if it does not exist, :class:`BuildFailed` if a tree can't be made
-    into an sdist, and :class:`CannotRun` if the index does not answer.
+    If it does not support that Python, returns the reason. Raises :class:`UsageError` if it does
+    not exist, :class:`BuildFailed` if a tree can't be made into an sdist, and :class:`CannotRun` if
+    the index does not answer.
     """
     if not requested.startswith("/"):
         return Source(version=find_version(package, requested, python, cache))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
 import wsgiproof
 from wsgiproof import limits
@@ -16,7 +17,6 @@ from wsgiproof.cli import (
     configuration,
     doctor,
     explain,
-    pythons,
     report,
     results,
     run,
@@ -24,7 +24,8 @@ from wsgiproof.cli import (
     serve,
 )
 from wsgiproof.cli.defect import defect
-from wsgiproof.cli.options import EXIT_CODES
+from wsgiproof.cli.help import SETTINGS, Group
+from wsgiproof.cli.options import RUN_CODES
 from wsgiproof.cli.output import guarded, say
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
 from wsgiproof.leftovers import end_run
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from wsgiproof.report.progress import RunProgress
 
 
-class _Commands(click.Group):
-    """Keeps click from making an exit code of ours of an error of some pipe."""
+class _Commands(Group):
+    """Keeps click from making one of our exit codes of a pipe's error."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -46,50 +47,47 @@ class _Commands(click.Group):
             raise RuntimeError(f"something ended early: {error}") from error
 
 
-@click.group(cls=_Commands, epilog=EXIT_CODES)
+@click.group(cls=_Commands, codes=RUN_CODES, context_settings=SETTINGS)
 @click.version_option(wsgiproof.__version__, prog_name="wsgiproof")
 def cli() -> None:
-    """Run PyMongo inside real Apache + mod_wsgi and say, with evidence, whether it holds.
+    """Test Python code inside real Apache + mod_wsgi, and show the evidence.
 
     Shell completion: eval "$(_WSGIPROOF_COMPLETE=bash_source wsgiproof)", or zsh_source,
     fish_source.
     """
 
 
-for _command in (
-    run.run_command,
-    run.list_command,
-    serve.serve_command,
-    serve.conf_command,
-    selftest.selftest_command,
-    results.show_command,
-    results.compare_command,
-    report.report_command,
-    report.trends_command,
-    results.merge_command,
-    results.judge_command,
-    pythons.pythons_command,
-    client.client_command,
-    explain.explain_command,
-    doctor.doctor_command,
-    build.build_command,
-    cache.cache_command,
-    configuration.init_command,
-    configuration.schema_command,
-):
-    cli.add_command(_command)
+_SECTIONS = {
+    "Test": (run.run_command, run.list_command, serve.serve_command, selftest.selftest_command),
+    "Read results": (
+        results.show_command,
+        results.compare_command,
+        results.merge_command,
+        report.report_command,
+        explain.explain_command,
+    ),
+    "Set up": (
+        doctor.doctor_command,
+        configuration.init_command,
+        build.build_command,
+        cache.cache_command,
+    ),
+    "Load": (client.client_command,),
+}
+for _title, _commands in _SECTIONS.items():
+    cli.add_section(cloup.Section(_title, _commands))
 
 
 def main() -> None:
-    """The entry point: whatever ends a command becomes one line at most, and its exit code.
+    """Run the command line: every end of a command becomes one line at most, and an exit code.
 
-    Whatever the end, nothing is left of what was started, and Ctrl-C does not break that off.
+    At every end, all that was started is stopped, and Ctrl-C does not interrupt that.
     """
     with guarded():
         shown: list[RunProgress] = []
         try:
             try:
-                code = cli.main(standalone_mode=False, obj=shown) or ExitCode.PASS
+                code = _run(shown)
             finally:
                 with interrupts_deferred():
                     end_run()
@@ -99,25 +97,32 @@ def main() -> None:
     raise SystemExit(code)
 
 
+def _run(shown: list[RunProgress]) -> int:
+    # The name decides which variable turns completion on, however the process was started.
+    return cli.main(prog_name="wsgiproof", standalone_mode=False, obj=shown) or ExitCode.PASS
+
+
 def _end(error: BaseException, output: Path | None) -> int:
-    """Say why a command came to an end, and return its exit code."""
+    """Print why a command ended, and return its exit code."""
     if isinstance(error, SystemExit):
         return int(error.code or ExitCode.PASS)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         say(error.format_message(), err=True)
         return ExitCode.USAGE
-    message, code = _told(error) or defect(error, output)
+    message, code = _foreseen(error) or defect(error, output)
     say(f"wsgiproof: {one_line(message)}", err=True)
     return code
 
 
-def _told(error: BaseException) -> tuple[str, ExitCode] | None:
-    """What is said of an error, and its exit code; None of one that nobody has foreseen."""
+def _foreseen(error: BaseException) -> tuple[str, ExitCode] | None:
+    """Return the message and the exit code of an error; None for one that nobody has foreseen."""
     if isinstance(error, click.exceptions.Abort) or interrupted(error):
         return "interrupted; everything that was started has been stopped", ExitCode.INTERRUPTED
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "wsgiproof"
-        return f"{error.format_message()} See '{command} --help'.", ExitCode.USAGE
+        message = error.format_message()
+        end = "" if message.endswith((".", "?", ")")) else "."
+        return f"{message}{end} See '{command} --help'.", ExitCode.USAGE
     if isinstance(error, click.ClickException):
         return error.format_message(), ExitCode.USAGE
     if isinstance(error, WsgiproofError):

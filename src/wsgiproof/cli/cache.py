@@ -6,32 +6,54 @@ import time
 
 import click
 
-from wsgiproof.cli.options import EXIT_CODES, make_console, print_json
+from wsgiproof.cache import KINDS
+from wsgiproof.cli.help import Group, command, option
+from wsgiproof.cli.options import Choices, make_console, print_json
 from wsgiproof.errors import ExitCode
 from wsgiproof.toolchain import Entry, State
 
-_EXAMPLES = """\b
-Examples:
-  wsgiproof cache list
-  wsgiproof cache prune --unused-for 7 --dry-run
-  wsgiproof cache prune --kind environment --unused-for 0
-  wsgiproof cache verify
-"""
+_LIST_EXAMPLES = ("wsgiproof cache list", "wsgiproof cache list --json")
+_PRUNE_EXAMPLES = (
+    "wsgiproof cache prune --unused-for 7 --dry-run",
+    "wsgiproof cache prune --kind environment --unused-for 0",
+)
+_VERIFY_EXAMPLES = ("wsgiproof cache verify",)
+_LIST_CODES = {
+    0: "the entries are shown",
+    2: "the command line is wrong",
+    3: "the cache can't be read, or is not safe to use",
+}
+_PRUNE_CODES = {
+    0: "what was to be removed is removed, or shown",
+    2: "the command line is wrong",
+    3: "another wsgiproof uses the cache, or it can't be changed",
+}
+_VERIFY_CODES = {
+    0: "every file is as it was built",
+    2: "the command line is wrong",
+    3: "something is damaged or unfinished: the next use builds it again",
+}
 
 
-@click.group("cache", epilog=f"{_EXAMPLES}\n{EXIT_CODES}")
+@click.group(
+    "cache",
+    cls=Group,
+    examples=(*_LIST_EXAMPLES, *_PRUNE_EXAMPLES, *_VERIFY_EXAMPLES),
+    codes={0: "done", 2: "the command line is wrong", 3: "see the help of each command"},
+)
 def cache_command() -> None:
-    """What has been built: Pythons, Apache, mod_wsgi, and environments with PyMongo.
+    """List, check and remove what has been built.
 
-    It is in WSGIPROOF_CACHE, else in the platform's directory for caches; as root, in
-    /var/cache/wsgiproof. All of it can be built again.
+    That is Pythons, Apache, mod_wsgi, and environments with PyMongo, in WSGIPROOF_CACHE, else in
+    the platform's directory for caches; as root, in /var/cache/wsgiproof. All of it can be built
+    again.
     """
 
 
-@cache_command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@command("list", examples=_LIST_EXAMPLES, codes=_LIST_CODES)
+@option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def list_entries(as_json: bool) -> None:
-    """Show each entry: what it is for, how large, and when it was last used."""
+    """Show each entry, its size and its last use."""
     from wsgiproof.cache import Cache
     from wsgiproof.report.builds import show_entries
 
@@ -43,21 +65,27 @@ def list_entries(as_json: bool) -> None:
         show_entries(make_console(), entries, str(cache.root))
 
 
-@cache_command.command("prune")
-@click.option(
+@command("prune", examples=_PRUNE_EXAMPLES, codes=_PRUNE_CODES)
+@option(
     "--unused-for",
     type=click.FloatRange(min=0),
     metavar="DAYS",
     default=30.0,
     show_default=True,
-    help="Remove what no run has used for so long.",
+    help="Remove what no run has used for this time.",
 )
-@click.option("--kind", multiple=True, metavar="KIND", help="Of these kinds only, as 'list' says.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@option(
+    "--kind",
+    multiple=True,
+    type=Choices(KINDS),
+    metavar="KIND",
+    help=f"Remove these kinds only.\nOf {', '.join(KINDS)}.",
+)
+@option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 def prune(unused_for: float, kind: tuple[str, ...], dry_run: bool) -> None:
-    """Remove what is old, what is damaged, and what a killed build has left.
+    """Remove what is old, damaged or unfinished.
 
-    Refused while another wsgiproof uses the cache.
+    It is refused while another wsgiproof uses the cache.
     """
     from wsgiproof.cache import Cache
     from wsgiproof.report.builds import show_removed
@@ -75,10 +103,10 @@ def prune(unused_for: float, kind: tuple[str, ...], dry_run: bool) -> None:
     show_removed(make_console(), removed, len(entries) - len(removed), really=not dry_run)
 
 
-@cache_command.command("verify")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@command("verify", examples=_VERIFY_EXAMPLES, codes=_VERIFY_CODES)
+@option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def verify(as_json: bool) -> None:
-    """Read every file, and say what is not as it was built. Exit code 3 if anything is."""
+    """Check that every file is still what was built."""
     from wsgiproof.cache import Cache
     from wsgiproof.report.builds import show_verified
 
@@ -89,3 +117,7 @@ def verify(as_json: bool) -> None:
         show_verified(make_console(), entries)
     if any(one.state is not State.BUILT for one in entries):
         raise SystemExit(ExitCode.UNDECIDED)
+
+
+for _command in (list_entries, prune, verify):
+    cache_command.add_command(_command)

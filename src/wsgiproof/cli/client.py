@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsgiproof.cli.options import exit_codes, make_console, print_json
+from wsgiproof.cli.help import command, option
+from wsgiproof.cli.options import Choices, make_console, print_json
 from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -18,28 +19,26 @@ if TYPE_CHECKING:
 _REQUESTS = 50_000
 _GC_THRESHOLD = 50_000
 """New objects between two collections."""
-_EXAMPLES = """\b
-Examples:
-  wsgiproof client -n 2500 -t 100 parallel http://localhost/interpreter1 http://localhost/interpreter2
-  wsgiproof client -n 25000 serial http://localhost/interpreter1
-  wsgiproof client --rate 200 --duration 60 --keepalive parallel http://localhost/
-  wsgiproof client -n 1000 -c --expect-json --json parallel http://localhost/ > load.json
-"""
-_CODES = exit_codes(
-    {
-        0: "every request was answered with status 200, and as expected",
-        1: "a request failed",
-        2: "the command line is wrong",
-        3: "this machine could not make the requests",
-        130: "interrupted; what was done until then is told",
-    }
+_EXAMPLES = (
+    "wsgiproof client -n 2500 -t 100 parallel http://localhost/interpreter1 "
+    "http://localhost/interpreter2",
+    "wsgiproof client -n 25000 serial http://localhost/interpreter1",
+    "wsgiproof client --rate 200 --duration 60 --keepalive parallel http://localhost/",
+    "wsgiproof client -n 1000 -c --expect-json --json parallel http://localhost/ > load.json",
 )
+_CODES = {
+    0: "every request was answered with status 200, and as expected",
+    1: "a request failed",
+    2: "the command line is wrong",
+    3: "this machine could not make the requests",
+    130: "interrupted; what was done until then is shown",
+}
 
 
-@click.command("client", epilog=f"{_EXAMPLES}\n{_CODES}")
-@click.argument("mode", type=click.Choice(["parallel", "serial"]))
+@command("client", examples=_EXAMPLES, codes=_CODES)
+@click.argument("mode", type=Choices(["parallel", "serial"]))
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
-@click.option(
+@option(
     "-n",
     "--nrequests",
     "requests",
@@ -47,7 +46,7 @@ _CODES = exit_codes(
     metavar="N",
     help=f"Requests in all.  [default: {_REQUESTS}, or no limit with --duration]",
 )
-@click.option(
+@option(
     "-t",
     "--nthreads",
     "--connections",
@@ -58,39 +57,38 @@ _CODES = exit_codes(
     metavar="N",
     help="In mode 'parallel', connections at the same time.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but what failed.")
-@click.option("-c", "--continue", "go_on", is_flag=True, help="Go on after a request has failed.")
-@click.option("--keepalive", is_flag=True, help="Keep connections for the next request.")
-@click.option(
-    "--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so long."
-)
-@click.option(
+@option("-q", "--quiet", is_flag=True, help="Print only what failed.")
+@option("-c", "--continue", "go_on", is_flag=True, help="Continue after a request has failed.")
+@option("--keepalive", is_flag=True, help="Keep connections for the next request.")
+@option("--duration", type=click.FloatRange(min=0), metavar="SECONDS", help="End after this time.")
+@option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     metavar="R",
-    help="Requests fall due at this rate per second, whatever the server does. Their time is "
-    "counted from then, so that a stall shows.",
+    help="Requests per second, whatever the server does.\n"
+    "The time of a request counts from when it is due, so that a stall shows.",
 )
-@click.option(
+@option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="For each request.",
+    help="The time limit of each request.",
 )
-@click.option("--expect-json", is_flag=True, help="Each body has to be JSON.")
-@click.option("--expect-body", metavar="REGEX", help="This has to be found in each body.")
-@click.option("--seed", type=int, help="Of the random choice of URLs. The summary tells it.")
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
+@option("--expect-json", is_flag=True, help="Require each body to be JSON.")
+@option("--expect-body", metavar="REGEX", help="Require a match in each body.")
+@option("--seed", type=int, help="The seed of the random choice of URLs.\nThe summary shows it.")
+@option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def client_command(
     mode: str, urls: tuple[str, ...], as_json: bool, quiet: bool, **options: Any
 ) -> None:
-    """Load URLs with GET requests, each to one of them at random, and say what came back.
+    """Load URLs with GET requests, and report what came back.
 
-    The command line is that of PyMongo's test/mod_wsgi_test/test_client.py. Each request has a
-    connection of its own unless --keepalive is given. It stops at the first request that fails,
-    unless -c is given; whatever failed makes the exit code 1.
+    Each request goes to one of the URLs at random. The command line is that of PyMongo's
+    test/mod_wsgi_test/test_client.py. Each request has a connection of its own unless --keepalive
+    is given. It stops at the first request that fails, unless -c is given; whatever failed makes
+    the exit code 1.
     """
     from wsgiproof.load.statistics import LoadStatistics
 
@@ -104,7 +102,7 @@ def client_command(
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        # Also where this machine could not go on; but not where nothing was begun.
+        # Also where this machine could not continue, but not where no request was made.
         if done or interrupted or tally.requests:
             traffic = tally.traffic(seed)
             if as_json:
@@ -118,8 +116,7 @@ def client_command(
 def _watching(
     tally: LoadStatistics, planned: int | None, *, quiet: bool
 ) -> AbstractContextManager[None]:
-    """Show how far it has come, in the context; what it takes to show that is not even loaded if
-    it is not shown, as at the end."""
+    """Show progress while the context lasts. What shows it is loaded only where it is shown."""
     if quiet:
         return nullcontext()
     from wsgiproof.report.traffic import watching
@@ -134,7 +131,7 @@ def _show(traffic: Traffic, *, interrupted: bool) -> None:
 
 
 def _planned(options: dict[str, Any]) -> int | None:
-    """How many requests there will be, if that is known; fills in the default."""
+    """Fill in the default number of requests, and return the number if it is known."""
     if options["requests"] is None and options["duration"] is None:
         options["requests"] = _REQUESTS
     requests: int | None = options["requests"]
@@ -148,7 +145,7 @@ def _seed(given: int | None) -> int:
 
 
 def _check(as_json: bool, pattern: str | None) -> Check | None:
-    """What each body has to pass."""
+    """Return the check of each body, if there is one."""
     import re
 
     import msgspec
@@ -199,7 +196,7 @@ def _load(
     width = 1 if serial else connections
     engine.raise_descriptor_limit(width)
     targets = [Target.parse(url, keeps=keepalive) for url in urls]
-    # Nothing here waits for the collector, which would look at all that is in flight all the time.
+    # Nothing here needs the collector, which would go through everything in flight all the time.
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
     choose = partial(random.Random(seed).choice, targets)

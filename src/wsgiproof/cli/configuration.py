@@ -1,30 +1,40 @@
-"""``wsgiproof init`` and ``wsgiproof schema``: the configuration file, begun and described."""
+"""``wsgiproof init``: a configuration file to begin with, or the JSON schema of one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
+from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import print_json
 from wsgiproof.cli.output import say
 from wsgiproof.configfile import NAMES, schema, starter
 from wsgiproof.errors import UsageError
 from wsgiproof.files import write_output
 
+_EXAMPLES = ("wsgiproof init", "wsgiproof init --schema > wsgiproof.schema.json")
+_CODES = {
+    0: "the file is written, or the schema is printed",
+    2: "the command line is wrong, or the file exists",
+    3: "the file can't be written",
+}
 
-@click.command("init")
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
-def init_command(force: bool) -> None:
-    """Write a wsgiproof.toml with every key, commented out, into the current directory."""
+
+@command("init", examples=_EXAMPLES, codes=_CODES)
+@option("--force", is_flag=True, help="Overwrite an existing file.")
+@option("--schema", "only_schema", is_flag=True, help="Print the JSON schema; write no file.")
+def init_command(force: bool, only_schema: bool) -> None:
+    """Write a wsgiproof.toml to begin with.
+
+    It goes to the current directory and has every key, commented out. The JSON schema lets an
+    editor check and complete the file.
+    """
+    if only_schema:
+        if force:
+            raise UsageError("--schema writes no file: leave --force out")
+        print_json(schema())
+        return
     path = Path.cwd() / NAMES[0]
     if path.exists() and not force:
-        raise UsageError(f"{path} is there already: --force writes over it")
+        raise UsageError(f"{path} exists: --force overwrites it")
     write_output(starter().encode(), path, mode=None)
-    say(f"{path} is written: take the # off what you want, then 'wsgiproof list'")
-
-
-@click.command("schema")
-def schema_command() -> None:
-    """Print the JSON schema of wsgiproof.toml, for editors."""
-    print_json(schema())
+    say(f"{path} is written: remove the # from the keys you need, then run 'wsgiproof list'")

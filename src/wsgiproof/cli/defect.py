@@ -1,4 +1,4 @@
-"""What becomes of an exception that nobody has foreseen: a defect of ours, and no finding."""
+"""Reporting an unforeseen exception: it is a defect of wsgiproof, and no finding."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from wsgiproof.errors import ExitCode
 from wsgiproof.files import Directory
 
 _LONGEST = 300
-"""Characters of what the exception itself says."""
+"""Characters of the exception's own message."""
 
 
 def defect(error: BaseException, output: Path | None) -> tuple[str, ExitCode]:
-    """Leave the traceback in a file of our own user's alone, 0600: in the ``output`` directory of
-    the run if there is one, else in a new temporary file. Say where it is, and what to do."""
+    """Write the traceback to a file that only our user can read (0600). It goes to the ``output``
+    directory of the run if there is one, else to a new temporary file.
+
+    Return a message that names the file and says what to do, and the exit code.
+    """
     says = f"a defect of wsgiproof: {type(error).__name__}: {without_uris(str(error))[:_LONGEST]}"
     try:
         where = _leave(_report(error), output)

@@ -1,26 +1,64 @@
-"""``wsgiproof doctor``."""
+"""``wsgiproof doctor``: what a run needs, and the Pythons of this machine."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import click
+from wsgiproof.cli.help import command, option
+from wsgiproof.cli.options import configure, machine_options, make_console, print_json
+from wsgiproof.errors import ExitCode, UsageError
 
-from wsgiproof.cli.options import EXIT_CODES, configure, machine_options, make_console
-from wsgiproof.errors import ExitCode
+_EXAMPLES = (
+    "wsgiproof doctor",
+    "wsgiproof doctor --python 3.13 --mongodb /opt/mongodb-7.0/bin/mongod",
+    "wsgiproof doctor --pythons",
+)
+_CODES = {
+    0: "nothing is missing; with --pythons: mod_wsgi can embed at least one",
+    2: "the command line is wrong",
+    3: "something is missing; with --pythons: see 'wsgiproof build python --help'",
+}
 
 
-@click.command("doctor", epilog=EXIT_CODES)
+@command("doctor", examples=_EXAMPLES, codes=_CODES)
 @machine_options
-def doctor_command(**options: Any) -> None:
-    """Look at each thing that a run needs, and say what is there and what mends the rest."""
+@option(
+    "--pythons",
+    is_flag=True,
+    help="List the Pythons of this machine.\n"
+    "With whether mod_wsgi can embed them, and why not. They are looked for on PATH, in pyenv, uv, "
+    "conda, /usr/bin, /usr/local and /opt/python, and among those that wsgiproof has built, and "
+    "preferred in that order.",
+)
+@option("--json", "as_json", is_flag=True, help="With --pythons: print them as JSON.")
+def doctor_command(pythons: bool, as_json: bool, **options: Any) -> None:
+    """Check what a run needs, and say how to get what is missing."""
     from wsgiproof.cache import Cache
     from wsgiproof.preflight import Preflight
     from wsgiproof.report.prerequisites import show_prerequisites
 
+    if pythons:
+        _list_pythons(as_json=as_json)
+        return
+    if as_json:
+        raise UsageError("--json needs --pythons")
     console = make_console()
     config, _ = configure(options)
     preflight = Preflight(config, Cache())
     show_prerequisites(console, preflight.prerequisites)
     if any(one.problem for one in preflight.prerequisites):
+        raise SystemExit(ExitCode.UNDECIDED)
+
+
+def _list_pythons(*, as_json: bool) -> None:
+    from wsgiproof.account import server_account
+    from wsgiproof.build.python import found_pythons
+    from wsgiproof.report.pythons import as_rows, show_pythons
+
+    found = found_pythons(server_account())
+    if as_json:
+        print_json(as_rows(found))
+    else:
+        show_pythons(make_console(), found)
+    if all(one.problem for one in found):
         raise SystemExit(ExitCode.UNDECIDED)

@@ -8,42 +8,37 @@ from typing import BinaryIO
 
 import click
 
+from wsgiproof.cli import completion
+from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import make_console, print_json
 from wsgiproof.errors import ExitCode, UsageError
 
 _LONGEST_LINE = 64_000
-_EXAMPLES = """\b
-Examples:
-  wsgiproof explain pyo3
-  wsgiproof explain WSGI0146
-  wsgiproof explain finding-1
-  wsgiproof explain 'AH00052: child pid 4711 exit signal Segmentation fault (11)'
-  wsgiproof explain < /var/log/apache2/error.log
-"""
-_CODES = """\b
-Exit codes:
-  0    something is known of it; or the whole error log was read
-  2    the command line is wrong
-  3    nothing is known of that identifier or text
-"""
+_EXAMPLES = (
+    "wsgiproof explain pyo3",
+    "wsgiproof explain WSGI0146",
+    "wsgiproof explain finding-1",
+    "wsgiproof explain 'AH00052: child pid 4711 exit signal Segmentation fault (11)'",
+    "wsgiproof explain < /var/log/apache2/error.log",
+)
+_CODES = {
+    0: "something is known of it; or the whole error log was read",
+    2: "the command line is wrong",
+    3: "nothing is known of that identifier or text",
+}
 
 
-def _complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    from wsgiproof.judge.explain.lookup import ids
-
-    return [name for name in ids() if name.startswith(begun)]
-
-
-@click.command("explain", epilog=f"{_EXAMPLES}\n{_CODES}")
-@click.argument("text", metavar="[ID|LINE]...", nargs=-1, shell_complete=_complete)
-@click.option("--list", "listed", is_flag=True, help="List every identifier with its meaning.")
-@click.option("--json", "as_json", is_flag=True, help="Print what is known as JSON.")
+@command("explain", examples=_EXAMPLES, codes=_CODES)
+@click.argument("text", metavar="[ID|LINE]...", nargs=-1, shell_complete=completion.ids)
+@option("--list", "listed", is_flag=True, help="List every identifier with its meaning.")
+@option("--json", "as_json", is_flag=True, help="Print what is known as JSON.")
 def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
-    """Explain an identifier that a finding names, a line, or a whole error log.
+    """Explain an identifier, a line, or a whole error log.
 
-    A LINE comes from an error log, a traceback or a stack. Without an argument, the error log is
-    read from standard input; it may be that of any Apache with mod_wsgi. Each kind of line that is
-    known is shown with its meaning and its fix; errors that are not known are counted.
+    An ID is what a finding names. A LINE comes from an error log, a traceback or a stack. Without
+    an argument, the error log is read from standard input; it may be that of any Apache with
+    mod_wsgi. Each kind of line that is known is shown with its meaning and its fix; errors that are
+    not known are counted.
     """
     from wsgiproof.judge.explain.catalog import entries
     from wsgiproof.judge.explain.lookup import by_id, by_text, explain_log
@@ -81,7 +76,7 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
-    """The lines of a log; one that is too long comes in parts, so that it takes no memory."""
+    """Yield the lines of a log. A line that is too long comes in parts, which bounds the memory."""
     while line := file.readline(_LONGEST_LINE):
         yield line.decode("utf-8", "replace").rstrip("\r\n")
 

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 import msgspec
 
 from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.cli import completion
+from wsgiproof.cli.help import option
 from wsgiproof.cli.output import say
 from wsgiproof.config import Config, Profile
 from wsgiproof.configfile import absolute, anchored, combine, find, load
-from wsgiproof.errors import ExitCode, one_line
+from wsgiproof.errors import did_you_mean, one_line
 from wsgiproof.records import ExtraPhase, RunRecord, as_json
 from wsgiproof.results import load_run
 from wsgiproof.subjects.controls import CONTROLS
@@ -31,46 +34,49 @@ if TYPE_CHECKING:
 
 _LOG_WIDTH = 200
 _NOT_PLAIN = re.compile(r"[^\n -~]")
+_FEW = 8
+"""Choices that a message lists; of more, it names the nearest."""
 _Command = Callable[..., Any]
 _Decorator = Callable[[_Command], _Command]
 
-_COMMON_CODES: dict[int, str] = {
-    ExitCode.DEFECT: "a defect of wsgiproof itself: please report it with the file that is named",
-    ExitCode.INTERRUPTED: "interrupted",
-    ExitCode.CLOSED: "the program that read the output, such as head, has ended",
+PATH = click.Path(path_type=Path)
+RUN_CODES = {
+    0: "every check of every cell passed",
+    1: "a finding: something is wrong with the subject",
+    2: "the command line is wrong, or names something that does not exist",
+    3: "at least one cell could not be decided or could not run",
 }
 
 
-def exit_codes(special: Mapping[int, str]) -> str:
-    """The end of a help text: what each exit code of a command means."""
-    every = sorted({**_COMMON_CODES, **special}.items())
-    return "\n".join(["\b", "Exit codes:", *(f"  {code:<3}  {says}" for code, says in every), ""])
+class Choices(click.Choice[str]):
+    """Values to choose from. The message about another value names the nearest, or a few."""
+
+    def __init__(self, values: Sequence[str], *, listed_by: str = "") -> None:
+        """``listed_by`` is a command that lists the values, where they are many."""
+        super().__init__([str(value) for value in values])
+        self._listed_by = listed_by
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Say what is wrong, and what may have been meant."""
+        near = did_you_mean(str(value), self.choices)
+        if len(self.choices) <= _FEW:
+            return f"'{value}' is not one of {', '.join(self.choices)}{near}"
+        return f"'{value}' does not exist{near or '.'} '{self._listed_by}' lists them all."
 
 
-EXIT_CODES = exit_codes(
-    {
-        0: "every check of every cell passed",
-        1: "a finding: something is wrong with the subject",
-        2: "the command line is wrong, or names something that does not exist",
-        3: "at least one cell could not be decided or could not be run",
-    }
-)
+CONTROL = Choices(sorted(CONTROLS), listed_by="wsgiproof selftest --list")
 
 
-def choices(values: Sequence[str]) -> click.Choice[str]:
-    return click.Choice([str(value) for value in values])
-
-
-def _axis(name: str, values: Sequence[str] | None, metavar: str | None, text: str) -> _Decorator:
+def axis_option(name: str, metavar: str, text: str, **attributes: Any) -> _Decorator:
     """An option that may be given more than once; its key in a file has the same name."""
-    kind = choices(values) if values else None
-    return click.option(f"--{name}", multiple=True, type=kind, metavar=metavar, help=text)
+    return option(f"--{name}", multiple=True, metavar=metavar, help=text, **attributes)
 
 
 def _phases(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> list[str] | None:
-    """The phases of a list; a list and no tuple, since no phase at all is something given, too."""
+    """The phases of a list. No phase at all is a value, too: an empty list, where a tuple would
+    mean that the option was not given."""
     if value is None:
         return None
     if value in ("all", "none"):
@@ -78,222 +84,323 @@ def _phases(
     names = [name.strip() for name in value.split(",")]
     for name in names:
         if name not in list(ExtraPhase):
+            near = did_you_mean(name, ExtraPhase)
             raise click.BadParameter(
-                f"'{name}' is none of {', '.join(ExtraPhase)}; or all, none", context, parameter
+                f"'{name}' is not one of {', '.join(ExtraPhase)}, all, none{near}",
+                context,
+                parameter,
             )
     return names
 
 
-_MACHINE_OPTIONS: list[_Decorator] = [
-    _axis(
-        "python",
-        None,
-        "VERSION|PATH",
-        "The Python to embed: 3.12, 3.12.1, 3.13t, a path, or an environment ('wsgiproof pythons' "
-        "lists them). Default: the one at hand.",
-    ),
-    _axis("mpm", list(Mpm), None, "Apache's multi-processing module.  [default: prefork]"),
-    _axis(
-        "mongodb",
-        None,
-        "PATH|URI|NAME",
-        "The mongod to start, or a deployment to use (ours is a database in it); or one of "
-        "mongodb_servers. A URI with a password is better kept from the command line: env:NAME, "
-        "file:PATH, or - for a line of standard input.",
-    ),
-    click.option(
-        "--httpd",
-        metavar="PATH",
-        help="Apache's server. Default: the one whose apxs is on PATH, or else one of our own, "
-        "built once.",
-    ),
-    click.option("--apxs", metavar="PATH", help="Its apxs. Default: the one beside it."),
-]
-_OUTPUT = click.option(
-    "--output", metavar="DIR", help="Where results go. Default: wsgiproof-results/TIME."
+_PYTHON = axis_option(
+    "python",
+    "VERSION|PATH",
+    "The Python to embed: 3.12, 3.12.1, 3.13t, or a path.\n"
+    "3.12 is the newest 3.12 on this machine; an environment stands for its base; "
+    "'wsgiproof doctor --pythons' lists them. Default: the Python of wsgiproof, or else the first "
+    "that mod_wsgi can embed.",
+    shell_complete=completion.pythons,
 )
-_VERSION_OPTIONS: list[_Decorator] = [
-    _axis(
-        "mod-wsgi",
-        None,
-        "VERSION|PATH",
-        "A version, latest, a .so, a source tree or its archive. Default: the .so that the "
-        "environment variable MOD_WSGI_SO names, or latest.",
-    ),
-    _axis(
-        "pymongo",
-        None,
-        "VERSION|PATH",
-        "A version, latest, min (the oldest with a wheel), a wheel, or a source checkout such as "
-        "'.'. Default: latest.",
-    ),
-]
-_MATRIX_OPTIONS: list[_Decorator] = [
-    click.argument("only", metavar="[CELL]...", nargs=-1),
-    *_VERSION_OPTIONS,
-    _axis(
+_MPM = axis_option(
+    "mpm",
+    "NAME",
+    "Apache's multi-processing module.\nprefork, worker or event.  [default: prefork]",
+    type=Choices(list(Mpm)),
+    rare=True,
+)
+_MONGODB = axis_option(
+    "mongodb",
+    "PATH|URI|NAME",
+    "The mongod to start, or a deployment to use.\n"
+    "NAME is one of mongodb_servers in the file. In a deployment, wsgiproof uses a database of its "
+    "own. Keep a URI with a password off the command line: env:NAME, file:PATH, or - for a line of "
+    "standard input. Default: the mongod on this machine.",
+    shell_complete=completion.servers,
+)
+_HTTPD = option(
+    "--httpd",
+    metavar="PATH",
+    shell_complete=completion.file,
+    help="Apache's server.\nDefault: that of the apxs on PATH. Without one, wsgiproof builds its "
+    "own, once.",
+    rare=True,
+)
+_APXS = option(
+    "--apxs",
+    metavar="PATH",
+    shell_complete=completion.file,
+    help="Apache's apxs.\nDefault: the one beside the server.",
+    rare=True,
+)
+_OUTPUT = option(
+    "--output",
+    metavar="DIR",
+    shell_complete=completion.directory,
+    help="Where results go.\nDefault: wsgiproof-results/TIME.",
+)
+_JOBS = option(
+    "--jobs",
+    type=int,
+    metavar="N",
+    help="Cells at the same time.\n[default: half the number of cores]",
+)
+_MOD_WSGI = axis_option(
+    "mod-wsgi",
+    "VERSION|PATH",
+    "mod_wsgi: 5.0.2, 5 (the newest 5.x), latest, a path.\n"
+    "A path is a .so, a source tree or its archive. Default: the .so that the environment variable "
+    "MOD_WSGI_SO names, or latest.",
+    shell_complete=completion.mod_wsgis,
+)
+_PYMONGO = axis_option(
+    "pymongo",
+    "VERSION|PATH",
+    "PyMongo: 4.20.0, 4.20 (the newest 4.20.x), a path.\n"
+    "Or latest (the default), or min: the oldest with a wheel. A path is a wheel, a source "
+    "checkout such as '.', or an archive of one.",
+    shell_complete=completion.pymongos,
+)
+_SUBJECT_OPTIONS: list[_Decorator] = [
+    _PYTHON,
+    _MOD_WSGI,
+    _PYMONGO,
+    axis_option(
         "topology",
-        list(Topology),
-        None,
-        "standalone, replica-set, or none: encode and decode only.  [default: the first two]",
+        "NAME",
+        "standalone, replica-set or none (no MongoDB).\n"
+        "With none, PyMongo encodes and decodes only.  [default: standalone and replica-set]",
+        type=Choices(list(Topology)),
     ),
-    _axis("mode", list(Mode), None, "daemon or embedded.  [default: both]"),
-    _axis(
+    axis_option(
+        "mode",
+        "NAME",
+        "daemon or embedded.\nThe modes of mod_wsgi.  [default: both]",
+        type=Choices(list(Mode)),
+    ),
+    _MPM,
+    axis_option(
         "interpreter",
-        list(InterpreterKind),
-        None,
-        "main, shared-gil, own-gil or free-threaded.  [default: shared-gil]",
+        "KIND",
+        "main, shared-gil, own-gil or free-threaded.\n"
+        "own-gil needs Python 3.12, free-threaded a build such as 3.13t.  [default: shared-gil]",
+        type=Choices(list(InterpreterKind)),
     ),
-    click.option(
-        "--sub-interpreters", type=int, help="How many of them share each process.  [default: 2]"
+    _MONGODB,
+    option(
+        "--app",
+        metavar="FILE",
+        shell_complete=completion.file,
+        help="Your WSGI script, in place of the built-in one.\n"
+        "It finds its deployment in environ['wsgiproof.mongodb_uri'] and "
+        "['wsgiproof.database'], and at import in os.environ['WSGIPROOF_MONGODB_URI'] and "
+        "['WSGIPROOF_DATABASE'].",
     ),
-    click.option(
+    option(
+        "--requirement",
+        multiple=True,
+        metavar="PACKAGE",
+        help="Install this beside PyMongo: 'flask==3.1'.\nMay be given several times.",
+    ),
+    option(
+        "--constraint",
+        metavar="FILE",
+        shell_complete=completion.file,
+        help="A constraints file, as for pip.",
+        rare=True,
+    ),
+    option(
+        "--control",
+        type=CONTROL,
+        metavar="NAME",
+        help="A planted fault, or its negative control.\n"
+        "It shows what wsgiproof reports of it; 'wsgiproof selftest --list' lists them.",
+        rare=True,
+    ),
+    option(
+        "--sub-interpreters",
+        type=int,
+        metavar="N",
+        help="Sub interpreters in each process.\n[default: 2]",
+        rare=True,
+    ),
+    option(
         "--maximum-requests",
         type=int,
-        help="Replace each process after so many requests, as mod_wsgi's option of that name does.",
+        metavar="N",
+        help="Replace each process after N requests.\n"
+        "As mod_wsgi's option of that name does.  [default: 0, never]",
+        rare=True,
     ),
-    click.option(
+    _HTTPD,
+    _APXS,
+    option(
+        "--directive",
+        multiple=True,
+        metavar="LINE",
+        help="A line to add to Apache's configuration.\n"
+        "It comes last, such as 'WSGIDestroyInterpreter Off'. May be given several times.",
+        rare=True,
+    ),
+]
+_LOAD_OPTIONS: list[_Decorator] = [
+    option(
         "--profile",
-        type=choices(list(Profile)),
-        help="quick: 2,500 requests in parallel and 500 in series; full: 25,000 and 25,000.  "
-        "[default: quick]",
+        type=Choices(list(Profile)),
+        metavar="NAME",
+        help="quick (3,000 requests a cell) or full (50,000).\n"
+        "quick: 2,500 in parallel and 500 in series; full: 25,000 and 25,000.  [default: quick]",
     ),
-    click.option("-n", "requests", type=int, help="Requests for each cell."),
-    click.option("-c", "connections", type=int, help="Requests in flight at once.  [default: 100]"),
-    click.option(
+    option("-n", "--requests", type=int, metavar="N", help="Requests for each cell."),
+    option(
+        "-c",
+        "--connections",
+        type=int,
+        metavar="N",
+        help="Requests in flight at once.\n[default: 100]",
+        rare=True,
+    ),
+    option(
         "--extra-requests",
         type=int,
         metavar="N",
-        help="Requests that may be added, at most, where the load does not decide; 0: none.  "
-        "[default: one and a half times the load]",
+        help="Most requests to add.\n"
+        "They are added where the load does not decide; 0: none.  [default: 1.5 times the load]",
+        rare=True,
     ),
-    click.option(
+    option(
         "--max-seconds",
         type=float,
         metavar="SECONDS",
-        help="Cut the load of a cell short after so long, and judge it as it is.",
+        help="Cut a cell's load short after this time.\nThe cell is judged by what was seen.",
+        rare=True,
     ),
-    click.option(
+]
+_PHASE_OPTIONS: list[_Decorator] = [
+    option(
         "--phases",
         callback=_phases,
         metavar="LIST",
-        help="What is tried beyond load and the stop: any of restart (graceful), reload (the "
-        "script is touched, in daemon mode), failover (on a deployment that wsgiproof started) and "
-        "idle, such as 'restart,failover'; or all, or none.  [default: restart]",
+        shell_complete=completion.phases,
+        help="restart,reload,failover,idle; or all, or none.\n"
+        "What is tried beyond load and the stop. restart: gracefully; reload: the script is "
+        "touched, in daemon mode; failover: only on a deployment that wsgiproof started.  "
+        "[default: restart]",
     ),
-    click.option(
+    option(
         "--restarts",
         type=int,
         metavar="N",
-        help="Graceful restarts in a row, and reloads.  [default: 1]",
+        help="Graceful restarts in a row, and reloads.\n[default: 1]",
+        rare=True,
     ),
-    click.option(
+    option(
         "--idle-seconds",
         type=float,
         metavar="SECONDS",
-        help="How long the phase idle watches a server without a request.  [default: 30]",
+        help="How long the phase idle lasts.\n"
+        "It watches a server without a request.  [default: 30]",
+        rare=True,
     ),
-    click.option(
+    option(
         "--fault-seconds",
         type=float,
         metavar="SECONDS",
-        help="How long members are paused or gone in the phase failover.  [default: 3]",
+        help="How long each fault of failover lasts.\n"
+        "Members are paused or gone for so long.  [default: 3]",
+        rare=True,
     ),
-    click.option(
-        "--control",
-        type=choices(sorted(CONTROLS)),
-        metavar="NAME",
-        help="Plant a fault, or its clean twin, to see what wsgiproof makes of it.",
-    ),
-    click.option(
-        "--app",
-        metavar="FILE.py",
-        help="A WSGI script of yours, called in place of ours. It is told its deployment in "
-        "environ['wsgiproof.mongodb_uri'] and ['wsgiproof.database'], and at import in "
-        "os.environ['WSGIPROOF_MONGODB_URI'] and ['WSGIPROOF_DATABASE'].",
-    ),
-    click.option(
-        "--with",
-        "requirements",
-        multiple=True,
-        metavar="REQUIREMENT",
-        help="Install this beside PyMongo: dnspython, 'python-snappy==0.7.3'.",
-    ),
-    click.option(
-        "--constraint",
-        "constraints",
-        metavar="FILE",
-        help="A constraints file, as pip has them, for what is installed.",
-    ),
-    click.option(
-        "--directive",
-        "directives",
-        multiple=True,
-        metavar="LINE",
-        help="A line for Apache's configuration, after ours: 'WSGIDestroyInterpreter Off'.",
-    ),
-    click.option("--set", "chosen", metavar="NAME", default="", help="A named set of the file."),
 ]
-_JOBS = click.option(
-    "--jobs", type=int, help="Cells at the same time.  [default: half the number of cores]"
-)
 _FILE_OPTIONS: list[_Decorator] = [
-    click.option(
+    option(
+        "--set",
+        "chosen",
+        metavar="NAME",
+        default="",
+        shell_complete=completion.sets,
+        help="A named set of the configuration file.",
+    ),
+    option(
         "--config",
         "file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
-        help="Default: the nearest wsgiproof.toml, or pyproject.toml with [tool.wsgiproof], "
-        "upwards from here, where it and the directories down to here are yours or root's.",
+        help="The configuration file.\n"
+        "Default: the nearest wsgiproof.toml, or pyproject.toml with [tool.wsgiproof], from here "
+        "upwards, if it and the directories down to here belong to you or to root.",
+        rare=True,
     ),
-    click.option("--no-config", is_flag=True, help="Read no configuration file."),
+    option("--no-config", is_flag=True, help="Read no configuration file.", rare=True),
 ]
+JUNIT = option(
+    "--junit",
+    metavar="FILE",
+    type=PATH,
+    help="Write JUnit XML.\nIt has a test case for each planned cell.",
+)
 
 
-_REPORT_OPTIONS: list[_Decorator] = [
-    click.option(
-        "--junit",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Write JUnit XML: a test case for each planned cell.",
-    ),
-    click.option(
+def summary_option(*, rare: bool = False) -> _Decorator:
+    """Add the option of a file for a pull request."""
+    return option(
         "--summary",
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="Write Markdown, for a pull request.",
-    ),
-]
+        rare=rare,
+    )
 
 
 def machine_options(command: _Command) -> _Command:
-    """What is to be looked for on the machine."""
-    return _add([*_MACHINE_OPTIONS, _OUTPUT, _JOBS], command)
+    """Add what is to be looked for on the machine."""
+    options = [_PYTHON, _MPM, _MONGODB, _HTTPD, _APXS, _OUTPUT, _JOBS]
+    return _add(options, command)
 
 
 def version_options(command: _Command) -> _Command:
-    """Which mod_wsgi, and which PyMongo."""
-    return _add(_VERSION_OPTIONS, command)
+    """Add which mod_wsgi, and which PyMongo."""
+    return _add([_MOD_WSGI, _PYMONGO], command)
 
 
-def matrix_options(command: _Command) -> _Command:
-    """All that decides which cells there are, and how each is run."""
-    return _add([*_MATRIX_OPTIONS, *_MACHINE_OPTIONS, _OUTPUT, _JOBS, *_FILE_OPTIONS], command)
+def matrix_options(
+    *, execution: Sequence[_Decorator] = (), output: Sequence[_Decorator] = ()
+) -> _Decorator:
+    """Add all that decides which cells there are and how each is run; with options of the
+    command's own in two of the groups."""
+    return _grouped([_JOBS, *execution], [_OUTPUT, *output])
 
 
-def cell_options(command: _Command) -> _Command:
-    """The same for a command that runs none of them, and that has an ``--output`` of its own."""
-    return _add([*_MATRIX_OPTIONS, *_MACHINE_OPTIONS, *_FILE_OPTIONS], command)
+def cell_options(*, output: Sequence[_Decorator]) -> _Decorator:
+    """Add the same for a command that runs no cell, and that has an ``--output`` of its own."""
+    return _grouped([], output)
+
+
+def _grouped(execution: Sequence[_Decorator], output: Sequence[_Decorator]) -> _Decorator:
+    groups = {
+        "What to test": _SUBJECT_OPTIONS,
+        "Load": _LOAD_OPTIONS,
+        "Phases": _PHASE_OPTIONS,
+        "Execution": execution,
+        "Output": output,
+        "Configuration": _FILE_OPTIONS,
+    }
+    cells = click.argument("only", metavar="[CELL]...", nargs=-1, shell_complete=completion.cells)
+
+    def add(command: _Command) -> _Command:
+        made = [cloup.option_group(name, *options) for name, options in groups.items() if options]
+        return _add([cells, *made], command)
+
+    return add
 
 
 def report_options(command: _Command) -> _Command:
-    """Where else a whole run is to be told."""
-    return _add(_REPORT_OPTIONS, command)
+    """Add where else a whole run is to be reported."""
+    return _add([JUNIT, summary_option()], command)
 
 
 def _add(options: Sequence[_Decorator], command: _Command) -> _Command:
-    for option in reversed(options):
-        command = option(command)
+    for add in reversed(options):
+        command = add(command)
     return command
 
 
@@ -304,9 +411,9 @@ def configure(
     no_config: bool = True,
     chosen: str = "",
 ) -> tuple[Config, Path | None]:
-    """The configuration that these options come to, and the file that it rests on, if any.
+    """Return the configuration, and the file that it uses, if any.
 
-    An option that was not given is None, or has no values, and leaves its key to the file.
+    An option that was not given is None, or has no values. The file decides its key then.
     """
     here = Path.cwd()
     path = None if no_config else file or find(here)
@@ -318,7 +425,7 @@ def configure(
             err=True,
         )
     loaded = load(path, found_from=None if file else here) if path else None
-    # Paths are relative to where we are, not to the file.
+    # Paths on the command line are relative to the working directory, not to the file.
     config = combine(loaded, chosen, anchored(given, Path.cwd()))
     if not config.mod_wsgi and (module := os.environ.get("MOD_WSGI_SO")):
         config = msgspec.structs.replace(config, mod_wsgi=(absolute(module, Path.cwd()),))
@@ -331,19 +438,20 @@ def configure(
 
 
 def command_line() -> str:
-    """How we were started, for the record, without a deployment's URI: it may hold a password."""
+    """Return the command line for the record, without a deployment's URI: it may hold a
+    password."""
     return shlex.join(["wsgiproof", *map(without_uris, sys.argv[1:])])
 
 
 def without_uris(text: str) -> str:
-    """``text`` without the URI of a deployment, and what follows it."""
+    """Return ``text`` without the URI of a deployment and what follows it."""
     return re.sub(r"mongodb(\+srv)?://.*", "URI", text)
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:
     """Print ``value`` as JSON, indented, or in one line where ``indent`` is 0.
 
-    What would steer a terminal or a CI system is escaped; the value is the same.
+    Characters that would steer a terminal or a CI system are escaped; the value stays the same.
     """
     content = as_json(value)
     text = (msgspec.json.format(content, indent=indent) if indent else content).decode()
@@ -365,17 +473,17 @@ def progress_on(console: Console) -> LiveProgress | PlainProgress:
 
 
 def note(line: str) -> None:
-    """A line for the user, beside the output."""
+    """Print a line for the user to standard error."""
     say(f"wsgiproof: {one_line(line)}", err=True)
 
 
 def read_run(directory: Path) -> RunRecord:
-    """The run that was left in ``directory``; the user is told if it had to be rebuilt."""
+    """Read the run in ``directory``; a note to the user says if it had to be rebuilt."""
     return load_run(directory, note)
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Where output goes. A log has no width, so nothing is cut or folded for it."""
+    """Make the console for all output. In a log nothing is cut or folded: it has no width."""
     from wsgiproof.report.console import SafeConsole
 
     console = SafeConsole(highlight=False, stderr=stderr)

@@ -1,4 +1,4 @@
-"""The two streams that all output goes to, while a command runs."""
+"""The two streams for all output while a command runs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from wsgiproof.report.text import for_logs
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Have stdout and stderr guarded until the context ends, and flushed then.
+    """Guard stdout and stderr until the context ends, and flush them at its end.
 
-    A stream that is closed from the start is as good as ``/dev/null``.
+    A stream that is closed from the start is replaced by ``/dev/null``.
     """
     before = sys.stdout, sys.stderr
     with Path(os.devnull).open("w") as nowhere:
@@ -33,17 +33,17 @@ def guarded() -> Iterator[None]:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line, or several. click would go round the guard where the locale is ASCII."""
+    """Print a line, or several. click would bypass the guard where the locale is ASCII."""
     stream = sys.stderr if err else sys.stdout
     stream.write(f"{text}\n")
     stream.flush()
 
 
 class _Guarded:
-    """A stream in which no CI system finds a command, and whose reader may go.
+    """A stream without commands for CI systems, whose reader may end at any time.
 
-    Then the command ends as Ctrl-C ends it, and with an exit code of its own: SystemExit, since it
-    must not be taken for a failure of what was at work, such as a cell.
+    The end of the reader ends the command as Ctrl-C does, with an exit code of its own. It raises
+    SystemExit, which nothing mistakes for a failure of the current work, such as a cell.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -66,7 +66,7 @@ class _Guarded:
         return len(text)
 
     def flush(self) -> None:
-        """Have what was written on its way."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except BrokenPipeError:

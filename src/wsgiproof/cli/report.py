@@ -1,60 +1,104 @@
-"""``wsgiproof report`` and ``wsgiproof trends``: recorded runs as a page, and over time."""
+"""``wsgiproof report``: recorded runs as a page, and over time."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
-from rich.text import Text
 
-from wsgiproof.cli.options import choices, exit_codes, make_console, print_json, read_run
+from wsgiproof.cli.help import command, option
+from wsgiproof.cli.options import PATH, Choices, make_console, print_json, read_run
+from wsgiproof.errors import UsageError
 from wsgiproof.report.figures import TITLES
 from wsgiproof.report.trends import BY, DATE
 
-_DIRECTORY = click.Path(path_type=Path)
-_REPORT_EXAMPLES = """\b
-Examples:
-  wsgiproof report wsgiproof-results/20261123-054359
-  wsgiproof report today --compare last-week -o today.html
-  wsgiproof report wsgiproof-results/* --by pymongo -o trends.html
-"""
-_TRENDS_EXAMPLES = """\b
-Examples:
-  wsgiproof trends wsgiproof-results/*
-  wsgiproof trends pymongo-4.* --by pymongo --figure memory_per_request
-  wsgiproof trends wsgiproof-results/* --json
-"""
-_CODES = exit_codes(
-    {
-        0: "it was written, or shown",
-        2: "the command line is wrong, or a DIR holds no run",
-        3: "the file can't be written",
-    }
+_EXAMPLES = (
+    "wsgiproof report wsgiproof-results/20261123-054359",
+    "wsgiproof report today --compare last-week -o today.html",
+    "wsgiproof report wsgiproof-results/* --by pymongo -o trends.html",
+    "wsgiproof report wsgiproof-results/* --trends",
+    "wsgiproof report pymongo-4.* --trends --by pymongo --figure memory_per_request",
 )
-_BY = click.option(
+_CODES = {
+    0: "the page is written, or the trends are shown",
+    2: "the command line is wrong, or a DIR holds no run",
+    3: "the file can't be written",
+}
+_FIGURE = "requests_per_second"
+
+
+@command("report", examples=_EXAMPLES, codes=_CODES)
+@click.argument("where", metavar="DIR...", type=PATH, nargs=-1, required=True)
+@option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=PATH,
+    help="The page to write.\nDefault: report.html in DIR.",
+)
+@option("--compare", "old", metavar="OLD", type=PATH, help="Show what changed since this run.")
+@option(
+    "--trends",
+    "in_terminal",
+    is_flag=True,
+    help="Show the trends in the terminal, and write no page.",
+)
+@option(
     "--by",
-    type=choices(BY),
+    type=Choices(BY),
+    metavar="NAME",
     default=DATE,
-    show_default=True,
-    help="What trends go by: when a cell ran, or a version that it ran with.",
+    help=f"What trends go by: {', '.join(BY)}.\n"
+    "The date is when a cell ran, the others are the versions that it ran with.  "
+    f"[default: {DATE}]",
 )
-
-
-@click.command("report", epilog=f"{_REPORT_EXAMPLES}\n{_CODES}")
-@click.argument("where", metavar="DIR...", type=_DIRECTORY, nargs=-1, required=True)
-@click.option(
-    "-o", "--output", metavar="FILE", type=_DIRECTORY, help="Default: report.html in DIR."
+@option(
+    "--figure",
+    type=Choices([*TITLES]),
+    metavar="NAME",
+    help="The figure that --trends shows beside each verdict.\n"
+    f"One of {', '.join(TITLES)}.  [default: {_FIGURE}]",
 )
-@click.option(
-    "--compare", "old", metavar="OLD", type=_DIRECTORY, help="Say what changed since this run."
-)
-@_BY
-def report_command(where: tuple[Path, ...], output: Path | None, old: Path | None, by: str) -> None:
-    """Write a recorded run as one HTML file, which opens offline.
+@option("--json", "as_json", is_flag=True, help="Print all figures of --trends as JSON.")
+def report_command(
+    where: tuple[Path, ...],
+    output: Path | None,
+    old: Path | None,
+    in_terminal: bool,
+    by: str,
+    figure: str | None,
+    as_json: bool,
+) -> None:
+    """Write a recorded run as one HTML page, which opens offline.
 
     DIR is the output directory of a run. Of several, the page shows the one that was started last,
     and the trends over all of them.
     """
+    if in_terminal:
+        if output or old:
+            raise UsageError("--trends writes no page: leave --output and --compare out")
+        _show_trends(where, by, figure or _FIGURE, as_json=as_json)
+    elif figure or as_json:
+        raise UsageError(f"{'--figure' if figure else '--json'} needs --trends")
+    else:
+        _write_page(where, output, old, by)
+
+
+def _show_trends(where: tuple[Path, ...], by: str, figure: str, *, as_json: bool) -> None:
+    """Show the verdicts of the same cells over several runs; those that changed come first."""
+    from wsgiproof.report.trended import show_trends
+    from wsgiproof.report.trends import trends
+
+    over = trends([read_run(directory) for directory in where], by)
+    if as_json:
+        print_json(over.to_json())
+    else:
+        show_trends(make_console(), over, figure)
+
+
+def _write_page(where: tuple[Path, ...], output: Path | None, old: Path | None, by: str) -> None:
+    from rich.text import Text
+
     from wsgiproof.report.files import write_whole
     from wsgiproof.report.html.page import NAME, page
     from wsgiproof.report.trends import trends
@@ -64,32 +108,7 @@ def report_command(where: tuple[Path, ...], output: Path | None, old: Path | Non
     over = trends([*runs.values()], by) if len(runs) > 1 else None
     content = page(record, last, old=read_run(old) if old else None, over=over)
     path = output or last / NAME
+    new = "" if path.parent.exists() else ", in a new directory"
     write_whole(content, path)
     if path.is_file():  # and not /dev/stdout
-        make_console().print(Text(f"Report: {path}"), soft_wrap=True)
-
-
-@click.command("trends", epilog=f"{_TRENDS_EXAMPLES}\n{_CODES}")
-@click.argument("where", metavar="DIR...", type=_DIRECTORY, nargs=-1, required=True)
-@_BY
-@click.option(
-    "--figure",
-    type=choices([*TITLES]),
-    default="requests_per_second",
-    show_default=True,
-    help="The figure to show beside each verdict.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print all figures of all cells as JSON.")
-def trends_command(where: tuple[Path, ...], by: str, figure: str, as_json: bool) -> None:
-    """Show what became of the same cells over several runs.
-
-    Each DIR is the output directory of a run. Cells whose verdict changed come first.
-    """
-    from wsgiproof.report.trended import show_trends
-    from wsgiproof.report.trends import trends
-
-    over = trends([read_run(directory) for directory in where], by)
-    if as_json:
-        print_json(over.to_json())
-    else:
-        show_trends(make_console(), over, figure)
+        make_console().print(Text(f"Report: {path}{new}"), soft_wrap=True)

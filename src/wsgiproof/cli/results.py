@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsgiproof.cli import completion
+from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import (
-    EXIT_CODES,
-    exit_codes,
+    PATH,
+    RUN_CODES,
     make_console,
     print_json,
     read_run,
@@ -20,68 +22,64 @@ from wsgiproof.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from wsgiproof.records import RunRecord
 
-_DIRECTORY = click.Path(path_type=Path)
-
-_SHOW_EXAMPLES = """\b
-Examples:
-  wsgiproof show wsgiproof-results/20261123-054359
-  wsgiproof show wsgiproof-results/20261123-054359 '*-embedded-*'
-  wsgiproof show wsgiproof-results/20261123-054359 --junit junit.xml --summary summary.md
-"""
-_COMPARE_EXAMPLES = """\b
-Examples:
-  wsgiproof compare pymongo-4.19.0 pymongo-4.20.0
-  wsgiproof compare last-week today --json
-"""
-_COMPARE_CODES = exit_codes(
-    {
-        0: "nothing got worse",
-        1: "a cell, or a check of it, got worse",
-        2: "the command line is wrong, or the runs have no cell to compare",
-    }
+_SHOW_EXAMPLES = (
+    "wsgiproof show wsgiproof-results/20261123-054359",
+    "wsgiproof show wsgiproof-results/20261123-054359 '*-embedded-*'",
+    "wsgiproof show wsgiproof-results/20261123-054359 --rejudge",
+    "wsgiproof show wsgiproof-results/20261123-054359 --junit junit.xml --summary summary.md",
 )
-_MERGE_EXAMPLES = """\b
-Examples:
-  wsgiproof merge shard-1 shard-2 shard-3 --output whole
-  wsgiproof merge shards/* --output whole --plan plan.json --junit junit.xml
-"""
-
-
-@click.command("judge", epilog=EXIT_CODES)
-@click.argument("where", metavar="DIR", type=_DIRECTORY)
-def judge_command(where: Path) -> None:
-    """Judge the recorded cells of a run again, offline, and say what comes out otherwise.
-
-    DIR is the output directory of a run, or the directory or the cell.json of one cell. Nothing in
-    it is changed.
-    """
-    from wsgiproof.rejudge import differences, rejudge
-    from wsgiproof.report.rejudge import show_again
-    from wsgiproof.run import exit_code
-
-    judged = rejudge(where)
-    cells = [again.now for again in judged]
-    differing = {again.now.cell.id: lines for again in judged if (lines := [*differences(again)])}
-    code = exit_code(cells)
-    show_again(make_console(), cells, differing, code, str(where))
-    raise SystemExit(code)
-
-
-@click.command("show", epilog=f"{_SHOW_EXAMPLES}\n{EXIT_CODES}")
-@click.argument("where", metavar="DIR", type=_DIRECTORY)
-@click.argument("cell", metavar="[CELL]", required=False)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print what results.json has, with key figures."
+_SHOW_CODES = {**RUN_CODES, 2: "the command line is wrong, or DIR holds no run"}
+_COMPARE_EXAMPLES = (
+    "wsgiproof compare pymongo-4.19.0 pymongo-4.20.0",
+    "wsgiproof compare last-week today --json",
 )
+_COMPARE_CODES = {
+    0: "nothing got worse",
+    1: "a cell, or a check of it, got worse",
+    2: "the command line is wrong, or the runs have no cell to compare",
+}
+_MERGE_EXAMPLES = (
+    "wsgiproof merge shard-1 shard-2 shard-3 --output whole",
+    "wsgiproof merge shards/* --output whole --plan plan.json --junit junit.xml",
+)
+_MERGE_CODES = {
+    **RUN_CODES,
+    2: "the command line is wrong, or the runs do not fit together",
+    3: "a planned cell is missing, could not be decided, or could not run",
+}
+
+
+@command("show", examples=_SHOW_EXAMPLES, codes=_SHOW_CODES)
+@click.argument("where", metavar="DIR", type=PATH)
+@click.argument("cell", metavar="[CELL]", required=False, shell_complete=completion.cells)
+@option(
+    "--rejudge",
+    is_flag=True,
+    help="Judge the recorded cells again, and show what comes out differently.",
+)
+@option("--json", "as_json", is_flag=True, help="Print results.json, with key figures.")
 @report_options
 def show_command(
-    where: Path, cell: str | None, as_json: bool, junit: Path | None, summary: Path | None
+    where: Path,
+    cell: str | None,
+    rejudge: bool,
+    as_json: bool,
+    junit: Path | None,
+    summary: Path | None,
 ) -> None:
     """Show a recorded run again, as it was shown when it ended.
 
-    DIR is the output directory of a run. CELL is the id of a cell, or a glob: then it is as if the
-    run had planned no other cells.
+    DIR is the output directory of a run. CELL is the id of a cell, or a glob: other cells count as
+    not planned. With --rejudge, DIR may also be the directory or the cell.json of one cell.
+    Nothing in it is changed.
     """
+    if rejudge:
+        if as_json or junit or summary:
+            raise UsageError(
+                "--rejudge shows its result in the terminal: leave --json, --junit and --summary "
+                "out"
+            )
+        raise SystemExit(_show_rejudged(where, cell))
     from wsgiproof.report.figures import with_figures
     from wsgiproof.report.files import write_files
     from wsgiproof.report.recorded import show_recorded
@@ -99,22 +97,38 @@ def show_command(
     raise SystemExit(code)
 
 
-@click.command("compare", epilog=f"{_COMPARE_EXAMPLES}\n{_COMPARE_CODES}")
-@click.argument("old", metavar="OLD", type=_DIRECTORY)
-@click.argument("new", metavar="NEW", type=_DIRECTORY)
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
-def compare_command(old: Path, new: Path, as_json: bool) -> None:
-    """Say which cells, and which checks of them, came to something else in a newer run.
+def _show_rejudged(where: Path, cell: str | None) -> ExitCode:
+    from wsgiproof.rejudge import differences, rejudge
+    from wsgiproof.report.rejudge import show_again
+    from wsgiproof.run import exit_code
 
-    OLD and NEW are output directories of runs. If they have no cell in common since one version,
-    or another axis, differs throughout, cells are compared that are alike but for that.
+    judged = rejudge(where, cell)
+    cells = [again.now for again in judged]
+    differing = {again.now.cell.id: lines for again in judged if (lines := [*differences(again)])}
+    code = exit_code(cells)
+    show_again(make_console(), cells, differing, code, str(where))
+    return code
+
+
+@command("compare", examples=_COMPARE_EXAMPLES, codes=_COMPARE_CODES)
+@click.argument("old", metavar="OLD", type=PATH)
+@click.argument("new", metavar="NEW", type=PATH)
+@option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare_command(old: Path, new: Path, as_json: bool) -> None:
+    """Show which cells and checks differ between two runs.
+
+    OLD and NEW are output directories of runs. If they have no cell in common because one axis,
+    such as a version, differs throughout, cells are compared that differ in this axis alone.
     """
     from wsgiproof.report.compare import compare
     from wsgiproof.report.compared import show_comparison
 
     comparison = compare(read_run(old), read_run(new))
     if not comparison.compared:
-        raise UsageError(f"no cell of {old} has its like in {new}: there is nothing to compare")
+        raise UsageError(
+            f"no cell of {old} has a counterpart in {new}: there is nothing to compare; give two "
+            "runs whose cells differ in one axis at most"
+        )
     if as_json:
         print_json(comparison.to_json())
     else:
@@ -122,16 +136,15 @@ def compare_command(old: Path, new: Path, as_json: bool) -> None:
     raise SystemExit(ExitCode.FINDING if comparison.worse else ExitCode.PASS)
 
 
-@click.command("merge", epilog=f"{_MERGE_EXAMPLES}\n{EXIT_CODES}")
-@click.argument("where", metavar="DIR...", type=_DIRECTORY, nargs=-1, required=True)
-@click.option(
-    "--output", metavar="DIR", type=_DIRECTORY, required=True, help="Where the whole run goes."
-)
-@click.option(
+@command("merge", examples=_MERGE_EXAMPLES, codes=_MERGE_CODES)
+@click.argument("where", metavar="DIR...", type=PATH, nargs=-1, required=True)
+@option("--output", metavar="DIR", type=PATH, required=True, help="Where the whole run goes.")
+@option(
     "--plan",
     metavar="FILE",
-    type=_DIRECTORY,
-    help="What 'wsgiproof list --json' printed: a cell of it that no DIR knows of never came.",
+    type=PATH,
+    help="The output of 'wsgiproof list --json'.\n"
+    "A cell of it that no DIR has is reported as missing.",
 )
 @report_options
 def merge_command(
@@ -141,10 +154,10 @@ def merge_command(
     junit: Path | None,
     summary: Path | None,
 ) -> None:
-    """Make one run of several that have each run a part of the cells.
+    """Merge runs that each ran a part of the cells.
 
     Each DIR is the output directory of a run, and is not changed. A planned cell that none of them
-    has is told, and counts as undecided.
+    has is reported, and counts as undecided.
     """
     from rich.text import Text
 
@@ -165,7 +178,7 @@ def merge_command(
 
 
 def _exit_code(record: RunRecord) -> ExitCode:
-    """As ``run`` has it, and never success where a planned cell never came."""
+    """Return what ``run`` would, but never success where a planned cell is missing."""
     from wsgiproof.run import exit_code
 
     code = exit_code(record.cells)

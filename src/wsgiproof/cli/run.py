@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-from rich.text import Text
-
+from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import (
-    EXIT_CODES,
+    JUNIT,
+    PATH,
+    RUN_CODES,
     command_line,
     configure,
     make_console,
@@ -17,46 +17,84 @@ from wsgiproof.cli.options import (
     note,
     print_json,
     progress_on,
-    report_options,
+    summary_option,
 )
 from wsgiproof.cli.output import say
 from wsgiproof.errors import UsageError
 
-_EXAMPLES = """\b
-Examples:
-  wsgiproof run
-  wsgiproof run --pymongo 4.20.0 --mod-wsgi 5.0.2 --mode daemon
-  wsgiproof run --python 3.12 --python 3.13 --pymongo . --jobs 4
-  wsgiproof run '*own-gil*' --set nightly --junit report.xml
-  wsgiproof run --mongodb 'mongodb://127.0.0.1:27017/'
-  wsgiproof run --app shop.py --pymongo 4.15.3 --with dnspython --constraint constraints.txt
-  wsgiproof run --resume wsgiproof-results/20261123-120000
-"""
-_LIST_EXAMPLES = """\b
-Examples:
-  wsgiproof list
-  wsgiproof list --set nightly '*embedded*' --json
-  echo "matrix=$(wsgiproof list --github --shards 20)" >> "$GITHUB_OUTPUT"
-"""
+_EXAMPLES = (
+    "wsgiproof run --mode daemon --pymongo 4.20.0 --mod-wsgi 5.0.2",
+    "wsgiproof run --python 3.12 --python 3.13 --pymongo . --jobs 4",
+    "wsgiproof run --app shop.py --requirement 'flask==3.1' --topology none",
+    "wsgiproof run '*own-gil*' --set nightly --junit report.xml",
+    "wsgiproof run --mongodb 'mongodb://127.0.0.1:27017/'",
+    "wsgiproof run --resume wsgiproof-results/20261123-120000",
+)
+_LIST_EXAMPLES = (
+    "wsgiproof list",
+    "wsgiproof list --set nightly '*embedded*' --json",
+    'echo "matrix=$(wsgiproof list --github --shards 20)" >> "$GITHUB_OUTPUT"',
+)
+_LIST_CODES = {
+    0: "the cells are shown",
+    2: "the command line is wrong, or no cell is left",
+    3: "this machine lacks something, or the package index does not answer",
+}
+_EXECUTION = [
+    option(
+        "--resume",
+        type=PATH,
+        metavar="DIR",
+        help="Finish the interrupted run in DIR.\n"
+        "Cells that have ended there with the same inputs are kept.",
+    ),
+    option(
+        "--fail-fast",
+        is_flag=True,
+        default=None,
+        help="Stop at the first cell that fails.",
+        rare=True,
+    ),
+    option(
+        "--retry-errors",
+        type=int,
+        metavar="N",
+        help="Run a cell that ended in error again, up to N times.\n"
+        "A cell that failed is never run again.  [default: 0]",
+        rare=True,
+    ),
+]
+_OUTPUT = [
+    JUNIT,
+    summary_option(rare=True),
+    option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print results.json; progress goes to stderr.",
+        rare=True,
+    ),
+]
+_FORMS = [
+    option(
+        "--json",
+        "form",
+        flag_value="json",
+        help="Print the cells as JSON.\nWith what is left out.",
+    ),
+    option("--github", "form", flag_value="github", help="Print a matrix of GitHub Actions."),
+    option("--gitlab", "form", flag_value="gitlab", help="Print jobs of a GitLab child pipeline."),
+    option(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="Spread the cells over N machines.\nFor --github and --gitlab.",
+    ),
+]
 
 
-@click.command("run", epilog=f"{_EXAMPLES}\n{EXIT_CODES}")
-@matrix_options
-@click.option("--fail-fast", is_flag=True, default=None, help="Stop at the first cell that fails.")
-@click.option(
-    "--retry-errors",
-    type=int,
-    metavar="N",
-    help="Try a cell that ended in error (never one that failed) again, up to N times.",
-)
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Go on with an interrupted run: what has ended there with the same inputs is kept.",
-)
-@report_options
-@click.option("--json", "as_json", is_flag=True, help="Print results.json, and progress to stderr.")
+@command("run", examples=_EXAMPLES, codes=RUN_CODES)
+@matrix_options(execution=_EXECUTION, output=_OUTPUT)
 def run_command(
     file: Path | None,
     no_config: bool,
@@ -67,12 +105,15 @@ def run_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Run every CELL (ids or globs; all by default) and print its verdict.
+    """Run cells, and print the verdict of each. CELL is an id or a glob.
 
-    Without options, and without a configuration file: the newest PyMongo and mod_wsgi for the
-    Python at hand, on a standalone and on a replica set of three, in daemon and in embedded mode.
+    By default all cells run. Without options and without a configuration file there are four: the
+    newest PyMongo and mod_wsgi for the Python at hand, on a standalone and on a replica set of
+    three, in daemon and in embedded mode.
     """
     # Imported here, since --help and completion need not wait for a driver and an HTTP parser.
+    from rich.text import Text
+
     from wsgiproof.report.figures import with_figures
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page
@@ -97,7 +138,7 @@ def run_command(
         if progress.records:
             show_cells(console, progress.records)
         if progress.output:
-            again = f"Results so far: {progress.output} (go on with --resume)"
+            again = f"Results so far: {progress.output} (--resume finishes the run)"
             console.print(Text(again), soft_wrap=True)
         raise
     code = exit_code(record.cells)
@@ -110,12 +151,8 @@ def run_command(
     raise SystemExit(code)
 
 
-@click.command("list", epilog=f"{_LIST_EXAMPLES}\n{EXIT_CODES}")
-@matrix_options
-@click.option("--json", "form", flag_value="json", help="The cells, and what is left out, as JSON.")
-@click.option("--github", "form", flag_value="github", help="As a matrix of GitHub Actions.")
-@click.option("--gitlab", "form", flag_value="gitlab", help="As jobs of a GitLab child pipeline.")
-@click.option("--shards", type=int, metavar="N", help="For both: spread the cells over N machines.")
+@command("list", examples=_LIST_EXAMPLES, codes=_LIST_CODES)
+@matrix_options(output=_FORMS)
 def list_command(
     file: Path | None,
     no_config: bool,
@@ -124,15 +161,16 @@ def list_command(
     shards: int | None,
     **options: Any,
 ) -> None:
-    """Show each cell that 'wsgiproof run' would run, and why each other combination is left out.
+    """Show the cells that 'wsgiproof run' would run.
 
-    Nothing is built and nothing is started; the package index is asked for versions.
+    Each other combination is listed with the reason why it is left out. Nothing is built and
+    nothing is started; the package index is asked for versions.
     """
     from wsgiproof.planning import plan, preflight
     from wsgiproof.report import matrix as forms
 
     if shards is not None and form not in ("github", "gitlab"):
-        raise UsageError("--shards is for --github and --gitlab")
+        raise UsageError("--shards needs --github or --gitlab")
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
     matrix = plan(config, preflight(config)).matrix
     if form == "json":

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
+from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import (
-    EXIT_CODES,
-    choices,
+    CONTROL,
     command_line,
     configure,
     machine_options,
@@ -16,25 +14,36 @@ from wsgiproof.cli.options import (
     progress_on,
     version_options,
 )
-from wsgiproof.subjects.controls import CONTROLS
+
+_EXAMPLES = (
+    "wsgiproof selftest",
+    "wsgiproof selftest --only leak-connection --only reopen-connection",
+    "wsgiproof selftest --list",
+)
+_CODES = {
+    0: "each fault was caught by its check, and each negative control passed",
+    1: "a fault was not caught, or a negative control failed",
+    2: "the command line is wrong, or names something that does not exist",
+    3: "at least one control could not be decided or could not run",
+}
 
 
-@click.command("selftest", epilog=EXIT_CODES)
+@command("selftest", examples=_EXAMPLES, codes=_CODES)
 @machine_options
 @version_options
-@click.option(
+@option(
     "--only",
-    type=choices(sorted(CONTROLS)),
+    type=CONTROL,
     metavar="NAME",
     multiple=True,
-    help="This control alone; may be given several times.",
+    help="Run this control alone.\nMay be given several times.",
 )
-@click.option("--list", "list_only", is_flag=True, help="Name the controls, and run none.")
+@option("--list", "list_only", is_flag=True, help="List the controls, and run none.")
 def selftest_command(only: tuple[str, ...], list_only: bool, **options: Any) -> None:
-    """Plant faults, and their clean twins, to see whether wsgiproof tells them apart.
+    """Plant faults, and check that wsgiproof finds each one.
 
-    Each runs in real Apache with a real mongod; all of them take less than ten minutes. Success
-    means that every fault was caught by the check meant for it and that every twin passed.
+    Each fault has a negative control: the same application without the fault, which has to pass.
+    Each runs in real Apache with a real mongod; all of them take less than ten minutes.
     """
     from wsgiproof.judge.control_result import ControlResult, exit_code
     from wsgiproof.report.selftest import show_controls, show_selftest

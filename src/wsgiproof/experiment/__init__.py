@@ -1,1 +1,1 @@
-"""The phases of one cell, and the readings and the load that they are made of."""
+"""Runs the phases of one cell: their load, their faults and their samples."""

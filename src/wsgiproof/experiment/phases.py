@@ -27,7 +27,7 @@ from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.fatal_traces import read_fatal_traces, read_leftover_threads, read_loaded
 from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.observe.log import LogFollower
-from wsgiproof.observe.processes import loaded_libraries
+from wsgiproof.observe.processes import ProcessorWaits, loaded_libraries
 from wsgiproof.process import ProcessEvent, Service
 from wsgiproof.records import (
     Attribution,
@@ -393,17 +393,23 @@ class _Experiment:
         """Stop the server, and wait until the deployment has seen its connections close."""
         self._on_progress(self._phase, 0, 1)
         self._stack_collector.settle()
-        stopped = self._server.stop(
-            self._plan.stop_deadline,
-            self._plan.stop_patience,
-            lambda: self._stack_collector.take_ending(self._phase),
-        )
+        with ProcessorWaits(self._server.living()) as waits:
+            stopped = self._server.stop(
+                self._plan.stop_deadline,
+                self._plan.stop_patience,
+                lambda: self._stack_collector.take_ending(self._phase),
+            )
         limit = time.monotonic() + self._plan.disconnect_timeout
         left = self._sampler.counts().connections
         while left and time.monotonic() < limit:
             time.sleep(_DISCONNECT_STEP)
             left = self._sampler.counts().connections
-        self._stop = Stop(seconds=stopped.seconds, leftover=stopped.leftover, connections_left=left)
+        self._stop = Stop(
+            seconds=stopped.seconds,
+            leftover=stopped.leftover,
+            connections_left=left,
+            processor_waits=waits.noticeable(),
+        )
 
     def observed(self, *, complete: bool = False) -> Observed:
         """Return all measurements so far.

@@ -10,7 +10,7 @@ from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.experiment.stack_collector import StackCollector
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
-from wsgiproof.observe.processes import unique_set_size
+from wsgiproof.observe.processes import ProcessorWaits, unique_set_size
 from wsgiproof.records import LoadPlan, PhaseName, Restart, Role
 from wsgiproof.services.apache import Server
 
@@ -80,8 +80,10 @@ class Restarts:
             phase,
         )
         rate = min(_RATE, max(_LEAST_RATE, (per_second or 0) / 2))
-        self._load.paced(load.pick, rate, load.is_over, load.failed)
+        with ProcessorWaits(replaced) as waits:
+            self._load.paced(load.pick, rate, load.is_over, load.failed)
         return Restart(
+            processor_waits=waits.noticeable(),
             phase=phase,
             time=load.requested,
             seconds=load.ended - load.requested,

@@ -135,6 +135,7 @@ def _stack(
         tool=reading.tool,
         threads=reading.threads,
         note=reading.note,
+        stopped=reading.stopped,
     )
 
 

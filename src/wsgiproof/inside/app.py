@@ -1,4 +1,4 @@
-"""Makes the application, in the order that keeps the evidence of a failure on the way."""
+"""Makes the application, in an order that keeps the evidence if a step fails."""
 
 from __future__ import absolute_import
 
@@ -8,17 +8,17 @@ from . import faults, probe, settings
 def make():
     """Return the WSGI application.
 
-    To be called by the script, not while a module is imported: Python 2 holds its import lock then,
-    and the subject's threads, which import too, would never connect.
+    The script has to call it, not a module that is being imported: Python 2 holds its import lock
+    then, and the subject's threads, which import too, would never connect.
     """
     chosen = settings.load()
-    # The handler that is registered first is called last.
+    # The exit handler that is registered first is called last.
     probe.record_leftover_threads(chosen["evidence"])
     probe.record_crashes(chosen["evidence"])
     probe.work_alone(chosen["evidence"])
     faults.named(chosen["fault"], chosen["fault_options"]).before_import()
 
-    # Only now the subject: an import that crashes has to leave its stacks behind.
+    # The subject is imported only now: an import that crashes has to leave its stacks.
     from .responder import Responder
 
     return Responder(chosen)

@@ -1,7 +1,6 @@
-"""A value of every BSON type that this PyMongo can write, with what it is documented to read back.
+"""A value of every BSON type that this PyMongo can write, with the value that it has to read back.
 
-The samples are made of this interpreter's classes, so that a class of another interpreter in their
-place is seen.
+The samples are made of this interpreter's classes, so a class of another interpreter shows.
 """
 
 from __future__ import absolute_import, unicode_literals
@@ -46,7 +45,7 @@ _BYTES = b"\x00\xff bytes \x80"
 _TEXT = "\u00e9\u4e16\U0001f600"
 _OBJECT_ID = ObjectId("0123456789abcdef01234567")
 
-# Milliseconds, because BSON has no more.
+# Milliseconds, because BSON stores no more.
 _MOMENT = datetime.datetime(2026, 11, 5, 12, 34, 56, 789000)
 
 ONE_OF_EACH_TYPE = frozenset(
@@ -61,11 +60,11 @@ ONE_OF_EACH_TYPE = frozenset(
 OF_EVERYDAY = frozenset(
     "double string document array_tuple object_id true datetime null int32".split()
 )
-"""The names of those that most applications store."""
+"""The names of the samples that most applications store."""
 
 
 def pairs():
-    """Return a list of ``(name, written, read)``: ``read`` is what ``written`` has to become."""
+    """Return a list of ``(name, written, read)``: ``written`` has to be read back as ``read``."""
     found = []
     for family in (_numbers, _texts, _binaries, _times, _containers, _regexes, _bson_only):
         found.extend(family())
@@ -73,7 +72,7 @@ def pairs():
 
 
 def aware_datetime():
-    """Return a datetime in UTC as PyMongo gives it when it is asked for aware ones."""
+    """Return a datetime in UTC, as PyMongo returns it with ``tz_aware``."""
     return _MOMENT.replace(tzinfo=utc)
 
 
@@ -105,7 +104,7 @@ def _numbers():
 
 
 def _read_int64(value):
-    """A 64-bit integer is read as Int64 from PyMongo 3.0 on, and as Python 2's long before."""
+    """Return a 64-bit integer as it is read: Int64 since PyMongo 3.0, Python 2's long before."""
     if Int64 is not None:
         return Int64(value)
     return type(sys.maxsize + 1)(value)
@@ -116,13 +115,13 @@ def _texts():
         _same("string", _TEXT),
         _same("string_nul", "a\x00b"),
         _same("string_empty", ""),
-        # Python 2's str is text to PyMongo, and comes back as unicode.
+        # PyMongo takes Python 2's str for text, and returns unicode.
         ("string_native", str("native"), "native"),
     ]
 
 
 def _binaries():
-    # Python 3 reads subtype 0 as bytes; Python 2 has no type of its own for it.
+    # Python 3 reads subtype 0 as bytes; Python 2 has no other type for it than Binary.
     plain = Binary(_BYTES) if _PYTHON_2 else _BYTES
     return [
         ("binary", Binary(_BYTES), plain),
@@ -140,7 +139,7 @@ def _times():
         _same("datetime_before_epoch", datetime.datetime(1969, 7, 20, 20, 17, 40, 1000)),
         ("datetime_micro", _MOMENT.replace(microsecond=789123), _MOMENT),
         ("datetime_aware", aware_datetime(), _MOMENT),
-        # Not Timestamp(0, 0): the server replaces that one by its own clock.
+        # Not Timestamp(0, 0), which the server replaces by its own time.
         _same("timestamp", Timestamp(1700000000, 4294967295)),
     ]
     if DatetimeMS is not None:
@@ -165,13 +164,13 @@ def _containers():
 
 def _regexes():
     native = re.compile("^caf\u00e9", re.IGNORECASE | re.UNICODE)
-    if Int64 is None:  # before 3.0 a regular expression is read as a native one
+    if Int64 is None:  # PyMongo before 3.0 reads a regular expression as a native one
         found = [_same("regex_native", native)]
         if Regex is not None:
             found.append(("regex", Regex(native.pattern, native.flags), native))
         return found
     regex = Regex(native.pattern, native.flags)
-    # A possessive quantifier, which most versions of ``re`` could not compile.
+    # A possessive quantifier, which most versions of ``re`` can't compile.
     return [
         ("regex_native", native, regex),
         _same("regex", regex),

@@ -1,4 +1,4 @@
-"""BSON encoding and decoding with the options that the samples need, on any PyMongo."""
+"""BSON encoding and decoding with the options that the samples need, for any PyMongo."""
 
 from __future__ import absolute_import
 
@@ -23,7 +23,7 @@ except ImportError:  # before 4.3
 
 
 def _options(tz_aware=False):
-    """Return the CodecOptions: standard UUIDs, and DatetimeMS where datetime has no value."""
+    """Return the CodecOptions: standard UUIDs, and DatetimeMS beyond the range of datetime."""
     options = {"uuid_representation": UUID_SUBTYPE, "tz_aware": tz_aware}
     if DatetimeConversion is not None:
         options["datetime_conversion"] = DatetimeConversion.DATETIME_AUTO

@@ -1,9 +1,9 @@
-"""What the host asks of the probe: commands in one header of a request.
+"""Commands of the host to the probe, in a request header.
 
     X-Wsgiproof: SECRET until=1234.5 occupy=0.1 memory=2
 
-Method, path, query string and body belong to the application. Anybody on this machine can send
-requests, so the header counts only with the secret of this server, which nobody else can read.
+Method, path, query string and body belong to the application. Any user of this machine can send
+requests, so the header is accepted only with the secret of this server, which only the host knows.
 """
 
 from __future__ import absolute_import
@@ -12,7 +12,7 @@ import hmac
 import re
 
 KEY = "HTTP_X_WSGIPROOF"
-"""The header, as PEP 3333 has it in the environ."""
+"""The name of the header in the WSGI environ (PEP 3333)."""
 
 LONGEST_OCCUPY = 5.0  # seconds
 
@@ -22,17 +22,17 @@ _NAME = re.compile(r"[a-z0-9]{1,16}$")
 class Commands(object):
     """The commands of one request; each is None if it was not given.
 
-    ``name``    what the host calls the request
+    ``name``    the host's name for the request
     ``until``   CLOCK_MONOTONIC seconds: wait for that instant
     ``occupy``  seconds to keep a connection of each client busy
-    ``memory``  1 to read memory, 2 to collect garbage before
+    ``memory``  1 to read memory, 2 to collect garbage first
     ``object_growth``  'begin' or 'end'
     """
 
     name = until = occupy = memory = object_growth = None
 
-    def told(self):
-        """The names of those that were given, for a person; empty if there are none."""
+    def names(self):
+        """Return the names of the commands that were given, as text; empty if there are none."""
         return ", ".join(name for name in sorted(_READERS) if name in vars(self))
 
 
@@ -42,8 +42,8 @@ NONE = Commands()
 def take(environ, secret):
     """Return the :class:`Commands` of a request, and remove their header from its environ.
 
-    A header without the secret is an ordinary one: it stays, and there are no commands. Raises
-    ValueError for a command that there is not, and for a value out of bounds.
+    A header without the secret belongs to the application: it stays, and there are no commands.
+    Raises ValueError for an unknown command, and for a value out of range.
     """
     header = environ.get(KEY)
     if header is None or not secret:
@@ -65,7 +65,7 @@ def take(environ, secret):
 
 
 def _bytes(text):
-    # WSGI's text holds bytes, one in each character; JSON's may be unicode on Python 2.
+    # A WSGI string holds one byte per character; a JSON string may be unicode on Python 2.
     return text if isinstance(text, bytes) else text.encode("latin-1")
 
 
@@ -96,7 +96,7 @@ def _name(value):
 
 _READERS = {
     "name": _name,
-    # How long that is at most, probe.hold sees to.
+    # probe.hold limits how long it waits.
     "until": _seconds(1e12),
     "occupy": _seconds(LONGEST_OCCUPY),
     "memory": _one_of("1", "2"),

@@ -19,10 +19,11 @@ _MISSING = object()
 
 
 class Expected(object):
-    """A document to compare with again and again, with all that can be known of it beforehand.
+    """A document that is compared with many others, and prepared for that.
 
-    :func:`problems` walks; this answers the usual case, that nothing is wrong, without. It runs for
-    each document of each request, and it is the subject that is to be kept busy.
+    :func:`problems` walks the whole document. This class avoids the walk in the usual case, in
+    which nothing is wrong: it runs for each document of each request, and the time should go to the
+    subject.
     """
 
     def __init__(self, document):
@@ -30,17 +31,14 @@ class Expected(object):
         self._matches = _matcher(document)
 
     def problems(self, actual):
-        """Return what :func:`problems` would."""
+        """Return what :func:`problems` returns."""
         if type(actual) is dict and self._matches(actual):
             return []
         return problems(self._document, actual)
 
 
 def _matcher(expected):
-    """Return a function that tells whether a value of the same type is as expected, or None.
-
-    None stands for a type that ``==`` settles.
-    """
+    """Return a function that checks a value of the same type, or None if ``==`` is enough."""
     kind = type(expected)
     if kind is dict:
         return _matcher_of_items(list(expected), list(expected.values()))
@@ -51,7 +49,10 @@ def _matcher(expected):
 
 
 def _matcher_of_items(keys, values):
-    """The same for a document with these keys, or for an array: all types first, then values."""
+    """Return the function for a document with these keys, or for an array (None).
+
+    It compares all types first, then the values.
+    """
     types = [type(value) for value in values]
     matchers = [_matcher(value) for value in values]
     plain = [number for number, matcher in enumerate(matchers) if matcher is None]
@@ -72,7 +73,7 @@ def _matcher_of_items(keys, values):
 
 
 def problems(expected, actual):
-    """Return one short string for each value in ``actual`` that is not as in ``expected``.
+    """Return one short string for each value in ``actual`` that differs from ``expected``.
 
     Walks documents and arrays, and the parts of DBRef, Code, regular expressions and aware
     datetimes. A type is right only if it is the very same class.
@@ -85,7 +86,7 @@ def _line(path, text):
 
 
 def _differences(expected, actual):
-    """Return ``(path, text)`` pairs. Most calls find none, so no path is built until one does."""
+    """Return ``(path, text)`` pairs. Most calls find none, so paths are built only when needed."""
     kind = type(expected)
     if type(actual) is not kind:
         return [(_NONE, _wrong_type(expected, actual))]
@@ -98,10 +99,10 @@ def _differences(expected, actual):
 
 
 def _wrong_type(expected, actual):
-    wanted, got = type(expected), type(actual)
-    if _name(wanted) == _name(got):
+    kind, got = type(expected), type(actual)
+    if _name(kind) == _name(got):
         return "a %s, but not the class of this interpreter" % _name(got)
-    return "expected %s %r, got %s %r" % (_name(wanted), expected, _name(got), actual)
+    return "expected %s %r, got %s %r" % (_name(kind), expected, _name(got), actual)
 
 
 def _wrong_value(expected, actual):
@@ -117,7 +118,7 @@ def _in_dict(expected, actual):
     for key, value in expected.items():
         got = actual.get(key, _MISSING)
         kind = type(value)
-        # What most values are, without a call: this runs for each value of each request.
+        # Most values take this path, without a call: it runs for each value of each request.
         if type(got) is kind and kind not in _WALKS and value == got:
             continue
         if got is _MISSING:
@@ -145,7 +146,7 @@ def _below(key, differences):
 
 
 def _text(key):
-    """Return a key as ASCII, which prints alike on Python 2 and 3 whatever the locale."""
+    """Return a key as ASCII, which prints the same on Python 2 and 3 in every locale."""
     if isinstance(key, int):
         return str(key)
     return str(key.encode("ascii", "backslashreplace").decode("ascii"))
@@ -155,24 +156,24 @@ def _in_float(expected, actual):
     if expected != expected:
         right = actual != actual
     else:
-        # The sign tells 0.0 from -0.0.
+        # The sign distinguishes 0.0 from -0.0.
         right = expected == actual and math.copysign(1, expected) == math.copysign(1, actual)
     return _NONE if right else [(_NONE, _wrong_value(expected, actual))]
 
 
 def _in_parts(*names, **options):
-    """Return a walk over the attributes of those names, and then over the whole by ``==``.
+    """Return a walk over the attributes of these names, followed by ``==`` of the values.
 
-    ``whole=False`` leaves the ``==`` out.
+    ``compare=False`` leaves out the ``==``.
     """
-    whole = options.get("whole", True)
+    compare = options.get("compare", True)
 
     def walk(expected, actual):
         found = []
         for name in names:
             inner = _differences(getattr(expected, name), getattr(actual, name))
             found.extend(_below(name, inner))
-        if whole and not found and not expected == actual:
+        if compare and not found and not expected == actual:
             found.append((_NONE, _wrong_value(expected, actual)))
         return found
 
@@ -182,7 +183,7 @@ def _in_parts(*names, **options):
 def _in_datetime(expected, actual):
     if expected.tzinfo is None and actual.tzinfo is None:
         return _NONE if expected == actual else [(_NONE, _wrong_value(expected, actual))]
-    # Naive ones are compared in the end: Python 2 can't compare a naive with an aware one.
+    # Finally compared as naive ones: Python 2 can't compare a naive with an aware datetime.
     found = _differences(expected.tzinfo, actual.tzinfo)
     if found:
         return _below("tzinfo", found)
@@ -197,7 +198,7 @@ _WALKS = {
     Code: _in_parts("scope"),
     DBRef: _in_parts("collection", "id", "database"),
     # Python 2 compares compiled patterns by identity.
-    type(re.compile("")): _in_parts("pattern", "flags", whole=False),
+    type(re.compile("")): _in_parts("pattern", "flags", compare=False),
 }
 if Regex is not None:
     _WALKS[Regex] = _in_parts("pattern")

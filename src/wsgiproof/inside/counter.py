@@ -4,7 +4,7 @@ import threading
 
 
 class Counter(object):
-    """Counts from 1. Locked, because a free-threaded build has no GIL to lean on."""
+    """Counts from 1. It has a lock because a free-threaded build has no GIL."""
 
     def __init__(self):
         self._lock = threading.Lock()

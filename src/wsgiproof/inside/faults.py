@@ -1,8 +1,8 @@
-"""Faults that are planted to see that wsgiproof finds them, each with its clean twin.
+"""Planted faults, which wsgiproof has to find, and their negative controls, which have to pass.
 
-A fault is chosen by name in the settings. Those made by Apache's configuration alone are not here.
-Nothing of them is imported where none is chosen, so that the subject is tested alone; and none
-imports the subject before :mod:`.app` has, except where that is the fault.
+The settings choose a fault by name. Faults of Apache's configuration alone are not here. If no
+fault is chosen, nothing of them is imported, so that the subject is tested alone. No fault imports
+the subject before :mod:`.app` does, unless that is the fault.
 """
 
 from __future__ import absolute_import
@@ -67,9 +67,9 @@ def _classes():
 
 
 def named(name, options):
-    """Return the fault of that name, or one that does nothing where it is None.
+    """Return the fault of this name, or one that does nothing if the name is None.
 
-    ``options`` are its keyword arguments. Raises ValueError for a name that there is not.
+    ``options`` are its keyword arguments. Raises ValueError for an unknown name.
     """
     if name is None:
         return NoFault()

@@ -1,4 +1,4 @@
-"""Wrong values, a wrong subject, and what the error log says of it; the twins only talk."""
+"""Faults of values, of the environment and of the error log, and their negative controls."""
 
 from __future__ import absolute_import
 
@@ -12,9 +12,10 @@ from .faults_base import NoFault, Sometimes, need_store
 
 
 class _Decoding(NoFault):
-    """Changes a document that was decoded, in each ``every``-th request.
+    """Changes a decoded document in each ``every``-th request.
 
-    That of the round trip without a server, or, with ``from_server``, the first that is read back.
+    It is that of the round trip without a server or, with ``from_server``, the first document that
+    is read from the server.
     """
 
     def __init__(self, every=1, from_server=False):
@@ -37,16 +38,16 @@ class _Decoding(NoFault):
             self.change(document)
 
     def change(self, document):
-        """Put something wrong into a document of :mod:`.bson_values`."""
+        """Put a wrong value into a document of :mod:`.bson_values`."""
         raise NotImplementedError
 
 
 def _changing(decode, change):
-    """Return a ``codec.decode`` of which ``change`` gets the results."""
+    """Return a ``codec.decode`` that passes its results to ``change``."""
 
     def decode_and_change(data, tz_aware=False):
         document = decode(data, tz_aware)
-        # A request decodes twice, and only the first time without time zones.
+        # A request decodes twice, the first time without time zones.
         if not tz_aware:
             change(document)
         return document
@@ -55,7 +56,7 @@ def _changing(decode, change):
 
 
 class _Changing(object):
-    """A collection of which ``change`` gets the first document that a find gives."""
+    """A collection that passes the first document of each find to ``change``."""
 
     def __init__(self, documents, change):
         self._documents = documents
@@ -75,7 +76,7 @@ class _Changing(object):
 
 
 class WrongValue(_Decoding):
-    """Decodes one integer with one bit of it wrong."""
+    """Decodes an integer with one wrong bit."""
 
     def change(self, document):
         document["int32"] ^= 1
@@ -84,14 +85,14 @@ class WrongValue(_Decoding):
 class ForeignType(_Decoding):
     """Decodes a Binary of another interpreter's class.
 
-    An extension that keeps a class in a static variable does this. Here the module loaded a second
-    time stands for that of another interpreter.
+    An extension that keeps a class in a static variable does this. Here the same module is loaded a
+    second time, and stands for that of another interpreter.
     """
 
     def at_load(self, store):
         import bson.binary
 
-        # All of it: Python 2 empties a module that nobody holds.
+        # The module itself is kept: Python 2 empties a module without references.
         self._foreign = _loaded_again(bson.binary)
         _Decoding.at_load(self, store)
 
@@ -101,7 +102,7 @@ class ForeignType(_Decoding):
 
 
 def _loaded_again(module):
-    """Return a second module made of the same source, of which ``sys.modules`` knows nothing."""
+    """Return a second module made from the same source, which is not in ``sys.modules``."""
     copy = types.ModuleType(module.__name__)
     copy.__package__ = module.__name__.rpartition(".")[0]
     copy.__file__ = path = module.__file__.replace(".pyc", ".py")
@@ -111,18 +112,18 @@ def _loaded_again(module):
 
 
 class NoExtension(NoFault):
-    """Keeps PyMongo's C extensions from being imported, whereupon it silently does without."""
+    """Prevents the import of PyMongo's C extensions, so that it silently falls back to Python."""
 
     def before_import(self):
-        # None is how the import system says that there is no such module.
+        # For the import system, None means that there is no such module.
         for name in ("bson._cbson", "pymongo._cmessage"):
             sys.modules[name] = None
 
 
 class WrongVersion(NoFault):
-    """Lets PyMongo say that it is another version.
+    """Makes PyMongo report another version.
 
-    No other version is loaded: what ``environment`` reads is changed, right after the import.
+    No other version is loaded: the version that the check reads is changed right after the import.
     """
 
     def before_import(self):
@@ -132,7 +133,7 @@ class WrongVersion(NoFault):
 
 
 class LogTraceback(Sometimes):
-    """Handles an exception, answers as it should, and leaves the traceback in the log."""
+    """Handles an exception, answers correctly, and leaves the traceback in the log."""
 
     def act(self, store):
         try:
@@ -142,17 +143,17 @@ class LogTraceback(Sometimes):
 
 
 class LogLines(Sometimes):
-    """A twin of LogTraceback: ``burst`` lines of log about nothing much."""
+    """A negative control of LogTraceback: logs ``burst`` lines of ordinary information."""
 
     def act(self, store):
         sys.stderr.write("answered as it should be, and somebody wanted to know\n")
 
 
 class LogWarnings(Sometimes):
-    """The twin of LogTraceback: what reads like trouble and is none, or none of the subject's."""
+    """The negative control of LogTraceback: logs lines that only look like the subject's errors."""
 
     def at_load(self, store):
-        # By default a DeprecationWarning is shown to the author of a main script only.
+        # By default a DeprecationWarning is shown only for code in __main__.
         warnings.filterwarnings("always", category=DeprecationWarning, module=__name__)
 
     def act(self, store):

@@ -1,4 +1,4 @@
-"""What an application does beside its requests: processes that it starts, threads of its own."""
+"""Faults of an application outside its requests: in processes and threads that it starts."""
 
 from __future__ import absolute_import
 
@@ -14,7 +14,7 @@ from .faults_base import NoFault, daemon_thread, need_store
 
 
 class LeaveProcess(NoFault):
-    """Starts a process that has a connection to mongod, and is still there when nobody else is."""
+    """Starts a process that has a connection to mongod, and that outlives all others."""
 
     ends = False
 
@@ -30,7 +30,7 @@ class LeaveProcess(NoFault):
 
 
 class EndProcess(LeaveProcess):
-    """The twin of LeaveProcess: ends it with the interpreter."""
+    """The negative control of LeaveProcess: ends the process with the interpreter."""
 
     ends = True
 
@@ -41,7 +41,7 @@ def _end(process):
 
 
 class LeakWhenIdle(NoFault):
-    """Opens a file twice a second and keeps it, once there was no request for two seconds."""
+    """Opens a file twice a second and keeps it, after two seconds without a request."""
 
     leaks = True
 
@@ -54,7 +54,7 @@ class LeakWhenIdle(NoFault):
     def on_request(self, store):
         self._latest = time.time()
         if self._requests.next() == 1:
-            # A thread that is there when its interpreter ends is a crash of its own now and then.
+            # A thread that is still running when its interpreter ends can crash the process.
             atexit.register(self._end, daemon_thread(self._run))
 
     def _run(self):
@@ -68,14 +68,14 @@ class LeakWhenIdle(NoFault):
         thread.join()
 
     def _act(self):
-        taken = open("/dev/null")
+        file = open("/dev/null")
         if self.leaks:
-            self._files.append(taken)
+            self._files.append(file)
         else:
-            taken.close()
+            file.close()
 
 
 class WorkWhenIdle(LeakWhenIdle):
-    """The twin of LeakWhenIdle: closes it."""
+    """The negative control of LeakWhenIdle: closes the file."""
 
     leaks = False

@@ -1,4 +1,4 @@
-"""What all planted faults are made of: when they act, and how."""
+"""The base classes of all planted faults: when they act, and how."""
 
 from __future__ import absolute_import
 
@@ -10,23 +10,23 @@ from .probe import application_group
 
 
 class NoFault(object):
-    """Does nothing; the base of every fault, which overrides the hook that it needs."""
+    """Does nothing; the base class of every fault, which overrides the hooks that it needs."""
 
     def before_import(self):
-        """Called once per interpreter, before the subject is imported, on an object of its own."""
+        """Called once per interpreter, before the subject is imported, on a separate object."""
 
     def at_load(self, store):
         """Called once per interpreter, after the store has been filled (None: there is none)."""
 
     def on_request(self, store):
-        """Called in each request, after the reading."""
+        """Called in each request, after the documents have been read."""
 
 
 class Sometimes(NoFault):
     """Acts in each ``every``-th request of its interpreter, ``burst`` times.
 
-    With ``only``, the name of an application group, in that interpreter alone. With ``irregular``
-    in any request, by a chance of one in ``every``.
+    With ``only``, the name of an application group, it acts in that interpreter alone. With
+    ``irregular`` it acts in any request with a probability of one in ``every``.
     """
 
     def __init__(self, every=1, burst=1, only=None, irregular=False):
@@ -48,12 +48,12 @@ class Sometimes(NoFault):
         return number % self._every == 0
 
     def act(self, store):
-        """Do what this fault is about, once."""
+        """Act once."""
         raise NotImplementedError
 
 
-class Taking(Sometimes):
-    """Takes one of something; a fault keeps it, its twin gives it back."""
+class Acquiring(Sometimes):
+    """Acquires a resource; a fault keeps it, and its negative control releases it."""
 
     leaks = True
 
@@ -62,27 +62,27 @@ class Taking(Sometimes):
         self.kept = []
 
     def act(self, store):
-        taken = self.take(store)
+        resource = self.acquire(store)
         if self.leaks:
-            self.keep(taken)
+            self.keep(resource)
         else:
-            self.release(taken)
+            self.release(resource)
 
-    def take(self, store):
-        """Return a new one."""
+    def acquire(self, store):
+        """Return a new resource."""
         raise NotImplementedError
 
-    def keep(self, taken):
-        """Never give it back."""
-        self.kept.append(taken)
+    def keep(self, resource):
+        """Never release the resource."""
+        self.kept.append(resource)
 
-    def release(self, taken):
-        """Give it back."""
+    def release(self, resource):
+        """Release the resource."""
         raise NotImplementedError
 
 
 class At(NoFault):
-    """Acts in request number ``at`` of its interpreter, and in no other one."""
+    """Acts in request number ``at`` of its interpreter only."""
 
     def __init__(self, at=1):
         self._at = at
@@ -93,7 +93,7 @@ class At(NoFault):
             self.act(store)
 
     def act(self, store):
-        """Do what this fault is about."""
+        """Act once."""
         raise NotImplementedError
 
 
@@ -106,11 +106,11 @@ def daemon_thread(target):
 
 
 def collection(store):
-    """Return the store's own collection: a fault may reach where the application may not."""
+    """Return the store's collection: a fault may use what is private to the application."""
     return store._collection
 
 
 def need_store(store):
-    """Raise ValueError where there is no deployment to plant a fault in."""
+    """Raise ValueError if there is no deployment, which the fault needs."""
     if store is None:
         raise ValueError("a fault of connections needs a store: set documents above 0")

@@ -1,4 +1,4 @@
-"""What an application does wrong when its server goes away, and the twins that do it right."""
+"""Faults of an application that loses its server, and their negative controls."""
 
 from __future__ import absolute_import
 
@@ -9,10 +9,10 @@ from . import settings
 from .faults_base import NoFault, need_store
 
 
-class _OwnClient(NoFault):
-    """Has a client of its own, which tells when it has lost its server.
+class _WatchedClient(NoFault):
+    """Has another client, and detects when it has lost its server.
 
-    An operation need not notice: its pool may have been cleared by a monitor, and it waits then.
+    An operation need not fail: a monitor may have cleared the pool, so that the operation waits.
     """
 
     def at_load(self, store):
@@ -36,11 +36,11 @@ class _OwnClient(NoFault):
         self._client["admin"].command("ping")
 
     def lost(self):
-        """Called in the first request after the client has lost its server."""
+        """Called in the first request after the client lost its server."""
 
 
 def _listener(lost):
-    """Return a listener of PyMongo's that sets ``lost`` when a server is known no more."""
+    """Return a PyMongo listener that sets ``lost`` when a server becomes unknown."""
     from pymongo import monitoring
 
     class Listener(monitoring.ServerListener):
@@ -59,13 +59,13 @@ def _listener(lost):
     return Listener()
 
 
-class LeakOnFailover(_OwnClient):
-    """Makes a new client when the one that it has has lost its server, and keeps both."""
+class LeakOnFailover(_WatchedClient):
+    """Makes a new client when its client has lost the server, and keeps both."""
 
     leaks = True
 
     def at_load(self, store):
-        _OwnClient.at_load(self, store)
+        _WatchedClient.at_load(self, store)
         self._kept = []
 
     def lost(self):
@@ -78,24 +78,24 @@ class LeakOnFailover(_OwnClient):
 
 
 class CloseOnFailover(LeakOnFailover):
-    """The twin of LeakOnFailover: closes the client that it had."""
+    """The negative control of LeakOnFailover: closes the old client."""
 
     leaks = False
 
 
-class NeverRecover(_OwnClient):
-    """Remembers that the server was lost, and fails each request from then on."""
+class NeverRecover(_WatchedClient):
+    """Remembers that the server was lost, and fails every request after that."""
 
     forgets_after = None  # seconds
 
     def at_load(self, store):
-        _OwnClient.at_load(self, store)
+        _WatchedClient.at_load(self, store)
         self._down_since = None
 
     def on_request(self, store):
         from pymongo.errors import AutoReconnect
 
-        _OwnClient.on_request(self, store)
+        _WatchedClient.on_request(self, store)
         if self._is_down():
             raise AutoReconnect("planted by wsgiproof: never-recover")
 
@@ -110,6 +110,6 @@ class NeverRecover(_OwnClient):
 
 
 class RecoverLate(NeverRecover):
-    """The twin of NeverRecover: forgets it after half a second."""
+    """The negative control of NeverRecover: forgets it after half a second."""
 
     forgets_after = 0.5

@@ -1,4 +1,4 @@
-"""What is opened and never closed, and the twins that close it or come to an end."""
+"""Resource leaks, and their negative controls, which release everything or stop growing."""
 
 from __future__ import absolute_import
 
@@ -9,144 +9,144 @@ import threading
 
 from . import settings
 from .counter import Counter
-from .faults_base import NoFault, Taking, collection, daemon_thread, need_store
+from .faults_base import NoFault, Acquiring, collection, daemon_thread, need_store
 
 
-class LeakConnection(Taking):
+class LeakConnection(Acquiring):
     """Opens a connection to mongod and keeps it."""
 
     def at_load(self, store):
         need_store(store)
 
-    def take(self, store):
+    def acquire(self, store):
         return socket.create_connection(store.address)
 
-    def release(self, taken):
-        taken.close()
+    def release(self, resource):
+        resource.close()
 
 
 class ReopenConnection(LeakConnection):
-    """The twin of LeakConnection: closes each at once."""
+    """The negative control of LeakConnection: closes each connection at once."""
 
     leaks = False
 
 
 class LeakAfterError(LeakConnection):
-    """Keeps a connection in those requests alone that handle an error of the database."""
+    """Keeps a connection in each request that handles an error of the database, and in no other."""
 
-    def take(self, store):
-        _be_refused(collection(store))
-        return LeakConnection.take(self, store)
+    def acquire(self, store):
+        _cause_error(collection(store))
+        return LeakConnection.acquire(self, store)
 
 
 class HandleError(LeakAfterError):
-    """The twin of LeakAfterError: handles the same errors, and closes the connection."""
+    """The negative control of LeakAfterError: handles the errors and closes the connection."""
 
     leaks = False
 
 
-def _be_refused(documents):
-    """Insert a document that is there already, and handle the refusal."""
+def _cause_error(documents):
+    """Insert a document that exists already, and handle the error."""
     from pymongo.errors import DuplicateKeyError
 
-    twice = {"_id": documents.find_one()["_id"]}
-    # Asked of the class: on an old collection any attribute is a sub collection.
+    duplicate = {"_id": documents.find_one()["_id"]}
+    # Looked up on the class: any attribute of an old collection is a sub collection.
     insert = "insert_one" if hasattr(type(documents), "insert_one") else "insert"
     try:
-        getattr(documents, insert)(twice)
+        getattr(documents, insert)(duplicate)
     except DuplicateKeyError:
         return
-    raise ValueError("the deployment took a second document of the same _id")
+    raise ValueError("the deployment accepted a second document with the same _id")
 
 
-class LeakDescriptor(Taking):
+class LeakDescriptor(Acquiring):
     """Opens /dev/null and never closes it."""
 
-    def take(self, store):
+    def acquire(self, store):
         return os.open(os.devnull, os.O_RDONLY)
 
-    def release(self, taken):
-        os.close(taken)
+    def release(self, resource):
+        os.close(resource)
 
 
 class ReopenDescriptor(LeakDescriptor):
-    """The twin of LeakDescriptor: closes each at once."""
+    """The negative control of LeakDescriptor: closes each descriptor at once."""
 
     leaks = False
 
 
-class LeakThread(Taking):
-    """Starts a thread that waits for ever."""
+class LeakThread(Acquiring):
+    """Starts a thread that waits forever."""
 
-    def take(self, store):
+    def acquire(self, store):
         end = threading.Event()
         return end, daemon_thread(end.wait)
 
-    def release(self, taken):
-        end, thread = taken
+    def release(self, resource):
+        end, thread = resource
         end.set()
         thread.join()
 
 
 class JoinThread(LeakThread):
-    """The twin of LeakThread: ends each at once."""
+    """The negative control of LeakThread: ends each thread at once."""
 
     leaks = False
 
 
-class LeakCursor(Taking):
-    """Reads one batch of a find and keeps the cursor, which the server keeps open too."""
+class LeakCursor(Acquiring):
+    """Reads one batch of a find and keeps the cursor, so that the server keeps it open, too."""
 
     def at_load(self, store):
         need_store(store)
 
-    def take(self, store):
+    def acquire(self, store):
         import pymongo
 
-        # Without its time limit: else the server closes it after ten minutes.
+        # Without a time limit, since the server would close the cursor after ten minutes.
         modern = pymongo.version_tuple[0] >= 3
         limit = {"no_cursor_timeout": True} if modern else {"timeout": False}
         cursor = collection(store).find(**limit).batch_size(2)
         next(cursor)
         return cursor
 
-    def release(self, taken):
-        taken.close()
+    def release(self, resource):
+        resource.close()
 
 
 class CloseCursor(LeakCursor):
-    """The twin of LeakCursor: closes each at once."""
+    """The negative control of LeakCursor: closes each cursor at once."""
 
     leaks = False
 
 
-class LeakSession(Taking):
-    """Begins a session, uses it once and keeps it, so that nothing else can use it again."""
+class LeakSession(Acquiring):
+    """Starts a session, uses it once and keeps it, so that it can't be reused."""
 
     def at_load(self, store):
         need_store(store)
 
-    def take(self, store):
+    def acquire(self, store):
         documents = collection(store)
         session = documents.database.client.start_session()
         documents.find_one(session=session)
         return session
 
-    def release(self, taken):
-        taken.end_session()
+    def release(self, resource):
+        resource.end_session()
 
 
 class EndSession(LeakSession):
-    """The twin of LeakSession: ends each at once."""
+    """The negative control of LeakSession: ends each session at once."""
 
     leaks = False
 
 
-class LeakMemory(Taking):
-    """Takes ``size`` bytes of malloc's, behind the back of Python's allocator."""
+class LeakMemory(Acquiring):
+    """Allocates ``size`` bytes with malloc, without Python's allocator."""
 
     def __init__(self, size=64, **when):
-        Taking.__init__(self, **when)
+        Acquiring.__init__(self, **when)
         self._size = size
 
     def at_load(self, store):
@@ -160,74 +160,79 @@ class LeakMemory(Taking):
         self._free.argtypes = [ctypes.c_void_p]
         self._memset = ctypes.memset
 
-    def take(self, store):
+    def acquire(self, store):
         address = self._malloc(self._size)
         if address is None:
             raise MemoryError("malloc(%d)" % self._size)
-        # A page that nobody wrote to is not resident.
+        # A page is resident only after it was written to.
         self._memset(address, 1, self._size)
         return address
 
-    def keep(self, taken):
-        """Forget the address too: the list of them would be a leak of Python's memory."""
+    def keep(self, resource):
+        """Forget the address, since a list of addresses would leak Python's memory."""
 
-    def release(self, taken):
-        self._free(taken)
+    def release(self, resource):
+        self._free(resource)
 
 
 class FreeMemory(LeakMemory):
-    """The twin of LeakMemory: frees each block at once."""
+    """The negative control of LeakMemory: frees each block at once."""
 
     leaks = False
 
 
 _OBJECTS = []
-"""Of this interpreter: that a module global is never emptied is the usual way to leak objects."""
+"""A module global that is never emptied, which is the usual way to leak objects."""
 
 
-class LeakObject(Taking):
-    """Appends a small dictionary to a list that nothing ever empties."""
+class LeakObject(Acquiring):
+    """Appends a small dictionary to a list that is never emptied."""
 
-    def take(self, store):
+    def acquire(self, store):
         return {"number": len(_OBJECTS)}
 
-    def keep(self, taken):
-        _OBJECTS.append(taken)
+    def keep(self, resource):
+        _OBJECTS.append(resource)
 
 
 class SawtoothMemory(LeakObject):
-    """A twin of LeakObject: empties the list when it holds ``most`` objects."""
+    """A negative control of LeakObject: empties the list when it holds ``most`` objects."""
 
     def __init__(self, most=500, **when):
         LeakObject.__init__(self, **when)
         self._most = most
 
-    def keep(self, taken):
+    def keep(self, resource):
         if len(_OBJECTS) >= self._most:
             del _OBJECTS[:]
-        _OBJECTS.append(taken)
+        _OBJECTS.append(resource)
 
 
-class FillCache(Taking):
-    """A twin of LeakObject: a cache that gets ``step`` new entries a request, up to ``most``."""
+class FillCache(Acquiring):
+    """A negative control of LeakObject: a cache with ``step`` new entries per request.
+
+    It stops at ``most`` entries.
+    """
 
     def __init__(self, most=2000, step=1, **when):
-        Taking.__init__(self, **when)
+        Acquiring.__init__(self, **when)
         self._most = most
         self._step = step
         self.cache = {}
 
-    def take(self, store):
+    def acquire(self, store):
         return range(len(self.cache), min(len(self.cache) + self._step, self._most))
 
-    def keep(self, taken):
-        for key in taken:
+    def keep(self, resource):
+        for key in resource:
             self.cache[key] = "entry %d" % key
 
 
 class FillPool(NoFault):
-    """A twin of LeakConnection: a pool that has one connection more after each ``every``
-    requests, up to ``most``, and uses them in turn.
+    """A negative control of LeakConnection: a pool that fills slowly.
+
+    It gets one more connection after each ``every`` requests, up to ``most``, and uses them in
+    turn.
     """
 
     def __init__(self, every=100, most=10):
@@ -250,7 +255,7 @@ class FillPool(NoFault):
 
 
 def _ping(connection):
-    """Send the ping command of MongoDB's wire protocol, and take in the reply."""
+    """Send the ping command of MongoDB's wire protocol, and read the reply."""
     from . import codec
 
     op_msg = 2013
@@ -271,7 +276,7 @@ def _receive(connection, size):
 
 
 class SecondClient(NoFault):
-    """A twin of LeakConnection: opens a second client in request ``at``, and uses it from then."""
+    """A negative control of LeakConnection: opens a second client in request ``at``."""
 
     def __init__(self, at=40):
         self._at = at
@@ -292,7 +297,7 @@ class SecondClient(NoFault):
         self.use(self._client, number - self._at)
 
     def use(self, client, since):
-        """Use it, in a request that is so many after the one that opened it."""
+        """Use the client; ``since`` is how many requests ago it was opened."""
         client["admin"].command("ping")
 
     def _connect(self):
@@ -302,8 +307,10 @@ class SecondClient(NoFault):
 
 
 class FillSessionPool(SecondClient):
-    """A twin of LeakSession: a second client, which uses one session more at a time after each
-    ``every`` requests, up to ``most``, and ends them all. So its pool of sessions fills slowly.
+    """A negative control of LeakSession: a second client whose pool of sessions fills slowly.
+
+    Each request uses several sessions at a time and ends them all. It is one more after each
+    ``every`` requests, up to ``most``.
     """
 
     def __init__(self, every=60, most=14, **when):

@@ -1,4 +1,4 @@
-"""Crashes, hangs and failures to load, and the twins that take their time and do end."""
+"""Crashes, hangs and failures to load, and their negative controls, which are only slow."""
 
 from __future__ import absolute_import
 
@@ -25,7 +25,7 @@ class CrashInRequest(At):
 
 
 class CrashWhenIdle(NoFault):
-    """Dies of SIGSEGV once there was no request for ``idle`` seconds; there has to be a first."""
+    """Dies of SIGSEGV after ``idle`` seconds without a request, counted from the first request."""
 
     def __init__(self, idle=2.0):
         self._idle = idle
@@ -54,8 +54,8 @@ class CrashAtExit(NoFault):
 
 
 def _crash():
-    """Return a function that reads address 0, in whichever thread calls it."""
-    import ctypes  # a run without this fault should not load it
+    """Return a function that reads address 0 in the thread that calls it."""
+    import ctypes  # imported here, so that a run without this fault does not load it
 
     def crash_here():
         ctypes.string_at(0)
@@ -64,7 +64,7 @@ def _crash():
 
 
 class WorkInRequest(Sometimes):
-    """The twin of CrashInRequest: computes for ``seconds``."""
+    """The negative control of CrashInRequest: computes for ``seconds``."""
 
     def __init__(self, seconds=1.0, **when):
         Sometimes.__init__(self, **when)
@@ -75,7 +75,7 @@ class WorkInRequest(Sometimes):
 
 
 class WorkAtExit(NoFault):
-    """The twin of CrashAtExit: computes for ``seconds`` when its interpreter ends."""
+    """The negative control of CrashAtExit: computes for ``seconds`` when its interpreter ends."""
 
     def __init__(self, seconds=0.1):
         self._seconds = seconds
@@ -98,14 +98,14 @@ class HangInRequest(At):
 
 
 class HangAtImport(NoFault):
-    """Never gets done with importing the application."""
+    """Never finishes importing the application."""
 
     def at_load(self, store):
         _hang()
 
 
 class HangAtExit(NoFault):
-    """Never gets done with ending its interpreter."""
+    """Never finishes ending its interpreter."""
 
     def at_load(self, store):
         atexit.register(_hang)
@@ -117,7 +117,7 @@ def _hang():
 
 
 class SlowRequest(Sometimes):
-    """The twin of HangInRequest: answers after ``seconds``."""
+    """The negative control of HangInRequest: answers after ``seconds``."""
 
     def __init__(self, seconds=1.0, **when):
         Sometimes.__init__(self, **when)
@@ -128,7 +128,7 @@ class SlowRequest(Sometimes):
 
 
 class SlowStart(NoFault):
-    """The twin of HangAtImport: is done after ``seconds``."""
+    """The negative control of HangAtImport: finishes after ``seconds``."""
 
     def __init__(self, seconds=3.0):
         self._seconds = seconds
@@ -138,19 +138,19 @@ class SlowStart(NoFault):
 
 
 class Deadlock(Sometimes):
-    """Takes two locks that all interpreters of a process share: one interpreter in the one order,
-    the others in the other.
+    """Takes two locks that all interpreters of a process share, in opposite orders.
 
-    They are those of flock(2), which belong to what open(2) opened: two interpreters that each
-    open the same file exclude each other, in one process too.
+    The first interpreter takes them in one order, the others in the other. They are locks of
+    flock(2), which belong to the open file description: two interpreters that open the same file
+    exclude each other, even in one process.
     """
 
     ordered = False
-    between = 0.02  # seconds from the one lock to the other
+    between = 0.02  # seconds between the two locks
 
     def __init__(self, **when):
         Sometimes.__init__(self, **when)
-        # The threads of this interpreter share what it opened, so flock doesn't part them.
+        # The threads of this interpreter share its open files, so flock does not separate them.
         self._mine = threading.Lock()
         self._files = []
 
@@ -171,13 +171,13 @@ class Deadlock(Sometimes):
 
 
 class OrderedLocks(Deadlock):
-    """The twin of Deadlock: every interpreter takes them in the same order."""
+    """The negative control of Deadlock: every interpreter takes the locks in the same order."""
 
     ordered = True
 
 
 def _is_first(path):
-    """Return whether nobody has created that file before."""
+    """Create the file; return whether it did not exist before."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except OSError:

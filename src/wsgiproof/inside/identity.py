@@ -1,4 +1,4 @@
-"""Who and where we are, asked of the process itself wherever it can tell."""
+"""The identity of this interpreter, as reported by the process itself."""
 
 from __future__ import absolute_import
 
@@ -29,14 +29,14 @@ _TOKEN = "_wsgiproof_interpreter_token"
 
 
 def interpreter_token():
-    """Return a hex string that this interpreter, and no other one, has."""
-    # Each interpreter has its own ``sys``; setdefault is atomic, so two scripts that load at once
-    # agree.
+    """Return a hex string that only this interpreter has."""
+    # Each interpreter has its own ``sys``. setdefault is atomic, so two scripts that load at the
+    # same time get the same token.
     return vars(sys).setdefault(_TOKEN, uuid.uuid4().hex)
 
 
 def of_interpreter():
-    """Return what stays the same for the life of this interpreter."""
+    """Return the facts that stay the same for the life of this interpreter."""
     fields = {
         "pid": os.getpid(),
         "interpreter": interpreter_token(),
@@ -83,10 +83,10 @@ def _dotted(version):
 
 
 def _interpreter_id():
-    """Return the interpreter's number, or None on a Python that can't tell without a risk.
+    """Return the interpreter's number, or None if this Python can't report it safely.
 
-    Before 3.12 the module that knows keeps static types and a global table, and would itself be
-    something under test.
+    Before 3.12 the module for that has static types and a global table, which could themselves
+    cause problems.
     """
     try:
         if sys.version_info >= (3, 13):
@@ -103,10 +103,10 @@ def _interpreter_id():
 
 
 def _whose_gil():
-    """Return 'own', 'shared' or 'none', or None where this Python can't tell.
+    """Return 'own', 'shared' or 'none', or None if this Python can't report it.
 
-    3.13 tells how an interpreter was configured. 3.12 refuses, in an interpreter with a GIL of its
-    own, each extension that is not made for it, of which ``_datetime`` is one (PEP 684).
+    3.13 reports the configuration of an interpreter. In 3.12, an interpreter with its own GIL
+    refuses every extension that does not support that, such as ``_datetime`` (PEP 684).
     """
     if not gil_enabled():
         return "none"
@@ -116,8 +116,8 @@ def _whose_gil():
         if sys.version_info >= (3, 13):
             import _interpreters
 
-            told = _interpreters.get_config(_interpreters.get_current()[0]).gil
-            return "own" if told == "own" and _interpreter_id() != 0 else "shared"
+            gil = _interpreters.get_config(_interpreters.get_current()[0]).gil
+            return "own" if gil == "own" and _interpreter_id() != 0 else "shared"
         import _datetime  # noqa: F401
     except ImportError as error:
         return "own" if "does not support loading in subinterpreters" in str(error) else None
@@ -125,12 +125,12 @@ def _whose_gil():
 
 
 def thread_id():
-    """Return the number of this thread, as Python counts them."""
+    """Return Python's identifier of this thread."""
     return get_ident()
 
 
 def gil_enabled():
-    """Return whether this interpreter has a GIL at this moment; an extension may bring it back."""
+    """Return whether this interpreter has a GIL now; an extension may have enabled it again."""
     ask = getattr(sys, "_is_gil_enabled", None)
     return True if ask is None else ask()
 
@@ -138,7 +138,7 @@ def gil_enabled():
 def _free_threaded_build():
     if sys.version_info < (3, 13):
         return False
-    # Not on older versions: there it may read a Makefile that is not installed.
+    # Not on older versions, where sysconfig may read a Makefile that is not installed.
     import sysconfig
 
     return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))

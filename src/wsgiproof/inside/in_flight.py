@@ -1,4 +1,4 @@
-"""Which requests are running, in memory that is still there when the process is not."""
+"""Notes the requests in flight, in memory that outlives the process."""
 
 from __future__ import absolute_import
 
@@ -11,12 +11,12 @@ _SLOTS = 64
 _SIZE = 128  # bytes of a slot, its newline included
 
 
-class Running(object):
-    """A file of slots, mapped into memory: one for each request thread of this interpreter.
+class RequestSlots(object):
+    """A file of slots, mapped into memory: one for each request in flight of this interpreter.
 
-    The kernel keeps what was written, however the process ends. A slot is a line: the tid, the
-    CLOCK_MONOTONIC time at which the request began, what the host calls it or ``-``, its path and
-    query, and the names of the commands that came with it; or blanks.
+    The kernel keeps the content, however the process ends. A used slot is a line with the tid, the
+    CLOCK_MONOTONIC time at which the request began, its name or ``-``, its path and query, and the
+    names of its commands. An unused slot is blank.
     """
 
     def __init__(self, evidence, token):
@@ -33,8 +33,8 @@ class Running(object):
         self._tid = getattr(threading, "get_native_id", lambda: 0)  # Python 3.8
         self._clock = getattr(time, "monotonic", lambda: 0.0)  # Python 3.3
 
-    def begin(self, environ, asked):
-        """Note the request and its commands, and return its slot; None if there are too many."""
+    def begin(self, environ, given):
+        """Note a request with the commands ``given``; return its slot, or None if all are used."""
         try:
             slot = self._free.pop()
         except IndexError:
@@ -44,20 +44,20 @@ class Running(object):
             environ.get("PATH_INFO", ""),
             environ.get("QUERY_STRING", ""),
         )
-        told = "%d %.6f %s %s" % (
+        text = "%d %.6f %s %s" % (
             self._tid(),
             self._clock(),
-            asked.name or "-",
+            given.name or "-",
             url.rstrip("?").replace("\n", " "),
         )
-        names = asked.told()
+        names = given.names()
         if names:
-            told += " (%s)" % names
-        self._write(slot, told if isinstance(told, bytes) else told.encode("utf-8", "replace"))
+            text += " (%s)" % names
+        self._write(slot, text if isinstance(text, bytes) else text.encode("utf-8", "replace"))
         return slot
 
     def end(self, slot):
-        """The request is over."""
+        """Free the slot of a request that has ended."""
         if slot is not None:
             self._write(slot, b"")
             self._free.append(slot)

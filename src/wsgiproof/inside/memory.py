@@ -1,7 +1,7 @@
-"""How much memory this process has in use, as its own allocators count it.
+"""Reads how much memory this process has in use, by the counters of its allocators.
 
-Preparing is done once, when this module is imported, and reading keeps nothing. Import it only
-where memory is asked for: it loads ctypes, which would otherwise be no part of the test.
+All preparation is done at import, and reading allocates nothing that stays. Import this module only
+to read memory: it loads ctypes, which would otherwise not be part of the test.
 """
 
 from __future__ import absolute_import
@@ -12,39 +12,39 @@ import threading
 
 try:
     import ctypes
-except ImportError:  # left out of the build, or it refuses an interpreter with a GIL of its own
+except ImportError:  # the build has none, or it refuses an interpreter with its own GIL
     ctypes = None
 
 _FIELDS = (
     "arena", "ordblks", "smblks", "hblks", "hblkhd",
     "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
 )  # fmt: skip
-_TRIAL = 65536  # bytes: below the size from which malloc takes a mapping of its own
+_TRIAL = 65536  # bytes: small enough that malloc does not map it separately
 _TRIALS = 3
 
 _collecting = threading.Lock()
-_begun = [0]  # collections so far
+_collections = [0]  # how many have been started
 
 
 def read(collect):
-    """Return the metrics as a dict of numbers; None is what can't be known here.
+    """Return the metrics as a dict of numbers; a metric that is not available is None.
 
-    ``blocks``  blocks that Python's own allocator has handed out, in all interpreters of the
-                process (those with a GIL of their own as well, so read it while they are idle).
-                None on Python 2.7, where ``PYTHONMALLOC=malloc`` turned the allocator off, and on
-                3.10, where they grow for thousands of requests in a healthy process.
-    ``malloc``  bytes that glibc's malloc has handed out in the whole process, to Python or to C, in
-                all arenas. What a thread has freed into its own cache (tcache) still counts. Small
-                Python objects do not: their allocator maps its memory itself.
-                None without ctypes or glibc, where another malloc was preloaded, and, with glibc
-                older than 2.33, above 2 GiB: its counters have 32 bits (above 4 GiB they may
-                come round again, and then nobody knows).
+    ``blocks``  blocks allocated by Python's own allocator, in all interpreters of the process
+                (those with their own GIL included, so read it while they are idle). None on Python
+                2.7, if ``PYTHONMALLOC=malloc`` turned the allocator off, and on 3.10, where they
+                grow for thousands of requests in a healthy process.
+    ``malloc``  bytes allocated by glibc's malloc in the whole process, by Python or by C, in all
+                arenas. What a thread has freed into its own cache (tcache) still counts. Small
+                Python objects do not count: their allocator maps its memory itself. None without
+                ctypes or glibc, or if another malloc was preloaded. With glibc older than 2.33 also
+                None above 2 GiB, since its counters have 32 bits (above 4 GiB they may wrap around
+                to a wrong value).
 
-    With ``collect`` true, the garbage of this interpreter (no other) is collected first, its free
-    lists with it, and its cache of type attributes is emptied: each of the 4,096 slots of that
-    keeps one name alive, and C code that asks for attributes by a C string makes a new name each
-    time, so it fills for a thousand requests (CPython, ``Objects/typeobject.c``). Python 3.10
-    can't bear that in several interpreters.
+    If ``collect`` is true, the garbage of this interpreter (and of no other) is collected first,
+    free lists included, and its type attribute cache is cleared. Each of the 4,096 slots of that
+    cache keeps a name alive, and C code that looks up attributes by a C string makes a new name
+    each time, so the cache fills for a thousand requests (CPython, ``Objects/typeobject.c``).
+    Python 3.10 does not survive clearing it in several interpreters.
     """
     if collect:
         _collect()
@@ -59,12 +59,13 @@ def _nothing():
 
 
 def _way_to_clear_caches():
-    """Return the function that empties the cache of type attributes, where that is safe."""
-    # Python 3.10 has a cache for each interpreter, and one number of the next type's version for
-    # all: emptying one begins to count anew, and the others' caches answer for the wrong types.
+    """Return the function that clears the type attribute cache, if that is safe."""
+    # Python 3.10 has a cache for each interpreter, but one counter of type versions for all.
+    # Clearing a cache resets the counter, so the other caches would return attributes of wrong
+    # types.
     if _IS_310:
         return _nothing
-    # The former is the name from 3.13 on, where the latter is deprecated.
+    # The former is the name since 3.13, where the latter is deprecated.
     return getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
 
 
@@ -72,11 +73,11 @@ _clear_caches = _way_to_clear_caches()
 
 
 def _collect():
-    """Collect, unless another thread has begun to since we were asked, and is done."""
-    asked = _begun[0]
+    """Collect garbage, unless another thread started and finished a collection meanwhile."""
+    before = _collections[0]
     with _collecting:
-        if _begun[0] == asked:
-            _begun[0] += 1
+        if _collections[0] == before:
+            _collections[0] += 1
             _clear_caches()
             gc.collect()
 
@@ -89,16 +90,16 @@ def _blocks():
 
 
 def _prepare():
-    """Return the function that reads malloc's bytes in use, or None where there is none."""
+    """Return the function that reads malloc's bytes in use, or None if that is not possible."""
     if ctypes is None:
         return None
     try:
-        # The GIL is kept: no other Python thread gets in between, and malloc's locks are held
-        # only by threads inside malloc, which does not need the GIL.
+        # PyDLL keeps the GIL, so that no other Python thread runs in between. malloc's locks are
+        # held only by threads inside malloc, which does not need the GIL.
         libc = ctypes.PyDLL(None)
         in_use = _reader(libc)
-        return in_use if _sees(libc, in_use) else None
-    except (AttributeError, OSError, MemoryError):  # another libc; memory that may not be run
+        return in_use if _counts(libc, in_use) else None
+    except (AttributeError, OSError, MemoryError):  # another libc; no executable memory allowed
         return None
 
 
@@ -123,13 +124,13 @@ def _reader(libc):
     return in_use
 
 
-def _sees(libc, in_use):
-    """Whether the counters know what ``malloc`` gives; a preloaded one counts elsewhere."""
+def _counts(libc, in_use):
+    """Return whether the counters include what ``malloc`` allocates; not if one was preloaded."""
     libc.malloc.restype = ctypes.c_void_p
     libc.malloc.argtypes = [ctypes.c_size_t]
     libc.free.restype = None
     libc.free.argtypes = [ctypes.c_void_p]
-    for _ in range(_TRIALS):  # a thread without Python may free some in between
+    for _ in range(_TRIALS):  # a thread that does not run Python may free memory in between
         before = in_use()
         block = libc.malloc(_TRIAL)
         after = in_use()

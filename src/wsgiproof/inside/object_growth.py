@@ -1,8 +1,8 @@
-"""What grows in this interpreter: its objects, by type.
+"""Counts the objects of this interpreter by type, to find out which of them grow.
 
-For the diagnosing pass alone, after memory was seen to grow. Only names and numbers are kept, never
-an object of the subject's. There is no tracemalloc here: in a sub interpreter its hooks deadlock,
-as they take the GIL by PyGILState_Ensure (docs of the C API, "Sub-interpreter support").
+It is used only in phase ``diagnosis``, after memory was found to leak. Only names and numbers are
+kept, never an object of the subject. tracemalloc is not used, because its hooks deadlock in a sub
+interpreter: they take the GIL with PyGILState_Ensure (C API docs, "Sub-interpreter support").
 """
 
 from __future__ import absolute_import
@@ -23,7 +23,7 @@ def begin():
 def end():
     """Return the types with the most new objects since :func:`begin`, as ``[name, objects]``.
 
-    What nobody refers to any more but C code has forgotten to release is not among them.
+    Objects without references, which C code failed to release, are not counted.
     """
     now = _types()
     now.subtract(_before.pop("types", {}))
@@ -31,17 +31,17 @@ def end():
 
 
 def _types():
-    """Count all objects by type: those that the collector knows, and what these refer to."""
+    """Count all objects by type: those that the collector tracks, and those that they refer to."""
     gc.collect()
-    known = gc.get_objects()
-    tracked = set(map(id, known))
-    tracked.add(id(known))
-    seen = set()
-    counts = Counter(_name(type(one)) for one in known)
-    for one in known:
+    objects = gc.get_objects()
+    tracked = set(map(id, objects))
+    tracked.add(id(objects))
+    counted = set()
+    counts = Counter(_name(type(one)) for one in objects)
+    for one in objects:
         for referent in gc.get_referents(one):
-            if id(referent) not in tracked and id(referent) not in seen:
-                seen.add(id(referent))
+            if id(referent) not in tracked and id(referent) not in counted:
+                counted.add(id(referent))
                 counts[_name(type(referent))] += 1
     return counts
 

@@ -1,4 +1,4 @@
-"""Filling the subject's pools of connections and sessions, so that none fills while counted."""
+"""Fills the subject's pools of connections and sessions before anything is counted."""
 
 from __future__ import absolute_import
 
@@ -12,11 +12,11 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 _MOST_CLIENTS = 8
-_FRESH = 1.0  # seconds for which a search for clients holds good
+_FRESH = 1.0  # seconds for which the clients that were found are reused
 
 
 class Pools(object):
-    """The clients of this interpreter, whoever made them; none of them is kept alive."""
+    """All clients of this interpreter; it keeps none of them alive."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -24,9 +24,9 @@ class Pools(object):
         self._searched = None
 
     def occupy(self, seconds):
-        """Keep one connection and one session of each client's pools busy for ``seconds``.
+        """Keep one connection and one session of each client busy for ``seconds``.
 
-        Where all request threads do so at once, the pools grow to their full size.
+        If all request threads do so at once, the pools grow to their full size.
         """
         for reference in self._search():
             client = reference()
@@ -45,18 +45,18 @@ class Pools(object):
 def _clients():
     kinds = tuple(
         vars(pymongo)[name]
-        for name in ("MongoClient", "MongoReplicaSetClient", "Connection")  # the latter: 2.x
+        for name in ("MongoClient", "MongoReplicaSetClient", "Connection")  # the last: 2.x
         if name in vars(pymongo)
     )
-    # By its type alone: to ask an object itself could wake a proxy that imports something.
+    # By type alone: isinstance on a proxy could make it import something.
     return [one for one in gc.get_objects() if issubclass(type(one), kinds)]
 
 
 def close_all(seconds):
-    """Close every client of this interpreter, and wait for their threads, ``seconds`` at most.
+    """Close every client of this interpreter, and wait at most ``seconds`` for their threads.
 
-    ``close`` asks them to end and PyMongo's own exit handler waits a second for each, which a
-    machine may be too busy for.
+    ``close`` only asks the threads to end, and PyMongo's own exit handler waits one second for
+    each, which may be too short on a busy machine.
     """
     for client in _clients():
         client.close()
@@ -67,21 +67,21 @@ def close_all(seconds):
 
 
 def _occupy(client, seconds):
-    """Have one connection wait for ``seconds`` for an answer, and keep a session for as long."""
+    """Let one connection wait ``seconds`` for an answer, and use a session for the same time."""
     try:
-        if not client.nodes:  # it has found no server yet, and would wait for one
+        if not client.nodes:  # the client has not found a server yet, and would wait for one
             return
         with _session(client):
             _wait(client["admin"], seconds)
     except PyMongoError:
-        return  # closed, or a server that does not know these: there is no pool to fill
+        return  # the client is closed, or the server is too old: there is no pool to fill
 
 
 def _wait(admin, seconds):
-    """Ask the hello that monitors wait on.
+    """Send the awaitable hello that monitors use.
 
-    MongoDB 4.4 and newer answers it only when its topology changes or the time is over. An older
-    one answers at once, and nothing is occupied.
+    MongoDB 4.4 and newer answers it only when its topology changes or the time is over. Older
+    versions answer at once, so nothing is occupied.
     """
     topology = admin.command("hello").get("topologyVersion")
     if topology is not None:
@@ -90,7 +90,7 @@ def _wait(admin, seconds):
 
 @contextlib.contextmanager
 def _session(client):
-    """Take one of the client's pool of server sessions; a command has to use it to have it."""
+    """Use one of the client's server sessions; only a command takes it from the pool."""
     if not hasattr(pymongo.MongoClient, "start_session"):  # before 3.6
         yield
         return

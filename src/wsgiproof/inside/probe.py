@@ -1,4 +1,4 @@
-"""Evidence from inside: the stacks of a crash, and a barrier for the request threads."""
+"""Writes evidence from inside the process, and holds request threads until an instant."""
 
 from __future__ import absolute_import
 
@@ -24,40 +24,40 @@ _NOT_STARTED_HERE = ("_MainThread", "_DummyThread")
 def record_crashes(evidence):
     """Let a fatal signal write every thread's stack to ``<evidence>/fatal-<pid>.txt``.
 
-    Takes effect for the first interpreter of a process that asks; later ones change nothing.
+    Only the first call in a process has an effect, whichever interpreter makes it.
     """
     if faulthandler is None:
         return
     fd = _create_once(os.path.join(evidence, "fatal-%d.txt" % os.getpid()))
     if fd is None:
         return
-    # A raw descriptor, never closed: the handler belongs to the process and outlives this
-    # interpreter, so it must not hold one of the interpreter's objects.
+    # A raw descriptor that is never closed: the handler belongs to the process and outlives this
+    # interpreter, so it must not use one of the interpreter's objects.
     faulthandler.enable(file=fd, all_threads=True)
     atexit.register(_forget_this_interpreter, fd, os.getpid())
 
 
 def record_leftover_threads(evidence):
-    """Have the threads noted that are still there when all exit handlers have been called.
+    """Record the threads that still run after all exit handlers of this interpreter.
 
-    To ``<evidence>/leftover-<pid>.txt``, a line of JSON for each interpreter that has any. They run
-    on while it is taken down, and may crash the process then.
+    They are written to ``<evidence>/leftover-<pid>.txt``, one line of JSON for each interpreter
+    that has any. They keep running while the interpreter is destroyed, and may crash the process.
     """
     atexit.register(_record_leftover_threads, evidence, os.getpid())
 
 
 def _record_leftover_threads(evidence, pid):
     if os.getpid() != pid:
-        return  # a fork of the process that is meant
+        return  # this is a fork of the process
     threads = [one for one in threading.enumerate() if type(one).__name__ not in _NOT_STARTED_HERE]
     if threads:
         names = sorted(thread.name for thread in threads)
-        told = {"application_group": application_group(), "threads": names}
-        note(evidence, "leftover", json.dumps(told))
+        record = {"application_group": application_group(), "threads": names}
+        note(evidence, "leftover", json.dumps(record))
 
 
 def application_group():
-    """Return the name that mod_wsgi has for this interpreter; None if it is not mod_wsgi's."""
+    """Return mod_wsgi's name for this interpreter; None outside mod_wsgi."""
     try:
         import mod_wsgi
     except ImportError:
@@ -66,11 +66,11 @@ def application_group():
 
 
 def work_alone(evidence):
-    """Let this process work in ``<evidence>/core-<pid>``, where it leaves its core if it dies.
+    """Change to ``<evidence>/core-<pid>``, where this process leaves its core file if it crashes.
 
-    Processes that crash at the same time would write theirs over one another's: the kernel may
-    call them all ``core``, see core(5). When there are many cores there is no such directory any
-    more, so that a process that dies each second fills no disk.
+    Without that, processes that crash at the same time would overwrite each other's core files: the
+    kernel may call them all ``core``, see core(5). If there are many core files already, nothing is
+    done, so that a process that crashes every second does not fill the disk.
     """
     if len(glob.glob(os.path.join(evidence, "core-*", "*"))) >= MOST_CORES:
         return
@@ -78,24 +78,24 @@ def work_alone(evidence):
     try:
         os.mkdir(directory, 0o700)
     except OSError as error:
-        if error.errno != errno.EEXIST:  # another interpreter of this process has made it
+        if error.errno != errno.EEXIST:  # another interpreter of this process made it
             raise
     os.chdir(directory)
     _allow_core()
 
 
 def _allow_core():
-    """Let this process leave a core although it has changed its user, see prctl(2).
+    """Let this process leave a core file although it has changed its user, see prctl(2).
 
-    Apache and mod_wsgi do so where ``CoreDumpDirectory`` is given; the daemon processes of mod_wsgi
-    6.1.1 do not (docs/findings.md).
+    Apache and mod_wsgi do so if ``CoreDumpDirectory`` is set, but not in the daemon processes of
+    mod_wsgi 6.1.1 (docs/findings.md).
     """
-    # The kernel gives files about a process that may leave no core to root, see proc(5).
+    # If a process may leave no core file, its files in /proc belong to root, see proc(5).
     if os.stat("/proc/self/environ").st_uid == os.geteuid():
         return
     try:
-        import ctypes  # what is not needed should not be loaded
-    except ImportError:  # an interpreter with a GIL of its own, before Python 3.13
+        import ctypes  # imported here, so that it is loaded only if it is needed
+    except ImportError:  # an interpreter with its own GIL, before Python 3.13
         return
     pr_set_dumpable = 4  # <linux/prctl.h>
     ctypes.CDLL(None).prctl(pr_set_dumpable, 1, 0, 0, 0)
@@ -104,8 +104,8 @@ def _allow_core():
 def _create_once(path):
     """Return a descriptor of the new file, or None if this process has created it before.
 
-    Exclusive creation is the one mark that all interpreters of a process share for certain:
-    ``os.environ`` is a copy that some Python versions take before the mark could be made.
+    Only exclusive creation is certain to be shared by all interpreters of a process: some Python
+    versions copy ``os.environ`` too early to hold such a mark.
     """
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -116,10 +116,10 @@ def _create_once(path):
 
 
 def _forget_this_interpreter(fd, pid):
-    """Stop the handler from walking the threads of an interpreter that is going away.
+    """Stop the handler from reading the threads of an interpreter that is being destroyed.
 
-    faulthandler keeps a pointer to the interpreter that enabled it, and reads that one's list of
-    threads when it dumps all of them. The crashing thread alone needs no such pointer.
+    faulthandler keeps a pointer to the interpreter that enabled it, and reads its list of threads
+    to dump all of them. To dump only the crashing thread, it does not need the pointer.
     """
     if os.getpid() == pid:
         faulthandler.enable(file=fd, all_threads=False)
@@ -134,7 +134,7 @@ def note(evidence, name, text):
 def hold(until):
     """Sleep until CLOCK_MONOTONIC reaches ``until``, in seconds; at most LONGEST_HOLD seconds.
 
-    The host gives the same instant to many requests, so that all worker threads go on at once.
+    The host gives many requests the same instant, so that all worker threads continue at once.
     """
     remaining = until - _monotonic()
     # Also false for NaN, which no clock ever reaches.
@@ -144,7 +144,7 @@ def hold(until):
 
 def _monotonic_of_libc():
     """Return CLOCK_MONOTONIC in seconds, on a Python without ``time.monotonic``."""
-    # Imported when first needed: the test of a Python 3 should not load ctypes.
+    # Imported only here: the test of a Python 3 should not load ctypes.
     import ctypes
 
     class Timespec(ctypes.Structure):

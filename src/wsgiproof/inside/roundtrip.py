@@ -1,4 +1,4 @@
-"""Documents with a value of every BSON type, and what a round trip did to them."""
+"""Documents with a value of every BSON type, and the problems of their round trips."""
 
 from __future__ import absolute_import
 
@@ -21,15 +21,15 @@ _AWARE_BACK = Expected(_AWARE)
 def documents(n):
     """Return ``n`` new documents to write; their ``index`` counts from 0.
 
-    The first has all samples, every second one a value of each BSON type, and the others what
-    most applications store: more requests in the same time are worth more than the same value
-    twenty times in each.
+    The first document has all samples, every second one a value of each BSON type, and the others
+    have what most applications store. More requests in the same time find more than the same value
+    twenty times in each request.
     """
     return [_part(_WRITTEN, index, ObjectId()) for index in range(n)]
 
 
 def expected(document):
-    """Return what reading has to give for a document of :func:`documents`, to be compared with."""
+    """Return the :class:`Expected` result of reading a document of :func:`documents`."""
     return Expected(_part(_READ, document["index"], document["_id"]))
 
 
@@ -42,18 +42,18 @@ def _part(values, index, identifier):
 
 
 def encode_decode():
-    """Return the problems of one trip through ``bson``, without a server."""
+    """Return the problems of one round trip through ``bson``, without a server."""
     try:
         found = _READ_BACK.problems(codec.decode(codec.encode(_WRITTEN)))
     except BSONError as error:
         found = [_refused("all types", error)] + _one_by_one()
-    # An aware datetime needs one more class of the subject's: its tzinfo.
+    # An aware datetime needs one more class of the subject: its tzinfo.
     found.extend(_AWARE_BACK.problems(codec.decode(codec.encode(_AWARE), tz_aware=True)))
     return found
 
 
 def _one_by_one():
-    """Return the problems of each sample in a document of its own: the first refusal hides more."""
+    """Return the problems of each sample in a separate document, since an error hides the rest."""
     found = []
     for name, written, read in _PAIRS:
         try:

@@ -12,10 +12,10 @@ def load(path=_PATH):
     ``uri``            MongoDB URI, appName included
     ``database``       name of the database to work in
     ``evidence``       a directory that this process can write to
-    ``secret``         what a header has to begin with for its commands to count
-    ``documents``      how many documents to read back per request; 0: no connection at all
+    ``secret``         a header with commands has to begin with it
+    ``documents``      how many documents to read per request; 0: no connection at all
     ``batch_size``     documents per batch of the cursor
-    ``app``            path of the application that works in place of ours, or None
+    ``app``            path of the user's own application, or None
     ``close``          whether to close the client when the interpreter ends
     ``fault``          name of a planted fault, or None
     ``fault_options``  its keyword arguments

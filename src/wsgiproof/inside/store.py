@@ -1,4 +1,4 @@
-"""A collection of this interpreter's own in the deployment, as a usual application has one."""
+"""A collection in the deployment that only this interpreter uses, like a usual application's."""
 
 from __future__ import absolute_import
 
@@ -21,8 +21,8 @@ _MILLISECONDS_TO_SPREAD = 5000
 class Store(object):
     """Connects, writes ``documents`` documents, and drops them when the interpreter ends.
 
-    Clients stay open, unless ``close`` is true: PyMongo's own advice is one client for the life of
-    the process, and few applications close it.
+    Clients stay open unless ``close`` is true: PyMongo recommends one client for the life of the
+    process, and few applications close it.
     """
 
     def __init__(self, uri, database, documents, batch_size, evidence, close):
@@ -36,8 +36,8 @@ class Store(object):
         atexit.register(self._drop, os.getpid(), evidence)
 
     def _write(self, documents):
-        """Write the documents and return what reading has to give, by index."""
-        # Asked of the class: on an old collection any attribute is a sub collection.
+        """Write the documents, and return the expected results of reading them, by index."""
+        # Looked up on the class: any attribute of an old collection is a sub collection.
         if hasattr(Collection, "insert_many"):
             self._collection.insert_many(documents)
             self._spread()
@@ -52,10 +52,10 @@ class Store(object):
             return
         concern = pymongo.WriteConcern(w=members, wtimeout=_MILLISECONDS_TO_SPREAD)
         try:
-            # It changes nothing, but is acknowledged after all that was written before.
+            # It deletes nothing, but is acknowledged only after all earlier writes.
             self._collection.with_options(write_concern=concern).delete_one({"index": -1})
         except pymongo.errors.WTimeoutError:
-            pass  # a member is down, so nobody reads from it
+            pass  # a member is down, so no read goes to it
 
     def read_back(self):
         """Read all documents in batches and return the problems."""
@@ -63,7 +63,7 @@ class Store(object):
         for document in self._collection.find().batch_size(self._batch_size):
             index = document.get("index")
             if index not in missing:
-                found.append("read a document too much, its index is %r" % (index,))
+                found.append("read an unexpected document with index %r" % (index,))
                 continue
             missing.remove(index)
             found.extend(self._expected[index].problems(document))
@@ -72,12 +72,12 @@ class Store(object):
         return found
 
     def _drop(self, pid, evidence):
-        """Drop the collection, and close all clients if asked to.
+        """Drop the collection, and close all clients if ``close`` was true.
 
-        A failure is noted in the evidence and goes no further.
+        A failure is noted in the evidence and not raised.
         """
         if os.getpid() != pid:
-            return  # a fork of the process that wrote it
+            return  # this is a fork of the process that wrote the collection
         try:
             with _deadline(self.address):
                 self._collection.drop()
@@ -88,11 +88,11 @@ class Store(object):
 
 
 def _readable(client):
-    """Return how many members the reads of this client may go to."""
+    """Return how many members this client may read from."""
     if not client.read_preference.mode:
-        return 1  # the primary alone
-    told = client.admin.command("ismaster")
-    return len(told.get("hosts", ())) + len(told.get("passives", ()))
+        return 1  # only the primary
+    reply = client.admin.command("ismaster")
+    return len(reply.get("hosts", ())) + len(reply.get("passives", ()))
 
 
 def _address(client):
@@ -103,14 +103,14 @@ def _address(client):
 
 
 def _deadline(address):
-    """Return a context in which the subject does not wait long for a server that is gone."""
+    """Return a context in which the subject does not wait long for a server that is down."""
     if hasattr(pymongo, "timeout"):
         return pymongo.timeout(_SECONDS_TO_DROP)
     return _Reachable(address)  # before 4.2
 
 
 class _Reachable(object):
-    """Raises on entry when nobody listens there: an old client would wait for 30 seconds."""
+    """Raises on entry if nothing listens at the address: an old client would wait 30 seconds."""
 
     def __init__(self, address):
         self._address = address

@@ -1,4 +1,4 @@
-"""An application of one's own: loaded from its file, and called by the rules of PEP 3333."""
+"""The user's own application: loads it from its file, and calls it according to PEP 3333."""
 
 from __future__ import absolute_import
 
@@ -12,49 +12,49 @@ _MODULE = "_wsgiproof_own_application"
 class UserApplication(object):
     """The ``application`` that a file defines, in this interpreter.
 
-    It is told its deployment in the environ of each request, ``wsgiproof.mongodb_uri`` and
-    ``wsgiproof.database``, and before it is loaded, in the environment variables
-    WSGIPROOF_MONGODB_URI and WSGIPROOF_DATABASE.
+    It gets the URI and the database of its deployment in the environ of each request, as
+    ``wsgiproof.mongodb_uri`` and ``wsgiproof.database``, and before it is loaded, in the
+    environment variables WSGIPROOF_MONGODB_URI and WSGIPROOF_DATABASE.
     """
 
     def __init__(self, path, uri, database):
         uri, database = _native(uri), _native(database)
-        self._told = {"wsgiproof.mongodb_uri": uri, "wsgiproof.database": database}
+        self._environ = {"wsgiproof.mongodb_uri": uri, "wsgiproof.database": database}
         os.environ["WSGIPROOF_MONGODB_URI"] = uri
         os.environ["WSGIPROOF_DATABASE"] = database
         self._application = _load(_native(path))
 
     def call(self, environ):
-        """Make one request of it and return the :class:`Reply`. What it raises is not caught."""
+        """Call it with one request, and return the :class:`Reply`. Exceptions are not caught."""
         reply = Reply()
         environ = dict(environ)
-        environ.update(self._told)
+        environ.update(self._environ)
         reply.read(self._application(environ, reply.start_response))
         return reply
 
 
 class Reply(object):
-    """The server's side of one request, as PEP 3333 has it.
+    """The server's side of one request, according to PEP 3333.
 
-    ``status`` and ``headers`` are what the application gave; ``body`` is a list of bytes, kept only
-    where ``succeeded`` is false, since nobody asks for that of a request that went well.
+    ``status`` and ``headers`` come from the application. ``body`` is a list of bytes, which is kept
+    only if ``succeeded`` is false, since the body of a successful request is not needed.
     """
 
     def __init__(self):
         self.status = None
         self.headers = []
         self.body = []
-        self._begun = False  # a server would have sent the headers
+        self._begun = False  # whether a server would have sent the headers
 
     @property
     def succeeded(self):
-        """Whether the status is one of success, or sends the client elsewhere."""
+        """Whether the status is a success or a redirect."""
         return self.status[:1] in ("2", "3")
 
     def start_response(self, status, headers, exc_info=None):
-        """Take the status and the headers, and return the callable that writes.
+        """Set the status and the headers, and return the write callable.
 
-        With ``exc_info`` they take the place of earlier ones; it is raised once the body has begun.
+        With ``exc_info`` they replace earlier ones; if the body has begun, ``exc_info`` is raised.
         """
         if exc_info is None:
             if self.status is not None:
@@ -68,7 +68,7 @@ class Reply(object):
         return self.write
 
     def write(self, part):
-        """Take a part of the body, which has to be bytes."""
+        """Add a part of the body, which has to be bytes."""
         if self.status is None:
             raise AssertionError("the body began before start_response was called")
         if not isinstance(part, bytes):
@@ -79,7 +79,7 @@ class Reply(object):
                 self.body.append(part)
 
     def read(self, result):
-        """Take all that the application returned, and close it however that ends."""
+        """Read all that the application returned, and close it in any case."""
         try:
             for part in result:
                 self.write(part)
@@ -91,7 +91,7 @@ class Reply(object):
 
 
 def _load(path):
-    """Run the file as mod_wsgi runs a script, as a module of its own; return its application."""
+    """Run the file as a new module, as mod_wsgi runs a script, and return its application."""
     module = types.ModuleType(_MODULE)
     module.__file__ = path
     sys.modules[_MODULE] = module  # dataclasses and pickle look a class's module up there
@@ -117,5 +117,5 @@ if sys.version_info[0] == 2:
 else:
 
     def _raise(exc_info):
-        """Raise it again, with its traceback."""
+        """Raise the exception again, with its traceback."""
         raise exc_info[1].with_traceback(exc_info[2])

@@ -27,7 +27,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen, if the check passed."""
 
     def result(self, check: str) -> CheckResult:
-        """Return the outcome as it is recorded."""
+        """Return the outcome in the form that is recorded."""
         if self.findings:
             return CheckResult(check=check, verdict=Verdict.FAIL, reason=self.findings[0].seen)
         if self.missing:

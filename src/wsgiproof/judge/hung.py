@@ -9,6 +9,28 @@ from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import count, evidence, some
 from wsgiproof.records import Finding, Observed, Stack
 
+LEAST_TIME_TO_END = 1.2
+"""Seconds of the three that Apache gives a process: with less, a kill proves nothing."""
+
+
+def had_no_time(seconds: float, waited: float, read: Sequence[Stack]) -> bool:
+    """Return whether a process had too little time to end before it was killed.
+
+    It was killed after ``seconds``. The seconds in which it ``waited`` for a processor, or was
+    stopped for its stacks (``read``), do not count.
+    """
+    lost = waited + sum(one.stopped for one in read)
+    return lost > LEAST_TIME_TO_END > seconds - lost
+
+
+def no_time(number: int) -> str:
+    """Return what evidence is missing about so many processes that :func:`had_no_time`."""
+    return (
+        f"{count(number, 'process was', 'processes were')} killed with less than "
+        f"{LEAST_TIME_TO_END:g} seconds to end: the machine was busy, and waiting for a processor "
+        "or reading stacks took the rest; try again on a less busy machine"
+    )
+
 
 def stuck_finding(
     check: str,

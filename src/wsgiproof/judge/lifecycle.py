@@ -11,9 +11,16 @@ from pathlib import PurePath
 from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
-from wsgiproof.judge.hung import hung_action, hung_evidence, request_lines, stuck_finding
+from wsgiproof.judge.hung import (
+    had_no_time,
+    hung_action,
+    hung_evidence,
+    no_time,
+    request_lines,
+    stuck_finding,
+)
 from wsgiproof.judge.restart import REPLACING, is_requested
-from wsgiproof.records import Event, Finding, Observed, Role, Stack
+from wsgiproof.records import Event, Finding, Observed, Role, Stack, Stop
 
 STOP = "stop"
 """The phase in which processes are supposed to end."""
@@ -220,17 +227,19 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
     if stop is None:
         return Outcome(missing="the experiment ended before wsgiproof stopped the server")
     findings = []
-    killed = [
+    killed = stop.leftover or tuple(
         event.pid
         for event in observed.events
         if event.kind == "died" and event.signal == signal.SIGKILL and event.phase == STOP
-    ]
-    if stop.leftover:
+    )
+    hurried = [pid for pid in killed if _had_no_time(pid, stop, observed)]
+    killed = tuple(pid for pid in killed if pid not in hurried)
+    if killed and stop.leftover:
         findings.append(
             _shutdown_finding(
-                f"{count(len(stop.leftover), 'process', 'processes')} still ran "
+                f"{count(len(killed), 'process', 'processes')} still ran "
                 f"{observed.plan.stop_deadline:.0f} seconds after the stop and had to be killed",
-                stop.leftover,
+                killed,
                 observed,
             )
         )
@@ -254,6 +263,8 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         )
     if findings:
         return Outcome(findings=tuple(findings))
+    if hurried:
+        return Outcome(missing=no_time(len(hurried)))
     if cell.topology is Topology.NONE:
         return Outcome(
             passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop; "
@@ -265,6 +276,11 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop, and their "
         "connections were closed"
     )
+
+
+def _had_no_time(pid: int, stop: Stop, observed: Observed) -> bool:
+    read = [one for one in observed.stacks if _hung_at_stop(one) and one.pid == pid]
+    return had_no_time(stop.seconds, stop.processor_waits.get(pid, 0.0), read)
 
 
 def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:

@@ -237,7 +237,7 @@ def _timeline(one: Outage) -> Iterator[str]:
     """Yield what happened in an outage, and when."""
     lost = "never" if one.primary_lost is None else f"after {one.primary_lost:.2f} s"
     again = "never" if one.primary_again is None else f"after {one.primary_again:.2f} s"
-    recovered = "not seen" if one.recovered is None else f"after {one.recovered:.2f} s"
+    recovered = "never" if one.recovered is None else f"after {one.recovered:.2f} s"
     yield (
         f"{one.fault}: no primary {lost}, a primary again {again}, recovered {recovered}; "
         f"{_failed(one):,} of {count(one.requests, 'request')} failed"

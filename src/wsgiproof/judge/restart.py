@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from wsgiproof.cell import Cell, Mode
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.hung import stuck_finding
+from wsgiproof.judge.hung import had_no_time, no_time, stuck_finding
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
 
@@ -35,10 +35,13 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(skipped="embedded mode reloads a script in the same process")
     if not restarts:
         return Outcome(missing="the experiment ended before a restart")
+    hurried = [event.pid for event in _killed(observed) if _had_no_time(event, observed)]
     findings = [*_requests(cell, restarts), *_processes(observed), *_connections(restarts)]
     findings += _parent(restarts)
     if findings:
         return Outcome(findings=tuple(findings))
+    if hurried:
+        return Outcome(missing=no_time(len(hurried)))
     if not any(one.begun for one in restarts):
         return Outcome(missing="no request had begun before a restart")
     if not all(one.renewed for one in restarts):
@@ -95,14 +98,7 @@ def _processes(observed: Observed) -> Iterator[Finding]:
             "a replaced process stays, with its memory and its connections; each restart adds "
             "another",
         )
-    killed = [
-        event.pid
-        for event in observed.events
-        if event.signal == signal.SIGKILL
-        and event.phase in REPLACING  # at the stop wsgiproof may have sent it
-        and event.role is not Role.HELPER
-        and is_requested(observed, event)
-    ]
+    killed = [event.pid for event in _killed(observed) if not _had_no_time(event, observed)]
     if killed:
         slowest = max(one.seconds for one in observed.restarts)
         yield _stuck(
@@ -113,6 +109,27 @@ def _processes(observed: Observed) -> Iterator[Finding]:
             "an interpreter hangs while it shuts down: it waits for a lock or a thread; exit "
             "handlers did not finish",
         )
+
+
+def _killed(observed: Observed) -> list[Event]:
+    """Return the deaths of the processes that Apache killed because they did not end."""
+    return [
+        event
+        for event in observed.events
+        if event.signal == signal.SIGKILL
+        and event.phase in REPLACING  # at the stop wsgiproof may have sent it
+        and event.role is not Role.HELPER
+        and is_requested(observed, event)
+    ]
+
+
+def _had_no_time(event: Event, observed: Observed) -> bool:
+    read = [one for one in observed.stacks if one.why == "hang" and one.pid == event.pid]
+    return any(
+        had_no_time(event.time - one.time, one.processor_waits.get(event.pid, 0.0), read)
+        for one in observed.restarts
+        if event.pid in one.replaced
+    )
 
 
 def _stuck(observed: Observed, pids: Sequence[int], seen: str, meaning: str) -> Finding:

@@ -31,10 +31,10 @@ class Target:
 
     @classmethod
     def parse(cls, url: str, *, keeps: bool = False) -> Target:
-        """Return a target for an ``http`` URL. A host name is resolved here, once; IPv4 is
-        preferred.
+        """Return a target for an ``http`` URL.
 
-        With ``keeps`` the connection may be kept for the next request.
+        A host name is resolved here, once; IPv4 is preferred. With ``keeps`` the connection may be
+        kept for the next request.
 
         Raises UsageError if the URL is not an http URL, and CannotRun if the host name does not
         resolve.

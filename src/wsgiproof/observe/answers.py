@@ -68,7 +68,7 @@ class InterpreterAnswers:
         self.threads: set[int] = set()
 
     def identity(self) -> Identity:
-        """Return the identity as it is recorded."""
+        """Return the identity in the form that is recorded."""
         first = self.first
         return Identity(
             url=self.url,

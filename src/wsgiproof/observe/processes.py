@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -14,6 +15,8 @@ import psutil
 from wsgiproof import limits
 from wsgiproof.records import ProcessSample, Role
 
+_WAIT_STEP = 0.1
+"""Seconds between two looks at how long processes have waited for a processor."""
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
 """The directories of the system's libraries; those of Python are recorded all the same."""
 
@@ -68,6 +71,52 @@ def _read(
         kinds=dict(Counter(map(_kind, links))),
     )
     return sample, sockets
+
+
+def processor_wait(pid: int) -> float:
+    """Return the seconds that a process has waited for a processor: the sum over its threads.
+
+    They are summed because threads wait for each other while a process ends. A thread that waits
+    for a lock or sleeps needs no processor and does not count (the kernel's
+    Documentation/scheduler/sched-stats). Return 0 if the process is gone, or if the kernel does not
+    count this.
+    """
+    waited = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):
+            waited += int(path.read_bytes().split()[1])
+    return waited / 1e9
+
+
+class ProcessorWaits:
+    """Follows how long processes wait for a processor, in a thread, while a context lasts.
+
+    ``seconds`` has the latest figure of each process, counted from the start of the context.
+    """
+
+    def __init__(self, pids: Collection[int]) -> None:
+        self._before = {pid: processor_wait(pid) for pid in pids}
+        self.seconds = dict.fromkeys(self._before, 0.0)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> ProcessorWaits:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def noticeable(self) -> dict[int, float]:
+        """Return the processes that have waited, with the seconds."""
+        return {pid: round(waited, 3) for pid, waited in self.seconds.items() if waited >= 0.001}
+
+    def _follow(self) -> None:
+        while not self._over.wait(_WAIT_STEP):
+            for pid, before in self._before.items():
+                waited = processor_wait(pid) - before
+                self.seconds[pid] = max(waited, self.seconds[pid])
 
 
 def descriptor_links(pid: int) -> list[str]:

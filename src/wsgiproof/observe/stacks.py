@@ -11,6 +11,7 @@ import importlib.util
 import re
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from wsgiproof.records import Thread
 
 _DEADLINE = 15.0
 """Seconds; both take less than one for a process of 25 threads."""
+_ENDING_DEADLINE = 1.5
+"""Seconds that a process may be stopped that has to end by a deadline: Apache allows three."""
 _WORKS = 0.03
 """Seconds of CPU time: a waiting process uses none while its Python stack is read."""
 _GDB_MOST_FRAMES = 80
@@ -37,6 +40,8 @@ class StackReading(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[Thread, ...] = ()
     tool: str = ""
     note: str = ""
+    stopped: float = 0.0
+    """Seconds for which the process was stopped, at most."""
 
     def python_of(self, tid: int) -> bool:
         """Return whether it has Python frames of a thread."""
@@ -52,19 +57,24 @@ def has_pystack() -> bool:
     return importlib.util.find_spec("pystack") is not None
 
 
-def read_process(pid: int, python: StackReading | None = None) -> StackReading:
+def read_process(
+    pid: int, python: StackReading | None = None, deadline: float = _DEADLINE
+) -> StackReading:
     """Read the stacks of a living process, whose ``python`` stacks may have been read already.
 
-    The process is stopped for a tenth of a second, or for a second if gdb is needed.
+    The process is stopped for a tenth of a second, or for a second if gdb is needed, and for
+    ``deadline`` seconds at most.
     """
-    reading = _pystack("remote", str(pid), "--native-all")
+    began = time.monotonic()
+    reading = _pystack("remote", str(pid), "--native-all", deadline=deadline)
     # pystack has no frames of a thread that works for several interpreters and is in none.
-    if reading.frames_of(pid):
-        return reading
-    if not reading.threads:
-        # While a server stops, interpreters know threads that have ended and have no C stack.
-        reading = python or _pystack("remote", str(pid))
-    return _with_gdb(reading, ["-p", str(pid)])
+    if not reading.frames_of(pid):
+        if not reading.threads:
+            # While a server stops, interpreters know threads that have ended and have no C stack.
+            reading = python or _pystack("remote", str(pid), deadline=deadline)
+        left = deadline - (time.monotonic() - began)
+        reading = _with_gdb(reading, ["-p", str(pid)], deadline=max(left, 0.0))
+    return msgspec.structs.replace(reading, stopped=time.monotonic() - began)
 
 
 def read_ending(pid: int) -> StackReading:
@@ -76,7 +86,7 @@ def read_ending(pid: int) -> StackReading:
     before = _cpu_time(pid)
     python = _pystack("remote", str(pid), "--no-block")
     if _cpu_time(pid) - before <= _WORKS:
-        return read_process(pid, python)
+        return read_process(pid, python, _ENDING_DEADLINE)
     note = python.note or "only Python was read: the process was busy, so it was not stopped"
     return msgspec.structs.replace(python, note=note)
 
@@ -99,10 +109,11 @@ def read_core(core: Path, executable: str, crashed: int) -> StackReading:
     return _with_gdb(reading, [executable, str(core)])
 
 
-def _pystack(*arguments: str) -> StackReading:
+def _pystack(*arguments: str, deadline: float = _DEADLINE) -> StackReading:
     if not has_pystack():
         return StackReading(note=NEEDS)
-    output = _output([sys.executable, "-I", "-m", "pystack", *arguments, "--no-color"])
+    command = [sys.executable, "-I", "-m", "pystack", *arguments, "--no-color"]
+    output = _output(command, deadline)
     if isinstance(output, StackReading):
         return output
     threads = parse_pystack(output)
@@ -111,7 +122,9 @@ def _pystack(*arguments: str) -> StackReading:
     return StackReading(threads=threads, tool="pystack")
 
 
-def _with_gdb(reading: StackReading, what: Sequence[str]) -> StackReading:
+def _with_gdb(
+    reading: StackReading, what: Sequence[str], deadline: float = _DEADLINE
+) -> StackReading:
     """Return ``reading`` with gdb's frames for each thread without C frames or without Python."""
     gdb = shutil.which("gdb")
     if gdb is None:
@@ -119,7 +132,8 @@ def _with_gdb(reading: StackReading, what: Sequence[str]) -> StackReading:
         return msgspec.structs.replace(reading, note=note)
     command = [gdb, "-batch", "-nx", "-iex", "set debuginfod enabled off"]
     command += ["-iex", "set auto-load off", "-ex", "set print frame-arguments none"]
-    output = _output([*command, "-ex", f"thread apply all backtrace {_GDB_MOST_FRAMES}", *what])
+    command += ["-ex", f"thread apply all backtrace {_GDB_MOST_FRAMES}", *what]
+    output = _output(command, deadline)
     if isinstance(output, StackReading):
         return msgspec.structs.replace(reading, note=reading.note or output.note)
     threads = parse_gdb(output)
@@ -135,10 +149,10 @@ def _with_gdb(reading: StackReading, what: Sequence[str]) -> StackReading:
     return StackReading(threads=tuple(by_tid.values()), tool=tool, note=reading.note)
 
 
-def _output(command: Sequence[str]) -> str | StackReading:
+def _output(command: Sequence[str], deadline: float) -> str | StackReading:
     """Run a command and return its output, or a reading that says why it failed."""
     try:
-        return run(command, deadline=_DEADLINE, env=child_environment()).output
+        return run(command, deadline=deadline, env=child_environment()).output
     except WsgiproofError as error:
         return StackReading(note=str(error)[:300])
 

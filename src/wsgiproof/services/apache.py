@@ -103,12 +103,12 @@ class Server:
         return self._service.alive()
 
     def trouble(self, account: Account) -> str:
-        """Return in one line what happened to Apache's parent process that its children, which run
-        as ``account``, cannot have caused; empty if nothing did.
+        """Return in one line what others did to Apache's parent process; empty if nothing.
 
-        If the parent runs as root and its children do not, they may not send it a signal. If it was
-        killed or paused, then root or the kernel (out of memory) did it. If all run as the same
-        user, the sender is unknown, and the subject is held responsible.
+        Only what its children, which run as ``account``, cannot have done counts. If the parent
+        runs as root and its children do not, they may not send it a signal. If it was killed or
+        paused, then root or the kernel (out of memory) did it. If all run as the same user, the
+        sender is unknown, and the subject is held responsible.
         """
         if not account.dropped:
             return ""

@@ -11,7 +11,7 @@ import msgspec
 
 from wsgiproof.account import Account
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm
-from wsgiproof.errors import NeedMissing, UsageError
+from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.files import write_atomically
 from wsgiproof.services.ports import LOOPBACK
 from wsgiproof.toolchain import Application, Httpd, Toolchain
@@ -161,10 +161,10 @@ def urls(groups: Sequence[str]) -> tuple[Url, ...]:
 
 
 def modules_for(httpd: Httpd, mpm: Mpm, mod_wsgi: Path) -> tuple[tuple[str, Path], ...]:
-    """Return the modules to load for this MPM. Raises :class:`NeedMissing` if ``httpd`` lacks
-    it."""
+    """Return the modules to load for this MPM. Raises :class:`PrerequisiteMissing` if ``httpd``
+    lacks it."""
     if mpm not in httpd.mpms:
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms) or 'none'}: "
             "install the module, or choose another --mpm"
         )

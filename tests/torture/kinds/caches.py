@@ -1,4 +1,4 @@
-"""A build cache that is damaged, or not ours."""
+"""A build cache that is damaged, or belongs to another user."""
 
 from __future__ import annotations
 
@@ -51,23 +51,24 @@ _NOT_OURS = (
     *(("an entry of another user", "a cache of another user") if os.geteuid() == 0 else ()),
 )
 _CHEAP = ("in the index", "lock in use", "the cache", "that all may write")
-"""Where ``list`` reads it too."""
+"""Damage to files that ``list`` reads as well."""
 
 
 def missing() -> str:
-    """A cache can always be damaged; one of another user takes root, else it is our own."""
+    """A cache can always be damaged. Without root it can't be given to another user, and stays as
+    it is."""
     return ""
 
 
 def draw(variant: str, rng: random.Random) -> dict[str, Any]:
-    """What is damaged, where, and by which command it is used then."""
+    """Choose what is damaged, where, and which command then uses it."""
     cheap = any(words in variant for words in _CHEAP) or rng.random() < 0.1
     command = rng.choice(["list", "verify", "run"]) if cheap else "run"
     return {"damage": variant, "command": command, "where": round(rng.random(), 3)}
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Damage a copy of the cache, use it, look, mend it, resume."""
+    """Damage a copy of the cache, use it, check, restore it, resume."""
     copied(box)
     damage(box.cache, details["damage"], details["where"], box.victim)
     if details["command"] == "list":
@@ -97,15 +98,15 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     box.settle()
     box.check_verdicts(fault, {})
     if details["damage"] in _NOT_OURS and "pass" in box.verdicts().values():
-        box.accuse("harm", f"{details['damage']} was used")
+        box.report("harm", f"{details['damage']} was used")
     copied(box)
     box.check_show()
     box.check_resume(cell)
 
 
 def copied(box: Sandbox, besides: str = "", place: Path | None = None) -> None:
-    """Give the sandbox a copy of the cache, in ``place`` or anew, without the entries of one kind
-    and without uv's own."""
+    """Give the sandbox a copy of the cache, in ``place`` or in a new directory, without the entries
+    of one kind and without uv's own cache."""
     source = Path(box.setup.cache)
     box.cache = place or box.root / "cache"
     if place is None and box.cache.is_dir() and not box.cache.is_symlink():
@@ -122,7 +123,7 @@ def _listed() -> list[str]:
 
 
 def _states(cache: Path) -> dict[str, tuple[int, int]]:
-    """Inode and size of all that Apache loads: another one where it was built anew."""
+    """Return inode and size of all files that Apache loads; they differ after a rebuild."""
     found = {}
     for path in cache.rglob("*"):
         if path.suffix in (".so", ".py", ".cfg") and path.is_file():
@@ -141,7 +142,7 @@ def damage(cache: Path, what: str, where: float, victim: Path) -> None:
 
 
 def _damage_to_files(cache: Path, where: float, victim: Path) -> dict[str, Callable[[], object]]:
-    """What can be done to that which Apache loads."""
+    """Return the possible damage to files that Apache loads."""
     so = next(cache.glob("mod_wsgi/*/**/mod_wsgi*.so"))
     site = next(cache.glob("environment/*/env/lib/python*/site-packages"))
     cbson = next(site.glob("bson/_cbson*.so"))
@@ -170,7 +171,7 @@ def _damage_to_files(cache: Path, where: float, victim: Path) -> dict[str, Calla
 
 
 def _damage_to_marks(cache: Path, where: float, victim: Path) -> dict[str, Callable[[], object]]:
-    """What can be done to that which wsgiproof itself keeps there, and to whose it is."""
+    """Return the possible damage to wsgiproof's own files in the cache, and to their owners."""
     entry = next(path for path in cache.glob("environment/*") if path.is_dir())
     marker = entry / "wsgiproof-entry.json"
     answers = sorted(cache.glob("index/**/*.json"))
@@ -199,7 +200,7 @@ def _damage_to_marks(cache: Path, where: float, victim: Path) -> dict[str, Calla
 
 
 def _gone(path: Path, *more: Path) -> Path:
-    """The path, with nothing there any more, nor at the others."""
+    """Remove what is at these paths, and return the first."""
     for one in (path, *more):
         if one.is_dir() and not one.is_symlink():
             shutil.rmtree(one)

@@ -1,4 +1,4 @@
-"""Disks that are full, become full, or can't be written, for the results, TMPDIR and the cache."""
+"""Full, filling and read-only disks for the results, TMPDIR and the cache."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ VARIANTS = [*(_MOUNTED if os.geteuid() == 0 else []), *_LIMITED]
 
 
 def missing() -> str:
-    """Without root there are no mounts, and the limit of a file's size stands in."""
+    """Without root nothing can be mounted; a file size limit replaces it."""
     return ""
 
 
 def draw(variant: tuple[str, str, str], rng: random.Random) -> dict[str, Any]:
-    """Which disk, how large, and when."""
+    """Choose the disk, its size, and the moment."""
     where, how, size = variant
     topology = "standalone" if how == "file size" and rng.random() < 0.3 else "none"
     return {
@@ -47,7 +47,7 @@ def draw(variant: tuple[str, str, str], rng: random.Random) -> dict[str, Any]:
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Run on such a disk, look, make room, resume."""
+    """Run on such a disk, check, make room, resume."""
     where, how, size = details["where"], details["how"], details["size"]
     cell = options(details["topology"])
     fault = Fault(f"{how} {where} ({size})", codes=(2, 3))
@@ -66,7 +66,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         box.check_end(ended, fault)
     else:
         box.check_code(ended, (2, 3))
-    # Nothing can be removed on such a disk: there the next start has to.
+    # Nothing can be removed from a read-only disk, so the next start has to do it.
     box.settle(directories=not (where == "t" and "read-only" in how))
     box.check_verdicts(fault, {})
     _heal(box, where, how)
@@ -98,9 +98,9 @@ def _mounted(place: Path, size: str, mode: str = "0755") -> None:
 
 
 def _spoil(place: Path, how: str) -> None:
-    """Fill the disk to the last byte, or allow no more writing."""
+    """Fill the disk completely, or make it read-only."""
     if how != "fills":
-        # Fails while a file is open for writing; then what is below is made so by another way.
+        # This fails while a file is open for writing; the disk is filled then.
         done = subprocess.run(["mount", "-o", "remount,ro", str(place)], check=False)
         if done.returncode == 0:
             return

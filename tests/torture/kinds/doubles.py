@@ -44,7 +44,7 @@ def missing() -> str:
 def draw(
     variant: tuple[str, tuple[str, str], tuple[str, str]], rng: random.Random
 ) -> dict[str, Any]:
-    """Which process of each role, when, and how long after one another."""
+    """Choose the processes, the moment, and the time between the two signals."""
     topology, first, second = variant
     return {
         "first": first,
@@ -57,7 +57,7 @@ def draw(
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Run, strike twice, look, resume."""
+    """Run, send both signals, check, resume."""
     cell = options(details["topology"])
     run = box.start_run(cell, "--jobs", "1")
     faults: list[Fault] = []
@@ -81,11 +81,11 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     box.check_end(ended, both)
     killed = {details[one][0] for one in ("first", "second") if details[one][1] in ("KILL", "QUIT")}
     if "wsgiproof" in killed:
-        # Whoever has paused a guard has its run in his hands; once it goes on, it clears up.
+        # A paused guard can't clean up; it does once it is resumed.
         for process in box.at_work():
             if process.state == "T" and role(process, run.process.pid) == "guard":
                 signal_it(process, signal.SIGCONT)
-    # Where neither of the two that clear up is left, the next start does it.
+    # If neither of the two that clean up is left, the next start does it.
     nobody = {"guard", "wsgiproof"} <= killed
     box.settle(directories="wsgiproof" not in killed, orphans=not nobody)
     box.check_verdicts(both, {})
@@ -94,7 +94,8 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
 
 
 def _may(faults: list[Fault], server: bool) -> set[str]:
-    """A pass needs both to allow it. So does a ``fail``, unless all was done to the server."""
+    """Return the verdicts that both faults allow; also ``fail`` if both were injected into the
+    server."""
     allowed = set(faults[0].may)
     for fault in faults[1:]:
         allowed &= fault.may

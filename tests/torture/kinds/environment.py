@@ -1,4 +1,4 @@
-"""Environments that nobody thinks of: variables, limits, masks, streams, directories."""
+"""Unusual environments: variables, limits, umasks, streams, directories."""
 
 from __future__ import annotations
 
@@ -96,18 +96,19 @@ _HARMLESS = frozenset(
         "SIGINT ignored",
     }
 )
-"""Where a run can well come to its verdict, and so has to."""
+"""Environments in which a run has to reach its verdict."""
 _STREAMS = ("stdin", "stdout", "stderr")
 _QUIET = ("stdout closed", "stderr closed", "all closed", "stdout full", "stdout gone after a line")
 
 
 def missing() -> str:
-    """Some variants take root; an ordinary user has another way, or the limit of his own."""
+    """Some variants need root; for an ordinary user there is another way, or a limit of that
+    user."""
     return ""
 
 
 def draw(variant: str, rng: random.Random) -> dict[str, Any]:
-    """Which environment, and for which command."""
+    """Choose the environment and the command."""
     topology = "standalone" if rng.random() < 0.2 else "none"
     return {
         "environment": variant,
@@ -117,7 +118,8 @@ def draw(variant: str, rng: random.Random) -> dict[str, Any]:
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Start a command in such an environment, look; a run is resumed in a usual one."""
+    """Start a command in such an environment, and check it; resume a run in a normal
+    environment."""
     name, command = details["environment"], details["command"]
     how = _how(box, name)
     cell = options(details["topology"])
@@ -155,7 +157,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
 
 
 def _other(box: Sandbox, name: str, command: str, how: dict[str, Any]) -> None:
-    """The same environment for a command that starts nothing."""
+    """Use the environment for a command that starts no servers."""
     how.pop("more", None)
     arguments = {
         "list": ["list", "--mod-wsgi", "5.0.2", "--pymongo", "4.20.0", "--topology", "none"],
@@ -183,17 +185,18 @@ def _close_after_a_line(process: subprocess.Popen[bytes]) -> None:
 
 
 def _check_modes(box: Sandbox, name: str) -> None:
-    """Whatever the umask: what others may not read is for us alone."""
+    """Report an output directory that others can read, or a file that others can write, whatever
+    the umask."""
     if box.output.is_dir() and box.output.stat().st_mode & 0o077:
-        box.accuse("harm", f"{name}: the output directory has mode {box.output.stat().st_mode:o}")
+        box.report("harm", f"{name}: the output directory has mode {box.output.stat().st_mode:o}")
     for path in box.output.rglob("*"):
         if not path.is_symlink() and path.stat().st_mode & 0o002:
-            box.accuse("harm", f"{name}: others may write {path.relative_to(box.output)}")
+            box.report("harm", f"{name}: others may write {path.relative_to(box.output)}")
             return
 
 
 def _how(box: Sandbox, name: str) -> dict[str, Any]:
-    """The arguments of ``Sandbox.start`` that make this environment."""
+    """Return the arguments of ``Sandbox.start`` that create this environment."""
     if name.startswith(("TMPDIR", "output", "cwd")) or "configuration" in name:
         return _directories(box, name)
     if name in _VARIABLES:
@@ -258,7 +261,8 @@ _RAN = "ran"
 
 
 def _foreign_configuration(box: Sandbox) -> dict[str, Any]:
-    """A file that names a program to run; an ordinary user can only make one that all may write."""
+    """Plant a configuration that names a program to run; without root it can only be made
+    world-writable."""
     file, program = box.cwd / _CONFIGURATION, box.root / "mongod"
     program.write_text(f"#!/bin/sh\ntouch {box.root / _RAN}\n")
     program.chmod(0o755)
@@ -272,7 +276,7 @@ def _foreign_configuration(box: Sandbox) -> dict[str, Any]:
 def _check_foreign(box: Sandbox) -> None:
     (box.cwd / _CONFIGURATION).unlink(missing_ok=True)
     if (box.root / _RAN).exists():
-        box.accuse("harm", "a program that another user's configuration names was run")
+        box.report("harm", "a program that another user's configuration names was run")
 
 
 def _odd_tmp(box: Sandbox, name: str) -> str:
@@ -310,9 +314,10 @@ def _streams(name: str) -> dict[str, Any]:
 
 
 def _few_processes(box: Sandbox, most: int) -> Callable[[], None]:
-    """As root by a cgroup, since root has no limit of his own (setrlimit(2))."""
+    """Limit processes; for root with a control group, since RLIMIT_NPROC does not apply to root
+    (setrlimit(2))."""
     if os.geteuid() != 0:
-        # What this user has at work already counts as well.
+        # The running processes of this user count as well.
         count = len([path for path in Path("/proc").glob("[0-9]*/task/*") if _is_mine(path)])
         return lambda: resource.setrlimit(resource.RLIMIT_NPROC, (count + most, count + most))
     for top in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup"):

@@ -1,5 +1,4 @@
-"""Applications that mean harm, or do it: each file of ``apps`` says what it does, and what is right
-then."""
+"""Harmful applications: each file in ``apps`` says what it does, and which verdicts are right."""
 
 from __future__ import annotations
 
@@ -21,29 +20,29 @@ def missing() -> str:
 
 
 def expected(app: str) -> dict[str, Any]:
-    """What an application says of itself: EXPECT (verdicts), and the options that it needs."""
-    told: dict[str, Any] = {}
+    """Return what an application declares: EXPECT (verdicts), and the options that it needs."""
+    declared: dict[str, Any] = {}
     for node in ast.parse((APPS / f"{app}.py").read_text()).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in ("EXPECT", "TOPOLOGY", "MODE", "REQUESTS"):
-                told[name] = ast.literal_eval(node.value)
-    return told
+                declared[name] = ast.literal_eval(node.value)
+    return declared
 
 
 def draw(variant: str, rng: random.Random) -> dict[str, Any]:
-    """Which application, in which mode."""
-    told = expected(variant)
+    """Choose the application and its mode."""
+    declared = expected(variant)
     return {
         "app": variant,
-        "mode": told.get("MODE") or rng.choice(["daemon", "daemon", "embedded"]),
-        "topology": told.get("TOPOLOGY", "none"),
-        "requests": told.get("REQUESTS", 60),
+        "mode": declared.get("MODE") or rng.choice(["daemon", "daemon", "embedded"]),
+        "topology": declared.get("TOPOLOGY", "none"),
+        "requests": declared.get("REQUESTS", 60),
     }
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Run it, look at its verdict and at all that it could have hurt."""
+    """Run it, and check its verdict and everything that it could have damaged."""
     app = APPS / f"{details['app']}.py"
     right = set(expected(details["app"])["EXPECT"])
     cell = options(details["topology"], details["mode"], details["requests"])
@@ -58,4 +57,4 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     box.check_terminal(ended)
     shown = box.quick("show", str(box.output), codes=(0, 1, 3))
     box.check_terminal(shown)
-    box.quick("judge", str(box.output), codes=(0, 1, 3))
+    box.quick("show", "--rejudge", str(box.output), codes=(0, 1, 3))

@@ -40,7 +40,7 @@ def missing() -> str:
 
 
 def draw(variant: list[tuple[str, str]], rng: random.Random) -> dict[str, Any]:
-    """When, and which process of each role."""
+    """Choose the moment, and a process of each role."""
     return {
         "strikes": variant,
         "fraction": round(rng.choice([rng.uniform(0.05, 0.4), rng.uniform(0.3, 1.3)]), 3),
@@ -49,7 +49,7 @@ def draw(variant: list[tuple[str, str]], rng: random.Random) -> dict[str, Any]:
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Run two cells at a time, strike, look, resume."""
+    """Run two cells at a time, send the signals, check, resume."""
     cell = options(mode="daemon+embedded")
     run = box.start_run(cell, "--jobs", "2")
     run.wait_until(details["fraction"] * box.setup.normal * 1.5)

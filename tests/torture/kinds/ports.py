@@ -1,4 +1,4 @@
-"""Ports that are taken: few of them, none, or stolen between our choice and the bind."""
+"""Taken ports: few are left, none, or they are stolen between choice and bind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIANTS = [
     (topology, width, held)
     for topology in ("none", "standalone")
     for width, held in (
-        (40, "none"),  # a narrow range, for all connections of the load too
+        (40, "none"),  # a narrow range, which the connections of the load client share
         (400, "none"),
         (400, "half"),
         (400, "come and go"),
@@ -29,12 +29,12 @@ _THIEF = Path(__file__).parents[1] / "thief.py"
 
 
 def missing() -> str:
-    """Only in a network of its own, where nobody else's ports are taken."""
-    return "" if os.geteuid() == 0 else "a network of its own takes root"
+    """It needs its own network namespace, so that no other ports are taken."""
+    return "" if os.geteuid() == 0 else "only root can make a network namespace"
 
 
 def draw(variant: tuple[str, int, str], rng: random.Random) -> dict[str, Any]:
-    """How wide the range of local ports is, and how many of it a thief holds."""
+    """Choose the width of the range of local ports, and how many of them a thief holds."""
     topology, width, held = variant
     return {
         "topology": topology,
@@ -46,7 +46,7 @@ def draw(variant: tuple[str, int, str], rng: random.Random) -> dict[str, Any]:
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Run among few ports, look; give them back, resume."""
+    """Run with few ports and check; release them, and resume."""
     own_network()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     first, width = details["first"], details["width"]

@@ -1,4 +1,4 @@
-"""Records that are damaged, or made by somebody who means harm, and all that reads them."""
+"""Damaged and malicious records, and all commands that read them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DAMAGES = (
     "two of the same cell",
 )
 FILES = ("results.json", "cell.json")
-COMMANDS = ("show", "report", "judge", "compare", "merge", "resume", "trends")
+COMMANDS = ("show", "report", "rejudge", "compare", "merge", "resume", "trends")
 VARIANTS = [(damage, file) for damage in DAMAGES for file in FILES]
 
 
@@ -49,7 +49,7 @@ def missing() -> str:
 
 
 def draw(variant: tuple[str, str], rng: random.Random) -> dict[str, Any]:
-    """What is damaged, where, and which commands read it."""
+    """Choose what is damaged, where, and which commands read it."""
     damage, file = variant
     return {
         "damage": damage,
@@ -60,14 +60,14 @@ def draw(variant: tuple[str, str], rng: random.Random) -> dict[str, Any]:
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Damage a copy of a run, and have it read."""
+    """Damage a copy of a run, and read it."""
     shutil.copytree(box.setup.base, box.output)
     outside = box.root / "outside"
     outside.mkdir()
     rng = random.Random(details["where"])
     cells = sorted(box.output.glob("cells/*/cell.json"))
     path = box.output / "results.json" if details["file"] == "results.json" else rng.choice(cells)
-    # What a path that leads out of the run would find there.
+    # What a path that leads out of the run would find.
     text = path.read_text().replace("11 checks", "the words from outside")
     for name in ("cell.json", "results.json"):
         (outside / name).write_text(text)
@@ -81,17 +81,18 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         else:
             ended = box.quick(*arguments, codes=_codes(command))
         if ended.hung:
-            break  # one is enough, and each takes long
+            break  # one hang is enough, and each takes long
         box.check_terminal(ended)
         if "the words from outside" in ended.out:
-            box.accuse("harm", f"{command} has read a record from outside of the run")
+            box.report("harm", f"{command} has read a record from outside of the run")
     if _listing(outside) != before:
-        box.accuse("harm", "something outside of the run was changed")
+        box.report("harm", "something outside of the run was changed")
     box.settle(directories=False)
 
 
 def _codes(command: str) -> tuple[int, ...]:
-    """A damaged record is a usage error, or a run that is not complete, or it can still be read."""
+    """Return the allowed exit codes: a damaged record is a usage error, or an incomplete run, or
+    still readable."""
     return (0, 2, 3) if command in ("report", "trends") else (0, 1, 2, 3)
 
 
@@ -108,12 +109,12 @@ def _arguments(box: Sandbox, command: str) -> list[str]:
             str(box.root / "s.md"),
         ],
         "report": ["report", output, *page],
-        "judge": ["judge", output],
+        "rejudge": ["show", "--rejudge", output],
         "compare": ["compare", base, output],
         "merge": ["merge", output, base, "--output", str(box.root / "merged")],
-        # Nothing is left to do, or the record is refused; where it is lost, its cell is run again.
+        # Nothing is left to do, or the record is refused; if it is lost, its cell is run again.
         "resume": ["run", *options(mode="daemon+embedded"), "--resume", output],
-        "trends": ["trends", base, output],
+        "trends": ["report", "--trends", base, output],
     }[command]
 
 
@@ -132,7 +133,7 @@ def _damage(box: Sandbox, path: Path, what: str, rng: random.Random, outside: Pa
     elif what in _TEXTUAL:
         path.write_bytes(_TEXTUAL[what](content, rng))
     else:
-        _told_otherwise(box, path, what, outside)
+        _change_meaning(box, path, what, outside)
 
 
 def _replace_by(make: Any) -> Any:
@@ -191,8 +192,8 @@ _TEXTUAL: dict[str, Any] = {
 }
 
 
-def _told_otherwise(box: Sandbox, path: Path, what: str, outside: Path) -> None:
-    """Damage the meaning and not the form."""
+def _change_meaning(box: Sandbox, path: Path, what: str, outside: Path) -> None:
+    """Change the meaning of a record, but keep valid JSON."""
     record = json.loads(path.read_bytes())
     if what == "another format":
         record["format"] = 99
@@ -223,7 +224,7 @@ def _told_otherwise(box: Sandbox, path: Path, what: str, outside: Path) -> None:
 
 
 def _set(value: Any, key: str | None, change: Any) -> None:
-    """Change each value below that has this key, or each value where there is none."""
+    """Change each nested value with this key, or every value if ``key`` is None."""
     if isinstance(value, dict):
         for name in value:
             if isinstance(value[name], dict | list):

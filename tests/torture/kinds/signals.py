@@ -23,7 +23,7 @@ def missing() -> str:
 
 
 def draw(variant: tuple[str, str], rng: random.Random) -> dict[str, Any]:
-    """A cell that has such a process, and a moment."""
+    """Choose a cell with such a process, and a moment."""
     target, name = variant
     topology = "none"
     if target == "mongod":
@@ -46,7 +46,7 @@ def draw(variant: tuple[str, str], rng: random.Random) -> dict[str, Any]:
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Run, strike, look, resume."""
+    """Run, send the signal, check, resume."""
     cell = options(details["topology"], details["mode"], details["requests"])
     run = box.start_run(cell, "--jobs", "1")
     both = "+" in details["mode"]
@@ -64,7 +64,7 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
         box.settle()
         return
     box.check_end(ended, fault)
-    # A guard clears up after a wsgiproof that could not, and between two of them the next start.
+    # After a killed wsgiproof its guards clean up; what no guard knows, the next start cleans up.
     at_once = details["target"] != "wsgiproof" or details["signal"] not in ("KILL", "QUIT")
     box.settle(directories=at_once)
     box.check_verdicts(fault, before)

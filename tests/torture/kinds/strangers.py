@@ -1,5 +1,4 @@
-"""Other users of the machine: what they may do to locks, ports and directories while a run is
-on."""
+"""Other users of the machine, who attack locks, ports and directories during a run."""
 
 from __future__ import annotations
 
@@ -37,19 +36,19 @@ VARIANTS = [
         ("read the environment", "nobody"),
         ("read the environment", "www-data"),
         ("read the scratch directories", "nobody"),
-        ("signal everybody", "nobody"),
-        ("signal everybody", "www-data"),
+        ("signal all_processes", "nobody"),
+        ("signal all_processes", "www-data"),
     )
 ]
 
 
 def missing() -> str:
-    """Only root can be other users."""
+    """Only root can start processes of other users."""
     return "" if os.geteuid() == 0 else "only root can start a process of another user"
 
 
 def draw(variant: tuple[str, str], rng: random.Random) -> dict[str, Any]:
-    """What is done, by whom, and from which phase on."""
+    """Choose the attack, the user, and the phase."""
     deed, user = variant
     deployment = "mongod" in deed or deed in ("drop databases", "occupy the server")
     moment = rng.choice(["starting Apache", "warm-up", "parallel"])
@@ -64,34 +63,34 @@ def draw(variant: tuple[str, str], rng: random.Random) -> dict[str, Any]:
 
 
 def inject(box: Sandbox, details: dict[str, Any]) -> None:
-    """Run beside such a user, look; alone again, resume."""
+    """Run next to such a user and check; then resume alone."""
     deed, user = details["deed"], details["user"]
     copied(box)
     cell = options(details["topology"], requests=details["requests"])
     if deed in ("plant in TMPDIR", "read the scratch directories"):
         box.tmp.chmod(0o1777)
     early = deed in ("lock the cache", "plant in TMPDIR")
-    stranger = _let_in(box, deed, user, details["seed"]) if early else None
+    stranger = _start_other(box, deed, user, details["seed"]) if early else None
     run = box.start_run(cell, changes={"SECRET_TOKEN": "the secret of the victim"})
     phase = ""
     if not early and wait_for(details["moment"], run, box):
         phase = run.phase
-        stranger = _let_in(box, deed, user, details["seed"], run.process.pid)
+        stranger = _start_other(box, deed, user, details["seed"], run.process.pid)
     ended = box.finish(run)
     if stranger is None:
         box.outcome.missed = True
         box.settle()
         return
-    said = _send_away(stranger)
-    box.note(f"{user} said: {said[:400]}")
-    killed = deed == "signal everybody" and user == "www-data"
+    printed = _terminate(stranger)
+    box.note(f"{user} printed: {printed[:400]}")
+    killed = deed == "signal all_processes" and user == "www-data"
     may = {"pass", "error", "inconclusive"} | ({"fail"} if killed else set())
-    if "shut down" in said and phase in MEASURING:
+    if "shut down" in printed and phase in MEASURING:
         may -= {"pass"}
     fault = Fault(f"{user}: {deed}", may=may)
-    for line in said.splitlines():
+    for line in printed.splitlines():
         if line.startswith("HARM"):
-            box.accuse("harm", f"{user} could: {line[5:]}")
+            box.report("harm", f"{user} could: {line[5:]}")
     if box.output.exists():
         box.check_end(ended, fault)
     else:
@@ -102,13 +101,16 @@ def inject(box: Sandbox, details: dict[str, Any]) -> None:
     box.check_resume(cell)
 
 
-def _let_in(box: Sandbox, deed: str, user: str, seed: int, main: int = 0) -> subprocess.Popen[str]:
-    """Start the other user's process; it knows what any user of the machine could find out."""
-    # Any user can see who listens (/proc/net/tcp); only the run's own servers are to be asked.
+def _start_other(
+    box: Sandbox, deed: str, user: str, seed: int, main: int = 0
+) -> subprocess.Popen[str]:
+    """Start the process of the other user. It knows what every user of the machine can find out."""
+    # Every user can see listening ports (/proc/net/tcp); only the run's own servers may be
+    # attacked.
     confs = sorted(box.output.glob("cells/*/httpd.conf"))
-    told = [re.search(r"^Listen .*:(\d+)$", one.read_text(), re.MULTILINE) for one in confs]
-    (box.root / "ports").write_text(" ".join(one[1] for one in told if one))
-    # The program itself has to be where anybody can read it.
+    ports = [re.search(r"^Listen .*:(\d+)$", one.read_text(), re.MULTILINE) for one in confs]
+    (box.root / "ports").write_text(" ".join(port[1] for port in ports if port))
+    # The program has to be where every user can read it.
     program = box.root / "stranger.py"
     program.write_bytes(_PROGRAM.read_bytes())
     program.chmod(0o755)
@@ -132,11 +134,11 @@ def _let_in(box: Sandbox, deed: str, user: str, seed: int, main: int = 0) -> sub
     return process
 
 
-def _send_away(process: subprocess.Popen[str]) -> str:
+def _terminate(process: subprocess.Popen[str]) -> str:
     process.terminate()
     try:
-        said, _ = process.communicate(timeout=10)
+        printed, _ = process.communicate(timeout=10)
     except subprocess.TimeoutExpired:
         process.kill()
-        said, _ = process.communicate()
-    return said
+        printed, _ = process.communicate()
+    return printed

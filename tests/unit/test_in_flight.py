@@ -17,8 +17,8 @@ BEGIN = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from commands import NONE, take
-from in_flight import Running
-running = Running(sys.argv[2], "token")
+from in_flight import RequestSlots
+running = RequestSlots(sys.argv[2], "token")
 def begin(path, query="", commands=""):
     environ = {"SCRIPT_NAME": path, "PATH_INFO": "/x", "QUERY_STRING": query}
     environ["HTTP_X_WSGIPROOF"] = "secret " + commands

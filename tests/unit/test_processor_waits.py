@@ -1,0 +1,55 @@
+"""How long real processes wait for a processor: one that has to share it, and one that sleeps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from wsgiproof.observe.processes import ProcessorWaits, processor_wait
+
+BUSY = "while True: pass"
+SLEEPING = "import time; print(flush=True); time.sleep(1000)"
+
+
+@contextmanager
+def running(code: str, processor: int) -> Iterator[int]:
+    """A process that runs on this processor alone."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, {processor}),
+    )
+    try:
+        if "print" in code:
+            assert process.stdout is not None
+            process.stdout.readline()
+        yield process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_two_that_share_a_processor_wait_and_one_that_sleeps_does_not() -> None:
+    processor = min(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        sleeping = stack.enter_context(running(SLEEPING, processor))
+        busy = [stack.enter_context(running(BUSY, processor)) for _ in range(2)]
+        slept = processor_wait(sleeping)
+        with ProcessorWaits([sleeping, *busy]) as waits:
+            while min(waits.seconds[pid] for pid in busy) < 0.3:
+                time.sleep(0.01)
+        assert processor_wait(sleeping) == slept
+    assert waits.noticeable().keys() == {*busy}
+
+
+def test_a_process_that_is_gone_has_waited_for_nothing() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert processor_wait(process.pid) == 0
+    with ProcessorWaits([process.pid]) as waits:
+        pass
+    assert waits.noticeable() == {}

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from wsgiproof.records import FORMAT, CellRecord, EvidenceKind, RunRecord, Served
+from wsgiproof.records import FORMAT, CellRecord, EvidenceKind, RunRecord, RunningServer
 from wsgiproof.report.compare import Comparison
 from wsgiproof.report.figures import TITLES
 from wsgiproof.report.trends import BY, Trends
 from wsgiproof.traffic import Traffic
 
 TEXT = (Path(__file__).parents[2] / "docs/results.md").read_text()
-ROOTS = (RunRecord, CellRecord, Served, Traffic, Comparison, Trends)
+ROOTS = (RunRecord, CellRecord, RunningServer, Traffic, Comparison, Trends)
 """Everything that wsgiproof writes or prints as JSON and that the page describes."""
 COMPUTED = {
     *("id", "axes"),  # CellRecord.summary

@@ -64,7 +64,7 @@ def test_the_list_says_what_each_entry_is_for(cache: Cache) -> None:
 
 def test_an_empty_cache_is_said_to_be_empty(cache: Cache) -> None:
     assert said("list").output == f"0 entries in {cache.root}, 0 bytes\n"
-    assert said("verify").output == "0 of 0 entries as built\n"
+    assert said("verify").output == "0 of 0 entries unchanged since they were built\n"
     assert said("prune").output == "0 entries removed, 0 bytes; 0 kept\n"
 
 
@@ -93,7 +93,7 @@ def test_what_is_damaged_or_half_built_is_reported_and_removed(cache: Cache) -> 
     assert result.exit_code == 3
     assert f"damaged    {damaged}" in result.output
     assert f"unfinished {half}" in result.output
-    assert "1 of 3 entries as built" in result.output
+    assert "1 of 3 entries unchanged since they were built" in result.output
     said("prune")
     assert good.exists()
     assert not damaged.exists()

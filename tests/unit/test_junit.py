@@ -58,14 +58,14 @@ def test_each_finding_is_a_failure_with_all_that_it_says() -> None:
         assert lines[:3] == [finding.seen, f"means: {finding.meaning}", f"do: {finding.action}"]
         assert [line for line in lines if line.startswith("| ")]
         assert lines[-1] == f"rerun: {FAILED.rerun}"
-    assert "inconclusive shutdown: the server was not stopped by us" in case.system_out
+    assert "inconclusive shutdown: wsgiproof did not stop the server" in case.system_out
 
 
 def test_missing_evidence_is_an_error_of_its_own_type() -> None:
     (result,) = only(UNDECIDED).result
     assert isinstance(result, Error)
     assert result.type == "inconclusive"
-    assert result.message == "inconclusive shutdown: the server was not stopped by us"
+    assert result.message == "inconclusive shutdown: wsgiproof did not stop the server"
     assert UNDECIDED.rerun in result.text
 
 

@@ -66,7 +66,7 @@ def test_what_was_judged_by_this_judge_comes_out_the_same(tmp_path: Path) -> Non
     assert done.exit_code == 0
     assert CELL.id in done.output
     assert "Judged again: 1 cell, 1 pass." in done.output
-    assert "Each check of each cell comes out as it was recorded." in done.output
+    assert "Each check of each cell has the verdict that was recorded." in done.output
     assert f"Results: {tmp_path}" in done.output
 
 
@@ -77,7 +77,7 @@ def test_what_comes_out_otherwise_is_said_by_check(tmp_path: Path) -> None:
     done = judged(where)
     assert done.exit_code == 1
     assert "  threads: 125 threads leaked in 3,000 requests" in done.output
-    assert "Not as it was recorded:" in done.output
+    assert "Different from the record:" in done.output
     assert f"  {CELL.id}  threads: pass in the record, fail now" in done.output.splitlines()
     assert done.output.count(" in the record, ") == 1, "the other cell failed before"
     assert content(where) == before, "nothing is written"
@@ -87,7 +87,7 @@ def test_a_cell_that_could_not_run_stays_as_it_is(tmp_path: Path) -> None:
     done = judged(saved(tmp_path, ERROR, record()))
     assert done.exit_code == 3
     assert "mongod did not start" in done.output
-    assert "as it was recorded." in done.output
+    assert "the verdict that was recorded." in done.output
     assert judge_record(ERROR) == ERROR
 
 

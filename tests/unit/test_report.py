@@ -110,7 +110,7 @@ def test_every_finding_is_told_whole() -> None:
 
 
 def test_what_is_missing_is_told_beside_what_was_found() -> None:
-    assert "  inconclusive shutdown: the server was not stopped by us" in shown([FAILED])
+    assert "  inconclusive shutdown: wsgiproof did not stop the server" in shown([FAILED])
 
 
 def test_a_skipped_check_is_told_with_its_reason() -> None:
@@ -123,7 +123,7 @@ def test_a_skipped_check_is_told_with_its_reason() -> None:
 def test_an_undecided_cell_says_what_is_missing_and_how_to_rerun_it() -> None:
     text = shown([UNDECIDED])
     assert f"INCONCLUSIVE  {CELL.id}" in text
-    assert "  inconclusive shutdown: the server was not stopped by us" in text
+    assert "  inconclusive shutdown: wsgiproof did not stop the server" in text
     assert f"  rerun: {UNDECIDED.rerun}" in text
 
 

@@ -177,13 +177,13 @@ def test_a_finding_says_all_that_it_says_elsewhere() -> None:
         assert f"do: {finding.action}" in text
         assert "\n".join(finding.evidence) in text
     assert f"rerun: {FAILED.rerun}" in text
-    assert "shutdown: the server was not stopped by us" in text, "beside what was found"
+    assert "shutdown: wsgiproof did not stop the server" in text, "beside what was found"
 
 
 def test_undecided_cells_and_errors_say_why() -> None:
     failed = cell(error("no space"), pymongo="4.19.0")
     text = text_of(shown(UNDECIDED, failed))
-    assert f"shutdown: the server was not stopped by us ({CELL.id}; rerun: wsgiproof run" in text
+    assert f"shutdown: wsgiproof did not stop the server ({CELL.id}; rerun: wsgiproof run" in text
     assert f"reason: no space ({failed.cell.id}; rerun: wsgiproof run" in text
 
 

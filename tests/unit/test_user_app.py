@@ -252,7 +252,7 @@ def test_what_can_not_be_a_script_is_a_usage_error(tmp_path: Path) -> None:
         assert str(caught.value) == f"--app {path}: {why}"
     with pytest.raises(UsageError, match="File name too long"):
         check_app(tmp_path / ("x" * 300))
-    with pytest.raises(UsageError, match="its name is not UTF-8"):
+    with pytest.raises(UsageError, match="its name has to be UTF-8"):
         check_app(tmp_path / "shop\udce9.py")
     path = tmp_path / "app.py"
     path.write_text("applications = {}\n")
@@ -311,7 +311,7 @@ def test_round_trips_are_skipped_and_the_rest_is_judged() -> None:
     assert judgement.verdict is Verdict.PASS
     assert judgement.reason.endswith("checks; skipped: roundtrip")
     (skipped,) = [one for one in judgement.checks if one.verdict is Verdict.SKIPPED]
-    assert skipped.reason == "an application of one's own makes no round trips"
+    assert skipped.reason == "your own application (--app) makes no round trips"
 
 
 def test_skipping_hides_neither_a_finding_nor_missing_evidence() -> None:

@@ -225,7 +225,7 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
     """The server stops within its deadline without being killed, and closes its connections."""
     stop = observed.stop
     if stop is None:
-        return Outcome(missing="the experiment ended before wsgiproof stopped the server")
+        return Outcome(missing="wsgiproof did not stop the server")
     findings = []
     killed = stop.leftover or tuple(
         event.pid

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def _plant(case: Case) -> str:
         name=case.name,
         trips=case.check,
         counterpart="",
-        says=case.name,
+        about=case.name,
         fault=case.fault,
         options=case.options,
     )
@@ -179,7 +179,7 @@ def main() -> None:
     reporting.add_argument("page", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "measure":
-        sets = {
+        sets: dict[str, Callable[[], Iterable[Case]]] = {
             "quick": quick,
             "rates": rates,
             "full": full,

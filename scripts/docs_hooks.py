@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import cloup
@@ -85,7 +85,8 @@ def commands() -> Iterator[str]:
 
 def one_command(name: str, command: click.Command, level: int) -> Iterator[str]:
     """A command, and those below it."""
-    context = cloup.Context(command, info_name=f"wsgiproof {name}", **SETTINGS)
+    settings: dict[str, Any] = {**SETTINGS}
+    context = cloup.Context(command, info_name=f"wsgiproof {name}", **settings)
     yield f"{'#' * level} wsgiproof {name}\n"
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"```text\nwsgiproof {name} {usage}\n```\n"

@@ -123,7 +123,7 @@ def test_a_deployment_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
         deployments = Deployments(make_context(setup, tmp_path, NullWatcher()), stack)
         first = deployments.get(job)
         assert deployments.get(job) is first
-        first.whole = False
+        first.healthy = False
         second = deployments.get(job)
         assert second is not first
         assert not first.members[0].alive()

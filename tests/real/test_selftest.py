@@ -19,7 +19,7 @@ FAULTS = [
     min((one.name for one in CONTROLS.values() if one.trips == check), key=requests)
     for check in ALL_CHECKS
 ]
-COVERING = list(dict.fromkeys([*FAULTS, *(CONTROLS[name].twin for name in FAULTS)]))
+COVERING = list(dict.fromkeys([*FAULTS, *(CONTROLS[name].counterpart for name in FAULTS)]))
 
 
 @pytest.fixture(scope="module")

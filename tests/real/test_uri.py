@@ -44,8 +44,13 @@ def mongod(directory: Path, *options: str) -> Iterator[str]:
     command = [str(find_mongod(None).path), "--dbpath", str(data), "--port", str(port)]
     command += ["--bind_ip", LOOPBACK, "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
     log = directory / "mongod.log"
-    paths = {"log": log, "events": directory / "events"}
-    with Service([*command, *options], name="mongod", env=child_environment(), **paths) as one:
+    with Service(
+        [*command, *options],
+        name="mongod",
+        log=log,
+        events=directory / "events",
+        env=child_environment(),
+    ) as one:
         limit = time.monotonic() + 120
         while "Waiting for connections" not in log.read_text():
             assert one.alive(), log.read_text()

@@ -170,11 +170,10 @@ def test_a_port_stolen_between_choice_and_bind_of_apache(bench: Bench) -> None:
 
 
 def test_a_defect_of_ours_makes_the_cell_an_error_and_does_not_escape(bench: Bench) -> None:
-    def defect() -> Iterator[int]:
+    def defect(number: int) -> int:
         raise ZeroDivisionError("planted")
-        yield
 
-    record = bench.run(topology=Topology.NONE, requests=60, ports=defect())
+    record = bench.run(topology=Topology.NONE, requests=60, ports=map(defect, [0]))
     assert record.verdict is Verdict.ERROR
     assert "a defect of wsgiproof: ZeroDivisionError: planted" in record.reason
     assert "ZeroDivisionError" in bench.file(record, "defect.txt").read_text()

@@ -25,6 +25,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
     return Cache()
 
 
+def build(directory: Path) -> None:
+    (directory / "file").write_bytes(bytes(1000))
+
+
 def built(cache: Cache, version: str, *, kind: str = "mod_wsgi", days: float = 0) -> Path:
     """An entry that was last used so many days ago."""
     path = cache.entry(
@@ -35,7 +39,7 @@ def built(cache: Cache, version: str, *, kind: str = "mod_wsgi", days: float = 0
             "interpreter": "/opt/python",
             "free-threaded": "True",
         },
-        lambda directory: (directory / "file").write_bytes(bytes(1000)) and None,
+        build,
     )
     marker = path / "wsgiproof-entry.json"
     then = marker.stat().st_mtime - days * DAY

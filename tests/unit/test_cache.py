@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from wsgiproof.cache import Cache, State, default_root
+from wsgiproof.cache import Cache, default_root
 from wsgiproof.errors import BuildFailed, CannotRun, Locked
 from wsgiproof.locks import acquire, open_lock
 from wsgiproof.signals import interrupted_by
+from wsgiproof.toolchain import State
 
 KEY = {"version": "1.2", "python": "3.12.1"}
 
@@ -583,14 +584,19 @@ def test_a_wait_for_another_builder_ends_with_an_interrupt(cache: Cache) -> None
 # Whether it is still what was built
 
 
+def replaced(path: Path, make: Callable[[Path], None]) -> None:
+    path.unlink()
+    make(path)
+
+
 HARMS: dict[str, Callable[[Path], object]] = {
     "changed": lambda path: (path / "whole").write_text("other"),
     "cut": lambda path: (path / "whole").write_text("who"),
     "gone": lambda path: (path / "whole").unlink(),
     "added": lambda path: (path / "new").write_text(""),
-    "a fifo": lambda path: ((path / "whole").unlink(), os.mkfifo(path / "whole")),
-    "a link": lambda path: ((path / "whole").unlink(), (path / "whole").symlink_to("half")),
-    "a directory": lambda path: ((path / "whole").unlink(), (path / "whole").mkdir()),
+    "a fifo": lambda path: replaced(path / "whole", os.mkfifo),
+    "a link": lambda path: replaced(path / "whole", lambda whole: whole.symlink_to("half")),
+    "a directory": lambda path: replaced(path / "whole", Path.mkdir),
     "its bytecode": lambda path: (path / "__pycache__" / "a.pyc").write_bytes(b""),
 }
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.unit.test_cli import Ended, Runner, one_line
-from wsgiproof.cell import Mode, Topology
+from wsgiproof.cell import Mode, Mpm, Topology
 from wsgiproof.cli.options import configure
 from wsgiproof.config import AXES, Combination, Config, Exclusion, Override, Profile
 from wsgiproof.configfile import ConfigFile, Loaded, combine, find, load, schema, starter
@@ -360,7 +360,7 @@ def test_a_set_takes_the_place_of_include_and_exclude(tmp_path: Path) -> None:
     assert (len(whole.include), whole.exclude[0].reason) == (1, "slow")
     assert (bare.include, bare.exclude) == ((), ())
     more = config_of(tmp_path, text, "more")
-    assert (more.include, len(more.exclude)) == ((Combination(mpm=("event",)),), 1)
+    assert (more.include, len(more.exclude)) == ((Combination(mpm=(Mpm.EVENT,)),), 1)
 
 
 @pytest.mark.parametrize("name", ["python", "mode", "only", "cells", "include", "sets", "output"])

@@ -9,10 +9,11 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -160,6 +161,11 @@ def resampled(
     ]
 
 
+def counted(series: Mapping[str, Sequence[int]], number: int) -> dict[str, Any]:
+    """The counts of one sample."""
+    return {count: values[number] for count, values in series.items()}
+
+
 def invented(chance: random.Random) -> Observed:
     """A run of which every count is resampled, with one clean thing on top that all of them do."""
     workers = chance.choice(((1, 15), (1, 15), (4, 1)))
@@ -178,11 +184,11 @@ def invented(chance: random.Random) -> Observed:
                 ProcessSample(
                     pid=200 + pid,
                     role=Role.WORKER,
-                    **{count: values[number] for count, values in one.items()},
+                    **counted(one, number),
                 )
                 for pid, one in enumerate(by_process)
             ),
-            **{count: values[number] for count, values in by_server.items()},
+            **counted(by_server, number),
         )
         for number, requests in enumerate(AT)
     )

@@ -27,7 +27,7 @@ def test_each_link_of_the_readme_has_a_file(target: str) -> None:
 
 def test_the_package_index_shows_the_readme_without_links_into_the_repository() -> None:
     installed = metadata("wsgiproof")
-    shown = installed.get("Description") or str(installed)
+    shown = "".join(installed.get_all("Description") or ()) or str(installed)
     assert "# wsgiproof\n" in shown
     assert "![" not in shown
     assert all(target.startswith("https://") for target in LINK.findall(shown))

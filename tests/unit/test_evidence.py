@@ -110,7 +110,7 @@ def test_a_directory_that_is_gone_or_a_link_is_noted(evidence: Evidence, name: s
     evidence.path.symlink_to("/etc")
     assert not READERS[name](evidence)
     if "core" not in name:
-        told = {one.kind: one.reasons for one in evidence.missing()}
+        told: dict[str, tuple[str, ...]] = {one.kind: one.reasons for one in evidence.missing()}
         assert "can't be read" in told[name.partition("-")[0]][0]
 
 

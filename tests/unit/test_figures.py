@@ -117,7 +117,9 @@ def test_a_line_goes_from_the_first_reading_to_the_last() -> None:
     rows = [[reading(descriptors=40 + number)] for number in range(26)]
     (one,) = fits(observed(samples=readings(rows)))
     assert (one.check, one.unit) == ("descriptors", "descriptor")
-    assert one.line == (40.0, pytest.approx(65.0))
+    first, last = one.line
+    assert first == 40.0
+    assert last == pytest.approx(65.0)
     assert one.requests[0] == ROUND
     assert one.rate == pytest.approx(1 / ROUND, rel=0.05)
     assert "one in" in one.text

@@ -122,7 +122,7 @@ def changed(draw: Any, name: str) -> bytes:
 
 
 @some.composite
-def damaged(draw: Any, name: str) -> bytes:
+def damaged(draw: some.DrawFn, name: str) -> bytes:
     """A file that is no record any more."""
     content = json.dumps(at_home(name)).encode()
     at = draw(some.integers(0, len(content)))
@@ -310,7 +310,9 @@ def test_a_record_full_of_hostile_text_goes_through_every_command(
     """In every place that takes any text at once, another one in each."""
     document = at_home(small()[-1 - shift])
     for number, path in enumerate(places(document), shift):
-        *_, parent, old = along(document, path) if path else (None, None)
+        if not path:
+            continue
+        *_, parent, old = along(document, path)
         if isinstance(old, str) and not TYPED.intersection(path[-2:]):
             parent[path[-1]] = HOSTILE[number % len(HOSTILE)]
     run = lay(tmp_path, json.dumps(document).encode())

@@ -7,6 +7,7 @@ import random
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 
 import pytest
@@ -294,6 +295,10 @@ def test_what_fills_or_is_opened_once_is_never_a_leak(name: str) -> None:
     assert found[LeakStatus.NO_LEAK] >= 1700
 
 
+def decided_of_a_slow_fill(chance: random.Random, over: float, size: int) -> CountDecision:
+    return decided(chance.expovariate(1 / over) for _ in range(size))
+
+
 @pytest.mark.parametrize(("over", "most"), [(150, 0), (300, 10), (600, 100)])
 def test_a_slow_fill_is_seldom_called_a_leak_and_mostly_none(over: float, most: int) -> None:
     """Of 1,000 that slow down by two thirds in so many requests: a fifth of the run is too slow.
@@ -301,10 +306,7 @@ def test_a_slow_fill_is_seldom_called_a_leak_and_mostly_none(over: float, most: 
     That is why the warm-up fills pools before anything is counted.
     """
     for size in (5, 10, 30):
-        found = tally(
-            lambda chance, size=size: decided(chance.expovariate(1 / over) for _ in range(size)),
-            1000,
-        )
+        found = tally(partial(decided_of_a_slow_fill, over=over, size=size), 1000)
         assert found[LeakStatus.LEAK] <= most, size
 
 

@@ -271,8 +271,9 @@ def test_what_no_pool_holds_and_what_does_not_grow_need_no_second_look() -> None
 def test_the_rates_of_leaks_are_there_to_be_asked_for() -> None:
     assert leak_rates(observed()) == {}
     assert leak_rates(with_series("threads", steps(8, 16))) == {}
-    (rate,) = leak_rates(with_series("threads", LEAKS["one in each request"])).items()
-    assert rate == ("threads", pytest.approx(1, rel=0.05))
+    ((count, rate),) = leak_rates(with_series("threads", LEAKS["one in each request"])).items()
+    assert count == "threads"
+    assert rate == pytest.approx(1, rel=0.05)
 
 
 # Several processes

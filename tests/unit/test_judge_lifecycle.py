@@ -154,7 +154,7 @@ def test_a_process_replaced_before_the_stop_is_a_crash_however_it_ended(
 
 @pytest.mark.parametrize("end", [{"exit": 0}, {"exit": 1}, {"signal": signal.SIGSEGV}])
 def test_a_process_that_we_asked_to_be_replaced_is_a_crash_only_if_it_ends_badly(
-    end: dict[str, int],
+    end: dict[str, Any],
 ) -> None:
     cell = msgspec.structs.replace(CELL, maximum_requests=400)
     seen = ending(died(phase="parallel", **end), NEXT, NEXT_ENDED)

@@ -216,7 +216,8 @@ def quiet(counts: Sequence[int], name: str = "descriptors") -> Observed:
     """A record in which a count of the worker was so at each look."""
     plan = msgspec.structs.replace(observed().plan, phases=(ExtraPhase.IDLE,))
     readings = tuple(
-        sample(number, [reading(**{name: value})]) for number, value in enumerate(counts)
+        sample(number, [msgspec.structs.replace(reading(), **{name: value})])
+        for number, value in enumerate(counts)
     )
     return observed(plan=plan, idle_samples=readings)
 

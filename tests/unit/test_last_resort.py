@@ -27,13 +27,13 @@ MAIN = "from wsgiproof.__main__ import main\nmain()\n"
 
 
 def ended(
-    program: str, *arguments: str | Path, tmp: Path, **options: object
+    program: str, *arguments: str | Path, tmp: Path, stdin: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """The command with something planted, which ``program`` does before it runs it."""
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True, text=True, timeout=300, env={**os.environ, "TMPDIR": str(tmp)},
-        **options,  # type: ignore[call-overload]
+        stdin=stdin,
     )  # fmt: skip
 
 

@@ -489,7 +489,8 @@ def test_bytes_between_two_answers_fail_the_next_request_and_no_more() -> None:
 
 def test_the_deadline_holds_on_a_kept_connection_for_each_request() -> None:
     """Each has its own, however old the connection is."""
-    responses, _ = kept_answers([[0.3, KEPT, Then.AGAIN]] * 6 + [[Then.HANG]], timeout=1.5)
+    late: Script = [0.3, KEPT, Then.AGAIN]
+    responses, _ = kept_answers([*[late] * 6, [Then.HANG]], timeout=1.5)
     assert [one.outcome for one in responses] == [Outcome.OK] * 6 + [Outcome.TIMEOUT]
     assert 1.499 <= responses[-1].seconds < 1.5 + SLACK
 

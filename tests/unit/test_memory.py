@@ -19,11 +19,11 @@ from hypothesis import strategies as some
 import wsgiproof
 from tests.unit.factories import POINTS, observed, reading, samples
 from tests.unit.test_inside import REQUEST, App
+from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.memory import (
     ALLOWANCE,
     LEAST_POINTS,
     MATERIAL,
-    LeakStatus,
     MemorySeries,
     Unit,
     judge_memory,

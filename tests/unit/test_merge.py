@@ -263,8 +263,12 @@ def test_what_is_no_run_is_one_line(
 ) -> None:
     if write is not None:
         (tmp_path / "results.json").write_bytes(write)
-    more = {"show": [], "merge": ["--output", tmp_path / "out"], "compare": [tmp_path]}[command]
-    assert words in refused(command, tmp_path, *more)
+    more: dict[str, list[str | Path]] = {
+        "show": [],
+        "merge": ["--output", tmp_path / "out"],
+        "compare": [tmp_path],
+    }
+    assert words in refused(command, tmp_path, *more[command])
     assert not (tmp_path / "out").exists()
 
 

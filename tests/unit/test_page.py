@@ -288,9 +288,8 @@ def test_the_overview_says_why_what_to_do_and_where() -> None:
 
 def test_the_chart_library_is_what_its_authors_released() -> None:
     vendored = files("wsgiproof.report.html").joinpath("vendor", "uplot")
-    sums = dict(
-        reversed(line.split()) for line in vendored.joinpath("SHA256SUMS").read_text().splitlines()
-    )
+    listed = vendored.joinpath("SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split() for line in listed)}
     assert set(sums) == {"LICENSE", "uPlot.iife.min.js", "uPlot.min.css"}
     for name, digest in sums.items():
         assert sha256(vendored.joinpath(name).read_bytes()).hexdigest() == digest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ class Given:
         self.closed = False
         self._records = records
 
-    def __call__(self) -> Iterator[CellRecord]:
+    def __call__(self) -> Generator[CellRecord, None, None]:
         try:
             for one in self._records:
                 self.given += 1

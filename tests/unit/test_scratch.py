@@ -108,14 +108,15 @@ for name in ("app", "evidence", "httpd.events", "httpd.pid", "cores"):
 def as_apaches_user(code: str, *arguments: object) -> str:
     """What a process of that user prints."""
     python = next(path for path in ("/usr/bin/python3", sys.executable) if Path(path).exists())
-    them = {"user": ACCOUNT.uid, "group": ACCOUNT.gid, "extra_groups": []}
     return subprocess.run(
         [python, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
         cwd="/",
-        **(them if ACCOUNT.dropped else {}),
+        user=ACCOUNT.uid if ACCOUNT.dropped else None,
+        group=ACCOUNT.gid if ACCOUNT.dropped else None,
+        extra_groups=[] if ACCOUNT.dropped else None,
     ).stdout
 
 

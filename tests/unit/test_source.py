@@ -11,6 +11,7 @@ import platform
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,12 @@ def test_an_archive_that_is_broken(cut: int, tmp_path: Path, cache: Cache) -> No
         )
 
 
-COMPRESSORS = {"": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+}
 MIB = 1 << 20
 
 

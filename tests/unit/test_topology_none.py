@@ -69,7 +69,7 @@ def test_a_control_excludes_it() -> None:
 def test_nothing_is_reached_and_nobody_counts() -> None:
     absent = NoDeployment()
     assert (absent.uri("app"), absent.ports, absent.version) == ("", frozenset(), "")
-    assert absent.counts("app", {1, 2}) == Counts()
+    assert absent.counts("app", {(1, 2)}) == Counts()
 
 
 @pytest.mark.parametrize(("cell", "documents"), [(CELL, DOCUMENTS), (ALONE, 0)])

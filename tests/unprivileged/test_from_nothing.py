@@ -45,13 +45,14 @@ def test_without_root_and_without_apache(home: Path) -> None:
     installed = home / "venv"
     tool = Path(sys.executable).parent / "uv"
     subprocess.run([tool, "venv", "-q", "--python", "/usr/bin/python3", installed], check=True)
-    pins = ["-c", CHECKOUT / "constraints.txt"]
+    pins: list[str | Path] = ["-c", CHECKOUT / "constraints.txt"]
     subprocess.run(
         [tool, "pip", "install", "-q", "--python", installed, *pins, f"{CHECKOUT}[mongodb]"],
         check=True,
     )
     wsgiproof = installed / "bin" / "wsgiproof"
-    options = ["--mode", "daemon", "--topology", "standalone", "--output", home / "out"]
+    options: list[str | Path] = ["--mode", "daemon", "--topology", "standalone"]
+    options += ["--output", home / "out"]
     options += ["--mod-wsgi", "5.0.2", "--pymongo", "4.20.0"]  # a combination that passes
     hide = " && ".join(
         f"mount --bind /dev/null {path}" for path in ("/usr/bin/apxs", "/usr/bin/apxs2")

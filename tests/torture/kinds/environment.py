@@ -235,6 +235,11 @@ _VARIABLES: dict[str, dict[str, str | None]] = {
 }
 
 
+def _enter_and_delete(directory: Path) -> None:
+    os.chdir(directory)
+    directory.rmdir()
+
+
 def _directories(box: Sandbox, name: str) -> dict[str, Any]:
     if name == "TMPDIR 0700":
         box.tmp.chmod(0o700)
@@ -250,7 +255,7 @@ def _directories(box: Sandbox, name: str) -> dict[str, Any]:
         return {"more": ["--output", word]}
     if name == "cwd deleted":
         gone = Path(tempfile.mkdtemp(dir=box.root))
-        return {"prepare": lambda: (os.chdir(gone), gone.rmdir())}
+        return {"prepare": partial(_enter_and_delete, gone)}
     if name == "cwd not ours":
         return {"cwd": Path("/proc")}
     return _foreign_configuration(box)
@@ -304,13 +309,18 @@ def _odd_tmp(box: Sandbox, name: str) -> str:
     return word
 
 
+def _close(descriptors: list[int]) -> None:
+    for number in descriptors:
+        os.close(number)
+
+
 def _streams(name: str) -> dict[str, Any]:
     if name == "stdout full":
         return {"stdout": os.open("/dev/full", os.O_WRONLY)}
     if name == "stdout gone after a line":
         return {}
     closed = [0, 1, 2] if name == "all closed" else [_STREAMS.index(name.split()[0])]
-    return {"prepare": lambda: [os.close(number) for number in closed]}
+    return {"prepare": partial(_close, closed)}
 
 
 def _few_processes(box: Sandbox, most: int) -> Callable[[], None]:

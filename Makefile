@@ -28,9 +28,10 @@ dist:
 	@scripts/setup dev
 	@.venv/bin/uv build --quiet --out-dir dist
 
+## unit: unit tests; prints the coverage of src in one line, and fails below the gate in pyproject.toml
 unit:
 	@scripts/setup dev
-	@$(PYTHON) -m pytest -q -n auto tests/unit
+	@$(PYTHON) -m pytest -q -n auto --cov --cov-report= tests/unit
 
 ## browser: reports in a headless Chromium, which scripts/setup installs
 browser:
@@ -86,4 +87,4 @@ mongods:
 	@$(PYTHON) -m pytest -q -s tests/mongods
 
 clean:
-	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache wsgiproof-results
+	rm -rf .venv dist site .coverage .mypy_cache .pytest_cache .ruff_cache wsgiproof-results

@@ -1,0 +1,12 @@
+"""A request calls os.fork(), which Python 3.11 refuses in a sub interpreter, so it ends with 500."""
+
+import os
+
+
+def application(environ, start_response):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"done"]

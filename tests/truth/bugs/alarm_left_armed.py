@@ -1,4 +1,4 @@
-"""A time limit is set with alarm() and not taken back, so SIGALRM ends the process a second later."""
+"""A time limit of alarm() is not taken back, so SIGALRM ends the process a second later."""
 
 import ctypes
 import itertools

@@ -6,8 +6,8 @@ COUNT = itertools.count(1)
 
 
 def render(number):
-    if number % 30:
-        return [b"page"]
+    parts = [b"page"] if number % 30 else None
+    return parts
 
 
 def application(environ, start_response):

@@ -1,4 +1,4 @@
-"""The request is kept in a global while it waits, so requests at the same time swap their answers."""
+"""The request waits in a global, so requests at the same time swap their answers."""
 
 import time
 

@@ -3,5 +3,9 @@
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
-    name = environ.get("SCRIPT_NAME", "")
-    return ["You asked for ", name, ".\n"]
+    lines = [
+        "You asked for ",
+        environ.get("SCRIPT_NAME", ""),
+        ".\n",
+    ]
+    return lines

@@ -1,4 +1,4 @@
-"""A heartbeat that connects again when its socket was closed by the server, and keeps the dead one."""
+"""A heartbeat keeps its dead sockets when it connects again after the server has closed them."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Each duplicate key, one request in ten, makes a connection that the error handler never closes."""
+"""Each duplicate key, in one request of ten, makes a connection that nobody closes."""
 
 import atexit
 import itertools

@@ -1,4 +1,4 @@
-"""One request in ten reads two of fifty documents and keeps the cursor, so the server keeps it too."""
+"""One request in ten reads two of fifty documents and keeps the cursor open."""
 
 import atexit
 import itertools

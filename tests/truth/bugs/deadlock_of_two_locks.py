@@ -1,4 +1,4 @@
-"""Two kinds of request take the same two locks in a different order and block each other for ever."""
+"""Two kinds of request take the same two locks in a different order and block each other."""
 
 import itertools
 import threading

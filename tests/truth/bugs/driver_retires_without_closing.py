@@ -1,4 +1,4 @@
-"""A driver that takes one connection in eighty out of its pool at check-in and does not close it."""
+"""A driver takes one connection in eighty out of its pool and does not close it."""
 
 import atexit
 import itertools

@@ -1,4 +1,4 @@
-"""A request calls os.fork(), which Python 3.11 refuses in a sub interpreter, so it ends with 500."""
+"""A request calls os.fork(), which Python 3.11 refuses in a sub interpreter: a 500."""
 
 import os
 

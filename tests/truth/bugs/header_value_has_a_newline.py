@@ -1,4 +1,4 @@
-"""A header's value is wrapped over two lines, which mod_wsgi refuses with a ValueError and a 500."""
+"""A header's value has two lines, which mod_wsgi refuses with a ValueError and a 500."""
 
 POLICY = """default-src 'self';
 script-src 'self'"""

@@ -1,4 +1,4 @@
-"""Each request adds one more handler to the same logger, so each record is handled ever more often."""
+"""Each request adds a handler to the same logger, so each record is handled more often."""
 
 import logging
 

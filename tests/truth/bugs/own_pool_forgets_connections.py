@@ -1,4 +1,4 @@
-"""A home-made pool of eight connections replaces one in ninety checkouts and forgets the old one."""
+"""A pool of eight connections replaces one in ninety checkouts and forgets the old one."""
 
 import itertools
 import os

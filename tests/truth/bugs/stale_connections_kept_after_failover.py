@@ -1,4 +1,4 @@
-"""A driver whose pool sets stale connections aside when the primary has gone, and never closes them."""
+"""A driver's pool sets stale connections aside after a failover and never closes them."""
 
 import atexit
 import os

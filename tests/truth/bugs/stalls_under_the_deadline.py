@@ -1,4 +1,4 @@
-"""One request in 150 of an interpreter waits for eight seconds, just under the client's deadline."""
+"""One request in 150 of an interpreter waits for eight seconds, just under the deadline."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""The status is the number 200 instead of a status line, so mod_wsgi answers each request with 500."""
+"""The status is the number 200 instead of a line, so mod_wsgi answers each request with 500."""
 
 from http import HTTPStatus
 

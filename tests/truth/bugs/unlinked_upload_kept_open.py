@@ -1,4 +1,4 @@
-"""Each request spools 64 KB to an unlinked temporary file that stays open: the disk fills unseen."""
+"""Each request spools 64 KB to an unlinked file that stays open, so the disk fills unseen."""
 
 import tempfile
 

@@ -16,7 +16,12 @@ from tests.truth.runner import ROOT, Run, run_all, sweep
 
 
 @click.command()
-@click.option("--only", default="*", help="Cases whose folder/name matches this glob.")
+@click.option(
+    "--only",
+    multiple=True,
+    default=["*"],
+    help="Cases whose folder/name matches one of these globs.",
+)
 @click.option("--jobs", type=click.IntRange(1), default=1, help="Runs at the same time.")
 @click.option("--runs", type=click.IntRange(1), default=1, help="Runs of each case.")
 @click.option(
@@ -32,15 +37,20 @@ from tests.truth.runner import ROOT, Run, run_all, sweep
 )
 @click.option("--list", "only_list", is_flag=True, help="Print the cases, and run none.")
 def main(
-    only: str, jobs: int, runs: int, output: Path | None, file: Path | None, only_list: bool
+    only: tuple[str, ...],
+    jobs: int,
+    runs: int,
+    output: Path | None,
+    file: Path | None,
+    only_list: bool,
 ) -> None:
     """Run the cases through the real command and print the confusion table.
 
     Exit code 1 if any case is not as it should be.
     """
-    cases = [case for case in load() if fnmatchcase(case.id, only)]
+    cases = [case for case in load() if any(fnmatchcase(case.id, glob) for glob in only)]
     if not cases:
-        raise click.UsageError(f"no case matches {only!r}")
+        raise click.UsageError(f"no case matches {' or '.join(only)}")
     if only_list:
         for case in cases:
             click.echo(f"{case.id}  [{case.kind}]  {expected(case)}")

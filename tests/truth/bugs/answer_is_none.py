@@ -6,8 +6,7 @@ COUNT = itertools.count(1)
 
 
 def render(number):
-    parts = [b"page"] if number % 30 else None
-    return parts
+    return [b"page"] if number % 30 else None
 
 
 def application(environ, start_response):

@@ -3,9 +3,8 @@
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
-    lines = [
+    return [
         "You asked for ",
         environ.get("SCRIPT_NAME", ""),
         ".\n",
     ]
-    return lines

@@ -1,4 +1,4 @@
-"""A request calls os.fork(), which Python 3.11 refuses in a sub interpreter: a 500."""
+"""A request forks in a sub interpreter, and on Python 3.11 the child dies of a fatal error."""
 
 import os
 

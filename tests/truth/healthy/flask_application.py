@@ -6,7 +6,7 @@ application = Flask(__name__)
 application.secret_key = "of a test"
 
 
-@application.route("/")
+@application.route("/", strict_slashes=False)
 def page():
     session["visits"] = session.get("visits", 0) + 1
     return render_template_string("visit {{ number }} of {{ user }}", number=1, user="<you>")

@@ -20,7 +20,7 @@ def close():
             thread.join(1)
 
 
-@application.route("/")
+@application.route("/", strict_slashes=False)
 def page():
     orders = current_app.extensions["orders"]
     number = orders.insert_one({"article": 7}).inserted_id

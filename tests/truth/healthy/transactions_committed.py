@@ -9,6 +9,7 @@ import pymongo
 CLIENT = pymongo.MongoClient(os.environ["WSGIPROOF_MONGODB_URI"])
 ACCOUNTS = CLIENT[os.environ["WSGIPROOF_DATABASE"]]["accounts"]
 COUNT = itertools.count(1)
+ACCOUNTS.insert_one({"amount": 0})  # to create a collection would conflict with transactions
 atexit.register(CLIENT.close)
 
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +25,7 @@ _PREFIX = "wsgiproof-truth-"
 _KEYS = range(0x57470000, 0x57480000)
 """Keys of System V segments and semaphores that the applications leave."""
 _REMOVE = 0
+_PLACES = frozenset({Path(tempfile.gettempdir()), Path("/tmp"), Path("/dev/shm")})
 
 
 class _Results(msgspec.Struct):
@@ -99,9 +100,8 @@ def read(case: Case, results: Path, code: int) -> tuple[Comparison, ...]:
     return tuple(compare(case, cell) for cell in cells)
 
 
-def sweep(since: float) -> int:
+def sweep(since: float, places: Iterable[Path] = _PLACES, keys: range = _KEYS) -> int:
     """Remove what the applications have left since then (seconds of the epoch), and count it."""
-    places = {Path(tempfile.gettempdir()), Path("/tmp"), Path("/dev/shm")}
     removed = 0
     for place in places:
         for pattern in (f"{_PREFIX}*", f"sem.{_PREFIX}*"):
@@ -115,12 +115,12 @@ def sweep(since: float) -> int:
                         path.unlink()
                     removed += 1
     libc = ctypes.CDLL(None)
-    removed += sum(libc.shmctl(number, _REMOVE, None) == 0 for number in left("shm", since))
-    removed += sum(libc.semctl(number, 0, _REMOVE) == 0 for number in left("sem", since))
+    removed += sum(libc.shmctl(number, _REMOVE, None) == 0 for number in left("shm", since, keys))
+    removed += sum(libc.semctl(number, 0, _REMOVE) == 0 for number in left("sem", since, keys))
     return removed
 
 
-def left(kind: str, since: float) -> list[int]:
+def left(kind: str, since: float, keys: range = _KEYS) -> list[int]:
     """Return the ids of System V ``shm`` segments or ``sem`` sets that were made since then."""
     try:
         lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()
@@ -130,6 +130,6 @@ def left(kind: str, since: float) -> list[int]:
     found = []
     for line in lines[1:]:
         entry = dict(zip(names, map(int, line.split()), strict=False))
-        if entry["key"] in _KEYS and entry["ctime"] >= since - 1:
+        if entry["key"] in keys and entry["ctime"] >= since - 1:
             found.append(entry[f"{kind}id"])
     return found

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import ctypes
+import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -11,10 +14,13 @@ import pytest
 from tests.truth.cases import BUGS, FOLDER, HEALTHY, Case, command, load, problems
 from tests.truth.compare import Checked, Comparison, Result, Seen, compare, worst
 from tests.truth.confusion import BELOW, page, table, write, wrong
-from tests.truth.runner import left, read
+from tests.truth.runner import left, read, sweep
 from wsgiproof.records import Verdict
 
 CASES = load()
+NO_KEYS = range(0)
+CREATE = 0o1600
+"""IPC_CREAT, for its owner."""
 FILES = sorted(path for folder in (BUGS, HEALTHY) for path in (FOLDER / folder).glob("*.py"))
 IDS = [f"{path.parent.name}/{path.stem}" for path in FILES]
 BUG = Case(
@@ -252,5 +258,26 @@ def test_a_run_without_results_has_no_verdict(tmp_path: Path, content: bytes | N
     assert "exit code 2" in comparison.reasons[0]
 
 
-def test_segments_that_others_made_are_left_alone() -> None:
-    assert left("shm", since=2**40) == []
+def test_what_applications_leave_in_directories_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    began = tmp_path.stat().st_ctime
+    (tmp_path / "wsgiproof-truth-a").write_text("left")
+    (tmp_path / "sem.wsgiproof-truth-b").write_text("left")
+    (tmp_path / "wsgiproof-truth-c").mkdir()
+    (tmp_path / "wsgiproof-truth-c" / "page").write_text("left")
+    (tmp_path / "another-file").write_text("kept")
+    assert sweep(began + 3600, [tmp_path], NO_KEYS) == 0
+    assert sweep(began, [tmp_path], NO_KEYS) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["another-file"]
+
+
+def test_segments_and_semaphores_are_removed_by_their_keys() -> None:
+    libc = ctypes.CDLL(None)
+    keys = range(0x58000000 + os.getpid(), 0x58000001 + os.getpid())
+    began = time.time()
+    assert libc.shmget(keys[0], 4096, CREATE) >= 0
+    assert libc.semget(keys[0], 1, CREATE) >= 0
+    try:
+        assert left("shm", began + 3600, keys) == left("sem", began, NO_KEYS) == []
+    finally:
+        assert sweep(began, [], keys) == 2
+    assert left("shm", began, keys) == left("sem", began, keys) == []

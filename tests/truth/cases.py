@@ -26,6 +26,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pymongo: str = ""
     topology: str = ""
     mode: str = ""
+    interpreter: str = ""
     requests: int = 0
     phases: tuple[str, ...] = ()
     """Empty: the command's default."""
@@ -123,6 +124,7 @@ def command(case: Case, output: Path) -> list[str]:
         "--pymongo": case.pymongo,
         "--topology": case.topology,
         "--mode": case.mode,
+        "--interpreter": case.interpreter,
         "-n": str(case.requests or ""),
         "--phases": ",".join(case.phases),
         "--idle-seconds": f"{case.idle_seconds:g}" if case.idle_seconds else "",

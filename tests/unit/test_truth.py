@@ -134,6 +134,7 @@ def test_options_become_those_of_the_command(tmp_path: Path) -> None:
         BUG,
         python="3.12",
         mode="daemon",
+        interpreter="main",
         requests=300,
         phases=("restart", "idle"),
         idle_seconds=5,
@@ -142,7 +143,7 @@ def test_options_become_those_of_the_command(tmp_path: Path) -> None:
     assert command(case, tmp_path) == [
         *("run", "--no-config", "--app", str(FOLDER / "bugs" / "leaky.py")),
         *("--output", str(tmp_path), "--jobs", "1"),
-        *("--python", "3.12", "--mode", "daemon", "-n", "300"),
+        *("--python", "3.12", "--mode", "daemon", "--interpreter", "main", "-n", "300"),
         *("--phases", "restart,idle", "--idle-seconds", "5"),
         *("--with", "flask", "--with", "bottle"),
     ]

@@ -21,18 +21,17 @@ def wrong(outcomes: Outcomes) -> list[str]:
 
 
 def table(cases: Sequence[Case], outcomes: Outcomes) -> str:
-    """Return the two confusion tables. A case of several runs counts once, at its worst."""
-    counts = {
-        folder: [(case.kind, worst(outcomes[case.id]).result) for case in cases_of(cases, folder)]
-        for folder in (BUGS, HEALTHY)
+    """Return the confusion tables, one for each folder. A case of several runs counts at its worst."""
+    titles = {
+        BUGS: ("planted bug", OF_BUGS),
+        HEALTHY: ("healthy application", OF_HEALTHY),
     }
-    return "\n".join(
-        [
-            *_one_table("planted bug", counts[BUGS], OF_BUGS),
-            "",
-            *_one_table("healthy application", counts[HEALTHY], OF_HEALTHY),
-        ]
-    )
+    tables = []
+    for folder, (title, columns) in titles.items():
+        counted = [(one.kind, worst(outcomes[one.id]).result) for one in cases_of(cases, folder)]
+        if counted:
+            tables.append("\n".join(_one_table(title, counted, columns)))
+    return "\n\n".join(tables)
 
 
 def cases_of(cases: Iterable[Case], folder: str) -> list[Case]:

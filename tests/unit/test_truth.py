@@ -224,6 +224,7 @@ def test_the_table_counts_each_case_once_and_lists_the_wrong_ones(tmp_path: Path
         "| caches | 1 | 0 | 0 | 1 | 0 |",
         "| **all** | 1 | 0 | 0 | 1 | 0 |",
     ]
+    assert "planted bug" not in table([SOUND], outcomes)
     assert wrong(outcomes) == [NEW.id, SOUND.id]
     text = page(cases, outcomes, "3 cases")
     assert "- `healthy/bounded`: false alarm (1 of 2); expected: pass (also inconclusive" in text

@@ -21,7 +21,7 @@ def wrong(outcomes: Outcomes) -> list[str]:
 
 
 def table(cases: Sequence[Case], outcomes: Outcomes) -> str:
-    """Return the confusion tables, one for each folder. A case of several runs counts at its worst."""
+    """Return a confusion table for each folder. A case of several runs counts at its worst."""
     titles = {
         BUGS: ("planted bug", OF_BUGS),
         HEALTHY: ("healthy application", OF_HEALTHY),

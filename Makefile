@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test docs dist lint unit browser real selftest unprivileged python27 pythons cpython mongods torture clean
+.PHONY: run test docs dist lint unit browser real selftest unprivileged python27 pythons cpython mongods torture truth clean
 
 PYTHON = .venv/bin/python
 
@@ -55,6 +55,14 @@ torture: SEED = 1
 torture:
 	@scripts/setup dev
 	@$(PYTHON) -m tests.torture --minutes $(MINUTES) --seed $(SEED) $(if $(TABLE),--table $(TABLE))
+
+## truth: applications whose truth is known, judged by the real command; about an hour; see docs/truth.md
+truth: JOBS = 1
+truth: RUNS = 1
+truth: ONLY = *
+truth:
+	@scripts/setup dev
+	@$(PYTHON) -m tests.truth --jobs $(JOBS) --runs $(RUNS) --only '$(ONLY)' $(if $(TABLE),--table $(TABLE))
 
 ## unprivileged: from nothing to a verdict as an ordinary user without an Apache; takes 7 minutes, and
 ## needs root to become that user

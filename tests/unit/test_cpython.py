@@ -533,7 +533,7 @@ def test_without_zlib_nothing_is_begun(cache: Cache, source: Path, tmp_path: Pat
     ("arguments", "words"),
     [
         (["3.13"], "not a full version"),
-        (["3.98.7", "--prebuilt", "--source", "here"], "no --source, --sha256 and --jobs"),
+        (["3.98.7", "--prebuilt", "--source", "here"], "leave --source, --sha256 and --jobs out"),
         (["3.98.7", "--source", "here", "--mirror", "there"], "give one of them"),
     ],
 )

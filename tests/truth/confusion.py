@@ -94,14 +94,14 @@ def _one_table(
 ) -> list[str]:
     counts = Counter(counted)
     kinds = sorted({kind for kind, _ in counted})
-    rows = [[kind, *(counts[kind, column] for column in columns)] for kind in kinds]
+    rows = [(kind, [counts[kind, column] for column in columns]) for kind in kinds]
     sums = [sum(counts[kind, column] for kind in kinds) for column in columns]
     return [
         f"| {title} | cases | " + " | ".join(columns) + " |",
         "|---|" + "---:|" * (len(columns) + 1),
         *(
             f"| {kind} | {sum(numbers)} | {' | '.join(map(str, numbers))} |"
-            for kind, *numbers in rows
+            for kind, numbers in rows
         ),
         f"| **all** | {sum(sums)} | {' | '.join(map(str, sums))} |",
     ]

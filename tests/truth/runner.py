@@ -115,8 +115,10 @@ def sweep(since: float, places: Iterable[Path] = _PLACES, keys: range = _KEYS) -
                         path.unlink()
                     removed += 1
     libc = ctypes.CDLL(None)
-    removed += sum(libc.shmctl(number, _REMOVE, None) == 0 for number in left("shm", since, keys))
-    removed += sum(libc.semctl(number, 0, _REMOVE) == 0 for number in left("sem", since, keys))
+    for number in left("shm", since, keys):
+        removed += int(libc.shmctl(number, _REMOVE, None) == 0)
+    for number in left("sem", since, keys):
+        removed += int(libc.semctl(number, 0, _REMOVE) == 0)
     return removed
 
 

@@ -57,7 +57,7 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
     from wsgiproof.report.lookup import show_list, show_log
 
     if listed:
-        every = (*entries(), *topics(), *_controls().values())
+        every: tuple[Entry | Topic, ...] = (*entries(), *topics(), *_controls().values())
         if as_json:
             print_json(every)
         else:

@@ -73,10 +73,10 @@ def show_list(console: Console, listed: Iterable[Entry | Topic]) -> None:
         same = list(group)
         column = max(len(one.id) for one in same)
         for one in same:
-            line = Text(f"{one.id:{column}}  {one_line(one.meaning)}")
-            if console.is_terminal:
-                line.truncate(console.width, overflow="ellipsis")
-            console.print(line, soft_wrap=True)
+            line = f"{one.id:{column}}  {one_line(one.meaning)}"
+            if console.is_terminal and len(line) > console.width:
+                line = f"{line[: console.width - 4]} ..."
+            console.print(Text(line), soft_wrap=True)
 
 
 def show_log(console: Console, log: LogExplained) -> None:

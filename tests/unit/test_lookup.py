@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_explain import EXAMPLES, HEALTHY
 from wsgiproof.judge.explain.catalog import Entry, Place, entries
-from wsgiproof.judge.explain.lookup import by_id, by_text, explain_log, ids
-from wsgiproof.judge.verdict import judge
+from wsgiproof.judge.explain.findings import finding
+from wsgiproof.judge.explain.lookup import (
+    FindingText,
+    Topic,
+    by_id,
+    by_name,
+    by_text,
+    explain_log,
+    ids,
+)
+from wsgiproof.judge.verdict import ALL_CHECKS, judge
+from wsgiproof.report.console import SafeConsole
+from wsgiproof.report.lookup import show_finding, show_list
+from wsgiproof.subjects.controls import CONTROLS
 
 APACHE_24 = (
     "[Wed Oct 11 14:32:52.123456 2023] [wsgi:error] [pid 35708:tid 4328636416] "
@@ -156,5 +170,183 @@ def test_the_command_prints_the_finding_that_an_entry_names_as_its_source() -> N
     assert shown.stdout.startswith("12. PyMongo 4.20.0 in interpreters with their own GIL")
     assert json.loads(command("--json", "finding-12").stdout) == {
         "id": "finding-12",
-        "text": shown.stdout.rstrip("\n"),
+        "text": finding("finding-12"),
     }
+
+
+def test_several_identifiers_are_explained_in_turn() -> None:
+    shown = command("pyo3", "finding-17", "WSGI0150")
+    assert shown.returncode == 0
+    heads = [line for line in shown.stdout.splitlines() if line and line == line.lstrip()]
+    assert heads[0] == "pyo3"
+    assert heads[1].startswith("17. mod_wsgi before 6.1")
+    assert heads[-1] == "WSGI0150"
+    known = json.loads(command("--json", "pyo3", "finding-17").stdout)
+    assert [one["id"] for one in known] == ["pyo3", "finding-17"]
+
+
+def test_words_that_are_no_identifiers_are_one_pasted_line() -> None:
+    line = "ImportError: PyO3 modules do not yet support subinterpreters, see memory"
+    shown = command(*line.split())
+    assert (shown.returncode, shown.stdout.splitlines()[0]) == (0, "pyo3")
+
+
+def test_an_unknown_identifier_among_others_is_named() -> None:
+    shown = command("pyo3", "findin-1")
+    assert (shown.returncode, shown.stdout) == (3, "")
+    assert shown.stderr == "wsgiproof does not know 'findin-1'; did you mean 'finding-1'?\n"
+
+
+def test_the_name_of_a_log_is_answered_with_how_to_read_it(tmp_path: Path) -> None:
+    log = tmp_path / "error log"
+    log.write_text("")
+    shown = command(str(log))
+    assert (shown.returncode, shown.stdout) == (3, "")
+    assert shown.stderr == f"{log} is a file: wsgiproof explain < '{log}'\n"
+
+
+@pytest.mark.parametrize("name", ["missing.log", "/missing/error", "./missing"])
+def test_the_name_of_a_missing_file_is_called_one(name: str) -> None:
+    shown = command(name)
+    assert (shown.returncode, shown.stdout) == (3, "")
+    assert shown.stderr.startswith(f"there is no file {name}, and wsgiproof does not know")
+
+
+def test_a_pasted_word_that_is_too_long_for_a_file_is_only_unknown() -> None:
+    assert command("x" * 5000).stderr == "wsgiproof does not know this identifier or text.\n"
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS)
+def test_each_check_is_explained_by_its_docstring(check: str) -> None:
+    found = by_name(check.upper())
+    assert isinstance(found, Topic)
+    assert (found.id, found.kind, found.see) == (check, "check", "wsgiproof explain --list")
+    assert found.meaning.endswith(".")
+    assert "`" not in found.meaning
+    assert check in ids()
+
+
+def test_the_command_explains_checks_and_controls() -> None:
+    shown = command("connections", "leak-connection", "reopen-connection")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith(
+        "connections  check\n"
+        "  meaning: Connections to the deployment do not grow, counted by it and in /proc.\n"
+        "  see: wsgiproof explain --list\n"
+    )
+    assert f"leak-connection  planted fault\n  meaning: {CONTROLS['leak-connection'].about}\n" in (
+        shown.stdout
+    )
+    assert "\nreopen-connection  negative control\n" in shown.stdout
+
+
+@pytest.mark.parametrize("name", ["PYO3", "Finding-1", "wsgi0150", "CRASH"])
+def test_case_does_not_matter(name: str) -> None:
+    found = by_name(name)
+    assert found is not None
+    assert found.id.lower() == name.lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("PYO4", "pyo3"),
+        ("wsgi01500", "WSGI0150"),
+        ("connexions", "connections"),
+        ("leak-conection", "leak-connection"),
+    ],
+)
+def test_a_near_miss_is_answered_with_what_was_meant(name: str, meant: str) -> None:
+    shown = command(name)
+    assert shown.returncode == 3
+    assert shown.stderr.endswith(f"text; did you mean '{meant}'?\n")
+
+
+def test_an_empty_log_is_said_to_be_empty() -> None:
+    shown = command()
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout == "Standard input is empty: there was nothing to read.\n"
+    assert json.loads(command("--json").stdout)["lines"] == 0
+
+
+def test_no_line_is_folded_or_padded_where_there_is_no_terminal() -> None:
+    entry = max(entries(), key=lambda one: len(one.meaning))
+    assert len(entry.meaning) > 200
+    shown = command(entry.id)
+    assert f"  meaning: {entry.meaning}\n" in shown.stdout
+    log = command(text=f"{APACHE_24}{entry.examples[0]}\n")
+    for line in (shown.stdout + log.stdout).splitlines():
+        assert line == line.rstrip()
+
+
+def printed(text: str, *, terminal: bool) -> str:
+    file = io.StringIO()
+    console = SafeConsole(
+        file=file, force_terminal=terminal, width=40, color_system=None, highlight=False
+    )
+    show_finding(console, FindingText(id="finding-1", text=text))
+    return file.getvalue()
+
+
+MARKDOWN = """1. A `title`
+
+```console
+$ echo **x** `y`
+```
+
+**Whose bug:** that of [one `module`](#anchor), as
+[the issue](https://example.org/1) says; `a[0](b)` and `**` stay.
+
+### Cause
+
+1. One item that
+   goes on, and that is longer than the width of a terminal
+2. Two
+
+| a | b |
+|---|---|
+| `1` | #2 |
+"""
+
+
+def test_a_finding_is_printed_as_plain_text_with_its_first_paragraph_first() -> None:
+    assert printed(MARKDOWN, terminal=False) == (
+        "1. A title\n"
+        "\n"
+        "Whose bug: that of one module, as the issue (https://example.org/1) says; "
+        "a[0](b) and ** stay.\n"
+        "\n"
+        "```console\n$ echo **x** `y`\n```\n"
+        "\n"
+        "Cause\n"
+        "\n"
+        "1. One item that goes on, and that is longer than the width of a terminal\n"
+        "2. Two\n"
+        "\n"
+        "| a | b |\n|---|---|\n| 1 | #2 |\n"
+    )
+
+
+def test_a_terminal_folds_the_items_of_a_finding_below_their_text() -> None:
+    assert (
+        "1. One item that goes on, and that is\n   longer than the width of a terminal\n2. Two\n"
+    ) in printed(MARKDOWN, terminal=True)
+
+
+def test_the_list_has_one_line_for_each_identifier() -> None:
+    shown = command("--list")
+    names = [line.split()[0] for line in shown.stdout.splitlines()]
+    assert sorted(names) == sorted([*ids(), *CONTROLS])
+    assert "finding-17  mod_wsgi before 6.1: threads that use" in shown.stdout
+    listed = json.loads(command("--list", "--json").stdout)
+    assert [one["id"] for one in listed] == names
+    assert all(one["meaning"] for one in listed)
+
+
+def test_a_line_of_the_list_is_cut_to_the_width_of_a_terminal() -> None:
+    file = io.StringIO()
+    console = SafeConsole(file=file, force_terminal=True, width=60, color_system=None)
+    show_list(console, entries())
+    lines = file.getvalue().splitlines()
+    assert len(lines) == len(entries())
+    assert max(map(len, lines)) == 60

@@ -123,8 +123,9 @@ def _phases(context: click.Context, word: str) -> Iterable[str]:
 
 def _ids(context: click.Context, word: str) -> Iterable[str]:
     from wsgiproof.judge.explain.lookup import ids
+    from wsgiproof.subjects.controls import CONTROLS
 
-    return ids()
+    return (*ids(), *CONTROLS)
 
 
 pythons = _completer(_pythons, files=True)

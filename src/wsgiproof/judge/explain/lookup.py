@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
-from wsgiproof.judge.explain.findings import finding_ids
+from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find, reference
+from wsgiproof.judge.explain.findings import finding, finding_ids
 from wsgiproof.judge.explain.lines import parse
+from wsgiproof.judge.verdict import CHECKS, PHASE_CHECKS
 from wsgiproof.records import LogLine
 
 _MOST_UNKNOWN = 20
@@ -18,6 +19,23 @@ _MOST_DIFFERENT = 10_000
 """Different unknown lines that are counted one by one, so that no log can use all memory."""
 _LONGEST_TEXT = 300
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """An identifier that is no entry of the catalog: a code, a finding, a check or a control."""
+
+    id: str
+    kind: str
+    meaning: str
+    """One line of plain text."""
+    see: str
+
+
+class FindingText(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole text of a finding, in Markdown."""
+
+    id: str
+    text: str
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,17 +71,41 @@ class LogExplained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def by_id(name: str) -> Entry | None:
-    """Return the entry with this identifier, or of this code of mod_wsgi 6; None if unknown."""
+    """Return the entry with this identifier, or of this code of mod_wsgi 6; None if unknown.
+
+    Case does not matter.
+    """
     for entry in entries():
-        if entry.id == name:
+        if entry.id.lower() == name.lower():
             return entry
     code = name.upper()
     return find(f"{code}: ", Place.LOG) if code in codes() else None
 
 
+def by_name(name: str) -> Entry | FindingText | Topic | None:
+    """Return what an identifier of any kind stands for; None if unknown. Case does not matter."""
+    lower = name.lower()
+    if text := finding(lower):
+        return FindingText(id=lower, text=text)
+    return by_id(name) or next((one for one in _checks() if one.id == lower), None)
+
+
+def topics() -> tuple[Topic, ...]:
+    """Return every identifier that is no entry: codes of mod_wsgi 6, findings, and checks."""
+    of_codes = (
+        Topic(id=name, kind="code", meaning=code.meaning, see=reference(name))
+        for name, code in codes().items()
+    )
+    of_findings = (
+        Topic(id=name, kind="finding", meaning=_title(name), see=f"wsgiproof explain {name}")
+        for name in finding_ids()
+    )
+    return (*of_codes, *of_findings, *_checks())
+
+
 def ids() -> tuple[str, ...]:
-    """Return every identifier: entries, codes of mod_wsgi 6, and findings."""
-    return (*(entry.id for entry in entries()), *codes(), *finding_ids())
+    """Return every identifier: entries, codes of mod_wsgi 6, findings, and checks."""
+    return (*(entry.id for entry in entries()), *(one.id for one in topics()))
 
 
 def by_text(text: str) -> Entry | None:
@@ -120,3 +162,23 @@ def _count(unknown: dict[str, Unknown], text: str, number: int) -> None:
         unknown[key] = msgspec.structs.replace(before, lines=before.lines + 1)
     elif len(unknown) < _MOST_DIFFERENT:
         unknown[key] = Unknown(lines=1, first=number, text=text)
+
+
+def _checks() -> tuple[Topic, ...]:
+    """Return a topic for each check; the first line of its docstring is the meaning."""
+    checks = {**CHECKS, **{name: check for name, (_, check) in PHASE_CHECKS.items()}}
+    return tuple(
+        Topic(
+            id=name,
+            kind="check",
+            meaning=(check.__doc__ or "").partition("\n")[0].replace("`", ""),
+            see="wsgiproof explain --list",
+        )
+        for name, check in checks.items()
+    )
+
+
+def _title(name: str) -> str:
+    """Return the title of a finding without its number."""
+    heading = (finding(name) or "").partition("\n")[0]
+    return heading.partition(". ")[2].replace("`", "")

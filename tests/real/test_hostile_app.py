@@ -43,7 +43,7 @@ def test_an_app_that_removes_its_evidence_is_undecided(bench: Bench, mode: Mode)
     record = bench.run(app=APPS / "removes_evidence.py", topology=Topology.NONE, mode=mode)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
     assert undecided(record) == {"environment", "hang", "crash", "shutdown"}, why(record)
-    assert kinds(record) - {"leftover_threads"} == {"identity", "requests", "fatal"}
+    assert kinds(record) - {"leftover"} == {"identity", "requests", "fatal"}
 
 
 def test_an_app_that_plants_evidence_is_neither_followed_nor_waited_for(
@@ -51,7 +51,7 @@ def test_an_app_that_plants_evidence_is_neither_followed_nor_waited_for(
 ) -> None:
     record = bench.run(app=APPS / "plants_evidence.py", topology=Topology.NONE)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
-    assert kinds(record) == {"identity", "requests", "fatal", "leftover_threads"}
+    assert kinds(record) == {"identity", "requests", "fatal", "leftover"}
     written = msgspec.json.encode(record)
     assert len(written) < 5_000_000
     if ROOT:

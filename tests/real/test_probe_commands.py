@@ -62,7 +62,7 @@ def test_requests_from_elsewhere_are_noticed(bench: Bench) -> None:
         record = bench.run(topology=Topology.NONE, ports=[port])
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
     (result,) = [one for one in record.checks if one.check == "responses"]
-    assert "from elsewhere" in result.reason
+    assert "requests came from another program" in result.reason
     assert record.observed is not None
     assert 5 < record.observed.elsewhere <= len(answers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections import Counter
@@ -81,10 +82,14 @@ def processor_wait(pid: int) -> float:
     Documentation/scheduler/sched-stats). Return 0 if the process is gone, or if the kernel does not
     count this.
     """
-    waited = 0
-    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+    tasks, waited = f"/proc/{pid}/task", 0
+    try:
+        threads = os.listdir(tasks)
+    except OSError:
+        return 0.0
+    for thread in threads:
         with suppress(OSError, ValueError, IndexError):
-            waited += int(path.read_bytes().split()[1])
+            waited += int(Path(tasks, thread, "schedstat").read_bytes().split()[1])
     return waited / 1e9
 
 

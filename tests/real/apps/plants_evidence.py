@@ -16,7 +16,7 @@ def plant():
         return
     for kind, end in (
         ("fatal", ".txt"),
-        ("outlived", ".txt"),
+        ("leftover", ".txt"),
         ("identity", ".txt"),
         ("requests", "-x"),
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections import Counter
@@ -82,14 +81,14 @@ def processor_wait(pid: int) -> float:
     Documentation/scheduler/sched-stats). Return 0 if the process is gone, or if the kernel does not
     count this.
     """
-    tasks, waited = f"/proc/{pid}/task", 0
+    waited = 0
     try:
-        threads = os.listdir(tasks)
+        threads = [*Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
         return 0.0
     for thread in threads:
         with suppress(OSError, ValueError, IndexError):
-            waited += int(Path(tasks, thread, "schedstat").read_bytes().split()[1])
+            waited += int((thread / "schedstat").read_bytes().split()[1])
     return waited / 1e9
 
 

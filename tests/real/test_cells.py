@@ -104,6 +104,6 @@ def test_a_cell_that_reaches_max_seconds_is_no_pass(bench: Bench) -> None:
     record = bench.run(topology=Topology.NONE, requests=100_000, max_seconds=3.0)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
     (told,) = (check.reason for check in record.checks if check.check == "responses")
-    assert told.startswith("the budget of 3 s was used up with ")
+    assert told.startswith("the limit of 3 s was reached with ")
     assert record.observed is not None
     assert 0 < record.observed.requests < 50_000

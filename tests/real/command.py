@@ -16,7 +16,7 @@ import psutil
 RUN = [sys.executable, "-m", "wsgiproof", "run", "--mod-wsgi", "5.0.2", "--pymongo", "4.20.0"]
 
 CLEAN = "own-interpreters"
-"""The clean twin that does nothing but close its client at the end, and wait for its threads. A
+"""The negative control that only closes its client at the end, and waits for its threads. A
 client that is left open is a crash at the stop now and then (docs/findings.md, 1)."""
 
 

@@ -20,7 +20,7 @@ STABLE = {
     "responses", "environment", "interpreters", "roundtrip", "connections", "descriptors",
     "threads", "cursors", "memory", "crash", "hang", "shutdown", "error-log", "recovery",
 }  # fmt: skip
-TWINS = [control for control in _CONTROLS if not control.trips]
+NEGATIVE = [control for control in _CONTROLS if not control.trips]
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_real_run_comes_to_what_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [name for name in NAMES if recorded(name).cell.control in CONTROLS]
 )
-def test_each_planted_fault_is_caught_by_its_own_check_and_each_twin_passes(name: str) -> None:
+def test_each_planted_fault_is_caught_and_each_negative_control_passes(name: str) -> None:
     record = recorded(name)
     told = control_result(CONTROLS[record.cell.control], record)
     assert told.is_expected, told
@@ -98,7 +98,7 @@ def test_the_corpus_has_both_kinds_of_every_check_and_both_modes() -> None:
 BY_SERVER = ("server_connections", "cursors", "sessions")
 BY_PROCESS = ("descriptors", "threads", "connections")
 IN_ORDER = {"fill-pool", "fill-cache", "second-client", "recycle"}
-"""Twins that have something grow: it is no leak because it comes early, and then no more."""
+"""Negative controls with something that grows early and then stops, which is no leak."""
 
 
 class Noise(msgspec.Struct, frozen=True):

@@ -19,14 +19,14 @@ from wsgiproof.subjects.controls import CONTROLS
 CAUGHT = ControlResult(
     control="leak", meant="threads", verdict=Verdict.FAIL, failing=("threads", "error-log")
 )
-CLEAN = ControlResult(control="twin", meant="", verdict=Verdict.PASS)
+CLEAN = ControlResult(control="clean", meant="", verdict=Verdict.PASS)
 ELSEWHERE = ControlResult(
     control="leak", meant="threads", verdict=Verdict.FAIL, failing=("error-log",)
 )
 MISSED = ControlResult(control="leak", meant="threads", verdict=Verdict.PASS)
-FALSE_ALARM = ControlResult(control="twin", meant="", verdict=Verdict.FAIL, failing=("error-log",))
+FALSE_ALARM = ControlResult(control="clean", meant="", verdict=Verdict.FAIL, failing=("error-log",))
 UNDECIDED = ControlResult(control="leak", meant="threads", verdict=Verdict.INCONCLUSIVE)
-ERROR = ControlResult(control="twin", meant="", verdict=Verdict.ERROR, reason="no port")
+ERROR = ControlResult(control="clean", meant="", verdict=Verdict.ERROR, reason="no port")
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_what_went_wrong_is_told_below_the_table() -> None:
     file = io.StringIO()
     show_selftest(Console(file=file, width=120), [CAUGHT, FALSE_ALARM, ERROR], 1, "/results")
     text = file.getvalue()
-    assert "FALSE ALARM  twin, a negative control: fail, failing: error-log" in text
-    assert "UNDECIDED  twin, a negative control: error" in text
+    assert "FALSE ALARM  clean, a negative control: fail, failing: error-log" in text
+    assert "UNDECIDED  clean, a negative control: error" in text
     assert "no port" in text
     assert "leak," not in text
     assert "3 controls, 1 as they should be." in text

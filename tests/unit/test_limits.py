@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.control_groups import limited_group
 from wsgiproof import limits
 from wsgiproof.cgroups import group_directory
 from wsgiproof.errors import describe
@@ -217,18 +217,3 @@ def test_a_control_group_that_allows_too_few_processes_is_named_with_its_value()
     )
     assert f"and a run needs about 150 more: raise {group}/pids.max" in message
     assert len(message.splitlines()) == 1
-
-
-def limited_group(most: int) -> Path | None:
-    """A control group for at most so many processes and threads; None if it can't be made."""
-    for top in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup"):
-        group = Path(top, f"wsgiproof-limit-{os.getpid()}")
-        try:
-            group.mkdir()
-            (group / "pids.max").write_text(str(most))
-        except OSError:
-            with suppress(OSError):
-                group.rmdir()
-            continue
-        return group
-    return None

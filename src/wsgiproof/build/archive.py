@@ -89,7 +89,7 @@ def _opened(archive: Path, largest: int) -> Iterator[tarfile.TarFile]:
 
 
 def member_of_tar(archive: Path, matches: Callable[[str], bool]) -> bytes | None:
-    """Return the first file in a tar archive whose name ``matches``; None if there is none.
+    """Return the first file in a tar archive whose name ``matches``; None if no name does.
 
     Raises one of :data:`DAMAGED`, which include :class:`TooLarge`.
     """

@@ -1,6 +1,6 @@
 """What a shell completes: values that are at hand in a moment, so that no key press has to wait.
 
-Whatever goes wrong while completing completes nothing: nobody can see a message there.
+An error completes nothing, since a shell has no place for a message.
 """
 
 from __future__ import annotations

@@ -35,8 +35,10 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(skipped="embedded mode reloads a script in the same process")
     if not restarts:
         return Outcome(missing="the experiment ended before a restart")
-    hurried = [event.pid for event in _killed(observed) if _had_no_time(event, observed)]
-    findings = [*_requests(cell, restarts), *_processes(observed), *_connections(restarts)]
+    killed = _killed(observed)
+    hurried = [event for event in killed if _had_no_time(event, observed)]
+    stuck = [event.pid for event in killed if event not in hurried]
+    findings = [*_requests(cell, restarts), *_processes(observed, stuck), *_connections(restarts)]
     findings += _parent(restarts)
     if findings:
         return Outcome(findings=tuple(findings))
@@ -87,7 +89,8 @@ def _is_excused(cell: Cell, one: Restart) -> bool:
     return one.last_refused is None or one.last_refused <= one.seconds + _LATE
 
 
-def _processes(observed: Observed) -> Iterator[Finding]:
+def _processes(observed: Observed, killed: Sequence[int]) -> Iterator[Finding]:
+    """``killed`` are the processes that Apache killed although they had time to end."""
     left = [pid for one in observed.restarts for pid in one.leftover]
     if left:
         yield _stuck(
@@ -98,7 +101,6 @@ def _processes(observed: Observed) -> Iterator[Finding]:
             "a replaced process stays, with its memory and its connections; each restart adds "
             "another",
         )
-    killed = [event.pid for event in _killed(observed) if not _had_no_time(event, observed)]
     if killed:
         slowest = max(one.seconds for one in observed.restarts)
         yield _stuck(

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.control_groups import limited_group
 from tests.torture.sandbox import Fault, Sandbox, options
 
 WEIGHT = 13
@@ -330,15 +331,8 @@ def _few_processes(box: Sandbox, most: int) -> Callable[[], None]:
         # The running processes of this user count as well.
         count = len([path for path in Path("/proc").glob("[0-9]*/task/*") if _is_mine(path)])
         return lambda: resource.setrlimit(resource.RLIMIT_NPROC, (count + most, count + most))
-    for top in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup"):
-        group = Path(top, f"wpt-{os.getpid()}")
-        try:
-            group.mkdir()
-            (group / "pids.max").write_text(str(most))
-        except OSError:
-            with suppress(OSError):
-                group.rmdir()
-            continue
+    group = limited_group(most)
+    if group is not None:
         box.cleanups.append(partial(_remove_group, group))
         return partial(_join_group, group)
     box.note("no cgroup can limit processes here; descriptors are limited instead")

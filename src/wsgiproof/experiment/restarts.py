@@ -15,10 +15,12 @@ from wsgiproof.records import LoadPlan, PhaseName, Restart, Role
 from wsgiproof.services.apache import Server
 
 _HELD = 0.4
-"""Seconds that the requests before a restart last, at least: each worker thread has one of them
-when the restart is requested."""
-_ARRIVAL = 0.25
-"""Seconds to wait for them to arrive."""
+"""Seconds after which a request that is sent before a restart may end: each worker thread has one
+of them when the restart is requested."""
+_ARRIVAL = 1.0
+"""Seconds to wait until each worker thread has one."""
+_ARRIVAL_OF_FIRST = 10.0
+"""Seconds to wait until any has one, on a busy machine."""
 _RATE = 300.0
 """Requests per second around a restart, at most; a slow server gets half of what it can serve."""
 _LEAST_RATE = 20.0
@@ -81,7 +83,10 @@ class Restarts:
         )
         rate = min(_RATE, max(_LEAST_RATE, (per_second or 0) / 2))
         with ProcessorWaits(replaced) as waits:
-            self._load.paced(load.pick, rate, load.is_over, load.failed)
+            # Requests may wait until the new process has loaded the application, as the first did.
+            self._load.paced(
+                load.pick, rate, load.is_over, load.failed, deadline=self._plan.start_deadline
+            )
         return Restart(
             processor_waits=waits.noticeable(),
             phase=phase,
@@ -128,8 +133,8 @@ def is_renewed(
 class _RestartLoad:
     """The requests around one restart.
 
-    The first ones are held inside, so that each worker thread is busy when the restart is
-    requested. Others follow until the replaced processes have ended, and a little longer.
+    Until the restart is requested they are held inside, so that each worker thread is busy then.
+    Others follow until the replaced processes have ended, and a little longer.
     """
 
     def __init__(
@@ -154,7 +159,7 @@ class _RestartLoad:
         self._act = act
         self._deadline = plan.restart_deadline
         self._picked = 0
-        self._waited_since = 0.0
+        self._first_pick = 0.0
         self._last = 0
         """The number of the last request, once the replaced processes have ended."""
         self.requested = 0.0
@@ -170,21 +175,21 @@ class _RestartLoad:
         """Return the next request; request the restart in between."""
         self._picked += 1
         target = self._load.targets[self._picked % len(self._load.targets)]
-        if self._picked <= self._busy:
-            until = time.monotonic() + _HELD
-            name = f"{_NAME}{self._picked}"
-            return self._load.commands.on(target, until=until, name=name)
         if not self.requested:
             self._restart_when_busy()
-        return target
+        if self.requested:
+            return target
+        until = time.monotonic() + _HELD
+        return self._load.commands.on(target, until=until, name=f"{_NAME}{self._picked}")
 
     def _restart_when_busy(self) -> None:
         """Request the restart as soon as each worker thread reports a held request."""
         now = time.monotonic()
-        self._waited_since = self._waited_since or now
+        self._first_pick = self._first_pick or now
         unfinished = self._stack_collector.unfinished(self.leftover)
         inside = frozenset(one.name for one in unfinished) - {""}
-        if len(inside) >= self._busy or now > self._waited_since + _ARRIVAL:
+        waited = now - self._first_pick
+        if len(inside) >= self._busy or waited > (_ARRIVAL if inside else _ARRIVAL_OF_FIRST):
             self.begun = inside
             self.requested = now
             self._act()

@@ -75,6 +75,11 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, manifest.File]
 
 
+# msgspec prepares a type when it is used for the first time. Up to 0.22.0, two threads that do that
+# at once crash the process. So each type that threads read is prepared at import.
+_decode_marker = msgspec.json.Decoder(Marker).decode
+
+
 class Build(msgspec.Struct, frozen=True, kw_only=True):
     """Something to build unless it is cached: its title, what it depends on, and how to make it."""
 
@@ -451,7 +456,7 @@ _DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def _read_marker(entry: Path) -> Marker:
-    return msgspec.json.decode(read_file(entry / _MARKER, _LARGEST_MARKER), type=Marker)
+    return _decode_marker(read_file(entry / _MARKER, _LARGEST_MARKER))
 
 
 def _difference(entry: Path, marker: Marker, *, thorough: bool) -> str:

@@ -251,3 +251,30 @@ def test_each_rule_can_be_broken(module: str, source: str, breach: str) -> None:
 )
 def test_what_the_rules_allow(module: str, source: str) -> None:
     assert breaches(module, source) == []
+
+
+# Types that threads read
+
+
+def _prepares_a_type(node: ast.AST) -> bool:
+    """Whether a call decodes or converts into a type that msgspec may have to prepare first."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    typed = any(keyword.arg == "type" for keyword in node.keywords)
+    return node.func.attr == "convert" or (node.func.attr == "decode" and typed)
+
+
+MAIN_THREAD_ONLY = {"merge", "results", "configfile", "judge"}
+"""Modules that only the main thread calls."""
+
+
+def test_no_thread_prepares_a_type_of_msgspec() -> None:
+    # msgspec 0.22.0 crashes if two threads use a type for the first time at once. "describe" is
+    # called by threads, and prepares its type at import.
+    found = {
+        (path.relative_to(ROOT).parts[0].removesuffix(".py"), path.name)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if _prepares_a_type(node)
+    }
+    assert {one for one in found if one[0] not in MAIN_THREAD_ONLY} == {("build", "python.py")}

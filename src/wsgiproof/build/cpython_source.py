@@ -169,7 +169,7 @@ def _published(url: str) -> str:
     except (OSError, http.client.HTTPException) as error:
         raise _download_failed(document, error) from error
     try:
-        packages = msgspec.json.decode(content, type=_Document).packages
+        packages = _decode_document(content).packages
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UsageError(f"{document} is not an SPDX document: give the --sha256") from error
     name = url.rpartition("/")[2]
@@ -192,6 +192,9 @@ class _Package(msgspec.Struct, rename={"file": "packageFileName"}):
 
 class _Document(msgspec.Struct):
     packages: list[_Package]
+
+
+_decode_document = msgspec.json.Decoder(_Document).decode
 
 
 def _download(url: str, target: Path, expected: str, on_progress: Callable[[str], None]) -> None:

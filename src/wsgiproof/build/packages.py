@@ -40,7 +40,7 @@ def find_version(package: str, version: str, python: Python, cache: Cache) -> st
     entry = cache.entry(
         _KIND, key, lambda directory: _save_lookup(package, version, python, cache, directory)
     )
-    lookup = msgspec.json.decode((entry / _FILE).read_bytes(), type=_CachedLookup)
+    lookup = _decode_lookup((entry / _FILE).read_bytes())
     if lookup.unsupported:
         raise Unsupported(lookup.unsupported)
     return lookup.version
@@ -51,6 +51,9 @@ class _CachedLookup(msgspec.Struct, omit_defaults=True):
 
     version: str = ""
     unsupported: str = ""
+
+
+_decode_lookup = msgspec.json.Decoder(_CachedLookup).decode  # at import: see cache.Marker
 
 
 def _save_lookup(package: str, version: str, python: Python, cache: Cache, directory: Path) -> None:

@@ -43,6 +43,8 @@ _DEADLINE = 10.0
 """Seconds for an interpreter to describe itself; it takes 0.05 on an idle machine."""
 _LARGEST_OUTPUT = 65536
 
+msgspec.json.Decoder(Python)  # prepares it for the threads that describe: see cache.Marker
+
 _DESCRIBE_SCRIPT = """
 import json, os, platform, sys, sysconfig
 get = sysconfig.get_config_var

@@ -430,6 +430,7 @@ class _Experiment:
             identities=identities,
             loaded=read_loaded(evidence, identities) if complete else (),
             failures=answers.failures(),
+            answers=answers.answers(),
             problems=answers.problems(),
             elsewhere=answers.elsewhere,
             samples=tuple(self._samples),

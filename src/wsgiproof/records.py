@@ -512,6 +512,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Interpreters that loaded the application and ended before their first answer."""
     failures: tuple[Failure, ...] = ()
     answers: tuple[Answers, ...] = ()
+    starved: float = 0.0
+    """The largest share of its time for which a process that requests need had waited for a
+    processor when a request had no answer; the waits of its threads add up."""
     problems: tuple[Problem, ...] = ()
     samples: tuple[Sample, ...] = ()
     workers: tuple[int, int] = (1, 1)

@@ -17,6 +17,7 @@ from wsgiproof.load.statistics import INVALID, Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
 from wsgiproof.observe.answers import AgentReport, AnswerCollector, InvalidReport, report_of
+from wsgiproof.observe.starvation import Starvation
 from wsgiproof.records import LoadPlan
 from wsgiproof.services.apache import Server
 from wsgiproof.traffic import Latencies, LoadTimeline
@@ -38,7 +39,8 @@ class Load:
     """The requests of one experiment, and their answers.
 
     ``secret`` is that of the server's application, so that it accepts ``commands``. ``on_hang`` is
-    called for each request that gets no answer within its deadline.
+    called for each request that gets no answer within its deadline; ``starvation`` says whether it
+    could have had one.
     """
 
     def __init__(
@@ -46,11 +48,16 @@ class Load:
         server: Server,
         plan: LoadPlan,
         secret: str,
-        on_hang: Callable[[], None] = lambda: None,
+        on_hang: Callable[[], None],
+        starvation: Starvation,
     ) -> None:
         self._server = server
         self._plan = plan
         self._on_hang = on_hang
+        self._starvation = starvation
+        self.starved = 0.0
+        """The largest share of its time for which a process waited for a processor while a request
+        had no answer."""
         self._random = random.Random(plan.seed)
         self._serving: defaultdict[str, float] = defaultdict(float)
         self.commands = Commands(secret)
@@ -170,6 +177,7 @@ class Load:
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
+        self._starvation.begin()
         started = time.monotonic()
         yield
         self._serving[self.answers.phase] += time.monotonic() - started
@@ -194,6 +202,7 @@ class Load:
             failed=report is None,
         )
         if response.outcome is Outcome.TIMEOUT:
+            self.starved = max(self.starved, self._starvation.share())
             self._on_hang()
         if response.status is not None:
             self._histograms[self.answers.phase, response.url].add(response.seconds)

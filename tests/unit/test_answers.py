@@ -45,7 +45,10 @@ def head(**changes: Any) -> bytes:
         "request": 1,
         "problems": [],
     }
-    return b"HTTP/1.1 200 OK\r\nX-Wsgiproof: %b\r\n\r\nok\n" % json.dumps(fields | changes).encode()
+    return (
+        b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: %b\r\n\r\nok\n"
+        % json.dumps(fields | changes).encode()
+    )
 
 
 def report(**changes: Any) -> AgentReport:
@@ -131,14 +134,14 @@ def test_workers_are_threads_by_process_by_url(answers: AnswerCollector) -> None
     ("broken", "why"),
     [
         (b"", "no report"),
-        (b"HTTP/1.1 200 OK\r\nServer: other\r\n\r\nX-Wsgiproof: {}", "no report"),
+        (b"HTTP/1.1 200 OK\r\nServer: other\r\n\r\nX-Wsgiproof-Report: {}", "no report"),
         (head()[:-50], "invalid"),
-        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof: []\r\n\r\n", "invalid"),
+        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: []\r\n\r\n", "invalid"),
         (head(pid="200"), "pid"),
         (head(bson_has_c=None), "bson_has_c"),
         (head(more=1).replace(b'"pid": 200, ', b""), "pid"),
         (head().replace(b"200, ", b"\xff\xfe"), "invalid"),
-        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof: " + b'{"problems": ' + b"[" * 30_000, "invalid"),
+        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: " + b'{"problems": ' + b"[" * 30_000, "invalid"),
     ],
 )
 def test_an_answer_without_a_valid_report_says_what_is_wrong(broken: bytes, why: str) -> None:
@@ -146,7 +149,7 @@ def test_an_answer_without_a_valid_report_says_what_is_wrong(broken: bytes, why:
         report_of(broken)
 
 
-def test_the_agent_is_not_confused_by_the_header_of_an_application() -> None:
+def test_the_header_that_the_agent_added_is_the_last_one() -> None:
     forged = head(pid=666)
     own, rest = forged.split(b"\r\n\r\n")
     (line,) = (one for one in head(pid=200).split(b"\r\n") if one.startswith(b"X-Wsgiproof"))

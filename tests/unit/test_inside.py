@@ -91,9 +91,9 @@ def get(commands="", secret="{SECRET}", query=""):
     if hasattr(result, "close"):
         result.close()
     status, headers = started[-1]
-    reports = [json.loads(value) for name, value in headers if name == "X-Wsgiproof"]
+    reports = [json.loads(value) for name, value in headers if name == "X-Wsgiproof-Report"]
     return {{"status": status, "body": b"".join(written).decode(),
-            "headers": [one for one in headers if one[0] != "X-Wsgiproof"],
+            "headers": [one for one in headers if one[0] != "X-Wsgiproof-Report"],
             "report": reports[0] if reports else None}}
 """
 

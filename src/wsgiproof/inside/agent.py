@@ -13,7 +13,7 @@ from .counter import Counter
 from .in_flight import RequestSlots
 from .pools import Pools
 
-HEADER = "X-Wsgiproof"
+HEADER = "X-Wsgiproof-Report"
 PROBLEMS = "wsgiproof.problems"
 """The key of environ with a list: the built-in workload appends what it found to be wrong."""
 

@@ -13,7 +13,7 @@ _BODY_KEPT = 500
 """Characters of a failed answer that are kept."""
 _MOST_KINDS = 1000
 """Different answers to one URL that are counted."""
-_REPORT = re.compile(rb"\r\nX-Wsgiproof: *([^\r\n]*)", re.I)
+_REPORT = re.compile(rb"\r\nX-Wsgiproof-Report: *([^\r\n]*)", re.I)
 
 
 class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class InvalidReport(Exception):
 
 def report_of(head: bytes) -> AgentReport:
     """Return the report in the headers of an answer. Raises :class:`InvalidReport`."""
-    # The agent adds its header last: the application may have a header of this name as well.
+    # The agent adds its header last.
     headers = _REPORT.findall(head.partition(b"\r\n\r\n")[0])
     if not headers:
         raise InvalidReport("the answer has no report: something else than the application gave it")

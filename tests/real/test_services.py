@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,12 @@ from tests.real.test_uri import mongod as mongod_of_a_user
 from wsgiproof.account import server_account
 from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.config import Config
+from wsgiproof.errors import ServiceFailed
 from wsgiproof.planning import make_context, plan, preflight
 from wsgiproof.records import CellRecord, ExtraPhase, PhaseName, Verdict
 from wsgiproof.runner import Deployments, Job, NullWatcher, RunContext, run_cell
 from wsgiproof.scratch import scratch_directory
+from wsgiproof.services import deployment as deployments
 from wsgiproof.services.deployment import Deployment, start_deployment
 from wsgiproof.services.mongod import Member, find_mongod
 from wsgiproof.services.ports import LOOPBACK
@@ -238,6 +240,24 @@ def test_its_user_need_not_be_able_to_enter_the_directory_of_the_binary(tmp_path
         assert process(member).cmdline()[0] == str(binary)
         with Client(LOOPBACK, member.port, directConnection=True) as stranger:
             assert done_by(stranger, DEEDS) == []
+
+
+def test_a_member_that_ends_before_the_replica_set_exists_is_no_defect_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = deployments._start
+
+    def start_and_kill(members: Sequence[Member], replica_set: str | None) -> None:
+        start(members, replica_set)
+        members[2].kill()
+
+    monkeypatch.setattr(deployments, "_start", start_and_kill)
+    with (
+        scratch_directory() as scratch,
+        pytest.raises(ServiceFailed, match="the replica set could not be initiated: "),
+        start_deployment(Topology.REPLICA_SET, find_mongod(None), scratch, tmp_path),
+    ):
+        pass
 
 
 def test_an_application_of_ones_own_has_its_rights_and_javascript(tmp_path: Path) -> None:

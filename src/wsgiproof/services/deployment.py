@@ -416,7 +416,10 @@ def connect_deployment(uri: str) -> Deployment:
 
 
 def _initiate(first: Member, hosts: list[str]) -> None:
-    """Make a replica set of new members, and wait until it has a primary."""
+    """Make a replica set of new members, and wait until it has a primary.
+
+    Raises :class:`ServiceFailed` if that fails, as it does if one of them has ended.
+    """
     config = {
         "_id": _REPLICA_SET,
         "members": [{"_id": number, "host": host} for number, host in enumerate(hosts)],
@@ -424,11 +427,16 @@ def _initiate(first: Member, hosts: list[str]) -> None:
         "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200},
     }
     with first.client() as client:
-        client.admin.command("replSetInitiate", config)
-        _wait(
-            lambda: client.admin.command("hello").get("isWritablePrimary", False),
-            "the replica set elected no primary",
-        )
+        try:
+            client.admin.command("replSetInitiate", config)
+            _wait(
+                lambda: client.admin.command("hello").get("isWritablePrimary", False),
+                "the replica set elected no primary",
+            )
+        except PyMongoError as error:
+            raise ServiceFailed(
+                f"the replica set could not be initiated: {_error_text(error)}"
+            ) from error
 
 
 def _make_user(admin_uri: str, members: int, name: str, roles: Sequence[object]) -> str:

@@ -53,8 +53,8 @@ def main() -> None:
             ours.prepare("probe")
             application = load(scratch, ours.uri("probe"))
             probe = report(application, requests)
-            application._store._drop(os.getpid(), str(scratch))
-            atexit.unregister(application._store._drop)
+            application._application._store._drop(os.getpid(), str(scratch))
+            atexit.unregister(application._application._store._drop)
         server = cost_of_server(scratch / "cell", requests)
     told = f"server     {server * 1e6:8.0f} us CPU a request, in all of its processes"
     print(f"{told}; the probe is {probe / server:.2%}")

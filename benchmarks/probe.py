@@ -53,8 +53,8 @@ def main() -> None:
             ours.prepare("probe")
             application = load(scratch, ours.uri("probe"))
             probe = report(application, requests)
-            application._store._drop(os.getpid(), str(scratch))
-            atexit.unregister(application._store._drop)
+            application._application._store._drop(os.getpid(), str(scratch))
+            atexit.unregister(application._application._store._drop)
         server = cost_of_server(scratch / "cell", requests)
     told = f"server     {server * 1e6:8.0f} us CPU a request, in all of its processes"
     print(f"{told}; the probe is {probe / server:.2%}")
@@ -113,10 +113,11 @@ def load(scratch: Path, uri: str) -> Any:
     settings["secret"] = SECRET
     (scratch / "settings.json").write_text(json.dumps(settings))
     sys.path.insert(0, str(scratch))
-    from wsgiproof_inside import responder
     from wsgiproof_inside import settings as inside
+    from wsgiproof_inside.agent import Agent
+    from wsgiproof_inside.workload import Workload
 
-    return responder.Responder(inside.load())
+    return Agent(inside.load(), Workload)
 
 
 def report(application: Any, requests: int) -> float:
@@ -124,13 +125,14 @@ def report(application: Any, requests: int) -> float:
 
     The probe's CPU seconds for a request.
     """
-    do_the_work = application._work
+    workload = application._application
+    do_the_work = workload.work
     work = probe = reading = 0.0
     for number in range(requests):
         work += spent(do_the_work)
-        application._work = list
+        workload.work = list
         probe += spent(lambda: request(application, "")) - spent(bare)
-        application._work = do_the_work
+        workload.work = do_the_work
         if number % (requests // READINGS) == 0:
             reading += spent(lambda: request(application, "memory=2"))
     whole = (work + probe) / requests
@@ -149,8 +151,7 @@ def report(application: Any, requests: int) -> float:
 def request(application: Any, commands: str) -> None:
     """One request, as mod_wsgi makes it."""
     environ = {"QUERY_STRING": "", "REQUEST_METHOD": "GET"}
-    if commands:
-        environ["HTTP_X_WSGIPROOF"] = f"{SECRET} {commands}"
+    environ["HTTP_X_WSGIPROOF"] = f"{SECRET} {commands}"
     application(environ, lambda status, headers: None)
 
 

@@ -181,6 +181,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         float | None,
         _doc("Seconds after which the load of a cell is cut short."),
     ] = None
+    expect_status: Annotated[
+        tuple[int, ...], _doc("Statuses that are right beside those of success (200 to 299).")
+    ] = ()
+    expect_body: Annotated[str, _doc("A regular expression that each body has to match.")] = ""
     phases: Annotated[tuple[ExtraPhase, ...], _doc("What is tried beyond load and the stop.")] = (
         ExtraPhase.RESTART,
     )
@@ -232,6 +236,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _within("--fault-seconds", self.fault_seconds, 1, 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
+        for status in self.expect_status:
+            _within("--expect-status", status, 200, 599)
+        try:
+            re.compile(self.expect_body.encode())
+        except re.error as error:
+            raise UsageError(
+                f"--expect-body {self.expect_body!r} is not a regular expression: {error}"
+            ) from None
         if self.control and Topology.NONE in self.topology:
             raise UsageError(
                 "--control and --topology none exclude each other: the application with the fault "
@@ -274,6 +286,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "restarts": self.restarts,
             "idle_seconds": self.idle_seconds,
             "fault_seconds": self.fault_seconds,
+            "expect_status": self.expect_status,
+            "expect_body": self.expect_body,
         }
         if load.requests is not None:
             parallel = round(load.requests * plan.parallel / (plan.parallel + plan.serial))

@@ -141,6 +141,10 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds within which replaced processes have to end after a restart."""
     idle_seconds: float = 30.0
     """Seconds for which the phase ``idle`` watches a server without a request."""
+    expect_status: tuple[int, ...] = ()
+    """Statuses that are right beside those of success (200 to 299)."""
+    expect_body: str = ""
+    """A regular expression that the body of each answer has to match."""
     max_seconds: float | None = None
     """Seconds after which the load ends early; None: never."""
     seed: int = 1
@@ -187,6 +191,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None
     error: str
     body: str
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True):
+    """How much the right answers to one URL differ, by their bodies."""
+
+    url: str
+    total: int
+    same: int
+    """How many of them are equal to the most frequent one."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -498,6 +511,10 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     loaded: tuple[Identity, ...] = ()
     """Interpreters that loaded the application and ended before their first answer."""
     failures: tuple[Failure, ...] = ()
+    answers: tuple[Answers, ...] = ()
+    starved: float = 0.0
+    """The largest share of its time for which a process that requests need had waited for a
+    processor when a request had no answer; the waits of its threads add up."""
     problems: tuple[Problem, ...] = ()
     samples: tuple[Sample, ...] = ()
     workers: tuple[int, int] = (1, 1)

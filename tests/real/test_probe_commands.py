@@ -2,69 +2,77 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
 from wsgiproof.cell import Mode, Topology
-from wsgiproof.records import ExtraPhase, Verdict
+from wsgiproof.records import ExtraPhase, PhaseName, Verdict
 from wsgiproof.services.ports import free_port
 
 HOSTILE = "until=9e9&occupy=86400&memory=2&object_growth=begin"
 
 
-@contextmanager
-def stranger(port: int, query: str, header: str) -> Iterator[list[dict[str, object]]]:
+class Stranger:
     """Another process of this machine, as it were, that sends requests while a cell runs."""
-    answers: list[dict[str, object]] = []
-    over = threading.Event()
-    url = f"http://127.0.0.1:{port}/interpreter1?{query}"
 
-    def ask() -> None:
-        while not over.wait(0.02):
-            request = urllib.request.Request(url, headers={"X-Wsgiproof": header})
+    def __init__(self, port: int, query: str, header: str) -> None:
+        self._url = f"http://127.0.0.1:{port}/interpreter1?{query}"
+        self._header = header
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self.answers: list[tuple[bytes, str | None]] = []
+
+    def _ask(self) -> None:
+        while not self._over.wait(0.02):
+            request = urllib.request.Request(self._url, headers={"X-Wsgiproof": self._header})
             try:
                 with urllib.request.urlopen(request, timeout=5) as response:
-                    answers.append(json.load(response))
+                    report = response.headers["X-Wsgiproof-Report"]
+                    self.answers.append((response.read(), report))
             except (OSError, urllib.error.URLError, ValueError):
                 continue  # it is not up yet, or gone
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield answers
-    finally:
-        over.set()
-        thread.join()
+    def watch(self, phase: str) -> None:
+        """End before the server is stopped: a request in flight then may abort its process
+        (docs/findings.md, 18)."""
+        if phase == PhaseName.STOP:
+            self._over.set()
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.watch(PhaseName.STOP)
 
 
 @pytest.mark.parametrize("mode", Mode)
 def test_nobody_else_can_command_the_probe(bench: Bench, mode: Mode) -> None:
     port = free_port()
-    with stranger(port, HOSTILE, "guessed occupy=86400 memory=2") as answers:
-        record = bench.run(mode=mode, topology=Topology.NONE, ports=[port])
-    assert len(answers) > 5, "nobody has disturbed it"
-    assert not any({"memory", "object_growth"} & set(answer) for answer in answers)
+    with Stranger(port, HOSTILE, "guessed occupy=86400 memory=2") as stranger:
+        record = bench.run(mode=mode, topology=Topology.NONE, ports=[port], watch=stranger.watch)
+    assert len(stranger.answers) > 5, "nobody has disturbed it"
+    assert {*stranger.answers} == {(b"ok\n", None)}, "it got a report"
     assert record.verdict is not Verdict.FAIL, why(record)
 
 
 def test_requests_from_elsewhere_are_noticed(bench: Bench) -> None:
     port = free_port()
-    with stranger(port, "", "") as answers:
-        record = bench.run(topology=Topology.NONE, ports=[port])
+    with Stranger(port, "", "") as stranger:
+        record = bench.run(topology=Topology.NONE, ports=[port], watch=stranger.watch)
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
     (result,) = [one for one in record.checks if one.check == "responses"]
     assert "requests came from another program" in result.reason
     assert record.observed is not None
-    assert 5 < record.observed.elsewhere <= len(answers)
+    assert 5 < record.observed.elsewhere <= len(stranger.answers)
 
 
 TELLS = """

@@ -45,6 +45,41 @@ def test_an_app_that_answers_500_fails_with_what_it_said(bench: Bench, tmp_path:
     assert "the context is closed" in finding.evidence[0]
 
 
+EVERY_KIND_OF_ANSWER = """
+import io, itertools
+number = itertools.count()
+def application(environ, start_response):
+    kind = next(number) % 4
+    if kind == 0:
+        cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+        start_response("302 Found", [("Location", "/x")] + cookies)
+        return [b"welcome"]
+    if kind == 1:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3000007")])
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"welcome" + b"x" * 3000000))
+    if kind == 2:
+        start_response("206 Partial Content", [])(b"wel")
+        return (part for part in (b"", b"come", b""))
+    start_response("200 OK", [("X-Wsgiproof", "mine")])
+    return [b"welcome"]
+"""
+
+
+def test_every_kind_of_answer_that_the_user_expects_passes(bench: Bench, tmp_path: Path) -> None:
+    app = tmp_path / "kinds.py"
+    app.write_text(EVERY_KIND_OF_ANSWER)
+    record = bench.run(
+        app=app, topology=Topology.NONE, requests=120, expect_status=(302,), expect_body="^welcome"
+    )
+    assert record.observed is not None
+    assert record.observed.failures == (), why(record)
+    (responses,) = [one for one in record.checks if one.check == "responses"]
+    assert responses.verdict is Verdict.PASS
+    # Two bodies, each in a part of the answers that is too large to be an exception.
+    assert [one.total > one.same > one.total / 2 for one in record.observed.answers] == [True] * 2
+    assert "differ" not in responses.reason
+
+
 def test_an_app_that_raises_sometimes_fails_and_the_log_has_its_traceback(
     bench: Bench, tmp_path: Path
 ) -> None:

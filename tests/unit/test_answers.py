@@ -1,22 +1,32 @@
-"""Accounting for answers, as they come from the load client."""
+"""Accounting for answers, and for the reports in their headers."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-import msgspec
 import pytest
 
-from wsgiproof.observe.answers import AnswerCollector, MemoryMetrics, ObjectCounts, read_answer
+from wsgiproof.observe.answers import (
+    AgentReport,
+    AnswerCollector,
+    InvalidReport,
+    MemoryMetrics,
+    ObjectCounts,
+    report_of,
+)
 
 URL = "http://127.0.0.1:8080/interpreter1"
 OTHER = "http://127.0.0.1:8080/interpreter2"
 
 
-def body(**changes: Any) -> bytes:
-    """An answer as ``inside/responder.py`` writes it, more fields than are read included."""
-    told = {
+BODY = (3, 0x1234)
+"""Its size, and its digest."""
+
+
+def head(**changes: Any) -> bytes:
+    """The head of an answer, with a report as ``inside/agent.py`` writes it."""
+    fields = {
         "pid": 200,
         "interpreter": "token-1",
         "interpreter_id": 1,
@@ -35,7 +45,15 @@ def body(**changes: Any) -> bytes:
         "request": 1,
         "problems": [],
     }
-    return json.dumps(told | changes).encode()
+    return (
+        b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: %b\r\n\r\nok\n"
+        % json.dumps(fields | changes).encode()
+    )
+
+
+def report(**changes: Any) -> AgentReport:
+    """The same, read."""
+    return report_of(head(**changes))
 
 
 @pytest.fixture
@@ -46,7 +64,7 @@ def answers() -> AnswerCollector:
 
 
 def test_every_field_of_an_identity_is_what_was_told(answers: AnswerCollector) -> None:
-    answers.success(URL, body(bson_has_c=False, mpm=None))
+    answers.success(URL, BODY, report(bson_has_c=False, mpm=None))
     (one,) = answers.identities()
     assert (one.url, one.pid, one.token) == (URL, 200, "token-1")
     assert (one.application_group, one.process_group) == ("interpreter1", "subject")
@@ -65,7 +83,7 @@ def test_answers_of_one_interpreter_add_up_with_its_different_threads(
     answers: AnswerCollector,
 ) -> None:
     for number in range(10):
-        answers.success(URL, body(thread_id=number % 3, request=number))
+        answers.success(URL, BODY, report(thread_id=number % 3, request=number))
     (one,) = answers.identities()
     assert (one.answers, one.threads) == (10, 3)
     assert (answers.requests, answers.succeeded, answers.failed) == (10, 10, 0)
@@ -92,49 +110,60 @@ def test_one_deviating_answer_among_many_shows(
     answers: AnswerCollector, changes: dict[str, Any]
 ) -> None:
     for _ in range(50):
-        answers.success(URL, body())
-    answers.success(URL, body(**changes))
+        answers.success(URL, BODY, report())
+    answers.success(URL, BODY, report(**changes))
     for _ in range(50):
-        answers.success(URL, body())
+        answers.success(URL, BODY, report())
     assert sorted(one.answers for one in answers.identities()) == [1, 100]
 
 
 def test_a_url_counts_for_itself(answers: AnswerCollector) -> None:
-    answers.success(URL, body())
-    answers.success(OTHER, body())
+    answers.success(URL, BODY, report())
+    answers.success(OTHER, BODY, report())
     assert {one.url for one in answers.identities()} == {URL, OTHER}
 
 
 def test_workers_are_threads_by_process_by_url(answers: AnswerCollector) -> None:
     for pid, thread in [(200, 1), (200, 2), (200, 2), (201, 1)]:
-        answers.success(URL, body(pid=pid, thread_id=thread, interpreter=f"token-{pid}"))
-    answers.success(OTHER, body())
+        answers.success(URL, BODY, report(pid=pid, thread_id=thread, interpreter=f"token-{pid}"))
+    answers.success(OTHER, BODY, report())
     assert answers.workers() == {URL: {200: 2, 201: 1}, OTHER: {200: 1}}
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("broken", "why"),
     [
-        b"",
-        b"<html>It works!</html>",
-        body()[:-5],
-        b"[]",
-        body(pid="200"),
-        body(bson_has_c=None),
-        json.dumps({"pid": 200}).encode(),
-        b"\xff\xfe" + body(),
+        (b"", "no report"),
+        (b"HTTP/1.1 200 OK\r\nServer: other\r\n\r\nX-Wsgiproof-Report: {}", "no report"),
+        (head()[:-50], "invalid"),
+        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: []\r\n\r\n", "invalid"),
+        (head(pid="200"), "pid"),
+        (head(bson_has_c=None), "bson_has_c"),
+        (head(more=1).replace(b'"pid": 200, ', b""), "pid"),
+        (head().replace(b"200, ", b"\xff\xfe"), "invalid"),
+        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: " + b'{"problems": ' + b"[" * 30_000, "invalid"),
     ],
 )
-def test_a_body_that_is_not_an_answer_is_one_failed_request(
-    answers: AnswerCollector, broken: bytes
-) -> None:
-    answers.success(URL, broken)
-    assert (answers.requests, answers.succeeded, answers.failed) == (1, 0, 1)
-    assert answers.identities() == ()
-    (failure,) = answers.failures()
-    assert (failure.kind, failure.status, failure.url) == ("invalid body", 200, URL)
-    assert failure.phase == "parallel"
-    assert failure.error
+def test_an_answer_without_a_valid_report_says_what_is_wrong(broken: bytes, why: str) -> None:
+    with pytest.raises(InvalidReport, match=why):
+        report_of(broken)
+
+
+def test_the_header_that_the_agent_added_is_the_last_one() -> None:
+    forged = head(pid=666)
+    own, rest = forged.split(b"\r\n\r\n")
+    (line,) = (one for one in head(pid=200).split(b"\r\n") if one.startswith(b"X-Wsgiproof"))
+    assert report_of(own + b"\r\n" + line + b"\r\n\r\n" + rest).pid == 200
+
+
+def test_answers_that_differ_are_counted_by_url(answers: AnswerCollector) -> None:
+    for number in range(20):
+        answers.success(URL, (3, 7 if number % 10 else number), report())
+        answers.success(OTHER, (3, number), report())
+    assert [(one.url, one.total, one.same) for one in answers.answers()] == [
+        (URL, 20, 18),
+        (OTHER, 20, 1),
+    ]
 
 
 def test_failures_of_one_kind_are_counted_and_keep_the_first_body(answers: AnswerCollector) -> None:
@@ -161,7 +190,9 @@ def test_failures_and_problems_belong_to_their_phase(answers: AnswerCollector) -
     for phase in ("warm-up", "serial"):
         answers.phase = phase
         answers.failure("status", URL, 500, "error", b"")
-        answers.success(URL, body(problems=["int64: got int", "int64: got int", "uuid: lost"]))
+        answers.success(
+            URL, BODY, report(problems=["int64: got int", "int64: got int", "uuid: lost"])
+        )
     assert [one.phase for one in answers.failures()] == ["warm-up", "serial"]
     assert [(one.phase, one.text, one.count) for one in answers.problems()] == [
         ("warm-up", "int64: got int", 2),
@@ -178,12 +209,12 @@ def test_failures_and_problems_belong_to_their_phase(answers: AnswerCollector) -
 
 
 def test_memory_and_object_growth_are_read_from_an_answer() -> None:
-    told = read_answer(
-        body(memory={"blocks": 12, "malloc": None}, object_growth={"types": [["shop.Order", 7]]})
+    told = report(
+        memory={"blocks": 12, "malloc": None}, object_growth={"types": [["shop.Order", 7]]}
     )
     assert told.memory == MemoryMetrics(blocks=12, malloc=None)
     assert told.object_growth == ObjectCounts(types=(("shop.Order", 7),))
-    plain = read_answer(body())
+    plain = report()
     assert (plain.memory, plain.object_growth) == (None, None)
 
 
@@ -192,13 +223,13 @@ def test_memory_and_object_growth_are_read_from_an_answer() -> None:
     [{"memory": {"blocks": "12", "malloc": 1}}, {"object_growth": {"types": [["Order"]]}}],
 )
 def test_a_reading_of_another_shape_is_no_answer(changes: dict[str, Any]) -> None:
-    with pytest.raises(msgspec.ValidationError):
-        read_answer(body(**changes))
+    with pytest.raises(InvalidReport):
+        report(**changes)
 
 
 def test_requests_are_counted_by_the_process_that_answered(answers: AnswerCollector) -> None:
     for pid in (200, 201, 200):
-        answers.success(URL, body(pid=pid))
+        answers.success(URL, BODY, report(pid=pid))
     answers.failure("timeout", URL, None, "no answer", b"")
     assert answers.served == {200: 2, 201: 1}
     assert answers.kinds == {"timeout": 1}
@@ -206,12 +237,12 @@ def test_requests_are_counted_by_the_process_that_answered(answers: AnswerCollec
 
 def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: AnswerCollector) -> None:
     other = {"interpreter": "token-2", "application_group": "interpreter2"}
-    answers.success(URL, body())
+    answers.success(URL, BODY, report())
     answers.failure("status", URL, 500, "error", b"")
-    answers.success(OTHER, body(**other, problems=["code: got unicode"]))
-    answers.success(URL, body())
-    answers.success(URL, body(problems=["code: got unicode"]))
-    answers.success(URL, body(problems=["code: got unicode"]))
+    answers.success(OTHER, BODY, report(**other, problems=["code: got unicode"]))
+    answers.success(URL, BODY, report())
+    answers.success(URL, BODY, report(problems=["code: got unicode"]))
+    answers.success(URL, BODY, report(problems=["code: got unicode"]))
     assert [(one.application_group, one.first) for one in answers.identities()] == [
         ("interpreter1", 0),
         ("interpreter2", 1),
@@ -223,16 +254,16 @@ def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: Answe
 
 def test_requests_that_are_ours_are_none_from_elsewhere(answers: AnswerCollector) -> None:
     for number in (3, 1, 2):
-        answers.success(URL, body(request=number))
-        answers.success(OTHER, body(interpreter="token-2", request=number))
-    answers.note_number(read_answer(body(request=4)))
+        answers.success(URL, BODY, report(request=number))
+        answers.success(OTHER, BODY, report(interpreter="token-2", request=number))
+    answers.note_number(report(request=4))
     assert answers.elsewhere == 0
 
 
 def test_numbers_that_are_missing_went_elsewhere(answers: AnswerCollector) -> None:
-    answers.success(URL, body(request=1))
-    answers.success(URL, body(request=12))
-    answers.success(OTHER, body(interpreter="token-2", request=1))
+    answers.success(URL, BODY, report(request=1))
+    answers.success(URL, BODY, report(request=12))
+    answers.success(OTHER, BODY, report(interpreter="token-2", request=1))
     assert answers.elsewhere == 10
     # The answer to any of ours that failed may have got lost on the way.
     answers.failure("timeout", URL, None, "", b"")
@@ -241,5 +272,5 @@ def test_numbers_that_are_missing_went_elsewhere(answers: AnswerCollector) -> No
 
 def test_a_reloaded_application_that_counts_anew_is_nobody_else(answers: AnswerCollector) -> None:
     for number in (1, 2, 3, 1, 2):
-        answers.success(URL, body(request=number))
+        answers.success(URL, BODY, report(request=number))
     assert answers.elsewhere == 0

@@ -105,7 +105,7 @@ def test_it_stops_at_the_first_failure_unless_it_may_continue() -> None:
 
 def test_a_failure_is_shown_with_its_url_status_and_body_made_printable() -> None:
     ended, server = client([NOT_FOUND], "-n", "1", "serial", "URLx")
-    assert f"FAILED (status) {server.url}x: answered 404, not 200" in ended.out
+    assert f"FAILED (status) {server.url}x: answered 404" in ended.out
     assert "status 404, the body begins: no?[2J" in ended.out
     assert "\x1b" not in ended.out
 

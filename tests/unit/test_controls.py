@@ -277,7 +277,7 @@ def test_a_second_client_is_opened_when_it_is_needed(app: App) -> None:
 
 def test_a_crash_in_a_request_is_in_that_one(app: App) -> None:
     app.configure(fault="crash-in-request", fault_options={"at": 3})
-    done = app.start(REQUEST + "for _ in range(9): print(get()['answer']['request'], flush=True)")
+    done = app.start(REQUEST + "for _ in range(9): print(get()['report']['request'], flush=True)")
     assert done.stdout.split() == ["1", "2"]
     assert done.returncode == -signal.SIGSEGV
     (file,) = app.evidence.glob("fatal-*")
@@ -346,7 +346,7 @@ def test_a_hang_never_ends(
 def test_what_is_slow_to_load_or_to_end_ends(app: App, fault: str) -> None:
     app.configure(fault=fault, fault_options={"seconds": 0.7})
     begin = time.monotonic()
-    done = app.start(REQUEST + "print(get()['started'][0])")
+    done = app.start(REQUEST + "print(get()['status'])")
     assert time.monotonic() - begin >= 0.7
     assert (done.returncode, done.stdout, done.stderr) == (0, "200 OK\n", "")
 
@@ -383,7 +383,7 @@ def test_one_interpreter_alone_can_not_deadlock(app: App) -> None:
 
 
 def problems_of(app: App, requests: int) -> Any:
-    return app.run(REQUEST + f"result = [get()['answer']['problems'] for _ in range({requests})]")
+    return app.run(REQUEST + f"result = [get()['report']['problems'] for _ in range({requests})]")
 
 
 def test_a_wrong_value_is_a_problem_in_each_nth_request(app: App) -> None:
@@ -439,7 +439,7 @@ def test_another_subject_shows_in_its_identity(
     app: App, fault: str, changed: dict[str, object]
 ) -> None:
     told = ("bson_has_c", "pymongo_has_c", "pymongo", "problems")
-    ask = REQUEST + f"answer = get()['answer']\nresult = {{key: answer[key] for key in {told!r}}}"
+    ask = REQUEST + f"answer = get()['report']\nresult = {{key: answer[key] for key in {told!r}}}"
     usual = app.run(ask)
     app.configure(fault=fault)
     assert app.run(ask) == usual | changed
@@ -447,7 +447,7 @@ def test_another_subject_shows_in_its_identity(
 
 def test_a_traceback_is_logged_and_the_answer_is_right(app: App) -> None:
     app.configure(fault="log-traceback", fault_options={"every": 2})
-    done = app.start(REQUEST + "print(json.dumps([get()['started'][0] for _ in range(4)]))")
+    done = app.start(REQUEST + "print(json.dumps([get()['status'] for _ in range(4)]))")
     assert json.loads(done.stdout) == ["200 OK"] * 4
     assert done.stderr.count("Traceback (most recent call last)") == 2
     assert done.stderr.count("ValueError: planted by wsgiproof: log-traceback") == 2

@@ -16,8 +16,7 @@ import pytest
 
 import wsgiproof
 from wsgiproof.experiment.commands import Commands
-from wsgiproof.load.target import Target
-from wsgiproof.observe.answers import read_answer
+from wsgiproof.observe.answers import read_report
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.fatal_traces import read_leftover_threads
 
@@ -75,42 +74,45 @@ def app(tmp_path: Path) -> App:
     return App(tmp_path)
 
 
-# One request, the way mod_wsgi makes it: the script is executed, `application` is called.
+# One request, the way mod_wsgi makes it: the script is executed, `application` is called, and what
+# it returned is read and closed.
 REQUEST = f"""
 import json, runpy
 script = runpy.run_path("wsgiproof_inside/script.wsgi")
 def get(commands="", secret="{SECRET}", query=""):
-    started = []
+    written, started = [], []
+    def start_response(status, headers, exc_info=None):
+        started.append((status, headers))
+        return written.append
     environ = {{"QUERY_STRING": query, "mod_wsgi.application_group": "group",
-               "mod_wsgi.process_group": ""}}
-    if commands:
-        environ["HTTP_X_WSGIPROOF"] = secret + " " + commands
-    body = b"".join(script["application"](environ, lambda *args: started.append(args)))
-    ok = started[0][0] == "200 OK"
-    return {{"started": started[0], "length": len(body),
-            "answer": json.loads(body) if ok else body.decode()}}
+               "mod_wsgi.process_group": "", "HTTP_X_WSGIPROOF": secret + " " + commands}}
+    result = script["application"](environ, start_response)
+    written.extend(result)
+    if hasattr(result, "close"):
+        result.close()
+    status, headers = started[-1]
+    reports = [json.loads(value) for name, value in headers if name == "X-Wsgiproof-Report"]
+    return {{"status": status, "body": b"".join(written).decode(),
+            "headers": [one for one in headers if one[0] != "X-Wsgiproof-Report"],
+            "report": reports[0] if reports else None}}
 """
 
 
-def test_an_answer_tells_who_gave_it(app: App) -> None:
+def test_a_report_says_who_answered(app: App) -> None:
     first, second = app.run(REQUEST + "result = [get(), get()]")
-    status, headers = first["started"]
-    answer = first["answer"]
-    assert status == "200 OK"
-    assert dict(headers) == {
-        "Content-Type": "application/json",
-        "Content-Length": str(first["length"]),
-    }
-    assert set(answer) == {
+    assert (first["status"], first["body"]) == ("200 OK", "ok\n")
+    assert first["headers"] == [["Content-Type", "text/plain"], ["Content-Length", "3"]]
+    report = first["report"]
+    assert set(report) == {
         "apache", "application_group", "bson_has_c",
         "free_threaded_build", "gil", "gil_enabled", "implementation",
         "interpreter", "interpreter_id", "mod_wsgi", "mpm", "pid", "prefix",
         "problems", "process_group", "pymongo", "pymongo_file", "pymongo_has_c", "python",
         "request", "thread_id",
     }  # fmt: skip
-    assert answer["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert [first["answer"]["request"], second["answer"]["request"]] == [1, 2]
-    assert answer["interpreter"] == second["answer"]["interpreter"]
+    assert report["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert [report["request"], second["report"]["request"]] == [1, 2]
+    assert report["interpreter"] == second["report"]["interpreter"]
 
 
 def test_who_loads_it_says_so_before_any_request(app: App) -> None:
@@ -118,12 +120,12 @@ def test_who_loads_it_says_so_before_any_request(app: App) -> None:
     assert done.returncode == 0, done.stderr
     (file,) = app.evidence.glob("identity-*")
     (line,) = file.read_bytes().splitlines()
-    told = read_answer(line)
+    told = read_report(line)
     assert (told.request, told.gil, told.python) == (0, "shared", platform.python_version())
 
 
 def test_a_good_pymongo_has_no_problems(app: App) -> None:
-    assert app.run(REQUEST + "result = get()")["answer"]["problems"] == []
+    assert app.run(REQUEST + "result = get()")["report"]["problems"] == []
 
 
 def test_documents_become_what_is_expected_of_them(app: App) -> None:
@@ -209,13 +211,19 @@ def test_a_class_of_the_same_name_from_another_interpreter_is_a_problem(app: App
     ) == ["x.0: a bson.objectid.ObjectId, but not the class of this interpreter"]
 
 
-def test_problems_are_cut_to_size(app: App) -> None:
-    answer = app.run(
+def test_a_report_of_many_problems_fits_a_header_of_mod_wsgi(app: App) -> None:
+    few, large, many = app.run(
         REQUEST + "from wsgiproof_inside import roundtrip\n"
-        "roundtrip.encode_decode = lambda: ['x' * 1000] * 50\n"
-        "result = get()['answer']"
+        "def of(problems):\n"
+        "    roundtrip.encode_decode = lambda: problems\n"
+        "    return get()['report']\n"
+        "result = [of(['x' * 1000] * 3), of([u'\\u20ac' * 5000]), of(['x' * 100] * 5000)]"
     )
-    assert answer["problems"] == ["x" * 300] * 20
+    assert few["problems"] == ["x" * 1000] * 3
+    assert large["problems"] == ["\u20ac" * 200]
+    assert many["problems"][0] == "x" * 100
+    assert many["problems"][-1] == f"{5000 - len(many['problems']) + 1} more"
+    assert all(len(json.dumps(one)) < 7000 for one in (few, large, many))
 
 
 def test_what_bson_refuses_is_a_problem_and_hides_no_other_one(app: App) -> None:
@@ -223,7 +231,7 @@ def test_what_bson_refuses_is_a_problem_and_hides_no_other_one(app: App) -> None
         REQUEST + "from wsgiproof_inside import roundtrip\n"
         "roundtrip._WRITTEN['bad'] = object()\n"
         "roundtrip._PAIRS[:] = [('bad', object(), None), ('int', 1, 2)]\n"
-        "result = get()['answer']['problems']"
+        "result = get()['report']['problems']"
     )
     assert everything.startswith("all types: refused: InvalidDocument(")
     assert alone.startswith("bad: refused: InvalidDocument(")
@@ -277,7 +285,7 @@ def test_a_query_means_nothing_to_the_probe(app: App) -> None:
         "result = [get(), get(query='until=1e9&occupy=86400&memory=2&object_growth=begin')]\n"
         "assert time.monotonic() - began < 30"
     )
-    assert set(asked["answer"]) == set(plain["answer"])
+    assert set(asked["report"]) == set(plain["report"])
 
 
 def test_a_header_without_the_secret_is_any_other_header(app: App) -> None:
@@ -287,13 +295,14 @@ def test_a_header_without_the_secret_is_any_other_header(app: App) -> None:
         f"result = [get(), *(get(command, secret=one) for one in {secrets!r})]"
     )
     for secret, asked in zip(secrets, answers, strict=True):
-        assert asked["started"][0] == "200 OK", secret
-        assert set(asked["answer"]) == set(plain["answer"]), secret
+        assert (asked["status"], asked["body"]) == ("200 OK", "ok\n"), secret
+        assert plain["report"] and not asked["report"], secret
 
 
 def test_an_application_without_a_secret_obeys_nobody(app: App) -> None:
     app.configure(secret="")
-    assert "memory" not in app.run(REQUEST + "result = get('memory=2', secret='')")["answer"]
+    asked = app.run(REQUEST + "result = get('memory=2', secret='')")
+    assert (asked["body"], asked["report"]) == ("ok\n", None)
 
 
 OUT_OF_BOUNDS = [
@@ -320,15 +329,16 @@ def test_a_command_out_of_bounds_is_refused_by_name(app: App) -> None:
         f"result = [get(command) for command in {OUT_OF_BOUNDS!r}]"
     )
     for command, told in zip(OUT_OF_BOUNDS, answers, strict=True):
-        assert told["started"][0] == "400 Bad Request", command
-        assert told["answer"].startswith("wsgiproof: "), command
-        assert command.partition("=")[0] in told["answer"], command
-        assert SECRET not in told["answer"], command
+        assert told["status"] == "400 Bad Request", command
+        assert told["body"].startswith("wsgiproof: "), command
+        assert command.partition("=")[0] in told["body"], command
+        assert SECRET not in told["body"], command
 
 
 def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
-    target = Commands(SECRET).on(
-        Target.parse("http://127.0.0.1:1/a"),
+    commands = Commands(SECRET)
+    target = commands.on(
+        commands.target("http://127.0.0.1:1/a"),
         name="held12",
         until=12345.678901,
         occupy=0.1,
@@ -344,6 +354,7 @@ def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
         f"result = [vars(commands.take(environ, {SECRET!r})), environ]"
     ) == [
         {
+            "from_host": True,
             "name": "held12",
             "until": 12345.678901,
             "occupy": 0.1,
@@ -384,7 +395,7 @@ def test_a_crash_leaves_its_stacks_and_a_second_interpreter_adds_none(app: App) 
 
 def test_a_planted_crash_at_exit_kills_after_the_answer(app: App) -> None:
     app.configure(fault="crash-at-exit")
-    done = app.start(REQUEST + "print(get()['started'][0], flush=True)")
+    done = app.start(REQUEST + "print(get()['status'], flush=True)")
     assert done.stdout == "200 OK\n"
     assert done.returncode == -signal.SIGSEGV
     (file,) = app.evidence.glob("fatal-*")
@@ -634,6 +645,6 @@ def test_object_growth_is_requested_by_a_command_and_does_no_work(app: App) -> N
         "result = [get('object_growth=begin'), get('until=1 object_growth=end')]\n"
         "assert not worked\nresult.append(get())\nassert worked"
     )
-    assert begun["answer"]["object_growth"] == {"types": []}
-    assert set(ended["answer"]) == {*work["answer"], "object_growth"}
-    assert ended["answer"]["problems"] == []
+    assert begun["report"]["object_growth"] == {"types": []}
+    assert set(ended["report"]) == {*work["report"], "object_growth"}
+    assert ended["report"]["problems"] == []

@@ -91,6 +91,14 @@ def hung(**changes: Any) -> Failure:
     return failure(**{**told, **changes})
 
 
+def test_requests_that_a_busy_machine_left_without_an_answer_prove_nothing() -> None:
+    late = observed(failures=(hung(),), starved=0.8)
+    assert outcome(late) == {"hang": Verdict.INCONCLUSIVE, "responses": Verdict.INCONCLUSIVE}
+    (check,) = [one for one in judge(CELL, late).checks if one.check == "hang"]
+    assert "waited for a processor for 80% of that time" in check.reason
+    assert outcome(observed(failures=(hung(),), starved=0.3))["hang"] is Verdict.FAIL
+
+
 def test_requests_without_an_answer_trip_hang() -> None:
     seen = observed(
         failures=(

@@ -115,7 +115,7 @@ ANSWERS: dict[str, tuple[list[Step], Outcome, int | None, bytes]] = {
     "chunked": ([GOOD_CHUNKS], Outcome.OK, 200, b"hello!"),
     "100 then 200": ([INTERIM + HELLO], Outcome.OK, 200, b"hello"),
     "100, 103 then 200": ([INTERIM, EARLY_HINTS, HELLO], Outcome.OK, 200, b"hello"),
-    "204": ([b"HTTP/1.1 204 No Content\r\n" + CLOSE + b"\r\n"], Outcome.STATUS, 204, b""),
+    "204": ([b"HTTP/1.1 204 No Content\r\n" + CLOSE + b"\r\n"], Outcome.OK, 204, b""),
     "304": (
         [b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n" + CLOSE + b"\r\n"],
         Outcome.STATUS,
@@ -176,8 +176,8 @@ ANSWERS: dict[str, tuple[list[Step], Outcome, int | None, bytes]] = {
     ),
     "gzip coding": ([CHUNKED.replace(b"chunked", b"gzip")], Outcome.MALFORMED, 200, b""),
     "body beyond the bound": (
-        [b"HTTP/1.1 200 OK\r\n\r\n", b"x" * (MAX_BODY + 1)],
-        Outcome.MALFORMED,
+        [b"HTTP/1.1 200 OK\r\n\r\n", b"x" * (3 * MAX_BODY + 1)],
+        Outcome.OK,
         200,
         b"x" * MAX_BODY,
     ),

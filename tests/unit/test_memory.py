@@ -593,11 +593,11 @@ def test_the_application_answers_with_them_when_asked_and_does_no_work(tmp_path:
     work, plain, collected = App(tmp_path).run(
         REQUEST + "result = [get(), get('memory=1'), get('until=1 memory=2')]"
     )
-    assert set(plain["answer"]) == set(collected["answer"]) == {*work["answer"], "memory"}
-    assert set(plain["answer"]["memory"]) == {"blocks", "malloc"}
-    assert plain["answer"]["problems"] == []
-    assert plain["answer"]["interpreter"] == work["answer"]["interpreter"]
-    assert [one["answer"]["request"] for one in (work, plain, collected)] == [1, 2, 3]
+    assert set(plain["report"]) == set(collected["report"]) == {*work["report"], "memory"}
+    assert set(plain["report"]["memory"]) == {"blocks", "malloc"}
+    assert plain["report"]["problems"] == []
+    assert plain["report"]["interpreter"] == work["report"]["interpreter"]
+    assert [one["report"]["request"] for one in (work, plain, collected)] == [1, 2, 3]
 
 
 def test_a_request_for_memory_does_not_reach_the_subject(tmp_path: Path) -> None:
@@ -607,7 +607,7 @@ def test_a_request_for_memory_does_not_reach_the_subject(tmp_path: Path) -> None
         "def never(): raise ZeroDivisionError\n"
         "roundtrip.encode_decode = never\n"
     )
-    assert app.run(code + "result = get('memory=1')")["answer"]["memory"]
+    assert app.run(code + "result = get('memory=1')")["report"]["memory"]
     assert "ZeroDivisionError" in app.start(code + "get()").stderr
 
 

@@ -9,7 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import psutil
+
 from wsgiproof.observe.processes import ProcessorWaits, processor_wait
+from wsgiproof.observe.starvation import Starvation
 
 BUSY = "while True: pass"
 SLEEPING = "import time; print(flush=True); time.sleep(1000)"
@@ -27,6 +30,8 @@ def running(code: str, processor: int) -> Iterator[int]:
         if "print" in code:
             assert process.stdout is not None
             process.stdout.readline()
+            while psutil.Process(process.pid).status() != psutil.STATUS_SLEEPING:
+                time.sleep(0.01)  # it has still to begin to sleep
         yield process.pid
     finally:
         process.kill()
@@ -53,3 +58,17 @@ def test_a_process_that_is_gone_has_waited_for_nothing() -> None:
     with ProcessorWaits([process.pid]) as waits:
         pass
     assert waits.noticeable() == {}
+
+
+def test_the_share_of_the_time_for_which_a_process_has_waited() -> None:
+    processor = min(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        sleeping = stack.enter_context(running(SLEEPING, processor))
+        busy = [stack.enter_context(running(BUSY, processor)) for _ in range(3)]
+        idle, starved = Starvation(lambda: [sleeping]), Starvation(lambda: [sleeping, *busy])
+        idle.begin()
+        starved.begin()
+        while starved.share() < 0.3:  # it comes to two thirds
+            time.sleep(0.01)
+        assert idle.share() == 0
+    assert Starvation(list).share() == 0

@@ -38,17 +38,10 @@ class OwnApp(App):
         self.configure(app=str(path))
         return path
 
-    def answer(self, source: str, query: str = "", commands: str = "") -> Any:
-        """What the host gets: the status, the headers and the body as text."""
+    def get(self, source: str, *asked: object) -> Any:
+        """Make one request, and return what the server and the host get."""
         self.write(source)
-        return self.run(
-            REQUEST.partition("def get")[0] + "started = []\n"
-            f"environ = {{'QUERY_STRING': {query!r}, 'REQUEST_METHOD': 'GET', 'kept': 'kept'}}\n"
-            f"environ['HTTP_X_WSGIPROOF'] = {commands!r}\n"
-            "body = script['application'](environ, lambda *args: started.append(args))\n"
-            "((status, headers),) = started\n"
-            "result = [status, headers, b''.join(body).decode()]"
-        )
+        return self.run(f"{REQUEST}result = get{asked!r}" if asked else f"{REQUEST}result = get()")
 
     def error(self, source: str) -> str:
         """What is written by a request, or a load, that raises."""
@@ -66,127 +59,147 @@ def app(tmp_path: Path) -> OwnApp:
 # How it is called
 
 
-def test_the_host_gets_our_answer_and_no_problems(app: OwnApp) -> None:
-    app.write(HELLO)
-    told = app.run(REQUEST + "result = get()")
-    assert told["started"][0] == "200 OK"
-    assert told["answer"]["problems"] == []
-    assert told["answer"]["request"] == 1
-    assert "memory" not in told["answer"]
+def test_the_server_gets_the_answer_and_the_host_a_report_beside_it(app: OwnApp) -> None:
+    answer = app.get(HELLO)
+    assert (answer["status"], answer["body"]) == ("200 OK", "hello")
+    assert answer["headers"] == [["Content-Type", "text/plain"]]
+    report = answer["report"]
+    assert (report["problems"], report["request"], "memory" in report) == ([], 1, False)
 
 
-TELLS = """
+def test_a_request_of_somebody_else_gets_the_same_answer_without_a_report(app: OwnApp) -> None:
+    answer = app.get(HELLO, "memory=2", "guess")
+    assert (answer["body"], answer["report"]) == ("hello", None)
+
+
+REPORTS_ENVIRON = """
 import os
 seen = [os.environ["WSGIPROOF_MONGODB_URI"], os.environ["WSGIPROOF_DATABASE"], __file__, __name__]
 def application(environ, start_response):
     start_response("400 Bad Request", [("X-Mine", "1")])
-    keys = "wsgiproof.mongodb_uri", "wsgiproof.database", "QUERY_STRING", "REQUEST_METHOD", "kept"
+    keys = "wsgiproof.mongodb_uri", "wsgiproof.database", "QUERY_STRING"
     assert type(environ) is dict
     seen.append(environ.get("HTTP_X_WSGIPROOF"))
     return [repr(seen + [environ[key] for key in keys]).encode()]
 """
 
 
-def test_it_is_told_its_deployment_and_nothing_of_the_probe(app: OwnApp) -> None:
-    _, _, body = app.answer(TELLS, query="q=1", commands=f"{SECRET} until=1.5 occupy=0.01")
+def test_it_finds_its_deployment_and_nothing_of_the_commands(app: OwnApp) -> None:
+    answer = app.get(REPORTS_ENVIRON, "until=1.5 occupy=0.01", SECRET, "q=1")
     uri, database = "mongodb://127.0.0.1:1/?appName=wsgiproof", "wsgiproof"
     file = str(app.directory / "own" / "shop.py")
     name = "_wsgiproof_own_application"
-    assert body == repr([uri, database, file, name, None, uri, database, "q=1", "GET", "kept"])
+    assert answer["body"] == repr([uri, database, file, name, None, uri, database, "q=1"])
 
 
 def test_a_reading_of_memory_does_not_call_it(app: OwnApp) -> None:
-    app.write("def application(environ, start_response): 1 / 0")
-    answer = app.run(REQUEST + "result = get('memory=2')['answer']")
-    assert set(answer["memory"]) == {"blocks", "malloc"}
+    answer = app.get("def application(environ, start_response): 1 / 0", "memory=2")
+    assert set(answer["report"]["memory"]) == {"blocks", "malloc"}
 
 
-@pytest.mark.parametrize("status", ["200 OK", "204 No Content", "302 Found"])
-def test_success_and_redirection_are_no_failure(app: OwnApp, status: str) -> None:
-    assert app.answer(HELLO.replace("200 OK", status))[0] == "200 OK"
+@pytest.mark.parametrize("status", ["204 No Content", "302 Found", "404 Not Found", "", "nonsense"])
+def test_any_status_is_the_answer(app: OwnApp, status: str) -> None:
+    answer = app.get(HELLO.replace("200 OK", status))
+    assert (answer["status"], answer["body"]) == (status, "hello")
+    assert answer["report"]["request"] == 1
 
 
-@pytest.mark.parametrize("status", ["500 Internal Server Error", "404 Not Found", "", "nonsense"])
-def test_any_other_status_is_the_answer(app: OwnApp, status: str) -> None:
-    answer = app.answer(HELLO.replace("200 OK", status))
-    assert answer == [status, [["Content-Type", "text/plain"]], "hello"]
-
-
-BODIES = {
-    "generator": "start_response('500 No', []); yield b'a'; yield b''; yield b'b'",
-    "late start": "yield b'' if start_response('500 No', []) else b'ab'; yield b'ab'",
-    "write": "start_response('500 No', [])(b'a'); return [b'b']",
-    "write only": "write = start_response('500 No', []); write(b'a'); write(b'b'); return []",
-    "bytes": "start_response('500 No', []); return b'ab'",
-    "second thought": """
+BODIES = [
+    "start_response('500 No', []); yield b'a'; yield b''; yield b'b'",
+    "yield b'' if start_response('500 No', []) else b'ab'; yield b'ab'",
+    "start_response('500 No', [])(b'a'); return [b'b']",
+    "write = start_response('500 No', []); write(b'a'); write(b'b'); return []",
+    "start_response('500 No', []); return (b'a', b'b')",
+    """
     start_response('200 OK', [])
     try: 1 / 0
     except ZeroDivisionError: start_response('500 No', [], sys.exc_info())
-    yield b''
     yield b'ab'""",
-}
-
-
-@pytest.mark.parametrize("body", [text for name, text in BODIES.items() if name != "bytes"])
-def test_every_way_of_giving_a_body(app: OwnApp, body: str) -> None:
-    source = f"import sys\ndef application(environ, start_response):\n    {body}\n"
-    assert app.answer(source) == ["500 No", [], "ab"]
-
-
-WRONG = [
-    (BODIES["bytes"], "TypeError: the body has to be made of bytes, not of int"),
-    ("start_response('200 OK', []); return ['text']", "TypeError: the body has to be made of byt"),
-    ("start_response('200 OK', []); return None", "TypeError: 'NoneType' object is not iterable"),
-    ("return []", "AssertionError: start_response was not called"),
-    ("return [b'']", "AssertionError: the body began before start_response was called"),
-    (
-        "[start_response('200 OK', []) for _ in range(2)]; return []",
-        "AssertionError: start_response was called again, without exc_info",
-    ),
-    ("raise LookupError('mine')", "LookupError: mine"),
-    ("start_response('200 OK', []); yield b'a'; raise LookupError('mine')", "LookupError: mine"),
-    ("sys.exit('mine')", "mine"),
 ]
 
 
-@pytest.mark.parametrize(("body", "words"), WRONG, ids=lambda text: text[:40])
-def test_what_breaks_the_rules_or_raises_goes_to_the_server(
-    app: OwnApp, body: str, words: str
+@pytest.mark.parametrize("body", BODIES)
+def test_every_way_of_giving_a_body(app: OwnApp, body: str) -> None:
+    answer = app.get(f"import sys\ndef application(environ, start_response):\n    {body}\n")
+    assert (answer["status"], answer["headers"], answer["body"]) == ("500 No", [], "ab")
+    assert answer["report"]["request"] == 1
+
+
+PASSED_ON = """
+import sys
+parts = eval(sys.argv[1])
+def application(environ, start_response):
+    start_response("200 OK", eval(sys.argv[2]))
+    return parts
+"""
+
+
+@pytest.mark.parametrize("parts", ["[b'a']", "(b'a', b'b')", "[]"])
+def test_mod_wsgi_gets_the_list_itself_and_so_knows_its_length(app: OwnApp, parts: str) -> None:
+    app.write(PASSED_ON.replace("sys.argv[1]", repr(parts)).replace("sys.argv[2]", "'[]'"))
+    assert app.run(
+        REQUEST + "import sys\n"
+        "result = script['application']({}, lambda *a: None) "
+        "is sys.modules['_wsgiproof_own_application'].parts"
+    )
+
+
+@pytest.mark.parametrize("headers", ["None", "()", "[('X-A', 1)]"])
+def test_headers_of_a_wrong_type_reach_the_server_which_refuses_them(
+    app: OwnApp, headers: str
 ) -> None:
+    app.write(PASSED_ON.replace("sys.argv[1]", "'[]'").replace("sys.argv[2]", repr(headers)))
+    given = app.run(
+        REQUEST + f"given = []\nenviron = {{'HTTP_X_WSGIPROOF': {SECRET!r}}}\n"
+        "script['application'](environ, lambda *a: given.append(a[1]))\n"
+        "own = given[0] if not isinstance(given[0], list) else given[0][:-1]\n"
+        f"result = own == {headers}"
+    )
+    assert given
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("start_response('200 OK', []); return None", "'NoneType' object is not iterable"),
+        ("raise LookupError('mine')", "LookupError: mine"),
+        ("start_response('200 OK', []); yield b''; raise LookupError('mine')", "LookupError: mine"),
+        ("sys.exit('mine')", "mine"),
+    ],
+)
+def test_what_it_raises_goes_to_the_server(app: OwnApp, body: str, words: str) -> None:
     source = f"import sys\ndef application(environ, start_response):\n    {body}\n"
     assert words in app.error(source)
 
 
-def test_an_error_after_the_body_has_begun_is_raised_with_its_traceback(app: OwnApp) -> None:
-    written = app.error("""
-import sys
-def culprit():
-    raise LookupError("mine")
-def application(environ, start_response):
-    start_response("200 OK", [])
-    yield b"begun"
-    try:
-        culprit()
-    except LookupError:
-        start_response("500 No", [], sys.exc_info())
-    raise AssertionError("went on")
-""")
-    assert 'shop.py", line 4, in culprit\n    raise LookupError("mine")' in written
-    assert "went on" not in written
-
-
-@pytest.mark.parametrize("part", ["b'a'", "u'a'", "1 / 0"])
-def test_the_result_is_closed_however_it_ends(app: OwnApp, part: str) -> None:
-    app.write(f"""
-import os
+IN_FLIGHT = """
+closed = []
 class Result:
-    def __iter__(self): yield {part}
-    def close(self): os.write(1, b"closed\\n")
+    def __iter__(self): yield b"a"
+    def close(self): {close}
 def application(environ, start_response):
     start_response("200 OK", [])
     return Result()
-""")
-    assert app.start(REQUEST + "get()").stdout == "closed\n"
+"""
+
+
+@pytest.mark.parametrize("close", ["closed.append(1)", "closed.append(1); 1 / 0"])
+def test_a_request_is_in_flight_until_the_server_has_closed_its_result(
+    app: OwnApp, close: str
+) -> None:
+    app.write(IN_FLIGHT.format(close=close))
+    assert app.run(
+        REQUEST + "import glob, sys\n"
+        "def in_flight():\n"
+        f"    (path,) = glob.glob('{app.evidence}/requests-*')\n"
+        "    return bool(open(path).read().split())\n"
+        "given = script['application']({'PATH_INFO': '/a'}, lambda *a: None)\n"
+        "before = in_flight()\n"
+        "try: list(given), given.close()\n"
+        "except ZeroDivisionError: pass\n"
+        "closed = sys.modules['_wsgiproof_own_application'].closed\n"
+        "result = [before, in_flight(), closed]"
+    ) == [True, False, [1]]
 
 
 def test_each_process_loads_it_once(app: OwnApp) -> None:
@@ -226,13 +239,13 @@ class Order:
     total: int
 assert pickle.loads(pickle.dumps(Order(1))) == Order(1)
 {HELLO}""")
-    assert app.run(REQUEST + "result = get()['answer']['problems']") == []
+    assert app.run(REQUEST + "result = get()['report']['problems']") == []
 
 
 def test_its_encoding_is_what_it_declares(app: OwnApp) -> None:
     path = app.write(HELLO)
     path.write_bytes(b"# coding: latin-1\r\nassert len('\xe9') == 1\r\n" + HELLO.encode())
-    assert app.run(REQUEST + "result = get()['started'][0]") == "200 OK"
+    assert app.run(REQUEST + "result = get()['status']") == "200 OK"
 
 
 def test_a_file_that_can_be_one_is_accepted(tmp_path: Path) -> None:

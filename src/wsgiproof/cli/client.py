@@ -27,7 +27,7 @@ _EXAMPLES = (
     "wsgiproof client -n 1000 -c --expect-json --json parallel http://localhost/ > load.json",
 )
 _CODES = {
-    0: "every request was answered with status 200, and as expected",
+    0: "every request was answered with success (2xx), and as expected",
     1: "a request failed",
     2: "the command line is wrong",
     3: "this machine could not make the requests",

@@ -16,7 +16,7 @@ import cloup
 from wsgiproof.errors import ExitCode
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
-"""Of the outermost command; those below it inherit them."""
+"""Of each command."""
 _ALL = f"{__name__}.all"
 _FEW_EXAMPLES = 3
 _COMMON_CODES: dict[int, str] = {
@@ -65,6 +65,9 @@ class Command(cloup.Command):
         )
         if self.has_rare:
             parameters.append(_help_all())
+        # Not only on the outermost group: click makes the help option of a command once, by the
+        # context in which it is needed first, and completion makes one without its parents.
+        attributes.setdefault("context_settings", SETTINGS)
         super().__init__(*arguments, **attributes)
         self.examples = examples
         self.codes = codes or {}
@@ -125,6 +128,7 @@ class Group(cloup.Group):
         codes: Mapping[int, str] | None = None,
         **attributes: Any,
     ) -> None:
+        attributes.setdefault("context_settings", SETTINGS)
         super().__init__(*arguments, **attributes)
         self.examples = examples
         parts = [_listed("Examples", examples)] if examples else []

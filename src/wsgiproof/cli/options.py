@@ -203,6 +203,20 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         help="Install this beside PyMongo: 'flask==3.1'.\nMay be given several times.",
     ),
     option(
+        "--expect-status",
+        type=int,
+        multiple=True,
+        metavar="CODE",
+        help="A status that is right, such as 302.\nBeside 200 to 299. May be given several times.",
+        rare=True,
+    ),
+    option(
+        "--expect-body",
+        metavar="REGEX",
+        help="Require a match in the body of each answer.",
+        rare=True,
+    ),
+    option(
         "--constraint",
         metavar="FILE",
         shell_complete=completion.file,

@@ -17,6 +17,13 @@ class Commands:
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
+        self._bare: dict[str, Target] = {}
+
+    def target(self, url: str) -> Target:
+        """Return the target for a URL, without a command; the answer carries a report."""
+        bare = Target.parse(url)
+        self._bare[bare.url] = bare
+        return bare.with_header(_HEADER, self._secret)
 
     def on(
         self,
@@ -28,7 +35,7 @@ class Commands:
         memory: Literal[1, 2] | None = None,
         object_growth: Literal["begin", "end"] | None = None,
     ) -> Target:
-        """Return ``target`` with these commands.
+        """Return a target of :meth:`target` with these commands.
 
         ``name`` identifies the request in its slot and its response, in lower-case letters and
         digits. ``until`` is CLOCK_MONOTONIC seconds, and ``occupy`` is seconds.
@@ -44,4 +51,4 @@ class Commands:
             words.append(f"memory={memory}")
         if object_growth is not None:
             words.append(f"object_growth={object_growth}")
-        return target.with_header(_HEADER, " ".join(words), label=name)
+        return self._bare[target.url].with_header(_HEADER, " ".join(words), label=name)

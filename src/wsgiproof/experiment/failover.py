@@ -15,7 +15,7 @@ from wsgiproof.experiment.load import Load, until_full
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
-from wsgiproof.observe.answers import read_answer
+from wsgiproof.observe.answers import AgentReport
 from wsgiproof.observe.processes import unique_set_size
 from wsgiproof.records import FailureGroup, LoadPlan, Outage, ProcessSample, Role, Sample
 from wsgiproof.services.apache import Server
@@ -298,14 +298,9 @@ class _OutageLoad:
     def _latest_answer(self) -> float | None:
         return max((one[-1] for one in self._answered.values() if one), default=None)
 
-    def succeeded(self, response: Response) -> None:
+    def succeeded(self, response: Response, report: AgentReport) -> None:
         """A request was answered."""
-        try:
-            answer = read_answer(response.body)
-        except msgspec.MsgspecError:
-            self.failed(response)
-            return
-        self._answered[answer.pid, answer.interpreter].append(_end(response))
+        self._answered[report.pid, report.interpreter].append(_end(response))
         self.slowest = max(self.slowest, response.seconds)
 
     def failed(self, response: Response) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import msgspec
-
 from wsgiproof.experiment.commands import Commands
 from wsgiproof.load import engine
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.load.statistics import Histogram
+from wsgiproof.load.statistics import INVALID, Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
-from wsgiproof.observe.answers import AnswerCollector, ProbeAnswer, read_answer
+from wsgiproof.observe.answers import AgentReport, AnswerCollector, InvalidReport, report_of
+from wsgiproof.observe.starvation import Starvation
 from wsgiproof.records import LoadPlan
 from wsgiproof.services.apache import Server
 from wsgiproof.traffic import Latencies, LoadTimeline
@@ -28,6 +28,8 @@ _MOST_FAILURES = 100
 """The load ends after this many failed requests, since more would show nothing new."""
 _MOST_HUNG = 3
 """The same for requests without an answer, each of which takes its whole deadline."""
+_MEASURED_WITHIN = 60.0
+"""Seconds for one measurement: counting the objects of a large application takes a while."""
 _MOST_FILLS = 8
 _FIRST_ROUND = 50
 """Requests of the first round: a leak in every request shows after a few of them."""
@@ -37,7 +39,8 @@ class Load:
     """The requests of one experiment, and their answers.
 
     ``secret`` is that of the server's application, so that it accepts ``commands``. ``on_hang`` is
-    called for each request that gets no answer within its deadline.
+    called for each request that gets no answer within its deadline; ``starvation`` says whether it
+    could have had one.
     """
 
     def __init__(
@@ -45,17 +48,24 @@ class Load:
         server: Server,
         plan: LoadPlan,
         secret: str,
-        on_hang: Callable[[], None] = lambda: None,
+        on_hang: Callable[[], None],
+        starvation: Starvation,
     ) -> None:
         self._server = server
         self._plan = plan
         self._on_hang = on_hang
+        self._starvation = starvation
+        self.starved = 0.0
+        """The largest share of its time for which a process waited for a processor while a request
+        had no answer."""
         self._random = random.Random(plan.seed)
         self._serving: defaultdict[str, float] = defaultdict(float)
-        self.targets = [Target.parse(url) for url in server.urls]
         self.commands = Commands(secret)
+        self.targets = [self.commands.target(url) for url in server.urls]
         self.answers = AnswerCollector()
         self._expected = 0
+        self._expected_body = re.compile(plan.expect_body.encode())
+        self._not_measured = ""
         self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
         self._timeline = LoadTimelineRecorder()
 
@@ -70,7 +80,7 @@ class Load:
         stop: Callable[[], bool],
         on_failure: Callable[[Response], None],
         *,
-        on_success: Callable[[Response], None] = lambda response: None,
+        on_success: Callable[[Response, AgentReport], None] = lambda response, report: None,
         connections: int | None = None,
         deadline: float | None = None,
     ) -> None:
@@ -81,8 +91,11 @@ class Load:
         """
 
         def account(response: Response) -> None:
-            self._account(response)
-            (on_success if response.outcome is Outcome.OK else on_failure)(response)
+            report = self._account(response)
+            if report is None:
+                on_failure(response)
+            else:
+                on_success(response, report)
 
         with self._timed():
             engine.paced(
@@ -104,27 +117,27 @@ class Load:
         with self._timed():
             engine.burst([target] * size, deadline, on_response=self._account)
 
-    def ask(self, targets: Sequence[Target]) -> list[ProbeAnswer]:
-        """Make requests for measurements at the same time, and return their answers.
+    def ask(self, targets: Sequence[Target]) -> list[AgentReport]:
+        """Make requests for measurements at the same time, and return their reports.
 
-        They do not count as requests of the load, unless they fail.
+        They do not count as requests of the load: what a measurement takes is not the subject's
+        time. One that fails ends the load.
         """
-        answers: list[ProbeAnswer] = []
+        reports: list[AgentReport] = []
 
         def take(response: Response) -> None:
-            if response.outcome is Outcome.OK:
-                try:
-                    answer = read_answer(response.body)
-                except msgspec.MsgspecError as error:
-                    self.answers.failure("invalid body", response.url, 200, str(error), b"")
-                else:
-                    self.answers.note_number(answer)
-                    answers.append(answer)
+            try:
+                report = report_of(response.head)
+            except InvalidReport as error:
+                self._not_measured = response.error or str(error)
+                if response.outcome is Outcome.TIMEOUT:
+                    self._on_hang()
             else:
-                self._account(response)
+                self.answers.note_number(report)
+                reports.append(report)
 
-        engine.burst(targets, self._plan.request_deadline, on_response=take)
-        return answers
+        engine.burst(targets, _MEASURED_WITHIN, on_response=take)
+        return reports
 
     def hopeless(self) -> str:
         """Return why more requests would show nothing new; empty if they would."""
@@ -134,6 +147,8 @@ class Load:
             return f"{self.unexpected} requests failed"
         if self.answers.kinds[Outcome.TIMEOUT] >= _MOST_HUNG:
             return f"{self.answers.kinds[Outcome.TIMEOUT]} requests had no answer"
+        if self._not_measured:
+            return f"a measurement inside the application failed: {self._not_measured}"
         return ""
 
     @property
@@ -162,6 +177,7 @@ class Load:
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
+        self._starvation.begin()
         started = time.monotonic()
         yield
         self._serving[self.answers.phase] += time.monotonic() - started
@@ -176,23 +192,41 @@ class Load:
         """Return the load over time; None if there were no requests."""
         return self._timeline.timeline()
 
-    def _account(self, response: Response) -> None:
+    def _account(self, response: Response) -> AgentReport | None:
+        """Count an answer; return the report in it, or None if it is not right."""
+        report, kind, error = self._judge(response)
         self._timeline.add(
             response.started + response.seconds,
             response.seconds,
             answered=response.status is not None,
-            failed=response.outcome is not Outcome.OK,
+            failed=report is None,
         )
         if response.outcome is Outcome.TIMEOUT:
+            self.starved = max(self.starved, self._starvation.share())
             self._on_hang()
         if response.status is not None:
             self._histograms[self.answers.phase, response.url].add(response.seconds)
-        if response.outcome is Outcome.OK:
-            self.answers.success(response.url, response.body)
+        if report is None:
+            self.answers.failure(kind, response.url, response.status, error, response.body)
         else:
-            self.answers.failure(
-                response.outcome, response.url, response.status, response.error, response.body
-            )
+            body = (response.body_size, response.body_digest)
+            self.answers.success(response.url, body, report)
+        return report
+
+    def _judge(self, response: Response) -> tuple[AgentReport | None, str, str]:
+        """Return the report in a right answer; of others the kind of failure, and a line on it."""
+        expected = response.status in self._plan.expect_status
+        if response.outcome is not Outcome.OK and not (
+            response.outcome is Outcome.STATUS and expected
+        ):
+            return None, response.outcome, response.error
+        try:
+            report = report_of(response.head)
+        except InvalidReport as invalid:
+            return None, "no report", str(invalid)
+        if self._expected_body.search(response.body) is None:
+            return None, INVALID, f"nothing in the body matches {self._plan.expect_body!r}"
+        return report, "", ""
 
 
 def until_full(fill: Callable[[], None], count: Callable[[], T]) -> T:

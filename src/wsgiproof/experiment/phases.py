@@ -7,6 +7,7 @@ in between whether it is already certain, and what to measure again.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from wsgiproof.observe.fatal_traces import read_fatal_traces, read_leftover_thre
 from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import ProcessorWaits, loaded_libraries
+from wsgiproof.observe.starvation import Starvation
 from wsgiproof.process import ProcessEvent, Service
 from wsgiproof.records import (
     Attribution,
@@ -137,8 +139,13 @@ class _Experiment:
         self._workers = workers
         self._plan = plan
         self._on_progress = on_progress
+        starvation = Starvation(lambda: (os.getpid(), *server.living(), *deployment.pids))
         self._load = Load(
-            server, plan, application.secret, lambda: self._stack_collector.take_soon(self._phase)
+            server,
+            plan,
+            application.secret,
+            lambda: self._stack_collector.take_soon(self._phase),
+            starvation,
         )
         self._sampler = Sampler(server, deployment, app_name, workers, self._load)
         self._replacements = Restarts(
@@ -430,6 +437,8 @@ class _Experiment:
             identities=identities,
             loaded=read_loaded(evidence, identities) if complete else (),
             failures=answers.failures(),
+            answers=answers.answers(),
+            starved=round(self._load.starved, 3),
             problems=answers.problems(),
             elsewhere=answers.elsewhere,
             samples=tuple(self._samples),

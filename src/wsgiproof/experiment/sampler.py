@@ -9,7 +9,7 @@ from typing import Literal
 
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
-from wsgiproof.observe.answers import MemoryMetrics, ProbeAnswer
+from wsgiproof.observe.answers import AgentReport, MemoryMetrics
 from wsgiproof.observe.processes import ProcessSnapshot, read_processes, unique_set_size
 from wsgiproof.records import MemorySample, Role, Sample
 from wsgiproof.services.apache import Server
@@ -73,14 +73,14 @@ class Sampler:
             return None
         return max(0, counted - len(self._processes_now().sockets))
 
-    def object_growth(self, which: Literal["begin", "end"]) -> list[ProbeAnswer]:
+    def object_growth(self, which: Literal["begin", "end"]) -> list[AgentReport]:
         """Make each interpreter of each process begin or end an object count."""
         commands = self._load.commands
         return self._ask_each(
             lambda target, until: commands.on(target, until=until, object_growth=which)
         )
 
-    def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[ProbeAnswer]:
+    def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[AgentReport]:
         """Send a request to each interpreter of each process, one URL after the other."""
         return [
             answer
@@ -121,7 +121,7 @@ class Sampler:
             for pid, metrics in sorted(by_process.items())
         )
 
-    def _one_at_a_time(self) -> Iterator[ProbeAnswer]:
+    def _one_at_a_time(self) -> Iterator[AgentReport]:
         """Yield answers to single requests, with no other request in the same process.
 
         Apache decides which process gets a request, so it takes several to reach every process.

@@ -27,8 +27,11 @@ class Commands(object):
     ``occupy``  seconds to keep a connection of each client busy
     ``memory``  1 to read memory, 2 to collect garbage first
     ``object_growth``  'begin' or 'end'
+
+    ``from_host`` is true if the request had the secret.
     """
 
+    from_host = False
     name = until = occupy = memory = object_growth = None
 
     def names(self):
@@ -53,6 +56,7 @@ def take(environ, secret):
         return NONE
     del environ[KEY]
     commands = Commands()
+    commands.from_host = True
     for word in rest.split():
         name, _, value = word.partition("=")
         if name not in _READERS:

@@ -132,6 +132,65 @@ class WrongVersion(NoFault):
         pymongo.version = "0.0.0"
 
 
+class _Answering(NoFault):
+    """Answers each ``every``-th request in another way."""
+
+    def __init__(self, every=1):
+        self._every = every
+        self._requests = Counter()
+
+    def answer(self, start_response):
+        if self._requests.next() % self._every:
+            return NoFault.answer(self, start_response)
+        return self.unusual(start_response)
+
+    def unusual(self, start_response):
+        """Answer the request."""
+        raise NotImplementedError
+
+
+class WrongHeader(_Answering):
+    """Gives a header a value that is no text, which mod_wsgi refuses after the request's work."""
+
+    def unusual(self, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", 3)])
+        return [b"ok\n"]
+
+
+class ShortBody(_Answering):
+    """Sends less of a body than its Content-Length says."""
+
+    def unusual(self, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "30")])
+        return [b"ok\n"]
+
+
+class AnswerRedirect(_Answering):
+    """Redirects, as an application does whose user has to log in first."""
+
+    def unusual(self, start_response):
+        start_response("302 Found", [("Location", "/login"), ("Content-Length", "0")])
+        return []
+
+
+class StreamBody(_Answering):
+    """The negative control of these: answers in parts, of which the first is sent by ``write``.
+
+    Between two parts it works, and its headers have values that are Latin-1.
+    """
+
+    def unusual(self, start_response):
+        write = start_response(
+            "201 Created", [("Content-Type", "text/plain"), ("X-Name", "Andr\xe9")]
+        )
+        write(b"first part, ")
+        return self._parts()
+
+    def _parts(self):
+        for number in range(20):
+            yield b"" if number % 5 == 0 else ("part %d, " % number).encode("ascii")
+
+
 class LogTraceback(Sometimes):
     """Handles an exception, answers correctly, and leaves the traceback in the log."""
 

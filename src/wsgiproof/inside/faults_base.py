@@ -21,6 +21,11 @@ class NoFault(object):
     def on_request(self, store):
         """Called in each request, after the documents have been read."""
 
+    def answer(self, start_response):
+        """Called at the end of each request: answer it."""
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
+        return [b"ok\n"]
+
 
 class Sometimes(NoFault):
     """Acts in each ``every``-th request of its interpreter, ``burst`` times.

@@ -16,13 +16,21 @@ from wsgiproof.records import Finding, Identity, Observed, PhaseName
 MIN_ANSWERS = 10
 """Answers that one interpreter of one process must give before a check relies on them."""
 
+_ENOUGH_TO_DIFFER = 100
+"""Answers to one URL that are needed to say which of them is the usual one."""
+_FEW = 0.02
+"""The share of answers that are unusual, at most."""
+
 _JUDGED_BY_PHASE = {PhaseName.FAILOVER, *REPLACING}
 """Phases in which some requests may fail. Each of them has its own check, which says which."""
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
 
 def responses(cell: Cell, observed: Observed) -> Outcome:
-    """Every request that ends is answered with status 200 and a valid body."""
+    """Every request that ends is answered in full, with a status and a body that are right.
+
+    A status is right if it is a success (2xx) or was expected by the user.
+    """
     failures = [
         failure
         for failure in observed.failures
@@ -67,7 +75,27 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
         )
     others = sum(phase.requests for phase in observed.phases if phase.name in _JUDGED_BY_PHASE)
     requests = count(observed.requests - others, "request")
-    return Outcome(passed=f"{requests} answered correctly")
+    return Outcome(passed=f"{requests} answered correctly{_differing(observed)}")
+
+
+def _differing(observed: Observed) -> str:
+    """Return a note on URLs of which a few answers differ from all others; empty if there are none.
+
+    That is no finding: it may be meant so. Where no answer is the usual one, all may differ.
+    """
+    unusual = [
+        one
+        for one in observed.answers
+        if one.total >= _ENOUGH_TO_DIFFER and 0 < one.total - one.same <= _FEW * one.total
+    ]
+    if not unusual:
+        return ""
+    number = sum(one.total - one.same for one in unusual)
+    total = sum(one.total for one in unusual)
+    return (
+        f"; {number:,} of {count(total, 'answer')} differ from all others to the same URL: use "
+        "--expect-body if that must not be"
+    )
 
 
 def environment(cell: Cell, observed: Observed) -> Outcome:

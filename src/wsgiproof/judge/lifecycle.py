@@ -34,6 +34,10 @@ _EXIT_SIGNAL = re.compile(r"child pid ([0-9]{1,9}) exit signal .*?\(([0-9]{1,4})
 _LAST_LINES = 2
 """How many of the last lines that a process wrote to the error log are shown."""
 
+_STARVED = 0.5
+"""The share of the time of a request without an answer: with more of it spent waiting for a
+processor, a process could not have answered in time."""
+
 HUNG = "timeout"
 """The kind of failure of a request that got no answer within its deadline."""
 
@@ -41,6 +45,16 @@ HUNG = "timeout"
 def hang(cell: Cell, observed: Observed) -> Outcome:
     """Every request finishes."""
     hung = [failure for failure in observed.failures if failure.kind == HUNG]
+    if hung and observed.starved > _STARVED:
+        number = sum(failure.count for failure in hung)
+        return Outcome(
+            missing=(
+                f"{count(number, 'request')} had no answer in time, but a process that "
+                f"{'it needs' if number == 1 else 'they need'} waited for a processor for "
+                f"{min(observed.starved, 1):.0%} of that time: the machine was too busy; try again "
+                "on a less busy one"
+            )
+        )
     if hung:
         number = sum(failure.count for failure in hung)
         phases = {failure.phase for failure in hung}

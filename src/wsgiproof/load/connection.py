@@ -217,6 +217,9 @@ class Connection:
             finished - self.since,
             self._resent,
             self.target.label,
+            parser.head,
+            parser.body_size,
+            parser.body_digest,
         )
 
     def _judge(self) -> tuple[Outcome, str]:
@@ -224,8 +227,8 @@ class Connection:
         if parser.fault:
             return Outcome.MALFORMED, parser.fault
         if parser.complete:
-            if parser.status != 200:
-                return Outcome.STATUS, f"answered {parser.status}, not 200"
+            if parser.status is None or not 200 <= parser.status < 300:
+                return Outcome.STATUS, f"answered {parser.status}"
             if self._expired:
                 return (
                     Outcome.OK,

@@ -53,7 +53,7 @@ def parallel(
     requests: int | None,
     connections: int,
     timeout: float,
-    on_response: Callable[[Response], None],
+    on_response: Callable[[Response], object],
     stop: Callable[[], bool] = _never,
     seconds: float = math.inf,
 ) -> None:
@@ -90,7 +90,7 @@ def paced(
     requests: int | None,
     connections: int,
     timeout: float,
-    on_response: Callable[[Response], None],
+    on_response: Callable[[Response], object],
     stop: Callable[[], bool] = _never,
     seconds: float = math.inf,
 ) -> int:
@@ -126,7 +126,7 @@ def paced(
 
 
 def burst(
-    targets: Sequence[Target], timeout: float, on_response: Callable[[Response], None]
+    targets: Sequence[Target], timeout: float, on_response: Callable[[Response], object]
 ) -> None:
     """Send one request to each of ``targets``, all at the same time."""
     with connection_pool(timeout) as pool:

@@ -16,15 +16,17 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"  # the response was not complete at the deadline
     TRUNCATED = "truncated"  # closed in good order, but before the response was complete
     MALFORMED = "malformed"  # not HTTP/1, bad framing, too large, or bytes after the end
-    STATUS = "status"  # complete, but not 200
+    STATUS = "status"  # complete, but not a success (2xx)
 
 
 class Response(msgspec.Struct, frozen=True):
     """The response to one request.
 
-    ``body`` is the part of the body that arrived, at most MAX_BODY bytes, also after a failure.
-    ``status`` is None if the headers were not complete. ``error`` is one line for a person, empty
-    if the response was in good order. ``started`` is CLOCK_MONOTONIC seconds; ``seconds`` is the
+    ``head`` is the status line and the headers. ``body`` is the part of the body that arrived, at
+    most MAX_BODY bytes, also after a failure; ``body_digest`` is a CRC-32 of all of it, and
+    ``body_size`` its bytes. ``status`` is None if the headers were not complete. ``error`` is one
+    line for a person, empty if the response was in good order. ``started`` is CLOCK_MONOTONIC
+    seconds; ``seconds`` is the
     time from then to the last byte of the response, or to its failure. ``resent`` is true if the
     server closed a kept connection before it sent a byte, and the request was sent again over a new
     one. ``label`` is the label of the target.
@@ -39,3 +41,6 @@ class Response(msgspec.Struct, frozen=True):
     seconds: float
     resent: bool = False
     label: str = ""
+    head: bytes = b""
+    body_size: int = 0
+    body_digest: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from contextlib import suppress
 
 import httptools
@@ -11,10 +12,10 @@ MAX_HEAD = 64 * 1024
 """Bytes of status line and headers accepted, including those of preceding 1xx responses."""
 
 MAX_BODY = 1024 * 1024
-"""Bytes of body accepted, and the most that is kept of it."""
+"""Bytes of the body that are kept; it may be larger."""
 
-MAX_WIRE = MAX_HEAD + 8 * MAX_BODY
-"""Bytes accepted in all; also bounds chunk extensions and trailers."""
+MAX_REST = 8 * 1024 * 1024
+"""Bytes of chunk extensions and trailers accepted."""
 
 
 class ResponseParser:
@@ -29,6 +30,7 @@ class ResponseParser:
         "_body",
         "_head",
         "_parser",
+        "body_digest",
         "body_size",
         "complete",
         "fault",
@@ -50,12 +52,18 @@ class ResponseParser:
         self._head = b""  # what has arrived, at least up to the end of the headers
         self._body: list[bytes] = []
         self.body_size = 0
+        self.body_digest = 0  # a CRC-32, also of what is not kept
         self.received = 0
         self.status: int | None = None
         self.head_done = False
         self.complete = False
         self.stays_open = False  # once complete: the server means to keep the connection
         self.finished = 0.0  # CLOCK_MONOTONIC, once complete
+
+    @property
+    def head(self) -> bytes:
+        """The status line and the headers, those of preceding 1xx responses included."""
+        return self._head
 
     @property
     def body(self) -> bytes:
@@ -89,8 +97,8 @@ class ResponseParser:
                 self.fault = self.fault or f"headers of more than {MAX_HEAD} bytes"
             data = data[room:]
         self._parse(data)
-        if self.received > MAX_WIRE:
-            self.fault = self.fault or f"a response of more than {MAX_WIRE} bytes"
+        if self.received - self.body_size > MAX_HEAD + MAX_REST:
+            self.fault = self.fault or f"more than {MAX_REST} bytes beside the body"
 
     def _parse(self, data: bytes) -> None:
         if self.fault or self._parser is None:
@@ -139,11 +147,10 @@ class ResponseParser:
             self._extra()
             return
         room = MAX_BODY - self.body_size
-        if len(data) > room:
-            self.fault = f"a body of more than {MAX_BODY} bytes"
-            data = data[:room]
-        self._body.append(data)
+        if room > 0:
+            self._body.append(data[:room])
         self.body_size += len(data)
+        self.body_digest = zlib.crc32(data, self.body_digest)
 
     def on_message_complete(self) -> None:
         if self.head_done:

@@ -1,15 +1,19 @@
-"""Collects the answers of the probe: who gave each, what it reported, and what failed."""
+"""Collects the answers of the application: who gave each, what was reported, and what failed."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 
 import msgspec
 
-from wsgiproof.records import Failure, Identity, Problem
+from wsgiproof.records import Answers, Failure, Identity, Problem
 
 _BODY_KEPT = 500
 """Characters of a failed answer that are kept."""
+_MOST_KINDS = 1000
+"""Different answers to one URL that are counted."""
+_REPORT = re.compile(rb"\r\nX-Wsgiproof-Report: *([^\r\n]*)", re.I)
 
 
 class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,8 +29,8 @@ class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True):
     types: tuple[tuple[str, int], ...]
 
 
-class ProbeAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One valid answer of the probe, as ``inside/responder.py`` writes it."""
+class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent reports of one request, as ``inside/agent.py`` writes it."""
 
     pid: int
     interpreter: str
@@ -50,8 +54,24 @@ class ProbeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     object_growth: ObjectCounts | None = None
 
 
-read_answer = msgspec.json.Decoder(ProbeAnswer).decode
-"""Decodes a body; raises ``msgspec.MsgspecError`` for one that is not an answer of the probe."""
+read_report = msgspec.json.Decoder(AgentReport).decode
+"""Decodes a report; raises ``msgspec.MsgspecError`` for text that is not one."""
+
+
+class InvalidReport(Exception):
+    """A response does not carry a report of the agent; the message says why, in one line."""
+
+
+def report_of(head: bytes) -> AgentReport:
+    """Return the report in the headers of an answer. Raises :class:`InvalidReport`."""
+    # The agent adds its header last.
+    headers = _REPORT.findall(head.partition(b"\r\n\r\n")[0])
+    if not headers:
+        raise InvalidReport("the answer has no report: something else than the application gave it")
+    try:
+        return read_report(headers[-1])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidReport(f"the report in the answer's headers is invalid: {error}") from error
 
 
 class InterpreterAnswers:
@@ -60,7 +80,7 @@ class InterpreterAnswers:
     ``before`` is how many answers the whole cell had given before the first one.
     """
 
-    def __init__(self, url: str, first: ProbeAnswer, before: int) -> None:
+    def __init__(self, url: str, first: AgentReport, before: int) -> None:
         self.url = url
         self.first = first
         self.before = before
@@ -111,6 +131,8 @@ class AnswerCollector:
         self._failures: Counter[tuple[str, str, str, int | None, str]] = Counter()
         self._bodies: dict[tuple[str, str, str, int | None, str], str] = {}
         self._problems: Counter[tuple[str, str, int, str]] = Counter()
+        self._answers: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
+        """How often each answer came to a URL, by the size and the digest of its body."""
         self._begun: dict[tuple[str, str, int, str], tuple[int, int]] = {}
         """How many answers came before each problem: of the whole cell, and of its interpreter."""
 
@@ -119,47 +141,45 @@ class AnswerCollector:
         """How many requests were not answered correctly."""
         return self.requests - self.succeeded
 
-    def success(self, url: str, body: bytes) -> None:
-        """Count a complete answer with status 200; an invalid body is a failure."""
-        try:
-            answer = read_answer(body)
-        except msgspec.MsgspecError as error:
-            self.failure("invalid body", url, 200, str(error), body)
-            return
-        self.note_number(answer)
+    def success(self, url: str, body: tuple[int, int], report: AgentReport) -> None:
+        """Count a right answer; ``body`` is the size and a digest of its body."""
+        self.note_number(report)
         self.requests += 1
         self.succeeded += 1
-        self.served[answer.pid] += 1
-        # The key has all that an answer reports, so an interpreter whose report changes shows.
-        key = (url, answer.pid, answer.interpreter, *_reported(answer))
+        self.served[report.pid] += 1
+        answers = self._answers[url]
+        if body in answers or len(answers) < _MOST_KINDS:
+            answers[body] += 1
+        # The key has all that a report says, so an interpreter whose report changes shows.
+        key = (url, report.pid, report.interpreter, *_reported(report))
         interpreter = self._interpreters.get(key)
         if interpreter is None:
-            interpreter = InterpreterAnswers(url, answer, self.succeeded - 1)
+            interpreter = InterpreterAnswers(url, report, self.succeeded - 1)
             self._interpreters[key] = interpreter
-        for text in answer.problems:
-            problem = (self.phase, text, answer.pid, answer.application_group or "")
+        for text in report.problems:
+            problem = (self.phase, text, report.pid, report.application_group or "")
             self._problems[problem] += 1
             self._begun.setdefault(problem, (self.succeeded - 1, interpreter.answers))
         interpreter.answers += 1
-        interpreter.threads.add(answer.thread_id)
+        interpreter.threads.add(report.thread_id)
 
-    def note_number(self, answer: ProbeAnswer) -> None:
-        """Note the number of an answer to a request of the experiment, of the load or not."""
+    def note_number(self, report: AgentReport) -> None:
+        """Note the number of a request of the experiment, of the load or not."""
         self._numbered += 1
-        key = (answer.pid, answer.interpreter)
-        self._numbers[key] = max(answer.request, self._numbers.get(key, 0))
+        key = (report.pid, report.interpreter)
+        self._numbers[key] = max(report.request, self._numbers.get(key, 0))
 
     @property
     def elsewhere(self) -> int:
         """How many answered requests, at least, came from another program.
 
-        Each interpreter numbers its answers. A missing number went to another program, or to a
-        request of the experiment that failed on the way back.
+        Each interpreter numbers its requests. A missing number belongs to another program, or to a
+        request of the experiment that failed.
         """
         return max(0, sum(self._numbers.values()) - self._numbered - self.failed)
 
     def failure(self, kind: str, url: str, status: int | None, error: str, body: bytes) -> None:
-        """Count a request that got no answer, or a wrong one."""
+        """Count a request that got no answer, or a wrong one; ``error`` says why in one line."""
         self.requests += 1
         key = (self.phase, kind, url, status, error)
         self.kinds[kind] += 1
@@ -177,6 +197,13 @@ class AnswerCollector:
     def identities(self) -> tuple[Identity, ...]:
         """Return every interpreter that answered, as it reported itself."""
         return tuple(one.identity() for one in self._interpreters.values())
+
+    def answers(self) -> tuple[Answers, ...]:
+        """Return how much the right answers to each URL differ."""
+        return tuple(
+            Answers(url=url, total=kinds.total(), same=max(kinds.values()))
+            for url, kinds in self._answers.items()
+        )
 
     def failures(self) -> tuple[Failure, ...]:
         """Return every way in which requests failed."""
@@ -209,17 +236,17 @@ class AnswerCollector:
         )
 
 
-def _reported(answer: ProbeAnswer) -> tuple[object, ...]:
+def _reported(report: AgentReport) -> tuple[object, ...]:
     return (
-        answer.application_group,
-        answer.process_group,
-        answer.python,
-        answer.mod_wsgi,
-        answer.pymongo,
-        answer.pymongo_file,
-        answer.mpm,
-        answer.bson_has_c,
-        answer.pymongo_has_c,
-        answer.gil_enabled,
-        answer.prefix,
+        report.application_group,
+        report.process_group,
+        report.python,
+        report.mod_wsgi,
+        report.pymongo,
+        report.pymongo_file,
+        report.mpm,
+        report.bson_has_c,
+        report.pymongo_has_c,
+        report.gil_enabled,
+        report.prefix,
     )

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from wsgiproof.observe.answers import InterpreterAnswers, read_answer
+from wsgiproof.observe.answers import InterpreterAnswers, read_report
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.records import EvidenceKind, Identity, LeftoverThreads
 
@@ -69,9 +69,9 @@ def read_loaded(evidence: Evidence, identities: Sequence[Identity]) -> tuple[Ide
     """
     answered = {one.token for one in identities}
     loaded: dict[tuple[int, str], Identity] = {}
-    for pid, answer in _notes(evidence, "identity", read_answer):
-        if answer.pid == pid and len(loaded) < _MOST_LOADED:
-            loaded[pid, answer.interpreter] = InterpreterAnswers("", answer, 0).identity()
+    for pid, report in _notes(evidence, "identity", read_report):
+        if report.pid == pid and len(loaded) < _MOST_LOADED:
+            loaded[pid, report.interpreter] = InterpreterAnswers("", report, 0).identity()
     evidence.expect(identities, loaded)
     return tuple(one for (_, token), one in loaded.items() if token not in answered)
 

@@ -123,6 +123,11 @@ class Deployment:
         """The ports that its members listen on."""
         return frozenset(port for _, port in map(host_and_port, hosts_of(self._uri)))
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes of its members, as far as wsgiproof started them."""
+        return tuple(member.pid for member in self.members if member.pid is not None)
+
     def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
         """Return what the subject has open on all members together, as the members count it.
 

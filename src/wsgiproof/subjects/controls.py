@@ -459,6 +459,34 @@ _CONTROLS = (
         counterpart="own-interpreters",
         about="the application can't be imported",
     ),
+    # Answers.
+    Control(
+        name="wrong-header",
+        trips="responses",
+        counterpart="stream-body",
+        about="one in 40 answers has a header whose value is a number, which mod_wsgi refuses",
+        options={"every": 40},
+    ),
+    Control(
+        name="short-body",
+        trips="responses",
+        counterpart="stream-body",
+        about="one in 40 answers is shorter than its Content-Length",
+        options={"every": 40},
+    ),
+    Control(
+        name="answer-redirect",
+        trips="responses",
+        counterpart="stream-body",
+        about="each answer is a redirect",
+    ),
+    Control(
+        name="stream-body",
+        trips="",
+        counterpart="short-body",
+        about="one in 2 answers is sent in parts, with status 201 and a header that is not ASCII",
+        options={"every": 2},
+    ),
     # The error log.
     Control(
         name="log-traceback",

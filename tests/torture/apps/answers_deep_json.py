@@ -5,8 +5,8 @@ import sys
 EXPECT = {"fail", "inconclusive", "error"}
 
 for name in list(sys.modules):
-    if name.endswith("responder"):
-        sys.modules[name].Responder._answer = lambda self, **more: b"[" * 200_000
+    if name.endswith(".agent"):
+        sys.modules[name].Agent._report = lambda self, *a, **more: "[" * 6_000
 
 
 def application(environ, start_response):

@@ -6,10 +6,10 @@ import sys
 EXPECT = {"fail", "inconclusive", "error"}
 
 for name in list(sys.modules):
-    if name.endswith("responder"):
-        sys.modules[name].Responder._answer = lambda self, **more: json.dumps(
+    if name.endswith(".agent"):
+        sys.modules[name].Agent._report = lambda self, *a, **more: json.dumps(
             {"interpreter": "\x1b[31m", "pid": -1, "request": 1 << 70, "problems": {}}
-        ).encode()
+        )
 
 
 def application(environ, start_response):

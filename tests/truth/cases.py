@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 TABLE = FOLDER / "cases.toml"
 BUGS, HEALTHY = "bugs", "healthy"
 PASS, INCONCLUSIVE = "pass", "inconclusive"
-NEW_CHECKS = ("answers", "children", "database", "files", "latency")
+NEW_CHECKS = ("children", "database", "files", "latency")
 """Checks that bugs need and that may not exist yet, by the names that they are expected to get."""
 
 
@@ -31,6 +31,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     phases: tuple[str, ...] = ()
     """Empty: the command's default."""
     idle_seconds: float = 0
+    expect_status: tuple[int, ...] = ()
+    expect_body: str = ""
     requirements: tuple[str, ...] = ()
 
 
@@ -49,11 +51,6 @@ class Case(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
     check that may fail."""
     decides: str = ""
     """What would decide an ``inconclusive`` that is acceptable."""
-    statuses: tuple[int, ...] = ()
-    """Statuses of right answers, if not 200 alone. For the table; no option takes it yet."""
-    answer: str = ""
-    """A regular expression of every right body. For the table; no option takes it yet."""
-
     folder: str = ""
     name: str = ""
 
@@ -126,12 +123,15 @@ def command(case: Case, output: Path) -> list[str]:
         "--mode": case.mode,
         "--interpreter": case.interpreter,
         "-n": str(case.requests or ""),
+        "--expect-body": case.expect_body,
         "--phases": ",".join(case.phases),
         "--idle-seconds": f"{case.idle_seconds:g}" if case.idle_seconds else "",
     }
     for option, value in single.items():
         if value:
             arguments += [option, value]
+    for status in case.expect_status:
+        arguments += ["--expect-status", str(status)]
     for requirement in case.requirements:
-        arguments += ["--with", requirement]
+        arguments += ["--requirement", requirement]
     return arguments

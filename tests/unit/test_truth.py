@@ -138,14 +138,16 @@ def test_options_become_those_of_the_command(tmp_path: Path) -> None:
         requests=300,
         phases=("restart", "idle"),
         idle_seconds=5,
+        expect_status=(302,),
+        expect_body="ok",
         requirements=("flask", "bottle"),
     )
     assert command(case, tmp_path) == [
         *("run", "--no-config", "--app", str(FOLDER / "bugs" / "leaky.py")),
         *("--output", str(tmp_path), "--jobs", "1"),
         *("--python", "3.12", "--mode", "daemon", "--interpreter", "main", "-n", "300"),
-        *("--phases", "restart,idle", "--idle-seconds", "5"),
-        *("--with", "flask", "--with", "bottle"),
+        *("--expect-body", "ok", "--phases", "restart,idle", "--idle-seconds", "5"),
+        *("--expect-status", "302", "--requirement", "flask", "--requirement", "bottle"),
     ]
 
 

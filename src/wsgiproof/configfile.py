@@ -20,6 +20,7 @@ from wsgiproof.config import AXES, Combination, Config, Exclusion, Override
 from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import open_regular, read_at_most
 from wsgiproof.ownership import invoking_users, why_file_unsafe
+from wsgiproof.requirements import requirements
 from wsgiproof.uri import FILE, is_uri
 
 NAMES = ("wsgiproof.toml", "pyproject.toml")
@@ -217,7 +218,10 @@ def _as_list(key: str, value: Any) -> Any:
 
 
 def anchored(values: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """Return the same keys with each relative path made absolute; it starts at ``directory``."""
+    """Return the same keys with each relative path made absolute; it starts at ``directory``.
+
+    A file of requirements is replaced by what it lists.
+    """
     return {key: _relative(key, value, directory) for key, value in values.items()}
 
 
@@ -226,6 +230,9 @@ def _relative(key: str, value: Any, directory: Path) -> Any:
         return [absolute(one, directory) for one in value]
     if key in _FILES:
         return value and place(value, directory)
+    if key == "requirement":
+        listed = [value] if isinstance(value, str) else value
+        return [one for text in listed for one in requirements(text, directory)]
     if key == "mongodb_servers":
         return {name: absolute(one, directory) for name, one in value.items()}
     if key in _TABLES:

@@ -24,6 +24,8 @@ STYLES = {
 }
 _LEAST_FOR_A_TABLE = 60
 """Columns of the console; below, each cell has lines of its own."""
+_WIDEST_IN_A_LOG = 100
+"""Columns of a table that goes to a file or a pipe, which has no width."""
 _LEAST_FOR_A_REASON = 24
 _VERDICT = max(map(len, Verdict))
 _GAP = 2
@@ -42,13 +44,14 @@ def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
     ids = [cell.cell.id for cell in cells]
     short = _short(cells)
     forms = [(ids, True), (short, True), (short, False)]
-    fitting = (form for form in forms if _fits(console.width, cells, *form))
+    width = table_width(console)
+    fitting = (form for form in forms if _fits(width, cells, *form))
     labels, figures = next(fitting, (short or ids, None))
     if labels is not ids:
         console.print(Text(f"All cells: {same(cells)}."))
         console.print()
     if figures is not None:
-        console.print(_table(cells, labels, figures))
+        console.print(_table(cells, labels, figures), width=width)
         return
     for cell, label in zip(cells, labels, strict=True):
         # An id is printed whole, so that it can be copied.
@@ -56,6 +59,11 @@ def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
         console.print(Text.assemble(verdict, f"  {printable(label)}"), soft_wrap=True)
         if cell.verdict is not Verdict.PASS:
             console.print(Padding(Text(printable(cell.reason)), (0, 0, 0, 6), expand=False))
+
+
+def table_width(console: Console) -> int:
+    """Return the columns that a table may have: those of the terminal, or of a wide page."""
+    return console.width if console.is_terminal else min(console.width, _WIDEST_IN_A_LOG)
 
 
 def same(cells: Sequence[CellRecord]) -> str:

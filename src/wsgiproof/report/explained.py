@@ -27,6 +27,17 @@ def explained(finding: Finding, named: set[str]) -> Iterator[tuple[str, str]]:
         yield "see", one.source
 
 
+def control(cell: CellRecord) -> str:
+    """Return that the application was changed on purpose; empty if it was not."""
+    name = cell.cell.control
+    if not name:
+        return ""
+    return (
+        f"'{name}' changes the application on purpose, so what is found may be planted; "
+        f"'wsgiproof explain {name}' says what it does"
+    )
+
+
 def unknown(cell: CellRecord) -> Iterator[str]:
     """Yield the lines of the error log that report an error and that are in no entry."""
     rest = cell.rest_of_log

@@ -15,8 +15,9 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from wsgiproof.records import CellRecord, Excluded, Finding, RunRecord, Verdict
-from wsgiproof.report.explained import also, explained, unknown
+from wsgiproof.report.explained import also, control, explained, unknown
 from wsgiproof.report.text import block, one_line
+from wsgiproof.report.undecided import undecided
 
 _Kind = TypeVar("_Kind", bound=FinalResult)
 _NAME = "wsgiproof"
@@ -85,20 +86,28 @@ def _text(finding: Finding, rerun: str, named: set[str]) -> str:
 
 def _undecided(cell: CellRecord) -> Error:
     """The evidence that each check lacks, or the whole reason, such as a compiler's output."""
-    lacks = "\n".join(_checks(cell, Verdict.INCONCLUSIVE)) or block(cell.reason)
+    lacks = "\n".join(_lacking(cell)) or block(cell.reason)
     text = f"{lacks}\nrerun: {one_line(cell.rerun)}"
     return _result(Error, cell.verdict, lacks, text)
 
 
 def _output(cell: CellRecord) -> Iterator[str]:
     """Lines for which the result itself has no place."""
+    if planted := control(cell):
+        yield one_line(f"control: {planted}")
     for number, reason in enumerate(cell.tries, 1):
         yield f"try {number} ended in an error: {one_line(reason)}"
     if cell.verdict is Verdict.FAIL:
         yield from _checks(cell, Verdict.FAIL)
-        yield from _checks(cell, Verdict.INCONCLUSIVE)
+        yield from _lacking(cell)
     yield from _checks(cell, Verdict.SKIPPED)
     yield from map(one_line, filter(None, [*unknown(cell), also(cell)]))
+
+
+def _lacking(cell: CellRecord) -> Iterator[str]:
+    """The undecided checks with the evidence that they lack."""
+    for names, reason in undecided(cell):
+        yield one_line(f"{Verdict.INCONCLUSIVE} {', '.join(names)}: {reason}")
 
 
 def _checks(cell: CellRecord, verdict: Verdict) -> Iterator[str]:

@@ -17,6 +17,7 @@ from wsgiproof.report.explained import explained, unknown
 from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
+from wsgiproof.report.undecided import undecided
 
 _MARKS = {
     Verdict.PASS: "\N{CHECK MARK} pass",
@@ -192,7 +193,7 @@ def _seen(hits: Sequence[tuple[CellRecord, Finding]]) -> list[str]:
 def _others(record: RunRecord) -> Iterator[str]:
     """What could not be decided, could not be run, never ran or was left out."""
     for heading, lines in (
-        ("Undecided", [*_reasons(record.cells, Verdict.INCONCLUSIVE)]),
+        ("Undecided", [*_reasons(record.cells)]),
         ("Could not be run", [*_whole_cells(record.cells, Verdict.ERROR)]),
         ("Skipped", [*_whole_cells(record.cells, Verdict.SKIPPED)]),
         ("In error logs, without an explanation", [*_unknown(record.cells)]),
@@ -203,16 +204,13 @@ def _others(record: RunRecord) -> Iterator[str]:
             yield "\n\n".join([f"### {heading}", "\n".join(_cut(lines))])
 
 
-def _reasons(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]:
-    """Each check with this verdict in any cell, with its reason."""
+def _reasons(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """Each check that is undecided in any cell, with its reason."""
     said = _by(
-        ((check.check, check.reason), cell)
-        for cell in cells
-        for check in cell.checks
-        if check.verdict is verdict
+        ((", ".join(checks), reason), cell) for cell in cells for checks, reason in undecided(cell)
     )
-    for (check, reason), where in said.items():
-        yield f"- {prose(check)}: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+    for (checks, reason), where in said.items():
+        yield f"- {prose(checks)}: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
 
 
 def _whole_cells(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]:

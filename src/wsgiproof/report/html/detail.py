@@ -63,7 +63,7 @@ def detail(
         "timings": cell.timings,
         "made_of": {**cell.toolchain, **cell.packages},
         "texts": [{"title": name, "text": text} for name, text in _texts(cell, run) if text],
-        "log": log(*_log_of(cell, run)),
+        "log": log(cell.cell, *_log_of(cell, run)),
         "more": [*_more(cell, _OF_A_CELL)],
         **(_observed(cell, seen) if seen is not None else {}),
     }

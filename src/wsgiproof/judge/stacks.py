@@ -58,12 +58,17 @@ def _handled(thread: Thread) -> tuple[Frame, ...] | None:
     for number, frame in enumerate(frames):
         if frame.function != _SIGNAL_HANDLER or not number:
             continue
-        called = frames[number - 1].function
+        called = _plain(frames[number - 1].function)
         # Apache's handler has no name if its symbols are stripped.
         sends = not called and number > 1 and frames[number - 2].function in _RAISES
         if called in _HANDLERS or sends:
             return frames[number + 1 :]
     return None
+
+
+def _plain(function: str) -> str:
+    """Return the name of a function without what a compiler adds: ``f.constprop.0``."""
+    return function if function == _SIGNAL_HANDLER else function.partition(".")[0]
 
 
 def _without_handler(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
@@ -72,7 +77,7 @@ def _without_handler(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     pystack does not mark it. The C library's ``raise`` and ``abort`` are kept where no handler
     called them: there the process ended itself.
     """
-    innermost = [frame.function for frame in frames[:_MOST_OF_HANDLER]]
+    innermost = [_plain(frame.function) for frame in frames[:_MOST_OF_HANDLER]]
     last = max((innermost.index(name) for name in _CALLED if name in innermost), default=-1)
     below = frames[last + 1 :]
     while last >= 0 and below and below[0].function in _RETURNS:

@@ -95,7 +95,7 @@ def load(path: Path, *, found_from: Path | None = None) -> Loaded:
     if table is None:
         raise UsageError(f"{path} has no table [tool.wsgiproof]")
     try:
-        values = _as_lists(table)
+        values = _with_requirements(_as_lists(table), path.parent)
         msgspec.convert(values, ConfigFile)
         return Loaded(path=path, values=anchored(values, path.parent))
     except msgspec.ValidationError as error:
@@ -225,14 +225,30 @@ def anchored(values: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     return {key: _relative(key, value, directory) for key, value in values.items()}
 
 
+def _with_requirements(values: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return the values of a file with what its files of requirements list.
+
+    They are not checked yet: a value of another type stays as it is.
+    """
+    changed = dict(values)
+    listed = values.get("requirement")
+    if isinstance(listed, list) and all(isinstance(one, str) for one in listed):
+        changed |= anchored({"requirement": listed}, directory)
+    if isinstance(sets := values.get(_SETS), dict):
+        changed[_SETS] = {
+            name: _with_requirements(one, directory) if isinstance(one, dict) else one
+            for name, one in sets.items()
+        }
+    return changed
+
+
 def _relative(key: str, value: Any, directory: Path) -> Any:
     if key in PATHS:
         return [absolute(one, directory) for one in value]
     if key in _FILES:
         return value and place(value, directory)
     if key == "requirement":
-        listed = [value] if isinstance(value, str) else value
-        return [one for text in listed for one in requirements(text, directory)]
+        return [one for text in value for one in requirements(text, directory)]
     if key == "mongodb_servers":
         return {name: absolute(one, directory) for name, one in value.items()}
     if key in _TABLES:

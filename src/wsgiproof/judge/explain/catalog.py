@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion
+from packaging.version import InvalidVersion, Version
 
 from wsgiproof.cell import Cell, InterpreterKind
 
@@ -129,9 +129,10 @@ def _one_of(specifiers: Iterable[str], version: str) -> bool:
     """Return whether one of them holds. Nothing is excluded by text that is not a version."""
     wanted = [*specifiers]
     try:
-        return not wanted or any(_specifier(one).contains(version) for one in wanted)
+        number = Version(version)
     except InvalidVersion:
         return True
+    return not wanted or any(_specifier(one).contains(number) for one in wanted)
 
 
 @cache

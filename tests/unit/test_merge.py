@@ -280,6 +280,7 @@ def test_reports_can_be_made_of_a_recorded_run(tmp_path: Path) -> None:
     junit, summary = tmp_path / "new" / "junit.xml", tmp_path / "summary.md"
     done = called("show", where, "--junit", junit, "--summary", summary)
     assert done.exit_code == 1
+    assert f"the directory {junit.parent} did not exist, and was made for junit.xml" in done.output
     (suite,) = JUnitXml.fromfile(str(junit))
     assert (suite.tests, suite.failures) == (2, 1)
     assert summary.read_text().startswith("## wsgiproof: 1 of 2 cells failed\n")

@@ -56,10 +56,14 @@ def _by_kind(failures: Sequence[Failure]) -> str:
 
 
 def _raised(observed: Observed, failures: Sequence[Failure]) -> list[list[Traceback]]:
-    """Return the exceptions in the error log that belong to each kind of failed requests."""
+    """Return the exceptions in the error log that belong to each kind of failed requests.
+
+    If the log names no URLs, only requests that were answered with an error status may have any.
+    """
     found = tracebacks(parse(observed.log))
+    named = any(one.url for one in found)
     return [
-        of_request(found, one.phase, path(one.url)) if one.kind == "status" else []
+        of_request(found, one.phase, path(one.url)) if named or one.kind == "status" else []
         for one in failures
     ]
 

@@ -23,7 +23,7 @@ CHAINED = (
 _RAISED = re.compile(r"WSGI0(?:098|109|110|112|131|174|188): ")
 """mod_wsgi 6 reports an exception. With Python 3.10 and 3.11 it loses the traceback, and writes the
 exception alone."""
-_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?::|\Z)")
+_EXCEPTION = re.compile(r"(?!AH\d|WSGI\d)[A-Za-z_][\w.]*(?::|\Z)")
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?')
 _GROUP = re.compile(r"^  [+|] ?")
 """What Python writes before each line of an exception group."""

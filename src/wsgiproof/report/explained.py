@@ -38,6 +38,11 @@ def control(cell: CellRecord) -> str:
     )
 
 
+def error_log(cell: CellRecord, output: str = "") -> str:
+    """Return the path of a cell's error log, in the directory ``output`` of its run."""
+    return "/".join(filter(None, (output, cell.directory, "error.log")))
+
+
 def unknown(cell: CellRecord) -> Iterator[str]:
     """Yield the lines of the error log that report an error and that are in no entry."""
     rest = cell.rest_of_log

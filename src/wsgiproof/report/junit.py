@@ -15,7 +15,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from wsgiproof.records import CellRecord, Excluded, Finding, RunRecord, Verdict
-from wsgiproof.report.explained import also, control, explained, unknown
+from wsgiproof.report.explained import also, control, error_log, explained, unknown
 from wsgiproof.report.text import block, one_line
 from wsgiproof.report.undecided import undecided
 
@@ -67,19 +67,20 @@ def _failures(cell: CellRecord) -> Iterator[Failure]:
     named: set[str] = set()
     for finding in cell.findings:
         message = f"{finding.check}: {finding.seen}"
-        yield _result(Failure, finding.check, message, _text(finding, cell.rerun, named))
+        yield _result(Failure, finding.check, message, _text(finding, cell, named))
     if not cell.findings:  # our judge never leaves them out, but a file may
         yield _result(Failure, cell.verdict, cell.reason)
 
 
-def _text(finding: Finding, rerun: str, named: set[str]) -> str:
+def _text(finding: Finding, cell: CellRecord, named: set[str]) -> str:
     lines = [
         one_line(finding.seen),
         f"means: {one_line(finding.meaning)}",
         f"do: {one_line(finding.action)}",
         *(f"| {line}" for line in block("\n".join(finding.evidence)).split("\n") if line),
         *(f"{label}: {one_line(text)}" for label, text in explained(finding, named)),
-        f"rerun: {one_line(rerun)}",
+        f"error log: {one_line(error_log(cell))}",
+        f"rerun: {one_line(cell.rerun)}",
     ]
     return "\n".join(lines)
 

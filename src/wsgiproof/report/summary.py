@@ -13,7 +13,7 @@ from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
-from wsgiproof.report.explained import explained, unknown
+from wsgiproof.report.explained import control, error_log, explained, unknown
 from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
@@ -168,6 +168,7 @@ def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
             f"- means: {prose(meaning)}",
             f"- do: {prose(action)}",
             *_explained([finding for _, finding in hits], named_entries),
+            f"- error log: {code(error_log(first))}",
             f"- rerun: {code(first.rerun)}",
         ]
         heading = f"### {prose(check)}: {_where([cell for cell, _ in hits], cells)}"
@@ -195,6 +196,7 @@ def _others(record: RunRecord) -> Iterator[str]:
     for heading, lines in (
         ("Undecided", [*_reasons(record.cells)]),
         ("Could not be run", [*_whole_cells(record.cells, Verdict.ERROR)]),
+        ("Controls", [*_controls(record.cells)]),
         ("Skipped", [*_whole_cells(record.cells, Verdict.SKIPPED)]),
         ("In error logs, without an explanation", [*_unknown(record.cells)]),
         ("Never ran", [f"- {code(name)}" for name in record.missing]),
@@ -211,6 +213,12 @@ def _reasons(cells: Sequence[CellRecord]) -> Iterator[str]:
     )
     for (checks, reason), where in said.items():
         yield f"- {prose(checks)}: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+
+
+def _controls(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """Each control, which changes the application on purpose."""
+    for text, where in _by((text, cell) for cell in cells if (text := control(cell))).items():
+        yield f"- {prose(text)} ({_names(where)})"
 
 
 def _whole_cells(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]:

@@ -14,7 +14,7 @@ from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.report.causes import Cause, causes
 from wsgiproof.report.cells_table import STYLES, show_table
-from wsgiproof.report.explained import also, control, unknown
+from wsgiproof.report.explained import also, control, error_log, unknown
 from wsgiproof.report.text import printable
 from wsgiproof.report.undecided import needed_requests, undecided
 
@@ -110,7 +110,7 @@ def _details(cell: CellRecord, output: str) -> Iterator[_Line]:
     if others := also(cell):
         yield _Line(indent=2, text=others)
     if output and cell.findings:
-        log = f"{output}/{cell.directory}/error.log"
+        log = error_log(cell, output)
         yield _Line(indent=2, label="error log: ", text=log, kind="command")
     yield _Line(indent=2, label="rerun: ", text=cell.rerun, style="cyan", kind="command")
 

@@ -71,14 +71,15 @@ def test_an_extension_that_refuses_the_second_interpreter(made: tuple[LogLine, .
     what = seen(of(2, 105), answers=[(1, 105, 0)], log=made)
     assert found(what).seen == (
         "105 of 210 requests failed: 105 x status 500; all 105 to interpreter2, none of 105 to "
-        "interpreter1; interpreter1 is the one that each process made first"
+        "interpreter1; each process answered only from the interpreter that it had made first "
+        "(interpreter1)"
     )
 
 
 def test_the_order_is_not_said_where_the_log_does_not_show_it() -> None:
-    assert "made first" not in found(seen(of(2, 105), answers=[(1, 105, 0)])).seen
+    assert "had made first" not in found(seen(of(2, 105), answers=[(1, 105, 0)])).seen
     other_way = seen(of(2, 105), answers=[(1, 105, 0)], log=reversed(MADE))
-    assert "made first" not in found(other_way).seen
+    assert "had made first" not in found(other_way).seen
     both = seen(of(2, 50), of(1, 50), answers=[(1, 50, 0)], log=MADE)
     assert found(both).seen.endswith("50 of 100 to interpreter1, all 50 to interpreter2")
 
@@ -113,6 +114,23 @@ def test_no_order_is_said_that_the_record_does_not_have(
     assert "first" not in found(seen(*failures, answers=answers)).seen
 
 
+def test_the_first_interpreter_is_another_one_in_each_process() -> None:
+    """As in embedded mode, where a request makes the interpreter that it needs."""
+    other = [
+        LogLine(phase="warm-up", text=one.text.replace(f"[pid {WORKER}]", "[pid 201]"))
+        for one in reversed(MADE)
+    ]
+    what = msgspec.structs.replace(
+        seen(of(1, 50), of(2, 50), log=(*MADE, *other)),
+        identities=(identity(1, answers=50, first=0), identity(2, 201, answers=50, first=1)),
+        workers=(4, 1),
+    )
+    assert found(what).seen.endswith(
+        "50 of 100 to interpreter1, 50 of 100 to interpreter2; each process answered only from the "
+        "interpreter that it had made first (interpreter1, interpreter2)"
+    )
+
+
 def test_several_processes_have_no_common_order() -> None:
     what = seen(of(2, 105, first=15), answers=[(1, 105, 0)])
     assert "first" not in found(msgspec.structs.replace(what, workers=(4, 1))).seen
@@ -129,8 +147,8 @@ def test_requests_that_hang_name_their_interpreter() -> None:
     hung = of(2, 15, kind="timeout", status=None, error="no answer within 10 seconds")
     what = seen(hung, answers=[(1, 105, 0)], log=MADE)
     assert (
-        "all 15 to interpreter2, none of 105 to interpreter1; interpreter1 is the one that each "
-        "process made first" in found(what, "hang").seen
+        "all 15 to interpreter2, none of 105 to interpreter1; each process answered only from the "
+        "interpreter that it had made first (interpreter1)" in found(what, "hang").seen
     )
 
 

@@ -104,7 +104,7 @@ def failed_by_interpreter(observed: Observed, failures: Sequence[Failure]) -> st
     names = _names(observed)
     urls = sorted(observed.urls, key=lambda url: -failed[url])
     shares = [_share(failed[url], failed[url] + answered[url], names[url]) for url in urls]
-    order = _failed_after(observed, failures, names) or _made_first(observed, failed, answered)
+    order = _failed_after(observed, failures, names) or _made_first(observed)
     return ", ".join(shares) + (f"; {order}" if order else "")
 
 
@@ -178,16 +178,20 @@ def _first(failure: Failure | None) -> float:
     return inf if known is None else known
 
 
-def _made_first(observed: Observed, failed: Counter[str], answered: Counter[str]) -> str:
-    """Return which interpreter each process made first, if all requests to the others failed."""
-    groups = {one.url: one.application_group for one in observed.identities}
-    right = [groups[url] for url in observed.urls if not failed[url] and url in groups]
-    if len(right) != 1 or any(answered[url] for url in observed.urls if failed[url]):
+def _made_first(observed: Observed) -> str:
+    """Return that only the interpreter that each process made first has answered; else nothing."""
+    answered: dict[int, set[str | None]] = {}
+    for one in observed.identities:
+        answered.setdefault(one.pid, set()).add(one.application_group)
+    made = _first_made(observed.log)
+    several = {pid: made[str(pid)] for pid in answered if str(pid) in made}
+    if not several or any(answered[pid] != {first} for pid, first in several.items()):
         return ""
-    firsts = _first_made(observed.log)
-    if not firsts or any(first != right[0] for first in firsts.values()):
-        return ""
-    return f"{right[0]} is the one that each process made first"
+    names = sorted({*several.values()})
+    return (
+        "each process answered only from the interpreter that it had made first "
+        f"({', '.join(names)})"
+    )
 
 
 def _first_made(log: Iterable[LogLine]) -> dict[str, str]:

@@ -136,6 +136,10 @@ def test_several_processes_have_no_common_order() -> None:
     assert "first" not in found(msgspec.structs.replace(what, workers=(4, 1))).seen
 
 
+def test_an_interpreter_that_got_no_request_is_not_named() -> None:
+    assert found(seen(of(1, 16))).seen.endswith("16 x status 500; all 16 to interpreter1")
+
+
 def test_one_interpreter_alone_is_not_named() -> None:
     what = seen(of(1, 105), answers=[(1, 105, 0)])
     assert found(msgspec.structs.replace(what, urls=URLS[:1])).seen == (

@@ -103,7 +103,11 @@ def failed_by_interpreter(observed: Observed, failures: Sequence[Failure]) -> st
         answered[identity.url] += identity.answers
     names = _names(observed)
     urls = sorted(observed.urls, key=lambda url: -failed[url])
-    shares = [_share(failed[url], failed[url] + answered[url], names[url]) for url in urls]
+    shares = [
+        _share(failed[url], failed[url] + answered[url], names[url])
+        for url in urls
+        if failed[url] or answered[url]
+    ]
     order = _failed_after(observed, failures, names) or _made_first(observed)
     return ", ".join(shares) + (f"; {order}" if order else "")
 

@@ -38,6 +38,7 @@ from wsgiproof.records import (
     Verdict,
 )
 from wsgiproof.report.causes import causes
+from wsgiproof.report.explained import error_log
 from wsgiproof.report.prerequisites import show_prerequisites
 from wsgiproof.report.progress import LiveProgress, PlainProgress
 from wsgiproof.report.served import show_logged, show_served
@@ -473,6 +474,14 @@ def test_a_finding_comes_with_the_path_of_the_error_log() -> None:
     text = shown([FAILED])
     assert f"  error log: /results/1/{FAILED.directory}/error.log" in text
     assert "error log: " not in shown([PASSED])
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["/results/1", f"/results/1/{FAILED.directory}", f"/results/1/{FAILED.directory}/cell.json"],
+)
+def test_a_cell_that_is_judged_alone_has_its_error_log_beside_it(where: str) -> None:
+    assert error_log(FAILED, where) == f"/results/1/{FAILED.directory}/error.log"
 
 
 def test_a_control_says_that_it_was_planted() -> None:

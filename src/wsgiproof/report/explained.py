@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Explanation, Finding, Verdict
@@ -39,8 +40,16 @@ def control(cell: CellRecord) -> str:
 
 
 def error_log(cell: CellRecord, output: str = "") -> str:
-    """Return the path of a cell's error log, in the directory ``output`` of its run."""
-    return "/".join(filter(None, (output, cell.directory, "error.log")))
+    """Return the path of a cell's error log.
+
+    ``output`` is the directory of its run, its own directory, or its record.
+    """
+    where = PurePath(output)
+    if where.name == "cell.json":
+        return str(where.with_name("error.log"))
+    if where.name == PurePath(cell.directory).name:
+        return str(where / "error.log")
+    return str(where / cell.directory / "error.log")
 
 
 def unknown(cell: CellRecord) -> Iterator[str]:

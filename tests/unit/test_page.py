@@ -252,7 +252,7 @@ def test_an_entry_of_the_catalog_leads_its_finding_as_text() -> None:
     (cause,) = detail(scenarios.pyo3(), None)["causes"]
     assert cause["known"]["id"] == "pyo3"
     assert cause["meaning"] == cause["known"]["meaning"]
-    assert "second interpreter" in cause["meaning"]
+    assert "the first interpreter of a process" in cause["meaning"]
     assert "WSGIApplicationGroup %{GLOBAL}" in cause["action"]
     assert cause["more"] == [], "nothing of it is dumped"
     assert [one["check"] for one in cause["consequences"]] == ["responses"]

@@ -81,7 +81,7 @@ def test_the_order_is_not_said_where_the_log_does_not_show_it() -> None:
     other_way = seen(of(2, 105), answers=[(1, 105, 0)], log=reversed(MADE))
     assert "had made first" not in found(other_way).seen
     both = seen(of(2, 50), of(1, 50), answers=[(1, 50, 0)], log=MADE)
-    assert found(both).seen.endswith("50 of 100 to interpreter1, all 50 to interpreter2")
+    assert "; 50 of 100 to interpreter1, all 50 to interpreter2; each process" in found(both).seen
 
 
 def test_an_interpreter_that_fails_once_another_one_was_used() -> None:

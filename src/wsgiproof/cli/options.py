@@ -201,7 +201,7 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
     option(
         "--requirement",
         multiple=True,
-        metavar="PACKAGE|FILE",
+        metavar="PACKAGE",
         shell_complete=completion.file,
         help="Install this beside PyMongo: 'flask==3.1'.\n"
         "Or all that a file such as requirements.txt lists. May be given several times.",

@@ -203,7 +203,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     app: Annotated[str, _doc("Your WSGI script, in place of the built-in one.")] = ""
     requirement: Annotated[
         tuple[str, ...],
-        _doc("Packages to install beside PyMongo, as in pip's requirements."),
+        _doc(
+            "Packages to install beside PyMongo, as in pip's requirements; or the paths of files "
+            "that list them."
+        ),
     ] = ()
     constraint: Annotated[
         str, _doc("A constraints file, as for pip, for everything that is installed.")
@@ -336,7 +339,8 @@ def _check_requirement(text: str) -> None:
         Requirement(text)
     except InvalidRequirement as error:
         raise UsageError(
-            f"--requirement {text}: name a package, such as dnspython or 'python-snappy==0.7.3'"
+            f"--requirement {text}: name a package, such as dnspython or 'python-snappy==0.7.3', "
+            "or a file that lists packages, such as requirements.txt"
         ) from error
 
 

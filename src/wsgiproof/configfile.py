@@ -20,6 +20,7 @@ from wsgiproof.config import AXES, Combination, Config, Exclusion, Override
 from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import open_regular, read_at_most
 from wsgiproof.ownership import invoking_users, why_file_unsafe
+from wsgiproof.requirements import requirements
 from wsgiproof.uri import FILE, is_uri
 
 NAMES = ("wsgiproof.toml", "pyproject.toml")
@@ -94,7 +95,7 @@ def load(path: Path, *, found_from: Path | None = None) -> Loaded:
     if table is None:
         raise UsageError(f"{path} has no table [tool.wsgiproof]")
     try:
-        values = _as_lists(table)
+        values = _with_requirements(_as_lists(table), path.parent)
         msgspec.convert(values, ConfigFile)
         return Loaded(path=path, values=anchored(values, path.parent))
     except msgspec.ValidationError as error:
@@ -217,8 +218,28 @@ def _as_list(key: str, value: Any) -> Any:
 
 
 def anchored(values: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """Return the same keys with each relative path made absolute; it starts at ``directory``."""
+    """Return the same keys with each relative path made absolute; it starts at ``directory``.
+
+    A file of requirements is replaced by what it lists.
+    """
     return {key: _relative(key, value, directory) for key, value in values.items()}
+
+
+def _with_requirements(values: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return the values of a file with what its files of requirements list.
+
+    They are not checked yet: a value of another type stays as it is.
+    """
+    changed = dict(values)
+    listed = values.get("requirement")
+    if isinstance(listed, list) and all(isinstance(one, str) for one in listed):
+        changed |= anchored({"requirement": listed}, directory)
+    if isinstance(sets := values.get(_SETS), dict):
+        changed[_SETS] = {
+            name: _with_requirements(one, directory) if isinstance(one, dict) else one
+            for name, one in sets.items()
+        }
+    return changed
 
 
 def _relative(key: str, value: Any, directory: Path) -> Any:
@@ -226,6 +247,8 @@ def _relative(key: str, value: Any, directory: Path) -> Any:
         return [absolute(one, directory) for one in value]
     if key in _FILES:
         return value and place(value, directory)
+    if key == "requirement":
+        return [one for text in value for one in requirements(text, directory)]
     if key == "mongodb_servers":
         return {name: absolute(one, directory) for name, one in value.items()}
     if key in _TABLES:

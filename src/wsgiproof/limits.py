@@ -19,7 +19,8 @@ _LEAST_SPACE = 64 * 1024
 """Bytes; a disk with less free space counts as full, since processes buffer what they write."""
 
 _LOGGED_ERRNO = re.compile(
-    r"(?:\[[^]]*\] \[[^]]*\] \[pid \d+\] )?\((\d+)\)[A-Z][^:]*: (?:AH\d|mod_wsgi \()"
+    r"(?:\[[^]]*\] \[[^]]*\] \[pid \d+(?::tid \d+)?\] (?:\[/[^]]*\] )?)?"
+    r"\((\d+)\)[A-Z][^:]*: (?:AH\d|mod_wsgi \()"
 )
 
 

@@ -22,7 +22,7 @@ from wsgiproof.preflight import Machine, Preflight
 from wsgiproof.resolve import resolve_axes
 from wsgiproof.runner import Job, RunContext, Watcher
 from wsgiproof.services.mongod import Mongod
-from wsgiproof.subjects.application import check_app
+from wsgiproof.subjects.application import check_app, check_syntax
 from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.toolchain import BuildSpec
 from wsgiproof.uri import is_reference
@@ -64,6 +64,8 @@ def preflight(config: Config) -> HostSetup:
     machine = Preflight(config, cache).machine()
     for python in machine.pythons:  # wsgiproof may have compiled it
         cache.use(Path(python.path))
+        if config.app:
+            check_syntax(Path(config.app), python.path)
     return HostSetup(machine=machine, resolved=resolve_axes(config, machine, cache), cache=cache)
 
 

@@ -187,6 +187,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     phase: str
     kind: str
     url: str
+    first: int | None = None
+    """How many answers the whole cell had given before the first of them; None if unknown."""
+    own_first: int = 0
+    """How many of those answers this URL had given."""
     count: int
     status: int | None
     error: str

@@ -14,7 +14,9 @@ import pytest
 from tests.real.command import RUN, started
 from tests.real.conftest import Bench
 from wsgiproof.cell import Topology
-from wsgiproof.records import Verdict
+from wsgiproof.judge.explain.lines import parse
+from wsgiproof.judge.tracebacks import tracebacks
+from wsgiproof.records import LogLine, Verdict
 from wsgiproof.results import load_run
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import connect_deployment, start_deployment
@@ -116,9 +118,26 @@ def test_a_mongod_that_cannot_start(open_tmp: Path) -> None:
 def test_an_application_that_fails_to_import_is_a_finding(open_tmp: Path) -> None:
     options = ("--topology", "standalone", "--mode", "daemon", "--control", "fail-to-import")
     code, text = outcome(open_tmp, *options)
-    assert code == 1
+    assert code == 1, text
     assert "responses: 30 of 30 requests failed: 30 x status 500" in text
-    assert "ImportError" in text
+    assert "all 15 to interpreter1, all 15 to interpreter2" in text
+    assert "raised: ImportError: planted by wsgiproof: fail-to-import, raised in at_load" in text
+    assert "likely consequence: responses: " in text, "an exception and what it failed are one"
+    assert "control: 'fail-to-import' changes the application on purpose" in text
+    (log,) = (open_tmp / "out").glob("cells/*/error.log")
+    assert f"error log: {log}" in text
+    lines = [LogLine(phase="", text=one) for one in log.read_text().splitlines()]
+    urls = {one.url for one in tracebacks(parse(lines)) if one.url}
+    assert urls == {"/interpreter1", "/interpreter2"}, "each line of the log names its request"
+
+
+def test_an_application_that_does_not_compile_costs_no_run(open_tmp: Path) -> None:
+    app = open_tmp / "shop.py"
+    app.write_text("def application(environ, start_response)\n")
+    code, text = outcome(open_tmp, "--app", str(app))
+    assert code == 2, text
+    assert f"--app {app}:1: SyntaxError: " in one_line(text)
+    assert not (open_tmp / "out").exists()
 
 
 @pytest.fixture

@@ -252,6 +252,17 @@ def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: Answe
     ] == [("interpreter2", 1, 1, 0), ("interpreter1", 2, 3, 2)]
 
 
+def test_a_failure_knows_how_many_answers_came_before_it(answers: AnswerCollector) -> None:
+    answers.success(URL, BODY, report())
+    answers.success(OTHER, BODY, report(interpreter="token-2"))
+    answers.success(OTHER, BODY, report(interpreter="token-2"))
+    answers.failure("status", URL, 500, "error", b"")
+    answers.success(URL, BODY, report())
+    answers.failure("status", URL, 500, "error", b"")
+    (failure,) = answers.failures()
+    assert (failure.count, failure.first, failure.own_first) == (2, 3, 1)
+
+
 def test_requests_that_are_ours_are_none_from_elsewhere(answers: AnswerCollector) -> None:
     for number in (3, 1, 2):
         answers.success(URL, BODY, report(request=number))

@@ -287,6 +287,16 @@ def test_a_wrong_option_is_one_line(arguments: list[str], words: str, wsgiproof:
             "them all.",
         ),
         (
+            "run --control nothing",
+            "Invalid value for '--control': 'nothing' does not exist. 'wsgiproof selftest --list' "
+            "lists them all.",
+        ),
+        (
+            "run --restarts many",
+            "Invalid value for '--restarts': 'many' is not a valid integer. See 'wsgiproof run "
+            "--help-all'.",
+        ),
+        (
             "run --mode deamon",
             "Invalid value for '--mode': 'deamon' is not one of daemon, embedded; did you mean "
             "'daemon'?",

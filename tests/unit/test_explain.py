@@ -5,14 +5,25 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from tests.unit.factories import CELL, LOG, died, line, observed
 from tests.unit.test_corpus import CLEAN, NAMES, recorded, seen
-from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find
+from wsgiproof.cell import Cell, InterpreterKind
+from wsgiproof.judge.explain.catalog import (
+    CODE,
+    Conditions,
+    Entry,
+    Place,
+    codes,
+    entries,
+    find,
+)
 from wsgiproof.judge.explain.findings import finding as finding_text
 from wsgiproof.judge.explain.findings import finding_ids
 from wsgiproof.judge.explain.lines import parse
@@ -43,6 +54,16 @@ def place(entry: Entry, example: str) -> Place:
     return Place.STACK if "\n" in example else entry.where[0]
 
 
+def fitting(entry: Entry) -> tuple[Cell, tuple[str, ...]]:
+    """A cell in which the conditions of an entry hold, and the other evidence that they take."""
+    beside = ("5 threads still ran: pymongo_server_monitor_thread",) if entry.only.beside else ()
+    cells = (
+        msgspec.structs.replace(CELL, mod_wsgi=mod_wsgi, python=python)
+        for mod_wsgi, python in product(("5.0.2", "6.1.1"), ("3.12.1", "3.12.0"))
+    )
+    return next(cell for cell in cells if entry.only.hold(cell, beside)), beside
+
+
 def with_lines(*lines: LogLine) -> Observed:
     return observed(log=(*LOG, *lines))
 
@@ -61,7 +82,9 @@ def ids(explained: tuple[Explanation, ...]) -> list[str]:
 
 @pytest.mark.parametrize(("entry", "example"), EXAMPLES, ids=lambda value: getattr(value, "id", ""))
 def test_each_example_is_explained_by_its_own_entry(entry: Entry, example: str) -> None:
-    assert find(example, place(entry, example), *entry.phases[-1:]) == entry
+    where = place(entry, example)
+    cell, beside = fitting(entry)
+    assert find(example, where, *entry.phases[-1:], cell=cell, beside=beside) == entry
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
@@ -97,7 +120,7 @@ def test_an_entry_that_fails_does_so_in_a_log_and_another_one_does_not(entry: En
     in_log = [text for text in entry.examples if place(entry, text) is Place.LOG]
     for text in in_log:
         seen = with_lines(line(text, phase=[*entry.phases, "parallel"][0]))
-        names = [one.check for one in judge(CELL, seen).findings]
+        names = [one.check for one in judge(fitting(entry)[0], seen).findings]
         warns = re.search(r"/(pymongo|bson)/\S+:\d+: \w+Warning", text)
         assert ("error-log" in names) == bool(entry.fails or warns)
 
@@ -121,6 +144,106 @@ def test_each_crash_that_was_recorded_is_explained(name: str) -> None:
         last_words = any("(most recent call first)" in text for text in one.evidence)
         if one.check == "crash" and last_words:
             assert one.explained
+
+
+# Conditions
+
+OUTLIVED = DEATH.replace("/run/app/wsgiproof_inside/faults_lifecycle.py", "/site-packages/{}")
+OF_SENTRY = OUTLIVED.format("sentry_sdk/worker.py")
+OF_PYMONGO = OUTLIVED.format("pymongo/periodic_executor.py")
+NO_ARGUMENTS = "TypeError: Point() takes no arguments"
+LOADED = "Extension modules: bson._cbson, pymongo._cmessage (total: 2)"
+
+
+def cell(**changes: Any) -> Cell:
+    return msgspec.structs.replace(CELL, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        (OF_PYMONGO, {"mod_wsgi": "6.1.1"}, "thread-outlives-interpreter"),
+        (OF_PYMONGO, {"mod_wsgi": "6.0"}, "thread-outlives-interpreter"),
+        (OF_PYMONGO, {"mod_wsgi": "6.1.2"}, "pymongo-thread-outlives-interpreter"),
+        (OF_PYMONGO, {"mod_wsgi": "5.0.2"}, "pymongo-thread-outlives-interpreter"),
+        (OF_SENTRY, {"mod_wsgi": "5.0.2"}, "background-thread-outlives-interpreter"),
+        (OF_SENTRY, {"mod_wsgi": "6.1.1"}, "background-thread-outlives-interpreter"),
+        (OF_SENTRY + LOADED, {"mod_wsgi": "6.1.1"}, "background-thread-outlives-interpreter"),
+    ],
+)
+def test_a_thread_that_outlives_its_interpreter_is_not_always_of_pymongo(
+    text: str, changes: dict[str, str], expected: str
+) -> None:
+    found = find(text, Place.STACK, "stop", cell=cell(**changes))
+    assert found is not None
+    assert found.id == expected
+    if expected.startswith("background"):
+        assert "MongoClient" not in found.action
+    if changes["mod_wsgi"] == "5.0.2":
+        assert "mod_wsgi 6.0 to 6.1.1 with" not in found.versions
+
+
+def test_the_names_of_leftover_threads_are_evidence_beside_a_stack() -> None:
+    names = "pid 200: 2 threads of interpreter1 still ran: pymongo_server_monitor_thread"
+    found = find(OF_SENTRY, Place.STACK, "stop", cell=cell(mod_wsgi="6.1.1"), beside=(names,))
+    assert found is not None
+    assert found.id == "thread-outlives-interpreter"
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        (NO_ARGUMENTS, {"python": "3.10.1"}, True),
+        (NO_ARGUMENTS, {"python": "3.12.0"}, True),
+        (NO_ARGUMENTS, {"python": "3.10.2"}, False),
+        (NO_ARGUMENTS, {"python": "3.12.1"}, False),
+        (NO_ARGUMENTS, {"python": "3.12.0", "interpreter": InterpreterKind.MAIN}, False),
+        (NO_ARGUMENTS, {"python": "a checkout of CPython"}, True),
+        ("x in tracemalloc_alloc", {}, True),
+        ("x in tracemalloc_alloc", {"interpreter": InterpreterKind.MAIN}, False),
+    ],
+)
+def test_an_entry_applies_only_where_its_versions_and_interpreters_do(
+    text: str, changes: dict[str, Any], expected: bool
+) -> None:
+    assert (find(text, Place.LOG, cell=cell(**changes)) is not None) is expected
+    assert find(text, Place.LOG) is not None, "where the versions are unknown, all may apply"
+
+
+def test_a_race_that_mod_wsgi_6_1_cannot_have_is_not_named() -> None:
+    stack = "  apr_hash_next\n  apr_hash_set  libapr\n  wsgi_acquire_interpreter  src/server"
+    assert find(stack, Place.STACK, cell=cell(mod_wsgi="5.0.2")) is not None
+    assert find(stack, Place.STACK, cell=cell(mod_wsgi="6.1.1")) is None
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
+def test_no_failure_is_lost_to_a_condition(entry: Entry) -> None:
+    """A line fails the check wherever it is written; a condition only picks the explanation."""
+    if entry.fails:
+        assert entry.only == Conditions()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pymongo.errors.AutoReconnect: h:27017: connection pool paused", "pool-paused"),
+        ("pymongo.errors.AutoReconnect: h:27017: connection closed", "connection-lost"),
+        ("ImportError: cannot load module more than once per process", "once-per-process"),
+        ("ImportError: No module named flask", "missing-module"),
+        ("ModuleNotFoundError: No module named 'shop.views'", "missing-module"),
+        ("the page: No module named 'x' was found", None),
+        ("ImportError: cannot import name 'x' from 'shop'", None),
+    ],
+)
+def test_lines_that_look_alike_are_told_apart(text: str, expected: str | None) -> None:
+    found = find(text, Place.LOG, cell=CELL)
+    assert (found.id if found else None) == expected
+
+
+def test_pyo3_serves_the_first_interpreter_whichever_it_is() -> None:
+    (entry,) = [one for one in entries() if one.id == "pyo3"]
+    assert "never in a sub interpreter" not in entry.versions
+    assert "first interpreter" in entry.meaning
 
 
 # The codes of mod_wsgi 6
@@ -162,7 +285,7 @@ def test_a_crash_is_explained_by_its_last_words_in_the_phase_of_its_death() -> N
     at_stop = observed(events=(died(signal=11),), fatal_traces=(DEATH,))
     before = observed(events=(died(signal=11, phase="parallel"),), fatal_traces=(DEATH,))
     (told,) = finding("crash", at_stop).explained
-    assert told.id == "thread-outlives-interpreter"
+    assert told.id == "background-thread-outlives-interpreter"
     assert told.where == "stacks, phase stop"
     assert ids(finding("crash", before).explained) == ["killed-by-signal"]
 

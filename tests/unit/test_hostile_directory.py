@@ -322,7 +322,7 @@ def test_a_report_is_not_written_through_a_planted_draft(tmp_path: Path) -> None
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "junit.xml.part").symlink_to(victim)
-    write_whole(b"new", tmp_path / "junit.xml")
+    write_whole(b"new", tmp_path / "junit.xml", print)
     assert victim.read_text() == "precious"
     assert (tmp_path / "junit.xml").read_bytes() == b"new"
 
@@ -332,22 +332,22 @@ def test_a_link_in_place_of_a_report_is_followed_only_if_it_is_our_own(tmp_path:
     ours.write_text("old")
     victim.write_text("precious")
     (tmp_path / "link").symlink_to(ours)
-    write_whole(b"new", tmp_path / "link")
+    write_whole(b"new", tmp_path / "link", print)
     assert ours.read_bytes() == b"new"
     assert (tmp_path / "link").is_symlink()
     if os.geteuid() == 0:  # nobody else can make a link of another user's
         (tmp_path / "planted").symlink_to(victim)
         os.chown(tmp_path / "planted", 65534, 65534, follow_symlinks=False)
-        write_whole(b"new", tmp_path / "planted")
+        write_whole(b"new", tmp_path / "planted", print)
         assert victim.read_text() == "precious"
         assert not (tmp_path / "planted").is_symlink()
 
 
 def test_a_report_has_the_mode_of_the_one_before_or_what_the_umask_says(tmp_path: Path) -> None:
     with umask(0o027):
-        write_whole(b"new", tmp_path / "a")
+        write_whole(b"new", tmp_path / "a", print)
         (tmp_path / "b").touch(0o600)
-        write_whole(b"new", tmp_path / "b")
+        write_whole(b"new", tmp_path / "b", print)
     assert (mode(tmp_path / "a"), mode(tmp_path / "b")) == (0o640, 0o600)
 
 

@@ -41,9 +41,14 @@ def test_failures_are_counted_by_kind_and_told_with_phase_and_body() -> None:
         failure(kind="closed", status=None, count=1, phase="serial", error="no answer", body=""),
     )
     told = finding(observed(failures=failures))
-    assert told.seen == "6 of 3,280 requests failed: 5 x status 500, 1 x closed"
-    assert told.evidence[0].startswith(f"[parallel] {URLS[0]}: 500 Internal Server Error <html>")
-    assert told.evidence[2] == f"[serial] {URLS[0]}: no answer"
+    assert told.seen == (
+        "6 of 3,280 requests failed: 5 x status 500, 1 x closed; "
+        "4 of 1,604 to interpreter1, 2 of 1,602 to interpreter2"
+    )
+    assert told.evidence[0].startswith(
+        f"[parallel] {URLS[0]}: 500 Internal Server Error (3 x) <html>"
+    )
+    assert told.evidence[2] == f"[serial] {URLS[0]}: no answer (1 x)"
 
 
 def test_evidence_stays_short_and_says_how_much_is_left_out() -> None:

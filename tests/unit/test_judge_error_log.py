@@ -67,15 +67,18 @@ def test_a_traceback_trips_the_check_and_is_told_by_its_last_line() -> None:
     seen = with_lines(*TRACEBACK, HARMLESS[0], phase="serial")
     assert outcome(seen) == FAIL
     (told,) = findings(seen)
-    assert told.seen == f"1 traceback in the error log, the first in phase serial: {TRACEBACK[-1]}"
-    assert told.evidence == (TRACEBACK[-1],)
+    assert told.seen == (
+        f"1 traceback in the error log, the first in phase serial: {TRACEBACK[-1]}, "
+        "raised in __call__ (responder.py:31)"
+    )
+    assert told.evidence == ("\n".join(TRACEBACK[1:]),)
 
 
 def test_tracebacks_are_counted_and_different_ends_are_evidence() -> None:
     other = (*TRACEBACK[1:3], "AttributeError: 'NoneType' object has no attribute 'now'")
     (told,) = findings(with_lines(*TRACEBACK, *other, *TRACEBACK))
-    assert told.seen.startswith("3 tracebacks")
-    assert told.evidence == (TRACEBACK[-1], other[-1])
+    assert told.seen.startswith("3 tracebacks in the error log, of 2 kinds, the first")
+    assert told.evidence == ("\n".join(TRACEBACK[1:]), "\n".join(other))
 
 
 def test_a_traceback_that_stops_in_the_middle_is_one_all_the_same() -> None:
@@ -86,7 +89,7 @@ def test_a_traceback_behind_a_client_address_is_read_the_same() -> None:
     (told,) = findings(
         with_lines(*(f"[client 127.0.0.1:51234] {text}" for text in TRACEBACK[1:]))
     )  # fmt: skip
-    assert told.evidence == (TRACEBACK[-1],)
+    assert told.evidence == ("\n".join(TRACEBACK[1:]),)
 
 
 def test_lines_without_a_prefix_count_too() -> None:

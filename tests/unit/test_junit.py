@@ -13,7 +13,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 
 from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_corpus import NAMES, recorded
-from tests.unit.test_report import FAILED, UNDECIDED, error
+from tests.unit.test_report import FAILED, UNDECIDED, early_end, error
 from wsgiproof.cell import Mode, Topology
 from wsgiproof.records import CellRecord, CheckResult, Excluded, Finding, RunRecord, Verdict
 from wsgiproof.report.junit import to_junit
@@ -59,6 +59,22 @@ def test_each_finding_is_a_failure_with_all_that_it_says() -> None:
         assert [line for line in lines if line.startswith("| ")]
         assert lines[-1] == f"rerun: {FAILED.rerun}"
     assert "inconclusive shutdown: wsgiproof did not stop the server" in case.system_out
+
+
+def test_a_finding_names_the_error_log_and_a_control_that_it_was_planted() -> None:
+    planted = msgspec.structs.replace(CELL, control="leak-cursor")
+    failed = msgspec.structs.replace(FAILED, cell=planted)
+    case = only(failed)
+    assert f"error log: {FAILED.directory}/error.log" in case.result[0].text.splitlines()
+    assert "control: 'leak-cursor' changes the application on purpose" in case.system_out
+    assert "on purpose" not in str(only(FAILED).system_out)
+
+
+def test_checks_without_a_chance_share_one_line() -> None:
+    (result,) = only(early_end()).result
+    reasons = [line for line in result.text.splitlines() if line.startswith("inconclusive ")]
+    assert len(reasons) == 1
+    assert reasons[0].endswith(": the experiment ended early: 100 requests failed")
 
 
 def test_missing_evidence_is_an_error_of_its_own_type() -> None:

@@ -38,6 +38,7 @@ LAYERS = {
     "scratch": 1,
     "uri": 1,
     "results": 1,
+    "requirements": 1,
     "config": 2,
     "configfile": 2,
     "matrix": 2,

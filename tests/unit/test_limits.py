@@ -32,6 +32,8 @@ OF_APACHE = {
     "[t] [wsgi:alert] [pid 5] (11)Resource temporarily unavailable: mod_wsgi (pid=5): Couldn't "
     "create worker thread 3 in daemon process 'subject'.": "ulimit -u",
     "[t] [mpm_event:alert] [pid 5] (24)Too many open files: AH00476: x": "ulimit -n",
+    "[t] [core:alert] [pid 5:tid 6] (24)Too many open files: AH00476: x": "ulimit -n",
+    "[t] [core:alert] [pid 5:tid 6] [/a?b] (24)Too many open files: AH00476: x": "ulimit -n",
     "[t] [core:emerg] [pid 5] (28)No space left on device: AH00023: x": "No space left on device",
     "(30)Read-only file system: AH00091: httpd: could not open error log file /x": "Read-only",
     "(99)Cannot assign requested address: AH00072: make_sock: could not bind": "local port",

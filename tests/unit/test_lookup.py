@@ -40,7 +40,7 @@ NOT_OURS = (
     "File does not exist: /var/www/favicon.ico",
     "Traceback (most recent call last):",
     "KeyError: 'user'",
-    "ModuleNotFoundError: No module named 'shop'",
+    "ImportError: cannot import name 'views' from 'shop'",
     "ConnectionResetError: [Errno 104] Connection reset by peer",
     "a line of an application that says nothing",
 )

@@ -280,6 +280,7 @@ def test_reports_can_be_made_of_a_recorded_run(tmp_path: Path) -> None:
     junit, summary = tmp_path / "new" / "junit.xml", tmp_path / "summary.md"
     done = called("show", where, "--junit", junit, "--summary", summary)
     assert done.exit_code == 1
+    assert f"the directory {junit.parent} did not exist, and was made for junit.xml" in done.output
     (suite,) = JUnitXml.fromfile(str(junit))
     assert (suite.tests, suite.failures) == (2, 1)
     assert summary.read_text().startswith("## wsgiproof: 1 of 2 cells failed\n")
@@ -312,14 +313,14 @@ def test_a_job_summary_that_can_not_be_written_is_named(
 ) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
     with pytest.raises(CannotRun, match=r"\(GITHUB_STEP_SUMMARY\) can't be written"):
-        write_reports(run_record(DAEMON), None, None)
+        write_reports(run_record(DAEMON), None, None, print)
 
 
 def test_a_report_replaces_what_a_link_points_to(tmp_path: Path) -> None:
     real, link = tmp_path / "real.xml", tmp_path / "link.xml"
     real.write_text("old")
     link.symlink_to(real)
-    write_reports(run_record(DAEMON), link, None)
+    write_reports(run_record(DAEMON), link, None, print)
     assert link.is_symlink()
     assert real.read_bytes().startswith(b"<?xml")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.xml", "real.xml"]
@@ -331,7 +332,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        write_reports(run_record(DAEMON), None, pipe)
+        write_reports(run_record(DAEMON), None, pipe, print)
         assert pipe.is_fifo()
         assert os.read(reader, 1 << 16).startswith(b"## wsgiproof: 1 cell passed")
     finally:

@@ -145,7 +145,7 @@ def test_nothing_outside_of_a_run_is_read(tmp_path: Path) -> None:
 def test_known_lines_are_kept_however_long_the_log_is() -> None:
     lines = [line(f"line {number}") for number in range(5_000)]
     lines[2_500] = line("AH00052: child pid 7 exit signal Segmentation fault (11)")
-    shown = log(lines, 12)
+    shown = log(CELL, lines, 12)
     assert [one.number for one in shown if one.known] == [2_501]
     assert sum(not one.number for one in shown) == 3, "before it, after it, and not kept"
     gaps = [int(one.text.split()[0].replace(",", "")) for one in shown if not one.number]
@@ -252,7 +252,7 @@ def test_an_entry_of_the_catalog_leads_its_finding_as_text() -> None:
     (cause,) = detail(scenarios.pyo3(), None)["causes"]
     assert cause["known"]["id"] == "pyo3"
     assert cause["meaning"] == cause["known"]["meaning"]
-    assert "second interpreter" in cause["meaning"]
+    assert "the first interpreter of a process" in cause["meaning"]
     assert "WSGIApplicationGroup %{GLOBAL}" in cause["action"]
     assert cause["more"] == [], "nothing of it is dumped"
     assert [one["check"] for one in cause["consequences"]] == ["responses"]

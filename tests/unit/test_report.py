@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.unit.factories import (
     BORN,
     CELL,
+    LOG,
     PARENT_ENDED,
     born,
     died,
@@ -37,8 +38,9 @@ from wsgiproof.records import (
     Verdict,
 )
 from wsgiproof.report.causes import causes
+from wsgiproof.report.explained import error_log
 from wsgiproof.report.prerequisites import show_prerequisites
-from wsgiproof.report.progress import PlainProgress
+from wsgiproof.report.progress import LiveProgress, PlainProgress
 from wsgiproof.report.served import show_logged, show_served
 from wsgiproof.report.terminal import show_cells, show_run
 from wsgiproof.results import exit_code
@@ -134,12 +136,13 @@ def test_a_cell_that_could_not_run_says_why() -> None:
     assert "  rerun: " in text
 
 
-def test_a_cell_that_passed_has_one_line() -> None:
+def test_a_cell_that_passed_has_its_id_once_and_its_figures() -> None:
     text = shown([PASSED])
     assert text.count(CELL.id) == 1
     assert "rerun" not in text
-    (row,) = [line for line in text.splitlines() if CELL.id in line]
-    assert row.split()[1:4] == ["pass", "1,234", "27.5"]
+    lines = text.splitlines()
+    at = lines.index(f"pass  {CELL.id}")
+    assert lines[at + 1] == f"      {PASSED.reason}; 1,234 requests/s, 27.5 s"
 
 
 @pytest.mark.parametrize(
@@ -402,3 +405,121 @@ def test_what_an_application_logs_does_not_steer_the_terminal() -> None:
     assert control_characters(text_of(out)) == set()
     assert text_of(out).count("\n") == 1
     assert "[bold]" in text_of(out)
+
+
+# What is said beside findings
+
+
+def early_end() -> CellRecord:
+    seen = observed(
+        requests=105, samples=(), identities=(), stop=None, aborted="100 requests failed"
+    )
+    return record(seen)
+
+
+def test_checks_without_a_chance_are_one_line_with_the_reason() -> None:
+    cell = early_end()
+    undecided = [one.check for one in cell.checks if one.verdict is Verdict.INCONCLUSIVE]
+    assert len(undecided) > 8
+    lines = [line for line in shown([cell]).splitlines() if line.startswith("  inconclusive ")]
+    assert lines == [
+        f"  inconclusive {', '.join(undecided)}: the experiment ended early: 100 requests failed"
+    ]
+
+
+def test_checks_that_lack_the_same_are_together_and_others_are_not() -> None:
+    cell = record(observed(identities=()))
+    lines = [line for line in shown([cell]).splitlines() if line.startswith("  inconclusive ")]
+    assert any(line.count(",") > 0 or "environment" in line for line in lines)
+    assert all("ended early" not in line for line in lines)
+
+
+def short_memory(requests: int) -> Observed:
+    """A good cell of which only memory is undecided."""
+    seen = observed(requests=requests)
+    few = tuple(
+        msgspec.structs.replace(one, memory=one.memory if number < 4 else ())
+        for number, one in enumerate(seen.samples)
+    )
+    return msgspec.structs.replace(seen, samples=few)
+
+
+def test_memory_alone_says_how_many_requests_would_decide_it() -> None:
+    cell = record(short_memory(200))
+    assert [one.check for one in cell.checks if one.verdict is Verdict.INCONCLUSIVE] == ["memory"]
+    text = shown([cell])
+    (needed,) = set(re.findall(r"'-n (\d+)' is likely to decide it", text))
+    assert int(needed) > 300
+    assert "Nothing but memory is undecided" in text
+
+
+def test_memory_that_is_not_alone_is_not_the_reason_of_the_exit_code() -> None:
+    both = record(msgspec.structs.replace(short_memory(200), stop=None))
+    assert "Nothing but memory" not in shown([both])
+    assert "Nothing but memory" not in shown([PASSED])
+
+
+@pytest.mark.parametrize(("requests", "bound"), [(60, "20"), (999, "333"), (1000, None)])
+def test_a_pass_that_rests_on_few_requests_says_how_little_that_is(
+    requests: int, bound: str | None
+) -> None:
+    text = shown([PASSED, record(observed(requests=requests))])
+    assert ("what goes wrong less often than once in" in text) is (bound is not None)
+    if bound is not None:
+        assert f"rests on {requests:,} requests in a cell" in text
+        assert f"once in {bound} requests may not have shown (95 %)" in text
+
+
+def test_a_finding_comes_with_the_path_of_the_error_log() -> None:
+    text = shown([FAILED])
+    assert f"  error log: /results/1/{FAILED.directory}/error.log" in text
+    assert "error log: " not in shown([PASSED])
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["/results/1", f"/results/1/{FAILED.directory}", f"/results/1/{FAILED.directory}/cell.json"],
+)
+def test_a_cell_that_is_judged_alone_has_its_error_log_beside_it(where: str) -> None:
+    assert error_log(FAILED, where) == f"/results/1/{FAILED.directory}/error.log"
+
+
+def test_a_control_says_that_it_was_planted() -> None:
+    cell = msgspec.structs.replace(CELL, control="leak-cursor")
+    text = shown([record(observed(stop=None), cell)])
+    assert "  control: 'leak-cursor' changes the application on purpose" in text
+    assert "wsgiproof explain leak-cursor" in text
+    assert "on purpose" not in shown([FAILED])
+
+
+def test_the_evidence_of_a_traceback_is_its_end() -> None:
+    frames = [f'  File "/srv/a.py", line {number}, in f' for number in range(40)]
+    texts = ["Traceback (most recent call last):", *frames, "ValueError: the reason"]
+    lines = tuple(map(line, texts))
+    quoted = [
+        text.strip()
+        for text in shown([record(observed(log=(*LOG, *lines)))]).splitlines()
+        if text.startswith("    | ")
+    ]
+    assert quoted[-2] == "| ValueError: the reason"
+    assert quoted[-3] == f"| {frames[-1]}"
+
+
+def test_a_table_in_a_log_is_not_wider_than_a_page() -> None:
+    table = [line for line in shown([PASSED, OTHER_FAILED]).splitlines() if "requests/s" in line]
+    assert table, "the axes that differ take the place of ids"
+    assert max(map(len, table)) <= 100
+
+
+def test_a_narrow_terminal_shows_the_phase_of_a_long_cell() -> None:
+    out = Console(
+        file=io.StringIO(), highlight=False, width=80, force_terminal=True, color_system=None
+    )
+    progress = LiveProgress(out)
+    with progress:
+        progress.begin([CELL], Path("/results"), 1)
+        progress.cell_started(CELL)
+        progress.watch(CELL, "serial", 10, 500)
+        progress._bars.refresh()
+    shown_lines = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "\n", text_of(out)).splitlines()
+    assert any("serial: " in text and "10/500" in text for text in shown_lines)

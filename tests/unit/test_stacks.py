@@ -133,6 +133,34 @@ def test_where_a_request_crashed_is_told_in_c_and_in_python() -> None:
     assert told.endswith("called from act (faults_lifecycle.py:27)")
 
 
+def frames(*names: str) -> tuple[Frame, ...]:
+    return tuple(Frame(function=name, language="c") for name in names)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        ("raise", "faulthandler_fatal_error", "__restore_rt"),
+        ("dump_traceback", "faulthandler_fatal_error.constprop.0"),
+        ("__GI_kill", "sig_coredump", "faulthandler_fatal_error", "__restore_rt"),
+        ("raise", "faulthandler_fatal_error", "<signal handler>"),
+    ],
+)
+def test_a_stack_does_not_begin_with_the_handler_that_dumped_it(handler: tuple[str, ...]) -> None:
+    """pystack does not mark where the signal came in."""
+    one = Thread(tid=7, frames=frames(*handler, "strlen", "act"))
+    site = stacks.crashed(stack(threads=(one,), thread=7))
+    assert site is not None
+    assert [frame.function for frame in site[1]] == ["strlen", "act"]
+
+
+def test_a_process_that_aborts_itself_keeps_its_frames() -> None:
+    one = Thread(tid=7, frames=frames("raise", "abort", "malloc_printerr", "free"))
+    site = stacks.crashed(stack(threads=(one,), thread=7))
+    assert site is not None
+    assert len(site[1]) == 4
+
+
 def crashes(*read: Stack) -> Observed:
     pids = [one.pid for one in read]
     return observed(

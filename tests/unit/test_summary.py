@@ -16,7 +16,7 @@ from markdown_it.token import Token
 from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_junit import hostile
-from tests.unit.test_report import FAILED, UNDECIDED, error
+from tests.unit.test_report import FAILED, UNDECIDED, early_end, error
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Topology
 from wsgiproof.records import CellRecord, Excluded, Verdict
 from wsgiproof.report.axes import AXES, varying
@@ -185,6 +185,20 @@ def test_undecided_cells_and_errors_say_why() -> None:
     text = text_of(shown(UNDECIDED, failed))
     assert f"shutdown: wsgiproof did not stop the server ({CELL.id}; rerun: wsgiproof run" in text
     assert f"reason: no space ({failed.cell.id}; rerun: wsgiproof run" in text
+
+
+def test_checks_without_a_chance_share_one_item() -> None:
+    text = text_of(shown(early_end()))
+    assert text.count("the experiment ended early: 100 requests failed") == 1
+    assert "environment, interpreters, roundtrip" in text
+
+
+def test_a_finding_names_the_error_log_and_a_control_that_it_was_planted() -> None:
+    planted = msgspec.structs.replace(CELL, control="leak-cursor")
+    text = text_of(shown(msgspec.structs.replace(FAILED, cell=planted)))
+    assert f"{FAILED.directory}/error.log" in text
+    assert "'leak-cursor' changes the application on purpose" in text
+    assert "on purpose" not in shown(FAILED)
 
 
 def test_a_skipped_cell_says_why() -> None:

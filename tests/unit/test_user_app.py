@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.judge.finding import Outcome
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import Finding, Verdict
-from wsgiproof.subjects.application import check_app, lay_out
+from wsgiproof.subjects.application import check_app, check_syntax, lay_out
 
 OWN = msgspec.structs.replace(CELL, app="/home/ann/shop.py")
 
@@ -332,3 +333,29 @@ def test_skipping_hides_neither_a_finding_nor_missing_evidence() -> None:
     assert Outcome(skipped="why", findings=(finding,)).result("x").verdict is Verdict.FAIL
     assert Outcome(skipped="why", missing="m").result("x").verdict is Verdict.INCONCLUSIVE
     assert judge(OWN, observed(stop=None)).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def application(environ, start_response)\n    return []\n", r":1: SyntaxError: expected"),
+        ("\n\nif True:\nx = application\n", r":4: IndentationError: "),
+        ("application = 1\n\0", r":\d+: (SyntaxError|ValueError): "),
+        ("# coding: nothing\napplication = 1\n", r":1: SyntaxError: "),
+    ],
+)
+def test_a_script_that_does_not_compile_is_a_wrong_command_line(
+    text: str, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "shop.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=rf"\A--app {path}{says}") as caught:
+        check_syntax(path, sys.executable)
+    assert str(caught.value).endswith(f"(says {sys.executable})")
+
+
+def test_a_script_is_compiled_and_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "shop.py"
+    path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\napplication = '\\d'\n")
+    check_syntax(path, sys.executable)
+    assert [one.name for one in tmp_path.iterdir()] == ["shop.py"]

@@ -25,7 +25,7 @@ from wsgiproof.cli import (
 )
 from wsgiproof.cli.defect import defect
 from wsgiproof.cli.help import SETTINGS, Group
-from wsgiproof.cli.options import RUN_CODES
+from wsgiproof.cli.options import LISTED, RUN_CODES
 from wsgiproof.cli.output import guarded, say
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
 from wsgiproof.leftovers import end_run
@@ -121,8 +121,11 @@ def _foreseen(error: BaseException) -> tuple[str, ExitCode] | None:
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "wsgiproof"
         message = error.format_message()
+        if message.endswith(LISTED):  # that helps more than the help does
+            return message, ExitCode.USAGE
         end = "" if message.endswith((".", "?", ")")) else "."
-        return f"{message}{end} See '{command} --help'.", ExitCode.USAGE
+        every = "-all" if error.ctx and getattr(error.ctx.command, "has_rare", False) else ""
+        return f"{message}{end} See '{command} --help{every}'.", ExitCode.USAGE
     if isinstance(error, click.ClickException):
         return error.format_message(), ExitCode.USAGE
     if isinstance(error, WsgiproofError):

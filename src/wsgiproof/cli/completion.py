@@ -122,10 +122,9 @@ def _phases(context: click.Context, word: str) -> Iterable[str]:
 
 
 def _ids(context: click.Context, word: str) -> Iterable[str]:
-    from wsgiproof.judge.explain.lookup import ids
-    from wsgiproof.subjects.controls import CONTROLS
+    from wsgiproof.cli.known import ids
 
-    return (*ids(), *CONTROLS)
+    return ids()
 
 
 pythons = _completer(_pythons, files=True)

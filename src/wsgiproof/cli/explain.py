@@ -52,12 +52,13 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
     standard input; it may be that of any Apache with mod_wsgi. Each kind of line that is known is
     shown with its meaning and its fix; errors that are not known are counted.
     """
+    from wsgiproof.cli.known import controls, named
     from wsgiproof.judge.explain.catalog import entries
     from wsgiproof.judge.explain.lookup import by_text, explain_log, topics
     from wsgiproof.report.lookup import show_list, show_log
 
     if listed:
-        every: tuple[Entry | Topic, ...] = (*entries(), *topics(), *_controls().values())
+        every: tuple[Entry | Topic, ...] = (*entries(), *topics(), *controls())
         if as_json:
             print_json(every)
         else:
@@ -75,7 +76,7 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
         else:
             show_log(make_console(), log)
         return
-    known = [one for one in map(_named, text) if one is not None]
+    known = [one for one in map(named, text) if one is not None]
     if len(known) < len(text):
         pasted = None if _is_file(text[0]) and len(text) == 1 else by_text(" ".join(text))
         if pasted is None:
@@ -92,29 +93,6 @@ def _lines(file: BinaryIO) -> Iterator[str]:
     """Yield the lines of a log. A line that is too long comes in parts, which bounds the memory."""
     while line := file.readline(_LONGEST_LINE):
         yield line.decode("utf-8", "replace").rstrip("\r\n")
-
-
-def _named(name: str) -> Entry | FindingText | Topic | None:
-    """Return what an identifier stands for; None if it is unknown."""
-    from wsgiproof.judge.explain.lookup import by_name
-
-    return by_name(name) or _controls().get(name.lower())
-
-
-def _controls() -> dict[str, Topic]:
-    """Return every control by name. Here, because the judge does not know of controls."""
-    from wsgiproof.judge.explain.lookup import Topic
-    from wsgiproof.subjects.controls import CONTROLS
-
-    return {
-        name: Topic(
-            id=name,
-            kind="planted fault" if control.trips else "negative control",
-            meaning=control.about,
-            see="wsgiproof selftest --list",
-        )
-        for name, control in sorted(CONTROLS.items(), key=lambda one: not one[1].trips)
-    }
 
 
 def _show(known: Sequence[Entry | FindingText | Topic]) -> None:
@@ -136,17 +114,17 @@ def _show(known: Sequence[Entry | FindingText | Topic]) -> None:
 
 def _unknown(words: Sequence[str]) -> str:
     """Return the message about arguments of which nothing is known, with what was meant."""
-    from wsgiproof.judge.explain.lookup import ids
+    from wsgiproof.cli.known import ids, named
 
     if all(map(_is_file, words)):
         return f"{words[0]} is a file: wsgiproof explain < {shlex.quote(words[0])}"
-    unknown = [word for word in words if _named(word) is None]
+    unknown = [word for word in words if named(word) is None]
     if len(unknown) > 1:  # a pasted line
         return _NOT_KNOWN + "."
     (word,) = unknown
     if len(words) == 1 and _PATH.fullmatch(word) and not os.path.lexists(word):
         return f"there is no file {word}, and {_NOT_KNOWN}."
-    names = (*ids(), *_controls())
+    names = ids()
     near = did_you_mean(word.lower(), names) or did_you_mean(word.upper(), names) or "."
     return f"wsgiproof does not know '{word}'{near}" if len(words) > 1 else _NOT_KNOWN + near
 

@@ -36,6 +36,8 @@ _LOG_WIDTH = 200
 _NOT_PLAIN = re.compile(r"[^\n -~]")
 _FEW = 8
 """Choices that a message lists; of more, it names the nearest."""
+LISTED = " lists them all."
+"""The end of a message that names a command with every choice."""
 _Command = Callable[..., Any]
 _Decorator = Callable[[_Command], _Command]
 
@@ -61,7 +63,7 @@ class Choices(click.Choice[str]):
         near = did_you_mean(str(value), self.choices)
         if len(self.choices) <= _FEW:
             return f"'{value}' is not one of {', '.join(self.choices)}{near}"
-        return f"'{value}' does not exist{near or '.'} '{self._listed_by}' lists them all."
+        return f"'{value}' does not exist{near or '.'} '{self._listed_by}'{LISTED}"
 
 
 CONTROL = Choices(sorted(CONTROLS), listed_by="wsgiproof selftest --list")
@@ -200,7 +202,9 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         "--requirement",
         multiple=True,
         metavar="PACKAGE",
-        help="Install this beside PyMongo: 'flask==3.1'.\nMay be given several times.",
+        shell_complete=completion.file,
+        help="Install this beside PyMongo: 'flask==3.1'.\n"
+        "Or all that a file such as requirements.txt lists. May be given several times.",
     ),
     option(
         "--expect-status",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from wsgiproof.cli.help import command, option
-from wsgiproof.cli.options import PATH, Choices, make_console, print_json, read_run
+from wsgiproof.cli.options import PATH, Choices, make_console, note, print_json, read_run
 from wsgiproof.errors import UsageError
 from wsgiproof.report.figures import TITLES
 from wsgiproof.report.trends import BY, DATE
@@ -108,7 +108,6 @@ def _write_page(where: tuple[Path, ...], output: Path | None, old: Path | None, 
     over = trends([*runs.values()], by) if len(runs) > 1 else None
     content = page(record, last, old=read_run(old) if old else None, over=over)
     path = output or last / NAME
-    new = "" if path.parent.exists() else ", in a new directory"
-    write_whole(content, path)
+    write_whole(content, path, note)
     if path.is_file():  # and not /dev/stdout
-        make_console().print(Text(f"Report: {path}{new}"), soft_wrap=True)
+        make_console().print(Text(f"Report: {path}"), soft_wrap=True)

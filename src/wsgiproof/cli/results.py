@@ -13,6 +13,7 @@ from wsgiproof.cli.options import (
     PATH,
     RUN_CODES,
     make_console,
+    note,
     print_json,
     read_run,
     report_options,
@@ -88,7 +89,7 @@ def show_command(
     record = read_run(where)
     if cell is not None:
         record = only(record, cell)
-    write_files(record, junit, summary)
+    write_files(record, junit, summary, note)
     code = _exit_code(record)
     if as_json:
         print_json(with_figures(record))
@@ -172,7 +173,7 @@ def merge_command(
     show_recorded(console, merged.record, code, str(merged.output))
     for line in merged.notes:
         console.print(Text(line), soft_wrap=True)
-    write_reports(merged.record, junit, summary)
+    write_reports(merged.record, junit, summary, note)
     leave_page(merged.record, merged.output)
     raise SystemExit(code)
 

@@ -137,14 +137,14 @@ def run_command(
     except (KeyboardInterrupt, Exception):
         # What was finished before is shown; why it went no further is said by main().
         if progress.records:
-            show_cells(console, progress.records)
+            show_cells(console, progress.records, str(progress.output or ""))
         if progress.output:
             again = f"Results so far: {progress.output} (--resume finishes the run)"
             console.print(Text(again), soft_wrap=True)
         raise
     code = exit_code(record.cells)
     show_run(console, record.cells, code, str(progress.output))
-    write_reports(record, junit, summary)
+    write_reports(record, junit, summary, note)
     if progress.output:
         console.print(Text(f"Report: {leave_page(record, progress.output)}"), soft_wrap=True)
     if as_json:

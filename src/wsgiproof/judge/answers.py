@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from wsgiproof.cell import Cell, InterpreterKind, Mode
+from wsgiproof.judge.failed import failed_requests
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.firstuse import first_use
+from wsgiproof.judge.first_use import first_use
 from wsgiproof.judge.lifecycle import HUNG
 from wsgiproof.judge.restart import REPLACING
 from wsgiproof.records import Finding, Identity, Observed, PhaseName
@@ -36,27 +37,8 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
         for failure in observed.failures
         if failure.kind != HUNG and failure.phase not in _JUDGED_BY_PHASE
     ]
-    failed = sum(failure.count for failure in failures)
-    if failed:
-        kinds: Counter[str] = Counter()
-        for failure in failures:
-            status = f" {failure.status}" if failure.kind == "status" else ""
-            kinds[f"{failure.kind}{status}"] += failure.count
-        by_kind = ", ".join(f"{number:,} x {kind}" for kind, number in kinds.most_common())
-        finding = Finding(
-            check="responses",
-            seen=f"{failed:,} of {count(observed.requests, 'request')} failed: {by_kind}",
-            meaning=(
-                "the application, mod_wsgi or Apache did not answer these requests correctly; "
-                "the error log shows the cause, as a traceback or a crash"
-            ),
-            action="read the error log around the first failure, then rerun this cell",
-            evidence=evidence(
-                f"[{failure.phase}] {failure.url}: {failure.error} {failure.body[:200]}".strip()
-                for failure in failures
-            ),
-        )
-        return Outcome(findings=(finding,))
+    if failures:
+        return Outcome(findings=(failed_requests(observed, failures),))
     if any(failure.kind == HUNG for failure in observed.failures):
         return Outcome(missing="some requests never finished: see the check hang")
     if observed.aborted:

@@ -11,17 +11,12 @@ from wsgiproof.judge.explain.catalog import Entry
 from wsgiproof.judge.explain.explain import in_log
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.first_use import logged_by_interpreter
+from wsgiproof.judge.tracebacks import CHAINED, Traceback, different, tracebacks
 from wsgiproof.records import Finding, Observed, PhaseName
 
-_AFTER_TRACEBACK = 30
-"""Lines to look at for the end of a traceback."""
 _SERVER_ERROR = "pymongo.errors."
 """The start of a traceback's last line, if PyMongo raised the exception."""
-_CHAINED = (
-    "The above exception was the direct cause of the following exception:",
-    "During handling of the above exception, another exception occurred:",
-)
-"""What Python writes between the traceback of a cause and that of the exception it led to."""
 _SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: ")
 """The form in which the warnings module prints a warning: file, line, category, text."""
 
@@ -31,8 +26,12 @@ def error_log(cell: Cell, observed: Observed) -> Outcome:
     if not observed.log:
         return Outcome(missing="the error log is empty, though Apache writes to it when it starts")
     lines = tuple(parse(observed.log))
-    texts = [line.text for line in lines]
-    findings = [*_tracebacks(lines, texts), *_warnings(texts), *_known(lines)]
+    exceptions = tracebacks(lines)
+    findings = [
+        *_tracebacks(_unexcused(exceptions, lines), observed),
+        *_warnings([line.text for line in lines]),
+        *_known(lines, cell, {one.at for one in exceptions}),
+    ]
     if findings:
         return Outcome(findings=tuple(findings))
     if observed.log_lines_dropped:
@@ -44,25 +43,38 @@ def error_log(cell: Cell, observed: Observed) -> Outcome:
     )
 
 
-def _tracebacks(lines: Sequence[Line], texts: Sequence[str]) -> list[Finding]:
-    excused = _excused_tracebacks(lines)
-    starts = [
-        number for number, text in enumerate(texts) if TRACEBACK in text and number not in excused
-    ]
-    if not starts:
+def _tracebacks(found: Sequence[Traceback], observed: Observed) -> list[Finding]:
+    if not found:
         return []
-    ends = [_exception_after(texts, start) for start in starts]
+    kinds = different(found)
+    several = f", of {len(kinds)} kinds" if len(kinds) > 1 else ""
+    whose = logged_by_interpreter(observed, (one.url for one in found))
     finding = Finding(
         check="error-log",
         seen=(
-            f"{count(len(starts), 'traceback')} in the error log, the first in phase "
-            f"{lines[starts[0]].phase}: {ends[0]}"
+            f"{count(len(found), 'traceback')} in the error log{several}, the first in phase "
+            f"{found[0].phase}: {found[0].summary}{f'; {whose}' if whose else ''}"
         ),
         meaning="an exception escaped from the application, or from an exit handler or a thread",
-        action="read the traceback in the error log",
-        evidence=evidence(ends),
+        action="read the traceback: its last frames are where the exception was raised",
+        evidence=evidence(alike[0].text for alike in kinds),
     )
     return [finding]
+
+
+def _unexcused(found: Sequence[Traceback], lines: Sequence[Line]) -> list[Traceback]:
+    """Return the exceptions without those of requests without a server."""
+    excused = _excused_tracebacks(lines)
+    return [
+        one
+        for one in found
+        if not excused & {*one.begins} and not (one.phase == PhaseName.FAILOVER and _alone(one))
+    ]
+
+
+def _alone(one: Traceback) -> bool:
+    """Whether mod_wsgi has logged an error of PyMongo without its traceback."""
+    return not one.begins and one.exception.startswith(_SERVER_ERROR)
 
 
 def _excused_tracebacks(lines: Sequence[Line]) -> set[int]:
@@ -79,7 +91,7 @@ def _excused_tracebacks(lines: Sequence[Line]) -> set[int]:
             continue
         if TRACEBACK in line.text:
             begun[line.pid].append(number)
-        elif line.text in _CHAINED or line.text.startswith(_SERVER_ERROR):
+        elif line.text in CHAINED or line.text.startswith(_SERVER_ERROR):
             accounted[line.pid] += 1
     return {
         number
@@ -87,14 +99,6 @@ def _excused_tracebacks(lines: Sequence[Line]) -> set[int]:
         if len(numbers) <= accounted[pid]
         for number in numbers
     }
-
-
-def _exception_after(texts: Sequence[str], start: int) -> str:
-    """Return the line that ends a traceback: the first one after its frames without an indent."""
-    for text in texts[start + 1 : start + _AFTER_TRACEBACK]:
-        if text and not text.startswith(" "):
-            return text
-    return texts[start]
 
 
 def _warnings(texts: Sequence[str]) -> list[Finding]:
@@ -111,10 +115,14 @@ def _warnings(texts: Sequence[str]) -> list[Finding]:
     return [finding]
 
 
-def _known(lines: Sequence[Line]) -> list[Finding]:
-    """Return a finding for each catalog entry that means a failure and matches lines of the log."""
+def _known(lines: Sequence[Line], cell: Cell, reported: set[int]) -> list[Finding]:
+    """Return a finding for each catalog entry that means a failure and matches lines of the log.
+
+    A line that announces an exception (``reported``) is part of that.
+    """
     by_entry: dict[Entry, list[str]] = defaultdict(list)
-    for sighting in in_log(lines):
+    rest = [line for number, line in enumerate(lines) if number not in reported]
+    for sighting in in_log(rest, cell):
         if sighting.entry.fails:
             by_entry[sighting.entry].append(sighting.text)
     return [

@@ -56,7 +56,7 @@ RESOURCES = {
             by_server="server_connections",
             by_process="connections",
             meaning="connections to MongoDB are opened and never closed, until descriptors run out",
-            action="look for a client or a socket that each request opens and does not close",
+            action="look for a client or a socket that a request opens and does not close",
         ),
         Resource(
             check="descriptors",
@@ -71,7 +71,7 @@ RESOURCES = {
             unit="thread",
             by_process="threads",
             meaning="threads are started and never end; each MongoClient starts some of its own",
-            action="look for a client that each request makes, or an executor that is not closed",
+            action="look for a client that a request makes, or an executor that is not closed",
         ),
         Resource(
             check="cursors",

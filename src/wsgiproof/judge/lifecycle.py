@@ -11,6 +11,7 @@ from pathlib import PurePath
 from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
+from wsgiproof.judge.first_use import failed_by_interpreter
 from wsgiproof.judge.hung import (
     had_no_time,
     hung_action,
@@ -65,6 +66,7 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
             seen=(
                 f"{number:,} of {count(observed.requests, 'request')} never finished; "
                 f"the first in phase {hung[0].phase}: {hung[0].error}"
+                + (f"; {whose}" if (whose := failed_by_interpreter(observed, hung)) else "")
                 + (f"; blocked: {blocked}" if blocked else "")
             ),
             meaning=(
@@ -227,7 +229,8 @@ def _log_lines(observed: Observed, pids: Sequence[int]) -> list[str]:
         for line in observed.log
         if (match := _EXIT_SIGNAL.search(line.text)) and int(match[1]) in pids
     ]
-    last = [line.text for line in observed.log if f"[pid {pids[0]}]" in line.text]
+    written = (f"[pid {pids[0]}]", f"[pid {pids[0]}:tid ")
+    last = [line.text for line in observed.log if any(mark in line.text for mark in written)]
     return [*last[-_LAST_LINES:], *reports]
 
 

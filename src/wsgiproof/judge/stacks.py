@@ -15,6 +15,12 @@ _RAISES = {"raise", "__GI_raise", "gsignal", "__pthread_kill_implementation", "k
 _HANDLERS = {"faulthandler_fatal_error", "sig_coredump"} | _RAISES
 """The handlers of a fatal signal: faulthandler, which finally raises the signal again, and that of
 Apache, which sends the signal to the process."""
+_CALLED = ("faulthandler_fatal_error", "sig_coredump")
+"""The handlers themselves, which the kernel calls."""
+_RETURNS = ("__restore_rt",)
+"""What the kernel puts below a handler: it returns from the signal."""
+_MOST_OF_HANDLER = 8
+"""Frames within which a handler that has sent its signal again is."""
 _LIBC = ("libc.so", "libc-", "libpthread", "ld-linux")
 _LIBC_SOURCES = ("../sysdeps/", "./nptl/", "../nptl/", "./malloc/", "./stdlib/", "./signal/")
 _STANDARD = re.compile(r"/lib(64)?/python[\d.]+t?/(?!site-packages|dist-packages)")
@@ -39,7 +45,8 @@ def crashed(stack: Stack) -> tuple[Thread, tuple[Frame, ...]] | None:
     in_handler = [(thread, frames) for thread, frames in handled.values() if frames is not None]
     thread, frames = handled.get(stack.thread, (None, None))
     if thread is not None and frames is None and not in_handler:
-        return (thread, thread.frames) if thread.frames else None
+        frames = _without_handler(thread.frames)
+        return (thread, frames) if frames else None
     if thread is not None and frames is not None:
         return thread, frames
     return in_handler[0] if in_handler else None
@@ -51,12 +58,31 @@ def _handled(thread: Thread) -> tuple[Frame, ...] | None:
     for number, frame in enumerate(frames):
         if frame.function != _SIGNAL_HANDLER or not number:
             continue
-        called = frames[number - 1].function
+        called = _plain(frames[number - 1].function)
         # Apache's handler has no name if its symbols are stripped.
         sends = not called and number > 1 and frames[number - 2].function in _RAISES
         if called in _HANDLERS or sends:
             return frames[number + 1 :]
     return None
+
+
+def _plain(function: str) -> str:
+    """Return the name of a function without what a compiler adds: ``f.constprop.0``."""
+    return function if function == _SIGNAL_HANDLER else function.partition(".")[0]
+
+
+def _without_handler(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """Return the frames below those of a handler, where the arrival of the signal is not marked.
+
+    pystack does not mark it. The C library's ``raise`` and ``abort`` are kept where no handler
+    called them: there the process ended itself.
+    """
+    innermost = [_plain(frame.function) for frame in frames[:_MOST_OF_HANDLER]]
+    last = max((innermost.index(name) for name in _CALLED if name in innermost), default=-1)
+    below = frames[last + 1 :]
+    while last >= 0 and below and below[0].function in _RETURNS:
+        below = below[1:]
+    return below or frames
 
 
 def crash_site(stack: Stack | None) -> tuple[str, ...]:
@@ -79,9 +105,9 @@ def _of_libc(frame: Frame) -> bool:
     )
 
 
-def _is_standard(frame: Frame) -> bool:
-    """Return whether a Python frame is in the standard library."""
-    return bool(_STANDARD.search(frame.file)) or frame.file.startswith("<frozen ")
+def is_standard(file: str) -> bool:
+    """Return whether the file of a Python frame is in the standard library."""
+    return bool(_STANDARD.search(file)) or file.startswith("<frozen ")
 
 
 def where(frames: Sequence[Frame]) -> str:
@@ -92,7 +118,7 @@ def where(frames: Sequence[Frame]) -> str:
         return "in functions without a name"
     chosen = [named[0], _named(frames)[0]]
     python = [frame for frame in named if frame.language == "python"]
-    chosen += ([frame for frame in python if not _is_standard(frame)] or python)[:1]
+    chosen += ([frame for frame in python if not is_standard(frame.file)] or python)[:1]
     return "in " + ", called from ".join(dict.fromkeys(map(_short, chosen)))
 
 

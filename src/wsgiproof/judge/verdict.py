@@ -57,12 +57,15 @@ ALL_CHECKS = (*CHECKS, *PHASE_CHECKS)
 """The name of every check."""
 
 
+def every_check() -> dict[str, Check]:
+    """Return every check by name, those of optional phases included."""
+    return {**CHECKS, **{name: check for name, (_, check) in PHASE_CHECKS.items()}}
+
+
 def checks_of(plan: LoadPlan) -> dict[str, Check]:
     """Return every check of a cell with this plan, by name."""
-    of_phases = {
-        name: check for name, (phases, check) in PHASE_CHECKS.items() if phases & {*plan.phases}
-    }
-    return {**CHECKS, **of_phases}
+    left_out = {name for name, (phases, _) in PHASE_CHECKS.items() if not phases & {*plan.phases}}
+    return {name: check for name, check in every_check().items() if name not in left_out}
 
 
 RESTS_ON: dict[str, frozenset[EvidenceKind]] = {
@@ -96,14 +99,14 @@ def judge(cell: Cell, observed: Observed, checks: Mapping[str, Check] | None = N
     }
     results = tuple(outcome.result(name) for name, outcome in outcomes.items())
     found = (finding for outcome in outcomes.values() for finding in outcome.findings)
-    findings = explain(found, observed)
+    findings = explain(found, cell, observed)
     verdict, reason = _verdict(results)
     return Judgement(
         verdict=verdict,
         reason=reason,
         checks=results,
         findings=findings,
-        rest_of_log=rest_of_log(findings, observed.log),
+        rest_of_log=rest_of_log(findings, cell, observed.log),
     )
 
 

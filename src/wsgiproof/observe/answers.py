@@ -130,6 +130,8 @@ class AnswerCollector:
         self._interpreters: dict[tuple[object, ...], InterpreterAnswers] = {}
         self._failures: Counter[tuple[str, str, str, int | None, str]] = Counter()
         self._bodies: dict[tuple[str, str, str, int | None, str], str] = {}
+        self._failing: dict[tuple[str, str, str, int | None, str], tuple[int, int]] = {}
+        """How many right answers came before each kind of failure: of the cell, and of the URL."""
         self._problems: Counter[tuple[str, str, int, str]] = Counter()
         self._answers: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
         """How often each answer came to a URL, by the size and the digest of its body."""
@@ -184,6 +186,9 @@ class AnswerCollector:
         key = (self.phase, kind, url, status, error)
         self.kinds[kind] += 1
         self._failures[key] += 1
+        if key not in self._failing:
+            own = sum(one.answers for one in self._interpreters.values() if one.url == url)
+            self._failing[key] = (self.succeeded, own)
         self._bodies.setdefault(key, body[:_BODY_KEPT].decode("utf-8", "replace"))
 
     def workers(self) -> dict[str, dict[int, int]]:
@@ -216,6 +221,8 @@ class AnswerCollector:
                 error=key[4],
                 count=count,
                 body=self._bodies[key],
+                first=self._failing[key][0],
+                own_first=self._failing[key][1],
             )
             for key, count in self._failures.items()
         )

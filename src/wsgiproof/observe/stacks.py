@@ -73,7 +73,11 @@ def read_process(
             # While a server stops, interpreters know threads that have ended and have no C stack.
             reading = python or _pystack("remote", str(pid), deadline=deadline)
         left = deadline - (time.monotonic() - began)
-        reading = _with_gdb(reading, ["-p", str(pid)], deadline=max(left, 0.0))
+        if left > 0:
+            reading = _with_gdb(reading, ["-p", str(pid)], deadline=left)
+        elif not reading.note:
+            note = "some frames are missing: there was no time left for gdb to read them"
+            reading = msgspec.structs.replace(reading, note=note)
     return msgspec.structs.replace(reading, stopped=time.monotonic() - began)
 
 

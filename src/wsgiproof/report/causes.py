@@ -1,8 +1,8 @@
 """The findings of a cell by cause: what broke, what is known about it, and what followed from it.
 
 A finding is folded under another one only where the record connects the two: the same entry of the
-catalog explains both, every explanation of the one is a trace that the other leaves, or one leak
-accounts for the other. All else is a cause by itself.
+catalog explains both, both have the same traceback, every explanation of the one is a trace that
+the other leaves, or one leak accounts for the other. All else is a cause by itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from wsgiproof.judge.explain.lines import TRACEBACK
 from wsgiproof.judge.fit import fits
 from wsgiproof.judge.leaks import RESOURCES
 from wsgiproof.records import CellRecord, Explanation, Finding
@@ -141,11 +142,18 @@ def _follows(
         return True
     if root.check == "crash" and first.check in _LAST:
         return bool(own) and own <= CRASH_TRACES | others
-    if root.check == "error-log" and first.check == "responses" and "traceback" in root.seen:
-        return bool(own) and own <= EXCEPTION_TRACES
+    if root.check == "error-log" and first.check == "responses":
+        if _tracebacks(cause) & _tracebacks(group):
+            return True
+        return "traceback" in root.seen and bool(own) and own <= EXCEPTION_TRACES
     if first.check == "descriptors" and root.check == "connections":
         return _overlap(rates.get("descriptors"), rates.get("connections"))
     return first.check == "memory" and root.check in RESOURCES
+
+
+def _tracebacks(findings: Sequence[Finding]) -> set[str]:
+    """The tracebacks in the evidence: of one exception, two checks have the same text."""
+    return {text for one in findings for text in one.evidence if TRACEBACK in text}
 
 
 def _entries(findings: Sequence[Finding]) -> set[str]:

@@ -24,6 +24,8 @@ STYLES = {
 }
 _LEAST_FOR_A_TABLE = 60
 """Columns of the console; below, each cell has lines of its own."""
+_WIDEST_IN_A_LOG = 100
+"""Columns of a table that goes to a file or a pipe, which has no width."""
 _LEAST_FOR_A_REASON = 24
 _VERDICT = max(map(len, Verdict))
 _GAP = 2
@@ -42,20 +44,27 @@ def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
     ids = [cell.cell.id for cell in cells]
     short = _short(cells)
     forms = [(ids, True), (short, True), (short, False)]
-    fitting = (form for form in forms if _fits(console.width, cells, *form))
+    width = table_width(console)
+    fitting = (form for form in forms if _fits(width, cells, *form))
     labels, figures = next(fitting, (short or ids, None))
     if labels is not ids:
         console.print(Text(f"All cells: {same(cells)}."))
         console.print()
     if figures is not None:
-        console.print(_table(cells, labels, figures))
+        console.print(_table(cells, labels, figures), width=width)
         return
     for cell, label in zip(cells, labels, strict=True):
         # An id is printed whole, so that it can be copied.
         verdict = (cell.verdict, STYLES[cell.verdict])
         console.print(Text.assemble(verdict, f"  {printable(label)}"), soft_wrap=True)
-        if cell.verdict is not Verdict.PASS:
-            console.print(Padding(Text(printable(cell.reason)), (0, 0, 0, 6), expand=False))
+        if cell.verdict is not Verdict.PASS or not console.is_terminal:
+            text = printable(cell.reason) if console.is_terminal else _in_a_log(cell)
+            console.print(Padding(Text(text), (0, 0, 0, 6), expand=False))
+
+
+def table_width(console: Console) -> int:
+    """Return the columns that a table may have: those of the terminal, or of a wide page."""
+    return console.width if console.is_terminal else min(console.width, _WIDEST_IN_A_LOG)
 
 
 def same(cells: Sequence[CellRecord]) -> str:
@@ -96,6 +105,19 @@ def _fits(width: int, cells: Sequence[CellRecord], labels: Sequence[str], figure
     return width >= _LEAST_FOR_A_TABLE and sum(needed) + _GAP * (len(needed) - 1) <= width
 
 
+def _in_a_log(cell: CellRecord) -> str:
+    """The reason with the figures, which a log does not have to do without."""
+    rate, seconds = _numbers(cell)
+    figures = [f"{rate} requests/s"] if rate else []
+    return "; ".join([printable(cell.reason), ", ".join([*figures, f"{seconds} s"])])
+
+
+def _numbers(cell: CellRecord) -> tuple[str, str]:
+    """The figures of the table: requests per second, and seconds."""
+    rate = by_name(cell).get("requests_per_second")
+    return rate.text if rate else "", f"{cell.timings.get('total', 0):.1f}"
+
+
 def _table(cells: Sequence[CellRecord], labels: Sequence[str], figures: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("cell", no_wrap=True)
@@ -104,8 +126,7 @@ def _table(cells: Sequence[CellRecord], labels: Sequence[str], figures: bool) ->
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("because of", overflow="fold")
     for cell, label in zip(cells, labels, strict=True):
-        rate = by_name(cell).get("requests_per_second")
-        numbers = (rate.text if rate else "", f"{cell.timings.get('total', 0):.1f}")
+        numbers = _numbers(cell)
         table.add_row(
             Text(printable(label)),
             Text(cell.verdict, style=STYLES[cell.verdict]),

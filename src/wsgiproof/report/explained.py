@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Explanation, Finding, Verdict
@@ -25,6 +26,30 @@ def explained(finding: Finding, named: set[str]) -> Iterator[tuple[str, str]]:
             yield "do", one.action
         yield "versions", one.versions
         yield "see", one.source
+
+
+def control(cell: CellRecord) -> str:
+    """Return that the application was changed on purpose; empty if it was not."""
+    name = cell.cell.control
+    if not name:
+        return ""
+    return (
+        f"'{name}' changes the application on purpose, so what is found may be planted; "
+        f"'wsgiproof explain {name}' says what it does"
+    )
+
+
+def error_log(cell: CellRecord, output: str = "") -> str:
+    """Return the path of a cell's error log.
+
+    ``output`` is the directory of its run, its own directory, or its record.
+    """
+    where = PurePath(output)
+    if where.name == "cell.json":
+        return str(where.with_name("error.log"))
+    if where.name == PurePath(cell.directory).name:
+        return str(where / "error.log")
+    return str(where / cell.directory / "error.log")
 
 
 def unknown(cell: CellRecord) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from wsgiproof.errors import CannotRun
@@ -17,36 +18,48 @@ _STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """Names the file whose Markdown GitHub Actions shows with a job; steps append to it."""
 
 
-def write_reports(record: RunRecord, junit: Path | None, summary: Path | None) -> None:
+def write_reports(
+    record: RunRecord, junit: Path | None, summary: Path | None, note: Callable[[str], None]
+) -> None:
     """Write the requested files, and append to the summary of a GitHub job.
 
-    Raises :class:`CannotRun` if one can't be written.
+    ``note`` is called with a line for each new directory. Raises :class:`CannotRun` if a file can't
+    be written.
     """
-    write_files(record, junit, summary)
+    write_files(record, junit, summary, note)
     step = os.environ.get(_STEP_SUMMARY)
     if step:
         _append(to_markdown(record), Path(step))
 
 
-def write_files(record: RunRecord, junit: Path | None, summary: Path | None) -> None:
+def write_files(
+    record: RunRecord, junit: Path | None, summary: Path | None, note: Callable[[str], None]
+) -> None:
     """Write the requested files, each completely or not at all.
 
-    Raises :class:`CannotRun` if one can't be written.
+    ``note`` is called with a line for each new directory. Raises :class:`CannotRun` if a file can't
+    be written.
     """
     if junit is not None:
-        write_whole(to_junit(record), junit, log=True)
+        write_whole(to_junit(record), junit, note, log=True)
     if summary is not None:
-        write_whole(to_markdown(record).encode(), summary, log=True)
+        write_whole(to_markdown(record).encode(), summary, note, log=True)
 
 
-def write_whole(content: bytes, path: Path, *, log: bool = False) -> None:
-    """Write a file completely or not at all, or write to a pipe; missing directories are made.
+def write_whole(
+    content: bytes, path: Path, note: Callable[[str], None], *, log: bool = False
+) -> None:
+    """Write a file completely or not at all, or write to a pipe.
 
-    ``log`` says that a pipe, such as /dev/stdout, may lead to the log of a CI system. Raises
-    :class:`CannotRun` if it can't be written.
+    A missing directory is made, since the results of a long run should not be lost, and ``note`` is
+    called with a line that says so: its name may be a typing error. ``log`` says that a pipe, such
+    as /dev/stdout, may lead to the log of a CI system. Raises :class:`CannotRun` if the file can't
+    be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            note(f"the directory {path.parent} did not exist, and was made for {path.name}")
         if path.exists() and not path.is_file():
             # A file must not replace a pipe, or /dev/stdout.
             path.write_bytes(for_logs(content.decode()).encode() if log else content)

@@ -15,8 +15,9 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from wsgiproof.records import CellRecord, Excluded, Finding, RunRecord, Verdict
-from wsgiproof.report.explained import also, explained, unknown
+from wsgiproof.report.explained import also, control, error_log, explained, unknown
 from wsgiproof.report.text import block, one_line
+from wsgiproof.report.undecided import undecided
 
 _Kind = TypeVar("_Kind", bound=FinalResult)
 _NAME = "wsgiproof"
@@ -66,39 +67,48 @@ def _failures(cell: CellRecord) -> Iterator[Failure]:
     named: set[str] = set()
     for finding in cell.findings:
         message = f"{finding.check}: {finding.seen}"
-        yield _result(Failure, finding.check, message, _text(finding, cell.rerun, named))
+        yield _result(Failure, finding.check, message, _text(finding, cell, named))
     if not cell.findings:  # our judge never leaves them out, but a file may
         yield _result(Failure, cell.verdict, cell.reason)
 
 
-def _text(finding: Finding, rerun: str, named: set[str]) -> str:
+def _text(finding: Finding, cell: CellRecord, named: set[str]) -> str:
     lines = [
         one_line(finding.seen),
         f"means: {one_line(finding.meaning)}",
         f"do: {one_line(finding.action)}",
         *(f"| {line}" for line in block("\n".join(finding.evidence)).split("\n") if line),
         *(f"{label}: {one_line(text)}" for label, text in explained(finding, named)),
-        f"rerun: {one_line(rerun)}",
+        f"error log: {one_line(error_log(cell))}",
+        f"rerun: {one_line(cell.rerun)}",
     ]
     return "\n".join(lines)
 
 
 def _undecided(cell: CellRecord) -> Error:
     """The evidence that each check lacks, or the whole reason, such as a compiler's output."""
-    lacks = "\n".join(_checks(cell, Verdict.INCONCLUSIVE)) or block(cell.reason)
+    lacks = "\n".join(_lacking(cell)) or block(cell.reason)
     text = f"{lacks}\nrerun: {one_line(cell.rerun)}"
     return _result(Error, cell.verdict, lacks, text)
 
 
 def _output(cell: CellRecord) -> Iterator[str]:
     """Lines for which the result itself has no place."""
+    if planted := control(cell):
+        yield one_line(f"control: {planted}")
     for number, reason in enumerate(cell.tries, 1):
         yield f"try {number} ended in an error: {one_line(reason)}"
     if cell.verdict is Verdict.FAIL:
         yield from _checks(cell, Verdict.FAIL)
-        yield from _checks(cell, Verdict.INCONCLUSIVE)
+        yield from _lacking(cell)
     yield from _checks(cell, Verdict.SKIPPED)
     yield from map(one_line, filter(None, [*unknown(cell), also(cell)]))
+
+
+def _lacking(cell: CellRecord) -> Iterator[str]:
+    """The undecided checks with the evidence that they lack."""
+    for names, reason in undecided(cell):
+        yield one_line(f"{Verdict.INCONCLUSIVE} {', '.join(names)}: {reason}")
 
 
 def _checks(cell: CellRecord, verdict: Verdict) -> Iterator[str]:

@@ -19,12 +19,16 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from wsgiproof.cell import Cell
 from wsgiproof.records import CellRecord
 from wsgiproof.report.cells_table import STYLES
 from wsgiproof.report.text import printable
+
+_LEAST_TO_SHOW_ALL = 120
+"""Columns, below which an id gives way to the bar and the times."""
 
 
 class RunProgress:
@@ -118,13 +122,19 @@ class LiveProgress(RunProgress):
         super().__init__(console)
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
+            # A narrow terminal cuts the end of it: the phase comes before the cell.
+            TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             transient=True,
+            expand=console.width < _LEAST_TO_SHOW_ALL,
         )
         self._whole = self._bars.add_task("checking this machine", total=None)
         self._tasks: dict[str, TaskID] = {}
@@ -144,14 +154,18 @@ class LiveProgress(RunProgress):
         """Show that a cell has begun."""
         self._tasks[cell.id] = self._bars.add_task(self.title(cell), total=None)
 
+    def _description(self, cell: Cell, text: str) -> str:
+        number, _, name = self.title(cell).partition(" ")
+        return f"{number} {text}: {name}"
+
     def step(self, cell: Cell, text: str) -> None:
         """Show that a step has begun; it may take minutes."""
-        description = f"{self.title(cell)}: {text}"
+        description = self._description(cell, text)
         self._bars.update(self._tasks[cell.id], description=description, total=None)
 
     def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
         """Show how much of a phase is done."""
-        description = f"{self.title(cell)}: {phase}"
+        description = self._description(cell, phase)
         task = self._tasks[cell.id]
         self._bars.update(task, description=description, completed=done, total=total)
 

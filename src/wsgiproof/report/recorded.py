@@ -12,6 +12,7 @@ from rich.text import Text
 
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, RunRecord
+from wsgiproof.report.cells_table import table_width
 from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.terminal import show_run
 from wsgiproof.report.text import printable
@@ -41,7 +42,7 @@ def _show_figures(console: Console, cells: Sequence[CellRecord]) -> None:
             texts = (figures[name].text if name in figures else "" for name in there)
             table.add_row(Text(printable(cell)), *texts)
     console.print()
-    console.print(table)
+    console.print(table, width=table_width(console))
 
 
 def rest(record: RunRecord) -> list[str]:

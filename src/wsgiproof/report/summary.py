@@ -13,10 +13,11 @@ from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
 from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
-from wsgiproof.report.explained import explained, unknown
+from wsgiproof.report.explained import control, error_log, explained, unknown
 from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
+from wsgiproof.report.undecided import undecided
 
 _MARKS = {
     Verdict.PASS: "\N{CHECK MARK} pass",
@@ -167,6 +168,7 @@ def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
             f"- means: {prose(meaning)}",
             f"- do: {prose(action)}",
             *_explained([finding for _, finding in hits], named_entries),
+            f"- error log: {code(error_log(first))}",
             f"- rerun: {code(first.rerun)}",
         ]
         heading = f"### {prose(check)}: {_where([cell for cell, _ in hits], cells)}"
@@ -192,8 +194,9 @@ def _seen(hits: Sequence[tuple[CellRecord, Finding]]) -> list[str]:
 def _others(record: RunRecord) -> Iterator[str]:
     """What could not be decided, could not be run, never ran or was left out."""
     for heading, lines in (
-        ("Undecided", [*_reasons(record.cells, Verdict.INCONCLUSIVE)]),
+        ("Undecided", [*_reasons(record.cells)]),
         ("Could not be run", [*_whole_cells(record.cells, Verdict.ERROR)]),
+        ("Controls", [*_controls(record.cells)]),
         ("Skipped", [*_whole_cells(record.cells, Verdict.SKIPPED)]),
         ("In error logs, without an explanation", [*_unknown(record.cells)]),
         ("Never ran", [f"- {code(name)}" for name in record.missing]),
@@ -203,16 +206,19 @@ def _others(record: RunRecord) -> Iterator[str]:
             yield "\n\n".join([f"### {heading}", "\n".join(_cut(lines))])
 
 
-def _reasons(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]:
-    """Each check with this verdict in any cell, with its reason."""
+def _reasons(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """Each check that is undecided in any cell, with its reason."""
     said = _by(
-        ((check.check, check.reason), cell)
-        for cell in cells
-        for check in cell.checks
-        if check.verdict is verdict
+        ((", ".join(checks), reason), cell) for cell in cells for checks, reason in undecided(cell)
     )
-    for (check, reason), where in said.items():
-        yield f"- {prose(check)}: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+    for (checks, reason), where in said.items():
+        yield f"- {prose(checks)}: {prose(reason)} ({_names(where)}; rerun: {code(where[0].rerun)})"
+
+
+def _controls(cells: Sequence[CellRecord]) -> Iterator[str]:
+    """Each control, which changes the application on purpose."""
+    for text, where in _by((text, cell) for cell in cells if (text := control(cell))).items():
+        yield f"- {prose(text)} ({_names(where)})"
 
 
 def _whole_cells(cells: Sequence[CellRecord], verdict: Verdict) -> Iterator[str]:

@@ -9,16 +9,19 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from wsgiproof.judge.explain.lines import TRACEBACK
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.report.causes import Cause, causes
 from wsgiproof.report.cells_table import STYLES, show_table
-from wsgiproof.report.explained import also, unknown
+from wsgiproof.report.explained import also, control, error_log, unknown
 from wsgiproof.report.text import printable
+from wsgiproof.report.undecided import needed_requests, undecided
 
 _MEANING = {
     0: "every check of every cell passed",
-    1: "at least one check found something wrong with the subject; wsgiproof itself worked",
+    1: "at least one check found something wrong with the subject, which may be PyMongo, mod_wsgi, "
+    "Python or the application; wsgiproof itself worked",
     3: "at least one cell could not be decided or could not be run, and none of them failed",
 }
 _MOST_EVIDENCE_LINES = 6
@@ -26,6 +29,8 @@ _MOST_UNDECIDED = 3
 _LONGEST_QUOTE = 300
 _LONGEST_PROSE = 1000
 """Characters."""
+_FEW_REQUESTS = 1000
+"""With fewer, a pass says little."""
 _LEAST_WIDTH = 24
 """Columns that are used even if the console has fewer."""
 
@@ -38,18 +43,18 @@ def show_run(
     opening: str = "The run is complete",
 ) -> None:
     """Print the table, every finding, and the closing lines."""
-    show_cells(console, cells)
+    show_cells(console, cells, output)
     console.print()
     for line in _closing(cells, exit_code, output, opening):
         console.print(Text(line), soft_wrap=True)
 
 
-def show_cells(console: Console, cells: Sequence[CellRecord]) -> None:
-    """Print the table and every finding."""
+def show_cells(console: Console, cells: Sequence[CellRecord], output: str = "") -> None:
+    """Print the table and every finding. ``output`` is the directory of the run."""
     console.print()
     show_table(console, cells)
     for cell in cells:
-        for line in _details(cell):
+        for line in _details(cell, output):
             _print(console, line)
 
 
@@ -82,7 +87,7 @@ def _print(console: Console, line: _Line) -> None:
         console.print(Text(" " * (line.indent + 2 * bool(number))) + part, soft_wrap=True)
 
 
-def _details(cell: CellRecord) -> Iterator[_Line]:
+def _details(cell: CellRecord, output: str) -> Iterator[_Line]:
     """The lines below the table about one cell; if it passed, only unknown lines of its log."""
     not_known = [_Line(indent=2, text=text) for text in unknown(cell)]
     if cell.verdict is Verdict.PASS and not not_known:
@@ -96,22 +101,30 @@ def _details(cell: CellRecord) -> Iterator[_Line]:
     )
     if cell.verdict is Verdict.ERROR:
         yield _Line(indent=2, text=cell.reason)
+    if planted := control(cell):
+        yield _Line(indent=2, label="control: ", text=planted)
     for cause in causes(cell):
         yield from _cause(cause)
     yield from _undecided(cell)
     yield from not_known
     if others := also(cell):
         yield _Line(indent=2, text=others)
+    if output and cell.findings:
+        log = error_log(cell, output)
+        yield _Line(indent=2, label="error log: ", text=log, kind="command")
     yield _Line(indent=2, label="rerun: ", text=cell.rerun, style="cyan", kind="command")
 
 
 def _undecided(cell: CellRecord) -> Iterator[_Line]:
     """The checks without a result; those of a failed cell in one line if they are many."""
-    for verdict in (Verdict.INCONCLUSIVE, Verdict.SKIPPED):
-        checks = [one for one in cell.checks if one.verdict is verdict]
-        texts = [f"{one.check}: {one.reason}" for one in checks]
-        if cell.findings and len(checks) > _MOST_UNDECIDED:
-            texts = [", ".join(one.check for one in checks)]
+    skipped = [((one.check,), one.reason) for one in cell.checks if one.verdict is Verdict.SKIPPED]
+    for verdict, groups in (
+        (Verdict.INCONCLUSIVE, undecided(cell)),
+        (Verdict.SKIPPED, skipped),
+    ):
+        texts = [f"{', '.join(names)}: {reason}" for names, reason in groups]
+        if cell.findings and len(groups) > _MOST_UNDECIDED:
+            texts = [", ".join(name for names, _ in groups for name in names)]
         for text in texts:
             yield _Line(indent=2, label=f"{verdict} ", label_style=STYLES[verdict], text=text)
 
@@ -133,12 +146,25 @@ def _cause(cause: Cause) -> Iterator[_Line]:
     if cause.also_known:
         traces = ", ".join(f"{one.id} ({one.count:,} x)" for one in cause.also_known)
         yield _Line(indent=4, label="traces: ", text=traces)
-    lines = [line for text in cause.evidence for line in text.splitlines()]
-    for line in lines[:_MOST_EVIDENCE_LINES]:
+    for line in _quoted(cause.evidence):
         yield _Line(indent=4, text=f"| {line}", style="dim", kind="quote")
-    if len(lines) > _MOST_EVIDENCE_LINES:
-        more = f"| ... {count(len(lines) - _MOST_EVIDENCE_LINES, 'more line')} in cell.json"
-        yield _Line(indent=4, text=more, style="dim", kind="quote")
+
+
+def _quoted(evidence: Sequence[str]) -> Iterator[str]:
+    """The first lines of the evidence; of a traceback the last ones, which say what was raised."""
+    lines = [line for text in evidence for line in text.splitlines()]
+    left = len(lines) - _MOST_EVIDENCE_LINES
+    if left <= 0:
+        yield from lines
+        return
+    raised = next((text.splitlines() for text in evidence if TRACEBACK in text), [])
+    if raised and evidence[0].splitlines() != raised:  # lines about it come first
+        before = lines[: lines.index(raised[0])][:2]
+        raised = raised[-(_MOST_EVIDENCE_LINES - len(before)) :]
+        yield from (*before, *raised)
+    else:
+        yield from raised[-_MOST_EVIDENCE_LINES:] or lines[:_MOST_EVIDENCE_LINES]
+    yield f"... {count(left, 'more line')} in cell.json"
 
 
 def _closing(cells: Sequence[CellRecord], exit_code: int, output: str, opening: str) -> list[str]:
@@ -150,5 +176,25 @@ def _closing(cells: Sequence[CellRecord], exit_code: int, output: str, opening: 
     return [
         f"{opening}: {', '.join([count(len(cells), 'cell'), *numbers])}.",
         f"Exit code {exit_code}: {_MEANING[exit_code]}.",
+        *_limits(cells, exit_code),
         f"Results: {output}",
     ]
+
+
+def _limits(cells: Sequence[CellRecord], exit_code: int) -> Iterator[str]:
+    """How little a pass says that rests on few requests; what would decide about memory alone."""
+    seen = [cell.observed for cell in cells if cell.observed is not None]
+    fewest = min((one.requests for one in seen), default=0)
+    if exit_code == 0 and 0 < fewest < _FEW_REQUESTS:
+        # With n requests and no failure, 3/n is the 95 % bound of the rate.
+        yield (
+            f"That rests on {count(fewest, 'request')} in a cell: what goes wrong less often than "
+            f"once in {max(1, fewest // 3):,} requests may not have shown (95 %). -n makes more."
+        )
+    names = {name for cell in cells for group, _ in undecided(cell) for name in group}
+    needed = max(map(needed_requests, seen), default=0)
+    if exit_code == 3 and names == {"memory"} and needed:
+        yield (
+            "Nothing but memory is undecided: it takes more requests than the other checks. "
+            f"'-n {needed}' is likely to decide it."
+        )

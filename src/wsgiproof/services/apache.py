@@ -149,7 +149,8 @@ class Server:
     def _ran_python(self, pid: int) -> bool:
         """Whether the error log shows that a process that is gone has run Python."""
         lines = (line[:_LONGEST_LINE] for line in _read(self.error_log).split("\n"))
-        return any(f"[pid {pid}] " in line and _STARTS_PYTHON.search(line) for line in lines)
+        written = re.compile(rf"\[pid {pid}(?::tid \d+)?\] ")
+        return any(written.search(line) and _STARTS_PYTHON.search(line) for line in lines)
 
     def _is_helper(self, pid: int) -> bool:
         """Whether a process other than Apache's parent started this process."""

@@ -12,8 +12,10 @@ import msgspec
 import wsgiproof
 from wsgiproof.account import Account
 from wsgiproof.cell import Cell, InterpreterKind, Topology
+from wsgiproof.environ import child_environment
 from wsgiproof.errors import UsageError
 from wsgiproof.files import Directory
+from wsgiproof.process import run_unguarded
 from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.toolchain import Application
 
@@ -22,6 +24,21 @@ DOCUMENTS = 20
 _BATCH_SIZE = 10
 _SECRET_BYTES = 16
 _PACKAGE = "wsgiproof_inside"
+_COMPILED_WITHIN = 60.0
+"""Seconds, on a busy machine."""
+_DOES_NOT_COMPILE = 3
+"""The exit code of the program below."""
+_COMPILE = f"""
+import sys
+try:
+    compile(open(sys.argv[1], "rb").read(), sys.argv[1], "exec", 0, True)
+except (SyntaxError, TypeError, ValueError):
+    error = sys.exc_info()[1]
+    print("%s: %s: %s" % (getattr(error, "lineno", None) or 1, type(error).__name__,
+                          getattr(error, "msg", error)))
+    sys.exit({_DOES_NOT_COMPILE})
+"""
+"""Compiles a file as ``inside/user_app.py`` does; for Python 2.7 and newer."""
 _USER_APP = "own"
 _ENTERED, _READ = 0o750, 0o640
 """The modes of directories and files that Apache's user may read, by its group; nobody else may."""
@@ -30,7 +47,7 @@ _ENTERED, _READ = 0o750, 0o640
 def check_app(path: Path) -> None:
     """Raise :class:`UsageError` for a file that can't be a WSGI script.
 
-    It is not compiled, since another Python version may run it.
+    Its syntax is not checked here: :func:`check_syntax` asks the Python that will run it.
     """
     try:
         str(path).encode()
@@ -54,6 +71,15 @@ def check_app(path: Path) -> None:
             f"--app {path}: it has to define 'application(environ, start_response)', but does not "
             "contain the word 'application'"
         )
+
+
+def check_syntax(path: Path, python: str) -> None:
+    """Raise :class:`UsageError` if this Python can't compile the script; nothing in it is run."""
+    command = [python, "-E", "-s", "-S", "-W", "ignore", "-c", _COMPILE, str(path)]
+    checked = run_unguarded(command, deadline=_COMPILED_WITHIN, env=child_environment())
+    if checked.returncode == _DOES_NOT_COMPILE:
+        line, _, message = checked.output.strip().partition(":")
+        raise UsageError(f"--app {path}:{line}: {message.strip()} (says {python})")
 
 
 def lay_out(

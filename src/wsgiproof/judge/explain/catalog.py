@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import msgspec
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from wsgiproof.cell import Cell, InterpreterKind
 
 
 class Place(StrEnum):
@@ -23,6 +28,29 @@ class Place(StrEnum):
     """The body of a failed answer, or the load client's error."""
 
 
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What has to be true of a cell besides the text; an empty condition always holds."""
+
+    python: tuple[str, ...] = ()
+    """Version specifiers, such as ``>=3.12,<3.13``, one of which has to hold."""
+    mod_wsgi: tuple[str, ...] = ()
+    pymongo: tuple[str, ...] = ()
+    interpreter: tuple[InterpreterKind, ...] = ()
+    beside: str = ""
+    """A regular expression that the text, or other evidence of the same finding, has to match."""
+
+    def hold(self, cell: Cell | None, texts: Iterable[str]) -> bool:
+        """Return whether they hold in this cell; without a cell, whether ``beside`` does."""
+        if self.beside and not any(map(_compiled(self.beside).search, texts)):
+            return False
+        return cell is None or (
+            _one_of(self.python, cell.python)
+            and _one_of(self.mod_wsgi, cell.mod_wsgi)
+            and _one_of(self.pymongo, cell.pymongo)
+            and (not self.interpreter or cell.interpreter in self.interpreter)
+        )
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry of the catalog. The head of ``entries.toml`` describes the fields."""
 
@@ -30,6 +58,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pattern: str
     where: tuple[Place, ...]
     phases: tuple[str, ...] = ()
+    only: Conditions = Conditions()
     fails: bool = False
     explains: tuple[str, ...] = ()
     meaning: str
@@ -65,15 +94,27 @@ def codes() -> dict[str, Code]:
     return msgspec.convert(_read("codes.toml"), dict[str, Code])
 
 
-def find(text: str, place: Place, phase: str = "") -> Entry | None:
+def find(
+    text: str,
+    place: Place,
+    phase: str = "",
+    *,
+    cell: Cell | None = None,
+    beside: Sequence[str] = (),
+) -> Entry | None:
     """Return the first entry that matches a text of this phase; None if none does.
 
-    A code of mod_wsgi without an entry gets one from its meaning, or else from its place in
-    mod_wsgi's error reference.
+    The conditions of an entry have to hold in ``cell``, if that is known; ``beside`` is the other
+    evidence of the same finding. A code of mod_wsgi without an entry gets one from its meaning, or
+    else from its place in mod_wsgi's error reference.
     """
     for entry in entries():
         here = place in entry.where and (not entry.phases or phase in entry.phases)
-        if here and _compiled(entry.pattern).search(text):
+        if (
+            here
+            and _compiled(entry.pattern).search(text)
+            and entry.only.hold(cell, (text, *beside))
+        ):
             return entry
     code = CODE.match(text) if place is Place.LOG else None
     return _of_code(code[0]) if code else None
@@ -82,6 +123,21 @@ def find(text: str, place: Place, phase: str = "") -> Entry | None:
 def reference(code: str) -> str:
     """Return the URL of a code in mod_wsgi's error reference, which has an anchor for each."""
     return f"{_REFERENCE}#{code.lower()}"
+
+
+def _one_of(specifiers: Iterable[str], version: str) -> bool:
+    """Return whether one of them holds. Nothing is excluded by text that is not a version."""
+    wanted = [*specifiers]
+    try:
+        number = Version(version)
+    except InvalidVersion:
+        return True
+    return not wanted or any(_specifier(one).contains(number) for one in wanted)
+
+
+@cache
+def _specifier(text: str) -> SpecifierSet:
+    return SpecifierSet(text, prereleases=True)
 
 
 @cache

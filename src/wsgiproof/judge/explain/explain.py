@@ -8,8 +8,9 @@ from functools import cache
 
 import msgspec
 
+from wsgiproof.cell import Cell
 from wsgiproof.judge.explain.catalog import Entry, Place, find
-from wsgiproof.judge.explain.lines import Line, parse
+from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.records import Explanation, Finding, LogLine, Observed, RestOfLog
 
 _MOST_UNKNOWN = 10
@@ -27,35 +28,39 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """In words, such as ``error log, phase stop``."""
 
 
-def in_log(lines: Iterable[Line]) -> tuple[Sighting, ...]:
-    """Return the sightings in an error log, line by line."""
-    known = cache(find)  # a log may have the same line thousands of times
+def in_log(lines: Iterable[Line], cell: Cell) -> tuple[Sighting, ...]:
+    """Return the sightings in the error log of a cell, line by line."""
+
+    @cache  # a log may have the same line thousands of times
+    def known(text: str, phase: str) -> Entry | None:
+        return find(text, Place.LOG, phase, cell=cell)
+
     return tuple(
         Sighting(entry=entry, text=line.text, where=f"error log, phase {line.phase}")
         for line in lines
-        if (entry := known(line.text, Place.LOG, line.phase))
+        if (entry := known(line.text, line.phase))
     )
 
 
-def explain(findings: Iterable[Finding], observed: Observed) -> tuple[Finding, ...]:
+def explain(findings: Iterable[Finding], cell: Cell, observed: Observed) -> tuple[Finding, ...]:
     """Return the findings with their explanations, each of them once.
 
     An entry explains a finding if it matches the finding's evidence, or if it matches the log or an
-    answer and explains the finding's check.
+    answer and explains the finding's check. Its conditions have to hold in the cell.
     """
-    sightings = (*in_log(parse(observed.log)), *_in_answers(observed))
+    sightings = (*in_log(parse(observed.log), cell), *_in_answers(cell, observed))
     deaths = {event.pid: event.phase for event in observed.events if event.kind == "died"}
     return tuple(
-        msgspec.structs.replace(finding, explained=_explanations(finding, sightings, deaths))
+        msgspec.structs.replace(finding, explained=_explanations(finding, cell, sightings, deaths))
         for finding in findings
     )
 
 
-def rest_of_log(findings: Iterable[Finding], log: Iterable[LogLine]) -> RestOfLog:
+def rest_of_log(findings: Iterable[Finding], cell: Cell, log: Iterable[LogLine]) -> RestOfLog:
     """Return what the error log holds beyond what the explained findings already report."""
     reported = {one.id for finding in findings for one in finding.explained}
     lines = tuple(parse(log))
-    sightings = in_log(lines)
+    sightings = in_log(lines, cell)
     known = {sighting.text for sighting in sightings}
     unknown = [line.text for line in lines if line.is_error and line.text not in known]
     return RestOfLog(
@@ -67,9 +72,13 @@ def rest_of_log(findings: Iterable[Finding], log: Iterable[LogLine]) -> RestOfLo
 
 
 def _explanations(
-    finding: Finding, sightings: tuple[Sighting, ...], deaths: dict[int, str]
+    finding: Finding, cell: Cell, sightings: tuple[Sighting, ...], deaths: dict[int, str]
 ) -> tuple[Explanation, ...]:
-    own = [one for text in finding.evidence for one in _in_evidence(text, sightings, deaths)]
+    own = [
+        one
+        for text in finding.evidence
+        for one in _in_evidence(text, finding, cell, sightings, deaths)
+    ]
     of_check = [one for one in sightings if finding.check in one.entry.explains]
     return _by_entry([*own, *of_check], sightings)
 
@@ -96,34 +105,42 @@ def _by_entry(
 
 
 def _in_evidence(
-    text: str, sightings: tuple[Sighting, ...], deaths: dict[int, str]
+    text: str,
+    finding: Finding,
+    cell: Cell,
+    sightings: tuple[Sighting, ...],
+    deaths: dict[int, str],
 ) -> Iterator[Sighting]:
-    """Evidence is a line of the log, with or without its prefix, or a stack of several lines."""
+    """Evidence is a line of the log, with or without its prefix, a traceback, or a stack."""
+    if TRACEBACK in text:
+        text = text.rpartition("\n")[2]  # the exception
     if "\n" in text:
-        yield from _in_stack(text, deaths)
+        yield from _in_stack(text, finding, cell, deaths)
         return
     (line,) = parse([LogLine(phase="", text=text)])
     in_log = [one for one in sightings if one.text == line.text]
-    entry = None if in_log else find(line.text, Place.LOG)
+    entry = None if in_log else find(line.text, Place.LOG, cell=cell)
     yield from in_log[:1]
     if entry:
         yield Sighting(entry=entry, text=line.text, where="error log")
 
 
-def _in_stack(text: str, deaths: dict[int, str]) -> Iterator[Sighting]:
+def _in_stack(
+    text: str, finding: Finding, cell: Cell, deaths: dict[int, str]
+) -> Iterator[Sighting]:
     """A stack begins with the pid, and the phase is that in which this process died."""
     pid = _PID.match(text)
     phase = deaths.get(int(pid[1]), "") if pid else ""
-    entry = find(text, Place.STACK, phase)
+    entry = find(text, Place.STACK, phase, cell=cell, beside=finding.evidence)
     if entry:
         where = f"stacks, phase {phase}" if phase else "stacks"
         first = next(filter(str.strip, text.splitlines()))
         yield Sighting(entry=entry, text=first, where=where)
 
 
-def _in_answers(observed: Observed) -> Iterator[Sighting]:
+def _in_answers(cell: Cell, observed: Observed) -> Iterator[Sighting]:
     for failure in observed.failures:
         text = f"{failure.error}\n{failure.body}"
-        entry = find(text, Place.BODY, failure.phase)
+        entry = find(text, Place.BODY, failure.phase, cell=cell)
         if entry:
             yield Sighting(entry=entry, text=text, where=f"answer, phase {failure.phase}")

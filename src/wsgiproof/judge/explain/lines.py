@@ -15,7 +15,8 @@ _PREFIX = re.compile(
     r"(?:|.*?[^\[] )\[[\w:. /+-]*\d\d:\d\d[\w:. /+-]*\]"
     r" \[(?:(?P<module>[\w.-]*):)?"
     r"(?P<level>emerg|alert|crit|error|warn|notice|info|debug|trace[1-8])\]"
-    r"(?: \[pid (?P<pid>\d+)(?::tid \d+)?\])?(?: \(\d+\)[^:]*:)?(?: \[[^]]*\])* ?"
+    r"(?: \[pid (?P<pid>\d+)(?::tid (?P<tid>\d+))?\])?(?: \[(?P<url>/[^]]*)\])?"
+    r"(?: \(\d+\)[^:]*:)?(?: \[[^]]*\])* ?"
 )
 """What Apache and mod_wsgi write before the text, the errno included, in the ErrorLogFormat of a
 cell and in Apache's default (httpd docs, ``ErrorLogFormat``). Apache 2.2 writes neither module nor
@@ -32,6 +33,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     module: str
     level: str
     pid: str = ""
+    tid: str = ""
+    """The thread that wrote it; empty if the log does not say."""
+    url: str = ""
+    """The path of the request in which it was written; empty if the log does not say."""
     in_traceback: bool
 
     @property
@@ -62,6 +67,8 @@ def parse(lines: Iterable[LogLine]) -> Iterator[Line]:
             module=(prefix["module"] or "") if prefix else "",
             level=prefix["level"] if prefix else "",
             pid=(prefix["pid"] or "") if prefix else "",
+            tid=(prefix["tid"] or "") if prefix else "",
+            url=(prefix["url"] or "").partition("?")[0] if prefix else "",
             in_traceback=begins or within,
         )
         within = begins or (within and text.startswith(" "))

@@ -10,7 +10,7 @@ import msgspec
 from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find, reference
 from wsgiproof.judge.explain.findings import finding, finding_ids
 from wsgiproof.judge.explain.lines import parse
-from wsgiproof.judge.verdict import CHECKS, PHASE_CHECKS
+from wsgiproof.judge.verdict import every_check
 from wsgiproof.records import LogLine
 
 _MOST_UNKNOWN = 20
@@ -166,7 +166,6 @@ def _count(unknown: dict[str, Unknown], text: str, number: int) -> None:
 
 def _checks() -> tuple[Topic, ...]:
     """Return a topic for each check; the first line of its docstring is the meaning."""
-    checks = {**CHECKS, **{name: check for name, (_, check) in PHASE_CHECKS.items()}}
     return tuple(
         Topic(
             id=name,
@@ -174,7 +173,7 @@ def _checks() -> tuple[Topic, ...]:
             meaning=(check.__doc__ or "").partition("\n")[0].replace("`", ""),
             see="wsgiproof explain --list",
         )
-        for name, check in checks.items()
+        for name, check in every_check().items()
     )
 
 

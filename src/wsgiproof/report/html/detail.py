@@ -11,6 +11,7 @@ import msgspec
 from wsgiproof.records import CellRecord, Explanation, Finding, LogLine, Observed
 from wsgiproof.report.axes import AXES, title
 from wsgiproof.report.causes import Cause, causes
+from wsgiproof.report.explained import control
 from wsgiproof.report.figures import MEANINGS, TITLES, figures
 from wsgiproof.report.html import charts, tables
 from wsgiproof.report.html.cell_files import cell_file
@@ -63,7 +64,7 @@ def detail(
         "timings": cell.timings,
         "made_of": {**cell.toolchain, **cell.packages},
         "texts": [{"title": name, "text": text} for name, text in _texts(cell, run) if text],
-        "log": log(*_log_of(cell, run)),
+        "log": log(cell.cell, *_log_of(cell, run)),
         "more": [*_more(cell, _OF_A_CELL)],
         **(_observed(cell, seen) if seen is not None else {}),
     }
@@ -72,7 +73,7 @@ def detail(
 def _observed(cell: CellRecord, seen: Observed) -> dict[str, Any]:
     begin = beginning(seen)
     return {
-        "notes": [*_notes(seen)],
+        "notes": [*filter(None, [control(cell)]), *_notes(seen)],
         "charts": charts.charts(seen, {one.check: one.verdict for one in cell.checks}),
         "load": charts.load_over_time(seen, begin),
         "histograms": histograms(seen),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.factories import CELL, WORKER, identity, observed
-from wsgiproof.judge.firstuse import first_use
+from wsgiproof.judge.first_use import first_use
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import Problem, Verdict
 

@@ -1,0 +1,41 @@
+"""The checks of a cell without a result, with those that lack the same evidence together."""
+
+from __future__ import annotations
+
+import math
+
+from wsgiproof.judge.memory import more_to_decide
+from wsgiproof.records import CellRecord, Observed, Verdict
+
+_FEW = 2
+"""Checks that each get their own reason, even if the experiment ended early."""
+_ROUND = 100
+"""Numbers of requests that are suggested are multiples of this."""
+
+
+def undecided(cell: CellRecord) -> list[tuple[tuple[str, ...], str]]:
+    """Return the checks that are inconclusive, with the reason of each; alike ones are together.
+
+    After an early end, most checks had no chance: they are one item, with the reason of the end.
+    """
+    checks = [one for one in cell.checks if one.verdict is Verdict.INCONCLUSIVE]
+    seen = cell.observed
+    if seen is not None and seen.aborted and len(checks) > _FEW:
+        names = tuple(one.check for one in checks)
+        return [(names, f"the experiment ended early: {seen.aborted}")]
+    groups: dict[str, list[str]] = {}
+    for one in checks:
+        more = _requests_for_memory(seen) if one.check == "memory" and seen is not None else ""
+        groups.setdefault(f"{one.reason}{more}", []).append(one.check)
+    return [(tuple(names), reason) for reason, names in groups.items()]
+
+
+def needed_requests(seen: Observed) -> int:
+    """Return the requests that are likely to decide about memory, as for ``-n``; 0 if it is."""
+    more = more_to_decide(seen)
+    return math.ceil((seen.requests + more) / _ROUND) * _ROUND if more else 0
+
+
+def _requests_for_memory(seen: Observed) -> str:
+    needed = needed_requests(seen)
+    return f"; '-n {needed}' is likely to decide it" if needed else ""

@@ -148,15 +148,24 @@ def gil_lines(stacks: Sequence[Stack]) -> list[str]:
     return lines
 
 
+_ENDING = {"stop", "restart", "reload"}
+"""The phases in which processes end, so that their main threads may hang."""
+
+
 def blocked_threads(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thread]:
     """Return the threads that hang: those with a request; else the main thread; else all in Python.
 
     Before Python 3.8 requests do not name their thread. The main thread is then taken if it runs
-    Python, as it does at the start and at the end of a process.
+    Python, as it does at the start and at the end of a process. Under load a thread that serves no
+    request has nothing to do with a request that hangs: it is left out if C frames show that.
     """
     threads = [thread for thread in stack.threads if thread.frames]
     busy = {one.tid for one in unfinished if one.pid == stack.pid}
     python = [one for one in threads if any(frame.language == "python" for frame in one.frames)]
+    if stack.phase not in _ENDING and any(
+        frame.language != "python" for one in threads for frame in one.frames
+    ):
+        return [thread for thread in threads if thread.tid in busy or _serves(thread)]
     return (
         [thread for thread in threads if thread.tid in busy]
         or [thread for thread in python if thread.tid == stack.pid]

@@ -46,22 +46,17 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
         phases = {failure.phase for failure in hung}
         read = [one for one in observed.stacks if one.why == "hang" and one.phase in phases]
         blocked = stacks.blocked(read, observed.unfinished)
-        ended = _all_ended(observed)
         finding = Finding(
             check="hang",
             seen=(
-                f"{number:,} of {count(observed.requests, 'request')} had no answer in time"
-                f"{', but all of them ended later' if ended else ''}; "
+                f"{number:,} of {count(observed.requests, 'request')} had no answer in time; "
                 f"the first in phase {hung[0].phase}: {hung[0].error}"
                 + (f"; blocked: {blocked}" if blocked else "")
             ),
             meaning=(
-                "requests take longer than their deadline, and each takes a thread from the pool "
-                "for as long"
-                if ended
-                else "a request thread waits, perhaps forever: for a lock that another thread or "
-                "interpreter holds, for a server, or in the import of the application; each such "
-                "request takes a thread from the pool until none is left"
+                "a request takes longer than its deadline, perhaps forever: it waits for a lock "
+                "that another thread or interpreter holds, for a server, or in the import of the "
+                "application; each such request takes a thread from the pool"
             ),
             action=hung_action(read, blocked),
             evidence=evidence(
@@ -75,12 +70,6 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
     if not observed.requests:
         return Outcome(missing="no request was made")
     return Outcome(passed=f"{count(observed.requests, 'request')}, and all of them finished")
-
-
-def _all_ended(observed: Observed) -> bool:
-    """Return whether it is known that no request was still in flight when its process ended."""
-    known = observed.stop is not None and all(one.kind != "requests" for one in observed.missing)
-    return known and bool(observed.identities) and not observed.unfinished
 
 
 def crash(cell: Cell, observed: Observed) -> Outcome:

@@ -100,7 +100,10 @@ def test_requests_without_an_answer_trip_hang() -> None:
         )
     )
     (told,) = [one for one in judge(CELL, seen).findings if one.check == "hang"]
-    assert told.seen == "3 of 3,280 requests had no answer in time; the first in phase serial: no answer"
+    assert (
+        told.seen
+        == "3 of 3,280 requests had no answer in time; the first in phase serial: no answer"
+    )
     assert told.evidence == (
         f"[serial] {URLS[0]}: no answer (2 x)",
         f"[idle] {URLS[1]}: no answer (1 x)",

@@ -17,6 +17,8 @@ _OBJECT_GROWTH_REQUESTS = 200
 _TRIAL_REQUESTS = 1000
 """Requests to each process in a cache trial, after the cache would be full."""
 _TRIAL_READINGS = 10
+_MARGIN = 1.05
+"""How many times a cache's entries are requested, since not every request may add one."""
 _MOST_TO_FILL = 24_000
 """Requests to fill the caches of one URL, at most; four processes take 20,000."""
 _UNITS = 8
@@ -89,7 +91,7 @@ def _full(target: Target, load: Load, plan: LoadPlan, processes: int) -> tuple[i
     for one in load.answers.identities():
         if one.url == target.url:
             served[one.pid] += one.answers
-    full = tuple(pid for pid, answers in served.items() if answers >= plan.cache_entries)
+    full = tuple(pid for pid, answers in served.items() if answers >= _MARGIN * plan.cache_entries)
     return full if len(full) >= processes else None
 
 

@@ -8,7 +8,7 @@ in between whether it is already certain, and what to measure again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from psutil import pid_exists
@@ -365,7 +365,7 @@ class _Experiment:
         added = sum(one.requests for one in self._phases if one.name == PhaseName.EXTRA_LOAD)
         left = self._plan.extra_requests - added
         needed = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
-        return max((min(more, left) for more in needed if left >= _CHANCE * more), default=0)
+        return affordable(needed, left)
 
     def confirm(self) -> None:
         """If a count grows that may be a pool, fill all pools and see whether it keeps growing.
@@ -618,6 +618,14 @@ class _Experiment:
         done = sum(phase.requests for phase in self._phases if phase.name == PhaseName.PARALLEL)
         seconds = self._load.seconds(PhaseName.PARALLEL)
         return done / seconds if seconds else None
+
+
+def affordable(needed: Iterable[int], left: int) -> int:
+    """Return how many requests to add if at most ``left`` may be, and ``needed`` are likely to do.
+
+    ``needed`` are estimates, so fewer requests may do, too, if they are not far fewer.
+    """
+    return max((min(more, left) for more in needed if left >= _CHANCE * more), default=0)
 
 
 def foreign_processes(served: Collection[int], service: Service) -> tuple[int, ...]:

@@ -16,11 +16,13 @@ from tests.unit.factories import observed, reading
 from wsgiproof.config import Config
 from wsgiproof.experiment.load import rounds
 from wsgiproof.judge import leaks
+from wsgiproof.judge.leaks import total
 from wsgiproof.records import Confirmation, LoadPlan, Observed, PhaseName, Sample
 
 PLAN = Config().plan()
 POOL = 30
 DRAINS = 2
+THREADS = leaks.RESOURCES["threads"]
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +117,7 @@ class Model:
             before, requests = self.sample(PhaseName.DIAGNOSIS), max(suspects.values())
             self.serve(requests)
             after = self.sample(PhaseName.DIAGNOSIS)
-            units = after.processes[0].threads - before.processes[0].threads
+            units = total(THREADS, after) - total(THREADS, before)
             confirmations = [Confirmation(check="threads", requests=requests, units=units)]
         return self.seen(samples, drained, confirmations)
 

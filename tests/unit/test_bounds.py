@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from tests.unit.pool_model import Kind, Model
+from tests.unit.pool_model import THREADS, Kind, Model
 from tests.unit.test_memory import series
 from wsgiproof.judge.growth import CountDecision, LeakStatus
-from wsgiproof.judge.leaks import RESOURCES, decision_of
+from wsgiproof.judge.leaks import decision_of
 from wsgiproof.judge.memory import MATERIAL, Unit, judge_memory
 
 RUNS = 100
@@ -27,7 +27,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def decided(kind: Kind, leak: float, seed: int) -> CountDecision:
-    decision = decision_of(RESOURCES["threads"], Model(kind, leak, seed).run())
+    decision = decision_of(THREADS, Model(kind, leak, seed).run())
     assert decision is not None
     return decision
 

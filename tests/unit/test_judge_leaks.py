@@ -285,7 +285,7 @@ def test_the_rates_of_leaks_are_there_to_be_asked_for() -> None:
 # What lives for a while
 
 GROWN = [30 + 10 * number for number in range(POINTS - 1)]
-DRAIN = Config().plan()
+DRAIN = Config(phases=()).plan()
 
 
 def after_drains(values: Values, *drained: int) -> Observed:

@@ -469,7 +469,7 @@ def test_the_least_that_matters_is_told_from_what_may_fill_in_a_run_of_3000() ->
 
 # What lives for a while, and caches that are not yet full
 
-CACHE_PLAN = Config().plan()
+CACHE_PLAN = Config(phases=()).plan()
 
 
 def kept(blocks: Growing, drained: float, **changes: Any) -> Observed:

@@ -276,7 +276,8 @@ def more_to_decide(observed: Observed) -> int:
 def _server_requests(one: SeriesDecision, observed: Observed) -> int:
     """Return the requests to the server of which this series' process gets as many as it needs."""
     served = one.series.points[-1][0] if one.series.points else 0
-    return math.ceil(one.more * observed.requests / served) if served else one.more
+    # Not all that were made: the diagnosis comes after the last point.
+    return math.ceil(one.more * observed.samples[-1].requests / served) if served else one.more
 
 
 def series_of(observed: Observed) -> Iterator[MemorySeries]:

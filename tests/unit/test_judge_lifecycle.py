@@ -139,6 +139,11 @@ def test_a_signal_at_the_stop_is_a_crash(number: int) -> None:
     assert told.seen.endswith("while Apache was stopping")
 
 
+def test_a_pass_says_how_many_processes_ran_python() -> None:
+    told = {one.check: one.reason for one in judge(CELL, observed()).checks}["crash"]
+    assert told == "3 processes (1 of them ran Python) ended, none by a crash"
+
+
 def test_being_terminated_at_the_stop_is_no_crash() -> None:
     assert outcome(ending(died(signal=signal.SIGTERM))) == {}
 

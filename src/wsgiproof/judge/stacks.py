@@ -157,13 +157,14 @@ def blocked_threads(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thre
 
     Before Python 3.8 requests do not name their thread. The main thread is then taken if it runs
     Python, as it does at the start and at the end of a process. Under load a thread that serves no
-    request has nothing to do with a request that hangs: it is left out if C frames show that.
+    request has nothing to do with a request that hangs: it is left out if mod_wsgi's frames have
+    names, which show that.
     """
     threads = [thread for thread in stack.threads if thread.frames]
     busy = {one.tid for one in unfinished if one.pid == stack.pid}
     python = [one for one in threads if any(frame.language == "python" for frame in one.frames)]
     if stack.phase not in _ENDING and any(
-        frame.language != "python" for one in threads for frame in one.frames
+        frame.function.startswith("wsgi_") for one in threads for frame in one.frames
     ):
         return [thread for thread in threads if thread.tid in busy or _serves(thread)]
     return (

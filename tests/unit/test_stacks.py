@@ -213,6 +213,7 @@ def test_a_thread_that_serves_no_request_is_not_what_a_request_hangs_in() -> Non
 
     assert stacks.blocked([read("serial", "pthread_cond_wait")], ()) == ""
     assert stacks.blocked([read("serial", "wsgi_execute_script")], ()).startswith("1 thread in ")
+    assert stacks.blocked([read("warm-up", "wsgi_load_source")], ()).startswith("1 thread in ")
     assert stacks.blocked([read("stop", "pthread_cond_wait")], ()).startswith("1 thread in ")
 
 

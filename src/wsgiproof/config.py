@@ -27,6 +27,7 @@ class Profile(StrEnum):
     FULL = "full"
 
 
+_CACHE_ENTRIES = 5000
 _PLANS = {
     Profile.QUICK: LoadPlan(
         parallel=2500,
@@ -35,6 +36,7 @@ _PLANS = {
         round=125,
         memory_every=250,
         request_deadline=10.0,
+        cache_entries=_CACHE_ENTRIES,
     ),
     Profile.FULL: LoadPlan(
         parallel=25_000,
@@ -43,6 +45,7 @@ _PLANS = {
         round=2000,
         memory_every=4000,
         cool_down=5.0,
+        cache_entries=_CACHE_ENTRIES,
         warm_up=1000,
     ),
 }
@@ -192,6 +195,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int, _doc("Graceful restarts in a row, and reloads, where the phases have any.")
     ] = 1
     idle_seconds: Annotated[float, _doc("Seconds without a request in the phase idle.")] = 30.0
+    drain_seconds: Annotated[
+        float,
+        _doc("Seconds without a request after which growth is a leak; what lives for less is not."),
+    ] = 6.0
     fault_seconds: Annotated[
         float, _doc("Seconds that members are paused or gone in the phase failover.")
     ] = 3.0
@@ -233,6 +240,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             _check_requirement(one)
         _within("--restarts", self.restarts, 1, 100_000)
         _within("--idle-seconds", self.idle_seconds, 1, 24 * 3600)
+        _within("--drain-seconds", self.drain_seconds, 0, 3600)
         for one in self.directive:
             if "\n" in one:
                 raise UsageError("--directive takes one line: give it once for each line")
@@ -288,6 +296,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "phases": self.phases,
             "restarts": self.restarts,
             "idle_seconds": self.idle_seconds,
+            "drain": self.drain_seconds,
             "fault_seconds": self.fault_seconds,
             "expect_status": self.expect_status,
             "expect_body": self.expect_body,

@@ -188,6 +188,7 @@ def _rerun(
         ("--phases", ",".join(load.phases) or "none", _default_phases(cell)),
         ("--restarts", load.restarts, default.restarts),
         ("--idle-seconds", load.idle_seconds, default.idle_seconds),
+        ("--drain-seconds", load.drain_seconds, default.drain_seconds),
         ("--fault-seconds", load.fault_seconds, default.fault_seconds),
         ("--mongodb", _mongodb_option(server, cell, machine, config), None),
     ]

@@ -125,6 +125,11 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after a stop within which the deployment has to see the connections close."""
     cool_down: float = 1.5
     """Seconds without a request after the load, in which pools get back what was borrowed."""
+    drain: float = 0.0
+    """Seconds without a request, at most, after which what has grown is called a leak. Something
+    that lives for less ends in them. 0: there was no such wait."""
+    cache_entries: int = 0
+    """Entries that a cache may have: memory has to grow for as many requests to one interpreter."""
     phases: tuple[ExtraPhase, ...] = ()
     """The optional phases of the cell."""
     restarts: int = 1
@@ -300,6 +305,16 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
     check: str
     requests: int
     units: int
+
+
+class CacheTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory while one URL alone gets requests, after any usual cache behind it is full."""
+
+    url: str
+    full: tuple[int, ...]
+    """The processes that had answered as many requests to the URL as the plan's
+    ``cache_entries`` before the first reading."""
+    readings: tuple[tuple[MemorySample, ...], ...]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -532,6 +547,10 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     object_growth: tuple[ObjectGrowth, ...] = ()
     confirmations: tuple[Confirmation, ...] = ()
     attributions: tuple[Attribution, ...] = ()
+    drained: tuple[Sample, ...] = ()
+    """Samples after drains, with load between them: made if a part of the growth was temporary."""
+    cache_trials: tuple[CacheTrial, ...] = ()
+    """Made if memory grew as a cache does that is not yet full."""
     events: tuple[Event, ...] = ()
     log: tuple[LogLine, ...] = ()
     log_lines_dropped: int = 0

@@ -65,6 +65,13 @@ def test_a_pool_that_fills_slowly_is_told_from_a_leak_once_it_is_full(bench: Ben
     assert [one.check for one in before.checks if one.verdict is not Verdict.PASS] == ["sessions"]
 
 
+def test_what_lives_for_seconds_is_no_leak(bench: Bench) -> None:
+    record = bench.run(control="end-thread-later", requests=600)
+    assert record.verdict is Verdict.PASS, why(record)
+    assert record.observed is not None
+    assert not record.observed.decided_early
+
+
 def test_without_a_deployment_nothing_connects_and_the_main_interpreter_serves_alone(
     bench: Bench,
 ) -> None:

@@ -101,6 +101,10 @@ class Trials:
         (finding,) = selftest.findings("leak-connection", "connections")
         assert "one in 1 requests (95 %" in finding.seen
 
+    def test_what_leaks_is_still_there_after_a_drain(self, selftest: Selftest) -> None:
+        (finding,) = selftest.findings("leak-thread", "threads")
+        assert re.search(r", still there \d+ seconds later", finding.seen), finding
+
     def test_an_application_that_cannot_be_imported_fails_fast_and_says_so(
         self, selftest: Selftest
     ) -> None:

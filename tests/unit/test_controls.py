@@ -236,6 +236,42 @@ def test_memory_of_a_twin_is_bounded(
     assert max(seen) > low
 
 
+def test_what_is_kept_for_seconds_is_released_after_them_and_at_the_end(app: App) -> None:
+    code = """
+class Now(object):
+    seconds = 0.0
+class Hour(object):
+    seconds = 3600.0
+from wsgiproof_inside import faults_leaks
+def opened(when):
+    class Fault(when, faults_leaks.CloseDescriptorLater): pass
+    planted, released = Fault(), threading.Event()
+    real = planted.release
+    planted.release = lambda descriptor: (real(descriptor), released.set())
+    planted.at_load(None)
+    planted.on_request(None)
+    return planted, released
+soon, released = opened(Now)
+late, kept = opened(Hour)
+result = [released.wait(60), kept.is_set()]
+late._later._stop()
+result.append(kept.is_set())
+"""
+    assert app.run(PLANT + code) == [True, False, True]
+
+
+def test_a_cache_drops_what_has_expired_when_it_is_used(app: App) -> None:
+    code = """
+planted = fault("expire-cache", seconds=3600.0)
+serve(planted, 50)
+result = [len(planted._entries)]
+planted._seconds = -1.0
+serve(planted, 1)
+result.append(len(planted._entries))
+"""
+    assert app.run(PLANT + code) == [50, 1]
+
+
 def test_a_pool_fills_slowly_uses_its_connections_and_stops(app: App) -> None:
     # The server: it answers each message by an empty one, and counts by connection.
     code = """

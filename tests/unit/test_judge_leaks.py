@@ -20,13 +20,17 @@ from tests.unit.factories import (
     reading,
     samples,
 )
+from wsgiproof.config import Config
 from wsgiproof.judge.growth import LEAST_SAMPLES, LEAST_STEPS
 from wsgiproof.judge.leaks import (
     RESOURCES,
     certain_leak,
+    growing,
+    have_returned,
     leak_rates,
     more_to_decide,
     to_confirm,
+    to_drain,
     total,
 )
 from wsgiproof.judge.verdict import judge
@@ -192,7 +196,9 @@ def test_the_interpreter_that_leaks_is_told_where_it_is_known() -> None:
 
     assert attributed(0, 8).endswith(", by requests to interpreter2 alone")
     assert attributed(8, 8).endswith(", in every interpreter")
-    assert attributed(0, 0) == finding(seen).seen
+    # What grows by itself also grows now and then while one URL is asked.
+    for by_chance in ((0, 0), (0, 1), (0, 4), (1, 1)):
+        assert attributed(*by_chance) == finding(seen).seen
 
 
 def test_attributions_of_another_check_are_not_told() -> None:
@@ -274,6 +280,79 @@ def test_the_rates_of_leaks_are_there_to_be_asked_for() -> None:
     ((count, rate),) = leak_rates(with_series("threads", LEAKS["one in each request"])).items()
     assert count == "threads"
     assert rate == pytest.approx(1, rel=0.05)
+
+
+# What lives for a while
+
+GROWN = [30 + 10 * number for number in range(POINTS - 1)]
+DRAIN = Config(phases=()).plan()
+
+
+def after_drains(values: Values, *drained: int) -> Observed:
+    """Threads under load, with the last of ``values`` after a drain, and after more of them."""
+    seen = with_series("threads", values)
+    made = [
+        msgspec.structs.replace(
+            seen.samples[-1],
+            requests=seen.samples[-1].requests + 1500 * number,
+            processes=(reading(threads=value),),
+        )
+        for number, value in enumerate(drained)
+    ]
+    return msgspec.structs.replace(seen, plan=DRAIN, drained=tuple(made))
+
+
+def test_growth_that_a_drain_takes_back_is_undecided_until_load_and_another_drain() -> None:
+    seen = after_drains([*GROWN, 32])
+    assert counted(seen) == {"threads": Verdict.INCONCLUSIVE}
+    assert to_drain(seen) == growing(seen) == ("threads",)
+    assert to_confirm(seen) == leak_rates(seen) == {}
+    assert more_to_decide(seen) == ()
+    told = reason(seen, "threads")
+    assert "238 of them were gone after a while without a request" in told
+    assert told.endswith("a drain of more than 6 seconds would decide (--drain-seconds)")
+
+
+def test_growth_that_drains_take_back_each_time_is_no_leak() -> None:
+    for drained in ((32, 32), (32, 31), (32, 33, 33)):
+        seen = after_drains([*GROWN, 32], *drained)
+        assert counted(seen) == {}, drained
+        assert to_drain(seen) == ()
+    assert reason(after_drains([*GROWN, 32], 32, 32), "threads") == (
+        "threads grew, and 238 of them were gone after a while without a request; "
+        "1,500 more requests left none; a leak of one in 501 requests would have shown (95 %)"
+    )
+
+
+def test_a_leak_behind_what_lives_for_a_while_is_found() -> None:
+    seen = after_drains([*GROWN, 62], 62, 92, 122)
+    assert counted(seen) == {"threads": Verdict.FAIL}
+    assert finding(seen).seen.startswith("60 threads leaked in 3,000 requests, one in 50 requests")
+    assert leak_rates(seen) == {}, "one URL alone shows it no faster"
+    for undecided in ((62, 92), (62, 92, 95)):
+        again = after_drains([*GROWN, 62], *undecided)
+        assert counted(again) == {"threads": Verdict.INCONCLUSIVE}
+
+
+def test_a_leak_of_which_little_is_gone_is_one() -> None:
+    seen = after_drains([*GROWN, 268])
+    assert counted(seen) == {"threads": Verdict.FAIL}
+    assert to_drain(seen) == ()
+
+
+def test_a_leak_says_how_long_it_stayed() -> None:
+    seen = after_drains([*GROWN, GROWN[-1]])
+    last = msgspec.structs.replace(seen.samples[-1], time=seen.samples[-2].time + 6.2)
+    seen = msgspec.structs.replace(seen, samples=(*seen.samples[:-1], last))
+    assert finding(seen).seen.endswith(", still there 6 seconds later")
+
+
+def test_counts_have_returned_only_if_all_have() -> None:
+    before, now = (
+        samples([[reading(threads=20, descriptors=descriptors)]])[0] for descriptors in (30, 31)
+    )
+    assert have_returned(("threads",), before, now)
+    assert not have_returned(("threads", "descriptors"), before, now)
 
 
 # Several processes

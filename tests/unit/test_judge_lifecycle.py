@@ -109,7 +109,7 @@ def test_requests_without_an_answer_trip_hang() -> None:
     )
     (told,) = [one for one in judge(CELL, seen).findings if one.check == "hang"]
     assert told.seen == (
-        "3 of 3,280 requests never finished; the first in phase serial: no answer; "
+        "3 of 3,280 requests had no answer in time; the first in phase serial: no answer; "
         "2 of 1,602 to interpreter1, 1 of 1,601 to interpreter2"
     )
     assert told.evidence == (
@@ -145,6 +145,11 @@ def test_a_signal_at_the_stop_is_a_crash(number: int) -> None:
     told = finding(seen)
     assert f"signal {number}" in told.seen
     assert told.seen.endswith("while Apache was stopping")
+
+
+def test_a_pass_says_how_many_processes_ran_python() -> None:
+    told = {one.check: one.reason for one in judge(CELL, observed()).checks}["crash"]
+    assert told == "3 processes (1 of them ran Python) ended, none by a crash"
 
 
 def test_being_terminated_at_the_stop_is_no_crash() -> None:

@@ -17,8 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import wsgiproof
-from tests.unit.factories import POINTS, observed, reading, samples
+from tests.unit.factories import (
+    POINTS,
+    URLS,
+    memory_reading,
+    observed,
+    outcome,
+    reading,
+    samples,
+)
 from tests.unit.test_inside import REQUEST, App
+from wsgiproof.config import Config
 from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.memory import (
     ALLOWANCE,
@@ -26,11 +35,18 @@ from wsgiproof.judge.memory import (
     MATERIAL,
     MemorySeries,
     Unit,
+    decision_of,
+    grows,
     judge_memory,
     judge_series,
     more_to_decide,
+    seems_to_grow,
     series_of,
+    to_drain,
+    to_try,
+    trial_continues,
 )
+from wsgiproof.records import CacheTrial, MemorySample, Observed, Verdict
 
 fixed = settings(derandomize=True, deadline=None, max_examples=150, database=None)
 
@@ -449,6 +465,112 @@ def test_the_least_that_matters_is_told_from_what_may_fill_in_a_run_of_3000() ->
     """Otherwise a quick run could never pass."""
     for unit in NOISE:
         assert ALLOWANCE[unit] / MATERIAL[unit] <= ROUND * ROUNDS / 2 * 1.03
+
+
+# What lives for a while, and caches that are not yet full
+
+CACHE_PLAN = Config(phases=()).plan()
+
+
+def kept(blocks: Growing, drained: float, **changes: Any) -> Observed:
+    """A run in which the worker's blocks grow, with what is there after the idle time."""
+    rows = list(samples([[reading()]] * POINTS))
+    for number, row in enumerate(rows):
+        last = number == POINTS - 1
+        grown = drained if last else blocks(row.requests)
+        rows[number] = msgspec.structs.replace(row, memory=with_blocks(row.memory, grown))
+    return observed(plan=CACHE_PLAN, samples=tuple(rows), **changes)
+
+
+def with_blocks(memory: tuple[MemorySample, ...], grown: float) -> tuple[MemorySample, ...]:
+    return tuple(msgspec.structs.replace(one, blocks=150_000 + round(grown)) for one in memory)
+
+
+def after(seen: Observed, *grown: float) -> Observed:
+    """The same with as many drains, 1,500 requests apart."""
+    last = seen.samples[-1]
+    made = tuple(
+        msgspec.structs.replace(
+            last,
+            requests=last.requests + 1500 * number,
+            memory=with_blocks((memory_reading(requests=last.requests + 1500 * number),), one),
+        )
+        for number, one in enumerate(grown)
+    )
+    return msgspec.structs.replace(seen, drained=made)
+
+
+def test_memory_that_a_drain_frees_passes_only_after_load_and_another_drain() -> None:
+    seen = kept(steady(5), 600)
+    assert to_drain(seen)
+    assert outcome(seen) == {"memory": Verdict.INCONCLUSIVE}
+    again = after(seen, 600, 700)
+    assert not to_drain(again)
+    assert outcome(again) == {}
+
+
+def test_memory_that_grows_from_one_drain_to_the_next_is_no_pass() -> None:
+    """A leak of two blocks a request behind a buffer that is emptied."""
+    seen = after(kept(steady(5), 600), 600, 3600, 6600)
+    assert outcome(seen) == {"memory": Verdict.INCONCLUSIVE}
+    told = decision_of(seen).reason
+    assert "6,000 blocks in 3,000 requests between two drains" in told
+    assert "--drain-seconds" in told
+
+
+def trial(url: int, rate: float, full: tuple[int, ...] = (200,)) -> CacheTrial:
+    """A worker whose blocks grow at this rate while one URL gets all requests."""
+    return CacheTrial(
+        url=URLS[url],
+        full=full,
+        readings=tuple(
+            with_blocks((memory_reading(requests=9000 + served),), 50_000 + rate * served)
+            for served in range(0, 1001, 100)
+        ),
+    )
+
+
+def tried(*trials: CacheTrial) -> Observed:
+    return kept(steady(3), 3 * 3250, cache_trials=trials)
+
+
+def test_steady_growth_is_a_leak_only_if_it_continues_once_a_cache_is_full() -> None:
+    seen = tried()
+    assert to_try(seen)
+    assert seems_to_grow(seen)
+    assert not grows(seen)
+    assert outcome(seen) == {"memory": Verdict.INCONCLUSIVE}
+    told = decision_of(seen)
+    assert "but a cache of up to 5,000 entries would, until it is full" in told.reason
+    assert told.more > 2 * 5000
+    for trials in ((trial(0, 3),), (trial(0, 0), trial(1, 6))):
+        assert outcome(tried(*trials)) == {"memory": Verdict.FAIL}
+        assert trial_continues(trials[-1], seen)
+        assert not to_try(tried(*trials))
+
+
+def test_a_cache_that_is_full_behind_each_url_passes() -> None:
+    seen = tried(trial(0, 0), trial(1, 0.1))
+    assert outcome(seen) == {}
+    assert not trial_continues(seen.cache_trials[0], seen)
+
+
+def test_a_cache_trial_that_is_not_complete_decides_nothing() -> None:
+    for trials in (
+        (trial(0, 0),),
+        (trial(0, 0), trial(1, 0, full=())),
+        (trial(0, 3, full=(999,)),),
+        (trial(0, 0), trial(1, 1)),
+    ):
+        assert outcome(tried(*trials)) == {"memory": Verdict.INCONCLUSIVE}
+
+
+def test_a_long_run_needs_no_cache_trial() -> None:
+    """Its later half begins when any usual cache is full."""
+    few = msgspec.structs.replace(CACHE_PLAN, cache_entries=800)
+    assert outcome(msgspec.structs.replace(tried(), plan=few)) == {"memory": Verdict.FAIL}
+    more = msgspec.structs.replace(CACHE_PLAN, cache_entries=1200)
+    assert outcome(msgspec.structs.replace(tried(), plan=more)) == {"memory": Verdict.INCONCLUSIVE}
 
 
 # The metrics inside

@@ -1,4 +1,4 @@
-"""Whose answers those of a server are."""
+"""Whose answers those of a server are, and how many requests are added."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from wsgiproof.environ import child_environment
-from wsgiproof.experiment.phases import foreign_processes
+from wsgiproof.experiment.phases import affordable, foreign_processes
 from wsgiproof.process import Service
 
 
@@ -26,3 +26,11 @@ def test_a_living_process_that_is_not_below_the_server_is_a_stranger(tmp_path: P
         served = {service.pid, int(child.read_text()), gone.pid, os.getpid()}
         assert foreign_processes(served, service) == (os.getpid(),)
         assert foreign_processes(served - {os.getpid()}, service) == ()
+
+
+def test_fewer_requests_than_are_likely_to_decide_are_added_too_but_not_far_fewer() -> None:
+    # Four processes of 3.8 asked for 2,292 more each, and 575 did.
+    assert affordable((4 * 2292,), 4500) == 4500
+    assert affordable((300, 4 * 2292), 4500) == 4500
+    assert affordable((300, 100_000), 4500) == 300
+    assert affordable((100_000,), 4500) == affordable((300,), 0) == affordable((), 4500) == 0

@@ -229,6 +229,22 @@ def test_a_hang_names_the_frames_that_threads_wait_in_and_who_has_the_gil() -> N
     assert "was serving 4 requests" in text
 
 
+def test_a_thread_that_serves_no_request_is_not_what_a_request_hangs_in() -> None:
+    """The request ended late, before the stack was read, so no thread has it any more."""
+    python = Frame(function="poll", language="python", file="shop.py", line=3)
+
+    def read(phase: str, *functions: str) -> Stack:
+        frames = tuple(Frame(function=one, language="c") for one in functions)
+        waiting = Thread(tid=WORKER + 1, frames=(python, *frames))
+        main = Thread(tid=WORKER, frames=(Frame(function="wsgi_daemon_main", language="c"),))
+        return Stack(pid=WORKER, role=Role.WORKER, phase=phase, why="hang", threads=(main, waiting))
+
+    assert stacks.blocked([read("serial", "pthread_cond_wait")], ()) == ""
+    assert stacks.blocked([read("serial", "wsgi_execute_script")], ()).startswith("1 thread in ")
+    assert stacks.blocked([read("warm-up", "wsgi_load_source")], ()).startswith("1 thread in ")
+    assert stacks.blocked([read("stop", "pthread_cond_wait")], ()).startswith("1 thread in ")
+
+
 def test_a_hang_without_a_stack_says_how_to_get_one() -> None:
     (found,) = [
         one

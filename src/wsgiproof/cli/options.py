@@ -321,6 +321,14 @@ _PHASE_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option(
+        "--drain-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="How long something may live without being a leak.\n"
+        "What grew has to be there after so long without a request.  [default: 6]",
+        rare=True,
+    ),
+    option(
         "--fault-seconds",
         type=float,
         metavar="SECONDS",

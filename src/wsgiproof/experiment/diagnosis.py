@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from wsgiproof.experiment.load import Load
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.judge.growth import LEAST_STEPS
 from wsgiproof.judge.leaks import RESOURCES, total
-from wsgiproof.records import Attribution, Confirmation, LoadPlan, ObjectGrowth
+from wsgiproof.load.target import Target
+from wsgiproof.records import Attribution, CacheTrial, Confirmation, LoadPlan, ObjectGrowth
 
 _OBJECT_GROWTH_REQUESTS = 200
+_TRIAL_REQUESTS = 1000
+"""Requests to each process in a cache trial, after the cache would be full."""
+_TRIAL_READINGS = 10
+_MARGIN = 1.05
+"""How many times a cache's entries are requested, since not every request may add one."""
+_MOST_TO_FILL = 24_000
+"""Requests to fill the caches of one URL, at most; four processes take 20,000."""
 _UNITS = 8
 """The load on each URL is enough for this many leaked units."""
 _LEAST, _MOST = 40, 400
@@ -46,6 +55,44 @@ def confirm(
         if all(one.units >= LEAST_STEPS for one in confirmations.values()):
             break
     return tuple(confirmations.values())
+
+
+def cache_trial(
+    target: Target,
+    load: Load,
+    sampler: Sampler,
+    plan: LoadPlan,
+    processes: int,
+    stop: Callable[[], bool],
+) -> CacheTrial:
+    """Fill any cache behind ``target`` with requests to it alone, and then measure memory.
+
+    A cache that gets one entry from each request is full after the plan's ``cache_entries``, in
+    each of the ``processes``. The trial ends early when ``stop()`` is true.
+    """
+    sent = 0
+    while (full := _full(target, load, plan, processes)) is None:
+        if sent >= _MOST_TO_FILL or load.hopeless() or stop():
+            return CacheTrial(url=target.url, full=(), readings=())
+        load.to(target, plan.round)
+        sent += plan.round
+    readings = [sampler.memory()]
+    for _ in range(_TRIAL_READINGS):
+        if load.hopeless() or stop():
+            break
+        load.to(target, processes * _TRIAL_REQUESTS // _TRIAL_READINGS)
+        readings.append(sampler.memory())
+    return CacheTrial(url=target.url, full=full, readings=tuple(readings))
+
+
+def _full(target: Target, load: Load, plan: LoadPlan, processes: int) -> tuple[int, ...] | None:
+    """Return the processes that have answered enough requests to ``target``, once all have."""
+    served = Counter[int]()
+    for one in load.answers.identities():
+        if one.url == target.url:
+            served[one.pid] += one.answers
+    full = tuple(pid for pid, answers in served.items() if answers >= _MARGIN * plan.cache_entries)
+    return full if len(full) >= processes else None
 
 
 def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:

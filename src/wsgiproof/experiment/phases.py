@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from psutil import pid_exists
 
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun, ServiceFailed
-from wsgiproof.experiment.diagnosis import attribute, confirm, object_growth
+from wsgiproof.experiment.diagnosis import attribute, cache_trial, confirm, object_growth
 from wsgiproof.experiment.failover import Failover
 from wsgiproof.experiment.load import Load, rounds, until_full
 from wsgiproof.experiment.restarts import Restarts
@@ -33,6 +33,7 @@ from wsgiproof.observe.starvation import Starvation
 from wsgiproof.process import ProcessEvent, Service
 from wsgiproof.records import (
     Attribution,
+    CacheTrial,
     Confirmation,
     Event,
     ExtraPhase,
@@ -61,6 +62,12 @@ _DISCONNECT_STEP = 0.02
 _BIRTH_DEADLINE = 3.0
 """Seconds within which the guard reports a new process."""
 _BIRTH_STEP = 0.05
+_DRAIN_STEP = 0.5
+"""Seconds between two looks at the counts in a drain."""
+_DRAINS = 2
+"""Times that load is added and drained again, at most, if growth was temporary."""
+_CHANCE = 0.25
+"""More requests may decide if they are at least this share of what is likely to."""
 _IDLE_SAMPLES = 6
 """Samples of phase ``idle``, after the first."""
 
@@ -98,6 +105,7 @@ def run_experiment(
             experiment.cool_down()
     with experiment.phase(PhaseName.DIAGNOSIS):
         experiment.confirm()
+        experiment.try_caches()
         experiment.diagnose()
     if ExtraPhase.FAILOVER in plan.phases:
         with experiment.phase(PhaseName.FAILOVER):
@@ -158,6 +166,10 @@ class _Experiment:
         self._object_growth: tuple[ObjectGrowth, ...] = ()
         self._confirmations: tuple[Confirmation, ...] = ()
         self._attributions: tuple[Attribution, ...] = ()
+        self._drained: list[Sample] = []
+        self._cache_trials: list[CacheTrial] = []
+        self._outlived_drain: bool | None = None
+        """Whether growth beyond any pool was still there after a drain; None if there was none."""
         self._idle_samples: list[Sample] = []
         self._restarts: list[Restart] = []
         self._outages: list[Outage] = []
@@ -262,9 +274,39 @@ class _Experiment:
             self._load.mixed(size, connections)
             done += size
             self._sample(memory=self._load.answers.requests >= self._memory_due)
-            self._decided_early = leaks.certain_leak(
-                self._samples, len(self._load.targets), *self._workers
-            )
+            self._decided_early = self._certain_leak()
+
+    def _certain_leak(self) -> str:
+        """Return what certainly leaks, as a sentence; empty if nothing does.
+
+        Growth beyond any pool has to be there after a drain, and to continue in another round.
+        """
+        if self._outlived_drain is False or not (grown := self._beyond_any_pool()):
+            return ""
+        if not self._plan.drain:
+            return grown
+        if self._outlived_drain:
+            return f"{grown}, and still there after {self._plan.drain:g} seconds without a request"
+        self._drain(lambda sample: not self._beyond_any_pool(sample))
+        self._sample(memory=False)
+        self._outlived_drain = bool(self._beyond_any_pool())
+        return ""
+
+    def _beyond_any_pool(self, *now: Sample) -> str:
+        samples = (*self._samples, *now)
+        return leaks.certain_leak(samples, len(self._load.targets), *self._workers)
+
+    def _drain(self, over: Callable[[Sample], bool]) -> None:
+        """Make no requests for as long as the plan's drain, or until ``over()`` is true.
+
+        Then each interpreter gets a request, so that it can drop what has expired.
+        """
+        ends = time.monotonic() + self._plan.drain
+        while (left := ends - time.monotonic()) > 0:
+            time.sleep(min(left, _DRAIN_STEP))
+            if over(self._sampler.read(self._phase)):
+                break
+        self._sampler.touch()
 
     def _over_budget(self, left: int) -> bool:
         """Return whether the time is over with ``left`` requests of this phase to go."""
@@ -295,6 +337,13 @@ class _Experiment:
         self._on_progress(self._phase, 0, 1)
         time.sleep(self._plan.cool_down)
         self._sample(memory=True)
+        if not self._plan.drain or self._decided_early or self._aborted:
+            return
+        observed = self.observed()
+        growing, memory_grows = leaks.growing(observed), memory.seems_to_grow(observed)
+        if growing or memory_grows:
+            self._drain(self._has_returned(growing, self._samples[0], memory_grows))
+            self._sample(memory=True)
 
     def watch_idle(self) -> None:
         """Make no requests for a long time, and take samples at intervals."""
@@ -308,20 +357,22 @@ class _Experiment:
             self._idle_samples.append(self._sampler.read(self._phase))
 
     def extra_requests(self) -> int:
-        """Return how many more requests are likely to decide what the judge can't decide yet.
+        """Return how many more requests may decide what the judge can't decide yet.
 
-        0 if nothing is undecided, if something certainly leaks, or if no undecided check can be
-        decided with the requests that may still be added.
+        0 if nothing is undecided, if something certainly leaks, or if the requests that may still
+        be added have no chance to decide. What is likely to be needed is an estimate, so fewer
+        requests are added, too.
         """
         if self._aborted or self._decided_early or self._budget_exhausted:
             return 0
         observed = self.observed()
-        if leaks.leak_rates(observed).keys() - leaks.to_confirm(observed) or memory.grows(observed):
+        certain = leaks.leak_rates(observed).keys() - leaks.to_confirm(observed)
+        if certain or memory.seems_to_grow(observed):
             return 0
         added = sum(one.requests for one in self._phases if one.name == PhaseName.EXTRA_LOAD)
         left = self._plan.extra_requests - added
         needed = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
-        return max((more for more in needed if more <= left), default=0)
+        return affordable(needed, left)
 
     def confirm(self) -> None:
         """If a count grows that may be a pool, fill all pools and see whether it keeps growing.
@@ -330,6 +381,7 @@ class _Experiment:
         """
         if self._aborted or self._decided_early or self._budget_exhausted:
             return
+        self._drain_again()
         suspects = leaks.to_confirm(self.observed())
         if suspects:
             self._on_progress(self._phase, 0, 1)
@@ -337,6 +389,55 @@ class _Experiment:
             self._confirmations = confirm(
                 suspects, self._load, self._sampler, self._plan, self._phase, self._time_is_up
             )
+
+    def _drain_again(self) -> None:
+        """If a part of some growth was temporary, add load and compare what is there after drains.
+
+        The first value is that of the cool-down.
+        """
+        self._drained = self._samples[-1:]
+        for _ in range(_DRAINS):
+            observed = self.observed()
+            growing, memory_grows = leaks.to_drain(observed), memory.to_drain(observed)
+            if not (growing or memory_grows) or self._aborted or self._time_is_up():
+                break
+            self._on_progress(self._phase, 0, 1)
+            half = (self._plan.parallel + self._plan.serial) // 2
+            self._load.mixed(half, self._plan.connections)
+            self._drain(self._has_returned(growing, self._drained[0], memory_grows))
+            self._drained.append(self._sampler.read(self._phase, memory=True))
+            self._aborted = self._load.hopeless()
+        if len(self._drained) == 1:
+            self._drained = []
+
+    @staticmethod
+    def _has_returned(
+        growing: Sequence[str], before: Sample, memory_grows: bool
+    ) -> Callable[[Sample], bool]:
+        """Return what ends a drain: the counts are back. Memory takes requests to read."""
+        return lambda now: not memory_grows and leaks.have_returned(growing, before, now)
+
+    def try_caches(self) -> None:
+        """If memory grows as a cache does that is not full, see whether it continues when it is.
+
+        One URL after the other gets enough requests to fill a cache of its interpreters, until
+        memory grows behind one. There is no trial after a count was found to leak: that takes
+        memory, too.
+        """
+        if self._aborted or self._decided_early or self._budget_exhausted:
+            return
+        observed = self.observed()
+        if leaks.leak_rates(observed) or not memory.to_try(observed):
+            return
+        for target in self._load.targets:
+            self._on_progress(self._phase, 0, 1)
+            trial = cache_trial(
+                target, self._load, self._sampler, self._plan, self._workers[0], self._time_is_up
+            )
+            self._cache_trials.append(trial)
+            self._aborted = self._load.hopeless()
+            if self._aborted or not trial.full or memory.trial_continues(trial, observed):
+                return
 
     def diagnose(self) -> None:
         """If something leaks, find out with a little more load what it is, and in which URL."""
@@ -449,6 +550,8 @@ class _Experiment:
             object_growth=self._object_growth,
             confirmations=self._confirmations,
             attributions=self._attributions,
+            drained=tuple(self._drained),
+            cache_trials=tuple(self._cache_trials),
             events=events,
             log=tuple(self._log.lines),
             log_lines_dropped=self._log.dropped,
@@ -524,6 +627,14 @@ class _Experiment:
         done = sum(phase.requests for phase in self._phases if phase.name == PhaseName.PARALLEL)
         seconds = self._load.seconds(PhaseName.PARALLEL)
         return done / seconds if seconds else None
+
+
+def affordable(needed: Iterable[int], left: int) -> int:
+    """Return how many requests to add if at most ``left`` may be, and ``needed`` are likely to do.
+
+    ``needed`` are estimates, so fewer requests may do, too, if they are not far fewer.
+    """
+    return max((min(more, left) for more in needed if left >= _CHANCE * more), default=0)
 
 
 def foreign_processes(served: Collection[int], service: Service) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ class Sampler:
 
     def read(self, phase: str, *, memory: bool = False) -> Sample:
         """Return one sample of all counts, and of memory if requested."""
-        memory_samples = self._memory() if memory else ()
+        memory_samples = self.memory() if memory else ()
         snapshot = self._settled()
         self._sockets = snapshot.sockets
         counts = self.counts()
@@ -97,7 +97,15 @@ class Sampler:
         held = make(target, time.monotonic() + _GATHER)
         return [held] * (self._processes * self._threads)
 
-    def _memory(self) -> tuple[MemorySample, ...]:
+    def touch(self) -> None:
+        """Send an ordinary request to each interpreter of each process, which is not counted.
+
+        Many caches and pools drop what has expired only when they are used again.
+        """
+        commands = self._load.commands
+        self._ask_each(lambda target, until: commands.on(target, until=until))
+
+    def memory(self) -> tuple[MemorySample, ...]:
         """Return the memory of each process that answers, after all interpreters' collections.
 
         Memory is not read after a request has failed: if that one hangs, so would these.

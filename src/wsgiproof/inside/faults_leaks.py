@@ -2,10 +2,14 @@
 
 from __future__ import absolute_import
 
+import atexit
 import os
 import socket
 import struct
 import threading
+import time
+from collections import deque
+from functools import partial
 
 from . import settings
 from .counter import Counter
@@ -226,6 +230,76 @@ class FillCache(Acquiring):
     def keep(self, resource):
         for key in resource:
             self.cache[key] = "entry %d" % key
+
+
+class _Later(object):
+    """Calls functions some seconds later, in one thread that ends with the interpreter."""
+
+    def __init__(self, seconds):
+        self._seconds = seconds
+        self._due = deque()
+        self._end = threading.Event()
+        self._thread = daemon_thread(self._run)
+        atexit.register(self._stop)
+
+    def add(self, function):
+        self._due.append((time.time() + self._seconds, function))
+
+    def _run(self):
+        while not self._end.wait(0.1):
+            while self._due and self._due[0][0] < time.time():
+                self._due.popleft()[1]()
+
+    def _stop(self):
+        self._end.set()
+        self._thread.join()
+        while self._due:
+            self._due.popleft()[1]()
+
+
+class _KeptForSeconds(object):
+    """Releases what a fault keeps forever after ``seconds``: the base of negative controls."""
+
+    seconds = 3.0
+
+    def at_load(self, store):
+        super(_KeptForSeconds, self).at_load(store)
+        self._later = _Later(self.seconds)
+
+    def keep(self, resource):
+        self._later.add(partial(self.release, resource))
+
+
+class CloseConnectionLater(_KeptForSeconds, LeakConnection):
+    """A negative control of LeakConnection: closes each connection three seconds later."""
+
+
+class CloseDescriptorLater(_KeptForSeconds, LeakDescriptor):
+    """A negative control of LeakDescriptor: closes each descriptor three seconds later."""
+
+
+class EndThreadLater(_KeptForSeconds, LeakThread):
+    """A negative control of LeakThread: ends each thread three seconds later."""
+
+
+class ExpireCache(LeakObject):
+    """A negative control of LeakObject: each entry of a cache lives for ``seconds``.
+
+    What has expired is removed by the next request.
+    """
+
+    def __init__(self, seconds=3.0, **when):
+        LeakObject.__init__(self, **when)
+        self._seconds = seconds
+        self._entries = deque()
+        self._lock = threading.Lock()
+
+    def keep(self, resource):
+        now = time.time()
+        with self._lock:
+            while self._entries and self._entries[0][0] < now - self._seconds:
+                self._entries.popleft()
+            self._entries.append((now, resource))
 
 
 class FillPool(NoFault):

@@ -40,7 +40,7 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
     if failures:
         return Outcome(findings=(failed_requests(observed, failures),))
     if any(failure.kind == HUNG for failure in observed.failures):
-        return Outcome(missing="some requests never finished: see the check hang")
+        return Outcome(missing="some requests had no answer in time: see the check hang")
     if observed.aborted:
         return Outcome(missing=f"the experiment ended early: {observed.aborted}")
     if observed.budget_exhausted:

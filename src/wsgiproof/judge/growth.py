@@ -17,6 +17,12 @@ a count.
   lowest rate that its steps allow would then show with a probability of 99 %.
 * A connection that is opened lazily is one step for each interpreter of each process, and no more.
   A leak has more steps, whenever the interpreters open theirs.
+* Something that lives for seconds, such as a thread that ends by itself, grows like a leak until
+  the first of its kind ends. If units are gone after a drain (seconds without a request), only
+  values after a drain count: the experiment adds load, drains again, and compares.
+
+A pass states a bound: the rate that would have grown the count by more than was seen, with a
+probability of 95 %. What the count varies by could hide as many units, so it is added.
 
 The rate has a 95 % interval: that of a Poisson count (Wilson and Hilferty's form of Garwood's
 limits), wider if the units come in bursts.
@@ -44,6 +50,10 @@ DOUBTFUL = 0.1
 """If the probability of a silence, or of early steps, is lower, the growth may have stopped."""
 NOISY = 2
 """Growth has to exceed this many standard deviations of a random walk with the same falls."""
+TEMPORARY = 0.1
+"""Growth is temporary if a drain takes back at least this share of it, and LEAST_STEPS units."""
+CONTINUES = 0.5
+"""Growth after a drain continues if its rate is at least this share of the rate before."""
 POOL_SLACK = 8
 """Connections, threads or descriptors of one client beyond those of its request threads: a PyMongo
 client has two monitors for each member of the deployment, and one more thread."""
@@ -114,6 +124,21 @@ class Series(msgspec.Struct, frozen=True):
         """By how many units the floor rises; 0 if it reaches no new high."""
         return sum(step.units for step in self.steps())
 
+    def under_load(self) -> Series:
+        """Return the series without the points after an idle time."""
+        busy = [after for before, after in pairwise(self.points) if after[0] > before[0]]
+        return Series(self.what, (*self.points[:1], *busy))
+
+    @property
+    def gone(self) -> int:
+        """Units that were there at the end of the load and gone after the idle time."""
+        return max(0, self.under_load().points[-1][1] - self.points[-1][1])
+
+    @property
+    def hidden(self) -> int:
+        """Units that the count varies by without a drain: a leak of fewer would not be seen."""
+        return max(value - least for (_, value), least in zip(self.points, self.floor, strict=True))
+
     def describe(self) -> str:
         """Return all points as text, for the evidence."""
         return f"{self.what}: " + ", ".join(f"{value}@{at}" for at, value in self.points)
@@ -155,6 +180,10 @@ class CountDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Steps per request, at least (95 %)."""
     confirmed_requests: int = 0
     """If they ruled out a leak: the requests with full pools in which nothing grew."""
+    gone: int = 0
+    """Units that a drain took back, if they are too many to judge the growth under load."""
+    drained_requests: int = 0
+    """If drains decided: the requests between the first drain and the last."""
     more: int = 0
     """If undecided: how many more requests are likely to decide."""
     growing: tuple[Series, ...] = ()
@@ -166,6 +195,24 @@ def decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDeci
     The series share the same requests. ``bound`` is how many units a pool may add to one series,
     and ``interpreters`` is how many interpreters one series counts.
     """
+    gone = sum(one.gone for one in series)
+    if gone >= LEAST_STEPS:
+        loaded = _decide([one.under_load() for one in series], bound, interpreters)
+        if loaded.status is LeakStatus.NO_LEAK:
+            return loaded
+        if gone >= TEMPORARY * loaded.units:
+            return msgspec.structs.replace(
+                loaded,
+                status=LeakStatus.UNDECIDED,
+                gone=gone,
+                exceeds_pools=False,
+                doubt=f"{gone:,} of them were gone after a while without a request",
+            )
+    return _decide(series, bound, interpreters)
+
+
+def _decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDecision:
+    """Decide without regard to what lives for a while."""
     growing = tuple(one for one in series if one.units)
     steps = sorted((step for one in growing for step in one.steps()), key=lambda step: step.at)
     units = sum(step.units for step in steps)
@@ -175,7 +222,7 @@ def decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDeci
         units=units,
         requests=requests,
         rate=_rate(series, requests) if units and requests else None,
-        excluded_rate=poisson_limits(len(steps))[1] / requests if requests else math.inf,
+        excluded_rate=_excluded(series, requests),
         exceeds_pools=any(exceeds_pool(one, bound) for one in growing),
         least_rate=poisson_limits(len(steps))[0] / requests if requests else 0.0,
         growing=growing,
@@ -198,12 +245,59 @@ def decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDeci
     return msgspec.structs.replace(decision, status=LeakStatus.LEAK)
 
 
+def _excluded(series: Sequence[Series], requests: int) -> float:
+    """Return the units per request that would have shown.
+
+    All rises of the floor count, also those that a pool could explain because they came early, and
+    all units that the count varies by.
+    """
+    if not requests:
+        return math.inf
+    seen = sum(max(0, one.floor[-1] - one.floor[0]) + one.hidden for one in series)
+    return poisson_limits(seen)[1] / requests
+
+
+def drained(decision: CountDecision, rounds: Sequence[tuple[int, int]]) -> CountDecision:
+    """Return the decision on growth of which a drain took back a part.
+
+    ``rounds`` are the requests from one drain to the next, and the units by which the count grew
+    from one to the other.
+    """
+    requests, units = sum(one for one, _ in rounds), sum(one for _, one in rounds)
+    if not decision.gone or not requests:
+        return decision
+    first, last = rounds[0], rounds[-1]
+    if last[1] <= 0:
+        return msgspec.structs.replace(
+            decision,
+            status=LeakStatus.NO_LEAK,
+            doubt="",
+            drained_requests=requests,
+            excluded_rate=poisson_limits(max(units, 0))[1] / requests,
+        )
+    low, high = poisson_limits(units)
+    decision = msgspec.structs.replace(
+        decision,
+        units=units,
+        requests=requests,
+        drained_requests=requests,
+        rate=Rate(value=units / requests, low=max(low, 0.5) / requests, high=high / requests),
+    )
+    continues = last[1] * first[0] >= CONTINUES * first[1] * last[0]
+    if len(rounds) > 1 and units >= LEAST_STEPS and first[1] > 0 and continues:
+        return msgspec.structs.replace(decision, status=LeakStatus.LEAK)
+    return msgspec.structs.replace(
+        decision, doubt="this may be what still lives after the drain", more=requests
+    )
+
+
 def requests_to_confirm(decision: CountDecision) -> int:
     """Return how many requests with full pools rule out a leak, if nothing grows in them.
 
-    0 if the decision is already that nothing leaks, or if the growth exceeds any pool.
+    0 if the decision is already that nothing leaks, if the growth exceeds any pool, or if drains
+    decide.
     """
-    if decision.status is LeakStatus.NO_LEAK or decision.exceeds_pools:
+    if decision.status is LeakStatus.NO_LEAK or decision.exceeds_pools or decision.gone:
         return 0
     return math.ceil(-math.log(STOPPED) / decision.least_rate)
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import msgspec
 
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, some
 from wsgiproof.judge.growth import (
+    CONFIDENCE,
     LEAST_SAMPLES,
     CountDecision,
     LeakStatus,
     Series,
     confirmed,
     decide,
+    drained,
     exceeds_pool,
     pool_bound,
     requests_to_confirm,
@@ -28,6 +31,9 @@ from wsgiproof.records import (
     Role,
     Sample,
 )
+
+_CERTAIN_UNITS = 3
+"""Units that the requests to one URL leave behind before that URL is named."""
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,13 +146,42 @@ def certain_leak(samples: Sequence[Sample], interpreters: int, processes: int, t
 
 
 def leak_rates(observed: Observed) -> dict[str, float]:
-    """Return the checks that found a leak, each with its units per request."""
+    """Return the checks that found a leak, each with its units per request.
+
+    Leaks that only drains could show are left out: one URL alone shows them no faster.
+    """
     rates = {}
     for check, resource in RESOURCES.items():
         decision = decision_of(resource, observed)
-        if decision is not None and decision.status is LeakStatus.LEAK and decision.rate:
+        if decision is not None and decision.status is LeakStatus.LEAK and not decision.gone:
+            assert decision.rate is not None
             rates[check] = decision.rate.value
     return rates
+
+
+def growing(observed: Observed) -> tuple[str, ...]:
+    """Return the checks of counts that grow, whether that is decided or not."""
+    return tuple(
+        check
+        for check, resource in RESOURCES.items()
+        if any(one.status is not LeakStatus.NO_LEAK for one in _decisions(resource, observed))
+    )
+
+
+def have_returned(checks: Iterable[str], before: Sample, now: Sample) -> bool:
+    """Return whether all of these counts are at most what they were in the sample ``before``."""
+    return all(total(RESOURCES[check], now) <= total(RESOURCES[check], before) for check in checks)
+
+
+def to_drain(observed: Observed) -> tuple[str, ...]:
+    """Return the checks that only more load with another drain can decide."""
+    return tuple(
+        check
+        for check, resource in RESOURCES.items()
+        if (decision := decision_of(resource, observed)) is not None
+        and decision.status is LeakStatus.UNDECIDED
+        and decision.gone
+    )
 
 
 def to_confirm(observed: Observed) -> dict[str, int]:
@@ -165,7 +200,7 @@ def to_confirm(observed: Observed) -> dict[str, int]:
 def more_to_decide(observed: Observed) -> tuple[int, ...]:
     """Return, for each undecided resource, the requests that are likely to decide it."""
     decisions = (decision_of(resource, observed) for resource in RESOURCES.values())
-    return tuple(one.more for one in decisions if one is not None and one.more)
+    return tuple(one.more for one in decisions if one is not None and one.more and not one.gone)
 
 
 def decision_of(resource: Resource, observed: Observed) -> CountDecision | None:
@@ -213,13 +248,26 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
         assert worst.rate is not None
         return Outcome(
             missing=f"{resource.check} grew by {worst.units}, {worst.rate.describe()}, but "
-            f"{worst.doubt}: about {worst.more:,} more requests would decide (-n)"
+            f"{worst.doubt}: {_what_decides(worst, observed)}"
         )
     return Outcome(passed=_passed(resource, worst))
 
 
+def _what_decides(decision: CountDecision, observed: Observed) -> str:
+    if not decision.gone:
+        return f"about {decision.more:,} more requests would decide (-n)"
+    seconds = observed.plan.drain or observed.plan.cool_down
+    return f"a drain of more than {seconds:g} seconds would decide (--drain-seconds)"
+
+
 def _passed(resource: Resource, decision: CountDecision) -> str:
     every = 1 / decision.excluded_rate
+    if decision.drained_requests:
+        return (
+            f"{resource.check} grew, and {decision.gone:,} of them were gone after a while without "
+            f"a request; {count(decision.drained_requests, 'more request')} left none; "
+            f"a leak of one in {every:,.0f} requests would have shown (95 %)"
+        )
     growth = "did not grow" if not decision.units else f"grew by {decision.units} in all"
     then = f", and by none in {decision.confirmed_requests:,} more with all pools full"
     return (
@@ -244,7 +292,11 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     for one in observed.confirmations:
         if one.check == resource.check:
             decisions = [confirmed(decision, one.requests, one.units) for decision in decisions]
-    return decisions
+    rounds = [
+        (after.requests - before.requests, total(resource, after) - total(resource, before))
+        for before, after in pairwise(observed.drained)
+    ]
+    return [drained(decision, rounds) for decision in decisions]
 
 
 def _is_long_enough(series: Series, bound: int) -> bool:
@@ -362,7 +414,7 @@ def _finding(resource: Resource, decision: CountDecision, observed: Observed) ->
         seen=(
             f"{count(decision.units, resource.unit)} leaked in "
             f"{count(decision.requests, 'request')}, {decision.rate.describe()}"
-            f"{_where(attributions)}"
+            f"{_still_there(observed)}{_where(attributions)}"
         ),
         meaning=resource.meaning,
         action=resource.action,
@@ -382,11 +434,36 @@ def _finding(resource: Resource, decision: CountDecision, observed: Observed) ->
     )
 
 
+def _still_there(observed: Observed) -> str:
+    """Return for how long there was no request before the units were counted; empty if unknown."""
+    seconds = max(
+        (
+            after.time - before.time
+            for before, after in pairwise(observed.samples)
+            if before.requests == after.requests
+        ),
+        default=0.0,
+    )
+    if not observed.plan.drain or seconds < observed.plan.drain:
+        return ""
+    return f", still there {seconds:.0f} seconds later"
+
+
 def _where(attributions: Sequence[Attribution]) -> str:
-    """Return the URLs, and so the interpreters, whose requests leak, if others do not."""
+    """Return the URLs, and so the interpreters, whose requests leak, if that is significant.
+
+    A count that grows by itself, without requests, grows during the requests to any URL.
+    """
     leaking = [one for one in attributions if one.units > 0]
-    if not leaking or len(leaking) == len(attributions):
-        return ", in every interpreter" if leaking else ""
+    if not leaking:
+        return ""
+    if len(leaking) == len(attributions):
+        certain = min(one.units for one in leaking) >= _CERTAIN_UNITS
+        return ", in every interpreter" if certain else ""
+    requests = sum(one.requests for one in attributions)
+    share = sum(one.requests for one in leaking) / requests
+    if share ** sum(one.units for one in leaking) > 1 - CONFIDENCE:
+        return ""
     return f", by requests to {' and '.join(one.url.rpartition('/')[2] for one in leaking)} alone"
 
 

@@ -64,15 +64,15 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
         finding = Finding(
             check="hang",
             seen=(
-                f"{number:,} of {count(observed.requests, 'request')} never finished; "
+                f"{number:,} of {count(observed.requests, 'request')} had no answer in time; "
                 f"the first in phase {hung[0].phase}: {hung[0].error}"
                 + (f"; {whose}" if (whose := failed_by_interpreter(observed, hung)) else "")
                 + (f"; blocked: {blocked}" if blocked else "")
             ),
             meaning=(
-                "a request thread waits forever: for a lock that another thread or interpreter "
-                "holds, for a server, or in the import of the application; each such request "
-                "takes a thread from the pool until none is left"
+                "a request takes longer than its deadline, perhaps forever: it waits for a lock "
+                "that another thread or interpreter holds, for a server, or in the import of the "
+                "application; each such request takes a thread from the pool"
             ),
             action=hung_action(read, blocked),
             evidence=evidence(
@@ -109,7 +109,11 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     if unknown:
         processes = count(len(unknown), "process", "processes")
         return Outcome(missing=f"the exit status of {processes} is unknown: pid {some(unknown)}")
-    return Outcome(passed=f"{count(len(deaths), 'process', 'processes')} ended, none by a crash")
+    python = sum(death.role is Role.WORKER for death in deaths)
+    which = "" if python == len(deaths) else f" ({python} of them ran Python)"
+    return Outcome(
+        passed=f"{count(len(deaths), 'process', 'processes')}{which} ended, none by a crash"
+    )
 
 
 def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:

@@ -15,6 +15,12 @@ at one moment. A dict of strings does the same if CPython 3.11 enlarges it from 
 (the interned strings, it seems). A leak that comes in a burst only once in the later half is
 missed.
 
+Two kinds of growth look like a leak for a while. What lives for seconds (entries that expire, a
+buffer that a timer empties) is gone after a drain: then only values after a drain count, from one
+drain to the next. A cache that is not yet full grows steadily until it is: growth is a leak only if
+it continues after each interpreter could have filled a cache of the usual size, which takes a
+cache trial in a short run.
+
 Growth that is neither a leak nor excluded is undecided. The decision can be made again after more
 requests, when what still fills by itself has had time to do so.
 
@@ -49,7 +55,7 @@ from wsgiproof.judge.slope import (
     theil_sen,
     without_step,
 )
-from wsgiproof.records import Finding, MemorySample, Observed, PhaseName
+from wsgiproof.records import CacheTrial, Finding, MemorySample, Observed, PhaseName
 
 Unit = Literal["bytes", "blocks", "resident bytes"]
 
@@ -75,6 +81,8 @@ LEAST_PART = 1 / 3
 KEPT = 0.5
 """The share of the later half's growth that has to be above the earlier half, and still in use
 after the idle time."""
+FREED = "it was freed when the server was idle"
+"""The doubt about growth of which a drain took back a part."""
 LEAST_POINTS = 9
 """Samples that a series needs: its later half has 5 of them, the least for a 95 % interval."""
 
@@ -85,7 +93,7 @@ def memory(cell: Cell, observed: Observed) -> Outcome:
     if decision.status is LeakStatus.LEAK:
         return Outcome(findings=(_finding(decision, observed),))
     if decision.status is LeakStatus.UNDECIDED:
-        more = f": about {decision.more:,} more requests to this process would decide (-n)"
+        more = f": about {more_to_decide(observed):,} more requests would decide (-n)"
         return Outcome(missing=decision.reason + (more if decision.more else ""))
     return Outcome(passed=decision.reason + _unavailable(decision))
 
@@ -98,13 +106,160 @@ def _unavailable(decision: MemoryDecision) -> str:
 
 
 def decision_of(observed: Observed) -> MemoryDecision:
-    """Return the decision on the memory of all processes, from the samples so far."""
-    return judge_memory(list(series_of(observed)))
+    """Return the decision on the memory of all processes, from the measurements so far."""
+    decided = _with_drains(_each(list(series_of(observed))), observed)
+    return _together([_with_trials(one, observed) for one in decided])
 
 
 def grows(observed: Observed) -> bool:
-    """Return whether memory leaks, by the samples so far."""
+    """Return whether memory leaks, by the measurements so far."""
     return decision_of(observed).status is LeakStatus.LEAK
+
+
+def seems_to_grow(observed: Observed) -> bool:
+    """Return whether memory grows like a leak, or like a cache that is not yet full."""
+    decided = _with_drains(_each(list(series_of(observed))), observed)
+    return _together(decided).status is LeakStatus.LEAK
+
+
+def to_drain(observed: Observed) -> bool:
+    """Return whether only more load with another drain can decide."""
+    decision = decision_of(observed)
+    return decision.status is LeakStatus.UNDECIDED and any(
+        one.freed and one.status is LeakStatus.UNDECIDED for one in decision.series
+    )
+
+
+def to_try(observed: Observed) -> bool:
+    """Return whether memory grows like a cache that is not yet full."""
+    return seems_to_grow(observed) and not grows(observed)
+
+
+def trial_continues(trial: CacheTrial, observed: Observed) -> bool:
+    """Return whether some metric that grew keeps growing in these readings, at about its rate."""
+    return any(
+        _continues(one, trial)
+        for one in _with_drains(_each(list(series_of(observed))), observed)
+        if one.status is LeakStatus.LEAK
+    )
+
+
+def _with_drains(decided: Sequence[SeriesDecision], observed: Observed) -> Sequence[SeriesDecision]:
+    """Return the decisions, with those on temporary growth made again by values after drains.
+
+    The allocators give little memory back to the system, so resident memory stays when objects have
+    gone. It is judged by the drains, too, where a finer metric of the same process is.
+    """
+    if not observed.plan.drain:
+        return decided
+    freed = {one.series.pid for one in decided if one.freed}
+    return [
+        _between_drains(one, observed)
+        if one.freed
+        or (
+            one.series.pid in freed
+            and one.status is LeakStatus.LEAK
+            and one.series.unit == "resident bytes"
+        )
+        else one
+        for one in decided
+    ]
+
+
+def _between_drains(one: SeriesDecision, observed: Observed) -> SeriesDecision:
+    unit, field = one.series.unit, _METRICS[one.series.what][0]
+    points = [
+        (reading.requests, value)
+        for sample in observed.drained
+        for reading in sample.memory
+        if reading.pid == one.series.pid and (value := getattr(reading, field)) is not None
+    ]
+    served = points[-1][0] - points[0][0] if points else 0
+    if served <= 0:
+        return msgspec.structs.replace(
+            one,
+            status=LeakStatus.UNDECIDED,
+            freed=True,
+            more=0,
+            reason=f"{_growth(one)}, but {FREED}: more load and another drain would decide",
+        )
+    grown = points[-1][1] - points[0][1]
+    slope = Slope(
+        rate=grown / served,
+        low=(grown - NOISE[unit]) / served,
+        high=(max(grown, 0) + NOISE[unit]) / served,
+    )
+    if grown <= max(NOISE[unit], MATERIAL[unit] * served):
+        status, reason = LeakStatus.NO_LEAK, one.reason
+    else:
+        status = LeakStatus.UNDECIDED
+        reason = (
+            f"{_name(one.series)} grew by {grown:,} {unit} in {served:,} requests between two "
+            f"drains: a drain of more than {observed.plan.drain:g} seconds (--drain-seconds), or "
+            "several times as many requests (-n), would decide"
+        )
+    return msgspec.structs.replace(
+        one, status=status, reason=reason, slope=slope, more=0, freed=True
+    )
+
+
+def _with_trials(one: SeriesDecision, observed: Observed) -> SeriesDecision:
+    """Return the decision on growth that a cache could explain, by the cache trials."""
+    entries, interpreters = observed.plan.cache_entries, len(observed.urls)
+    served = later_half(one.series.points)[0][0] if one.series.points else 0
+    if one.status is not LeakStatus.LEAK or served >= entries * interpreters:
+        return one
+    pid = one.series.pid
+    trials = [trial for trial in observed.cache_trials if pid in trial.full]
+    if any(_continues(one, trial) for trial in trials):
+        return one
+    slopes = [slope for trial in trials if (slope := _slope_in(trial, one.series)) is not None]
+    if {trial.url for trial in trials} == {*observed.urls} and len(slopes) == len(trials):
+        highest = max(slopes, key=lambda slope: slope.high)
+        noise = NOISE[one.series.unit] / min(_span_in(trial, one.series) for trial in trials)
+        if highest.high < max(MATERIAL[one.series.unit], noise):
+            return msgspec.structs.replace(one, status=LeakStatus.NO_LEAK, slope=highest)
+    return msgspec.structs.replace(
+        one,
+        status=LeakStatus.UNDECIDED,
+        reason=f"{_growth(one)}, but a cache of up to {entries:,} entries would, until it is full",
+        more=max(1, 2 * entries * interpreters - one.series.points[-1][0]),
+    )
+
+
+def _growth(one: SeriesDecision) -> str:
+    assert one.slope is not None
+    return f"{_name(one.series)} {rate_text(one.slope, one.series.unit)}"
+
+
+def _continues(one: SeriesDecision, trial: CacheTrial) -> bool:
+    slope = _slope_in(trial, one.series)
+    assert one.slope is not None
+    return (
+        one.series.pid in trial.full
+        and slope is not None
+        and slope.low > 0
+        and slope.rate >= STEADY_RATIO * one.slope.rate
+    )
+
+
+def _slope_in(trial: CacheTrial, series: MemorySeries) -> Slope | None:
+    points = _points_in(trial, series)
+    return theil_sen(points) if len(points) >= LEAST_POINTS and span(points) else None
+
+
+def _span_in(trial: CacheTrial, series: MemorySeries) -> int:
+    return span(_points_in(trial, series))
+
+
+def _points_in(trial: CacheTrial, series: MemorySeries) -> list[tuple[int, int]]:
+    field = _METRICS[series.what][0]
+    return [
+        (one.requests, value)
+        for reading in trial.readings
+        for one in reading
+        if one.pid == series.pid and (value := getattr(one, field)) is not None
+    ]
 
 
 def more_to_decide(observed: Observed) -> int:
@@ -121,7 +276,8 @@ def more_to_decide(observed: Observed) -> int:
 def _server_requests(one: SeriesDecision, observed: Observed) -> int:
     """Return the requests to the server of which this series' process gets as many as it needs."""
     served = one.series.points[-1][0] if one.series.points else 0
-    return math.ceil(one.more * observed.requests / served) if served else one.more
+    # Not all that were made: the diagnosis comes after the last point.
+    return math.ceil(one.more * observed.samples[-1].requests / served) if served else one.more
 
 
 def series_of(observed: Observed) -> Iterator[MemorySeries]:
@@ -185,6 +341,7 @@ def _finding(decision: MemoryDecision, observed: Observed) -> Finding:
                     for one in decision.leaks[:4]
                 ),
                 f"after the idle time: {first.series.drained}",
+                *(_in_trial(trial, first.series) for trial in observed.cache_trials),
             ]
         ),
     )
@@ -197,6 +354,12 @@ def _grown_types(observed: Observed) -> Iterator[str]:
         for name, objects in one.types:
             if objects >= one.requests / 4:
                 yield f"{where}: {objects:+,} {name}"
+
+
+def _in_trial(trial: CacheTrial, series: MemorySeries) -> str:
+    """Return the readings of a cache trial as text, for the evidence."""
+    readings = ", ".join(f"{value}@{at}" for at, value in _points_in(trial, series))
+    return f"{trial.url} alone, once a cache would be full: {readings}"
 
 
 class MemorySeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,6 +391,8 @@ class SeriesDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Units per request in the later half, with the interval; None if the series is too short."""
     more: int = 0
     """If undecided: how many more requests of this process are likely to decide."""
+    freed: bool = False
+    """Whether a drain took back a part of the growth, so that only values after drains count."""
 
 
 class MemoryDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,7 +412,15 @@ def judge_memory(series: Sequence[MemorySeries]) -> MemoryDecision:
     Python objects (malloc does not provide those), malloc alone means memory that C took, and both
     mean larger Python objects. Nothing passes while a metric is undecided, or without a series.
     """
-    decided = tuple(judge_series(one) for one in _long_enough(series))
+    return _together(_each(series))
+
+
+def _each(series: Sequence[MemorySeries]) -> list[SeriesDecision]:
+    return [judge_series(one) for one in _long_enough(series)]
+
+
+def _together(each: Sequence[SeriesDecision]) -> MemoryDecision:
+    decided = tuple(each)
     leaks = sorted(
         (one for one in decided if one.status is LeakStatus.LEAK), key=_times_allowed, reverse=True
     )
@@ -340,14 +513,14 @@ def judge_series(series: MemorySeries) -> SeriesDecision:
     growth = f"{_name(series)} {rate_text(slope, series.unit)}"
     if not doubt:
         return SeriesDecision(series=series, status=LeakStatus.LEAK, reason=growth, slope=slope)
-    if _is_excluded(halves):
-        return SeriesDecision(series=series, status=LeakStatus.NO_LEAK, reason=growth, slope=slope)
+    excluded = _is_excluded(halves)
     return SeriesDecision(
         series=series,
-        status=LeakStatus.UNDECIDED,
-        reason=f"{growth}, but {doubt}",
+        status=LeakStatus.NO_LEAK if excluded else LeakStatus.UNDECIDED,
+        reason=growth if excluded else f"{growth}, but {doubt}",
         slope=slope,
-        more=_more(series, slope),
+        more=0 if excluded else _more(series, slope),
+        freed=doubt == FREED,
     )
 
 
@@ -417,7 +590,7 @@ def _doubt(halves: _Halves) -> str:
     if min(lasting_growth(halves.later), halves.new_high) <= KEPT * halves.growth:
         return "it fell again"
     if halves.kept is not None and halves.kept < KEPT * halves.growth:
-        return "it was freed when the server was idle"
+        return FREED
     return ""
 
 

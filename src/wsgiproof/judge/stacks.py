@@ -174,15 +174,25 @@ def gil_lines(stacks: Sequence[Stack]) -> list[str]:
     return lines
 
 
+_ENDING = {"stop", "restart", "reload"}
+"""The phases in which processes end, so that their main threads may hang."""
+
+
 def blocked_threads(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thread]:
     """Return the threads that hang: those with a request; else the main thread; else all in Python.
 
     Before Python 3.8 requests do not name their thread. The main thread is then taken if it runs
-    Python, as it does at the start and at the end of a process.
+    Python, as it does at the start and at the end of a process. A thread of the application's own
+    has nothing to do with a request that hangs. Under load it is left out if mod_wsgi's frames have
+    names, since it has none of them; a thread that imports the script has.
     """
     threads = [thread for thread in stack.threads if thread.frames]
     busy = {one.tid for one in unfinished if one.pid == stack.pid}
     python = [one for one in threads if any(frame.language == "python" for frame in one.frames)]
+    if stack.phase not in _ENDING and any(_in_mod_wsgi(one) for one in threads):
+        return [one for one in threads if one.tid in busy] or [
+            one for one in python if _in_mod_wsgi(one)
+        ]
     return (
         [thread for thread in threads if thread.tid in busy]
         or [thread for thread in python if thread.tid == stack.pid]
@@ -190,6 +200,10 @@ def blocked_threads(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thre
         or [thread for thread in threads if thread.tid == stack.pid]
         or python
     )
+
+
+def _in_mod_wsgi(thread: Thread) -> bool:
+    return any(frame.function.startswith("wsgi_") for frame in thread.frames)
 
 
 def _serves(thread: Thread) -> bool:

@@ -1,0 +1,143 @@
+"""A server that is invented: pools that are full, what lives for a while, and a leak.
+
+It goes through the phases as a real one does, and the judge decides the same questions on the way.
+Nothing waits: its clock is a number.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect
+from collections.abc import Iterator
+
+import msgspec
+
+from tests.unit.factories import observed, reading
+from wsgiproof.config import Config
+from wsgiproof.experiment.load import rounds
+from wsgiproof.judge import leaks
+from wsgiproof.judge.leaks import total
+from wsgiproof.records import Confirmation, LoadPlan, Observed, PhaseName, Sample
+
+PLAN = Config().plan()
+POOL = 30
+DRAINS = 2
+THREADS = leaks.RESOURCES["threads"]
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """What a healthy application does with a count."""
+
+    temporary: float = 0.0
+    """Units that each request begins, on the average, and that end by themselves."""
+    life: float = 3.0
+    """Seconds that each of them lives."""
+    jitter: int = 0
+    """By how much the pool may be smaller in a sample."""
+    fills: int = 0
+    """Units that its pool still lacks, each of which a request opens with a chance of 1 in 200."""
+    rate: float = 500.0
+    """Requests per second."""
+
+
+class Model:
+    """One run. ``leak`` is the chance of each request to leave a unit behind for ever."""
+
+    def __init__(self, kind: Kind, leak: float, seed: int, plan: LoadPlan = PLAN) -> None:
+        self.kind, self.plan = kind, plan
+        self.chance = random.Random(seed)
+        self.clock, self.requests = 0.0, 0
+        self.missing = kind.fills
+        self.ends: list[float] = []
+        self.moments = self.at_random(leak)
+
+    def at_random(self, chance: float) -> list[float]:
+        """Return the numbers of the requests that leave a unit."""
+        moments = [0.0]
+        while chance and moments[-1] < 50 * self.plan.parallel:
+            moments.append(moments[-1] + self.chance.expovariate(chance))
+        return moments[1:]
+
+    def serve(self, requests: int) -> None:
+        gap = 1 / self.kind.rate
+        if self.kind.temporary:
+            begun = int(requests * self.kind.temporary)
+            self.ends += [
+                self.clock + gap * requests * number / begun + self.kind.life
+                for number in range(begun)
+            ]
+        self.missing = sum(
+            self.chance.random() < (1 - 1 / 200) ** requests for _ in range(self.missing)
+        )
+        self.clock += gap * requests
+        self.requests += requests
+
+    def sample(self, phase: PhaseName) -> Sample:
+        self.clock += 0.05
+        living = len(self.ends) - bisect(self.ends, self.clock)
+        pool = POOL - self.missing - self.chance.randint(0, self.kind.jitter)
+        value = pool + bisect(self.moments, self.requests) + living
+        return Sample(
+            phase=phase,
+            time=self.clock,
+            requests=self.requests,
+            server_connections=28,
+            cursors=0,
+            sessions=32,
+            processes=(reading(threads=value),),
+        )
+
+    def run(self) -> Observed:
+        """Return what the phases up to the diagnosis measure; none ends early here."""
+        plan = self.plan
+        self.serve(plan.warm_up)
+        samples = [self.sample(PhaseName.WARM_UP)]
+        for size in (*rounds(plan.parallel, plan.round), *rounds(plan.serial, plan.round)):
+            self.serve(size)
+            samples.append(self.sample(PhaseName.PARALLEL))
+        samples += self.cool_down(samples)
+        left = plan.extra_requests
+        while left and (needed := leaks.more_to_decide(self.seen(samples))):
+            more = min(left, *needed)
+            left -= more
+            for size in rounds(more, plan.round):
+                self.serve(size)
+                samples.append(self.sample(PhaseName.EXTRA_LOAD))
+            samples += self.cool_down(samples)
+        drained = samples[-1:]
+        for _ in range(DRAINS):
+            if not leaks.to_drain(self.seen(samples, drained)):
+                break
+            self.serve((plan.parallel + plan.serial) // 2)
+            self.clock += plan.drain
+            drained.append(self.sample(PhaseName.DIAGNOSIS))
+        confirmations: list[Confirmation] = []
+        if suspects := leaks.to_confirm(self.seen(samples, drained)):
+            self.missing = 0
+            before, requests = self.sample(PhaseName.DIAGNOSIS), max(suspects.values())
+            self.serve(requests)
+            after = self.sample(PhaseName.DIAGNOSIS)
+            units = total(THREADS, after) - total(THREADS, before)
+            confirmations = [Confirmation(check="threads", requests=requests, units=units)]
+        return self.seen(samples, drained, confirmations)
+
+    def cool_down(self, samples: list[Sample]) -> Iterator[Sample]:
+        self.clock += self.plan.cool_down
+        after = self.sample(PhaseName.COOL_DOWN)
+        yield after
+        if leaks.growing(self.seen([*samples, after])):
+            self.clock += self.plan.drain
+            yield self.sample(PhaseName.COOL_DOWN)
+
+    def seen(
+        self,
+        samples: list[Sample],
+        drained: list[Sample] | None = None,
+        confirmations: list[Confirmation] | None = None,
+    ) -> Observed:
+        return observed(
+            plan=self.plan,
+            samples=tuple(samples),
+            drained=tuple(drained or ()),
+            confirmations=tuple(confirmations or ()),
+        )

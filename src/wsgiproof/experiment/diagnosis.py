@@ -25,24 +25,28 @@ def confirm(
     plan: LoadPlan,
     phase: str,
     stop: Callable[[], bool],
+    *,
+    alone: bool = False,
 ) -> tuple[Confirmation, ...]:
     """Measure how far each suspected count keeps growing while all pools are full.
 
     ``suspects`` are checks, each with the requests that rule out a leak if it does not grow in
     them. The load ends as soon as each of them has grown by enough to be a leak, or when ``stop()``
-    is true.
+    is true. If ``alone``, there is one request at a time.
     """
     before = sampler.read(phase)
     confirmations: dict[str, Confirmation] = {}
     done, most = 0, max(suspects.values())
     while done < most and not load.hopeless() and not stop():
         size = min(plan.round, most - done)
-        load.mixed(size, plan.connections)
+        load.mixed(size, 1 if alone else plan.connections)
         done += size
         after = sampler.read(phase)
         for check in suspects:
             units = total(RESOURCES[check], after) - total(RESOURCES[check], before)
-            confirmations[check] = Confirmation(check=check, requests=done, units=units)
+            confirmations[check] = Confirmation(
+                check=check, requests=done, units=units, alone=alone
+            )
         if all(one.units >= LEAST_STEPS for one in confirmations.values()):
             break
     return tuple(confirmations.values())

@@ -61,6 +61,8 @@ _BIRTH_DEADLINE = 3.0
 _BIRTH_STEP = 0.05
 _IDLE_SAMPLES = 6
 """Samples of phase ``idle``, after the first."""
+_AFTER_PAUSE = 2
+"""Requests for each URL at the end of phase ``idle``."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the phase, the steps done in it, and how many there are."""
@@ -140,7 +142,7 @@ class _Experiment:
         self._load = Load(
             server, plan, application.secret, lambda: self._stack_collector.take_soon(self._phase)
         )
-        self._sampler = Sampler(server, deployment, app_name, workers, self._load)
+        self._sampler = Sampler(server, deployment, app_name, workers, self._load, application)
         self._replacements = Restarts(
             server, self._load, self._sampler, plan, workers, self._stack_collector
         )
@@ -298,7 +300,9 @@ class _Experiment:
             self._on_progress(self._phase, number, _IDLE_SAMPLES)
             due = began + self._plan.idle_seconds * number / _IDLE_SAMPLES
             time.sleep(max(0.0, due - time.monotonic()))
-            self._idle_samples.append(self._sampler.read(self._phase))
+            self._idle_samples.append(self._sampler.read_idle(self._phase))
+        # The first request after a long pause may find connections closed, or take long.
+        self._load.mixed(_AFTER_PAUSE * len(self._load.targets), 1)
 
     def extra_requests(self) -> int:
         """Return how many more requests are likely to decide what the judge can't decide yet.
@@ -309,7 +313,8 @@ class _Experiment:
         if self._aborted or self._decided_early or self._budget_exhausted:
             return 0
         observed = self.observed()
-        if leaks.leak_rates(observed).keys() - leaks.to_confirm(observed) or memory.grows(observed):
+        unsure = {*leaks.to_confirm(observed), *leaks.to_confirm_alone(observed)}
+        if leaks.leak_rates(observed).keys() - unsure or memory.grows(observed):
             return 0
         added = sum(one.requests for one in self._phases if one.name == PhaseName.EXTRA_LOAD)
         left = self._plan.extra_requests - added
@@ -323,13 +328,22 @@ class _Experiment:
         """
         if self._aborted or self._decided_early or self._budget_exhausted:
             return
-        suspects = leaks.to_confirm(self.observed())
-        if suspects:
+        observed = self.observed()
+        suspects = {False: leaks.to_confirm(observed), True: leaks.to_confirm_alone(observed)}
+        if any(suspects.values()):
             self._on_progress(self._phase, 0, 1)
             until_full(self._fill_pools, self._sampler.counts)
-            self._confirmations = confirm(
-                suspects, self._load, self._sampler, self._plan, self._phase, self._time_is_up
-            )
+        for alone, needed in suspects.items():
+            if needed:
+                self._confirmations += confirm(
+                    needed,
+                    self._load,
+                    self._sampler,
+                    self._plan,
+                    self._phase,
+                    self._time_is_up,
+                    alone=alone,
+                )
 
     def diagnose(self) -> None:
         """If something leaks, find out with a little more load what it is, and in which URL."""

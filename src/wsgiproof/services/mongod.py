@@ -256,6 +256,11 @@ class Member:
             return
         self._await_answer(log)
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Its process; none while it is down."""
+        return (self._service.pid,) if self.alive() and self._service is not None else ()
+
     def alive(self) -> bool:
         """Whether its process exists; it may be paused."""
         return self._service is not None and self._service.alive()

@@ -348,6 +348,6 @@ def _check_load(load: Config | Override) -> None:
     _within("--max-seconds", load.max_seconds, 1, 7 * 24 * 3600)
 
 
-def _within(option: str, value: float | None, least: int, most: int) -> None:
+def _within(option: str, value: float | None, least: float, most: int) -> None:
     if value is not None and not least <= value <= most:
         raise UsageError(f"{option} {value}: it has to be from {least} to {most:,}")

@@ -523,13 +523,24 @@ def test_blocks_grow_by_the_objects_that_are_made() -> None:
 
 def test_only_a_reading_that_collects_lets_garbage_go() -> None:
     before, kept, collected = python(
-        READ + "gc.disable(); result = [read(True)['blocks']]\n"
+        READ + "gc.set_threshold(10**6); result = [read(True)['blocks']]\n"
         "for _ in range(2000):\n"
         "    cycle = []; cycle.append(cycle)\n"
         "result += [read(False)['blocks'], read(True)['blocks']]"
     )
     assert kept - before >= 2000
     assert collected - before <= 100
+
+
+@pytest.mark.parametrize("off", ["gc.disable()", "gc.set_threshold(0)"])
+def test_garbage_that_nobody_collects_is_in_use(off: str) -> None:
+    before, after = python(
+        READ + f"{off}; result = [read(True)['blocks']]\n"
+        "for _ in range(2000):\n"
+        "    cycle = []; cycle.append(cycle)\n"
+        "result += [read(True)['blocks']]"
+    )
+    assert after - before >= 2000
 
 
 @pytest.mark.parametrize("collect", [False, True])

@@ -47,29 +47,28 @@ def idle(cell: Cell, observed: Observed) -> Outcome:
 def _growing(samples: Sequence[Sample]) -> Iterator[Finding]:
     series: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for sample in samples:
-        if sample.server_connections is not None:
-            series["connections on the deployment", ""].append(sample.server_connections)
-        for process in sample.processes:
-            if process.role is not Role.WORKER:
-                continue
-            for name in _COUNTED:
-                value = getattr(process, name)
-                if value is not None:
-                    series[name, f" of pid {process.pid}"].append(value)
-        for resource in RESOURCES.values():
-            for name in resource.by_name:
-                value = sample.counts.get(name)
-                if value is not None:
-                    series[name, ""].append(value)
-        for one in sample.memory:
-            for field, name in _MEMORY.items():
-                value = getattr(one, field)
-                if value is not None:
-                    series[name, f" of pid {one.pid}"].append(value)
+        for name, whose, value in _values(sample):
+            if value is not None:
+                series[name, whose].append(value)
     for (name, whose), values in series.items():
         least = _LEAST_MEMORY if name in _MEMORY.values() else 0
         if _rises(values) and values[-1] - values[0] > least:
             yield _finding(name, whose, values, samples[-1].time - samples[0].time)
+
+
+def _values(sample: Sample) -> Iterator[tuple[str, str, int | None]]:
+    """Yield every value of a sample that has to stay constant: its name, whose it is, and it."""
+    yield "connections on the deployment", "", sample.server_connections
+    for process in sample.processes:
+        if process.role is Role.WORKER:
+            for name in _COUNTED:
+                yield name, f" of pid {process.pid}", getattr(process, name)
+    for resource in RESOURCES.values():
+        for name in resource.by_name:
+            yield name, "", sample.counts.get(name)
+    for one in sample.memory:
+        for field, name in _MEMORY.items():
+            yield name, f" of pid {one.pid}", getattr(one, field)
 
 
 def _rises(values: Sequence[int]) -> bool:

@@ -281,7 +281,8 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
         return Outcome(
             skipped=f"the deployment may have other clients, whose {resource.check} look alike"
         )
-    if resource.by_name and not any(sample.counts for sample in observed.samples):
+    recorded = any(sample.counts for sample in observed.samples) or not observed.samples
+    if resource.by_name and not recorded:
         return Outcome(skipped="the version that recorded this cell did not count them")
     decisions = _decisions(resource, observed)
     worst = _worst(decisions)
@@ -304,13 +305,13 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
 def _passed(resource: Resource, decision: CountDecision, decisions: Sequence[CountDecision]) -> str:
     every = 1 / max(one.excluded_rate for one in decisions if not one.alone)
     alone = max((one.excluded_rate for one in decisions if one.alone), default=0.0)
-    also = f", and one in {1 / alone:,.0f} of requests that are alone" if alone else ""
+    also = f", and one in {1 / alone:,.0f} where each request is alone" if alone else ""
     growth = "did not grow" if not decision.units else f"grew by {decision.units} in all"
     then = f", and by none in {decision.confirmed_requests:,} more with all pools full"
     return (
         f"{resource.check} {growth} in {count(decision.requests, 'request')}"
         f"{then if decision.confirmed_requests else ''}; a leak of one in "
-        f"{every:,.0f} requests{also} would have shown (95 %)"
+        f"{every:,.0f} requests would have shown (95 %){also}"
     )
 
 

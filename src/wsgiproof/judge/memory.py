@@ -343,7 +343,11 @@ def _bounds(decided: Sequence[SeriesDecision]) -> str:
 
 
 def _rounded(number: float) -> str:
-    return f"{number:,.0f}" if abs(number) >= 10 else f"{number:.2g}"
+    return f"{number:,.0f}" if 10 <= abs(number) < math.inf else f"{number:.2g}"
+
+
+def _figure(number: float) -> str:
+    return f"{number:,.0f}" if 1000 <= abs(number) < math.inf else f"{number:,.3g}"
 
 
 def _long_enough(series: Sequence[MemorySeries]) -> Sequence[MemorySeries]:
@@ -526,6 +530,6 @@ def _name(series: MemorySeries) -> str:
 def rate_text(slope: Slope, unit: Unit) -> str:
     """Return ``grows by 81.5 bytes per request (81.1 to 81.6, 95 %)``."""
     return (
-        f"grows by {slope.rate:,.3g} {unit} per request"
-        f" ({slope.low:,.3g} to {slope.high:,.3g}, {100 * CONFIDENCE:.0f} %)"
+        f"grows by {_figure(slope.rate)} {unit} per request"
+        f" ({_figure(slope.low)} to {_figure(slope.high)}, {100 * CONFIDENCE:.0f} %)"
     )

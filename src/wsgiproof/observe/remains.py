@@ -19,8 +19,8 @@ import msgspec
 from wsgiproof.records import Role
 from wsgiproof.toolchain import Application
 
-_SHARED = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - looked at, and never written to
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+_SHARED = (Path("/tmp"), Path("/var/tmp"))
+_SHARED_MEMORY = Path("/dev/shm")
 _SYSV = Path("/proc/sysvipc")
 _MOST_ENTRIES = 20_000
 _MOST_SECONDS = 1.0

@@ -23,7 +23,7 @@ from wsgiproof.uri import is_uri
 
 def test_the_quick_profile() -> None:
     plan = Config().plan()
-    assert (plan.parallel, plan.serial, plan.connections, plan.round) == (2500, 500, 100, 125)
+    assert (plan.parallel, plan.serial, plan.connections, plan.round) == (2000, 1000, 100, 125)
     assert (plan.memory_every, plan.request_deadline) == (250, 10)
 
 

@@ -120,7 +120,7 @@ class LeaveNothing(NoFault):
 class SlowDown(NoFault):
     """Counts up to a number that grows with each request."""
 
-    def __init__(self, step=5000):
+    def __init__(self, step=2000):
         self._step = step
         self._requests = Counter()
 

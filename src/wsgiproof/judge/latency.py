@@ -76,7 +76,8 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
     )
     findings = [*_too_slow(slowest, plan.max_latency)]
     doubts, passed = [], []
-    if all(sample.work is None for sample in observed.samples) and not findings:
+    unmeasured = observed.samples and all(sample.work is None for sample in observed.samples)
+    if unmeasured and not findings:
         return Outcome(skipped="the version that recorded this cell did not measure it")
     for load, phases in _LOADS.items():
         rounds = [*_rounds(observed.samples, phases)]
@@ -103,7 +104,7 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
     stall = _stall(slowest)
     if not passed:
         return Outcome(
-            skipped=f"fewer than {_LEAST_ROUNDS} rounds of load, too few to see a trend{stall}"
+            missing=f"fewer than {_LEAST_ROUNDS} rounds of load, too few to see a trend{stall}"
         )
     return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}")
 

@@ -345,14 +345,19 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     of the growth was there.
     """
     found = []
-    for number in range(_kinds_of_counts(resource)):
-        whole = _decide(resource, observed, observed.samples, number)
-        alone = _decide(resource, observed, _serial(observed.samples), number)
+    kinds = zip(
+        ("", *(["server"] if resource.by_server else []), *resource.by_name),
+        _all_counts(observed.samples, resource),
+        _all_counts(_serial(observed.samples), resource),
+        strict=True,
+    )
+    for name, counts, serial in kinds:
+        whole = _decide(resource, observed, name, counts)
+        alone = _decide(resource, observed, name, serial)
         if alone is not None:
             alone = msgspec.structs.replace(alone, alone=True)
-        replaced = alone is not None and whole is not None and 0 < whole.units == alone.units
-        if replaced and whole is not None:
-            whole = msgspec.structs.replace(whole, status=LeakStatus.NO_LEAK, doubt="", more=0)
+            if whole is not None and 0 < whole.units == alone.units:
+                whole = msgspec.structs.replace(whole, status=LeakStatus.NO_LEAK, doubt="", more=0)
         found += [one for one in (whole, alone) if one is not None]
     for one in observed.confirmations:
         if one.check == resource.check:
@@ -365,28 +370,21 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     return found
 
 
-def _kinds_of_counts(resource: Resource) -> int:
-    return 2 + len(resource.by_name)
-
-
 def _decide(
-    resource: Resource, observed: Observed, samples: Sequence[Sample], number: int
+    resource: Resource, observed: Observed, name: str, counts: _Counts
 ) -> CountDecision | None:
-    """Return the decision on one kind of counts in these samples; None if they are too few.
+    """Return the decision on the counts of this name; None if there are too few samples.
 
-    Number 0 are those of the processes, 1 that of the server, and the others those by name.
+    The name of those of the processes is empty.
     """
     processes, threads = observed.workers
     bound, interpreters = pool_bound(len(observed.urls), threads), len(observed.urls)
-    places = processes if number else 1
-    counts = _all_counts(samples, resource)[number]
+    places = processes if name else 1
     long_enough = [one for one in counts.series if _is_long_enough(one, bound * places)]
     if not long_enough:
         return None
     decision = decide(long_enough, bound * places, interpreters * places)
-    if number >= 2 and [*resource.by_name][number - 2] in resource.limited:
-        return _within_limit(decision, observed.plan)
-    return decision
+    return _within_limit(decision, observed.plan) if name in resource.limited else decision
 
 
 def _within_limit(decision: CountDecision, plan: LoadPlan) -> CountDecision:
@@ -406,9 +404,10 @@ def _serial(samples: Sequence[Sample]) -> Sequence[Sample]:
 
 
 def _all_counts(samples: Sequence[Sample], resource: Resource) -> tuple[_Counts, ...]:
+    """Return the counts of the processes, those of the server if there are any, those by name."""
     return (
         _process_counts(samples, resource),
-        _server_counts(samples, resource),
+        *([_server_counts(samples, resource)] if resource.by_server else []),
         *(_named(samples, name) for name in resource.by_name),
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -87,10 +88,21 @@ def _counts_of(user: int) -> dict[str, int | None]:
 
 
 def _children(processes: Iterable[Process], living: Mapping[int, Role]) -> int:
-    """Return the processes that the workers have started: those alive, and zombies."""
-    parents = {pid for pid, role in living.items() if role in (Role.WORKER, Role.HELPER)}
-    zombies = sum(one.zombie and one.parent in parents for one in processes)
-    return zombies + sum(role is Role.HELPER for role in living.values())
+    """Return how many processes the workers have started that are alive, or zombies.
+
+    A process is first seen in the process table. The guard also knows those that have been left by
+    their parent.
+    """
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for one in processes:
+        children[one.parent].append(one.pid)
+    found = {pid for pid, role in living.items() if role is Role.HELPER}
+    waiting = [*found, *(pid for pid, role in living.items() if role is Role.WORKER)]
+    while waiting:
+        new = [pid for pid in children[waiting.pop()] if pid not in found]
+        found.update(new)
+        waiting += new
+    return len(found)
 
 
 def _others(processes: Iterable[Process], user: int, ever: Collection[int]) -> bool:

@@ -321,7 +321,7 @@ _CONTROLS = (
         trips="latency",
         counterpart="work-in-request",
         about="each request counts further than the one before it",
-        options={"step": 5000},
+        options={"step": 2000},
         modes=_DAEMON,
     ),
     # Crashes.

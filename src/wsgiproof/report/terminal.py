@@ -111,7 +111,8 @@ def _undecided(cell: CellRecord) -> Iterator[_Line]:
         checks = [one for one in cell.checks if one.verdict is verdict]
         texts = [f"{one.check}: {one.reason}" for one in checks]
         if cell.findings and len(checks) > _MOST_UNDECIDED:
-            texts = [", ".join(one.check for one in checks)]
+            reason = f": {checks[0].reason}" if len({one.reason for one in checks}) == 1 else ""
+            texts = [", ".join(one.check for one in checks) + reason]
         for text in texts:
             yield _Line(indent=2, label=f"{verdict} ", label_style=STYLES[verdict], text=text)
 

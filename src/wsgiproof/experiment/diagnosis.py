@@ -76,11 +76,12 @@ def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
 
 
 def attribute(
-    rates: dict[str, float], load: Load, sampler: Sampler, phase: str
+    rates: dict[str, float], load: Load, sampler: Sampler, phase: str, connections: int
 ) -> tuple[Attribution, ...]:
     """Measure how far each leaking count grows while one URL alone gets all requests.
 
-    ``rates`` are the checks that found a leak, each with its units per request.
+    ``rates`` are the checks that found a leak, each with its units per request. ``connections`` is
+    how many requests are in flight: some leaks need a request that is alone.
     """
     requests = _enough(rates.values())
     attributions = []
@@ -88,7 +89,7 @@ def attribute(
     for target in load.targets:
         if load.hopeless():
             break
-        load.to(target, requests)
+        load.to(target, requests, connections)
         after = sampler.read(phase)
         attributions += [
             Attribution(

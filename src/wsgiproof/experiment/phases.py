@@ -353,7 +353,14 @@ class _Experiment:
         rates = leaks.leak_rates(observed)
         if rates:
             self._on_progress(self._phase, 0, 1)
-            self._attributions = attribute(rates, self._load, self._sampler, self._phase)
+            alone = any(one.alone for one in self._confirmations)
+            self._attributions = attribute(
+                rates,
+                self._load,
+                self._sampler,
+                self._phase,
+                1 if alone else self._plan.connections,
+            )
         if memory.grows(observed):
             self._on_progress(self._phase, 0, 1)
             self._object_growth = object_growth(self._load, self._sampler)

@@ -2,7 +2,6 @@
 
 from __future__ import absolute_import
 
-import atexit
 import gc
 import os
 import subprocess
@@ -55,27 +54,28 @@ class LeaveFile(Acquiring):
 
 
 class LeaveSegment(Acquiring):
-    """Makes a segment of System V shared memory, which is removed when the interpreter ends."""
+    """Makes a segment of System V shared memory, which the kernel removes with the process."""
 
     def at_load(self, store):
         import ctypes  # imported here, so that a run without this fault does not load it
 
         self._libc = ctypes.CDLL(None)
-        atexit.register(self._remove_all)
+        self._libc.shmat.restype = ctypes.c_void_p
+        self._libc.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+        self._libc.shmdt.argtypes = [ctypes.c_void_p]
 
     def acquire(self, store):
         ipc_private, ipc_create = 0, 0o1000
         segment = self._libc.shmget(ipc_private, _PAGE, ipc_create | 0o600)
         if segment < 0:
             raise OSError("shmget")
-        return segment
+        address = self._libc.shmat(segment, None, 0)
+        # It stays as long as it is attached: a process that is killed leaves none behind.
+        self._libc.shmctl(segment, _REMOVE, None)
+        return address
 
     def release(self, resource):
-        self._libc.shmctl(resource, _REMOVE, None)
-
-    def _remove_all(self):
-        for segment in self.kept:
-            self.release(segment)
+        self._libc.shmdt(resource)
 
 
 class LeaveCollection(Acquiring):

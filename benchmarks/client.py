@@ -250,7 +250,7 @@ def hello_world() -> Iterator[str]:
         script.write_text(HELLO)
         script.chmod(0o644)
         application = Application(
-            directory=script.parent, script=script, groups=("one",), evidence=scratch
+            directory=script.parent, script=script, groups=("one",), evidence=scratch, tmp=scratch
         )
 
         def configure(port: int) -> ApacheConf:

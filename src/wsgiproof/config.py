@@ -30,8 +30,8 @@ class Profile(StrEnum):
 _CACHE_ENTRIES = 5000
 _PLANS = {
     Profile.QUICK: LoadPlan(
-        parallel=2500,
-        serial=500,
+        parallel=2000,
+        serial=1000,
         connections=100,
         round=125,
         memory_every=250,
@@ -202,6 +202,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fault_seconds: Annotated[
         float, _doc("Seconds that members are paused or gone in the phase failover.")
     ] = 3.0
+    max_files: Annotated[
+        float, _doc("Files that 100 requests may leave behind without a finding.")
+    ] = 1.0
+    max_slowdown: Annotated[
+        float, _doc("How many times as long the last requests may take as the first ones.")
+    ] = 2.0
+    max_latency: Annotated[
+        float | None, _doc("Seconds that a request may take; without it, up to its deadline.")
+    ] = None
     overrides: Annotated[
         tuple[Override, ...],
         _doc("Another load for some cells; the last one that matches."),
@@ -245,6 +254,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if "\n" in one:
                 raise UsageError("--directive takes one line: give it once for each line")
         _within("--fault-seconds", self.fault_seconds, 1, 3600)
+        _within("--max-files", self.max_files, 0, 1_000_000)
+        _within("--max-slowdown", self.max_slowdown, 1, 1_000_000)
+        _within("--max-latency", self.max_latency, 0.001, 24 * 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
         _within("--retry-errors", self.retry_errors, 0, 10)
         for status in self.expect_status:
@@ -300,6 +312,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "fault_seconds": self.fault_seconds,
             "expect_status": self.expect_status,
             "expect_body": self.expect_body,
+            "max_files": self.max_files,
+            "max_slowdown": self.max_slowdown,
+            "max_latency": self.max_latency,
         }
         if load.requests is not None:
             parallel = round(load.requests * plan.parallel / (plan.parallel + plan.serial))
@@ -360,6 +375,6 @@ def _check_load(load: Config | Override) -> None:
     _within("--max-seconds", load.max_seconds, 1, 7 * 24 * 3600)
 
 
-def _within(option: str, value: float | None, least: int, most: int) -> None:
+def _within(option: str, value: float | None, least: float, most: int) -> None:
     if value is not None and not least <= value <= most:
         raise UsageError(f"{option} {value}: it has to be from {least} to {most:,}")

@@ -190,6 +190,9 @@ def _rerun(
         ("--idle-seconds", load.idle_seconds, default.idle_seconds),
         ("--drain-seconds", load.drain_seconds, default.drain_seconds),
         ("--fault-seconds", load.fault_seconds, default.fault_seconds),
+        ("--max-files", load.max_files, default.max_files),
+        ("--max-slowdown", load.max_slowdown, default.max_slowdown),
+        ("--max-latency", load.max_latency, None),
         ("--mongodb", _mongodb_option(server, cell, machine, config), None),
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]

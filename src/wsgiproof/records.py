@@ -154,6 +154,12 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after which the load ends early; None: never."""
     seed: int = 1
     """The seed of the random choice of URLs."""
+    max_files: float = 1.0
+    """Files that 100 requests may leave behind without a finding."""
+    max_slowdown: float = 2.0
+    """How many times as long the last requests may take as the first ones."""
+    max_latency: float | None = None
+    """Seconds that a request may take; None: up to the deadline."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,6 +258,8 @@ class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes allocated by the C library's malloc."""
     uss: int | None
     """Bytes of resident memory that only this process has (unique set size)."""
+    mapped: int | None = None
+    """Bytes of its address space, shared and untouched mappings included."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,6 +283,22 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessSample, ...]
     memory: tuple[MemorySample, ...] = ()
     """Read in some samples only: it takes extra requests."""
+    counts: dict[str, int | None] = {}
+    """More counts of the whole subject, by name; None if one could not be counted. A name is left
+    out if what it counts may come from another program."""
+    work: Work | None = None
+    """None if the cell was recorded before this was measured."""
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """What all requests since the start of the server took, in seconds."""
+
+    serving: float
+    """With at least one request in flight."""
+    cpu: float
+    """Processor time of the workers."""
+    waited: float
+    """Waiting for a processor: the sum over the threads of Apache, wsgiproof and its mongod."""
 
 
 class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,6 +329,8 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
     check: str
     requests: int
     units: int
+    alone: bool = False
+    """Whether the requests came one after the other, because it grew only then."""
 
 
 class CacheTrial(msgspec.Struct, frozen=True, kw_only=True):

@@ -122,6 +122,10 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     """The application group of each URL; ``%{GLOBAL}`` is the main interpreter."""
     evidence: Path
     """The directory in which the processes write evidence about themselves."""
+    tmp: Path
+    """The directory for temporary files of this server alone (``TMPDIR``)."""
+    user: int | None = None
+    """The id of the user of Apache's children; None if wsgiproof runs as that user, too."""
     secret: str = ""
     """The start of the header of a request that gives the probe a command; empty if the probe
     accepts no commands. It is in the settings of the application, and in no log and no record."""

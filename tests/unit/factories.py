@@ -27,6 +27,7 @@ from wsgiproof.records import (
     Sample,
     Stop,
     Verdict,
+    Work,
 )
 
 CELL = Cell(
@@ -48,6 +49,19 @@ PHASES = (
 """The phase of each sample of a quick run."""
 POINTS = len(PHASES)
 SESSIONS = 32
+COUNTS: dict[str, int | None] = {
+    "children": 0,
+    "files": 2,
+    "bytes": 8192,
+    "files elsewhere": 5,
+    "segments": 0,
+    "shared files": 0,
+    "semaphores": 0,
+    "queues": 0,
+    "collections": 1,
+    "views": 0,
+    "indexes": 1,
+}
 WORKERS = (1, 15)
 
 
@@ -126,13 +140,22 @@ def sample(number: int, processes: Sequence[ProcessSample], **changes: Any) -> S
         memory=tuple(memory_reading(worker.pid, requests // len(workers)) for worker in workers)
         if with_memory
         else (),
+        counts=COUNTS,
+        work=Work(serving=0.002 * requests, cpu=0.001 * requests, waited=0.0001 * requests),
     )
     return msgspec.structs.replace(one, **changes)
 
 
 def memory_reading(pid: int = WORKER, requests: int = 0, **changes: Any) -> MemorySample:
     """The memory of a process that holds what it held before."""
-    one = MemorySample(pid=pid, requests=requests, blocks=150_000, malloc=9_000_000, uss=60_000_000)
+    one = MemorySample(
+        pid=pid,
+        requests=requests,
+        blocks=150_000,
+        malloc=9_000_000,
+        uss=60_000_000,
+        mapped=900_000_000,
+    )
     return msgspec.structs.replace(one, **changes)
 
 

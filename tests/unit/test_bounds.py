@@ -64,7 +64,7 @@ def test_memory_that_grows_at_the_stated_rate_is_denied_in_five_of_a_hundred_at_
 ) -> None:
     def noisy(rate: float, seed: int) -> tuple[LeakStatus, float]:
         chance = random.Random(seed)
-        size = {"bytes": 1500, "blocks": 60, "resident bytes": 40_000}[unit]
+        size = {"bytes": 1500, "blocks": 60, "resident bytes": 40_000, "mapped bytes": 40_000}[unit]
         decision = judge_memory([series(lambda at: rate * at + chance.gauss(0, size), unit)])
         slopes = [one.slope.high for one in decision.series if one.slope is not None]
         return decision.status, slopes[0]

@@ -23,7 +23,7 @@ from wsgiproof.uri import is_uri
 
 def test_the_quick_profile() -> None:
     plan = Config().plan()
-    assert (plan.parallel, plan.serial, plan.connections, plan.round) == (2500, 500, 100, 125)
+    assert (plan.parallel, plan.serial, plan.connections, plan.round) == (2000, 1000, 100, 125)
     assert (plan.memory_every, plan.request_deadline) == (250, 10)
 
 
@@ -44,7 +44,7 @@ def test_n_requests_are_exactly_n(requests: int, profile: Profile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "split"), [(Profile.QUICK, (500, 100)), (Profile.FULL, (300, 300))]
+    ("profile", "split"), [(Profile.QUICK, (400, 200)), (Profile.FULL, (300, 300))]
 )
 def test_n_keeps_the_proportion_of_the_profile(profile: Profile, split: tuple[int, int]) -> None:
     plan = Config(requests=600, profile=profile).plan()

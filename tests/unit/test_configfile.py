@@ -694,7 +694,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
         *("include", "exclude", "overrides", "sets"),
         *("only", "requests", "connections", "extra_requests", "max_seconds", "output", "jobs"),
         *("requirement", "constraint", "directive", "expect_status", "expect_body"),
-        *("httpd", "apxs"),
+        *("httpd", "apxs", "max_latency"),
     }
     for key in KEYS:
         assert (getattr(shown, key) == getattr(Config(), key)) == (key not in examples), key

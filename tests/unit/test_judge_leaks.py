@@ -30,6 +30,7 @@ from wsgiproof.judge.leaks import (
     leak_rates,
     more_to_decide,
     to_confirm,
+    to_confirm_alone,
     to_drain,
     total,
 )
@@ -52,6 +53,9 @@ BY_PROCESS: dict[str, Make] = {
     "connections": lambda value: reading(connections=value),
     "descriptors": lambda value: reading(descriptors=value),
     "threads": lambda value: reading(threads=value),
+}
+BY_NAME = {
+    check: list(resource.by_name) for check, resource in RESOURCES.items() if resource.by_name
 }
 BY_SERVER = {"connections": "server_connections", "cursors": "cursors", "sessions": "sessions"}
 """What the deployment counts, and the field of a sample that has it."""
@@ -77,7 +81,11 @@ def of_workers(rows: Sequence[Sequence[ProcessSample]], processes: int) -> Obser
 
 def counted(seen: Observed) -> dict[str, Verdict]:
     """Every check that did not pass, but that of memory."""
-    return {check: verdict for check, verdict in outcome(seen).items() if check != "memory"}
+    return {
+        check: verdict
+        for check, verdict in outcome(seen).items()
+        if check not in ("memory", "latency")  # they need more samples than most tests have
+    }
 
 
 def finding(seen: Observed) -> Finding:
@@ -152,7 +160,7 @@ def test_the_servers_count_that_does_not_grow_is_no_leak(resource: str, values: 
 
 
 def test_every_counted_resource_is_tried_here() -> None:
-    assert set(RESOURCES) == {*BY_PROCESS, *BY_SERVER}
+    assert set(RESOURCES) == {*BY_PROCESS, *BY_SERVER, *BY_NAME}
 
 
 @pytest.mark.parametrize("points", [14, 15, 16, 17])
@@ -210,7 +218,7 @@ def test_attributions_of_another_check_are_not_told() -> None:
 def test_a_pass_says_how_small_a_leak_would_have_shown() -> None:
     assert reason(observed(), "threads") == (
         "threads did not grow in 3,000 requests; a leak of one in 1,001 requests would have shown "
-        "(95 %)"
+        "(95 %), and one in 167 where each request is alone"
     )
     assert reason(with_series("threads", steps(9, 16)), "threads").startswith(
         "threads grew by 2 in all in 3,000 requests; a leak of one in 4"
@@ -517,3 +525,115 @@ def test_the_level_is_the_servers_count_or_else_that_of_all_workers() -> None:
 
 def test_the_least_number_of_steps_is_what_the_series_here_suppose() -> None:
     assert LEAST_STEPS == 4
+
+
+# What is left outside of the processes
+
+
+def named(name: str, values: Values) -> Observed:
+    """A record in which this count of the samples went through ``values``."""
+    rows = samples([[reading()]] * len(values))
+    changed = zip(rows, values, strict=True)
+    return observed(
+        samples=tuple(
+            msgspec.structs.replace(row, counts=row.counts | {name: value})
+            for row, value in changed
+        )
+    )
+
+
+each_name = pytest.mark.parametrize(
+    ("check", "name"), [(check, name) for check, names in BY_NAME.items() for name in names]
+)
+
+
+@each_name
+@pytest.mark.parametrize("values", LEAKS.values(), ids=LEAKS)
+def test_what_is_left_trips_its_check_alone(check: str, name: str, values: Values) -> None:
+    assert counted(named(name, values)) in (
+        {check: Verdict.FAIL},
+        {} if name in RESOURCES[check].limited else None,  # one in 250 is accepted
+    )
+
+
+@each_name
+def test_what_could_not_be_counted_is_no_pass(check: str, name: str) -> None:
+    assert counted(named(name, [3] * 7 + [None] * (POINTS - 7))) == {check: Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("most", "verdicts"), [(1.0, {"files": Verdict.FAIL}), (2.5, {}), (100.0, {})]
+)
+def test_files_may_be_left_at_a_rate(most: float, verdicts: dict[str, Verdict]) -> None:
+    seen = named("files", LEAKS["one in 50 requests"])
+    seen = msgspec.structs.replace(seen, plan=msgspec.structs.replace(seen.plan, max_files=most))
+    assert counted(seen) == verdicts
+    if not verdicts:
+        assert f"; {most:g} in 100 requests are accepted (--max-files)" in reason(seen, "files")
+
+
+def test_shared_memory_may_not() -> None:
+    seen = named("segments", LEAKS["one in 50 requests"])
+    plan = msgspec.structs.replace(seen.plan, max_files=100.0)
+    seen = msgspec.structs.replace(seen, plan=plan)
+    assert "shared memory segments leaked in 3,000 requests" in finding(seen).seen
+
+
+def test_files_never_end_the_load_early() -> None:
+    """Whether they are a finding depends on the configuration."""
+    assert not certain_leak(named("files", LEAKS["one in each request"]).samples, 2, 1, 15)
+
+
+def test_a_file_that_grows_is_mentioned() -> None:
+    told = reason(named("bytes", [2**20 * number for number in range(POINTS)]), "files")
+    assert told.endswith("; the files have grown by 25.0 MiB")
+
+
+def test_what_another_program_may_have_made_is_not_judged() -> None:
+    rows = samples([[reading()]] * POINTS)
+    counts = dict(rows[0].counts)
+    del counts["files elsewhere"]
+    changed = msgspec.structs.replace(rows[9], counts=counts)
+    seen = observed(samples=(*rows[:9], changed, *rows[10:]))
+    assert counted(seen) == {}
+    assert reason(seen, "files").endswith(
+        "; not counted, since another program may make them: files elsewhere"
+    )
+
+
+def test_a_record_without_these_counts_is_skipped() -> None:
+    rows = [msgspec.structs.replace(row, counts={}) for row in samples([[reading()]] * POINTS)]
+    assert counted(observed(samples=tuple(rows))) == dict.fromkeys(BY_NAME, Verdict.SKIPPED)
+
+
+# Leaks of requests that are alone in their process
+
+
+ALONE = [30] * 21 + [31, 32, 33, 34, 34]
+"""One in each round of the serial phase, and none before it."""
+
+
+def test_a_leak_of_requests_that_are_alone_is_asked_for_with_such_requests() -> None:
+    seen = by_server(ALONE)
+    assert to_confirm(seen) == {}
+    (needed,) = to_confirm_alone(seen).values()
+    assert 500 < needed < 3000
+    assert "34 requests" not in finding(seen).seen
+    assert "4 connections leaked in 500 requests that were alone in their process" in (
+        finding(seen).seen
+    )
+
+
+@pytest.mark.parametrize(("units", "verdicts"), [(0, {}), (5, {"connections": Verdict.FAIL})])
+def test_more_such_requests_decide(units: int, verdicts: dict[str, Verdict]) -> None:
+    seen = by_server(ALONE)
+    (needed,) = to_confirm_alone(seen).values()
+    told = Confirmation(check="connections", requests=needed, units=units, alone=True)
+    assert counted(msgspec.structs.replace(seen, confirmations=(told,))) == verdicts
+
+
+def test_requests_that_are_not_alone_decide_nothing_of_it() -> None:
+    seen = by_server(ALONE)
+    told = Confirmation(check="connections", requests=100_000, units=0)
+    decided = counted(msgspec.structs.replace(seen, confirmations=(told,)))
+    assert decided == {"connections": Verdict.FAIL}

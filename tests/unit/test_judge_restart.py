@@ -17,6 +17,7 @@ from tests.unit.factories import (
     born,
     died,
     failure,
+    memory_reading,
     observed,
     outcome,
     reading,
@@ -249,3 +250,34 @@ def test_connections_that_the_deployment_counts_are_looked_at_too() -> None:
 
 def test_a_server_that_was_not_watched_is_no_pass() -> None:
     assert outcome(quiet([])) == {"idle": Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize("field", ["uss", "mapped"])
+def test_memory_that_grows_while_idle_is_a_finding(field: str) -> None:
+    seen = quiet([38] * 7)
+    readings = tuple(
+        msgspec.structs.replace(
+            one,
+            memory=(memory_reading(**{field: 60_000_000 + 100_000 * number}),),
+        )
+        for number, one in enumerate(seen.idle_samples)
+    )
+    assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == {"idle": Verdict.FAIL}
+
+
+def test_a_few_pages_are_not() -> None:
+    seen = quiet([38] * 7)
+    readings = tuple(
+        msgspec.structs.replace(one, memory=(memory_reading(uss=60_000_000 + 4096 * number),))
+        for number, one in enumerate(seen.idle_samples)
+    )
+    assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == {}
+
+
+def test_files_that_become_more_while_idle_are_a_finding() -> None:
+    seen = quiet([38] * 7)
+    readings = tuple(
+        msgspec.structs.replace(one, counts=one.counts | {"files": number})
+        for number, one in enumerate(seen.idle_samples)
+    )
+    assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == {"idle": Verdict.FAIL}

@@ -18,6 +18,7 @@ from hypothesis import strategies as some
 
 import wsgiproof
 from tests.unit.factories import (
+    CELL,
     POINTS,
     URLS,
     memory_reading,
@@ -39,6 +40,7 @@ from wsgiproof.judge.memory import (
     grows,
     judge_memory,
     judge_series,
+    memory,
     more_to_decide,
     seems_to_grow,
     series_of,
@@ -645,13 +647,24 @@ def test_blocks_grow_by_the_objects_that_are_made() -> None:
 
 def test_only_a_reading_that_collects_lets_garbage_go() -> None:
     before, kept, collected = python(
-        READ + "gc.disable(); result = [read(True)['blocks']]\n"
+        READ + "gc.set_threshold(10**6); result = [read(True)['blocks']]\n"
         "for _ in range(2000):\n"
         "    cycle = []; cycle.append(cycle)\n"
         "result += [read(False)['blocks'], read(True)['blocks']]"
     )
     assert kept - before >= 2000
     assert collected - before <= 100
+
+
+@pytest.mark.parametrize("off", ["gc.disable()", "gc.set_threshold(0)"])
+def test_garbage_that_nobody_collects_is_in_use(off: str) -> None:
+    before, after = python(
+        READ + f"{off}; result = [read(True)['blocks']]\n"
+        "for _ in range(2000):\n"
+        "    cycle = []; cycle.append(cycle)\n"
+        "result += [read(True)['blocks']]"
+    )
+    assert after - before >= 2000
 
 
 @pytest.mark.parametrize("collect", [False, True])
@@ -739,3 +752,54 @@ def test_ctypes_is_loaded_only_for_those_who_ask(tmp_path: Path) -> None:
     )
     loaded = App(tmp_path).run(code + "    result.append('ctypes' in sys.modules)")
     assert loaded == [False, True]
+
+
+# The address space
+
+
+def mapped(grown: Callable[[int], int], threads: Callable[[int], int] = lambda at: 25) -> Observed:
+    """A quick run whose worker has mapped so much, and nothing else of which changes."""
+    rows = []
+    for row in samples([[reading()]] * POINTS):
+        memory = tuple(
+            msgspec.structs.replace(one, mapped=900_000_000 + grown(one.requests))
+            for one in row.memory
+        )
+        processes = tuple(
+            msgspec.structs.replace(one, threads=threads(row.requests)) for one in row.processes
+        )
+        rows.append(msgspec.structs.replace(row, memory=memory, processes=processes))
+    return observed(samples=tuple(rows))
+
+
+@pytest.mark.parametrize("every", [1, 15, 20])
+def test_pages_that_are_mapped_and_left_are_a_leak(every: int) -> None:
+    (finding,) = memory(CELL, mapped(lambda at: at // every * 4096)).findings
+    assert finding.seen.startswith("mappings: address space of pid 200 grows by ")
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [
+        lambda at: 0,
+        lambda at: 2**20 * ((at > 700) + (at > 1900) + (at > 2600)),
+        lambda at: 64 * 2**20 * (at > 2000),
+        lambda at: 2**20 * (at // 500 % 2),
+    ],
+    ids=["constant", "three arenas", "an arena of malloc", "up and down"],
+)
+def test_arenas_are_none(grown: Callable[[int], int]) -> None:
+    assert not memory(CELL, mapped(grown)).findings
+    assert not memory(CELL, mapped(grown)).missing
+
+
+def test_the_stacks_of_threads_that_leak_are_a_matter_of_threads() -> None:
+    seen = mapped(lambda at: at // 100 * 8 * 2**20, lambda at: 25 + at // 100)
+    assert not memory(CELL, seen).findings
+
+
+def test_a_pass_states_the_bound_of_every_metric() -> None:
+    assert memory(CELL, mapped(lambda at: 0)).passed == (
+        "memory grew by at most 0 blocks, 0 bytes, 0 resident bytes and 0 mapped bytes per "
+        "request (95 %), in 1 process"
+    )

@@ -118,8 +118,9 @@ def test_what_is_missing_is_told_beside_what_was_found() -> None:
 def test_a_skipped_check_is_told_with_its_reason() -> None:
     alone = msgspec.structs.replace(CELL, topology=Topology.NONE)
     text = shown([record(observed(failures=(failure(),)), alone)])
-    assert "  skipped connections: there is no deployment (topology none)" in text
-    assert "skipped: connections, cursors, sessions" in shown([record(observed(), alone)])
+    names = "connections, cursors, sessions, database"
+    assert f"  skipped {names}: there is no deployment (topology none)" in text
+    assert f"skipped: {names}" in shown([record(observed(), alone)])
 
 
 def test_an_undecided_cell_says_what_is_missing_and_how_to_rerun_it() -> None:

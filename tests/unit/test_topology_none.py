@@ -21,7 +21,7 @@ from wsgiproof.services.deployment import Counts, NoDeployment
 from wsgiproof.subjects.application import DOCUMENTS, lay_out
 
 ALONE = msgspec.structs.replace(CELL, topology=Topology.NONE)
-SKIPPED = dict.fromkeys(["connections", "cursors", "sessions"], Verdict.SKIPPED)
+SKIPPED = dict.fromkeys(["connections", "cursors", "sessions", "database"], Verdict.SKIPPED)
 
 
 def observed(**changes: object) -> Observed:
@@ -85,7 +85,7 @@ def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:
     judgement = judge(ALONE, observed())
     assert outcome(observed(), ALONE) == SKIPPED
     assert judgement.verdict is Verdict.PASS
-    assert judgement.reason == "11 checks; skipped: connections, cursors, sessions"
+    assert judgement.reason == "14 checks; skipped: connections, cursors, sessions, database"
     reasons = {check.check: check.reason for check in judgement.checks}
     assert "no deployment" in reasons["connections"]
     assert "no deployment" in reasons["shutdown"]

@@ -267,7 +267,7 @@ _LOAD_OPTIONS: list[_Decorator] = [
         type=Choices(list(Profile)),
         metavar="NAME",
         help="quick (3,000 requests a cell) or full (50,000).\n"
-        "quick: 2,500 in parallel and 500 in series; full: 25,000 and 25,000.  [default: quick]",
+        "quick: 2,000 in parallel and 1,000 in series; full: 25,000 and 25,000.  [default: quick]",
     ),
     option("-n", "--requests", type=int, metavar="N", help="Requests for each cell."),
     option(
@@ -334,6 +334,32 @@ _PHASE_OPTIONS: list[_Decorator] = [
         metavar="SECONDS",
         help="How long each fault of failover lasts.\n"
         "Members are paused or gone for so long.  [default: 3]",
+        rare=True,
+    ),
+]
+_LIMIT_OPTIONS: list[_Decorator] = [
+    option(
+        "--max-files",
+        type=float,
+        metavar="N",
+        help="Files that 100 requests may leave.\n"
+        "An application may have to keep some, such as uploads.  [default: 1]",
+        rare=True,
+    ),
+    option(
+        "--max-slowdown",
+        type=float,
+        metavar="RATIO",
+        help="How much slower requests may get.\n"
+        "The time of the last requests, as a multiple of that of the first ones.  [default: 2]",
+        rare=True,
+    ),
+    option(
+        "--max-latency",
+        type=float,
+        metavar="SECONDS",
+        help="How long a request may take.\n"
+        "By default the check latency only mentions the slowest one.",
         rare=True,
     ),
 ]
@@ -406,6 +432,7 @@ def _grouped(execution: Sequence[_Decorator], output: Sequence[_Decorator]) -> _
         "What to test": _SUBJECT_OPTIONS,
         "Load": _LOAD_OPTIONS,
         "Phases": _PHASE_OPTIONS,
+        "Limits": _LIMIT_OPTIONS,
         "Execution": execution,
         "Output": output,
         "Configuration": _FILE_OPTIONS,

@@ -34,24 +34,28 @@ def confirm(
     plan: LoadPlan,
     phase: str,
     stop: Callable[[], bool],
+    *,
+    alone: bool = False,
 ) -> tuple[Confirmation, ...]:
     """Measure how far each suspected count keeps growing while all pools are full.
 
     ``suspects`` are checks, each with the requests that rule out a leak if it does not grow in
     them. The load ends as soon as each of them has grown by enough to be a leak, or when ``stop()``
-    is true.
+    is true. If ``alone``, there is one request at a time.
     """
     before = sampler.read(phase)
     confirmations: dict[str, Confirmation] = {}
     done, most = 0, max(suspects.values())
     while done < most and not load.hopeless() and not stop():
         size = min(plan.round, most - done)
-        load.mixed(size, plan.connections)
+        load.mixed(size, 1 if alone else plan.connections)
         done += size
         after = sampler.read(phase)
         for check in suspects:
             units = total(RESOURCES[check], after) - total(RESOURCES[check], before)
-            confirmations[check] = Confirmation(check=check, requests=done, units=units)
+            confirmations[check] = Confirmation(
+                check=check, requests=done, units=units, alone=alone
+            )
         if all(one.units >= LEAST_STEPS for one in confirmations.values()):
             break
     return tuple(confirmations.values())
@@ -74,13 +78,13 @@ def cache_trial(
     while (full := _full(target, load, plan, processes)) is None:
         if sent >= _MOST_TO_FILL or load.hopeless() or stop():
             return CacheTrial(url=target.url, full=(), readings=())
-        load.to(target, plan.round)
+        load.to(target, plan.round, plan.connections)
         sent += plan.round
     readings = [sampler.memory()]
     for _ in range(_TRIAL_READINGS):
         if load.hopeless() or stop():
             break
-        load.to(target, processes * _TRIAL_REQUESTS // _TRIAL_READINGS)
+        load.to(target, processes * _TRIAL_REQUESTS // _TRIAL_READINGS, plan.connections)
         readings.append(sampler.memory())
     return CacheTrial(url=target.url, full=full, readings=tuple(readings))
 
@@ -119,11 +123,12 @@ def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
 
 
 def attribute(
-    rates: dict[str, float], load: Load, sampler: Sampler, phase: str
+    rates: dict[str, float], load: Load, sampler: Sampler, phase: str, connections: int
 ) -> tuple[Attribution, ...]:
     """Measure how far each leaking count grows while one URL alone gets all requests.
 
-    ``rates`` are the checks that found a leak, each with its units per request.
+    ``rates`` are the checks that found a leak, each with its units per request. ``connections`` is
+    how many requests are in flight: some leaks need a request that is alone.
     """
     requests = _enough(rates.values())
     attributions = []
@@ -131,7 +136,7 @@ def attribute(
     for target in load.targets:
         if load.hopeless():
             break
-        load.to(target, requests)
+        load.to(target, requests, connections)
         after = sampler.read(phase)
         attributions += [
             Attribution(

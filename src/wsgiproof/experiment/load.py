@@ -108,9 +108,9 @@ class Load:
                 stop=stop,
             )
 
-    def to(self, target: Target, requests: int) -> None:
+    def to(self, target: Target, requests: int, connections: int) -> None:
         """Make ``requests`` requests to one URL."""
-        self._parallel(lambda: target, requests, self._plan.connections)
+        self._parallel(lambda: target, requests, connections)
 
     def burst(self, target: Target, size: int, deadline: float) -> None:
         """Make ``size`` requests at the same time, with ``deadline`` seconds each."""

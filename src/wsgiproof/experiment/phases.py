@@ -70,6 +70,8 @@ _CHANCE = 0.25
 """More requests may decide if they are at least this share of what is likely to."""
 _IDLE_SAMPLES = 6
 """Samples of phase ``idle``, after the first."""
+_AFTER_PAUSE = 2
+"""Requests for each URL at the end of phase ``idle``."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the phase, the steps done in it, and how many there are."""
@@ -147,7 +149,7 @@ class _Experiment:
         self._workers = workers
         self._plan = plan
         self._on_progress = on_progress
-        starvation = Starvation(lambda: (os.getpid(), *server.living(), *deployment.pids))
+        starvation = Starvation(lambda: (os.getpid(), *server.living(), *deployment.pids()))
         self._load = Load(
             server,
             plan,
@@ -155,7 +157,7 @@ class _Experiment:
             lambda: self._stack_collector.take_soon(self._phase),
             starvation,
         )
-        self._sampler = Sampler(server, deployment, app_name, workers, self._load)
+        self._sampler = Sampler(server, deployment, app_name, workers, self._load, application)
         self._replacements = Restarts(
             server, self._load, self._sampler, plan, workers, self._stack_collector
         )
@@ -354,7 +356,9 @@ class _Experiment:
             self._on_progress(self._phase, number, _IDLE_SAMPLES)
             due = began + self._plan.idle_seconds * number / _IDLE_SAMPLES
             time.sleep(max(0.0, due - time.monotonic()))
-            self._idle_samples.append(self._sampler.read(self._phase))
+            self._idle_samples.append(self._sampler.read_idle(self._phase))
+        # The first request after a long pause may find connections closed, or take long.
+        self._load.mixed(_AFTER_PAUSE * len(self._load.targets), 1)
 
     def extra_requests(self) -> int:
         """Return how many more requests may decide what the judge can't decide yet.
@@ -366,8 +370,8 @@ class _Experiment:
         if self._aborted or self._decided_early or self._budget_exhausted:
             return 0
         observed = self.observed()
-        certain = leaks.leak_rates(observed).keys() - leaks.to_confirm(observed)
-        if certain or memory.seems_to_grow(observed):
+        unsure = {*leaks.to_confirm(observed), *leaks.to_confirm_alone(observed)}
+        if leaks.leak_rates(observed).keys() - unsure or memory.seems_to_grow(observed):
             return 0
         added = sum(one.requests for one in self._phases if one.name == PhaseName.EXTRA_LOAD)
         left = self._plan.extra_requests - added
@@ -382,13 +386,22 @@ class _Experiment:
         if self._aborted or self._decided_early or self._budget_exhausted:
             return
         self._drain_again()
-        suspects = leaks.to_confirm(self.observed())
-        if suspects:
+        observed = self.observed()
+        suspects = {False: leaks.to_confirm(observed), True: leaks.to_confirm_alone(observed)}
+        if any(suspects.values()):
             self._on_progress(self._phase, 0, 1)
             until_full(self._fill_pools, self._sampler.counts)
-            self._confirmations = confirm(
-                suspects, self._load, self._sampler, self._plan, self._phase, self._time_is_up
-            )
+        for alone, needed in suspects.items():
+            if needed:
+                self._confirmations += confirm(
+                    needed,
+                    self._load,
+                    self._sampler,
+                    self._plan,
+                    self._phase,
+                    self._time_is_up,
+                    alone=alone,
+                )
 
     def _drain_again(self) -> None:
         """If a part of some growth was temporary, add load and compare what is there after drains.
@@ -447,7 +460,14 @@ class _Experiment:
         rates = leaks.leak_rates(observed)
         if rates:
             self._on_progress(self._phase, 0, 1)
-            self._attributions = attribute(rates, self._load, self._sampler, self._phase)
+            alone = any(one.alone for one in self._confirmations)
+            self._attributions = attribute(
+                rates,
+                self._load,
+                self._sampler,
+                self._phase,
+                1 if alone else self._plan.connections,
+            )
         if memory.grows(observed):
             self._on_progress(self._phase, 0, 1)
             self._object_growth = object_growth(self._load, self._sampler)

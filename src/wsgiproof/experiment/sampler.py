@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +11,19 @@ from typing import Literal
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import AgentReport, MemoryMetrics
-from wsgiproof.observe.processes import ProcessSnapshot, read_processes, unique_set_size
-from wsgiproof.records import MemorySample, Role, Sample
+from wsgiproof.observe.processes import (
+    ProcessSnapshot,
+    address_space,
+    processor_time,
+    processor_wait,
+    read_processes,
+    unique_set_size,
+)
+from wsgiproof.observe.remains import Remains
+from wsgiproof.records import MemorySample, Role, Sample, Work
 from wsgiproof.services.apache import Server
 from wsgiproof.services.deployment import Counts, Deployment
+from wsgiproof.toolchain import Application
 
 _QUIET_DEADLINE = 1.0
 """Seconds to wait for counts to settle after load; a leak may not settle, and need not."""
@@ -34,6 +44,7 @@ class Sampler:
         app_name: str,
         workers: tuple[int, int],
         load: Load,
+        application: Application,
     ) -> None:
         self._server = server
         self._deployment = deployment
@@ -41,10 +52,37 @@ class Sampler:
         self._processes, self._threads = workers
         self._load = load
         self._sockets: frozenset[tuple[int, int]] = frozenset()
+        self._remains = Remains(application)
+        self._work = _WorkMeter(server, deployment)
 
     def read(self, phase: str, *, memory: bool = False) -> Sample:
         """Return one sample of all counts, and of memory if requested."""
+        self._work.pause()
         memory_samples = self.memory() if memory else ()
+        sample = self._read(phase, memory_samples)
+        self._work.resume()
+        return sample
+
+    def read_idle(self, phase: str) -> Sample:
+        """Return one sample without a request: its memory is what ``/proc`` has of each worker."""
+        served = self._load.answers.served
+        return self._read(
+            phase,
+            tuple(
+                MemorySample(
+                    pid=pid,
+                    requests=served[pid],
+                    blocks=None,
+                    malloc=None,
+                    uss=unique_set_size(pid),
+                    mapped=address_space(pid),
+                )
+                for pid, role in sorted(self._server.living().items())
+                if role is Role.WORKER
+            ),
+        )
+
+    def _read(self, phase: str, memory_samples: tuple[MemorySample, ...]) -> Sample:
         snapshot = self._settled()
         self._sockets = snapshot.sockets
         counts = self.counts()
@@ -58,7 +96,15 @@ class Sampler:
             sessions=counts.sessions,
             processes=snapshot.processes,
             memory=memory_samples,
+            counts=self._remains_now(),
+            work=self._work.so_far(self._load.seconds()),
         )
+
+    def _remains_now(self) -> dict[str, int | None]:
+        """Return the counts of what the subject leaves outside its processes."""
+        ever = {event.pid for event in self._server.service.events()}
+        remains = self._remains.read(self._server.living(), ever)
+        return remains | self._deployment.objects(self._app_name)
 
     def counts(self) -> Counts:
         """Return what the subject has open, by the deployment's counts."""
@@ -125,6 +171,7 @@ class Sampler:
                 blocks=_least(one.blocks for one in metrics),
                 malloc=_least(one.malloc for one in metrics),
                 uss=unique_set_size(pid),
+                mapped=address_space(pid),
             )
             for pid, metrics in sorted(by_process.items())
         )
@@ -161,6 +208,46 @@ class Sampler:
         living = self._server.living()
         watched = {pid: role for pid, role in living.items() if role is not Role.FRONTEND}
         return read_processes(watched, self._deployment.ports)
+
+
+class _WorkMeter:
+    """Adds up what the load costs, without what the samples between its rounds cost."""
+
+    def __init__(self, server: Server, deployment: Deployment) -> None:
+        self._server = server
+        self._deployment = deployment
+        self._cpu = self._waited = 0.0
+        self._before: dict[int, tuple[float, float]] = {}
+
+    def pause(self) -> None:
+        """Add what was done since :meth:`resume`."""
+        for pid, (cpu, waited) in self._now().items():
+            cpu_before, waited_before = self._before.get(pid, (0.0, 0.0))
+            # Less than before is a thread that has ended, or another process with the same pid.
+            self._cpu += max(0.0, cpu - cpu_before)
+            self._waited += max(0.0, waited - waited_before)
+
+    def resume(self) -> None:
+        """Do not add what was done since :meth:`pause`."""
+        self._before = self._now()
+
+    def so_far(self, serving: float) -> Work:
+        """Return the sums, with the seconds for which requests were in flight."""
+        return Work(
+            serving=round(serving, 6), cpu=round(self._cpu, 6), waited=round(self._waited, 6)
+        )
+
+    def _now(self) -> dict[int, tuple[float, float]]:
+        """Return the processor time of each worker (0 for others), and each process's waits."""
+        roles = self._server.living()
+        others = (os.getpid(), *self._deployment.pids())
+        return {
+            pid: (
+                processor_time(pid) if roles.get(pid) is Role.WORKER else 0.0,
+                processor_wait(pid),
+            )
+            for pid in (*roles, *others)
+        }
 
 
 def _least(values: Iterable[int | None]) -> int | None:

@@ -13,6 +13,7 @@ from .faults_base import NoFault
 def _classes():
     """Return every fault's class by name."""
     from . import faults_answers, faults_background, faults_failover, faults_leaks, faults_lifecycle
+    from . import faults_remains
 
     return {
         "leak-connection": faults_leaks.LeakConnection,
@@ -56,6 +57,20 @@ def _classes():
         "leak-when-idle": faults_background.LeakWhenIdle,
         "work-when-idle": faults_background.WorkWhenIdle,
         "fail-to-import": faults_lifecycle.FailToImport,
+        "leave-child": faults_remains.LeaveChild,
+        "leave-zombie": faults_remains.LeaveZombie,
+        "leave-file": faults_remains.LeaveFile,
+        "leave-segment": faults_remains.LeaveSegment,
+        "leave-collection": faults_remains.LeaveCollection,
+        "leave-nothing": faults_remains.LeaveNothing,
+        "slow-down": faults_remains.SlowDown,
+        "leave-mapping": faults_remains.LeaveMapping,
+        "close-mapping": faults_remains.CloseMapping,
+        "leave-cycles": faults_remains.LeaveCycles,
+        "collect-by-hand": faults_remains.CollectByHand,
+        "grow-when-idle": faults_remains.GrowWhenIdle,
+        "allocate-when-idle": faults_remains.AllocateWhenIdle,
+        "leak-connection-alone": faults_remains.LeakConnectionAlone,
         "leak-on-failover": faults_failover.LeakOnFailover,
         "close-on-failover": faults_failover.CloseOnFailover,
         "never-recover": faults_failover.NeverRecover,

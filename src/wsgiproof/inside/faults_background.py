@@ -44,6 +44,7 @@ class LeakWhenIdle(NoFault):
     """Opens a file twice a second and keeps it, after two seconds without a request."""
 
     leaks = True
+    pause = 2  # seconds
 
     def __init__(self):
         self._requests = Counter()
@@ -60,7 +61,7 @@ class LeakWhenIdle(NoFault):
     def _run(self):
         while not self._ended.is_set():
             self._ended.wait(0.5)
-            if time.time() - self._latest > 2:
+            if time.time() - self._latest > self.pause:
                 self._act()
 
     def _end(self, thread):

@@ -41,7 +41,8 @@ def read(collect):
                 to a wrong value).
 
     If ``collect`` is true, the garbage of this interpreter (and of no other) is collected first,
-    free lists included, and its type attribute cache is cleared. Each of the 4,096 slots of that
+    free lists included, unless the application has turned the collector off: what nobody collects
+    is then in use. Also its type attribute cache is cleared. Each of the 4,096 slots of that
     cache keeps a name alive, and C code that looks up attributes by a C string makes a new name
     each time, so the cache fills for a thousand requests (CPython, ``Objects/typeobject.c``).
     Python 3.10 does not survive clearing it in several interpreters.
@@ -79,7 +80,8 @@ def _collect():
         if _collections[0] == before:
             _collections[0] += 1
             _clear_caches()
-            gc.collect()
+            if gc.isenabled() and gc.get_threshold()[0]:
+                gc.collect()
 
 
 def _blocks():

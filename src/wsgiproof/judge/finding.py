@@ -55,6 +55,12 @@ def some(items: Sequence[object], limit: int = 5) -> str:
     return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown
 
 
+def in_words(items: Sequence[str]) -> str:
+    """Return all items as text: ``a, b and c``."""
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """Return a number with its noun: ``1 process``, ``1,200 processes``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -187,6 +187,10 @@ class CountDecision(msgspec.Struct, frozen=True, kw_only=True):
     more: int = 0
     """If undecided: how many more requests are likely to decide."""
     growing: tuple[Series, ...] = ()
+    alone: bool = False
+    """Whether it rests only on requests that came one after the other."""
+    within_limit: bool = False
+    """Whether it is no leak because the configuration accepts this rate."""
 
 
 def decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDecision:

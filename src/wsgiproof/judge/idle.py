@@ -1,4 +1,4 @@
-"""The check of an idle server: nothing grows, and no process dies."""
+"""The check of an idle server: no count and no memory grows, and no process dies."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from itertools import pairwise
 
 from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.leaks import RESOURCES
 from wsgiproof.records import Finding, Observed, PhaseName, Role, Sample
 
 _STEPS = 3
 """Rises without a fall that can't be coincidence; a monitor that reconnects makes one."""
 _COUNTED = ("descriptors", "threads", "connections")
+_MEMORY = {"uss": "resident memory", "mapped": "address space"}
+_LEAST_MEMORY = 256 * 1024
+"""Bytes by which memory has to rise: a thread that wakes up touches a few pages at first."""
 
 
 def idle(cell: Cell, observed: Observed) -> Outcome:
-    """No count of a worker process keeps rising while there are no requests."""
+    """No count and no memory of a worker process keeps rising while there are no requests."""
     samples = observed.idle_samples
     died = [
         event.pid
@@ -43,18 +47,28 @@ def idle(cell: Cell, observed: Observed) -> Outcome:
 def _growing(samples: Sequence[Sample]) -> Iterator[Finding]:
     series: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for sample in samples:
-        if sample.server_connections is not None:
-            series["connections on the deployment", ""].append(sample.server_connections)
-        for process in sample.processes:
-            if process.role is not Role.WORKER:
-                continue
-            for name in _COUNTED:
-                value = getattr(process, name)
-                if value is not None:
-                    series[name, f" of pid {process.pid}"].append(value)
+        for name, whose, value in _values(sample):
+            if value is not None:
+                series[name, whose].append(value)
     for (name, whose), values in series.items():
-        if _rises(values):
+        least = _LEAST_MEMORY if name in _MEMORY.values() else 0
+        if _rises(values) and values[-1] - values[0] > least:
             yield _finding(name, whose, values, samples[-1].time - samples[0].time)
+
+
+def _values(sample: Sample) -> Iterator[tuple[str, str, int | None]]:
+    """Yield every value of a sample that has to stay constant: its name, whose it is, and it."""
+    yield "connections on the deployment", "", sample.server_connections
+    for process in sample.processes:
+        if process.role is Role.WORKER:
+            for name in _COUNTED:
+                yield name, f" of pid {process.pid}", getattr(process, name)
+    for resource in RESOURCES.values():
+        for name in resource.by_name:
+            yield name, "", sample.counts.get(name)
+    for one in sample.memory:
+        for field, name in _MEMORY.items():
+            yield name, f" of pid {one.pid}", getattr(one, field)
 
 
 def _rises(values: Sequence[int]) -> bool:

@@ -1,15 +1,16 @@
-"""The checks of counted resources: connections, descriptors, threads, cursors and sessions."""
+"""The checks of counted resources: connections, descriptors, threads, cursors, sessions, and what
+the subject leaves outside its processes."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import msgspec
 
 from wsgiproof.cell import Cell, Topology
-from wsgiproof.judge.finding import Outcome, count, some
+from wsgiproof.judge.finding import Outcome, count, in_words, some
 from wsgiproof.judge.growth import (
     CONFIDENCE,
     LEAST_SAMPLES,
@@ -26,7 +27,9 @@ from wsgiproof.judge.growth import (
 from wsgiproof.records import (
     Attribution,
     Finding,
+    LoadPlan,
     Observed,
+    PhaseName,
     ProcessSample,
     Role,
     Sample,
@@ -45,6 +48,12 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """The field of :class:`Sample` with the deployment's count."""
     by_process: str = ""
     """The field of :class:`ProcessSample` with the count of one process."""
+    by_name: dict[str, str] = {}
+    """The counts of :attr:`Sample.counts`, each with the name of one unit."""
+    in_mongodb: bool = False
+    """Whether the counts of ``by_name`` come from the deployment."""
+    limited: frozenset[str] = frozenset()
+    """Those of ``by_name`` that a healthy subject may add to, up to :attr:`LoadPlan.max_files`."""
     outlives_process: bool = False
     """Whether the deployment still counts what a process had open that has ended."""
     anonymous: bool = False
@@ -52,6 +61,9 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
     action: str
 
+
+_MATERIAL_BYTES = 2**20
+"""A pass says how much files have grown if it is more than that."""
 
 RESOURCES = {
     resource.check: resource
@@ -98,6 +110,41 @@ RESOURCES = {
             "keeps each for 30 minutes",
             action="end sessions: 'with client.start_session() as session:'",
         ),
+        Resource(
+            check="children",
+            unit="child process",
+            by_name={"children": "child process"},
+            meaning="workers start processes that do not end, or that they do not wait for, until "
+            "no process can be started",
+            action="end each process and wait for it: 'with subprocess.Popen(...) as process:'; "
+            "the evidence of the check restart has the names of those that live longer",
+        ),
+        Resource(
+            check="files",
+            unit="file",
+            by_name={
+                "files": "file",
+                "files elsewhere": "file",
+                "segments": "shared memory segment",
+                "shared files": "file in /dev/shm",
+                "semaphores": "set of semaphores",
+                "queues": "message queue",
+            },
+            limited=frozenset({"files", "files elsewhere"}),
+            meaning="requests leave files or shared memory behind, which stay when the process "
+            "ends, until the disk or the memory is full",
+            action="remove what a request makes ('with tempfile.TemporaryDirectory():'); if it is "
+            "meant to stay, accept it with --max-files",
+        ),
+        Resource(
+            check="database",
+            unit="collection",
+            by_name={"collections": "collection", "views": "view", "indexes": "index"},
+            in_mongodb=True,
+            meaning="requests make collections, views or indexes that nobody drops, and each keeps "
+            "files and memory of the server",
+            action="drop what a request makes, or make it once when the application starts",
+        ),
     )
 }
 """Every counted resource by the name of its check."""
@@ -128,6 +175,21 @@ def sessions(cell: Cell, observed: Observed) -> Outcome:
     return _check(RESOURCES["sessions"], cell, observed)
 
 
+def children(cell: Cell, observed: Observed) -> Outcome:
+    """The processes that the workers start do not become more, zombies included."""
+    return _check(RESOURCES["children"], cell, observed)
+
+
+def files(cell: Cell, observed: Observed) -> Outcome:
+    """Files, directories, shared memory and semaphores do not become more."""
+    return _check(RESOURCES["files"], cell, observed)
+
+
+def database(cell: Cell, observed: Observed) -> Outcome:
+    """Collections, views and indexes do not become more."""
+    return _check(RESOURCES["database"], cell, observed)
+
+
 def certain_leak(samples: Sequence[Sample], interpreters: int, processes: int, threads: int) -> str:
     """Return what grows by more than any pool holds, as a sentence; empty if nothing does.
 
@@ -138,7 +200,10 @@ def certain_leak(samples: Sequence[Sample], interpreters: int, processes: int, t
         for counts, places in (
             (_process_counts(samples, resource), 1),
             (_server_counts(samples, resource), processes),
+            *((_named(samples, name), processes) for name in resource.by_name),
         ):
+            if resource.limited:  # its limit is judged when the load is complete
+                continue
             for series in counts.series:
                 if exceeds_pool(series, bound * places):
                     return f"{series.what} grew by {series.units}, more than any pool holds"
@@ -189,9 +254,22 @@ def to_confirm(observed: Observed) -> dict[str, int]:
 
     Each comes with the requests that show whether it still grows when all pools are full.
     """
+    return _to_confirm(observed, alone=False)
+
+
+def to_confirm_alone(observed: Observed) -> dict[str, int]:
+    """Return the same for counts that grow where requests come one after the other.
+
+    More requests of that kind are needed.
+    """
+    return _to_confirm(observed, alone=True)
+
+
+def _to_confirm(observed: Observed, *, alone: bool) -> dict[str, int]:
     needed = {}
     for check, resource in RESOURCES.items():
-        requests = max(map(requests_to_confirm, _decisions(resource, observed)), default=0)
+        decisions = (one for one in _decisions(resource, observed) if one.alone is alone)
+        requests = max(map(requests_to_confirm, decisions), default=0)
         if requests:
             needed[check] = requests
     return needed
@@ -200,7 +278,12 @@ def to_confirm(observed: Observed) -> dict[str, int]:
 def more_to_decide(observed: Observed) -> tuple[int, ...]:
     """Return, for each undecided resource, the requests that are likely to decide it."""
     decisions = (decision_of(resource, observed) for resource in RESOURCES.values())
-    return tuple(one.more for one in decisions if one is not None and one.more and not one.gone)
+    # The requests that are added come at the same time, so they decide nothing about others.
+    return tuple(
+        one.more
+        for one in decisions
+        if one is not None and one.more and not one.gone and not one.alone
+    )
 
 
 def decision_of(resource: Resource, observed: Observed) -> CountDecision | None:
@@ -214,6 +297,8 @@ def total(resource: Resource, sample: Sample) -> int:
         on_server: int | None = getattr(sample, resource.by_server)
         if on_server is not None:
             return on_server
+    if resource.by_name:
+        return sum(sample.counts.get(name) or 0 for name in resource.by_name)
     return sum(
         getattr(reading, resource.by_process) or 0
         for reading in _workers(sample.processes)
@@ -229,12 +314,15 @@ class _Counts(msgspec.Struct, frozen=True):
 
 
 def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
-    if resource.by_server and cell.topology is Topology.NONE:
+    if (resource.by_server or resource.in_mongodb) and cell.topology is Topology.NONE:
         return Outcome(skipped="there is no deployment (topology none)")
     if resource.anonymous and not observed.owned:
         return Outcome(
             skipped=f"the deployment may have other clients, whose {resource.check} look alike"
         )
+    recorded = any(sample.counts for sample in observed.samples) or not observed.samples
+    if resource.by_name and not recorded:
+        return Outcome(skipped="the version that recorded this cell did not count them")
     decisions = _decisions(resource, observed)
     worst = _worst(decisions)
     if worst is not None and worst.status is LeakStatus.LEAK:
@@ -250,7 +338,7 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
             missing=f"{resource.check} grew by {worst.units}, {worst.rate.describe()}, but "
             f"{worst.doubt}: {_what_decides(worst, observed)}"
         )
-    return Outcome(passed=_passed(resource, worst))
+    return Outcome(passed=_passed(resource, worst, decisions) + _notes(resource, worst, observed))
 
 
 def _what_decides(decision: CountDecision, observed: Observed) -> str:
@@ -260,43 +348,140 @@ def _what_decides(decision: CountDecision, observed: Observed) -> str:
     return f"a drain of more than {seconds:g} seconds would decide (--drain-seconds)"
 
 
-def _passed(resource: Resource, decision: CountDecision) -> str:
-    every = 1 / decision.excluded_rate
+def _passed(resource: Resource, decision: CountDecision, decisions: Sequence[CountDecision]) -> str:
+    every = 1 / max(one.excluded_rate for one in decisions if not one.alone)
     if decision.drained_requests:
         return (
             f"{resource.check} grew, and {decision.gone:,} of them were gone after a while without "
             f"a request; {count(decision.drained_requests, 'more request')} left none; "
             f"a leak of one in {every:,.0f} requests would have shown (95 %)"
         )
+    alone = max((one.excluded_rate for one in decisions if one.alone), default=0.0)
+    also = f", and one in {1 / alone:,.0f} where each request is alone" if alone else ""
     growth = "did not grow" if not decision.units else f"grew by {decision.units} in all"
     then = f", and by none in {decision.confirmed_requests:,} more with all pools full"
     return (
         f"{resource.check} {growth} in {count(decision.requests, 'request')}"
         f"{then if decision.confirmed_requests else ''}; a leak of one in "
-        f"{every:,.0f} requests would have shown (95 %)"
+        f"{every:,.0f} requests would have shown (95 %){also}"
     )
 
 
+def _notes(resource: Resource, decision: CountDecision, observed: Observed) -> str:
+    """Return what a pass accepts, and what it does not cover, as text that begins with ``; ``."""
+    notes = []
+    if decision.within_limit:
+        notes.append(f"{observed.plan.max_files:g} in 100 requests are accepted (--max-files)")
+    if resource.limited and (grown := _growth(observed.samples, "bytes")) >= _MATERIAL_BYTES:
+        notes.append(f"the files have grown by {grown / 2**20:,.1f} MiB")
+    if resource.by_name and (unsure := _unsure(resource, observed.samples)):
+        notes.append(f"not counted, since another program may make them: {in_words(unsure)}")
+    return "".join(f"; {note}" for note in notes)
+
+
+def _growth(samples: Sequence[Sample], name: str) -> int:
+    values = [value for one in samples if (value := one.counts.get(name)) is not None]
+    return values[-1] - values[0] if values else 0
+
+
+def _unsure(resource: Resource, samples: Sequence[Sample]) -> list[str]:
+    """Return the counts that are left out of a sample."""
+    return [name for name in resource.by_name if any(name not in one.counts for one in samples)]
+
+
 def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
-    """Return the decision by the counts of all processes together, and by those of the server."""
-    processes, threads = observed.workers
-    bound, interpreters = pool_bound(len(observed.urls), threads), len(observed.urls)
-    decisions = []
-    for counts, places in (
-        (_process_counts(observed.samples, resource), 1),
-        (_server_counts(observed.samples, resource), processes),
-    ):
-        long_enough = [one for one in counts.series if _is_long_enough(one, bound * places)]
-        if long_enough:
-            decisions.append(decide(long_enough, bound * places, interpreters * places))
+    """Return the decision by the counts of all processes together, and by those of the server.
+
+    Another one rests on the requests of the serial phase, in which each is alone in its process. A
+    leak that needs that would be diluted by the others. It replaces the one on all requests if all
+    of the growth was there.
+    """
+    found = []
+    kinds = zip(
+        ("", *(["server"] if resource.by_server else []), *resource.by_name),
+        _all_counts(observed.samples, resource),
+        _all_counts(_serial(observed.samples), resource),
+        strict=True,
+    )
+    for name, counts, serial in kinds:
+        whole = _decide(resource, observed, name, counts)
+        alone = _decide(resource, observed, name, serial)
+        if alone is not None:
+            alone = msgspec.structs.replace(alone, alone=True)
+            if whole is not None and 0 < whole.units == alone.units:
+                whole = msgspec.structs.replace(whole, status=LeakStatus.NO_LEAK, doubt="", more=0)
+        found += [one for one in (whole, alone) if one is not None]
     for one in observed.confirmations:
         if one.check == resource.check:
-            decisions = [confirmed(decision, one.requests, one.units) for decision in decisions]
+            found = [
+                confirmed(decision, one.requests, one.units)
+                if decision.alone is one.alone
+                else decision
+                for decision in found
+            ]
     rounds = [
         (after.requests - before.requests, total(resource, after) - total(resource, before))
         for before, after in pairwise(observed.drained)
     ]
-    return [drained(decision, rounds) for decision in decisions]
+    return [drained(decision, rounds) for decision in found]
+
+
+def _decide(
+    resource: Resource, observed: Observed, name: str, counts: _Counts
+) -> CountDecision | None:
+    """Return the decision on the counts of this name; None if there are too few samples.
+
+    The name of those of the processes is empty.
+    """
+    processes, threads = observed.workers
+    bound, interpreters = pool_bound(len(observed.urls), threads), len(observed.urls)
+    places = processes if name else 1
+    long_enough = [one for one in counts.series if _is_long_enough(one, bound * places)]
+    if not long_enough:
+        return None
+    decision = decide(long_enough, bound * places, interpreters * places)
+    return _within_limit(decision, observed.plan) if name in resource.limited else decision
+
+
+def _within_limit(decision: CountDecision, plan: LoadPlan) -> CountDecision:
+    """Return no leak if the rate is one that the configuration accepts."""
+    accepted = decision.rate is not None and 100 * decision.rate.value <= plan.max_files
+    if decision.status is LeakStatus.NO_LEAK or not accepted:
+        return decision
+    return msgspec.structs.replace(
+        decision, status=LeakStatus.NO_LEAK, doubt="", more=0, within_limit=True
+    )
+
+
+def _serial(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Return the samples of the serial phase, the one before it, and those of its cool-down."""
+    numbers = [at for at, one in enumerate(samples) if one.phase == PhaseName.SERIAL]
+    if not numbers:
+        return ()
+    first, last = numbers[0], numbers[-1]
+    idle = takewhile(lambda one: one.phase == PhaseName.COOL_DOWN, samples[last + 1 :])
+    return (*samples[max(0, first - 1) : last + 1], *idle)
+
+
+def _all_counts(samples: Sequence[Sample], resource: Resource) -> tuple[_Counts, ...]:
+    """Return the counts of the processes, those of the server if there are any, those by name."""
+    return (
+        _process_counts(samples, resource),
+        *([_server_counts(samples, resource)] if resource.by_server else []),
+        *(_named(samples, name) for name in resource.by_name),
+    )
+
+
+def _named(samples: Sequence[Sample], name: str) -> _Counts:
+    """Return the series of one of :attr:`Sample.counts`; none if a sample does not have it."""
+    if not samples or any(name not in sample.counts for sample in samples):
+        return _Counts()
+    points = tuple(
+        (sample.requests, value) for sample in samples if (value := sample.counts[name]) is not None
+    )
+    uncounted = len(samples) - len(points)
+    gap = f"{name} could not be counted in {uncounted} of {count(len(samples), 'sample')}"
+    return _Counts((Series(name, points),) if points else (), (gap,) if uncounted else ())
 
 
 def _is_long_enough(series: Series, bound: int) -> bool:
@@ -310,14 +495,7 @@ def _worst(decisions: Sequence[CountDecision]) -> CountDecision | None:
 
 def _gaps(resource: Resource, observed: Observed, decisions: Sequence[CountDecision]) -> list[str]:
     """Return the evidence that is missing and that a pass would need."""
-    gaps = [
-        gap
-        for counts in (
-            _process_counts(observed.samples, resource),
-            _server_counts(observed.samples, resource),
-        )
-        for gap in counts.gaps
-    ]
+    gaps = [gap for counts in _all_counts(observed.samples, resource) for gap in counts.gaps]
     if not gaps and not decisions:
         gaps.append(
             f"{resource.check} were counted in {count(len(observed.samples), 'sample')}; "
@@ -412,8 +590,8 @@ def _finding(resource: Resource, decision: CountDecision, observed: Observed) ->
     return Finding(
         check=resource.check,
         seen=(
-            f"{count(decision.units, resource.unit)} leaked in "
-            f"{count(decision.requests, 'request')}, {decision.rate.describe()}"
+            f"{_units(resource, decision)} leaked in "
+            f"{count(decision.requests, 'request')}{_alone(decision)}, {decision.rate.describe()}"
             f"{_still_there(observed)}{_where(attributions)}"
         ),
         meaning=resource.meaning,
@@ -447,6 +625,18 @@ def _still_there(observed: Observed) -> str:
     if not observed.plan.drain or seconds < observed.plan.drain:
         return ""
     return f", still there {seconds:.0f} seconds later"
+
+
+def _units(resource: Resource, decision: CountDecision) -> str:
+    """Return how many units leaked, with the name of the count if the resource has several."""
+    unit = resource.by_name.get(decision.growing[0].what, resource.unit)
+    plurals = {"child process": "child processes", "index": "indexes"}
+    plurals |= {"file in /dev/shm": "files in /dev/shm", "set of semaphores": "sets of semaphores"}
+    return count(decision.units, unit, plurals.get(unit))
+
+
+def _alone(decision: CountDecision) -> str:
+    return " that were alone in their process" if decision.alone else ""
 
 
 def _where(attributions: Sequence[Attribution]) -> str:

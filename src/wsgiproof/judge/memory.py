@@ -43,7 +43,7 @@ from typing import Literal
 import msgspec
 
 from wsgiproof.cell import Cell
-from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.finding import Outcome, count, evidence, in_words
 from wsgiproof.judge.growth import CONFIDENCE, LeakStatus
 from wsgiproof.judge.slope import (
     Slope,
@@ -57,16 +57,32 @@ from wsgiproof.judge.slope import (
 )
 from wsgiproof.records import CacheTrial, Finding, MemorySample, Observed, PhaseName
 
-Unit = Literal["bytes", "blocks", "resident bytes"]
+Unit = Literal["bytes", "blocks", "resident bytes", "mapped bytes"]
 
-ALLOWANCE: dict[Unit, int] = {"bytes": 24 * 1024, "blocks": 750, "resident bytes": 2**20}
+ALLOWANCE: dict[Unit, int] = {
+    "bytes": 24 * 1024,
+    "blocks": 750,
+    "resident bytes": 2**20,
+    "mapped bytes": 2**14,
+}
 """What the later half may grow by without a leak, however many requests it has. What still fills
 after warm-up is bounded, or grows like a logarithm, so this is a sum and not a rate. Good versions
-grew by 15 kB and by 570 blocks."""
-MATERIAL: dict[Unit, float] = {"bytes": 32.0, "blocks": 0.5, "resident bytes": 350.0}
+grew by 15 kB and by 570 blocks. Their address space grows by whole arenas, which are one step or
+two; a page in each round is more than nothing."""
+MATERIAL: dict[Unit, float] = {
+    "bytes": 32.0,
+    "blocks": 0.5,
+    "resident bytes": 350.0,
+    "mapped bytes": 100.0,
+}
 """Units per request that a series has to exclude to pass: the smallest chunk of malloc once per
 request, and half an object per request."""
-NOISE: dict[Unit, int] = {"bytes": 6 * 1024, "blocks": 300, "resident bytes": 256 * 1024}
+NOISE: dict[Unit, int] = {
+    "bytes": 6 * 1024,
+    "blocks": 300,
+    "resident bytes": 256 * 1024,
+    "mapped bytes": 2**14,
+}
 """What the memory of a good version varies by: with several request threads, allocated blocks rose
 and fell by 180 between samples without growing. A process that serves few requests can't exclude a
 rate below that; a pass states the rate that it excludes."""
@@ -101,7 +117,7 @@ def memory(cell: Cell, observed: Observed) -> Outcome:
 def _unavailable(decision: MemoryDecision) -> str:
     """Return which metrics no process had, such as malloc's if an interpreter refuses ctypes."""
     read = {one.series.what for one in decision.series}
-    unread = [what for what in _METRICS if what not in read]
+    unread = [what for what in _METRICS if what not in read and what != _ADDRESS_SPACE]
     return f"; not available here: {', '.join(unread)}" if unread else ""
 
 
@@ -295,6 +311,8 @@ def series_of(observed: Observed) -> Iterator[MemorySeries]:
         if pid not in first:  # it started later: the first third of its samples is its warm-up
             of_process = of_process[len(of_process) // 3 :]
         for what, (field, unit) in _METRICS.items():
+            if what == _ADDRESS_SPACE and _threads_vary(pid, observed):
+                continue
             points = [
                 (one.requests, value)
                 for one in of_process
@@ -311,10 +329,20 @@ def series_of(observed: Observed) -> Iterator[MemorySeries]:
                 )
 
 
+def _threads_vary(pid: int, observed: Observed) -> bool:
+    """Return whether the number of threads changed: the stack of each is 8 MB of address space."""
+    numbers = {
+        one.threads for sample in observed.samples for one in sample.processes if one.pid == pid
+    }
+    return len(numbers) > 1
+
+
+_ADDRESS_SPACE = "address space"
 _METRICS: dict[str, tuple[str, Unit]] = {
     "allocated blocks": ("blocks", "blocks"),
     "malloc in use": ("malloc", "bytes"),
     "unique set size": ("uss", "resident bytes"),
+    _ADDRESS_SPACE: ("mapped", "mapped bytes"),
 }
 """Each metric with its field of :class:`MemorySample`, and its unit."""
 
@@ -424,6 +452,8 @@ def _together(each: Sequence[SeriesDecision]) -> MemoryDecision:
     leaks = sorted(
         (one for one in decided if one.status is LeakStatus.LEAK), key=_times_allowed, reverse=True
     )
+    # What else leaks is also mapped, and says more.
+    leaks = [one for one in leaks if one.series.unit != "mapped bytes"] or leaks
     if leaks:
         return MemoryDecision(
             status=LeakStatus.LEAK,
@@ -441,7 +471,7 @@ def _together(each: Sequence[SeriesDecision]) -> MemoryDecision:
             more=slowest.more if slowest else 0,
             series=decided,
         )
-    return MemoryDecision(status=LeakStatus.NO_LEAK, reason=_bounds(needed), series=decided)
+    return MemoryDecision(status=LeakStatus.NO_LEAK, reason=_bounds(decided), series=decided)
 
 
 def _leaks_in_words(leaks: Sequence[SeriesDecision], processes: int) -> str:
@@ -477,12 +507,20 @@ def _bounds(decided: Sequence[SeriesDecision]) -> str:
         if one.slope is not None:
             unit = one.series.unit
             most[unit] = max(most.get(unit, 0.0), one.slope.high)
-    bounds = " and ".join(f"{high:,.2g} {unit}" for unit, high in most.items())
+    bounds = in_words([f"{_rounded(high)} {unit}" for unit, high in most.items()])
     processes = len({one.series.pid for one in decided})
     return (
         f"memory grew by at most {bounds} per request (95 %), "
         f"in {count(processes, 'process', 'processes')}"
     )
+
+
+def _rounded(number: float) -> str:
+    return f"{number:,.0f}" if 10 <= abs(number) < math.inf else f"{number:.2g}"
+
+
+def _figure(number: float) -> str:
+    return f"{number:,.0f}" if 1000 <= abs(number) < math.inf else f"{number:,.3g}"
 
 
 def _long_enough(series: Sequence[MemorySeries]) -> Sequence[MemorySeries]:
@@ -495,10 +533,16 @@ def _long_enough(series: Sequence[MemorySeries]) -> Sequence[MemorySeries]:
 
 
 def _needed(decided: Sequence[SeriesDecision]) -> list[SeriesDecision]:
-    """Return those that a pass needs: resident memory is too coarse if malloc's was read."""
+    """Return those that a pass needs: resident memory is too coarse if malloc's was read.
+
+    Address space is never needed: it grows by whole arenas.
+    """
     finer = {one.series.pid for one in decided if one.series.unit == "bytes"}
     return [
-        one for one in decided if one.series.unit != "resident bytes" or one.series.pid not in finer
+        one
+        for one in decided
+        if one.series.unit in ("bytes", "blocks")
+        or (one.series.unit == "resident bytes" and one.series.pid not in finer)
     ]
 
 
@@ -641,6 +685,11 @@ def _times_allowed(decision: SeriesDecision) -> float:
 def _kind(leaks: Sequence[SeriesDecision], leak: SeriesDecision) -> str:
     """Return which memory leaks, by the metrics of the same process that agree."""
     units = {one.series.unit for one in leaks if one.series.pid == leak.series.pid}
+    if units == {"mapped bytes"}:
+        return "mappings"
+    units.discard("resident bytes")
+    if not units:
+        return "memory"
     if units == {"blocks"}:
         return "small Python objects"
     return "memory taken by C" if units == {"bytes"} else "Python objects"
@@ -654,6 +703,6 @@ def _name(series: MemorySeries) -> str:
 def rate_text(slope: Slope, unit: Unit) -> str:
     """Return ``grows by 81.5 bytes per request (81.1 to 81.6, 95 %)``."""
     return (
-        f"grows by {slope.rate:,.3g} {unit} per request"
-        f" ({slope.low:,.3g} to {slope.high:,.3g}, {100 * CONFIDENCE:.0f} %)"
+        f"grows by {_figure(slope.rate)} {unit} per request"
+        f" ({_figure(slope.low)} to {_figure(slope.high)}, {100 * CONFIDENCE:.0f} %)"
     )

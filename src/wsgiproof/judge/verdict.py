@@ -12,6 +12,7 @@ from wsgiproof.judge.error_log import error_log
 from wsgiproof.judge.explain.explain import explain, rest_of_log
 from wsgiproof.judge.finding import Check, Outcome, some
 from wsgiproof.judge.idle import idle
+from wsgiproof.judge.latency import latency
 from wsgiproof.judge.memory import memory
 from wsgiproof.judge.recovery import recovery
 from wsgiproof.judge.restart import restart
@@ -38,6 +39,10 @@ CHECKS: dict[str, Check] = {
     "cursors": leaks.cursors,
     "sessions": leaks.sessions,
     "memory": memory,
+    "children": leaks.children,
+    "files": leaks.files,
+    "database": leaks.database,
+    "latency": latency,
     "hang": lifecycle.hang,
     "crash": lifecycle.crash,
     "shutdown": lifecycle.shutdown,

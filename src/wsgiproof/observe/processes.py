@@ -92,6 +92,15 @@ def processor_wait(pid: int) -> float:
     return waited / 1e9
 
 
+def processor_time(pid: int) -> float:
+    """Return the seconds of processor time that a process has used; 0 if it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
 class ProcessorWaits:
     """Follows how long processes wait for a processor, in a thread, while a context lasts.
 
@@ -174,6 +183,17 @@ def loaded_libraries(pid: int) -> set[str]:
     # proc_pid_maps(5): address, permissions, offset, device, inode, path.
     paths = re.findall(r"^\S+ \S+ \S+ \S+ \S+ +(/.*\.so[.0-9]*)$", maps, re.M)
     return {path for path in paths if not path.startswith(_SYSTEM) or "python" in path}
+
+
+def address_space(pid: int) -> int | None:
+    """Return the bytes of a process's address space; None if it is gone.
+
+    It is the only metric that shows a mapping that is shared, or that nobody has touched.
+    """
+    try:
+        return int(psutil.Process(pid).memory_info().vms)
+    except psutil.Error:
+        return None
 
 
 def unique_set_size(pid: int) -> int | None:

@@ -230,6 +230,8 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
         # The cache is only an optimisation (glibc manual, "Memory Allocation Tunables").
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     }
+    if conf.tmp is not None:
+        environment["TMPDIR"] = str(conf.tmp)
     return Service(
         [str(httpd.httpd), "-d", str(conf.run_directory), "-f", str(path), "-DFOREGROUND"],
         name="httpd",

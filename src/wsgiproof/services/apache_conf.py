@@ -49,6 +49,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     short enough for a Unix socket."""
     script: Path
     error_log: Path
+    tmp: Path | None = None
+    """The directory for temporary files; None: that of the system."""
     modules: tuple[tuple[str, Path], ...]
     python_home: Path
     mpm: Mpm
@@ -87,6 +89,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             run_directory=run_directory,
             script=application.script,
             error_log=error_log,
+            tmp=application.tmp,
             modules=modules_for(toolchain.httpd, cell.mpm, toolchain.mod_wsgi),
             python_home=toolchain.home,
             mpm=cell.mpm,

@@ -40,6 +40,9 @@ _CONNECTIONS_AND_CURSORS: list[dict[str, Any]] = [
     {"$project": {"type": 1, "ns": 1, "client": 1, "appName": 1}},
 ]
 """Every connection and every idle cursor of a member (MongoDB 4.2 and newer know idleCursors)."""
+_OBJECTS = ("collections", "views", "indexes")
+_SERVERS_OWN = frozenset({"admin", "config", "local"})
+"""The databases of the server itself."""
 _SESSIONS_STATUS = {
     "serverStatus": 1,
     **dict.fromkeys(("metrics", "wiredTiger", "repl", "locks", "opLatencies", "tcmalloc"), 0),
@@ -123,11 +126,6 @@ class Deployment:
         """The ports that its members listen on."""
         return frozenset(port for _, port in map(host_and_port, hosts_of(self._uri)))
 
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The processes of its members, as far as wsgiproof started them."""
-        return tuple(member.pid for member in self.members if member.pid is not None)
-
     def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
         """Return what the subject has open on all members together, as the members count it.
 
@@ -162,6 +160,34 @@ class Deployment:
             cursors=cursors,
             sessions=sessions if self.owned else None,
         )
+
+    def objects(self, app_name: str) -> dict[str, int | None]:
+        """Return the number of collections, views and indexes that the subject may have made.
+
+        On wsgiproof's own deployment they are those of all databases but the server's own, and
+        otherwise those of the subject's database, whose name is ``app_name``. The highest number of
+        any member counts. Each is None if no member answers.
+        """
+        found: dict[str, int | None] = dict.fromkeys(_OBJECTS)
+        for member in self._direct:
+            try:
+                names = self._databases(member, app_name)
+                rows = [member.get_database(name).command("dbStats") for name in names]
+            except PyMongoError:
+                continue
+            for kind in _OBJECTS:
+                found[kind] = max(found[kind] or 0, sum(int(row.get(kind, 0)) for row in rows))
+        return found
+
+    def _databases(self, member: MongoClient[dict[str, Any]], app_name: str) -> list[str]:
+        if not self.owned:
+            return [app_name]
+        answer = member.admin.command("listDatabases", nameOnly=True)
+        return [row["name"] for row in answer["databases"] if row["name"] not in _SERVERS_OWN]
+
+    def pids(self) -> tuple[int, ...]:
+        """Return the living processes of the members that wsgiproof started."""
+        return tuple(pid for member in self.members for pid in member.pids)
 
     def restore(self) -> None:
         """Restore the deployment: all members up, one primary, the others secondaries.
@@ -278,6 +304,10 @@ class NoDeployment(Deployment):
     def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
         """Return counts of None, not of 0: nothing was counted."""
         return Counts()
+
+    def objects(self, app_name: str) -> dict[str, int | None]:
+        """Return nothing: nothing was counted."""
+        return {}
 
     def prepare(self, database: str, *, every_database: bool = False) -> None:
         """Do nothing: the subject writes nothing."""

@@ -199,8 +199,6 @@ class Member:
         self._down = False
         """Whether :meth:`kill` has ended it, and it has not been started again."""
         self._service: Service | None = None
-        self.pid: int | None = None
-        """The pid of its latest process that has answered."""
         self._data = home.directory
         self._replica_set: str | None = None
         self._starts = 0
@@ -257,7 +255,11 @@ class Member:
             self._end()
             return
         self._await_answer(log)
-        self.pid = self._service.pid
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Its process; none while it is down."""
+        return (self._service.pid,) if self.alive() and self._service is not None else ()
 
     def alive(self) -> bool:
         """Whether its process exists; it may be paused."""

@@ -88,8 +88,8 @@ def lay_out(
     """Copy the code that runs inside into ``run_directory``, and write its settings.
 
     It is copied so that Apache's user can read it wherever wsgiproof is installed. That user may
-    read the copy but does not own it. It may write only in the evidence directory, which is made
-    last.
+    read the copy but does not own it. It may write only in the directories of evidence and of
+    temporary files, which are made last.
     """
     user, group = account.ids
     directory = run_directory / "app"
@@ -118,11 +118,14 @@ def lay_out(
         # The URI may hold a password.
         app.write("settings.json", msgspec.json.encode(settings), _READ, group=group)
         run.make("evidence", 0o700, owner=user, group=group).close()
+        run.make("tmp", 0o700, owner=user, group=group).close()
     return Application(
         directory=directory,
         script=directory / _PACKAGE / "script.wsgi",
         groups=_groups(cell),
         evidence=evidence,
+        tmp=run_directory / "tmp",
+        user=account.uid if account.dropped else None,
         secret=secret,
     )
 

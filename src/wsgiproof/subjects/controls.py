@@ -126,6 +126,15 @@ _CONTROLS = (
         modes=_DAEMON,
         requests=_MANY,
     ),
+    Control(
+        name="leak-connection-alone",
+        trips="connections",
+        counterpart="reopen-connection",
+        about="one in 40 requests that are alone in their process opens a connection and keeps it",
+        options={"every": 40},
+        modes=_DAEMON,
+        requests=_MANY,
+    ),
     # Descriptors, threads, cursors.
     Control(
         name="leak-descriptor",
@@ -278,6 +287,85 @@ _CONTROLS = (
         counterpart="leak-memory",
         about="each request allocates 64 bytes with malloc, outside Python, and frees them",
     ),
+    Control(
+        name="leave-mapping",
+        trips="memory",
+        counterpart="close-mapping",
+        about="each request maps a page of the same file and leaves the mapping, which is shared",
+    ),
+    Control(
+        name="close-mapping",
+        trips="",
+        counterpart="leave-mapping",
+        about="each request maps a page of the same file and unmaps it",
+    ),
+    Control(
+        name="leave-cycles",
+        trips="memory",
+        counterpart="collect-by-hand",
+        about="the collector is off, and each request leaves 30 objects that only it would free",
+        options={"size": 30},
+    ),
+    Control(
+        name="collect-by-hand",
+        trips="",
+        counterpart="leave-cycles",
+        about="the collector is off, and one in 20 requests collects what they have left",
+        options={"collect": 20},
+        requests=_MANY,
+    ),
+    # What is left outside of the process.
+    Control(
+        name="leave-child",
+        trips="children",
+        counterpart="leave-nothing",
+        about="one in 10 requests starts a process that sleeps, and leaves it alone",
+        options={"every": 10},
+    ),
+    Control(
+        name="leave-zombie",
+        trips="children",
+        counterpart="leave-nothing",
+        about="one in 10 requests starts a process and never waits for its end",
+        options={"every": 10},
+    ),
+    Control(
+        name="leave-file",
+        trips="files",
+        counterpart="leave-nothing",
+        about="one in 10 requests makes a temporary file and does not remove it",
+        options={"every": 10},
+    ),
+    Control(
+        name="leave-segment",
+        trips="files",
+        counterpart="leave-nothing",
+        about="one in 10 requests makes a segment of shared memory and does not remove it",
+        options={"every": 10},
+    ),
+    Control(
+        name="leave-collection",
+        trips="database",
+        counterpart="leave-nothing",
+        about="one in 10 requests makes a collection and does not drop it",
+        options={"every": 10},
+    ),
+    Control(
+        name="leave-nothing",
+        trips="",
+        counterpart="leave-file",
+        about="one in 10 requests makes a child, a file, a segment or a collection and removes it",
+        options={"every": 10},
+    ),
+    # Time.
+    Control(
+        name="slow-down",
+        trips="latency",
+        counterpart="work-in-request",
+        about="each request counts further than the one before it",
+        options={"step": 2000},
+        modes=_DAEMON,
+    ),
     # Crashes.
     Control(
         name="crash-in-request",
@@ -407,6 +495,20 @@ _CONTROLS = (
         trips="",
         counterpart="leak-when-idle",
         about="a file is opened and closed twice a second, after two seconds without a request",
+        phases=(ExtraPhase.IDLE,),
+    ),
+    Control(
+        name="grow-when-idle",
+        trips="idle",
+        counterpart="allocate-when-idle",
+        about="300 KB are kept twice a second, after a second without a request",
+        phases=(ExtraPhase.IDLE,),
+    ),
+    Control(
+        name="allocate-when-idle",
+        trips="",
+        counterpart="grow-when-idle",
+        about="300 KB are allocated and freed twice a second, after a second without a request",
         phases=(ExtraPhase.IDLE,),
     ),
     # A deployment that fails over.

@@ -18,6 +18,7 @@ _MEMORY = {
     "blocks": ("Memory: allocated blocks", "blocks", "allocated blocks"),
     "malloc": ("Memory: malloc in use", "bytes", "malloc in use"),
     "uss": ("Memory: unique set size", "bytes", "unique set size"),
+    "mapped": ("Memory: address space", "bytes", "address space"),
 }
 """The title of each metric, its unit, and the judge's name for it."""
 _ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE)
@@ -94,7 +95,11 @@ def phases_in_time(seen: Observed, begin: float) -> list[Band]:
 
 
 def _counted(resource: Resource, seen: Observed, fitted: Sequence[Fit]) -> Chart:
-    lines = [*_by_server(resource, seen.samples), *_by_process(resource, seen.samples)]
+    lines = [
+        *_by_server(resource, seen.samples),
+        *_by_process(resource, seen.samples),
+        *_by_name(resource, seen.samples),
+    ]
     called = [one for one in fitted if one.check == resource.check]
     return Chart(
         name=resource.check,
@@ -117,6 +122,15 @@ def _by_server(resource: Resource, samples: Sequence[Sample]) -> Iterator[Line]:
     line = _line("the deployment's count", points)
     if line is not None:
         yield line
+
+
+def _by_name(resource: Resource, samples: Sequence[Sample]) -> Iterator[Line]:
+    """Yield a line for each named count, except for those that are always 0."""
+    for name in resource.by_name:
+        points = [(one.requests, one.counts.get(name)) for one in samples]
+        line = _line(name, points)
+        if line is not None and any(line.y):
+            yield line
 
 
 def _by_process(resource: Resource, samples: Sequence[Sample]) -> list[Line]:

@@ -1,0 +1,237 @@
+"""What is left outside of Python's own counts, and the negative controls, which clean up."""
+
+from __future__ import absolute_import
+
+import gc
+import os
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+
+from .counter import Counter
+from .faults_background import LeakWhenIdle
+from .faults_base import Acquiring, NoFault, collection, need_store
+from .faults_leaks import LeakConnection
+
+_PAGE = 4096
+_REMOVE = 0  # IPC_RMID, <linux/ipc.h>
+
+
+class LeaveChild(Acquiring):
+    """Starts a process that sleeps, and leaves it alone."""
+
+    def acquire(self, store):
+        return subprocess.Popen(["/bin/sleep", "1000"], close_fds=True)
+
+    def release(self, resource):
+        resource.kill()
+        resource.wait()
+
+
+class LeaveZombie(LeaveChild):
+    """Starts a process that ends at once, and never asks how it ended."""
+
+    def acquire(self, store):
+        return subprocess.Popen(["/bin/true"], close_fds=True)
+
+
+class LeaveFile(Acquiring):
+    """Makes a temporary file and does not remove it."""
+
+    def acquire(self, store):
+        descriptor, path = tempfile.mkstemp()
+        os.write(descriptor, b"x" * 1000)
+        os.close(descriptor)
+        return path
+
+    def keep(self, resource):
+        """Forget its name, since a list of names would leak memory."""
+
+    def release(self, resource):
+        os.remove(resource)
+
+
+class LeaveSegment(Acquiring):
+    """Makes a segment of System V shared memory, which the kernel removes with the process."""
+
+    def at_load(self, store):
+        import ctypes  # imported here, so that a run without this fault does not load it
+
+        self._libc = ctypes.CDLL(None)
+        self._libc.shmat.restype = ctypes.c_void_p
+        self._libc.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+        self._libc.shmdt.argtypes = [ctypes.c_void_p]
+
+    def acquire(self, store):
+        ipc_private, ipc_create = 0, 0o1000
+        segment = self._libc.shmget(ipc_private, _PAGE, ipc_create | 0o600)
+        if segment < 0:
+            raise OSError("shmget")
+        address = self._libc.shmat(segment, None, 0)
+        # It stays as long as it is attached: a process that is killed leaves none behind.
+        self._libc.shmctl(segment, _REMOVE, None)
+        return address
+
+    def release(self, resource):
+        self._libc.shmdt(resource)
+
+
+class LeaveCollection(Acquiring):
+    """Makes a collection and does not drop it."""
+
+    def at_load(self, store):
+        need_store(store)
+
+    def acquire(self, store):
+        name = "planted_" + uuid.uuid4().hex
+        collection(store).database.create_collection(name)
+        return name, collection(store).database
+
+    def keep(self, resource):
+        """Forget its name, since a list of names would leak memory."""
+
+    def release(self, resource):
+        name, database = resource
+        database.drop_collection(name)
+
+
+class LeaveNothing(NoFault):
+    """The negative control of all of these: makes one of each in turn, and removes it."""
+
+    def __init__(self, every=10):
+        self._every = every
+        self._requests = Counter()
+        kinds = (LeaveChild, LeaveZombie, LeaveFile, LeaveSegment, LeaveCollection)
+        self._faults = [kind() for kind in kinds]
+
+    def at_load(self, store):
+        for fault in self._faults:
+            fault.at_load(store)
+
+    def on_request(self, store):
+        number = self._requests.next()
+        if number % self._every == 0:
+            fault = self._faults[number // self._every % len(self._faults)]
+            fault.release(fault.acquire(store))
+
+
+class SlowDown(NoFault):
+    """Counts up to a number that grows with each request."""
+
+    def __init__(self, step=2000):
+        self._step = step
+        self._requests = Counter()
+
+    def on_request(self, store):
+        total = 0
+        for number in range(self._requests.next() * self._step):
+            total += number
+
+
+class LeaveMapping(Acquiring):
+    """Maps the same file once more, and leaves the mapping: no page of it is private."""
+
+    def at_load(self, store):
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        self._map, self._unmap, self._memset = libc.mmap, libc.munmap, ctypes.memset
+        size = ctypes.c_size_t
+        self._map.restype = ctypes.c_void_p
+        self._map.argtypes = [ctypes.c_void_p, size] + [ctypes.c_int] * 3 + [ctypes.c_long]
+        self._unmap.argtypes = [ctypes.c_void_p, size]
+        self._file = tempfile.TemporaryFile()
+        self._file.truncate(_PAGE)
+
+    def acquire(self, store):
+        read_write, shared = 3, 1  # <sys/mman.h>
+        address = self._map(None, _PAGE, read_write, shared, self._file.fileno(), 0)
+        self._memset(address, 1, _PAGE)
+        return address
+
+    def keep(self, resource):
+        """Forget the address, since a list of addresses would leak Python's memory."""
+
+    def release(self, resource):
+        self._unmap(resource, _PAGE)
+
+
+class CloseMapping(LeaveMapping):
+    """The negative control of LeaveMapping: unmaps the file again."""
+
+    leaks = False
+
+
+class LeaveCycles(Acquiring):
+    """Turns the collector off, and makes ``size`` objects that only the collector frees."""
+
+    def __init__(self, size=1, **when):
+        Acquiring.__init__(self, **when)
+        self._size = size
+
+    def at_load(self, store):
+        gc.disable()
+
+    def acquire(self, store):
+        for _ in range(self._size):
+            cycle = []
+            cycle.append(cycle)
+
+    def keep(self, resource):
+        """Keep nothing: nobody refers to a cycle."""
+
+
+class CollectByHand(LeaveCycles):
+    """The negative control of LeaveCycles: collects after every ``collect`` requests."""
+
+    def __init__(self, collect=20, **when):
+        LeaveCycles.__init__(self, **when)
+        self._collect = collect
+        self._served = Counter()
+
+    def on_request(self, store):
+        LeaveCycles.on_request(self, store)
+        if self._served.next() % self._collect == 0:
+            gc.collect()
+
+
+class GrowWhenIdle(LeakWhenIdle):
+    """Keeps 300 KB of memory twice a second, after a second without a request."""
+
+    pause = 1
+
+    def _act(self):
+        memory = bytearray(300000)
+        if self.leaks:
+            self._files.append(memory)
+
+
+class AllocateWhenIdle(GrowWhenIdle):
+    """The negative control of GrowWhenIdle: frees the memory at once."""
+
+    leaks = False
+
+
+class LeakConnectionAlone(LeakConnection):
+    """Opens a connection and keeps it in a request that no other one accompanies."""
+
+    def __init__(self, **when):
+        LeakConnection.__init__(self, **when)
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def on_request(self, store):
+        with self._lock:
+            self._inside += 1
+            first = self._inside == 1
+        try:
+            time.sleep(0.002)  # others that were sent at the same time have arrived by then
+            with self._lock:
+                alone = first and self._inside == 1
+            if alone:
+                LeakConnection.on_request(self, store)
+        finally:
+            with self._lock:
+                self._inside -= 1

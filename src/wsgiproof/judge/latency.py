@@ -1,0 +1,205 @@
+"""The check of time: it does not grow with the requests served, and no request takes too long.
+
+The load is a closed loop: the next request is sent when one is answered. So the time per request of
+a round is its length by the number of its requests, and it grows if requests get slower. It has
+grown if
+
+* the slope over the rounds is above 0 with certainty (Theil and Sen),
+* at its end the line is above the limit, as a multiple of its start,
+* each third of the rounds is slower than the one before it, unlike a machine that gets busy once,
+* the growth is not time in which processes waited for a processor.
+
+The processor time of the workers is judged in the same way, and needs no such condition: a busy
+machine does not change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+
+import msgspec
+
+from wsgiproof.cell import Cell
+from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.slope import theil_sen
+from wsgiproof.records import Finding, Observed, PhaseName, Sample
+from wsgiproof.traffic import Latencies
+
+_LEAST_ROUNDS = 6
+"""Rounds that a series needs: with fewer no slope is certain."""
+_CERTAINTY = 0.99
+_LEAST_GROWTH = 0.0005
+"""Seconds per request by which the time has to grow: less is the noise of a short round."""
+_SHARE_OF_EACH_THIRD = 0.2
+"""Each third has to add this share of the whole growth."""
+_WAITED = 0.25
+"""If waiting for a processor grew by this share of the growth, the machine may explain it."""
+_SLOW = 1.0
+"""Seconds from which the slowest request is mentioned."""
+_LOADS = {
+    "parallel": (PhaseName.PARALLEL, PhaseName.EXTRA_LOAD),
+    "serial": (PhaseName.SERIAL,),
+}
+_JUDGED = (*_LOADS["parallel"], *_LOADS["serial"], PhaseName.IDLE)
+"""The phases in which nothing but the application makes a request slow."""
+
+
+class _Round(msgspec.Struct, frozen=True):
+    """One round: the requests before it and in it, and the seconds that each of them took."""
+
+    at: int
+    requests: int
+    seconds: float
+    cpu: float
+    waited: float
+
+
+class _Trend(msgspec.Struct, frozen=True, kw_only=True):
+    """The line through the times per request of all rounds, and how much of it is waiting."""
+
+    grows: bool
+    start: float
+    end: float
+    waited: float
+    """By how many seconds per request the waits grew over the same rounds."""
+
+
+def latency(cell: Cell, observed: Observed) -> Outcome:
+    """The time per request does not grow with the requests served, and none takes too long."""
+    plan = observed.plan
+    slowest = max(
+        (one for one in observed.latencies if one.phase in _JUDGED),
+        key=lambda one: one.longest,
+        default=None,
+    )
+    findings = [*_too_slow(slowest, plan.max_latency)]
+    doubts, passed = [], []
+    unmeasured = observed.samples and all(sample.work is None for sample in observed.samples)
+    if unmeasured and not findings:
+        return Outcome(skipped="the version that recorded this cell did not measure it")
+    for load, phases in _LOADS.items():
+        rounds = [*_rounds(observed.samples, phases)]
+        if len(rounds) < _LEAST_ROUNDS:
+            continue
+        wall = _trend(rounds, [one.seconds for one in rounds], plan.max_slowdown)
+        cpu = _trend(rounds, [one.cpu for one in rounds], plan.max_slowdown)
+        passed.append(f"{_milliseconds(wall.start, wall.end)} ms ({load})")
+        for what, trend in (("processor time", cpu), ("time", wall)):
+            if not trend.grows:
+                continue
+            if what == "time" and trend.waited >= _WAITED * (trend.end - trend.start):
+                doubts.append(
+                    f"the time per {load} request grew from {_milliseconds(trend.start, trend.end)}"
+                    " ms, while its processes waited for a processor on a busy machine: run it on "
+                    "an idle one"
+                )
+            else:
+                findings.append(_slower(load, what, trend, rounds))
+    if findings:
+        return Outcome(findings=tuple(findings[:1]))
+    if doubts:
+        return Outcome(missing=doubts[0])
+    stall = _stall(slowest)
+    if not passed:
+        return Outcome(
+            missing=f"fewer than {_LEAST_ROUNDS} rounds of load, too few to see a trend{stall}"
+        )
+    return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}")
+
+
+def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round]:
+    """Yield the rounds of these phases: what changed from one sample to the next."""
+    for before, after in pairwise(samples):
+        requests = after.requests - before.requests
+        if after.phase not in phases or requests <= 0 or not (before.work and after.work):
+            continue
+        yield _Round(
+            before.requests,
+            requests,
+            (after.work.serving - before.work.serving) / requests,
+            (after.work.cpu - before.work.cpu) / requests,
+            (after.work.waited - before.work.waited) / requests,
+        )
+
+
+def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _Trend:
+    """Return the line through ``values``, in seconds per request, one for each round."""
+    middles = [one.at + one.requests // 2 for one in rounds]
+    slope = theil_sen(
+        [(at, round(value * 1e9)) for at, value in zip(middles, values, strict=True)], _CERTAINTY
+    )
+    rate = slope.rate / 1e9
+    offset = median(value - rate * at for at, value in zip(middles, values, strict=True))
+    start, end = max(0.0, offset + rate * middles[0]), offset + rate * middles[-1]
+    early, middle, late = _thirds(values)
+    least = _SHARE_OF_EACH_THIRD * (late - early)
+    waits = [one.waited for one in rounds]
+    return _Trend(
+        grows=(
+            slope.low > 0
+            and end - start >= _LEAST_GROWTH
+            and end >= limit * start
+            and min(middle - early, late - middle) >= least
+        ),
+        start=start,
+        end=end,
+        waited=_thirds(waits)[2] - _thirds(waits)[0],
+    )
+
+
+def _thirds(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the medians of the first, the middle and the last third."""
+    size = len(values) // 3
+    return (
+        median(values[:size]),
+        median(values[size : len(values) - size]),
+        median(values[len(values) - size :]),
+    )
+
+
+def _slower(load: str, what: str, trend: _Trend, rounds: Sequence[_Round]) -> Finding:
+    requests = rounds[-1].at + rounds[-1].requests - rounds[0].at
+    return Finding(
+        check="latency",
+        seen=f"the {what} per request grew from {_milliseconds(trend.start, trend.end)} ms in "
+        f"{count(requests, f'{load} request')}",
+        meaning="each request takes longer than the ones before it, so the application gets slower "
+        "until it is restarted, or for ever",
+        action="look for what grows and is searched in each request: a list, a log handler, a "
+        "collection without an index; if it is meant to, accept it with --max-slowdown",
+        evidence=evidence(
+            f"{one.requests} requests after {one.at:,}: {1000 * one.seconds:.2f} ms each, "
+            f"{1000 * one.cpu:.2f} ms of processor time, {1000 * one.waited:.2f} ms of waiting "
+            "for a processor"
+            for one in rounds[:: max(1, len(rounds) // 8)]
+        ),
+    )
+
+
+def _too_slow(slowest: Latencies | None, limit: float | None) -> Iterator[Finding]:
+    if slowest is None or limit is None or slowest.longest <= limit * 1e6:
+        return
+    yield Finding(
+        check="latency",
+        seen=f"a request took {slowest.longest / 1e6:.1f} s (--max-latency {limit:g})",
+        meaning="a request was answered, but later than the configuration accepts",
+        action="look for a lock, a timeout or a retry of about this length",
+        evidence=(_where(slowest),),
+    )
+
+
+def _stall(slowest: Latencies | None) -> str:
+    """Return a note on the slowest request; empty if it was not slow."""
+    if slowest is None or slowest.longest < _SLOW * 1e6:
+        return ""
+    return f"; the slowest request took {slowest.longest / 1e6:.1f} s ({_where(slowest)})"
+
+
+def _where(one: Latencies) -> str:
+    return f"{one.url}, phase {one.phase}, median {1000 * one.percentile(50):,.0f} ms"
+
+
+def _milliseconds(start: float, end: float) -> str:
+    return f"{1000 * start:.2f} to {1000 * end:.2f}"

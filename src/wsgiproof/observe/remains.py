@@ -1,0 +1,210 @@
+"""Counts what an application leaves outside its process: children, files and shared memory.
+
+What belongs to the application is known by its place (its directory for temporary files, its
+working directories) or by the process that made it. Elsewhere only the user is known. That counts
+only if the server's processes are the only ones of this user.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from wsgiproof.records import Role
+from wsgiproof.toolchain import Application
+
+_SHARED = (Path("/tmp"), Path("/var/tmp"))
+_SHARED_MEMORY = Path("/dev/shm")
+_SYSV = Path("/proc/sysvipc")
+_MOST_ENTRIES = 20_000
+_MOST_SECONDS = 1.0
+"""The limits of one walk: an application may leave any number of files."""
+_DEEPEST = 32
+_CORES = "core-"
+"""The directories in the evidence that workers have as their working directories."""
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A process of this machine, from ``/proc/PID/status``."""
+
+    pid: int
+    parent: int
+    user: int
+    """The effective user."""
+    zombie: bool
+
+
+class Remains:
+    """Counts what the application of one server has left behind so far."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    def read(self, living: Mapping[int, Role], ever: Collection[int]) -> dict[str, int | None]:
+        """Return the counts by name, as :class:`~wsgiproof.records.Sample` records them.
+
+        ``living`` are the server's processes, and ``ever`` all that it has had.
+        """
+        processes = read_process_table()
+        counts: dict[str, int | None] = {"children": _children(processes, living)}
+        application = self._application
+        own = _Walk(None)
+        own.add(application.tmp)
+        for directory in _working_directories(application.evidence):
+            own.add(directory)
+        counts["files"] = own.entries
+        counts["bytes"] = own.bytes
+        segments = _system_v("shm")
+        if segments is not None:
+            counts["segments"] = sum(int(row["cpid"]) in ever for row in segments)
+        user = application.user
+        if user is not None and not _others(processes, user, ever):
+            counts |= _counts_of(user)
+        return counts
+
+
+def _counts_of(user: int) -> dict[str, int | None]:
+    """Return what the user owns in places that all programs share; too large ones are left out."""
+    counts: dict[str, int | None] = {}
+    for name, places in (("files elsewhere", _SHARED), ("shared files", (_SHARED_MEMORY,))):
+        walk = _Walk(user)
+        for place in places:
+            walk.add(place)
+        if walk.entries is not None:
+            counts[name] = walk.entries
+    for name, kind in (("semaphores", "sem"), ("queues", "msg")):
+        rows = _system_v(kind)
+        if rows is not None:
+            counts[name] = sum(int(row["cuid"]) == user for row in rows)
+    return counts
+
+
+def _children(processes: Iterable[Process], living: Mapping[int, Role]) -> int:
+    """Return how many processes the workers have started that are alive, or zombies.
+
+    A process is first seen in the process table. The guard also knows those that have been left by
+    their parent.
+    """
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for one in processes:
+        children[one.parent].append(one.pid)
+    found = {pid for pid, role in living.items() if role is Role.HELPER}
+    waiting = [*found, *(pid for pid, role in living.items() if role is Role.WORKER)]
+    while waiting:
+        new = [pid for pid in children[waiting.pop()] if pid not in found]
+        found.update(new)
+        waiting += new
+    return len(found)
+
+
+def _others(processes: Iterable[Process], user: int, ever: Collection[int]) -> bool:
+    """Return whether a process of this user does not belong to the server."""
+    return any(one.user == user and not one.zombie and one.pid not in ever for one in processes)
+
+
+def read_process_table() -> tuple[Process, ...]:
+    """Return every process of this machine, zombies included."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with suppress(OSError, KeyError, ValueError, IndexError):  # it has ended
+                text = (path / "status").read_text(errors="replace")
+                found.append(_parse_status(int(path.name), text))
+    return tuple(found)
+
+
+def _parse_status(pid: int, text: str) -> Process:
+    fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    return Process(
+        pid=pid,
+        parent=int(fields["PPid"]),
+        user=int(fields["Uid"].split()[1]),
+        zombie=fields["State"].startswith("Z"),
+    )
+
+
+def _working_directories(evidence: Path) -> list[Path]:
+    try:
+        return [path for path in evidence.iterdir() if path.name.startswith(_CORES)]
+    except OSError:
+        return []
+
+
+def _system_v(kind: str) -> list[dict[str, str]] | None:
+    """Return the rows of ``/proc/sysvipc/KIND`` (sysvipc(7)); None if there is no such file."""
+    try:
+        head, *rows = (_SYSV / kind).read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    return [dict(zip(head.split(), row.split(), strict=False)) for row in rows]
+
+
+class _Walk:
+    """Counts the entries of directories, and their bytes. It follows no link.
+
+    With a user, only what this user owns counts, and only directories are entered in which it can
+    create something. The counts are None if a limit was reached.
+    """
+
+    def __init__(self, user: int | None) -> None:
+        self._user = user
+        self._entries = 0
+        self._bytes = 0
+        self._seen = 0
+        self._until = time.monotonic() + _MOST_SECONDS
+
+    @property
+    def entries(self) -> int | None:
+        return None if self._over() else self._entries
+
+    @property
+    def bytes(self) -> int | None:
+        return None if self._over() else self._bytes
+
+    def add(self, top: Path) -> None:
+        """Count what is below ``top``; nothing if it can't be entered."""
+        self._add(str(top), None, 0)
+
+    def _over(self) -> bool:
+        return self._seen > _MOST_ENTRIES
+
+    def _add(self, name: str, parent: int | None, depth: int) -> None:
+        if depth > _DEEPEST or self._over():
+            return
+        try:
+            opened = os.open(name, _OPEN, dir_fd=parent)
+        except OSError:  # it is gone, or it is no directory any more
+            return
+        try:
+            with os.scandir(opened) as entries:
+                for entry in entries:
+                    self._see(entry, opened, depth)
+                    if self._over():
+                        return
+        except OSError:
+            return
+        finally:
+            os.close(opened)
+
+    def _see(self, entry: os.DirEntry[str], parent: int, depth: int) -> None:
+        self._seen += 1
+        if self._seen % 256 == 0 and time.monotonic() > self._until:
+            self._seen = _MOST_ENTRIES + 1
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return
+        mine = self._user in (None, status.st_uid)
+        if mine:
+            self._entries += 1
+            self._bytes += status.st_blocks * 512
+        if stat.S_ISDIR(status.st_mode) and (mine or status.st_mode & stat.S_IWOTH):
+            self._add(entry.name, parent, depth + 1)

@@ -1,0 +1,144 @@
+"""The check of time, on invented records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from tests.unit.factories import CELL, POINTS, observed, reading, samples
+from wsgiproof.judge.latency import latency
+from wsgiproof.judge.verdict import judge
+from wsgiproof.records import Observed, Verdict, Work
+from wsgiproof.traffic import Latencies
+
+Milliseconds = Callable[[int], float]
+"""What one request takes, after so many."""
+
+
+def constant(at: int) -> float:
+    return 2.0
+
+
+def growing(at: int) -> float:
+    return 2.0 + at / 500
+
+
+def works(
+    serving: Milliseconds = constant,
+    cpu: Milliseconds = constant,
+    waited: Milliseconds = lambda at: 0.1,
+) -> Observed:
+    """A record in which each request took as long as that."""
+    rows, sums, before = [], [0.0, 0.0, 0.0], 0
+    for row in samples([[reading()]] * POINTS):
+        middle = (before + row.requests) // 2
+        for number, one in enumerate((serving, cpu, waited)):
+            sums[number] += (row.requests - before) * one(middle) / 1000
+        work = Work(serving=sums[0], cpu=sums[1], waited=sums[2])
+        rows.append(msgspec.structs.replace(row, work=work))
+        before = row.requests
+    return observed(samples=tuple(rows))
+
+
+def verdict(seen: Observed) -> Verdict:
+    return next(one for one in judge(CELL, seen).checks if one.check == "latency").verdict
+
+
+def limited(seen: Observed, **limits: float) -> Observed:
+    return msgspec.structs.replace(seen, plan=msgspec.structs.replace(seen.plan, **limits))
+
+
+def noisy(at: int) -> float:
+    return 2.0 + 3.0 * (at // 125 % 2)
+
+
+def once(at: int) -> float:
+    """A machine that gets busy while half of the requests are done."""
+    return 2.0 if at < 1300 else 9.0
+
+
+def cold(at: int) -> float:
+    return 2.0 + 500 / (at + 1)
+
+
+def half(at: int) -> float:
+    """Half as much again at the end."""
+    return 2.0 + at / 3000
+
+
+@pytest.mark.parametrize("time", [constant, noisy, once, cold, half])
+def test_time_that_does_not_keep_growing_passes(time: Milliseconds) -> None:
+    assert verdict(works(serving=time)) is Verdict.PASS
+    assert verdict(works(cpu=time)) is Verdict.PASS
+
+
+def test_time_that_keeps_growing_fails() -> None:
+    (finding,) = latency(CELL, works(serving=growing)).findings
+    assert finding.seen.startswith("the time per request grew from 2.")
+    assert finding.seen.endswith(" ms in 2,500 parallel requests")
+    assert len(finding.evidence) >= 8
+
+
+def test_time_that_was_spent_waiting_for_a_processor_is_undecided() -> None:
+    seen = works(serving=growing, waited=lambda at: at / 600)
+    assert "on a busy machine" in latency(CELL, seen).missing
+    assert not latency(CELL, seen).findings
+
+
+def test_a_machine_that_is_busy_all_the_time_explains_nothing() -> None:
+    assert verdict(works(serving=growing, waited=lambda at: 50.0)) is Verdict.FAIL
+
+
+def test_processor_time_grows_on_a_busy_machine_too() -> None:
+    seen = works(serving=growing, cpu=growing, waited=lambda at: at / 600)
+    (finding,) = latency(CELL, seen).findings
+    assert finding.seen.startswith("the processor time per request grew")
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(2.0, Verdict.FAIL), (3.0, Verdict.FAIL), (4.5, Verdict.PASS)]
+)
+def test_how_much_it_may_grow_is_in_the_plan(most: float, expected: Verdict) -> None:
+    assert verdict(limited(works(serving=growing), max_slowdown=most)) is expected
+
+
+def test_growth_by_microseconds_is_noise() -> None:
+    assert verdict(works(serving=lambda at: 0.01 + at / 10_000_000)) is Verdict.PASS
+
+
+def test_a_few_rounds_decide_nothing() -> None:
+    seen = works(serving=growing)
+    few = msgspec.structs.replace(seen, samples=seen.samples[:6])
+    assert verdict(few) is Verdict.INCONCLUSIVE
+
+
+def test_a_record_without_times_is_skipped() -> None:
+    seen = observed()
+    rows = [msgspec.structs.replace(row, work=None) for row in seen.samples]
+    assert verdict(msgspec.structs.replace(seen, samples=tuple(rows))) is Verdict.SKIPPED
+
+
+def stalling(phase: str) -> Observed:
+    slow = Latencies(url="/interpreter1", phase=phase, longest=8_000_000, buckets={2000: 99})
+    return msgspec.structs.replace(works(), latencies=(slow,))
+
+
+def test_a_stall_is_a_note() -> None:
+    assert latency(CELL, stalling("parallel")).passed.endswith(
+        "; the slowest request took 8.0 s (/interpreter1, phase parallel, median 2 ms)"
+    )
+
+
+def test_a_stall_fails_if_the_configuration_says_so() -> None:
+    (finding,) = latency(CELL, limited(stalling("serial"), max_latency=5.0)).findings
+    assert finding.seen == "a request took 8.0 s (--max-latency 5)"
+    assert verdict(limited(stalling("serial"), max_latency=9.0)) is Verdict.PASS
+
+
+@pytest.mark.parametrize("phase", ["warm-up", "restart", "reload", "failover", "diagnosis"])
+def test_a_phase_that_slows_requests_down_itself_does_not_count(phase: str) -> None:
+    seen = limited(stalling(phase), max_latency=5.0)
+    assert verdict(seen) is Verdict.PASS
+    assert "slowest" not in latency(CELL, seen).passed

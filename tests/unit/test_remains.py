@@ -1,0 +1,122 @@
+"""What an application leaves outside its process, counted for real."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wsgiproof.observe import remains
+from wsgiproof.observe.remains import Remains, read_process_table
+from wsgiproof.records import Role
+from wsgiproof.toolchain import Application
+
+PID = os.getpid()
+LIVING = {PID: Role.WORKER}
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Application:
+    for name in ("tmp", "evidence", "evidence/core-7"):
+        (tmp_path / name).mkdir()
+    return Application(
+        directory=tmp_path,
+        script=tmp_path / "script.wsgi",
+        groups=("one",),
+        evidence=tmp_path / "evidence",
+        tmp=tmp_path / "tmp",
+    )
+
+
+def read(application: Application) -> dict[str, int | None]:
+    return Remains(application).read(LIVING, {PID})
+
+
+def test_files_and_directories_of_its_own_places_count(application: Application) -> None:
+    assert read(application)["files"] == 0
+    (application.tmp / "deep" / "deeper").mkdir(parents=True)
+    (application.tmp / "deep" / "deeper" / "file").write_bytes(b"x" * 10_000)
+    (application.evidence / "core-7" / "relative.log").write_text("text")
+    (application.evidence / "identity-7.txt").write_text("wsgiproof's own")
+    counts = read(application)
+    assert counts["files"] == 4
+    assert 10_000 <= (counts["bytes"] or 0) <= 40_000
+
+
+def test_links_count_and_are_not_followed(application: Application, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file").touch()
+    (application.tmp / "link").symlink_to(other)
+    (application.evidence / "core-8").symlink_to(other)
+    assert read(application)["files"] == 1
+
+
+def test_a_directory_that_is_gone_holds_nothing(application: Application) -> None:
+    application.tmp.rmdir()
+    assert read(application)["files"] == 0
+
+
+def test_a_walk_that_is_too_long_counts_nothing(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remains, "_MOST_ENTRIES", 3)
+    for number in range(5):
+        (application.tmp / str(number)).touch()
+    assert (read(application)["files"], read(application)["bytes"]) == (None, None)
+
+
+@pytest.fixture
+def segment() -> Iterator[None]:
+    libc = ctypes.CDLL(None)
+    made = libc.shmget(0, 4096, 0o1600)
+    assert made >= 0
+    yield
+    libc.shmctl(made, 0, None)
+
+
+def test_a_segment_of_one_of_its_processes_counts(application: Application, segment: None) -> None:
+    mine = read(application)["segments"]
+    others = Remains(application).read(LIVING, {2**30})["segments"]
+    assert (mine, others) == (1, 0)
+
+
+def test_children_and_zombies_count(application: Application) -> None:
+    assert read(application)["children"] == 0
+    with subprocess.Popen(["/bin/true"]) as child:
+        while not any(one.pid == child.pid and one.zombie for one in read_process_table()):
+            time.sleep(0.01)
+        assert read(application)["children"] == 1
+        with_helper = LIVING | {child.pid + 1: Role.HELPER}
+        assert Remains(application).read(with_helper, {PID})["children"] == 2
+        nobody = {1: Role.FRONTEND}
+        assert Remains(application).read(nobody, {PID})["children"] == 0
+    assert read(application)["children"] == 0
+
+
+def test_places_that_all_share_count_only_if_nobody_else_is_this_user(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "file").touch()
+    monkeypatch.setattr(remains, "_SHARED", (shared,))
+
+    def elsewhere(user: int | None, ever: set[int]) -> object:
+        values = {name: getattr(application, name) for name in application.__struct_fields__}
+        one = Application(**values | {"user": user})
+        return Remains(one).read(LIVING, ever).get("files elsewhere", "left out")
+
+    everybody = {one.pid for one in read_process_table()}
+    unused = 2**31 - 7
+    assert elsewhere(None, everybody) == "left out"
+    assert elsewhere(os.geteuid(), set()) == "left out"
+    assert elsewhere(unused, set()) == 0
+    mine = os.geteuid()
+    monkeypatch.setattr(remains, "read_process_table", lambda: ())
+    assert elsewhere(mine, set()) == 1

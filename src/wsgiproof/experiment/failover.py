@@ -13,6 +13,7 @@ import msgspec
 
 from wsgiproof.experiment.load import Load, until_full
 from wsgiproof.experiment.sampler import Sampler
+from wsgiproof.judge.sockets import abandoned
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import read_answer
@@ -163,7 +164,8 @@ def _more(before: Sample, after: Sample) -> bool:
     """Return whether any count has grown, or is unknown."""
     then = {one.pid: one for one in before.processes}
     pairs: list[tuple[int | None, int | None]] = [
-        *zip(before.by_member, after.by_member, strict=False)
+        *zip(before.by_member, after.by_member, strict=False),
+        (abandoned(before), abandoned(after)),
     ]
     if not after.by_member:
         return True

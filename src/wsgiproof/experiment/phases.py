@@ -54,6 +54,8 @@ _HOLD = 0.15
 """Seconds that the requests of a warm-up burst wait inside, so that all have arrived by then."""
 _OCCUPY = 0.1
 """Seconds for which each of them then keeps a connection to the deployment busy."""
+_FILLS = 3
+"""How often the pools are filled at most before they count as full."""
 _MOST_BURSTS = 20
 _DISCONNECT_STEP = 0.02
 _BIRTH_DEADLINE = 3.0
@@ -95,6 +97,7 @@ def run_experiment(
         with experiment.phase(PhaseName.COOL_DOWN):
             experiment.cool_down()
     with experiment.phase(PhaseName.DIAGNOSIS):
+        experiment.fill_again()
         experiment.confirm()
         experiment.diagnose()
     if ExtraPhase.FAILOVER in plan.phases:
@@ -148,6 +151,7 @@ class _Experiment:
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
         self._samples: list[Sample] = []
+        self._full_pools: list[Sample] = []
         self._object_growth: tuple[ObjectGrowth, ...] = ()
         self._confirmations: tuple[Confirmation, ...] = ()
         self._attributions: tuple[Attribution, ...] = ()
@@ -239,6 +243,7 @@ class _Experiment:
         self._sampler.read(self._phase, memory=True)  # loads what the measurement itself needs
         self._load.mixed(self._plan.warm_up, self._plan.connections)
         self._warm_newcomers()
+        self._full_pools.append(self._read_full())
         self._sample(memory=True)
 
     def work(self, requests: int, connections: int) -> None:
@@ -316,6 +321,12 @@ class _Experiment:
         needed = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
         return max((more for more in needed if more <= left), default=0)
 
+    def fill_again(self) -> None:
+        """Fill all pools as at the end of the warm-up: they show now what they have lost."""
+        if not self._aborted:
+            self._on_progress(self._phase, 0, 1)
+            self._full_pools.append(self._read_full())
+
     def confirm(self) -> None:
         """If a count grows that may be a pool, fill all pools and see whether it keeps growing.
 
@@ -327,9 +338,10 @@ class _Experiment:
         if suspects:
             self._on_progress(self._phase, 0, 1)
             until_full(self._fill_pools, self._sampler.counts)
-            self._confirmations = confirm(
-                suspects, self._load, self._sampler, self._plan, self._phase, self._time_is_up
+            self._confirmations, samples = confirm(
+                suspects, self._load, self._read_full, self._plan, self._time_is_up
             )
+            self._full_pools += samples
 
     def diagnose(self) -> None:
         """If something leaks, find out with a little more load what it is, and in which URL."""
@@ -361,6 +373,15 @@ class _Experiment:
             if self._outages[-1].recovered is None:
                 self._aborted = f"requests were not answered again after '{fault.name}'"
                 return
+
+    def _read_full(self) -> Sample:
+        """Fill all pools, and return a sample."""
+        until_full(
+            self._fill_pools,
+            lambda: (self._sampler.counts(), self._load.answers.failed),
+            _FILLS,
+        )
+        return self._sampler.read(self._phase)
 
     def _fill_pools(self) -> None:
         for target in self._load.targets:
@@ -437,6 +458,7 @@ class _Experiment:
             owned=self._owned,
             decided_early=self._decided_early,
             budget_exhausted=self._budget_exhausted,
+            full_pools=tuple(self._full_pools),
             object_growth=self._object_growth,
             confirmations=self._confirmations,
             attributions=self._attributions,

@@ -55,7 +55,7 @@ class Sampler:
             server_connections=counts.connections,
             by_member=counts.by_member,
             cursors=counts.cursors,
-            sessions=counts.sessions,
+            sessions=self._deployment.sessions(),
             processes=snapshot.processes,
             memory=memory_samples,
         )

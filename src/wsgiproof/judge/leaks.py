@@ -9,6 +9,7 @@ import msgspec
 
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, some
+from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import (
     LEAST_SAMPLES,
     CountDecision,
@@ -20,6 +21,7 @@ from wsgiproof.judge.growth import (
     pool_bound,
     requests_to_confirm,
 )
+from wsgiproof.judge.sockets import abandoned
 from wsgiproof.records import (
     Attribution,
     Finding,
@@ -41,6 +43,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """The field of :class:`ProcessSample` with the count of one process."""
     outlives_process: bool = False
     """Whether the deployment still counts what a process had open that has ended."""
+    pooled: bool = False
+    """Whether a pool may hold more of it than the load needs, so that it can lose some unseen."""
     anonymous: bool = False
     """Whether the deployment can't distinguish the subject's from those of other clients."""
     meaning: str
@@ -55,6 +59,7 @@ RESOURCES = {
             unit="connection",
             by_server="server_connections",
             by_process="connections",
+            pooled=True,
             meaning="connections to MongoDB are opened and never closed, until descriptors run out",
             action="look for a client or a socket that each request opens and does not close",
         ),
@@ -62,6 +67,7 @@ RESOURCES = {
             check="descriptors",
             unit="descriptor",
             by_process="descriptors",
+            pooled=True,
             meaning="worker processes open files or sockets that they never close",
             action="see in the evidence which kind grows; connections to MongoDB have their own "
             "check",
@@ -87,6 +93,7 @@ RESOURCES = {
             # The first sessions that leak come from the clients' full pools, so one for each
             # request thread of each interpreter leaks before the count grows.
             outlives_process=True,
+            pooled=True,
             anonymous=True,
             meaning="sessions are started and not ended, so no request can reuse them; the server "
             "keeps each for 30 minutes",
@@ -157,6 +164,7 @@ def to_confirm(observed: Observed) -> dict[str, int]:
     needed = {}
     for check, resource in RESOURCES.items():
         requests = max(map(requests_to_confirm, _decisions(resource, observed)), default=0)
+        requests = max(requests, *(one.more for one in _when_full(resource, observed)), 0)
         if requests:
             needed[check] = requests
     return needed
@@ -170,7 +178,7 @@ def more_to_decide(observed: Observed) -> tuple[int, ...]:
 
 def decision_of(resource: Resource, observed: Observed) -> CountDecision | None:
     """Return the decision with the strongest evidence on a resource; None if it has no count."""
-    return _worst(_decisions(resource, observed))
+    return _worst([*_decisions(resource, observed), *_when_full(resource, observed)])
 
 
 def total(resource: Resource, sample: Sample) -> int:
@@ -201,7 +209,8 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
             skipped=f"the deployment may have other clients, whose {resource.check} look alike"
         )
     decisions = _decisions(resource, observed)
-    worst = _worst(decisions)
+    full = _when_full(resource, observed)
+    worst = _worst([*decisions, *full])
     if worst is not None and worst.status is LeakStatus.LEAK:
         return Outcome(findings=(_finding(resource, worst, observed),))
     gaps = _gaps(resource, observed, decisions)
@@ -215,16 +224,18 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
             missing=f"{resource.check} grew by {worst.units}, {worst.rate.describe()}, but "
             f"{worst.doubt}: about {worst.more:,} more requests would decide (-n)"
         )
-    return Outcome(passed=_passed(resource, worst))
+    return Outcome(passed=_passed(resource, _worst(decisions) or worst, full))
 
 
-def _passed(resource: Resource, decision: CountDecision) -> str:
-    every = 1 / decision.excluded_rate
+def _passed(resource: Resource, decision: CountDecision, full: Sequence[CountDecision]) -> str:
+    every = 1 / max(one.excluded_rate for one in (decision, *full))
     growth = "did not grow" if not decision.units else f"grew by {decision.units} in all"
     then = f", and by none in {decision.confirmed_requests:,} more with all pools full"
+    more = max((one.units for one in full), default=0)
+    again = f"; with all pools full again, there were {more} more" if full else ""
     return (
         f"{resource.check} {growth} in {count(decision.requests, 'request')}"
-        f"{then if decision.confirmed_requests else ''}; a leak of one in "
+        f"{then if decision.confirmed_requests else ''}{again}; a leak of one in "
         f"{every:,.0f} requests would have shown (95 %)"
     )
 
@@ -237,6 +248,7 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     for counts, places in (
         (_process_counts(observed.samples, resource), 1),
         (_server_counts(observed.samples, resource), processes),
+        (_abandoned_counts(observed.samples, resource), processes),
     ):
         long_enough = [one for one in counts.series if _is_long_enough(one, bound * places)]
         if long_enough:
@@ -245,6 +257,55 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
         if one.check == resource.check:
             decisions = [confirmed(decision, one.requests, one.units) for decision in decisions]
     return decisions
+
+
+def _when_full(resource: Resource, observed: Observed) -> list[CountDecision]:
+    """Return the decisions by the counts with all pools full; none if they can't be compared.
+
+    They can't if a process was replaced between two fillings.
+    """
+    samples = observed.full_pools
+    if not resource.pooled or len({_pids(one) for one in samples}) != 1:
+        return []
+    processes, interpreters = observed.workers[0], len(observed.urls)
+    series = [
+        Series(f"{one.what}, with all pools full", one.points)
+        for counts in (_all_processes(samples, resource), _server_counts(samples, resource))
+        for one in counts.series
+        if len(one.points) == len(samples)
+    ]
+    decisions = (decide_full(one, interpreters * processes) for one in series)
+    return [one for one in decisions if one is not None]
+
+
+def _pids(sample: Sample) -> frozenset[int]:
+    return frozenset(one.pid for one in _workers(sample.processes))
+
+
+def _all_processes(samples: Sequence[Sample], resource: Resource) -> _Counts:
+    """Return one series of all worker processes together."""
+    if not resource.by_process:
+        return _Counts()
+    points = []
+    for sample in samples:
+        values = [getattr(one, resource.by_process) for one in _workers(sample.processes)]
+        if None not in values:
+            points.append((sample.requests, sum(values)))
+    return _Counts((Series(f"{resource.check} of the workers", tuple(points)),))
+
+
+def _abandoned_counts(samples: Sequence[Sample], resource: Resource) -> _Counts:
+    """Return the series of sockets to the deployment that the deployment does not have.
+
+    What a pool holds does not hide it, since the deployment counts that, too.
+    """
+    if resource.check != "connections":
+        return _Counts()
+    points = [(one.requests, abandoned(one)) for one in samples]
+    known = tuple((requests, value) for requests, value in points if value is not None)
+    if len(known) < len(points) or not points:
+        return _Counts()
+    return _Counts((Series("sockets to the deployment that it does not have", known),))
 
 
 def _is_long_enough(series: Series, bound: int) -> bool:

@@ -1,0 +1,71 @@
+"""Does a count grow from one filling of all pools to the next?
+
+A pool has a surplus: more connections or sessions than the load needs at most moments. What leaks
+from it does not show in a count while the surplus lasts, since the pool opens nothing new. So all
+pools are filled at the end of the warm-up, and again after the load. Both times they hold as much
+as all request threads need at once, so a higher count is what they have lost in between.
+
+A pool that was not quite full the first time is no leak. So a higher count has to rise further with
+more requests, each time after another filling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from wsgiproof.judge.growth import (
+    LEAST_STEPS,
+    STOPPED,
+    CountDecision,
+    LeakStatus,
+    Series,
+    decide,
+    poisson_limits,
+)
+
+_NO_POOL = 10**9
+"""A bound on what a pool may add: none of these counts exceeds it."""
+
+
+def decide_full(series: Series, interpreters: int) -> CountDecision | None:
+    """Decide whether a count leaks, from its values with all pools full.
+
+    ``interpreters`` is how many interpreters the series counts. None if it has fewer than two
+    points, or no requests between them.
+    """
+    if len(series.points) < 2:
+        return None
+    (first, _), (last, _) = series.points[0], series.points[-1]
+    if last <= first:
+        return None
+    if series.units < LEAST_STEPS:
+        return CountDecision(
+            status=LeakStatus.NO_LEAK,
+            units=series.units,
+            requests=last - first,
+            excluded_rate=poisson_limits(series.units)[1] / (last - first),
+        )
+    decision = decide([series], _NO_POOL, interpreters)
+    if decision.status is LeakStatus.NO_LEAK:
+        return _until_it_stops(series, decision)
+    return decision
+
+
+def _until_it_stops(series: Series, decision: CountDecision) -> CountDecision:
+    """Return the decision on a count that has risen in few fillings, or in none of the last."""
+    (first, _), (last, _) = series.points[0], series.points[-1]
+    rise = series.steps()[-1].at * (last - first)
+    quiet = round(last - first - rise)
+    needed = math.ceil(-math.log(STOPPED) * rise / poisson_limits(series.units)[0])
+    if quiet < needed:
+        return msgspec.structs.replace(
+            decision,
+            status=LeakStatus.UNDECIDED,
+            doubt="a pool may not have been full the first time",
+            more=needed - quiet,
+        )
+    return msgspec.structs.replace(
+        decision, confirmed_requests=quiet, excluded_rate=poisson_limits(0)[1] / quiet
+    )

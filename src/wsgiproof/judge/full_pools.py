@@ -12,6 +12,7 @@ more requests, each time after another filling.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import msgspec
 
@@ -20,6 +21,7 @@ from wsgiproof.judge.growth import (
     STOPPED,
     CountDecision,
     LeakStatus,
+    Rate,
     Series,
     decide,
     poisson_limits,
@@ -37,35 +39,49 @@ def decide_full(series: Series, interpreters: int) -> CountDecision | None:
     """
     if len(series.points) < 2:
         return None
-    (first, _), (last, _) = series.points[0], series.points[-1]
+    (first, before), (last, after) = series.points[0], series.points[-1]
     if last <= first:
         return None
-    if series.units < LEAST_STEPS:
+    units = max(0, after - before)
+    if units < LEAST_STEPS:
         return CountDecision(
             status=LeakStatus.NO_LEAK,
-            units=series.units,
+            units=units,
             requests=last - first,
-            excluded_rate=poisson_limits(series.units)[1] / (last - first),
+            excluded_rate=poisson_limits(units)[1] / (last - first),
         )
     decision = decide([series], _NO_POOL, interpreters)
     if decision.status is LeakStatus.NO_LEAK:
-        return _until_it_stops(series, decision)
+        return _until_it_stops(series, units, decision)
     return decision
 
 
-def _until_it_stops(series: Series, decision: CountDecision) -> CountDecision:
+def _until_it_stops(series: Series, units: int, decision: CountDecision) -> CountDecision:
     """Return the decision on a count that has risen in few fillings, or in none of the last."""
     (first, _), (last, _) = series.points[0], series.points[-1]
-    rise = series.steps()[-1].at * (last - first)
-    quiet = round(last - first - rise)
-    needed = math.ceil(-math.log(STOPPED) * rise / poisson_limits(series.units)[0])
+    rises = [number for number, (one, two) in enumerate(pairwise(series.floor), 1) if two > one]
+    risen = series.points[rises[-1]][0] - first
+    quiet = last - first - risen
+    rate = poisson_limits(units)[0] / risen
+    needed = math.ceil(-math.log(STOPPED) / rate)
     if quiet < needed:
         return msgspec.structs.replace(
             decision,
             status=LeakStatus.UNDECIDED,
+            units=units,
+            rate=_rate(units, risen),
             doubt="a pool may not have been full the first time",
             more=needed - quiet,
         )
     return msgspec.structs.replace(
-        decision, confirmed_requests=quiet, excluded_rate=poisson_limits(0)[1] / quiet
+        decision,
+        units=units,
+        confirmed_requests=quiet,
+        excluded_rate=poisson_limits(0)[1] / quiet,
     )
+
+
+def _rate(units: int, requests: int) -> Rate:
+    """Return the rate of ``units`` that came at any time in ``requests``."""
+    low, high = poisson_limits(units)
+    return Rate(value=units / requests, low=low / requests, high=high / requests)

@@ -375,12 +375,13 @@ class _Experiment:
                 return
 
     def _read_full(self) -> Sample:
-        """Fill all pools, and return a sample."""
-        until_full(
-            self._fill_pools,
-            lambda: (self._sampler.counts(), self._load.answers.failed),
-            _FILLS,
-        )
+        """Fill all pools, unless requests only fail, and return a sample."""
+
+        def fill() -> None:
+            if not self._load.hopeless():
+                self._fill_pools()
+
+        until_full(fill, self._sampler.counts, _FILLS)
         return self._sampler.read(self._phase)
 
     def _fill_pools(self) -> None:

@@ -21,15 +21,15 @@ def decided(*values: int, part: int = 150) -> CountDecision:
     """The decision on values at the fillings: after the warm-up, the load, and each part more."""
     points = [(250, values[0])]
     points += [(250 + LOAD + part * number, value) for number, value in enumerate(values[1:])]
-    decision = decide_full(Series("connections", tuple(points)), 2)
+    decision = decide_full(Series("connections", tuple(points)))
     assert decision is not None
     return decision
 
 
 def test_one_filling_decides_nothing() -> None:
-    assert decide_full(Series("connections", ()), 2) is None
-    assert decide_full(Series("connections", ((250, 30),)), 2) is None
-    assert decide_full(Series("connections", ((250, 30), (250, 34))), 2) is None
+    assert decide_full(Series("connections", ())) is None
+    assert decide_full(Series("connections", ((250, 30),))) is None
+    assert decide_full(Series("connections", ((250, 30), (250, 34)))) is None
 
 
 @pytest.mark.parametrize("last", [28, 30])

@@ -29,13 +29,14 @@ from wsgiproof.judge.growth import (
 
 _NO_POOL = 10**9
 """A bound on what a pool may add: none of these counts exceeds it."""
+_ONCE = 2
+"""Fillings that may show something which an interpreter opens once, and late."""
 
 
-def decide_full(series: Series, interpreters: int) -> CountDecision | None:
+def decide_full(series: Series) -> CountDecision | None:
     """Decide whether a count leaks, from its values with all pools full.
 
-    ``interpreters`` is how many interpreters the series counts. None if it has fewer than two
-    points, or no requests between them.
+    None if there are fewer than two, or no requests between them.
     """
     if len(series.points) < 2:
         return None
@@ -50,7 +51,7 @@ def decide_full(series: Series, interpreters: int) -> CountDecision | None:
             requests=last - first,
             excluded_rate=poisson_limits(units)[1] / (last - first),
         )
-    decision = decide([series], _NO_POOL, interpreters)
+    decision = decide([series], _NO_POOL, _ONCE)
     if decision.status is LeakStatus.NO_LEAK:
         return _until_it_stops(series, units, decision)
     return decision

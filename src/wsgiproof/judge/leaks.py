@@ -267,15 +267,13 @@ def _when_full(resource: Resource, observed: Observed) -> list[CountDecision]:
     samples = observed.full_pools
     if not resource.pooled or len({_pids(one) for one in samples}) != 1:
         return []
-    processes, interpreters = observed.workers[0], len(observed.urls)
     series = [
         Series(f"{one.what}, with all pools full", one.points)
         for counts in (_all_processes(samples, resource), _server_counts(samples, resource))
         for one in counts.series
         if len(one.points) == len(samples)
     ]
-    decisions = (decide_full(one, interpreters * processes) for one in series)
-    return [one for one in decisions if one is not None]
+    return [one for one in map(decide_full, series) if one is not None]
 
 
 def _pids(sample: Sample) -> frozenset[int]:

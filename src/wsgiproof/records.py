@@ -240,6 +240,8 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None
     connections: int | None
     """TCP connections of this process to the deployment, from ``/proc``."""
+    states: dict[str, int] = {}
+    """Those connections by their TCP state: ``ESTABLISHED``, ``CLOSE_WAIT`` and so on."""
     kinds: dict[str, int] = {}
     """The descriptors by kind: ``socket``, ``file``, ``pipe``, ``eventpoll`` and so on."""
 
@@ -279,7 +281,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     cursors: int | None = None
     """Open, idle cursors on the cell's own database."""
     sessions: int | None = None
-    """Logical sessions on the primary, of all clients."""
+    """Logical sessions on the deployment that no client has ended, of all clients."""
     processes: tuple[ProcessSample, ...]
     memory: tuple[MemorySample, ...] = ()
     """Read in some samples only: it takes extra requests."""
@@ -570,6 +572,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Why the judge was certain before the load was complete; empty if it was not."""
     budget_exhausted: str = ""
     """Why the load ended before all of its requests were made; empty if it did not."""
+    full_pools: tuple[Sample, ...] = ()
+    """Samples that were taken just after all pools had been filled: the first at the end of the
+    warm-up, the second at the end of the load, and others in phase ``diagnosis``."""
     object_growth: tuple[ObjectGrowth, ...] = ()
     confirmations: tuple[Confirmation, ...] = ()
     attributions: tuple[Attribution, ...] = ()

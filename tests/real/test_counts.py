@@ -98,21 +98,35 @@ def test_cursors_are_those_on_the_subjects_own_database(deployment: Deployment) 
 
 
 def test_sessions_are_counted_on_a_deployment_of_our_own_only(deployment: Deployment) -> None:
-    before = deployment.counts(APP, ()).sessions
+    before = deployment.sessions()
     assert before is not None
     with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
         kept = [client.start_session() for _ in range(10)]
         for session in kept:
             client[APP]["documents"].find_one(session=session)
-        assert deployment.counts(APP, ()).sessions == before + 10
+        assert deployment.sessions() == before + 10
         assert deployment._home is not None
         existing = connect_deployment(deployment._home.admin_uri(deployment._uri))
-        counted = existing.counts(APP, ())
+        assert existing.sessions() is None
+        assert existing.counts(APP, ()).connections is not None
         existing.close()
-        assert counted.sessions is None
-        assert counted.connections is not None
         for session in kept:
             session.end_session()
+    assert deployment.sessions() == before  # the server itself counts them for minutes
+
+
+def test_sessions_that_a_client_ends_are_not_counted_after_a_crash_of_the_member_either(
+    deployment: Deployment,
+) -> None:
+    (member,) = deployment.members
+    member.kill()
+    member.start_again()
+    before = deployment.sessions()
+    with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
+        client[APP]["documents"].find_one({})
+        assert before is not None
+        assert deployment.sessions() == before + 1
+    assert deployment.sessions() == before
 
 
 FILL = """

@@ -301,6 +301,22 @@ result = [sizes, sorted(answered.values())]
     assert sum(answered) == 51  # each request from the tenth on
 
 
+@pytest.mark.parametrize(("fault", "kept"), [("keep-stale-sockets", 2), ("close-stale-sockets", 0)])
+def test_a_pool_replaces_the_sockets_that_its_server_has_closed(
+    app: App, fault: str, kept: int
+) -> None:
+    code = """
+planted = fault(NAME, size=2)
+for _ in range(2): listener.accept()[0].close()
+start = descriptors()
+serve(planted, 1)
+result = [descriptors() - start, [one is None for one in planted._pool]]
+"""
+    change, empty = app.run(PLANT + code.replace("NAME", repr(fault)))
+    assert change == kept - 2
+    assert empty == [True, True]
+
+
 def test_a_second_client_is_opened_when_it_is_needed(app: App) -> None:
     app.configure(uri="mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50")
     done = app.start(

@@ -233,3 +233,48 @@ def test_tracebacks_of_requests_without_a_server_are_left_to_recovery(
     lines = tuple(line(text, phase=phase) for text in texts)
     record = harmed(outage(), log=(*observed().log, *lines))
     assert outcome(record).get("error-log") == (None if well else Verdict.FAIL)
+
+
+def stale(sockets: int, known: int, **states: int) -> Sample:
+    """The workers have so many sockets to the deployment, which knows less of them."""
+    one = reading(connections=sockets, descriptors=sockets + 12)
+    return sample(
+        0,
+        [msgspec.structs.replace(one, states=states)],
+        phase="failover",
+        server_connections=known,
+        by_member=(known,),
+    )
+
+
+def test_sockets_that_the_deployment_does_not_have_any_more_are_a_leak() -> None:
+    """As recorded of a pool whose reset keeps its sockets: no other count is higher."""
+    first = outage(before=stale(68, 68), after=stale(95, 68))
+    second = outage(before=stale(68, 68), after=stale(115, 36), fault="all members gone")
+    record = harmed(first, second)
+    assert outcome(record) == FAILS
+    assert seen(record) == (
+        "sockets to the deployment that it does not have any more: 79 more than before, first "
+        "after 'primary killed and restarted'"
+    )
+
+
+def test_a_socket_that_its_peer_has_closed_is_evidence_by_itself() -> None:
+    before, after = stale(34, 34, ESTABLISHED=34), stale(34, 40, ESTABLISHED=30, CLOSE_WAIT=4)
+    record = harmed(outage(before=counts(40), after=counts(40)))
+    assert outcome(record) == {}
+    record = harmed(outage(before=msgspec.structs.replace(before, by_member=(40,)), after=after))
+    assert outcome(record) == FAILS
+    (finding,) = recovery(CELL, record).findings
+    assert "4 more than before" in finding.seen
+    assert finding.evidence[-1] == (
+        "after 'primary killed and restarted', sockets of the workers to the deployment: "
+        "4 CLOSE_WAIT, 30 ESTABLISHED; the deployment has 40 connections"
+    )
+
+
+@pytest.mark.parametrize("last", [stale(30, 30), stale(68, 68), stale(68, 80)])
+def test_stale_sockets_that_are_closed_by_the_next_outage_are_no_leak(last: Sample) -> None:
+    before = stale(68, 80)
+    later = outage(before=before, after=last)
+    assert outcome(harmed(outage(before=before, after=stale(95, 68)), later)) == {}

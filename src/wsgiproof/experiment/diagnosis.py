@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import pairwise
 
 from wsgiproof.experiment.load import Load
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.judge.growth import LEAST_STEPS
-from wsgiproof.judge.leaks import RESOURCES, total
+from wsgiproof.judge.leaks import RESOURCES, Resource, total
 from wsgiproof.load.target import Target
-from wsgiproof.records import Attribution, CacheTrial, Confirmation, LoadPlan, ObjectGrowth
+from wsgiproof.records import (
+    Attribution,
+    CacheTrial,
+    Confirmation,
+    LoadPlan,
+    ObjectGrowth,
+    Sample,
+)
 
 _OBJECT_GROWTH_REQUESTS = 200
 _TRIAL_REQUESTS = 1000
@@ -23,6 +31,10 @@ _MOST_TO_FILL = 24_000
 """Requests to fill the caches of one URL, at most; four processes take 20,000."""
 _UNITS = 8
 """The load on each URL is enough for this many leaked units."""
+_PARTS = 4
+"""The pools are filled again after each of so many parts of the requests that rule out a leak."""
+_MOST_PARTS = 8
+"""Parts at most, if a count grows and has not grown often enough."""
 _LEAST, _MOST = 40, 400
 """The limits of the requests to one URL."""
 
@@ -30,35 +42,48 @@ _LEAST, _MOST = 40, 400
 def confirm(
     suspects: Mapping[str, int],
     load: Load,
-    sampler: Sampler,
+    fill: Callable[[], Sample],
     plan: LoadPlan,
-    phase: str,
     stop: Callable[[], bool],
     *,
     alone: bool = False,
-) -> tuple[Confirmation, ...]:
+) -> tuple[tuple[Confirmation, ...], tuple[Sample, ...]]:
     """Measure how far each suspected count keeps growing while all pools are full.
 
     ``suspects`` are checks, each with the requests that rule out a leak if it does not grow in
-    them. The load ends as soon as each of them has grown by enough to be a leak, or when ``stop()``
-    is true. If ``alone``, there is one request at a time.
+    them. ``fill`` fills all pools and returns a sample. The load ends as soon as each count has
+    either not grown in these requests or has grown often enough to be a leak, or when ``stop()`` is
+    true. If ``alone``, there is one request at a time. Return the growth, and all samples except
+    the first.
     """
-    before = sampler.read(phase)
-    confirmations: dict[str, Confirmation] = {}
-    done, most = 0, max(suspects.values())
-    while done < most and not load.hopeless() and not stop():
-        size = min(plan.round, most - done)
+    samples = [fill()]
+    needed = max(suspects.values())
+    size = math.ceil(needed / _PARTS)
+    while len(samples) <= _MOST_PARTS and not load.hopeless() and not stop():
         load.mixed(size, 1 if alone else plan.connections)
-        done += size
-        after = sampler.read(phase)
-        for check in suspects:
-            units = total(RESOURCES[check], after) - total(RESOURCES[check], before)
-            confirmations[check] = Confirmation(
-                check=check, requests=done, units=units, alone=alone
-            )
-        if all(one.units >= LEAST_STEPS for one in confirmations.values()):
+        samples.append(fill())
+        done = size * (len(samples) - 1)
+        if all(_decided(RESOURCES[check], samples, done >= needed) for check in suspects):
             break
-    return tuple(confirmations.values())
+    first, *others = samples
+    confirmations = tuple(
+        Confirmation(
+            check=check,
+            requests=samples[-1].requests - first.requests,
+            units=total(RESOURCES[check], samples[-1]) - total(RESOURCES[check], first),
+            alone=alone,
+        )
+        for check in suspects
+        if others
+    )
+    return confirmations, tuple(others)
+
+
+def _decided(resource: Resource, samples: Sequence[Sample], enough: bool) -> bool:
+    """Return whether a count has not grown in ``enough`` requests, or has grown often enough."""
+    totals = [total(resource, one) for one in samples]
+    rises = sum(later > earlier for earlier, later in pairwise(totals))
+    return rises >= LEAST_STEPS or (enough and totals[-1] <= totals[0])
 
 
 def cache_trial(

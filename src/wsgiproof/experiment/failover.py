@@ -13,6 +13,7 @@ import msgspec
 
 from wsgiproof.experiment.load import Load, until_full
 from wsgiproof.experiment.sampler import Sampler
+from wsgiproof.judge.sockets import abandoned
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import AgentReport
@@ -102,7 +103,7 @@ class Failover:
         after, settled = None, None
         if load.recovered() is not None:
             fill_pools()
-            after, settled = self._settled(before)
+            after, settled = self._settled(before, fill_pools)
         return _outage(fault, load, before, after, settled)
 
     def _load_around(self, fault: Fault) -> _OutageLoad:
@@ -138,14 +139,20 @@ class Failover:
             if living.get(one.pid) is Role.WORKER
         }
 
-    def _settled(self, before: Sample) -> tuple[Sample, float]:
-        """Wait until no count is above that of before; return a sample, and the seconds it took."""
+    def _settled(self, before: Sample, fill_pools: Callable[[], None]) -> tuple[Sample, float]:
+        """Wait until no count is above that of before; return a sample, and the seconds it took.
+
+        Meanwhile there are requests if a process has sockets that the deployment has closed: a pool
+        may notice that only when it uses them.
+        """
         phase = self._load.answers.phase
         began = time.monotonic()
         limit = began + self._plan.settle_deadline
         after = self._sampler.read(phase)
         while _more(before, after) and time.monotonic() < limit:
             time.sleep(_SETTLE_STEP)
+            if abandoned(after):
+                fill_pools()
             after = self._sampler.read(phase)
         seconds = time.monotonic() - began
         # Memory takes more requests, so the counts stay those that ended the wait: monitors that
@@ -163,7 +170,8 @@ def _more(before: Sample, after: Sample) -> bool:
     """Return whether any count has grown, or is unknown."""
     then = {one.pid: one for one in before.processes}
     pairs: list[tuple[int | None, int | None]] = [
-        *zip(before.by_member, after.by_member, strict=False)
+        *zip(before.by_member, after.by_member, strict=False),
+        (abandoned(before), abandoned(after)),
     ]
     if not after.by_member:
         return True

@@ -229,14 +229,16 @@ class Load:
         return report, "", ""
 
 
-def until_full(fill: Callable[[], None], count: Callable[[], T]) -> T:
+def until_full(fill: Callable[[], None], count: Callable[[], T], most: int = _MOST_FILLS) -> T:
     """Fill the pools until that no longer changes the ``count``, and return the count.
+
+    ``most`` is how often they are filled at most.
 
     One attempt is not always enough. Soon after an election, a hello that should keep a connection
     busy is answered at once, and in embedded mode a process may get few requests.
     """
     full = count()
-    for _ in range(_MOST_FILLS):
+    for _ in range(most):
         before = full
         fill()
         full = count()

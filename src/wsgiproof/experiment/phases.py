@@ -57,6 +57,8 @@ _HOLD = 0.15
 """Seconds that the requests of a warm-up burst wait inside, so that all have arrived by then."""
 _OCCUPY = 0.1
 """Seconds for which each of them then keeps a connection to the deployment busy."""
+_FILLS = 3
+"""How often the pools are filled at most before they count as full."""
 _MOST_BURSTS = 20
 _DISCONNECT_STEP = 0.02
 _BIRTH_DEADLINE = 3.0
@@ -106,6 +108,7 @@ def run_experiment(
         with experiment.phase(PhaseName.COOL_DOWN):
             experiment.cool_down()
     with experiment.phase(PhaseName.DIAGNOSIS):
+        experiment.fill_again()
         experiment.confirm()
         experiment.try_caches()
         experiment.diagnose()
@@ -165,6 +168,7 @@ class _Experiment:
         self._log = LogFollower(server.error_log)
         self._phases: list[Phase] = []
         self._samples: list[Sample] = []
+        self._full_pools: list[Sample] = []
         self._object_growth: tuple[ObjectGrowth, ...] = ()
         self._confirmations: tuple[Confirmation, ...] = ()
         self._attributions: tuple[Attribution, ...] = ()
@@ -260,6 +264,7 @@ class _Experiment:
         self._sampler.read(self._phase, memory=True)  # loads what the measurement itself needs
         self._load.mixed(self._plan.warm_up, self._plan.connections)
         self._warm_newcomers()
+        self._full_pools.append(self._read_full())
         self._sample(memory=True)
 
     def work(self, requests: int, connections: int) -> None:
@@ -378,6 +383,12 @@ class _Experiment:
         needed = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
         return affordable(needed, left)
 
+    def fill_again(self) -> None:
+        """Fill all pools as at the end of the warm-up: they show now what they have lost."""
+        if not self._aborted:
+            self._on_progress(self._phase, 0, 1)
+            self._full_pools.append(self._read_full())
+
     def confirm(self) -> None:
         """If a count grows that may be a pool, fill all pools and see whether it keeps growing.
 
@@ -393,15 +404,16 @@ class _Experiment:
             until_full(self._fill_pools, self._sampler.counts)
         for alone, needed in suspects.items():
             if needed:
-                self._confirmations += confirm(
+                confirmations, samples = confirm(
                     needed,
                     self._load,
-                    self._sampler,
+                    self._read_full,
                     self._plan,
-                    self._phase,
                     self._time_is_up,
                     alone=alone,
                 )
+                self._confirmations += confirmations
+                self._full_pools += samples
 
     def _drain_again(self) -> None:
         """If a part of some growth was temporary, add load and compare what is there after drains.
@@ -490,6 +502,16 @@ class _Experiment:
                 self._aborted = f"requests were not answered again after '{fault.name}'"
                 return
 
+    def _read_full(self) -> Sample:
+        """Fill all pools, unless requests only fail, and return a sample."""
+
+        def fill() -> None:
+            if not self._load.hopeless():
+                self._fill_pools()
+
+        until_full(fill, self._sampler.counts, _FILLS)
+        return self._sampler.read(self._phase)
+
     def _fill_pools(self) -> None:
         for target in self._load.targets:
             self._hold_all(target)
@@ -567,6 +589,7 @@ class _Experiment:
             owned=self._owned,
             decided_early=self._decided_early,
             budget_exhausted=self._budget_exhausted,
+            full_pools=tuple(self._full_pools),
             object_growth=self._object_growth,
             confirmations=self._confirmations,
             attributions=self._attributions,

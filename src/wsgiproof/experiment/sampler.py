@@ -93,7 +93,7 @@ class Sampler:
             server_connections=counts.connections,
             by_member=counts.by_member,
             cursors=counts.cursors,
-            sessions=counts.sessions,
+            sessions=self._deployment.sessions(),
             processes=snapshot.processes,
             memory=memory_samples,
             counts=self._remains_now(),

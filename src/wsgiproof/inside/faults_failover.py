@@ -2,10 +2,11 @@
 
 from __future__ import absolute_import
 
+import socket
 import threading
 import time
 
-from . import settings
+from . import settings, wire
 from .faults_base import NoFault, need_store
 
 
@@ -113,3 +114,52 @@ class RecoverLate(NeverRecover):
     """The negative control of NeverRecover: forgets it after half a second."""
 
     forgets_after = 0.5
+
+
+class KeepStaleSockets(NoFault):
+    """A pool of sockets that replaces those that its server has closed, and does not close them."""
+
+    leaks = True
+
+    def __init__(self, size=3):
+        self._size = size
+
+    def at_load(self, store):
+        need_store(store)
+        self._address = store.address
+        self._lock = threading.Lock()
+        self._pool = [self._connect() for _ in range(self._size)]
+        self._stale = []
+        self._down_until = 0.0
+
+    def _connect(self):
+        return socket.create_connection(self._address, 1.0)
+
+    def on_request(self, store):
+        with self._lock:
+            if time.time() < self._down_until:
+                return
+            try:
+                if self._pool[0] is None:
+                    self._pool[0] = self._connect()
+                wire.ping(self._pool[0])
+            except (IOError, OSError):
+                self._reset()
+            self._pool.append(self._pool.pop(0))
+
+    def _reset(self):
+        """Empty the pool: its server has closed all of its sockets."""
+        stale = [one for one in self._pool if one is not None]
+        self._pool = [None] * self._size
+        self._down_until = time.time() + 0.2
+        if self.leaks:
+            self._stale.extend(stale)
+        else:
+            for one in stale:
+                one.close()
+
+
+class CloseStaleSockets(KeepStaleSockets):
+    """The negative control of KeepStaleSockets: closes each socket that broke."""
+
+    leaks = False

@@ -5,13 +5,12 @@ from __future__ import absolute_import
 import atexit
 import os
 import socket
-import struct
 import threading
 import time
 from collections import deque
 from functools import partial
 
-from . import settings
+from . import settings, wire
 from .counter import Counter
 from .faults_base import NoFault, Acquiring, collection, daemon_thread, need_store
 
@@ -61,6 +60,65 @@ def _cause_error(documents):
     except DuplicateKeyError:
         return
     raise ValueError("the deployment accepted a second document with the same _id")
+
+
+class LoseIdleConnection(Acquiring):
+    """Takes an idle connection out of the client's pool and keeps it: a driver's fault.
+
+    The pool opens another one only when all of its connections are in use.
+    """
+
+    def at_load(self, store):
+        need_store(store)
+
+    def acquire(self, store):
+        idle = []
+        for pool in _pools(collection(store).database.client):
+            with pool.lock:
+                # Named so since PyMongo 4.7; before, it was 'sockets'.
+                connections = getattr(pool, "conns", None) or getattr(pool, "sockets", ())
+                if len(connections) > 1:
+                    idle.append(connections.pop())
+        return idle
+
+    def release(self, resource):
+        for connection in resource:
+            close = getattr(connection, "close_conn", None) or connection.close_socket
+            close("stale")
+
+
+class CloseIdleConnection(LoseIdleConnection):
+    """The negative control of LoseIdleConnection: closes each connection that it takes."""
+
+    leaks = False
+
+
+def _pools(client):
+    """Return the pool of each member, which PyMongo has no public name for."""
+    servers = list(client._topology._servers.values())
+    return [getattr(server, "pool", None) or server._pool for server in servers]
+
+
+class ReopenClient(NoFault):
+    """A negative control of LeakSession: opens a client one in ``every`` requests, and closes it.
+
+    The client ends its sessions, but the server counts them for up to five minutes.
+    """
+
+    def __init__(self, every=5):
+        self._every = every
+        self._requests = Counter()
+
+    def at_load(self, store):
+        need_store(store)
+
+    def on_request(self, store):
+        import pymongo
+
+        if self._requests.next() % self._every == 0:
+            client = pymongo.MongoClient(settings.load()["uri"])
+            client["admin"].command("ping")
+            client.close()
 
 
 class LeakDescriptor(Acquiring):
@@ -325,28 +383,7 @@ class FillPool(NoFault):
             if number % self._every == 0 and len(self.pool) < self._most:
                 self.pool.append(socket.create_connection(store.address))
             if self.pool:
-                _ping(self.pool[number % len(self.pool)])
-
-
-def _ping(connection):
-    """Send the ping command of MongoDB's wire protocol, and read the reply."""
-    from . import codec
-
-    op_msg = 2013
-    body = struct.pack("<Ib", 0, 0) + codec.encode({"ping": 1, "$db": "admin"})
-    connection.sendall(struct.pack("<iiii", 16 + len(body), 1, 0, op_msg) + body)
-    (length,) = struct.unpack("<i", _receive(connection, 4))
-    _receive(connection, length - 4)
-
-
-def _receive(connection, size):
-    received = b""
-    while len(received) < size:
-        more = connection.recv(size - len(received))
-        if not more:
-            raise IOError("the server closed the connection")
-        received += more
-    return received
+                wire.ping(self.pool[number % len(self.pool)])
 
 
 class SecondClient(NoFault):

@@ -11,6 +11,7 @@ import msgspec
 
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, in_words, some
+from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import (
     CONFIDENCE,
     LEAST_SAMPLES,
@@ -24,6 +25,7 @@ from wsgiproof.judge.growth import (
     pool_bound,
     requests_to_confirm,
 )
+from wsgiproof.judge.sockets import abandoned
 from wsgiproof.records import (
     Attribution,
     Finding,
@@ -56,6 +58,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """Those of ``by_name`` that a healthy subject may add to, up to :attr:`LoadPlan.max_files`."""
     outlives_process: bool = False
     """Whether the deployment still counts what a process had open that has ended."""
+    pooled: bool = False
+    """Whether a pool may hold more of it than the load needs, so that it can lose some unseen."""
     anonymous: bool = False
     """Whether the deployment can't distinguish the subject's from those of other clients."""
     meaning: str
@@ -73,6 +77,7 @@ RESOURCES = {
             unit="connection",
             by_server="server_connections",
             by_process="connections",
+            pooled=True,
             meaning="connections to MongoDB are opened and never closed, until descriptors run out",
             action="look for a client or a socket that a request opens and does not close",
         ),
@@ -80,6 +85,7 @@ RESOURCES = {
             check="descriptors",
             unit="descriptor",
             by_process="descriptors",
+            pooled=True,
             meaning="worker processes open files or sockets that they never close",
             action="see in the evidence which kind grows; connections to MongoDB have their own "
             "check",
@@ -105,6 +111,7 @@ RESOURCES = {
             # The first sessions that leak come from the clients' full pools, so one for each
             # request thread of each interpreter leaks before the count grows.
             outlives_process=True,
+            pooled=True,
             anonymous=True,
             meaning="sessions are started and not ended, so no request can reuse them; the server "
             "keeps each for 30 minutes",
@@ -270,6 +277,8 @@ def _to_confirm(observed: Observed, *, alone: bool) -> dict[str, int]:
     for check, resource in RESOURCES.items():
         decisions = (one for one in _decisions(resource, observed) if one.alone is alone)
         requests = max(map(requests_to_confirm, decisions), default=0)
+        if not alone:
+            requests = max(requests, *(one.more for one in _when_full(resource, observed)), 0)
         if requests:
             needed[check] = requests
     return needed
@@ -288,7 +297,7 @@ def more_to_decide(observed: Observed) -> tuple[int, ...]:
 
 def decision_of(resource: Resource, observed: Observed) -> CountDecision | None:
     """Return the decision with the strongest evidence on a resource; None if it has no count."""
-    return _worst(_decisions(resource, observed))
+    return _worst([*_decisions(resource, observed), *_when_full(resource, observed)])
 
 
 def total(resource: Resource, sample: Sample) -> int:
@@ -324,7 +333,8 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
     if resource.by_name and not recorded:
         return Outcome(skipped="the version that recorded this cell did not count them")
     decisions = _decisions(resource, observed)
-    worst = _worst(decisions)
+    full = _when_full(resource, observed)
+    worst = _worst([*decisions, *full])
     if worst is not None and worst.status is LeakStatus.LEAK:
         return Outcome(findings=(_finding(resource, worst, observed),))
     gaps = _gaps(resource, observed, decisions)
@@ -338,7 +348,11 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
             missing=f"{resource.check} grew by {worst.units}, {worst.rate.describe()}, but "
             f"{worst.doubt}: {_what_decides(worst, observed)}"
         )
-    return Outcome(passed=_passed(resource, worst, decisions) + _notes(resource, worst, observed))
+    every = [*decisions, *full]
+    return Outcome(
+        passed=_passed(resource, _worst(decisions) or worst, every, full)
+        + _notes(resource, worst, observed)
+    )
 
 
 def _what_decides(decision: CountDecision, observed: Observed) -> str:
@@ -348,22 +362,30 @@ def _what_decides(decision: CountDecision, observed: Observed) -> str:
     return f"a drain of more than {seconds:g} seconds would decide (--drain-seconds)"
 
 
-def _passed(resource: Resource, decision: CountDecision, decisions: Sequence[CountDecision]) -> str:
-    every = 1 / max(one.excluded_rate for one in decisions if not one.alone)
+def _passed(
+    resource: Resource,
+    decision: CountDecision,
+    every: Sequence[CountDecision],
+    full: Sequence[CountDecision],
+) -> str:
+    """``full`` are those of ``every`` decision that compare the counts with all pools full."""
+    bound = 1 / max(one.excluded_rate for one in every if not one.alone)
     if decision.drained_requests:
         return (
             f"{resource.check} grew, and {decision.gone:,} of them were gone after a while without "
             f"a request; {count(decision.drained_requests, 'more request')} left none; "
-            f"a leak of one in {every:,.0f} requests would have shown (95 %)"
+            f"a leak of one in {bound:,.0f} requests would have shown (95 %)"
         )
-    alone = max((one.excluded_rate for one in decisions if one.alone), default=0.0)
+    alone = max((one.excluded_rate for one in every if one.alone), default=0.0)
     also = f", and one in {1 / alone:,.0f} where each request is alone" if alone else ""
     growth = "did not grow" if not decision.units else f"grew by {decision.units} in all"
     then = f", and by none in {decision.confirmed_requests:,} more with all pools full"
+    more = max((one.units for one in full), default=0)
+    again = f"; with all pools full again, there were {more} more" if full else ""
     return (
         f"{resource.check} {growth} in {count(decision.requests, 'request')}"
-        f"{then if decision.confirmed_requests else ''}; a leak of one in "
-        f"{every:,.0f} requests would have shown (95 %){also}"
+        f"{then if decision.confirmed_requests else ''}{again}; a leak of one in "
+        f"{bound:,.0f} requests would have shown (95 %){also}"
     )
 
 
@@ -398,7 +420,7 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     """
     found = []
     kinds = zip(
-        ("", *(["server"] if resource.by_server else []), *resource.by_name),
+        ("", *(["server", "abandoned"] if resource.by_server else []), *resource.by_name),
         _all_counts(observed.samples, resource),
         _all_counts(_serial(observed.samples), resource),
         strict=True,
@@ -467,7 +489,11 @@ def _all_counts(samples: Sequence[Sample], resource: Resource) -> tuple[_Counts,
     """Return the counts of the processes, those of the server if there are any, those by name."""
     return (
         _process_counts(samples, resource),
-        *([_server_counts(samples, resource)] if resource.by_server else []),
+        *(
+            [_server_counts(samples, resource), _abandoned_counts(samples, resource)]
+            if resource.by_server
+            else []
+        ),
         *(_named(samples, name) for name in resource.by_name),
     )
 
@@ -482,6 +508,53 @@ def _named(samples: Sequence[Sample], name: str) -> _Counts:
     uncounted = len(samples) - len(points)
     gap = f"{name} could not be counted in {uncounted} of {count(len(samples), 'sample')}"
     return _Counts((Series(name, points),) if points else (), (gap,) if uncounted else ())
+
+
+def _when_full(resource: Resource, observed: Observed) -> list[CountDecision]:
+    """Return the decisions by the counts with all pools full; none if they can't be compared.
+
+    They can't if a process was replaced between two fillings.
+    """
+    samples = observed.full_pools
+    if not resource.pooled or len({_pids(one) for one in samples}) != 1:
+        return []
+    series = [
+        Series(f"{one.what}, with all pools full", one.points)
+        for counts in (_all_processes(samples, resource), _server_counts(samples, resource))
+        for one in counts.series
+        if len(one.points) == len(samples)
+    ]
+    return [one for one in map(decide_full, series) if one is not None]
+
+
+def _pids(sample: Sample) -> frozenset[int]:
+    return frozenset(one.pid for one in _workers(sample.processes))
+
+
+def _all_processes(samples: Sequence[Sample], resource: Resource) -> _Counts:
+    """Return one series of all worker processes together."""
+    if not resource.by_process:
+        return _Counts()
+    points = []
+    for sample in samples:
+        values = [getattr(one, resource.by_process) for one in _workers(sample.processes)]
+        if None not in values:
+            points.append((sample.requests, sum(values)))
+    return _Counts((Series(f"{resource.check} of the workers", tuple(points)),))
+
+
+def _abandoned_counts(samples: Sequence[Sample], resource: Resource) -> _Counts:
+    """Return the series of sockets to the deployment that the deployment does not have.
+
+    What a pool holds does not hide it, since the deployment counts that, too.
+    """
+    if resource.check != "connections":
+        return _Counts()
+    points = [(one.requests, abandoned(one)) for one in samples]
+    known = tuple((requests, value) for requests, value in points if value is not None)
+    if len(known) < len(points) or not points:
+        return _Counts()
+    return _Counts((Series("sockets to the deployment that it does not have", known),))
 
 
 def _is_long_enough(series: Series, bound: int) -> bool:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.slope import part_rates
+from wsgiproof.judge.sockets import abandoned, describe
 from wsgiproof.records import FailureGroup, Finding, Observed, Outage, Role, Sample
 
 _LONG = 20.0
 """Seconds of an outage that is long enough to distinguish growth from what is needed once."""
 _READINGS = 16
 _PARTS = 4
+_ABANDONED = "sockets to the deployment that it does not have any more"
 _MATERIAL = 20_000
 """Memory grows if it grows by this many bytes per second in each of these parts."""
 
@@ -195,9 +197,16 @@ def _leftover(
             [
                 f"before the first fault: {before:,}",
                 *(f"after '{one.fault}': {after:,}" for one, after in counts),
+                *(_sockets(counts) if name == _ABANDONED else ()),
             ]
         ),
     )
+
+
+def _sockets(counts: Sequence[tuple[Outage, int]]) -> Iterator[str]:
+    for one, _ in counts:
+        if one.after is not None:
+            yield f"after '{one.fault}', {describe(one.after)}"
 
 
 def _counts(one: Outage) -> Iterator[tuple[str, int, int]]:
@@ -208,6 +217,9 @@ def _counts(one: Outage) -> Iterator[tuple[str, int, int]]:
         zip(one.before.by_member, one.after.by_member, strict=False), 1
     ):
         yield f"connections on member {number}", then, now
+    left, stay = abandoned(one.before), abandoned(one.after)
+    if left is not None and stay is not None:
+        yield _ABANDONED, left, stay
     before, after = _workers(one.before), _workers(one.after)
     for pid in before.keys() & after.keys():
         for name, earlier in before[pid].items():
@@ -219,7 +231,8 @@ def _counts(one: Outage) -> Iterator[tuple[str, int, int]]:
 def _workers(sample: Sample) -> dict[int, dict[str, int | None]]:
     """Return the counts of each worker process.
 
-    Its connections are not among them: each member of the deployment counts its own.
+    Its connections are not among them: each member of the deployment counts its own, and
+    :func:`abandoned` counts those that no member has.
     """
     return {
         one.pid: {

@@ -17,8 +17,29 @@ from wsgiproof.records import ProcessSample, Role
 
 _WAIT_STEP = 0.1
 """Seconds between two looks at how long processes have waited for a processor."""
+_STATES = {
+    "01": "ESTABLISHED",
+    "02": "SYN_SENT",
+    "03": "SYN_RECV",
+    "04": "FIN_WAIT1",
+    "05": "FIN_WAIT2",
+    "06": "TIME_WAIT",
+    "07": "CLOSE",
+    "08": "CLOSE_WAIT",
+    "09": "LAST_ACK",
+    "0B": "CLOSING",
+}
+"""The states that a connected socket may have in ``/proc/net/tcp`` (the kernel's
+include/net/tcp_states.h)."""
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
 """The directories of the system's libraries; those of Python are recorded all the same."""
+
+
+class _Socket(msgspec.Struct, frozen=True):
+    """A TCP socket: the ports of both ends, and its state."""
+
+    ends: tuple[int, int]
+    state: str
 
 
 class ProcessSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +70,7 @@ def read_processes(
 
 
 def _read(
-    pid: int, role: Role, to_deployment: Mapping[str, tuple[int, int]]
+    pid: int, role: Role, to_deployment: Mapping[str, _Socket]
 ) -> tuple[ProcessSample, set[tuple[int, int]]]:
     try:
         threads = psutil.Process(pid).num_threads()
@@ -61,16 +82,17 @@ def _read(
             pid=pid, role=role, descriptors=None, threads=None, connections=None
         ), set()
     own = {to_deployment[link] for link in links if link in to_deployment}
-    sockets = own if role is Role.WORKER else set()
+    sockets = own if role is Role.WORKER else set[_Socket]()
     sample = ProcessSample(
         pid=pid,
         role=role,
         descriptors=len(links),
         threads=threads,
         connections=len(sockets),
+        states=dict(Counter(socket.state for socket in sockets)),
         kinds=dict(Counter(map(_kind, links))),
     )
-    return sample, sockets
+    return sample, {socket.ends for socket in sockets}
 
 
 def processor_wait(pid: int) -> float:
@@ -145,8 +167,8 @@ def descriptor_links(pid: int) -> list[str]:
     return links
 
 
-def _sockets_to(ports: Collection[int]) -> dict[str, tuple[int, int]]:
-    """Return every TCP socket to one of these ports: its link, and the ports of both ends.
+def _sockets_to(ports: Collection[int]) -> dict[str, _Socket]:
+    """Return every TCP socket to one of these ports, by its link.
 
     psutil does the same for one process at a time, and parses the whole table in Python each time.
     That takes 50 ms for 12,000 lines, as a load of new connections leaves thousands in TIME_WAIT.
@@ -155,15 +177,15 @@ def _sockets_to(ports: Collection[int]) -> dict[str, tuple[int, int]]:
     if not remote:
         return {}
     # proc_net(5): sl, local, remote, st, queues, timer, retransmits, uid, timeout, inode.
-    line = re.compile(
-        rf"^ *\d+: [0-9A-F]+:([0-9A-F]{{4}}) [0-9A-F]+:({remote}) (?:\S+ +){{6}}(\d+) ".encode(),
-        re.M,
-    )
+    ends = rf"[0-9A-F]+:([0-9A-F]{{4}}) [0-9A-F]+:({remote})"
+    line = re.compile(rf"^ *\d+: {ends} (\S+) +(?:\S+ +){{5}}(\d+) ".encode(), re.M)
     return {
-        f"socket:[{inode.decode()}]": (int(local, 16), int(remote, 16))
+        f"socket:[{inode.decode()}]": _Socket(
+            (int(local, 16), int(remote, 16)), _STATES.get(state.decode(), state.decode())
+        )
         for table in ("/proc/net/tcp", "/proc/net/tcp6")
         if Path(table).exists()
-        for local, remote, inode in line.findall(Path(table).read_bytes())
+        for local, remote, state, inode in line.findall(Path(table).read_bytes())
     }
 
 

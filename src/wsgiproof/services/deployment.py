@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from pymongo import MongoClient, ReadPreference
@@ -43,10 +44,10 @@ _CONNECTIONS_AND_CURSORS: list[dict[str, Any]] = [
 _OBJECTS = ("collections", "views", "indexes")
 _SERVERS_OWN = frozenset({"admin", "config", "local"})
 """The databases of the server itself."""
-_SESSIONS_STATUS = {
-    "serverStatus": 1,
-    **dict.fromkeys(("metrics", "wiredTiger", "repl", "locks", "opLatencies", "tcmalloc"), 0),
-}
+_CACHED_SESSIONS: list[dict[str, Any]] = [{"$listLocalSessions": {"allUsers": True}}]
+_STORED_SESSIONS: list[dict[str, Any]] = [{"$listSessions": {"allUsers": True}}]
+"""The logical sessions of all users that a member has used since its cache was refreshed, and those
+that were stored by then."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,6 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     by_member: tuple[int, ...] = ()
     """The number of connections to each member."""
     cursors: int | None = None
-    sessions: int | None = None
 
 
 class Deployment:
@@ -132,13 +132,12 @@ class Deployment:
         The subject's connections are those with its appName, and those without an appName whose
         socket one of its processes was seen to own, such as a leaked one. ``sockets`` are pairs of
         local and remote port: members also have connections to each other, from ports with the same
-        numbers. The subject's cursors are those on its database, whose name is ``app_name``.
-        Sessions can't be attributed to a client, so they are counted only on wsgiproof's own
-        deployment. Every count is None if a member refuses the query (``$currentOp`` for all users
+        numbers. The subject's cursors are those on its database, whose name is ``app_name``. Every
+        count is None if a member refuses the query (``$currentOp`` for all users
         needs the ``inprog`` privilege).
         """
         connections: set[tuple[int, str]] = set()
-        cursors = sessions = 0
+        cursors = 0
         for number, (member, port) in enumerate(zip(self._direct, self._ports, strict=True)):
             try:
                 for row in member.admin.aggregate(_CONNECTIONS_AND_CURSORS):
@@ -146,9 +145,6 @@ class Deployment:
                         cursors += row.get("ns", "").startswith(f"{app_name}.")
                     elif _is_of(row, app_name, port, sockets):
                         connections.add((number, row["client"]))
-                if self.owned:
-                    status = member.admin.command(_SESSIONS_STATUS)
-                    sessions += status["logicalSessionRecordCache"]["activeSessionsCount"]
             except PyMongoError:
                 return Counts()
         return Counts(
@@ -158,7 +154,6 @@ class Deployment:
                 for number in range(len(self._direct))
             ),
             cursors=cursors,
-            sessions=sessions if self.owned else None,
         )
 
     def objects(self, app_name: str) -> dict[str, int | None]:
@@ -188,6 +183,32 @@ class Deployment:
     def pids(self) -> tuple[int, ...]:
         """Return the living processes of the members that wsgiproof started."""
         return tuple(pid for member in self.members for pid in member.pids)
+
+    def sessions(self) -> int | None:
+        """Return how many logical sessions there are that no client has ended.
+
+        They can't be attributed to a client, so they are counted only on wsgiproof's own
+        deployment. None if they are unknown: which sessions clients have ended can be seen only on
+        MongoDB 4.4.2 and newer.
+        """
+        known: set[UUID] = set()
+        ended: set[UUID] = set()
+        for client in self._direct if self.members else ():
+            try:
+                cached = client.admin.aggregate(_CACHED_SESSIONS)
+                stored = client.config["system.sessions"].aggregate(_STORED_SESSIONS)
+                known.update(_session_id(row) for row in (*cached, *stored))
+            except PyMongoError:
+                return None
+        for member in self.members:  # after that, so that none is counted that ends meanwhile
+            try:
+                over = member.ended_sessions()
+            except OSError:
+                return None
+            if over is None:
+                return None
+            ended |= over
+        return len(known - ended) if self.members else None
 
     def restore(self) -> None:
         """Restore the deployment: all members up, one primary, the others secondaries.
@@ -309,6 +330,9 @@ class NoDeployment(Deployment):
         """Return nothing: nothing was counted."""
         return {}
 
+    def sessions(self) -> None:
+        """Return None: nothing was counted."""
+
     def prepare(self, database: str, *, every_database: bool = False) -> None:
         """Do nothing: the subject writes nothing."""
 
@@ -321,6 +345,10 @@ class NoDeployment(Deployment):
 
     def close(self) -> None:
         """Do nothing: there are no connections."""
+
+
+def _session_id(row: Mapping[str, Any]) -> UUID:
+    return UUID(bytes=bytes(row["_id"]["id"]))
 
 
 def _is_of(

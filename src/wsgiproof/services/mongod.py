@@ -23,10 +23,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from wsgiproof.account import Account
 from wsgiproof.errors import (
@@ -39,6 +40,7 @@ from wsgiproof.errors import (
 from wsgiproof.files import Directory
 from wsgiproof.leftovers import temporary_directory
 from wsgiproof.process import Service, how_it_ended, run
+from wsgiproof.services.ended_sessions import LOG_ENDED_SESSIONS, LOG_SIZE, EndedSessions
 from wsgiproof.services.ports import LOOPBACK, free_port
 from wsgiproof.uri import with_user
 
@@ -206,6 +208,7 @@ class Member:
         """The size of its log in bytes before the latest start."""
         self._stopped = False
         self._ending = threading.Lock()
+        self._ended_sessions: EndedSessions | None = None
 
     def start(self, replica_set: str | None) -> None:
         """Start it, and wait until it answers. Raises :class:`ServiceFailed` with mongod's
@@ -282,6 +285,13 @@ class Member:
             serverSelectionTimeoutMS=int(timeout * 1000),
         )
 
+    def ended_sessions(self) -> frozenset[UUID] | None:
+        """Return the ids of the sessions that clients have ended; None if it does not log them.
+
+        Raises OSError if its log can't be read.
+        """
+        return None if self._ended_sessions is None else self._ended_sessions.read()
+
     @property
     def _log(self) -> Path:
         return self._logs / f"{self.name}.log"
@@ -338,6 +348,7 @@ class Member:
         options += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
         options += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         options += ["--setParameter", "ttlMonitorEnabled=false"]
+        options += ["--setParameter", f"maxLogSizeKB={LOG_SIZE}"]
         # Only a client with the key, or a user that wsgiproof creates, may do anything.
         options += ["--keyFile", str(self._home.keyfile)]
         options += ["--setParameter", "enableLocalhostAuthBypass=false"]
@@ -357,6 +368,15 @@ class Member:
         with self.client(_ANSWER_TIMEOUT) as client:
             if self._pid_on_port(client) != self._service.pid:
                 raise self._not_started(log)
+            self._log_ended_sessions(client)
+
+    def _log_ended_sessions(self, client: MongoClient[dict[str, Any]]) -> None:
+        try:
+            client.admin.command(LOG_ENDED_SESSIONS)
+        except OperationFailure:  # before MongoDB 4.4.2
+            return
+        if self._ended_sessions is None:
+            self._ended_sessions = EndedSessions(self._log)
 
     def _pid_on_port(self, client: MongoClient[dict[str, Any]]) -> object:
         """Return the pid of the mongod that answers on the port; None if nothing answers, or if

@@ -17,6 +17,7 @@ _ELSEWHERE = {
     "phases",
     "identities",
     "samples",
+    "full_pools",
     "events",
     "log",
     "fatal_traces",

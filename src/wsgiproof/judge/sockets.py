@@ -1,0 +1,47 @@
+"""Sockets to the deployment that the deployment does not have any more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from wsgiproof.judge.finding import count
+from wsgiproof.records import Role, Sample
+
+CLOSED_BY_PEER = "CLOSE_WAIT"
+"""The state of a socket whose other end was closed, and which the process has not closed."""
+
+
+def abandoned(sample: Sample) -> int | None:
+    """Return how many sockets the workers have to the deployment that it does not have.
+
+    The larger of two numbers: the sockets in ``/proc`` less those that the deployment counts, and
+    the sockets that the deployment has closed. None if the deployment or ``/proc`` was not read.
+    """
+    sockets = 0
+    for one in sample.processes:
+        if one.role is not Role.WORKER:
+            continue
+        if one.connections is None:
+            return None
+        sockets += one.connections
+    if sample.server_connections is None:
+        return None
+    return max(0, sockets - sample.server_connections, _states(sample)[CLOSED_BY_PEER])
+
+
+def describe(sample: Sample) -> str:
+    """Return the sockets in ``/proc`` by state, and those of the deployment, for the evidence."""
+    states = ", ".join(f"{number} {state}" for state, number in sorted(_states(sample).items()))
+    known = sample.server_connections
+    return (
+        f"sockets of the workers to the deployment: {states or 'none'}; the deployment has "
+        f"{'an unknown number' if known is None else count(known, 'connection')}"
+    )
+
+
+def _states(sample: Sample) -> Counter[str]:
+    states: Counter[str] = Counter()
+    for one in sample.processes:
+        if one.role is Role.WORKER:
+            states.update(one.states)
+    return states

@@ -16,7 +16,7 @@ from packaging.version import Version
 from wsgiproof.cell import DEPLOYED, Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import AXES, URI, Combination, Config
 from wsgiproof.errors import UsageError
-from wsgiproof.records import Excluded
+from wsgiproof.records import Excluded, ExtraPhase
 from wsgiproof.toolchain import BuildSpec, Python, Source
 from wsgiproof.uri import is_uri
 
@@ -132,6 +132,7 @@ def why_excluded(point: Point, config: Config, resolved: ResolvedAxes) -> str:
         _why_no_interpreter(point.interpreter, python, spec.mod_wsgi)
         or _why_no_mpm(point.mpm, resolved)
         or _why_no_deployment(point, spec.pymongo, resolved)
+        or _why_no_phase(point, config, resolved)
     )
 
 
@@ -162,6 +163,24 @@ def _why_no_deployment(point: Point, pymongo: Source, resolved: ResolvedAxes) ->
     if server.topology not in (None, point.topology):
         return f"the existing deployment is a {server.topology}"
     return why_incompatible(pymongo.version, server.version)
+
+
+def _why_no_phase(point: Point, config: Config, resolved: ResolvedAxes) -> str:
+    """Return why this combination has none of the phases that were asked for; empty if it has one,
+    or if none was asked for."""
+    reasons = [_why_without(phase, point, resolved) for phase in config.phases]
+    return "; ".join(reasons) if reasons and all(reasons) else ""
+
+
+def _why_without(phase: ExtraPhase, point: Point, resolved: ResolvedAxes) -> str:
+    if phase is ExtraPhase.RELOAD and point.mode is Mode.EMBEDDED:
+        return "the phase reload needs daemon mode: embedded mode reloads in the same process"
+    if phase is ExtraPhase.FAILOVER:
+        if point.topology is Topology.NONE:
+            return "the phase failover needs a deployment"
+        if resolved.servers[point.mongodb].topology is not None:
+            return "the phase failover never harms an existing deployment"
+    return ""
 
 
 _APP_NAME = Version("3.4")
@@ -296,8 +315,10 @@ def _check_axes(
 
 
 def _is_default(axis: str, value: str, config: Config, resolved: ResolvedAxes) -> bool:
-    """Whether a topology was not requested, and no existing deployment has it."""
+    """Whether a mode was not requested, or a topology that no existing deployment has."""
     existing = {resolved.servers[one].topology for one in config.values("mongodb")}
+    if axis == "mode":
+        return config.mode == tuple(Mode)
     default = axis == "topology" and config.topology == DEPLOYED
     return default and None not in existing and value not in existing
 

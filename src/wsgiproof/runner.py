@@ -338,6 +338,7 @@ def serving(
             context.account,
             run_directory=run_directory,
             error_log=directory / ERROR_LOG,
+            home=job.spec.home,
             directives=job.spec.directives,
         )
         server = stack.enter_context(

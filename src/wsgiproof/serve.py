@@ -182,7 +182,7 @@ def write_conf(
     progress.cell_started(job.cell)
     toolchain = build(job, make_context(setup, directory, progress))
     name = new_name()
-    application = lay_out(job.cell, directory, _uri(job, name), name, account)
+    application = lay_out(job.cell, directory, _uri(job, name), name, account, core_descriptor=None)
     conf = ApacheConf.of(
         job.cell,
         toolchain,
@@ -191,6 +191,7 @@ def write_conf(
         port or free_port(),
         run_directory=directory,
         error_log=directory / ERROR_LOG,
+        home=job.spec.home,
         directives=job.spec.directives,
     )
     file = str(directory / HTTPD_CONF)
@@ -201,7 +202,8 @@ def write_conf(
         f"To start it: {_command(toolchain.httpd, '-DFOREGROUND', '-f', file)}",
         *_deployment_notes(job),
     )
-    path = msgspec.structs.replace(conf, notes=notes).write(directory)
+    conf = msgspec.structs.replace(conf, notes=notes, core_directory=application.evidence)
+    path = conf.write(directory)
     return WrittenConfig(path=path, check=check)
 
 

@@ -43,6 +43,7 @@ class App:
             "uri": "mongodb://127.0.0.1:1/?appName=wsgiproof",
             "database": "wsgiproof",
             "evidence": str(self.evidence),
+            "core_descriptor": None,
             "documents": 0,
             "batch_size": 7,
             "secret": SECRET,
@@ -380,6 +381,27 @@ def test_a_crash_leaves_its_stacks_and_a_second_interpreter_adds_none(app: App) 
     (file,) = app.evidence.iterdir()
     assert file.name.startswith("fatal-")
     assert file.read_text().count("in culprit") == 1
+
+
+CORE_OF_ITS_OWN = """
+import os
+opened = os.open("/", os.O_RDONLY)
+os.dup2(opened, 9)
+before = os.getcwd()
+import runpy
+links = []
+for _ in range(2):
+    runpy.run_path("wsgiproof_inside/script.wsgi")
+    links.append(os.readlink("/proc/self/fd/9"))
+result = [os.getpid(), before == os.getcwd(), links, os.get_inheritable(9)]
+"""
+
+
+def test_the_directory_for_a_core_is_opened_and_the_working_directory_remains(app: App) -> None:
+    app.configure(core_descriptor=9)
+    pid, same, links, inheritable = app.run(CORE_OF_ITS_OWN)
+    assert links == [f"{app.evidence}/core-{pid}"] * 2
+    assert (same, inheritable) == (True, False)
 
 
 def test_a_planted_crash_at_exit_kills_after_the_answer(app: App) -> None:

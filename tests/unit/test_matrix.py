@@ -23,6 +23,7 @@ from wsgiproof.matrix import (
     points,
     why_incompatible,
 )
+from wsgiproof.records import ExtraPhase
 from wsgiproof.toolchain import Python, Source
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
@@ -262,6 +263,38 @@ def test_a_selection_is_by_globs_and_the_rest_is_accounted_for() -> None:
 def test_a_selection_that_holds_nothing_is_an_error() -> None:
     with pytest.raises(UsageError, match="no cell matches 'standalone'"):
         matrix_of(only=("*daemon*", "standalone"))
+
+
+RELOAD, FAILOVER, IDLE = ExtraPhase.RELOAD, ExtraPhase.FAILOVER, ExtraPhase.IDLE
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"phases": (RELOAD,), "mode": (Mode.EMBEDDED,)}, "the phase reload needs daemon mode"),
+        ({"phases": (FAILOVER,), "topology": (Topology.NONE,)}, "failover needs a deployment"),
+        (
+            {
+                "phases": (FAILOVER, RELOAD),
+                "mode": (Mode.EMBEDDED,),
+                "topology": (Topology.REPLICA_SET,),
+                "mongodb": ("there",),
+            },
+            "the phase failover never harms an existing deployment",
+        ),
+    ],
+)
+def test_a_cell_without_any_phase_that_was_asked_for_is_none(
+    options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        matrix_of(**options)
+
+
+def test_a_cell_with_one_of_the_phases_is_one() -> None:
+    assert {cell.mode for cell in matrix_of(phases=(RELOAD,)).cells} == {Mode.DAEMON}
+    assert len(matrix_of(phases=(RELOAD, IDLE)).cells) == 4
+    assert len(matrix_of(phases=()).cells) == 4
 
 
 def test_parts_are_known_for_each_cell() -> None:

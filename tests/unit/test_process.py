@@ -21,7 +21,7 @@ import pytest
 
 from wsgiproof.environ import child_environment
 from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
-from wsgiproof.guard import children
+from wsgiproof.guard import CORE_DESCRIPTOR, children
 from wsgiproof.process import ProcessEvent, Service, run
 from wsgiproof.signals import interrupted_by
 
@@ -223,6 +223,22 @@ def test_a_process_may_leave_as_large_a_core_as_requested(
     with service(*limit, core=largest) as it:
         assert it.wait(5)
     assert (tmp_path / "log").read_text() == f"{expected}\n"
+
+
+def test_a_process_gets_the_directory_for_its_core_as_a_descriptor(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    link = python(f"import os; print(os.readlink('/proc/self/fd/{CORE_DESCRIPTOR}'), flush=True)")
+    with service(*link, core_directory=tmp_path) as it:
+        assert it.wait(5)
+    assert (tmp_path / "log").read_text() == f"{tmp_path}\n"
+
+
+def test_a_program_that_is_missing_is_reported_where_there_is_such_a_directory(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    with pytest.raises(ServiceFailed, match="/no/program"):
+        service("/no/program", core_directory=tmp_path).__enter__()
 
 
 def test_a_daemonised_grandchild_is_found_and_ended(

@@ -230,14 +230,15 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     }
     return Service(
-        [str(httpd.httpd), "-d", str(conf.run_directory), "-f", str(path), "-DFOREGROUND"],
+        [str(httpd.httpd), "-d", str(conf.run_directory), "-f", str(path), "-DNO_DETACH"],
         name="httpd",
         log=output,
         events=events,
         env=environment | httpd.environment(),
-        cwd=conf.run_directory,
+        cwd=Path("/"),  # as a system's service manager starts it
         remove=[conf.run_directory],
         core=_largest_core(conf.run_directory),
+        core_directory=conf.run_directory,
     )
 
 

@@ -183,9 +183,9 @@ def _why_without(phase: ExtraPhase, point: Point, resolved: ResolvedAxes) -> str
     return ""
 
 
-_APP_NAME = Version("3.4")
-"""The first PyMongo that sends an appName, by which its connections are identified; it came with
-MongoDB 3.4. PyMongo 2.7.2 refuses a URI with an appName."""
+_SCRAM = Version("2.8")
+"""The first PyMongo that authenticates with SCRAM-SHA-1, which wsgiproof's own deployments ask
+for (PyMongo's changelog, "Changes in Version 2.8")."""
 _OP_MSG = Version("3.7")
 """The first PyMongo that uses OP_MSG. Measured: MongoDB 6.0.5 refuses 3.6.1 ("Unsupported OP_QUERY
 command: insert"), and serves 3.7.2."""
@@ -199,8 +199,8 @@ def why_incompatible(pymongo: str, mongodb: str) -> str:
     An empty ``mongodb`` is an unknown version.
     """
     advice = "test only encoding and decoding, with '--topology none'"
-    if Version(pymongo) < _APP_NAME:
-        return f"PyMongo {pymongo} is older than {_APP_NAME} and has no appName: {advice}"
+    if Version(pymongo) < _SCRAM:
+        return f"PyMongo {pymongo} is older than {_SCRAM} and has no SCRAM-SHA-1: {advice}"
     if mongodb and Version(pymongo) < _OP_MSG and Version(mongodb) >= _WITHOUT_OP_QUERY:
         return (
             f"PyMongo {pymongo} is older than {_OP_MSG} and can't connect to MongoDB {mongodb}: "

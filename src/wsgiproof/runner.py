@@ -43,6 +43,7 @@ from wsgiproof.services.mongod import Mongod
 from wsgiproof.services.ports import free_port
 from wsgiproof.subjects.application import lay_out
 from wsgiproof.toolchain import Application, BuildSpec, Httpd, Toolchain
+from wsgiproof.uri import with_options
 
 
 class Watcher(Protocol):
@@ -328,7 +329,7 @@ def serving(
     with ExitStack() as stack:
         stack.callback(deployment.drop, name)
         deployment.prepare(name, every_database=bool(job.cell.app))
-        uri = deployment.uri(name)
+        uri = subject_uri(deployment, job.cell, name)
         application = lay_out(job.cell, run_directory, uri, name, context.account)
         configure = partial(
             ApacheConf.of,
@@ -347,6 +348,12 @@ def serving(
             )
         )
         yield Serving(server=server, application=application, name=name)
+
+
+def subject_uri(deployment: Deployment, cell: Cell, name: str) -> str:
+    """Return the URI for the subject; without an appName if its PyMongo knows none."""
+    uri = deployment.uri(name)
+    return uri if cell.has_app_name or not uri else with_options(uri, appName=None)
 
 
 def new_name() -> str:

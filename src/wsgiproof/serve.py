@@ -18,7 +18,16 @@ from wsgiproof.observe.log import NewLines
 from wsgiproof.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.process import how_it_ended
 from wsgiproof.records import Role, RunningServer
-from wsgiproof.runner import Deployments, Job, Progress, Serving, build, new_name, serving
+from wsgiproof.runner import (
+    Deployments,
+    Job,
+    Progress,
+    Serving,
+    build,
+    new_name,
+    serving,
+    subject_uri,
+)
 from wsgiproof.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.services.apache import Server
 from wsgiproof.services.apache_conf import ERROR_LOG, HTTPD_CONF, ApacheConf, pool, workers
@@ -211,8 +220,9 @@ def _uri(job: Job, name: str) -> str:
     """Return the URI of the user's deployment, or of a MongoDB on the default port."""
     if isinstance(job.server, str):
         with closing(connect_deployment(job.server)) as deployment:
-            return deployment.uri(name)
-    return f"mongodb://{LOOPBACK}:{_MONGODB_PORT}/?appName={name}" if job.server else ""
+            return subject_uri(deployment, job.cell, name)
+    named = f"?appName={name}" if job.cell.has_app_name else ""
+    return f"mongodb://{LOOPBACK}:{_MONGODB_PORT}/{named}" if job.server else ""
 
 
 def _deployment_notes(job: Job) -> tuple[str, ...]:

@@ -310,16 +310,19 @@ def test_parts_are_known_for_each_cell() -> None:
 
 @pytest.mark.parametrize(
     ("pymongo", "mongodb"),
-    [("4.20.0", "8.0.1"), ("3.7.0", "6.0.5"), ("3.4.0", "5.0.32"), ("3.6.1", "4.4.2"), ("4.0", "")],
+    [
+        *(("4.20.0", "8.0.1"), ("3.7.0", "6.0.5"), ("3.4.0", "5.0.32"), ("3.6.1", "4.4.2")),
+        *(("4.0", ""), ("3.3.1", "4.4.2"), ("2.8", "4.2.6")),
+    ],
 )
 def test_what_pymongo_can_speak_to(pymongo: str, mongodb: str) -> None:
     assert why_incompatible(pymongo, mongodb) == ""
 
 
 @pytest.mark.parametrize("mongodb", ["4.2.6", "6.0.5", ""])
-@pytest.mark.parametrize("pymongo", ["2.6.3", "2.7.2", "3.3.1"])
-def test_before_appname_no_connection_can_be_identified(pymongo: str, mongodb: str) -> None:
-    why = f"PyMongo {pymongo} is older than 3.4 and has no appName: "
+@pytest.mark.parametrize("pymongo", ["2.6.3", "2.7.2"])
+def test_before_scram_pymongo_cannot_authenticate(pymongo: str, mongodb: str) -> None:
+    why = f"PyMongo {pymongo} is older than 2.8 and has no SCRAM-SHA-1: "
     assert why_incompatible(pymongo, mongodb).startswith(why)
 
 

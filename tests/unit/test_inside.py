@@ -54,7 +54,7 @@ class App:
         }
         (self.directory / "settings.json").write_text(json.dumps(settings | changes))
 
-    def start(self, code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def start(self, code: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", code],
             cwd=self.directory,
@@ -254,18 +254,16 @@ def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
     held, past, never = app.run(
         REQUEST + "import time\n"
         "from wsgiproof_inside import probe\n"
-        "probe.LONGEST_HOLD = 0.3\n"
-        "def seconds(until):\n"
+        "def seconds(longest, until):\n"
+        "    probe.LONGEST_HOLD = longest\n"
         "    begin = time.monotonic()\n"
-        "    get('until=%r' % until)\n"
+        "    get('until=%r' % (begin + until))\n"
         "    return time.monotonic() - begin\n"
-        "get()\n"
-        "now = time.monotonic()\n"
-        "result = [seconds(now + 0.2), seconds(now), seconds(now + 1e6)]"
+        "result = [seconds(1000, 0.2), seconds(1000, -1), seconds(0.3, 1e6)]"
     )
-    assert held >= 0.15
-    assert past < held
-    assert 0.25 <= never < 30
+    assert held >= 0.2
+    assert past < 1000
+    assert 0.3 <= never < 1000
 
 
 # What the host asks for, and what nobody else may
@@ -273,10 +271,10 @@ def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
 
 def test_a_query_means_nothing_to_the_probe(app: App) -> None:
     plain, asked = app.run(
-        REQUEST + "import time\nfrom wsgiproof_inside import probe\nprobe.LONGEST_HOLD = 60\n"
+        REQUEST + "import time\nfrom wsgiproof_inside import probe\nprobe.LONGEST_HOLD = 1000\n"
         "began = time.monotonic()\n"
         "result = [get(), get(query='until=1e9&occupy=86400&memory=2&object_growth=begin')]\n"
-        "assert time.monotonic() - began < 30"
+        "assert time.monotonic() - began < 1000"
     )
     assert set(asked["answer"]) == set(plain["answer"])
 

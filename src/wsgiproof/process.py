@@ -33,7 +33,7 @@ from typing import Any, BinaryIO, Literal, Self
 
 from wsgiproof import limits
 from wsgiproof.cgroups import end_group
-from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
+from wsgiproof.errors import CannotRun, DeadlineExceeded, ServiceFailed
 from wsgiproof.guard import read_stat
 from wsgiproof.leftovers import current_run, end_service, temporary_directory
 from wsgiproof.signals import check_interrupted, interrupts_deferred
@@ -605,7 +605,7 @@ def run(
     Processes that the command leaves running are killed soon after its end. ``remove`` is as for
     :class:`Service`. ``heartbeat`` is called about twenty times a second while the command runs.
 
-    Raises CannotRun if the command can't be executed, and DeadlinePassed if it was too slow. A
+    Raises CannotRun if the command can't be executed, and DeadlineExceeded if it was too slow. A
     non-zero exit code is returned.
     """
     began = time.monotonic()
@@ -632,7 +632,7 @@ def run(
             written.seek(start)
             text = written.read().decode(errors="replace")
     if death is None:
-        raise DeadlinePassed(_timeout_message(argv, deadline, text, log))
+        raise DeadlineExceeded(_timeout_message(argv, deadline, text, log))
     return Completed(_returncode(death), text, seconds)
 
 
@@ -691,7 +691,7 @@ def run_unguarded(
     killed meanwhile, have the marker of the run and are ended with it. ``options`` are those of
     Popen.
 
-    Raises OSError if it can't be executed, DeadlinePassed if it was too slow, and CannotRun if a
+    Raises OSError if it can't be executed, DeadlineExceeded if it was too slow, and CannotRun if a
     limit of the machine is reached.
     """
     began = time.monotonic()
@@ -711,7 +711,7 @@ def run_unguarded(
         while len(output) < largest:
             left = began + deadline - time.monotonic()
             if left <= 0 or not poller.poll(round(left * 1000) + 1):
-                raise DeadlinePassed(_timeout_message(list(map(str, argv)), deadline, "", None))
+                raise DeadlineExceeded(_timeout_message(list(map(str, argv)), deadline, "", None))
             part = os.read(pipe, min(65536, largest - len(output)))
             if not part:
                 break

@@ -301,7 +301,7 @@ def _httpd(cell: Cell, context: RunContext) -> Httpd:
     return build_httpd(context.cache)
 
 
-class Serving(msgspec.Struct, frozen=True, kw_only=True):
+class CellServer(msgspec.Struct, frozen=True, kw_only=True):
     """The running server of one cell."""
 
     server: Server
@@ -318,7 +318,7 @@ def serving(
     deployment: Deployment,
     run_directory: Path,
     directory: Path,
-) -> Iterator[Serving]:
+) -> Iterator[CellServer]:
     """Start the server of one cell in ``run_directory``, and end it with the context.
 
     Its configuration and its logs are in ``directory``. The subject's database is dropped at the
@@ -347,7 +347,7 @@ def serving(
                 toolchain.httpd, configure, context.choose_port, job.plan.start_deadline, directory
             )
         )
-        yield Serving(server=server, application=application, name=name)
+        yield CellServer(server=server, application=application, name=name)
 
 
 def subject_uri(deployment: Deployment, cell: Cell, name: str) -> str:

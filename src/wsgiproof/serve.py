@@ -19,10 +19,10 @@ from wsgiproof.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.process import how_it_ended
 from wsgiproof.records import Role, RunningServer
 from wsgiproof.runner import (
+    CellServer,
     Deployments,
     Job,
     Progress,
-    Serving,
     build,
     new_name,
     serving,
@@ -115,7 +115,7 @@ def _kept(output: Path) -> Path:
 
 def _follow(
     job: Job,
-    serving: Serving,
+    serving: CellServer,
     deployment: Deployment,
     directory: Path,
     on_ready: Callable[[RunningServer], None],
@@ -154,7 +154,7 @@ def _pids(job: Job, server: Server) -> dict[Role, tuple[int, ...]]:
 
 def _served(
     job: Job,
-    serving: Serving,
+    serving: CellServer,
     deployment: Deployment,
     directory: Path,
     pids: dict[Role, tuple[int, ...]],

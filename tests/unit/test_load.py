@@ -39,7 +39,7 @@ from wsgiproof.traffic import Latencies
 CLOSE = b"Connection: close\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + CLOSE + b"\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"\r\n"
-SLACK = 20.0  # seconds that a busy machine may add
+SLACK = 120.0  # seconds that a busy machine may add
 
 
 def fetch(target: Target, timeout: float) -> Response:
@@ -50,7 +50,7 @@ def fetch(target: Target, timeout: float) -> Response:
     return response
 
 
-def answer_to(script: Script, timeout: float = 5.0) -> Response:
+def answer_to(script: Script, timeout: float = 60.0) -> Response:
     """What the client makes of one answer; checks what has to hold for all of them."""
 
     def main() -> Response:
@@ -384,7 +384,7 @@ KEPT = HELLO.replace(CLOSE, b"")
 
 
 def kept_answers(
-    scripts: list[Script], timeout: float = 5.0, pause: float = 0.0
+    scripts: list[Script], timeout: float = 60.0, pause: float = 0.0
 ) -> tuple[list[Response], int]:
     """What comes of a request for each script, all over one connection as far as that goes."""
 
@@ -512,7 +512,7 @@ def test_kept_connections_are_closed_once_there_is_no_more_to_send(
 
     with served(answer) as server:
         target = Target.parse(server.url, keeps=True)
-        load(lambda: target, requests=8, connections=4, timeout=5, on_response=lambda _: None)
+        load(lambda: target, requests=8, connections=4, timeout=60, on_response=lambda _: None)
         assert len(server.requests) == 8
     assert open_at_last == [1]
 
@@ -685,7 +685,7 @@ def test_parallel_sends_exactly_what_was_asked_for(requests: int, connections: i
                 lambda: target.with_query(str(next(numbers))),
                 requests=requests,
                 connections=connections,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
             )
             return len(server.requests), server.peak
@@ -706,7 +706,7 @@ def test_one_connection_is_one_at_a_time_and_in_order() -> None:
                 lambda: target.with_query(str(len(responses))),
                 requests=20,
                 connections=1,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
             )
             return server.peak
@@ -738,7 +738,7 @@ def test_stop_starts_no_more_and_finishes_those_in_flight() -> None:
                 lambda: target,
                 requests=1000,
                 connections=10,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
                 stop=lambda: len(responses) >= 30,
             )
@@ -760,7 +760,7 @@ def test_an_exception_in_on_response_ends_the_run() -> None:
     def main() -> None:
         with served([0.005, HELLO]) as server:
             target = Target.parse(server.url)
-            parallel(lambda: target, requests=1000, connections=10, timeout=5, on_response=fail)
+            parallel(lambda: target, requests=1000, connections=10, timeout=60, on_response=fail)
 
     with pytest.raises(LookupError, match="enough"):
         main()
@@ -865,7 +865,7 @@ def test_nothing_is_left_behind() -> None:
                 lambda: target,
                 requests=2 * len(ANSWERS),
                 connections=4,
-                timeout=5,
+                timeout=60,
                 on_response=lambda _: None,
             )
             kinds = (Connection, ResponseParser, ConnectionPool)
@@ -944,7 +944,7 @@ def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
         with served(stalling(200)) as server:
             target = Target.parse(server.url)
             load = parallel if rate is None else partial(paced, rate=rate)
-            load(lambda: target, requests=600, connections=4, timeout=5, on_response=on_response)
+            load(lambda: target, requests=600, connections=4, timeout=60, on_response=on_response)
         return histogram.latencies("/")
 
     def slow(latencies: Latencies) -> int:
@@ -964,7 +964,7 @@ def test_a_constant_rate_is_kept_with_no_more_connections_than_allowed() -> None
         with served([0.01, HELLO]) as server:
             target = Target.parse(server.url)
             unsent = paced(
-                lambda: target, rate=200, requests=100, connections=20, timeout=5,
+                lambda: target, rate=200, requests=100, connections=20, timeout=60,
                 on_response=responses.append,
             )  # fmt: skip
             return unsent, len(server.requests), server.peak
@@ -1009,7 +1009,7 @@ def test_nothing_is_kept_of_a_request(keeps: bool) -> None:
         with served([KEPT, Then.AGAIN] if keeps else [HELLO]) as server:
             server.requests = deque(maxlen=1)  # type: ignore[assignment]
             target = Target.parse(server.url, keeps=keeps)
-            parallel(lambda: target, requests=4000, connections=4, timeout=5, on_response=count)
+            parallel(lambda: target, requests=4000, connections=4, timeout=60, on_response=count)
 
     main()
     after = [each for each in left if each]

@@ -19,8 +19,8 @@ from wsgiproof.matrix import (
     ResolvedAxes,
     Server,
     SourceOrReason,
+    candidates,
     expand,
-    points,
     why_incompatible,
 )
 from wsgiproof.records import ExtraPhase
@@ -168,7 +168,7 @@ def test_what_does_not_go_together_is_left_out_with_the_reason(
 ) -> None:
     matrix = matrix_of(**options)
     assert reason in reasons(matrix)
-    assert len(matrix.cells) + len(matrix.excluded) == len(list(points(Config(**options))))
+    assert len(matrix.cells) + len(matrix.excluded) == len(list(candidates(Config(**options))))
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_no_combination_is_lost_or_comes_twice(
         return
     ids = [cell.id for cell in matrix.cells]
     assert len(set(ids)) == len(ids) > 0
-    asked = list(points(config))
+    asked = list(candidates(config))
     assert len(set(asked)) == len(asked)
     assert len(matrix.cells) + len(matrix.excluded) == len(asked)
     assert all(one.reason for one in matrix.excluded)

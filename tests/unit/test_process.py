@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from wsgiproof.environ import child_environment
-from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
+from wsgiproof.errors import CannotRun, DeadlineExceeded, ServiceFailed
 from wsgiproof.guard import CORE_DESCRIPTOR, children
 from wsgiproof.process import ProcessEvent, Service, run
 from wsgiproof.signals import interrupted_by
@@ -438,7 +438,7 @@ def test_run_tells_a_signal_as_a_negative_code() -> None:
 
 def test_run_kills_what_is_too_slow_and_says_what_it_said_last(tmp_path: Path) -> None:
     script = f"echo $$ > {tmp_path}/pid; echo working; sleep 1000; true"
-    with pytest.raises(DeadlinePassed, match=r"after 5 s and has been killed.*: working$"):
+    with pytest.raises(DeadlineExceeded, match=r"after 5 s and has been killed.*: working$"):
         run(["sh", "-c", script], deadline=5, env=ENV)
     assert not is_alive(pid_in(tmp_path / "pid"))
 

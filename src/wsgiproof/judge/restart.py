@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from wsgiproof.cell import Cell, Mode
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.hung import had_no_time, no_time, stuck_finding
+from wsgiproof.judge.hangs import had_no_time, no_time, stuck_finding
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
 

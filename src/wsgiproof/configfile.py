@@ -30,7 +30,7 @@ _LARGEST = 1 << 20
 """Bytes of a file."""
 _HAS_TABLE = re.compile(rb"tool[\"']?\s*\.\s*[\"']?wsgiproof")
 """Matches a pyproject.toml that has the table ``[tool.wsgiproof]``."""
-_FILES = ("app", "output", "httpd", "apxs", "constraint")
+_FILES = ("app", "output", "httpd", "apxs", "constraint", "home")
 """Keys whose values are always paths."""
 _LISTS = frozenset({*AXES, "only", "cells", "requirement", "directive"})
 """Keys that take one value, or several."""

@@ -9,7 +9,7 @@
         ├── ServiceFailed             mongod or Apache did not start, or ended
         │   └── PortTaken             another process bound the port before the server did
         ├── Locked                    another process holds a lock for too long
-        └── DeadlinePassed            a child process did not finish in time
+        └── DeadlineExceeded            a child process did not finish in time
 
 A finding about the subject is never an exception: it is a :class:`wsgiproof.records.Finding`, and
 its exit code is 1. Any other exception is a defect of wsgiproof: exit 70, with a file that contains
@@ -112,5 +112,5 @@ class Locked(CannotRun):
     """Another process, which the message names, holds a lock."""
 
 
-class DeadlinePassed(CannotRun):
+class DeadlineExceeded(CannotRun):
     """A child process did not finish within its deadline, and has been stopped."""

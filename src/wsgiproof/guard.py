@@ -4,8 +4,8 @@ It is a script that uses only the standard library, started by :mod:`wsgiproof.p
 
     python -I -S -X utf8 guard.py EVENTS [OPTION]... -- COMMAND [ARGUMENT]...
 
-where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number), ``--core BYTES``, ``--cgroup DIR``,
-``--lock FD`` or ``--user UID:GID``. It has two tasks.
+where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number), ``--core BYTES``,
+``--core-directory DIR``, ``--cgroup DIR``, ``--lock FD`` or ``--user UID:GID``. It has two tasks.
 
 *No process outlives wsgiproof.* Standard input is a pipe whose other end only wsgiproof (the owner)
 holds. When that closes, wsgiproof has ended, however it died: the guard TERMs everything below it,
@@ -73,6 +73,10 @@ fork bomb."""
 RESERVED_DESCRIPTORS = 32
 """Descriptors that are not used to watch processes, since reading /proc needs some."""
 
+CORE_DESCRIPTOR = 3
+"""The descriptor of the directory that a process which crashes changes to, for its core file. Each
+process may replace it by a directory of its own."""
+
 CORE_FILTER = b"0x11"
 """The content of a core file, see core(5): private anonymous memory, and headers of ELF files."""
 
@@ -97,6 +101,8 @@ class Options:
     remove: list[str]
     core: int | None
     """The largest core file that the command and its descendants may leave, in bytes."""
+    core_directory: str | None
+    """The directory that the command gets open, as :data:`CORE_DESCRIPTOR`."""
     cgroup: str | None
     """The control group that the command runs in."""
     lock: int | None
@@ -126,6 +132,7 @@ def parse_options(arguments: list[str]) -> Options:
     cwd: str | None = None
     remove: list[str] = []
     core: int | None = None
+    core_directory: str | None = None
     cgroup: str | None = None
     lock: int | None = None
     user: tuple[int, int] | None = None
@@ -137,6 +144,8 @@ def parse_options(arguments: list[str]) -> Options:
             remove.append(value)
         elif option == "--core":
             core = int(value)
+        elif option == "--core-directory":
+            core_directory = value
         elif option == "--cgroup":
             cgroup = value
         elif option == "--lock":
@@ -146,7 +155,7 @@ def parse_options(arguments: list[str]) -> Options:
             user = int(uid), int(gid)
         else:
             raise SystemExit(f"guard: unknown option {option}")
-    return Options(events, rest[1:], cwd, remove, core, cgroup, lock, user)
+    return Options(events, rest[1:], cwd, remove, core, core_directory, cgroup, lock, user)
 
 
 def prctl(option: int, value: int) -> None:
@@ -354,6 +363,8 @@ def start_command(options: Options, environment: dict[str, str], files: tuple[in
     error_reader, error_writer = os.pipe()
     pid = os.fork()
     if pid == 0:
+        # The command may get a descriptor of its own with the number of the pipe.
+        error_writer = fcntl.fcntl(error_writer, fcntl.F_DUPFD_CLOEXEC, CORE_DESCRIPTOR + 1)
         try:
             exec_command(guard, options, environment, files)
         except OSError as error:
@@ -389,8 +400,7 @@ def exec_command(
     os.dup2(nothing, 0)
     if options.cwd is not None:
         os.chdir(options.cwd)
-    if options.core is not None:
-        allow_cores(options.core)
+    allow_cores(options.core, options.core_directory)
     if options.cgroup is not None:
         write_to(f"{options.cgroup}/cgroup.procs", b"0")
     resource.setrlimit(resource.RLIMIT_NOFILE, files)
@@ -419,12 +429,18 @@ def switch_user(uid: int, gid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def allow_cores(largest: int) -> None:
+def allow_cores(largest: int | None, directory: str | None) -> None:
     """Let this process and its children leave core files of up to ``largest`` bytes.
 
-    They contain no memory that is shared with other processes, only private anonymous memory and
-    the headers of ELF files, see core(5). Children inherit both settings.
+    ``directory`` is opened as :data:`CORE_DESCRIPTOR`. The files contain no memory that is shared
+    with other processes, only private anonymous memory and the headers of ELF files, see core(5).
+    Children inherit all of this.
     """
+    if directory is not None:
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.dup2(opened, CORE_DESCRIPTOR)
+    if largest is None:
+        return
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     soft = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
     resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))

@@ -16,7 +16,7 @@ from packaging.version import Version
 from wsgiproof.cell import DEPLOYED, Cell, InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.config import AXES, URI, Combination, Config
 from wsgiproof.errors import UsageError
-from wsgiproof.records import Excluded
+from wsgiproof.records import Excluded, ExtraPhase
 from wsgiproof.toolchain import BuildSpec, Python, Source
 from wsgiproof.uri import is_uri
 
@@ -54,7 +54,7 @@ class ResolvedAxes(msgspec.Struct, frozen=True, kw_only=True):
     """By the value of the axis."""
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """One combination of requested values."""
 
     python: str
@@ -85,53 +85,54 @@ def expand(config: Config, resolved: ResolvedAxes) -> Matrix:
     specs: dict[str, BuildSpec] = {}
     excluded: list[Excluded] = []
     used: set[tuple[str, str]] = set()
-    for point in points(config):
-        reason = why_excluded(point, config, resolved)
+    for candidate in candidates(config):
+        reason = why_excluded(candidate, config, resolved)
         if reason:
-            excluded.append(_excluded(point, reason))
+            excluded.append(_excluded(candidate, reason))
             continue
-        used |= set(_values(point))
-        cell = _cell(point, config, resolved)
+        used |= set(_values(candidate))
+        cell = _cell(candidate, config, resolved)
         if cell.id in cells:
-            excluded.append(_excluded(point, f"it is the same as {cell.id}"))
+            excluded.append(_excluded(candidate, f"it is the same as {cell.id}"))
         else:
-            cells[cell.id], specs[cell.id] = cell, _spec(point, resolved)
+            cells[cell.id], specs[cell.id] = cell, _spec(candidate, resolved)
     _check_axes(config, resolved, used, excluded)
     ordered = sorted(cells.values(), key=_rank)
     chosen, others = _select(ordered, config.only)
     return Matrix(cells=chosen, specs=specs, excluded=(*excluded, *others))
 
 
-def points(config: Config) -> Iterator[Point]:
+def candidates(config: Config) -> Iterator[Candidate]:
     """Yield every combination once: those of the axes, then those of each ``include``."""
-    seen: set[Point] = set()
+    seen: set[Candidate] = set()
     for table in (Combination(), *config.include):
         axes = [getattr(table, axis) or config.axis(axis) for axis in AXES]
         for values in product(*axes):
-            point = Point(**dict(zip(AXES, values, strict=True)))
-            if point not in seen:
-                seen.add(point)
-                yield point
+            candidate = Candidate(**dict(zip(AXES, values, strict=True)))
+            if candidate not in seen:
+                seen.add(candidate)
+                yield candidate
 
 
-def why_excluded(point: Point, config: Config, resolved: ResolvedAxes) -> str:
+def why_excluded(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> str:
     """Return why this combination is not a cell; empty if it is one."""
     for exclusion in config.exclude:
-        if _matches(point, exclusion, resolved):
+        if _matches(candidate, exclusion, resolved):
             return exclusion.reason or "it is excluded by the configuration"
-    python = resolved.pythons[point.python]
+    python = resolved.pythons[candidate.python]
     for sources, value in (
-        (resolved.mod_wsgis, point.mod_wsgi),
-        (resolved.pymongos, point.pymongo),
+        (resolved.mod_wsgis, candidate.mod_wsgi),
+        (resolved.pymongos, candidate.pymongo),
     ):
         source = sources[python.name, value]
         if isinstance(source, str):
             return source
-    spec = _spec(point, resolved)
+    spec = _spec(candidate, resolved)
     return (
-        _why_no_interpreter(point.interpreter, python, spec.mod_wsgi)
-        or _why_no_mpm(point.mpm, resolved)
-        or _why_no_deployment(point, spec.pymongo, resolved)
+        _why_no_interpreter(candidate.interpreter, python, spec.mod_wsgi)
+        or _why_no_mpm(candidate.mpm, resolved)
+        or _why_no_deployment(candidate, spec.pymongo, resolved)
+        or _why_no_phase(candidate, config, resolved)
     )
 
 
@@ -155,18 +156,36 @@ def _why_no_mpm(mpm: Mpm, resolved: ResolvedAxes) -> str:
     return "" if mpm in resolved.mpms else f"this Apache has no MPM '{mpm}'"
 
 
-def _why_no_deployment(point: Point, pymongo: Source, resolved: ResolvedAxes) -> str:
-    if point.topology is Topology.NONE:
+def _why_no_deployment(candidate: Candidate, pymongo: Source, resolved: ResolvedAxes) -> str:
+    if candidate.topology is Topology.NONE:
         return ""
-    server = resolved.servers[point.mongodb]
-    if server.topology not in (None, point.topology):
+    server = resolved.servers[candidate.mongodb]
+    if server.topology not in (None, candidate.topology):
         return f"the existing deployment is a {server.topology}"
     return why_incompatible(pymongo.version, server.version)
 
 
-_APP_NAME = Version("3.4")
-"""The first PyMongo that sends an appName, by which its connections are identified; it came with
-MongoDB 3.4. PyMongo 2.7.2 refuses a URI with an appName."""
+def _why_no_phase(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> str:
+    """Return why this combination has none of the phases that were asked for; empty if it has one,
+    or if none was asked for."""
+    reasons = [_why_without(phase, candidate, resolved) for phase in config.phases]
+    return "; ".join(reasons) if reasons and all(reasons) else ""
+
+
+def _why_without(phase: ExtraPhase, candidate: Candidate, resolved: ResolvedAxes) -> str:
+    if phase is ExtraPhase.RELOAD and candidate.mode is Mode.EMBEDDED:
+        return "the phase reload needs daemon mode: embedded mode reloads in the same process"
+    if phase is ExtraPhase.FAILOVER:
+        if candidate.topology is Topology.NONE:
+            return "the phase failover needs a deployment"
+        if resolved.servers[candidate.mongodb].topology is not None:
+            return "the phase failover never harms an existing deployment"
+    return ""
+
+
+_SCRAM = Version("2.8")
+"""The first PyMongo that authenticates with SCRAM-SHA-1, which wsgiproof's own deployments ask
+for (PyMongo's changelog, "Changes in Version 2.8")."""
 _OP_MSG = Version("3.7")
 """The first PyMongo that uses OP_MSG. Measured: MongoDB 6.0.5 refuses 3.6.1 ("Unsupported OP_QUERY
 command: insert"), and serves 3.7.2."""
@@ -180,8 +199,8 @@ def why_incompatible(pymongo: str, mongodb: str) -> str:
     An empty ``mongodb`` is an unknown version.
     """
     advice = "test only encoding and decoding, with '--topology none'"
-    if Version(pymongo) < _APP_NAME:
-        return f"PyMongo {pymongo} is older than {_APP_NAME} and has no appName: {advice}"
+    if Version(pymongo) < _SCRAM:
+        return f"PyMongo {pymongo} is older than {_SCRAM} and has no SCRAM-SHA-1: {advice}"
     if mongodb and Version(pymongo) < _OP_MSG and Version(mongodb) >= _WITHOUT_OP_QUERY:
         return (
             f"PyMongo {pymongo} is older than {_OP_MSG} and can't connect to MongoDB {mongodb}: "
@@ -190,19 +209,19 @@ def why_incompatible(pymongo: str, mongodb: str) -> str:
     return ""
 
 
-def _spec(point: Point, resolved: ResolvedAxes) -> BuildSpec:
-    python = resolved.pythons[point.python]
-    mod_wsgi = resolved.mod_wsgis[python.name, point.mod_wsgi]
-    pymongo = resolved.pymongos[python.name, point.pymongo]
+def _spec(candidate: Candidate, resolved: ResolvedAxes) -> BuildSpec:
+    python = resolved.pythons[candidate.python]
+    mod_wsgi = resolved.mod_wsgis[python.name, candidate.mod_wsgi]
+    pymongo = resolved.pymongos[python.name, candidate.pymongo]
     assert isinstance(mod_wsgi, Source)
     assert isinstance(pymongo, Source)
     return BuildSpec(python=python, mod_wsgi=mod_wsgi, pymongo=pymongo)
 
 
-def _cell(point: Point, config: Config, resolved: ResolvedAxes) -> Cell:
-    spec = _spec(point, resolved)
-    deployed = point.topology is not Topology.NONE
-    main = point.interpreter is InterpreterKind.MAIN
+def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
+    spec = _spec(candidate, resolved)
+    deployed = candidate.topology is not Topology.NONE
+    main = candidate.interpreter is InterpreterKind.MAIN
     return Cell(
         python=spec.python.version,
         python_name=spec.python.name,
@@ -210,11 +229,11 @@ def _cell(point: Point, config: Config, resolved: ResolvedAxes) -> Cell:
         mod_wsgi_path=spec.mod_wsgi.path,
         pymongo=spec.pymongo.version,
         pymongo_path=spec.pymongo.path,
-        topology=point.topology,
-        mode=point.mode,
-        mpm=point.mpm,
-        interpreter=point.interpreter,
-        mongodb=resolved.servers[point.mongodb].name if deployed else "",
+        topology=candidate.topology,
+        mode=candidate.mode,
+        mpm=candidate.mpm,
+        interpreter=candidate.interpreter,
+        mongodb=resolved.servers[candidate.mongodb].name if deployed else "",
         sub_interpreters=1 if main else config.sub_interpreters,
         maximum_requests=config.maximum_requests,
         control=config.control,
@@ -237,8 +256,8 @@ def _rank(cell: Cell) -> tuple[object, ...]:
     return (kinds.index(cell.interpreter), *newest, cell.topology, cell.mode != Mode.EMBEDDED)
 
 
-def _excluded(point: Point, reason: str) -> Excluded:
-    axes = {axis: _shown(value) for axis, value in _values(point)}
+def _excluded(candidate: Candidate, reason: str) -> Excluded:
+    axes = {axis: _shown(value) for axis, value in _values(candidate)}
     return Excluded(axes=axes, reason=reason)
 
 
@@ -247,10 +266,10 @@ def _shown(value: str) -> str:
     return URI if is_uri(value) else value
 
 
-def _matches(point: Point, exclusion: Combination, resolved: ResolvedAxes) -> bool:
+def _matches(candidate: Candidate, exclusion: Combination, resolved: ResolvedAxes) -> bool:
     for axis in AXES:
         patterns = getattr(exclusion, axis)
-        names = _names(point, axis, resolved)
+        names = _names(candidate, axis, resolved)
         if patterns and not any(
             fnmatchcase(name, pattern) for pattern in patterns for name in names
         ):
@@ -258,10 +277,10 @@ def _matches(point: Point, exclusion: Combination, resolved: ResolvedAxes) -> bo
     return True
 
 
-def _names(point: Point, axis: str, resolved: ResolvedAxes) -> set[str]:
+def _names(candidate: Candidate, axis: str, resolved: ResolvedAxes) -> set[str]:
     """Return all names of a value of an axis: as requested, and what it resolves to."""
-    value = str(getattr(point, axis))
-    python = resolved.pythons[point.python]
+    value = str(getattr(candidate, axis))
+    python = resolved.pythons[candidate.python]
     if axis == "python":
         return {value, python.name, python.version, python.short}
     if axis == "mongodb":
@@ -272,9 +291,9 @@ def _names(point: Point, axis: str, resolved: ResolvedAxes) -> set[str]:
     return {value, source.version} if isinstance(source, Source) else {value}
 
 
-def _values(point: Point) -> Iterator[tuple[str, str]]:
+def _values(candidate: Candidate) -> Iterator[tuple[str, str]]:
     for axis in AXES:
-        yield axis, str(getattr(point, axis))
+        yield axis, str(getattr(candidate, axis))
 
 
 def _check_axes(
@@ -296,8 +315,10 @@ def _check_axes(
 
 
 def _is_default(axis: str, value: str, config: Config, resolved: ResolvedAxes) -> bool:
-    """Whether a topology was not requested, and no existing deployment has it."""
+    """Whether a mode was not requested, or a topology that no existing deployment has."""
     existing = {resolved.servers[one].topology for one in config.values("mongodb")}
+    if axis == "mode":
+        return config.mode == tuple(Mode)
     default = axis == "topology" and config.topology == DEPLOYED
     return default and None not in existing and value not in existing
 

@@ -54,6 +54,8 @@ def preflight(config: Config) -> HostSetup:
     safe_parent()
     if config.app:
         check_app(Path(config.app))
+    if config.home and not Path(config.home).is_dir():
+        raise UsageError(f"--home {config.home}: there is no such directory")
     if config.control and config.control not in CONTROLS:
         near = did_you_mean(config.control, CONTROLS) or "."
         raise UsageError(
@@ -79,6 +81,7 @@ def plan(config: Config, setup: HostSetup, *, own_file: bool = False) -> RunPlan
     additions = {
         "requirements": config.requirement,
         "constraints": _constraints(config),
+        "home": config.home,
         "directives": config.directive,
     }
     jobs = [
@@ -179,6 +182,7 @@ def _rerun(
         ("--apxs", config.apxs, ""),
         *(("--requirement", requirement, None) for requirement in spec.requirements),
         ("--constraint", config.constraint, ""),
+        ("--home", spec.home, ""),
         *(("--directive", directive, None) for directive in spec.directives),
         ("--profile", load.profile, default.profile),
         ("-n", load.requests, None),

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO, Literal, Self
 
 from wsgiproof import limits
 from wsgiproof.cgroups import end_group
-from wsgiproof.errors import CannotRun, DeadlinePassed, ServiceFailed
+from wsgiproof.errors import CannotRun, DeadlineExceeded, ServiceFailed
 from wsgiproof.guard import read_stat
 from wsgiproof.leftovers import current_run, end_service, temporary_directory
 from wsgiproof.signals import check_interrupted, interrupts_deferred
@@ -182,13 +182,14 @@ class _Guard:
         cwd: Path | None,
         remove: Sequence[Path],
         core: int | None = None,
+        core_directory: Path | None = None,
         user: tuple[int, int] | None = None,
     ) -> None:
         self.pid = 0
         self._run = current_run()
         self._marker, self._group = self._run.new_service()
         self._command = _guard_command(
-            argv, events, cwd, remove, core, self._group, self._run.lock, user
+            argv, events, cwd, remove, core, core_directory, self._group, self._run.lock, user
         )
         self._env = {**env, MARKER: self._marker}
         try:
@@ -339,6 +340,7 @@ def _guard_command(
     cwd: Path | None,
     remove: Sequence[Path],
     core: int | None,
+    core_directory: Path | None,
     group: Path | None,
     lock: int | None,
     user: tuple[int, int] | None,
@@ -352,6 +354,8 @@ def _guard_command(
         command += ["--remove", str(directory.absolute())]
     if core is not None:
         command += ["--core", str(core)]
+    if core_directory is not None:
+        command += ["--core-directory", str(core_directory)]
     if group is not None:
         command += ["--cgroup", str(group)]
     if lock is not None:
@@ -379,8 +383,10 @@ class Service:
     whole environment, except for the marker of the run. The directories in ``remove`` are scratch
     space: they are removed if wsgiproof dies while this service runs; otherwise the caller removes
     them. ``core`` is the largest core file that its processes may leave, in bytes; None keeps the
-    current limit. ``user`` is the uid and gid to run as, which requires root; the program is then
-    given by its path, and must be executable for that user, but need not be reachable.
+    current limit. ``core_directory`` is a directory that the program gets open, as descriptor
+    :data:`wsgiproof.guard.CORE_DESCRIPTOR`. ``user`` is the uid and gid to run as, which requires
+    root; the program is then given by its path, and must be executable for that user, but need not
+    be reachable.
 
     Entering returns when the program has been executed, and raises ServiceFailed with the reason if
     it can't be. Leaving KILLs all processes that are still alive: call :meth:`stop` first.
@@ -397,6 +403,7 @@ class Service:
         cwd: Path | None = None,
         remove: Sequence[Path] = (),
         core: int | None = None,
+        core_directory: Path | None = None,
         user: tuple[int, int] | None = None,
     ) -> None:
         self.argv = tuple(argv)
@@ -407,6 +414,7 @@ class Service:
         self._cwd = cwd
         self._remove = tuple(remove)
         self._core = core
+        self._core_directory = core_directory
         self._user = user
         self._paused = False
         self._stop_began: float | None = None
@@ -422,6 +430,7 @@ class Service:
                 cwd=self._cwd,
                 remove=self._remove,
                 core=self._core,
+                core_directory=self._core_directory,
                 user=self._user,
             )
             with self.log.open("ab") as output:
@@ -596,7 +605,7 @@ def run(
     Processes that the command leaves running are killed soon after its end. ``remove`` is as for
     :class:`Service`. ``heartbeat`` is called about twenty times a second while the command runs.
 
-    Raises CannotRun if the command can't be executed, and DeadlinePassed if it was too slow. A
+    Raises CannotRun if the command can't be executed, and DeadlineExceeded if it was too slow. A
     non-zero exit code is returned.
     """
     began = time.monotonic()
@@ -623,7 +632,7 @@ def run(
             written.seek(start)
             text = written.read().decode(errors="replace")
     if death is None:
-        raise DeadlinePassed(_timeout_message(argv, deadline, text, log))
+        raise DeadlineExceeded(_timeout_message(argv, deadline, text, log))
     return Completed(_returncode(death), text, seconds)
 
 
@@ -682,7 +691,7 @@ def run_unguarded(
     killed meanwhile, have the marker of the run and are ended with it. ``options`` are those of
     Popen.
 
-    Raises OSError if it can't be executed, DeadlinePassed if it was too slow, and CannotRun if a
+    Raises OSError if it can't be executed, DeadlineExceeded if it was too slow, and CannotRun if a
     limit of the machine is reached.
     """
     began = time.monotonic()
@@ -702,7 +711,7 @@ def run_unguarded(
         while len(output) < largest:
             left = began + deadline - time.monotonic()
             if left <= 0 or not poller.poll(round(left * 1000) + 1):
-                raise DeadlinePassed(_timeout_message(list(map(str, argv)), deadline, "", None))
+                raise DeadlineExceeded(_timeout_message(list(map(str, argv)), deadline, "", None))
             part = os.read(pipe, min(65536, largest - len(output)))
             if not part:
                 break

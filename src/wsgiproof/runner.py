@@ -43,6 +43,7 @@ from wsgiproof.services.mongod import Mongod
 from wsgiproof.services.ports import free_port
 from wsgiproof.subjects.application import lay_out
 from wsgiproof.toolchain import Application, BuildSpec, Httpd, Toolchain
+from wsgiproof.uri import with_options
 
 
 class Watcher(Protocol):
@@ -300,7 +301,7 @@ def _httpd(cell: Cell, context: RunContext) -> Httpd:
     return build_httpd(context.cache)
 
 
-class Serving(msgspec.Struct, frozen=True, kw_only=True):
+class CellServer(msgspec.Struct, frozen=True, kw_only=True):
     """The running server of one cell."""
 
     server: Server
@@ -317,7 +318,7 @@ def serving(
     deployment: Deployment,
     run_directory: Path,
     directory: Path,
-) -> Iterator[Serving]:
+) -> Iterator[CellServer]:
     """Start the server of one cell in ``run_directory``, and end it with the context.
 
     Its configuration and its logs are in ``directory``. The subject's database is dropped at the
@@ -328,7 +329,7 @@ def serving(
     with ExitStack() as stack:
         stack.callback(deployment.drop, name)
         deployment.prepare(name, every_database=bool(job.cell.app))
-        uri = deployment.uri(name)
+        uri = subject_uri(deployment, job.cell, name)
         application = lay_out(job.cell, run_directory, uri, name, context.account)
         configure = partial(
             ApacheConf.of,
@@ -338,6 +339,7 @@ def serving(
             context.account,
             run_directory=run_directory,
             error_log=directory / ERROR_LOG,
+            home=job.spec.home,
             directives=job.spec.directives,
         )
         server = stack.enter_context(
@@ -345,7 +347,13 @@ def serving(
                 toolchain.httpd, configure, context.choose_port, job.plan.start_deadline, directory
             )
         )
-        yield Serving(server=server, application=application, name=name)
+        yield CellServer(server=server, application=application, name=name)
+
+
+def subject_uri(deployment: Deployment, cell: Cell, name: str) -> str:
+    """Return the URI for the subject; without an appName if its PyMongo knows none."""
+    uri = deployment.uri(name)
+    return uri if cell.has_app_name or not uri else with_options(uri, appName=None)
 
 
 def new_name() -> str:

@@ -18,7 +18,16 @@ from wsgiproof.observe.log import NewLines
 from wsgiproof.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.process import how_it_ended
 from wsgiproof.records import Role, RunningServer
-from wsgiproof.runner import Deployments, Job, Progress, Serving, build, new_name, serving
+from wsgiproof.runner import (
+    CellServer,
+    Deployments,
+    Job,
+    Progress,
+    build,
+    new_name,
+    serving,
+    subject_uri,
+)
 from wsgiproof.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.services.apache import Server
 from wsgiproof.services.apache_conf import ERROR_LOG, HTTPD_CONF, ApacheConf, pool, workers
@@ -106,7 +115,7 @@ def _kept(output: Path) -> Path:
 
 def _follow(
     job: Job,
-    serving: Serving,
+    serving: CellServer,
     deployment: Deployment,
     directory: Path,
     on_ready: Callable[[RunningServer], None],
@@ -145,7 +154,7 @@ def _pids(job: Job, server: Server) -> dict[Role, tuple[int, ...]]:
 
 def _served(
     job: Job,
-    serving: Serving,
+    serving: CellServer,
     deployment: Deployment,
     directory: Path,
     pids: dict[Role, tuple[int, ...]],
@@ -182,7 +191,7 @@ def write_conf(
     progress.cell_started(job.cell)
     toolchain = build(job, make_context(setup, directory, progress))
     name = new_name()
-    application = lay_out(job.cell, directory, _uri(job, name), name, account)
+    application = lay_out(job.cell, directory, _uri(job, name), name, account, core_descriptor=None)
     conf = ApacheConf.of(
         job.cell,
         toolchain,
@@ -191,6 +200,7 @@ def write_conf(
         port or free_port(),
         run_directory=directory,
         error_log=directory / ERROR_LOG,
+        home=job.spec.home,
         directives=job.spec.directives,
     )
     file = str(directory / HTTPD_CONF)
@@ -201,7 +211,8 @@ def write_conf(
         f"To start it: {_command(toolchain.httpd, '-DFOREGROUND', '-f', file)}",
         *_deployment_notes(job),
     )
-    path = msgspec.structs.replace(conf, notes=notes).write(directory)
+    conf = msgspec.structs.replace(conf, notes=notes, core_directory=application.evidence)
+    path = conf.write(directory)
     return WrittenConfig(path=path, check=check)
 
 
@@ -209,8 +220,9 @@ def _uri(job: Job, name: str) -> str:
     """Return the URI of the user's deployment, or of a MongoDB on the default port."""
     if isinstance(job.server, str):
         with closing(connect_deployment(job.server)) as deployment:
-            return deployment.uri(name)
-    return f"mongodb://{LOOPBACK}:{_MONGODB_PORT}/?appName={name}" if job.server else ""
+            return subject_uri(deployment, job.cell, name)
+    named = f"?appName={name}" if job.cell.has_app_name else ""
+    return f"mongodb://{LOOPBACK}:{_MONGODB_PORT}/{named}" if job.server else ""
 
 
 def _deployment_notes(job: Job) -> tuple[str, ...]:

@@ -88,6 +88,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What is installed in addition to PyMongo."""
     constraints: str = ""
     """The content of a constraints file for pip; empty if there is none."""
+    home: str = ""
+    """The working directory of daemon processes; empty for Apache's."""
     directives: tuple[str, ...] = ()
     """Lines at the end of Apache's configuration."""
 

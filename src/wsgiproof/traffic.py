@@ -140,7 +140,7 @@ def sorted_buckets(counts: dict[int, int]) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
-def together(several: Iterable[Latencies], url: str) -> Latencies:
+def merged(several: Iterable[Latencies], url: str) -> Latencies:
     """Return several histograms as one."""
     counts: dict[int, int] = {}
     longest = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -52,6 +53,26 @@ def test_each_is_tested_as_each_topology(cells: Cells, version: str, topology: T
     record = cells[named(version), topology]
     assert not [check for check in record.checks if check.verdict != "pass"], record.reason
     assert record.cell.id.endswith(f"-{named(version)}")
+
+
+def test_a_pymongo_without_an_app_name_is_counted_from_proc(mongods: Mapping[str, Path]) -> None:
+    """PyMongo 3.3.1 needs an old MongoDB, and an old Python for its C extensions."""
+    options = ["--python", "3.6", "--pymongo", "3.3.1", "--mongodb", str(mongods["4.4.2"])]
+    options += ["--topology", "standalone", "--mode", "daemon", "-n", "600", "--phases", "none"]
+    with tempfile.TemporaryDirectory(prefix="wp-test-", dir="/tmp") as scratch:
+        Path(scratch).chmod(0o711)
+        command = [sys.executable, "-m", "wsgiproof", "run", "--no-config"]
+        with started(Path(scratch), *options, command=command) as running:
+            running.finish(deadline=600)
+            (record,) = (read_cell(path) for path in running.output.glob("cells/*/cell.json"))
+    checks = {check.check: check for check in record.checks}
+    reasons = {name: check.reason for name, check in checks.items()}
+    assert checks["responses"].verdict == checks["environment"].verdict == "pass", reasons
+    assert checks["connections"].verdict == "pass", reasons
+    note = "counted from /proc alone: PyMongo 3.3.1 has no appName"
+    assert checks["connections"].reason.endswith(note)
+    assert record.observed is not None
+    assert any(sample.server_connections for sample in record.observed.samples)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

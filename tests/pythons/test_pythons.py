@@ -1,4 +1,4 @@
-"""What takes several Pythons at once: kinds of interpreters, and a checkout built for each."""
+"""Cells of each Python that may be embedded, and what takes two of them: kinds, a checkout."""
 
 from __future__ import annotations
 
@@ -52,6 +52,27 @@ def test_the_main_interpreter_is_proved_from_inside(
     cell = kinds[f"py{version}-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-main"]
     checks = {one["check"]: one["verdict"] for one in cell["checks"]}
     assert checks["environment"] == checks["interpreters"] == "pass"
+
+
+EACH = ("3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
+"""Every Python 3 that README.md and docs/pythons.md name, but for those that nobody has yet."""
+
+
+@pytest.fixture(scope="module")
+def each(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """PyMongo and mod_wsgi as new as each Python allows."""
+    pythons = [word for version in EACH for word in ("--python", version)]
+    options = ["--interpreter", "main", "--topology", "standalone", "-n", "300"]
+    return run(tmp_path_factory.mktemp("each") / "out", *pythons, *options)
+
+
+@pytest.mark.parametrize("version", EACH)
+def test_each_python_serves_pymongo(each: dict[str, dict[str, Any]], version: str) -> None:
+    (cell,) = (cell for name, cell in each.items() if name.startswith(f"py{version}-"))
+    checks = {one["check"]: one["verdict"] for one in cell["checks"]}
+    assert cell["verdict"] in ("pass", "inconclusive"), cell["reason"]
+    for check in ("responses", "environment", "interpreters", "roundtrip"):
+        assert checks[check] == "pass", cell
 
 
 def test_a_checkout_is_built_for_two_pythons_and_left_as_it_is(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ def test_a_daemon_process_that_dies_at_the_stop_is_seen_though_no_log_tells(benc
     }
     assert signals == {signal.SIGSEGV}, why(record)
     assert [finding.check for finding in record.findings] == ["crash"], why(record)
+    if not why_no_core():
+        assert "called from crash_here (faults_lifecycle.py:" in record.findings[0].seen
     assert "exit signal" not in bench.file(record, "error.log").read_text()
 
 

@@ -53,7 +53,7 @@ def guard_of_apache(command: Command) -> psutil.Process:
     return next(
         one
         for one, _, words in told(below(command))
-        if "guard.py" in words and "-DFOREGROUND" in words
+        if "guard.py" in words and "-DNO_DETACH" in words
     )
 
 

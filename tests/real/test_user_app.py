@@ -27,6 +27,13 @@ def test_an_app_that_works_passes(bench: Bench, mode: Mode) -> None:
     assert all(taken), "it has not used its deployment"
 
 
+def test_a_relative_path_is_refused_as_by_a_plain_server(bench: Bench) -> None:
+    record = bench.run(app=APPS / "relative_log.py", topology=Topology.NONE, requests=30)
+    assert record.verdict is Verdict.FAIL, why(record)
+    assert "responses" in {finding.check for finding in record.findings}, why(record)
+    assert "Permission denied: '/shop.log'" in why(record)
+
+
 def test_an_app_that_makes_pymongo_raise_in_c_passes(bench: Bench) -> None:
     record = bench.run(app=APPS / "invalid_document.py", pymongo=MENDED)
     assert record.verdict is Verdict.PASS, why(record)

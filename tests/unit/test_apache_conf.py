@@ -142,12 +142,20 @@ def test_it_binds_to_loopback_and_writes_only_where_it_should(mode: Mode, mpm: M
 
 
 @each_cell
-def test_a_user_is_named_only_where_one_is_dropped_to(mode: Mode, mpm: Mpm) -> None:
+def test_the_user_is_named_if_it_is_known(mode: Mode, mpm: Mpm) -> None:
     found = directives(rendered(mode, mpm))
     assert "User" not in found
     assert "Group" not in found
     found = directives(conf(mode, mpm, user="www-data", group="web").render())
     assert (found["User"], found["Group"]) == ([["www-data"]], [["web"]])
+
+
+def test_a_daemon_process_works_where_the_user_asks_for() -> None:
+    (usual,) = directives(rendered(Mode.DAEMON, Mpm.PREFORK))["WSGIDaemonProcess"]
+    assert not [word for word in usual if word.startswith("home=")]
+    text = conf(Mode.DAEMON, Mpm.PREFORK, home="/srv/my shop").render()
+    (asked,) = directives(text)["WSGIDaemonProcess"]
+    assert set(asked) - set(usual) == {"home=/srv/my shop"}
 
 
 @each_cell
@@ -201,7 +209,11 @@ def test_apache_reads_every_path_as_it_is(tmp_path: Path) -> None:
     for name in HARD:
         directory = tmp_path / name
         directory.mkdir()
-        where = {"run_directory": directory, "error_log": directory / "error.log"}
+        where = {
+            "run_directory": directory,
+            "error_log": directory / "error.log",
+            "core_directory": directory,
+        }
         text = conf(Mode.DAEMON, Mpm.PREFORK, modules=tuple(modules), **where).render()
         file = directory / "httpd.conf"
         file.write_text("".join(line for line in text.splitlines(True) if line[:4] != "WSGI"))

@@ -693,7 +693,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
         *("python", "mod_wsgi", "pymongo", "mongodb", "mongodb_servers"),
         *("include", "exclude", "overrides", "sets"),
         *("only", "requests", "connections", "extra_requests", "max_seconds", "output", "jobs"),
-        *("requirement", "constraint", "directive", "expect_status", "expect_body"),
+        *("requirement", "constraint", "directive", "expect_status", "expect_body", "home"),
         *("httpd", "apxs", "max_latency"),
     }
     for key in KEYS:

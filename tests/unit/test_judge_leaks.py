@@ -225,6 +225,15 @@ def test_a_pass_says_how_small_a_leak_would_have_shown() -> None:
     )
 
 
+def test_connections_without_an_app_name_are_counted_from_proc_alone() -> None:
+    note = "; counted from /proc alone: PyMongo 3.3.1 has no appName"
+    old = msgspec.structs.replace(CELL, pymongo="3.3.1")
+    (told,) = [one for one in judge(old, observed()).checks if one.check == "connections"]
+    assert told.verdict is Verdict.PASS
+    assert told.reason.endswith(note)
+    assert note not in reason(observed(), "connections")
+
+
 def test_what_is_undecided_says_why_and_how_many_more_requests_would_decide() -> None:
     seen = with_series("threads", steps(3, 6, 9, 12, 15))
     assert outcome(seen) == {"threads": Verdict.INCONCLUSIVE}

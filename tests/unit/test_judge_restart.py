@@ -90,6 +90,15 @@ def test_embedded_mode_has_no_process_to_reload() -> None:
     assert judge_restart(EMBEDDED, observed(plan=plan)).skipped
 
 
+def test_a_reload_that_embedded_mode_lacks_is_mentioned() -> None:
+    (result,) = (
+        one for one in judge(EMBEDDED, restarted(restart())).checks if one.check == "restart"
+    )
+    assert result.reason.endswith("; no reload: embedded mode reloads a script in the same process")
+    (result,) = (one for one in judge(CELL, restarted(restart())).checks if one.check == "restart")
+    assert "no reload" not in result.reason
+
+
 def test_a_request_that_had_begun_has_to_be_answered() -> None:
     seen = restarted(restart(broken=2), failures=(failure(phase="restart", count=2),))
     assert outcome(seen) == FAILS

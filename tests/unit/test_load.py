@@ -39,7 +39,7 @@ from wsgiproof.traffic import Latencies
 CLOSE = b"Connection: close\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + CLOSE + b"\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"\r\n"
-SLACK = 20.0  # seconds that a busy machine may add
+SLACK = 120.0  # seconds that a busy machine may add
 
 
 def fetch(target: Target, timeout: float) -> Response:
@@ -50,7 +50,7 @@ def fetch(target: Target, timeout: float) -> Response:
     return response
 
 
-def answer_to(script: Script, timeout: float = 5.0) -> Response:
+def answer_to(script: Script, timeout: float = 60.0) -> Response:
     """What the client makes of one answer; checks what has to hold for all of them."""
 
     def main() -> Response:
@@ -261,7 +261,7 @@ def test_where_the_segments_end_makes_no_difference() -> None:
             lambda: target.with_query(str(next(numbers))),
             requests=len(cases),
             connections=20,
-            timeout=10,
+            timeout=300,
             on_response=check,
         )
         assert len(server.requests) == len(cases)
@@ -384,7 +384,7 @@ KEPT = HELLO.replace(CLOSE, b"")
 
 
 def kept_answers(
-    scripts: list[Script], timeout: float = 5.0, pause: float = 0.0
+    scripts: list[Script], timeout: float = 60.0, pause: float = 0.0
 ) -> tuple[list[Response], int]:
     """What comes of a request for each script, all over one connection as far as that goes."""
 
@@ -512,7 +512,7 @@ def test_kept_connections_are_closed_once_there_is_no_more_to_send(
 
     with served(answer) as server:
         target = Target.parse(server.url, keeps=True)
-        load(lambda: target, requests=8, connections=4, timeout=5, on_response=lambda _: None)
+        load(lambda: target, requests=8, connections=4, timeout=60, on_response=lambda _: None)
         assert len(server.requests) == 8
     assert open_at_last == [1]
 
@@ -685,7 +685,7 @@ def test_parallel_sends_exactly_what_was_asked_for(requests: int, connections: i
                 lambda: target.with_query(str(next(numbers))),
                 requests=requests,
                 connections=connections,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
             )
             return len(server.requests), server.peak
@@ -706,7 +706,7 @@ def test_one_connection_is_one_at_a_time_and_in_order() -> None:
                 lambda: target.with_query(str(len(responses))),
                 requests=20,
                 connections=1,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
             )
             return server.peak
@@ -738,7 +738,7 @@ def test_stop_starts_no_more_and_finishes_those_in_flight() -> None:
                 lambda: target,
                 requests=1000,
                 connections=10,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
                 stop=lambda: len(responses) >= 30,
             )
@@ -760,7 +760,7 @@ def test_an_exception_in_on_response_ends_the_run() -> None:
     def main() -> None:
         with served([0.005, HELLO]) as server:
             target = Target.parse(server.url)
-            parallel(lambda: target, requests=1000, connections=10, timeout=5, on_response=fail)
+            parallel(lambda: target, requests=1000, connections=10, timeout=60, on_response=fail)
 
     with pytest.raises(LookupError, match="enough"):
         main()
@@ -800,7 +800,9 @@ def test_ctrl_c_ends_a_wait_and_never_the_account_of_an_answer() -> None:
     with served(lambda request: [HELLO] if begun < 3 else [Then.HANG]) as server:
         target = Target.parse(server.url)
         with pytest.raises(KeyboardInterrupt):
-            parallel(lambda: target, requests=9, connections=1, timeout=30, on_response=on_response)
+            parallel(
+                lambda: target, requests=9, connections=1, timeout=300, on_response=on_response
+            )
     assert begun == accounted == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -822,7 +824,9 @@ def test_sockets_that_another_process_has_for_a_moment_do_no_harm() -> None:
             held.extend(copies_of_connections_to(target.port))
 
     def answer(request: bytes) -> Script:
-        while len(server.requests) > 1 and not held:  # one answer comes before any other
+        # One answer comes before any other, and only once all three connections are open.
+        first = len(server.requests) == 1
+        while not held and not (first and len(server.requests) >= 3):
             yield 0.005
         yield HELLO
 
@@ -833,7 +837,7 @@ def test_sockets_that_another_process_has_for_a_moment_do_no_harm() -> None:
                 lambda: target,
                 requests=20,
                 connections=3,
-                timeout=30,
+                timeout=300,
                 on_response=partial(respond, target),
             )
     finally:
@@ -861,7 +865,7 @@ def test_nothing_is_left_behind() -> None:
                 lambda: target,
                 requests=2 * len(ANSWERS),
                 connections=4,
-                timeout=5,
+                timeout=60,
                 on_response=lambda _: None,
             )
             kinds = (Connection, ResponseParser, ConnectionPool)
@@ -886,7 +890,7 @@ from wsgiproof.load.target import Target
 with socket.create_server(("127.0.0.1", 0)) as listener:
     target = Target.parse(f"http://127.0.0.1:{listener.getsockname()[1]}/")
     print("ready", flush=True)
-    parallel(lambda: target, requests=99, connections=9, timeout=30, on_response=print)
+    parallel(lambda: target, requests=99, connections=9, timeout=300, on_response=print)
 """
 
 
@@ -901,7 +905,7 @@ def test_ctrl_c_ends_a_run_without_noise() -> None:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert out == ""
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert "destroyed" not in err
@@ -940,7 +944,7 @@ def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
         with served(stalling(200)) as server:
             target = Target.parse(server.url)
             load = parallel if rate is None else partial(paced, rate=rate)
-            load(lambda: target, requests=600, connections=4, timeout=5, on_response=on_response)
+            load(lambda: target, requests=600, connections=4, timeout=60, on_response=on_response)
         return histogram.latencies("/")
 
     def slow(latencies: Latencies) -> int:
@@ -960,7 +964,7 @@ def test_a_constant_rate_is_kept_with_no_more_connections_than_allowed() -> None
         with served([0.01, HELLO]) as server:
             target = Target.parse(server.url)
             unsent = paced(
-                lambda: target, rate=200, requests=100, connections=20, timeout=5,
+                lambda: target, rate=200, requests=100, connections=20, timeout=60,
                 on_response=responses.append,
             )  # fmt: skip
             return unsent, len(server.requests), server.peak
@@ -983,7 +987,7 @@ def test_a_thousand_connections_at_once_without_a_failure() -> None:
         with served(lambda request: together(server, 1000)) as server:
             target = Target.parse(server.url)
             parallel(
-                lambda: target, requests=2000, connections=1000, timeout=60,
+                lambda: target, requests=2000, connections=1000, timeout=300,
                 on_response=lambda response: seen.update([response.outcome]),
             )  # fmt: skip
             return server.peak
@@ -1005,7 +1009,7 @@ def test_nothing_is_kept_of_a_request(keeps: bool) -> None:
         with served([KEPT, Then.AGAIN] if keeps else [HELLO]) as server:
             server.requests = deque(maxlen=1)  # type: ignore[assignment]
             target = Target.parse(server.url, keeps=keeps)
-            parallel(lambda: target, requests=4000, connections=4, timeout=5, on_response=count)
+            parallel(lambda: target, requests=4000, connections=4, timeout=60, on_response=count)
 
     main()
     after = [each for each in left if each]

@@ -19,10 +19,11 @@ from wsgiproof.matrix import (
     ResolvedAxes,
     Server,
     SourceOrReason,
+    candidates,
     expand,
-    points,
     why_incompatible,
 )
+from wsgiproof.records import ExtraPhase
 from wsgiproof.toolchain import Python, Source
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
@@ -167,7 +168,7 @@ def test_what_does_not_go_together_is_left_out_with_the_reason(
 ) -> None:
     matrix = matrix_of(**options)
     assert reason in reasons(matrix)
-    assert len(matrix.cells) + len(matrix.excluded) == len(list(points(Config(**options))))
+    assert len(matrix.cells) + len(matrix.excluded) == len(list(candidates(Config(**options))))
 
 
 @pytest.mark.parametrize(
@@ -264,6 +265,38 @@ def test_a_selection_that_holds_nothing_is_an_error() -> None:
         matrix_of(only=("*daemon*", "standalone"))
 
 
+RELOAD, FAILOVER, IDLE = ExtraPhase.RELOAD, ExtraPhase.FAILOVER, ExtraPhase.IDLE
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"phases": (RELOAD,), "mode": (Mode.EMBEDDED,)}, "the phase reload needs daemon mode"),
+        ({"phases": (FAILOVER,), "topology": (Topology.NONE,)}, "failover needs a deployment"),
+        (
+            {
+                "phases": (FAILOVER, RELOAD),
+                "mode": (Mode.EMBEDDED,),
+                "topology": (Topology.REPLICA_SET,),
+                "mongodb": ("there",),
+            },
+            "the phase failover never harms an existing deployment",
+        ),
+    ],
+)
+def test_a_cell_without_any_phase_that_was_asked_for_is_none(
+    options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        matrix_of(**options)
+
+
+def test_a_cell_with_one_of_the_phases_is_one() -> None:
+    assert {cell.mode for cell in matrix_of(phases=(RELOAD,)).cells} == {Mode.DAEMON}
+    assert len(matrix_of(phases=(RELOAD, IDLE)).cells) == 4
+    assert len(matrix_of(phases=()).cells) == 4
+
+
 def test_parts_are_known_for_each_cell() -> None:
     matrix = matrix_of(pymongo=("/src/pymongo", "latest"), mod_wsgi=("/src/mod_wsgi",))
     for cell in matrix.cells:
@@ -277,16 +310,19 @@ def test_parts_are_known_for_each_cell() -> None:
 
 @pytest.mark.parametrize(
     ("pymongo", "mongodb"),
-    [("4.20.0", "8.0.1"), ("3.7.0", "6.0.5"), ("3.4.0", "5.0.32"), ("3.6.1", "4.4.2"), ("4.0", "")],
+    [
+        *(("4.20.0", "8.0.1"), ("3.7.0", "6.0.5"), ("3.4.0", "5.0.32"), ("3.6.1", "4.4.2")),
+        *(("4.0", ""), ("3.3.1", "4.4.2"), ("2.8", "4.2.6")),
+    ],
 )
 def test_what_pymongo_can_speak_to(pymongo: str, mongodb: str) -> None:
     assert why_incompatible(pymongo, mongodb) == ""
 
 
 @pytest.mark.parametrize("mongodb", ["4.2.6", "6.0.5", ""])
-@pytest.mark.parametrize("pymongo", ["2.6.3", "2.7.2", "3.3.1"])
-def test_before_appname_no_connection_can_be_identified(pymongo: str, mongodb: str) -> None:
-    why = f"PyMongo {pymongo} is older than 3.4 and has no appName: "
+@pytest.mark.parametrize("pymongo", ["2.6.3", "2.7.2"])
+def test_before_scram_pymongo_cannot_authenticate(pymongo: str, mongodb: str) -> None:
+    why = f"PyMongo {pymongo} is older than 2.8 and has no SCRAM-SHA-1: "
     assert why_incompatible(pymongo, mongodb).startswith(why)
 
 
@@ -334,7 +370,7 @@ def test_no_combination_is_lost_or_comes_twice(
         return
     ids = [cell.id for cell in matrix.cells]
     assert len(set(ids)) == len(ids) > 0
-    asked = list(points(config))
+    asked = list(candidates(config))
     assert len(set(asked)) == len(asked)
     assert len(matrix.cells) + len(matrix.excluded) == len(asked)
     assert all(one.reason for one in matrix.excluded)

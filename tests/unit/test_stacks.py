@@ -125,6 +125,16 @@ def test_the_thread_that_crashed_is_found_among_those_in_signal_handlers(name: s
     assert "take_gil" in stacks.thread_text(1, thread, frames)
 
 
+def test_a_handler_within_a_handler_is_not_where_it_crashed() -> None:
+    """faulthandler raises the signal again, and Apache's handler sends it to the process."""
+    names = ("__GI_kill", SIGNAL_HANDLER, "__GI_raise", SIGNAL_HANDLER, "__strlen_avx2", "call")
+    frames = tuple(Frame(function=name, language="c") for name in names)
+    thread = Thread(tid=7, frames=frames)
+    site = stacks.crashed(stack(thread=7, threads=(thread,)))
+    assert site is not None
+    assert [frame.function for frame in site[1]] == ["__strlen_avx2", "call"]
+
+
 def test_where_a_request_crashed_is_told_in_c_and_in_python() -> None:
     site = stacks.crashed(stack("pystack-core-request", thread=26411))
     assert site is not None

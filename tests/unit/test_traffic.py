@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.statistics import Histogram, LoadStatistics
-from wsgiproof.traffic import Latencies, bucket, together
+from wsgiproof.traffic import Latencies, bucket, merged
 
 SECONDS = st.lists(st.floats(min_value=0, max_value=3600), min_size=1, max_size=200)
 
@@ -42,7 +42,7 @@ def test_a_bucket_begins_at_most_0_8_percent_below_its_values(value: int) -> Non
 def test_two_histograms_together_are_the_histogram_of_both(
     one: list[float], other: list[float]
 ) -> None:
-    both = together([latencies(one), latencies(other)], "/")
+    both = merged([latencies(one), latencies(other)], "/")
     assert both == latencies(one + other)
     assert both.count == len(one) + len(other)
 

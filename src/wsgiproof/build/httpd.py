@@ -19,7 +19,7 @@ from wsgiproof.build.index import install
 from wsgiproof.cache import Build, Cache
 from wsgiproof.cell import Mpm
 from wsgiproof.environ import child_environment
-from wsgiproof.errors import BuildFailed, DeadlinePassed, UsageError
+from wsgiproof.errors import BuildFailed, DeadlineExceeded, UsageError
 from wsgiproof.process import run_unguarded
 from wsgiproof.toolchain import Httpd
 
@@ -120,7 +120,7 @@ def _query_apxs(apxs: str, name: str) -> str:
             env=child_environment(),
             stderr=DEVNULL,
         )
-    except (OSError, DeadlinePassed):
+    except (OSError, DeadlineExceeded):
         return ""
     return done.output.strip() if done.returncode == 0 else ""
 
@@ -157,5 +157,5 @@ def _describe(
 def _output(command: list[str | Path], env: dict[str, str]) -> str:
     try:
         return run_unguarded(command, deadline=30, env=env).output
-    except (OSError, DeadlinePassed) as error:
+    except (OSError, DeadlineExceeded) as error:
         return str(error)

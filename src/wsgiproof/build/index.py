@@ -114,10 +114,6 @@ def install(
     command: list[str | Path] = ["pip", "install", "--python", python, "--link-mode", "copy"]
     if target:
         command += ["--target", target, "--no-deps"]
-    else:
-        # Apache's user may not write bytecode there, and would compile every module in each
-        # process.
-        command.append("--compile-bytecode")
     for package in source_only:
         command += ["--no-binary", package]
     if constraints:
@@ -129,6 +125,20 @@ def install(
         raise BuildFailed(
             f"could not build or install {' '.join(requirements)}: {error_line(done.output)}"
         )
+    if not target:
+        compile_bytecode(python, log)
+
+
+def compile_bytecode(python: Path, log: Path) -> None:
+    """Compile every module in the environment of ``python``.
+
+    Apache's user may not write bytecode there, and would compile every module in each process. uv
+    can't do it for Python 3.6 (its ``--compile-bytecode`` needs ``py_compile`` of 3.7). A module
+    that does not compile, such as one for another Python, is left alone: nothing may import it.
+    """
+    library = python.parent.parent / "lib"
+    command = [str(python), "-m", "compileall", "-q", "-j", "0", str(library)]
+    run(command, deadline=_INSTALL_DEADLINE, env=child_environment(), log=log)
 
 
 def make_environment(python: Python, home: Path) -> None:

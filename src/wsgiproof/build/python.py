@@ -25,7 +25,7 @@ from packaging.version import InvalidVersion, Version
 from wsgiproof.account import Account
 from wsgiproof.cache import Cache
 from wsgiproof.environ import child_environment
-from wsgiproof.errors import DeadlinePassed, PrerequisiteMissing, UsageError
+from wsgiproof.errors import DeadlineExceeded, PrerequisiteMissing, UsageError
 from wsgiproof.ownership import WRITABLE, invoking_users, unprotected_directory, why_unsafe
 from wsgiproof.process import run_unguarded
 from wsgiproof.toolchain import FoundPython, Python
@@ -39,8 +39,9 @@ GIVEN = "given"
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?t?")
 _NAME = re.compile(r"python(\d(\.\d+)?t?)?")
 _CONDA_ROOTS = ("miniconda3", "anaconda3", "miniforge3", "mambaforge", "micromamba", ".conda")
-_DEADLINE = 10.0
-"""Seconds for an interpreter to describe itself; it takes 0.05 on an idle machine."""
+_DEADLINE = 60.0
+"""Seconds for an interpreter to describe itself; it takes 0.05 on an idle machine, and several on a
+busy one."""
 _LARGEST_OUTPUT = 65536
 
 msgspec.json.Decoder(Python)  # prepares it for the threads that describe: see cache.Marker
@@ -126,7 +127,7 @@ def _describe(path: Path, file: tuple[int, ...]) -> Python:
         Version(python.version)
     except OSError as error:
         raise UsageError(f"{path} can't be run: {error.strerror}") from error
-    except DeadlinePassed as error:
+    except DeadlineExceeded as error:
         raise UsageError(f"{path} did not describe itself within {_DEADLINE:g} s") from error
     except ValueError as error:
         raise UsageError(f"{path} is not a working Python interpreter") from error

@@ -253,6 +253,13 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
     _HTTPD,
     _APXS,
     option(
+        "--home",
+        metavar="DIRECTORY",
+        help="The working directory of daemon processes.\n"
+        "As the option home= of WSGIDaemonProcess. Without it: '/', as under a system's Apache.",
+        rare=True,
+    ),
+    option(
         "--directive",
         multiple=True,
         metavar="LINE",

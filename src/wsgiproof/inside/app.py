@@ -15,7 +15,7 @@ def make():
     # The exit handler that is registered first is called last.
     probe.record_leftover_threads(chosen["evidence"])
     probe.record_crashes(chosen["evidence"])
-    probe.work_alone(chosen["evidence"])
+    probe.keep_cores_apart(chosen["evidence"], chosen["core_descriptor"])
     faults.named(chosen["fault"], chosen["fault_options"]).before_import()
 
     # The subject is imported only now: an import that crashes has to leave its stacks.

@@ -4,6 +4,7 @@ from __future__ import absolute_import
 
 import atexit
 import errno
+import fcntl
 import glob
 import json
 import os
@@ -65,22 +66,28 @@ def application_group():
     return mod_wsgi.application_group
 
 
-def work_alone(evidence):
-    """Change to ``<evidence>/core-<pid>``, where this process leaves its core file if it crashes.
+def keep_cores_apart(evidence, descriptor):
+    """Open ``<evidence>/core-<pid>``, where this process leaves its core file if it crashes.
 
-    Without that, processes that crash at the same time would overwrite each other's core files: the
-    kernel may call them all ``core``, see core(5). If there are many core files already, nothing is
-    done, so that a process that crashes every second does not fill the disk.
+    Apache's handler of fatal signals changes to the directory that is open as ``descriptor``. So
+    the application's working directory remains what it is without this probe. In one directory,
+    processes that crash at the same time would overwrite each other's core files: the kernel may
+    call them all ``core``, see core(5). If there are many core files already, nothing is done, so
+    that a process that crashes every second does not fill the disk.
     """
-    if len(glob.glob(os.path.join(evidence, "core-*", "*"))) >= MOST_CORES:
+    if descriptor is None or len(glob.glob(os.path.join(evidence, "core-*", "*"))) >= MOST_CORES:
         return
     directory = os.path.join(evidence, "core-%d" % os.getpid())
     try:
         os.mkdir(directory, 0o700)
     except OSError as error:
-        if error.errno != errno.EEXIST:  # another interpreter of this process made it
-            raise
-    os.chdir(directory)
+        if error.errno == errno.EEXIST:  # another interpreter of this process has done all this
+            return
+        raise
+    opened = os.open(directory, os.O_RDONLY)
+    os.dup2(opened, descriptor)
+    os.close(opened)
+    fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     _allow_core()
 
 

@@ -12,6 +12,8 @@ def load(path=_PATH):
     ``uri``            MongoDB URI, appName included
     ``database``       name of the database to work in
     ``evidence``       a directory that this process can write to
+    ``core_descriptor``  the open directory that Apache changes to when this process crashes, or
+                       None
     ``secret``         a header with commands has to begin with it
     ``documents``      how many documents to read per request; 0: no connection at all
     ``batch_size``     documents per batch of the cursor

@@ -12,7 +12,7 @@ from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
 from wsgiproof.judge.first_use import failed_by_interpreter
-from wsgiproof.judge.hung import (
+from wsgiproof.judge.hangs import (
     had_no_time,
     hung_action,
     hung_evidence,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from wsgiproof.cell import Cell, Mode
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.hung import had_no_time, no_time, stuck_finding
+from wsgiproof.judge.hangs import had_no_time, no_time, stuck_finding
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
 
@@ -18,6 +18,7 @@ _LATE = 1.0
 was already on its way."""
 _ENOUGH = 20
 """Restarts that are needed to judge the memory of Apache's parent."""
+_SAME_PROCESS = "embedded mode reloads a script in the same process"
 _MATERIAL = 2048
 """Bytes per restart by which it may grow: half a page."""
 
@@ -32,7 +33,7 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
     """
     restarts = observed.restarts
     if cell.mode is Mode.EMBEDDED and ExtraPhase.RESTART not in observed.plan.phases:
-        return Outcome(skipped="embedded mode reloads a script in the same process")
+        return Outcome(skipped=_SAME_PROCESS)
     if not restarts:
         return Outcome(missing="the experiment ended before a restart")
     killed = _killed(observed)
@@ -48,7 +49,13 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(missing="no request had begun before a restart")
     if not all(one.renewed for one in restarts):
         return Outcome(missing="no process that started after a restart has answered")
-    return Outcome(passed=_passed(restarts))
+    return Outcome(passed=_passed(restarts) + _not_reloaded(cell, observed))
+
+
+def _not_reloaded(cell: Cell, observed: Observed) -> str:
+    """Return a note for a reload that was asked for and can't be."""
+    asked = ExtraPhase.RELOAD in observed.plan.phases
+    return f"; no reload: {_SAME_PROCESS}" if asked and cell.mode is Mode.EMBEDDED else ""
 
 
 def _passed(restarts: Sequence[Restart]) -> str:

@@ -53,8 +53,12 @@ def crashed(stack: Stack) -> tuple[Thread, tuple[Frame, ...]] | None:
 
 
 def _handled(thread: Thread) -> tuple[Frame, ...] | None:
-    """Return the frames below the handler of a fatal signal; None if the thread is in none."""
+    """Return the frames below the handlers of fatal signals; None if the thread is in none.
+
+    faulthandler raises the signal again, so that Apache's handler is called within it.
+    """
     frames = thread.frames
+    below = None
     for number, frame in enumerate(frames):
         if frame.function != _SIGNAL_HANDLER or not number:
             continue
@@ -62,8 +66,8 @@ def _handled(thread: Thread) -> tuple[Frame, ...] | None:
         # Apache's handler has no name if its symbols are stripped.
         sends = not called and number > 1 and frames[number - 2].function in _RAISES
         if called in _HANDLERS or sends:
-            return frames[number + 1 :]
-    return None
+            below = frames[number + 1 :]
+    return below
 
 
 def _plain(function: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from wsgiproof.judge import memory
 from wsgiproof.judge.slope import Slope
 from wsgiproof.records import CellRecord, Observed, PhaseName, RunRecord
-from wsgiproof.traffic import together
+from wsgiproof.traffic import merged
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ def _requests_per_second(seen: Observed) -> Figure | None:
 
 
 def _latency(seen: Observed, name: str, percent: float) -> Figure | None:
-    parallel = together((one for one in seen.latencies if one.phase == PhaseName.PARALLEL), "all")
+    parallel = merged((one for one in seen.latencies if one.phase == PhaseName.PARALLEL), "all")
     if not parallel.count:
         return None
     seconds = parallel.percentile(percent)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsgiproof.report.text import one_line
-from wsgiproof.traffic import PERCENTILES, Latencies, Throughput, Traffic, together
+from wsgiproof.traffic import PERCENTILES, Latencies, Throughput, Traffic, merged
 
 _LIVE_STEP = 0.25
 _PLAIN_STEP = 5.0
@@ -76,7 +76,7 @@ def show_traffic(console: Console, traffic: Traffic, *, interrupted: bool) -> No
         if more > 0:
             _say(console, f"and {more:,} more interpreters; --json has them")
     if traffic.latencies:
-        _show_histogram(console, together(traffic.latencies, "all"))
+        _show_histogram(console, merged(traffic.latencies, "all"))
     _show_throughput(console, traffic.throughput, traffic.seconds)
     _show_totals(console, traffic, interrupted=interrupted)
 

@@ -233,14 +233,15 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
     if conf.tmp is not None:
         environment["TMPDIR"] = str(conf.tmp)
     return Service(
-        [str(httpd.httpd), "-d", str(conf.run_directory), "-f", str(path), "-DFOREGROUND"],
+        [str(httpd.httpd), "-d", str(conf.run_directory), "-f", str(path), "-DNO_DETACH"],
         name="httpd",
         log=output,
         events=events,
         env=environment | httpd.environment(),
-        cwd=conf.run_directory,
+        cwd=Path("/"),  # as a system's service manager starts it
         remove=[conf.run_directory],
         core=_largest_core(conf.run_directory),
+        core_directory=conf.run_directory,
     )
 
 

@@ -13,6 +13,7 @@ from wsgiproof.account import Account
 from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm
 from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.files import write_atomically
+from wsgiproof.guard import CORE_DESCRIPTOR
 from wsgiproof.services.ports import LOOPBACK
 from wsgiproof.toolchain import Application, Httpd, Toolchain
 
@@ -60,6 +61,9 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     daemon_threads: int = DAEMON_THREADS
     process_group: str = PROCESS_GROUP
     maximum_requests: int = 0
+    home: str = ""
+    """The working directory of a daemon process; by default that of Apache, which is ``/``."""
+    core_directory: Path = Path(f"/proc/self/fd/{CORE_DESCRIPTOR}")
     urls: tuple[Url, ...]
     own_gil: bool = False
     free_threading: bool = False
@@ -79,6 +83,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         *,
         run_directory: Path,
         error_log: Path,
+        home: str = "",
         directives: tuple[str, ...] = (),
     ) -> ApacheConf:
         """Return the configuration of one cell."""
@@ -97,11 +102,14 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             processes=processes,
             threads=threads,
             maximum_requests=cell.maximum_requests,
+            home=home,
             urls=urls(application.groups),
             own_gil=cell.interpreter is InterpreterKind.OWN_GIL,
             free_threading=cell.interpreter is InterpreterKind.FREE_THREADED,
-            user=account.name if account.dropped else "",
-            group=account.group if account.dropped else "",
+            # Also without root, where Apache ignores them: mod_wsgi changes to the home directory
+            # of a user that the configuration does not name.
+            user=account.name,
+            group=account.group,
             directives=directives,
         )
 

@@ -47,6 +47,8 @@ from wsgiproof.uri import with_user
 OBSERVER = "wsgiproof-observer"
 """The appName of wsgiproof's own connections, so that they never count as the subject's."""
 
+_VERSION_DEADLINE = 120.0
+"""Seconds for mongod to print its version; a busy machine has taken more than 20."""
 _START_DEADLINE = 30.0
 _ANSWER_TIMEOUT = 2.0
 """Seconds to wait for an answer before checking that mongod is still alive: another program may
@@ -104,7 +106,9 @@ def _describe(path: Path) -> Mongod:
         except OSError as error:
             raise PrerequisiteMissing(f"{path} is not executable: 'chmod +x {path}'") from error
     with temporary_directory() as directory:  # for its core
-        done = run([str(path), "--version"], deadline=20, env=_environment(), cwd=directory)
+        done = run(
+            [str(path), "--version"], deadline=_VERSION_DEADLINE, env=_environment(), cwd=directory
+        )
     version = re.search(r"db version v(\S+)", done.output)
     if version:
         return Mongod(path=path, version=version[1])

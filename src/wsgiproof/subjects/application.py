@@ -15,6 +15,7 @@ from wsgiproof.cell import Cell, InterpreterKind, Topology
 from wsgiproof.environ import child_environment
 from wsgiproof.errors import UsageError
 from wsgiproof.files import Directory
+from wsgiproof.guard import CORE_DESCRIPTOR
 from wsgiproof.process import run_unguarded
 from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.toolchain import Application
@@ -83,13 +84,20 @@ def check_syntax(path: Path, python: str) -> None:
 
 
 def lay_out(
-    cell: Cell, run_directory: Path, uri: str, database: str, account: Account
+    cell: Cell,
+    run_directory: Path,
+    uri: str,
+    database: str,
+    account: Account,
+    *,
+    core_descriptor: int | None = CORE_DESCRIPTOR,
 ) -> Application:
     """Copy the code that runs inside into ``run_directory``, and write its settings.
 
     It is copied so that Apache's user can read it wherever wsgiproof is installed. That user may
     read the copy but does not own it. It may write only in the directories of evidence and of
-    temporary files, which are made last.
+    temporary files, which are made last. ``core_descriptor`` is None for an Apache that wsgiproof
+    does not start.
     """
     user, group = account.ids
     directory = run_directory / "app"
@@ -101,6 +109,7 @@ def lay_out(
         "uri": uri,
         "database": database,
         "evidence": str(evidence),
+        "core_descriptor": core_descriptor,
         "documents": 0 if cell.app or cell.topology is Topology.NONE else DOCUMENTS,
         "batch_size": _BATCH_SIZE,
         # A client that is left open sometimes crashes the process at the stop (docs/findings.md 1).

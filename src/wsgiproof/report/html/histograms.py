@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from wsgiproof.records import Observed, PhaseName
-from wsgiproof.traffic import PERCENTILES, Latencies, together
+from wsgiproof.traffic import PERCENTILES, Latencies, merged
 
 _EACH_DOUBLING = 8
 """Bars for each doubling of the latency: they are equally wide on a logarithmic axis."""
@@ -22,9 +22,7 @@ def histograms(seen: Observed) -> list[dict[str, Any]]:
     for one in seen.latencies:
         if one.phase != PhaseName.WARM_UP:
             by_url.setdefault(one.url, []).append(one)
-    return [
-        _histogram(together(several, groups.get(url) or url)) for url, several in by_url.items()
-    ]
+    return [_histogram(merged(several, groups.get(url) or url)) for url, several in by_url.items()]
 
 
 def _histogram(one: Latencies) -> dict[str, Any]:

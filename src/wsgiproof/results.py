@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import msgspec
 
-from wsgiproof.errors import CannotRun, Locked, UsageError, describe
+from wsgiproof.errors import CannotRun, ExitCode, Locked, UsageError, describe
 from wsgiproof.files import (
     LARGEST_RECORD,
     Directory,
@@ -31,7 +31,7 @@ from wsgiproof.files import (
     write_output,
 )
 from wsgiproof.locks import locked
-from wsgiproof.records import FORMAT, CellRecord, Excluded, RunRecord, as_json
+from wsgiproof.records import FORMAT, CellRecord, Excluded, RunRecord, Verdict, as_json
 
 RESULTS = "results.json"
 _LOCK = ".lock"
@@ -54,6 +54,17 @@ Note = Callable[[str], None]
 
 def ignore_note(line: str) -> None:
     """Drop the line."""
+
+
+def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
+    """Return the exit code of a run. A finding outweighs cells that were undecided or could not
+    run."""
+    verdicts = {cell.verdict for cell in cells}
+    if Verdict.FAIL in verdicts:
+        return ExitCode.FINDING
+    if verdicts == {Verdict.PASS}:
+        return ExitCode.PASS
+    return ExitCode.UNDECIDED
 
 
 class Results:

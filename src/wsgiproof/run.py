@@ -13,7 +13,7 @@ import msgspec
 
 import wsgiproof
 from wsgiproof.config import Config
-from wsgiproof.errors import CannotRun, ExitCode, UsageError
+from wsgiproof.errors import CannotRun, UsageError
 from wsgiproof.planning import HostSetup, RunPlan, make_context, plan, preflight
 from wsgiproof.preflight import Machine, slots
 from wsgiproof.records import CellRecord, RunRecord, Verdict
@@ -84,17 +84,6 @@ def begin(
         host=_host(setup.machine),
         cells=tuple(done),
     )
-
-
-def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
-    """Return the exit code of a run. A finding outweighs cells that were undecided or could not
-    run."""
-    verdicts = {cell.verdict for cell in cells}
-    if Verdict.FAIL in verdicts:
-        return ExitCode.FINDING
-    if verdicts == {Verdict.PASS}:
-        return ExitCode.PASS
-    return ExitCode.UNDECIDED
 
 
 def _host(machine: Machine) -> dict[str, str]:

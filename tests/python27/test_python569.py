@@ -20,8 +20,7 @@ from wsgiproof.build.python import installed
 from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed
 from wsgiproof.records import CellRecord, Verdict
-from wsgiproof.results import read_cell
-from wsgiproof.run import exit_code
+from wsgiproof.results import exit_code, read_cell
 from wsgiproof.services.apache_conf import DAEMON_THREADS
 from wsgiproof.toolchain import BuildSpec, Python, Source
 

@@ -63,7 +63,7 @@ class Bench:
         sub_interpreters: int = 2,
         control: str = "",
         app: Path | None = None,
-        requests: int = 240,
+        requests: int = 120,
         max_seconds: float | None = None,
         phases: tuple[ExtraPhase, ...] = (),
         ports: Iterable[int] = (),

@@ -17,7 +17,7 @@ from tests.real.command import Command, started
 MATRIX = [
     sys.executable, "-m", "wsgiproof", "run", "--no-config", "--mod-wsgi", "5.0.2",
     "--pymongo", "4.20.0", "--topology", "none", "--mpm", "prefork", "--mpm", "worker",
-    "--mpm", "event", "--jobs", "2", "-n", "120", "--phases", "none",
+    "--mpm", "event", "--jobs", "2", "-n", "60", "--phases", "none",
 ]  # fmt: skip
 CELLS = 6
 ENOUGH = "64m"

@@ -17,7 +17,7 @@ from wsgiproof.cell import Topology
 from wsgiproof.records import Verdict
 from wsgiproof.results import load_run
 from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.deployment import connect_deployment, start_deployment
+from wsgiproof.services.deployment import start_deployment
 from wsgiproof.services.mongod import find_mongod
 from wsgiproof.services.ports import LOOPBACK, free_port
 
@@ -113,14 +113,6 @@ def test_a_mongod_that_cannot_start(open_tmp: Path) -> None:
     assert "error" in text
 
 
-def test_an_application_that_fails_to_import_is_a_finding(open_tmp: Path) -> None:
-    options = ("--topology", "standalone", "--mode", "daemon", "--control", "fail-to-import")
-    code, text = outcome(open_tmp, *options)
-    assert code == 1
-    assert "responses: 30 of 30 requests failed: 30 x status 500" in text
-    assert "ImportError" in text
-
-
 @pytest.fixture
 def small_disk(open_tmp: Path) -> Iterator[Path]:
     """A file system of 64 MB for results; mounting it takes root, which CI is."""
@@ -192,16 +184,3 @@ def test_a_port_stolen_between_choice_and_bind_of_mongod(tmp_path: Path) -> None
             Topology.STANDALONE, find_mongod(None), scratch, tmp_path, choose_port
         ) as deployment:
             assert deployment.counts("nobody", []).connections == 0
-
-
-def test_a_replica_set_given_by_one_member_is_connected_to_as_a_whole(tmp_path: Path) -> None:
-    with (
-        scratch_directory() as scratch,
-        start_deployment(Topology.REPLICA_SET, find_mongod(None), scratch, tmp_path) as deployment,
-    ):
-        first = min(deployment.ports)
-        given = connect_deployment(f"mongodb://{LOOPBACK}:{first}/?directConnection=true")
-        assert given.topology is Topology.REPLICA_SET
-        assert given.ports == deployment.ports
-        assert "directConnection" not in given.uri("someone")
-        given.close()

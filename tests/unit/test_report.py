@@ -41,7 +41,7 @@ from wsgiproof.report.prerequisites import show_prerequisites
 from wsgiproof.report.progress import PlainProgress
 from wsgiproof.report.served import show_logged, show_served
 from wsgiproof.report.terminal import show_cells, show_run
-from wsgiproof.run import exit_code
+from wsgiproof.results import exit_code
 
 HOSTILE = "a\x1b[2J\x1b]0;title\x07b\rc\x08d\x9be\u202ef\0g"
 

@@ -100,7 +100,7 @@ def show_command(
 def _show_rejudged(where: Path, cell: str | None) -> ExitCode:
     from wsgiproof.rejudge import differences, rejudge
     from wsgiproof.report.rejudge import show_again
-    from wsgiproof.run import exit_code
+    from wsgiproof.results import exit_code
 
     judged = rejudge(where, cell)
     cells = [again.now for again in judged]
@@ -179,7 +179,7 @@ def merge_command(
 
 def _exit_code(record: RunRecord) -> ExitCode:
     """Return what ``run`` would, but never success where a planned cell is missing."""
-    from wsgiproof.run import exit_code
+    from wsgiproof.results import exit_code
 
     code = exit_code(record.cells)
     return ExitCode.UNDECIDED if code is ExitCode.PASS and record.missing else code

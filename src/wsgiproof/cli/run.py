@@ -118,7 +118,8 @@ def run_command(
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.terminal import show_cells, show_run
-    from wsgiproof.run import exit_code, run
+    from wsgiproof.results import exit_code
+    from wsgiproof.run import run
 
     config, path = configure(options, file=file, no_config=no_config, chosen=chosen)
     console = make_console(stderr=as_json)

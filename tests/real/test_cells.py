@@ -5,32 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from tests.real.command import CLEAN
-from tests.real.conftest import CRASHING, Bench
+from tests.real.conftest import Bench
 from wsgiproof.cell import InterpreterKind, Mode, Topology
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import CellRecord, PhaseName, Role, Verdict
-from wsgiproof.results import read_cell
 
 
 def why(record: CellRecord) -> str:
     return f"{record.verdict}: {record.reason}\n" + "\n".join(
         f"{finding.check}: {finding.seen} {finding.evidence}" for finding in record.findings
     )
-
-
-def test_a_steady_combination_passes_in_daemon_mode(bench: Bench) -> None:
-    """Three interpreters share the process. Two on a standalone: test_restarts.py."""
-    record = bench.run(topology=Topology.REPLICA_SET, sub_interpreters=3, control=CLEAN)
-    assert record.verdict is Verdict.PASS, why(record)
-    observed = record.observed
-    assert observed is not None
-    assert sum(phase.requests for phase in observed.phases) == observed.requests > 120
-    assert sum(one.answers for one in observed.identities) == observed.requests
-    assert sum(one.count for one in observed.latencies) == observed.requests
-    assert len({one.token for one in observed.identities}) == 3
-    assert len({one.pid for one in observed.identities}) == 1
-    assert all(one.threads == 15 for one in observed.identities), "not every worker was warmed up"
-    assert read_cell(bench.file(record, "cell.json")).verdict is Verdict.PASS
 
 
 def test_what_the_load_does_not_decide_more_of_it_does(bench: Bench) -> None:
@@ -73,7 +57,7 @@ def test_without_a_deployment_nothing_connects_and_the_main_interpreter_serves_a
 
 
 def test_a_steady_combination_passes_in_embedded_mode(bench: Bench) -> None:
-    """In prefork. In event: test_restarts.py."""
+    """In prefork. In event, and in daemon mode: test_restarts.py, test_failover.py."""
     record = bench.run(mode=Mode.EMBEDDED, control=CLEAN)
     assert record.verdict is Verdict.PASS, why(record)
     observed = record.observed
@@ -81,15 +65,6 @@ def test_a_steady_combination_passes_in_embedded_mode(bench: Bench) -> None:
     workers = {event.pid for event in observed.events if event.role is Role.WORKER}
     served = {one.pid for one in observed.identities}
     assert served == workers, "a process was started or ended, or one never served"
-
-
-def test_children_that_die_of_sigsegv_at_the_stop_are_a_crash(bench: Bench) -> None:
-    # Each interpreter of each process may or may not crash: six times four make it sure enough.
-    record = bench.run(mod_wsgi=CRASHING, mode=Mode.EMBEDDED, sub_interpreters=6, requests=60)
-    assert record.verdict is Verdict.FAIL, why(record)
-    told = [finding.seen for finding in record.findings if finding.check == "crash"]
-    died = "worker processes died of SIGSEGV (signal 11) while Apache was stopping"
-    assert any(died in one for one in told), why(record)
 
 
 def test_a_cell_that_reaches_max_seconds_is_no_pass(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from tests.real.test_cells import why
 from wsgiproof.cell import Topology
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.records import ExtraPhase, Verdict
+from wsgiproof.results import read_cell
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services.deployment import start_deployment
 from wsgiproof.services.mongod import find_mongod
@@ -46,30 +47,38 @@ def scratch() -> Iterator[Path]:
 
 
 def test_a_replica_set_fails_over_in_each_way_and_nothing_is_left(bench: Bench) -> None:
-    record = bench.run(topology=Topology.REPLICA_SET, control=CLEAN, phases=FAILOVER, requests=120)
-    assert record.verdict is not Verdict.ERROR, record.reason
-    assert record.observed is not None
-    faults = [outage.fault.partition(" for ")[0] for outage in record.observed.outages]
+    """Three interpreters share the process. Two on a standalone: test_restarts.py."""
+    record = bench.run(
+        topology=Topology.REPLICA_SET, sub_interpreters=3, control=CLEAN, phases=FAILOVER
+    )
+    observed = record.observed
+    assert observed is not None, record.reason
+    assert sum(phase.requests for phase in observed.phases) == observed.requests > 120
+    assert sum(one.answers for one in observed.identities) == observed.requests
+    assert sum(one.count for one in observed.latencies) == observed.requests
+    assert len({one.token for one in observed.identities}) == 3
+    assert len({one.pid for one in observed.identities}) == 1
+    assert all(one.threads == 15 for one in observed.identities), "not every worker was warmed up"
+    assert read_cell(bench.file(record, "cell.json")).verdict is record.verdict
+    faults = [outage.fault.partition(" for ")[0] for outage in observed.outages]
     assert faults == [
         "secondary paused",
         "primary steps down",
         "primary killed and restarted",
         "all members gone",
     ]
-    for outage in record.observed.outages:
+    for outage in observed.outages:
         assert outage.recovered is not None, why(record)
         assert outage.requests > 0
         assert outage.before.by_member, "nobody has counted"
         assert outage.after is not None
-    paused, _, killed, gone = record.observed.outages
+    paused, _, killed, gone = observed.outages
     assert paused.over >= 1.0
     assert killed.primary_lost is not None
     assert gone.slowest >= 1.0, "no request has waited for a primary"
-    # A busy machine may elect a primary late; what is told of it has to be that and nothing else.
-    assert {one.check for one in record.checks if one.verdict is Verdict.FAIL} <= {"recovery"}
-    assert "recovery" in {one.check for one in record.checks if one.verdict is Verdict.PASS}, why(
-        record
-    )
+    verdicts = {one.check: one.verdict for one in record.checks}
+    assert Verdict.FAIL not in verdicts.values(), why(record)
+    assert verdicts["recovery"] is Verdict.PASS, why(record)
 
 
 def test_a_member_has_its_port_and_its_data_again_or_says_why_not(

@@ -122,7 +122,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
         assert builder.stdin is not None
         builder.stdin.write("\n")
         builder.stdin.flush()
-    answers = [builder.communicate(timeout=20)[0] for builder in builders]
+    answers = [builder.communicate(timeout=120)[0] for builder in builders]
     assert [builder.returncode for builder in builders] == [0, 0]
     assert answers[0] == answers[1]
     assert log.read_text() == "built\n"
@@ -165,7 +165,7 @@ def test_a_really_killed_build_is_rebuilt(tmp_path: Path) -> None:
         f"Cache(Path(sys.argv[1])).entry('kind', {KEY!r}, build)\n"
     )
     root = tmp_path / "cache"
-    killed = subprocess.run([sys.executable, "-c", code, str(root)], timeout=20, check=False)
+    killed = subprocess.run([sys.executable, "-c", code, str(root)], timeout=120, check=False)
     assert killed.returncode == -9
     assert len(list(root.glob("kind/*/half"))) == 1
     cache, build = Cache(root), Build()

@@ -351,6 +351,7 @@ def test_an_answer_in_time_is_no_timeout_when_we_were_late_to_read_it() -> None:
             sock, _ = listener.accept()
             with sock:
                 sock.recv(4096)
+                os.kill(os.getpid(), signal.SIGALRM)
                 busy.wait()
                 sock.sendall(HELLO)
 
@@ -362,7 +363,6 @@ def test_an_answer_in_time_is_no_timeout_when_we_were_late_to_read_it() -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         before = signal.signal(signal.SIGALRM, hold_up)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         try:
             response = fetch(Target.parse(f"http://127.0.0.1:{listener.getsockname()[1]}/"), 1.0)
         finally:
@@ -512,7 +512,7 @@ def test_kept_connections_are_closed_once_there_is_no_more_to_send(
 
     with served(answer) as server:
         target = Target.parse(server.url, keeps=True)
-        load(lambda: target, requests=8, connections=4, timeout=5, on_response=lambda _: None)
+        load(lambda: target, requests=8, connections=4, timeout=60, on_response=lambda _: None)
         assert len(server.requests) == 8
     assert open_at_last == [1]
 
@@ -685,7 +685,7 @@ def test_parallel_sends_exactly_what_was_asked_for(requests: int, connections: i
                 lambda: target.with_query(str(next(numbers))),
                 requests=requests,
                 connections=connections,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
             )
             return len(server.requests), server.peak
@@ -706,7 +706,7 @@ def test_one_connection_is_one_at_a_time_and_in_order() -> None:
                 lambda: target.with_query(str(len(responses))),
                 requests=20,
                 connections=1,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
             )
             return server.peak
@@ -738,7 +738,7 @@ def test_stop_starts_no_more_and_finishes_those_in_flight() -> None:
                 lambda: target,
                 requests=1000,
                 connections=10,
-                timeout=5,
+                timeout=60,
                 on_response=responses.append,
                 stop=lambda: len(responses) >= 30,
             )
@@ -760,7 +760,7 @@ def test_an_exception_in_on_response_ends_the_run() -> None:
     def main() -> None:
         with served([0.005, HELLO]) as server:
             target = Target.parse(server.url)
-            parallel(lambda: target, requests=1000, connections=10, timeout=5, on_response=fail)
+            parallel(lambda: target, requests=1000, connections=10, timeout=60, on_response=fail)
 
     with pytest.raises(LookupError, match="enough"):
         main()
@@ -861,7 +861,7 @@ def test_nothing_is_left_behind() -> None:
                 lambda: target,
                 requests=2 * len(ANSWERS),
                 connections=4,
-                timeout=5,
+                timeout=60,
                 on_response=lambda _: None,
             )
             kinds = (Connection, ResponseParser, ConnectionPool)
@@ -940,7 +940,7 @@ def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
         with served(stalling(200)) as server:
             target = Target.parse(server.url)
             load = parallel if rate is None else partial(paced, rate=rate)
-            load(lambda: target, requests=600, connections=4, timeout=5, on_response=on_response)
+            load(lambda: target, requests=600, connections=4, timeout=60, on_response=on_response)
         return histogram.latencies("/")
 
     def slow(latencies: Latencies) -> int:
@@ -950,7 +950,8 @@ def test_a_stall_shows_at_a_constant_rate_and_not_in_a_closed_loop() -> None:
     assert open_loop.count == closed_loop.count == 600
     assert open_loop.percentile(99.9) >= 0.9
     assert slow(open_loop) >= 60  # all that fell due in the first half of it: 100
-    assert slow(closed_loop) <= 4  # one in each connection
+    # One in each connection, and one more in each for each pause that a busy machine makes.
+    assert slow(closed_loop) < slow(open_loop) / 2
 
 
 def test_a_constant_rate_is_kept_with_no_more_connections_than_allowed() -> None:
@@ -960,7 +961,7 @@ def test_a_constant_rate_is_kept_with_no_more_connections_than_allowed() -> None
         with served([0.01, HELLO]) as server:
             target = Target.parse(server.url)
             unsent = paced(
-                lambda: target, rate=200, requests=100, connections=20, timeout=5,
+                lambda: target, rate=200, requests=100, connections=20, timeout=60,
                 on_response=responses.append,
             )  # fmt: skip
             return unsent, len(server.requests), server.peak
@@ -1005,7 +1006,7 @@ def test_nothing_is_kept_of_a_request(keeps: bool) -> None:
         with served([KEPT, Then.AGAIN] if keeps else [HELLO]) as server:
             server.requests = deque(maxlen=1)  # type: ignore[assignment]
             target = Target.parse(server.url, keeps=keeps)
-            parallel(lambda: target, requests=4000, connections=4, timeout=5, on_response=count)
+            parallel(lambda: target, requests=4000, connections=4, timeout=60, on_response=count)
 
     main()
     after = [each for each in left if each]

@@ -118,7 +118,7 @@ def test_the_exit_code_of_the_service_is_reported(
     service: Callable[..., Service], code: int
 ) -> None:
     with service("sh", "-c", f"exit {code}") as it:
-        assert it.wait(5)
+        assert it.wait(60)
         born, died = it.events()
         assert (born.kind, born.pid, born.name) == ("born", it.pid, "sh")
         assert (died.kind, died.pid, died.exit, died.signal) == ("died", it.pid, code, None)
@@ -140,7 +140,7 @@ def test_the_service_leads_its_own_session_and_its_parent_is_not_us(
 def test_the_death_of_the_service_by_a_signal_is_reported(service: Callable[..., Service]) -> None:
     with service(*SLEEPER) as it:
         it.signal(signal.SIGABRT)
-        assert it.wait(5)
+        assert it.wait(60)
         died = it.events()[-1]
         assert (died.exit, died.signal) == (None, signal.SIGABRT)
 
@@ -149,7 +149,7 @@ def test_the_crash_of_a_child_that_its_parent_collects_is_reported(
     service: Callable[..., Service],
 ) -> None:
     with service(*python(CRASHING_CHILD)) as it:
-        assert it.wait(5)
+        assert it.wait(60)
         died = deaths(it.events())
         assert died.pop(it.pid).exit == 0
         (child,) = died.values()
@@ -167,7 +167,7 @@ def test_every_one_of_many_simultaneous_crashes_is_reported(
         "[os.wait() for pid in pids]\n"
     )
     with service(*python(code)) as it:
-        assert it.wait(5)
+        assert it.wait(60)
         died = deaths(it.events())
         assert died.pop(it.pid).exit == 0
         assert [event.signal for event in died.values()] == [11] * 8
@@ -178,11 +178,10 @@ def test_every_one_of_many_simultaneous_crashes_is_reported(
 
 def test_stop_sends_the_signal_and_can_be_called_again(service: Callable[..., Service]) -> None:
     with service(*SLEEPER) as it:
-        stopped = it.stop(5, sig=signal.SIGINT)
+        stopped = it.stop(60, sig=signal.SIGINT)
         assert stopped.leftover == ()
-        assert stopped.seconds < 2
         assert it.events()[-1].signal == signal.SIGINT
-        assert it.stop(5) == stopped
+        assert it.stop(60) == stopped
 
 
 def test_what_ignores_the_signal_is_killed_at_the_deadline_and_named(
@@ -192,7 +191,7 @@ def test_what_ignores_the_signal_is_killed_at_the_deadline_and_named(
         assert wait_until(lambda: (tmp_path / "log").read_text() == "deaf\n")
         stopped = it.stop(0.3)
         assert stopped.leftover == (it.pid,)
-        assert 0.3 <= stopped.seconds < 2
+        assert stopped.seconds >= 0.3
         assert it.events()[-1].signal == signal.SIGKILL
 
 
@@ -221,7 +220,7 @@ def test_a_process_may_leave_as_large_a_core_as_requested(
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     expected = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
     with service(*limit, core=largest) as it:
-        assert it.wait(5)
+        assert it.wait(60)
     assert (tmp_path / "log").read_text() == f"{expected}\n"
 
 
@@ -256,7 +255,7 @@ def test_a_killed_guard_is_an_error_and_takes_the_service_along(
         assert guard is not None
         os.kill(guard, signal.SIGKILL)
         with pytest.raises(ServiceFailed, match="its guard is gone"):
-            it.wait(5)
+            it.wait(60)
         assert not it.alive()
     assert wait_until(lambda: not is_alive(it.pid))
 
@@ -267,7 +266,7 @@ def test_a_terminated_guard_goes_on(service: Callable[..., Service]) -> None:
         assert guard is not None
         os.kill(guard, signal.SIGTERM)
         assert not it.wait(0.2)
-        assert it.stop(5).leftover == ()
+        assert it.stop(60).leftover == ()
 
 
 # --- the end of the owner ------------------------------------------------------------------
@@ -350,7 +349,7 @@ def test_log_environment_and_directory_are_the_given_ones(
     (tmp_path / "log").write_text("before\n")
     env = {"ONLY": "ä\n", "PATH": os.environ["PATH"], "LD_LIBRARY_PATH": "/no/such"}
     with service("sh", "-c", "pwd; env | sort; echo oops >&2", env=env, cwd=tmp_path) as it:
-        assert it.wait(5)
+        assert it.wait(60)
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[:2] == ["before", str(tmp_path)]
     assert lines[-1] == "oops"
@@ -362,7 +361,7 @@ def test_the_service_has_only_the_standard_descriptors_and_default_signals(
     service: Callable[..., Service], tmp_path: Path
 ) -> None:
     with service("sh", "-c", "ls -l /proc/self/fd; grep -E 'Sig(Ign|Blk)' /proc/self/status") as it:
-        assert it.wait(5)
+        assert it.wait(60)
     log = (tmp_path / "log").read_text()
     # The fourth is the directory that ls reads.
     assert log.count(" -> ") == 4, log
@@ -400,20 +399,22 @@ def test_services_in_several_threads(tmp_path: Path) -> None:
 def test_run_returns_output_and_exit_code(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
-    done = run(["sh", "-c", "echo out; printf 'b\\377d' >&2; exit 3"], deadline=5, env=ENV, log=log)
+    done = run(
+        ["sh", "-c", "echo out; printf 'b\\377d' >&2; exit 3"], deadline=60, env=ENV, log=log
+    )
     assert (done.returncode, done.output) == (3, "out\nb\ufffdd")
-    assert 0 < done.seconds < 5
+    assert 0 < done.seconds < 60
     assert log.read_bytes() == b"before\nout\nb\377d"
 
 
 def test_run_tells_a_signal_as_a_negative_code() -> None:
-    assert run(["sh", "-c", "kill -11 $$"], deadline=5, env=ENV).returncode == -signal.SIGSEGV
+    assert run(["sh", "-c", "kill -11 $$"], deadline=60, env=ENV).returncode == -signal.SIGSEGV
 
 
 def test_run_kills_what_is_too_slow_and_says_what_it_said_last(tmp_path: Path) -> None:
     script = f"echo $$ > {tmp_path}/pid; echo working; sleep 60; true"
-    with pytest.raises(DeadlinePassed, match=r"after 2 s and has been killed.*: working$"):
-        run(["sh", "-c", script], deadline=2, env=ENV)
+    with pytest.raises(DeadlinePassed, match=r"after 5 s and has been killed.*: working$"):
+        run(["sh", "-c", script], deadline=5, env=ENV)
     assert not is_alive(pid_in(tmp_path / "pid"))
 
 
@@ -426,7 +427,7 @@ def test_run_ends_what_the_command_leaves_behind(tmp_path: Path) -> None:
 
 def test_run_says_what_cannot_be_executed() -> None:
     with pytest.raises(CannotRun, match=r"^cannot start no-such-program: No such file or dir"):
-        run(["no-such-program"], deadline=5, env=ENV)
+        run(["no-such-program"], deadline=60, env=ENV)
 
 
 def test_ctrl_c_ends_a_running_command(tmp_path: Path) -> None:

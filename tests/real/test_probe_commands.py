@@ -56,9 +56,7 @@ def stranger(port: int, query: str, header: str) -> Iterator[Stranger]:
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_nobody_else_can_command_the_probe_and_their_requests_are_noticed(
-    bench: Bench, mode: Mode
-) -> None:
+def test_nobody_else_can_command_the_probe(bench: Bench, mode: Mode) -> None:
     port = free_port()
     with stranger(port, HOSTILE, "guessed occupy=86400 memory=2") as other:
         record = bench.run(mode=mode, topology=Topology.NONE, ports=[port], requests=60)

@@ -32,7 +32,7 @@ from wsgiproof.judge.memory import (
     series_of,
 )
 
-fixed = settings(derandomize=True, deadline=None, max_examples=150, database=None)
+fixed = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 
 ROUND = 250
 ROUNDS = 12

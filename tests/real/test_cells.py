@@ -20,13 +20,14 @@ def why(record: CellRecord) -> str:
 
 
 FILLS = """
+import os
 number = 0
 kept = []
 def application(environ, start_response):
     global number
     number += 1
     if number % 50 == 0 and len(kept) < 24:
-        kept.append(open("/dev/null"))
+        kept.append(os.open("/dev/null", os.O_RDONLY))
     start_response("200 OK", [])
     return [b""]
 """

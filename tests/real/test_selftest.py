@@ -19,16 +19,17 @@ FAULTS = [
     min((one for one in CONTROLS.values() if one.trips == check), key=requests)
     for check in ALL_CHECKS
 ]
+ALONE = ["slow-exit"]
+"""The negative controls that are not combined: Apache's own deadline for the end is short."""
 
 
 @pytest.fixture(scope="module")
 def selftest(tmp_path_factory: pytest.TempPathFactory) -> Selftest:
-    names = [*(one.name for one in FAULTS), COMBINED.name]
+    names = [*(one.name for one in FAULTS), COMBINED.name, *ALONE]
     return Selftest(tmp_path_factory.mktemp("selftest") / "out", names)
 
 
 class TestCoveringControls(Trials):
     def test_each_check_has_a_fault_and_a_negative_control(self) -> None:
         assert [one.trips for one in FAULTS] == [*ALL_CHECKS]
-        missing = {one.counterpart for one in FAULTS} - {*COMBINED.parts}
-        assert missing == set()
+        assert {one.counterpart for one in FAULTS} <= {*COMBINED.parts, *ALONE}

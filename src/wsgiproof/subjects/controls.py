@@ -521,7 +521,6 @@ COMBINED = _combined(
     "free-memory",
     "work-in-request",
     "slow-request",
-    "slow-exit",
     "log-warnings",
     "end-process",
     "work-when-idle",

@@ -153,6 +153,6 @@ def test_occupying_from_all_threads_fills_a_pool(deployment: Deployment, tmp_pat
         if deployment.counts(APP, ()).connections == 17:
             break
     assert settled(deployment, 17) == 17
-    filling.communicate(timeout=60)
+    filling.communicate(timeout=300)
     assert filling.returncode == 0
     assert settled(deployment, 0) == 0

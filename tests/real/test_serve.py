@@ -45,7 +45,7 @@ def test_a_served_cell_answers_at_each_url_until_ctrl_c(open_tmp: Path) -> None:
         assert alive(served) == {"parent": 1, "worker": 1, "frontend": 24}
         answers = {}
         for url, group in served["urls"].items():
-            with urllib.request.urlopen(url, timeout=30) as response:
+            with urllib.request.urlopen(url, timeout=300) as response:
                 answers[group] = json.load(response)
         assert {group: one["application_group"] for group, one in answers.items()} == {
             "interpreter1": "interpreter1",

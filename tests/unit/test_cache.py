@@ -499,7 +499,7 @@ def test_a_lock_file_of_another_kind_is_not_waited_for(
     plant(path, what)
     command = [sys.executable, "-c", BUILDER, str(root), str(tmp_path / "log")]
     done = subprocess.run(
-        command, input="\n", capture_output=True, text=True, timeout=30, check=False
+        command, input="\n", capture_output=True, text=True, timeout=3000, check=False
     )
     last = done.stderr.splitlines()[-1]
     assert f"CannotRun: {path} can't be used as a lock because it " in last

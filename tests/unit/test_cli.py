@@ -46,7 +46,7 @@ class Command:
         )
 
     def end(self) -> tuple[Ended, float]:
-        stdout, stderr = self._process.communicate(timeout=60)
+        stdout, stderr = self._process.communicate(timeout=300)
         return Ended(self._process.returncode, stdout, stderr), time.monotonic() - self._started
 
     def kill(self) -> None:

@@ -67,7 +67,7 @@ class App:
         }
         (self.directory / "settings.json").write_text(json.dumps(settings | changes))
 
-    def start(self, code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def start(self, code: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", code],
             cwd=self.directory,

@@ -347,7 +347,7 @@ def test_what_cannot_be_removed_at_the_end_is_removed_by_the_next(place: Place) 
     assert process.stdout is not None
     scratch = Path(process.stdout.readline().strip())
     with kept_from_removal(scratch, root=os.geteuid() == 0 and not place.user):
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=300)
     assert scratch.exists()
     place.next_run()
     assert not scratch.exists()

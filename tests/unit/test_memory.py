@@ -468,7 +468,7 @@ def python(code: str) -> Any:
         [sys.executable, "-c", f"{code}\nprint(json.dumps(result))"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

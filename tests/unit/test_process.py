@@ -558,7 +558,7 @@ def test_a_second_ctrl_c_does_not_break_the_clean_up_of_the_first(tmp_path: Path
         assert process.stdout.readline() == b"cleaning\n"
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60) == (b"stopped\ninterrupted\n", b"")
+        assert process.communicate(timeout=300) == (b"stopped\ninterrupted\n", b"")
         assert process.returncode == 130
     assert not is_alive(pid)
 

@@ -19,8 +19,8 @@ FAULTS = [
     min((one for one in CONTROLS.values() if one.trips == check), key=requests)
     for check in ALL_CHECKS
 ]
-ALONE = ["slow-exit"]
-"""The negative controls that are not combined: Apache's own deadline for the end is short."""
+ALONE = ["slow-exit", "end-process"]
+"""The negative controls that are not combined: Apache's own deadlines for an end are short."""
 
 
 @pytest.fixture(scope="module")

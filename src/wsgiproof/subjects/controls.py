@@ -522,7 +522,6 @@ COMBINED = _combined(
     "work-in-request",
     "slow-request",
     "log-warnings",
-    "end-process",
     "work-when-idle",
     "close-on-failover",
 )

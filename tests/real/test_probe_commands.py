@@ -62,9 +62,11 @@ def test_nobody_else_can_command_the_probe(bench: Bench, mode: Mode) -> None:
         record = bench.run(mode=mode, topology=Topology.NONE, ports=[port], requests=60)
     assert other.answers, "nobody has disturbed it"
     assert not any({"memory", "object_growth"} & set(answer) for answer in other.answers)
-    assert record.verdict is Verdict.INCONCLUSIVE, why(record)
-    (result,) = [one for one in record.checks if one.check == "responses"]
-    assert "requests came from another program" in result.reason
+    results = {one.check: one for one in record.checks}
+    assert results["responses"].verdict is Verdict.INCONCLUSIVE, why(record)
+    assert "requests came from another program" in results["responses"].reason
+    # If a process ends while a stranger has it load an interpreter, Python may abort.
+    assert results["hang"].verdict is not Verdict.FAIL, why(record)
     assert record.observed is not None
     assert 0 < record.observed.elsewhere <= other.sent
 

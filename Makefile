@@ -9,8 +9,12 @@ run:
 	@scripts/setup
 	@.venv/bin/wsgiproof run || [ $$? -eq 1 ]
 
-## test: lint, types, docs, unit tests, reports in a real browser, and the tests with real Apache and mongod
-test: lint docs unit browser real
+## test: lint, types, docs, unit tests, reports in a real browser, and the tests with real Apache and mongod.
+## The first four run two at a time, and say what they have to say when they end.
+test:
+	@scripts/setup dev
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit lint browser docs
+	@$(MAKE) --no-print-directory real
 
 lint:
 	@scripts/setup dev
@@ -43,10 +47,10 @@ browser:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -n auto tests/browser
 
+## real: four at a time, since most of them wait for a server half of the time
 real:
 	@scripts/setup dev
-	@$(PYTHON) -m pytest -q -n 2 --dist loadfile tests/real
-	@$(PYTHON) -m pytest -q -n 2 --dist loadfile tests/torture
+	@$(PYTHON) -m pytest -q -n 4 --dist loadfile tests/real tests/torture
 
 ## selftest: every planted fault and every negative control; `make real` has the part that covers each
 ## check; about ten minutes of both cores

@@ -56,6 +56,17 @@ def ignore_note(line: str) -> None:
     """Drop the line."""
 
 
+def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
+    """Return the exit code of a run. A finding outweighs cells that were undecided or could not
+    run."""
+    verdicts = {cell.verdict for cell in cells}
+    if Verdict.FAIL in verdicts:
+        return ExitCode.FINDING
+    if verdicts == {Verdict.PASS}:
+        return ExitCode.PASS
+    return ExitCode.UNDECIDED
+
+
 class Results:
     """``results.json`` of a run, complete and up to date after each cell."""
 
@@ -263,17 +274,6 @@ def only(record: RunRecord, pattern: str) -> RunRecord:
         excluded=(),
         cells=tuple(cell for cell in record.cells if cell.cell.id in planned),
     )
-
-
-def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
-    """Return the exit code of a run. A finding outweighs cells that were undecided or could not
-    run."""
-    verdicts = {cell.verdict for cell in cells}
-    if Verdict.FAIL in verdicts:
-        return ExitCode.FINDING
-    if verdicts == {Verdict.PASS}:
-        return ExitCode.PASS
-    return ExitCode.UNDECIDED
 
 
 def read_cell(path: Path) -> CellRecord:

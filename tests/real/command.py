@@ -29,7 +29,7 @@ class Command:
         self._tmp = tmp
         self.text = ""
 
-    def wait_for(self, words: str, deadline: float = 240.0) -> None:
+    def wait_for(self, words: str, deadline: float = 900.0) -> None:
         """Read its output until a line holds ``words``."""
         assert self.process.stdout is not None
         limit = time.monotonic() + deadline
@@ -40,7 +40,7 @@ class Command:
             assert time.monotonic() < limit, self.text
         raise AssertionError(f"it ended without saying {words!r}:\n{self.text}")
 
-    def finish(self, deadline: float = 240.0) -> int:
+    def finish(self, deadline: float = 900.0) -> int:
         """Wait for its end and return the exit code; ``text`` is all of its output then."""
         rest, _ = self.process.communicate(timeout=deadline)
         self.text += rest
@@ -69,7 +69,7 @@ def at_work(directory: Path, besides: int = 0) -> list[str]:
     return found
 
 
-def soon(true: Callable[[], bool], deadline: float = 60.0) -> bool:
+def soon(true: Callable[[], bool], deadline: float = 240.0) -> bool:
     """Whether this becomes true; a busy machine may take its time."""
     limit = time.monotonic() + deadline
     while not true() and time.monotonic() < limit:

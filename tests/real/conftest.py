@@ -65,7 +65,7 @@ class Bench:
         app: Path | None = None,
         expect_status: tuple[int, ...] = (),
         expect_body: str = "",
-        requests: int = 240,
+        requests: int = 120,
         max_seconds: float | None = None,
         phases: tuple[ExtraPhase, ...] = (),
         ports: Iterable[int] = (),

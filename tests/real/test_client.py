@@ -41,7 +41,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
 
 def client(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "wsgiproof", "client", "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     traffic: dict[str, Any] = json.loads(done.stdout)
     return traffic

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-
 from tests.real.conftest import CRASHING, Bench
 from tests.real.test_cells import why
 from wsgiproof.cell import Mode
 from wsgiproof.observe.cores import why_no_core
-from wsgiproof.records import CellRecord, Role
+from wsgiproof.records import CellRecord
 
 
 def test_a_crash_at_exit_tells_signal_number_and_phase(bench: Bench) -> None:
@@ -20,21 +18,6 @@ def test_a_crash_at_exit_tells_signal_number_and_phase(bench: Bench) -> None:
     )
     if not why_no_core():
         assert "called from crash_here (faults_lifecycle.py:" in told
-
-
-def test_a_daemon_process_that_dies_at_the_stop_is_seen_though_no_log_tells(bench: Bench) -> None:
-    record = bench.run(control="crash-at-exit", mode=Mode.DAEMON, requests=60)
-    assert record.observed is not None
-    signals = {
-        event.signal
-        for event in record.observed.events
-        if event.kind == "died" and event.role is Role.WORKER
-    }
-    assert signals == {signal.SIGSEGV}, why(record)
-    assert [finding.check for finding in record.findings] == ["crash"], why(record)
-    if not why_no_core():
-        assert "called from crash_here (faults_lifecycle.py:" in record.findings[0].seen
-    assert "exit signal" not in bench.file(record, "error.log").read_text()
 
 
 def test_an_exception_of_which_mod_wsgi_loses_the_traceback_fails_the_log(bench: Bench) -> None:

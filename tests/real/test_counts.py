@@ -136,17 +136,20 @@ import wsgiproof_inside.pools as pools
 client = pymongo.MongoClient(sys.argv[1])
 client.admin.command("ping")
 filler = pools.Pools()
-threads = [threading.Thread(target=filler.occupy, args=(0.5,)) for _ in range(15)]
-started = time.time()
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-print("full", time.time() - started, flush=True)
-sys.stdin.read()
+for line in sys.stdin:
+    threads = [threading.Thread(target=filler.occupy, args=(0.5,)) for _ in range(15)]
+    started = time.time()
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    print(time.time() - started, flush=True)
 """
 
 
 def test_occupying_from_all_threads_fills_a_pool(deployment: Deployment, tmp_path: Path) -> None:
-    """Fifteen connections for as many threads, and the two that monitor."""
+    """Fifteen connections for as many threads, and the two that monitor.
+
+    If a thread of a busy machine starts when another has ended, both use the same connection.
+    """
     (tmp_path / "wsgiproof_inside").symlink_to(INSIDE)
     filling = subprocess.Popen(
         [sys.executable, "-c", FILL, deployment.uri(APP)],
@@ -155,11 +158,15 @@ def test_occupying_from_all_threads_fills_a_pool(deployment: Deployment, tmp_pat
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert filling.stdin is not None
     assert filling.stdout is not None
-    word, seconds = filling.stdout.readline().split()
-    assert word == "full"
-    assert float(seconds) > 0.4
+    for _ in range(20):
+        filling.stdin.write("fill\n")
+        filling.stdin.flush()
+        assert float(filling.stdout.readline()) > 0.4
+        if deployment.counts(APP, ()).connections == 17:
+            break
     assert settled(deployment, 17) == 17
-    filling.communicate(timeout=60)
+    filling.communicate(timeout=300)
     assert filling.returncode == 0
     assert settled(deployment, 0) == 0

@@ -35,7 +35,7 @@ def frontends():
         if int(tail.split()[1]) == os.getppid() and not title.startswith("(wsgi:"):
             yield pid
 def application(environ, start_response):
-    if next(number) == 100:
+    if next(number) == 60:
         os.kill(next(frontends()), 15)
     start_response("200 OK", [])
     return [b""]
@@ -53,7 +53,7 @@ def test_a_background_child_is_nobodys_crash(bench: Bench, tmp_path: Path) -> No
         for event in record.observed.events
         if event.kind == "died" and event.role is Role.HELPER
     ]
-    assert len(orphans) > 10, "it has started too few to be seen"
+    assert orphans, "none was seen"
 
 
 def test_a_frontend_that_ends_is_still_reported(bench: Bench, tmp_path: Path) -> None:

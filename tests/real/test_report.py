@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.real.command import started
+from wsgiproof.records import Verdict
 from wsgiproof.report.html.page import NAME
 from wsgiproof.results import load_run
 
@@ -29,7 +30,12 @@ def test_a_run_leaves_its_page_and_its_pace(open_tmp: Path) -> None:
     assert content.startswith(b"<!doctype html>")
     assert b"1 cell passed" in content
     (cell,) = load_run(command.output).cells
+    checks = {check.check: check.verdict for check in cell.checks}
+    assert checks.pop("roundtrip") is Verdict.SKIPPED
+    assert set(checks.values()) == {Verdict.PASS}
     assert cell.observed is not None
+    taken = [sample.server_connections for sample in cell.observed.samples]
+    assert all(taken), "it has not used its deployment"
     pace = cell.observed.load_timeline
     assert pace is not None
     assert sum(pace.requests) == cell.observed.requests

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from tests.real.command import Command, is_emptied, started
+from tests.real.command import Command, started
 from tests.real.test_wrong_input import one_line, outcome
 from wsgiproof.build.httpd import find_httpd
 
@@ -45,7 +45,7 @@ def test_a_served_cell_answers_at_each_url_until_ctrl_c(open_tmp: Path) -> None:
         assert alive(served) == {"parent": 1, "worker": 1, "frontend": 24}
         answers = {}
         for url, group in served["urls"].items():
-            with urllib.request.urlopen(url, timeout=30) as response:
+            with urllib.request.urlopen(url, timeout=300) as response:
                 answers[group] = json.load(response)
         assert {group: one["application_group"] for group, one in answers.items()} == {
             "interpreter1": "interpreter1",
@@ -62,17 +62,6 @@ def test_a_served_cell_answers_at_each_url_until_ctrl_c(open_tmp: Path) -> None:
     assert "everything that was started has been stopped" in command.text
     assert "Traceback" not in command.text
     assert not list((tmp / "scratch").iterdir())
-
-
-def test_nothing_outlives_a_killed_serve(open_tmp: Path) -> None:
-    with started(open_tmp, command=SERVE, keep=True) as command:
-        served = told(command)
-        assert alive(served)["worker"] == 1
-        command.process.kill()
-        command.process.wait()
-        assert command.nothing_left(), command.left_behind()
-        assert is_emptied(open_tmp / "scratch")
-    assert sum(alive(served).values()) == 0
 
 
 def test_what_a_script_has_started_in_the_background_ends_by_sigterm(open_tmp: Path) -> None:

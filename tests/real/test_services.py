@@ -20,8 +20,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from tests.real.command import CLEAN, at_work, started
-from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
+from tests.real.command import CLEAN
+from tests.real.conftest import KNOWN_GOOD, PYMONGO
 from tests.real.test_cells import why
 from tests.real.test_uri import mongod as mongod_of_a_user
 from wsgiproof.account import server_account
@@ -29,11 +29,11 @@ from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.records import CellRecord, ExtraPhase, PhaseName, Verdict
+from wsgiproof.records import CellRecord, PhaseName, Verdict
 from wsgiproof.runner import Deployments, Job, NullWatcher, RunContext, run_cell
 from wsgiproof.scratch import scratch_directory
 from wsgiproof.services import deployment as deployments
-from wsgiproof.services.deployment import Deployment, start_deployment
+from wsgiproof.services.deployment import Deployment, connect_deployment, start_deployment
 from wsgiproof.services.mongod import Member, find_mongod
 from wsgiproof.services.ports import LOOPBACK
 
@@ -225,21 +225,41 @@ def test_old_and_new_drivers_have_a_mechanism(guarded: Guarded) -> None:
             assert subject[DATABASE]["documents"].find_one({"secret": 42}), mechanism
 
 
-def test_its_user_need_not_be_able_to_enter_the_directory_of_the_binary(tmp_path: Path) -> None:
-    """pytest's own is closed to others, as /root is where an environment may be. A standalone is
-    as closed to others as a replica set."""
+def test_a_replica_set_given_by_one_member_is_connected_to_as_a_whole(guarded: Guarded) -> None:
+    first = min(guarded.deployment.ports)
+    given = connect_deployment(f"mongodb://{LOOPBACK}:{first}/?directConnection=true")
+    assert given.topology is Topology.REPLICA_SET
+    assert given.ports == guarded.deployment.ports
+    assert "directConnection" not in given.uri("someone")
+    given.close()
+
+
+def test_a_binary_in_a_closed_directory_and_an_application_with_its_rights(tmp_path: Path) -> None:
+    """pytest's own directory is closed to others, as /root is where an environment may be.
+
+    A standalone is as closed to others as a replica set, also where an application may use
+    JavaScript and all databases.
+    """
     binary = tmp_path / "mongod"
     binary.symlink_to(find_mongod(None).path)
+    mongod = find_mongod(str(binary))
     with (
         scratch_directory() as scratch,
         start_deployment(
-            Topology.STANDALONE, find_mongod(str(binary)), scratch, tmp_path
+            Topology.STANDALONE, mongod, scratch, tmp_path, scripting=True
         ) as deployment,
     ):
         (member,) = deployment.members
         assert process(member).cmdline()[0] == str(binary)
         with Client(LOOPBACK, member.port, directConnection=True) as stranger:
             assert done_by(stranger, DEEDS) == []
+        deployment.prepare("wsgiproof_own", every_database=True)
+        with Client(deployment.uri("wsgiproof_own")) as client:
+            client["shop"]["orders"].insert_one({"article": 7})
+            assert client["shop"]["orders"].find_one({"$where": "this.article == 7"})
+            client.drop_database("shop")
+            with pytest.raises(OperationFailure, match="not authorized"):
+                DEEDS["make the first user"](client)
 
 
 def test_a_member_that_ends_before_the_replica_set_exists_is_no_defect_of_ours(
@@ -258,22 +278,6 @@ def test_a_member_that_ends_before_the_replica_set_exists_is_no_defect_of_ours(
         start_deployment(Topology.REPLICA_SET, find_mongod(None), scratch, tmp_path),
     ):
         pass
-
-
-def test_an_application_of_ones_own_has_its_rights_and_javascript(tmp_path: Path) -> None:
-    with (
-        scratch_directory() as scratch,
-        start_deployment(
-            Topology.STANDALONE, find_mongod(None), scratch, tmp_path, scripting=True
-        ) as deployment,
-    ):
-        deployment.prepare("wsgiproof_own", every_database=True)
-        with Client(deployment.uri("wsgiproof_own")) as client:
-            client["shop"]["orders"].insert_one({"article": 7})
-            assert client["shop"]["orders"].find_one({"$where": "this.article == 7"})
-            client.drop_database("shop")
-            with pytest.raises(OperationFailure, match="not authorized"):
-                DEEDS["make the first user"](client)
 
 
 # Harm during a cell
@@ -304,7 +308,7 @@ class Rig:
             topology=(topology,),
             mode=(Mode.DAEMON,),
             control=CLEAN,
-            requests=120,
+            requests=60,
             phases=(),
             **options,
         )
@@ -370,25 +374,20 @@ def state(pid: int) -> str:
         return psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize(
-    ("topology", "phase"),
-    [(Topology.STANDALONE, PhaseName.WARM_UP), (Topology.REPLICA_SET, PhaseName.SERIAL)],
-)
-def test_a_mongod_that_dies_during_a_cell_is_no_finding_about_the_subject(
-    tmp_path: Path, topology: Topology, phase: PhaseName
-) -> None:
-    with rig(tmp_path, topology) as bench:
+def test_a_member_that_dies_during_a_cell_is_no_finding_about_the_subject(tmp_path: Path) -> None:
+    """A standalone: the next test."""
+    with rig(tmp_path, Topology.REPLICA_SET) as bench:
         first, pid = bench.deployment, bench.pid(-1)
-        record = bench.run(Harm(phase, kill(pid, signal.SIGKILL)))
+        record = bench.run(Harm(PhaseName.SERIAL, kill(pid, signal.SIGKILL)))
         assert record.verdict is Verdict.ERROR
-        assert record.reason.startswith(f"mongod-{topology}-{len(first.members)} (pid {pid}) died")
+        assert record.reason.startswith(f"mongod-replica-set-3 (pid {pid}) died")
         assert "died of SIGKILL" in record.reason
         assert record.reason.endswith("which wsgiproof did not do")
         assert bench.deployment is not first
 
 
 def test_it_is_tried_again_where_that_was_asked_for(alone: Rig) -> None:
-    harm = Harm(PhaseName.PARALLEL, kill(alone.pid(), signal.SIGKILL))
+    harm = Harm(PhaseName.WARM_UP, kill(alone.pid(), signal.SIGKILL))
     record = alone.run(harm, retries=1)
     assert record.verdict is Verdict.PASS, why(record)
     (tried,) = record.tries
@@ -396,12 +395,18 @@ def test_it_is_tried_again_where_that_was_asked_for(alone: Rig) -> None:
     assert "died of SIGKILL" in tried
 
 
-def test_a_mongod_that_died_before_a_cell_is_replaced(alone: Rig) -> None:
+def test_a_deployment_that_died_or_is_not_healthy_is_replaced(alone: Rig) -> None:
     first = alone.deployment
     kill(alone.pid(), signal.SIGKILL)()
     second = alone.deployment
     assert second is not first
     assert alone.deployment is second, "it is well"
+    second.healthy = False
+    third = alone.deployment
+    assert third is not second
+    assert not second.members[0].alive()
+    assert third.members[0].alive()
+    assert alone.deployments.get(msgspec.structs.replace(alone.job, retries=1)) is third
 
 
 def test_what_else_may_be_done_to_a_mongod(alone: Rig) -> None:
@@ -417,14 +422,6 @@ def test_what_else_may_be_done_to_a_mongod(alone: Rig) -> None:
         assert told in record.reason
         assert alone.deployment is not first
         first = alone.deployment
-
-
-def test_a_standalone_that_fails_over_by_plan_is_no_error(bench: Bench) -> None:
-    """A replica set: test_failover.py."""
-    record = bench.run(control=CLEAN, phases=(ExtraPhase.FAILOVER,), requests=120)
-    assert record.verdict is not Verdict.ERROR, record.reason
-    assert record.observed is not None
-    assert len(record.observed.outages) == 2
 
 
 def test_a_deployment_of_the_users_that_goes_away_is_no_finding(tmp_path: Path) -> None:
@@ -465,16 +462,3 @@ def test_who_can_have_killed_the_parent_of_apache(
         assert "Apache's parent process (pid " in record.reason
     else:  # the application may have done it
         assert record.verdict is not Verdict.ERROR
-
-
-def test_a_whole_run_ends_in_error_and_says_which_service_it_was(open_tmp: Path) -> None:
-    options = ["--topology", "standalone", "--mode", "daemon", "--control", CLEAN]
-    with started(open_tmp, *options, "-n", "100000") as running:
-        running.wait_for("parallel")
-        (mongod,) = [one for one in at_work(open_tmp) if one.split()[1] == "mongod:"]
-        os.kill(int(mongod.split()[0]), signal.SIGKILL)
-        assert running.finish() == 3, running.text
-        assert not running.left_behind()
-    assert "mongod-standalone-1" in running.text
-    assert "died of SIGKILL" in running.text
-    assert "Traceback" not in running.text

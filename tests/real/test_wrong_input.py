@@ -19,7 +19,7 @@ from wsgiproof.judge.tracebacks import tracebacks
 from wsgiproof.records import LogLine, Verdict
 from wsgiproof.results import load_run
 from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.deployment import connect_deployment, start_deployment
+from wsgiproof.services.deployment import start_deployment
 from wsgiproof.services.mongod import find_mongod
 from wsgiproof.services.ports import LOOPBACK, free_port
 
@@ -211,16 +211,3 @@ def test_a_port_stolen_between_choice_and_bind_of_mongod(tmp_path: Path) -> None
             Topology.STANDALONE, find_mongod(None), scratch, tmp_path, choose_port
         ) as deployment:
             assert deployment.counts("nobody", []).connections == 0
-
-
-def test_a_replica_set_given_by_one_member_is_connected_to_as_a_whole(tmp_path: Path) -> None:
-    with (
-        scratch_directory() as scratch,
-        start_deployment(Topology.REPLICA_SET, find_mongod(None), scratch, tmp_path) as deployment,
-    ):
-        first = min(deployment.ports)
-        given = connect_deployment(f"mongodb://{LOOPBACK}:{first}/?directConnection=true")
-        assert given.topology is Topology.REPLICA_SET
-        assert given.ports == deployment.ports
-        assert "directConnection" not in given.uri("someone")
-        given.close()

@@ -627,19 +627,19 @@ def outcome(text: str) -> Loaded | str:
         return loaded
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=150)
 @given(some.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     outcome(text)
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=150)
 @given(some.text(alphabet="=[]{}.\"'\n,# #azsetxincludmo_0123456789tfgr-:+\\\x1b"))
 def test_any_text_that_looks_like_toml_is_read_or_refused(text: str) -> None:
     outcome(text)
 
 
-@settings(deadline=None, derandomize=True, max_examples=500)
+@settings(deadline=None, derandomize=True, max_examples=200)
 @given(_DOCUMENTS)
 def test_any_values_are_read_or_refused(document: dict[str, Any]) -> None:
     outcome("\n".join(f"{_text(key)} = {_text(value)}" for key, value in document.items()))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import atexit
+import compileall
 import json
 import platform
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,16 @@ SOURCES = sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])
 SECRET = "5ec7e7"
 
 
+@cache
+def _compiled() -> Path:
+    """Return a copy of the code with its bytecode, which each process would make otherwise."""
+    directory = Path(tempfile.mkdtemp(prefix="wsgiproof-test-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    copy = shutil.copytree(INSIDE, directory / "inside")
+    compileall.compile_dir(copy, quiet=1)
+    return copy
+
+
 class App:
     """An app directory, as the host makes one, and Python processes that load it."""
 
@@ -34,7 +48,7 @@ class App:
         self.directory = directory / "app"
         self.evidence = directory / "evidence"
         self.evidence.mkdir()
-        shutil.copytree(INSIDE, self.directory / "wsgiproof_inside")
+        shutil.copytree(_compiled(), self.directory / "wsgiproof_inside")
         self.configure()
 
     def configure(self, **changes: object) -> None:

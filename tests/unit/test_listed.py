@@ -127,7 +127,7 @@ FORMS = pytest.mark.parametrize("form", [shards_of_github, shards_of_gitlab])
 
 
 @FORMS
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(deadline=None, derandomize=True, max_examples=30)
 @given(number=some.integers(1, 60), shards=some.integers(1, 70) | some.none())
 def test_each_cell_is_on_one_machine_and_none_is_idle(
     form: Any, number: int, shards: int | None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.unit.test_cli import Ended, Runner
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_explain import EXAMPLES, HEALTHY
 from wsgiproof.judge.explain.catalog import Entry, Place, entries
@@ -46,14 +47,19 @@ NOT_OURS = (
 )
 
 
-def command(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "wsgiproof", "explain", *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+Explain = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Explain:
+    """Runs ``wsgiproof explain`` with this text on its standard input."""
+    runner = Runner(capfd, monkeypatch)
+
+    def run(*arguments: str, text: str = "") -> Ended:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return runner("explain", *arguments)
+
+    return run
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
@@ -146,27 +152,27 @@ def test_a_log_is_sorted_into_what_is_known_and_what_is_not() -> None:
     assert (log.lines, log.unknown_lines, log.application_lines) == (8, 3, 3)
 
 
-def test_the_command_explains_a_log_and_says_how_much_it_knows() -> None:
+def test_the_command_explains_a_log_and_says_how_much_it_knows(command: Explain) -> None:
     log = f"{APACHE_24}ImportError: PyO3 modules do not yet support subinterpreters\x1b[31m\n"
     shown = command(text=log)
-    assert shown.returncode == 0
+    assert shown.code == 0
     assert shown.stdout.startswith("pyo3  failure, 1 line, first at line 1\n")
     assert "1 line: 1 known (1 entry), 0 unknown errors" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert json.loads(command("--json", text=log).stdout)["known"][0]["entry"]["id"] == "pyo3"
 
 
-def test_the_command_says_when_it_knows_nothing() -> None:
-    assert command("pyo3").returncode == 0
+def test_the_command_says_when_it_knows_nothing(command: Explain) -> None:
+    assert command("pyo3").code == 0
     shown = command("nothing", "of", "the", "kind")
-    assert shown.returncode == 3
+    assert shown.code == 3
     assert shown.stderr == "wsgiproof does not know this identifier or text.\n"
 
 
-def test_the_command_prints_the_finding_that_an_entry_names_as_its_source() -> None:
+def test_the_command_prints_the_finding_that_an_entry_names_as_its_source(command: Explain) -> None:
     (source,) = [entry.source for entry in entries() if entry.id == "heap-corrupt"]
     shown = command(*source.removeprefix("wsgiproof explain ").split())
-    assert shown.returncode == 0
+    assert shown.code == 0
     assert shown.stdout.startswith("12. PyMongo 4.20.0 in interpreters with their own GIL")
     assert json.loads(command("--json", "finding-12").stdout) == {
         "id": "finding-12",
@@ -174,9 +180,9 @@ def test_the_command_prints_the_finding_that_an_entry_names_as_its_source() -> N
     }
 
 
-def test_several_identifiers_are_explained_in_turn() -> None:
+def test_several_identifiers_are_explained_in_turn(command: Explain) -> None:
     shown = command("pyo3", "finding-17", "WSGI0150")
-    assert shown.returncode == 0
+    assert shown.code == 0
     heads = [line for line in shown.stdout.splitlines() if line and line == line.lstrip()]
     assert heads[0] == "pyo3"
     assert heads[1].startswith("17. mod_wsgi before 6.1")
@@ -185,34 +191,36 @@ def test_several_identifiers_are_explained_in_turn() -> None:
     assert [one["id"] for one in known] == ["pyo3", "finding-17"]
 
 
-def test_words_that_are_no_identifiers_are_one_pasted_line() -> None:
+def test_words_that_are_no_identifiers_are_one_pasted_line(command: Explain) -> None:
     line = "ImportError: PyO3 modules do not yet support subinterpreters, see memory"
     shown = command(*line.split())
-    assert (shown.returncode, shown.stdout.splitlines()[0]) == (0, "pyo3")
+    assert (shown.code, shown.stdout.splitlines()[0]) == (0, "pyo3")
 
 
-def test_an_unknown_identifier_among_others_is_named() -> None:
+def test_an_unknown_identifier_among_others_is_named(command: Explain) -> None:
     shown = command("pyo3", "findin-1")
-    assert (shown.returncode, shown.stdout) == (3, "")
+    assert (shown.code, shown.stdout) == (3, "")
     assert shown.stderr == "wsgiproof does not know 'findin-1'; did you mean 'finding-1'?\n"
 
 
-def test_the_name_of_a_log_is_answered_with_how_to_read_it(tmp_path: Path) -> None:
+def test_the_name_of_a_log_is_answered_with_how_to_read_it(
+    command: Explain, tmp_path: Path
+) -> None:
     log = tmp_path / "error log"
     log.write_text("")
     shown = command(str(log))
-    assert (shown.returncode, shown.stdout) == (3, "")
+    assert (shown.code, shown.stdout) == (3, "")
     assert shown.stderr == f"{log} is a file: wsgiproof explain < '{log}'\n"
 
 
 @pytest.mark.parametrize("name", ["missing.log", "/missing/error", "./missing"])
-def test_the_name_of_a_missing_file_is_called_one(name: str) -> None:
+def test_the_name_of_a_missing_file_is_called_one(command: Explain, name: str) -> None:
     shown = command(name)
-    assert (shown.returncode, shown.stdout) == (3, "")
+    assert (shown.code, shown.stdout) == (3, "")
     assert shown.stderr.startswith(f"there is no file {name}, and wsgiproof does not know")
 
 
-def test_a_pasted_word_that_is_too_long_for_a_file_is_only_unknown() -> None:
+def test_a_pasted_word_that_is_too_long_for_a_file_is_only_unknown(command: Explain) -> None:
     assert command("x" * 5000).stderr == "wsgiproof does not know this identifier or text.\n"
 
 
@@ -226,9 +234,9 @@ def test_each_check_is_explained_by_its_docstring(check: str) -> None:
     assert check in ids()
 
 
-def test_the_command_explains_checks_and_controls() -> None:
+def test_the_command_explains_checks_and_controls(command: Explain) -> None:
     shown = command("connections", "leak-connection", "reopen-connection")
-    assert shown.returncode == 0
+    assert shown.code == 0
     assert shown.stdout.startswith(
         "connections  check\n"
         "  meaning: Connections to the deployment do not grow, counted by it and in /proc.\n"
@@ -256,20 +264,22 @@ def test_case_does_not_matter(name: str) -> None:
         ("leak-conection", "leak-connection"),
     ],
 )
-def test_a_near_miss_is_answered_with_what_was_meant(name: str, meant: str) -> None:
+def test_a_near_miss_is_answered_with_what_was_meant(
+    command: Explain, name: str, meant: str
+) -> None:
     shown = command(name)
-    assert shown.returncode == 3
+    assert shown.code == 3
     assert shown.stderr.endswith(f"text; did you mean '{meant}'?\n")
 
 
-def test_an_empty_log_is_said_to_be_empty() -> None:
+def test_an_empty_log_is_said_to_be_empty(command: Explain) -> None:
     shown = command()
-    assert (shown.returncode, shown.stderr) == (0, "")
+    assert (shown.code, shown.stderr) == (0, "")
     assert shown.stdout == "Standard input is empty: there was nothing to read.\n"
     assert json.loads(command("--json").stdout)["lines"] == 0
 
 
-def test_no_line_is_folded_or_padded_where_there_is_no_terminal() -> None:
+def test_no_line_is_folded_or_padded_where_there_is_no_terminal(command: Explain) -> None:
     entry = max(entries(), key=lambda one: len(one.meaning))
     assert len(entry.meaning) > 200
     shown = command(entry.id)
@@ -333,7 +343,7 @@ def test_a_terminal_folds_the_items_of_a_finding_below_their_text() -> None:
     ) in printed(MARKDOWN, terminal=True)
 
 
-def test_the_list_has_one_line_for_each_identifier() -> None:
+def test_the_list_has_one_line_for_each_identifier(command: Explain) -> None:
     shown = command("--list")
     names = [line.split()[0] for line in shown.stdout.splitlines()]
     assert sorted(names) == sorted([*ids(), *CONTROLS])

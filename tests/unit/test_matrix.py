@@ -345,7 +345,7 @@ def _tuples(table: dict[str, list[Any]]) -> dict[str, Any]:
     return {axis: tuple(values) for axis, values in table.items() if values}
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=100)
 @given(
     _TABLE,
     some.lists(_TABLE, max_size=2),

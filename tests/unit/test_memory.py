@@ -50,7 +50,7 @@ from wsgiproof.judge.memory import (
 )
 from wsgiproof.records import CacheTrial, MemorySample, Observed, Verdict
 
-fixed = settings(derandomize=True, deadline=None, max_examples=150, database=None)
+fixed = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 
 ROUND = 250
 ROUNDS = 12

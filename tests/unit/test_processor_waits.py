@@ -8,14 +8,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import psutil
 
-from wsgiproof.observe.processes import ProcessorWaits, processor_wait
+from wsgiproof.observe.processes import ProcessorWaits, processor_waits
 from wsgiproof.observe.starvation import Starvation
 
 BUSY = "while True: pass"
 SLEEPING = "import time; print(flush=True); time.sleep(1000)"
+THREAD_ENDS = """
+import os, threading
+def burn():
+    while not os.path.exists(%r): pass
+thread = threading.Thread(target=burn)
+thread.start()
+print(flush=True)
+thread.join()
+while True: pass
+"""
 
 
 @contextmanager
@@ -43,18 +54,34 @@ def test_two_that_share_a_processor_wait_and_one_that_sleeps_does_not() -> None:
     with ExitStack() as stack:
         sleeping = stack.enter_context(running(SLEEPING, processor))
         busy = [stack.enter_context(running(BUSY, processor)) for _ in range(2)]
-        slept = processor_wait(sleeping)
+        slept = processor_waits(sleeping)
         with ProcessorWaits([sleeping, *busy]) as waits:
             while min(waits.seconds[pid] for pid in busy) < 0.3:
                 time.sleep(0.01)
-        assert processor_wait(sleeping) == slept
+        assert processor_waits(sleeping) == slept
     assert waits.noticeable().keys() == {*busy}
+
+
+def test_what_a_thread_waited_before_is_not_taken_away_when_it_ends(tmp_path: Path) -> None:
+    processor = min(os.sched_getaffinity(0))
+    end = tmp_path / "end"
+    with ExitStack() as stack:
+        pid = stack.enter_context(running(THREAD_ENDS % str(end), processor))
+        stack.enter_context(running(BUSY, processor))
+        while max(processor_waits(pid).values()) < 1.0:
+            time.sleep(0.01)
+        with ProcessorWaits([pid]) as waits:
+            end.touch()
+            main = processor_waits(pid)[str(pid)]
+            while waits.seconds[pid] < 0.1:
+                assert processor_waits(pid)[str(pid)] < main + 0.9
+                time.sleep(0.01)
 
 
 def test_a_process_that_is_gone_has_waited_for_nothing() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
-    assert processor_wait(process.pid) == 0
+    assert processor_waits(process.pid) == {}
     with ProcessorWaits([process.pid]) as waits:
         pass
     assert waits.noticeable() == {}

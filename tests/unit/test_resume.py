@@ -100,7 +100,7 @@ def leave(one: Job, state: tuple[str, str], output: Path, number: int) -> None:
     (directory / "error.log").write_text(f"log {number}")
 
 
-@settings(deadline=None, derandomize=True, max_examples=250)
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(some.lists(some.tuples(STATES, TRIED), max_size=5))
 def test_what_is_there_and_what_is_left_are_all_jobs(
     left_behind: list[tuple[tuple[str, str], list[str]]],
@@ -194,7 +194,7 @@ class Given:
             self.closed = True
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(some.lists(some.sampled_from([*KEPT, Verdict.ERROR]), max_size=6), some.randoms())
 def test_the_first_failure_is_the_last_that_is_run(verdicts: list[Verdict], order: Any) -> None:
     jobs = [job(number) for number in range(len(verdicts))]

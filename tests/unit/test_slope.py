@@ -23,7 +23,7 @@ from wsgiproof.judge.slope import (
     without_step,
 )
 
-fixed = settings(derandomize=True, deadline=None, max_examples=100, database=None)
+fixed = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 values = some.lists(some.integers(-(10**9), 10**9), min_size=5, max_size=25)
 
 

@@ -124,6 +124,7 @@ def run_experiment(
     if ExtraPhase.RELOAD in plan.phases:
         with experiment.phase(PhaseName.RELOAD):
             experiment.reload()
+    experiment.settle()
     with experiment.phase(PhaseName.STOP):
         experiment.stop()
     return experiment.observed(complete=True)
@@ -539,10 +540,13 @@ class _Experiment:
             self._log.read(self._phase)
             self._aborted = self._load.hopeless()
 
+    def settle(self) -> None:
+        """Wait until no stacks are being read, so that the stop begins with its phase."""
+        self._stack_collector.settle()
+
     def stop(self) -> None:
         """Stop the server, and wait until the deployment has seen its connections close."""
         self._on_progress(self._phase, 0, 1)
-        self._stack_collector.settle()
         with ProcessorWaits(self._server.living()) as waits:
             stopped = self._server.stop(
                 self._plan.stop_deadline,

@@ -15,7 +15,7 @@ from wsgiproof.observe.processes import (
     ProcessSnapshot,
     address_space,
     processor_time,
-    processor_wait,
+    processor_waits,
     read_processes,
     unique_set_size,
 )
@@ -244,7 +244,7 @@ class _WorkMeter:
         return {
             pid: (
                 processor_time(pid) if roles.get(pid) is Role.WORKER else 0.0,
-                processor_wait(pid),
+                sum(processor_waits(pid).values()),
             )
             for pid in (*roles, *others)
         }

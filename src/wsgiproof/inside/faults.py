@@ -16,6 +16,7 @@ def _classes():
     from . import faults_remains
 
     return {
+        "combined": Combined,
         "leak-connection": faults_leaks.LeakConnection,
         "reopen-connection": faults_leaks.ReopenConnection,
         "leak-after-error": faults_leaks.LeakAfterError,
@@ -92,6 +93,25 @@ def _classes():
         "log-lines": faults_answers.LogLines,
         "log-warnings": faults_answers.LogWarnings,
     }
+
+
+class Combined(NoFault):
+    """Does what several others do: ``parts`` has the name and the options of each."""
+
+    def __init__(self, parts):
+        self._parts = [named(name, options) for name, options in parts]
+
+    def before_import(self):
+        for part in self._parts:
+            part.before_import()
+
+    def at_load(self, store):
+        for part in self._parts:
+            part.at_load(store)
+
+    def on_request(self, store):
+        for part in self._parts:
+            part.on_request(store)
 
 
 def named(name, options):

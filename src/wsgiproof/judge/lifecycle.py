@@ -301,7 +301,15 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
 
 def _had_no_time(pid: int, stop: Stop, observed: Observed) -> bool:
     read = [one for one in observed.stacks if _hung_at_stop(one) and one.pid == pid]
-    return had_no_time(stop.seconds, stop.processor_waits.get(pid, 0.0), read)
+    # Apache itself may need longer than the process that it killed.
+    lasted = [
+        event.time - phase.started
+        for event in observed.events
+        for phase in observed.phases
+        if event.kind == "died" and event.pid == pid and event.phase == phase.name == STOP
+    ]
+    seconds = min([stop.seconds, *lasted])
+    return had_no_time(seconds, stop.processor_waits.get(pid, 0.0), read)
 
 
 def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:

@@ -95,23 +95,22 @@ def _read(
     return sample, {socket.ends for socket in sockets}
 
 
-def processor_wait(pid: int) -> float:
-    """Return the seconds that a process has waited for a processor: the sum over its threads.
+def processor_waits(pid: int) -> dict[str, float]:
+    """Return the seconds that each thread of a process has waited for a processor, by its id.
 
-    They are summed because threads wait for each other while a process ends. A thread that waits
-    for a lock or sleeps needs no processor and does not count (the kernel's
-    Documentation/scheduler/sched-stats). Return 0 if the process is gone, or if the kernel does not
-    count this.
+    A thread that waits for a lock or sleeps needs no processor and does not count (the kernel's
+    Documentation/scheduler/sched-stats). Return nothing if the process is gone, or if the kernel
+    does not count this.
     """
-    waited = 0
+    waits = {}
     try:
         threads = [*Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
-        return 0.0
+        return {}
     for thread in threads:
         with suppress(OSError, ValueError, IndexError):
-            waited += int((thread / "schedstat").read_bytes().split()[1])
-    return waited / 1e9
+            waits[thread.name] = int((thread / "schedstat").read_bytes().split()[1]) / 1e9
+    return waits
 
 
 def processor_time(pid: int) -> float:
@@ -126,11 +125,14 @@ def processor_time(pid: int) -> float:
 class ProcessorWaits:
     """Follows how long processes wait for a processor, in a thread, while a context lasts.
 
-    ``seconds`` has the latest figure of each process, counted from the start of the context.
+    ``seconds`` has the latest figure of each process, counted from the start of the context. It is
+    the sum over its threads, which wait for each other while a process ends. It includes threads
+    that have ended since.
     """
 
     def __init__(self, pids: Collection[int]) -> None:
-        self._before = {pid: processor_wait(pid) for pid in pids}
+        self._before = {pid: processor_waits(pid) for pid in pids}
+        self._waited: dict[int, dict[str, float]] = {pid: {} for pid in pids}
         self.seconds = dict.fromkeys(self._before, 0.0)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -150,8 +152,10 @@ class ProcessorWaits:
     def _follow(self) -> None:
         while not self._over.wait(_WAIT_STEP):
             for pid, before in self._before.items():
-                waited = processor_wait(pid) - before
-                self.seconds[pid] = max(waited, self.seconds[pid])
+                waited = self._waited[pid]
+                for thread, seconds in processor_waits(pid).items():
+                    waited[thread] = seconds - before.get(thread, 0.0)
+                self.seconds[pid] = sum(waited.values())
 
 
 def descriptor_links(pid: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from wsgiproof.observe.processes import processor_wait
+from wsgiproof.observe.processes import processor_waits
 
 
 class Starvation:
@@ -16,12 +16,12 @@ class Starvation:
 
     def __init__(self, pids: Callable[[], Collection[int]]) -> None:
         self._pids = pids
-        self._waits: dict[int, float] = {}
+        self._waits: dict[int, dict[str, float]] = {}
         self._since = time.monotonic()
 
     def begin(self) -> None:
         """Measure from now on."""
-        self._waits = {pid: processor_wait(pid) for pid in self._pids()}
+        self._waits = {pid: processor_waits(pid) for pid in self._pids()}
         self._since = time.monotonic()
 
     def share(self) -> float:
@@ -30,5 +30,9 @@ class Starvation:
         The waits of a process's threads add up, so it can be above 1.
         """
         seconds = time.monotonic() - self._since
-        waits = [processor_wait(pid) - self._waits.get(pid, 0.0) for pid in self._pids()]
-        return max(waits, default=0.0) / seconds if seconds > 0 else 0.0
+        waited = max(map(self._waited, self._pids()), default=0.0)
+        return waited / seconds if seconds > 0 else 0.0
+
+    def _waited(self, pid: int) -> float:
+        before = self._waits.get(pid, {})
+        return sum(now - before.get(thread, 0.0) for thread, now in processor_waits(pid).items())

@@ -6,6 +6,8 @@ for the process is in ``inside/faults*.py``; what Apache's configuration does is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from wsgiproof.cell import Mode
@@ -24,7 +26,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the application has a part in it."""
     fault: str = ""
     """Its name inside, if it differs: a fault there may have several rates here."""
-    options: dict[str, int | float | str] = {}
+    options: Mapping[str, object] = {}
     """The fault's keyword arguments. Each interpreter counts its own requests."""
     modes: tuple[Mode, ...] = tuple(Mode)
     """The modes in which it shows. Embedded mode spreads a rare leak over too many processes."""
@@ -36,6 +38,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The optional phases that it needs."""
     one_interpreter: bool = False
     """Whether the first interpreter serves every URL."""
+    parts: tuple[str, ...] = ()
+    """The names of the negative controls that this one combines."""
 
     def fault_name(self) -> str | None:
         """Return the name of the fault inside; None if the application has no part in it."""
@@ -315,6 +319,14 @@ _CONTROLS = (
         counterpart="free-memory",
         about="each request allocates 64 bytes with malloc, outside Python, and never frees them",
         requests=_MANY,
+    ),
+    Control(
+        name="leak-much-memory",
+        trips="memory",
+        counterpart="free-memory",
+        about="each request allocates 4 kB with malloc, outside Python, and never frees them",
+        fault="leak-memory",
+        options={"size": 4096},
     ),
     Control(
         name="free-memory",
@@ -704,5 +716,37 @@ _CONTROLS = (
     ),
 )
 
-CONTROLS = {control.name: control for control in _CONTROLS}
+
+def _combined(*names: str) -> Control:
+    """Return the control that does what these negative controls do, all in one application."""
+    parts = [one for one in _CONTROLS if one.name in names]
+    return Control(
+        name="negative-controls",
+        trips="",
+        counterpart="leak-connection",
+        about=f"does what these do, all in one application: {', '.join(names)}",
+        fault="combined",
+        options={"parts": [(name, part.options) for part in parts if (name := part.fault_name())]},
+        phases=tuple(phase for phase in ExtraPhase if any(phase in part.phases for part in parts)),
+        parts=names,
+    )
+
+
+COMBINED = _combined(
+    "own-interpreters",
+    "reopen-connection",
+    "reopen-descriptor",
+    "join-thread",
+    "close-cursor",
+    "end-session",
+    "free-memory",
+    "work-in-request",
+    "slow-request",
+    "log-warnings",
+    "work-when-idle",
+    "close-on-failover",
+)
+"""One cell that shows that a good application passes every check, in the place of one cell each."""
+
+CONTROLS = {control.name: control for control in (*_CONTROLS, COMBINED)}
 """Every control by name."""

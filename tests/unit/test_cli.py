@@ -287,8 +287,8 @@ def test_a_wrong_option_is_one_line(arguments: list[str], words: str, wsgiproof:
             "them all.",
         ),
         (
-            "run --control nothing",
-            "Invalid value for '--control': 'nothing' does not exist. 'wsgiproof selftest --list' "
+            "run --control xyzzy",
+            "Invalid value for '--control': 'xyzzy' does not exist. 'wsgiproof selftest --list' "
             "lists them all.",
         ),
         (

@@ -131,5 +131,6 @@ def test_a_cell_without_a_rate_has_an_empty_place_in_the_terminal() -> None:
     show_recorded(out, run_record(TIMED, record(cell=other)), 0, "/results")
     assert isinstance(out.file, io.StringIO)
     table = out.file.getvalue().split("Results: ")[1]
-    assert CELL.id in table
-    assert other.id in table
+    # A table has at most 100 columns, so an id takes two lines.
+    assert CELL.id[:30] in table
+    assert other.id[:30] in table

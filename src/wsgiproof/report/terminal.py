@@ -16,7 +16,7 @@ from wsgiproof.report.causes import Cause, causes
 from wsgiproof.report.cells_table import STYLES, show_table
 from wsgiproof.report.explained import also, control, error_log, unknown
 from wsgiproof.report.text import printable
-from wsgiproof.report.undecided import needed_requests, undecided
+from wsgiproof.report.undecided import needed_requests, skipped, undecided
 
 _MEANING = {
     0: "every check of every cell passed",
@@ -117,10 +117,9 @@ def _details(cell: CellRecord, output: str) -> Iterator[_Line]:
 
 def _undecided(cell: CellRecord) -> Iterator[_Line]:
     """The checks without a result; those of a failed cell in one line if they are many."""
-    skipped = [((one.check,), one.reason) for one in cell.checks if one.verdict is Verdict.SKIPPED]
     for verdict, groups in (
         (Verdict.INCONCLUSIVE, undecided(cell)),
-        (Verdict.SKIPPED, skipped),
+        (Verdict.SKIPPED, skipped(cell)),
     ):
         texts = [f"{', '.join(names)}: {reason}" for names, reason in groups]
         if cell.findings and len(groups) > _MOST_UNDECIDED:

@@ -30,6 +30,15 @@ def undecided(cell: CellRecord) -> list[tuple[tuple[str, ...], str]]:
     return [(tuple(names), reason) for reason, names in groups.items()]
 
 
+def skipped(cell: CellRecord) -> list[tuple[tuple[str, ...], str]]:
+    """Return the checks that were skipped, as :func:`undecided` does."""
+    groups: dict[str, list[str]] = {}
+    for one in cell.checks:
+        if one.verdict is Verdict.SKIPPED:
+            groups.setdefault(one.reason, []).append(one.check)
+    return [(tuple(names), reason) for reason, names in groups.items()]
+
+
 def needed_requests(seen: Observed) -> int:
     """Return the requests that are likely to decide about memory, as for ``-n``; 0 if it is."""
     more = more_to_decide(seen)

@@ -15,14 +15,14 @@ import msgspec
 from tests.unit.factories import observed, reading
 from wsgiproof.config import Config
 from wsgiproof.experiment.load import rounds
-from wsgiproof.judge import leaks
-from wsgiproof.judge.leaks import total
+from wsgiproof.judge import leaks, resources
+from wsgiproof.judge.resources import total
 from wsgiproof.records import Confirmation, LoadPlan, Observed, PhaseName, Sample
 
 PLAN = Config().plan()
 POOL = 30
 DRAINS = 2
-THREADS = leaks.RESOURCES["threads"]
+THREADS = resources.RESOURCES["threads"]
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):

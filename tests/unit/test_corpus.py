@@ -20,8 +20,9 @@ import pytest
 
 from tests.unit.test_growth import CLEAN as GOOD
 from wsgiproof.judge.growth import LeakStatus
-from wsgiproof.judge.leaks import RESOURCES, certain_leak
+from wsgiproof.judge.leaks import certain_leak
 from wsgiproof.judge.memory import LEAST_POINTS, MemorySeries, judge_memory, series_of
+from wsgiproof.judge.resources import RESOURCES
 from wsgiproof.judge.slope import span
 from wsgiproof.judge.verdict import CHECKS, judge
 from wsgiproof.records import (

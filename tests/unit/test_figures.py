@@ -15,7 +15,7 @@ from tests.unit.factories import samples as readings
 from tests.unit.test_corpus import EXPECTED, NAMES, recorded, seen
 from tests.unit.test_judge_recovery import outage
 from tests.unit.test_report import error
-from wsgiproof.judge import leaks, memory
+from wsgiproof.judge import memory, resources
 from wsgiproof.judge.fit import fits
 from wsgiproof.report.figures import TITLES, by_name, figures, with_figures
 from wsgiproof.report.html.overview import overview
@@ -104,7 +104,7 @@ def test_the_same_words_are_told_everywhere() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_line_is_drawn_where_a_leak_was_called_and_nowhere_else(name: str) -> None:
-    called = set(EXPECTED[name]["failing"]) & {*leaks.RESOURCES, "memory"}
+    called = set(EXPECTED[name]["failing"]) & {*resources.RESOURCES, "memory"}
     assert {one.check for one in fits(seen(name))} == called
     for one in fits(seen(name)):
         first, last = one.requests

@@ -23,7 +23,6 @@ from tests.unit.factories import (
 from wsgiproof.config import Config
 from wsgiproof.judge.growth import LEAST_SAMPLES, LEAST_STEPS
 from wsgiproof.judge.leaks import (
-    RESOURCES,
     certain_leak,
     growing,
     have_returned,
@@ -32,8 +31,8 @@ from wsgiproof.judge.leaks import (
     to_confirm,
     to_confirm_alone,
     to_drain,
-    total,
 )
+from wsgiproof.judge.resources import RESOURCES, total
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records import (
     Attribution,

@@ -10,7 +10,7 @@ from itertools import pairwise
 from wsgiproof.experiment.load import Load
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.judge.growth import LEAST_STEPS
-from wsgiproof.judge.leaks import RESOURCES, Resource, total
+from wsgiproof.judge.resources import RESOURCES, Resource, total
 from wsgiproof.load.target import Target
 from wsgiproof.records import (
     Attribution,

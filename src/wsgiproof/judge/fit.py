@@ -10,7 +10,7 @@ from statistics import median
 
 import msgspec
 
-from wsgiproof.judge import leaks, memory
+from wsgiproof.judge import leaks, memory, resources
 from wsgiproof.judge.growth import LeakStatus, Series, rate_of
 from wsgiproof.judge.slope import later_half
 from wsgiproof.records import Observed
@@ -46,13 +46,13 @@ def fits(observed: Observed) -> tuple[Fit, ...]:
 
 
 def _of_counts(observed: Observed) -> Iterator[Fit]:
-    for check, resource in leaks.RESOURCES.items():
+    for check, resource in resources.RESOURCES.items():
         decision = leaks.decision_of(resource, observed)
         if decision is not None and decision.status is LeakStatus.LEAK:
             yield from (_of_count(check, resource, one) for one in decision.growing[:_MOST_LINES])
 
 
-def _of_count(check: str, resource: leaks.Resource, series: Series) -> Fit:
+def _of_count(check: str, resource: resources.Resource, series: Series) -> Fit:
     """Return the line of a count. It begins at the first sample: all units came after it."""
     rate = rate_of(series)
     assert rate is not None

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.leaks import RESOURCES
+from wsgiproof.judge.resources import RESOURCES
 from wsgiproof.records import Finding, Observed, PhaseName, Role, Sample
 
 _STEPS = 3

@@ -13,7 +13,7 @@ import msgspec
 
 from wsgiproof.judge.explain.lines import TRACEBACK
 from wsgiproof.judge.fit import fits
-from wsgiproof.judge.leaks import RESOURCES
+from wsgiproof.judge.resources import RESOURCES
 from wsgiproof.records import CellRecord, Explanation, Finding
 
 CRASH_TRACES = frozenset(

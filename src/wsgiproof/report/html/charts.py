@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from wsgiproof.judge.fit import Fit, fits
-from wsgiproof.judge.leaks import RESOURCES, Resource
+from wsgiproof.judge.resources import RESOURCES, Resource
 from wsgiproof.records import Observed, Role, Sample, Verdict
 
 _MOST_SERIES = 40

@@ -1,0 +1,283 @@
+"""The counted resources, and the series of counts that samples hold of each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from wsgiproof.judge.finding import count, some
+from wsgiproof.judge.growth import Series
+from wsgiproof.judge.sockets import abandoned
+from wsgiproof.records import ProcessSample, Role, Sample
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is counted by the deployment, in each process, or both."""
+
+    check: str
+    unit: str
+    by_server: str = ""
+    """The field of :class:`Sample` with the deployment's count."""
+    by_process: str = ""
+    """The field of :class:`ProcessSample` with the count of one process."""
+    by_name: dict[str, str] = {}
+    """The counts of :attr:`Sample.counts`, each with the name of one unit."""
+    in_mongodb: bool = False
+    """Whether the counts of ``by_name`` come from the deployment."""
+    limited: frozenset[str] = frozenset()
+    """Those of ``by_name`` that a healthy subject may add to, up to :attr:`LoadPlan.max_files`."""
+    outlives_process: bool = False
+    """Whether the deployment still counts what a process had open that has ended."""
+    pooled: bool = False
+    """Whether a pool may hold more of it than the load needs, so that it can lose some unseen."""
+    anonymous: bool = False
+    """Whether the deployment can't distinguish the subject's from those of other clients."""
+    meaning: str
+    action: str
+
+
+RESOURCES = {
+    resource.check: resource
+    for resource in (
+        Resource(
+            check="connections",
+            unit="connection",
+            by_server="server_connections",
+            by_process="connections",
+            pooled=True,
+            meaning="connections to MongoDB are opened and never closed, until descriptors run out",
+            action="look for a client or a socket that a request opens and does not close",
+        ),
+        Resource(
+            check="descriptors",
+            unit="descriptor",
+            by_process="descriptors",
+            pooled=True,
+            meaning="worker processes open files or sockets that they never close",
+            action="see in the evidence which kind grows; connections to MongoDB have their own "
+            "check",
+        ),
+        Resource(
+            check="threads",
+            unit="thread",
+            by_process="threads",
+            meaning="threads are started and never end; each MongoClient starts some of its own",
+            action="look for a client that a request makes, or an executor that is not closed",
+        ),
+        Resource(
+            check="cursors",
+            unit="cursor",
+            by_server="cursors",
+            meaning="cursors stay open on the server, which keeps memory and a snapshot for each",
+            action="read cursors to their end, or close them: 'with collection.find() as cursor:'",
+        ),
+        Resource(
+            check="sessions",
+            unit="session",
+            by_server="sessions",
+            # The first sessions that leak come from the clients' full pools, so one for each
+            # request thread of each interpreter leaks before the count grows.
+            outlives_process=True,
+            pooled=True,
+            anonymous=True,
+            meaning="sessions are started and not ended, so no request can reuse them; the server "
+            "keeps each for 30 minutes",
+            action="end sessions: 'with client.start_session() as session:'",
+        ),
+        Resource(
+            check="children",
+            unit="child process",
+            by_name={"children": "child process"},
+            meaning="workers start processes that do not end, or that they do not wait for, until "
+            "no process can be started",
+            action="end each process and wait for it: 'with subprocess.Popen(...) as process:'; "
+            "the evidence of the check restart has the names of those that live longer",
+        ),
+        Resource(
+            check="files",
+            unit="file",
+            by_name={
+                "files": "file",
+                "files elsewhere": "file",
+                "segments": "shared memory segment",
+                "shared files": "file in /dev/shm",
+                "semaphores": "set of semaphores",
+                "queues": "message queue",
+            },
+            limited=frozenset({"files", "files elsewhere"}),
+            meaning="requests leave files or shared memory behind, which stay when the process "
+            "ends, until the disk or the memory is full",
+            action="remove what a request makes ('with tempfile.TemporaryDirectory():'); if it is "
+            "meant to stay, accept it with --max-files",
+        ),
+        Resource(
+            check="database",
+            unit="collection",
+            by_name={"collections": "collection", "views": "view", "indexes": "index"},
+            in_mongodb=True,
+            meaning="requests make collections, views or indexes that nobody drops, and each keeps "
+            "files and memory of the server",
+            action="drop what a request makes, or make it once when the application starts",
+        ),
+    )
+}
+"""Every counted resource by the name of its check."""
+
+
+def total(resource: Resource, sample: Sample) -> int:
+    """Return the units in all processes, by the deployment's count if there is one."""
+    if resource.by_server:
+        on_server: int | None = getattr(sample, resource.by_server)
+        if on_server is not None:
+            return on_server
+    if resource.by_name:
+        return sum(sample.counts.get(name) or 0 for name in resource.by_name)
+    return sum(
+        getattr(reading, resource.by_process) or 0
+        for reading in workers(sample.processes)
+        if resource.by_process
+    )
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """The series of one resource, and which counts of it are missing."""
+
+    series: tuple[Series, ...] = ()
+    gaps: tuple[str, ...] = ()
+
+
+def all_counts(samples: Sequence[Sample], resource: Resource) -> tuple[Counts, ...]:
+    """Return the counts of the processes, those of the server if there are any, those by name."""
+    return (
+        process_counts(samples, resource),
+        *(
+            [server_counts(samples, resource), abandoned_counts(samples, resource)]
+            if resource.by_server
+            else []
+        ),
+        *(named_counts(samples, name) for name in resource.by_name),
+    )
+
+
+def process_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
+    """Return one series for each worker process.
+
+    A process that starts later has empty pools, which the load fills only gradually, so the first
+    third of its samples is its warm-up.
+    """
+    if not resource.by_process:
+        return Counts()
+    points: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    unread: dict[int, None] = {}
+    for sample in samples:
+        for reading in workers(sample.processes):
+            value = getattr(reading, resource.by_process)
+            if value is None:
+                unread[reading.pid] = None
+            else:
+                points[reading.pid].append((sample.requests, value))
+    begun = samples[0].requests if samples else 0
+    series = [
+        Series(f"{resource.check} of pid {pid}", tuple(kept))
+        for pid, all_points in points.items()
+        if (
+            kept := all_points
+            if all_points[0][0] == begun
+            else all_points[max(1, len(all_points) // 3) :]
+        )
+    ]
+    gaps = (f"{resource.check} of pid {some(list(unread))} could not be read",) if unread else ()
+    return Counts(tuple(series), gaps)
+
+
+def server_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
+    if not resource.by_server:
+        return Counts()
+    points = tuple(
+        (sample.requests, value)
+        for sample in samples
+        if (value := getattr(sample, resource.by_server)) is not None
+    )
+    complete = len(points) == len(samples)
+    uncounted = len(samples) - len(points)
+    gaps = (
+        f"the deployment did not report its {resource.check} in {uncounted} of "
+        f"{count(len(samples), 'sample')}",
+    )
+    if complete and points and resource.outlives_process:
+        points = _without_new_processes(points, samples)
+    name = f"the deployment's count of the subject's {resource.check}"
+    return Counts((Series(name, points),) if points else (), () if complete else gaps)
+
+
+def abandoned_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
+    """Return the series of sockets to the deployment that the deployment does not have.
+
+    What a pool holds does not hide it, since the deployment counts that, too.
+    """
+    if resource.check != "connections":
+        return Counts()
+    points = [(one.requests, abandoned(one)) for one in samples]
+    known = tuple((requests, value) for requests, value in points if value is not None)
+    if len(known) < len(points) or not points:
+        return Counts()
+    return Counts((Series("sockets to the deployment that it does not have", known),))
+
+
+def named_counts(samples: Sequence[Sample], name: str) -> Counts:
+    """Return the series of one of :attr:`Sample.counts`; none if a sample does not have it."""
+    if not samples or any(name not in sample.counts for sample in samples):
+        return Counts()
+    points = tuple(
+        (sample.requests, value) for sample in samples if (value := sample.counts[name]) is not None
+    )
+    uncounted = len(samples) - len(points)
+    gap = f"{name} could not be counted in {uncounted} of {count(len(samples), 'sample')}"
+    return Counts((Series(name, points),) if points else (), (gap,) if uncounted else ())
+
+
+def all_processes(samples: Sequence[Sample], resource: Resource) -> Counts:
+    """Return one series of all worker processes together."""
+    if not resource.by_process:
+        return Counts()
+    points = []
+    for sample in samples:
+        values = [getattr(one, resource.by_process) for one in workers(sample.processes)]
+        if None not in values:
+            points.append((sample.requests, sum(values)))
+    return Counts((Series(f"{resource.check} of the workers", tuple(points)),))
+
+
+def _without_new_processes(
+    points: Sequence[tuple[int, int]], samples: Sequence[Sample]
+) -> tuple[tuple[int, int], ...]:
+    """Return the series without what new processes add, since the count keeps it when they end.
+
+    A new process fills its pools in the first third of its samples, and at least in its first two.
+    """
+    present: defaultdict[int, list[int]] = defaultdict(list)
+    for number, one in enumerate(samples):
+        for reading in workers(one.processes):
+            present[reading.pid].append(number)
+    filling = {
+        number
+        for numbers in present.values()
+        if numbers[0] > 0
+        for number in numbers[: max(2, len(numbers) // 3)]
+    }
+    kept, removed = [points[0]], 0
+    for number, (requests, value) in enumerate(points[1:], 1):
+        if number in filling:
+            removed = value - kept[-1][1]
+        kept.append((requests, value - removed))
+    return tuple(kept)
+
+
+def workers(readings: Iterable[ProcessSample]) -> Iterable[ProcessSample]:
+    return (reading for reading in readings if reading.role is Role.WORKER)
+
+
+def worker_pids(sample: Sample) -> frozenset[int]:
+    return frozenset(one.pid for one in workers(sample.processes))

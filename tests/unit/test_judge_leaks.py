@@ -24,10 +24,13 @@ from wsgiproof.config import Config
 from wsgiproof.judge.growth import LEAST_SAMPLES, LEAST_STEPS
 from wsgiproof.judge.leaks import (
     certain_leak,
+    connections,
+    cursors,
     growing,
     have_returned,
     leak_rates,
     more_to_decide,
+    sessions,
     to_confirm,
     to_confirm_alone,
     to_drain,
@@ -645,3 +648,12 @@ def test_requests_that_are_not_alone_decide_nothing_of_it() -> None:
     told = Confirmation(check="connections", requests=100_000, units=0)
     decided = counted(msgspec.structs.replace(seen, confirmations=(told,)))
     assert decided == {"connections": Verdict.FAIL}
+
+
+def test_an_application_that_never_connected_has_no_connections_to_judge() -> None:
+    never = observed(samples=samples([[reading(connections=0)]] * POINTS, [0] * POINTS))
+    own = msgspec.structs.replace(CELL, app="/srv/shop.py")
+    for check in (connections, cursors, sessions):
+        result = check(own, never)
+        assert "never opened a connection to MongoDB" in result.skipped, check
+        assert check(CELL, never).missing, "the built-in application always opens some"

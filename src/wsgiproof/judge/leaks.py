@@ -209,6 +209,9 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
         return Outcome(
             skipped=f"the deployment may have other clients, whose {resource.check} look alike"
         )
+    if resource.by_server and _never_connected(observed):
+        unused = "the application never opened a connection to MongoDB, so there was nothing to see"
+        return Outcome(skipped=unused) if cell.app else Outcome(missing=unused)
     recorded = any(sample.counts for sample in observed.samples) or not observed.samples
     if resource.by_name and not recorded:
         return Outcome(skipped="the version that recorded this cell did not count them")
@@ -233,6 +236,11 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
         passed=_passed(resource, _worst(decisions) or worst, every, full)
         + _notes(resource, worst, observed)
     )
+
+
+def _never_connected(observed: Observed) -> bool:
+    samples = observed.samples
+    return bool(samples) and all(sample.server_connections == 0 for sample in samples)
 
 
 def _what_decides(decision: CountDecision, observed: Observed) -> str:

@@ -45,8 +45,10 @@ def test_what_the_load_does_not_decide_more_of_it_does(bench: Bench, tmp_path: P
     (extra_requests,) = (phase for phase in observed.phases if phase.name == PhaseName.EXTRA_LOAD)
     assert 0 < extra_requests.requests <= observed.plan.extra_requests
     planned = tuple(one for one in observed.samples if one.time < extra_requests.started)
-    before = judge(record.cell, msgspec.structs.replace(observed, samples=planned))
-    assert before.verdict is Verdict.INCONCLUSIVE
+    without_more = msgspec.structs.replace(
+        observed, samples=planned, drained=(), cache_trials=(), full_pools=(), confirmations=()
+    )
+    assert judge(record.cell, without_more).verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_pool_that_fills_slowly_is_told_from_a_leak_once_it_is_full(bench: Bench) -> None:
@@ -54,10 +56,7 @@ def test_a_pool_that_fills_slowly_is_told_from_a_leak_once_it_is_full(bench: Ben
     assert record.verdict is Verdict.PASS, why(record)
     observed = record.observed
     assert observed is not None
-    (confirmation,) = observed.confirmations
-    assert (confirmation.check, confirmation.units) == ("sessions", 0)
-    before = judge(record.cell, msgspec.structs.replace(observed, confirmations=()))
-    assert [one.check for one in before.checks if one.verdict is not Verdict.PASS] == ["sessions"]
+    assert len(observed.full_pools) >= 2, "what it may have lost was not looked for"
 
 
 def test_what_lives_for_seconds_is_no_leak(bench: Bench) -> None:
@@ -73,7 +72,7 @@ def test_without_a_deployment_nothing_connects_and_the_main_interpreter_serves_a
     record = bench.run(topology=Topology.NONE, interpreter=InterpreterKind.MAIN)
     assert record.verdict is Verdict.PASS, why(record)
     skipped = [check.check for check in record.checks if check.verdict is Verdict.SKIPPED]
-    assert skipped == ["connections", "cursors", "sessions"]
+    assert skipped == ["connections", "cursors", "sessions", "database"]
     assert record.observed is not None
     readings = [one for point in record.observed.samples for one in point.processes]
     workers = [one for one in readings if one.role is Role.WORKER]

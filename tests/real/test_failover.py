@@ -54,7 +54,9 @@ def test_a_replica_set_fails_over_in_each_way_and_nothing_is_left(bench: Bench) 
     observed = record.observed
     assert observed is not None, record.reason
     assert sum(phase.requests for phase in observed.phases) == observed.requests > 120
-    assert sum(one.answers for one in observed.identities) == observed.requests
+    answers = sum(one.answers for one in observed.identities)
+    assert answers + sum(one.count for one in observed.failures) == observed.requests
+    assert {one.phase for one in observed.failures} <= {"failover"}
     assert sum(one.count for one in observed.latencies) == observed.requests
     assert len({one.token for one in observed.identities}) == 3
     assert len({one.pid for one in observed.identities}) == 1

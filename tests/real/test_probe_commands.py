@@ -64,7 +64,7 @@ def test_nobody_else_can_command_the_probe(bench: Bench, mode: Mode) -> None:
             mode=mode, topology=Topology.NONE, ports=[port], requests=60, watch=stranger.watch
         )
     assert stranger.answers, "nobody has disturbed it"
-    assert {*stranger.answers} == {(b"ok\n", None)}, "it got a report"
+    assert {report for _, report in stranger.answers} == {None}
     assert record.verdict is Verdict.INCONCLUSIVE, why(record)
     (result,) = [one for one in record.checks if one.check == "responses"]
     assert "requests came from another program" in result.reason

@@ -84,7 +84,7 @@ def test_an_app_that_fails_sometimes_fails_with_what_it_said_and_its_traceback(
         "    if this % 20 == 0:\n"
         "        raise LookupError('every twentieth')\n"
         "    if this % 20 == 10:\n"
-        "        start_response('500 Sorry', [('Content-Type', 'text/plain')])\n"
+        "        start_response('503 Sorry', [('Content-Type', 'text/plain')])\n"
         "        return [b'the context is closed']\n"
         "    start_response('200 OK', [])\n"
         "    return [b'']\n"

@@ -139,9 +139,9 @@ class _Answering(NoFault):
         self._every = every
         self._requests = Counter()
 
-    def answer(self, start_response):
+    def answer(self, body, start_response):
         if self._requests.next() % self._every:
-            return NoFault.answer(self, start_response)
+            return NoFault.answer(self, body, start_response)
         return self.unusual(start_response)
 
     def unusual(self, start_response):

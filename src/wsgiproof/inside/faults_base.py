@@ -21,10 +21,11 @@ class NoFault(object):
     def on_request(self, store):
         """Called in each request, after the documents have been read."""
 
-    def answer(self, start_response):
-        """Called at the end of each request: answer it."""
-        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "3")])
-        return [b"ok\n"]
+    def answer(self, body, start_response):
+        """Called at the end of each request: answer it with ``body``."""
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        start_response("200 OK", headers)
+        return [body]
 
 
 class Sometimes(NoFault):

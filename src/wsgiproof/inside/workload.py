@@ -2,13 +2,16 @@
 
 from __future__ import absolute_import
 
-from . import faults, roundtrip
+import json
+
+from . import faults, identity, roundtrip
 from .agent import PROBLEMS
 from .store import Store
 
 
 class Workload(object):
-    """A WSGI application that answers 200, even if there are problems: the host judges them.
+    """A WSGI application that answers 200 with the identity of its interpreter as JSON, even if
+    there are problems: the host judges them.
 
     A value that ``bson`` refuses to encode or decode is a problem, too. No other exception is
     caught.
@@ -18,11 +21,12 @@ class Workload(object):
         self._store = _store(settings)
         self._fault = faults.named(settings["fault"], settings["fault_options"])
         self._fault.at_load(self._store)
+        self._body = (json.dumps(identity.of_interpreter()) + "\n").encode("ascii")
 
     def __call__(self, environ, start_response):
         environ[PROBLEMS].extend(self.work())
         self._fault.on_request(self._store)
-        return self._fault.answer(start_response)
+        return self._fault.answer(self._body, start_response)
 
     def work(self):
         """Do the work of one request, and return what came out wrong."""

@@ -11,8 +11,11 @@ from wsgiproof.judge.first_use import failed_by_interpreter, path
 from wsgiproof.judge.tracebacks import Traceback, different, of_request, tracebacks
 from wsgiproof.records import Failure, Finding, Observed
 
-_APACHES_PAGE = '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">'
-"""How an error page of Apache begins. It says nothing that the status does not."""
+_APACHES_PAGES = (
+    '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">',
+    '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 4.01//EN" "http://www.w3.org/TR/html4/strict.dtd">',
+)
+"""How the error pages of Apache begin. They say nothing that the status does not."""
 _MOST_OF_BODY = 200
 
 
@@ -76,12 +79,17 @@ def _first_kinds(kinds: Sequence[Sequence[Traceback]]) -> str:
 
 
 def _line(failure: Failure, raised: Sequence[Traceback]) -> str:
-    """Return a line on failed requests of one kind: what was raised, or else what was answered."""
-    body = "" if _is_of_apache(failure.body) else failure.body
-    said = different(raised)[0][0].exception if raised else body
+    """Return a line on failed requests of one kind: what was answered, and what was raised.
+
+    An application may answer by itself, and log an exception or none.
+    """
+    body = "" if _is_of_apache(failure.body) else failure.body[:_MOST_OF_BODY]
+    exception = different(raised)[0][0].exception[:_MOST_OF_BODY] if raised else ""
+    if body and exception:
+        exception = f"; the error log has {exception}"
     line = f"[{failure.phase}] {failure.url}: {failure.error} ({failure.count:,} x) "
-    return f"{line}{said[:_MOST_OF_BODY]}".strip()
+    return f"{line}{body}{exception}".strip()
 
 
 def _is_of_apache(body: str) -> bool:
-    return body.lstrip().startswith(_APACHES_PAGE)
+    return body.lstrip().startswith(_APACHES_PAGES)

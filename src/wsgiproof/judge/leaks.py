@@ -257,7 +257,9 @@ def _passed(
     full: Sequence[CountDecision],
 ) -> str:
     """``full`` are those of ``every`` decision that compare the counts with all pools full."""
-    bound = 1 / max(one.excluded_rate for one in every if not one.alone)
+    # A short load may have enough samples of the serial phase alone.
+    mixed = [one for one in every if not one.alone] or every
+    bound = 1 / max(one.excluded_rate for one in mixed)
     if decision.drained_requests:
         return (
             f"{resource.check} grew, and {decision.gone:,} of them were gone after a while without "

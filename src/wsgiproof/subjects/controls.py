@@ -410,7 +410,7 @@ _CONTROLS = (
         trips="latency",
         counterpart="work-in-request",
         about="each request counts further than the one before it",
-        options={"step": 2000},
+        options={"step": 10_000},
         modes=_DAEMON,
     ),
     # Crashes.
@@ -745,6 +745,7 @@ COMBINED = _combined(
     "log-warnings",
     "work-when-idle",
     "close-on-failover",
+    "leave-nothing",
 )
 """One cell that shows that a good application passes every check, in the place of one cell each."""
 

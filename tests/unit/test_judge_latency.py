@@ -81,10 +81,12 @@ def test_time_that_keeps_growing_fails() -> None:
     assert len(finding.evidence) >= 8
 
 
-def test_time_that_was_spent_waiting_for_a_processor_is_undecided() -> None:
+def test_time_that_was_spent_waiting_for_a_processor_is_not_judged_and_the_pass_says_so() -> None:
     seen = works(serving=growing, waited=lambda at: at / 600)
-    assert "on a busy machine" in latency(CELL, seen).missing
-    assert not latency(CELL, seen).findings
+    result = latency(CELL, seen)
+    assert "; not judged: the time per " in result.passed
+    assert "on a busy machine" in result.passed
+    assert not result.findings
 
 
 def test_a_machine_that_is_busy_all_the_time_explains_nothing() -> None:

@@ -99,14 +99,16 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
                 findings.append(_slower(load, what, trend, rounds))
     if findings:
         return Outcome(findings=tuple(findings[:1]))
-    if doubts:
+    if doubts and not passed:
         return Outcome(missing=doubts[0])
     stall = _stall(slowest)
     if not passed:
         return Outcome(
             missing=f"fewer than {_LEAST_ROUNDS} rounds of load, too few to see a trend{stall}"
         )
-    return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}")
+    # The processor time per request, which a busy machine does not change, has been judged.
+    unsure = f"; not judged: {doubts[0]}" if doubts else ""
+    return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}{unsure}")
 
 
 def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round]:

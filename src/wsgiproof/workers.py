@@ -42,7 +42,7 @@ from wsgiproof.leftovers import await_orphans, become_reaper, current_run, join_
 from wsgiproof.records import CellRecord, Verdict
 from wsgiproof.results import keep
 from wsgiproof.runner import Deployments, Job, NullWatcher, Progress, RunContext, run_cell
-from wsgiproof.signals import install_handlers, interrupts_deferred
+from wsgiproof.signals import ignore_interrupts, install_handlers, interrupts_deferred
 from wsgiproof.spawn import run_name, spawn
 
 _LOOK_EVERY = 0.5
@@ -375,8 +375,10 @@ def serve(descriptor: int, parent: int) -> None:
             channel.send(("failed", f"cannot start a worker: {limit}"))
         finally:
             # Everything is stopped. A SIGINT from now on would interrupt the shutdown of the
-            # interpreter, and print a traceback.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            # interpreter, and print a traceback. It is ignored, not only blocked: the thread of the
+            # heartbeats could take it.
+            ignore_interrupts()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _join(name: str, lock: int | None, group: Path | None) -> None:

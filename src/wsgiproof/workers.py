@@ -378,7 +378,6 @@ def serve(descriptor: int, parent: int) -> None:
             # interpreter, and print a traceback. It is ignored, not only blocked: the thread of the
             # heartbeats could take it.
             ignore_interrupts()
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _join(name: str, lock: int | None, group: Path | None) -> None:

@@ -19,21 +19,17 @@ PAGE = '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">\n<html><head><title>5
 REFUSED = raised(
     "ImportError: PyO3 modules do not yet support subinterpreters", frame("/srv/a.py", 3)
 )
-MADE = tuple(
-    LogLine(
-        phase="warm-up",
-        text=f"[2026-11-23 05:43:59.9] [wsgi:info] [pid {WORKER}] mod_wsgi (pid=200): Create "
-        f"interpreter '{name}'.",
-    )
-    for name in (ONE, TWO)
-)
-MADE_BY_6 = tuple(
-    LogLine(
-        phase="warm-up",
-        text=f"[2026-11-23 05:43:59.9] [wsgi:info] [pid {WORKER}:tid 5] Creating sub-interpreter "
-        f"'{name}' in daemon process 'subject'.",
-    )
-    for name in (ONE, TWO)
+
+
+def made(text: str) -> tuple[LogLine, ...]:
+    """What mod_wsgi logs when a worker makes both interpreters; ``{}`` is the name of one."""
+    prefix = "[2026-11-23 05:43:59.9] [wsgi:info] "
+    return tuple(LogLine(phase="warm-up", text=prefix + text.format(name)) for name in (ONE, TWO))
+
+
+MADE = made(f"[pid {WORKER}] mod_wsgi (pid=200): Create interpreter '{{}}'.")
+MADE_BY_6 = made(
+    f"[pid {WORKER}:tid 5] Creating sub-interpreter '{{}}' in daemon process 'subject'."
 )
 
 

@@ -132,15 +132,14 @@ class WrongVersion(NoFault):
         pymongo.version = "0.0.0"
 
 
-class _Answering(NoFault):
+class _Answering(Sometimes):
     """Answers each ``every``-th request in another way."""
 
-    def __init__(self, every=1):
-        self._every = every
-        self._requests = Counter()
+    def on_request(self, store):
+        """Act only in the answer."""
 
     def answer(self, body, start_response):
-        if self._requests.next() % self._every:
+        if not self._due():
             return NoFault.answer(self, body, start_response)
         return self.unusual(start_response)
 

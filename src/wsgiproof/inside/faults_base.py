@@ -87,6 +87,13 @@ class Acquiring(Sometimes):
         raise NotImplementedError
 
 
+class Forgetting(Acquiring):
+    """Leaves a resource behind without a trace of it: a list of what was left would itself leak."""
+
+    def keep(self, resource):
+        """Forget the resource."""
+
+
 class At(NoFault):
     """Acts in request number ``at`` of its interpreter only."""
 

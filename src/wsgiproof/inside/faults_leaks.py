@@ -12,7 +12,8 @@ from functools import partial
 
 from . import settings, wire
 from .counter import Counter
-from .faults_base import NoFault, Acquiring, collection, daemon_thread, need_store
+from .faults_base import Acquiring, Forgetting, NoFault, Sometimes
+from .faults_base import collection, daemon_thread, need_store
 
 
 class LeakConnection(Acquiring):
@@ -99,26 +100,21 @@ def _pools(client):
     return [getattr(server, "pool", None) or server._pool for server in servers]
 
 
-class ReopenClient(NoFault):
+class ReopenClient(Sometimes):
     """A negative control of LeakSession: opens a client one in ``every`` requests, and closes it.
 
     The client ends its sessions, but the server counts them for up to five minutes.
     """
 
-    def __init__(self, every=5):
-        self._every = every
-        self._requests = Counter()
-
     def at_load(self, store):
         need_store(store)
 
-    def on_request(self, store):
+    def act(self, store):
         import pymongo
 
-        if self._requests.next() % self._every == 0:
-            client = pymongo.MongoClient(settings.load()["uri"])
-            client["admin"].command("ping")
-            client.close()
+        client = pymongo.MongoClient(settings.load()["uri"])
+        client["admin"].command("ping")
+        client.close()
 
 
 class LeakDescriptor(Acquiring):
@@ -204,7 +200,7 @@ class EndSession(LeakSession):
     leaks = False
 
 
-class LeakMemory(Acquiring):
+class LeakMemory(Forgetting):
     """Allocates ``size`` bytes with malloc, without Python's allocator."""
 
     def __init__(self, size=64, **when):
@@ -229,9 +225,6 @@ class LeakMemory(Acquiring):
         # A page is resident only after it was written to.
         self._memset(address, 1, self._size)
         return address
-
-    def keep(self, resource):
-        """Forget the address, since a list of addresses would leak Python's memory."""
 
     def release(self, resource):
         self._free(resource)

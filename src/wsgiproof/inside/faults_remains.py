@@ -12,7 +12,7 @@ import uuid
 
 from .counter import Counter
 from .faults_background import LeakWhenIdle
-from .faults_base import Acquiring, NoFault, collection, need_store
+from .faults_base import Acquiring, Forgetting, NoFault, Sometimes, collection, need_store
 from .faults_leaks import LeakConnection
 
 _PAGE = 4096
@@ -37,7 +37,7 @@ class LeaveZombie(LeaveChild):
         return subprocess.Popen(["/bin/true"], close_fds=True)
 
 
-class LeaveFile(Acquiring):
+class LeaveFile(Forgetting):
     """Makes a temporary file and does not remove it."""
 
     def acquire(self, store):
@@ -45,9 +45,6 @@ class LeaveFile(Acquiring):
         os.write(descriptor, b"x" * 1000)
         os.close(descriptor)
         return path
-
-    def keep(self, resource):
-        """Forget its name, since a list of names would leak memory."""
 
     def release(self, resource):
         os.remove(resource)
@@ -78,7 +75,7 @@ class LeaveSegment(Acquiring):
         self._libc.shmdt(resource)
 
 
-class LeaveCollection(Acquiring):
+class LeaveCollection(Forgetting):
     """Makes a collection and does not drop it."""
 
     def at_load(self, store):
@@ -89,32 +86,27 @@ class LeaveCollection(Acquiring):
         collection(store).database.create_collection(name)
         return name, collection(store).database
 
-    def keep(self, resource):
-        """Forget its name, since a list of names would leak memory."""
-
     def release(self, resource):
         name, database = resource
         database.drop_collection(name)
 
 
-class LeaveNothing(NoFault):
+class LeaveNothing(Sometimes):
     """The negative control of all of these: makes one of each in turn, and removes it."""
 
-    def __init__(self, every=10):
-        self._every = every
-        self._requests = Counter()
+    def __init__(self, **when):
+        Sometimes.__init__(self, **when)
         kinds = (LeaveChild, LeaveZombie, LeaveFile, LeaveSegment, LeaveCollection)
         self._faults = [kind() for kind in kinds]
+        self._turns = Counter()
 
     def at_load(self, store):
         for fault in self._faults:
             fault.at_load(store)
 
-    def on_request(self, store):
-        number = self._requests.next()
-        if number % self._every == 0:
-            fault = self._faults[number // self._every % len(self._faults)]
-            fault.release(fault.acquire(store))
+    def act(self, store):
+        fault = self._faults[self._turns.next() % len(self._faults)]
+        fault.release(fault.acquire(store))
 
 
 class SlowDown(NoFault):
@@ -130,7 +122,7 @@ class SlowDown(NoFault):
             total += number
 
 
-class LeaveMapping(Acquiring):
+class LeaveMapping(Forgetting):
     """Maps the same file once more, and leaves the mapping: no page of it is private."""
 
     def at_load(self, store):
@@ -151,9 +143,6 @@ class LeaveMapping(Acquiring):
         self._memset(address, 1, _PAGE)
         return address
 
-    def keep(self, resource):
-        """Forget the address, since a list of addresses would leak Python's memory."""
-
     def release(self, resource):
         self._unmap(resource, _PAGE)
 
@@ -164,11 +153,11 @@ class CloseMapping(LeaveMapping):
     leaks = False
 
 
-class LeaveCycles(Acquiring):
+class LeaveCycles(Forgetting):
     """Turns the collector off, and makes ``size`` objects that only the collector frees."""
 
     def __init__(self, size=1, **when):
-        Acquiring.__init__(self, **when)
+        Forgetting.__init__(self, **when)
         self._size = size
 
     def at_load(self, store):
@@ -178,9 +167,6 @@ class LeaveCycles(Acquiring):
         for _ in range(self._size):
             cycle = []
             cycle.append(cycle)
-
-    def keep(self, resource):
-        """Keep nothing: nobody refers to a cycle."""
 
 
 class CollectByHand(LeaveCycles):

@@ -99,8 +99,6 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
                 findings.append(_slower(load, what, trend, rounds))
     if findings:
         return Outcome(findings=tuple(findings[:1]))
-    if doubts and not passed:
-        return Outcome(missing=doubts[0])
     stall = _stall(slowest)
     if not passed:
         return Outcome(
@@ -137,7 +135,7 @@ def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _
     start, end = max(0.0, offset + rate * middles[0]), offset + rate * middles[-1]
     early, middle, late = _thirds(values)
     least = _SHARE_OF_EACH_THIRD * (late - early)
-    waits = [one.waited for one in rounds]
+    first_waits, _, last_waits = _thirds([one.waited for one in rounds])
     return _Trend(
         grows=(
             slope.low > 0
@@ -147,7 +145,7 @@ def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _
         ),
         start=start,
         end=end,
-        waited=_thirds(waits)[2] - _thirds(waits)[0],
+        waited=last_waits - first_waits,
     )
 
 

@@ -16,6 +16,10 @@ _MOST_KINDS = 1000
 _REPORT = re.compile(rb"\r\nX-Wsgiproof-Report: *([^\r\n]*)", re.I)
 
 
+_FailureKey = tuple[str, str, str, int | None, str]
+"""The phase, the kind, the URL, the status and the error of failures that are alike."""
+
+
 class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """Memory in use, as ``inside/memory.py`` reads it."""
 
@@ -128,10 +132,10 @@ class AnswerCollector:
         self._numbers: dict[tuple[int, str], int] = {}
         """The highest number of an answer, by process and interpreter."""
         self._interpreters: dict[tuple[object, ...], InterpreterAnswers] = {}
-        self._failures: Counter[tuple[str, str, str, int | None, str]] = Counter()
-        self._bodies: dict[tuple[str, str, str, int | None, str], str] = {}
-        self._failing: dict[tuple[str, str, str, int | None, str], tuple[int, int]] = {}
-        """How many right answers came before each kind of failure: of the cell, and of the URL."""
+        self._failures: Counter[_FailureKey] = Counter()
+        self._first_failures: dict[_FailureKey, tuple[str, int, int]] = {}
+        """The body of the first failure of each kind, and how many right answers came before it: of
+        the cell, and of the URL."""
         self._problems: Counter[tuple[str, str, int, str]] = Counter()
         self._answers: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
         """How often each answer came to a URL, by the size and the digest of its body."""
@@ -186,10 +190,10 @@ class AnswerCollector:
         key = (self.phase, kind, url, status, error)
         self.kinds[kind] += 1
         self._failures[key] += 1
-        if key not in self._failing:
+        if key not in self._first_failures:
+            text = body[:_BODY_KEPT].decode("utf-8", "replace")
             own = sum(one.answers for one in self._interpreters.values() if one.url == url)
-            self._failing[key] = (self.succeeded, own)
-        self._bodies.setdefault(key, body[:_BODY_KEPT].decode("utf-8", "replace"))
+            self._first_failures[key] = (text, self.succeeded, own)
 
     def workers(self) -> dict[str, dict[int, int]]:
         """Return, for each URL, how many threads of each process have answered."""
@@ -220,9 +224,9 @@ class AnswerCollector:
                 status=key[3],
                 error=key[4],
                 count=count,
-                body=self._bodies[key],
-                first=self._failing[key][0],
-                own_first=self._failing[key][1],
+                body=self._first_failures[key][0],
+                first=self._first_failures[key][1],
+                own_first=self._first_failures[key][2],
             )
             for key, count in self._failures.items()
         )

@@ -113,6 +113,15 @@ def processor_waits(pid: int) -> dict[str, float]:
     return waits
 
 
+def waits_since(pid: int, before: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds that each thread has waited since :func:`processor_waits` was ``before``.
+
+    A thread that did not exist then counts from its start; one that has ended is left out.
+    """
+    now = processor_waits(pid)
+    return {thread: seconds - before.get(thread, 0.0) for thread, seconds in now.items()}
+
+
 def processor_time(pid: int) -> float:
     """Return the seconds of processor time that a process has used; 0 if it is gone."""
     try:
@@ -153,8 +162,7 @@ class ProcessorWaits:
         while not self._over.wait(_WAIT_STEP):
             for pid, before in self._before.items():
                 waited = self._waited[pid]
-                for thread, seconds in processor_waits(pid).items():
-                    waited[thread] = seconds - before.get(thread, 0.0)
+                waited |= waits_since(pid, before)
                 self.seconds[pid] = sum(waited.values())
 
 

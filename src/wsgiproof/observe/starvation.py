@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from wsgiproof.observe.processes import processor_waits
+from wsgiproof.observe.processes import processor_waits, waits_since
 
 
 class Starvation:
@@ -30,9 +30,5 @@ class Starvation:
         The waits of a process's threads add up, so it can be above 1.
         """
         seconds = time.monotonic() - self._since
-        waited = max(map(self._waited, self._pids()), default=0.0)
-        return waited / seconds if seconds > 0 else 0.0
-
-    def _waited(self, pid: int) -> float:
-        before = self._waits.get(pid, {})
-        return sum(now - before.get(thread, 0.0) for thread, now in processor_waits(pid).items())
+        waits = [sum(waits_since(pid, self._waits.get(pid, {})).values()) for pid in self._pids()]
+        return max(waits, default=0.0) / seconds if seconds > 0 else 0.0

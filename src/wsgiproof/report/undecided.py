@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from wsgiproof.judge.memory import more_to_decide
 from wsgiproof.records import CellRecord, Observed, Verdict
@@ -23,19 +24,20 @@ def undecided(cell: CellRecord) -> list[tuple[tuple[str, ...], str]]:
     if seen is not None and seen.aborted and len(checks) > _FEW:
         names = tuple(one.check for one in checks)
         return [(names, f"the experiment ended early: {seen.aborted}")]
-    groups: dict[str, list[str]] = {}
-    for one in checks:
-        more = _requests_for_memory(seen) if one.check == "memory" and seen is not None else ""
-        groups.setdefault(f"{one.reason}{more}", []).append(one.check)
-    return [(tuple(names), reason) for reason, names in groups.items()]
+    return _by_reason((one.check, f"{one.reason}{_decides(one.check, seen)}") for one in checks)
 
 
 def skipped(cell: CellRecord) -> list[tuple[tuple[str, ...], str]]:
     """Return the checks that were skipped, as :func:`undecided` does."""
+    checks = (one for one in cell.checks if one.verdict is Verdict.SKIPPED)
+    return _by_reason((one.check, one.reason) for one in checks)
+
+
+def _by_reason(checks: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, ...], str]]:
+    """Return each reason with the checks that have it."""
     groups: dict[str, list[str]] = {}
-    for one in cell.checks:
-        if one.verdict is Verdict.SKIPPED:
-            groups.setdefault(one.reason, []).append(one.check)
+    for name, reason in checks:
+        groups.setdefault(reason, []).append(name)
     return [(tuple(names), reason) for reason, names in groups.items()]
 
 
@@ -45,6 +47,6 @@ def needed_requests(seen: Observed) -> int:
     return math.ceil((seen.requests + more) / _ROUND) * _ROUND if more else 0
 
 
-def _requests_for_memory(seen: Observed) -> str:
-    needed = needed_requests(seen)
+def _decides(check: str, seen: Observed | None) -> str:
+    needed = needed_requests(seen) if check == "memory" and seen is not None else 0
     return f"; '-n {needed}' is likely to decide it" if needed else ""

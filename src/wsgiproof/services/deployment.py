@@ -133,8 +133,8 @@ class Deployment:
         socket one of its processes was seen to own, such as a leaked one. ``sockets`` are pairs of
         local and remote port: members also have connections to each other, from ports with the same
         numbers. The subject's cursors are those on its database, whose name is ``app_name``. Every
-        count is None if a member refuses the query (``$currentOp`` for all users
-        needs the ``inprog`` privilege).
+        count is None if a member refuses the query (``$currentOp`` for all users needs the
+        ``inprog`` privilege).
         """
         connections: set[tuple[int, str]] = set()
         cursors = 0

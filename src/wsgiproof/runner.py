@@ -330,7 +330,9 @@ def serving(
         stack.callback(deployment.drop, name)
         deployment.prepare(name, every_database=bool(job.cell.app))
         uri = subject_uri(deployment, job.cell, name)
-        application = lay_out(job.cell, run_directory, uri, name, context.account)
+        application = lay_out(
+            job.cell, run_directory, uri, name, context.account, home=job.spec.home
+        )
         configure = partial(
             ApacheConf.of,
             job.cell,
@@ -339,7 +341,6 @@ def serving(
             context.account,
             run_directory=run_directory,
             error_log=directory / ERROR_LOG,
-            home=job.spec.home,
             directives=job.spec.directives,
         )
         server = stack.enter_context(

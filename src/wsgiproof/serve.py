@@ -191,7 +191,15 @@ def write_conf(
     progress.cell_started(job.cell)
     toolchain = build(job, make_context(setup, directory, progress))
     name = new_name()
-    application = lay_out(job.cell, directory, _uri(job, name), name, account, core_descriptor=None)
+    application = lay_out(
+        job.cell,
+        directory,
+        _uri(job, name),
+        name,
+        account,
+        home=job.spec.home,
+        core_descriptor=None,
+    )
     conf = ApacheConf.of(
         job.cell,
         toolchain,
@@ -200,7 +208,6 @@ def write_conf(
         port or free_port(),
         run_directory=directory,
         error_log=directory / ERROR_LOG,
-        home=job.spec.home,
         directives=job.spec.directives,
     )
     file = str(directory / HTTPD_CONF)

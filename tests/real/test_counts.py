@@ -97,6 +97,23 @@ def test_cursors_are_those_on_the_subjects_own_database(deployment: Deployment) 
         deployment.drop(database)
 
 
+def test_collections_of_the_workload_itself_do_not_count(deployment: Deployment) -> None:
+    with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
+        before = deployment.objects(APP, "wsgiproof_store_")
+        for database, name in (
+            (APP, "wsgiproof_store_7_1"),
+            (APP, "wsgiproof_store"),
+            (OTHER, "wsgiproof_store_7_1"),
+        ):
+            client[database][name].create_index("n")
+        after = deployment.objects(APP, "wsgiproof_store_")
+    grown = {name: (number or 0) - (before[name] or 0) for name, number in after.items()}
+    # Its own index goes with a collection; another one that the subject made does not.
+    assert grown == {"collections": 2, "views": 0, "indexes": 5}
+    for database in (APP, OTHER):
+        deployment.drop(database)
+
+
 def test_sessions_are_counted_on_a_deployment_of_our_own_only(deployment: Deployment) -> None:
     before = deployment.sessions()
     assert before is not None

@@ -230,7 +230,7 @@ LAGGING = """
 import sys
 import pymongo
 from wsgiproof_inside.store import Store
-store = Store(sys.argv[1], "wsgiproof_lagging", 20, 10, ".", True)
+store = Store(sys.argv[1], "wsgiproof_lagging", 20, 10, "store_", ".", True)
 print([problem for _ in range(20) for problem in store.read_back()])
 """
 

@@ -59,6 +59,7 @@ class App:
             "core_descriptor": None,
             "documents": 0,
             "batch_size": 7,
+            "prefix": "store_",
             "secret": SECRET,
             "app": None,
             "close": False,

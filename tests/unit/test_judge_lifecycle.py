@@ -30,12 +30,14 @@ from wsgiproof.records import (
     Event,
     Failure,
     Finding,
+    Frame,
     LeftoverThreads,
     Observed,
     Phase,
     Role,
     Stack,
     Stop,
+    Thread,
     Verdict,
 )
 
@@ -215,6 +217,56 @@ def test_deaths_of_one_kind_are_one_finding_and_of_two_kinds_two() -> None:
     assert len(told) == 2
     assert told[0].startswith("1 of 4 worker processes died of SIGABRT")
     assert told[1].startswith("3 of 4 worker processes died of SIGSEGV")
+
+
+def crash_stack(pid: int, *functions: str) -> Stack:
+    frames = tuple(
+        Frame(function=name, file=f"{name}.py", line=1, language="python") for name in functions
+    )
+    threads = (Thread(tid=pid, frames=frames),) if functions else ()
+    note = "" if functions else "only the first core files are read"
+    return Stack(
+        pid=pid,
+        role=Role.WORKER,
+        phase="parallel",
+        why="crash",
+        thread=pid if functions else 0,
+        threads=threads,
+        note=note,
+    )
+
+
+def crashes(*stacks: Stack) -> list[str]:
+    """What is found if each of these processes dies of SIGSEGV, in phases of their own."""
+    phases = ("warm-up", "parallel", "serial", "diagnosis")
+    seen = observed(
+        events=(
+            *BORN,
+            *(born(one.pid, Role.WORKER) for one in stacks),
+            *(
+                died(one.pid, phase=phase, signal=signal.SIGSEGV)
+                for one, phase in zip(stacks, phases, strict=False)
+            ),
+            *ENDED,
+        ),
+        stacks=stacks,
+    )
+    assert outcome(seen) == CRASH
+    return [one.seen for one in judge(CELL, seen).findings]
+
+
+def test_a_crash_without_a_stack_belongs_to_the_only_place_that_is_known() -> None:
+    (only,) = crashes(
+        crash_stack(201), crash_stack(202, "decode"), crash_stack(203, "decode"), crash_stack(204)
+    )
+    assert only.startswith("4 of 5 worker processes died of SIGSEGV")
+    assert "in phase warm-up, parallel, serial, diagnosis, 2 of them in decode (" in only
+
+
+def test_a_crash_without_a_stack_is_its_own_finding_if_it_may_be_either() -> None:
+    found = crashes(crash_stack(201, "decode"), crash_stack(202, "encode"), crash_stack(203))
+    assert len(found) == 3
+    assert not any("of them" in one for one in found)
 
 
 def test_a_crash_comes_with_its_stacks_and_its_log_line() -> None:

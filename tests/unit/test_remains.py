@@ -22,7 +22,7 @@ LIVING = {PID: Role.WORKER}
 
 @pytest.fixture
 def application(tmp_path: Path) -> Application:
-    for name in ("tmp", "evidence", "evidence/core-7"):
+    for name in ("tmp", "evidence", "evidence/core-7", "home"):
         (tmp_path / name).mkdir()
     return Application(
         directory=tmp_path,
@@ -30,6 +30,7 @@ def application(tmp_path: Path) -> Application:
         groups=("one",),
         evidence=tmp_path / "evidence",
         tmp=tmp_path / "tmp",
+        home=str(tmp_path / "home"),
     )
 
 
@@ -41,10 +42,10 @@ def test_files_and_directories_of_its_own_places_count(application: Application)
     assert read(application)["files"] == 0
     (application.tmp / "deep" / "deeper").mkdir(parents=True)
     (application.tmp / "deep" / "deeper" / "file").write_bytes(b"x" * 10_000)
-    (application.evidence / "core-7" / "relative.log").write_text("text")
+    (application.evidence / "core-7" / "core").write_text("wsgiproof removes it")
     (application.evidence / "identity-7.txt").write_text("wsgiproof's own")
     counts = read(application)
-    assert counts["files"] == 4
+    assert counts["files"] == 3
     assert 10_000 <= (counts["bytes"] or 0) <= 40_000
 
 
@@ -53,7 +54,6 @@ def test_links_count_and_are_not_followed(application: Application, tmp_path: Pa
     other.mkdir()
     (other / "file").touch()
     (application.tmp / "link").symlink_to(other)
-    (application.evidence / "core-8").symlink_to(other)
     assert read(application)["files"] == 1
 
 
@@ -120,3 +120,22 @@ def test_places_that_all_share_count_only_if_nobody_else_is_this_user(
     mine = os.geteuid()
     monkeypatch.setattr(remains, "read_process_table", lambda: ())
     assert elsewhere(mine, set()) == 1
+    (Path(application.home) / "relative.log").touch()
+    assert elsewhere(mine, set()) == 2
+
+
+def test_a_home_that_is_in_a_shared_place_or_behind_a_link_counts_once(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remains, "_SHARED", (tmp_path,))
+    monkeypatch.setattr(remains, "read_process_table", lambda: ())
+    (tmp_path / "current").symlink_to(application.home)
+    values = {name: getattr(application, name) for name in application.__struct_fields__}
+    values |= {"user": os.geteuid(), "home": str(tmp_path / "current")}
+
+    def elsewhere() -> int:
+        return Remains(Application(**values)).read(LIVING, set())["files elsewhere"] or 0
+
+    before = elsewhere()
+    (Path(application.home) / "relative.log").touch()
+    assert elsewhere() == before + 1

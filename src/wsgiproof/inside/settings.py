@@ -17,6 +17,7 @@ def load(path=_PATH):
     ``secret``         a header with commands has to begin with it
     ``documents``      how many documents to read per request; 0: no connection at all
     ``batch_size``     documents per batch of the cursor
+    ``prefix``         start of the name of each collection of the built-in workload
     ``app``            path of the user's own application, or None
     ``close``          whether to close the client when the interpreter ends
     ``fault``          name of a planted fault, or None

@@ -25,9 +25,9 @@ class Store(object):
     process, and few applications close it.
     """
 
-    def __init__(self, uri, database, documents, batch_size, evidence, close):
+    def __init__(self, uri, database, documents, batch_size, prefix, evidence, close):
         self._client = pymongo.MongoClient(uri)
-        name = "c_%d_%s" % (os.getpid(), interpreter_token())
+        name = "%s%d_%s" % (prefix, os.getpid(), interpreter_token())
         self._collection = codec.collection(self._client[database], name)
         self._batch_size = batch_size
         self._expected = self._write(roundtrip.documents(documents))

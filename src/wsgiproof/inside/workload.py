@@ -38,5 +38,5 @@ class Workload(object):
 def _store(settings):
     if settings["documents"] == 0:
         return None
-    keys = ("uri", "database", "documents", "batch_size", "evidence", "close")
+    keys = ("uri", "database", "documents", "batch_size", "prefix", "evidence", "close")
     return Store(**{key: settings[key] for key in keys})

@@ -95,14 +95,10 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     ]
     if not observed.events:
         return Outcome(missing="no process was watched")
-    groups: dict[tuple[object, ...], list[Event]] = defaultdict(list)
-    for death in deaths:
-        if is_crash(cell, observed, death):
-            site = stacks.crash_site(stacks.of_crash(observed, death.pid))
-            key = (death.phase, death.role, death.signal, death.exit)
-            groups[(death.phase == STOP, *key[1:], site) if site else key].append(death)
-    findings = [_crash_finding(cell, observed, group) for group in groups.values()]
-    findings += _only_in_log(observed, {event.pid for group in groups.values() for event in group})
+    crashes = [death for death in deaths if is_crash(cell, observed, death)]
+    groups = _alike(observed, crashes)
+    findings = [_crash_finding(cell, observed, group) for group in groups]
+    findings += _only_in_log(observed, {death.pid for death in crashes})
     if findings:
         return Outcome(findings=tuple(findings))
     unknown = [death.pid for death in deaths if death.signal is None and death.exit is None]
@@ -114,6 +110,32 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(
         passed=f"{count(len(deaths), 'process', 'processes')}{which} ended, none by a crash"
     )
+
+
+def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
+    """Return the crashes in groups, one for each place where processes crashed.
+
+    A crash without a stack belongs to those that ended in the same way, if all of those crashed in
+    one place.
+    """
+    sites: dict[tuple[object, ...], dict[tuple[str, ...], list[Event]]] = defaultdict(dict)
+    for death in crashes:
+        site = stacks.crash_site(stacks.of_crash(observed, death.pid))
+        way = (death.phase == STOP, death.role, death.signal, death.exit)
+        sites[way].setdefault(site, []).append(death)
+    groups: list[list[Event]] = []
+    for by_site in sites.values():
+        unread = by_site.pop((), [])
+        if len(by_site) == 1:
+            (known,) = by_site.values()
+            by_site = {(): sorted([*known, *unread], key=crashes.index)}
+            unread = []
+        groups += by_site.values()
+        by_phase: dict[str, list[Event]] = defaultdict(list)
+        for death in unread:
+            by_phase[death.phase].append(death)
+        groups += by_phase.values()
+    return groups
 
 
 def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
@@ -138,11 +160,12 @@ def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Fi
     phases = list(dict.fromkeys(event.phase for event in group))
     when = "while Apache was stopping" if first.phase == STOP else f"in phase {some(phases)}"
     read = [one for pid in pids if (one := stacks.of_crash(observed, pid))]
-    site = next((site for one in read if (site := stacks.crashed(one))), None)
+    crashed = [site for one in read if (site := stacks.crashed(one))]
+    of = f"{len(crashed)} of them " if len(crashed) < len(pids) else ""
     return Finding(
         check="crash",
         seen=f"{len(pids)} of {among} {how} {when}"
-        + (f", {stacks.where(site[1])}" if site else ""),
+        + (f", {of}{stacks.where(crashed[0][1])}" if crashed else ""),
         meaning=(
             "a C extension, mod_wsgi or the interpreter crashed; a client sees at most a dropped "
             "request, and Apache starts a new process"

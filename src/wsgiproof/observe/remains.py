@@ -1,8 +1,8 @@
 """Counts what an application leaves outside its process: children, files and shared memory.
 
-What belongs to the application is known by its place (its directory for temporary files, its
-working directories) or by the process that made it. Elsewhere only the user is known. That counts
-only if the server's processes are the only ones of this user.
+What belongs to the application is known by its place (its directory for temporary files) or by the
+process that made it. Elsewhere only the user is known. That counts only if the server's processes
+are the only ones of this user.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ _MOST_ENTRIES = 20_000
 _MOST_SECONDS = 1.0
 """The limits of one walk: an application may leave any number of files."""
 _DEEPEST = 32
-_CORES = "core-"
-"""The directories in the evidence that workers have as their working directories."""
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -47,6 +45,10 @@ class Remains:
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self._elsewhere: tuple[Path, ...] = _SHARED
+        if application.home:
+            # Resolved, since a walk follows no link: the operator's may be one.
+            self._elsewhere = (*_SHARED, Path(application.home).resolve())
 
     def read(self, living: Mapping[int, Role], ever: Collection[int]) -> dict[str, int | None]:
         """Return the counts by name, as :class:`~wsgiproof.records.Sample` records them.
@@ -58,8 +60,6 @@ class Remains:
         application = self._application
         own = _Walk(None)
         own.add(application.tmp)
-        for directory in _working_directories(application.evidence):
-            own.add(directory)
         counts["files"] = own.entries
         counts["bytes"] = own.bytes
         segments = _system_v("shm")
@@ -67,14 +67,14 @@ class Remains:
             counts["segments"] = sum(int(row["cpid"]) in ever for row in segments)
         user = application.user
         if user is not None and not _others(processes, user, ever):
-            counts |= _counts_of(user)
+            counts |= _counts_of(user, self._elsewhere)
         return counts
 
 
-def _counts_of(user: int) -> dict[str, int | None]:
-    """Return what the user owns in places that all programs share; too large ones are left out."""
+def _counts_of(user: int, elsewhere: Iterable[Path]) -> dict[str, int | None]:
+    """Return what the user owns in places that other programs use; too large ones are left out."""
     counts: dict[str, int | None] = {}
-    for name, places in (("files elsewhere", _SHARED), ("shared files", (_SHARED_MEMORY,))):
+    for name, places in (("files elsewhere", elsewhere), ("shared files", (_SHARED_MEMORY,))):
         walk = _Walk(user)
         for place in places:
             walk.add(place)
@@ -131,13 +131,6 @@ def _parse_status(pid: int, text: str) -> Process:
     )
 
 
-def _working_directories(evidence: Path) -> list[Path]:
-    try:
-        return [path for path in evidence.iterdir() if path.name.startswith(_CORES)]
-    except OSError:
-        return []
-
-
 def _system_v(kind: str) -> list[dict[str, str]] | None:
     """Return the rows of ``/proc/sysvipc/KIND`` (sysvipc(7)); None if there is no such file."""
     try:
@@ -148,7 +141,8 @@ def _system_v(kind: str) -> list[dict[str, str]] | None:
 
 
 class _Walk:
-    """Counts the entries of directories, and their bytes. It follows no link.
+    """Counts the entries of directories, and their bytes. It follows no link, and enters a
+    directory once.
 
     With a user, only what this user owns counts, and only directories are entered in which it can
     create something. The counts are None if a limit was reached.
@@ -159,6 +153,7 @@ class _Walk:
         self._entries = 0
         self._bytes = 0
         self._seen = 0
+        self._entered: set[tuple[int, int]] = set()
         self._until = time.monotonic() + _MOST_SECONDS
 
     @property
@@ -184,6 +179,10 @@ class _Walk:
         except OSError:  # it is gone, or it is no directory any more
             return
         try:
+            status = os.fstat(opened)
+            if (status.st_dev, status.st_ino) in self._entered:
+                return
+            self._entered.add((status.st_dev, status.st_ino))
             with os.scandir(opened) as entries:
                 for entry in entries:
                     self._see(entry, opened, depth)

@@ -83,7 +83,6 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         *,
         run_directory: Path,
         error_log: Path,
-        home: str = "",
         directives: tuple[str, ...] = (),
     ) -> ApacheConf:
         """Return the configuration of one cell."""
@@ -102,7 +101,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             processes=processes,
             threads=threads,
             maximum_requests=cell.maximum_requests,
-            home=home,
+            home=application.home,
             urls=urls(application.groups),
             own_gil=cell.interpreter is InterpreterKind.OWN_GIL,
             free_threading=cell.interpreter is InterpreterKind.FREE_THREADED,

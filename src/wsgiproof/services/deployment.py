@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 from pymongo import MongoClient, ReadPreference
+from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from wsgiproof.account import Account, database_account
@@ -156,22 +157,27 @@ class Deployment:
             cursors=cursors,
         )
 
-    def objects(self, app_name: str) -> dict[str, int | None]:
+    def objects(self, app_name: str, workload: str = "") -> dict[str, int | None]:
         """Return the number of collections, views and indexes that the subject may have made.
 
         On wsgiproof's own deployment they are those of all databases but the server's own, and
         otherwise those of the subject's database, whose name is ``app_name``. The highest number of
-        any member counts. Each is None if no member answers.
+        any member counts. Each is None if no member answers. Collections whose names begin with
+        ``workload`` do not count, and neither does their index: a worker that crashes can't drop
+        its own.
         """
         found: dict[str, int | None] = dict.fromkeys(_OBJECTS)
         for member in self._direct:
             try:
                 names = self._databases(member, app_name)
                 rows = [member.get_database(name).command("dbStats") for name in names]
+                ours = _count_collections(member.get_database(app_name), workload)
             except PyMongoError:
                 continue
             for kind in _OBJECTS:
-                found[kind] = max(found[kind] or 0, sum(int(row.get(kind, 0)) for row in rows))
+                all_of_them = sum(int(row.get(kind, 0)) for row in rows)
+                others = all_of_them - (0 if kind == "views" else ours)
+                found[kind] = max(found[kind] or 0, others)
         return found
 
     def _databases(self, member: MongoClient[dict[str, Any]], app_name: str) -> list[str]:
@@ -326,7 +332,7 @@ class NoDeployment(Deployment):
         """Return counts of None, not of 0: nothing was counted."""
         return Counts()
 
-    def objects(self, app_name: str) -> dict[str, int | None]:
+    def objects(self, app_name: str, workload: str = "") -> dict[str, int | None]:
         """Return nothing: nothing was counted."""
         return {}
 
@@ -416,7 +422,9 @@ def start_deployment(
         if replica_set:
             _initiate(members[0], hosts)
             uri += f"?replicaSet={_REPLICA_SET}"
-        password = _make_user(home.admin_uri(uri), count, OBSERVER, ["clusterMonitor"])
+        password = _make_user(
+            home.admin_uri(uri), count, OBSERVER, ["clusterMonitor", "readAnyDatabase"]
+        )
         deployment = Deployment(
             topology,
             uri,
@@ -550,3 +558,12 @@ def _process_of(member: MongoClient[dict[str, Any]]) -> object:
     except PyMongoError:
         return None
     return hello.get("topologyVersion", {}).get("processId", "it answers")
+
+
+def _count_collections(database: Database[dict[str, Any]], prefix: str) -> int:
+    """Return how many collections have a name that begins with ``prefix``; none do if it is
+    empty."""
+    if not prefix:
+        return 0
+    names = {"name": {"$regex": f"^{re.escape(prefix)}"}}
+    return len(database.list_collection_names(filter=names))

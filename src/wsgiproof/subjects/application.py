@@ -25,6 +25,8 @@ DOCUMENTS = 20
 _BATCH_SIZE = 10
 _SECRET_BYTES = 16
 _PACKAGE = "wsgiproof_inside"
+_COLLECTIONS = "wsgiproof_store_"
+"""The start of the name of each collection of the built-in workload."""
 _COMPILED_WITHIN = 60.0
 """Seconds, on a busy machine."""
 _DOES_NOT_COMPILE = 3
@@ -90,6 +92,7 @@ def lay_out(
     database: str,
     account: Account,
     *,
+    home: str = "",
     core_descriptor: int | None = CORE_DESCRIPTOR,
 ) -> Application:
     """Copy the code that runs inside into ``run_directory``, and write its settings.
@@ -112,6 +115,7 @@ def lay_out(
         "core_descriptor": core_descriptor,
         "documents": 0 if cell.app or cell.topology is Topology.NONE else DOCUMENTS,
         "batch_size": _BATCH_SIZE,
+        "prefix": _COLLECTIONS,
         # A client that is left open sometimes crashes the process at the stop (docs/findings.md 1).
         # That is a finding about PyMongo, and would disturb the proof of a check.
         "close": bool(cell.control),
@@ -134,6 +138,8 @@ def lay_out(
         groups=_groups(cell),
         evidence=evidence,
         tmp=run_directory / "tmp",
+        home=home,
+        collections=_COLLECTIONS,
         user=account.uid if account.dropped else None,
         secret=secret,
     )

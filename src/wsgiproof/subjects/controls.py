@@ -409,8 +409,8 @@ _CONTROLS = (
         name="slow-down",
         trips="latency",
         counterpart="work-in-request",
-        about="each request counts further than the one before it",
-        options={"step": 10_000},
+        about="each request counts to the square of the number of requests so far",
+        options={"step": 60},
         modes=_DAEMON,
     ),
     # Crashes.

@@ -41,6 +41,7 @@ _LEAST, _MOST = 40, 400
 
 def confirm(
     suspects: Mapping[str, int],
+    first: Sample,
     load: Load,
     fill: Callable[[], Sample],
     plan: LoadPlan,
@@ -51,12 +52,12 @@ def confirm(
     """Measure how far each suspected count keeps growing while all pools are full.
 
     ``suspects`` are checks, each with the requests that rule out a leak if it does not grow in
-    them. ``fill`` fills all pools and returns a sample. The load ends as soon as each count has
-    either not grown in these requests or has grown often enough to be a leak, or when ``stop()`` is
-    true. If ``alone``, there is one request at a time. Return the growth, and all samples except
-    the first.
+    them. ``first`` is a sample with all pools full; ``fill`` fills them again and returns another.
+    The load ends as soon as each count has either not grown in these requests or has grown often
+    enough to be a leak, or when ``stop()`` is true. If ``alone``, there is one request at a time.
+    Return the growth, and all samples after ``first``.
     """
-    samples = [fill()]
+    samples = [first]
     needed = max(suspects.values())
     size = math.ceil(needed / _PARTS)
     while len(samples) <= _MOST_PARTS and not load.hopeless() and not stop():
@@ -65,7 +66,7 @@ def confirm(
         done = size * (len(samples) - 1)
         if all(_decided(RESOURCES[check], samples, done >= needed) for check in suspects):
             break
-    first, *others = samples
+    others = samples[1:]
     confirmations = tuple(
         Confirmation(
             check=check,

@@ -30,7 +30,7 @@ _MOST_HUNG = 3
 """The same for requests without an answer, each of which takes its whole deadline."""
 _MEASURED_WITHIN = 60.0
 """Seconds for one measurement: counting the objects of a large application takes a while."""
-_MOST_FILLS = 8
+MOST_FILLS = 8
 _FIRST_ROUND = 50
 """Requests of the first round: a leak in every request shows after a few of them."""
 
@@ -229,7 +229,7 @@ class Load:
         return report, "", ""
 
 
-def until_full(fill: Callable[[], None], count: Callable[[], T], most: int = _MOST_FILLS) -> T:
+def until_full(fill: Callable[[], None], count: Callable[[], T], most: int = MOST_FILLS) -> T:
     """Fill the pools until that no longer changes the ``count``, and return the count.
 
     ``most`` is how often they are filled at most.

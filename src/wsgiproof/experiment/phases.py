@@ -18,7 +18,7 @@ from wsgiproof import limits
 from wsgiproof.errors import CannotRun, ServiceFailed
 from wsgiproof.experiment.diagnosis import attribute, cache_trial, confirm, object_growth
 from wsgiproof.experiment.failover import Failover
-from wsgiproof.experiment.load import Load, rounds, until_full
+from wsgiproof.experiment.load import MOST_FILLS, Load, rounds, until_full
 from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.experiment.stack_collector import StackCollector
@@ -398,23 +398,28 @@ class _Experiment:
         if self._aborted or self._decided_early or self._budget_exhausted:
             return
         self._drain_again()
-        observed = self.observed()
-        suspects = {False: leaks.to_confirm(observed), True: leaks.to_confirm_alone(observed)}
-        if any(suspects.values()):
+        for alone in (False, True):
+            observed = self.observed()
+            suspects = leaks.to_confirm_alone(observed) if alone else leaks.to_confirm(observed)
+            # What has been confirmed as a leak is one, whatever requests that are alone would show.
+            confirmed = {one.check for one in self._confirmations} & leaks.leak_rates(
+                observed
+            ).keys()
+            needed = {check: least for check, least in suspects.items() if check not in confirmed}
+            if not needed:
+                continue
             self._on_progress(self._phase, 0, 1)
-            until_full(self._fill_pools, self._sampler.counts)
-        for alone, needed in suspects.items():
-            if needed:
-                confirmations, samples = confirm(
-                    needed,
-                    self._load,
-                    self._read_full,
-                    self._plan,
-                    self._time_is_up,
-                    alone=alone,
-                )
-                self._confirmations += confirmations
-                self._full_pools += samples
+            confirmations, samples = confirm(
+                needed,
+                self._read_full(MOST_FILLS),
+                self._load,
+                self._read_full,
+                self._plan,
+                self._time_is_up,
+                alone=alone,
+            )
+            self._confirmations += confirmations
+            self._full_pools += samples
 
     def _drain_again(self) -> None:
         """If a part of some growth was temporary, add load and compare what is there after drains.
@@ -503,14 +508,17 @@ class _Experiment:
                 self._aborted = f"requests were not answered again after '{fault.name}'"
                 return
 
-    def _read_full(self) -> Sample:
-        """Fill all pools, unless requests only fail, and return a sample."""
+    def _read_full(self, most: int = _FILLS) -> Sample:
+        """Fill all pools, unless requests only fail, and return a sample.
+
+        ``most`` is how often they are filled at most.
+        """
 
         def fill() -> None:
             if not self._load.hopeless():
                 self._fill_pools()
 
-        until_full(fill, self._sampler.counts, _FILLS)
+        until_full(fill, self._sampler.counts, most)
         return self._sampler.read(self._phase)
 
     def _fill_pools(self) -> None:

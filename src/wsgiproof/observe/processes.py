@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections import Counter
@@ -103,13 +104,17 @@ def processor_waits(pid: int) -> dict[str, float]:
     does not count this.
     """
     waits = {}
+    tasks = f"/proc/{pid}/task"
     try:
-        threads = [*Path(f"/proc/{pid}/task").iterdir()]
+        threads = os.listdir(tasks)
     except OSError:
         return {}
     for thread in threads:
-        with suppress(OSError, ValueError, IndexError):
-            waits[thread.name] = int((thread / "schedstat").read_bytes().split()[1]) / 1e9
+        with (
+            suppress(OSError, ValueError, IndexError),
+            open(f"{tasks}/{thread}/schedstat", "rb", buffering=0) as file,
+        ):
+            waits[thread] = int(file.read().split()[1]) / 1e9
     return waits
 
 
@@ -173,9 +178,10 @@ def descriptor_links(pid: int) -> list[str]:
     (proc_pid_fd(5)). Raises OSError if the process is gone or unreadable.
     """
     links = []
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+    directory = f"/proc/{pid}/fd"
+    for descriptor in os.listdir(directory):
         with suppress(FileNotFoundError):  # it was closed meanwhile
-            links.append(str(descriptor.readlink()))
+            links.append(os.readlink(f"{directory}/{descriptor}"))
     return links
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from wsgiproof import limits
 from wsgiproof.account import Account
 from wsgiproof.errors import PortTaken, ServiceFailed
@@ -139,12 +137,12 @@ class Server:
             return Role.WORKER
         # A child is named after its process group once mod_wsgi has made it a daemon process.
         try:
-            title = psutil.Process(pid).cmdline()
-        except psutil.Error:
-            title = []
+            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            title = b""
         if not title:  # it is gone
             return known or (Role.WORKER if self._ran_python(pid) else Role.FRONTEND)
-        return Role.WORKER if title[0].startswith("(wsgi:") else Role.FRONTEND
+        return Role.WORKER if title.startswith(b"(wsgi:") else Role.FRONTEND
 
     def _ran_python(self, pid: int) -> bool:
         """Whether the error log shows that a process that is gone has run Python."""

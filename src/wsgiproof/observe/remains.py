@@ -8,6 +8,7 @@ are the only ones of this user.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections import defaultdict
@@ -27,6 +28,8 @@ _MOST_ENTRIES = 20_000
 _MOST_SECONDS = 1.0
 """The limits of one walk: an application may leave any number of files."""
 _DEEPEST = 32
+_STATUS = re.compile(rb"^State:\t(.).*^PPid:\t(\d+)$.*^Uid:\t\d+\t(\d+)", re.M | re.S)
+"""The state, the parent and the effective user in ``/proc/PID/status`` (proc_pid_status(5))."""
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -113,22 +116,17 @@ def _others(processes: Iterable[Process], user: int, ever: Collection[int]) -> b
 def read_process_table() -> tuple[Process, ...]:
     """Return every process of this machine, zombies included."""
     found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            with suppress(OSError, KeyError, ValueError, IndexError):  # it has ended
-                text = (path / "status").read_text(errors="replace")
-                found.append(_parse_status(int(path.name), text))
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with suppress(OSError), open(f"/proc/{name}/status", "rb", buffering=0) as file:
+            status = _STATUS.search(file.read())  # of a process that has not ended meanwhile
+            if status is not None:
+                state, parent, user = status.groups()
+                found.append(
+                    Process(pid=int(name), parent=int(parent), user=int(user), zombie=state == b"Z")
+                )
     return tuple(found)
-
-
-def _parse_status(pid: int, text: str) -> Process:
-    fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-    return Process(
-        pid=pid,
-        parent=int(fields["PPid"]),
-        user=int(fields["Uid"].split()[1]),
-        zombie=fields["State"].startswith("Z"),
-    )
 
 
 def _system_v(kind: str) -> list[dict[str, str]] | None:

@@ -17,6 +17,7 @@ from tests.unit.test_judge_recovery import outage
 from tests.unit.test_report import error
 from wsgiproof.judge import memory, resources
 from wsgiproof.judge.fit import fits
+from wsgiproof.records import CellRecord
 from wsgiproof.report.figures import TITLES, by_name, figures, with_figures
 from wsgiproof.report.html.overview import overview
 from wsgiproof.report.recorded import show_recorded
@@ -125,12 +126,26 @@ def test_a_line_goes_from_the_first_reading_to_the_last() -> None:
     assert "one in" in one.text
 
 
-def test_a_cell_without_a_rate_has_an_empty_place_in_the_terminal() -> None:
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_figures_of_cells_fit_on_a_line_each(width: int) -> None:
     other = msgspec.structs.replace(CELL, pymongo="4.1")
-    out = Console(file=io.StringIO(), width=200)
-    show_recorded(out, run_record(TIMED, record(cell=other)), 0, "/results")
+    rows = _figures(width, TIMED, record(cell=other))
+    assert rows[0].split()[0] == "cell"
+    assert [row.split()[0] for row in rows[2:4]] == [CELL.pymongo, "4.1"]
+    assert len(rows[2].split()) > len(rows[3].split()), "it has no latency"
+
+
+def test_the_figures_of_a_single_cell_need_no_id() -> None:
+    heads, _, values, *_ = _figures(80, TIMED)
+    assert heads.split()[0] == "requests/s"
+    assert "9.0 ms" in values
+
+
+def _figures(width: int, *cells: CellRecord) -> list[str]:
+    """The lines of the table of figures, which comes last."""
+    out = Console(file=io.StringIO(), width=width)
+    show_recorded(out, run_record(*cells), 0, "/results")
     assert isinstance(out.file, io.StringIO)
-    table = out.file.getvalue().split("Results: ")[1]
-    # A table has at most 100 columns, so an id takes two lines.
-    assert CELL.id[:30] in table
-    assert other.id[:30] in table
+    rows = out.file.getvalue().split("Results: ")[1].splitlines()[2:]
+    assert max(map(len, rows)) <= width
+    return rows

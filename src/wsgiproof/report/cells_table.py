@@ -42,7 +42,7 @@ def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
     fit, and any console narrower than 60 columns, gets lines in place of a table.
     """
     ids = [cell.cell.id for cell in cells]
-    short = _short(cells)
+    short = short_labels(cells)
     forms = [(ids, True), (short, True), (short, False)]
     width = table_width(console)
     fitting = (form for form in forms if _fits(width, cells, *form))
@@ -89,8 +89,8 @@ def _is_usual(axis: str, cells: Sequence[CellRecord]) -> bool:
     return axis in _USUAL and not given[axis]
 
 
-def _short(cells: Sequence[CellRecord]) -> list[str]:
-    """The values in which the cells differ; none if that leaves two cells alike."""
+def short_labels(cells: Sequence[CellRecord]) -> list[str]:
+    """Return the values in which the cells differ; nothing if that leaves two cells alike."""
     axes = varying(cell.cell for cell in cells)
     labels = [", ".join(filter(None, (AXES[axis](cell.cell) for axis in axes))) for cell in cells]
     return labels if axes and len({*labels}) == len(cells) else []

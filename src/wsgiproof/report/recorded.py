@@ -12,7 +12,7 @@ from rich.text import Text
 
 from wsgiproof.judge.finding import count
 from wsgiproof.records import CellRecord, RunRecord
-from wsgiproof.report.cells_table import table_width
+from wsgiproof.report.cells_table import short_labels, table_width
 from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.terminal import show_run
 from wsgiproof.report.text import printable
@@ -28,19 +28,21 @@ def show_recorded(console: Console, record: RunRecord, exit_code: int, where: st
 
 
 def _show_figures(console: Console, cells: Sequence[CellRecord]) -> None:
-    """Print the key figures of each cell that has any."""
-    every = {cell.cell.id: by_name(cell) for cell in cells}
-    there = names([*one.values()] for one in every.values())
+    """Print the key figures of each cell that has any; of a single cell without its id."""
+    every = [by_name(cell) for cell in cells]
+    there = names([*one.values()] for one in every)
     if not there:
         return
+    labels = short_labels(cells) or [cell.cell.id for cell in cells]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("cell", overflow="fold")
+    if len(cells) > 1:
+        table.add_column("cell", overflow="fold")
     for name in there:
         table.add_column(TITLES[name], justify="right")
-    for cell, figures in every.items():
+    for label, figures in zip(labels, every, strict=True):
         if figures:
-            texts = (figures[name].text if name in figures else "" for name in there)
-            table.add_row(Text(printable(cell)), *texts)
+            texts = [figures[name].text if name in figures else "" for name in there]
+            table.add_row(*([Text(printable(label))] if len(cells) > 1 else []), *texts)
     console.print()
     console.print(table, width=table_width(console))
 

@@ -125,6 +125,15 @@ def test_the_thread_that_crashed_is_found_among_those_in_signal_handlers(name: s
     assert "take_gil" in stacks.thread_text(1, thread, frames)
 
 
+def test_a_crash_of_faulthandler_itself_happened_where_the_signal_arrived() -> None:
+    """Debian's libpython has no name for faulthandler's handler."""
+    names = ("", "_Py_DumpTraceback", "", SIGNAL_HANDLER, "_PyEval_EvalFrameDefault", "run")
+    one = Thread(tid=7, frames=frames(*names))
+    site = stacks.crashed(stack(threads=(one,), thread=7))
+    assert site is not None
+    assert [frame.function for frame in site[1]] == ["_PyEval_EvalFrameDefault", "run"]
+
+
 def test_a_handler_within_a_handler_is_not_where_it_crashed() -> None:
     """faulthandler raises the signal again, and Apache's handler sends it to the process."""
     names = ("__GI_kill", SIGNAL_HANDLER, "__GI_raise", SIGNAL_HANDLER, "__strlen_avx2", "call")

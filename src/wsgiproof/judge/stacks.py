@@ -15,6 +15,8 @@ _RAISES = {"raise", "__GI_raise", "gsignal", "__pthread_kill_implementation", "k
 _HANDLERS = {"faulthandler_fatal_error", "sig_coredump"} | _RAISES
 """The handlers of a fatal signal: faulthandler, which finally raises the signal again, and that of
 Apache, which sends the signal to the process."""
+_DUMPS = {"_Py_DumpTraceback", "_Py_DumpTracebackThreads"}
+"""What faulthandler calls to write the stacks. It may crash, too, where a thread state is gone."""
 _CALLED = ("faulthandler_fatal_error", "sig_coredump")
 """The handlers themselves, which the kernel calls."""
 _RETURNS = ("__restore_rt",)
@@ -63,9 +65,9 @@ def _handled(thread: Thread) -> tuple[Frame, ...] | None:
         if frame.function != _SIGNAL_HANDLER or not number:
             continue
         called = _plain(frames[number - 1].function)
-        # Apache's handler has no name if its symbols are stripped.
-        sends = not called and number > 1 and frames[number - 2].function in _RAISES
-        if called in _HANDLERS or sends:
+        # A handler has no name if its symbols are stripped; what it calls shows which it is.
+        calls = _plain(frames[number - 2].function) if not called and number > 1 else ""
+        if called in _HANDLERS or calls in _RAISES | _DUMPS:
             below = frames[number + 1 :]
     return below
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from wsgiproof.inside import protocol
 from wsgiproof.observe.answers import (
     AgentReport,
     AnswerCollector,
-    InvalidReport,
     MemoryMetrics,
+    NoReport,
     ObjectCounts,
+    ProtocolError,
+    measured,
     report_of,
 )
+from wsgiproof.records import EvidenceKind
 
 URL = "http://127.0.0.1:8080/interpreter1"
 OTHER = "http://127.0.0.1:8080/interpreter2"
@@ -28,14 +32,15 @@ def head(**changes: Any) -> bytes:
     """The head of an answer, with a report as ``inside/agent.py`` writes it."""
     fields = {
         "pid": 200,
-        "interpreter": "token-1",
+        "token": "token-1",
         "interpreter_id": 1,
+        "gil": "shared",
         "application_group": "interpreter1",
         "process_group": "subject",
         "python": "3.12.1",
         "mod_wsgi": "5.0.2",
         "pymongo": "4.20.0",
-        "pymongo_file": "/env/pymongo/__init__.py",
+        "pymongo_path": "/env/pymongo/__init__.py",
         "mpm": "prefork",
         "bson_has_c": True,
         "pymongo_has_c": True,
@@ -93,13 +98,13 @@ def test_answers_of_one_interpreter_add_up_with_its_different_threads(
     "changes",
     [
         {"pid": 201},
-        {"interpreter": "token-2"},
+        {"token": "token-2"},
         {"application_group": "other"},
         {"process_group": ""},
         {"python": "3.12.2"},
         {"mod_wsgi": "5.0.1"},
         {"pymongo": "4.19.0"},
-        {"pymongo_file": "/elsewhere/pymongo/__init__.py"},
+        {"pymongo_path": "/elsewhere/pymongo/__init__.py"},
         {"mpm": "event"},
         {"bson_has_c": False},
         {"pymongo_has_c": False},
@@ -125,28 +130,62 @@ def test_a_url_counts_for_itself(answers: AnswerCollector) -> None:
 
 def test_workers_are_threads_by_process_by_url(answers: AnswerCollector) -> None:
     for pid, thread in [(200, 1), (200, 2), (200, 2), (201, 1)]:
-        answers.success(URL, BODY, report(pid=pid, thread_id=thread, interpreter=f"token-{pid}"))
+        answers.success(URL, BODY, report(pid=pid, thread_id=thread, token=f"token-{pid}"))
     answers.success(OTHER, BODY, report())
     assert answers.workers() == {URL: {200: 2, 201: 1}, OTHER: {200: 1}}
 
 
 @pytest.mark.parametrize(
+    "head", [b"", b"HTTP/1.1 200 OK\r\nServer: other\r\n\r\nX-Wsgiproof-Report: {}"]
+)
+def test_an_answer_without_a_report_is_not_the_applications(head: bytes) -> None:
+    with pytest.raises(NoReport, match="something else than the application gave it"):
+        report_of(head)
+
+
+@pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (b"", "no report"),
-        (b"HTTP/1.1 200 OK\r\nServer: other\r\n\r\nX-Wsgiproof-Report: {}", "no report"),
-        (head()[:-50], "invalid"),
-        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: []\r\n\r\n", "invalid"),
+        (head()[:-50], "truncated"),
+        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: []\r\n\r\n", "array"),
         (head(pid="200"), "pid"),
         (head(bson_has_c=None), "bson_has_c"),
-        (head(more=1).replace(b'"pid": 200, ', b""), "pid"),
-        (head().replace(b"200, ", b"\xff\xfe"), "invalid"),
-        (b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: " + b'{"problems": ' + b"[" * 30_000, "invalid"),
+        (head(lock="shared"), "unknown field `lock`"),
+        (head().replace(b'"pid": 200, ', b""), "missing required field `pid`"),
+        (head().replace(b'"gil": "shared", ', b""), "missing required field `gil`"),
+        (head().replace(b', "problems": []', b""), "missing required field `problems`"),
+        (head(memory={"blocks": 1}), "missing required field `malloc`"),
+        (head(memory={"blocks": "12", "malloc": 1}), "blocks"),
+        (head(object_growth={"types": [["Order"]]}), "types"),
+        (head().replace(b"200, ", b"\xff\xfe"), "malformed"),
+        (b'HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: {"problems": ' + b"[" * 30_000, "problems"),
+        (b'HTTP/1.1 400 No\r\nX-Wsgiproof-Report: {"refused": "no command a"}\r\n\r\n',
+         "no command a"),
     ],
-)
-def test_an_answer_without_a_valid_report_says_what_is_wrong(broken: bytes, why: str) -> None:
-    with pytest.raises(InvalidReport, match=why):
+)  # fmt: skip
+def test_a_report_that_does_not_keep_to_the_protocol_names_the_field(
+    broken: bytes, why: str
+) -> None:
+    with pytest.raises(ProtocolError, match=f"(?i)does not keep to the protocol: .*{why}"):
         report_of(broken)
+
+
+def test_what_was_asked_for_has_to_be_there() -> None:
+    assert measured(0, "memory") == 0
+    with pytest.raises(ProtocolError, match="lacks the field `memory`"):
+        measured(None, "memory")
+
+
+def test_both_sides_have_the_same_fields() -> None:
+    fields = (
+        *protocol.INTERPRETER,
+        *protocol.SUBJECT,
+        *protocol.REQUEST,
+        *protocol.MEASURED,
+    )
+    assert AgentReport.__struct_fields__ == fields
+    kinds = {protocol.IDENTITY, protocol.FATAL, protocol.LEFTOVER, protocol.REQUESTS, protocol.CORE}
+    assert {*get_args(EvidenceKind)} - {"log"} == kinds
 
 
 def test_the_header_that_the_agent_added_is_the_last_one() -> None:
@@ -218,15 +257,6 @@ def test_memory_and_object_growth_are_read_from_an_answer() -> None:
     assert (plain.memory, plain.object_growth) == (None, None)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"memory": {"blocks": "12", "malloc": 1}}, {"object_growth": {"types": [["Order"]]}}],
-)
-def test_a_reading_of_another_shape_is_no_answer(changes: dict[str, Any]) -> None:
-    with pytest.raises(InvalidReport):
-        report(**changes)
-
-
 def test_requests_are_counted_by_the_process_that_answered(answers: AnswerCollector) -> None:
     for pid in (200, 201, 200):
         answers.success(URL, BODY, report(pid=pid))
@@ -236,7 +266,7 @@ def test_requests_are_counted_by_the_process_that_answered(answers: AnswerCollec
 
 
 def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: AnswerCollector) -> None:
-    other = {"interpreter": "token-2", "application_group": "interpreter2"}
+    other = {"token": "token-2", "application_group": "interpreter2"}
     answers.success(URL, BODY, report())
     answers.failure("status", URL, 500, "error", b"")
     answers.success(OTHER, BODY, report(**other, problems=["code: got unicode"]))
@@ -254,8 +284,8 @@ def test_the_order_of_first_answers_and_of_first_problems_is_kept(answers: Answe
 
 def test_a_failure_knows_how_many_answers_came_before_it(answers: AnswerCollector) -> None:
     answers.success(URL, BODY, report())
-    answers.success(OTHER, BODY, report(interpreter="token-2"))
-    answers.success(OTHER, BODY, report(interpreter="token-2"))
+    answers.success(OTHER, BODY, report(token="token-2"))
+    answers.success(OTHER, BODY, report(token="token-2"))
     answers.failure("status", URL, 500, "error", b"")
     answers.success(URL, BODY, report())
     answers.failure("status", URL, 500, "error", b"")
@@ -266,7 +296,7 @@ def test_a_failure_knows_how_many_answers_came_before_it(answers: AnswerCollecto
 def test_requests_that_are_ours_are_none_from_elsewhere(answers: AnswerCollector) -> None:
     for number in (3, 1, 2):
         answers.success(URL, BODY, report(request=number))
-        answers.success(OTHER, BODY, report(interpreter="token-2", request=number))
+        answers.success(OTHER, BODY, report(token="token-2", request=number))
     answers.note_number(report(request=4))
     assert answers.elsewhere == 0
 
@@ -274,7 +304,7 @@ def test_requests_that_are_ours_are_none_from_elsewhere(answers: AnswerCollector
 def test_numbers_that_are_missing_went_elsewhere(answers: AnswerCollector) -> None:
     answers.success(URL, BODY, report(request=1))
     answers.success(URL, BODY, report(request=12))
-    answers.success(OTHER, BODY, report(interpreter="token-2", request=1))
+    answers.success(OTHER, BODY, report(token="token-2", request=1))
     assert answers.elsewhere == 10
     # The answer to any of ours that failed may have got lost on the way.
     answers.failure("timeout", URL, None, "", b"")

@@ -18,7 +18,7 @@ from tests.unit.test_load import CLOSE, HEAD_10, HELLO, free_port
 
 KEPT = HELLO.replace(CLOSE, b"")
 NOT_FOUND = b"HTTP/1.1 404 No\r\nContent-Length: 6\r\n" + CLOSE + b"\r\nno\x1b[2J"
-OURS = {"pid": 7, "interpreter": "a token", "application_group": "two", "more": 1}
+OURS = {"pid": 7, "token": "a token", "application_group": "two", "more": 1}
 BODY = json.dumps(OURS).encode()
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%b\r\n%b" % (len(BODY), CLOSE, BODY)
 

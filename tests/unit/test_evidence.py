@@ -216,13 +216,15 @@ TOKEN = "ab12"
 LOADED = identity(pid=7, token=TOKEN)
 ANSWER = {
     "pid": 7,
-    "interpreter": TOKEN,
+    "token": TOKEN,
+    "interpreter_id": 1,
+    "gil": "shared",
     "application_group": "interpreter1",
     "process_group": "subject",
     "python": "3.11.7",
     "mod_wsgi": "5.0.2",
     "pymongo": "4.20.0",
-    "pymongo_file": "/env/pymongo/__init__.py",
+    "pymongo_path": "/env/pymongo/__init__.py",
     "mpm": "prefork",
     "bson_has_c": True,
     "pymongo_has_c": True,
@@ -230,6 +232,7 @@ ANSWER = {
     "prefix": "/env",
     "thread_id": 1,
     "request": 0,
+    "problems": [],
 }
 
 

@@ -20,6 +20,7 @@ import pytest
 
 import wsgiproof
 from wsgiproof.experiment.commands import Commands
+from wsgiproof.inside import protocol
 from wsgiproof.observe.answers import read_report
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.fatal_traces import read_leftover_threads
@@ -123,16 +124,10 @@ def test_a_report_says_who_answered(app: App) -> None:
         ["Content-Length", str(len(first["body"]))],
     ]
     assert json.loads(first["body"]).items() <= report.items()
-    assert set(report) == {
-        "apache", "application_group", "bson_has_c",
-        "free_threaded_build", "gil", "gil_enabled", "implementation",
-        "interpreter", "interpreter_id", "mod_wsgi", "mpm", "pid", "prefix",
-        "problems", "process_group", "pymongo", "pymongo_file", "pymongo_has_c", "python",
-        "request", "thread_id",
-    }  # fmt: skip
+    assert set(report) == {*protocol.INTERPRETER, *protocol.SUBJECT, *protocol.REQUEST}
     assert report["python"] == ".".join(map(str, sys.version_info[:3]))
     assert [report["request"], second["report"]["request"]] == [1, 2]
-    assert report["interpreter"] == second["report"]["interpreter"]
+    assert report["token"] == second["report"]["token"]
 
 
 def test_who_loads_it_says_so_before_any_request(app: App) -> None:
@@ -348,9 +343,10 @@ def test_a_command_out_of_bounds_is_refused_by_name(app: App) -> None:
     )
     for command, told in zip(OUT_OF_BOUNDS, answers, strict=True):
         assert told["status"] == "400 Bad Request", command
-        assert told["body"].startswith("wsgiproof: "), command
-        assert command.partition("=")[0] in told["body"], command
-        assert SECRET not in told["body"], command
+        (reason,) = told["report"].values()
+        assert reason.startswith("the agent refused a command: "), command
+        assert command.partition("=")[0] in reason, command
+        assert SECRET not in reason + told["body"], command
 
 
 def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:

@@ -118,6 +118,9 @@ NEIGHBOURS = {
 LAYER_ZERO_ONLY = {"judge", "report"}
 STANDARD_ONLY = {"guard"}
 INSIDE = "inside"
+PROTOCOL = "wsgiproof.inside.protocol"
+SPEAK_WITH_INSIDE = {"observe", "experiment"}
+"""The units that may import the protocol, and nothing else of inside."""
 SUBJECT = {"pymongo", "bson", "gridfs"}
 SERVER = {"mod_wsgi", "apache"}
 OTHER_PYTHONS = {"thread", "urlparse", "_xxsubinterpreters", "_interpreters"}
@@ -136,6 +139,8 @@ def breaches(module: str, source: str) -> list[str]:
     if unit not in LAYERS:
         return [f"{unit} is in no layer"]
     ours = [name for name in found if name.partition(".")[0] == "wsgiproof"]
+    if unit in SPEAK_WITH_INSIDE:
+        ours = [name for name in ours if name != PROTOCOL]
     return [name for name in ours if not _allowed(unit, _unit(name))]
 
 
@@ -174,6 +179,8 @@ def _base(module: str, node: ast.ImportFrom) -> str:
 
 def _target(base: str, name: str) -> str:
     """``from wsgiproof import cache`` means the module, ``from wsgiproof import x`` the package."""
+    if f"{base}.{name}" == PROTOCOL:
+        return PROTOCOL
     if base == "wsgiproof" and (name in LAYERS or name == INSIDE):
         return f"wsgiproof.{name}"
     return base
@@ -220,6 +227,8 @@ def test_every_layer_is_found_in_the_package() -> None:
         ("run", "from wsgiproof.cli import main", "wsgiproof.cli"),
         ("cli", "from wsgiproof import inside", "wsgiproof.inside"),
         ("subjects.application", "import wsgiproof.inside.app", "wsgiproof.inside.app"),
+        ("judge.leaks", "from wsgiproof.inside import protocol", "wsgiproof.inside.protocol"),
+        ("observe.answers", "from wsgiproof.inside import agent", "wsgiproof.inside"),
         ("inside.app", "from wsgiproof.cell import Cell", "wsgiproof.cell"),
         ("inside.app", "from .. import cell", "wsgiproof.cell"),
         ("inside.app", "import msgspec", "msgspec"),
@@ -247,6 +256,8 @@ def test_each_rule_can_be_broken(module: str, source: str, breach: str) -> None:
         ("judge.verdict", "from wsgiproof.judge import leaks\nfrom . import answers"),
         ("services.apache", "import psutil\nfrom wsgiproof.process import Service"),
         ("inside.app", "import json, pymongo, mod_wsgi\nfrom . import probe\nfrom .x import y"),
+        ("observe.answers", "from wsgiproof.inside import protocol"),
+        ("experiment.load", "from wsgiproof.inside.protocol import REPORT"),
         ("guard", "import ctypes"),
     ],
 )

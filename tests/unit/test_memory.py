@@ -731,7 +731,7 @@ def test_the_application_answers_with_them_when_asked_and_does_no_work(tmp_path:
     assert set(plain["report"]) == set(collected["report"]) == {*work["report"], "memory"}
     assert set(plain["report"]["memory"]) == {"blocks", "malloc"}
     assert plain["report"]["problems"] == []
-    assert plain["report"]["interpreter"] == work["report"]["interpreter"]
+    assert plain["report"]["token"] == work["report"]["token"]
     assert [one["report"]["request"] for one in (work, plain, collected)] == [1, 2, 3]
 
 

@@ -53,7 +53,7 @@ def test_they_come_back_from_json_as_they_were() -> None:
 
 
 def response(number: int, outcome: Outcome = Outcome.OK, started: float = 0.0) -> Response:
-    body = b'{"pid": %d, "interpreter": "x"}' % number
+    body = b'{"pid": %d, "token": "x"}' % number
     return Response("/", outcome, 200, body, "", started, 0.001 * (number % 5000))
 
 

@@ -1,15 +1,14 @@
 """Sends commands to the code inside, in a request header that only this host can write.
 
-``inside/commands.py`` reads them, and says what each command means.
+``inside/protocol.py`` says what each command means.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from wsgiproof.inside import protocol
 from wsgiproof.load.target import Target
-
-_HEADER = "X-Wsgiproof"
 
 
 class Commands:
@@ -23,7 +22,7 @@ class Commands:
         """Return the target for a URL, without a command; the answer carries a report."""
         bare = Target.parse(url)
         self._bare[bare.url] = bare
-        return bare.with_header(_HEADER, self._secret)
+        return bare.with_header(protocol.COMMANDS, self._secret)
 
     def on(
         self,
@@ -51,4 +50,4 @@ class Commands:
             words.append(f"memory={memory}")
         if object_growth is not None:
             words.append(f"object_growth={object_growth}")
-        return self._bare[target.url].with_header(_HEADER, " ".join(words), label=name)
+        return self._bare[target.url].with_header(protocol.COMMANDS, " ".join(words), label=name)

@@ -12,6 +12,7 @@ from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.judge.growth import LEAST_STEPS
 from wsgiproof.judge.resources import RESOURCES, Resource, total
 from wsgiproof.load.target import Target
+from wsgiproof.observe.answers import measured
 from wsgiproof.records import (
     Attribution,
     CacheTrial,
@@ -134,17 +135,16 @@ def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
     if load.hopeless():
         return ()
     for answer in sampler.object_growth("end"):
-        if answer.object_growth is not None:
-            # An interpreter that answers twice has reported everything in the first answer.
-            growth.setdefault(
-                answer.interpreter,
-                ObjectGrowth(
-                    pid=answer.pid,
-                    application_group=answer.application_group or "",
-                    requests=load.answers.served[answer.pid] - served[answer.pid],
-                    types=answer.object_growth.types,
-                ),
-            )
+        # An interpreter that answers twice has reported everything in the first answer.
+        growth.setdefault(
+            answer.token,
+            ObjectGrowth(
+                pid=answer.pid,
+                application_group=answer.application_group or "",
+                requests=load.answers.served[answer.pid] - served[answer.pid],
+                types=measured(answer.object_growth, "object_growth").types,
+            ),
+        )
     return tuple(growth.values())
 
 

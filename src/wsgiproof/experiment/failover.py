@@ -308,7 +308,7 @@ class _OutageLoad:
 
     def succeeded(self, response: Response, report: AgentReport) -> None:
         """A request was answered."""
-        self._answered[report.pid, report.interpreter].append(_end(response))
+        self._answered[report.pid, report.token].append(_end(response))
         self.slowest = max(self.slowest, response.seconds)
 
     def failed(self, response: Response) -> None:

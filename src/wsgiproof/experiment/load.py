@@ -16,7 +16,7 @@ from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.statistics import INVALID, Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
-from wsgiproof.observe.answers import AgentReport, AnswerCollector, InvalidReport, report_of
+from wsgiproof.observe.answers import AgentReport, AnswerCollector, NoReport, report_of
 from wsgiproof.observe.starvation import Starvation
 from wsgiproof.records import LoadPlan
 from wsgiproof.services.apache import Server
@@ -128,7 +128,7 @@ class Load:
         def take(response: Response) -> None:
             try:
                 report = report_of(response.head)
-            except InvalidReport as error:
+            except NoReport as error:
                 self._not_measured = response.error or str(error)
                 if response.outcome is Outcome.TIMEOUT:
                     self._on_hang()
@@ -222,8 +222,8 @@ class Load:
             return None, response.outcome, response.error
         try:
             report = report_of(response.head)
-        except InvalidReport as invalid:
-            return None, "no report", str(invalid)
+        except NoReport as missing:
+            return None, "no report", str(missing)
         if self._expected_body.search(response.body) is None:
             return None, INVALID, f"nothing in the body matches {self._plan.expect_body!r}"
         return report, "", ""

@@ -10,7 +10,7 @@ from typing import Literal
 
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
-from wsgiproof.observe.answers import AgentReport, MemoryMetrics
+from wsgiproof.observe.answers import AgentReport, MemoryMetrics, measured
 from wsgiproof.observe.processes import (
     ProcessSnapshot,
     address_space,
@@ -163,8 +163,7 @@ class Sampler:
         collected = self._ask_each(lambda target, until: commands.on(target, until=until, memory=2))
         by_process: defaultdict[int, list[MemoryMetrics]] = defaultdict(list)
         for answer in [*collected, *self._one_at_a_time()]:
-            if answer.memory is not None:
-                by_process[answer.pid].append(answer.memory)
+            by_process[answer.pid].append(measured(answer.memory, "memory"))
         return tuple(
             MemorySample(
                 pid=pid,

@@ -8,12 +8,11 @@ from __future__ import absolute_import
 
 import json
 
-from . import commands, identity, probe
+from . import commands, identity, probe, protocol
 from .counter import Counter
 from .in_flight import RequestSlots
 from .pools import Pools
 
-HEADER = "X-Wsgiproof-Report"
 PROBLEMS = "wsgiproof.problems"
 """The key of environ with a list: the built-in workload appends what it found to be wrong."""
 
@@ -36,7 +35,7 @@ class Agent(object):
         self._requests = Counter()
         self._secret = settings["secret"]
         # Written now, in case no request is ever answered.
-        probe.note(settings["evidence"], "identity", self._report(0))
+        probe.note(settings["evidence"], protocol.IDENTITY, self._report(0))
         self._slots = RequestSlots(settings["evidence"], identity.interpreter_token())
         self._pools = Pools()
         self._application = make_application(settings)
@@ -45,7 +44,7 @@ class Agent(object):
         try:
             given = commands.take(environ, self._secret)
         except ValueError as error:
-            return _refuse(str(error), start_response)
+            return _refuse("the agent refused a command: %s" % error, start_response)
         slot = self._slots.begin(environ, given)
         try:
             result = self._respond(environ, given, start_response)
@@ -73,7 +72,7 @@ class Agent(object):
 
         def start_with_report(status, headers, exc_info=None):
             if isinstance(headers, list):  # mod_wsgi refuses anything else
-                headers = headers + [(HEADER, self._report(number, problems))]
+                headers = headers + [(protocol.REPORT, self._report(number, problems))]
             if exc_info is None:
                 return start_response(status, headers)
             try:
@@ -85,7 +84,7 @@ class Agent(object):
 
     def _measured(self, start_response, **measured):
         report = self._report(self._requests.next(), **measured)
-        start_response("200 OK", [("Content-Length", "0"), (HEADER, report)])
+        start_response("200 OK", [("Content-Length", "0"), (protocol.REPORT, report)])
         return []
 
     def _report(self, number, problems=(), **measured):
@@ -134,10 +133,9 @@ def _is_complete(result):
 
 def _refuse(reason, start_response):
     """Answer that the commands in the request are invalid."""
-    body = ("wsgiproof: %s" % reason).encode("ascii", "replace")
-    headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
-    start_response("400 Bad Request", headers)
-    return [body]
+    report = json.dumps({protocol.REFUSED: reason})
+    start_response("400 Bad Request", [("Content-Length", "0"), (protocol.REPORT, report)])
+    return []
 
 
 def _encoded(problems):

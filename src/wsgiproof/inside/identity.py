@@ -3,7 +3,6 @@
 from __future__ import absolute_import
 
 import os
-import platform
 import sys
 import uuid
 
@@ -36,10 +35,10 @@ def interpreter_token():
 
 
 def of_interpreter():
-    """Return the facts that stay the same for the life of this interpreter."""
+    """Return the fields INTERPRETER and SUBJECT of the protocol."""
     fields = {
         "pid": os.getpid(),
-        "interpreter": interpreter_token(),
+        "token": interpreter_token(),
         "interpreter_id": _interpreter_id(),
         "gil": _whose_gil(),
     }
@@ -55,7 +54,6 @@ def _of_server():
         # '' in embedded mode.
         "process_group": getattr(mod_wsgi, "process_group", None),
         "mod_wsgi": _dotted(getattr(mod_wsgi, "version", None)),
-        "apache": _dotted(getattr(apache, "version", None)),
         "mpm": getattr(apache, "mpm_name", None),
     }
 
@@ -63,16 +61,14 @@ def _of_server():
 def _of_python():
     return {
         "python": _dotted(sys.version_info[:3]),
-        "implementation": platform.python_implementation(),
         "prefix": sys.prefix,
-        "free_threaded_build": _free_threaded_build(),
     }
 
 
 def _of_subject():
     return {
         "pymongo": pymongo.version,
-        "pymongo_file": os.path.abspath(pymongo.__file__),
+        "pymongo_path": os.path.abspath(pymongo.__file__),
         "bson_has_c": bson.has_c(),
         "pymongo_has_c": pymongo.has_c(),
     }
@@ -133,12 +129,3 @@ def gil_enabled():
     """Return whether this interpreter has a GIL now; an extension may have enabled it again."""
     ask = getattr(sys, "_is_gil_enabled", None)
     return True if ask is None else ask()
-
-
-def _free_threaded_build():
-    if sys.version_info < (3, 13):
-        return False
-    # Not on older versions, where sysconfig may read a Makefile that is not installed.
-    import sysconfig
-
-    return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))

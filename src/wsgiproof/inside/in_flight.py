@@ -7,6 +7,8 @@ import os
 import threading
 import time
 
+from .protocol import slots_file
+
 _SLOTS = 64
 _SIZE = 128  # bytes of a slot, its newline included
 
@@ -20,7 +22,7 @@ class RequestSlots(object):
     """
 
     def __init__(self, evidence, token):
-        path = os.path.join(evidence, "requests-%d-%s" % (os.getpid(), token))
+        path = os.path.join(evidence, slots_file(os.getpid(), token))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.ftruncate(descriptor, _SLOTS * _SIZE)

@@ -16,6 +16,8 @@ try:
 except ImportError:  # Python 2.7
     faulthandler = None
 
+from . import protocol
+
 LONGEST_HOLD = 2.0  # seconds
 MOST_CORES = 10
 
@@ -29,7 +31,7 @@ def record_crashes(evidence):
     """
     if faulthandler is None:
         return
-    fd = _create_once(os.path.join(evidence, "fatal-%d.txt" % os.getpid()))
+    fd = _create_once(os.path.join(evidence, protocol.note_file(protocol.FATAL, os.getpid())))
     if fd is None:
         return
     # A raw descriptor that is never closed: the handler belongs to the process and outlives this
@@ -54,7 +56,7 @@ def _record_leftover_threads(evidence, pid):
     if threads:
         names = sorted(thread.name for thread in threads)
         record = {"application_group": application_group(), "threads": names}
-        note(evidence, "leftover", json.dumps(record))
+        note(evidence, protocol.LEFTOVER, json.dumps(record))
 
 
 def application_group():
@@ -75,9 +77,12 @@ def keep_cores_apart(evidence, descriptor):
     call them all ``core``, see core(5). If there are many core files already, nothing is done, so
     that a process that crashes every second does not fill the disk.
     """
-    if descriptor is None or len(glob.glob(os.path.join(evidence, "core-*", "*"))) >= MOST_CORES:
+    if (
+        descriptor is None
+        or len(glob.glob(os.path.join(evidence, protocol.CORE + "-*", "*"))) >= MOST_CORES
+    ):
         return
-    directory = os.path.join(evidence, "core-%d" % os.getpid())
+    directory = os.path.join(evidence, protocol.core_directory(os.getpid()))
     try:
         os.mkdir(directory, 0o700)
     except OSError as error:
@@ -132,9 +137,9 @@ def _forget_this_interpreter(fd, pid):
         faulthandler.enable(file=fd, all_threads=False)
 
 
-def note(evidence, name, text):
-    """Write ``text`` to ``<evidence>/<name>-<pid>.txt``."""
-    with open(os.path.join(evidence, "%s-%d.txt" % (name, os.getpid())), "a") as file:
+def note(evidence, kind, text):
+    """Add a line to the notes of one kind that this process leaves."""
+    with open(os.path.join(evidence, protocol.note_file(kind, os.getpid())), "a") as file:
         file.write(text + "\n")
 
 

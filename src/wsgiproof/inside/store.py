@@ -10,7 +10,7 @@ import traceback
 import pymongo
 from pymongo.collection import Collection
 
-from . import codec, pools, probe, roundtrip
+from . import codec, pools, probe, protocol, roundtrip
 from .identity import interpreter_token
 
 _SECONDS_TO_DROP = 1.0
@@ -84,7 +84,7 @@ class Store(object):
             if self._close:
                 pools.close_all(_SECONDS_TO_CLOSE)
         except Exception:
-            probe.note(evidence, "drop", traceback.format_exc())
+            probe.note(evidence, protocol.DROP, traceback.format_exc())
 
 
 def _readable(client):

@@ -69,7 +69,7 @@ class _ServedBy(msgspec.Struct, frozen=True):
     """The process and the interpreter that a response of wsgiproof's application names."""
 
     pid: int
-    interpreter: str
+    token: str
     application_group: str | None = None
 
 
@@ -192,7 +192,7 @@ class LoadStatistics:
         key = (
             response.url,
             served_by.pid,
-            served_by.application_group or served_by.interpreter,
+            served_by.application_group or served_by.token,
         )
         histogram = self._interpreters.get(key)
         if histogram is None:

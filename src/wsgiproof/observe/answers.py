@@ -4,78 +4,117 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from typing import TypeVar
 
 import msgspec
 
+from wsgiproof.errors import ServiceFailed
+from wsgiproof.inside import protocol
 from wsgiproof.records import Answers, Failure, Identity, Problem
 
 _BODY_KEPT = 500
 """Characters of a failed answer that are kept."""
 _MOST_KINDS = 1000
 """Different answers to one URL that are counted."""
-_REPORT = re.compile(rb"\r\nX-Wsgiproof-Report: *([^\r\n]*)", re.I)
+_REPORT = re.compile(rf"\r\n{protocol.REPORT}: *([^\r\n]*)".encode(), re.I)
 
 
+T = TypeVar("T")
 _FailureKey = tuple[str, str, str, int | None, str]
 """The phase, the kind, the URL, the status and the error of failures that are alike."""
 
 
-class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True):
+class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Memory in use, as ``inside/memory.py`` reads it."""
 
     blocks: int | None
     malloc: int | None
 
 
-class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True):
+class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The types whose objects grew in an interpreter, as ``inside/object_growth.py`` counts."""
 
     types: tuple[tuple[str, int], ...]
 
 
-class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agent reports of one request, as ``inside/agent.py`` writes it."""
+class AgentReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the agent reports of one request: the fields of ``inside/protocol.py``."""
 
     pid: int
-    interpreter: str
+    token: str
+    interpreter_id: int | None
+    gil: str | None
     application_group: str | None
     process_group: str | None
-    python: str
     mod_wsgi: str | None
-    pymongo: str
-    pymongo_file: str
     mpm: str | None
+    python: str
+    prefix: str
+    pymongo: str
+    pymongo_path: str
     bson_has_c: bool
     pymongo_has_c: bool
-    gil_enabled: bool
-    gil: str | None = None
-    interpreter_id: int | None = None
-    prefix: str
-    thread_id: int
     request: int
-    problems: list[str] = []
+    thread_id: int
+    gil_enabled: bool
+    problems: list[str]
     memory: MemoryMetrics | None = None
     object_growth: ObjectCounts | None = None
 
 
+class _Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The report on a request whose commands the agent does not know."""
+
+    refused: str
+
+
 read_report = msgspec.json.Decoder(AgentReport).decode
 """Decodes a report; raises ``msgspec.MsgspecError`` for text that is not one."""
+_read_refused = msgspec.json.Decoder(_Refused).decode
 
 
-class InvalidReport(Exception):
-    """A response does not carry a report of the agent; the message says why, in one line."""
+class NoReport(Exception):
+    """A response carries no report: something else than the application gave it."""
+
+    def __init__(self) -> None:
+        super().__init__("the answer has no report: something else than the application gave it")
+
+
+class ProtocolError(ServiceFailed):
+    """A report does not keep to the protocol, which is no fault of the application's."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the agent inside Apache does not keep to the protocol: {problem}")
 
 
 def report_of(head: bytes) -> AgentReport:
-    """Return the report in the headers of an answer. Raises :class:`InvalidReport`."""
+    """Return the report in the headers of an answer.
+
+    Raises :class:`NoReport`, and :class:`ProtocolError` for a report that is not valid.
+    """
     # The agent adds its header last.
     headers = _REPORT.findall(head.partition(b"\r\n\r\n")[0])
     if not headers:
-        raise InvalidReport("the answer has no report: something else than the application gave it")
+        raise NoReport
     try:
         return read_report(headers[-1])
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise InvalidReport(f"the report in the answer's headers is invalid: {error}") from error
+        raise ProtocolError(_refused(headers[-1]) or str(error)) from error
+
+
+def measured(value: T | None, name: str) -> T:
+    """Return what a report has to have because it was asked for. Raises :class:`ProtocolError`."""
+    if value is None:
+        raise ProtocolError(f"the report lacks the field `{name}`, which was asked for")
+    return value
+
+
+def _refused(report: bytes) -> str:
+    """Return why the agent refused the commands of a request; empty if it did not."""
+    try:
+        return _read_refused(report).refused
+    except (msgspec.MsgspecError, RecursionError):
+        return ""
 
 
 class InterpreterAnswers:
@@ -97,13 +136,13 @@ class InterpreterAnswers:
         return Identity(
             url=self.url,
             pid=first.pid,
-            token=first.interpreter,
+            token=first.token,
             application_group=first.application_group,
             process_group=first.process_group,
             python=first.python,
             mod_wsgi=first.mod_wsgi,
             pymongo=first.pymongo,
-            pymongo_path=first.pymongo_file,
+            pymongo_path=first.pymongo_path,
             mpm=first.mpm,
             bson_has_c=first.bson_has_c,
             pymongo_has_c=first.pymongo_has_c,
@@ -157,7 +196,7 @@ class AnswerCollector:
         if body in answers or len(answers) < _MOST_KINDS:
             answers[body] += 1
         # The key has all that a report says, so an interpreter whose report changes shows.
-        key = (url, report.pid, report.interpreter, *_reported(report))
+        key = (url, report.pid, report.token, *_reported(report))
         interpreter = self._interpreters.get(key)
         if interpreter is None:
             interpreter = InterpreterAnswers(url, report, self.succeeded - 1)
@@ -172,7 +211,7 @@ class AnswerCollector:
     def note_number(self, report: AgentReport) -> None:
         """Note the number of a request of the experiment, of the load or not."""
         self._numbered += 1
-        key = (report.pid, report.interpreter)
+        key = (report.pid, report.token)
         self._numbers[key] = max(report.request, self._numbers.get(key, 0))
 
     @property
@@ -254,7 +293,7 @@ def _reported(report: AgentReport) -> tuple[object, ...]:
         report.python,
         report.mod_wsgi,
         report.pymongo,
-        report.pymongo_file,
+        report.pymongo_path,
         report.mpm,
         report.bson_has_c,
         report.pymongo_has_c,

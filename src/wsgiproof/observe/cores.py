@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from wsgiproof.files import Directory, UnsafeFile, open_regular
+from wsgiproof.inside.protocol import core_directory
 from wsgiproof.observe.evidence import Evidence, check_owner
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
@@ -35,21 +36,22 @@ def take_core(evidence: Evidence, pid: int) -> Path | None:
     wsgiproof can write, because pystack and gdb are given its path.
     """
     place = evidence.path.with_name(CORES)
+    own = core_directory(pid)
     try:
         place.mkdir(mode=0o700, exist_ok=True)
         with (
             Directory(place) as private,
             Directory(evidence.path) as shared,
-            shared.below(f"core-{pid}") as source,
+            shared.below(own) as source,
             os.scandir(source.fd) as entries,
         ):
             for entry in islice(entries, _MOST_FILES):
                 if _is_core(source, entry.name, shared):
-                    return _move(entry.name, source, f"core-{pid}", private, shared)
+                    return _move(entry.name, source, own, private, shared)
     except FileNotFoundError:
         return None
     except OSError as error:
-        evidence.note("core", f"core-{pid}: {error.strerror}")
+        evidence.note("core", f"{own}: {error.strerror}")
     return None
 
 

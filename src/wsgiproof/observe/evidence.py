@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from wsgiproof.errors import describe
 from wsgiproof.files import Directory, UnsafeFile, read_at_most
+from wsgiproof.inside import protocol
 from wsgiproof.records import EvidenceKind, Identity, MissingEvidence
 
 _MOST_NAMES = 200_000
@@ -67,7 +67,7 @@ class Evidence:
 
     def _names(self, directory: Directory, kind: EvidenceKind) -> list[tuple[str, int]]:
         """Return the names of the files of a kind with their pids, sorted."""
-        pattern = re.compile(rf"{kind}-([1-9][0-9]{{0,9}})(?:\.txt|-[0-9A-Za-z]{{1,64}})", re.ASCII)
+        pattern = protocol.evidence_of(kind)
         with os.scandir(directory.fd) as entries:
             names = [
                 entry.name for entry in islice(entries, _MOST_NAMES) if entry.name[:1] == kind[0]
@@ -76,7 +76,7 @@ class Evidence:
                 self.note(
                     kind, f"there are more than {_MOST_NAMES:,} files; the rest was not examined"
                 )
-        found = ((name, pattern.fullmatch(name)) for name in names)
+        found = ((name, pattern.match(name)) for name in names)
         return sorted((name, int(match[1])) for name, match in found if match)
 
     def note(self, kind: EvidenceKind, reason: str) -> None:
@@ -91,16 +91,18 @@ class Evidence:
         try:
             directory = Directory(self.path)
         except OSError as error:
-            for kind in ("identity", "fatal", "requests"):
-                self.note(kind, _unusable(error))
+            self.note("identity", _unusable(error))
+            self.note("fatal", _unusable(error))
+            self.note("requests", _unusable(error))
             return
         with directory:
             for one in identities:
                 if (one.pid, one.token) not in loaded:
                     self.note("identity", f"the identity that pid {one.pid} wrote is gone")
-                if _has_fatal_trace(one) and not _exists(directory, f"fatal-{one.pid}.txt"):
-                    self.note("fatal", f"fatal-{one.pid}.txt is gone")
-                if not _exists(directory, f"requests-{one.pid}-{one.token}"):
+                fatal = protocol.note_file(protocol.FATAL, one.pid)
+                if _has_fatal_trace(one) and not _exists(directory, fatal):
+                    self.note("fatal", f"{fatal} is gone")
+                if not _exists(directory, protocol.slots_file(one.pid, one.token)):
                     self.note("requests", f"a list of the requests of pid {one.pid} is gone")
 
     def missing(self) -> tuple[MissingEvidence, ...]:

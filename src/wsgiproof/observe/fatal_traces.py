@@ -71,7 +71,7 @@ def read_loaded(evidence: Evidence, identities: Sequence[Identity]) -> tuple[Ide
     loaded: dict[tuple[int, str], Identity] = {}
     for pid, report in _notes(evidence, "identity", read_report):
         if report.pid == pid and len(loaded) < _MOST_LOADED:
-            loaded[pid, report.interpreter] = InterpreterAnswers("", report, 0).identity()
+            loaded[pid, report.token] = InterpreterAnswers("", report, 0).identity()
     evidence.expect(identities, loaded)
     return tuple(one for (_, token), one in loaded.items() if token not in answered)
 

@@ -8,7 +8,7 @@ EXPECT = {"fail", "inconclusive", "error"}
 for name in list(sys.modules):
     if name.endswith(".agent"):
         sys.modules[name].Agent._report = lambda self, *a, **more: json.dumps(
-            {"interpreter": "\x1b[31m", "pid": -1, "request": 1 << 70, "problems": {}}
+            {"token": "\x1b[31m", "pid": -1, "request": 1 << 70, "problems": {}}
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from wsgiproof.build import source
 from wsgiproof.build.source import find_source
 from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed, UsageError, WsgiproofError
@@ -130,7 +131,9 @@ def test_what_builds_and_runs_leave_behind_changes_nothing(tree: Path, cache: Ca
 
 def test_content_makes_another_sdist(tree: Path, cache: Cache) -> None:
     sources = [found(tree, cache)]
-    for name in ("pymongo/__init__.py", "pymongo/new.py", "results.json", "é\udcff"):
+    packages = ("pymongo/build/x.py", "pymongo/dist/x.py")
+    for name in ("pymongo/__init__.py", *packages, "results.json", "é\udcff"):
+        (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).write_text("changed")
         sources.append(found(tree, cache))
         assert builds(tree) == len(sources)
@@ -160,7 +163,10 @@ def test_a_tree_without_a_version(version: str, result: str, tree: Path, cache: 
     )
 
 
-def test_a_directory_that_is_no_tree(tmp_path: Path, cache: Cache) -> None:
+def test_a_directory_that_is_no_tree_is_refused_before_it_is_read(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "tree_digest", None)
     result = refused(tmp_path, cache, UsageError)
     assert result == "PATH is not a source tree: it has neither a pyproject.toml nor a setup.py"
 

@@ -33,14 +33,14 @@ _SKIPPED = {
     ".hg",
     "__pycache__",
     ".venv",
-    "build",
-    "dist",
     ".mypy_cache",
     ".pytest_cache",
     ".ruff_cache",
     ".libs",
 }
 """Directories that are not part of the sources."""
+_SKIPPED_AT_THE_ROOT = {"build", "dist"}
+"""The same, but only at the root of a tree: a package may have such a name."""
 _BUILT = (".so", ".o", ".lo", ".slo", ".la", ".pyc")
 """Suffixes of files that a build leaves in a tree."""
 _PKG_INFO = re.compile(r"[^/]+/PKG-INFO")
@@ -112,6 +112,10 @@ def _pure(tags: frozenset[object], major: int) -> Iterator[object]:
 
 
 def _sdist(package: str, path: Path, python: Python, cache: Cache) -> Source | str:
+    if path.is_dir() and not _is_tree(path):  # before all of it is read
+        raise UsageError(
+            f"{path} is not a source tree: it has neither a pyproject.toml nor a setup.py"
+        )
     digest = tree_digest(path, _files(path)) if path.is_dir() else _digest(_content(path))
     archive = path if path.is_file() and _metadata(path) else _archive_of(path, digest, cache)
     metadata = _metadata(archive)
@@ -145,10 +149,6 @@ def _archive_of(source: Path, digest: str, cache: Cache) -> Path:
             tree = source if source.is_dir() else _unpacked(source, scratch)
             make_sdist(tree, directory, directory / "build.log")
 
-    if source.is_dir() and not _is_tree(source):
-        raise UsageError(
-            f"{source} is not a source tree: it has neither a pyproject.toml nor a setup.py"
-        )
     entry = cache.entry("sdist", {"tree": source.name, "digest": digest}, make)
     return next(entry.glob("*.tar.gz"))
 
@@ -206,15 +206,14 @@ def _files(tree: Path) -> Iterator[Path]:
         if {*names, *files} >= _OUTPUT:
             names.clear()
             continue
-        names[:] = sorted(name for name in names if not _is_skipped(name))
+        skipped = _SKIPPED | _SKIPPED_AT_THE_ROOT if directory == str(tree) else _SKIPPED
+        names[:] = sorted(
+            name for name in names if name not in skipped and not name.endswith(".egg-info")
+        )
         for name in sorted(files):
             path = Path(directory) / name
             if path.suffix not in _BUILT and path.is_file():
                 yield path
-
-
-def _is_skipped(directory: str) -> bool:
-    return directory in _SKIPPED or directory.endswith(".egg-info")
 
 
 def _content(path: Path) -> bytes:

@@ -89,6 +89,12 @@ def test_time_that_was_spent_waiting_for_a_processor_is_not_judged_and_the_pass_
     assert not result.findings
 
 
+def test_more_growth_than_the_time_that_was_spent_waiting_fails() -> None:
+    seen = works(serving=growing, waited=lambda at: at / 1500)
+    (finding,) = latency(CELL, seen).findings
+    assert finding.seen.startswith("the time per request grew")
+
+
 def test_a_machine_that_is_busy_all_the_time_explains_nothing() -> None:
     assert verdict(works(serving=growing, waited=lambda at: 50.0)) is Verdict.FAIL
 

@@ -7,7 +7,7 @@ grown if
 * the slope over the rounds is above 0 with certainty (Theil and Sen),
 * at its end the line is above the limit, as a multiple of its start,
 * each third of the rounds is slower than the one before it, unlike a machine that gets busy once,
-* the growth is not time in which processes waited for a processor.
+* it has grown by as much without the time in which processes waited for a processor.
 
 The processor time of the workers is judged in the same way, and needs no such condition: a busy
 machine does not change it.
@@ -89,7 +89,7 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
         for what, trend in (("processor time", cpu), ("time", wall)):
             if not trend.grows:
                 continue
-            if what == "time" and trend.waited >= _WAITED * (trend.end - trend.start):
+            if what == "time" and _may_be_waiting(trend, plan.max_slowdown):
                 doubts.append(
                     f"the time per {load} request grew from {_milliseconds(trend.start, trend.end)}"
                     " ms, while its processes waited for a processor on a busy machine: run it on "
@@ -107,6 +107,17 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
     # The processor time per request, which a busy machine does not change, has been judged.
     unsure = f"; not judged: {doubts[0]}" if doubts else ""
     return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}{unsure}")
+
+
+def _may_be_waiting(trend: _Trend, limit: float) -> bool:
+    """Return whether the time may have grown above the limit because processes waited.
+
+    The waits of all processes add up to at least what they cost: a request waits for some of them.
+    """
+    return (
+        trend.waited >= _WAITED * (trend.end - trend.start)
+        and trend.end - trend.waited < limit * trend.start
+    )
 
 
 def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round]:

@@ -261,19 +261,10 @@ class Sandbox:
             self.report("tracebacks", "Fatal Python error")
         return ended
 
-    def quick(
-        self,
-        *arguments: str,
-        codes: Collection[int] = (0,),
-        changes: Mapping[str, str | None] | None = None,
-    ) -> Ended:
+    def quick(self, *arguments: str, codes: Collection[int] = (0,)) -> Ended:
         """Run a command that only reads, and check its exit code."""
         most = (_READER_MEMORY, _READER_MEMORY)
-        run = self.start(
-            *arguments,
-            changes=changes,
-            prepare=lambda: resource.setrlimit(resource.RLIMIT_AS, most),
-        )
+        run = self.start(*arguments, prepare=lambda: resource.setrlimit(resource.RLIMIT_AS, most))
         ended = self.finish(run, QUICK)
         self.check_code(ended, codes, f"wsgiproof {' '.join(arguments)[:80]}")
         return ended
@@ -406,12 +397,10 @@ class Sandbox:
         if not (self.output / "results.json").is_file():
             return
         now = self.verdicts()
-        # In a narrow table, an id goes on below another column.
-        wide = {"COLUMNS": "400"}
-        ended = self.quick("show", str(self.output), codes=(0, 1, 3), changes=wide)
-        for cell in now:
-            if not ended.hung and cell not in ended.out.replace("\n", ""):
-                self.report("lost", f"show does not list {cell}, which has a record")
+        ended = self.quick("show", str(self.output), codes=(0, 1, 3))
+        # The id of a cell that passed is not printed where a part of it is enough.
+        if not ended.hung and now and f" complete: {len(now)} cell" not in ended.out:
+            self.report("lost", f"show does not have all {len(now)} cells with a record")
 
     def check_resume(
         self, cell: Iterable[str], *more: str, may: Collection[str] = ("pass",)

@@ -59,7 +59,7 @@ def fitting(entry: Entry) -> tuple[Cell, tuple[str, ...]]:
     beside = ("5 threads still ran: pymongo_server_monitor_thread",) if entry.only.beside else ()
     cells = (
         msgspec.structs.replace(CELL, mod_wsgi=mod_wsgi, python=python)
-        for mod_wsgi, python in product(("5.0.2", "6.1.1"), ("3.12.1", "3.12.0"))
+        for mod_wsgi, python in product(("5.0.2", "6.1.1"), ("3.12.1", "3.12.0", "3.11.2"))
     )
     return next(cell for cell in cells if entry.only.hold(cell, beside)), beside
 
@@ -152,6 +152,7 @@ OUTLIVED = DEATH.replace("/run/app/wsgiproof_inside/faults_lifecycle.py", "/site
 OF_SENTRY = OUTLIVED.format("sentry_sdk/worker.py")
 OF_PYMONGO = OUTLIVED.format("pymongo/periodic_executor.py")
 NO_ARGUMENTS = "TypeError: Point() takes no arguments"
+OTHER_LOOP = "RuntimeError: Cannot run the event loop while another loop is running"
 LOADED = "Extension modules: bson._cbson, pymongo._cmessage (total: 2)"
 
 
@@ -198,6 +199,9 @@ def test_the_names_of_leftover_threads_are_evidence_beside_a_stack() -> None:
         (NO_ARGUMENTS, {"python": "3.10.2"}, False),
         (NO_ARGUMENTS, {"python": "3.12.1"}, False),
         (NO_ARGUMENTS, {"python": "3.12.0", "interpreter": InterpreterKind.MAIN}, False),
+        (OTHER_LOOP, {"python": "3.11.2"}, True),
+        (OTHER_LOOP, {"python": "3.12.0"}, False),
+        (OTHER_LOOP, {"python": "3.11.2", "interpreter": InterpreterKind.MAIN}, False),
         (NO_ARGUMENTS, {"python": "a checkout of CPython"}, True),
         ("x in tracemalloc_alloc", {}, True),
         ("x in tracemalloc_alloc", {"interpreter": InterpreterKind.MAIN}, False),

@@ -26,9 +26,9 @@ import atexit
 import fcntl
 import json
 import os
+import secrets
 import signal
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -110,6 +110,11 @@ class RunRegistration:
             marker = f"{run_name()}.{os.getpid()}-{self._services}"
         group = self.group and make_group(marker.partition(".")[2], self.group)
         return marker, group
+
+    def announce_directory(self, directory: Path) -> None:
+        """Register that a scratch directory is about to be made."""
+        if self.lock is not None:
+            _append(self.lock, {"directory": str(directory)})
 
     def add_directory(self, directory: Path) -> None:
         """Register a scratch directory, to be removed with the run."""
@@ -224,12 +229,14 @@ def new_directory() -> Path:
     Raises :class:`CannotRun` if no safe directory can be made.
     """
     run, parent = current_run(), safe_parent()
-    with (
-        interrupts_deferred()
-    ):  # Ctrl-C between the two would leave a directory that nothing removes
+    directory = parent / f"{PREFIX}{secrets.token_urlsafe(6)}"
+    # Whatever ends this process in between, the next run knows the name.
+    run.announce_directory(directory)
+    with interrupts_deferred():
         try:
-            directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            directory.mkdir(mode=0o700)
         except OSError as error:
+            run.forget_directory(directory)
             raise CannotRun(f"no scratch directory can be made: {describe(error)}") from error
         run.add_directory(directory)
     return directory
@@ -402,7 +409,7 @@ def _read(file: int) -> list[dict[str, Any]]:
 
 def _remove(entry: dict[str, Any]) -> bool:
     """Remove a scratch directory, unless another one has its name now; return whether it is
-    gone."""
+    gone. One that was only announced is removed if it is empty: nothing was put into it."""
     path = str(entry.get("directory", ""))
     if not path:
         return True
@@ -410,8 +417,13 @@ def _remove(entry: dict[str, Any]) -> bool:
         status = os.lstat(path)
     except (OSError, ValueError):  # a NUL in it
         return True
-    same = (status.st_dev, status.st_ino) == (entry.get("device"), entry.get("inode"))
-    if not same or status.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid():
+        return True
+    if "inode" not in entry:
+        with suppress(OSError):
+            Path(path).rmdir()
+        return True
+    if (status.st_dev, status.st_ino) != (entry.get("device"), entry.get("inode")):
         return True
     remove_tree(path)
     return not os.path.lexists(path)

@@ -274,6 +274,34 @@ def test_a_run_of_which_a_guard_lives_is_left_alone(place: Place) -> None:
     assert place.files() == []
 
 
+KILLED_AS_IT_MAKES_ONE = """
+import os, signal, sys
+from pathlib import Path
+from wsgiproof import leftovers
+leftovers.current_run()
+if sys.argv[1] == "before":
+    Path.mkdir = lambda self, **options: os.kill(os.getpid(), signal.SIGKILL)
+else:
+    leftovers.RunRegistration.add_directory = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+leftovers.new_directory()
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_is_killed_as_it_makes_a_directory_leaves_none(
+    tmp_path: Path, when: str
+) -> None:
+    scratch, runs = tmp_path / "scratch", tmp_path / "cache"
+    scratch.mkdir()
+    env = {"TMPDIR": str(scratch), "WSGIPROOF_CACHE": str(runs), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-c", KILLED_AS_IT_MAKES_ONE, when]
+    assert subprocess.run(command, env=env, check=False).returncode == -signal.SIGKILL
+    assert len(list(scratch.iterdir())) == (when == "after")
+    following = "from wsgiproof.leftovers import current_run; current_run()"
+    subprocess.run([sys.executable, "-c", following], env=env, check=True)
+    assert not list(scratch.iterdir())
+
+
 def test_another_directory_of_the_same_name_is_left_alone(place: Place) -> None:
     process, info = place.run(MARKED)
     kill(info["guard"], info["pid"])
@@ -416,16 +444,17 @@ def test_an_empty_group_that_nobody_knows_is_removed_and_a_young_or_a_used_one_i
 
 
 INTERRUPTED = """
-import os, signal, tempfile
-from wsgiproof.leftovers import end_run, new_directory
+import os, signal
+from pathlib import Path
+from wsgiproof.leftovers import current_run, end_run, new_directory
 from wsgiproof.signals import install_handlers
 install_handlers()
-made = tempfile.mkdtemp
-def interrupted(**options):
-    path = made(**options)
+current_run()
+made = Path.mkdir
+def interrupted(self, **options):
+    made(self, **options)
     os.kill(os.getpid(), signal.SIGINT)
-    return path
-tempfile.mkdtemp = interrupted
+Path.mkdir = interrupted
 try:
     new_directory()
 except KeyboardInterrupt:

@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import wsgiproof
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.in_flight import read_unfinished
 
-INSIDE = Path(wsgiproof.__file__).parent / "inside"
 BEGIN = """
 import os, sys
-sys.path.insert(0, sys.argv[1])
-from commands import NONE, take
-from in_flight import RequestSlots
-running = RequestSlots(sys.argv[2], "token")
+from wsgiproof.inside.commands import NONE, take
+from wsgiproof.inside.in_flight import RequestSlots
+running = RequestSlots(sys.argv[1], "token")
 def begin(path, query="", commands=""):
     environ = {"SCRIPT_NAME": path, "PATH_INFO": "/x", "QUERY_STRING": query}
     environ["HTTP_X_WSGIPROOF"] = "secret " + commands
@@ -29,7 +26,7 @@ def begin(path, query="", commands=""):
 def run(evidence: Path, code: str) -> int:
     """Run ``code`` in a process that ends without any more of its own."""
     end = "os.kill(os.getpid(), 9)"
-    command = [sys.executable, "-c", f"{BEGIN}{code}\n{end}", str(INSIDE), str(evidence)]
+    command = [sys.executable, "-c", f"{BEGIN}{code}\n{end}", str(evidence)]
     process = subprocess.Popen(command)
     process.wait()
     return process.pid

@@ -110,7 +110,7 @@ def load(scratch: Path, uri: str) -> Any:
     shutil.copytree(Path(wsgiproof.__file__).parent / "inside", scratch / "wsgiproof_inside")
     settings = {"uri": uri, "database": "probe", "evidence": str(scratch), "documents": 20}
     settings |= {"batch_size": 10, "fault": None, "fault_options": {}, "app": None, "close": True}
-    settings["secret"] = SECRET
+    settings |= {"secret": SECRET, "prefix": "probe_", "core_descriptor": None}
     (scratch / "settings.json").write_text(json.dumps(settings))
     sys.path.insert(0, str(scratch))
     from wsgiproof_inside import settings as inside

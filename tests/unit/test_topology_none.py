@@ -14,6 +14,7 @@ from wsgiproof.account import server_account
 from wsgiproof.cell import DEPLOYED, Topology
 from wsgiproof.config import Config
 from wsgiproof.errors import UsageError
+from wsgiproof.inside import protocol
 from wsgiproof.judge.verdict import judge
 from wsgiproof.preflight import starts_mongod
 from wsgiproof.records import Observed, Stop, Verdict
@@ -78,7 +79,9 @@ def test_the_application_is_told_to_connect_or_not(
 ) -> None:
     settings = lay_out(ALONE if cell is ALONE else CELL, tmp_path, "", "app", server_account())
     text = (settings.directory / "settings.json").read_bytes()
-    assert msgspec.json.decode(text)["documents"] == documents
+    told = msgspec.json.decode(text)
+    assert told["documents"] == documents
+    assert told.keys() == set(protocol.SETTINGS)
 
 
 def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:

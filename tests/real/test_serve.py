@@ -51,7 +51,7 @@ def test_a_served_cell_answers_at_each_url_until_ctrl_c(open_tmp: Path) -> None:
             "interpreter1": "interpreter1",
             "interpreter2": "interpreter2",
         }
-        assert len({one["interpreter"] for one in answers.values()}) == 2
+        assert len({one["token"] for one in answers.values()}) == 2
         assert [one["pid"] for one in answers.values()] == served["pids"]["worker"] * 2
         assert f"appName={served['database']}" in served["mongodb"]
         command.interrupt()

@@ -153,9 +153,11 @@ def test_no_descendant_of_a_run_has_a_token_of_ours(
         while run.process.poll() is None:
             for one, name, words in told(below(run)):
                 try:
+                    # What has not called exec yet has the environment and command of its parent. It
+                    # may do so at any moment, so this is looked at first.
+                    copy = forked(one)
                     seen = TOKEN in one.environ().values()
-                    # What has not called exec yet has the environment and command of its parent.
-                    assert not seen or " ".join(one.cmdline()) != words or forked(one), words
+                    assert not seen or " ".join(one.cmdline()) != words or copy, words
                 except psutil.Error:
                     continue
                 names.add(name)

@@ -49,7 +49,6 @@ from wsgiproof.guard import (
     remove_tree,
 )
 from wsgiproof.ownership import replaceable_directory
-from wsgiproof.signals import interrupts_deferred
 from wsgiproof.spawn import MARKER, join_run, run_name, unknown_children
 
 PREFIX = "wsgiproof-"
@@ -230,15 +229,14 @@ def new_directory() -> Path:
     """
     run, parent = current_run(), safe_parent()
     directory = parent / f"{PREFIX}{secrets.token_urlsafe(6)}"
-    # Whatever ends this process in between, the next run knows the name.
+    # Whatever ends or interrupts this process in between, the list of runs has the name.
     run.announce_directory(directory)
-    with interrupts_deferred():
-        try:
-            directory.mkdir(mode=0o700)
-        except OSError as error:
-            run.forget_directory(directory)
-            raise CannotRun(f"no scratch directory can be made: {describe(error)}") from error
-        run.add_directory(directory)
+    try:
+        directory.mkdir(mode=0o700)
+    except OSError as error:
+        run.forget_directory(directory)
+        raise CannotRun(f"no scratch directory can be made: {describe(error)}") from error
+    run.add_directory(directory)
     return directory
 
 

@@ -50,9 +50,7 @@ def test_a_mistake_in_the_protocol_is_an_error_that_names_it(
     changed.write_text(text.replace(right, wrong))
 
     options = ["--no-config", "--topology", "none", "--mode", "daemon", "-n", "60"]
-    with started(
-        open_tmp, *options, command=["env", f"PYTHONPATH={copy}", *RUN]
-    ) as running:  # fmt: skip
+    with started(open_tmp, *options, command=["env", f"PYTHONPATH={copy}", *RUN]) as running:
         assert running.finish() == 3, running.text
         assert not running.left_behind()
     assert PROBLEM + named in " ".join(running.text.split()), running.text

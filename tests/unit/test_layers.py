@@ -83,7 +83,6 @@ NEIGHBOURS = {
     ("matrix", "config"),
     ("spawn", "signals"),
     ("spawn", "guard"),
-    ("leftovers", "signals"),
     ("leftovers", "spawn"),
     ("leftovers", "cgroups"),
     ("leftovers", "guard"),

@@ -402,9 +402,8 @@ class _Experiment:
             observed = self.observed()
             suspects = leaks.to_confirm_alone(observed) if alone else leaks.to_confirm(observed)
             # What has been confirmed as a leak is one, whatever requests that are alone would show.
-            confirmed = {one.check for one in self._confirmations} & leaks.leak_rates(
-                observed
-            ).keys()
+            leaking = leaks.leak_rates(observed)
+            confirmed = {one.check for one in self._confirmations if one.check in leaking}
             needed = {check: least for check, least in suspects.items() if check not in confirmed}
             if not needed:
                 continue

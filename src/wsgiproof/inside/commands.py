@@ -15,7 +15,7 @@ KEY = "HTTP_" + COMMANDS.upper().replace("-", "_")
 
 
 class Commands(object):
-    """The commands of one request, which the protocol explains; each is None if it was not given.
+    """The commands of one request; the protocol explains them. One that was not given is None.
 
     ``from_host`` is true if the request had the secret.
     """

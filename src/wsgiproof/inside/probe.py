@@ -77,10 +77,8 @@ def keep_cores_apart(evidence, descriptor):
     call them all ``core``, see core(5). If there are many core files already, nothing is done, so
     that a process that crashes every second does not fill the disk.
     """
-    if (
-        descriptor is None
-        or len(glob.glob(os.path.join(evidence, protocol.CORE + "-*", "*"))) >= MOST_CORES
-    ):
+    cores = os.path.join(evidence, protocol.CORE + "-*", "*")
+    if descriptor is None or len(glob.glob(cores)) >= MOST_CORES:
         return
     directory = os.path.join(evidence, protocol.core_directory(os.getpid()))
     try:

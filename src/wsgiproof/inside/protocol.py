@@ -73,7 +73,7 @@ DROP = "drop"
 CORE = "core"
 """Evidence: a directory for the core file of a process."""
 
-LONGEST_OCCUPY = 5.0  # seconds
+_LONGEST_OCCUPY = 5.0  # seconds
 
 _NAME = re.compile(r"[a-z0-9]{1,16}$")
 
@@ -130,7 +130,7 @@ def _name(value):
 READERS = {
     "name": _name,  # the host's name for the request
     "until": _seconds(1e12),  # CLOCK_MONOTONIC: wait for that instant (probe.hold limits it)
-    "occupy": _seconds(LONGEST_OCCUPY),  # keep a connection of each client busy
+    "occupy": _seconds(_LONGEST_OCCUPY),  # keep a connection of each client busy
     "memory": _one_of("1", "2"),  # read memory; 2: collect garbage first
     "object_growth": _one_of("begin", "end"),
 }

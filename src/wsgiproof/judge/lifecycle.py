@@ -126,11 +126,11 @@ def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
     groups: list[list[Event]] = []
     for by_site in sites.values():
         unread = by_site.pop((), [])
-        if len(by_site) == 1:
-            (known,) = by_site.values()
-            by_site = {(): sorted([*known, *unread], key=crashes.index)}
-            unread = []
-        groups += by_site.values()
+        known = [*by_site.values()]
+        if len(known) == 1:
+            groups.append(sorted([*known[0], *unread], key=crashes.index))
+            continue
+        groups += known
         by_phase: dict[str, list[Event]] = defaultdict(list)
         for death in unread:
             by_phase[death.phase].append(death)

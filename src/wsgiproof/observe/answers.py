@@ -103,7 +103,7 @@ def report_of(head: bytes) -> AgentReport:
 
 
 def measured(value: T | None, name: str) -> T:
-    """Return what a report has to have because it was asked for. Raises :class:`ProtocolError`."""
+    """Return a measurement that was asked for. Raises :class:`ProtocolError` if it is missing."""
     if value is None:
         raise ProtocolError(f"the report lacks the field `{name}`, which was asked for")
     return value

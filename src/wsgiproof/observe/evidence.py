@@ -91,9 +91,8 @@ class Evidence:
         try:
             directory = Directory(self.path)
         except OSError as error:
-            self.note("identity", _unusable(error))
-            self.note("fatal", _unusable(error))
-            self.note("requests", _unusable(error))
+            for kind in ("identity", "fatal", "requests"):
+                self.note(kind, _unusable(error))
             return
         with directory:
             for one in identities:

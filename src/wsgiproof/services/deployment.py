@@ -162,9 +162,9 @@ class Deployment:
 
         On wsgiproof's own deployment they are those of all databases but the server's own, and
         otherwise those of the subject's database, whose name is ``app_name``. The highest number of
-        any member counts. Each is None if no member answers. Collections whose names begin with
-        ``workload`` do not count, and neither does their index: a worker that crashes can't drop
-        its own.
+        any member counts. Each is None if no member answers. Collections with names that begin with
+        ``workload`` are left out, with their one index each: a worker that crashes can't drop its
+        own.
         """
         found: dict[str, int | None] = dict.fromkeys(_OBJECTS)
         for member in self._direct:

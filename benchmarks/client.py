@@ -31,17 +31,17 @@ from pathlib import Path
 
 import msgspec
 
-from wsgiproof.build.toolchain import build_toolchain
-from wsgiproof.cell import Mode, Mpm, Topology
-from wsgiproof.config import Config
-from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.runner import NullWatcher
-from wsgiproof.scratch import scratch_directory
-from wsgiproof.selftest import MOD_WSGI, PYMONGO
-from wsgiproof.services.apache import start_apache
-from wsgiproof.services.apache_conf import ApacheConf
-from wsgiproof.services.ports import free_port
-from wsgiproof.toolchain import Application
+from wsgiproof.config.model import Config
+from wsgiproof.provision.assemble import build_toolchain
+from wsgiproof.provision.toolchain import Application
+from wsgiproof.records.cell import Mode, Mpm, Topology
+from wsgiproof.run.cell import NullWatcher
+from wsgiproof.run.planning import make_context, plan, preflight
+from wsgiproof.run.selftest import MOD_WSGI, PYMONGO
+from wsgiproof.server.apache import start_apache
+from wsgiproof.server.configuration import ApacheConf
+from wsgiproof.server.ports import free_port
+from wsgiproof.server.scratch import scratch_directory
 
 RECIPE = f"pymongo-{PYMONGO}/test/mod_wsgi_test/test_client.py"
 BODY = "Hello, World!"

@@ -26,14 +26,14 @@ import msgspec
 import psutil
 
 import wsgiproof
-from wsgiproof.cell import Cell, Mode, Topology
-from wsgiproof.config import Config
-from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.records import PhaseName
-from wsgiproof.runner import Deployments, run_cell
-from wsgiproof.selftest import MOD_WSGI, PYMONGO
-from wsgiproof.services.deployment import start_deployment
-from wsgiproof.services.mongod import find_mongod
+from wsgiproof.config.model import Config
+from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.plan import PhaseName
+from wsgiproof.run.cell import Deployments, run_cell
+from wsgiproof.run.planning import make_context, plan, preflight
+from wsgiproof.run.selftest import MOD_WSGI, PYMONGO
+from wsgiproof.subjects.pymongo.deployment import start_deployment
+from wsgiproof.subjects.pymongo.mongod import find_mongod
 
 SECRET = "secret"
 READINGS = 13
@@ -107,15 +107,15 @@ def cost_of_server(output: Path, requests: int) -> float:
 
 def load(scratch: Path, uri: str) -> Any:
     """The application as Apache loads it, in this process."""
-    shutil.copytree(Path(wsgiproof.__file__).parent / "inside", scratch / "wsgiproof_inside")
+    shutil.copytree(Path(wsgiproof.__file__).parent / "agent", scratch / "wsgiproof_agent")
     settings = {"uri": uri, "database": "probe", "evidence": str(scratch), "documents": 20}
     settings |= {"batch_size": 10, "fault": None, "fault_options": {}, "app": None, "close": True}
     settings |= {"secret": SECRET, "prefix": "probe_", "core_descriptor": None}
     (scratch / "settings.json").write_text(json.dumps(settings))
     sys.path.insert(0, str(scratch))
-    from wsgiproof_inside import settings as inside
-    from wsgiproof_inside.agent import Agent
-    from wsgiproof_inside.workload import Workload
+    from wsgiproof_agent import settings as inside
+    from wsgiproof_agent.agent import Agent
+    from wsgiproof_agent.workload import Workload
 
     return Agent(inside.load(), Workload)
 

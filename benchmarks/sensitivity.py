@@ -20,13 +20,13 @@ from pathlib import Path
 
 import msgspec
 
-from wsgiproof.cell import Mode, Topology
-from wsgiproof.config import Config, Profile
-from wsgiproof.planning import HostSetup, make_context, plan, preflight
-from wsgiproof.records import CellRecord
-from wsgiproof.results import save
-from wsgiproof.runner import Deployments, NullWatcher, RunContext, run_cell
-from wsgiproof.selftest import MOD_WSGI, PYMONGO
+from wsgiproof.config.model import Config, Profile
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.directory import save
+from wsgiproof.records.run import CellRecord
+from wsgiproof.run.cell import Deployments, NullWatcher, RunContext, run_cell
+from wsgiproof.run.planning import HostSetup, make_context, plan, preflight
+from wsgiproof.run.selftest import MOD_WSGI, PYMONGO
 from wsgiproof.subjects.controls import CONTROLS, Control
 
 COUNTED = {

@@ -13,8 +13,10 @@ import msgspec
 from matplotlib import pyplot as plt
 
 from wsgiproof.judge.verdict import CHECKS, Judgement, judge
-from wsgiproof.records import CellRecord, Observed, Role, Verdict
-from wsgiproof.results import read_cell
+from wsgiproof.records.directory import read_cell
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed, Role
+from wsgiproof.records.run import CellRecord
 
 mpl.use("svg")
 

@@ -16,7 +16,7 @@ import cloup
 
 from wsgiproof.cli import cli
 from wsgiproof.cli.help import SETTINGS
-from wsgiproof.configfile import starter
+from wsgiproof.config.file import starter
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig

@@ -9,8 +9,8 @@ def main() -> None:
     _open_streams()
     try:
         from wsgiproof.cli import main
-        from wsgiproof.leftovers import become_reaper
-        from wsgiproof.signals import install_handlers
+        from wsgiproof.process.leftovers import become_reaper
+        from wsgiproof.process.signals import install_handlers
 
         install_handlers()
     except KeyboardInterrupt:

@@ -11,9 +11,9 @@
         ├── Locked                    another process holds a lock for too long
         └── DeadlineExceeded            a child process did not finish in time
 
-A finding about the subject is never an exception: it is a :class:`wsgiproof.records.Finding`, and
-its exit code is 1. Any other exception is a defect of wsgiproof: exit 70, with a file that contains
-the traceback.
+A finding about the subject is never an exception: it is a
+:class:`wsgiproof.records.judgement.Finding`, and its exit code is 1. Any other exception is a
+defect of wsgiproof: exit 70, with a file that contains the traceback.
 """
 
 from __future__ import annotations

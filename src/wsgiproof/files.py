@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+import platformdirs
+
 from wsgiproof.errors import CannotRun, UsageError
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -246,3 +248,17 @@ def temporary_root() -> Path:
             f"TMPDIR is '{shown}', which is not UTF-8: point it at another directory"
         ) from error
     return Path(root)
+
+
+def cache_root() -> Path:
+    """Return the directory of the cache: ``WSGIPROOF_CACHE``, else the platform's cache directory.
+
+    For root that is the machine's (``/var/cache/wsgiproof``), not that in root's home: Apache's
+    children run as an unprivileged user, who must be able to read what they import.
+    """
+    chosen = os.environ.get("WSGIPROOF_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    if os.geteuid() == 0:
+        return Path("/var/cache/wsgiproof")
+    return platformdirs.user_cache_path("wsgiproof")

@@ -8,7 +8,7 @@ import msgspec
 
 from tests.browser.replayed import recorded
 from tests.unit.factories import run_record
-from wsgiproof.records import CellRecord, Excluded, RunRecord
+from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 
 SAYS = "hostile words"
 TEXT = (

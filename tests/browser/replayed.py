@@ -12,10 +12,11 @@ from pathlib import Path
 import msgspec
 
 from tests.unit.factories import run_record
-from wsgiproof.cell import Cell, Mode, Mpm, Topology
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict
-from wsgiproof.results import save
+from wsgiproof.records.cell import Cell, Mode, Mpm, Topology
+from wsgiproof.records.directory import save
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 
 HERE = Path(__file__).parent / "cells"
 CORPUS = Path(__file__).parent.parent / "corpus"

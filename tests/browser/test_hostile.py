@@ -18,12 +18,12 @@ from tests.browser.conftest import PHONE, Open
 from tests.browser.hostile_record import SAYS, TEXT, endless, hostile
 from tests.browser.replayed import left
 from tests.unit.factories import run_record
-from wsgiproof.records import RunRecord
+from wsgiproof.analysis.trends import trends
+from wsgiproof.records.run import RunRecord
 from wsgiproof.report.html.page import page
 from wsgiproof.report.junit import to_junit
 from wsgiproof.report.recorded import show_recorded
 from wsgiproof.report.summary import to_markdown
-from wsgiproof.report.trends import trends
 
 _HARM = """() => ({
     harmed: Boolean(window.harmed),

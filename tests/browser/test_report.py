@@ -15,13 +15,14 @@ from tests.browser.conftest import DESK, PHONE, Open
 from tests.browser.replayed import failing, large, left, passing, recorded
 from tests.unit.factories import run_record
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
+from wsgiproof.analysis.compare import compare
+from wsgiproof.analysis.figures import by_name
+from wsgiproof.analysis.trends import trends
 from wsgiproof.judge.fit import fits
-from wsgiproof.records import CellRecord, RunRecord, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.causes import causes
-from wsgiproof.report.compare import compare
-from wsgiproof.report.figures import by_name
 from wsgiproof.report.html.page import page
-from wsgiproof.report.trends import trends
 
 LEAK = recorded("leak-connection")
 CRASH = recorded("crash-in-request")

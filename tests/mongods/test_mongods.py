@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.real.command import started
-from wsgiproof.cell import DEPLOYED, Topology
-from wsgiproof.records import CellRecord
-from wsgiproof.results import read_cell
-from wsgiproof.services.deployment import start_deployment
-from wsgiproof.services.mongod import find_mongod
+from wsgiproof.records.cell import DEPLOYED, Topology
+from wsgiproof.records.directory import read_cell
+from wsgiproof.records.run import CellRecord
+from wsgiproof.subjects.pymongo.deployment import start_deployment
+from wsgiproof.subjects.pymongo.mongod import find_mongod
 
 VERSIONS = ("6.0.5", "5.0.32", "4.4.2")
 Cells = Mapping[tuple[str, Topology], CellRecord]

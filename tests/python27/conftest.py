@@ -7,10 +7,10 @@ import os
 import pytest
 
 from tests.real.conftest import open_tmp as open_tmp
-from wsgiproof.account import server_account
-from wsgiproof.build.python import choose
 from wsgiproof.errors import WsgiproofError
-from wsgiproof.toolchain import Python
+from wsgiproof.process.account import server_account
+from wsgiproof.provision.python import choose
+from wsgiproof.provision.toolchain import Python
 
 VARIABLE = "WSGIPROOF_PYTHON27"
 

@@ -14,17 +14,18 @@ import pytest
 
 import wsgiproof
 from tests.real.command import started
-from wsgiproof.build import python2
-from wsgiproof.build.environment import environment_build
-from wsgiproof.build.python import installed
-from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed
-from wsgiproof.records import CellRecord, Verdict
-from wsgiproof.results import exit_code, read_cell
-from wsgiproof.services.apache_conf import DAEMON_THREADS
-from wsgiproof.toolchain import BuildSpec, Python, Source
+from wsgiproof.provision import python2
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.environment import environment_build
+from wsgiproof.provision.python import installed
+from wsgiproof.provision.toolchain import BuildSpec, Python, Source
+from wsgiproof.records.directory import exit_code, read_cell
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord
+from wsgiproof.server.configuration import DAEMON_THREADS
 
-INSIDE = Path(wsgiproof.__file__).parent / "inside"
+INSIDE = Path(wsgiproof.__file__).parent / "agent"
 BROKEN, MENDED = "2.6.3", "2.7.2"
 TWICE = pytest.mark.parametrize("attempt", [1, 2])
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
-from wsgiproof.config import Config
-from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.records import CellRecord, ExtraPhase
-from wsgiproof.runner import Deployments, NullWatcher, run_cell
-from wsgiproof.services.ports import free_port
+from wsgiproof.config.model import Config
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.records.plan import ExtraPhase
+from wsgiproof.records.run import CellRecord
+from wsgiproof.run.cell import Deployments, NullWatcher, run_cell
+from wsgiproof.run.planning import make_context, plan, preflight
+from wsgiproof.server.ports import free_port
 
 PYMONGO = "4.20.0"
 MENDED = "4.15.3"

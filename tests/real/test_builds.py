@@ -18,14 +18,14 @@ import msgspec
 import pytest
 
 from tests.real.command import nobody_is_left, started
-from wsgiproof.account import server_account
-from wsgiproof.build.environment import environment_build
-from wsgiproof.build.httpd import find_httpd
-from wsgiproof.build.modwsgi import mod_wsgi_build
-from wsgiproof.build.python import choose
-from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed, CannotRun
-from wsgiproof.toolchain import BuildSpec, Httpd, Python, Source
+from wsgiproof.process.account import server_account
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.environment import environment_build
+from wsgiproof.provision.httpd import find_httpd
+from wsgiproof.provision.modwsgi import mod_wsgi_build
+from wsgiproof.provision.python import choose
+from wsgiproof.provision.toolchain import BuildSpec, Httpd, Python, Source
 
 CELL = ["--no-config", "--mod-wsgi", "5.0.2", "--pymongo", "4.15.3"]
 CELL += ["--topology", "none", "--mode", "daemon"]

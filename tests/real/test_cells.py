@@ -8,9 +8,12 @@ import msgspec
 
 from tests.real.command import CLEAN
 from tests.real.conftest import Bench
-from wsgiproof.cell import InterpreterKind, Mode, Topology
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import CellRecord, PhaseName, Role, Verdict
+from wsgiproof.records.cell import InterpreterKind, Mode, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Role
+from wsgiproof.records.plan import PhaseName
+from wsgiproof.records.run import CellRecord
 
 
 def why(record: CellRecord) -> str:

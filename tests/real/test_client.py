@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.real.conftest import KNOWN_GOOD, PYMONGO
-from wsgiproof.cell import Mode, Topology
-from wsgiproof.config import Config
-from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.runner import Deployments, NullWatcher, build, serving
-from wsgiproof.scratch import scratch_directory
+from wsgiproof.config.model import Config
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.run.cell import Deployments, NullWatcher, build, serving
+from wsgiproof.run.planning import make_context, plan, preflight
+from wsgiproof.server.scratch import scratch_directory
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.real.conftest import CRASHING, Bench
 from tests.real.test_cells import why
-from wsgiproof.cell import Mode
 from wsgiproof.observe.cores import why_no_core
-from wsgiproof.records import CellRecord
+from wsgiproof.records.cell import Mode
+from wsgiproof.records.run import CellRecord
 
 
 def test_a_crash_at_exit_tells_signal_number_and_phase(bench: Bench) -> None:

@@ -13,13 +13,13 @@ import pytest
 from pymongo import MongoClient
 
 import wsgiproof
-from wsgiproof.cell import Topology
-from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.deployment import Deployment, connect_deployment, start_deployment
-from wsgiproof.services.mongod import find_mongod
-from wsgiproof.services.ports import free_port
+from wsgiproof.records.cell import Topology
+from wsgiproof.server.ports import free_port
+from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment, start_deployment
+from wsgiproof.subjects.pymongo.mongod import find_mongod
 
-INSIDE = Path(wsgiproof.__file__).parent / "inside"
+INSIDE = Path(wsgiproof.__file__).parent / "agent"
 APP = "wsgiproof_counted"
 OTHER = "wsgiproof_other"
 
@@ -149,7 +149,7 @@ def test_sessions_that_a_client_ends_are_not_counted_after_a_crash_of_the_member
 FILL = """
 import sys, threading, time
 import pymongo
-import wsgiproof_inside.pools as pools
+import wsgiproof_agent.pools as pools
 client = pymongo.MongoClient(sys.argv[1])
 client.admin.command("ping")
 filler = pools.Pools()
@@ -167,7 +167,7 @@ def test_occupying_from_all_threads_fills_a_pool(deployment: Deployment, tmp_pat
 
     If a thread of a busy machine starts when another has ended, both use the same connection.
     """
-    (tmp_path / "wsgiproof_inside").symlink_to(INSIDE)
+    (tmp_path / "wsgiproof_agent").symlink_to(INSIDE)
     filling = subprocess.Popen(
         [sys.executable, "-c", FILL, deployment.uri(APP)],
         cwd=tmp_path,

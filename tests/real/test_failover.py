@@ -16,22 +16,23 @@ import pytest
 from tests.real.command import CLEAN, at_work, nobody_is_left, soon, started
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
-from wsgiproof.cell import Topology
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.records import ExtraPhase, Verdict
-from wsgiproof.results import read_cell
-from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.deployment import start_deployment
-from wsgiproof.services.mongod import find_mongod
-from wsgiproof.services.ports import LOOPBACK
+from wsgiproof.records.cell import Topology
+from wsgiproof.records.directory import read_cell
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.plan import ExtraPhase
+from wsgiproof.server.ports import LOOPBACK
+from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.deployment import start_deployment
+from wsgiproof.subjects.pymongo.mongod import find_mongod
 
 FAILOVER = (ExtraPhase.FAILOVER,)
 PAUSE = """
 import sys
 from pathlib import Path
-from wsgiproof.cell import Topology
-from wsgiproof.services.deployment import start_deployment
-from wsgiproof.services.mongod import find_mongod
+from wsgiproof.records.cell import Topology
+from wsgiproof.subjects.pymongo.deployment import start_deployment
+from wsgiproof.subjects.pymongo.mongod import find_mongod
 scratch = Path(sys.argv[1])
 with start_deployment(Topology.STANDALONE, find_mongod(None), scratch, scratch) as deployment:
     deployment.members[0].pause()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
-from wsgiproof.cell import Topology
-from wsgiproof.records import Role, Verdict
+from wsgiproof.records.cell import Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Role
 
 BACKGROUND = """
 import itertools, subprocess

@@ -11,8 +11,9 @@ import pytest
 
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
-from wsgiproof.cell import Mode, Topology
-from wsgiproof.records import CellRecord, Verdict
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord
 
 APPS = Path(__file__).parent / "apps"
 ROOT = os.geteuid() == 0

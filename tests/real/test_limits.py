@@ -16,16 +16,16 @@ from tests.real.command import RUN, started
 from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line
-from wsgiproof.cell import Mode, Mpm, Topology
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.records import Verdict
-from wsgiproof.runner import NullWatcher, build
-from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.apache import start_apache
-from wsgiproof.services.apache_conf import ApacheConf
-from wsgiproof.services.ports import free_port
+from wsgiproof.records.cell import Mode, Mpm, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.run.cell import NullWatcher, build
+from wsgiproof.run.planning import make_context, plan, preflight
+from wsgiproof.server.apache import start_apache
+from wsgiproof.server.configuration import ApacheConf
+from wsgiproof.server.ports import free_port
+from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import lay_out
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
-from wsgiproof.cell import Mode, Topology
-from wsgiproof.records import ExtraPhase, PhaseName, Verdict
-from wsgiproof.services.ports import free_port
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.plan import ExtraPhase, PhaseName
+from wsgiproof.server.ports import free_port
 
 HOSTILE = "until=9e9&occupy=86400&memory=2&object_growth=begin"
 
@@ -73,8 +74,8 @@ def test_nobody_else_can_command_the_probe(bench: Bench, mode: Mode) -> None:
 
 
 TELLS = """
-import wsgiproof_inside.settings
-secret = wsgiproof_inside.settings.load()["secret"]
+import wsgiproof_agent.settings
+secret = wsgiproof_agent.settings.load()["secret"]
 with open(%r, "w") as file:
     file.write(secret)
 def application(environ, start_response):

@@ -44,7 +44,7 @@ def test_a_mistake_in_the_protocol_is_an_error_that_names_it(
 ) -> None:
     copy = open_tmp / "copy"
     shutil.copytree(Path(wsgiproof.__file__).parent, copy / "wsgiproof")
-    changed = copy / "wsgiproof" / "inside" / file
+    changed = copy / "wsgiproof" / "agent" / file
     text = changed.read_text()
     assert text.count(right) == 1
     changed.write_text(text.replace(right, wrong))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.real.command import started
-from wsgiproof.records import Verdict
+from wsgiproof.records.directory import load_run
+from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.html.page import NAME
-from wsgiproof.results import load_run
 
 GUEST_BOOK = Path(__file__).parent / "apps" / "guest_book.py"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from tests.real.command import CLEAN
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
-from wsgiproof.cell import Mode, Mpm
-from wsgiproof.records import ExtraPhase, Role, Verdict
+from wsgiproof.records.cell import Mode, Mpm
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Role
+from wsgiproof.records.plan import ExtraPhase
 
 RESTART = (ExtraPhase.RESTART,)
 ALL_BUT_FAILOVER = (ExtraPhase.RESTART, ExtraPhase.RELOAD, ExtraPhase.IDLE)

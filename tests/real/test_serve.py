@@ -15,7 +15,7 @@ import psutil
 
 from tests.real.command import Command, started
 from tests.real.test_wrong_input import one_line, outcome
-from wsgiproof.build.httpd import find_httpd
+from wsgiproof.provision.httpd import find_httpd
 
 MODULE = [sys.executable, "-m", "wsgiproof"]
 CELL = ["--no-config", "--mod-wsgi", "5.0.2", "--pymongo", "4.20.0", "--mode", "daemon"]

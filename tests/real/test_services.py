@@ -24,18 +24,20 @@ from tests.real.command import CLEAN
 from tests.real.conftest import KNOWN_GOOD, PYMONGO
 from tests.real.test_cells import why
 from tests.real.test_uri import mongod as mongod_of_a_user
-from wsgiproof.account import server_account
-from wsgiproof.cell import Cell, Mode, Topology
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.planning import make_context, plan, preflight
-from wsgiproof.records import CellRecord, PhaseName, Verdict
-from wsgiproof.runner import Deployments, Job, NullWatcher, RunContext, run_cell
-from wsgiproof.scratch import scratch_directory
-from wsgiproof.services import deployment as deployments
-from wsgiproof.services.deployment import Deployment, connect_deployment, start_deployment
-from wsgiproof.services.mongod import Member, find_mongod
-from wsgiproof.services.ports import LOOPBACK
+from wsgiproof.process.account import server_account
+from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.plan import PhaseName
+from wsgiproof.records.run import CellRecord
+from wsgiproof.run.cell import Deployments, Job, NullWatcher, RunContext, run_cell
+from wsgiproof.run.planning import make_context, plan, preflight
+from wsgiproof.server.ports import LOOPBACK
+from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo import deployment as deployments
+from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment, start_deployment
+from wsgiproof.subjects.pymongo.mongod import Member, find_mongod
 
 NOBODY = 65534
 DATABASE = "wsgiproof_guarded"

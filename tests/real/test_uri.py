@@ -16,19 +16,20 @@ from pymongo import MongoClient
 
 import wsgiproof
 from tests.real.command import CLEAN, Command, started
-from wsgiproof.cache import Cache
-from wsgiproof.cell import Topology
-from wsgiproof.config import Config
-from wsgiproof.environ import child_environment
+from wsgiproof.config.model import Config
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.preflight import Preflight
-from wsgiproof.process import Service, run
-from wsgiproof.records import CellRecord, Verdict
-from wsgiproof.results import read_cell
-from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.deployment import connect_deployment, start_deployment
-from wsgiproof.services.mongod import find_mongod
-from wsgiproof.services.ports import LOOPBACK, free_port
+from wsgiproof.process.environ import child_environment
+from wsgiproof.process.supervise import Service, run
+from wsgiproof.provision.cache import Cache
+from wsgiproof.records.cell import Topology
+from wsgiproof.records.directory import read_cell
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord
+from wsgiproof.run.preflight import Preflight
+from wsgiproof.server.ports import LOOPBACK, free_port
+from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.deployment import connect_deployment, start_deployment
+from wsgiproof.subjects.pymongo.mongod import find_mongod
 
 PASSWORD = "hunter/2"
 QUOTED = "hunter%2F2"
@@ -229,7 +230,7 @@ def test_a_file_that_cannot_be_that_of_a_uri(open_tmp: Path, option: str, told: 
 LAGGING = """
 import sys
 import pymongo
-from wsgiproof_inside.store import Store
+from wsgiproof_agent.store import Store
 store = Store(sys.argv[1], "wsgiproof_lagging", 20, 10, "store_", ".", True)
 print([problem for _ in range(20) for problem in store.read_back()])
 """
@@ -237,7 +238,7 @@ print([problem for _ in range(20) for problem in store.read_back()])
 
 def test_what_is_read_from_secondaries_has_got_there(tmp_path: Path) -> None:
     """A secondary that lags behind is no fault of the driver's."""
-    (tmp_path / "wsgiproof_inside").symlink_to(Path(wsgiproof.__file__).parent / "inside")
+    (tmp_path / "wsgiproof_agent").symlink_to(Path(wsgiproof.__file__).parent / "agent")
     with (
         scratch_directory() as scratch,
         start_deployment(Topology.REPLICA_SET, find_mongod(None), scratch, tmp_path) as ours,

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.real.conftest import MENDED, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line, outcome
-from wsgiproof.cell import Mode, Topology
-from wsgiproof.records import Verdict
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.judgement import Verdict
 
 APPS = Path(__file__).parent / "apps"
 

@@ -13,15 +13,16 @@ import pytest
 
 from tests.real.command import RUN, started
 from tests.real.conftest import Bench
-from wsgiproof.cell import Topology
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.tracebacks import tracebacks
-from wsgiproof.records import LogLine, Verdict
-from wsgiproof.results import load_run
-from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.deployment import start_deployment
-from wsgiproof.services.mongod import find_mongod
-from wsgiproof.services.ports import LOOPBACK, free_port
+from wsgiproof.records.cell import Topology
+from wsgiproof.records.directory import load_run
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import LogLine
+from wsgiproof.server.ports import LOOPBACK, free_port
+from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.deployment import start_deployment
+from wsgiproof.subjects.pymongo.mongod import find_mongod
 
 
 def outcome(tmp: Path, *options: str, command: list[str] | None = None) -> tuple[int, str]:

@@ -16,9 +16,11 @@ from wsgiproof.judge.control_result import ControlResult, exit_code
 from wsgiproof.judge.finding import Check
 from wsgiproof.judge.verdict import ALL_CHECKS, checks_of
 from wsgiproof.observe.cores import why_no_core
-from wsgiproof.records import CellRecord, Finding, Observed
-from wsgiproof.results import read_cell
-from wsgiproof.selftest import control_result
+from wsgiproof.records.directory import read_cell
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Observed
+from wsgiproof.records.run import CellRecord
+from wsgiproof.run.selftest import control_result
 from wsgiproof.subjects.controls import CONTROLS
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from tests.truth.cases import BUGS, INCONCLUSIVE, PASS, Case
-from wsgiproof.records import Verdict
+from wsgiproof.records.judgement import Verdict
 
 
 class Result(StrEnum):

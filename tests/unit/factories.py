@@ -8,27 +8,25 @@ from typing import Any, Literal
 
 import msgspec
 
-from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import (
-    CellRecord,
+from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import (
     Event,
     Failure,
     Identity,
-    LoadPlan,
     LogLine,
     MemorySample,
     Observed,
     Phase,
-    PhaseName,
     ProcessSample,
     Role,
-    RunRecord,
     Sample,
     Stop,
-    Verdict,
     Work,
 )
+from wsgiproof.records.plan import LoadPlan, PhaseName
+from wsgiproof.records.run import CellRecord, RunRecord
 
 CELL = Cell(
     python="3.12.1",

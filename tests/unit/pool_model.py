@@ -13,11 +13,12 @@ from collections.abc import Iterator
 import msgspec
 
 from tests.unit.factories import observed, reading
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
 from wsgiproof.experiment.load import rounds
 from wsgiproof.judge import leaks, resources
 from wsgiproof.judge.resources import total
-from wsgiproof.records import Confirmation, LoadPlan, Observed, PhaseName, Sample
+from wsgiproof.records.observed import Confirmation, Observed, Sample
+from wsgiproof.records.plan import LoadPlan, PhaseName
 
 PLAN = Config().plan()
 POOL = 30

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 
 from tests.unit import factories
-from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records import CellRecord, Event, Identity, Role, Sample
+from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.observed import Event, Identity, Role, Sample
+from wsgiproof.records.run import CellRecord
 
 _TESTS = Path(__file__).parent.parent
 _PLANTED = "planted by wsgiproof: fail-to-import"

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from wsgiproof.inside import protocol
+from wsgiproof.agent import protocol
 from wsgiproof.observe.answers import (
     AgentReport,
     AnswerCollector,
@@ -18,7 +18,7 @@ from wsgiproof.observe.answers import (
     measured,
     report_of,
 )
-from wsgiproof.records import EvidenceKind
+from wsgiproof.records.observed import EvidenceKind
 
 URL = "http://127.0.0.1:8080/interpreter1"
 OTHER = "http://127.0.0.1:8080/interpreter2"

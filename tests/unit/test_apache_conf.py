@@ -13,13 +13,13 @@ import msgspec
 import pytest
 
 from tests.unit.factories import CELL
-from wsgiproof.build.httpd import find_httpd
-from wsgiproof.cell import Cell, Mode, Mpm
-from wsgiproof.environ import child_environment
 from wsgiproof.errors import UsageError
-from wsgiproof.process import run
-from wsgiproof.services import apache_conf
-from wsgiproof.services.apache_conf import ApacheConf, modules_for, pool, urls, workers
+from wsgiproof.process.environ import child_environment
+from wsgiproof.process.supervise import run
+from wsgiproof.provision.httpd import find_httpd
+from wsgiproof.records.cell import Cell, Mode, Mpm
+from wsgiproof.server import configuration
+from wsgiproof.server.configuration import ApacheConf, modules_for, pool, urls, workers
 
 each_cell = pytest.mark.parametrize(
     ("mode", "mpm"), list(product(Mode, Mpm)), ids=lambda value: str(value)
@@ -117,8 +117,8 @@ def test_every_daemon_thread_can_be_busy_at_once(mode: Mode, mpm: Mpm) -> None:
     cell = cell_of(mode, mpm)
     processes, threads = pool(cell)
     if mode is Mode.DAEMON:
-        assert workers(cell) == (1, apache_conf.DAEMON_THREADS)
-        assert processes * threads > apache_conf.DAEMON_THREADS
+        assert workers(cell) == (1, configuration.DAEMON_THREADS)
+        assert processes * threads > configuration.DAEMON_THREADS
     else:
         assert workers(cell) == (processes, threads)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_apache_conf import conf
-from wsgiproof.cell import Mode, Mpm
-from wsgiproof.environ import child_environment
-from wsgiproof.process import ProcessEvent, Service
-from wsgiproof.records import Role
-from wsgiproof.services.apache import ProcessTree, Server
+from wsgiproof.process.environ import child_environment
+from wsgiproof.process.supervise import ProcessEvent, Service
+from wsgiproof.records.cell import Mode, Mpm
+from wsgiproof.records.observed import Role
+from wsgiproof.server.apache import ProcessTree, Server
 
 FAMILY = "sh -c 'sleep 30 & wait' & wait"
 """In place of Apache: a parent with one child, which runs a command of its own."""

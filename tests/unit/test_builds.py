@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from wsgiproof.build.toolchain import toolchain_builds
-from wsgiproof.cache import Cache
 from wsgiproof.cli import cli
 from wsgiproof.cli.options import configure
-from wsgiproof.toolchain import BuildSpec, Httpd, Python, Source
+from wsgiproof.provision.assemble import toolchain_builds
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.toolchain import BuildSpec, Httpd, Python, Source
 
 DAY = 86_400
 

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from wsgiproof.cache import Cache, default_root
 from wsgiproof.errors import BuildFailed, CannotRun, Locked
-from wsgiproof.locks import acquire, open_lock
-from wsgiproof.signals import interrupted_by
-from wsgiproof.toolchain import State
+from wsgiproof.files import cache_root
+from wsgiproof.process.locks import acquire, open_lock
+from wsgiproof.process.signals import interrupted_by
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.toolchain import State
 
 KEY = {"version": "1.2", "python": "3.12.1"}
 
@@ -92,7 +93,7 @@ def test_two_threads_build_once(cache: Cache) -> None:
 BUILDER = """
 import os, sys, time
 from pathlib import Path
-from wsgiproof.cache import Cache
+from wsgiproof.provision.cache import Cache
 
 def build(directory):
     with open(sys.argv[2], "a") as log:
@@ -158,7 +159,8 @@ def test_what_a_killed_build_left_is_rebuilt(cache: Cache) -> None:
 
 def test_a_really_killed_build_is_rebuilt(tmp_path: Path) -> None:
     code = (
-        "import os, sys, signal\nfrom pathlib import Path\nfrom wsgiproof.cache import Cache\n"
+        "import os, sys, signal\nfrom pathlib import Path\n"
+        "from wsgiproof.provision.cache import Cache\n"
         "def build(directory):\n"
         "    (directory / 'half').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -207,9 +209,9 @@ def test_trouble_inside_a_build_is_not_blamed_on_the_cache(cache: Cache) -> None
 
 def test_the_environment_names_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WSGIPROOF_CACHE", str(tmp_path))
-    assert default_root() == Cache().root == tmp_path.resolve()
+    assert cache_root() == Cache().root == tmp_path.resolve()
     monkeypatch.delenv("WSGIPROOF_CACHE")
-    assert default_root().name == "wsgiproof"
+    assert cache_root().name == "wsgiproof"
 
 
 def test_what_is_there_is_listed_with_what_it_cost(cache: Cache) -> None:
@@ -295,7 +297,7 @@ def test_what_is_being_built_is_unfinished_and_can_not_be_removed(cache: Cache) 
 
 def test_it_is_not_exclusive_while_another_process_uses_it(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom wsgiproof.cache import Cache\n"
+        "import sys\nfrom pathlib import Path\nfrom wsgiproof.provision.cache import Cache\n"
         f"Cache(Path(sys.argv[1])).entry('kind', {KEY!r}, lambda directory: None)\n"
         "print('ready', flush=True)\nsys.stdin.readline()\n"
     )
@@ -664,7 +666,7 @@ def test_what_was_built_again_while_it_was_used_is_no_proof_of_anything(tmp_path
     assert ours.discard_damaged([path / "whole"]) == ""
     (path / "wsgiproof-entry.json").unlink()
     code = (
-        "import sys\nfrom pathlib import Path\nfrom wsgiproof.cache import Cache\n"
+        "import sys\nfrom pathlib import Path\nfrom wsgiproof.provision.cache import Cache\n"
         f"Cache(Path(sys.argv[1])).entry('kind', {KEY!r}, lambda directory: None)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

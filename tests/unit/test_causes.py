@@ -26,7 +26,8 @@ from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from tests.unit.test_corpus import NAMES
 from tests.unit.test_corpus import recorded as of_corpus
 from wsgiproof.judge.explain.catalog import entries
-from wsgiproof.records import CellRecord, Finding, Verdict
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.run import CellRecord
 from wsgiproof.report.causes import CRASH_TRACES, EXCEPTION_TRACES, SYMPTOMS, Cause, causes
 
 

@@ -17,11 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 import wsgiproof as wsgiproof_package
-from wsgiproof.account import server_account
-from wsgiproof.build.python import choose
-from wsgiproof.cache import KINDS
 from wsgiproof.cli import cli, main
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
+from wsgiproof.process.account import server_account
+from wsgiproof.provision.cache import KINDS
+from wsgiproof.provision.python import choose
 
 
 class Ended:

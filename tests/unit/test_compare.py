@@ -15,11 +15,12 @@ from rich.console import Console
 from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_merge import saved
 from tests.unit.test_report import FAILED, HOSTILE, UNDECIDED, control_characters, error
-from wsgiproof.cell import Cell, Mode, Topology
+from wsgiproof.analysis.compare import ABSENT, MISSING, Comparison, compare
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
-from wsgiproof.records import CellRecord, RunRecord, Verdict
-from wsgiproof.report.compare import ABSENT, MISSING, Comparison, compare
+from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.compared import show_comparison
 
 PASSED = record()

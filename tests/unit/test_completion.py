@@ -12,8 +12,8 @@ from click.shell_completion import CompletionItem, ShellComplete
 
 from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_merge import saved
-from wsgiproof.build.python import installed
 from wsgiproof.cli import cli
+from wsgiproof.provision.python import installed
 from wsgiproof.subjects.controls import CONTROLS
 
 

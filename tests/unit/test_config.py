@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from wsgiproof.config import (
+from wsgiproof.config.model import (
     MOST_JOBS,
     MOST_SUB_INTERPRETERS,
     Combination,
@@ -18,7 +18,7 @@ from wsgiproof.config import (
     Profile,
 )
 from wsgiproof.errors import ExitCode, UsageError
-from wsgiproof.uri import is_uri
+from wsgiproof.subjects.pymongo.uri import is_uri
 
 
 def test_the_quick_profile() -> None:

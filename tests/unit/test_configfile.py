@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.unit.test_cli import Ended, Runner, one_line
-from wsgiproof.cell import Mode, Mpm, Topology
 from wsgiproof.cli.options import configure
-from wsgiproof.config import AXES, Combination, Config, Exclusion, Override, Profile
-from wsgiproof.configfile import ConfigFile, Loaded, combine, find, load, schema, starter
+from wsgiproof.config.file import ConfigFile, Loaded, combine, find, load, schema, starter
+from wsgiproof.config.model import AXES, Combination, Config, Exclusion, Override, Profile
 from wsgiproof.errors import UsageError
+from wsgiproof.records.cell import Mode, Mpm, Topology
 from wsgiproof.subjects.controls import CONTROLS
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -51,7 +51,7 @@ def test_every_fault_of_the_table_is_one_inside_and_takes_its_options(app: App) 
     every = CONTROLS.values()
     asked = [(name, control.options) for control in every if (name := control.fault_name())]
     assert app.run(
-        "from wsgiproof_inside import faults\n"
+        "from wsgiproof_agent import faults\n"
         f"for name, options in {asked!r}: faults.named(name, options)\n"
         "result = sorted(faults._classes())"
     ) == sorted({name for name, _ in asked})
@@ -71,7 +71,7 @@ def test_the_real_subject_is_tested_without_the_modules_of_the_faults(app: App) 
 # `fault(name, **options)`, loaded; `serve(n)` makes n requests of it; `store` has a listener.
 PLANT = """
 import os, socket, sys, threading, time
-from wsgiproof_inside import faults
+from wsgiproof_agent import faults
 listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 class Store: address = listener.getsockname()
 store = Store()
@@ -243,7 +243,7 @@ class Now(object):
     seconds = 0.0
 class Hour(object):
     seconds = 3600.0
-from wsgiproof_inside import faults_leaks
+from wsgiproof_agent import faults_leaks
 def opened(when):
     class Fault(when, faults_leaks.CloseDescriptorLater): pass
     planted, released = Fault(), threading.Event()
@@ -461,8 +461,8 @@ def test_a_foreign_type_is_a_problem_though_its_name_is_right(app: App) -> None:
 def test_what_is_read_back_can_be_wrong_too(app: App, fault: str, problem: str) -> None:
     # A store without its client: its collection hands out what the server would.
     code = f"""
-from wsgiproof_inside import codec, roundtrip
-from wsgiproof_inside.store import Store as Real
+from wsgiproof_agent import codec, roundtrip
+from wsgiproof_agent.store import Store as Real
 written = roundtrip.documents(3)
 class Documents:
     def find(self): return self

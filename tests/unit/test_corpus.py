@@ -25,15 +25,10 @@ from wsgiproof.judge.memory import LEAST_POINTS, MemorySeries, judge_memory, ser
 from wsgiproof.judge.resources import RESOURCES
 from wsgiproof.judge.slope import span
 from wsgiproof.judge.verdict import CHECKS, judge
-from wsgiproof.records import (
-    CellRecord,
-    Observed,
-    ProcessSample,
-    Role,
-    Sample,
-    Verdict,
-)
-from wsgiproof.selftest import control_result
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed, ProcessSample, Role, Sample
+from wsgiproof.records.run import CellRecord
+from wsgiproof.run.selftest import control_result
 from wsgiproof.subjects.controls import CONTROLS
 
 CORPUS = Path(__file__).parent.parent / "corpus"

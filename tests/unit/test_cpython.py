@@ -29,13 +29,13 @@ import trustme
 from click.testing import CliRunner
 
 from tests.unit.test_python import ANYBODY, good
-from wsgiproof.build.cpython import build_cpython, install_prebuilt, missing_modules, release_of
-from wsgiproof.build.cpython_source import _parts
-from wsgiproof.build.python import choose
-from wsgiproof.cache import Cache
 from wsgiproof.cli import cli
 from wsgiproof.errors import BuildFailed, CannotRun, PrerequisiteMissing, UsageError
-from wsgiproof.toolchain import Python
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.cpython import build_cpython, install_prebuilt, missing_modules, release_of
+from wsgiproof.provision.cpython_source import _parts
+from wsgiproof.provision.python import choose
+from wsgiproof.provision.toolchain import Python
 
 CONFIGURE = """#!/bin/sh
 echo "configured with $* LDFLAGS=$LDFLAGS"

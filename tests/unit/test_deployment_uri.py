@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 from pymongo.uri_parser import parse_uri
 
-from wsgiproof.cell import Topology
 from wsgiproof.errors import ExitCode, UsageError
-from wsgiproof.services.deployment import Deployment, connect_deployment
-from wsgiproof.services.ports import LOOPBACK
-from wsgiproof.uri import host_and_port, hosts_of, safe, with_hosts, with_options, with_user
+from wsgiproof.records.cell import Topology
+from wsgiproof.server.ports import LOOPBACK
+from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment
+from wsgiproof.subjects.pymongo.uri import (
+    host_and_port,
+    hosts_of,
+    safe,
+    with_hosts,
+    with_options,
+    with_user,
+)
 
 SECRET = "hunter2"
 FULL = (

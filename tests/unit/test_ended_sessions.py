@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from wsgiproof.services.ended_sessions import EndedSessions
+from wsgiproof.subjects.pymongo.ended_sessions import EndedSessions
 
 
 def line(*ids: UUID) -> str:

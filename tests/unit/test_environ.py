@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 import wsgiproof
-from wsgiproof.account import server_account
-from wsgiproof.build.index import make_sdist
-from wsgiproof.build.python import describe
-from wsgiproof.environ import COMPILE, DOWNLOAD, WORKER, child_environment
-from wsgiproof.process import Service, run, run_unguarded
-from wsgiproof.spawn import MARKER, run_name
+from wsgiproof.process.account import server_account
+from wsgiproof.process.environ import COMPILE, DOWNLOAD, WORKER, child_environment
+from wsgiproof.process.spawn import MARKER, run_name
+from wsgiproof.process.supervise import Service, run, run_unguarded
+from wsgiproof.provision.index import make_sdist
+from wsgiproof.provision.python import describe
 
 TOKEN = "a token that nobody else may have"
 SECRETS = (

@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wsgiproof.build.environment import environment_build, home_in, installed_packages
-from wsgiproof.build.index import error_line
-from wsgiproof.build.python import describe
-from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed
-from wsgiproof.toolchain import BuildSpec, Source
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.environment import environment_build, home_in, installed_packages
+from wsgiproof.provision.index import error_line
+from wsgiproof.provision.python import describe
+from wsgiproof.provision.toolchain import BuildSpec, Source
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from wsgiproof.observe.cores import crashed_thread, take_core
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.fatal_traces import read_fatal_traces, read_leftover_threads, read_loaded
 from wsgiproof.observe.in_flight import read_unfinished
-from wsgiproof.records import EvidenceKind, MissingEvidence, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import EvidenceKind, MissingEvidence
 
 READERS: dict[str, Callable[[Evidence], object]] = {
     "fatal-7.txt": read_fatal_traces,

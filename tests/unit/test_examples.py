@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from tests.unit.test_listed import cells
-from wsgiproof.cell import Mode
 from wsgiproof.cli import cli
-from wsgiproof.configfile import combine, load
+from wsgiproof.config.file import combine, load
+from wsgiproof.records.cell import Mode
 from wsgiproof.report.matrix import for_gitlab
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,6 @@ import pytest
 
 from tests.unit.factories import CELL, LOG, died, line, observed
 from tests.unit.test_corpus import CLEAN, NAMES, recorded, seen
-from wsgiproof.cell import Cell, InterpreterKind
 from wsgiproof.judge.explain.catalog import (
     CODE,
     Conditions,
@@ -28,16 +27,9 @@ from wsgiproof.judge.explain.findings import finding as finding_text
 from wsgiproof.judge.explain.findings import finding_ids
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.verdict import ALL_CHECKS, judge
-from wsgiproof.records import (
-    Explanation,
-    Failure,
-    Finding,
-    LogLine,
-    Observed,
-    RestOfLog,
-    Role,
-    Verdict,
-)
+from wsgiproof.records.cell import Cell, InterpreterKind
+from wsgiproof.records.judgement import Explanation, Finding, RestOfLog, Verdict
+from wsgiproof.records.observed import Failure, LogLine, Observed, Role
 
 ROOT = Path(__file__).parents[2]
 HEALTHY = Path(__file__).with_name("healthy_lines.txt").read_text().splitlines()
@@ -45,7 +37,7 @@ HEALTHY = Path(__file__).with_name("healthy_lines.txt").read_text().splitlines()
 EXAMPLES = [(entry, example) for entry in entries() for example in entry.examples]
 DEATH = (
     "pid 200: Fatal Python error: Segmentation fault\n\nThread 0x00007fad75d1e780 (most recent "
-    'call first):\n  File "/run/app/wsgiproof_inside/faults_lifecycle.py", line 112 in _hang\n'
+    'call first):\n  File "/run/app/wsgiproof_agent/faults_lifecycle.py", line 112 in _hang\n'
 )
 
 
@@ -148,7 +140,7 @@ def test_each_crash_that_was_recorded_is_explained(name: str) -> None:
 
 # Conditions
 
-OUTLIVED = DEATH.replace("/run/app/wsgiproof_inside/faults_lifecycle.py", "/site-packages/{}")
+OUTLIVED = DEATH.replace("/run/app/wsgiproof_agent/faults_lifecycle.py", "/site-packages/{}")
 OF_SENTRY = OUTLIVED.format("sentry_sdk/worker.py")
 OF_PYMONGO = OUTLIVED.format("pymongo/periodic_executor.py")
 NO_ARGUMENTS = "TypeError: Point() takes no arguments"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.fatal_traces import read_fatal_traces, read_leftover_threads
-from wsgiproof.records import LeftoverThreads
+from wsgiproof.records.observed import LeftoverThreads
 
 STACK = "Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recent call first):\n"
 

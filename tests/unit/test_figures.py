@@ -15,14 +15,14 @@ from tests.unit.factories import samples as readings
 from tests.unit.test_corpus import EXPECTED, NAMES, recorded, seen
 from tests.unit.test_judge_recovery import outage
 from tests.unit.test_report import error
+from wsgiproof.analysis.figures import TITLES, by_name, figures, with_figures
 from wsgiproof.judge import memory, resources
 from wsgiproof.judge.fit import fits
-from wsgiproof.records import CellRecord
-from wsgiproof.report.figures import TITLES, by_name, figures, with_figures
+from wsgiproof.records.run import CellRecord
+from wsgiproof.records.traffic import Latencies
 from wsgiproof.report.html.overview import overview
 from wsgiproof.report.recorded import show_recorded
 from wsgiproof.report.summary import to_markdown
-from wsgiproof.traffic import Latencies
 
 QUICK = Latencies(url="a", phase="parallel", longest=9_000, buckets={1_000: 98, 8_960: 2})
 WARM = Latencies(url="a", phase="warm-up", longest=900_000, buckets={896_000: 50})

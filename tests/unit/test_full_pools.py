@@ -12,7 +12,8 @@ from tests.unit.factories import CELL, WORKER, observed, outcome, reading, sampl
 from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import CountDecision, LeakStatus, Series
 from wsgiproof.judge.leaks import connections, leak_rates, to_confirm
-from wsgiproof.records import Observed, Sample, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed, Sample
 
 LOAD = 3300
 

@@ -28,8 +28,8 @@ from tests.unit.test_corpus import CORPUS, NAMES
 from tests.unit.test_resume import job
 from wsgiproof.cli import main
 from wsgiproof.errors import UsageError
-from wsgiproof.results import load_run, reopen_output
-from wsgiproof.run import _split
+from wsgiproof.records.directory import load_run, reopen_output
+from wsgiproof.run.session import _split
 
 HOSTILE = (
     "", "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "a\x00b", "\u202eevil\u2066", "\u200b", "\ufeff",

@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 
 import pytest
 
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
 from wsgiproof.experiment.load import rounds
 from wsgiproof.judge.growth import (
     DOUBTFUL,

@@ -17,11 +17,9 @@ import pytest
 from tests.unit.factories import record, run_record
 from tests.unit.test_merge import DAEMON, EMBEDDED, IDS, called, content, refused, saved
 from tests.unit.test_resume import ended, job
+from wsgiproof.analysis.merge import merge
 from wsgiproof.errors import CannotRun, UsageError
-from wsgiproof.merge import merge
-from wsgiproof.records import Verdict
-from wsgiproof.report.files import write_whole
-from wsgiproof.results import (
+from wsgiproof.records.directory import (
     UNKNOWN,
     Results,
     held,
@@ -32,7 +30,9 @@ from wsgiproof.results import (
     reopen_output,
     save,
 )
-from wsgiproof.run import _split
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.report.files import write_whole
+from wsgiproof.run.session import _split
 
 # What lies where a file should
 
@@ -300,7 +300,7 @@ def test_a_lock_that_is_none_is_refused_and_not_waited_for(plant: Plant, tmp_pat
 def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
     output = make_output(tmp_path / "out")
     program = (
-        "import sys\nfrom pathlib import Path\nfrom wsgiproof.results import held\n"
+        "import sys\nfrom pathlib import Path\nfrom wsgiproof.records.directory import held\n"
         "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(

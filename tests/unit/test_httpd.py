@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wsgiproof.build.httpd import find_httpd
-from wsgiproof.cell import Mpm
 from wsgiproof.errors import UsageError
+from wsgiproof.provision.httpd import find_httpd
+from wsgiproof.records.cell import Mpm
 
 
 def program(path: Path, answers: dict[str, str]) -> Path:

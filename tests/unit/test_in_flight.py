@@ -13,8 +13,8 @@ from wsgiproof.observe.in_flight import read_unfinished
 
 BEGIN = """
 import os, sys
-from wsgiproof.inside.commands import NONE, take
-from wsgiproof.inside.in_flight import RequestSlots
+from wsgiproof.agent.commands import NONE, take
+from wsgiproof.agent.in_flight import RequestSlots
 running = RequestSlots(sys.argv[1], "token")
 def begin(path, query="", commands=""):
     environ = {"SCRIPT_NAME": path, "PATH_INFO": "/x", "QUERY_STRING": query}

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 
 import wsgiproof
+from wsgiproof.agent import protocol
 from wsgiproof.experiment.commands import Commands
-from wsgiproof.inside import protocol
 from wsgiproof.observe.answers import read_report
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.fatal_traces import read_leftover_threads
 
-INSIDE = Path(wsgiproof.__file__).parent / "inside"
+INSIDE = Path(wsgiproof.__file__).parent / "agent"
 SOURCES = sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])
 
 
@@ -49,7 +49,7 @@ class App:
         self.directory = directory / "app"
         self.evidence = directory / "evidence"
         self.evidence.mkdir()
-        shutil.copytree(_compiled(), self.directory / "wsgiproof_inside")
+        shutil.copytree(_compiled(), self.directory / "wsgiproof_agent")
         self.configure()
 
     def configure(self, **changes: object) -> None:
@@ -95,7 +95,7 @@ def app(tmp_path: Path) -> App:
 # it returned is read and closed.
 REQUEST = f"""
 import json, runpy
-script = runpy.run_path("wsgiproof_inside/script.wsgi")
+script = runpy.run_path("wsgiproof_agent/script.wsgi")
 def get(commands="", secret="{SECRET}", query=""):
     written, started = [], []
     def start_response(status, headers, exc_info=None):
@@ -145,7 +145,7 @@ def test_a_good_pymongo_has_no_problems(app: App) -> None:
 
 def test_documents_become_what_is_expected_of_them(app: App) -> None:
     assert app.run(
-        "from wsgiproof_inside import codec, roundtrip\n"
+        "from wsgiproof_agent import codec, roundtrip\n"
         "written = roundtrip.documents(2)\n"
         "result = [[document['index'], roundtrip.expected(document).problems("
         "           codec.decode(codec.encode(document)))] for document in written]"
@@ -191,7 +191,7 @@ def differences(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
         "import datetime, re\n"
         "from bson import *\n"
         "from bson.tz_util import utc\n"
-        "from wsgiproof_inside.compare import Expected, problems\n"
+        "from wsgiproof_agent.compare import Expected, problems\n"
         "nan = float('nan')\n"
         "aware = lambda tz: datetime.datetime(2026, 1, 1, tzinfo=tz)\n"
         # What is prepared beforehand has to come to the same as the walk.
@@ -217,7 +217,7 @@ def test_a_class_of_the_same_name_from_another_interpreter_is_a_problem(app: App
     # The module loaded a second time stands for the one of another interpreter.
     assert app.run(
         "import importlib, sys\n"
-        "from wsgiproof_inside.compare import Expected\n"
+        "from wsgiproof_agent.compare import Expected\n"
         "from bson.objectid import ObjectId\n"
         "ours = ObjectId()\n"
         "del sys.modules['bson.objectid']\n"
@@ -228,7 +228,7 @@ def test_a_class_of_the_same_name_from_another_interpreter_is_a_problem(app: App
 
 def test_a_report_of_many_problems_fits_a_header_of_mod_wsgi(app: App) -> None:
     few, large, many = app.run(
-        REQUEST + "from wsgiproof_inside import roundtrip\n"
+        REQUEST + "from wsgiproof_agent import roundtrip\n"
         "def of(problems):\n"
         "    roundtrip.encode_decode = lambda: problems\n"
         "    return get()['report']\n"
@@ -243,7 +243,7 @@ def test_a_report_of_many_problems_fits_a_header_of_mod_wsgi(app: App) -> None:
 
 def test_what_bson_refuses_is_a_problem_and_hides_no_other_one(app: App) -> None:
     everything, alone, other = app.run(
-        REQUEST + "from wsgiproof_inside import roundtrip\n"
+        REQUEST + "from wsgiproof_agent import roundtrip\n"
         "roundtrip._WRITTEN['bad'] = object()\n"
         "roundtrip._PAIRS[:] = [('bad', object(), None), ('int', 1, 2)]\n"
         "result = get()['report']['problems']"
@@ -257,14 +257,14 @@ def test_nothing_of_the_application_happens_while_its_module_is_imported(app: Ap
     # Python 2 holds its import lock then, and a client that is made there never connects.
     assert app.run(
         "import sys, threading\n"
-        "import wsgiproof_inside.app\n"
+        "import wsgiproof_agent.app\n"
         "result = [sorted({'bson', 'pymongo'} & set(sys.modules)), threading.active_count()]"
     ) == [[], 1]
 
 
 def test_an_exception_is_not_swallowed(app: App) -> None:
     done = app.start(
-        REQUEST + "from wsgiproof_inside import roundtrip\n"
+        REQUEST + "from wsgiproof_agent import roundtrip\n"
         "roundtrip.encode_decode = lambda: 1 / 0\n"
         "get()"
     )
@@ -275,7 +275,7 @@ def test_an_exception_is_not_swallowed(app: App) -> None:
 def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
     held, past, never = app.run(
         REQUEST + "import time\n"
-        "from wsgiproof_inside import probe\n"
+        "from wsgiproof_agent import probe\n"
         "def seconds(longest, until):\n"
         "    probe.LONGEST_HOLD = longest\n"
         "    begin = time.monotonic()\n"
@@ -293,7 +293,7 @@ def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
 
 def test_a_query_means_nothing_to_the_probe(app: App) -> None:
     plain, asked = app.run(
-        REQUEST + "import time\nfrom wsgiproof_inside import probe\nprobe.LONGEST_HOLD = 1000\n"
+        REQUEST + "import time\nfrom wsgiproof_agent import probe\nprobe.LONGEST_HOLD = 1000\n"
         "began = time.monotonic()\n"
         "result = [get(), get(query='until=1e9&occupy=86400&memory=2&object_growth=begin')]\n"
         "assert time.monotonic() - began < 1000"
@@ -337,7 +337,7 @@ OUT_OF_BOUNDS = [
 
 def test_a_command_out_of_bounds_is_refused_by_name(app: App) -> None:
     answers = app.run(
-        REQUEST + "from wsgiproof_inside import probe\n"
+        REQUEST + "from wsgiproof_agent import probe\n"
         "def never(until): raise ZeroDivisionError\nprobe.hold = never\n"
         f"result = [get(command) for command in {OUT_OF_BOUNDS!r}]"
     )
@@ -363,7 +363,7 @@ def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
     value, end, rest = header.partition("\r\n\r\n")
     assert (end, rest) == ("\r\n\r\n", "")
     assert app.run(
-        "from wsgiproof_inside import commands\n"
+        "from wsgiproof_agent import commands\n"
         f"environ = {{commands.KEY: {value!r}, 'kept': 1}}\n"
         f"result = [vars(commands.take(environ, {SECRET!r})), environ]"
     ) == [
@@ -385,7 +385,7 @@ def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
 def test_the_clock_for_python_2_is_the_same_clock(app: App) -> None:
     before, between, after = app.run(
         "import time\n"
-        "from wsgiproof_inside import probe\n"
+        "from wsgiproof_agent import probe\n"
         "result = [time.monotonic(), probe._monotonic_of_libc(), time.monotonic()]"
     )
     # A float of many seconds can't hold the last nanoseconds.
@@ -395,7 +395,7 @@ def test_the_clock_for_python_2_is_the_same_clock(app: App) -> None:
 def test_a_crash_leaves_its_stacks_and_a_second_interpreter_adds_none(app: App) -> None:
     done = app.start(
         "import faulthandler, os\n"
-        "from wsgiproof_inside import probe\n"
+        "from wsgiproof_agent import probe\n"
         "probe.record_crashes('../evidence')\n"
         "probe.record_crashes('../evidence')\n"
         "def culprit(): faulthandler._sigsegv()\n"
@@ -415,7 +415,7 @@ before = os.getcwd()
 import runpy
 links = []
 for _ in range(2):
-    runpy.run_path("wsgiproof_inside/script.wsgi")
+    runpy.run_path("wsgiproof_agent/script.wsgi")
     links.append(os.readlink("/proc/self/fd/9"))
 result = [os.getpid(), before == os.getcwd(), links, os.get_inheritable(9)]
 """
@@ -493,7 +493,7 @@ def test_a_leak_keeps_a_connection_of_each_third_request_and_its_twin_none(
     assert (
         app.run(
             "import socket\n"
-            "from wsgiproof_inside import faults\n"
+            "from wsgiproof_agent import faults\n"
             "listener = socket.create_server(('127.0.0.1', 0))\n"
             "class Store: address = listener.getsockname()\n"
             f"fault = faults.named({fault!r}, {{'every': 3}})\n"
@@ -512,7 +512,7 @@ def test_a_leak_keeps_a_connection_of_each_third_request_and_its_twin_none(
 
 def test_two_interpreters_have_two_tokens_and_one_has_one(app: App) -> None:
     code = (
-        "from wsgiproof_inside.identity import interpreter_token as token\n"
+        "from wsgiproof_agent.identity import interpreter_token as token\n"
         "result = [token(), token()]"
     )
     first, second = app.run(code), app.run(code)
@@ -529,7 +529,7 @@ def test_the_grammar_is_that_of_python_2_7(source: Path) -> None:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 def test_nothing_of_the_host_side_is_imported(source: Path) -> None:
     allowed = sys.stdlib_module_names | {
-        "bson", "pymongo", "apache", "mod_wsgi", "thread", "urlparse", "wsgiproof_inside",
+        "bson", "pymongo", "apache", "mod_wsgi", "thread", "urlparse", "wsgiproof_agent",
         "_xxsubinterpreters", "_interpreters",
     }  # fmt: skip
     imported = {
@@ -589,7 +589,7 @@ def _absolute_imports(node: ast.AST) -> list[str]:
 
 CLIENTS = """
 import gc, pymongo, time, weakref
-from wsgiproof_inside import pools
+from wsgiproof_agent import pools
 def client(kind=pymongo.MongoClient):
     return kind("mongodb://127.0.0.1:1/", connect=False)
 def found():
@@ -653,7 +653,7 @@ def test_pools_keep_no_client_alive_and_search_again_after_a_while(app: App) -> 
 
 def test_object_growth_has_the_types_that_grew(app: App) -> None:
     told = app.run(
-        "from wsgiproof_inside import object_growth\n"
+        "from wsgiproof_agent import object_growth\n"
         "class Leaked(object):\n    pass\n"
         "Leaked.__module__ = 'shop'\n"
         "kept = [Leaked()]\nresult = [object_growth.begin()]\n"
@@ -675,7 +675,7 @@ def test_object_growth_has_the_types_that_grew(app: App) -> None:
 
 def test_object_growth_is_requested_by_a_command_and_does_no_work(app: App) -> None:
     begun, ended, work = app.run(
-        REQUEST + "import wsgiproof_inside.roundtrip as roundtrip\n"
+        REQUEST + "import wsgiproof_agent.roundtrip as roundtrip\n"
         "worked = []\nroundtrip.encode_decode = lambda: worked.append(1) or []\n"
         "result = [get('object_growth=begin'), get('until=1 object_growth=end')]\n"
         "assert not worked\nresult.append(get())\nassert worked"

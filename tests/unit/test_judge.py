@@ -10,8 +10,11 @@ import pytest
 from tests.unit.factories import CELL, PARENT_ENDED, failure, observed, outcome, record
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import CHECKS, judge
-from wsgiproof.records import CellRecord, LoadPlan, Observed, Stop, Verdict
-from wsgiproof.results import read_cell, save
+from wsgiproof.records.directory import read_cell, save
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed, Stop
+from wsgiproof.records.plan import LoadPlan
+from wsgiproof.records.run import CellRecord
 
 
 def unclean() -> Observed:

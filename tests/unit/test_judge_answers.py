@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from tests.unit.factories import CELL, URLS, WORKER, failure, identity, observed, outcome
-from wsgiproof.cell import Mode, Mpm
 from wsgiproof.judge.answers import MIN_ANSWERS, responses
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Finding, Observed, Problem, Verdict
+from wsgiproof.records.cell import Mode, Mpm
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.observed import Observed, Problem
 
 
 def finding(seen: Observed) -> Finding:

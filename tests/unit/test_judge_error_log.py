@@ -6,14 +6,15 @@ import pytest
 
 from tests.unit.factories import CELL, LOG, line, observed, outcome
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Finding, LogLine, Observed, Verdict
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.observed import LogLine, Observed
 
 FAIL = {"error-log": Verdict.FAIL}
 
 TRACEBACK = (
     "mod_wsgi (pid=200): Exception occurred processing WSGI script '/run/app/script.wsgi'.",
     "Traceback (most recent call last):",
-    '  File "/run/app/wsgiproof_inside/responder.py", line 31, in __call__',
+    '  File "/run/app/wsgiproof_agent/responder.py", line 31, in __call__',
     "    found = self._work()",
     "            ^^^^^^^^^^^^",
     "pymongo.errors.ServerSelectionTimeoutError: 127.0.0.1:27017: [Errno 111] refused",

@@ -11,7 +11,8 @@ from tests.unit.factories import CELL, LOG, URLS, WORKER, failure, identity, obs
 from tests.unit.test_corpus import recorded
 from tests.unit.test_tracebacks import frame, raised, written
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Failure, Finding, LogLine, Observed
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Failure, LogLine, Observed
 from wsgiproof.report.causes import causes
 
 ONE, TWO = "interpreter1", "interpreter2"

@@ -7,7 +7,8 @@ import pytest
 from tests.unit.factories import CELL, WORKER, identity, observed
 from wsgiproof.judge.first_use import first_use
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Problem, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Problem
 
 
 def wrong(url: int, first: int, own_first: int, pid: int = WORKER, text: str = "code") -> Problem:

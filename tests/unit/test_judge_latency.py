@@ -10,8 +10,9 @@ import pytest
 from tests.unit.factories import CELL, POINTS, observed, reading, samples
 from wsgiproof.judge.latency import latency
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Observed, Verdict, Work
-from wsgiproof.traffic import Latencies
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed, Work
+from wsgiproof.records.traffic import Latencies
 
 Milliseconds = Callable[[int], float]
 """What one request takes, after so many."""

@@ -20,7 +20,7 @@ from tests.unit.factories import (
     reading,
     samples,
 )
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
 from wsgiproof.judge.growth import LEAST_SAMPLES, LEAST_STEPS
 from wsgiproof.judge.leaks import (
     certain_leak,
@@ -37,15 +37,14 @@ from wsgiproof.judge.leaks import (
 )
 from wsgiproof.judge.resources import RESOURCES, total
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import (
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.observed import (
     Attribution,
     Confirmation,
-    Finding,
     Observed,
     ProcessSample,
     Role,
     Sample,
-    Verdict,
 )
 
 Values = Sequence[int | None]

@@ -26,10 +26,10 @@ from tests.unit.factories import (
     outcome,
 )
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import (
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.observed import (
     Event,
     Failure,
-    Finding,
     Frame,
     LeftoverThreads,
     Observed,
@@ -38,7 +38,6 @@ from wsgiproof.records import (
     Stack,
     Stop,
     Thread,
-    Verdict,
 )
 
 CRASH = {"crash": Verdict.FAIL}

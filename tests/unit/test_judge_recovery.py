@@ -8,17 +8,11 @@ import msgspec
 import pytest
 
 from tests.unit.factories import CELL, WORKER, failure, line, observed, outcome, reading, sample
-from wsgiproof.cell import Topology
 from wsgiproof.judge.recovery import recovery
-from wsgiproof.records import (
-    ExtraPhase,
-    FailureGroup,
-    Observed,
-    Outage,
-    Phase,
-    Sample,
-    Verdict,
-)
+from wsgiproof.records.cell import Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import FailureGroup, Observed, Outage, Phase, Sample
+from wsgiproof.records.plan import ExtraPhase
 
 FAILS = {"recovery": Verdict.FAIL}
 UNDECIDED = {"recovery": Verdict.INCONCLUSIVE}

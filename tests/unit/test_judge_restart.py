@@ -23,10 +23,12 @@ from tests.unit.factories import (
     reading,
     sample,
 )
-from wsgiproof.cell import Cell, Mode
 from wsgiproof.judge.restart import restart as judge_restart
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Event, ExtraPhase, Finding, Observed, Phase, Restart, Role, Verdict
+from wsgiproof.records.cell import Cell, Mode
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.observed import Event, Observed, Phase, Restart, Role
+from wsgiproof.records.plan import ExtraPhase
 
 EMBEDDED = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED)
 OLD = 201

@@ -14,8 +14,9 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_report import FAILED, UNDECIDED, early_end, error
-from wsgiproof.cell import Mode, Topology
-from wsgiproof.records import CellRecord, CheckResult, Excluded, Finding, RunRecord, Verdict
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.judgement import CheckResult, Finding, Verdict
+from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.junit import to_junit
 
 ERROR = error()

@@ -47,7 +47,8 @@ def reported(line: str) -> Path:
 # Defects
 
 PLANTED = (
-    "import wsgiproof.rejudge as it\ndef broken(where, pattern): {}\nit.rejudge = broken\n" + MAIN
+    "import wsgiproof.analysis.rejudge as it\n"
+    "def broken(where, pattern): {}\nit.rejudge = broken\n" + MAIN
 )
 
 
@@ -96,7 +97,7 @@ def test_whatever_is_raised_becomes_an_exit_code(
     def broken(where: Path, pattern: str | None) -> None:
         exec(raised)
 
-    monkeypatch.setattr("wsgiproof.rejudge.rejudge", broken)
+    monkeypatch.setattr("wsgiproof.analysis.rejudge.rejudge", broken)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     done = wsgiproof("show", "--rejudge", "x")
     assert done.code == code, done.stderr
@@ -113,7 +114,7 @@ def test_what_comes_up_on_the_way_out_of_ctrl_c_is_ctrl_c(tmp_path: Path) -> Non
 
 
 RUN = """
-import wsgiproof.run as it
+import wsgiproof.run.session as it
 from pathlib import Path
 def broken(config, command, progress, **rest):
     progress.begin([], Path(config.output), 1)

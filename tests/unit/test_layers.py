@@ -16,115 +16,45 @@ SOURCES = sorted([*ROOT.rglob("*.py"), *ROOT.rglob("*.wsgi")])
 
 LAYERS = {
     "": 0,  # wsgiproof itself: its version
-    "errors": 0,
-    "environ": 0,
-    "files": 0,
-    "ownership": 0,
-    "manifest": 0,
     "limits": 0,
-    "cell": 0,
-    "records": 0,
-    "toolchain": 0,
-    "traffic": 0,
-    "signals": 1,
-    "spawn": 1,
-    "cgroups": 1,
-    "guard": 1,
-    "leftovers": 1,
-    "process": 1,
-    "locks": 1,
-    "cache": 1,
-    "account": 1,
-    "scratch": 1,
-    "uri": 1,
-    "results": 1,
-    "requirements": 1,
-    "config": 2,
-    "configfile": 2,
-    "matrix": 2,
-    "subjects": 2,
-    "build": 2,
-    "services": 2,
-    "load": 2,
-    "observe": 2,
-    "judge": 2,
-    "report": 2,
-    "experiment": 3,
-    "preflight": 3,
-    "resolve": 3,
-    "runner": 4,
-    "workers": 4,
-    "planning": 4,
-    "run": 4,
-    "serve": 4,
-    "rejudge": 4,
-    "merge": 4,
-    "prebuild": 4,
-    "selftest": 4,
-    "cli": 5,
-    "__main__": 6,
+    "errors": 1,
+    "files": 2,
+    "ownership": 3,
+    "process": 4,
+    "records": 5,
+    "provision": 6,
+    "server": 7,
+    "load": 7,
+    "observe": 8,
+    "judge": 8,
+    "subjects": 9,
+    "experiment": 10,
+    "config": 10,
+    "analysis": 10,
+    "report": 11,
+    "run": 12,
+    "cli": 13,
+    "__main__": 14,
 }
-"""The layer of each module, or package, right below ``wsgiproof``."""
-NEIGHBOURS = {
-    ("errors", ""),
-    ("errors", "limits"),
-    ("cell", ""),
-    ("records", ""),
-    ("records", "cell"),
-    ("records", "errors"),
-    ("records", "files"),
-    ("files", "errors"),
-    ("records", "traffic"),
-    ("toolchain", "cell"),
-    ("manifest", "files"),
-    ("manifest", "ownership"),
-    ("cache", "locks"),
-    ("cache", "signals"),
-    ("matrix", "config"),
-    ("spawn", "signals"),
-    ("spawn", "guard"),
-    ("leftovers", "spawn"),
-    ("leftovers", "cgroups"),
-    ("leftovers", "guard"),
-    ("leftovers", "cache"),
-    ("process", "spawn"),
-    ("process", "signals"),
-    ("process", "guard"),
-    ("process", "leftovers"),
-    ("process", "cgroups"),
-    ("account", "process"),
-    ("scratch", "account"),
-    ("scratch", "leftovers"),
-    ("results", "locks"),
-    ("scratch", "guard"),
-    ("configfile", "config"),
-    ("resolve", "preflight"),
-    ("workers", "runner"),
-    ("planning", "runner"),
-    ("run", "runner"),
-    ("run", "planning"),
-    ("run", "workers"),
-    ("prebuild", "planning"),
-    ("serve", "runner"),
-    ("serve", "planning"),
-    ("selftest", "run"),
-    ("selftest", "runner"),
-    ("selftest", "planning"),
-    ("selftest", "workers"),
-    ("report", "judge"),
+"""The layer of each module, or package, right below ``wsgiproof``. Imports go down only."""
+ONLY = {
+    "judge": ("errors", "records"),
+    "analysis": ("", "errors", "files", "records", "judge"),
+    "report": ("errors", "files", "records", "provision.toolchain", "judge", "analysis"),
 }
-"""Who may import whom within a layer."""
-LAYER_ZERO_ONLY = {"judge", "report"}
-STANDARD_ONLY = {"guard"}
-INSIDE = "inside"
-PROTOCOL = "wsgiproof.inside.protocol"
+"""What a unit may import, if that is less than all below it: they read records and nothing else."""
+NEVER = {"judge": ("records.directory",), "report": ("records.directory",)}
+"""What they may not import of that: it reads and writes files."""
+STANDARD_ONLY = {"process.guard"}
+INSIDE = "agent"
+PROTOCOL = "wsgiproof.agent.protocol"
 SPEAK_WITH_INSIDE = {"observe", "experiment"}
-"""The units that may import the protocol, and nothing else of inside."""
+"""The units that may import the protocol, and nothing else of the agent."""
 SUBJECT = {"pymongo", "bson", "gridfs"}
 SERVER = {"mod_wsgi", "apache"}
 OTHER_PYTHONS = {"thread", "urlparse", "_xxsubinterpreters", "_interpreters"}
 """Of the standard library before or after the Python that runs this test."""
-INSIDE_MAY = {*sys.stdlib_module_names, *OTHER_PYTHONS, *SUBJECT, *SERVER, "wsgiproof_inside"}
+INSIDE_MAY = {*sys.stdlib_module_names, *OTHER_PYTHONS, *SUBJECT, *SERVER, "wsgiproof_agent"}
 
 
 def breaches(module: str, source: str) -> list[str]:
@@ -133,32 +63,36 @@ def breaches(module: str, source: str) -> list[str]:
     found = list(_imports(module, ast.parse(source)))
     if unit == INSIDE:
         return [name for name in found if name.partition(".")[0] not in INSIDE_MAY | {""}]
-    if unit in STANDARD_ONLY:
+    if module in STANDARD_ONLY:
         return [name for name in found if name.partition(".")[0] not in sys.stdlib_module_names]
     if unit not in LAYERS:
         return [f"{unit} is in no layer"]
     ours = [name for name in found if name.partition(".")[0] == "wsgiproof"]
     if unit in SPEAK_WITH_INSIDE:
         ours = [name for name in ours if name != PROTOCOL]
-    return [name for name in ours if not _allowed(unit, _unit(name))]
+    return [name for name in ours if not _allowed(unit, name.removeprefix("wsgiproof"))]
 
 
-def _allowed(unit: str, imported: str) -> bool:
-    if imported not in LAYERS:  # inside, above all
+def _allowed(unit: str, name: str) -> bool:
+    name = name.removeprefix(".")
+    imported = name.partition(".")[0]
+    if imported not in LAYERS:  # the agent, above all
         return False
-    if imported == unit or (unit, imported) in NEIGHBOURS:
+    if imported == unit:
         return True
-    if unit in LAYER_ZERO_ONLY:
-        return LAYERS[imported] == 0
+    if any(_is_in(name, one) for one in NEVER.get(unit, ())):
+        return False
+    if unit in ONLY:
+        return any(_is_in(name, one) for one in ONLY[unit])
     return LAYERS[imported] < LAYERS[unit]
 
 
-def _unit(name: str) -> str:
-    return name.removeprefix("wsgiproof").removeprefix(".").partition(".")[0]
+def _is_in(name: str, package: str) -> bool:
+    return name == package or (bool(package) and name.startswith(f"{package}."))
 
 
 def _imports(module: str, tree: ast.Module) -> Iterator[str]:
-    """Full names of all imported modules, wherever in the file; of inside's own, ``.name``."""
+    """Full names of all imported modules, wherever in the file; of the agent's own, ``.name``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -182,12 +116,13 @@ def _target(base: str, name: str) -> str:
         return PROTOCOL
     if base == "wsgiproof" and (name in LAYERS or name == INSIDE):
         return f"wsgiproof.{name}"
+    if f"{base}.{name}" == "wsgiproof.records.directory":
+        return f"{base}.{name}"
     return base
 
 
 def name_of(path: Path) -> str:
-    parts = list(path.relative_to(ROOT).with_suffix("").parts)
-    return "" if parts == ["__init__"] else ".".join(parts)
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -204,35 +139,39 @@ def test_every_layer_is_found_in_the_package() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "breach"),
     [
-        ("errors", "from wsgiproof.cell import Cell", "wsgiproof.cell"),
-        ("cell", "from wsgiproof.records import LoadPlan", "wsgiproof.records"),
-        ("toolchain", "from wsgiproof.cache import Cache", "wsgiproof.cache"),
-        ("process", "from wsgiproof import account", "wsgiproof.account"),
-        ("cache", "import wsgiproof.config", "wsgiproof.config"),
-        ("account", "from wsgiproof.cache import Cache", "wsgiproof.cache"),
-        ("config", "from wsgiproof.matrix import expand", "wsgiproof.matrix"),
-        ("build.python", "from wsgiproof.services.ports import free_port",
-         "wsgiproof.services.ports"),
-        ("build.python", "from ..services import ports", "wsgiproof.services"),
-        ("services.apache", "from wsgiproof.config import Config", "wsgiproof.config"),
-        ("load.answer", "from wsgiproof.experiment import run_experiment", "wsgiproof.experiment"),
-        ("judge.leaks", "from wsgiproof.scratch import scratch_directory", "wsgiproof.scratch"),
+        ("errors", "from wsgiproof.records.cell import Cell", "wsgiproof.records.cell"),
+        ("files", "from wsgiproof import ownership", "wsgiproof.ownership"),
+        ("process.supervise", "from wsgiproof import records", "wsgiproof.records"),
+        ("records.cell", "import wsgiproof.config", "wsgiproof.config"),
+        ("provision.cache", "import wsgiproof.config.model", "wsgiproof.config.model"),
+        ("provision.python", "from wsgiproof.server.ports import free_port",
+         "wsgiproof.server.ports"),
+        ("provision.python", "from ..server import ports", "wsgiproof.server"),
+        ("server.apache", "from wsgiproof.config.model import Config", "wsgiproof.config.model"),
+        ("load.engine", "from wsgiproof.server import apache", "wsgiproof.server"),
+        ("config.model", "from wsgiproof.run.cell import Job", "wsgiproof.run.cell"),
+        ("config.model", "from wsgiproof.experiment import load", "wsgiproof.experiment"),
+        ("judge.leaks", "from wsgiproof.server.scratch import PREFIX", "wsgiproof.server.scratch"),
         ("judge.leaks", "from wsgiproof.observe.log import LogFollower", "wsgiproof.observe.log"),
-        ("report.terminal", "from wsgiproof.process import run", "wsgiproof.process"),
+        ("judge.leaks", "from wsgiproof.process import locks", "wsgiproof.process"),
+        ("judge.leaks", "from wsgiproof.records import directory", "wsgiproof.records.directory"),
         ("judge.leaks", "from wsgiproof.report.terminal import printable",
          "wsgiproof.report.terminal"),
-        ("experiment", "from wsgiproof.preflight import Machine", "wsgiproof.preflight"),
-        ("runner", "from wsgiproof.run import run", "wsgiproof.run"),
-        ("run", "from wsgiproof.cli import main", "wsgiproof.cli"),
-        ("cli", "from wsgiproof import inside", "wsgiproof.inside"),
-        ("subjects.application", "import wsgiproof.inside.app", "wsgiproof.inside.app"),
-        ("judge.leaks", "from wsgiproof.inside import protocol", "wsgiproof.inside.protocol"),
-        ("observe.answers", "from wsgiproof.inside import agent", "wsgiproof.inside"),
-        ("inside.app", "from wsgiproof.cell import Cell", "wsgiproof.cell"),
-        ("inside.app", "from .. import cell", "wsgiproof.cell"),
-        ("inside.app", "import msgspec", "msgspec"),
-        ("guard", "import psutil", "psutil"),
-        ("guard", "from wsgiproof.errors import CannotRun", "wsgiproof.errors"),
+        ("analysis.trends", "from wsgiproof.report import text", "wsgiproof.report"),
+        ("report.terminal", "from wsgiproof.process.spawn import run", "wsgiproof.process.spawn"),
+        ("report.terminal", "from wsgiproof.provision import cache", "wsgiproof.provision"),
+        ("experiment.phases", "from wsgiproof.run.preflight import Machine",
+         "wsgiproof.run.preflight"),
+        ("run.session", "from wsgiproof.cli import main", "wsgiproof.cli"),
+        ("cli", "from wsgiproof import agent", "wsgiproof.agent"),
+        ("subjects.application", "import wsgiproof.agent.app", "wsgiproof.agent.app"),
+        ("judge.leaks", "from wsgiproof.agent import protocol", "wsgiproof.agent.protocol"),
+        ("observe.answers", "from wsgiproof.agent import middleware", "wsgiproof.agent"),
+        ("agent.app", "from wsgiproof.records.cell import Cell", "wsgiproof.records.cell"),
+        ("agent.app", "from .. import errors", "wsgiproof.errors"),
+        ("agent.app", "import msgspec", "msgspec"),
+        ("process.guard", "import psutil", "psutil"),
+        ("process.guard", "from wsgiproof.errors import CannotRun", "wsgiproof.errors"),
         ("utilities", "import os", "utilities is in no layer"),
         ("errors",
          "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wsgiproof.cli",
@@ -249,15 +188,20 @@ def test_each_rule_can_be_broken(module: str, source: str, breach: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("records", "from wsgiproof.cell import Cell"),
-        ("matrix", "from wsgiproof.config import Config"),
-        ("run", "from wsgiproof.runner import run_cells\nfrom wsgiproof import __version__"),
+        ("records.run", "from wsgiproof.records.cell import Cell"),
+        ("config.matrix", "from wsgiproof.config.model import Config"),
+        (
+            "run.session",
+            "from wsgiproof.run.cell import run_cell\nfrom wsgiproof import __version__",
+        ),
         ("judge.verdict", "from wsgiproof.judge import leaks\nfrom . import answers"),
-        ("services.apache", "import psutil\nfrom wsgiproof.process import Service"),
-        ("inside.app", "import json, pymongo, mod_wsgi\nfrom . import probe\nfrom .x import y"),
-        ("observe.answers", "from wsgiproof.inside import protocol"),
-        ("experiment.load", "from wsgiproof.inside.protocol import REPORT"),
-        ("guard", "import ctypes"),
+        ("judge.verdict", "from wsgiproof.records.run import CellRecord"),
+        ("report.builds", "from wsgiproof.provision.toolchain import Entry"),
+        ("server.apache", "import psutil\nfrom wsgiproof.process.supervise import Service"),
+        ("agent.app", "import json, pymongo, mod_wsgi\nfrom . import probe\nfrom .x import y"),
+        ("observe.answers", "from wsgiproof.agent import protocol"),
+        ("experiment.load", "from wsgiproof.agent.protocol import REPORT"),
+        ("process.guard", "import ctypes"),
     ],
 )
 def test_what_the_rules_allow(module: str, source: str) -> None:
@@ -275,17 +219,17 @@ def _prepares_a_type(node: ast.AST) -> bool:
     return node.func.attr == "convert" or (node.func.attr == "decode" and typed)
 
 
-MAIN_THREAD_ONLY = {"merge", "results", "configfile", "judge"}
-"""Modules that only the main thread calls."""
+MAIN_THREAD_ONLY = {"analysis", "records", "config", "judge"}
+"""Packages that only the main thread calls."""
 
 
 def test_no_thread_prepares_a_type_of_msgspec() -> None:
     # msgspec 0.22.0 crashes if two threads use a type for the first time at once. "describe" is
     # called by threads, and prepares its type at import.
     found = {
-        (path.relative_to(ROOT).parts[0].removesuffix(".py"), path.name)
+        (path.relative_to(ROOT).parts[0], path.name)
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text()))
         if _prepares_a_type(node)
     }
-    assert {one for one in found if one[0] not in MAIN_THREAD_ONLY} == {("build", "python.py")}
+    assert {one for one in found if one[0] not in MAIN_THREAD_ONLY} == {("provision", "python.py")}

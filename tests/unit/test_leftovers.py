@@ -24,9 +24,9 @@ import pytest
 
 import wsgiproof
 from tests.unit.test_process import is_alive, wait_until
-from wsgiproof.cgroups import end_group, make_group, remove_abandoned_groups
-from wsgiproof.leftovers import clean_up
-from wsgiproof.spawn import MARKER
+from wsgiproof.process.cgroups import end_group, make_group, remove_abandoned_groups
+from wsgiproof.process.leftovers import clean_up
+from wsgiproof.process.spawn import MARKER
 
 ORDINARY = "www-data"
 
@@ -53,8 +53,8 @@ SITE = [path for path in map(Path, sys.path) if path.name == "site-packages"]
 # Its second argument is what that child is executed as.
 RUN = """
 import json, os, pathlib, sys, time
-from wsgiproof.leftovers import become_reaper, current_run, new_directory
-from wsgiproof.process import Service
+from wsgiproof.process.leftovers import become_reaper, current_run, new_directory
+from wsgiproof.process.supervise import Service
 become_reaper()
 scratch = new_directory()
 (scratch / "deep").mkdir()
@@ -164,7 +164,7 @@ class Place:
 
     def next_run(self) -> None:
         """Another one, which clears what is left."""
-        process = self.python("from wsgiproof.leftovers import current_run; current_run()")
+        process = self.python("from wsgiproof.process.leftovers import current_run; current_run()")
         assert process.wait(60) == 0
 
     def clean_up(self) -> None:
@@ -277,7 +277,7 @@ def test_a_run_of_which_a_guard_lives_is_left_alone(place: Place) -> None:
 KILLED_AS_IT_MAKES_ONE = """
 import os, signal, sys
 from pathlib import Path
-from wsgiproof import leftovers
+from wsgiproof.process.supervise import leftovers
 leftovers.current_run()
 if sys.argv[1] == "before":
     Path.mkdir = lambda self, **options: os.kill(os.getpid(), signal.SIGKILL)
@@ -297,7 +297,7 @@ def test_a_run_that_is_killed_as_it_makes_a_directory_leaves_none(
     command = [sys.executable, "-c", KILLED_AS_IT_MAKES_ONE, when]
     assert subprocess.run(command, env=env, check=False).returncode == -signal.SIGKILL
     assert len(list(scratch.iterdir())) == (when == "after")
-    following = "from wsgiproof.leftovers import current_run; current_run()"
+    following = "from wsgiproof.process.leftovers import current_run; current_run()"
     subprocess.run([sys.executable, "-c", following], env=env, check=True)
     assert not list(scratch.iterdir())
 
@@ -345,7 +345,7 @@ def _name_of(place: Place) -> str:
 
 KEEPS = """
 import sys
-from wsgiproof.leftovers import end_run, new_directory
+from wsgiproof.process.leftovers import end_run, new_directory
 scratch = new_directory()
 (scratch / "deep").mkdir()
 print(scratch, flush=True)
@@ -446,8 +446,8 @@ def test_an_empty_group_that_nobody_knows_is_removed_and_a_young_or_a_used_one_i
 INTERRUPTED = """
 import os, signal
 from pathlib import Path
-from wsgiproof.leftovers import current_run, end_run, new_directory
-from wsgiproof.signals import install_handlers
+from wsgiproof.process.leftovers import current_run, end_run, new_directory
+from wsgiproof.process.signals import install_handlers
 install_handlers()
 current_run()
 made = Path.mkdir

@@ -13,8 +13,8 @@ import pytest
 
 from tests.control_groups import limited_group
 from wsgiproof import limits
-from wsgiproof.cgroups import group_directory
 from wsgiproof.errors import describe
+from wsgiproof.process.cgroups import group_directory
 
 NOT_OURS = [
     # What an application prints, or what mod_wsgi prints for it.
@@ -159,11 +159,11 @@ def test_a_control_group_is_found_below_its_mount(
 
 
 ROOM = """
-from wsgiproof.account import server_account
-from wsgiproof.cell import Topology
-from wsgiproof.config import Config
+from wsgiproof.process.account import server_account
+from wsgiproof.records.cell import Topology
+from wsgiproof.config.model import Config
 from wsgiproof.errors import PrerequisiteMissing
-from wsgiproof.preflight import raise_limits
+from wsgiproof.run.preflight import raise_limits
 def room():
     try:
         print("room:", raise_limits(Config(topology=(Topology.NONE,)), server_account()))

@@ -18,13 +18,13 @@ from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_cli import Runner, one_line
 from tests.unit.test_matrix import resolved
 from tests.unit.test_merge import called, saved
-from wsgiproof.cell import Cell, Mode, Topology
-from wsgiproof.config import AXES, Config, Exclusion
+from wsgiproof.config.matrix import Matrix, expand
+from wsgiproof.config.model import AXES, Config, Exclusion
 from wsgiproof.errors import UsageError
-from wsgiproof.matrix import Matrix, expand
-from wsgiproof.records import Verdict
+from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.directory import load_run
+from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.matrix import as_json, for_github, for_gitlab, show_matrix
-from wsgiproof.results import load_run
 
 
 def cells(number: int) -> list[Cell]:

@@ -34,7 +34,7 @@ from wsgiproof.load.response import Outcome, Response
 from wsgiproof.load.response_parser import MAX_BODY, MAX_HEAD, ResponseParser
 from wsgiproof.load.statistics import Histogram
 from wsgiproof.load.target import Target
-from wsgiproof.traffic import Latencies
+from wsgiproof.records.traffic import Latencies
 
 CLOSE = b"Connection: close\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + CLOSE + b"\r\nhello"

@@ -11,10 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.unit.factories import CELL
-from wsgiproof.cell import Cell, InterpreterKind, Mode, Mpm, Topology
-from wsgiproof.config import AXES, Combination, Config, Exclusion
-from wsgiproof.errors import UsageError
-from wsgiproof.matrix import (
+from wsgiproof.config.matrix import (
     Matrix,
     ResolvedAxes,
     Server,
@@ -23,8 +20,11 @@ from wsgiproof.matrix import (
     expand,
     why_incompatible,
 )
-from wsgiproof.records import ExtraPhase
-from wsgiproof.toolchain import Python, Source
+from wsgiproof.config.model import AXES, Combination, Config, Exclusion
+from wsgiproof.errors import UsageError
+from wsgiproof.provision.toolchain import Python, Source
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.records.plan import ExtraPhase
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
 

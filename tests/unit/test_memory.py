@@ -28,7 +28,7 @@ from tests.unit.factories import (
     samples,
 )
 from tests.unit.test_inside import REQUEST, App
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
 from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.memory import (
     ALLOWANCE,
@@ -48,7 +48,8 @@ from wsgiproof.judge.memory import (
     to_try,
     trial_continues,
 )
-from wsgiproof.records import CacheTrial, MemorySample, Observed, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import CacheTrial, MemorySample, Observed
 
 fixed = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 
@@ -577,7 +578,7 @@ def test_a_long_run_needs_no_cache_trial() -> None:
 
 # The metrics inside
 
-MEMORY = Path(wsgiproof.__file__).parent / "inside" / "memory.py"
+MEMORY = Path(wsgiproof.__file__).parent / "agent" / "memory.py"
 LOAD = f"""
 import gc, importlib.util, json, sys
 spec = importlib.util.spec_from_file_location("memory", {str(MEMORY)!r})
@@ -738,7 +739,7 @@ def test_the_application_answers_with_them_when_asked_and_does_no_work(tmp_path:
 def test_a_request_for_memory_does_not_reach_the_subject(tmp_path: Path) -> None:
     app = App(tmp_path)
     code = REQUEST + (
-        "import wsgiproof_inside.roundtrip as roundtrip\n"
+        "import wsgiproof_agent.roundtrip as roundtrip\n"
         "def never(): raise ZeroDivisionError\n"
         "roundtrip.encode_decode = never\n"
     )

@@ -15,13 +15,13 @@ from junitparser import JUnitXml
 
 from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_report import FAILED, UNDECIDED, error
-from wsgiproof.cell import Cell, Mode
+from wsgiproof.analysis.merge import merge
 from wsgiproof.cli import cli
 from wsgiproof.errors import CannotRun, WsgiproofError
-from wsgiproof.merge import merge
-from wsgiproof.records import CellRecord, Excluded, RunRecord
+from wsgiproof.records.cell import Cell, Mode
+from wsgiproof.records.directory import load_run, save
+from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.files import write_reports
-from wsgiproof.results import load_run, save
 
 STARTED = "2026-11-23T05:43:59+00:00"
 LATER = "2026-11-24T05:43:59+00:00"

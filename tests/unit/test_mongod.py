@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from wsgiproof.account import server_account
 from wsgiproof.errors import PrerequisiteMissing, ServiceFailed
-from wsgiproof.scratch import scratch_directory
-from wsgiproof.services.mongod import Member, Mongod, find_mongod, make_home
+from wsgiproof.process.account import server_account
+from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.mongod import Member, Mongod, find_mongod, make_home
 
 INFORMATION = '{"s":"I", "msg":"Failed to refresh key cache","attr":{"error":"KeyNotFound: none"}}'
 FATAL = (

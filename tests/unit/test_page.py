@@ -33,7 +33,8 @@ from tests.unit.factories import (
 from tests.unit.test_judge_recovery import outage
 from tests.unit.test_judge_restart import restart
 from tests.unit.test_junit import hostile
-from wsgiproof.records import Finding, Observed, Role, Verdict
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.observed import Observed, Role
 from wsgiproof.report.html.cell_files import cell_file
 from wsgiproof.report.html.detail import detail
 from wsgiproof.report.html.embed import as_json, packed_json

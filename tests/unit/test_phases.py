@@ -7,9 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from wsgiproof.environ import child_environment
 from wsgiproof.experiment.phases import affordable, foreign_processes
-from wsgiproof.process import Service
+from wsgiproof.process.environ import child_environment
+from wsgiproof.process.supervise import Service
 
 
 def test_a_living_process_that_is_not_below_the_server_is_a_stranger(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ import msgspec
 import pytest
 
 from tests.unit.test_matrix import PYTHONS, resolved
-from wsgiproof.account import Account
-from wsgiproof.cache import Cache
-from wsgiproof.cell import Mode, Topology
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError
-from wsgiproof.planning import HostSetup, plan
-from wsgiproof.preflight import Machine
-from wsgiproof.runner import Job
-from wsgiproof.toolchain import Source
+from wsgiproof.process.account import Account
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.toolchain import Source
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.run.cell import Job
+from wsgiproof.run.planning import HostSetup, plan
+from wsgiproof.run.preflight import Machine
 
 ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=True)
 

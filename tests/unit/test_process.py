@@ -19,11 +19,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from wsgiproof.environ import child_environment
 from wsgiproof.errors import CannotRun, DeadlineExceeded, ServiceFailed
-from wsgiproof.guard import CORE_DESCRIPTOR, children
-from wsgiproof.process import ProcessEvent, Service, run
-from wsgiproof.signals import interrupted_by
+from wsgiproof.process.environ import child_environment
+from wsgiproof.process.guard import CORE_DESCRIPTOR, children
+from wsgiproof.process.signals import interrupted_by
+from wsgiproof.process.supervise import ProcessEvent, Service, run
 
 ENV = child_environment()
 SLEEPER = ("sleep", "1000")
@@ -60,7 +60,7 @@ IGNORES_TERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('d
 # Owns a service and a daemon of it, tells their pids, and waits.
 OWNER = """
 import pathlib, sys, time
-from wsgiproof.process import Service
+from wsgiproof.process.supervise import Service
 directory = pathlib.Path(sys.argv[1])
 argv = [sys.executable, "-S", "-c", sys.argv[2], str(directory / "daemon")]
 with Service(argv, name="owned", log=directory / "log", events=directory / "events", env={},
@@ -457,7 +457,7 @@ def test_run_says_what_cannot_be_executed() -> None:
 
 def test_ctrl_c_ends_a_running_command(tmp_path: Path) -> None:
     code = (
-        "import sys; from wsgiproof.process import run\n"
+        "import sys; from wsgiproof.process.supervise import run\n"
         "run(['sh', '-c', 'echo $$ > $0; sleep 1000; true', sys.argv[1]], deadline=1000, env={})\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "pid")]
@@ -536,7 +536,7 @@ def test_a_guard_with_few_descriptors_ends_more_processes_than_it_can_watch(
 def test_a_limit_that_is_reached_is_named() -> None:
     code = (
         "import resource, sys; from wsgiproof.errors import CannotRun\n"
-        "from wsgiproof.process import run\n"
+        "from wsgiproof.process.supervise import run\n"
         "run(['true'], deadline=300, env={})\n"
         "low = (3, 3)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, low)\n"
@@ -552,8 +552,8 @@ def test_a_limit_that_is_reached_is_named() -> None:
 # Ends a service that is deaf for a while, in a clean-up that tells when it begins.
 INTERRUPTED = """
 import pathlib, sys, time
-from wsgiproof.process import Service
-from wsgiproof.signals import interrupts_deferred, install_handlers
+from wsgiproof.process.supervise import Service
+from wsgiproof.process.signals import interrupts_deferred, install_handlers
 install_handlers()
 directory = pathlib.Path(sys.argv[1])
 argv = [sys.executable, "-S", "-c", sys.argv[2]]
@@ -590,7 +590,8 @@ def test_a_second_ctrl_c_does_not_break_the_clean_up_of_the_first(tmp_path: Path
 
 def test_an_interrupt_waits_for_what_must_not_be_broken_off() -> None:
     code = (
-        "import os, signal; from wsgiproof.signals import interrupts_deferred, install_handlers\n"
+        "import os, signal\n"
+        "from wsgiproof.process.signals import interrupts_deferred, install_handlers\n"
         "install_handlers()\n"
         "try:\n"
         "    with interrupts_deferred():\n"

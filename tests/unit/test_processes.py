@@ -6,7 +6,7 @@ import os
 import socket
 
 from wsgiproof.observe.processes import read_processes
-from wsgiproof.records import Role
+from wsgiproof.records.observed import Role
 
 
 def test_the_sockets_of_a_worker_have_their_states() -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wsgiproof.account import Account
-from wsgiproof.build.python import choose, choose_all, describe, why_unusable
 from wsgiproof.errors import ExitCode, PrerequisiteMissing, UsageError
-from wsgiproof.toolchain import Python
+from wsgiproof.process.account import Account
+from wsgiproof.provision.python import choose, choose_all, describe, why_unusable
+from wsgiproof.provision.toolchain import Python
 
 ROOT = os.geteuid() == 0
 ANYBODY = Account(name="me", group="me", uid=os.geteuid(), gid=os.getegid(), dropped=False)

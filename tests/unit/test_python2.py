@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wsgiproof.build.python import describe
-from wsgiproof.build.python2 import _version_of, unresolved
 from wsgiproof.errors import CannotRun, UsageError
+from wsgiproof.provision.python import describe
+from wsgiproof.provision.python2 import _version_of, unresolved
 
 PYTHON = msgspec.structs.replace(describe(Path(sys.executable)), version="2.7.18")
 REFUSAL = (

@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.test_python import ANYBODY, answering, good, program
-from wsgiproof.build import python as finding
-from wsgiproof.build.python import choose, describe, found_pythons, installed
-from wsgiproof.cache import Cache
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
-from wsgiproof.toolchain import FoundPython, Python
+from wsgiproof.provision import python as finding
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.python import choose, describe, found_pythons, installed
+from wsgiproof.provision.toolchain import FoundPython, Python
 
 EVERYBODYS = Path("/usr/lib")
 """A directory that Apache's user can read."""

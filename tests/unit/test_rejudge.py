@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.unit.factories import CELL, observed, reading, record, samples
+from wsgiproof.analysis.rejudge import RejudgedCell, differences, rejudge
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records import CellRecord, Verdict
-from wsgiproof.rejudge import RejudgedCell, differences, rejudge
-from wsgiproof.results import save
+from wsgiproof.records.directory import save
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord
 
 LEAKING = observed(samples=samples([[reading(threads=20 + 5 * number)] for number in range(26)]))
 ERROR = record(

@@ -13,8 +13,8 @@ import pytest
 
 from wsgiproof.observe import remains
 from wsgiproof.observe.remains import Remains, read_process_table
-from wsgiproof.records import Role
-from wsgiproof.toolchain import Application
+from wsgiproof.provision.toolchain import Application
+from wsgiproof.records.observed import Role
 
 PID = os.getpid()
 LIVING = {PID: Role.WORKER}

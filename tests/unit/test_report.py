@@ -26,24 +26,19 @@ from tests.unit.factories import (
     record,
 )
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
-from wsgiproof.cell import Mode, Topology
 from wsgiproof.judge.verdict import CHECKS
-from wsgiproof.records import (
-    CellRecord,
-    Finding,
-    Observed,
-    Prerequisite,
-    Role,
-    RunningServer,
-    Verdict,
-)
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.directory import exit_code
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.machine import Prerequisite, RunningServer
+from wsgiproof.records.observed import Observed, Role
+from wsgiproof.records.run import CellRecord
 from wsgiproof.report.causes import causes
 from wsgiproof.report.explained import error_log
 from wsgiproof.report.prerequisites import show_prerequisites
 from wsgiproof.report.progress import LiveProgress, PlainProgress
 from wsgiproof.report.served import show_logged, show_served
 from wsgiproof.report.terminal import show_cells, show_run
-from wsgiproof.results import exit_code
 
 HOSTILE = "a\x1b[2J\x1b]0;title\x07b\rc\x08d\x9be\u202ef\0g"
 

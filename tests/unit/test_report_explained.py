@@ -9,7 +9,9 @@ import pytest
 
 from tests.unit import test_junit, test_report, test_summary
 from tests.unit.factories import LOG, died, line, observed, record
-from wsgiproof.records import CellRecord, LogLine, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import LogLine
+from wsgiproof.records.run import CellRecord
 
 RIDDLE = LogLine(phase="stop", text="terminate called after throwing 'std::bad_alloc'")
 CRASHED = record(

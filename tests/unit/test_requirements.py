@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from wsgiproof.cli.options import configure
-from wsgiproof.configfile import combine, load
+from wsgiproof.config.file import combine, load
+from wsgiproof.config.requirements import requirements
 from wsgiproof.errors import UsageError
-from wsgiproof.requirements import requirements
 
 LISTED = "# for the shop\n\nflask==3.1  # the web\nuvicorn [standard] \\\n  >= 0.30\na @ https://h/a.whl\n"
 PACKAGES = ("flask==3.1", "uvicorn [standard] >= 0.30", "a @ https://h/a.whl")

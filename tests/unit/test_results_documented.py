@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from wsgiproof.records import FORMAT, CellRecord, EvidenceKind, RunningServer, RunRecord
-from wsgiproof.report.compare import Comparison
-from wsgiproof.report.figures import TITLES
-from wsgiproof.report.trends import BY, Trends
-from wsgiproof.traffic import Traffic
+from wsgiproof.analysis.compare import Comparison
+from wsgiproof.analysis.figures import TITLES
+from wsgiproof.analysis.trends import BY, Trends
+from wsgiproof.records.machine import RunningServer
+from wsgiproof.records.observed import EvidenceKind
+from wsgiproof.records.run import FORMAT, CellRecord, RunRecord
+from wsgiproof.records.traffic import Traffic
 
 TEXT = (Path(__file__).parents[2] / "docs/results.md").read_text()
 ROOTS = (RunRecord, CellRecord, RunningServer, Traffic, Comparison, Trends)

@@ -14,11 +14,13 @@ from hypothesis import strategies as some
 
 from tests.unit.factories import CELL, observed, record, run_record
 from wsgiproof.errors import UsageError
-from wsgiproof.records import CellRecord, Excluded, LoadPlan, RunRecord, Verdict
-from wsgiproof.results import Results, keep, load_run, make_output, reopen_output, save
-from wsgiproof.run import _split, _until_failure
-from wsgiproof.runner import Job, put_aside
-from wsgiproof.toolchain import BuildSpec, Python, Source
+from wsgiproof.provision.toolchain import BuildSpec, Python, Source
+from wsgiproof.records.directory import Results, keep, load_run, make_output, reopen_output, save
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.plan import LoadPlan
+from wsgiproof.records.run import CellRecord, Excluded, RunRecord
+from wsgiproof.run.cell import Job, put_aside
+from wsgiproof.run.session import _split, _until_failure
 
 PYTHON = Python(
     version="3.12.1", path="/p", prefix="/", shared=True, headers=True, stdlib="/l",

@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from tests.unit.factories import CELL
-from wsgiproof.account import server_account
 from wsgiproof.errors import CannotRun, PrerequisiteMissing, UsageError
 from wsgiproof.files import Directory
-from wsgiproof.guard import remove_tree
-from wsgiproof.scratch import lasting_directory, scratch_directory
+from wsgiproof.process.account import server_account
+from wsgiproof.process.guard import remove_tree
+from wsgiproof.server.scratch import lasting_directory, scratch_directory
 from wsgiproof.subjects.application import lay_out
 
 ACCOUNT = server_account()

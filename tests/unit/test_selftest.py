@@ -11,9 +11,9 @@ from tests.unit.factories import observed, reading, record, samples
 from wsgiproof.errors import ExitCode
 from wsgiproof.judge.control_result import ControlResult, Result, confusion, exit_code
 from wsgiproof.judge.verdict import ALL_CHECKS, CHECKS
-from wsgiproof.records import Verdict
+from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.selftest import show_selftest
-from wsgiproof.selftest import control_result, select
+from wsgiproof.run.selftest import control_result, select
 from wsgiproof.subjects.controls import CONTROLS
 
 CAUGHT = ControlResult(

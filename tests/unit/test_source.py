@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from wsgiproof.build import source
-from wsgiproof.build.source import find_source
-from wsgiproof.cache import Cache
 from wsgiproof.errors import BuildFailed, UsageError, WsgiproofError
-from wsgiproof.toolchain import Python, Source
+from wsgiproof.provision import source
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.source import find_source
+from wsgiproof.provision.toolchain import Python, Source
 
 PYTHON = Python(
     version="3.12.1", path=sys.executable, prefix="/", shared=True, headers=True, stdlib="/l",

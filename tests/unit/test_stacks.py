@@ -19,7 +19,8 @@ from wsgiproof.observe import cores
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.frames import SIGNAL_HANDLER, combined, parse_gdb, parse_pystack
 from wsgiproof.observe.stacks import read_core, read_ending, read_process
-from wsgiproof.records import Finding, Frame, Observed, Role, Stack, Stop, Thread, Unfinished
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Frame, Observed, Role, Stack, Stop, Thread, Unfinished
 
 RECORDED = Path(__file__).with_name("stacks")
 
@@ -52,7 +53,7 @@ def test_pystack_tells_interpreters_the_gil_python_and_c() -> None:
     assert act == Frame(
         function="act",
         language="python",
-        file="/tmp/wsgiproof-run/app/wsgiproof_inside/faults_lifecycle.py",
+        file="/tmp/wsgiproof-run/app/wsgiproof_agent/faults_lifecycle.py",
         line=27,
     )
     run = next(frame for frame in thread.frames if frame.function == "Adapter_run")
@@ -213,7 +214,7 @@ def test_deaths_with_the_same_stack_are_one_finding_and_others_another() -> None
 def test_a_crash_comes_with_its_stack_its_request_and_what_was_loaded() -> None:
     (found,) = crash_findings(crashes(stack("pystack-core-request", thread=26411)))
     text = "\n".join(found.evidence)
-    assert "act  /tmp/wsgiproof-run/app/wsgiproof_inside/faults_lifecycle.py:27  (Python)" in text
+    assert "act  /tmp/wsgiproof-run/app/wsgiproof_agent/faults_lifecycle.py:27  (Python)" in text
     assert "thread 26411 was serving /interpreter1" in text
     assert "loaded: _cbson.so" in text
 

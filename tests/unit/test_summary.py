@@ -17,9 +17,10 @@ from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_junit import hostile
 from tests.unit.test_report import FAILED, UNDECIDED, early_end, error
-from wsgiproof.cell import Cell, InterpreterKind, Mode, Topology
-from wsgiproof.records import CellRecord, Excluded, Verdict
-from wsgiproof.report.axes import AXES, varying
+from wsgiproof.analysis.axes import AXES, varying
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord, Excluded
 from wsgiproof.report.markdown import code, fence, in_table, link, prose, table
 from wsgiproof.report.summary import to_markdown
 

@@ -10,16 +10,17 @@ import pytest
 from tests.unit.factories import CELL, outcome
 from tests.unit.factories import observed as anything
 from tests.unit.test_matrix import matrix_of
-from wsgiproof.account import server_account
-from wsgiproof.cell import DEPLOYED, Topology
-from wsgiproof.config import Config
+from wsgiproof.agent import protocol
+from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError
-from wsgiproof.inside import protocol
 from wsgiproof.judge.verdict import judge
-from wsgiproof.preflight import starts_mongod
-from wsgiproof.records import Observed, Stop, Verdict
-from wsgiproof.services.deployment import Counts, NoDeployment
+from wsgiproof.process.account import server_account
+from wsgiproof.records.cell import DEPLOYED, Topology
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed, Stop
+from wsgiproof.run.preflight import starts_mongod
 from wsgiproof.subjects.application import DOCUMENTS, lay_out
+from wsgiproof.subjects.pymongo.deployment import Counts, NoDeployment
 
 ALONE = msgspec.structs.replace(CELL, topology=Topology.NONE)
 SKIPPED = dict.fromkeys(["connections", "cursors", "sessions", "database"], Verdict.SKIPPED)

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.factories import WORKER
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.tracebacks import CHAINED, Traceback, different, of_request, tracebacks
-from wsgiproof.records import LogLine
+from wsgiproof.records.observed import LogLine
 
 HEAD = "Traceback (most recent call last):"
 SITE = "/env/lib/python3.12/site-packages"
@@ -58,7 +58,7 @@ def test_the_deepest_frame_of_the_application_is_named_beside_that_of_a_package(
     one = only(
         *raised(
             "sqlalchemy.exc.OperationalError: no",
-            frame("/run/app/wsgiproof_inside/user_app.py", 40, "call"),
+            frame("/run/app/wsgiproof_agent/user_app.py", 40, "call"),
             frame(f"{SITE}/flask/app.py", 2000, "wsgi_app"),
             frame("/srv/shop/views.py", 12, "cart"),
             frame(f"{SITE}/sqlalchemy/engine.py", 99, "execute"),
@@ -74,8 +74,8 @@ def test_without_a_frame_of_the_application_the_deepest_of_all_is_named() -> Non
 
 
 def test_a_planted_fault_counts_as_the_application() -> None:
-    planted = frame("/run/app/wsgiproof_inside/faults_answers.py", 9, "act")
-    inside = frame("/run/app/wsgiproof_inside/responder.py", 1, "__call__")
+    planted = frame("/run/app/wsgiproof_agent/faults_answers.py", 9, "act")
+    inside = frame("/run/app/wsgiproof_agent/responder.py", 1, "__call__")
     assert (
         only(*raised("ValueError: x", inside, planted)).place
         == "raised in act (faults_answers.py:9)"

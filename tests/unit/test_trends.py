@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from tests.unit.factories import CELL, record, run_record
 from tests.unit.test_merge import saved
 from tests.unit.test_report import FAILED
-from wsgiproof.cell import Mode
+from wsgiproof.analysis.trends import trends
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
-from wsgiproof.records import CellRecord, RunRecord
+from wsgiproof.records.cell import Mode
+from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.html.page import NAME
-from wsgiproof.report.trends import trends
 
 DAYS = ("2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00", "2026-11-22T00:00:00+00:00")
 

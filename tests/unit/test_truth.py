@@ -15,7 +15,7 @@ from tests.truth.cases import BUGS, FOLDER, HEALTHY, Case, command, load, proble
 from tests.truth.compare import Checked, Comparison, Result, Seen, compare, worst
 from tests.truth.confusion import BELOW, page, table, write, wrong
 from tests.truth.runner import left, read, sweep
-from wsgiproof.records import Verdict
+from wsgiproof.records.judgement import Verdict
 
 CASES = load()
 NO_KEYS = range(0)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from wsgiproof.cli.options import configure
-from wsgiproof.configfile import anchored
+from wsgiproof.config.file import anchored
 from wsgiproof.errors import UsageError
-from wsgiproof.uri import has_password, is_reference, is_uri, resolve
+from wsgiproof.subjects.pymongo.uri import has_password, is_reference, is_uri, resolve
 
 SECRET = "hunter2"
 URI = f"mongodb://ann:{SECRET}@h:1/"

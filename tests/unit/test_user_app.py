@@ -12,12 +12,12 @@ import pytest
 from tests.unit.factories import CELL, observed, outcome
 from tests.unit.test_inside import REQUEST, SECRET, App
 from tests.unit.test_matrix import matrix_of
-from wsgiproof.account import server_account
-from wsgiproof.config import Config
+from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.finding import Outcome
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records import Finding, Verdict
+from wsgiproof.process.account import server_account
+from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.subjects.application import check_app, check_syntax, lay_out
 
 OWN = msgspec.structs.replace(CELL, app="/home/ann/shop.py")
@@ -215,7 +215,7 @@ def test_an_error_at_import_keeps_its_traceback_and_leaves_no_half_of_it(app: Ow
     assert 'shop.py", line 2, in <module>\n    1 / 0' in app.error(f"\n1 / 0\n{HELLO}")
     assert app.run(
         "import runpy, sys\n"
-        "try: runpy.run_path('wsgiproof_inside/script.wsgi')\n"
+        "try: runpy.run_path('wsgiproof_agent/script.wsgi')\n"
         "except ZeroDivisionError: result = '_wsgiproof_own_application' in sys.modules"
     ) is False  # fmt: skip
 

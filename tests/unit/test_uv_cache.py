@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgiproof.build.index import run_uv
+from wsgiproof.provision.index import run_uv
 
 BACKEND = """\
 import pathlib, time
@@ -28,7 +28,7 @@ backend-path = ["."]
 BUILD = """\
 import sys
 from pathlib import Path
-from wsgiproof.build.index import make_sdist
+from wsgiproof.provision.index import make_sdist
 make_sdist(Path(sys.argv[1]), Path(sys.argv[1]), Path(sys.argv[1], "log"))
 """
 

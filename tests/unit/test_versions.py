@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from wsgiproof.build import index
-from wsgiproof.build.packages import find_version
-from wsgiproof.build.python import describe
-from wsgiproof.cache import Cache
 from wsgiproof.errors import Unsupported, UsageError
+from wsgiproof.provision import index
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.packages import find_version
+from wsgiproof.provision.python import describe
 
 PYTHON = describe(Path(sys.executable))
 RELEASES = (

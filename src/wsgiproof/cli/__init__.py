@@ -28,8 +28,8 @@ from wsgiproof.cli.help import SETTINGS, Group
 from wsgiproof.cli.options import LISTED, RUN_CODES
 from wsgiproof.cli.output import guarded, say
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
-from wsgiproof.leftovers import end_run
-from wsgiproof.signals import ignore_interrupts, interrupts_deferred
+from wsgiproof.process.leftovers import end_run
+from wsgiproof.process.signals import ignore_interrupts, interrupts_deferred
 
 if TYPE_CHECKING:
     from wsgiproof.report.progress import RunProgress

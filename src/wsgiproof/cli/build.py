@@ -63,9 +63,9 @@ def build_cells(file: Path | None, no_config: bool, chosen: str, **options: Any)
     Builds run at the same time. Apache is built where the machine has none. Nothing is started,
     and what is built already is not built again.
     """
-    from wsgiproof.planning import plan, preflight
-    from wsgiproof.prebuild import prebuild
     from wsgiproof.report.builds import BuildProgress, show_builds
+    from wsgiproof.run.planning import plan, preflight
+    from wsgiproof.run.prebuild import prebuild
 
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
     console = make_console()
@@ -115,8 +115,8 @@ def build_python(
     It has a shared library and headers. VERSION is a full one, such as 3.13.15, or 3.13.15t for one
     without a GIL. It takes a few minutes, once. Afterwards --python finds it by this version.
     """
-    from wsgiproof.build.cpython import build_cpython, install_prebuilt, missing_modules
-    from wsgiproof.cache import Cache
+    from wsgiproof.provision.cache import Cache
+    from wsgiproof.provision.cpython import build_cpython, install_prebuilt, missing_modules
     from wsgiproof.report.builds import StepProgress
     from wsgiproof.report.pythons import show_python
 

@@ -6,11 +6,11 @@ import time
 
 import click
 
-from wsgiproof.cache import KINDS
 from wsgiproof.cli.help import Group, command, option
 from wsgiproof.cli.options import Choices, make_console, print_json
 from wsgiproof.errors import ExitCode
-from wsgiproof.toolchain import Entry, State
+from wsgiproof.provision.cache import KINDS
+from wsgiproof.provision.toolchain import Entry, State
 
 _LIST_EXAMPLES = ("wsgiproof cache list", "wsgiproof cache list --json")
 _PRUNE_EXAMPLES = (
@@ -54,7 +54,7 @@ def cache_command() -> None:
 @option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def list_entries(as_json: bool) -> None:
     """Show each entry, its size and its last use."""
-    from wsgiproof.cache import Cache
+    from wsgiproof.provision.cache import Cache
     from wsgiproof.report.builds import show_entries
 
     cache = Cache()
@@ -87,7 +87,7 @@ def prune(unused_for: float, kind: tuple[str, ...], dry_run: bool) -> None:
 
     It is refused while another wsgiproof uses the cache.
     """
-    from wsgiproof.cache import Cache
+    from wsgiproof.provision.cache import Cache
     from wsgiproof.report.builds import show_removed
 
     cache = Cache()
@@ -107,7 +107,7 @@ def prune(unused_for: float, kind: tuple[str, ...], dry_run: bool) -> None:
 @option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 def verify(as_json: bool) -> None:
     """Check that every file is still what was built."""
-    from wsgiproof.cache import Cache
+    from wsgiproof.provision.cache import Cache
     from wsgiproof.report.builds import show_verified
 
     entries = Cache().entries(thorough=True)

@@ -14,7 +14,7 @@ from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from wsgiproof.load.statistics import Check, LoadStatistics
-    from wsgiproof.traffic import Traffic
+    from wsgiproof.records.traffic import Traffic
 
 _REQUESTS = 50_000
 _GC_THRESHOLD = 50_000

@@ -68,7 +68,7 @@ def directory(
 
 
 def _pythons(context: click.Context, word: str) -> Iterable[str]:
-    from wsgiproof.build.python import installed
+    from wsgiproof.provision.python import installed
 
     for python in installed():
         yield python.short
@@ -103,7 +103,7 @@ def _servers(context: click.Context, word: str) -> Iterable[str]:
 
 
 def _file_values(context: click.Context) -> Mapping[str, Any]:
-    from wsgiproof.configfile import find, load
+    from wsgiproof.config.file import find, load
 
     here = Path.cwd()
     named = context.params.get("file")
@@ -112,7 +112,7 @@ def _file_values(context: click.Context) -> Mapping[str, Any]:
 
 
 def _phases(context: click.Context, word: str) -> Iterable[str]:
-    from wsgiproof.records import ExtraPhase
+    from wsgiproof.records.plan import ExtraPhase
 
     begun, comma, _ = word.rpartition(",")
     given = begun.split(",")

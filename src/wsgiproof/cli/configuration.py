@@ -7,7 +7,7 @@ from pathlib import Path
 from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import print_json
 from wsgiproof.cli.output import say
-from wsgiproof.configfile import NAMES, schema, starter
+from wsgiproof.config.file import NAMES, schema, starter
 from wsgiproof.errors import UsageError
 from wsgiproof.files import write_output
 

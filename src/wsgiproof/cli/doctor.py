@@ -33,9 +33,9 @@ _CODES = {
 @option("--json", "as_json", is_flag=True, help="With --pythons: print them as JSON.")
 def doctor_command(pythons: bool, as_json: bool, **options: Any) -> None:
     """Check what a run needs, and say how to get what is missing."""
-    from wsgiproof.cache import Cache
-    from wsgiproof.preflight import Preflight
+    from wsgiproof.provision.cache import Cache
     from wsgiproof.report.prerequisites import show_prerequisites
+    from wsgiproof.run.preflight import Preflight
 
     if pythons:
         _list_pythons(as_json=as_json)
@@ -51,8 +51,8 @@ def doctor_command(pythons: bool, as_json: bool, **options: Any) -> None:
 
 
 def _list_pythons(*, as_json: bool) -> None:
-    from wsgiproof.account import server_account
-    from wsgiproof.build.python import found_pythons
+    from wsgiproof.process.account import server_account
+    from wsgiproof.provision.python import found_pythons
     from wsgiproof.report.pythons import as_rows, show_pythons
 
     found = found_pythons(server_account())

@@ -15,17 +15,18 @@ import click
 import cloup
 import msgspec
 
-from wsgiproof.cell import InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.cli import completion
 from wsgiproof.cli.help import option
 from wsgiproof.cli.output import say
-from wsgiproof.config import Config, Profile
-from wsgiproof.configfile import absolute, anchored, combine, find, load
+from wsgiproof.config.file import absolute, anchored, combine, find, load
+from wsgiproof.config.model import Config, Profile
 from wsgiproof.errors import did_you_mean, one_line
-from wsgiproof.records import ExtraPhase, RunRecord, as_json
-from wsgiproof.results import load_run
+from wsgiproof.records.cell import InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.records.directory import load_run
+from wsgiproof.records.plan import ExtraPhase
+from wsgiproof.records.run import RunRecord, as_json
 from wsgiproof.subjects.controls import CONTROLS
-from wsgiproof.uri import has_password
+from wsgiproof.subjects.pymongo.uri import has_password
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from wsgiproof.analysis.figures import TITLES
+from wsgiproof.analysis.trends import BY, DATE
 from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import PATH, Choices, make_console, note, print_json, read_run
 from wsgiproof.errors import UsageError
-from wsgiproof.report.figures import TITLES
-from wsgiproof.report.trends import BY, DATE
 
 _EXAMPLES = (
     "wsgiproof report wsgiproof-results/20261123-054359",
@@ -86,8 +86,8 @@ def report_command(
 
 def _show_trends(where: tuple[Path, ...], by: str, figure: str, *, as_json: bool) -> None:
     """Show the verdicts of the same cells over several runs; those that changed come first."""
+    from wsgiproof.analysis.trends import trends
     from wsgiproof.report.trended import show_trends
-    from wsgiproof.report.trends import trends
 
     over = trends([read_run(directory) for directory in where], by)
     if as_json:
@@ -99,9 +99,9 @@ def _show_trends(where: tuple[Path, ...], by: str, figure: str, *, as_json: bool
 def _write_page(where: tuple[Path, ...], output: Path | None, old: Path | None, by: str) -> None:
     from rich.text import Text
 
+    from wsgiproof.analysis.trends import trends
     from wsgiproof.report.files import write_whole
     from wsgiproof.report.html.page import NAME, page
-    from wsgiproof.report.trends import trends
 
     runs = {directory: read_run(directory) for directory in where}
     last, record = max(runs.items(), key=lambda item: item[1].started)

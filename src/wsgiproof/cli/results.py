@@ -21,7 +21,7 @@ from wsgiproof.cli.options import (
 from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from wsgiproof.records import RunRecord
+    from wsgiproof.records.run import RunRecord
 
 _SHOW_EXAMPLES = (
     "wsgiproof show wsgiproof-results/20261123-054359",
@@ -81,10 +81,10 @@ def show_command(
                 "out"
             )
         raise SystemExit(_show_rejudged(where, cell))
-    from wsgiproof.report.figures import with_figures
+    from wsgiproof.analysis.figures import with_figures
+    from wsgiproof.records.directory import only
     from wsgiproof.report.files import write_files
     from wsgiproof.report.recorded import show_recorded
-    from wsgiproof.results import only
 
     record = read_run(where)
     if cell is not None:
@@ -99,9 +99,9 @@ def show_command(
 
 
 def _show_rejudged(where: Path, cell: str | None) -> ExitCode:
-    from wsgiproof.rejudge import differences, rejudge
+    from wsgiproof.analysis.rejudge import differences, rejudge
+    from wsgiproof.records.directory import exit_code
     from wsgiproof.report.rejudge import show_again
-    from wsgiproof.results import exit_code
 
     judged = rejudge(where, cell)
     cells = [again.now for again in judged]
@@ -121,7 +121,7 @@ def compare_command(old: Path, new: Path, as_json: bool) -> None:
     OLD and NEW are output directories of runs. If they have no cell in common because one axis,
     such as a version, differs throughout, cells are compared that differ in this axis alone.
     """
-    from wsgiproof.report.compare import compare
+    from wsgiproof.analysis.compare import compare
     from wsgiproof.report.compared import show_comparison
 
     comparison = compare(read_run(old), read_run(new))
@@ -162,7 +162,7 @@ def merge_command(
     """
     from rich.text import Text
 
-    from wsgiproof.merge import merge
+    from wsgiproof.analysis.merge import merge
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.recorded import show_recorded
@@ -180,7 +180,7 @@ def merge_command(
 
 def _exit_code(record: RunRecord) -> ExitCode:
     """Return what ``run`` would, but never success where a planned cell is missing."""
-    from wsgiproof.results import exit_code
+    from wsgiproof.records.directory import exit_code
 
     code = exit_code(record.cells)
     return ExitCode.UNDECIDED if code is ExitCode.PASS and record.missing else code

@@ -114,12 +114,12 @@ def run_command(
     # Imported here, since --help and completion need not wait for a driver and an HTTP parser.
     from rich.text import Text
 
-    from wsgiproof.report.figures import with_figures
+    from wsgiproof.analysis.figures import with_figures
+    from wsgiproof.records.directory import exit_code
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.terminal import show_cells, show_run
-    from wsgiproof.results import exit_code
-    from wsgiproof.run import run
+    from wsgiproof.run.session import run
 
     config, path = configure(options, file=file, no_config=no_config, chosen=chosen)
     console = make_console(stderr=as_json)
@@ -167,8 +167,8 @@ def list_command(
     Each other combination is listed with the reason why it is left out. Nothing is built and
     nothing is started; the package index is asked for versions.
     """
-    from wsgiproof.planning import plan, preflight
     from wsgiproof.report import matrix as forms
+    from wsgiproof.run.planning import plan, preflight
 
     if shards is not None and form not in ("github", "gitlab"):
         raise UsageError("--shards needs --github or --gitlab")

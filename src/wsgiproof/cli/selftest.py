@@ -47,7 +47,7 @@ def selftest_command(only: tuple[str, ...], list_only: bool, **options: Any) -> 
     """
     from wsgiproof.judge.control_result import ControlResult, exit_code
     from wsgiproof.report.selftest import show_controls, show_selftest
-    from wsgiproof.selftest import select, selftest
+    from wsgiproof.run.selftest import select, selftest
 
     console = make_console()
     controls = select(only)

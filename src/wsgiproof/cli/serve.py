@@ -20,8 +20,8 @@ from wsgiproof.cli.options import (
 from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from wsgiproof.config import Config
-    from wsgiproof.records import RunningServer
+    from wsgiproof.config.model import Config
+    from wsgiproof.records.machine import RunningServer
 
 _EXAMPLES = (
     "wsgiproof serve --topology standalone --mode daemon",
@@ -104,7 +104,7 @@ def _serve(config: Config, output: Path | None, *, as_json: bool) -> None:
 
     from wsgiproof.judge.finding import count
     from wsgiproof.report.served import show_logged, show_served
-    from wsgiproof.serve import serve
+    from wsgiproof.run.serve import serve
 
     console = make_console(stderr=as_json)
     with ExitStack() as starting:
@@ -131,7 +131,7 @@ def _serve(config: Config, output: Path | None, *, as_json: bool) -> None:
 def _print_config(config: Config, output: Path | None, port: int | None) -> None:
     from rich.text import Text
 
-    from wsgiproof.serve import write_conf
+    from wsgiproof.run.serve import write_conf
 
     console = make_console(stderr=True)
     with progress_on(console) as progress:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wsgiproof.inside import protocol
+from wsgiproof.agent import protocol
 from wsgiproof.load.target import Target
 
 

@@ -13,14 +13,8 @@ from wsgiproof.judge.growth import LEAST_STEPS
 from wsgiproof.judge.resources import RESOURCES, Resource, total
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import measured
-from wsgiproof.records import (
-    Attribution,
-    CacheTrial,
-    Confirmation,
-    LoadPlan,
-    ObjectGrowth,
-    Sample,
-)
+from wsgiproof.records.observed import Attribution, CacheTrial, Confirmation, ObjectGrowth, Sample
+from wsgiproof.records.plan import LoadPlan
 
 _OBJECT_GROWTH_REQUESTS = 200
 _TRIAL_REQUESTS = 1000

@@ -18,10 +18,11 @@ from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import AgentReport
 from wsgiproof.observe.processes import unique_set_size
-from wsgiproof.records import FailureGroup, LoadPlan, Outage, ProcessSample, Role, Sample
-from wsgiproof.services.apache import Server
-from wsgiproof.services.deployment import Deployment
-from wsgiproof.services.faults import Fault, PrimaryWatch, faults, make_primary
+from wsgiproof.records.observed import FailureGroup, Outage, ProcessSample, Role, Sample
+from wsgiproof.records.plan import LoadPlan
+from wsgiproof.server.apache import Server
+from wsgiproof.subjects.pymongo.deployment import Deployment
+from wsgiproof.subjects.pymongo.faults import Fault, PrimaryWatch, faults, make_primary
 
 _RATE = 100.0
 """Requests per second: enough that some are in flight when a fault begins, and few enough that the

@@ -18,9 +18,9 @@ from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
 from wsgiproof.observe.answers import AgentReport, AnswerCollector, NoReport, report_of
 from wsgiproof.observe.starvation import Starvation
-from wsgiproof.records import LoadPlan
-from wsgiproof.services.apache import Server
-from wsgiproof.traffic import Latencies, LoadTimeline
+from wsgiproof.records.plan import LoadPlan
+from wsgiproof.records.traffic import Latencies, LoadTimeline
+from wsgiproof.server.apache import Server
 
 T = TypeVar("T")
 

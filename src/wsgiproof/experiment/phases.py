@@ -1,8 +1,8 @@
 """Runs the phases of one cell, and takes samples while there are no requests.
 
 This module decides when load runs and when resources are read. :mod:`wsgiproof.judge` decides what
-they mean, from the :class:`~wsgiproof.records.Observed` that this module returns. It is also asked
-in between whether it is already certain, and what to measure again.
+they mean, from the :class:`~wsgiproof.records.observed.Observed` that this module returns. It is
+also asked in between whether it is already certain, and what to measure again.
 """
 
 from __future__ import annotations
@@ -30,28 +30,26 @@ from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import ProcessorWaits, loaded_libraries
 from wsgiproof.observe.starvation import Starvation
-from wsgiproof.process import ProcessEvent, Service
-from wsgiproof.records import (
+from wsgiproof.process.supervise import ProcessEvent, Service
+from wsgiproof.provision.toolchain import Application
+from wsgiproof.records.observed import (
     Attribution,
     CacheTrial,
     Confirmation,
     Event,
-    ExtraPhase,
-    LoadPlan,
     MissingEvidence,
     ObjectGrowth,
     Observed,
     Outage,
     Phase,
-    PhaseName,
     Restart,
     Role,
     Sample,
     Stop,
 )
-from wsgiproof.services.apache import Server
-from wsgiproof.services.deployment import Deployment
-from wsgiproof.toolchain import Application
+from wsgiproof.records.plan import ExtraPhase, LoadPlan, PhaseName
+from wsgiproof.server.apache import Server
+from wsgiproof.subjects.pymongo.deployment import Deployment
 
 _HOLD = 0.15
 """Seconds that the requests of a warm-up burst wait inside, so that all have arrived by then."""

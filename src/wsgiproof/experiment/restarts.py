@@ -11,8 +11,9 @@ from wsgiproof.experiment.stack_collector import StackCollector
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.processes import ProcessorWaits, unique_set_size
-from wsgiproof.records import LoadPlan, PhaseName, Restart, Role
-from wsgiproof.services.apache import Server
+from wsgiproof.records.observed import Restart, Role
+from wsgiproof.records.plan import LoadPlan, PhaseName
+from wsgiproof.server.apache import Server
 
 _HELD = 0.4
 """Seconds after which a request that is sent before a restart may end: each worker thread has one

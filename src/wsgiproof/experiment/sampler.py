@@ -20,10 +20,10 @@ from wsgiproof.observe.processes import (
     unique_set_size,
 )
 from wsgiproof.observe.remains import Remains
-from wsgiproof.records import MemorySample, Role, Sample, Work
-from wsgiproof.services.apache import Server
-from wsgiproof.services.deployment import Counts, Deployment
-from wsgiproof.toolchain import Application
+from wsgiproof.provision.toolchain import Application
+from wsgiproof.records.observed import MemorySample, Role, Sample, Work
+from wsgiproof.server.apache import Server
+from wsgiproof.subjects.pymongo.deployment import Counts, Deployment
 
 _QUIET_DEADLINE = 1.0
 """Seconds to wait for counts to settle after load; a leak may not settle, and need not."""

@@ -11,8 +11,8 @@ from wsgiproof.observe.cores import crashed_thread, take_core, why_no_core
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.observe.stacks import StackReading, read_core, read_ending, read_process
-from wsgiproof.records import Event, Role, Stack, Unfinished
-from wsgiproof.services.apache import Server
+from wsgiproof.records.observed import Event, Role, Stack, Unfinished
+from wsgiproof.server.apache import Server
 
 _MOST_HUNG = 4
 """Hanging processes whose stacks are read; embedded mode has as many workers."""

@@ -6,13 +6,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from wsgiproof.cell import Cell, InterpreterKind, Mode
 from wsgiproof.judge.failed import failed_requests
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.first_use import first_use
 from wsgiproof.judge.lifecycle import HUNG
 from wsgiproof.judge.restart import REPLACING
-from wsgiproof.records import Finding, Identity, Observed, PhaseName
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Identity, Observed
+from wsgiproof.records.plan import PhaseName
 
 MIN_ANSWERS = 10
 """Answers that one interpreter of one process must give before a check relies on them."""

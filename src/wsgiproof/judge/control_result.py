@@ -9,7 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from wsgiproof.errors import ExitCode
-from wsgiproof.records import Verdict
+from wsgiproof.records.judgement import Verdict
 
 
 class Result(StrEnum):

@@ -6,14 +6,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from wsgiproof.cell import Cell
 from wsgiproof.judge.explain.catalog import Entry
 from wsgiproof.judge.explain.explain import in_log
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.first_use import logged_by_interpreter
 from wsgiproof.judge.tracebacks import CHAINED, Traceback, different, tracebacks
-from wsgiproof.records import Finding, Observed, PhaseName
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Observed
+from wsgiproof.records.plan import PhaseName
 
 _SERVER_ERROR = "pymongo.errors."
 """The start of a traceback's last line, if PyMongo raised the exception."""

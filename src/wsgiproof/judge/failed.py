@@ -9,7 +9,8 @@ from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.finding import count, evidence
 from wsgiproof.judge.first_use import failed_by_interpreter, path
 from wsgiproof.judge.tracebacks import Traceback, different, of_request, tracebacks
-from wsgiproof.records import Failure, Finding, Observed
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Failure, Observed
 
 _APACHES_PAGES = (
     '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">',

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from wsgiproof.cell import Cell
-from wsgiproof.records import CheckResult, Finding, Observed, Verdict
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.judgement import CheckResult, Finding, Verdict
+from wsgiproof.records.observed import Observed
 
 _MOST_EVIDENCE = 12
 

@@ -16,7 +16,7 @@ from math import inf
 import msgspec
 
 from wsgiproof.judge.finding import count
-from wsgiproof.records import Failure, Identity, LogLine, Observed
+from wsgiproof.records.observed import Failure, Identity, LogLine, Observed
 
 _CREATED = re.compile(
     r"\[pid (?P<pid>\d+)\b.*\b(?:Create interpreter|Creating sub-interpreter) '(?P<group>[^']+)'"

@@ -13,7 +13,7 @@ import msgspec
 from wsgiproof.judge import leaks, memory, resources
 from wsgiproof.judge.growth import LeakStatus, Series, rate_of
 from wsgiproof.judge.slope import later_half
-from wsgiproof.records import Observed
+from wsgiproof.records.observed import Observed
 
 _MOST_LINES = 4
 """Lines of one check; a finding names no more series either."""

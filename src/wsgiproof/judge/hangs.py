@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import count, evidence, some
-from wsgiproof.records import Finding, Observed, Stack
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Observed, Stack
 
 LEAST_TIME_TO_END = 1.2
 """Seconds of the three that Apache gives a process: with less, a kill proves nothing."""

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.resources import RESOURCES
-from wsgiproof.records import Finding, Observed, PhaseName, Role, Sample
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Observed, Role, Sample
+from wsgiproof.records.plan import PhaseName
 
 _STEPS = 3
 """Rises without a fall that can't be coincidence; a monitor that reconnects makes one."""

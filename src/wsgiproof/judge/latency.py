@@ -21,11 +21,13 @@ from statistics import median
 
 import msgspec
 
-from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.slope import theil_sen
-from wsgiproof.records import Finding, Observed, PhaseName, Sample
-from wsgiproof.traffic import Latencies
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Observed, Sample
+from wsgiproof.records.plan import PhaseName
+from wsgiproof.records.traffic import Latencies
 
 _LEAST_ROUNDS = 6
 """Rounds that a series needs: with fewer no slope is certain."""

@@ -9,7 +9,6 @@ from itertools import pairwise, takewhile
 
 import msgspec
 
-from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, in_words
 from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import (
@@ -38,14 +37,10 @@ from wsgiproof.judge.resources import (
     worker_pids,
     workers,
 )
-from wsgiproof.records import (
-    Attribution,
-    Finding,
-    LoadPlan,
-    Observed,
-    PhaseName,
-    Sample,
-)
+from wsgiproof.records.cell import Cell, Topology
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Attribution, Observed, Sample
+from wsgiproof.records.plan import LoadPlan, PhaseName
 
 _CERTAIN_UNITS = 3
 """Units that the requests to one URL leave behind before that URL is named."""

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from wsgiproof.cell import Cell, Mode, Topology
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
 from wsgiproof.judge.first_use import failed_by_interpreter
@@ -21,7 +20,9 @@ from wsgiproof.judge.hangs import (
     stuck_finding,
 )
 from wsgiproof.judge.restart import REPLACING, is_requested
-from wsgiproof.records import Event, Finding, Observed, Role, Stack, Stop
+from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Event, Observed, Role, Stack, Stop
 
 STOP = "stop"
 """The phase in which processes are supposed to end."""

@@ -42,7 +42,6 @@ from typing import Literal
 
 import msgspec
 
-from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import Outcome, count, evidence, in_words
 from wsgiproof.judge.growth import CONFIDENCE, LeakStatus
 from wsgiproof.judge.slope import (
@@ -55,7 +54,10 @@ from wsgiproof.judge.slope import (
     theil_sen,
     without_step,
 )
-from wsgiproof.records import CacheTrial, Finding, MemorySample, Observed, PhaseName
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import CacheTrial, MemorySample, Observed
+from wsgiproof.records.plan import PhaseName
 
 Unit = Literal["bytes", "blocks", "resident bytes", "mapped bytes"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from wsgiproof.cell import Cell, Topology
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.slope import part_rates
 from wsgiproof.judge.sockets import abandoned, describe
-from wsgiproof.records import FailureGroup, Finding, Observed, Outage, Role, Sample
+from wsgiproof.records.cell import Cell, Topology
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import FailureGroup, Observed, Outage, Role, Sample
 
 _LONG = 20.0
 """Seconds of an outage that is long enough to distinguish growth from what is needed once."""

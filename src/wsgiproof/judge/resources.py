@@ -10,7 +10,7 @@ import msgspec
 from wsgiproof.judge.finding import count, some
 from wsgiproof.judge.growth import Series
 from wsgiproof.judge.sockets import abandoned
-from wsgiproof.records import ProcessSample, Role, Sample
+from wsgiproof.records.observed import ProcessSample, Role, Sample
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):

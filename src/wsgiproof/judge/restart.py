@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 
-from wsgiproof.cell import Cell, Mode
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.hangs import had_no_time, no_time, stuck_finding
 from wsgiproof.judge.slope import theil_sen
-from wsgiproof.records import Event, ExtraPhase, Finding, Observed, PhaseName, Restart, Role
+from wsgiproof.records.cell import Cell, Mode
+from wsgiproof.records.judgement import Finding
+from wsgiproof.records.observed import Event, Observed, Restart, Role
+from wsgiproof.records.plan import ExtraPhase, PhaseName
 
 REPLACING = frozenset({PhaseName.RESTART, PhaseName.RELOAD})
 """The phases in which wsgiproof has processes replaced."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from wsgiproof.judge.finding import count
-from wsgiproof.records import Role, Sample
+from wsgiproof.records.observed import Role, Sample
 
 CLOSED_BY_PEER = "CLOSE_WAIT"
 """The state of a socket whose other end was closed, and which the process has not closed."""

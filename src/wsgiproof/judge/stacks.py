@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from wsgiproof.judge.finding import count, some
-from wsgiproof.records import Frame, Observed, Stack, Thread, Unfinished
+from wsgiproof.records.observed import Frame, Observed, Stack, Thread, Unfinished
 
 _SIGNAL_HANDLER = "<signal handler>"
 _RAISES = {"raise", "__GI_raise", "gsignal", "__pthread_kill_implementation", "kill", "__GI_kill"}

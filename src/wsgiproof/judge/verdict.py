@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from wsgiproof.cell import Cell
 from wsgiproof.judge import answers, leaks, lifecycle
 from wsgiproof.judge.error_log import error_log
 from wsgiproof.judge.explain.explain import explain, rest_of_log
@@ -16,17 +15,11 @@ from wsgiproof.judge.latency import latency
 from wsgiproof.judge.memory import memory
 from wsgiproof.judge.recovery import recovery
 from wsgiproof.judge.restart import restart
-from wsgiproof.records import (
-    CellRecord,
-    CheckResult,
-    EvidenceKind,
-    ExtraPhase,
-    Finding,
-    LoadPlan,
-    Observed,
-    RestOfLog,
-    Verdict,
-)
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.judgement import CheckResult, Finding, RestOfLog, Verdict
+from wsgiproof.records.observed import EvidenceKind, Observed
+from wsgiproof.records.plan import ExtraPhase, LoadPlan
+from wsgiproof.records.run import CellRecord
 
 CHECKS: dict[str, Check] = {
     "responses": answers.responses,

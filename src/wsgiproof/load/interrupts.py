@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Self, TypeVar
 
-from wsgiproof.signals import INTERRUPTS
+from wsgiproof.process.signals import INTERRUPTS
 
 T = TypeVar("T")
 

@@ -9,7 +9,14 @@ from collections.abc import Callable
 import msgspec
 
 from wsgiproof.load.response import Outcome, Response
-from wsgiproof.traffic import FailedRequest, Latencies, Throughput, Traffic, bucket, sorted_buckets
+from wsgiproof.records.traffic import (
+    FailedRequest,
+    Latencies,
+    Throughput,
+    Traffic,
+    bucket,
+    sorted_buckets,
+)
 
 INVALID = "invalid body"
 """The kind of failure of a well-formed response whose body is not as expected."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsgiproof.load.statistics import Histogram
-from wsgiproof.traffic import LoadTimeline
+from wsgiproof.records.traffic import LoadTimeline
 
 _MOST_SPANS = 300
 """Beyond this number, each pair of spans is merged into one."""

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import msgspec
 
+from wsgiproof.agent import protocol
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.inside import protocol
-from wsgiproof.records import Answers, Failure, Identity, Problem
+from wsgiproof.records.observed import Answers, Failure, Identity, Problem
 
 _BODY_KEPT = 500
 """Characters of a failed answer that are kept."""

@@ -9,8 +9,8 @@ import struct
 from itertools import islice
 from pathlib import Path
 
+from wsgiproof.agent.protocol import core_directory
 from wsgiproof.files import Directory, UnsafeFile, open_regular
-from wsgiproof.inside.protocol import core_directory
 from wsgiproof.observe.evidence import Evidence, check_owner
 
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")

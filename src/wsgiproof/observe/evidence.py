@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from wsgiproof.agent import protocol
 from wsgiproof.errors import describe
 from wsgiproof.files import Directory, UnsafeFile, read_at_most
-from wsgiproof.inside import protocol
-from wsgiproof.records import EvidenceKind, Identity, MissingEvidence
+from wsgiproof.records.observed import EvidenceKind, Identity, MissingEvidence
 
 _MOST_NAMES = 200_000
 """Entries of the directory that are examined; a thousand restarts leave 30,000."""

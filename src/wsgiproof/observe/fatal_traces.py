@@ -10,7 +10,7 @@ import msgspec
 
 from wsgiproof.observe.answers import InterpreterAnswers, read_report
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.records import EvidenceKind, Identity, LeftoverThreads
+from wsgiproof.records.observed import EvidenceKind, Identity, LeftoverThreads
 
 T = TypeVar("T")
 

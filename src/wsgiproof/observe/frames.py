@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Literal
 
-from wsgiproof.records import Frame, Thread
+from wsgiproof.records.observed import Frame, Thread
 
 SIGNAL_HANDLER = "<signal handler>"
 """The function of the frame at which a signal arrived; the frames above are its handler's."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterator
 
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.records import Unfinished
+from wsgiproof.records.observed import Unfinished
 
 _SLOTS = 1 << 16
 """Bytes of one interpreter's slots; it has 64 of 128 bytes."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from wsgiproof.errors import describe
 from wsgiproof.files import open_regular
-from wsgiproof.records import LogLine
+from wsgiproof.records.observed import LogLine
 
 _MOST = 8_000_000
 """Characters that are kept in all; a thousand restarts write five million."""

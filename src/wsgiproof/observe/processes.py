@@ -14,7 +14,7 @@ import msgspec
 import psutil
 
 from wsgiproof import limits
-from wsgiproof.records import ProcessSample, Role
+from wsgiproof.records.observed import ProcessSample, Role
 
 _WAIT_STEP = 0.1
 """Seconds between two looks at how long processes have waited for a processor."""

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from wsgiproof.records import Role
-from wsgiproof.toolchain import Application
+from wsgiproof.provision.toolchain import Application
+from wsgiproof.records.observed import Role
 
 _SHARED = (Path("/tmp"), Path("/var/tmp"))
 _SHARED_MEMORY = Path("/dev/shm")
@@ -54,7 +54,7 @@ class Remains:
             self._elsewhere = (*_SHARED, Path(application.home).resolve())
 
     def read(self, living: Mapping[int, Role], ever: Collection[int]) -> dict[str, int | None]:
-        """Return the counts by name, as :class:`~wsgiproof.records.Sample` records them.
+        """Return the counts by name, as :class:`~wsgiproof.records.observed.Sample` records them.
 
         ``living`` are the server's processes, and ``ever`` all that it has had.
         """

@@ -18,11 +18,11 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from wsgiproof.environ import child_environment
 from wsgiproof.errors import WsgiproofError
 from wsgiproof.observe.frames import combined, has, parse_gdb, parse_pystack
-from wsgiproof.process import run
-from wsgiproof.records import Thread
+from wsgiproof.process.environ import child_environment
+from wsgiproof.process.supervise import run
+from wsgiproof.records.observed import Thread
 
 _DEADLINE = 15.0
 """Seconds; both take less than one for a process of 25 threads."""

@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.toolchain import Built, Entry, State
+from wsgiproof.provision.toolchain import Built, Entry, State
 
 _STYLES = {State.BUILT: "green", State.UNFINISHED: "yellow", State.DAMAGED: "bold red"}
 

@@ -14,7 +14,8 @@ import msgspec
 from wsgiproof.judge.explain.lines import TRACEBACK
 from wsgiproof.judge.fit import fits
 from wsgiproof.judge.resources import RESOURCES
-from wsgiproof.records import CellRecord, Explanation, Finding
+from wsgiproof.records.judgement import Explanation, Finding
+from wsgiproof.records.run import CellRecord
 
 CRASH_TRACES = frozenset(
     {

@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.records import CellRecord, Verdict
-from wsgiproof.report.axes import AXES, named, values, varying
-from wsgiproof.report.figures import by_name
+from wsgiproof.analysis.axes import AXES, named, values, varying
+from wsgiproof.analysis.figures import by_name
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord
 from wsgiproof.report.text import printable
 
 STYLES = {

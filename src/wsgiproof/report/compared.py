@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from wsgiproof.analysis.axes import title
+from wsgiproof.analysis.compare import CellChange, Change, Comparison
 from wsgiproof.judge.finding import count
-from wsgiproof.records import Verdict
-from wsgiproof.report.axes import title
-from wsgiproof.report.compare import CellChange, Change, Comparison
+from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.text import printable
 
 _WORSE = ("WORSE     ", "bold red")

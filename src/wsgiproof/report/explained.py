@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from wsgiproof.judge.finding import count
-from wsgiproof.records import CellRecord, Explanation, Finding, Verdict
+from wsgiproof.records.judgement import Explanation, Finding, Verdict
+from wsgiproof.records.run import CellRecord
 
 
 def explained(finding: Finding, named: set[str]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsgiproof.errors import CannotRun
 from wsgiproof.files import write_output
-from wsgiproof.records import RunRecord
+from wsgiproof.records.run import RunRecord
 from wsgiproof.report.junit import to_junit
 from wsgiproof.report.summary import to_markdown
 from wsgiproof.report.text import for_logs

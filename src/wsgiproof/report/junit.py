@@ -14,7 +14,8 @@ from typing import TypeVar
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
-from wsgiproof.records import CellRecord, Excluded, Finding, RunRecord, Verdict
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.explained import also, control, error_log, explained, unknown
 from wsgiproof.report.text import block, one_line
 from wsgiproof.report.undecided import undecided

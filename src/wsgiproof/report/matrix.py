@@ -10,9 +10,9 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from wsgiproof.cell import Cell
 from wsgiproof.errors import UsageError
-from wsgiproof.records import Excluded
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.run import Excluded
 
 _MOST_OF_GITHUB = 256
 """Jobs of one matrix (GitHub's documentation, "Running variations of jobs in a workflow")."""

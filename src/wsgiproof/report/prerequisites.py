@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from wsgiproof.records import Prerequisite
+from wsgiproof.records.machine import Prerequisite
 
 
 def show_prerequisites(console: Console, prerequisites: Sequence[Prerequisite]) -> None:

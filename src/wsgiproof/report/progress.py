@@ -22,8 +22,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from wsgiproof.cell import Cell
-from wsgiproof.records import CellRecord
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.run import CellRecord
 from wsgiproof.report.cells_table import STYLES
 from wsgiproof.report.text import printable
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wsgiproof.provision.toolchain import FoundPython, Python
 from wsgiproof.report.text import printable
-from wsgiproof.toolchain import FoundPython, Python
 
 _LOG_WIDTH = 1000
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wsgiproof.analysis.figures import TITLES, by_name, names
 from wsgiproof.judge.finding import count
-from wsgiproof.records import CellRecord, RunRecord
+from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.cells_table import short_labels, table_width
-from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.terminal import show_run
 from wsgiproof.report.text import printable
 

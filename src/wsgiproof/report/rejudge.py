@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from wsgiproof.records import CellRecord
+from wsgiproof.records.run import CellRecord
 from wsgiproof.report.terminal import show_run
 from wsgiproof.report.text import printable
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from wsgiproof.judge.finding import count
-from wsgiproof.records import Role, RunningServer
+from wsgiproof.records.machine import RunningServer
+from wsgiproof.records.observed import Role
 from wsgiproof.report.text import plain
 
 _FEW = 8

@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from wsgiproof.cell import Cell
+from wsgiproof.analysis.axes import AXES, VERSIONS, named, title, values, varying
+from wsgiproof.analysis.figures import TITLES, by_name, names
 from wsgiproof.judge.finding import count
-from wsgiproof.records import CellRecord, Finding, RunRecord, Verdict
-from wsgiproof.report.axes import AXES, VERSIONS, named, title, values, varying
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.explained import control, error_log, explained, unknown
-from wsgiproof.report.figures import TITLES, by_name, names
 from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
 from wsgiproof.report.undecided import undecided

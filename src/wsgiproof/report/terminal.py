@@ -11,7 +11,8 @@ from rich.text import Text
 
 from wsgiproof.judge.explain.lines import TRACEBACK
 from wsgiproof.judge.finding import count
-from wsgiproof.records import CellRecord, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord
 from wsgiproof.report.causes import Cause, causes
 from wsgiproof.report.cells_table import STYLES, show_table
 from wsgiproof.report.explained import also, control, error_log, unknown

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from wsgiproof.records.traffic import PERCENTILES, Latencies, Throughput, Traffic, merged
 from wsgiproof.report.text import one_line
-from wsgiproof.traffic import PERCENTILES, Latencies, Throughput, Traffic, merged
 
 _LIVE_STEP = 0.25
 _PLAIN_STEP = 5.0

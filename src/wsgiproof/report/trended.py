@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wsgiproof.analysis.figures import TITLES
+from wsgiproof.analysis.trends import DATE, Point, Row, Trends
 from wsgiproof.judge.finding import count
-from wsgiproof.records import Verdict
+from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.cells_table import STYLES
-from wsgiproof.report.figures import TITLES
 from wsgiproof.report.text import printable
-from wsgiproof.report.trends import DATE, Point, Row, Trends
 
 
 def show_trends(console: Console, over: Trends, figure: str) -> None:

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 
 from wsgiproof.judge.memory import more_to_decide
-from wsgiproof.records import CellRecord, Observed, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed
+from wsgiproof.records.run import CellRecord
 
 _FEW = 2
 """Checks that each get their own reason, even if the experiment ended early."""

@@ -10,21 +10,21 @@ from pathlib import Path
 import msgspec
 
 import wsgiproof
-from wsgiproof.account import Account
-from wsgiproof.cell import Cell, InterpreterKind, Topology
-from wsgiproof.environ import child_environment
 from wsgiproof.errors import UsageError
 from wsgiproof.files import Directory
-from wsgiproof.guard import CORE_DESCRIPTOR
-from wsgiproof.process import run_unguarded
+from wsgiproof.process.account import Account
+from wsgiproof.process.environ import child_environment
+from wsgiproof.process.guard import CORE_DESCRIPTOR
+from wsgiproof.process.supervise import run_unguarded
+from wsgiproof.provision.toolchain import Application
+from wsgiproof.records.cell import Cell, InterpreterKind, Topology
 from wsgiproof.subjects.controls import CONTROLS
-from wsgiproof.toolchain import Application
 
 DOCUMENTS = 20
 """The recipe's number of documents."""
 _BATCH_SIZE = 10
 _SECRET_BYTES = 16
-_PACKAGE = "wsgiproof_inside"
+_PACKAGE = "wsgiproof_agent"
 _COLLECTIONS = "wsgiproof_store_"
 """The start of the name of each collection of the built-in workload."""
 _COMPILED_WITHIN = 60.0
@@ -147,7 +147,7 @@ def lay_out(
 
 def _inside() -> dict[str, Path]:
     """Return the files of the code that runs inside, by name."""
-    found = (Path(wsgiproof.__file__).parent / "inside").iterdir()
+    found = (Path(wsgiproof.__file__).parent / "agent").iterdir()
     return {path.name: path for path in found if path.suffix in (".py", ".wsgi")}
 
 

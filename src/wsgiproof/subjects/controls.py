@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from wsgiproof.cell import Mode
-from wsgiproof.records import ExtraPhase
+from wsgiproof.records.cell import Mode
+from wsgiproof.records.plan import ExtraPhase
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ def broken(*arguments, **named):
 
 
 for name in list(sys.modules):
-    if name.startswith("wsgiproof_inside."):
+    if name.startswith("wsgiproof_agent."):
         module = sys.modules[name]
         for attribute in list(vars(module)):
             if callable(vars(module)[attribute]) and not attribute.startswith("__"):

@@ -14,7 +14,7 @@ import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from wsgiproof.cell import Cell, InterpreterKind
+from wsgiproof.records.cell import Cell, InterpreterKind
 
 
 class Place(StrEnum):

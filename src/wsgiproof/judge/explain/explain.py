@@ -8,10 +8,11 @@ from functools import cache
 
 import msgspec
 
-from wsgiproof.cell import Cell
 from wsgiproof.judge.explain.catalog import Entry, Place, find
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
-from wsgiproof.records import Explanation, Finding, LogLine, Observed, RestOfLog
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.judgement import Explanation, Finding, RestOfLog
+from wsgiproof.records.observed import LogLine, Observed
 
 _MOST_UNKNOWN = 10
 """Different lines that are kept of those that no entry matches."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from wsgiproof.judge.explain.catalog import CODE
-from wsgiproof.records import LogLine
+from wsgiproof.records.observed import LogLine
 
 TRACEBACK = "Traceback (most recent call last)"
 _PREFIX = re.compile(

@@ -11,7 +11,7 @@ from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, 
 from wsgiproof.judge.explain.findings import finding, finding_ids
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.verdict import every_check
-from wsgiproof.records import LogLine
+from wsgiproof.records.observed import LogLine
 
 _MOST_UNKNOWN = 20
 """Different unknown lines that are returned."""

@@ -10,7 +10,8 @@ import msgspec
 
 from wsgiproof.judge.fit import Fit, fits
 from wsgiproof.judge.resources import RESOURCES, Resource
-from wsgiproof.records import Observed, Role, Sample, Verdict
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed, Role, Sample
 
 _MOST_SERIES = 40
 """Of one plot; a server that replaces its processes never stops starting new ones."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsgiproof.records import RunRecord
-from wsgiproof.report.axes import title
-from wsgiproof.report.compare import compare, paired
-from wsgiproof.report.figures import by_name
+from wsgiproof.analysis.axes import title
+from wsgiproof.analysis.compare import compare, paired
+from wsgiproof.analysis.figures import by_name
+from wsgiproof.records.run import RunRecord
 
 
 def comparison(old: RunRecord, new: RunRecord) -> dict[str, Any]:

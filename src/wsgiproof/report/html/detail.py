@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 
-from wsgiproof.records import CellRecord, Explanation, Finding, LogLine, Observed
-from wsgiproof.report.axes import AXES, title
+from wsgiproof.analysis.axes import AXES, title
+from wsgiproof.analysis.figures import MEANINGS, TITLES, figures
+from wsgiproof.records.judgement import Explanation, Finding
+from wsgiproof.records.observed import LogLine, Observed
+from wsgiproof.records.run import CellRecord
 from wsgiproof.report.causes import Cause, causes
 from wsgiproof.report.explained import control
-from wsgiproof.report.figures import MEANINGS, TITLES, figures
 from wsgiproof.report.html import charts, tables
 from wsgiproof.report.html.cell_files import cell_file
 from wsgiproof.report.html.histograms import histograms

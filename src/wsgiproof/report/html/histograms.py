@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from wsgiproof.records import Observed, PhaseName
-from wsgiproof.traffic import PERCENTILES, Latencies, merged
+from wsgiproof.records.observed import Observed
+from wsgiproof.records.plan import PhaseName
+from wsgiproof.records.traffic import PERCENTILES, Latencies, merged
 
 _EACH_DOUBLING = 8
 """Bars for each doubling of the latency: they are equally wide on a logarithmic axis."""

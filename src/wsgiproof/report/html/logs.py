@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from wsgiproof.cell import Cell
 from wsgiproof.judge.explain.catalog import Place, find
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
-from wsgiproof.records import LogLine
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.observed import LogLine
 
 _HEAD = 150
 _TAIL = 150

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from wsgiproof.analysis.axes import AXES, title, varying
+from wsgiproof.analysis.figures import MEANINGS, TITLES, Figure, figures, names
 from wsgiproof.judge.verdict import CHECKS
-from wsgiproof.records import CellRecord, Excluded, RunRecord, Verdict
-from wsgiproof.report.axes import AXES, title, varying
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.causes import SEVERE, Cause, causes
 from wsgiproof.report.cells_table import same
-from wsgiproof.report.figures import MEANINGS, TITLES, Figure, figures, names
 from wsgiproof.report.summary import heading
 from wsgiproof.report.text import one_line
 

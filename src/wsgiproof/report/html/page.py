@@ -16,14 +16,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from wsgiproof.analysis.axes import varying
+from wsgiproof.analysis.trends import Trends
 from wsgiproof.files import write_output
-from wsgiproof.records import RunRecord
-from wsgiproof.report.axes import varying
+from wsgiproof.records.run import RunRecord
 from wsgiproof.report.html.comparison import comparison
 from wsgiproof.report.html.detail import detail
 from wsgiproof.report.html.embed import as_json, digest, packed_json
 from wsgiproof.report.html.overview import overview
-from wsgiproof.report.trends import Trends
 
 NAME = "report.html"
 """The name of the page in the directory of its run."""

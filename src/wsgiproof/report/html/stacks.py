@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wsgiproof.records import Frame, Observed, Stack, Thread
+from wsgiproof.records.observed import Frame, Observed, Stack, Thread
 
 _MOST_FRAMES = 60
 """Of a thread; a recursion has thousands."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from wsgiproof.records import Identity, Observed
+from wsgiproof.records.observed import Identity, Observed
 from wsgiproof.report.html.outline import outline
 from wsgiproof.report.text import excerpt
 

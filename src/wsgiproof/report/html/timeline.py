@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from wsgiproof.cell import Cell
 from wsgiproof.judge.finding import count, signal_name
 from wsgiproof.judge.lifecycle import STOP, is_crash
-from wsgiproof.records import Event, Observed, Role
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.observed import Event, Observed, Role
 from wsgiproof.report.html.charts import phases_in_time
 
 _MOST = 80

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wsgiproof.records import Observed, Outage, Restart, Sample
+from wsgiproof.records.observed import Observed, Outage, Restart, Sample
 from wsgiproof.report.html.tables import Table
 
 _MOST = 60

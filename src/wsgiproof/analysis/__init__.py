@@ -1,0 +1,1 @@
+"""Compare records, judge them again, merge them, and follow them over time."""

@@ -1,0 +1,384 @@
+"""What a user asked for, checked and frozen: the axes of the matrix, and how each cell is run.
+
+The command line and a file (:mod:`wsgiproof.config.file`) give the same value, so these classes
+define the JSON schema for editors as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from wsgiproof.errors import UsageError
+from wsgiproof.records.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.records.plan import ExtraPhase, LoadPlan
+
+
+class Profile(StrEnum):
+    """How much load: a check in seconds, or the recipe's own amount."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+_CACHE_ENTRIES = 5000
+_PLANS = {
+    Profile.QUICK: LoadPlan(
+        parallel=2000,
+        serial=1000,
+        connections=100,
+        round=125,
+        memory_every=250,
+        request_deadline=10.0,
+        cache_entries=_CACHE_ENTRIES,
+    ),
+    Profile.FULL: LoadPlan(
+        parallel=25_000,
+        serial=25_000,
+        connections=100,
+        round=2000,
+        memory_every=4000,
+        cool_down=5.0,
+        cache_entries=_CACHE_ENTRIES,
+        warm_up=1000,
+    ),
+}
+MOST_SUB_INTERPRETERS = 32
+MOST_JOBS = 256
+_LEAST_WARM_UP = 50
+_EXTRA = 1.5
+"""How many times the load may be added where the load does not decide. After that the whole later
+half is new, so that what has stopped growing is seen to have stopped."""
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
+
+
+def _doc(text: str) -> msgspec.Meta:
+    """Return the description of a key in the JSON schema."""
+    return msgspec.Meta(description=text)
+
+
+Pythons = Annotated[
+    tuple[str, ...],
+    _doc(
+        "Versions (3.12.1, 3.13t; 3.12 is the newest 3.12 on this machine), paths or commands of "
+        "interpreters."
+    ),
+]
+ModWsgis = Annotated[
+    tuple[str, ...],
+    _doc(
+        "Versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, or an archive of "
+        "one."
+    ),
+]
+PyMongos = Annotated[
+    tuple[str, ...],
+    _doc(
+        "Versions (4.20.0; 4.20 is the newest 4.20.x), 'latest', 'min' (the oldest with a wheel), "
+        "a wheel, or a source checkout."
+    ),
+]
+Topologies = Annotated[
+    tuple[Topology, ...],
+    _doc("How the deployment is made up; none: encode and decode only."),
+]
+Modes = Annotated[tuple[Mode, ...], _doc("Where mod_wsgi runs the application.")]
+Mpms = Annotated[tuple[Mpm, ...], _doc("Apache's multi-processing modules.")]
+Interpreters = Annotated[
+    tuple[InterpreterKind, ...],
+    _doc("The kinds of interpreter that serve the application."),
+]
+MongoDBs = Annotated[
+    tuple[str, ...],
+    _doc(
+        "Names of mongodb_servers, paths of a mongod, or mongodb:// URIs of deployments, or where "
+        "such a URI is: env:NAME, file:PATH, or - for a line of standard input."
+    ),
+]
+
+
+class Combination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Values of some axes. An axis without a value stands for all of its values."""
+
+    python: Pythons = ()
+    mod_wsgi: ModWsgis = ()
+    pymongo: PyMongos = ()
+    topology: Topologies = ()
+    mode: Modes = ()
+    mpm: Mpms = ()
+    interpreter: Interpreters = ()
+    mongodb: MongoDBs = ()
+
+
+AXES = Combination.__struct_fields__
+"""The names of the axes, in their order."""
+
+
+class Exclusion(Combination, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Combinations that are left out. Versions and paths may be globs."""
+
+    reason: Annotated[str, _doc("Why; 'wsgiproof list' shows it.")] = ""
+
+
+class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another load, or another limit, for some cells."""
+
+    cells: Annotated[tuple[str, ...], _doc("Globs on the ids of cells.")]
+    profile: Profile | None = None
+    requests: int | None = None
+    connections: int | None = None
+    extra_requests: int | None = None
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_load(self)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that configures ``wsgiproof run``. An empty axis stands for its default, which
+    depends on the machine and on the package index.
+
+    An option of the command line and its key in a file have the same name.
+    """
+
+    python: Pythons = ()
+    mod_wsgi: ModWsgis = ()
+    pymongo: PyMongos = ()
+    topology: Topologies = DEPLOYED
+    mode: Modes = tuple(Mode)
+    mpm: Mpms = (Mpm.PREFORK,)
+    interpreter: Interpreters = (InterpreterKind.SHARED_GIL,)
+    mongodb: MongoDBs = ()
+    mongodb_servers: Annotated[
+        Mapping[str, str],
+        _doc("Each name with the path of a mongod, or the URI of a deployment."),
+    ] = {}
+    httpd: Annotated[str, _doc("The path of Apache's server.")] = ""
+    apxs: Annotated[str, _doc("The path of its apxs, which modules are compiled with.")] = ""
+    include: Annotated[
+        tuple[Combination, ...],
+        _doc("More cells: the axes named here replace those above."),
+    ] = ()
+    exclude: Annotated[tuple[Exclusion, ...], _doc("Combinations that are left out.")] = ()
+    only: Annotated[tuple[str, ...], _doc("Globs: run the cells whose id matches one.")] = ()
+    sub_interpreters: Annotated[int, _doc("How many of them share each process.")] = 2
+    maximum_requests: Annotated[
+        int, _doc("Requests after which each process is replaced; 0: never.")
+    ] = 0
+    profile: Annotated[Profile, _doc("quick: 3,000 requests for each cell; full: 50,000.")] = (
+        Profile.QUICK
+    )
+    requests: Annotated[int | None, _doc("Requests for each cell.")] = None
+    connections: Annotated[int | None, _doc("Requests in flight at once.")] = None
+    extra_requests: Annotated[
+        int | None,
+        _doc("Requests that may be added, at most, where the load does not decide; 0: none."),
+    ] = None
+    max_seconds: Annotated[
+        float | None,
+        _doc("Seconds after which the load of a cell is cut short."),
+    ] = None
+    expect_status: Annotated[
+        tuple[int, ...], _doc("Statuses that are right beside those of success (200 to 299).")
+    ] = ()
+    expect_body: Annotated[str, _doc("A regular expression that each body has to match.")] = ""
+    phases: Annotated[tuple[ExtraPhase, ...], _doc("What is tried beyond load and the stop.")] = (
+        ExtraPhase.RESTART,
+    )
+    restarts: Annotated[
+        int, _doc("Graceful restarts in a row, and reloads, where the phases have any.")
+    ] = 1
+    idle_seconds: Annotated[float, _doc("Seconds without a request in the phase idle.")] = 30.0
+    drain_seconds: Annotated[
+        float,
+        _doc("Seconds without a request after which growth is a leak; what lives for less is not."),
+    ] = 6.0
+    fault_seconds: Annotated[
+        float, _doc("Seconds that members are paused or gone in the phase failover.")
+    ] = 3.0
+    max_files: Annotated[
+        float, _doc("Files that 100 requests may leave behind without a finding.")
+    ] = 1.0
+    max_slowdown: Annotated[
+        float, _doc("How many times as long the last requests may take as the first ones.")
+    ] = 2.0
+    max_latency: Annotated[
+        float | None, _doc("Seconds that a request may take; without it, up to its deadline.")
+    ] = None
+    overrides: Annotated[
+        tuple[Override, ...],
+        _doc("Another load for some cells; the last one that matches."),
+    ] = ()
+    control: Annotated[str, _doc("A planted fault, or its negative control.")] = ""
+    app: Annotated[str, _doc("Your WSGI script, in place of the built-in one.")] = ""
+    requirement: Annotated[
+        tuple[str, ...],
+        _doc(
+            "Packages to install beside PyMongo, as in pip's requirements; or the paths of files "
+            "that list them."
+        ),
+    ] = ()
+    constraint: Annotated[
+        str, _doc("A constraints file, as for pip, for everything that is installed.")
+    ] = ""
+    home: Annotated[
+        str,
+        _doc("The working directory of daemon processes, as WSGIDaemonProcess home=; else '/'."),
+    ] = ""
+    directive: Annotated[
+        tuple[str, ...], _doc("Lines for Apache's configuration, after those of wsgiproof.")
+    ] = ()
+    output: Annotated[str, _doc("Where results go.")] = ""
+    jobs: Annotated[int | None, _doc("Cells that run at the same time.")] = None
+    fail_fast: Annotated[bool, _doc("Stop at the first cell that fails.")] = False
+    retry_errors: Annotated[int, _doc("How often a cell that ended in error is tried again.")] = 0
+
+    def __post_init__(self) -> None:
+        _within("--sub-interpreters", self.sub_interpreters, 1, MOST_SUB_INTERPRETERS)
+        _within("--maximum-requests", self.maximum_requests, 0, 1_000_000)
+        _check_load(self)
+        for name in self.mongodb_servers:
+            if not _NAME.fullmatch(name):
+                raise UsageError(
+                    f"mongodb_servers: '{name}' can't be a name, which becomes a part of names of "
+                    "directories: use letters, digits, '.', '_' and '-'"
+                )
+        for one in self.requirement:
+            _check_requirement(one)
+        _within("--restarts", self.restarts, 1, 100_000)
+        _within("--idle-seconds", self.idle_seconds, 1, 24 * 3600)
+        _within("--drain-seconds", self.drain_seconds, 0, 3600)
+        for one in self.directive:
+            if "\n" in one:
+                raise UsageError("--directive takes one line: give it once for each line")
+        _within("--fault-seconds", self.fault_seconds, 1, 3600)
+        _within("--max-files", self.max_files, 0, 1_000_000)
+        _within("--max-slowdown", self.max_slowdown, 1, 1_000_000)
+        _within("--max-latency", self.max_latency, 0.001, 24 * 3600)
+        _within("--jobs", self.jobs, 1, MOST_JOBS)
+        _within("--retry-errors", self.retry_errors, 0, 10)
+        for status in self.expect_status:
+            _within("--expect-status", status, 200, 599)
+        try:
+            re.compile(self.expect_body.encode())
+        except re.error as error:
+            raise UsageError(
+                f"--expect-body {self.expect_body!r} is not a regular expression: {error}"
+            ) from None
+        if self.control and Topology.NONE in self.topology:
+            raise UsageError(
+                "--control and --topology none exclude each other: the application with the fault "
+                "needs a deployment"
+            )
+        if self.app and self.control:
+            raise UsageError(
+                "--app and --control exclude each other: faults are planted in the built-in "
+                "application"
+            )
+
+    @property
+    def directory(self) -> Path | None:
+        """Where results go; None stands for a new directory, named by the time."""
+        return Path(self.output) if self.output else None
+
+    def axis(self, name: str) -> tuple[str, ...]:
+        """Return the values of an axis as they were asked for; one empty value if none was."""
+        values: tuple[str, ...] = getattr(self, name)
+        return tuple(dict.fromkeys(values)) or ("",)
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return the same with the values that only an ``include`` has."""
+        more = (value for table in self.include for value in getattr(table, name))
+        return tuple(dict.fromkeys((*self.axis(name), *more)))
+
+    def server(self, value: str) -> str:
+        """Return the path or the URI that a value of the ``mongodb`` axis stands for."""
+        return self.mongodb_servers.get(value, value)
+
+    def plan(self, cell: str = "") -> LoadPlan:
+        """Return how much load the cell of this id gets, with the overrides that match it.
+
+        A number of requests is the total; the profile decides how it is divided.
+        """
+        load = self.load(cell)
+        plan = _PLANS[load.profile]
+        changes: dict[str, Any] = {
+            "phases": self.phases,
+            "restarts": self.restarts,
+            "idle_seconds": self.idle_seconds,
+            "drain": self.drain_seconds,
+            "fault_seconds": self.fault_seconds,
+            "expect_status": self.expect_status,
+            "expect_body": self.expect_body,
+            "max_files": self.max_files,
+            "max_slowdown": self.max_slowdown,
+            "max_latency": self.max_latency,
+        }
+        if load.requests is not None:
+            parallel = round(load.requests * plan.parallel / (plan.parallel + plan.serial))
+            changes["parallel"] = parallel
+            changes["serial"] = load.requests - parallel
+            changes["warm_up"] = min(plan.warm_up, max(_LEAST_WARM_UP, load.requests // 10))
+            # A dozen rounds are enough where each takes longer to read than to serve.
+            changes["round"] = max(1, load.requests // 24, min(25, load.requests // 12))
+            changes["memory_every"] = max(1, load.requests // 12)
+        if self.maximum_requests:
+            # One process has as many readings in its life as there are in a whole run.
+            life = max(1, self.maximum_requests // 18)
+            for reading in ("round", "memory_every"):
+                changes[reading] = min(life, changes.get(reading, getattr(plan, reading)))
+        if load.connections is not None:
+            changes["connections"] = load.connections
+        requests = load.requests or plan.parallel + plan.serial
+        changes["extra_requests"] = round(_EXTRA * requests)
+        if load.extra_requests is not None:
+            changes["extra_requests"] = load.extra_requests
+        if load.max_seconds is not None:
+            changes["max_seconds"] = load.max_seconds
+        return msgspec.structs.replace(plan, **changes)
+
+    def load(self, cell: str) -> Config:
+        """Return this configuration with the overrides that match the cell."""
+        changes = {
+            name: value
+            for override in self.overrides
+            if any(fnmatchcase(cell, pattern) for pattern in override.cells)
+            for name in ("profile", "requests", "connections", "extra_requests", "max_seconds")
+            if (value := getattr(override, name)) is not None
+        }
+        return msgspec.structs.replace(self, **changes)
+
+
+URI = "uri"
+"""The name of a deployment that was given by its URI alone, which may hold a password."""
+
+
+def _check_requirement(text: str) -> None:
+    # Imported here, since it takes a while and few command lines need it.
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        raise UsageError(
+            f"--requirement {text}: name a package, such as dnspython or 'python-snappy==0.7.3', "
+            "or a file that lists packages, such as requirements.txt"
+        ) from error
+
+
+def _check_load(load: Config | Override) -> None:
+    _within("--requests", load.requests, 1, 100_000_000)
+    _within("--connections", load.connections, 1, 10_000)
+    _within("--extra-requests", load.extra_requests, 0, 100_000_000)
+    _within("--max-seconds", load.max_seconds, 1, 7 * 24 * 3600)
+
+
+def _within(option: str, value: float | None, least: float, most: int) -> None:
+    if value is not None and not least <= value <= most:
+        raise UsageError(f"{option} {value}: it has to be from {least} to {most:,}")

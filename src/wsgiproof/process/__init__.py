@@ -1,0 +1,1 @@
+"""Start and supervise child processes; nothing that they start outlives the run."""

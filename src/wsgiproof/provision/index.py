@@ -1,0 +1,267 @@
+"""The package index, through uv: look up versions, and install packages.
+
+uv resolves against the ``Requires-Python`` of each release, so "the newest that supports this
+Python" comes from the index itself and not from a table in wsgiproof.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import uv
+from packaging.version import InvalidVersion, Version
+
+from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
+from wsgiproof.process.environ import COMPILE, DOWNLOAD, child_environment
+from wsgiproof.process.guard import remove_tree
+from wsgiproof.process.leftovers import temporary_directory
+from wsgiproof.process.locks import acquire, open_lock
+from wsgiproof.process.supervise import Completed, run
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.toolchain import Python
+
+_find_uv_lock = threading.Lock()
+"""uv calls ``sysconfig``, whose first call is not safe in several threads (CPython 3.11)."""
+_RESOLVE_DEADLINE = 120.0
+_INSTALL_DEADLINE = 1800.0
+_CLEANUP_DEADLINE = 60.0
+"""Seconds that another process may take to clean uv's cache."""
+_NO_SOLUTION = re.compile(
+    r"No solution found[^\n]*\s+(?:cause:|╰─▶) (?P<why>.*?)(?:\n\s*\n|\s*hint:|\Z)", re.DOTALL
+)
+
+_DIAGNOSTIC = re.compile(
+    r"^\S+:\d+(:\d+)?: (fatal )?error: |\bld: .*cannot find |undefined reference"
+)
+
+LATEST = "latest"
+"""The newest version that supports a Python; an empty version means the same."""
+MINIMUM = "min"
+"""The oldest version that has a wheel for a Python."""
+_PREFIX = re.compile(r"\d+(\.\d+)?")
+"""One or two numbers stand for the newest version that begins with them. Three are exact."""
+_EXAMPLES = {"mod-wsgi": ("5.0.2", "5"), "pymongo": ("4.20.0", "4.20")}
+
+
+def find_version(package: str, version: str, python: Python) -> str:
+    """Do what :func:`wsgiproof.provision.packages.find_version` says, with uv."""
+    check_version(package, version)
+    flags = ["--no-deps", "--no-header", "--no-annotate", "--python", python.path]
+    flags += ["--prerelease", "explicit"]  # a pre-release is taken only if its version is given
+    if version == MINIMUM:
+        flags += ["--resolution", "lowest", "--only-binary", package]
+    with temporary_directory() as scratch:
+        source = scratch / "requirements.in"
+        source.write_text(f"{requirement(package, version)}\n")
+        done = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
+    if done.returncode != 0:
+        raise _unresolved(package, version, python, done.output)
+    return _pinned_version(package, done.output)
+
+
+def is_exact(version: str) -> bool:
+    """Return whether this is one version: neither a word nor the first numbers of a version."""
+    return version not in ("", LATEST, MINIMUM) and not _PREFIX.fullmatch(version)
+
+
+def requirement(package: str, version: str) -> str:
+    """Return what an installer is asked for, such as ``pymongo==4.20.*`` for 4.20."""
+    if version in ("", LATEST, MINIMUM):
+        return package
+    return f"{package}=={version}{'' if is_exact(version) else '.*'}"
+
+
+def version_shown(package: str, version: str) -> str:
+    """Return the name for a message, such as ``pymongo 4.20.x``; for a word the package alone."""
+    if version in ("", LATEST, MINIMUM):
+        return package
+    return f"{package} {version}{'' if is_exact(version) else '.x'}"
+
+
+def _pinned_version(package: str, output: str) -> str:
+    pinned = re.search(rf"^{re.escape(package)}==(\S+)$", output, re.MULTILINE)
+    if pinned is None:
+        raise CannotRun(f"the package index gave no version of {package}: {error_line(output)}")
+    return pinned[1]
+
+
+def install(
+    requirements: Sequence[str],
+    python: Path,
+    *,
+    log: Path,
+    target: Path | None = None,
+    constraints: Path | None = None,
+    source_only: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    use_cache: bool = True,
+) -> None:
+    """Install ``requirements`` for ``python``, into its environment or into ``target``.
+
+    ``source_only`` names packages to build from their sdist. uv caches the wheels that it builds by
+    version and Python tag alone. A build that depends on more (on an ``apxs``, or on where
+    libpython is) needs ``use_cache=False``. Raises :class:`BuildFailed` with the error of the
+    build.
+    """
+    # With hard links, damage to a file would also damage uv's own cache.
+    command: list[str | Path] = ["pip", "install", "--python", python, "--link-mode", "copy"]
+    if target:
+        command += ["--target", target, "--no-deps"]
+    for package in source_only:
+        command += ["--no-binary", package]
+    if constraints:
+        command += ["--constraint", constraints]
+    if not use_cache:
+        command.append("--no-cache")
+    done = run_uv([*command, *requirements], deadline=_INSTALL_DEADLINE, env=env, log=log)
+    if done.returncode != 0:
+        raise BuildFailed(
+            f"could not build or install {' '.join(requirements)}: {error_line(done.output)}"
+        )
+    if not target:
+        compile_bytecode(python, log)
+
+
+def compile_bytecode(python: Path, log: Path) -> None:
+    """Compile every module in the environment of ``python``.
+
+    Apache's user may not write bytecode there, and would compile every module in each process. uv
+    can't do it for Python 3.6 (its ``--compile-bytecode`` needs ``py_compile`` of 3.7). A module
+    that does not compile, such as one for another Python, is left alone: nothing may import it.
+    """
+    library = python.parent.parent / "lib"
+    command = [str(python), "-m", "compileall", "-q", "-j", "0", str(library)]
+    run(command, deadline=_INSTALL_DEADLINE, env=child_environment(), log=log)
+
+
+def make_environment(python: Python, home: Path) -> None:
+    """Make an empty virtual environment of ``python`` at ``home``."""
+    done = run_uv(["venv", "--python", python.path, "--no-project", home], deadline=60)
+    if done.returncode != 0:
+        raise BuildFailed(
+            f"could not make an environment of Python {python.version}: {error_line(done.output)}"
+        )
+
+
+def make_sdist(tree: Path, target: Path, log: Path) -> Path:
+    """Make the sdist of the source ``tree`` in ``target``, and return its path.
+
+    Raises :class:`BuildFailed` with the builder's error.
+    """
+    flags = ["--sdist", "--out-dir", str(target), "--python", sys.executable]
+    done = run_uv(["build", *flags, tree], deadline=_INSTALL_DEADLINE, log=log)
+    archives = sorted(target.glob("*.tar.gz"))
+    if done.returncode != 0 or not archives:
+        raise BuildFailed(f"no sdist can be made of {tree}: {error_line(done.output)}")
+    return archives[0]
+
+
+def run_uv(
+    arguments: Sequence[str | Path],
+    *,
+    deadline: float,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Completed:
+    """Run uv with these arguments, for at most ``deadline`` seconds."""
+    # An active environment or a project's own settings must not affect what a cell is made of.
+    clean = child_environment(DOWNLOAD, COMPILE)
+    clean |= {"UV_NO_PROGRESS": "1", "UV_NO_CONFIG": "1", "NO_COLOR": "1", **(env or {})}
+    with _find_uv_lock:
+        program = uv.find_uv_bin()
+    command = [program, *map(str, arguments)]
+    with _private_cache(clean) as settings:
+        return run(command, deadline=deadline, env=clean | settings, log=log)
+
+
+@contextmanager
+def _private_cache(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Yield settings for a uv cache that only wsgiproof uses, in the build cache.
+
+    If no directory can be made there, uv uses no cache. The user's own choice (``UV_CACHE_DIR``) is
+    left alone.
+
+    A killed uv leaves what it was unpacking and building. While another uv is running, these can't
+    be distinguished from files in use. So each uv that is the only one running removes them, before
+    and after its work.
+    """
+    if "UV_CACHE_DIR" in env:
+        yield {}
+        return
+    with ExitStack() as stack:
+        try:
+            directory = Cache().private("uv")
+            lock = open_lock(directory / "in-use.lock")
+            stack.callback(os.close, lock)
+            _clean_if_unused(directory, lock)
+            acquire(lock, directory / "in-use.lock", seconds=_CLEANUP_DEADLINE, shared=True)
+        except (OSError, CannotRun):
+            yield {"UV_NO_CACHE": "1"}
+            return
+        try:
+            yield {"UV_CACHE_DIR": str(directory)}
+        finally:
+            _clean_if_unused(directory, lock)
+
+
+def _clean_if_unused(directory: Path, lock: int) -> None:
+    """Remove unfinished files, if no other uv is using this cache."""
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for unfinished in (*directory.glob(".tmp*"), *directory.glob("*/.tmp*")):
+            remove_tree(str(unfinished))
+
+
+def check_version(package: str, version: str) -> None:
+    """Raise :class:`UsageError` for a text that can't be a version."""
+    if version in ("", LATEST, MINIMUM):
+        return
+    try:
+        Version(version)
+    except InvalidVersion as error:
+        exact, prefix = _EXAMPLES[package]
+        words = f"{LATEST}, {MINIMUM}" if package == "pymongo" else LATEST
+        raise UsageError(
+            f"'{version}' is not a version of {package}: give one such as {exact} or {prefix}, "
+            f"{words}, or a path such as ./{version}"
+        ) from error
+
+
+def _unresolved(package: str, version: str, python: Python, output: str) -> Exception:
+    no_answer = ("error sending request", "dns error", "Could not connect", "Failed to fetch")
+    if any(sign in output for sign in no_answer):
+        return CannotRun(
+            f"the package index does not answer, so {package} can't be looked up: "
+            f"{error_line(output)}"
+        )
+    what = version_shown(package, version)
+    if "Requires-Python" in output or "requires Python" in output or "Python>=" in output:
+        return Unsupported(
+            f"{what} does not support Python {python.version}; "
+            "leave the version out to take the newest that does"
+        )
+    return UsageError(f"there is no {what} on the package index")
+
+
+def error_line(output: str) -> str:
+    """Return the line of a failed build's output that best explains the failure.
+
+    That is why uv found no solution; else the first error of the compiler or linker, since the
+    others mostly follow from it; else the last line that mentions an error, or the last line.
+    """
+    no_solution = _NO_SOLUTION.search(output)
+    if no_solution:
+        return " ".join(no_solution["why"].split())
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line for line in lines if not re.match(r"hint:|make(\[\d+\])?: ", line)]
+    if diagnostics := [line for line in lines if _DIAGNOSTIC.search(line)]:
+        return diagnostics[0]
+    errors = [line for line in lines if re.search(r"error\b|fatal|not found|No such", line, re.I)]
+    return (errors or lines or ["it printed nothing"])[-1]

@@ -1,0 +1,105 @@
+"""How much load a cell gets, its phases and its deadlines."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class PhaseName(StrEnum):
+    """The phases of an experiment, in their order."""
+
+    WARM_UP = "warm-up"
+    PARALLEL = "parallel"
+    SERIAL = "serial"
+    COOL_DOWN = "cool-down"
+    EXTRA_LOAD = "extra-load"
+    """More load, followed by another cool-down, if the judge could not decide."""
+    DIAGNOSIS = "diagnosis"
+    FAILOVER = "failover"
+    """Members of the deployment are killed, paused and stepped down, under load."""
+    RESTART = "restart"
+    """Apache restarts gracefully, under load."""
+    RELOAD = "reload"
+    """The script is touched, so that mod_wsgi replaces its daemon process."""
+    IDLE = "idle"
+    """The server is watched for a long time without a request."""
+    STOP = "stop"
+
+
+class ExtraPhase(StrEnum):
+    """The optional phases, in addition to load and stop."""
+
+    RESTART = "restart"
+    RELOAD = "reload"
+    FAILOVER = "failover"
+    IDLE = "idle"
+
+
+class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How much load there is, and all deadlines. It is recorded because the judge reads it."""
+
+    parallel: int
+    """Requests of the parallel phase."""
+    serial: int
+    """Requests of the serial phase."""
+    connections: int
+    """Requests in flight at once in the parallel phase."""
+    extra_requests: int = 0
+    """Requests that may be added at most, if the judge can't decide yet."""
+    warm_up: int = 250
+    """Requests between filling the pools and the first sample."""
+    round: int
+    """Requests between two samples, at most; the first rounds are shorter."""
+    memory_every: int = 250
+    """Requests between two memory samples, at least: a memory sample takes extra requests."""
+    request_deadline: float = 30.0
+    """Seconds after which a request without an answer counts as hung."""
+    start_deadline: float = 30.0
+    """Seconds within which the first requests have to be answered."""
+    stop_deadline: float = 15.0
+    """Seconds within which all processes have to end after a stop."""
+    stop_patience: float = 0.8
+    """Seconds after a stop at which the stacks of processes that still run are read. Most servers
+    end within 0.2. Apache kills its daemon processes 3 seconds into a stop, and on a busy machine
+    it takes a second to read the stacks of one."""
+    disconnect_timeout: float = 5.0
+    """Seconds after a stop within which the deployment has to see the connections close."""
+    cool_down: float = 1.5
+    """Seconds without a request after the load, in which pools get back what was borrowed."""
+    drain: float = 0.0
+    """Seconds without a request, at most, after which what has grown is called a leak. Something
+    that lives for less ends in them. 0: there was no such wait."""
+    cache_entries: int = 0
+    """Entries that a cache may have: memory has to grow for as many requests to one interpreter."""
+    phases: tuple[ExtraPhase, ...] = ()
+    """The optional phases of the cell."""
+    restarts: int = 1
+    """Graceful restarts in a row, and reloads in a row, in their phases."""
+    fault_seconds: float = 3.0
+    """Seconds for which members of the deployment are paused or down, in phase ``failover``."""
+    recovery_deadline: float = 15.0
+    """Seconds after a new primary within which every request has to be answered again. Each monitor
+    checks within ``heartbeatFrequencyMS``, 10 seconds, and the check takes time (specification of
+    server discovery and monitoring)."""
+    settle_deadline: float = 25.0
+    """Seconds within which counts then have to fall to their baseline."""
+    restart_deadline: float = 15.0
+    """Seconds within which replaced processes have to end after a restart."""
+    idle_seconds: float = 30.0
+    """Seconds for which the phase ``idle`` watches a server without a request."""
+    expect_status: tuple[int, ...] = ()
+    """Statuses that are right beside those of success (200 to 299)."""
+    expect_body: str = ""
+    """A regular expression that the body of each answer has to match."""
+    max_seconds: float | None = None
+    """Seconds after which the load ends early; None: never."""
+    seed: int = 1
+    """The seed of the random choice of URLs."""
+    max_files: float = 1.0
+    """Files that 100 requests may leave behind without a finding."""
+    max_slowdown: float = 2.0
+    """How many times as long the last requests may take as the first ones."""
+    max_latency: float | None = None
+    """Seconds that a request may take; None: up to the deadline."""

@@ -1,0 +1,438 @@
+"""Run cells: build, start services, experiment, judge, record.
+
+:func:`run_cell` shows the steps of a cell, and :func:`_attempt` is the only place where exceptions
+become verdicts.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from wsgiproof import limits
+from wsgiproof.errors import ServiceFailed, WsgiproofError, describe, interrupted
+from wsgiproof.experiment.phases import run_experiment
+from wsgiproof.judge.verdict import judge_record
+from wsgiproof.process.account import Account
+from wsgiproof.provision.assemble import build_toolchain
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.httpd import build_httpd, httpd_build
+from wsgiproof.provision.toolchain import Application, BuildSpec, Httpd, Toolchain
+from wsgiproof.records.cell import Cell, Topology
+from wsgiproof.records.directory import CELLS, TRIES, save_cell
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import Observed
+from wsgiproof.records.plan import LoadPlan
+from wsgiproof.records.run import CellRecord
+from wsgiproof.server.apache import Server, start_apache
+from wsgiproof.server.configuration import ERROR_LOG, ApacheConf, workers
+from wsgiproof.server.ports import free_port
+from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.application import lay_out
+from wsgiproof.subjects.pymongo.deployment import (
+    Deployment,
+    NoDeployment,
+    connect_deployment,
+    start_deployment,
+)
+from wsgiproof.subjects.pymongo.mongod import Mongod
+from wsgiproof.subjects.pymongo.uri import with_options
+
+
+class Watcher(Protocol):
+    """Follows the progress of a cell."""
+
+    def step(self, cell: Cell, text: str) -> None:
+        """Note that a step begins which takes seconds or minutes."""
+
+    def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
+        """Note how many of a phase's requests are done."""
+
+
+class NullWatcher:
+    """A watcher that ignores everything."""
+
+    def step(self, cell: Cell, text: str) -> None:
+        """Do nothing."""
+
+    def watch(self, cell: Cell, phase: str, done: int, total: int) -> None:
+        """Do nothing."""
+
+
+class Progress(Watcher, Protocol):
+    """Shows the progress of a whole run."""
+
+    def begin(self, cells: Sequence[Cell], output: Path, slots: int) -> None:
+        """Show that these cells will be run, ``slots`` at a time, with their records in
+        ``output``."""
+
+    def cell_started(self, cell: Cell) -> None:
+        """Show that a cell begins."""
+
+    def cell_finished(self, record: CellRecord) -> None:
+        """Show that a cell has its verdict."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A cell with everything that its result depends on; a value that can be sent to another
+    process."""
+
+    cell: Cell
+    spec: BuildSpec
+    server: Mongod | str | None
+    """The mongod to start, or the URI of an existing deployment; None if neither is needed."""
+    plan: LoadPlan
+    rerun: str
+    """The command that runs only this cell."""
+    inputs: str = ""
+    """A digest of everything that the cell is made of."""
+    retries: int = 0
+    """How often it is tried again after an ``error``; never after a verdict."""
+    tries: tuple[str, ...] = ()
+    """Why earlier tries ended in ``error``."""
+
+    def record(self, verdict: Verdict, reason: str, tries: tuple[str, ...] = ()) -> CellRecord:
+        """Return a record without observations."""
+        return CellRecord(
+            cell=self.cell,
+            verdict=verdict,
+            reason=reason,
+            rerun=self.rerun,
+            directory=f"{CELLS}/{self.cell.id}",
+            inputs=self.inputs,
+            tries=tries,
+        )
+
+
+class RunContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What all jobs of a run share."""
+
+    account: Account
+    httpd: Httpd | None
+    """None if the machine has none, and wsgiproof builds its own."""
+    cache: Cache
+    output: Path
+    watcher: Watcher
+    choose_port: Callable[[], int] = free_port
+
+
+class Timer:
+    """Seconds by named step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Count the time inside under ``name``."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+class Deployments:
+    """One deployment for each topology and mongod, started when a cell first needs it, and shared
+    by cells that run one after the other. A deployment that could not be restored, or that another
+    process has disturbed, is replaced for the next cell."""
+
+    def __init__(self, context: RunContext, stack: ExitStack) -> None:
+        self._context = context
+        self._stack = stack
+        self._running: dict[object, Deployment] = {}
+        self._stacks: dict[object, ExitStack] = {}
+
+    def get(self, job: Job) -> Deployment:
+        """Return the deployment of this cell. Raises :class:`ServiceFailed` if it does not start or
+        answer."""
+        topology, server = job.cell.topology, job.server
+        if server is None:
+            return NoDeployment()
+        scripting = bool(job.cell.app)
+        key = (topology, server, scripting)
+        if key in self._running and not _is_usable(self._running[key]):
+            del self._running[key]
+            self._stacks.pop(key).close()
+        if key not in self._running:
+            self._context.watcher.step(job.cell, f"starting MongoDB ({topology})")
+            self._stacks[key] = self._stack.enter_context(ExitStack())
+            self._running[key] = (
+                self._start(topology, server, self._stacks[key], scripting=scripting)
+                if isinstance(server, Mongod)
+                else self._connect(server, self._stacks[key])
+            )
+        return self._running[key]
+
+    def _connect(self, uri: str, stack: ExitStack) -> Deployment:
+        deployment = connect_deployment(uri)
+        stack.callback(deployment.close)
+        return deployment
+
+    def _start(
+        self, topology: Topology, mongod: Mongod, stack: ExitStack, *, scripting: bool
+    ) -> Deployment:
+        scratch = stack.enter_context(scratch_directory())
+        logs = self._context.output / "mongodb" / scratch.name
+        logs.mkdir(parents=True)
+        return stack.enter_context(
+            start_deployment(
+                topology,
+                mongod,
+                scratch,
+                logs,
+                self._context.choose_port,
+                scripting=scripting,
+            )
+        )
+
+
+def _is_usable(deployment: Deployment) -> bool:
+    """Whether another cell can use a deployment. An existing one is checked when the cell prepares
+    it."""
+    return deployment.healthy and not (deployment.owned and deployment.trouble())
+
+
+def run_cell(job: Job, context: RunContext, deployments: Deployments) -> CellRecord:
+    """Run one cell and save its record.
+
+    An error of wsgiproof or of the machine makes the verdict ``error``. Raises only
+    KeyboardInterrupt, and :class:`CannotRun` if the record itself can't be written.
+    """
+    directory = context.output / CELLS / job.cell.id
+    tries = job.tries
+    while True:
+        record = _run_once(job, context, deployments, directory, tries)
+        if record.verdict is not Verdict.ERROR or len(tries) >= len(job.tries) + job.retries:
+            return record
+        tries = (*tries, record.reason)
+        put_aside(directory, context.output)
+
+
+def put_aside(directory: Path, output: Path) -> None:
+    """Move the directory of a try of a cell, so that the next try can use its path."""
+    aside = next(path for path in tries_of(directory.name, output) if not path.exists())
+    aside.parent.mkdir(exist_ok=True)
+    directory.rename(aside)
+
+
+def tries_of(cell: str, output: Path) -> Iterator[Path]:
+    """Yield the directories of the first, the second, ... try of a cell that ended in ``error``;
+    endless."""
+    return (output / TRIES / f"{cell}-{number}" for number in count(1))
+
+
+def _run_once(
+    job: Job, context: RunContext, deployments: Deployments, directory: Path, tries: tuple[str, ...]
+) -> CellRecord:
+    """Build, start the services, experiment, judge and record one cell."""
+    directory.mkdir(parents=True)
+    timer = Timer()
+    with timer.step("total"):
+        record = _attempt(job, context, deployments, directory, timer)
+    record = msgspec.structs.replace(record, timings=timer.seconds, tries=tries)
+    save_cell(record, directory)
+    return record
+
+
+def _attempt(
+    job: Job, context: RunContext, deployments: Deployments, directory: Path, timer: Timer
+) -> CellRecord:
+    """Do the steps of a cell, and return its record also if one of them fails."""
+    record = job.record(Verdict.ERROR, "")
+    places: tuple[Path, ...] = ()
+    try:
+        with timer.step("build"):
+            toolchain = build(job, context)
+        places = toolchain.places()
+        record = msgspec.structs.replace(
+            record, toolchain=toolchain.facts(), packages=dict(toolchain.packages)
+        )
+        with timer.step("deployment"):
+            deployment = deployments.get(job)
+        observed = _experiment(job, context, toolchain, deployment, directory, timer)
+    except Exception as error:
+        if interrupted(error):
+            raise KeyboardInterrupt from error
+        damage = context.cache.discard_damaged(places)
+        return msgspec.structs.replace(record, reason=damage or _reason(error, directory))
+    judged = judge_record(msgspec.structs.replace(record, observed=observed))
+    # Damage to a build may be the cause of a failure, and a pass proves nothing then.
+    thorough = judged.verdict is not Verdict.PASS
+    if damage := context.cache.discard_damaged(places, thorough=thorough):
+        return msgspec.structs.replace(record, reason=damage)
+    return judged
+
+
+def _reason(error: Exception, directory: Path) -> str:
+    """Return in one line why a cell could not be run. A defect of wsgiproof ends the cell, not the
+    run."""
+    if isinstance(error, WsgiproofError):
+        return str(error)
+    if limit := limits.explain(error):
+        return limit
+    if isinstance(error, OSError):
+        return describe(error)
+    trace = directory / "defect.txt"
+    trace.write_text(traceback.format_exc())
+    return f"a defect of wsgiproof: {type(error).__name__}: {error} (see {trace})"
+
+
+def build(job: Job, context: RunContext) -> Toolchain:
+    """Return everything that the Apache of this cell is started from; build what is not cached."""
+    cell = job.cell
+    context.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi} and PyMongo {cell.pymongo}")
+    return build_toolchain(job.spec, _httpd(cell, context), context.cache)
+
+
+def _httpd(cell: Cell, context: RunContext) -> Httpd:
+    """Return the machine's Apache, or wsgiproof's own, which is built the first time."""
+    if context.httpd is not None:
+        return context.httpd
+    if not context.cache.has(httpd_build()):
+        context.watcher.step(cell, "building Apache from mod_wsgi-httpd (about 5 minutes, once)")
+    return build_httpd(context.cache)
+
+
+class CellServer(msgspec.Struct, frozen=True, kw_only=True):
+    """The running server of one cell."""
+
+    server: Server
+    application: Application
+    name: str
+    """The subject's appName, which is also the name of its database."""
+
+
+@contextmanager
+def serving(
+    job: Job,
+    context: RunContext,
+    toolchain: Toolchain,
+    deployment: Deployment,
+    run_directory: Path,
+    directory: Path,
+) -> Iterator[CellServer]:
+    """Start the server of one cell in ``run_directory``, and end it with the context.
+
+    Its configuration and its logs are in ``directory``. The subject's database is dropped at the
+    end.
+    """
+    name = new_name()
+    context.watcher.step(job.cell, "starting Apache")
+    with ExitStack() as stack:
+        stack.callback(deployment.drop, name)
+        deployment.prepare(name, every_database=bool(job.cell.app))
+        uri = subject_uri(deployment, job.cell, name)
+        application = lay_out(
+            job.cell, run_directory, uri, name, context.account, home=job.spec.home
+        )
+        configure = partial(
+            ApacheConf.of,
+            job.cell,
+            toolchain,
+            application,
+            context.account,
+            run_directory=run_directory,
+            error_log=directory / ERROR_LOG,
+            directives=job.spec.directives,
+        )
+        server = stack.enter_context(
+            start_apache(
+                toolchain.httpd, configure, context.choose_port, job.plan.start_deadline, directory
+            )
+        )
+        yield CellServer(server=server, application=application, name=name)
+
+
+def subject_uri(deployment: Deployment, cell: Cell, name: str) -> str:
+    """Return the URI for the subject; without an appName if its PyMongo knows none."""
+    uri = deployment.uri(name)
+    return uri if cell.has_app_name or not uri else with_options(uri, appName=None)
+
+
+def new_name() -> str:
+    """Return a new name for the subject: its appName and its database."""
+    return f"wsgiproof_{uuid.uuid4().hex[:12]}"
+
+
+def _experiment(
+    job: Job,
+    context: RunContext,
+    toolchain: Toolchain,
+    deployment: Deployment,
+    directory: Path,
+    timer: Timer,
+) -> Observed:
+    cell = job.cell
+    with _HealthCheck(deployment, context.account) as health, ExitStack() as stack:
+        run_directory = stack.enter_context(scratch_directory(context.account))
+        with timer.step("start"):
+            served = stack.enter_context(
+                serving(job, context, toolchain, deployment, run_directory, directory)
+            )
+        health.server = served.server
+
+        def watch(phase: str, done: int, total: int) -> None:
+            context.watcher.watch(cell, phase, done, total)
+            health.check()
+
+        with timer.step("experiment"):
+            observed = run_experiment(
+                served.server,
+                deployment,
+                served.name,
+                workers(cell),
+                served.application,
+                job.plan,
+                watch,
+            )
+        timer.seconds["serving"] = observed.serving_seconds
+        return observed
+
+
+class _HealthCheck:
+    """Checks that the services of a cell are undisturbed, as a context manager around it.
+
+    Leaving it raises :class:`ServiceFailed` if something other than the subject has disturbed one:
+    the cell says nothing about the subject then. That error also replaces any other exception,
+    which it may have caused.
+    """
+
+    def __init__(self, deployment: Deployment, account: Account) -> None:
+        self._deployment = deployment
+        self._account = account
+        self.server: Server | None = None
+        """Apache, once it is running."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None or isinstance(error, Exception):
+            self.check()
+
+    def check(self) -> None:
+        """Raise :class:`ServiceFailed` if a service was disturbed; a disturbed deployment is
+        replaced for the next cell."""
+        trouble = self._deployment.trouble()
+        if trouble:
+            self._deployment.healthy = False
+        elif self.server is not None:
+            trouble = self.server.trouble(self._account)
+        if trouble:
+            raise ServiceFailed(trouble)

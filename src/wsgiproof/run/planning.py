@@ -1,0 +1,230 @@
+"""Turn a configuration into jobs: check the machine, resolve versions, and expand the matrix."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+import wsgiproof
+from wsgiproof.config.matrix import Matrix, ResolvedAxes, expand
+from wsgiproof.config.model import Config
+from wsgiproof.errors import UsageError, describe, did_you_mean
+from wsgiproof.files import read_file
+from wsgiproof.process.leftovers import safe_parent
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.index import is_exact
+from wsgiproof.provision.toolchain import BuildSpec
+from wsgiproof.records.cell import Cell, InterpreterKind, Topology
+from wsgiproof.run.cell import Job, RunContext, Watcher
+from wsgiproof.run.preflight import Machine, Preflight
+from wsgiproof.run.resolve import resolve_axes
+from wsgiproof.subjects.application import check_app, check_syntax
+from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.pymongo.mongod import Mongod
+from wsgiproof.subjects.pymongo.uri import is_reference
+
+_LARGEST_CONSTRAINTS = 1 << 20
+"""Bytes of a constraints file; one with every package of the index would have 20 MB."""
+
+
+class HostSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run uses: the machine, the resolved axes, and the build cache."""
+
+    machine: Machine
+    resolved: ResolvedAxes
+    cache: Cache
+
+
+class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The cells of a run, and their jobs."""
+
+    matrix: Matrix
+    jobs: tuple[Job, ...]
+
+
+def preflight(config: Config) -> HostSetup:
+    """Check everything that a run needs before anything is started.
+
+    Raises a :class:`wsgiproof.errors.WsgiproofError` if the run can't be carried out.
+    """
+    safe_parent()
+    if config.app:
+        check_app(Path(config.app))
+    if config.home and not Path(config.home).is_dir():
+        raise UsageError(f"--home {config.home}: there is no such directory")
+    if config.control and config.control not in CONTROLS:
+        near = did_you_mean(config.control, CONTROLS) or "."
+        raise UsageError(
+            f"there is no control '{config.control}'{near} 'wsgiproof selftest --list' lists them "
+            "all."
+        )
+    cache = Cache()
+    machine = Preflight(config, cache).machine()
+    for python in machine.pythons:  # wsgiproof may have compiled it
+        cache.use(Path(python.path))
+        if config.app:
+            check_syntax(Path(config.app), python.path)
+    return HostSetup(machine=machine, resolved=resolve_axes(config, machine, cache), cache=cache)
+
+
+def plan(config: Config, setup: HostSetup, *, own_file: bool = False) -> RunPlan:
+    """Return the cells of ``config``, and the job of each.
+
+    ``own_file`` says that the configuration came from a file, which a rerun of one cell has to
+    ignore. Raises :class:`UsageError` if no cell is left.
+    """
+    matrix = expand(config, setup.resolved)
+    additions = {
+        "requirements": config.requirement,
+        "constraints": _constraints(config),
+        "home": config.home,
+        "directives": config.directive,
+    }
+    jobs = [
+        _job(
+            cell,
+            msgspec.structs.replace(matrix.specs[cell.id], **additions),
+            setup.machine,
+            config,
+            own_file=own_file,
+        )
+        for cell in matrix.cells
+    ]
+    return RunPlan(matrix=matrix, jobs=tuple(jobs))
+
+
+def _constraints(config: Config) -> str:
+    if not config.constraint:
+        return ""
+    try:
+        return read_file(config.constraint, _LARGEST_CONSTRAINTS, follow=True).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = describe(error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"--constraint {config.constraint}: {why}") from error
+
+
+def _job(
+    cell: Cell, spec: BuildSpec, machine: Machine, config: Config, *, own_file: bool = False
+) -> Job:
+    """Return a cell with everything that its result depends on."""
+    servers = dict(machine.servers.values())
+    deployed = cell.topology is not Topology.NONE
+    job = Job(
+        cell=cell,
+        spec=spec,
+        server=servers.get(cell.mongodb) if deployed else None,
+        plan=config.plan(cell.id),
+        rerun=_rerun(cell, spec, machine, config, own_file=own_file),
+        retries=config.retry_errors,
+    )
+    return msgspec.structs.replace(job, inputs=_inputs(job, machine))
+
+
+def make_context(setup: HostSetup, output: Path, watcher: Watcher) -> RunContext:
+    """Return what all jobs of a run share."""
+    return RunContext(
+        account=setup.machine.account,
+        httpd=setup.machine.httpd,
+        cache=setup.cache,
+        output=output,
+        watcher=watcher,
+    )
+
+
+def _inputs(job: Job, machine: Machine) -> str:
+    """Return a digest of everything that the cell is made of; it differs between machines."""
+    app = Path(job.cell.app).read_bytes() if job.cell.app else b""
+    inputs = [
+        wsgiproof.__version__,
+        job.cell,
+        job.spec,
+        job.server,
+        job.plan,
+        machine.httpd.version if machine.httpd else "",
+        str(machine.httpd.httpd) if machine.httpd else "",
+        hashlib.sha256(app).hexdigest(),
+    ]
+    encoded = msgspec.json.encode(inputs, enc_hook=str)
+    return hashlib.sha256(encoded).hexdigest()[:16]
+
+
+def _rerun(
+    cell: Cell,
+    spec: BuildSpec,
+    machine: Machine,
+    config: Config,
+    *,
+    own_file: bool,
+) -> str:
+    """Return the command that runs only this cell, in the same way."""
+    load = config.load(cell.id)
+    default = Config()
+    main = cell.interpreter is InterpreterKind.MAIN
+    server = dict(machine.servers.values()).get(cell.mongodb)
+    options: list[tuple[str, object, object]] = [
+        ("--python", spec.python.path, None),
+        ("--mod-wsgi", cell.mod_wsgi_path or _exact(cell.mod_wsgi), None),
+        ("--pymongo", cell.pymongo_path or _exact(cell.pymongo), None),
+        ("--topology", cell.topology, None),
+        ("--mode", cell.mode, None),
+        ("--mpm", cell.mpm, default.mpm[0]),
+        ("--interpreter", cell.interpreter, default.interpreter[0]),
+        ("--sub-interpreters", 2 if main else cell.sub_interpreters, default.sub_interpreters),
+        # A control sets its own value.
+        ("--maximum-requests", 0 if cell.control else cell.maximum_requests, 0),
+        ("--control", cell.control, ""),
+        ("--app", cell.app, ""),
+        ("--httpd", config.httpd, ""),
+        ("--apxs", config.apxs, ""),
+        *(("--requirement", requirement, None) for requirement in spec.requirements),
+        ("--constraint", config.constraint, ""),
+        ("--home", spec.home, ""),
+        *(("--directive", directive, None) for directive in spec.directives),
+        ("--profile", load.profile, default.profile),
+        ("-n", load.requests, None),
+        ("-c", load.connections, None),
+        ("--extra-requests", load.extra_requests, None),
+        ("--max-seconds", load.max_seconds, None),
+        ("--phases", ",".join(load.phases) or "none", _default_phases(cell)),
+        ("--restarts", load.restarts, default.restarts),
+        ("--idle-seconds", load.idle_seconds, default.idle_seconds),
+        ("--drain-seconds", load.drain_seconds, default.drain_seconds),
+        ("--fault-seconds", load.fault_seconds, default.fault_seconds),
+        ("--max-files", load.max_files, default.max_files),
+        ("--max-slowdown", load.max_slowdown, default.max_slowdown),
+        ("--max-latency", load.max_latency, None),
+        ("--mongodb", _mongodb_option(server, cell, machine, config), None),
+    ]
+    given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
+    words: Sequence[str] = [word for option in given for word in option]
+    return shlex.join(["wsgiproof", "run", *(["--no-config"] if own_file else []), *words])
+
+
+def _exact(version: str) -> str:
+    """Return the same version with three numbers: 4.9 would stand for the newest 4.9.x."""
+    while not is_exact(version):
+        version += ".0"
+    return version
+
+
+def _default_phases(cell: Cell) -> str:
+    phases = CONTROLS[cell.control].phases if cell.control else Config().phases
+    return ",".join(phases) or "none"
+
+
+def _mongodb_option(
+    server: Mongod | str | None, cell: Cell, machine: Machine, config: Config
+) -> str | None:
+    """Return the value of ``--mongodb`` for a command line, without a URI, which may contain a
+    password; None if the option is not needed."""
+    if not cell.mongodb:
+        return None
+    if isinstance(server, Mongod):
+        return str(server.path)
+    values = (value for value, (name, _) in machine.servers.items() if name == cell.mongodb)
+    requested = config.server(next(values, ""))
+    return requested if is_reference(requested) else "URI"

@@ -1,0 +1,355 @@
+"""Check what a run needs on this machine: what was found, and how to fix what is missing.
+
+``wsgiproof doctor`` shows all of it. ``wsgiproof run`` checks the same list before it starts
+anything.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from wsgiproof import limits
+from wsgiproof.config.model import URI, Config
+from wsgiproof.errors import PrerequisiteMissing, UsageError, WsgiproofError
+from wsgiproof.files import temporary_root
+from wsgiproof.observe.cores import why_no_core
+from wsgiproof.observe.stacks import NEEDS, has_pystack
+from wsgiproof.process.account import Account, server_account
+from wsgiproof.process.cgroups import pids_limit
+from wsgiproof.process.leftovers import describe_cleanup
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.compiler import find_compiler
+from wsgiproof.provision.httpd import find_httpd, httpd_build
+from wsgiproof.provision.python import choose_all
+from wsgiproof.provision.toolchain import Httpd, Python
+from wsgiproof.records.cell import Topology
+from wsgiproof.records.machine import Prerequisite
+from wsgiproof.subjects.pymongo.mongod import Mongod, find_mongod
+from wsgiproof.subjects.pymongo.uri import files, is_uri, resolve
+
+T = TypeVar("T")
+
+_SCRATCH_BYTES = 1_500_000_000
+"""The data files of a replica set, in the temporary directory."""
+_OUTPUT_BYTES = 50_000_000
+_CACHE_BYTES = 500_000_000
+_LARGEST_FILE = 256_000_000
+"""A journal file of mongod has 100 MB, and a core file may be larger."""
+_LEAST_DESCRIPTORS = 512
+_OTHERS = 128
+"""Descriptors of a process besides its connections."""
+_THREADS = 32
+"""Request threads of an Apache process, at most."""
+_TASKS = 150
+"""Processes and threads of Apache in a cell, including both generations during a restart."""
+_TASKS_OF_MONGODS = 300
+_PORTS = 500
+"""Local ports for connections to mongods, besides those of the load client."""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found, for a run to use."""
+
+    account: Account
+    pythons: tuple[Python, ...]
+    """The requested interpreters, each with its name."""
+    httpd: Httpd | None
+    """None if the machine has none, and wsgiproof builds its own."""
+    servers: Mapping[str, tuple[str, Mongod | str]]
+    """By the value of the ``mongodb`` axis: its name in cell ids, and the mongod to start or the
+    URI of an existing deployment. Empty if no cell needs MongoDB."""
+
+    @property
+    def mongod(self) -> Mongod | None:
+        """The mongod of wsgiproof's own deployments, if there is exactly one."""
+        mongods = [server for _, server in self.servers.values() if isinstance(server, Mongod)]
+        return mongods[0] if len(mongods) == 1 else None
+
+
+class Preflight:
+    """Checks every prerequisite in turn, also after one is missing."""
+
+    def __init__(self, config: Config, cache: Cache) -> None:
+        self.prerequisites: list[Prerequisite] = []
+        self._errors: list[WsgiproofError] = []
+        self._account = self._check("user", server_account, _describe_account)
+        account = self._account
+        if account is not None:
+            # First, since a limit may prevent starting anything.
+            self._check("limits", lambda: raise_limits(config, account), str)
+        self._pythons: tuple[Python, ...] | None = None
+        if account is not None:
+            self._pythons = self._check(
+                "python", lambda: choose_all(config.values("python"), account), _describe_pythons
+            )
+        self._check("compiler", find_compiler, str)
+        self._httpd = self._check(
+            "apache",
+            lambda: _find_httpd(config, cache),
+            lambda httpd: _describe_httpd(httpd, cache),
+        )
+        self._servers = self._check(
+            "mongod", lambda: _find_servers(config, account), _describe_servers
+        )
+        self.prerequisites.append(Prerequisite(name="stacks", found=_describe_stacks()))
+        self._check("cleanup", describe_cleanup, str)
+        self._check("space", lambda: _check_space(config, cache), str)
+
+    def machine(self) -> Machine:
+        """Return what was found. Raises the error of the first missing prerequisite, which says
+        whether more are missing."""
+        if self._errors:
+            first, more = self._errors[0], len(self._errors) - 1
+            raise type(first)(
+                f"{first} ({more} more missing: see 'wsgiproof doctor')" if more else str(first)
+            )
+        assert self._account is not None
+        assert self._pythons is not None
+        assert self._servers is not None
+        return Machine(
+            account=self._account,
+            pythons=self._pythons,
+            httpd=self._httpd,
+            servers=self._servers,
+        )
+
+    def _within_limits(self, find: Callable[[], T]) -> T:
+        try:
+            return find()
+        except OSError as error:
+            if limit := limits.explain(error):
+                raise PrerequisiteMissing(limit) from error
+            raise
+
+    def _check(self, name: str, find: Callable[[], T], describe: Callable[[T], str]) -> T | None:
+        try:
+            found = self._within_limits(find)
+        except WsgiproofError as error:
+            self._errors.append(error)
+            self.prerequisites.append(Prerequisite(name=name, problem=str(error)))
+            return None
+        self.prerequisites.append(Prerequisite(name=name, found=describe(found)))
+        return found
+
+
+def _describe_account(account: Account) -> str:
+    return f"Apache's children run as '{account.name}'"
+
+
+def _describe_pythons(pythons: Sequence[Python]) -> str:
+    names = ", ".join(f"Python {python.version}, {python.path}" for python in pythons)
+    return f"{names}, with a shared library and headers"
+
+
+def raise_limits(config: Config, account: Account) -> str:
+    """Raise the limits of this process, which its children inherit, to what a run needs.
+
+    Returns a description of them. Raises :class:`PrerequisiteMissing` if a limit can't be raised
+    far enough.
+    """
+    cells = slots(config)
+    descriptors = _descriptors(config)
+    _raise_limit(resource.RLIMIT_NOFILE, descriptors, 0, "descriptors in each process", "n")
+    _raise_limit(resource.RLIMIT_FSIZE, _LARGEST_FILE, 0, "bytes in a file", "f")
+    tasks = _TASKS * cells
+    if not account.dropped and starts_mongod(config):
+        tasks += _TASKS_OF_MONGODS * cells
+    used = limits.tasks(account.uid)
+    _raise_limit(
+        resource.RLIMIT_NPROC, tasks, used, f"processes and threads of user '{account.name}'", "u"
+    )
+    # A control group counts the processes of all users.
+    _check_pids_limit((_TASKS + _TASKS_OF_MONGODS * starts_mongod(config)) * cells)
+    first, last = limits.ports()
+    if last - first + 1 < _PORTS + _connections(config):
+        raise PrerequisiteMissing(
+            f"this machine has only {last - first + 1} local ports for connections, and a run "
+            f"needs about {_PORTS + _connections(config)}: widen net.ipv4.ip_local_port_range"
+        )
+    if problem := limits.why_no_port():
+        raise PrerequisiteMissing(problem)
+    return (
+        f"at least {descriptors:,} descriptors in each process, {tasks:,} more processes and "
+        f"threads, {last - first + 1:,} local ports"
+    )
+
+
+def _raise_limit(kind: int, needed: int, used: int, of_what: str, option: str) -> None:
+    """Raise a limit so that ``needed`` more than ``used`` are allowed. Raises
+    :class:`PrerequisiteMissing` if it can't be raised so far."""
+    soft, hard = resource.getrlimit(kind)
+    least = used + needed
+    if soft == resource.RLIM_INFINITY or soft >= least:
+        return
+    if hard != resource.RLIM_INFINITY and hard < least:
+        raise PrerequisiteMissing(
+            f"{_shortage(hard, needed, used, of_what)}: raise the hard limit (`ulimit -H{option}`)"
+        )
+    resource.setrlimit(kind, (least, hard))
+
+
+def _check_pids_limit(needed: int) -> None:
+    limit = pids_limit()
+    if limit is not None and limit.left < needed:
+        what = "processes and threads of the control group"
+        raise PrerequisiteMissing(
+            f"{_shortage(limit.largest, needed, limit.used, what)}: raise {limit.group}/pids.max, "
+            "in a container its --pids-limit"
+        )
+
+
+def _shortage(limit: int, needed: int, used: int, of_what: str) -> str:
+    in_use = f", of which {used:,} are in use" if used else ""
+    more = " more" if used else ""
+    return f"the limit is {limit:,} {of_what}{in_use}, and a run needs about {needed:,}{more}"
+
+
+def _descriptors(config: Config) -> int:
+    """Return the most descriptors that a process of a run needs: the load client, an Apache process
+    with full pools of several clients, or a mongod with the other ends of these."""
+    pools = 2 * max(config.sub_interpreters, 1) * _THREADS
+    return max(_LEAST_DESCRIPTORS, _connections(config) + _OTHERS, 4 * pools + _OTHERS)
+
+
+def _connections(config: Config) -> int:
+    """Return the most requests in flight at the same time, over all cells that run at once."""
+    plans = [config.plan().connections, *(one.connections or 0 for one in config.overrides)]
+    return max(plans) * slots(config)
+
+
+def _find_httpd(config: Config, cache: Cache) -> Httpd | None:
+    httpd = find_httpd(config.httpd, config.apxs)
+    for mpm in config.mpm:
+        if httpd is not None and mpm not in httpd.mpms:
+            raise PrerequisiteMissing(
+                f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms)}: "
+                "install the module, or choose another --mpm"
+            )
+    if httpd is None and not cache.has(httpd_build()):
+        missing = [program for program in ("cc", "make", "perl") if shutil.which(program) is None]
+        if missing:
+            raise PrerequisiteMissing(
+                "there is no Apache with apxs, and what is needed to build one is missing "
+                f"({', '.join(missing)}): on Debian 'apt-get install apache2-bin apache2-dev'"
+            )
+    return httpd
+
+
+def _describe_httpd(httpd: Httpd | None, cache: Cache) -> str:
+    if httpd is not None:
+        return f"Apache {httpd.version}, {httpd.httpd}, MPMs {', '.join(httpd.mpms)}"
+    if cache.has(httpd_build()):
+        return "none on this machine; the one that wsgiproof has built is used"
+    return "none with apxs on this machine; wsgiproof builds its own, once, in about 5 minutes"
+
+
+def _find_servers(config: Config, account: Account | None) -> dict[str, tuple[str, Mongod | str]]:
+    """Return each value of the ``mongodb`` axis, with its name and the server."""
+    if set(config.values("topology")) == {Topology.NONE}:
+        return {}
+    found = {value: _find_server(value, config, account) for value in config.values("mongodb")}
+    names = [name for name, _ in found.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"two values of --mongodb have the name '{name}': name them in mongodb_servers"
+            )
+    return found
+
+
+def _find_server(value: str, config: Config, account: Account | None) -> tuple[str, Mongod | str]:
+    target = config.server(value)
+    if is_uri(target):
+        uri = resolve(target)
+        if account is not None:
+            _check_files(uri, account)
+        return (value if target != value else URI), uri
+    if value and value not in config.mongodb_servers and "/" not in value:
+        raise UsageError(
+            f"--mongodb {value} is neither a path, nor a mongodb:// URI, nor a name in "
+            "mongodb_servers"
+        )
+    mongod = find_mongod(target or None)
+    name = value if target != value else f"mongod{mongod.version}" if value else ""
+    return name, mongod
+
+
+def _check_files(uri: str, account: Account) -> None:
+    """Check that the subject can read the files of its URI, from another directory and as another
+    user."""
+    for option, path in files(uri).items():
+        if not path.is_absolute():
+            raise UsageError(
+                f"{option}={path} of --mongodb is not an absolute path: give one, since Apache's "
+                "processes work in another directory"
+            )
+        if not path.is_file():
+            raise UsageError(f"{option}={path} of --mongodb: there is no such file")
+        blocked = account.cannot_reach(path)
+        if blocked:
+            raise PrerequisiteMissing(
+                f"Apache's user '{account.name}' can't read {path} ({option} of --mongodb), "
+                f"because of {blocked}: let it enter or read that, or put a copy elsewhere"
+            )
+
+
+def _describe_servers(servers: Mapping[str, tuple[str, Mongod | str]]) -> str:
+    described = [
+        f"MongoDB {server.version}, {server.path}"
+        if isinstance(server, Mongod)
+        else f"an existing deployment ({name})"
+        for name, server in servers.values()
+    ]
+    return "; ".join(described) or "none is needed"
+
+
+def _describe_stacks() -> str:
+    """Describe which stacks can be recorded. A run works without them, so none is required."""
+    tools = [name for name, found in (("pystack", has_pystack()), ("gdb", _has_gdb())) if found]
+    if not tools:
+        return f"none of a process that crashes or hangs: {NEEDS}"
+    of_hangs = f"of a process that hangs, by {' and '.join(tools)}"
+    blocked = why_no_core()
+    if blocked:
+        return f"{of_hangs}; none of one that crashes: {blocked}"
+    return f"{of_hangs}, or crashes"
+
+
+def _has_gdb() -> bool:
+    return shutil.which("gdb") is not None
+
+
+def starts_mongod(config: Config) -> bool:
+    """Whether wsgiproof starts deployments itself."""
+    owned = any(not is_uri(config.server(value)) for value in config.values("mongodb"))
+    return owned and set(config.values("topology")) != {Topology.NONE}
+
+
+def slots(config: Config) -> int:
+    """Return the number of cells to run at the same time: each keeps about two cores busy, with its
+    load."""
+    return config.jobs or max(1, (os.cpu_count() or 1) // 2)
+
+
+def _check_space(config: Config, cache: Cache) -> str:
+    scratch = temporary_root()
+    output = Path(config.output).absolute()
+    needed = {scratch: _SCRATCH_BYTES * slots(config) if starts_mongod(config) else 0}
+    needed[output] = _OUTPUT_BYTES
+    needed[cache.root] = _CACHE_BYTES
+    for path, size in needed.items():
+        existing = next(step for step in (path, *path.parents) if step.exists())
+        free = shutil.disk_usage(existing).free
+        if free < size:
+            raise PrerequisiteMissing(
+                f"only {free / 1e6:,.0f} MB are free at {existing}, and {size / 1e6:,.0f} MB may "
+                "be needed: make room, or point TMPDIR, WSGIPROOF_CACHE or --output elsewhere"
+            )
+    return f"enough in {scratch}, {output} and {cache.root}"

@@ -1,0 +1,142 @@
+"""Tests the judge: runs every planted fault and every negative control in real Apache."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+
+import msgspec
+
+from wsgiproof.config.matrix import Matrix
+from wsgiproof.config.model import Config
+from wsgiproof.judge.control_result import ControlResult
+from wsgiproof.judge.finding import Check
+from wsgiproof.judge.verdict import judge
+from wsgiproof.records.cell import Topology
+from wsgiproof.records.directory import Results, make_output
+from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import CellRecord
+from wsgiproof.run.cell import Job, Progress
+from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, preflight
+from wsgiproof.run.preflight import slots
+from wsgiproof.run.session import begin
+from wsgiproof.run.workers import run_jobs
+from wsgiproof.subjects.controls import CONTROLS, Control
+
+MOD_WSGI = "5.0.2"
+PYMONGO = "4.20.0"
+"""A pair of versions without findings of their own; docs/findings.md lists pairs that have some."""
+
+_REQUEST_DEADLINE = 8.0
+"""Seconds. Several controls hang until it is over; no negative control takes more than half a
+second."""
+_START_DEADLINE = 30.0
+"""Seconds. No negative control takes more than three to load, but a busy machine takes ten."""
+_RESTART_DEADLINE = 15.0
+_STOP_DEADLINE = 8.0
+"""Seconds. No negative control takes more than half a second to end; Apache kills the rest after
+three."""
+_IDLE_SECONDS = 8.0
+_FAULT_SECONDS = 1.0
+_RECOVERY_DEADLINE = 15.0
+"""Seconds. No negative control takes more than half a second longer than PyMongo itself."""
+_SETTLE_DEADLINE = 6.0
+"""Seconds. The counts of a standalone fall at once, unless something has leaked."""
+
+
+def select(names: Collection[str]) -> tuple[Control, ...]:
+    """Return the controls of these names, in the order of the list; all if none is named."""
+    return tuple(control for control in CONTROLS.values() if not names or control.name in names)
+
+
+def selftest(
+    controls: Sequence[Control], config: Config, command: str, progress: Progress
+) -> Iterator[ControlResult]:
+    """Run each control in real Apache with a real mongod, and yield its result.
+
+    The output directory has the same records as that of a run, and they can be judged again. Raises
+    :class:`wsgiproof.errors.WsgiproofError` before anything is started if the controls can't run.
+    """
+    config = msgspec.structs.replace(
+        config,
+        mod_wsgi=config.mod_wsgi or (MOD_WSGI,),
+        pymongo=config.pymongo or (PYMONGO,),
+        topology=(Topology.STANDALONE,),
+    )
+    setup = preflight(config)
+    planned = _plan(controls, config, setup)
+    output = make_output(config.directory)
+    number = slots(config)
+    results = Results(begin(command, setup, planned), output)
+    progress.begin([job.cell for job in planned.jobs], output, number)
+    context = make_context(setup, output, progress)
+    with closing(run_jobs(planned.jobs, context, number, progress)) as records:
+        for record in records:
+            results.add(record)
+            yield control_result(CONTROLS[record.cell.control], record)
+    results.finish()
+
+
+def control_result(
+    control: Control, record: CellRecord, checks: Mapping[str, Check] | None = None
+) -> ControlResult:
+    """Judge the record of a control by these checks (default: all), and return its result."""
+    if record.observed is None:
+        return ControlResult(
+            control=control.name,
+            meant=control.trips,
+            verdict=record.verdict,
+            reason=record.reason,
+        )
+    judgement = judge(record.cell, record.observed, checks)
+    failing = [one.check for one in judgement.checks if one.verdict is Verdict.FAIL]
+    return ControlResult(
+        control=control.name,
+        meant=control.trips,
+        verdict=judgement.verdict,
+        failing=tuple(failing),
+        reason="; ".join(
+            f"{one.check}: {one.reason}"
+            for one in judgement.checks
+            if one.verdict is judgement.verdict
+        ),
+    )
+
+
+def _plan(controls: Sequence[Control], config: Config, setup: HostSetup) -> RunPlan:
+    """Return the plan with the cells of all controls, in their order."""
+    planned = [plan(_control_config(control, config), setup) for control in controls]
+    return RunPlan(
+        matrix=Matrix(
+            cells=tuple(cell for one in planned for cell in one.matrix.cells),
+            specs={name: spec for one in planned for name, spec in one.matrix.specs.items()},
+        ),
+        jobs=tuple(_with_short_deadlines(job) for one in planned for job in one.jobs),
+    )
+
+
+def _control_config(control: Control, config: Config) -> Config:
+    """Return the configuration in which this control is the only cell."""
+    return msgspec.structs.replace(
+        config,
+        mode=control.modes[:1],
+        requests=control.requests,
+        maximum_requests=control.maximum_requests,
+        phases=control.phases,
+        idle_seconds=_IDLE_SECONDS,
+        fault_seconds=_FAULT_SECONDS,
+        control=control.name,
+    )
+
+
+def _with_short_deadlines(job: Job) -> Job:
+    plan = msgspec.structs.replace(
+        job.plan,
+        request_deadline=_REQUEST_DEADLINE,
+        start_deadline=_START_DEADLINE,
+        recovery_deadline=_RECOVERY_DEADLINE,
+        settle_deadline=_SETTLE_DEADLINE,
+        restart_deadline=_RESTART_DEADLINE,
+        stop_deadline=_STOP_DEADLINE,
+    )
+    return msgspec.structs.replace(job, plan=plan)

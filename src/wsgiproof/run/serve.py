@@ -1,0 +1,250 @@
+"""Serve one cell to look at, or write its configuration, to start it by hand."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import msgspec
+
+from wsgiproof.config.model import Config
+from wsgiproof.errors import UsageError
+from wsgiproof.judge.finding import some
+from wsgiproof.observe.log import NewLines
+from wsgiproof.process.supervise import how_it_ended
+from wsgiproof.provision.toolchain import Httpd
+from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.machine import RunningServer
+from wsgiproof.records.observed import Role
+from wsgiproof.run.cell import (
+    CellServer,
+    Deployments,
+    Job,
+    Progress,
+    build,
+    new_name,
+    serving,
+    subject_uri,
+)
+from wsgiproof.run.planning import HostSetup, make_context, plan, preflight
+from wsgiproof.server.apache import Server
+from wsgiproof.server.configuration import ERROR_LOG, HTTPD_CONF, ApacheConf, pool, workers
+from wsgiproof.server.ports import LOOPBACK, free_port
+from wsgiproof.server.scratch import kept_directory, lasting_directory, scratch_directory
+from wsgiproof.subjects.application import lay_out
+from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment
+from wsgiproof.subjects.pymongo.mongod import Mongod
+
+_LOOK_EVERY = 0.1
+"""Seconds between two reads of the error log, and checks that Apache is still alive."""
+_CHILDREN_DEADLINE = 10.0
+"""Seconds for Apache to start all of its children; it needs a tenth of one."""
+_MONGODB_PORT = 27017
+
+
+class ServerEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server ended."""
+
+    died: str = ""
+    """How Apache ended by itself; empty if it was stopped."""
+    killed: tuple[int, ...] = ()
+    """Processes that did not end within the deadline of the stop."""
+
+
+class WrittenConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration that can be started by hand."""
+
+    path: Path
+    """The file, in a directory with everything that it needs, which is left to the user."""
+    check: str
+    """The command that checks it."""
+
+
+def serve(
+    config: Config,
+    output: Path | None,
+    progress: Progress,
+    on_ready: Callable[[RunningServer], None],
+    on_log_line: Callable[[str], None],
+) -> ServerEnd:
+    """Run the server of the only cell of ``config`` until Ctrl-C, or until it ends by itself.
+
+    ``on_ready`` is called when it is running, and ``on_log_line`` with each line of its error log.
+    Its configuration and logs are kept in ``output``; without it they are removed. Raises
+    :class:`UsageError` if there are more cells, and KeyboardInterrupt if that comes before the
+    server is running.
+    """
+    setup = preflight(config)
+    job = _only_job(config, setup, "served")
+    with ExitStack() as stack:
+        run_directory = stack.enter_context(scratch_directory(setup.machine.account))
+        directory = _kept(output) if output else run_directory
+        context = make_context(setup, directory, progress)
+        progress.begin([job.cell], directory, 1)
+        progress.cell_started(job.cell)
+        toolchain = build(job, context)
+        deployment = Deployments(context, stack).get(job)
+        server = stack.enter_context(
+            serving(job, context, toolchain, deployment, run_directory, directory)
+        )
+        return _follow(job, server, deployment, directory, on_ready, on_log_line)
+
+
+def _only_job(config: Config, setup: HostSetup, what: str) -> Job:
+    first, *others = plan(config, setup).jobs
+    if others:
+        names = some([job.cell.id for job in (first, *others)], 4)
+        raise UsageError(
+            f"one cell can be {what}, and {len(others) + 1} are selected: name one of them, or "
+            f"narrow them down with options such as '--mode daemon': {names}"
+        )
+    return first
+
+
+def _kept(output: Path) -> Path:
+    try:
+        str(output).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"--output {output}: its name is not UTF-8, which JSON requires: name another"
+        ) from error
+    return kept_directory(output)
+
+
+def _follow(
+    job: Job,
+    serving: CellServer,
+    deployment: Deployment,
+    directory: Path,
+    on_ready: Callable[[RunningServer], None],
+    on_log_line: Callable[[str], None],
+) -> ServerEnd:
+    server = serving.server
+    log = NewLines(server.error_log)
+    died = ""
+    killed: tuple[int, ...] = ()
+    try:
+        pids = _pids(job, server)
+        on_ready(_served(job, serving, deployment, directory, pids))
+        while server.alive():
+            _pass_on(log.read(), on_log_line)
+            time.sleep(_LOOK_EVERY)
+        died = how_it_ended(server.service.ended())
+    except KeyboardInterrupt:
+        killed = server.stop(job.plan.stop_deadline).leftover
+    _pass_on(log.finish(), on_log_line)
+    return ServerEnd(died=died, killed=killed)
+
+
+def _pids(job: Job, server: Server) -> dict[Role, tuple[int, ...]]:
+    """Return the processes of a server by role, once all of them are running, or after some
+    seconds."""
+    children = pool(job.cell)[0] + (job.cell.mode is Mode.DAEMON)
+    limit = time.monotonic() + _CHILDREN_DEADLINE
+    while True:
+        living = sorted(server.living().items())
+        by_role = {role: tuple(pid for pid, its in living if its is role) for role in Role}
+        complete = len(living) > children and len(by_role[Role.WORKER]) >= workers(job.cell)[0]
+        if complete or time.monotonic() > limit:
+            return {role: pids for role, pids in by_role.items() if pids}
+        time.sleep(0.02)
+
+
+def _served(
+    job: Job,
+    serving: CellServer,
+    deployment: Deployment,
+    directory: Path,
+    pids: dict[Role, tuple[int, ...]],
+) -> RunningServer:
+    server = serving.server
+    return RunningServer(
+        cell=job.cell.id,
+        urls=dict(zip(server.urls, serving.application.groups, strict=True)),
+        mongodb=deployment.shown_uri(serving.name),
+        database=serving.name if deployment.topology is not Topology.NONE else "",
+        pids=pids,
+        config=str(directory / HTTPD_CONF),
+        error_log=str(server.error_log),
+    )
+
+
+def _pass_on(lines: Iterator[str], on_log_line: Callable[[str], None]) -> None:
+    for line in lines:
+        on_log_line(line)
+
+
+def write_conf(
+    config: Config, output: Path | None, port: int | None, progress: Progress
+) -> WrittenConfig:
+    """Lay out the only cell of ``config``, and write the configuration of its Apache.
+
+    Nothing is started. All files are in ``output``, or in a new directory, and are left there.
+    """
+    setup = preflight(config)
+    job = _only_job(config, setup, "configured")
+    account = setup.machine.account
+    directory = lasting_directory(output, account)
+    progress.begin([job.cell], directory, 1)
+    progress.cell_started(job.cell)
+    toolchain = build(job, make_context(setup, directory, progress))
+    name = new_name()
+    application = lay_out(
+        job.cell,
+        directory,
+        _uri(job, name),
+        name,
+        account,
+        home=job.spec.home,
+        core_descriptor=None,
+    )
+    conf = ApacheConf.of(
+        job.cell,
+        toolchain,
+        application,
+        account,
+        port or free_port(),
+        run_directory=directory,
+        error_log=directory / ERROR_LOG,
+        directives=job.spec.directives,
+    )
+    file = str(directory / HTTPD_CONF)
+    check = _command(toolchain.httpd, "-t", "-f", file)
+    notes = (
+        f"The directory {shlex.quote(str(directory))} is left to you.",
+        f"To check it: {check}",
+        f"To start it: {_command(toolchain.httpd, '-DFOREGROUND', '-f', file)}",
+        *_deployment_notes(job),
+    )
+    conf = msgspec.structs.replace(conf, notes=notes, core_directory=application.evidence)
+    path = conf.write(directory)
+    return WrittenConfig(path=path, check=check)
+
+
+def _uri(job: Job, name: str) -> str:
+    """Return the URI of the user's deployment, or of a MongoDB on the default port."""
+    if isinstance(job.server, str):
+        with closing(connect_deployment(job.server)) as deployment:
+            return subject_uri(deployment, job.cell, name)
+    named = f"?appName={name}" if job.cell.has_app_name else ""
+    return f"mongodb://{LOOPBACK}:{_MONGODB_PORT}/{named}" if job.server else ""
+
+
+def _deployment_notes(job: Job) -> tuple[str, ...]:
+    if not isinstance(job.server, Mongod):
+        return ()
+    mongod = shlex.quote(str(job.server.path))
+    return (
+        f"It expects a MongoDB on port {_MONGODB_PORT}, such as: "
+        f'{mongod} --bind_ip {LOOPBACK} --dbpath "$(mktemp -d)" '
+        "(every user of this machine can use it)",
+        "or another one, by its URI in app/settings.json.",
+    )
+
+
+def _command(httpd: Httpd, *arguments: str) -> str:
+    settings = [f"{name}={value}" for name, value in httpd.environment().items()]
+    return shlex.join([*(["env", *settings] if settings else []), str(httpd.httpd), *arguments])

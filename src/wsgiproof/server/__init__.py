@@ -1,0 +1,1 @@
+"""A running Apache: its configuration, its directories, its port."""

@@ -1,0 +1,184 @@
+"""The Apache configuration of a cell, as a pure function from values to ``httpd.conf``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import msgspec
+
+from wsgiproof.errors import PrerequisiteMissing, UsageError
+from wsgiproof.files import write_atomically
+from wsgiproof.process.account import Account
+from wsgiproof.process.guard import CORE_DESCRIPTOR
+from wsgiproof.provision.toolchain import Application, Httpd, Toolchain
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm
+from wsgiproof.server.ports import LOOPBACK
+
+HTTPD_CONF = "httpd.conf"
+ERROR_LOG = "error.log"
+PROCESS_GROUP = "subject"
+DAEMON_THREADS = 15
+"""The default of mod_wsgi, which PyMongo's own test uses as well."""
+
+_EMBEDDED = {Mpm.PREFORK: (4, 1), Mpm.WORKER: (2, 8), Mpm.EVENT: (2, 8)}
+"""Processes, and threads in each, that run the application in embedded mode."""
+_FRONTEND = {Mpm.PREFORK: (24, 1), Mpm.WORKER: (1, 32), Mpm.EVENT: (1, 32)}
+"""The same for children that only forward requests: more than there are daemon threads, so that all
+daemon threads can be busy at once."""
+
+
+class Url(msgspec.Struct, frozen=True, kw_only=True):
+    """One mounted script: its path, and the application group that has to serve it."""
+
+    path: str
+    application_group: str
+
+
+class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
+    """The values that the template needs."""
+
+    title: str
+    host: str = LOOPBACK
+    port: int
+    notes: tuple[str, ...] = ()
+    """Comments at the top of the file."""
+    run_directory: Path
+    """Scratch space of this server. Its children may enter it but not write to it. Its path is
+    short enough for a Unix socket."""
+    script: Path
+    error_log: Path
+    tmp: Path | None = None
+    """The directory for temporary files; None: that of the system."""
+    modules: tuple[tuple[str, Path], ...]
+    python_home: Path
+    mpm: Mpm
+    daemon: bool
+    processes: int
+    threads: int
+    daemon_threads: int = DAEMON_THREADS
+    process_group: str = PROCESS_GROUP
+    maximum_requests: int = 0
+    home: str = ""
+    """The working directory of a daemon process; by default that of Apache, which is ``/``."""
+    core_directory: Path = Path(f"/proc/self/fd/{CORE_DESCRIPTOR}")
+    urls: tuple[Url, ...]
+    own_gil: bool = False
+    free_threading: bool = False
+    user: str = ""
+    group: str = ""
+    directives: tuple[str, ...] = ()
+    """Lines that the user has added."""
+
+    @classmethod
+    def of(
+        cls,
+        cell: Cell,
+        toolchain: Toolchain,
+        application: Application,
+        account: Account,
+        port: int,
+        *,
+        run_directory: Path,
+        error_log: Path,
+        directives: tuple[str, ...] = (),
+    ) -> ApacheConf:
+        """Return the configuration of one cell."""
+        processes, threads = pool(cell)
+        return cls(
+            title=f"cell {cell.id}",
+            port=port,
+            run_directory=run_directory,
+            script=application.script,
+            error_log=error_log,
+            tmp=application.tmp,
+            modules=modules_for(toolchain.httpd, cell.mpm, toolchain.mod_wsgi),
+            python_home=toolchain.home,
+            mpm=cell.mpm,
+            daemon=cell.mode is Mode.DAEMON,
+            processes=processes,
+            threads=threads,
+            maximum_requests=cell.maximum_requests,
+            home=application.home,
+            urls=urls(application.groups),
+            own_gil=cell.interpreter is InterpreterKind.OWN_GIL,
+            free_threading=cell.interpreter is InterpreterKind.FREE_THREADED,
+            # Also without root, where Apache ignores them: mod_wsgi changes to the home directory
+            # of a user that the configuration does not name.
+            user=account.name,
+            group=account.group,
+            directives=directives,
+        )
+
+    def render(self) -> str:
+        """Return the text of ``httpd.conf``.
+
+        Raises :class:`UsageError` for a path that the configuration can't hold.
+        """
+        loader = jinja2.PackageLoader("wsgiproof.server", "")
+        templates = jinja2.Environment(
+            loader=loader,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            autoescape=False,  # it is not HTML
+        )
+        templates.filters["quoted"] = quoted
+        return templates.get_template("httpd.conf.j2").render(conf=self)
+
+    def write(self, directory: Path) -> Path:
+        """Write ``httpd.conf`` to ``directory``, mode 0600, and return its path. Raises as
+        :meth:`render`."""
+        path = directory / HTTPD_CONF
+        write_atomically(os.fsencode(self.render()), path)
+        return path
+
+
+def quoted(path: Path | str) -> str:
+    """Quote a path as one argument of a directive, by the rules of Apache's ``ap_getword_conf``.
+
+    Raises :class:`UsageError` for what can't be quoted: a newline, and ``${``, which Apache
+    replaces by the value of a variable (httpd docs, "Configuration Files").
+    """
+    text = str(path)
+    if "${" in text or "\n" in text:
+        raise UsageError(
+            f"{text}: Apache's configuration can't hold a path with '${{' or a newline: "
+            "choose another directory"
+        )
+    return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+def pool(cell: Cell) -> tuple[int, int]:
+    """Return the number of Apache's children of this cell, and of threads in each."""
+    sizes = _FRONTEND if cell.mode is Mode.DAEMON else _EMBEDDED
+    return sizes[cell.mpm]
+
+
+def workers(cell: Cell) -> tuple[int, int]:
+    """Return the number of processes that run the application, and of request threads in each."""
+    return (1, DAEMON_THREADS) if cell.mode is Mode.DAEMON else _EMBEDDED[cell.mpm]
+
+
+def urls(groups: Sequence[str]) -> tuple[Url, ...]:
+    """Return one URL for each application group: ``/interpreter1`` and so on."""
+    return tuple(
+        Url(path=f"/interpreter{number}", application_group=group)
+        for number, group in enumerate(groups, 1)
+    )
+
+
+def modules_for(httpd: Httpd, mpm: Mpm, mod_wsgi: Path) -> tuple[tuple[str, Path], ...]:
+    """Return the modules to load for this MPM. Raises :class:`PrerequisiteMissing` if ``httpd``
+    lacks it."""
+    if mpm not in httpd.mpms:
+        raise PrerequisiteMissing(
+            f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms) or 'none'}: "
+            "install the module, or choose another --mpm"
+        )
+    names = (f"mpm_{mpm}", "unixd", "authz_core")
+    paths = [(name, httpd.modules / f"mod_{name}.so") for name in names]
+    loadable = [(name, path) for name, path in paths if path.exists()]
+    return (*loadable, ("wsgi", mod_wsgi))

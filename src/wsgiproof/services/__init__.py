@@ -1,1 +1,0 @@
-"""The real servers of a cell: a MongoDB deployment and Apache."""

@@ -1,0 +1,1 @@
+"""PyMongo and its MongoDB deployments."""

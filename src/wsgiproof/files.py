@@ -262,3 +262,13 @@ def cache_root() -> Path:
     if os.geteuid() == 0:
         return Path("/var/cache/wsgiproof")
     return platformdirs.user_cache_path("wsgiproof")
+
+
+def place(path: str, directory: Path) -> str:
+    """Return a path made absolute. Links are not resolved: a program may behave by its name.
+
+    Raises :class:`UsageError` for what can't be a path, or can't be written in a record.
+    """
+    if "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
+        raise UsageError(f"'{path}' can't be a path: that is UTF-8 without NUL")
+    return os.path.abspath(directory / Path(os.path.expanduser(path)))  # noqa: PTH100, PTH111

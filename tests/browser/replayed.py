@@ -11,12 +11,14 @@ from pathlib import Path
 
 import msgspec
 
+from tests.cells import CELL, cell_with
 from tests.unit.factories import run_record
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records.cell import Cell, Mode, Mpm, Topology
+from wsgiproof.records.cell import Cell, Mode, Mpm
 from wsgiproof.records.directory import save
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
+from wsgiproof.subjects.pymongo.axes import Topology
 
 HERE = Path(__file__).parent / "cells"
 CORPUS = Path(__file__).parent.parent / "corpus"
@@ -95,7 +97,8 @@ def _axes() -> Iterator[Cell]:
     axes = product(_PYTHONS, _MOD_WSGIS, _PYMONGOS, Mode, Topology, Mpm)
     for python, mod_wsgi, pymongo, mode, topology, mpm in axes:
         if topology is not Topology.NONE:
-            yield Cell(
+            yield cell_with(
+                CELL,
                 python=python,
                 mod_wsgi=mod_wsgi,
                 pymongo=pymongo,

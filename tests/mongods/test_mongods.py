@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.real.command import started
-from wsgiproof.records.cell import DEPLOYED, Topology
 from wsgiproof.records.directory import read_cell
 from wsgiproof.records.run import CellRecord
+from wsgiproof.subjects.pymongo.axes import DEPLOYED, Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
 
@@ -44,7 +44,10 @@ def cells(mongods: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory)
             logs = list(running.output.glob("mongodb/*/*.log"))
     assert code == 0, running.text
     assert len(logs) == len(mongods) * (1 + 3)
-    return {(record.cell.mongodb, record.cell.topology): record for record in records}
+    return {
+        (record.cell.value("mongodb"), Topology(record.cell.value("topology"))): record
+        for record in records
+    }
 
 
 @pytest.mark.parametrize("topology", DEPLOYED)

@@ -137,7 +137,7 @@ def test_a_constraint_that_contradicts_the_cell_is_an_error(python27: Python) ->
     parts = BuildSpec(
         python=python27,
         mod_wsgi=Source(version="4.9.4"),
-        pymongo=Source(version=MENDED),
+        packages={"pymongo": Source(version=MENDED)},
         constraints=f"pymongo=={BROKEN}\n",
     )
     with pytest.raises(BuildFailed, match=r"within the constraints: .*pymongo==2\.7\.2"):

@@ -11,13 +11,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from wsgiproof.config.model import Config
-from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm, Topology
+from tests.cells import configured
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import CellRecord
-from wsgiproof.run.cell import Deployments, NullWatcher, run_cell
+from wsgiproof.run.cell import NullWatcher, RunningBackends, run_cell
 from wsgiproof.run.planning import make_context, plan, preflight
 from wsgiproof.server.ports import free_port
+from wsgiproof.subjects.pymongo.axes import Topology
 
 PYMONGO = "4.20.0"
 MENDED = "4.15.3"
@@ -49,8 +50,10 @@ class Bench:
     def __init__(self, output: Path, stack: ExitStack) -> None:
         self._output = output
         self._number = 0
-        self._site = preflight(Config(mod_wsgi=(KNOWN_GOOD, CRASHING), pymongo=(PYMONGO, MENDED)))
-        self._deployments = Deployments(make_context(self._site, output, NullWatcher()), stack)
+        self._site = preflight(
+            configured(mod_wsgi=(KNOWN_GOOD, CRASHING), pymongo=(PYMONGO, MENDED))
+        )
+        self._deployments = RunningBackends(make_context(self._site, output, NullWatcher()), stack)
 
     def run(
         self,
@@ -75,7 +78,7 @@ class Bench:
     ) -> CellRecord:
         """Run one cell; ``ports`` are tried first, and then ports that are free. ``watch`` is told
         the phase whenever that has come further."""
-        config = Config(
+        config = configured(
             mod_wsgi=(mod_wsgi,),
             pymongo=(pymongo,),
             topology=(topology,),

@@ -124,7 +124,9 @@ def httpd() -> Httpd:
 
 def spec(python: Python) -> BuildSpec:
     return BuildSpec(
-        python=python, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.15.3")
+        python=python,
+        mod_wsgi=Source(version="5.0.2"),
+        packages={"pymongo": Source(version="4.15.3")},
     )
 
 

@@ -9,11 +9,12 @@ import msgspec
 from tests.real.command import CLEAN
 from tests.real.conftest import Bench
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records.cell import InterpreterKind, Mode, Topology
+from wsgiproof.records.cell import InterpreterKind, Mode
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Role
 from wsgiproof.records.plan import PhaseName
 from wsgiproof.records.run import CellRecord
+from wsgiproof.subjects.pymongo.axes import Topology
 
 
 def why(record: CellRecord) -> str:

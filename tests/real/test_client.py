@@ -12,26 +12,27 @@ from typing import Any
 
 import pytest
 
+from tests.cells import configured
 from tests.real.conftest import KNOWN_GOOD, PYMONGO
-from wsgiproof.config.model import Config
-from wsgiproof.records.cell import Mode, Topology
-from wsgiproof.run.cell import Deployments, NullWatcher, build, serving
+from wsgiproof.records.cell import Mode
+from wsgiproof.run.cell import NullWatcher, RunningBackends, build, serving
 from wsgiproof.run.planning import make_context, plan, preflight
 from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.axes import Topology
 
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     """Two interpreters of one process, on no deployment."""
     logs: Path = tmp_path_factory.mktemp("logs")
-    config = Config(
+    config = configured(
         mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,), mode=(Mode.DAEMON,)
     )
     setup = preflight(config)
     (job,) = plan(config, setup).jobs
     context = make_context(setup, logs, NullWatcher())
     with ExitStack() as stack:
-        deployment = Deployments(context, stack).get(job)
+        deployment = RunningBackends(context, stack).get(job)
         scratch = stack.enter_context(scratch_directory(context.account))
         up = serving(job, context, build(job, context), deployment, scratch, logs)
         server = stack.enter_context(up).server

@@ -13,9 +13,9 @@ import pytest
 from pymongo import MongoClient
 
 import wsgiproof
-from wsgiproof.records.cell import Topology
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment, start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
 
@@ -39,7 +39,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 def users(deployment: Deployment) -> Iterator[None]:
     """One for each subject."""
     for database in (APP, OTHER):
-        deployment.prepare(database, every_database=True)
+        deployment.prepare(database, for_app=True)
     yield
     for database in (APP, OTHER):
         deployment.drop(database)

@@ -17,12 +17,12 @@ from tests.real.command import CLEAN, at_work, nobody_is_left, soon, started
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.records.cell import Topology
 from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.server.ports import LOOPBACK
 from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
 
@@ -30,7 +30,6 @@ FAILOVER = (ExtraPhase.FAILOVER,)
 PAUSE = """
 import sys
 from pathlib import Path
-from wsgiproof.records.cell import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
 scratch = Path(sys.argv[1])

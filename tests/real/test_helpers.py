@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
-from wsgiproof.records.cell import Topology
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Role
+from wsgiproof.subjects.pymongo.axes import Topology
 
 BACKGROUND = """
 import itertools, subprocess

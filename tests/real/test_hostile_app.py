@@ -11,9 +11,10 @@ import pytest
 
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
-from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.cell import Mode
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
+from wsgiproof.subjects.pymongo.axes import Topology
 
 APPS = Path(__file__).parent / "apps"
 ROOT = os.geteuid() == 0

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.cells import configured
 from tests.real.command import RUN, started
 from tests.real.conftest import KNOWN_GOOD, PYMONGO, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line
-from wsgiproof.config.model import Config
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.records.cell import Mode, Mpm, Topology
+from wsgiproof.records.cell import Mode, Mpm
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.run.cell import NullWatcher, build
 from wsgiproof.run.planning import make_context, plan, preflight
@@ -27,6 +27,7 @@ from wsgiproof.server.configuration import ApacheConf
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import lay_out
+from wsgiproof.subjects.pymongo.axes import Topology
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_descriptors_that_apache_does_not_get_are_no_failure(bench: Bench) -> No
 def test_a_disk_that_is_full_as_apache_starts_is_noticed_at_once(
     bench: Bench, small_disk: Path, open_tmp: Path
 ) -> None:
-    config = Config(mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,))
+    config = configured(mod_wsgi=(KNOWN_GOOD,), pymongo=(PYMONGO,), topology=(Topology.NONE,))
     setup = preflight(config)
     job = plan(config, setup).jobs[0]
     context = make_context(setup, open_tmp, NullWatcher())

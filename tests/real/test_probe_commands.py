@@ -12,10 +12,11 @@ import pytest
 
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
-from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.cell import Mode
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.plan import ExtraPhase, PhaseName
 from wsgiproof.server.ports import free_port
+from wsgiproof.subjects.pymongo.axes import Topology
 
 HOSTILE = "until=9e9&occupy=86400&memory=2&object_growth=begin"
 

@@ -20,22 +20,23 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from tests.cells import configured
 from tests.real.command import CLEAN
 from tests.real.conftest import KNOWN_GOOD, PYMONGO
 from tests.real.test_cells import why
 from tests.real.test_uri import mongod as mongod_of_a_user
-from wsgiproof.config.model import Config
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.process.account import server_account
-from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.plan import PhaseName
 from wsgiproof.records.run import CellRecord
-from wsgiproof.run.cell import Deployments, Job, NullWatcher, RunContext, run_cell
+from wsgiproof.run.cell import Job, NullWatcher, RunContext, RunningBackends, run_cell
 from wsgiproof.run.planning import make_context, plan, preflight
 from wsgiproof.server.ports import LOOPBACK
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo import deployment as deployments
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment, start_deployment
 from wsgiproof.subjects.pymongo.mongod import Member, find_mongod
 
@@ -165,7 +166,7 @@ def test_no_secret_is_where_another_user_could_read_it(guarded: Guarded) -> None
     for member in guarded.deployment.members:
         its = process(member)
         told += [" ".join(its.cmdline()), " ".join(its.environ().values())]
-    assert guarded.deployment.shown_uri("anybody") in guarded.deployment.uri("anybody")
+    assert guarded.deployment.shown("anybody")["mongodb"] in guarded.deployment.uri("anybody")
     assert not [text for text in told for secret in secrets(guarded.deployment) if secret in text]
 
 
@@ -255,7 +256,7 @@ def test_a_binary_in_a_closed_directory_and_an_application_with_its_rights(tmp_p
         assert process(member).cmdline()[0] == str(binary)
         with Client(LOOPBACK, member.port, directConnection=True) as stranger:
             assert done_by(stranger, DEEDS) == []
-        deployment.prepare("wsgiproof_own", every_database=True)
+        deployment.prepare("wsgiproof_own", for_app=True)
         with Client(deployment.uri("wsgiproof_own")) as client:
             client["shop"]["orders"].insert_one({"article": 7})
             assert client["shop"]["orders"].find_one({"$where": "this.article == 7"})
@@ -304,7 +305,7 @@ class Rig:
     """A cell that can be run again and again, and its deployment, which is within reach."""
 
     def __init__(self, output: Path, stack: ExitStack, topology: Topology, **options: Any) -> None:
-        config = Config(
+        config = configured(
             mod_wsgi=(KNOWN_GOOD,),
             pymongo=(PYMONGO,),
             topology=(topology,),
@@ -318,12 +319,14 @@ class Rig:
         (self.job,) = plan(config, setup).jobs
         self._output = output
         self._context = make_context(setup, output, NullWatcher())
-        self.deployments = Deployments(self._context, stack)
+        self.deployments = RunningBackends(self._context, stack)
         self._number = 0
 
     @property
     def deployment(self) -> Deployment:
-        return self.deployments.get(self.job)
+        running = self.deployments.get(self.job)
+        assert isinstance(running, Deployment)
+        return running
 
     def pid(self, number: int = 0) -> int:
         return process(self.deployment.members[number]).pid

@@ -15,19 +15,19 @@ import trustme
 from pymongo import MongoClient
 
 import wsgiproof
+from tests.cells import configured
 from tests.real.command import CLEAN, Command, started
-from wsgiproof.config.model import Config
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.supervise import Service, run
 from wsgiproof.provision.cache import Cache
-from wsgiproof.records.cell import Topology
 from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
 from wsgiproof.run.preflight import Preflight
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import connect_deployment, start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
 
@@ -109,7 +109,7 @@ def test_a_user_is_let_in_and_its_password_is_written_nowhere(guarded: str, open
     uri = f"mongodb://root:{QUOTED}@{guarded}/shop?authSource=admin"
     running, record = one_cell(open_tmp, f"{uri}&readPreference=secondaryPreferred")
     assert passed(record), running.text
-    assert record.cell.topology is Topology.STANDALONE
+    assert record.cell.value("topology") is Topology.STANDALONE
     for secret in (PASSWORD, QUOTED):
         assert secret not in running.text
         assert not files_with(secret, running.output)
@@ -200,7 +200,7 @@ def test_a_server_that_is_not_trusted_is_said(encrypted: str) -> None:
 
 def problem_of(uri: str, tmp: Path) -> str:
     """What is said of ``uri`` before anything is started."""
-    survey = Preflight(Config(mongodb=(uri,)), Cache(tmp / "cache"))
+    survey = Preflight(configured(mongodb=(uri,)), Cache(tmp / "cache"))
     (need,) = (need for need in survey.prerequisites if need.name == "mongod")
     return need.problem
 

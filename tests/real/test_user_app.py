@@ -7,8 +7,9 @@ from pathlib import Path
 from tests.real.conftest import MENDED, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line, outcome
-from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.cell import Mode
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.subjects.pymongo.axes import Topology
 
 APPS = Path(__file__).parent / "apps"
 

@@ -15,12 +15,12 @@ from tests.real.command import RUN, started
 from tests.real.conftest import Bench
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.tracebacks import tracebacks
-from wsgiproof.records.cell import Topology
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import LogLine
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.server.scratch import scratch_directory
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from tests.cells import CELL
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import (
     Event,
@@ -28,13 +29,6 @@ from wsgiproof.records.observed import (
 from wsgiproof.records.plan import LoadPlan, PhaseName
 from wsgiproof.records.run import CellRecord, RunRecord
 
-CELL = Cell(
-    python="3.12.1",
-    mod_wsgi="5.0.2",
-    pymongo="4.20.0",
-    topology=Topology.STANDALONE,
-    mode=Mode.DAEMON,
-)
 URLS = ("http://127.0.0.1:8080/interpreter1", "http://127.0.0.1:8080/interpreter2")
 PARENT, WORKER, FRONTEND = 100, 200, 300
 ROUND = 125
@@ -73,7 +67,7 @@ def identity(url: int = 1, pid: int = WORKER, **changes: Any) -> Identity:
         process_group="subject",
         python=CELL.python,
         mod_wsgi=CELL.mod_wsgi,
-        pymongo=CELL.pymongo,
+        pymongo=CELL.value("pymongo"),
         pymongo_path="/env/lib/python3.12/site-packages/pymongo/__init__.py",
         mpm="prefork",
         bson_has_c=True,

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tests.cells import configured
 from tests.unit.factories import observed, reading
-from wsgiproof.config.model import Config
 from wsgiproof.experiment.load import rounds
 from wsgiproof.judge import leaks, resources
 from wsgiproof.judge.resources import total
 from wsgiproof.records.observed import Confirmation, Observed, Sample
 from wsgiproof.records.plan import LoadPlan, PhaseName
 
-PLAN = Config().plan()
+PLAN = configured().plan()
 POOL = 30
 DRAINS = 2
 THREADS = resources.RESOURCES["threads"]

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from tests.cells import CELL, cell_with
 from tests.unit import factories
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.observed import Event, Identity, Role, Sample
 from wsgiproof.records.run import CellRecord
+from wsgiproof.subjects.pymongo.axes import Topology
 
 _TESTS = Path(__file__).parent.parent
 _PLANTED = "planted by wsgiproof: fail-to-import"
@@ -39,7 +41,7 @@ def pyo3() -> CellRecord:
     (path,) = (_TESTS / "corpus").glob("*-fail-to-import-*.json.gz")
     text = gzip.decompress(path.read_bytes()).decode().replace(_PLANTED, _REFUSED)
     record = msgspec.json.decode(text, type=CellRecord)
-    return _judged(record, msgspec.structs.replace(record.cell, control=""))
+    return _judged(record, cell_with(record.cell, control=""))
 
 
 def leak_in_four_processes() -> CellRecord:
@@ -55,7 +57,7 @@ def leak_in_four_processes() -> CellRecord:
             *(factories.died(pid, exit=0) for pid in pids),
         ),
     )
-    cell = msgspec.structs.replace(factories.CELL, mode=Mode.EMBEDDED)
+    cell = cell_with(CELL, mode=Mode.EMBEDDED)
     embedded = tuple(msgspec.structs.replace(one, process_group="") for one in clean.identities)
     return factories.record(msgspec.structs.replace(clean, identities=embedded), cell)
 
@@ -74,7 +76,7 @@ def crash_at_stop() -> CellRecord:
         events=tuple(_crashed(one) if one.pid in crashing else one for one in seen.events),
         fatal_traces=tuple(f"pid {pid}:{_FATAL.replace(chr(10), ' ', 1)}" for pid in crashing),
     )
-    cell = msgspec.structs.replace(record.cell, mod_wsgi="6.1.1")
+    cell = cell_with(record.cell, mod_wsgi="6.1.1")
     rerun = record.rerun.replace("5.0.2", "6.1.1")
     return _judged(
         msgspec.structs.replace(record, observed=changed, rerun=rerun),
@@ -83,7 +85,7 @@ def crash_at_stop() -> CellRecord:
 
 
 def _judged(record: CellRecord, cell: Cell) -> CellRecord:
-    assert cell.topology is Topology.STANDALONE
+    assert cell.value("topology") is Topology.STANDALONE
     renamed = msgspec.structs.replace(record, cell=cell, directory=f"cells/{cell.id}")
     return judge_record(renamed)
 

@@ -9,10 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from tests.unit.factories import CELL
+from tests.cells import CELL, cell_with
 from wsgiproof.errors import UsageError
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.supervise import run
@@ -55,7 +54,7 @@ def rendered(mode: Mode, mpm: Mpm) -> str:
 
 
 def cell_of(mode: Mode, mpm: Mpm) -> Cell:
-    return msgspec.structs.replace(CELL, mode=mode, mpm=mpm, sub_interpreters=3)
+    return cell_with(CELL, mode=mode, mpm=mpm, sub_interpreters=3)
 
 
 def directives(text: str) -> dict[str, list[list[str]]]:

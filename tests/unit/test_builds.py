@@ -128,7 +128,9 @@ HTTPD = Httpd(
 
 def spec(mod_wsgi: str, pymongo: str, python: Python = PYTHON) -> BuildSpec:
     return BuildSpec(
-        python=python, mod_wsgi=Source(version=mod_wsgi), pymongo=Source(version=pymongo)
+        python=python,
+        mod_wsgi=Source(version=mod_wsgi),
+        packages={"pymongo": Source(version=pymongo)},
     )
 
 
@@ -136,8 +138,8 @@ def test_what_several_cells_share_is_built_once(cache: Cache) -> None:
     wanted = [spec("6.1.1", "4.20.0"), spec("6.1.1", "4.15.3"), spec("5.0.2", "4.20.0")]
     assert [build.title for build in toolchain_builds(wanted, HTTPD, cache)] == [
         "mod_wsgi 6.1.1 for Python 3.13.0",
-        "PyMongo 4.20.0 for Python 3.13.0",
-        "PyMongo 4.15.3 for Python 3.13.0",
+        "pymongo 4.20.0 for Python 3.13.0",
+        "pymongo 4.15.3 for Python 3.13.0",
         "mod_wsgi 5.0.2 for Python 3.13.0",
     ]
 
@@ -162,10 +164,10 @@ def test_another_build_of_python_apache_or_the_flags_is_another_module(
 def test_the_variable_of_the_recipe_names_a_module_where_nothing_else_does(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert configure({})[0].mod_wsgi == ()
+    assert configure({})[0].axis("mod_wsgi") == ("",)
     monkeypatch.setenv("MOD_WSGI_SO", "/opt/mod_wsgi.so")
-    assert configure({})[0].mod_wsgi == ("/opt/mod_wsgi.so",)
-    assert configure({"mod_wsgi": ("5.0.2",)})[0].mod_wsgi == ("5.0.2",)
+    assert configure({})[0].axis("mod_wsgi") == ("/opt/mod_wsgi.so",)
+    assert configure({"mod_wsgi": ("5.0.2",)})[0].axis("mod_wsgi") == ("5.0.2",)
     file = tmp_path / "wsgiproof.toml"
     file.write_text('mod_wsgi = "6.1.1"\n')
-    assert configure({}, file=file, no_config=False)[0].mod_wsgi == ("6.1.1",)
+    assert configure({}, file=file, no_config=False)[0].axis("mod_wsgi") == ("6.1.1",)

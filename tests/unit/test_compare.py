@@ -12,23 +12,25 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from tests.unit.factories import CELL, record, run_record
+from tests.cells import CELL, cell_with
+from tests.unit.factories import record, run_record
 from tests.unit.test_merge import saved
 from tests.unit.test_report import FAILED, HOSTILE, UNDECIDED, control_characters, error
 from wsgiproof.analysis.compare import ABSENT, MISSING, Comparison, compare
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
-from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.compared import show_comparison
+from wsgiproof.subjects.pymongo.axes import Topology
 
 PASSED = record()
 ERROR = error()
 
 
 def on(one: CellRecord, **axes: Any) -> CellRecord:
-    return msgspec.structs.replace(one, cell=msgspec.structs.replace(one.cell, **axes))
+    return msgspec.structs.replace(one, cell=cell_with(one.cell, **axes))
 
 
 def one_cell(old: CellRecord, new: CellRecord) -> Comparison:
@@ -260,7 +262,7 @@ def test_the_comparison_as_json(tmp_path: Path) -> None:
 
 def test_nothing_to_compare_is_no_success(tmp_path: Path) -> None:
     old = saved(tmp_path / "old", run_record(PASSED))
-    other: Cell = msgspec.structs.replace(CELL, pymongo="4.1", mod_wsgi="4.9.4")
+    other: Cell = cell_with(CELL, pymongo="4.1", mod_wsgi="4.9.4")
     new = saved(tmp_path / "new", run_record(msgspec.structs.replace(PASSED, cell=other)))
     result = CliRunner().invoke(cli, ["compare", str(old), str(new)])
     assert isinstance(result.exception, UsageError)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from click.shell_completion import CompletionItem, ShellComplete
 
-from tests.unit.factories import CELL, record, run_record
+from tests.cells import CELL
+from tests.unit.factories import record, run_record
 from tests.unit.test_merge import saved
 from wsgiproof.cli import cli
 from wsgiproof.provision.python import installed

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from tests.cells import combination, configured
 from wsgiproof.config.model import (
     MOST_JOBS,
     MOST_SUB_INTERPRETERS,
-    Combination,
-    Config,
     Override,
     Profile,
 )
@@ -22,13 +21,13 @@ from wsgiproof.subjects.pymongo.uri import is_uri
 
 
 def test_the_quick_profile() -> None:
-    plan = Config().plan()
+    plan = configured().plan()
     assert (plan.parallel, plan.serial, plan.connections, plan.round) == (2000, 1000, 100, 125)
     assert (plan.memory_every, plan.request_deadline) == (250, 10)
 
 
 def test_the_full_profile_is_the_recipes_own_amount() -> None:
-    plan = Config(profile=Profile.FULL).plan()
+    plan = configured(profile=Profile.FULL).plan()
     assert (plan.parallel, plan.serial, plan.connections) == (25_000, 25_000, 100)
     assert (plan.round, plan.memory_every) == (2000, 4000)
     assert plan.request_deadline == 30
@@ -37,7 +36,7 @@ def test_the_full_profile_is_the_recipes_own_amount() -> None:
 @settings(deadline=None)
 @given(some.integers(1, 100_000_000), some.sampled_from(Profile))
 def test_n_requests_are_exactly_n(requests: int, profile: Profile) -> None:
-    plan = Config(requests=requests, profile=profile).plan()
+    plan = configured(requests=requests, profile=profile).plan()
     assert plan.parallel + plan.serial == requests
     assert plan.parallel >= plan.serial >= 0 or profile is Profile.FULL
     assert 1 <= plan.round <= requests
@@ -47,27 +46,27 @@ def test_n_requests_are_exactly_n(requests: int, profile: Profile) -> None:
     ("profile", "split"), [(Profile.QUICK, (400, 200)), (Profile.FULL, (300, 300))]
 )
 def test_n_keeps_the_proportion_of_the_profile(profile: Profile, split: tuple[int, int]) -> None:
-    plan = Config(requests=600, profile=profile).plan()
+    plan = configured(requests=600, profile=profile).plan()
     assert (plan.parallel, plan.serial) == split
     assert (plan.round, plan.memory_every) == (25, 50)
 
 
 def test_one_request_is_a_plan_too() -> None:
-    plan = Config(requests=1).plan()
+    plan = configured(requests=1).plan()
     assert (plan.parallel, plan.serial, plan.round) == (1, 0, 1)
 
 
 def test_connections_change_nothing_but_connections() -> None:
-    plan, usual = Config(connections=7).plan(), Config().plan()
+    plan, usual = configured(connections=7).plan(), configured().plan()
     assert plan.connections == 7
     assert (plan.parallel, plan.serial, plan.round) == (usual.parallel, usual.serial, usual.round)
 
 
 def test_a_process_that_is_replaced_is_read_often_enough_to_be_judged() -> None:
-    plan = Config(maximum_requests=400).plan()
+    plan = configured(maximum_requests=400).plan()
     assert plan.round == plan.memory_every == 400 // 18
-    assert Config(maximum_requests=100_000).plan() == Config().plan()
-    assert Config(maximum_requests=3).plan().round == 1
+    assert configured(maximum_requests=100_000).plan() == configured().plan()
+    assert configured(maximum_requests=3).plan().round == 1
 
 
 @pytest.mark.parametrize(
@@ -88,17 +87,17 @@ def test_numbers_have_bounds_and_the_message_names_them(
 ) -> None:
     for allowed in (least, most):
         good: dict[str, Any] = {field: allowed}
-        Config(**good).plan()
+        configured(**good).plan()
     for refused in (least - 1, most + 1, -5):
         bad: dict[str, Any] = {field: refused}
         with pytest.raises(UsageError) as caught:
-            Config(**bad)
+            configured(**bad)
         assert str(caught.value) == f"{option} {refused}: it has to be from {least} to {most:,}"
         assert caught.value.exit_code is ExitCode.USAGE
 
 
 def test_an_override_changes_the_load_of_the_cells_that_it_matches() -> None:
-    config = Config(
+    config = configured(
         requests=600,
         overrides=(
             Override(cells=("*embedded*",), requests=1200, max_seconds=60.0, extra_requests=0),
@@ -113,14 +112,14 @@ def test_an_override_changes_the_load_of_the_cells_that_it_matches() -> None:
 
 
 def test_the_last_override_wins() -> None:
-    config = Config(
+    config = configured(
         overrides=(Override(cells=("*",), connections=7), Override(cells=("a*",), connections=8))
     )
     assert (config.plan("abc").connections, config.plan("xyz").connections) == (8, 7)
 
 
 def test_an_axis_without_values_has_one_that_is_to_be_found_out() -> None:
-    config = Config(python=("3.12", "3.13", "3.12"), include=(Combination(pymongo=("min",)),))
+    config = configured(python=("3.12", "3.13", "3.12"), include=(combination(pymongo=("min",)),))
     assert config.axis("python") == ("3.12", "3.13")
     assert config.axis("pymongo") == ("",)
     assert config.values("pymongo") == ("", "min")
@@ -131,15 +130,15 @@ def test_an_axis_without_values_has_one_that_is_to_be_found_out() -> None:
 )
 def test_the_name_of_a_server_is_a_part_of_the_name_of_a_directory(name: str) -> None:
     with pytest.raises(UsageError, match=r"mongodb_servers: .* can't be a name"):
-        Config(mongodb_servers={name: "/opt/mongod"})
-    assert Config(mongodb_servers={"mongod-7.0_x": "/opt/mongod"}).mongodb_servers
+        configured(mongodb_servers={name: "/opt/mongod"})
+    assert configured(mongodb_servers={"mongod-7.0_x": "/opt/mongod"}).names
 
 
 @pytest.mark.parametrize("text", ["", "two words", "./here", "a=1", "-r more.txt"])
 def test_what_is_no_requirement_is_said(text: str) -> None:
     with pytest.raises(UsageError, match=r"--requirement .*: name a package, such as dnspython"):
-        Config(requirement=(text,))
-    assert Config(requirement=("pymongo[snappy]", "a>=1,<2; python_version>'3'")).requirement
+        configured(requirement=(text,))
+    assert configured(requirement=("pymongo[snappy]", "a>=1,<2; python_version>'3'")).requirement
 
 
 @pytest.mark.parametrize(
@@ -152,5 +151,5 @@ def test_what_looks_like_a_uri_is_one_so_that_nobody_quotes_it_as_a_path(target:
 
 def test_results_go_to_a_directory_of_their_own_unless_one_is_named() -> None:
     """``Path('')`` is the current directory, and true."""
-    assert Config().directory is None
-    assert Config(output="out").directory == Path("out")
+    assert configured().directory is None
+    assert configured(output="out").directory == Path("out")

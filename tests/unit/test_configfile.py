@@ -17,13 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from tests.cells import combination, configured, exclusion
 from tests.unit.test_cli import Ended, Runner, one_line
 from wsgiproof.cli.options import configure
+from wsgiproof.config.axes import ALL_AXES
+from wsgiproof.config.axes import NAMES as TABLES_OF_NAMES
 from wsgiproof.config.file import ConfigFile, Loaded, combine, find, load, schema, starter
-from wsgiproof.config.model import AXES, Combination, Config, Exclusion, Override, Profile
+from wsgiproof.config.model import Config, Override, Profile
 from wsgiproof.errors import UsageError
-from wsgiproof.records.cell import Mode, Mpm, Topology
+from wsgiproof.records.cell import Mode, Mpm
 from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.pymongo.axes import Topology
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -250,20 +254,20 @@ def test_the_command_line_wins_over_the_set_and_the_set_over_the_file(here: Path
     none = {"requests": None, "connections": None, "jobs": None, "mode": ()}
     config, used = configure(none, no_config=False)
     assert (config.requests, config.connections, config.jobs) == (100, 10, 3)
-    assert (config.mode, used) == ((Mode.DAEMON,), path)
+    assert (config.axis("mode"), used) == ((Mode.DAEMON,), path)
     config, _ = configure(none | {"requests": 300}, no_config=False, chosen="nightly")
     assert (config.requests, config.connections, config.jobs) == (300, 20, 3)
     config, used = configure(none | {"mode": ("embedded",)}, no_config=True)
-    assert (config.requests, config.jobs, config.mode) == (None, None, (Mode.EMBEDDED,))
+    assert (config.requests, config.jobs, config.axis("mode")) == (None, None, (Mode.EMBEDDED,))
     assert used is None
 
 
 def test_an_axis_of_the_command_line_takes_the_place_of_the_files(here: Path) -> None:
     written(here, 'pymongo = ["4.15.3", "4.20.0"]')
     config, _ = configure({"pymongo": ("latest",)}, no_config=False)
-    assert config.pymongo == ("latest",)
+    assert config.axis("pymongo") == ("latest",)
     config, _ = configure({"pymongo": ()}, no_config=False)
-    assert config.pymongo == ("4.15.3", "4.20.0")
+    assert config.axis("pymongo") == ("4.15.3", "4.20.0")
 
 
 def test_a_flag_that_is_not_given_leaves_its_key_to_the_file(here: Path) -> None:
@@ -277,7 +281,7 @@ def test_a_file_that_is_named_need_not_be_near(here: Path) -> None:
     other = written(here / "elsewhere", "jobs = 2\npymongo = '.'", "other.toml")
     config, used = configure({}, file=other.relative_to(here), no_config=False)
     assert (config.jobs, used) == (2, other.relative_to(here))
-    assert config.pymongo == (str(here / "elsewhere"),)
+    assert config.axis("pymongo") == (str(here / "elsewhere"),)
 
 
 def test_paths_are_relative_to_the_file_and_those_of_options_to_where_we_are(here: Path) -> None:
@@ -294,20 +298,20 @@ def test_paths_are_relative_to_the_file_and_those_of_options_to_where_we_are(her
     below.mkdir()
     loaded = load(here / "wsgiproof.toml")
     config = combine(loaded, "", {})
-    assert config.pymongo == (str(here), "4.20.0")
-    assert config.mod_wsgi == (str(here / "build/mod_wsgi.so"),)
-    assert config.python == (str(here / "python"),)
+    assert config.axis("pymongo") == (str(here), "4.20.0")
+    assert config.axis("mod_wsgi") == (str(here / "build/mod_wsgi.so"),)
+    assert config.axis("python") == (str(here / "python"),)
     assert (config.app, config.output) == (str(here / "shop.py"), str(here / "out"))
     assert config.constraint == str(here / "pins.txt")
     assert config.requirement == ("dnspython",)
-    assert config.mongodb == (str(here / "mongod"), "mongodb://a/b", "seven")
-    assert config.mongodb_servers == {
+    assert config.axis("mongodb") == (str(here / "mongod"), "mongodb://a/b", "seven")
+    assert config.names["mongodb_servers"] == {
         "seven": str(here.parent / "mongod"),
         "far": "mongodb://far/",
     }
-    assert config.include == (Combination(pymongo=(str(here.parent / "other"),)),)
-    assert config.exclude[0].pymongo == (str(here / "*"),)
-    assert combine(loaded, "one", {}).pymongo == (str(here / "dist/pymongo.whl"),)
+    assert config.include == (combination(pymongo=(str(here.parent / "other"),)),)
+    assert config.exclude[0].axes["pymongo"] == (str(here / "*"),)
+    assert combine(loaded, "one", {}).axis("pymongo") == (str(here / "dist/pymongo.whl"),)
 
 
 def test_the_options_paths(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,21 +320,21 @@ def test_the_options_paths(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here / "below")
     options = {"pymongo": (".", "4.20.0"), "app": "shop.py", "output": "out", "python": ("3.12",)}
     config, _ = configure(options, no_config=False)
-    assert config.pymongo == (str(here / "below"), "4.20.0")
-    assert config.python == ("3.12",)
+    assert config.axis("pymongo") == (str(here / "below"), "4.20.0")
+    assert config.axis("python") == ("3.12",)
     assert config.app == str(here / "below" / "shop.py")
     assert config.output == str(here / "below" / "out")
 
 
 def test_the_home_directory_may_be_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
-    assert config_of(here, 'pymongo = "~/driver"').pymongo == ("/home/ann/driver",)
+    assert config_of(here, 'pymongo = "~/driver"').axis("pymongo") == ("/home/ann/driver",)
 
 
 def test_links_are_left_alone(here: Path) -> None:
     """A program may go by the name that it is called by."""
     (here / "shim").symlink_to("/bin/sh")
-    assert config_of(here, 'python = "./shim"').python == (str(here / "shim"),)
+    assert config_of(here, 'python = "./shim"').axis("python") == (str(here / "shim"),)
 
 
 # What may stand in it
@@ -344,11 +348,11 @@ def test_one_value_stands_for_a_list(tmp_path: Path) -> None:
         '[sets.one]\nmpm = "event"\n[[sets.one.exclude]]\nmode = "daemon"\n',
         "one",
     )
-    assert (config.python, config.topology) == (("3.12",), (Topology.NONE,))
-    assert (config.only, config.mpm) == (("*daemon*",), ("event",))
-    assert config.include[0].mode == (Mode.EMBEDDED,)
+    assert (config.axis("python"), config.axis("topology")) == (("3.12",), (Topology.NONE,))
+    assert (config.only, config.axis("mpm")) == (("*daemon*",), ("event",))
+    assert config.include[0].axes["mode"] == (Mode.EMBEDDED,)
     assert config.overrides == (Override(cells=("*",), requests=7),)
-    assert config.exclude == (Exclusion(mode=(Mode.DAEMON,)),)
+    assert config.exclude == (exclusion(mode=(Mode.DAEMON,)),)
 
 
 def test_a_set_takes_the_place_of_include_and_exclude(tmp_path: Path) -> None:
@@ -360,14 +364,14 @@ def test_a_set_takes_the_place_of_include_and_exclude(tmp_path: Path) -> None:
     assert (len(whole.include), whole.exclude[0].reason) == (1, "slow")
     assert (bare.include, bare.exclude) == ((), ())
     more = config_of(tmp_path, text, "more")
-    assert (more.include, len(more.exclude)) == ((Combination(mpm=(Mpm.EVENT,)),), 1)
+    assert (more.include, len(more.exclude)) == ((combination(mpm=(Mpm.EVENT,)),), 1)
 
 
 @pytest.mark.parametrize("name", ["python", "mode", "only", "cells", "include", "sets", "output"])
 def test_a_server_and_a_set_may_have_the_name_of_a_key(name: str, tmp_path: Path) -> None:
     text = f'mongodb_servers = {{ {name} = "/opt/mongod" }}\n[sets.{name}]\njobs = 7\n'
     config = config_of(tmp_path, text, name)
-    assert (config.mongodb_servers, config.jobs) == ({name: "/opt/mongod"}, 7)
+    assert (config.names["mongodb_servers"], config.jobs) == ({name: "/opt/mongod"}, 7)
 
 
 def test_a_control_of_the_file_brings_what_it_takes(here: Path) -> None:
@@ -396,11 +400,11 @@ def test_a_control_of_the_file_brings_what_it_takes(here: Path) -> None:
         ("profile = 'ful'", "'ful' is not a value of 'profile'; did you mean 'full'?"),
         ("[[include]]\nreason = 'x'",
          "there is no key 'reason' in 'include'; there is python, mod_wsgi, pymongo, topology, "
-         "mode, mpm, interpreter, mongodb"),
+         "mongodb, mode, mpm, interpreter"),
         ("[[exclude]]\nreasn = 'x'",
          "there is no key 'reasn' in 'exclude'; did you mean 'reason'?"),
         ("[[exclude]]\ntopology = 'replicaset'",
-         "'replicaset' is not a value of 'exclude.topology'; did you mean 'replica-set'?"),
+         "'replicaset' is not a value of 'topology'; did you mean 'replica-set'?"),
         ("[[overrides]]\ncell = '*'\n",
          "there is no key 'cell' in 'overrides'; did you mean 'cells'?"),
         ("[[overrides]]\nrequests = 7", "there has to be a key 'cells' in 'overrides'"),
@@ -408,7 +412,7 @@ def test_a_control_of_the_file_brings_what_it_takes(here: Path) -> None:
          "'fast' is not a value of 'overrides.profile'; there is quick, full"),
         ("[sets.pr]\njob = 2", "there is no key 'job' in 'sets'; did you mean 'jobs'?"),
         ("[sets.pr]\nmode = 'embeded'",
-         "'embeded' is not a value of 'sets.mode'; did you mean 'embedded'?"),
+         "'embeded' is not a value of 'mode'; did you mean 'embedded'?"),
         ("[[sets.pr.include]]\nmpms = 'event'",
          "there is no key 'mpms' in 'sets.include'; did you mean 'mpm'?"),
         ("[sets.pr.sets.deeper]\njobs = 2",
@@ -536,7 +540,7 @@ def test_the_set_of_the_command_line(here: Path, wsgiproof: Runner) -> None:
 
 # Whatever is in it
 
-KEYS = Config.__struct_fields__
+KEYS = [*ALL_AXES, *Config.__struct_fields__]
 NAMES = some.sampled_from([*KEYS, "cells", "reason", "sets"]) | some.text(max_size=5)
 
 
@@ -583,7 +587,7 @@ _AXIS_VALUES = {
 }
 _GOOD_TABLE = some.fixed_dictionaries(
     {},
-    optional={axis: some.lists(_AXIS_VALUES.get(axis, _WORDS), max_size=2) for axis in AXES},
+    optional={axis: some.lists(_AXIS_VALUES.get(axis, _WORDS), max_size=2) for axis in ALL_AXES},
 )
 _GOOD = some.fixed_dictionaries(
     {},
@@ -652,7 +656,9 @@ def test_good_values_are_read(axes: dict[str, Any], good: dict[str, Any]) -> Non
     document = {**axes, **good}
     read = outcome("\n".join(f"{key} = {_text(value)}" for key, value in document.items()))
     assert isinstance(read, Loaded), read
-    assert set(read.values) == set(document)
+    values = {key: value for key, value in read.values.items() if key not in ("axes", "names")}
+    axes, names = read.values.get("axes", {}), read.values.get("names", {})
+    assert {*values, *axes, *names} == set(document)
 
 
 # The starter
@@ -664,18 +670,20 @@ def uncommented(text: str) -> str:
 
 
 def test_the_starter_changes_nothing_as_it_is(tmp_path: Path) -> None:
-    assert config_of(tmp_path, starter()) == Config()
+    assert config_of(tmp_path, starter()) == configured()
 
 
 def test_the_starter_has_every_key_and_loads_with_all_of_them(tmp_path: Path) -> None:
     loaded = load(written(tmp_path, uncommented(starter())))
     assert set(loaded.values) == set(ConfigFile.__struct_fields__)
+    assert set(loaded.values["axes"]) == set(ALL_AXES)
+    assert set(loaded.values["names"]) == set(TABLES_OF_NAMES)
     for chosen in ("", "nightly"):
         combine(loaded, chosen, {}).plan("any")
     (override,) = loaded.values["overrides"]
     assert set(override) == set(Override.__struct_fields__)
-    (exclusion,) = loaded.values["exclude"]
-    assert "reason" in exclusion
+    (left_out,) = loaded.values["exclude"]
+    assert "reason" in left_out
 
 
 def test_each_key_of_the_starter_has_a_line_on_what_it_does() -> None:
@@ -690,15 +698,18 @@ def test_each_key_of_the_starter_has_a_line_on_what_it_does() -> None:
 def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> None:
     shown = combine(load(written(tmp_path, uncommented(starter()))), "", {})
     examples = {
-        *("python", "mod_wsgi", "pymongo", "mongodb", "mongodb_servers"),
+        "names",
         *("include", "exclude", "overrides", "sets"),
         *("only", "requests", "connections", "extra_requests", "max_seconds", "output", "jobs"),
         *("requirement", "constraint", "directive", "expect_status", "expect_body", "home"),
         *("httpd", "apxs", "max_latency"),
     }
-    for key in KEYS:
-        assert (getattr(shown, key) == getattr(Config(), key)) == (key not in examples), key
-    plan = Config().plan()
+    for key in Config.__struct_fields__:
+        if key != "axes":
+            assert (getattr(shown, key) == getattr(Config(), key)) == (key not in examples), key
+    for name, axis in ALL_AXES.items():
+        assert (shown.axis(name) == axis.default) == (axis.default != ("",)), name
+    plan = configured().plan()
     assert shown.requests == plan.parallel + plan.serial
     assert shown.extra_requests == plan.extra_requests
     assert shown.connections == plan.connections

@@ -9,8 +9,8 @@ import pytest
 from pymongo.uri_parser import parse_uri
 
 from wsgiproof.errors import ExitCode, UsageError
-from wsgiproof.records.cell import Topology
 from wsgiproof.server.ports import LOOPBACK
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment
 from wsgiproof.subjects.pymongo.uri import (
     host_and_port,
@@ -151,7 +151,7 @@ def test_a_uri_is_shown_without_its_credentials(uri: str, shown: str) -> None:
 def test_only_the_uri_of_an_owned_deployment_is_shown_in_full(owned: bool, shown: str) -> None:
     uri = f"mongodb://ann:{SECRET}@{LOOPBACK}:1/"
     with closing(Deployment(Topology.STANDALONE, uri, "6.0.5", owned=owned)) as deployment:
-        assert deployment.shown_uri("me") == shown
+        assert deployment.shown("me") == {"mongodb": shown, "database": "me"}
 
 
 def test_an_srv_uri_is_refused_before_anybody_is_asked() -> None:

@@ -25,7 +25,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 def spec() -> BuildSpec:
     python = describe(Path(sys.executable))
     return BuildSpec(
-        python=python, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.15.3")
+        python=python,
+        mod_wsgi=Source(version="5.0.2"),
+        packages={"pymongo": Source(version="4.15.3")},
     )
 
 

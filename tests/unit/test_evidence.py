@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, identity, observed
+from tests.cells import CELL
+from tests.unit.factories import identity, observed
 from wsgiproof.judge.verdict import RESTS_ON, judge
 from wsgiproof.observe import evidence as module
 from wsgiproof.observe.cores import crashed_thread, take_core

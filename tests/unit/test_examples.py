@@ -117,14 +117,16 @@ def test_github_has_every_python_of_every_set() -> None:
 
 def test_gitlab_has_the_python_of_its_set() -> None:
     config = combine(load(EXAMPLES / "wsgiproof.toml"), "pr", {})
-    assert workflow(WORKFLOWS[1])["default"]["image"] == f"python:{config.python[0]}-bookworm"
+    assert (
+        workflow(WORKFLOWS[1])["default"]["image"] == f"python:{config.axis('python')[0]}-bookworm"
+    )
 
 
 @pytest.mark.parametrize("chosen", ["pr", "nightly"])
 def test_the_checkout_beside_the_file_is_tested(chosen: str) -> None:
     config = combine(load(EXAMPLES / "wsgiproof.toml"), chosen, {})
-    assert str(EXAMPLES) in config.pymongo
-    assert config.mode == tuple(Mode)
+    assert str(EXAMPLES) in config.axis("pymongo")
+    assert config.axis("mode") == tuple(Mode)
     assert config.plan("any").max_seconds == 1800
     assert (config.plan("any").parallel > 10_000) == (chosen == "nightly")
 

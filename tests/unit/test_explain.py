@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, LOG, died, line, observed
+from tests.cells import CELL, cell_with
+from tests.unit.factories import LOG, died, line, observed
 from tests.unit.test_corpus import CLEAN, NAMES, recorded, seen
 from wsgiproof.judge.explain.catalog import (
     CODE,
@@ -50,7 +51,7 @@ def fitting(entry: Entry) -> tuple[Cell, tuple[str, ...]]:
     """A cell in which the conditions of an entry hold, and the other evidence that they take."""
     beside = ("5 threads still ran: pymongo_server_monitor_thread",) if entry.only.beside else ()
     cells = (
-        msgspec.structs.replace(CELL, mod_wsgi=mod_wsgi, python=python)
+        cell_with(CELL, mod_wsgi=mod_wsgi, python=python)
         for mod_wsgi, python in product(("5.0.2", "6.1.1"), ("3.12.1", "3.12.0", "3.11.2"))
     )
     return next(cell for cell in cells if entry.only.hold(cell, beside)), beside
@@ -149,7 +150,7 @@ LOADED = "Extension modules: bson._cbson, pymongo._cmessage (total: 2)"
 
 
 def cell(**changes: Any) -> Cell:
-    return msgspec.structs.replace(CELL, **changes)
+    return cell_with(CELL, **changes)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from tests.cells import CELL, cell_with
 from tests.unit import scenarios
-from tests.unit.factories import CELL, ROUND, observed, reading, record, run_record
+from tests.unit.factories import ROUND, observed, reading, record, run_record
 from tests.unit.factories import samples as readings
 from tests.unit.test_corpus import EXPECTED, NAMES, recorded, seen
 from tests.unit.test_judge_recovery import outage
@@ -128,10 +129,10 @@ def test_a_line_goes_from_the_first_reading_to_the_last() -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_the_figures_of_cells_fit_on_a_line_each(width: int) -> None:
-    other = msgspec.structs.replace(CELL, pymongo="4.1")
+    other = cell_with(CELL, pymongo="4.1")
     rows = _figures(width, TIMED, record(cell=other))
     assert rows[0].split()[0] == "cell"
-    assert [row.split()[0] for row in rows[2:4]] == [CELL.pymongo, "4.1"]
+    assert [row.split()[0] for row in rows[2:4]] == ["4.20.0", "4.1"]
     assert len(rows[2].split()) > len(rows[3].split()), "it has no latency"
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, WORKER, observed, outcome, reading, sample
+from tests.cells import CELL
+from tests.unit.factories import WORKER, observed, outcome, reading, sample
 from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import CountDecision, LeakStatus, Series
 from wsgiproof.judge.leaks import connections, leak_rates, to_confirm

@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 
 import pytest
 
-from wsgiproof.config.model import Config
+from tests.cells import configured
 from wsgiproof.experiment.load import rounds
 from wsgiproof.judge.growth import (
     DOUBTFUL,
@@ -28,7 +28,7 @@ from wsgiproof.judge.growth import (
     requests_to_confirm,
 )
 
-PLAN = Config().plan()
+PLAN = configured().plan()
 REQUESTS = PLAN.parallel + PLAN.serial
 WARM = 600
 """Requests before the first sample."""

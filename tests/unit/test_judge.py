@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, PARENT_ENDED, failure, observed, outcome, record
+from tests.cells import CELL
+from tests.unit.factories import PARENT_ENDED, failure, observed, outcome, record
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import CHECKS, judge
 from wsgiproof.records.directory import read_cell, save

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
-from tests.unit.factories import CELL, URLS, WORKER, failure, identity, observed, outcome
+from tests.cells import CELL, cell_with
+from tests.unit.factories import URLS, WORKER, failure, identity, observed, outcome
 from wsgiproof.judge.answers import MIN_ANSWERS, responses
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Mode, Mpm
@@ -112,7 +112,7 @@ def test_each_claim_of_the_cell_is_held_against_what_is_told(
 
 
 def test_identity_judges_against_the_cell_and_not_against_a_default() -> None:
-    cell = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED, mpm=Mpm.EVENT)
+    cell = cell_with(CELL, mode=Mode.EMBEDDED, mpm=Mpm.EVENT)
     told = tuple(identity(url, process_group="", mpm="event") for url in (1, 2))
     assert outcome(observed(identities=told), cell) == {}
     assert outcome(observed(identities=told)) == {"environment": Verdict.FAIL}
@@ -131,7 +131,7 @@ def test_a_mod_wsgi_version_that_nobody_tells_is_missing_and_not_another_version
 
 
 def test_a_process_group_that_nobody_tells_is_not_embedded_mode() -> None:
-    cell = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED)
+    cell = cell_with(CELL, mode=Mode.EMBEDDED)
     seen = observed(identities=(identity(1, process_group=None), identity(2, process_group="")))
     assert outcome(seen, cell) == {"environment": Verdict.INCONCLUSIVE}
 

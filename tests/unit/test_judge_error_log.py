@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.factories import CELL, LOG, line, observed, outcome
+from tests.cells import CELL
+from tests.unit.factories import LOG, line, observed, outcome
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.observed import LogLine, Observed

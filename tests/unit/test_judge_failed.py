@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, LOG, URLS, WORKER, failure, identity, observed, record
+from tests.cells import CELL
+from tests.unit.factories import LOG, URLS, WORKER, failure, identity, observed, record
 from tests.unit.test_corpus import recorded
 from tests.unit.test_tracebacks import frame, raised, written
 from wsgiproof.judge.verdict import judge

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.factories import CELL, WORKER, identity, observed
+from tests.cells import CELL
+from tests.unit.factories import WORKER, identity, observed
 from wsgiproof.judge.first_use import first_use
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict

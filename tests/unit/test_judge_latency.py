@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, POINTS, observed, reading, samples
+from tests.cells import CELL
+from tests.unit.factories import POINTS, observed, reading, samples
 from wsgiproof.judge.latency import latency
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict

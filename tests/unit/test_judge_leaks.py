@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
+from tests.cells import CELL, cell_with, configured
 from tests.unit.factories import (
-    CELL,
     FRONTEND,
     POINTS,
     ROUND,
@@ -20,7 +20,6 @@ from tests.unit.factories import (
     reading,
     samples,
 )
-from wsgiproof.config.model import Config
 from wsgiproof.judge.growth import LEAST_SAMPLES, LEAST_STEPS
 from wsgiproof.judge.leaks import (
     certain_leak,
@@ -228,7 +227,7 @@ def test_a_pass_says_how_small_a_leak_would_have_shown() -> None:
 
 def test_connections_without_an_app_name_are_counted_from_proc_alone() -> None:
     note = "; counted from /proc alone: PyMongo 3.3.1 has no appName"
-    old = msgspec.structs.replace(CELL, pymongo="3.3.1")
+    old = cell_with(CELL, pymongo="3.3.1")
     (told,) = [one for one in judge(old, observed()).checks if one.check == "connections"]
     assert told.verdict is Verdict.PASS
     assert told.reason.endswith(note)
@@ -303,7 +302,7 @@ def test_the_rates_of_leaks_are_there_to_be_asked_for() -> None:
 # What lives for a while
 
 GROWN = [30 + 10 * number for number in range(POINTS - 1)]
-DRAIN = Config(phases=()).plan()
+DRAIN = configured(phases=()).plan()
 
 
 def after_drains(values: Values, *drained: int) -> Observed:
@@ -651,7 +650,7 @@ def test_requests_that_are_not_alone_decide_nothing_of_it() -> None:
 
 def test_an_application_that_never_connected_has_no_connections_to_judge() -> None:
     never = observed(samples=samples([[reading(connections=0)]] * POINTS, [0] * POINTS))
-    own = msgspec.structs.replace(CELL, app="/srv/shop.py")
+    own = cell_with(CELL, app="/srv/shop.py")
     for check in (connections, cursors, sessions):
         result = check(own, never)
         assert "never opened a connection to MongoDB" in result.skipped, check

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.cells import CELL, cell_with
 from tests.unit.factories import (
     BORN,
-    CELL,
     ENDED,
     FRONTEND,
     FRONTEND_ENDED,
@@ -174,7 +174,7 @@ def test_a_process_replaced_before_the_stop_is_a_crash_however_it_ended(
 def test_a_process_that_we_asked_to_be_replaced_is_a_crash_only_if_it_ends_badly(
     end: dict[str, Any],
 ) -> None:
-    cell = msgspec.structs.replace(CELL, maximum_requests=400)
+    cell = cell_with(CELL, maximum_requests=400)
     seen = ending(died(phase="parallel", **end), NEXT, NEXT_ENDED)
     assert outcome(seen, cell) == ({} if end == {"exit": 0} else CRASH)
     assert outcome(seen) == CRASH

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, WORKER, failure, line, observed, outcome, reading, sample
+from tests.cells import CELL, cell_with
+from tests.unit.factories import WORKER, failure, line, observed, outcome, reading, sample
 from wsgiproof.judge.recovery import recovery
-from wsgiproof.records.cell import Topology
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import FailureGroup, Observed, Outage, Phase, Sample
 from wsgiproof.records.plan import ExtraPhase
+from wsgiproof.subjects.pymongo.axes import Topology
 
 FAILS = {"recovery": Verdict.FAIL}
 UNDECIDED = {"recovery": Verdict.INCONCLUSIVE}
@@ -174,7 +175,7 @@ def test_no_harm_no_primary_and_an_early_end_are_no_pass() -> None:
 
 def test_what_can_not_be_harmed_is_skipped() -> None:
     assert outcome(harmed(owned=False))["recovery"] is Verdict.SKIPPED
-    none = msgspec.structs.replace(CELL, topology=Topology.NONE)
+    none = cell_with(CELL, topology=Topology.NONE)
     assert outcome(harmed(), none)["recovery"] is Verdict.SKIPPED
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.cells import CELL, cell_with
 from tests.unit.factories import (
     BORN,
-    CELL,
     ENDED,
     WORKER,
     born,
@@ -30,7 +30,7 @@ from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.observed import Event, Observed, Phase, Restart, Role
 from wsgiproof.records.plan import ExtraPhase
 
-EMBEDDED = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED)
+EMBEDDED = cell_with(CELL, mode=Mode.EMBEDDED)
 OLD = 201
 FAILS = {"restart": Verdict.FAIL}
 

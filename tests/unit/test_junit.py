@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 
-from tests.unit.factories import CELL, record, run_record
+from tests.cells import CELL, cell_with
+from tests.unit.factories import record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_report import FAILED, UNDECIDED, early_end, error
-from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.cell import Mode
 from wsgiproof.records.judgement import CheckResult, Finding, Verdict
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.junit import to_junit
+from wsgiproof.subjects.pymongo.axes import Topology
 
 ERROR = error()
-ALONE = record(cell=msgspec.structs.replace(CELL, topology=Topology.NONE))
+ALONE = record(cell=cell_with(CELL, topology=Topology.NONE))
 
 
 def cases(run: RunRecord) -> dict[str, TestCase]:
@@ -37,9 +39,7 @@ def only(cell: CellRecord) -> TestCase:
 
 
 def in_mode(cell: CellRecord, mode: Mode, topology: Topology = Topology.STANDALONE) -> CellRecord:
-    return msgspec.structs.replace(
-        cell, cell=msgspec.structs.replace(CELL, mode=mode, topology=topology)
-    )
+    return msgspec.structs.replace(cell, cell=cell_with(CELL, mode=mode, topology=topology))
 
 
 def test_a_cell_that_passed_is_a_case_without_a_result() -> None:
@@ -63,7 +63,7 @@ def test_each_finding_is_a_failure_with_all_that_it_says() -> None:
 
 
 def test_a_finding_names_the_error_log_and_a_control_that_it_was_planted() -> None:
-    planted = msgspec.structs.replace(CELL, control="leak-cursor")
+    planted = cell_with(CELL, control="leak-cursor")
     failed = msgspec.structs.replace(FAILED, cell=planted)
     case = only(failed)
     assert f"error log: {FAILED.directory}/error.log" in case.result[0].text.splitlines()

@@ -160,13 +160,12 @@ def test_a_control_group_is_found_below_its_mount(
 
 ROOM = """
 from wsgiproof.process.account import server_account
-from wsgiproof.records.cell import Topology
 from wsgiproof.config.model import Config
 from wsgiproof.errors import PrerequisiteMissing
 from wsgiproof.run.preflight import raise_limits
 def room():
     try:
-        print("room:", raise_limits(Config(topology=(Topology.NONE,)), server_account()))
+        print("room:", raise_limits(configured(topology=(Topology.NONE,)), server_account()))
     except PrerequisiteMissing as error:
         print("missing:", error)
 """

@@ -14,28 +14,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from rich.console import Console
 
-from tests.unit.factories import CELL, record, run_record
+from tests.cells import CELL, cell_with, configured, exclusion
+from tests.unit.factories import record, run_record
 from tests.unit.test_cli import Runner, one_line
 from tests.unit.test_matrix import resolved
 from tests.unit.test_merge import called, saved
+from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.matrix import Matrix, expand
-from wsgiproof.config.model import AXES, Config, Exclusion
 from wsgiproof.errors import UsageError
-from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.matrix import as_json, for_github, for_gitlab, show_matrix
+from wsgiproof.subjects.pymongo.axes import Topology
 
 
 def cells(number: int) -> list[Cell]:
-    return [msgspec.structs.replace(CELL, pymongo=f"4.{n}.0") for n in range(number)]
+    return [cell_with(CELL, pymongo=f"4.{n}.0") for n in range(number)]
 
 
 def matrix(**options: Any) -> Matrix:
-    return expand(Config(**options), resolved())
+    return expand(configured(**options), resolved())
 
 
-SLOW = Exclusion(topology=(Topology.REPLICA_SET,), mode=(Mode.EMBEDDED,), reason="slow")
+SLOW = exclusion(topology=(Topology.REPLICA_SET,), mode=(Mode.EMBEDDED,), reason="slow")
 PARTLY = matrix(exclude=(SLOW,), only=("*standalone*",))
 """Two cells; one combination is excluded and one is not selected."""
 
@@ -87,7 +89,7 @@ def test_json_has_cells_and_excluded_with_axes_and_reason() -> None:
     assert (slow["reason"], slow["cell"], left["reason"]) == ("slow", "", "it is not selected")
     assert left["cell"].endswith("-replica-set-daemon-prefork-shared-gil")
     for one in (slow, left):
-        assert set(one["axes"]) == set(AXES)
+        assert set(one["axes"]) == set(ALL_AXES)
     assert slow["axes"]["mode"] == "embedded"
 
 
@@ -159,7 +161,7 @@ def test_the_bounds_are_those_of_the_systems() -> None:
 @settings(deadline=None, derandomize=True)
 @given(some.text(some.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1))
 def test_yaml_takes_any_name_as_it_is(name: str) -> None:
-    odd = msgspec.structs.replace(CELL, mongodb=name)
+    odd = cell_with(CELL, mongodb=name)
     made = yaml.safe_load(for_gitlab([odd], None))
     assert made["wsgiproof-1"]["variables"]["CELLS"] == odd.id
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,21 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from tests.unit.factories import CELL
+from tests.cells import CELL, cell_with, combination, configured, exclusion
+from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.matrix import (
     Matrix,
     ResolvedAxes,
-    Server,
     SourceOrReason,
     candidates,
     expand,
-    why_incompatible,
 )
-from wsgiproof.config.model import AXES, Combination, Config, Exclusion
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import Python, Source
-from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm
 from wsgiproof.records.plan import ExtraPhase
+from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.backends import MongoDBs, Server, why_incompatible
+from wsgiproof.subjects.pymongo.mongod import Mongod
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
 
@@ -57,32 +59,41 @@ PYMONGOS: dict[str, SourceOrReason] = {
     "3.6.1": Source(version="3.6.1"),
     "/src/pymongo": Source(version="4.20.0", path="/src/pymongo", archive="/p.tar.gz"),
 }
+
+
+def _mongod(version: str) -> Mongod:
+    return Mongod(path=Path(f"/opt/mongodb-{version}/mongod"), version=version)
+
+
 SERVERS = {
-    "": Server(name="", version="6.0.5"),
-    "old": Server(name="old", version="4.4.2"),
-    "there": Server(name="there", version="7.0.0", topology=Topology.REPLICA_SET),
+    "": Server(name="", asked="", target=_mongod("6.0.5")),
+    "old": Server(name="old", asked="/opt/old/mongod", target=_mongod("4.4.2")),
+    "there": Server(name="there", asked="env:URI", target="mongodb://there/"),
 }
+EXISTING = {"there": (Topology.REPLICA_SET, "7.0.0")}
 
 
 def resolved() -> ResolvedAxes:
     names = {one.name for one in PYTHONS.values()}
     return ResolvedAxes(
         pythons=PYTHONS,
-        mod_wsgis={
-            (name, value): UNSUPPORTED
-            if name == "3.9" and answer.version >= "6" and isinstance(answer, Source)
-            else answer
-            for name, (value, answer) in product(names, MOD_WSGIS.items())
-            if isinstance(answer, Source)
+        sources={
+            "mod_wsgi": {
+                (name, value): UNSUPPORTED
+                if name == "3.9" and answer.version >= "6" and isinstance(answer, Source)
+                else answer
+                for name, (value, answer) in product(names, MOD_WSGIS.items())
+                if isinstance(answer, Source)
+            },
+            "pymongo": {key: PYMONGOS[key[1]] for key in product(names, PYMONGOS)},
         },
-        pymongos={key: PYMONGOS[key[1]] for key in product(names, PYMONGOS)},
         mpms=(Mpm.PREFORK, Mpm.EVENT),
-        servers=SERVERS,
+        backends=MongoDBs(SERVERS, EXISTING),
     )
 
 
 def matrix_of(**options: Any) -> Matrix:
-    return expand(Config(**options), resolved())
+    return expand(configured(**options), resolved())
 
 
 def reasons(matrix: Matrix) -> set[str]:
@@ -91,7 +102,7 @@ def reasons(matrix: Matrix) -> set[str]:
 
 def test_the_default_is_both_topologies_in_both_modes() -> None:
     cells = matrix_of().cells
-    assert {(cell.topology, cell.mode) for cell in cells} == set(
+    assert {(cell.value("topology"), cell.mode) for cell in cells} == set(
         product((Topology.STANDALONE, Topology.REPLICA_SET), Mode)
     )
     assert len(cells) == 4
@@ -100,7 +111,7 @@ def test_the_default_is_both_topologies_in_both_modes() -> None:
 def test_every_cell_carries_what_was_asked_for() -> None:
     options = {"mpm": (Mpm.EVENT,), "sub_interpreters": 5, "control": "leak-connection"}
     for cell in matrix_of(**options, maximum_requests=7).cells:
-        assert (cell.python, cell.mod_wsgi, cell.pymongo) == ("3.12.1", "6.1.1", "4.20.0")
+        assert (cell.python, cell.mod_wsgi, cell.value("pymongo")) == ("3.12.1", "6.1.1", "4.20.0")
         assert (cell.mpm, cell.sub_interpreters, cell.maximum_requests) == (Mpm.EVENT, 5, 7)
         assert cell.control == "leak-connection"
 
@@ -151,11 +162,11 @@ def test_the_likely_to_fail_come_first() -> None:
         ),
         (
             {"mod_wsgi": ("5.0.2", "6.1.1"),
-             "exclude": (Exclusion(mod_wsgi=("5.*",), mode=(Mode.DAEMON,), reason="known"),)},
+             "exclude": (exclusion(mod_wsgi=("5.*",), mode=(Mode.DAEMON,), reason="known"),)},
             "known",
         ),
         (
-            {"mode": tuple(Mode), "exclude": (Exclusion(python=("3.12.1",), mode=(Mode.DAEMON,),
+            {"mode": tuple(Mode), "exclude": (exclusion(python=("3.12.1",), mode=(Mode.DAEMON,),
                                                        topology=(Topology.STANDALONE,)),)},
             "it is excluded by the configuration",
         ),
@@ -168,7 +179,7 @@ def test_what_does_not_go_together_is_left_out_with_the_reason(
 ) -> None:
     matrix = matrix_of(**options)
     assert reason in reasons(matrix)
-    assert len(matrix.cells) + len(matrix.excluded) == len(list(candidates(Config(**options))))
+    assert len(matrix.cells) + len(matrix.excluded) == len(list(candidates(configured(**options))))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +195,10 @@ def test_what_does_not_go_together_is_left_out_with_the_reason(
             "there is no cell at all: Python 3.12.1",
         ),
         (
-            {"exclude": (Exclusion(topology=(Topology.REPLICA_SET,), reason="slow"),)},
+            {
+                "topology": (Topology.STANDALONE, Topology.REPLICA_SET),
+                "exclude": (exclusion(topology=(Topology.REPLICA_SET,), reason="slow"),),
+            },
             "topology replica-set is in no cell at all: slow",
         ),
     ],
@@ -198,7 +212,7 @@ def test_a_value_of_an_axis_that_is_in_no_cell_is_an_error(
 
 
 def test_an_include_has_values_of_its_own_and_the_axes_for_the_rest() -> None:
-    include = Combination(python=("3.13t",), interpreter=(InterpreterKind.FREE_THREADED,))
+    include = combination(python=("3.13t",), interpreter=(InterpreterKind.FREE_THREADED,))
     matrix = matrix_of(include=(include,), topology=(Topology.STANDALONE,))
     assert {(cell.python_name, cell.interpreter, cell.mode) for cell in matrix.cells} == {
         ("3.12", "shared-gil", "daemon"),
@@ -211,13 +225,13 @@ def test_an_include_has_values_of_its_own_and_the_axes_for_the_rest() -> None:
 def test_without_a_deployment_the_kind_of_mongodb_makes_no_difference() -> None:
     matrix = matrix_of(topology=(Topology.NONE,), mongodb=("", "old"), mode=(Mode.DAEMON,))
     (cell,) = matrix.cells
-    assert cell.mongodb == ""
+    assert cell.value("mongodb") == ""
     assert reasons(matrix) == {f"it is the same as {cell.id}"}
 
 
 def test_a_deployment_that_is_there_says_which_topology_it_is() -> None:
     matrix = matrix_of(mongodb=("there",))
-    assert {cell.topology for cell in matrix.cells} == {Topology.REPLICA_SET}
+    assert {cell.value("topology") for cell in matrix.cells} == {Topology.REPLICA_SET}
     assert "the existing deployment is a replica-set" in reasons(matrix)
     with pytest.raises(
         UsageError, match="there is no cell at all: the existing deployment is a re"
@@ -228,12 +242,13 @@ def test_a_deployment_that_is_there_says_which_topology_it_is() -> None:
 def test_a_uri_is_shown_nowhere_since_it_may_hold_a_password() -> None:
     uri = "mongodb://ann:hunter2@db.example/"
     server = msgspec.structs.replace(SERVERS["there"], name="uri")
-    why = msgspec.structs.replace(resolved(), servers={**SERVERS, uri: server})
-    matrix = expand(Config(mongodb=(uri,)), why)
+    backends = MongoDBs({**SERVERS, uri: server}, {**EXISTING, uri: EXISTING["there"]})
+    why = msgspec.structs.replace(resolved(), backends=backends)
+    matrix = expand(configured(mongodb=(uri,)), why)
     assert {one.axes["mongodb"] for one in matrix.excluded} == {"uri"}
-    slow = Exclusion(mongodb=("uri",), reason="slow")
+    slow = exclusion(mongodb=("uri",), reason="slow")
     with pytest.raises(UsageError, match="mongodb uri is in no cell at all: slow") as caught:
-        expand(Config(mongodb=("", uri), exclude=(slow,)), why)
+        expand(configured(mongodb=("", uri), exclude=(slow,)), why)
     assert "hunter2" not in str(caught.value)
 
 
@@ -250,7 +265,7 @@ def test_the_main_interpreter_is_alone_in_its_process() -> None:
 
 def test_a_selection_is_by_globs_and_the_rest_is_accounted_for() -> None:
     matrix = matrix_of(only=("*standalone*", "*replica-set-daemon*"))
-    assert {(cell.topology, cell.mode) for cell in matrix.cells} == {
+    assert {(cell.value("topology"), cell.mode) for cell in matrix.cells} == {
         (Topology.STANDALONE, Mode.DAEMON),
         (Topology.STANDALONE, Mode.EMBEDDED),
         (Topology.REPLICA_SET, Mode.DAEMON),
@@ -300,7 +315,7 @@ def test_a_cell_with_one_of_the_phases_is_one() -> None:
 def test_parts_are_known_for_each_cell() -> None:
     matrix = matrix_of(pymongo=("/src/pymongo", "latest"), mod_wsgi=("/src/mod_wsgi",))
     for cell in matrix.cells:
-        assert matrix.specs[cell.id].pymongo.path == cell.pymongo_path
+        assert matrix.specs[cell.id].packages["pymongo"].path == cell.of_subject[0].path
         assert matrix.specs[cell.id].mod_wsgi.archive == "/a.tar.gz"
     assert {cell.id.split("-standalone")[0].split("-replica")[0] for cell in matrix.cells} == {
         "py3.12-mw6.1.1+src-pymongo4.20.0+src",
@@ -357,10 +372,10 @@ def _tuples(table: dict[str, list[Any]]) -> dict[str, Any]:
 def test_no_combination_is_lost_or_comes_twice(
     axes: dict[str, Any], include: list[Any], exclude: list[Any], only: list[str]
 ) -> None:
-    config = Config(
+    config = configured(
         **_tuples(axes),
-        include=tuple(Combination(**_tuples(one)) for one in include),
-        exclude=tuple(Exclusion(**_tuples(one)) for one in exclude if _tuples(one)),
+        include=tuple(combination(**_tuples(one)) for one in include),
+        exclude=tuple(exclusion(**_tuples(one)) for one in exclude if _tuples(one)),
         only=tuple(only),
     )
     try:
@@ -395,7 +410,7 @@ def test_no_combination_is_lost_or_comes_twice(
                 "interpreter": InterpreterKind.FREE_THREADED,
                 "mongodb": "old",
             },
-            "py3.13t-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-free-threaded-old",
+            "py3.13t-mw5.0.2-pymongo4.20.0-standalone-old-daemon-prefork-free-threaded",
         ),
         (
             {"mod_wsgi_path": "/x/mod_wsgi.so", "pymongo_path": "/x/pymongo-4.20.0-cp312.whl"},
@@ -404,7 +419,7 @@ def test_no_combination_is_lost_or_comes_twice(
     ],
 )
 def test_the_id_is_rendered_from_the_axes(changes: dict[str, Any], rendered: str) -> None:
-    assert msgspec.structs.replace(CELL, **changes).id == rendered
+    assert cell_with(CELL, **changes).id == rendered
 
 
 def test_an_id_names_one_directory() -> None:
@@ -413,4 +428,4 @@ def test_an_id_names_one_directory() -> None:
 
 def test_axes_name_every_field() -> None:
     assert set(CELL.axes) == set(Cell.__struct_fields__)
-    assert set(AXES) <= set(CELL.axes)
+    assert set(ALL_AXES) <= set(CELL.axes)

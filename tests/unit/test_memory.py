@@ -17,18 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import wsgiproof
-from tests.unit.factories import (
-    CELL,
-    POINTS,
-    URLS,
-    memory_reading,
-    observed,
-    outcome,
-    reading,
-    samples,
-)
+from tests.cells import CELL, configured
+from tests.unit.factories import POINTS, URLS, memory_reading, observed, outcome, reading, samples
 from tests.unit.test_inside import REQUEST, App
-from wsgiproof.config.model import Config
 from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.memory import (
     ALLOWANCE,
@@ -472,7 +463,7 @@ def test_the_least_that_matters_is_told_from_what_may_fill_in_a_run_of_3000() ->
 
 # What lives for a while, and caches that are not yet full
 
-CACHE_PLAN = Config(phases=()).plan()
+CACHE_PLAN = configured(phases=()).plan()
 
 
 def kept(blocks: Growing, drained: float, **changes: Any) -> Observed:

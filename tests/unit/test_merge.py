@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from junitparser import JUnitXml
 
-from tests.unit.factories import CELL, record, run_record
+from tests.cells import CELL, cell_with
+from tests.unit.factories import record, run_record
 from tests.unit.test_report import FAILED, UNDECIDED, error
 from wsgiproof.analysis.merge import merge
 from wsgiproof.cli import cli
@@ -40,7 +41,7 @@ def saved(directory: Path, run: RunRecord) -> Path:
 
 
 def on(one: CellRecord, **axes: Any) -> CellRecord:
-    cell: Cell = msgspec.structs.replace(one.cell, **axes)
+    cell: Cell = cell_with(one.cell, **axes)
     return msgspec.structs.replace(one, cell=cell, directory=f"cells/{cell.id}")
 
 

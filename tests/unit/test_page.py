@@ -18,18 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from tests.cells import CELL, cell_with
 from tests.unit import scenarios
-from tests.unit.factories import (
-    BORN,
-    CELL,
-    PARENT_ENDED,
-    born,
-    died,
-    line,
-    observed,
-    record,
-    run_record,
-)
+from tests.unit.factories import BORN, PARENT_ENDED, born, died, line, observed, record, run_record
 from tests.unit.test_judge_recovery import outage
 from tests.unit.test_judge_restart import restart
 from tests.unit.test_junit import hostile
@@ -154,7 +145,7 @@ def test_known_lines_are_kept_however_long_the_log_is() -> None:
 
 
 def test_lives_are_told_by_how_they_ended() -> None:
-    recycled = msgspec.structs.replace(CELL, maximum_requests=100)
+    recycled = cell_with(CELL, maximum_requests=100)
     seen = observed(
         events=(
             *BORN,

@@ -10,25 +10,28 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.cells import configured
 from tests.unit.test_matrix import PYTHONS, resolved
-from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError
 from wsgiproof.process.account import Account
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.toolchain import Source
-from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.cell import Mode
 from wsgiproof.run.cell import Job
 from wsgiproof.run.planning import HostSetup, plan
 from wsgiproof.run.preflight import Machine
+from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.backends import MongoDBs
 
+NONE = MongoDBs({})
 ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=True)
 
 
 def job(tmp: Path, **options: Any) -> Job:
     """The job of the one cell that these options come to."""
-    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, servers={})
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
     setup = HostSetup(machine=machine, resolved=resolved(), cache=Cache(tmp))
-    config = Config(topology=(Topology.NONE,), mode=(Mode.DAEMON,), **options)
+    config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,), **options)
     (one,) = plan(config, setup).jobs
     return one
 
@@ -56,14 +59,16 @@ def test_the_command_that_runs_a_cell_again_installs_the_same(tmp_path: Path) ->
 
 def test_the_command_that_runs_a_cell_again_names_exact_versions(tmp_path: Path) -> None:
     """4.9 is a version of PyMongo, and on the command line the newest 4.9.x."""
-    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, servers={})
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
     axes = msgspec.structs.replace(
         resolved(),
-        pymongos={("3.12", "old"): Source(version="4.9")},
-        mod_wsgis={("3.12", "old"): Source(version="4.9.4")},
+        sources={
+            "pymongo": {("3.12", "old"): Source(version="4.9")},
+            "mod_wsgi": {("3.12", "old"): Source(version="4.9.4")},
+        },
     )
     setup = HostSetup(machine=machine, resolved=axes, cache=Cache(tmp_path))
-    config = Config(
+    config = configured(
         topology=(Topology.NONE,), mode=(Mode.DAEMON,), pymongo=("old",), mod_wsgi=("old",)
     )
     rerun = shlex.split(plan(config, setup).jobs[0].rerun)

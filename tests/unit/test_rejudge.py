@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.unit.factories import CELL, observed, reading, record, samples
+from tests.cells import CELL, cell_with
+from tests.unit.factories import observed, reading, record, samples
 from wsgiproof.analysis.rejudge import RejudgedCell, differences, rejudge
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
@@ -22,7 +23,7 @@ from wsgiproof.records.run import CellRecord
 
 LEAKING = observed(samples=samples([[reading(threads=20 + 5 * number)] for number in range(26)]))
 ERROR = record(
-    cell=msgspec.structs.replace(CELL, pymongo="4.19.0"),
+    cell=cell_with(CELL, pymongo="4.19.0"),
     verdict=Verdict.ERROR,
     reason="mongod did not start",
     checks=(),
@@ -54,7 +55,7 @@ def content(directory: Path) -> Mapping[Path, tuple[bytes, int]]:
 
 def passed_then(seen: Any = LEAKING, **cell: Any) -> CellRecord:
     """A record that says that all was well, as an older judge may have said."""
-    changed = msgspec.structs.replace(CELL, **cell)
+    changed = cell_with(CELL, **cell)
     fresh = record(seen, cell=changed)
     checks = tuple(msgspec.structs.replace(one, verdict=Verdict.PASS) for one in fresh.checks)
     return msgspec.structs.replace(
@@ -72,7 +73,7 @@ def test_what_was_judged_by_this_judge_comes_out_the_same(tmp_path: Path) -> Non
 
 
 def test_what_comes_out_otherwise_is_said_by_check(tmp_path: Path) -> None:
-    where = saved(tmp_path, record(cell=msgspec.structs.replace(CELL, mod_wsgi="5.0.1")))
+    where = saved(tmp_path, record(cell=cell_with(CELL, mod_wsgi="5.0.1")))
     saved(tmp_path, passed_then())
     before = content(where)
     done = judged(where)
@@ -100,7 +101,7 @@ def test_a_run_a_cell_and_a_record_can_be_named(part: str, tmp_path: Path) -> No
 
 
 def test_one_cell_of_a_run_can_be_judged_again(tmp_path: Path) -> None:
-    other = msgspec.structs.replace(CELL, pymongo="4.19.0")
+    other = cell_with(CELL, pymongo="4.19.0")
     where = saved(tmp_path, record(), record(LEAKING, cell=other))
     arguments = ["show", "--rejudge", str(where)]
     for pattern, code, line in (("*4.19*", 1, "1 fail"), (CELL.id, 0, "1 pass")):

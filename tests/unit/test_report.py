@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from tests.cells import CELL, cell_with
 from tests.unit.factories import (
     BORN,
-    CELL,
     LOG,
     PARENT_ENDED,
     born,
@@ -27,7 +27,7 @@ from tests.unit.factories import (
 )
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from wsgiproof.judge.verdict import CHECKS
-from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.cell import Mode
 from wsgiproof.records.directory import exit_code
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.machine import Prerequisite, RunningServer
@@ -39,6 +39,7 @@ from wsgiproof.report.prerequisites import show_prerequisites
 from wsgiproof.report.progress import LiveProgress, PlainProgress
 from wsgiproof.report.served import show_logged, show_served
 from wsgiproof.report.terminal import show_cells, show_run
+from wsgiproof.subjects.pymongo.axes import Topology
 
 HOSTILE = "a\x1b[2J\x1b]0;title\x07b\rc\x08d\x9be\u202ef\0g"
 
@@ -81,7 +82,7 @@ FAILED = record(
         stop=None,
     )
 )
-OTHER = msgspec.structs.replace(CELL, mode=Mode.EMBEDDED)
+OTHER = cell_with(CELL, mode=Mode.EMBEDDED)
 OTHER_FAILED = msgspec.structs.replace(FAILED, cell=OTHER)
 
 
@@ -111,7 +112,7 @@ def test_what_is_missing_is_told_beside_what_was_found() -> None:
 
 
 def test_a_skipped_check_is_told_with_its_reason() -> None:
-    alone = msgspec.structs.replace(CELL, topology=Topology.NONE)
+    alone = cell_with(CELL, topology=Topology.NONE)
     text = shown([record(observed(failures=(failure(),)), alone)])
     names = "connections, cursors, sessions, database"
     assert f"  skipped {names}: there is no deployment (topology none)" in text
@@ -201,7 +202,7 @@ def test_a_table_of_80_columns_keeps_verdict_and_reason() -> None:
 
 
 def test_figures_go_before_a_reason_does() -> None:
-    other = msgspec.structs.replace(OTHER, python="3.13.0", topology=Topology.REPLICA_SET)
+    other = cell_with(OTHER, python="3.13.0", topology=Topology.REPLICA_SET)
     cells = [PASSED, msgspec.structs.replace(OTHER_FAILED, cell=other)]
     (row,) = [line for line in on_terminal(cells, 70) if line.startswith("3.13.0")]
     assert row.split() == ["3.13.0,", "replica-set,", "embedded", "fail", *FAILED.reason.split()]
@@ -362,8 +363,7 @@ def test_needs_are_shown_with_what_was_found_or_what_mends_them() -> None:
 SERVED = RunningServer(
     cell=CELL.id,
     urls={"http://127.0.0.1:4711/interpreter1": "interpreter1"},
-    mongodb="mongodb://127.0.0.1:4712/?appName=it",
-    database="it",
+    backend={"mongodb": "mongodb://127.0.0.1:4712/?appName=it", "database": "it"},
     pids={Role.PARENT: (7,), Role.WORKER: (8, 9), Role.FRONTEND: tuple(range(10, 34))},
     config="/tmp/x/httpd.conf",
     error_log="/tmp/my x/error.log",
@@ -377,7 +377,8 @@ def test_a_served_cell_is_told_with_the_commands_to_look_at_it() -> None:
     assert lines == [
         f"{CELL.id} is up; Ctrl-C stops it",
         "url      http://127.0.0.1:4711/interpreter1  (application group interpreter1)",
-        "mongodb  mongodb://127.0.0.1:4712/?appName=it  (database it)",
+        "mongodb  mongodb://127.0.0.1:4712/?appName=it",
+        "database it",
         "parent   pid 7",
         "worker   pid 8, 9",
         "frontend 24 processes, from pid 10 to 33",
@@ -481,7 +482,7 @@ def test_a_cell_that_is_judged_alone_has_its_error_log_beside_it(where: str) -> 
 
 
 def test_a_control_says_that_it_was_planted() -> None:
-    cell = msgspec.structs.replace(CELL, control="leak-cursor")
+    cell = cell_with(CELL, control="leak-cursor")
     text = shown([record(observed(stop=None), cell)])
     assert "  control: 'leak-cursor' changes the application on purpose" in text
     assert "wsgiproof explain leak-cursor" in text

@@ -12,7 +12,7 @@ import pytest
 
 from wsgiproof.analysis.compare import Comparison
 from wsgiproof.analysis.figures import TITLES
-from wsgiproof.analysis.trends import BY, Trends
+from wsgiproof.analysis.trends import DATE, WSGIPROOF, Trends
 from wsgiproof.records.machine import RunningServer
 from wsgiproof.records.observed import EvidenceKind
 from wsgiproof.records.run import FORMAT, CellRecord, RunRecord
@@ -79,5 +79,5 @@ def test_no_field_is_described_that_does_not_exist() -> None:
 
 
 def test_what_a_field_may_be_is_described() -> None:
-    assert {*EvidenceKind.__args__, *BY} <= NAMED  # type: ignore[attr-defined]
+    assert {*EvidenceKind.__args__, DATE, WSGIPROOF} <= NAMED  # type: ignore[attr-defined]
     assert f"currently **{FORMAT}**" in TEXT

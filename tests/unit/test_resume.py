@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from tests.unit.factories import CELL, observed, record, run_record
+from tests.cells import CELL, cell_with
+from tests.unit.factories import observed, record, run_record
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import BuildSpec, Python, Source
 from wsgiproof.records.directory import Results, keep, load_run, make_output, reopen_output, save
@@ -26,16 +27,20 @@ PYTHON = Python(
     version="3.12.1", path="/p", prefix="/", shared=True, headers=True, stdlib="/l",
     free_threaded=False, name="3.12",
 )  # fmt: skip
-PARTS = BuildSpec(python=PYTHON, mod_wsgi=Source(version="5.0.2"), pymongo=Source(version="4.20.0"))
+PARTS = BuildSpec(
+    python=PYTHON,
+    mod_wsgi=Source(version="5.0.2"),
+    packages={"pymongo": Source(version="4.20.0")},
+)
 KEPT = (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)
 ENDINGS = ("", "-1", "-1-1", "x4")
 """Of names, such that one cell is called as a try of another might be."""
 
 
 def job(number: int, **changes: Any) -> Job:
-    cell = msgspec.structs.replace(CELL, mongodb=f"m{ENDINGS[number % 4]}", pymongo=f"4.{number}")
+    cell = cell_with(CELL, mongodb=f"m{ENDINGS[number % 4]}", pymongo=f"4.{number}")
     made = Job(
-        cell=cell, spec=PARTS, server="mongodb://127.0.0.1/", rerun="wsgiproof run",
+        cell=cell, spec=PARTS, backend="mongodb://127.0.0.1/", rerun="wsgiproof run",
         plan=LoadPlan(parallel=1, serial=1, connections=1, round=1), inputs=f"inputs-{number}",
     )  # fmt: skip
     return msgspec.structs.replace(made, **changes)

@@ -12,10 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from tests.unit.factories import CELL
+from tests.cells import CELL, cell_with
 from wsgiproof.errors import CannotRun, PrerequisiteMissing, UsageError
 from wsgiproof.files import Directory
 from wsgiproof.process.account import server_account
@@ -73,7 +72,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("umask")
 def test_whatever_the_umask_only_the_evidence_can_be_written_by_apaches_user() -> None:
-    cell = msgspec.structs.replace(CELL, app=str(Path(__file__).with_name("hostile.py")))
+    cell = cell_with(CELL, app=str(Path(__file__).with_name("hostile.py")))
     with scratch_directory(ACCOUNT) as scratch:
         assert_entered_by_apaches_user(scratch)
         laid_out = lay_out(cell, scratch, "mongodb://user:secret@h/", "database", ACCOUNT)

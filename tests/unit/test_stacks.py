@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.factories import BORN, CELL, ENDED, WORKER, born, died, failure, observed
+from tests.cells import CELL
+from tests.unit.factories import BORN, ENDED, WORKER, born, died, failure, observed
 from wsgiproof.judge import stacks
 from wsgiproof.judge.verdict import judge
 from wsgiproof.observe import cores

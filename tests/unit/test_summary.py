@@ -13,19 +13,21 @@ from hypothesis import strategies as some
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.unit.factories import CELL, record, run_record
+from tests.cells import CELL, cell_with
+from tests.unit.factories import record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_junit import hostile
 from tests.unit.test_report import FAILED, UNDECIDED, early_end, error
-from wsgiproof.analysis.axes import AXES, varying
-from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Topology
+from wsgiproof.analysis.axes import axes_of, varying
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, Excluded
 from wsgiproof.report.markdown import code, fence, in_table, link, prose, table
 from wsgiproof.report.summary import to_markdown
+from wsgiproof.subjects.pymongo.axes import Topology
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-PARTS_OF_AXES = {"python_name", "mod_wsgi_path", "pymongo_path"}
+PARTS_OF_AXES = {"python_name", "mod_wsgi_path"}
 """Fields of a cell that are told with another one."""
 
 NASTY = (
@@ -65,7 +67,7 @@ TEXT = {"text", "code_inline", "fence"}
 
 
 def cell(record: CellRecord, **axes: Any) -> CellRecord:
-    changed = msgspec.structs.replace(CELL, **axes)
+    changed = cell_with(CELL, **axes)
     return msgspec.structs.replace(record, cell=changed)
 
 
@@ -195,7 +197,7 @@ def test_checks_without_a_chance_share_one_item() -> None:
 
 
 def test_a_finding_names_the_error_log_and_a_control_that_it_was_planted() -> None:
-    planted = msgspec.structs.replace(CELL, control="leak-cursor")
+    planted = cell_with(CELL, control="leak-cursor")
     text = text_of(shown(msgspec.structs.replace(FAILED, cell=planted)))
     assert f"{FAILED.directory}/error.log" in text
     assert "'leak-cursor' changes the application on purpose" in text
@@ -242,13 +244,15 @@ def test_it_fits_into_a_comment() -> None:
 
 
 def test_every_axis_of_a_cell_is_told() -> None:
-    assert set(AXES) | PARTS_OF_AXES == set(Cell.__struct_fields__)
+    fields = {*Cell.__struct_fields__} - {"subject", "of_subject"}
+    of_subject = {"pymongo", "topology", "mongodb"}
+    assert {*axes_of([CELL])} | PARTS_OF_AXES == fields | of_subject
     for field, value in {
         "python_name": "3.12t",
         "mod_wsgi_path": "/m.so",
         "pymongo_path": "/p",
     }.items():
-        assert varying([CELL, msgspec.structs.replace(CELL, **{field: value})])
+        assert varying([CELL, cell_with(CELL, **{field: value})])
 
 
 # Whatever an application has written

@@ -7,22 +7,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, outcome
+from tests.cells import CELL, cell_with, configured
 from tests.unit.factories import observed as anything
+from tests.unit.factories import outcome
 from tests.unit.test_matrix import matrix_of
 from wsgiproof.agent import protocol
-from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge
 from wsgiproof.process.account import server_account
-from wsgiproof.records.cell import DEPLOYED, Topology
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Stop
-from wsgiproof.run.preflight import starts_mongod
 from wsgiproof.subjects.application import DOCUMENTS, lay_out
-from wsgiproof.subjects.pymongo.deployment import Counts, NoDeployment
+from wsgiproof.subjects.base import Asked, Backend
+from wsgiproof.subjects.pymongo.axes import DEPLOYED, Topology
+from wsgiproof.subjects.pymongo.backends import starts_mongod
 
-ALONE = msgspec.structs.replace(CELL, topology=Topology.NONE)
+ALONE = cell_with(CELL, topology=Topology.NONE)
 SKIPPED = dict.fromkeys(["connections", "cursors", "sessions", "database"], Verdict.SKIPPED)
 
 
@@ -44,34 +44,40 @@ def observed(**changes: object) -> Observed:
     return anything(**{"samples": points, "stop": stop} | changes)
 
 
+def asked(**options: object) -> Asked:
+    config = configured(**options)
+    return Asked(values=config.all_values(), names=config.names)
+
+
 def test_it_is_never_the_default() -> None:
-    assert Config().topology == DEPLOYED
-    assert Topology.NONE not in {cell.topology for cell in matrix_of().cells}
+    assert configured().axis("topology") == DEPLOYED
+    assert Topology.NONE not in {cell.value("topology") for cell in matrix_of().cells}
 
 
 def test_it_may_stand_beside_others() -> None:
     both = (Topology.STANDALONE, Topology.NONE)
-    assert {cell.topology for cell in matrix_of(topology=both).cells} == set(both)
-    assert starts_mongod(Config(topology=both))
+    assert {cell.value("topology") for cell in matrix_of(topology=both).cells} == set(both)
+    assert starts_mongod(asked(topology=both))
 
 
 def test_alone_it_needs_no_mongod() -> None:
-    assert not starts_mongod(Config(topology=(Topology.NONE,)))
-    assert not starts_mongod(Config(mongodb=("mongodb://127.0.0.1/",)))
+    assert not starts_mongod(asked(topology=(Topology.NONE,)))
+    assert not starts_mongod(asked(mongodb=("mongodb://127.0.0.1/",)))
     servers = {"there": "mongodb://127.0.0.1/", "old": "/opt/4.4/mongod"}
-    assert not starts_mongod(Config(mongodb=("there",), mongodb_servers=servers))
-    assert starts_mongod(Config(mongodb=("there", "old"), mongodb_servers=servers))
+    assert not starts_mongod(asked(mongodb=("there",), mongodb_servers=servers))
+    assert starts_mongod(asked(mongodb=("there", "old"), mongodb_servers=servers))
 
 
 def test_a_control_excludes_it() -> None:
-    with pytest.raises(UsageError, match="--control and --topology none"):
-        Config(topology=(Topology.NONE, Topology.STANDALONE), control="leak-connection")
+    why = "topology none is in no cell at all: the application with the fault needs a deployment"
+    with pytest.raises(UsageError, match=why):
+        matrix_of(topology=(Topology.NONE, Topology.STANDALONE), control="leak-connection")
 
 
 def test_nothing_is_reached_and_nobody_counts() -> None:
-    absent = NoDeployment()
-    assert (absent.uri("app"), absent.ports, absent.version) == ("", frozenset(), "")
-    assert absent.counts("app", {(1, 2)}) == Counts()
+    absent = Backend()
+    assert (absent.connection(ALONE, "app"), absent.ports, absent.title) == ({}, frozenset(), "")
+    assert absent.counts("app", {(1, 2)}) == {}
 
 
 @pytest.mark.parametrize(("cell", "documents"), [(CELL, DOCUMENTS), (ALONE, 0)])

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from tests.unit.factories import CELL, record, run_record
+from tests.cells import CELL, cell_with
+from tests.unit.factories import record, run_record
 from tests.unit.test_merge import saved
 from tests.unit.test_report import FAILED
 from wsgiproof.analysis.trends import trends
@@ -28,7 +29,7 @@ def on(day: int, *cells: CellRecord, **changes: Any) -> RunRecord:
 
 
 def as_cell(one: CellRecord, **axes: Any) -> CellRecord:
-    cell = msgspec.structs.replace(CELL, **axes)
+    cell = cell_with(CELL, **axes)
     return msgspec.structs.replace(one, cell=cell, directory=f"cells/{cell.id}")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, observed, outcome
+from tests.cells import CELL, cell_with, configured
+from tests.unit.factories import observed, outcome
 from tests.unit.test_inside import REQUEST, SECRET, App
 from tests.unit.test_matrix import matrix_of
-from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.finding import Outcome
 from wsgiproof.judge.verdict import judge
@@ -20,7 +20,7 @@ from wsgiproof.process.account import server_account
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.subjects.application import check_app, check_syntax, lay_out
 
-OWN = msgspec.structs.replace(CELL, app="/home/ann/shop.py")
+OWN = cell_with(CELL, app="/home/ann/shop.py")
 
 HELLO = """
 def application(environ, start_response):
@@ -276,7 +276,7 @@ def test_what_can_not_be_a_script_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_an_app_and_a_control_exclude_each_other() -> None:
     with pytest.raises(UsageError, match="--app and --control exclude each other"):
-        Config(app="shop.py", control="leak-connection")
+        configured(app="shop.py", control="leak-connection")
 
 
 # The cell, and where it is laid out
@@ -298,14 +298,14 @@ def test_every_cell_has_the_path() -> None:
     ],
 )
 def test_the_id_ends_with_the_name_of_the_file(path: str, ending: str) -> None:
-    assert msgspec.structs.replace(CELL, app=path).id == CELL.id + ending
+    assert cell_with(CELL, app=path).id == CELL.id + ending
 
 
 def test_it_is_copied_to_where_no_import_finds_it(tmp_path: Path) -> None:
     source = tmp_path / "pymongo.py"
     source.write_text(HELLO)
     source.chmod(0o600)
-    cell = msgspec.structs.replace(CELL, app=str(source))
+    cell = cell_with(CELL, app=str(source))
     laid_out = lay_out(cell, tmp_path, "mongodb://127.0.0.1/", "database", server_account())
     settings = msgspec.json.decode((laid_out.directory / "settings.json").read_bytes())
     copy = Path(settings["app"])

@@ -1,4 +1,4 @@
-"""The axes of the matrix in the words of a report."""
+"""The axes of the matrix in the words of a report, from the cells alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import PurePath
 
 from wsgiproof.records.cell import Cell, InterpreterKind
 
-VERSIONS = ("python", "mod_wsgi", "pymongo")
-"""The axes whose values are versions."""
-_NAMES = {"python": "Python", "mod_wsgi": "mod_wsgi", "pymongo": "PyMongo"}
+_TITLES = {"python": "Python"}
+_SHORT = 10
+"""Digits of a commit."""
 
 
 def _python(cell: Cell) -> str:
@@ -17,8 +17,9 @@ def _python(cell: Cell) -> str:
     return f"{cell.python} ({cell.python_name})" if named else cell.python
 
 
-def _from(version: str, path: str) -> str:
-    return f"{version} ({PurePath(path).name})" if path else version
+def _from(version: str, path: str, commit: str) -> str:
+    origin = " ".join([PurePath(path).name, commit[:_SHORT]]).strip()
+    return f"{version} ({origin})" if origin else version
 
 
 def _sub_interpreters(cell: Cell) -> str:
@@ -31,39 +32,83 @@ def _recycled(cell: Cell) -> str:
     return f"replaced after {requests:,} requests" if requests else "never replaced"
 
 
-AXES: Mapping[str, Callable[[Cell], str]] = {
+_BEFORE: Mapping[str, Callable[[Cell], str]] = {
     "python": _python,
-    "mod_wsgi": lambda cell: _from(cell.mod_wsgi, cell.mod_wsgi_path),
-    "pymongo": lambda cell: _from(cell.pymongo, cell.pymongo_path),
-    "topology": lambda cell: str(cell.topology),
+    "mod_wsgi": lambda cell: _from(cell.mod_wsgi, cell.mod_wsgi_path, cell.mod_wsgi_commit),
+}
+_AFTER: Mapping[str, Callable[[Cell], str]] = {
     "mode": lambda cell: str(cell.mode),
     "mpm": lambda cell: str(cell.mpm),
     "interpreter": lambda cell: str(cell.interpreter),
-    "mongodb": lambda cell: cell.mongodb or "usual MongoDB",
     "sub_interpreters": _sub_interpreters,
     "maximum_requests": _recycled,
     "control": lambda cell: cell.control or "no control",
     "app": lambda cell: cell.app_name or "wsgiproof's own application",
 }
-"""For each axis a function that names its value in a cell; empty if it has none."""
+_COMMON = {**_BEFORE, **_AFTER}
+
+
+def axes_of(cells: Iterable[Cell]) -> list[str]:
+    """Return the axes of these cells, those of their subjects included, in their order."""
+    of_subjects = dict.fromkeys(one.axis for cell in cells for one in cell.of_subject)
+    return [*_BEFORE, *of_subjects, *_AFTER]
+
+
+def value_of(axis: str, cell: Cell) -> str:
+    """Return the value of an axis in a cell; empty if it has none."""
+    if axis in _COMMON:
+        return _COMMON[axis](cell)
+    for one in cell.of_subject:
+        if one.axis == axis:
+            return _from(one.value, one.path, one.commit) or f"usual {axis}"
+    return ""
+
+
+def origins(cell: Cell) -> list[str]:
+    """Return the names of the files and directories that versions come from.
+
+    The same checkout has the same name in each run of a CI system, and rarely the same path.
+    """
+    paths = [cell.mod_wsgi_path, *(one.path for one in cell.of_subject)]
+    return [PurePath(path).name for path in paths if path]
+
+
+def is_usual(axis: str, cell: Cell) -> bool:
+    """Whether the value says nothing worth a word, unless cells differ in it."""
+    if axis in ("maximum_requests", "control", "app"):
+        return not getattr(cell, axis)
+    return axis not in _COMMON and not cell.value(axis)
+
+
+def versions(cells: Iterable[Cell]) -> list[str]:
+    """Return the axes whose values are versions."""
+    cells = list(cells)
+    return [*_BEFORE, *(axis for axis in axes_of(cells) if _has_versions(axis, cells))]
+
+
+def _has_versions(axis: str, cells: Iterable[Cell]) -> bool:
+    return axis not in _COMMON and any(cell.value(axis)[:1].isdigit() for cell in cells)
 
 
 def varying(cells: Iterable[Cell]) -> list[str]:
     """Return the axes in which these cells differ."""
     cells = list(cells)
-    return [axis for axis in AXES if len(values(axis, cells)) > 1]
+    return [axis for axis in axes_of(cells) if len(values(axis, cells)) > 1]
 
 
 def values(axis: str, cells: Iterable[Cell]) -> list[str]:
     """Return the values of an axis in these cells, each once, in their order."""
-    return [value for value in dict.fromkeys(map(AXES[axis], cells)) if value]
+    return [value for value in dict.fromkeys(value_of(axis, cell) for cell in cells) if value]
 
 
 def title(axis: str) -> str:
     """Return the name of an axis."""
-    return _NAMES.get(axis, axis.replace("_", " "))
+    if axis == "mod_wsgi":
+        return axis
+    return _TITLES.get(axis, axis.replace("_", " "))
 
 
 def named(axis: str, value: str) -> str:
-    """Return ``mod_wsgi 5.0.2``, but ``daemon``: most values need no name of their axis."""
-    return f"{_NAMES[axis]} {value}" if axis in _NAMES else value
+    """Return ``mod_wsgi 5.0.2``, but ``daemon``: only a version needs the name of its axis."""
+    is_version = axis in _BEFORE or (axis not in _COMMON and value[:1].isdigit())
+    return f"{title(axis)} {value}" if is_version else value

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from wsgiproof.analysis.axes import AXES
+from wsgiproof.analysis.axes import axes_of, value_of
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import FORMAT, CellRecord, RunRecord
@@ -135,8 +135,9 @@ def _pairing(old: Sequence[Cell], new: Sequence[Cell]) -> tuple[str, Key]:
     one of them.
     """
     if new and not _in_both(old, new, _id):
-        for axis in AXES:
-            apart = {AXES[axis](cell) for cell in old}.isdisjoint(AXES[axis](cell) for cell in new)
+        for axis in axes_of([*old, *new]):
+            values = {value_of(axis, cell) for cell in old}
+            apart = values.isdisjoint(value_of(axis, cell) for cell in new)
             key = partial(_id_with, axis, new[0])
             if apart and _in_both(old, new, key):
                 return axis, key
@@ -153,8 +154,14 @@ def _id(cell: Cell) -> str:
 
 def _id_with(axis: str, other: Cell, cell: Cell) -> str:
     """The id that ``cell`` would have with the value of this axis in the ``other`` one."""
-    fields = {axis, f"{axis}_name", f"{axis}_path"} & set(Cell.__struct_fields__)
-    return msgspec.structs.replace(cell, **{field: getattr(other, field) for field in fields}).id
+    fields = {axis, f"{axis}_name", f"{axis}_path", f"{axis}_commit"} & set(Cell.__struct_fields__)
+    changes: dict[str, Any] = {field: getattr(other, field) for field in fields}
+    if not fields:  # an axis of the subject
+        others = {one.axis: one for one in other.of_subject}
+        changes["of_subject"] = tuple(
+            others.get(one.axis, one) if one.axis == axis else one for one in cell.of_subject
+        )
+    return msgspec.structs.replace(cell, **changes).id
 
 
 def _unique(cells: Sequence[CellRecord], key: Key) -> dict[str, CellRecord]:
@@ -169,12 +176,9 @@ def _others(cells: Sequence[CellRecord], compared: Sequence[CellRecord]) -> tupl
 
 
 def _axes(pairs: Sequence[tuple[CellRecord, CellRecord]]) -> Iterator[AxisChange]:
-    for axis, value_of in AXES.items():
-        differing = [
-            (value_of(one.cell), value_of(other.cell))
-            for one, other in pairs
-            if value_of(one.cell) != value_of(other.cell)
-        ]
+    for axis in axes_of(one.cell for pair in pairs for one in pair):
+        both = [(value_of(axis, one.cell), value_of(axis, other.cell)) for one, other in pairs]
+        differing = [(old, new) for old, new in both if old != new]
         if differing:
             before, after = zip(*dict.fromkeys(differing), strict=True)
             yield AxisChange(

@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from wsgiproof.analysis.axes import AXES, VERSIONS, named, varying
+from wsgiproof.analysis.axes import axes_of, named, origins, value_of, varying
 from wsgiproof.analysis.figures import TITLES, Figure, figures, names
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.run import FORMAT, CellRecord, RunRecord
 
 DATE = "date"
-BY = (DATE, *VERSIONS, "wsgiproof")
+WSGIPROOF = "wsgiproof"
 """The possible columns."""
 
 
@@ -68,7 +68,10 @@ class Trends(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def trends(records: Sequence[RunRecord], by: str = DATE) -> Trends:
-    """Return the cells of these runs by date or by version: ``by`` is one of :data:`BY`."""
+    """Return the cells of these runs by date or by version.
+
+    ``by`` is :data:`DATE`, :data:`WSGIPROOF` (its version), or the name of an axis of versions.
+    """
     records = sorted(records, key=lambda record: record.started)
     dates = [*_dates(records)]
     columned = [
@@ -87,7 +90,7 @@ def trends(records: Sequence[RunRecord], by: str = DATE) -> Trends:
 
 
 def _column(record: RunRecord, cell: CellRecord, by: str) -> str:
-    return record.wsgiproof if by == "wsgiproof" else AXES[by](cell.cell)
+    return record.wsgiproof if by == WSGIPROOF else value_of(by, cell.cell)
 
 
 def _dates(records: Sequence[RunRecord]) -> Iterator[str]:
@@ -114,19 +117,23 @@ def _version(column: str) -> tuple[bool, Version, str]:
 
 def _row(cell: Cell, by: str) -> str:
     """The key of the row of a cell."""
-    if by in VERSIONS:
-        return "\n".join(value_of(cell) for axis, value_of in AXES.items() if axis != by)
-    return cell.id
+    if by in (DATE, WSGIPROOF):
+        return "\n".join([cell.id, *origins(cell)])
+    return "\n".join(value_of(axis, cell) for axis in axes_of([cell]) if axis != by)
 
 
 def _labels(cells: dict[str, Cell], by: str) -> dict[str, str]:
     """A name for each row: its id, or the axes in which rows differ."""
-    if by not in VERSIONS:
-        return {key: cell.id for key, cell in cells.items()}
+    if by in (DATE, WSGIPROOF):
+        ids = Counter(cell.id for cell in cells.values())
+        return {
+            key: cell.id if ids[cell.id] == 1 else f"{cell.id} ({', '.join(origins(cell))})"
+            for key, cell in cells.items()
+        }
     axes = [axis for axis in varying(cells.values()) if axis != by]
-    shown = axes or [axis for axis in ("topology", "mode") if axis != by]
+    shown = axes or ["mode"]
     return {
-        key: ", ".join(named(axis, value) for axis in shown if (value := AXES[axis](cell)))
+        key: ", ".join(named(axis, value) for axis in shown if (value := value_of(axis, cell)))
         for key, cell in cells.items()
     }
 

@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from wsgiproof.errors import WsgiproofError
+from wsgiproof.subjects.base import Axis
 
 _FILE, _DIRECTORY = "file", "dir"
 _RESULTS = "wsgiproof-results"
@@ -98,8 +99,17 @@ def _sets(context: click.Context, word: str) -> Iterable[str]:
     yield from _file_values(context).get("sets", {})
 
 
-def _servers(context: click.Context, word: str) -> Iterable[str]:
-    yield from _file_values(context).get("mongodb_servers", {})
+def axis(its: Axis) -> _Complete:
+    """Complete the values of an axis."""
+
+    def values(context: click.Context, word: str) -> Iterable[str]:
+        yield from its.words
+        if its.name == "python":
+            yield from _pythons(context, word)
+        if its.names:
+            yield from _file_values(context).get("names", {}).get(its.names, {})
+
+    return _completer(values, files=True)
 
 
 def _file_values(context: click.Context) -> Mapping[str, Any]:
@@ -127,10 +137,6 @@ def _ids(context: click.Context, word: str) -> Iterable[str]:
     return ids()
 
 
-pythons = _completer(_pythons, files=True)
-mod_wsgis = _completer(lambda context, word: ("latest",), files=True)
-pymongos = _completer(lambda context, word: ("latest", "min"), files=True)
-servers = _completer(_servers, files=True)
 cells = _completer(_cells)
 sets = _completer(_sets)
 phases = _completer(_phases)

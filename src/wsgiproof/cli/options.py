@@ -18,15 +18,16 @@ import msgspec
 from wsgiproof.cli import completion
 from wsgiproof.cli.help import option
 from wsgiproof.cli.output import say
-from wsgiproof.config.file import absolute, anchored, combine, find, load
+from wsgiproof.config.axes import ALL_AXES, MOD_WSGI, MPM
+from wsgiproof.config.file import anchored, combine, find, lifted, load
 from wsgiproof.config.model import Config, Profile
 from wsgiproof.errors import did_you_mean, one_line
-from wsgiproof.records.cell import InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import RunRecord, as_json
+from wsgiproof.subjects.base import Axis, absolute
 from wsgiproof.subjects.controls import CONTROLS
-from wsgiproof.subjects.pymongo.uri import has_password
+from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,9 +71,20 @@ class Choices(click.Choice[str]):
 CONTROL = Choices(sorted(CONTROLS), listed_by="wsgiproof selftest --list")
 
 
-def axis_option(name: str, metavar: str, text: str, **attributes: Any) -> _Decorator:
-    """An option that may be given more than once; its key in a file has the same name."""
-    return option(f"--{name}", multiple=True, metavar=metavar, help=text, **attributes)
+def _axis_option(axis: Axis) -> _Decorator:
+    """The option of an axis, which may be given more than once."""
+    return option(
+        axis.option,
+        multiple=True,
+        metavar=axis.metavar,
+        help=axis.help,
+        rare=axis.rare,
+        **({"type": Choices(axis.choices)} if axis.choices else _completed(axis)),
+    )
+
+
+def _completed(axis: Axis) -> dict[str, Any]:
+    return {"shell_complete": completion.axis(axis)}
 
 
 def _phases(
@@ -96,31 +108,6 @@ def _phases(
     return names
 
 
-_PYTHON = axis_option(
-    "python",
-    "VERSION|PATH",
-    "The Python to embed: 3.12, 3.12.1, 3.13t, or a path.\n"
-    "3.12 is the newest 3.12 on this machine; an environment stands for its base; "
-    "'wsgiproof doctor --pythons' lists them. Default: the Python of wsgiproof, or else the first "
-    "that mod_wsgi can embed.",
-    shell_complete=completion.pythons,
-)
-_MPM = axis_option(
-    "mpm",
-    "NAME",
-    "Apache's multi-processing module.\nprefork, worker or event.  [default: prefork]",
-    type=Choices(list(Mpm)),
-    rare=True,
-)
-_MONGODB = axis_option(
-    "mongodb",
-    "PATH|URI|NAME",
-    "The mongod to start, or a deployment to use.\n"
-    "NAME is one of mongodb_servers in the file. In a deployment, wsgiproof uses a database of its "
-    "own. Keep a URI with a password off the command line: env:NAME, file:PATH, or - for a line of "
-    "standard input. Default: the mongod on this machine.",
-    shell_complete=completion.servers,
-)
 _HTTPD = option(
     "--httpd",
     metavar="PATH",
@@ -148,63 +135,30 @@ _JOBS = option(
     metavar="N",
     help="Cells at the same time.\n[default: half the number of cores]",
 )
-_MOD_WSGI = axis_option(
-    "mod-wsgi",
-    "VERSION|PATH",
-    "mod_wsgi: 5.0.2, 5 (the newest 5.x), latest, a path.\n"
-    "A path is a .so, a source tree or its archive. Default: the .so that the environment variable "
-    "MOD_WSGI_SO names, or latest.",
-    shell_complete=completion.mod_wsgis,
-)
-_PYMONGO = axis_option(
-    "pymongo",
-    "VERSION|PATH",
-    "PyMongo: 4.20.0, 4.20 (the newest 4.20.x), a path.\n"
-    "Or latest (the default), or min: the oldest with a wheel. A path is a wheel, a source "
-    "checkout such as '.', or an archive of one.",
-    shell_complete=completion.pymongos,
+_CONNECTIONS = "; ".join(one.found_by_app for one in SUBJECTS.values() if one.found_by_app)
+_SUBJECT = option(
+    "--subject",
+    type=Choices([*SUBJECTS]),
+    metavar="NAME",
+    help=f"What is tested: {', '.join(SUBJECTS)}.\n[default: {DEFAULT.name}]",
+    rare=len(SUBJECTS) == 1,
 )
 _SUBJECT_OPTIONS: list[_Decorator] = [
-    _PYTHON,
-    _MOD_WSGI,
-    _PYMONGO,
-    axis_option(
-        "topology",
-        "NAME",
-        "standalone, replica-set or none (no MongoDB).\n"
-        "With none, PyMongo encodes and decodes only.  [default: standalone and replica-set]",
-        type=Choices(list(Topology)),
-    ),
-    axis_option(
-        "mode",
-        "NAME",
-        "daemon or embedded.\nThe modes of mod_wsgi.  [default: both]",
-        type=Choices(list(Mode)),
-    ),
-    _MPM,
-    axis_option(
-        "interpreter",
-        "KIND",
-        "main, shared-gil, own-gil or free-threaded.\n"
-        "own-gil needs Python 3.12, free-threaded a build such as 3.13t.  [default: shared-gil]",
-        type=Choices(list(InterpreterKind)),
-    ),
-    _MONGODB,
+    _SUBJECT,
+    *map(_axis_option, ALL_AXES.values()),
     option(
         "--app",
         metavar="FILE",
         shell_complete=completion.file,
         help="Your WSGI script, in place of the built-in one.\n"
-        "It finds its deployment in environ['wsgiproof.mongodb_uri'] and "
-        "['wsgiproof.database'], and at import in os.environ['WSGIPROOF_MONGODB_URI'] and "
-        "['WSGIPROOF_DATABASE'].",
+        "It finds its backend in environ and os.environ: " + _CONNECTIONS,
     ),
     option(
         "--requirement",
         multiple=True,
         metavar="PACKAGE",
         shell_complete=completion.file,
-        help="Install this beside PyMongo: 'flask==3.1'.\n"
+        help="Install this beside the subject: 'flask==3.1'.\n"
         "Or all that a file such as requirements.txt lists. May be given several times.",
     ),
     option(
@@ -412,14 +366,20 @@ def summary_option(*, rare: bool = False) -> _Decorator:
 
 
 def machine_options(command: _Command) -> _Command:
-    """Add what is to be looked for on the machine."""
-    options = [_PYTHON, _MPM, _MONGODB, _HTTPD, _APXS, _OUTPUT, _JOBS]
+    """Add what is to be looked for on the machine: what has no version on the index."""
+    looked_for = [axis for axis in ALL_AXES.values() if not axis.package and not _is_free(axis)]
+    options = [_SUBJECT, *map(_axis_option, looked_for), _HTTPD, _APXS, _OUTPUT, _JOBS]
     return _add(options, command)
 
 
+def _is_free(axis: Axis) -> bool:
+    """Whether all of its values are there on any machine."""
+    return bool(axis.choices) and axis is not MPM
+
+
 def version_options(command: _Command) -> _Command:
-    """Add which mod_wsgi, and which PyMongo."""
-    return _add([_MOD_WSGI, _PYMONGO], command)
+    """Add which versions of mod_wsgi and of the subject."""
+    return _add([_axis_option(axis) for axis in ALL_AXES.values() if axis.package], command)
 
 
 def matrix_options(
@@ -479,17 +439,19 @@ def configure(
     here = Path.cwd()
     path = None if no_config else file or find(here)
     given = {key: value for key, value in options.items() if value is not None and value != ()}
-    if any(map(has_password, given.get("mongodb", ()))):
-        say(
-            "warning: every user of this machine can read the password of --mongodb in the list of "
-            "processes; use --mongodb env:NAME, file:PATH, or - for a line of standard input",
-            err=True,
-        )
+    for axis in ALL_AXES.values():
+        if any(map(axis.exposed, given.get(axis.name, ()))):
+            say(
+                f"warning: every user of this machine can read the password of {axis.option} in "
+                f"the list of processes; use {axis.option} env:NAME, file:PATH, or - for a line of "
+                "standard input",
+                err=True,
+            )
     loaded = load(path, found_from=None if file else here) if path else None
     # Paths on the command line are relative to the working directory, not to the file.
-    config = combine(loaded, chosen, anchored(given, Path.cwd()))
-    if not config.mod_wsgi and (module := os.environ.get("MOD_WSGI_SO")):
-        config = msgspec.structs.replace(config, mod_wsgi=(absolute(module, Path.cwd()),))
+    config = combine(loaded, chosen, anchored(lifted(given), Path.cwd()))
+    if MOD_WSGI.name not in config.axes and (module := os.environ.get("MOD_WSGI_SO")):
+        config = config.with_axes(mod_wsgi=(absolute(module, Path.cwd()),))
     if config.control in CONTROLS:
         control = CONTROLS[config.control]
         config = msgspec.structs.replace(config, maximum_requests=control.maximum_requests)
@@ -499,14 +461,14 @@ def configure(
 
 
 def command_line() -> str:
-    """Return the command line for the record, without a deployment's URI: it may hold a
-    password."""
+    """Return the command line for the record, without URIs: they may hold a password."""
     return shlex.join(["wsgiproof", *map(without_uris, sys.argv[1:])])
 
 
 def without_uris(text: str) -> str:
-    """Return ``text`` without the URI of a deployment and what follows it."""
-    return re.sub(r"mongodb(\+srv)?://.*", "URI", text)
+    """Return ``text`` without a URI and what follows it, but for addresses of web pages and
+    files."""
+    return re.sub(r"\b(?!https?:|file:)[a-z][a-z0-9+.-]*://.*", "URI", text)
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from wsgiproof.analysis.figures import TITLES
-from wsgiproof.analysis.trends import BY, DATE
+from wsgiproof.analysis.trends import DATE, WSGIPROOF
 from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import PATH, Choices, make_console, note, print_json, read_run
+from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.errors import UsageError
 
 _EXAMPLES = (
@@ -25,6 +26,8 @@ _CODES = {
     3: "the file can't be written",
 }
 _FIGURE = "requests_per_second"
+_VERSIONS = [axis.name for axis in ALL_AXES.values() if axis.title]
+_BY = (DATE, *_VERSIONS, WSGIPROOF)
 
 
 @command("report", examples=_EXAMPLES, codes=_CODES)
@@ -45,10 +48,10 @@ _FIGURE = "requests_per_second"
 )
 @option(
     "--by",
-    type=Choices(BY),
+    type=Choices(_BY),
     metavar="NAME",
     default=DATE,
-    help=f"What trends go by: {', '.join(BY)}.\n"
+    help=f"What trends go by: {', '.join(_BY)}.\n"
     "The date is when a cell ran, the others are the versions that it ran with.  "
     f"[default: {DATE}]",
 )

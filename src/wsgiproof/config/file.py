@@ -16,23 +16,22 @@ from typing import Annotated, Any
 
 import msgspec
 
-from wsgiproof.config.model import AXES, Combination, Config, Exclusion, Override
+from wsgiproof.config.axes import ALL_AXES
+from wsgiproof.config.axes import NAMES as TABLES_OF_NAMES
+from wsgiproof.config.model import Combination, Config, Exclusion, Override
 from wsgiproof.config.requirements import requirements
 from wsgiproof.errors import UsageError, describe, did_you_mean
-from wsgiproof.files import open_regular, read_at_most
+from wsgiproof.files import open_regular, place, read_at_most
 from wsgiproof.ownership import invoking_users, why_file_unsafe
-from wsgiproof.subjects.pymongo.uri import FILE, is_uri
 
 NAMES = ("wsgiproof.toml", "pyproject.toml")
-PATHS = ("python", "mod_wsgi", "pymongo", "mongodb")
-"""Axes whose values may be paths."""
 _LARGEST = 1 << 20
 """Bytes of a file."""
 _HAS_TABLE = re.compile(rb"tool[\"']?\s*\.\s*[\"']?wsgiproof")
 """Matches a pyproject.toml that has the table ``[tool.wsgiproof]``."""
 _FILES = ("app", "output", "httpd", "apxs", "constraint", "home")
 """Keys whose values are always paths."""
-_LISTS = frozenset({*AXES, "only", "cells", "requirement", "directive"})
+_LISTS = frozenset({*ALL_AXES, "only", "cells", "requirement", "directive"})
 """Keys that take one value, or several."""
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "include": Combination,
@@ -41,6 +40,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
 }
 """Keys that take a list of tables."""
 _SETS = "sets"
+_LIFTED = ("axes", "names")
 _FEW = 10
 """Names that a message lists."""
 
@@ -95,7 +95,7 @@ def load(path: Path, *, found_from: Path | None = None) -> Loaded:
     if table is None:
         raise UsageError(f"{path} has no table [tool.wsgiproof]")
     try:
-        values = _with_requirements(_as_lists(table), path.parent)
+        values = _with_requirements(lifted(_as_lists(table)), path.parent)
         msgspec.convert(values, ConfigFile)
         return Loaded(path=path, values=anchored(values, path.parent))
     except msgspec.ValidationError as error:
@@ -125,12 +125,15 @@ def combine(file: Loaded | None, chosen: str, options: Mapping[str, Any]) -> Con
         raise UsageError(
             f"--set {chosen}: {file.path} has no such set{_nearest(chosen, list(sets))}"
         )
-    values |= sets.get(chosen, {})
-    values |= options
+    for changes in (sets.get(chosen, {}), options):
+        inner = {key: values.get(key, {}) | changes.get(key, {}) for key in _LIFTED}
+        values |= {**changes, **inner}
     try:
-        return msgspec.convert(values, Config)
+        config = msgspec.convert(values, Config)
+        config.check_subject()
     except msgspec.ValidationError as error:
         raise UsageError(_explained(str(error))) from error
+    return config
 
 
 def starter() -> str:
@@ -142,8 +145,13 @@ def schema() -> dict[str, Any]:
     """Return the JSON schema of a file, for editors. The classes that check a file define it."""
     made = msgspec.json.schema(ConfigFile)
     for definition in made["$defs"].values():
-        for name, key in definition.get("properties", {}).items():
-            if name in _LISTS:
+        keys = definition.get("properties", {})
+        if keys.pop("axes", None):
+            definition["properties"] = keys = {name: _of_axis(name) for name in ALL_AXES} | keys
+        if keys.pop("names", None):
+            keys |= {key: _of_names(axis.about_names) for key, axis in TABLES_OF_NAMES.items()}
+        for name, key in keys.items():
+            if name in _LISTS and "anyOf" not in key:
                 one = key["items"]
                 several = {word: key.pop(word) for word in ("type", "items")}
                 key["anyOf"] = [one, several]
@@ -151,6 +159,21 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "wsgiproof.toml",
         **made,
+    }
+
+
+def _of_axis(name: str) -> dict[str, Any]:
+    axis = ALL_AXES[name]
+    one: dict[str, Any] = {"enum": sorted(axis.choices)} if axis.choices else {"type": "string"}
+    return {"description": axis.about, "anyOf": [one, {"type": "array", "items": one}]}
+
+
+def _of_names(about: str) -> dict[str, Any]:
+    return {
+        "description": about,
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "default": {},
     }
 
 
@@ -217,6 +240,28 @@ def _as_list(key: str, value: Any) -> Any:
     return value
 
 
+def lifted(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with its axes under ``axes``, and its names of values under ``names``.
+
+    Nothing is checked: what has another type stays where it is, or as it is.
+    """
+    rest = {key: _lifted(key, value) for key, value in table.items()}
+    for inner, keys in (("axes", ALL_AXES), ("names", TABLES_OF_NAMES)):
+        if inner in rest:  # a key of our own, and not one of the file
+            raise UsageError(f"there is no key '{inner}'")
+        if found := {key: rest.pop(key) for key in keys if key in rest}:
+            rest[inner] = found
+    return rest
+
+
+def _lifted(key: str, value: Any) -> Any:
+    if key in _TABLES and isinstance(value, list):
+        return [lifted(one) if isinstance(one, dict) else one for one in value]
+    if key == _SETS and isinstance(value, dict):
+        return {name: lifted(one) if isinstance(one, dict) else one for name, one in value.items()}
+    return value
+
+
 def anchored(values: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     """Return the same keys with each relative path made absolute; it starts at ``directory``.
 
@@ -243,39 +288,27 @@ def _with_requirements(values: Mapping[str, Any], directory: Path) -> dict[str, 
 
 
 def _relative(key: str, value: Any, directory: Path) -> Any:
-    if key in PATHS:
-        return [absolute(one, directory) for one in value]
+    if key == "axes":
+        return {
+            name: [ALL_AXES[name].absolute(one, directory) for one in its]
+            for name, its in value.items()
+        }
     if key in _FILES:
         return value and place(value, directory)
     if key == "requirement":
         return [one for text in value for one in requirements(text, directory)]
-    if key == "mongodb_servers":
-        return {name: absolute(one, directory) for name, one in value.items()}
+    if key == "names":
+        return {
+            table: {
+                name: TABLES_OF_NAMES[table].absolute(one, directory) for name, one in its.items()
+            }
+            for table, its in value.items()
+        }
     if key in _TABLES:
         return [anchored(table, directory) for table in value]
     if key == _SETS:
         return {name: anchored(one, directory) for name, one in value.items()}
     return value
-
-
-def absolute(value: str, directory: Path) -> str:
-    """Return a path made absolute. A value that is not a path is returned unchanged."""
-    if value.startswith(FILE):
-        return FILE + place(value.removeprefix(FILE), directory)
-    is_path = "/" in value or value in (".", "..") or value.endswith((".so", ".whl", ".gz", ".zip"))
-    if not is_path or is_uri(value):
-        return value
-    return place(value, directory)
-
-
-def place(path: str, directory: Path) -> str:
-    """Return a path made absolute. Links are not resolved: a program may behave by its name.
-
-    Raises :class:`UsageError` for what can't be a path, or can't be written in a record.
-    """
-    if "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
-        raise UsageError(f"'{path}' can't be a path: that is UTF-8 without NUL")
-    return os.path.abspath(directory / Path(os.path.expanduser(path)))  # noqa: PTH100, PTH111
 
 
 _UNKNOWN = re.compile(
@@ -316,7 +349,7 @@ def _explained(message: str) -> str:
 
 
 def _in(where: str, word: str = "in") -> str:
-    keys = re.sub(r"\[.*?\]", "", where).removeprefix("$").removeprefix(".")
+    keys = re.sub(r"\[.*?\]|\b(axes|names)\.", "", where).removeprefix("$").removeprefix(".")
     return f" {word} '{keys}'" if keys else ""
 
 
@@ -324,7 +357,10 @@ def _keys(where: str) -> Sequence[str]:
     """Return the keys of the table at ``where``, such as ``$.sets[...].include[...]``."""
     structs: dict[str, type[msgspec.Struct]] = {_SETS: Config, **_TABLES}
     inner = [structs[word] for word in re.findall(r"[a-z_]+", where) if word in structs]
-    return (inner[-1] if inner else ConfigFile).__struct_fields__
+    struct = inner[-1] if inner else ConfigFile
+    fields = [name for name in struct.__struct_fields__ if name not in _LIFTED]
+    axes = [*ALL_AXES] if "axes" in struct.__struct_fields__ else []
+    return [*axes, *(TABLES_OF_NAMES if "names" in struct.__struct_fields__ else ()), *fields]
 
 
 def _values(where: str) -> Sequence[str]:

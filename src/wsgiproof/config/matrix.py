@@ -13,13 +13,15 @@ from itertools import product
 import msgspec
 from packaging.version import Version
 
-from wsgiproof.config.model import AXES, URI, Combination, Config
+from wsgiproof.config.axes import ALL_AXES, axes_of
+from wsgiproof.config.model import Combination, Config
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import BuildSpec, Python, Source
-from wsgiproof.records.cell import DEPLOYED, Cell, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.records.cell import AxisValue, Cell, InterpreterKind, Mode, Mpm
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import Excluded
-from wsgiproof.subjects.pymongo.uri import is_uri
+from wsgiproof.subjects.base import Axis, Backends, version_value
+from wsgiproof.subjects.registry import SUBJECTS
 
 _OWN_GIL = (3, 12)
 """The first Python in which an interpreter can have its own GIL (PEP 684)."""
@@ -31,41 +33,20 @@ SourceOrReason = Source | str
 """What a value resolves to for a Python, or the reason why it does not support that Python."""
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """A MongoDB: one that wsgiproof starts, or an existing deployment."""
-
-    name: str
-    """Its name in cell ids; empty for the default one."""
-    version: str
-    topology: Topology | None = None
-    """None if wsgiproof starts it, in any topology."""
-
-
 class ResolvedAxes(msgspec.Struct, frozen=True, kw_only=True):
     """The resolved values of the axes, on this machine and on the package index."""
 
     pythons: Mapping[str, Python]
     """By the value of the axis; each with its name."""
-    mod_wsgis: Mapping[tuple[str, str], SourceOrReason]
-    """By the name of the Python, and the value of the axis."""
-    pymongos: Mapping[tuple[str, str], SourceOrReason]
+    sources: Mapping[str, Mapping[tuple[str, str], SourceOrReason]]
+    """Of each axis of versions: by the name of the Python, and the value of the axis."""
     mpms: Sequence[Mpm]
     """Those of the available Apache."""
-    servers: Mapping[str, Server]
-    """By the value of the axis."""
+    backends: Backends
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """One combination of requested values."""
-
-    python: str
-    mod_wsgi: str
-    pymongo: str
-    topology: Topology
-    mode: Mode
-    mpm: Mpm
-    interpreter: InterpreterKind
-    mongodb: str
+Candidate = Mapping[str, str]
+"""One combination of requested values, by axis."""
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,13 +72,13 @@ def expand(config: Config, resolved: ResolvedAxes) -> Matrix:
         if reason:
             excluded.append(_excluded(candidate, reason))
             continue
-        used |= set(_values(candidate))
+        used |= set(candidate.items())
         cell = _cell(candidate, config, resolved)
         if cell.id in cells:
             excluded.append(_excluded(candidate, f"it is the same as {cell.id}"))
         else:
-            cells[cell.id], specs[cell.id] = cell, _spec(candidate, resolved)
-    _check_axes(config, resolved, used, excluded)
+            cells[cell.id], specs[cell.id] = cell, _spec(candidate, config, resolved)
+    _check_axes(config, used, excluded)
     ordered = sorted(cells.values(), key=_rank)
     chosen, others = _select(ordered, config.only)
     return Matrix(cells=chosen, specs=specs, excluded=(*excluded, *others))
@@ -105,14 +86,13 @@ def expand(config: Config, resolved: ResolvedAxes) -> Matrix:
 
 def candidates(config: Config) -> Iterator[Candidate]:
     """Yield every combination once: those of the axes, then those of each ``include``."""
-    seen: set[Candidate] = set()
+    seen: set[tuple[str, ...]] = set()
+    names = [axis.name for axis in axes_of(SUBJECTS[config.subject])]
     for table in (Combination(), *config.include):
-        axes = [getattr(table, axis) or config.axis(axis) for axis in AXES]
-        for values in product(*axes):
-            candidate = Candidate(**dict(zip(AXES, values, strict=True)))
-            if candidate not in seen:
-                seen.add(candidate)
-                yield candidate
+        for values in product(*(table.axes.get(name) or config.axis(name) for name in names)):
+            if values not in seen:
+                seen.add(values)
+                yield dict(zip(names, values, strict=True))
 
 
 def why_excluded(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> str:
@@ -120,19 +100,16 @@ def why_excluded(candidate: Candidate, config: Config, resolved: ResolvedAxes) -
     for exclusion in config.exclude:
         if _matches(candidate, exclusion, resolved):
             return exclusion.reason or "it is excluded by the configuration"
-    python = resolved.pythons[candidate.python]
-    for sources, value in (
-        (resolved.mod_wsgis, candidate.mod_wsgi),
-        (resolved.pymongos, candidate.pymongo),
-    ):
-        source = sources[python.name, value]
+    python = resolved.pythons[candidate["python"]]
+    for axis in resolved.sources:
+        source = resolved.sources[axis][python.name, candidate[axis]]
         if isinstance(source, str):
             return source
-    spec = _spec(candidate, resolved)
+    mod_wsgi = _source("mod_wsgi", candidate, resolved)
     return (
-        _why_no_interpreter(candidate.interpreter, python, spec.mod_wsgi)
-        or _why_no_mpm(candidate.mpm, resolved)
-        or _why_no_deployment(candidate, spec.pymongo, resolved)
+        _why_no_interpreter(InterpreterKind(candidate["interpreter"]), python, mod_wsgi)
+        or _why_no_mpm(Mpm(candidate["mpm"]), resolved)
+        or resolved.backends.why_not(candidate, _versions(candidate, resolved), config.control)
         or _why_no_phase(candidate, config, resolved)
     )
 
@@ -157,15 +134,6 @@ def _why_no_mpm(mpm: Mpm, resolved: ResolvedAxes) -> str:
     return "" if mpm in resolved.mpms else f"this Apache has no MPM '{mpm}'"
 
 
-def _why_no_deployment(candidate: Candidate, pymongo: Source, resolved: ResolvedAxes) -> str:
-    if candidate.topology is Topology.NONE:
-        return ""
-    server = resolved.servers[candidate.mongodb]
-    if server.topology not in (None, candidate.topology):
-        return f"the existing deployment is a {server.topology}"
-    return why_incompatible(pymongo.version, server.version)
-
-
 def _why_no_phase(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> str:
     """Return why this combination has none of the phases that were asked for; empty if it has one,
     or if none was asked for."""
@@ -174,72 +142,66 @@ def _why_no_phase(candidate: Candidate, config: Config, resolved: ResolvedAxes) 
 
 
 def _why_without(phase: ExtraPhase, candidate: Candidate, resolved: ResolvedAxes) -> str:
-    if phase is ExtraPhase.RELOAD and candidate.mode is Mode.EMBEDDED:
+    if phase is ExtraPhase.RELOAD and candidate["mode"] == Mode.EMBEDDED:
         return "the phase reload needs daemon mode: embedded mode reloads in the same process"
-    if phase is ExtraPhase.FAILOVER:
-        if candidate.topology is Topology.NONE:
-            return "the phase failover needs a deployment"
-        if resolved.servers[candidate.mongodb].topology is not None:
-            return "the phase failover never harms an existing deployment"
-    return ""
+    return resolved.backends.why_no_faults(candidate) if phase is ExtraPhase.FAILOVER else ""
 
 
-_SCRAM = Version("2.8")
-"""The first PyMongo that authenticates with SCRAM-SHA-1, which wsgiproof's own deployments ask
-for (PyMongo's changelog, "Changes in Version 2.8")."""
-_OP_MSG = Version("3.7")
-"""The first PyMongo that uses OP_MSG. Measured: MongoDB 6.0.5 refuses 3.6.1 ("Unsupported OP_QUERY
-command: insert"), and serves 3.7.2."""
-_WITHOUT_OP_QUERY = Version("5.1")
-"""The first MongoDB that supports only OP_MSG (MongoDB manual, "Legacy Opcodes")."""
+def _source(axis: str, candidate: Candidate, resolved: ResolvedAxes) -> Source:
+    python = resolved.pythons[candidate["python"]]
+    source = resolved.sources[axis][python.name, candidate[axis]]
+    assert isinstance(source, Source)
+    return source
 
 
-def why_incompatible(pymongo: str, mongodb: str) -> str:
-    """Return why this PyMongo can't be tested against this MongoDB; empty if it can.
-
-    An empty ``mongodb`` is an unknown version.
-    """
-    advice = "test only encoding and decoding, with '--topology none'"
-    if Version(pymongo) < _SCRAM:
-        return f"PyMongo {pymongo} is older than {_SCRAM} and has no SCRAM-SHA-1: {advice}"
-    if mongodb and Version(pymongo) < _OP_MSG and Version(mongodb) >= _WITHOUT_OP_QUERY:
-        return (
-            f"PyMongo {pymongo} is older than {_OP_MSG} and can't connect to MongoDB {mongodb}: "
-            f"{advice}"
-        )
-    return ""
+def _versions(candidate: Candidate, resolved: ResolvedAxes) -> dict[str, str]:
+    return {axis: _source(axis, candidate, resolved).version for axis in resolved.sources}
 
 
-def _spec(candidate: Candidate, resolved: ResolvedAxes) -> BuildSpec:
-    python = resolved.pythons[candidate.python]
-    mod_wsgi = resolved.mod_wsgis[python.name, candidate.mod_wsgi]
-    pymongo = resolved.pymongos[python.name, candidate.pymongo]
-    assert isinstance(mod_wsgi, Source)
-    assert isinstance(pymongo, Source)
-    return BuildSpec(python=python, mod_wsgi=mod_wsgi, pymongo=pymongo)
+def _spec(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> BuildSpec:
+    subject = SUBJECTS[config.subject]
+    return BuildSpec(
+        python=resolved.pythons[candidate["python"]],
+        mod_wsgi=_source("mod_wsgi", candidate, resolved),
+        packages={
+            axis.package: _source(axis.name, candidate, resolved)
+            for axis in subject.axes
+            if axis.package
+        },
+        variables=dict(subject.build_variables),
+    )
 
 
 def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
-    spec = _spec(candidate, resolved)
-    deployed = candidate.topology is not Topology.NONE
-    main = candidate.interpreter is InterpreterKind.MAIN
+    python = resolved.pythons[candidate["python"]]
+    mod_wsgi = _source("mod_wsgi", candidate, resolved)
+    interpreter = InterpreterKind(candidate["interpreter"])
+    main = interpreter is InterpreterKind.MAIN
     return Cell(
-        python=spec.python.version,
-        python_name=spec.python.name,
-        mod_wsgi=spec.mod_wsgi.version,
-        mod_wsgi_path=spec.mod_wsgi.path,
-        pymongo=spec.pymongo.version,
-        pymongo_path=spec.pymongo.path,
-        topology=candidate.topology,
-        mode=candidate.mode,
-        mpm=candidate.mpm,
-        interpreter=candidate.interpreter,
-        mongodb=resolved.servers[candidate.mongodb].name if deployed else "",
+        python=python.version,
+        python_name=python.name,
+        mod_wsgi=mod_wsgi.version,
+        mod_wsgi_path=mod_wsgi.path,
+        mod_wsgi_commit=mod_wsgi.commit,
+        subject=config.subject,
+        of_subject=tuple(
+            _value(axis, candidate, resolved) for axis in SUBJECTS[config.subject].axes
+        ),
+        mode=Mode(candidate["mode"]),
+        mpm=Mpm(candidate["mpm"]),
+        interpreter=interpreter,
         sub_interpreters=1 if main else config.sub_interpreters,
         maximum_requests=config.maximum_requests,
         control=config.control,
         app=config.app,
     )
+
+
+def _value(axis: Axis, candidate: Candidate, resolved: ResolvedAxes) -> AxisValue:
+    if not axis.package:
+        return resolved.backends.value(axis.name, candidate)
+    source = _source(axis.name, candidate, resolved)
+    return version_value(axis.name, source.version, source.path, source.commit)
 
 
 def _rank(cell: Cell) -> tuple[object, ...]:
@@ -250,26 +212,21 @@ def _rank(cell: Cell) -> tuple[object, ...]:
         InterpreterKind.SHARED_GIL,
         InterpreterKind.MAIN,
     )
-    newest = [
-        tuple(-number for number in Version(version).release)
-        for version in (cell.mod_wsgi, cell.python, cell.pymongo)
-    ]
-    return (kinds.index(cell.interpreter), *newest, cell.topology, cell.mode != Mode.EMBEDDED)
+    versions = [cell.mod_wsgi, cell.python]
+    others: list[str] = []
+    for one in cell.of_subject:
+        (versions if ALL_AXES[one.axis].package else others).append(one.value)
+    newest = [tuple(-number for number in Version(one).release) for one in versions]
+    return (kinds.index(cell.interpreter), *newest, *others, cell.mode != Mode.EMBEDDED)
 
 
 def _excluded(candidate: Candidate, reason: str) -> Excluded:
-    axes = {axis: _shown(value) for axis, value in _values(candidate)}
+    axes = {axis: ALL_AXES[axis].shown(value) for axis, value in candidate.items()}
     return Excluded(axes=axes, reason=reason)
 
 
-def _shown(value: str) -> str:
-    """Return a requested value; only ``URI`` for a URI, which may contain a password."""
-    return URI if is_uri(value) else value
-
-
 def _matches(candidate: Candidate, exclusion: Combination, resolved: ResolvedAxes) -> bool:
-    for axis in AXES:
-        patterns = getattr(exclusion, axis)
+    for axis, patterns in exclusion.axes.items():
         names = _names(candidate, axis, resolved)
         if patterns and not any(
             fnmatchcase(name, pattern) for pattern in patterns for name in names
@@ -280,48 +237,29 @@ def _matches(candidate: Candidate, exclusion: Combination, resolved: ResolvedAxe
 
 def _names(candidate: Candidate, axis: str, resolved: ResolvedAxes) -> set[str]:
     """Return all names of a value of an axis: as requested, and what it resolves to."""
-    value = str(getattr(candidate, axis))
-    python = resolved.pythons[candidate.python]
+    value = candidate[axis]
+    python = resolved.pythons[candidate["python"]]
     if axis == "python":
         return {value, python.name, python.version, python.short}
-    if axis == "mongodb":
-        server = resolved.servers.get(value)
-        return {value, server.name} if server else {value}
-    sources = {"mod_wsgi": resolved.mod_wsgis, "pymongo": resolved.pymongos}.get(axis, {})
-    source = sources.get((python.name, value))
-    return {value, source.version} if isinstance(source, Source) else {value}
+    if axis in resolved.sources:
+        source = resolved.sources[axis][python.name, value]
+        return {value, source.version} if isinstance(source, Source) else {value}
+    return {value, resolved.backends.value(axis, candidate).value}
 
 
-def _values(candidate: Candidate) -> Iterator[tuple[str, str]]:
-    for axis in AXES:
-        yield axis, str(getattr(candidate, axis))
-
-
-def _check_axes(
-    config: Config,
-    resolved: ResolvedAxes,
-    used: set[tuple[str, str]],
-    excluded: Sequence[Excluded],
-) -> None:
-    """Raise :class:`UsageError` for a value of an axis that is in no cell, since it would silently
-    not be tested."""
-    for axis in AXES:
-        for value in config.axis(axis):
-            if (axis, str(value)) not in used and not _is_default(axis, value, config, resolved):
-                shown = _shown(value)
-                reasons = dict.fromkeys(one.reason for one in excluded if one.axes[axis] == shown)
-                why = "; ".join(list(reasons)[:3]) or "nothing is left to combine it with"
-                what = f"{axis} {shown} is in" if value else "there is"
-                raise UsageError(f"{what} no cell at all: {why}")
-
-
-def _is_default(axis: str, value: str, config: Config, resolved: ResolvedAxes) -> bool:
-    """Whether a mode was not requested, or a topology that no existing deployment has."""
-    existing = {resolved.servers[one].topology for one in config.values("mongodb")}
-    if axis == "mode":
-        return config.mode == tuple(Mode)
-    default = axis == "topology" and config.topology == DEPLOYED
-    return default and None not in existing and value not in existing
+def _check_axes(config: Config, used: set[tuple[str, str]], excluded: Sequence[Excluded]) -> None:
+    """Raise :class:`UsageError` for a value that was asked for and is in no cell, since it would
+    silently not be tested; for a default only if there is no cell at all."""
+    for axis in axes_of(SUBJECTS[config.subject]):
+        asked = axis.name in config.axes
+        for value in config.axis(axis.name):
+            if (axis.name, value) in used or (used and not asked):
+                continue
+            shown = axis.shown(value)
+            reasons = dict.fromkeys(one.reason for one in excluded if one.axes[axis.name] == shown)
+            why = "; ".join(list(reasons)[:3]) or "nothing is left to combine it with"
+            what = f"{axis.name} {shown} is in" if value and asked else "there is"
+            raise UsageError(f"{what} no cell at all: {why}")
 
 
 def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...], list[Excluded]]:
@@ -333,13 +271,13 @@ def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...
                 f"such as {cells[0].id}"
             )
     chosen = [cell for cell in cells if not only or any(fnmatchcase(cell.id, one) for one in only)]
-    unselected = {cell.id: cell.axes for cell in cells if cell not in chosen}
     others = [
         Excluded(
-            axes={axis: str(axes[axis]) for axis in AXES},
+            axes={axis: str(value) for axis, value in cell.axes.items() if axis in ALL_AXES},
             reason="it is not selected",
-            cell=name,
+            cell=cell.id,
         )
-        for name, axes in unselected.items()
+        for cell in cells
+        if cell not in chosen
     ]
     return tuple(chosen), others

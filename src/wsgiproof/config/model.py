@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from wsgiproof.errors import UsageError
-from wsgiproof.records.cell import DEPLOYED, InterpreterKind, Mode, Mpm, Topology
+from wsgiproof.config.axes import ALL_AXES, axes_of, owner_of
+from wsgiproof.errors import UsageError, did_you_mean
 from wsgiproof.records.plan import ExtraPhase, LoadPlan
+from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
 
 
 class Profile(StrEnum):
@@ -63,67 +64,26 @@ def _doc(text: str) -> msgspec.Meta:
     return msgspec.Meta(description=text)
 
 
-Pythons = Annotated[
-    tuple[str, ...],
-    _doc(
-        "Versions (3.12.1, 3.13t; 3.12 is the newest 3.12 on this machine), paths or commands of "
-        "interpreters."
-    ),
-]
-ModWsgis = Annotated[
-    tuple[str, ...],
-    _doc(
-        "Versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, or an archive of "
-        "one."
-    ),
-]
-PyMongos = Annotated[
-    tuple[str, ...],
-    _doc(
-        "Versions (4.20.0; 4.20 is the newest 4.20.x), 'latest', 'min' (the oldest with a wheel), "
-        "a wheel, or a source checkout."
-    ),
-]
-Topologies = Annotated[
-    tuple[Topology, ...],
-    _doc("How the deployment is made up; none: encode and decode only."),
-]
-Modes = Annotated[tuple[Mode, ...], _doc("Where mod_wsgi runs the application.")]
-Mpms = Annotated[tuple[Mpm, ...], _doc("Apache's multi-processing modules.")]
-Interpreters = Annotated[
-    tuple[InterpreterKind, ...],
-    _doc("The kinds of interpreter that serve the application."),
-]
-MongoDBs = Annotated[
-    tuple[str, ...],
-    _doc(
-        "Names of mongodb_servers, paths of a mongod, or mongodb:// URIs of deployments, or where "
-        "such a URI is: env:NAME, file:PATH, or - for a line of standard input."
-    ),
-]
+Axes = Mapping[str, tuple[str, ...]]
+"""Values by the name of their axis. In a file, each axis is a key of its own."""
 
 
 class Combination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Values of some axes. An axis without a value stands for all of its values."""
 
-    python: Pythons = ()
-    mod_wsgi: ModWsgis = ()
-    pymongo: PyMongos = ()
-    topology: Topologies = ()
-    mode: Modes = ()
-    mpm: Mpms = ()
-    interpreter: Interpreters = ()
-    mongodb: MongoDBs = ()
+    axes: Axes = {}
 
-
-AXES = Combination.__struct_fields__
-"""The names of the axes, in their order."""
+    def __post_init__(self) -> None:
+        _check_axes(self.axes)
 
 
 class Exclusion(Combination, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Combinations that are left out. Versions and paths may be globs."""
 
     reason: Annotated[str, _doc("Why; 'wsgiproof list' shows it.")] = ""
+
+    def __post_init__(self) -> None:
+        """Accept globs, which are no values of an axis."""
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,17 +107,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     An option of the command line and its key in a file have the same name.
     """
 
-    python: Pythons = ()
-    mod_wsgi: ModWsgis = ()
-    pymongo: PyMongos = ()
-    topology: Topologies = DEPLOYED
-    mode: Modes = tuple(Mode)
-    mpm: Mpms = (Mpm.PREFORK,)
-    interpreter: Interpreters = (InterpreterKind.SHARED_GIL,)
-    mongodb: MongoDBs = ()
-    mongodb_servers: Annotated[
-        Mapping[str, str],
-        _doc("Each name with the path of a mongod, or the URI of a deployment."),
+    subject: Annotated[str, _doc("What is tested.")] = DEFAULT.name
+    axes: Axes = {}
+    """The values that were asked for, of axes that every subject has and of the subject's own."""
+    names: Annotated[
+        Mapping[str, Mapping[str, str]], _doc("Names of values, by the key of their table.")
     ] = {}
     httpd: Annotated[str, _doc("The path of Apache's server.")] = ""
     apxs: Annotated[str, _doc("The path of its apxs, which modules are compiled with.")] = ""
@@ -220,7 +174,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     requirement: Annotated[
         tuple[str, ...],
         _doc(
-            "Packages to install beside PyMongo, as in pip's requirements; or the paths of files "
+            "Packages to install beside the subject, as in pip's requirements; or the paths of "
+            "files "
             "that list them."
         ),
     ] = ()
@@ -243,12 +198,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _within("--sub-interpreters", self.sub_interpreters, 1, MOST_SUB_INTERPRETERS)
         _within("--maximum-requests", self.maximum_requests, 0, 1_000_000)
         _check_load(self)
-        for name in self.mongodb_servers:
-            if not _NAME.fullmatch(name):
-                raise UsageError(
-                    f"mongodb_servers: '{name}' can't be a name, which becomes a part of names of "
-                    "directories: use letters, digits, '.', '_' and '-'"
-                )
+        _check_axes(self.axes)
+        for key, names in self.names.items():
+            for name in names:
+                if not _NAME.fullmatch(name):
+                    raise UsageError(
+                        f"{key}: '{name}' can't be a name, which becomes a part of names of "
+                        "directories: use letters, digits, '.', '_' and '-'"
+                    )
         for one in self.requirement:
             _check_requirement(one)
         _within("--restarts", self.restarts, 1, 100_000)
@@ -271,11 +228,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise UsageError(
                 f"--expect-body {self.expect_body!r} is not a regular expression: {error}"
             ) from None
-        if self.control and Topology.NONE in self.topology:
-            raise UsageError(
-                "--control and --topology none exclude each other: the application with the fault "
-                "needs a deployment"
-            )
         if self.app and self.control:
             raise UsageError(
                 "--app and --control exclude each other: faults are planted in the built-in "
@@ -287,19 +239,38 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Where results go; None stands for a new directory, named by the time."""
         return Path(self.output) if self.output else None
 
+    def check_subject(self) -> None:
+        """Raise :class:`UsageError` for an unknown subject, or for an axis of another one.
+
+        A part of a configuration, such as a set, does not have to name the subject.
+        """
+        if self.subject not in SUBJECTS:
+            near = did_you_mean(self.subject, SUBJECTS) or f"; there is {', '.join(SUBJECTS)}"
+            raise UsageError(f"there is no subject '{self.subject}'{near}")
+        for axes in (self.axes, *(table.axes for table in (*self.include, *self.exclude))):
+            for axis in axes:
+                if (owner := owner_of(axis)) not in ("", self.subject):
+                    raise UsageError(
+                        f"{ALL_AXES[axis].option} is an axis of the subject {owner}, and "
+                        f"{self.subject} is tested"
+                    )
+
     def axis(self, name: str) -> tuple[str, ...]:
-        """Return the values of an axis as they were asked for; one empty value if none was."""
-        values: tuple[str, ...] = getattr(self, name)
-        return tuple(dict.fromkeys(values)) or ("",)
+        """Return the values of an axis as they were asked for; its defaults if none was."""
+        return tuple(dict.fromkeys(self.axes.get(name, ()))) or ALL_AXES[name].default
 
     def values(self, name: str) -> tuple[str, ...]:
         """Return the same with the values that only an ``include`` has."""
-        more = (value for table in self.include for value in getattr(table, name))
+        more = (value for table in self.include for value in table.axes.get(name, ()))
         return tuple(dict.fromkeys((*self.axis(name), *more)))
 
-    def server(self, value: str) -> str:
-        """Return the path or the URI that a value of the ``mongodb`` axis stands for."""
-        return self.mongodb_servers.get(value, value)
+    def all_values(self) -> dict[str, tuple[str, ...]]:
+        """Return the values of every axis of the subject, by name."""
+        return {axis.name: self.values(axis.name) for axis in axes_of(SUBJECTS[self.subject])}
+
+    def with_axes(self, **values: tuple[str, ...]) -> Config:
+        """Return this configuration with other values of some axes."""
+        return msgspec.structs.replace(self, axes={**self.axes, **values})
 
     def plan(self, cell: str = "") -> LoadPlan:
         """Return how much load the cell of this id gets, with the overrides that match it.
@@ -355,8 +326,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return msgspec.structs.replace(self, **changes)
 
 
-URI = "uri"
-"""The name of a deployment that was given by its URI alone, which may hold a password."""
+def _check_axes(axes: Axes) -> None:
+    """Raise :class:`UsageError` for a value that an axis does not have."""
+    for name, values in axes.items():
+        choices = ALL_AXES[name].choices
+        for value in values:
+            if choices and value not in choices:
+                near = did_you_mean(value, choices) or f"; there is {', '.join(choices)}"
+                raise UsageError(f"'{value}' is not a value of '{name}'{near}")
 
 
 def _check_requirement(text: str) -> None:

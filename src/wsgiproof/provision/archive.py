@@ -44,7 +44,7 @@ with contextlib.suppress(ImportError):  # a Python may lack it, and then can't o
     _OPENERS[b"\xfd7zXZ"] = lambda file: cast("BinaryIO", lzma.LZMAFile(file))  # noqa: SIM115 - as the others
 
 LARGEST_METADATA = 4 << 20
-"""Bytes of a PKG-INFO or METADATA; PyMongo's has 9 kB."""
+"""Bytes of a PKG-INFO or METADATA; most have less than 20 kB."""
 _LARGEST_SEARCHED = 512 << 20
 """Bytes that are decompressed in search of a file."""
 _LARGEST_UNPACKED = 4 << 30

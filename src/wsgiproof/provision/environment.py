@@ -9,43 +9,41 @@ from packaging.utils import canonicalize_name
 
 from wsgiproof.provision.cache import Build, Cache
 from wsgiproof.provision.packages import install_environment
-from wsgiproof.provision.toolchain import BuildSpec
+from wsgiproof.provision.toolchain import BuildSpec, Source
 
 _HOME = "env"
 
 
 def environment_build(spec: BuildSpec, cache: Cache) -> Build:
-    """Return the build of a virtual environment with this PyMongo and the other requirements.
+    """Return the build of a virtual environment with the subject and the other requirements.
 
     Cells with the same requirements share it, since none can write to it. The build raises
-    :class:`BuildFailed` with the installer's error. It does not check that PyMongo has its C
+    :class:`BuildFailed` with the installer's error. It does not check that the subject has its C
     extensions: the ``environment`` check asks the serving interpreter.
     """
-    pymongo, python = spec.pymongo, spec.python
-    requirement = (
-        f"pymongo @ {Path(pymongo.archive).as_uri()}"
-        if pymongo.archive
-        else f"pymongo=={pymongo.version}"
-    )
+    python = spec.python
+    named = ", ".join(f"{name} {source.version}" for name, source in spec.packages.items())
+    subject = [_requirement(name, source) for name, source in spec.packages.items()]
 
     def fill(directory: Path) -> None:
         constraints = directory / "constraints.txt"
         constraints.write_text(spec.constraints)
         install_environment(
             directory / _HOME,
-            [requirement, *spec.requirements],
+            [*subject, *spec.requirements],
             python,
             cache,
             constraints=constraints,
             log=directory / "install.log",
+            variables=spec.variables,
         )
 
     return Build(
-        title=f"PyMongo {pymongo.version} for {python.title}",
+        title=f"{named or 'an empty environment'} for {python.title}",
         kind="environment",
         key={
-            "version": f"pymongo{pymongo.version}",
-            "digest": pymongo.digest,
+            "version": "+".join(f"{name}{one.version}" for name, one in spec.packages.items()),
+            "digest": "+".join(one.digest for one in spec.packages.values()),
             "bytecode": "compiled",
             "requirements": "\n".join(spec.requirements),
             "constraints": spec.constraints,
@@ -53,6 +51,12 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
         },
         make=fill,
     )
+
+
+def _requirement(name: str, source: Source) -> str:
+    if source.archive:
+        return f"{name} @ {Path(source.archive).as_uri()}"
+    return f"{name}=={source.version}"
 
 
 def home_in(entry: Path) -> Path:

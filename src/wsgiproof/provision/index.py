@@ -47,7 +47,6 @@ MINIMUM = "min"
 """The oldest version that has a wheel for a Python."""
 _PREFIX = re.compile(r"\d+(\.\d+)?")
 """One or two numbers stand for the newest version that begins with them. Three are exact."""
-_EXAMPLES = {"mod-wsgi": ("5.0.2", "5"), "pymongo": ("4.20.0", "4.20")}
 
 
 def find_version(package: str, version: str, python: Python) -> str:
@@ -72,14 +71,14 @@ def is_exact(version: str) -> bool:
 
 
 def requirement(package: str, version: str) -> str:
-    """Return what an installer is asked for, such as ``pymongo==4.20.*`` for 4.20."""
+    """Return what an installer is asked for, such as ``flask==3.1.*`` for 3.1."""
     if version in ("", LATEST, MINIMUM):
         return package
     return f"{package}=={version}{'' if is_exact(version) else '.*'}"
 
 
 def version_shown(package: str, version: str) -> str:
-    """Return the name for a message, such as ``pymongo 4.20.x``; for a word the package alone."""
+    """Return the name for a message, such as ``flask 3.1.x``; for a word the package alone."""
     if version in ("", LATEST, MINIMUM):
         return package
     return f"{package} {version}{'' if is_exact(version) else '.x'}"
@@ -226,11 +225,10 @@ def check_version(package: str, version: str) -> None:
     try:
         Version(version)
     except InvalidVersion as error:
-        exact, prefix = _EXAMPLES[package]
-        words = f"{LATEST}, {MINIMUM}" if package == "pymongo" else LATEST
+        words = LATEST if package == "mod-wsgi" else f"{LATEST}, {MINIMUM}"
         raise UsageError(
-            f"'{version}' is not a version of {package}: give one such as {exact} or {prefix}, "
-            f"{words}, or a path such as ./{version}"
+            f"'{version}' is not a version of {package}: give one such as 1.2.3 or 1.2 (the newest "
+            f"1.2.x), {words}, or a path such as ./{version}"
         ) from error
 
 

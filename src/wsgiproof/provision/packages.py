@@ -15,10 +15,6 @@ from wsgiproof.provision import index, python2
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.toolchain import Python
 
-MUST_BUILD = {"PYMONGO_C_EXT_MUST_BUILD": "1"}
-"""Without it, PyMongo is built without C extensions if they do not compile (PyMongo's
-documentation, "Installing / Upgrading")."""
-
 _KIND, _FILE = "index", "answer.json"
 
 
@@ -78,10 +74,12 @@ def install_environment(
     *,
     constraints: Path,
     log: Path,
+    variables: Mapping[str, str],
 ) -> None:
     """Make an environment of ``python`` at ``home``, and install ``requirements`` in it.
 
-    Raises :class:`BuildFailed` with the installer's error.
+    ``variables`` are environment variables for builds. Raises :class:`BuildFailed` with the
+    installer's error.
     """
     if _is_python2(python):
         python2.make_environment(python, home)
@@ -90,7 +88,7 @@ def install_environment(
     else:
         index.make_environment(python, home)
         environment = home / "bin" / "python"
-        index.install(requirements, environment, constraints=constraints, log=log, env=MUST_BUILD)
+        index.install(requirements, environment, constraints=constraints, log=log, env=variables)
 
 
 def compile_into(

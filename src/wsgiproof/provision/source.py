@@ -1,4 +1,4 @@
-"""Find one version of mod_wsgi or PyMongo for one interpreter, wherever it comes from.
+"""Find one version of mod_wsgi or of a subject for one interpreter, wherever it comes from.
 
 A version is looked up on the package index. A source tree is first made into an sdist, once for
 each content. So no build writes to the tree, and builds for several interpreters do not share it.
@@ -24,6 +24,7 @@ from wsgiproof.files import open_regular, read_file
 from wsgiproof.process.leftovers import temporary_directory
 from wsgiproof.provision.archive import DAMAGED, TooLarge, extract, member_of_tar, member_of_zip
 from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.checkout import commit_of
 from wsgiproof.provision.index import make_sdist
 from wsgiproof.provision.packages import find_version
 from wsgiproof.provision.toolchain import Python, Source
@@ -64,7 +65,7 @@ def find_source(package: str, requested: str, python: Python, cache: Cache) -> S
         raise UsageError(f"there is no {package} at {path}")
     if path.suffix == ".so" and package == "mod-wsgi":
         return _module(path, python)
-    if path.suffix == ".whl" and package == "pymongo":
+    if path.suffix == ".whl" and package != "mod-wsgi":
         return _wheel(package, path, python)
     return _sdist(package, path, python, cache)
 
@@ -128,6 +129,7 @@ def _sdist(package: str, path: Path, python: Python, cache: Cache) -> Source | s
         path=str(path),
         archive=str(archive),
         digest=digest,
+        commit=commit_of(path) if path.is_dir() else "",
     )
 
 

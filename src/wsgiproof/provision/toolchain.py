@@ -65,7 +65,7 @@ class FoundPython(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of mod_wsgi or PyMongo for one interpreter."""
+    """One version of a package for one interpreter."""
 
     version: str
     path: str = ""
@@ -76,6 +76,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     index."""
     digest: str = ""
     """The digest of that file."""
+    commit: str = ""
+    """The commit of a git checkout; empty if it is not one."""
 
 
 class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +85,12 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     python: Python
     mod_wsgi: Source
-    pymongo: Source
+    packages: dict[str, Source] = {}
+    """The packages of the subject, by name."""
+    variables: dict[str, str] = {}
+    """Environment variables for their build."""
     requirements: tuple[str, ...] = ()
-    """What is installed in addition to PyMongo."""
+    """What is installed beside them."""
     constraints: str = ""
     """The content of a constraints file for pip; empty if there is none."""
     home: str = ""

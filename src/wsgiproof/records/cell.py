@@ -12,19 +12,6 @@ _LONGEST_APP_NAME = 60
 """Characters. A cell's id is the name of a directory."""
 
 
-class Topology(StrEnum):
-    """The topology of the MongoDB deployment."""
-
-    STANDALONE = "standalone"
-    REPLICA_SET = "replica-set"
-    NONE = "none"
-    """No deployment: the application only encodes and decodes in memory."""
-
-
-DEPLOYED = (Topology.STANDALONE, Topology.REPLICA_SET)
-"""The topologies that are tested by default."""
-
-
 class Mode(StrEnum):
     """Where mod_wsgi runs the application (mod_wsgi docs, "Processes And Threading")."""
 
@@ -54,6 +41,20 @@ class InterpreterKind(StrEnum):
     """Sub interpreters without a GIL (PEP 703, ``WSGIFreeThreading On``)."""
 
 
+class AxisValue(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of one axis of the subject."""
+
+    axis: str
+    value: str
+    """An exact version, one of a few choices, or a name."""
+    path: str = ""
+    """Its path, if it is a version that is not from the package index."""
+    commit: str = ""
+    """The commit, if that is a git checkout."""
+    label: str = ""
+    """How it appears in the id of the cell; empty: it does not."""
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One combination to test. Versions are exact: they are resolved before anything is built.
 
@@ -68,15 +69,15 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     mod_wsgi: str
     mod_wsgi_path: str = ""
     """Its path, if it is not from the package index: a ``.so``, a source tree, or an archive."""
-    pymongo: str
-    pymongo_path: str = ""
-    """Its path, if it is not from the package index: a checkout, an sdist, or a wheel."""
-    topology: Topology
+    mod_wsgi_commit: str = ""
+    """The commit, if that is a git checkout."""
+    subject: str
+    """The name of what is tested."""
+    of_subject: tuple[AxisValue, ...] = ()
+    """The values of the axes that the subject adds, in their order."""
     mode: Mode
     mpm: Mpm = Mpm.PREFORK
     interpreter: InterpreterKind = InterpreterKind.SHARED_GIL
-    mongodb: str = ""
-    """The name of the deployment's binary or URI in the configuration; empty: the default one."""
     sub_interpreters: int = 2
     """Interpreters that share a process; 1 if the kind is ``main``."""
     maximum_requests: int = 0
@@ -89,15 +90,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         """A stable, readable name, made from the axes. It is never parsed."""
         parts = [
             f"py{self.python_name or '.'.join(self.python.split('.')[:2])}",
-            f"mw{self.mod_wsgi}{_origin(self.mod_wsgi_path)}",
-            f"pymongo{self.pymongo}{_origin(self.pymongo_path)}",
-            self.topology,
+            version_label("mw", self.mod_wsgi, self.mod_wsgi_path),
+            *([one.label for one in self.of_subject if one.label] or [self.subject]),
             self.mode,
             self.mpm,
             self.interpreter,
         ]
-        if self.mongodb:
-            parts.append(self.mongodb)
         if self.sub_interpreters != (1 if self.interpreter is InterpreterKind.MAIN else 2):
             parts.append(f"x{self.sub_interpreters}")
         if self.maximum_requests:
@@ -113,23 +111,31 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         """The file's name without its suffix, in characters that are safe in any name."""
         return re.sub(r"[^A-Za-z0-9_.]", "_", PurePath(self.app).stem)[:_LONGEST_APP_NAME]
 
-    @property
-    def has_app_name(self) -> bool:
-        """Whether this PyMongo sends an appName, by which the deployment knows its connections.
-
-        The first is 3.4. PyMongo 2.7.2 refuses a URI with an appName.
-        """
-        numbers = re.match(r"(\d+)(?:\.(\d+))?", self.pymongo)
-        return numbers is None or (int(numbers[1]), int(numbers[2] or 0)) >= (3, 4)
+    def value(self, axis: str) -> str:
+        """Return the value of an axis of the subject; empty if it has none."""
+        return next((one.value for one in self.of_subject if one.axis == axis), "")
 
     @property
     def axes(self) -> dict[str, str | int]:
         """Every axis by name, for results and reports."""
-        return dict(msgspec.structs.asdict(self))
+        axes: dict[str, str | int] = {}
+        for name, value in msgspec.structs.asdict(self).items():
+            if name != "of_subject":
+                axes[name] = value
+                continue
+            for one in self.of_subject:
+                axes[one.axis] = one.value
+                axes |= {f"{one.axis}_path": one.path} if one.path else {}
+                axes |= {f"{one.axis}_commit": one.commit} if one.commit else {}
+        return axes
 
 
-def _origin(path: str) -> str:
-    """Return a mark for what is not from the package index, since versions may be the same."""
+def version_label(name: str, version: str, path: str) -> str:
+    """Return how a version appears in the id of a cell: ``mw5.0.2``, or ``mw5.0.2+src``.
+
+    What is not from the package index has a mark, since its version may be the same.
+    """
     if not path:
-        return ""
-    return {".so": "+so", ".whl": "+whl"}.get(PurePath(path).suffix, "+src")
+        return f"{name}{version}"
+    mark = {".so": "+so", ".whl": "+whl"}.get(PurePath(path).suffix, "+src")
+    return f"{name}{version}{mark}"

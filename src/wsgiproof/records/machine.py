@@ -23,9 +23,8 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     cell: str
     urls: Mapping[str, str]
     """The application group of each URL."""
-    mongodb: str
-    """The URI of its deployment, without credentials; empty if it has none."""
-    database: str
+    backend: Mapping[str, str]
+    """How its backend is reached, without the credentials of others; empty if it has none."""
     pids: Mapping[Role, tuple[int, ...]]
     config: str
     error_log: str

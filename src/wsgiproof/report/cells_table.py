@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.analysis.axes import AXES, named, values, varying
+from wsgiproof.analysis.axes import axes_of, is_usual, named, value_of, values, varying
 from wsgiproof.analysis.figures import by_name
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
@@ -32,8 +32,6 @@ _VERDICT = max(map(len, Verdict))
 _GAP = 2
 """Between two columns."""
 _FIGURES = ("requests/s", "seconds")
-_USUAL = {"mongodb", "maximum_requests", "control", "app"}
-"""Axes that say nothing worth a word unless cells differ in them, or a value was given."""
 
 
 def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
@@ -74,26 +72,19 @@ def same(cells: Sequence[CellRecord]) -> str:
     differing = varying(all_of_them)
     return ", ".join(
         named(axis, *values(axis, all_of_them))
-        for axis in AXES
-        if axis not in differing and values(axis, all_of_them) and not _is_usual(axis, cells)
+        for axis in axes_of(all_of_them)
+        if axis not in differing
+        and values(axis, all_of_them)
+        and not is_usual(axis, all_of_them[0])
     )
-
-
-def _is_usual(axis: str, cells: Sequence[CellRecord]) -> bool:
-    cell = cells[0].cell
-    given = {
-        "mongodb": cell.mongodb,
-        "maximum_requests": cell.maximum_requests,
-        "control": cell.control,
-        "app": cell.app_name,
-    }
-    return axis in _USUAL and not given[axis]
 
 
 def short_labels(cells: Sequence[CellRecord]) -> list[str]:
     """Return the values in which the cells differ; nothing if that leaves two cells alike."""
     axes = varying(cell.cell for cell in cells)
-    labels = [", ".join(filter(None, (AXES[axis](cell.cell) for axis in axes))) for cell in cells]
+    labels = [
+        ", ".join(filter(None, (value_of(axis, cell.cell) for axis in axes))) for cell in cells
+    ]
     return labels if axes and len({*labels}) == len(cells) else []
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from wsgiproof.analysis.axes import AXES, VERSIONS, named, title, values, varying
+from wsgiproof.analysis.axes import axes_of, named, title, value_of, values, varying, versions
 from wsgiproof.analysis.figures import TITLES, by_name, names
 from wsgiproof.judge.finding import count
 from wsgiproof.records.cell import Cell
@@ -109,15 +109,16 @@ def _table(cells: Sequence[CellRecord]) -> Iterator[str]:
 def _layout(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
     """The axes of the rows and of the columns; the number of columns is limited."""
     differing = varying(cells)
-    rows = [axis for axis in VERSIONS if axis in differing] or list(VERSIONS)
-    columns = [axis for axis in differing if axis not in VERSIONS]
+    of_versions = versions(cells)
+    rows = [axis for axis in of_versions if axis in differing] or of_versions
+    columns = [axis for axis in differing if axis not in of_versions]
     while len({_labels(cell, columns) for cell in cells}) > _MOST_COLUMNS:
         rows.append(columns.pop())
     return rows, columns
 
 
 def _labels(cell: Cell, axes: Iterable[str]) -> _Labels:
-    return tuple(AXES[axis](cell) for axis in axes)
+    return tuple(value_of(axis, cell) for axis in axes)
 
 
 def _mark(cell: CellRecord) -> str:
@@ -141,7 +142,7 @@ def _shown(grid: dict[_Labels, dict[_Labels, str]]) -> list[_Labels]:
 
 def _same(cells: Sequence[Cell], shown: set[str]) -> Iterator[str]:
     """The axes that are not in the table: they are the same for all cells."""
-    same = [(axis, *values(axis, cells)) for axis in AXES if axis not in shown]
+    same = [(axis, *values(axis, cells)) for axis in axes_of(cells) if axis not in shown]
     values_of_all = ", ".join(named(axis, *value) for axis, *value in same if value)
     yield f"In all cells: {prose(values_of_all)}."
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -28,7 +28,7 @@ from wsgiproof.provision.assemble import build_toolchain
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.httpd import build_httpd, httpd_build
 from wsgiproof.provision.toolchain import Application, BuildSpec, Httpd, Toolchain
-from wsgiproof.records.cell import Cell, Topology
+from wsgiproof.records.cell import Cell
 from wsgiproof.records.directory import CELLS, TRIES, save_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed
@@ -39,14 +39,8 @@ from wsgiproof.server.configuration import ERROR_LOG, ApacheConf, workers
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import lay_out
-from wsgiproof.subjects.pymongo.deployment import (
-    Deployment,
-    NoDeployment,
-    connect_deployment,
-    start_deployment,
-)
-from wsgiproof.subjects.pymongo.mongod import Mongod
-from wsgiproof.subjects.pymongo.uri import with_options
+from wsgiproof.subjects.base import Backend
+from wsgiproof.subjects.registry import subject_of
 
 
 class Watcher(Protocol):
@@ -89,8 +83,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     cell: Cell
     spec: BuildSpec
-    server: Mongod | str | None
-    """The mongod to start, or the URI of an existing deployment; None if neither is needed."""
+    backend: Any
+    """What its backend is started from; None if it needs none."""
     plan: LoadPlan
     rerun: str
     """The command that runs only this cell."""
@@ -142,68 +136,53 @@ class Timer:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
 
 
-class Deployments:
-    """One deployment for each topology and mongod, started when a cell first needs it, and shared
-    by cells that run one after the other. A deployment that could not be restored, or that another
-    process has disturbed, is replaced for the next cell."""
+class RunningBackends:
+    """The backends of a run: each is started when a cell first needs it, and shared by cells that
+    run one after the other. One that could not be restored, or that another process has disturbed,
+    is replaced for the next cell."""
 
     def __init__(self, context: RunContext, stack: ExitStack) -> None:
         self._context = context
         self._stack = stack
-        self._running: dict[object, Deployment] = {}
+        self._running: dict[object, Backend] = {}
         self._stacks: dict[object, ExitStack] = {}
 
-    def get(self, job: Job) -> Deployment:
-        """Return the deployment of this cell. Raises :class:`ServiceFailed` if it does not start or
+    def get(self, job: Job) -> Backend:
+        """Return the backend of this cell. Raises :class:`ServiceFailed` if it does not start or
         answer."""
-        topology, server = job.cell.topology, job.server
-        if server is None:
-            return NoDeployment()
-        scripting = bool(job.cell.app)
-        key = (topology, server, scripting)
+        subject = subject_of(job.cell)
+        key = (subject.name, subject.shared_by(job.cell), job.backend)
         if key in self._running and not _is_usable(self._running[key]):
             del self._running[key]
             self._stacks.pop(key).close()
         if key not in self._running:
-            self._context.watcher.step(job.cell, f"starting MongoDB ({topology})")
-            self._stacks[key] = self._stack.enter_context(ExitStack())
-            self._running[key] = (
-                self._start(topology, server, self._stacks[key], scripting=scripting)
-                if isinstance(server, Mongod)
-                else self._connect(server, self._stacks[key])
+            if job.backend is not None:
+                self._context.watcher.step(job.cell, f"starting {subject.needed}")
+            stack = self._stacks[key] = self._stack.enter_context(ExitStack())
+            self._running[key] = stack.enter_context(
+                subject.start(
+                    job.cell,
+                    job.backend,
+                    lambda: stack.enter_context(scratch_directory()),
+                    self._logs,
+                    self._context.choose_port,
+                )
             )
         return self._running[key]
 
-    def _connect(self, uri: str, stack: ExitStack) -> Deployment:
-        deployment = connect_deployment(uri)
-        stack.callback(deployment.close)
-        return deployment
-
-    def _start(
-        self, topology: Topology, mongod: Mongod, stack: ExitStack, *, scripting: bool
-    ) -> Deployment:
-        scratch = stack.enter_context(scratch_directory())
-        logs = self._context.output / "mongodb" / scratch.name
+    def _logs(self, name: str) -> Path:
+        logs = self._context.output / name
         logs.mkdir(parents=True)
-        return stack.enter_context(
-            start_deployment(
-                topology,
-                mongod,
-                scratch,
-                logs,
-                self._context.choose_port,
-                scripting=scripting,
-            )
-        )
+        return logs
 
 
-def _is_usable(deployment: Deployment) -> bool:
-    """Whether another cell can use a deployment. An existing one is checked when the cell prepares
+def _is_usable(backend: Backend) -> bool:
+    """Whether another cell can use a backend. An existing one is checked when the cell prepares
     it."""
-    return deployment.healthy and not (deployment.owned and deployment.trouble())
+    return backend.healthy and not (backend.owned and backend.trouble())
 
 
-def run_cell(job: Job, context: RunContext, deployments: Deployments) -> CellRecord:
+def run_cell(job: Job, context: RunContext, backends: RunningBackends) -> CellRecord:
     """Run one cell and save its record.
 
     An error of wsgiproof or of the machine makes the verdict ``error``. Raises only
@@ -212,7 +191,7 @@ def run_cell(job: Job, context: RunContext, deployments: Deployments) -> CellRec
     directory = context.output / CELLS / job.cell.id
     tries = job.tries
     while True:
-        record = _run_once(job, context, deployments, directory, tries)
+        record = _run_once(job, context, backends, directory, tries)
         if record.verdict is not Verdict.ERROR or len(tries) >= len(job.tries) + job.retries:
             return record
         tries = (*tries, record.reason)
@@ -233,20 +212,24 @@ def tries_of(cell: str, output: Path) -> Iterator[Path]:
 
 
 def _run_once(
-    job: Job, context: RunContext, deployments: Deployments, directory: Path, tries: tuple[str, ...]
+    job: Job,
+    context: RunContext,
+    backends: RunningBackends,
+    directory: Path,
+    tries: tuple[str, ...],
 ) -> CellRecord:
     """Build, start the services, experiment, judge and record one cell."""
     directory.mkdir(parents=True)
     timer = Timer()
     with timer.step("total"):
-        record = _attempt(job, context, deployments, directory, timer)
+        record = _attempt(job, context, backends, directory, timer)
     record = msgspec.structs.replace(record, timings=timer.seconds, tries=tries)
     save_cell(record, directory)
     return record
 
 
 def _attempt(
-    job: Job, context: RunContext, deployments: Deployments, directory: Path, timer: Timer
+    job: Job, context: RunContext, backends: RunningBackends, directory: Path, timer: Timer
 ) -> CellRecord:
     """Do the steps of a cell, and return its record also if one of them fails."""
     record = job.record(Verdict.ERROR, "")
@@ -258,9 +241,9 @@ def _attempt(
         record = msgspec.structs.replace(
             record, toolchain=toolchain.facts(), packages=dict(toolchain.packages)
         )
-        with timer.step("deployment"):
-            deployment = deployments.get(job)
-        observed = _experiment(job, context, toolchain, deployment, directory, timer)
+        with timer.step("backend"):
+            backend = backends.get(job)
+        observed = _experiment(job, context, toolchain, backend, directory, timer)
     except Exception as error:
         if interrupted(error):
             raise KeyboardInterrupt from error
@@ -291,7 +274,8 @@ def _reason(error: Exception, directory: Path) -> str:
 def build(job: Job, context: RunContext) -> Toolchain:
     """Return everything that the Apache of this cell is started from; build what is not cached."""
     cell = job.cell
-    context.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi} and PyMongo {cell.pymongo}")
+    subject = "".join(f" and {name} {one.version}" for name, one in job.spec.packages.items())
+    context.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi}{subject}")
     return build_toolchain(job.spec, _httpd(cell, context), context.cache)
 
 
@@ -310,7 +294,7 @@ class CellServer(msgspec.Struct, frozen=True, kw_only=True):
     server: Server
     application: Application
     name: str
-    """The subject's appName, which is also the name of its database."""
+    """The name by which the subject is known in its backend."""
 
 
 @contextmanager
@@ -318,23 +302,26 @@ def serving(
     job: Job,
     context: RunContext,
     toolchain: Toolchain,
-    deployment: Deployment,
+    backend: Backend,
     run_directory: Path,
     directory: Path,
 ) -> Iterator[CellServer]:
     """Start the server of one cell in ``run_directory``, and end it with the context.
 
-    Its configuration and its logs are in ``directory``. The subject's database is dropped at the
-    end.
+    Its configuration and its logs are in ``directory``. What the subject has in its backend is
+    dropped at the end.
     """
     name = new_name()
     context.watcher.step(job.cell, "starting Apache")
     with ExitStack() as stack:
-        stack.callback(deployment.drop, name)
-        deployment.prepare(name, every_database=bool(job.cell.app))
-        uri = subject_uri(deployment, job.cell, name)
+        stack.callback(backend.drop, name)
+        backend.prepare(name, for_app=bool(job.cell.app))
         application = lay_out(
-            job.cell, run_directory, uri, name, context.account, home=job.spec.home
+            job.cell,
+            run_directory,
+            backend.connection(job.cell, name),
+            context.account,
+            home=job.spec.home,
         )
         configure = partial(
             ApacheConf.of,
@@ -354,14 +341,8 @@ def serving(
         yield CellServer(server=server, application=application, name=name)
 
 
-def subject_uri(deployment: Deployment, cell: Cell, name: str) -> str:
-    """Return the URI for the subject; without an appName if its PyMongo knows none."""
-    uri = deployment.uri(name)
-    return uri if cell.has_app_name or not uri else with_options(uri, appName=None)
-
-
 def new_name() -> str:
-    """Return a new name for the subject: its appName and its database."""
+    """Return a new name for the subject in its backend."""
     return f"wsgiproof_{uuid.uuid4().hex[:12]}"
 
 
@@ -369,16 +350,16 @@ def _experiment(
     job: Job,
     context: RunContext,
     toolchain: Toolchain,
-    deployment: Deployment,
+    backend: Backend,
     directory: Path,
     timer: Timer,
 ) -> Observed:
     cell = job.cell
-    with _HealthCheck(deployment, context.account) as health, ExitStack() as stack:
+    with _HealthCheck(backend, context.account) as health, ExitStack() as stack:
         run_directory = stack.enter_context(scratch_directory(context.account))
         with timer.step("start"):
             served = stack.enter_context(
-                serving(job, context, toolchain, deployment, run_directory, directory)
+                serving(job, context, toolchain, backend, run_directory, directory)
             )
         health.server = served.server
 
@@ -389,7 +370,7 @@ def _experiment(
         with timer.step("experiment"):
             observed = run_experiment(
                 served.server,
-                deployment,
+                backend,
                 served.name,
                 workers(cell),
                 served.application,
@@ -408,8 +389,8 @@ class _HealthCheck:
     which it may have caused.
     """
 
-    def __init__(self, deployment: Deployment, account: Account) -> None:
-        self._deployment = deployment
+    def __init__(self, backend: Backend, account: Account) -> None:
+        self._backend = backend
         self._account = account
         self.server: Server | None = None
         """Apache, once it is running."""
@@ -427,11 +408,11 @@ class _HealthCheck:
             self.check()
 
     def check(self) -> None:
-        """Raise :class:`ServiceFailed` if a service was disturbed; a disturbed deployment is
+        """Raise :class:`ServiceFailed` if a service was disturbed; a disturbed backend is
         replaced for the next cell."""
-        trouble = self._deployment.trouble()
+        trouble = self._backend.trouble()
         if trouble:
-            self._deployment.healthy = False
+            self._backend.healthy = False
         elif self.server is not None:
             trouble = self.server.trouble(self._account)
         if trouble:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 import wsgiproof
+from wsgiproof.config.axes import INTERPRETER, MOD_WSGI, MODE, MPM, PYTHON, axes_of
 from wsgiproof.config.matrix import Matrix, ResolvedAxes, expand
 from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError, describe, did_you_mean
@@ -18,14 +19,13 @@ from wsgiproof.process.leftovers import safe_parent
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.index import is_exact
 from wsgiproof.provision.toolchain import BuildSpec
-from wsgiproof.records.cell import Cell, InterpreterKind, Topology
+from wsgiproof.records.cell import Cell, InterpreterKind
 from wsgiproof.run.cell import Job, RunContext, Watcher
 from wsgiproof.run.preflight import Machine, Preflight
 from wsgiproof.run.resolve import resolve_axes
 from wsgiproof.subjects.application import check_app, check_syntax
 from wsgiproof.subjects.controls import CONTROLS
-from wsgiproof.subjects.pymongo.mongod import Mongod
-from wsgiproof.subjects.pymongo.uri import is_reference
+from wsgiproof.subjects.registry import DEFAULT, subject_of
 
 _LARGEST_CONSTRAINTS = 1 << 20
 """Bytes of a constraints file; one with every package of the index would have 20 MB."""
@@ -111,12 +111,10 @@ def _job(
     cell: Cell, spec: BuildSpec, machine: Machine, config: Config, *, own_file: bool = False
 ) -> Job:
     """Return a cell with everything that its result depends on."""
-    servers = dict(machine.servers.values())
-    deployed = cell.topology is not Topology.NONE
     job = Job(
         cell=cell,
         spec=spec,
-        server=servers.get(cell.mongodb) if deployed else None,
+        backend=machine.backends.of(cell),
         plan=config.plan(cell.id),
         rerun=_rerun(cell, spec, machine, config, own_file=own_file),
         retries=config.retry_errors,
@@ -142,7 +140,7 @@ def _inputs(job: Job, machine: Machine) -> str:
         wsgiproof.__version__,
         job.cell,
         job.spec,
-        job.server,
+        job.backend,
         job.plan,
         machine.httpd.version if machine.httpd else "",
         str(machine.httpd.httpd) if machine.httpd else "",
@@ -164,15 +162,9 @@ def _rerun(
     load = config.load(cell.id)
     default = Config()
     main = cell.interpreter is InterpreterKind.MAIN
-    server = dict(machine.servers.values()).get(cell.mongodb)
     options: list[tuple[str, object, object]] = [
-        ("--python", spec.python.path, None),
-        ("--mod-wsgi", cell.mod_wsgi_path or _exact(cell.mod_wsgi), None),
-        ("--pymongo", cell.pymongo_path or _exact(cell.pymongo), None),
-        ("--topology", cell.topology, None),
-        ("--mode", cell.mode, None),
-        ("--mpm", cell.mpm, default.mpm[0]),
-        ("--interpreter", cell.interpreter, default.interpreter[0]),
+        ("--subject", cell.subject, DEFAULT.name),
+        *_axis_options(cell, spec, machine),
         ("--sub-interpreters", 2 if main else cell.sub_interpreters, default.sub_interpreters),
         # A control sets its own value.
         ("--maximum-requests", 0 if cell.control else cell.maximum_requests, 0),
@@ -197,11 +189,33 @@ def _rerun(
         ("--max-files", load.max_files, default.max_files),
         ("--max-slowdown", load.max_slowdown, default.max_slowdown),
         ("--max-latency", load.max_latency, None),
-        ("--mongodb", _mongodb_option(server, cell, machine, config), None),
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
     words: Sequence[str] = [word for option in given for word in option]
     return shlex.join(["wsgiproof", "run", *(["--no-config"] if own_file else []), *words])
+
+
+def _axis_options(
+    cell: Cell, spec: BuildSpec, machine: Machine
+) -> Iterator[tuple[str, object, object]]:
+    """Yield the option of each axis with its value, and the value that needs no option."""
+    common = {
+        PYTHON.name: spec.python.path,
+        MOD_WSGI.name: cell.mod_wsgi_path or _exact(cell.mod_wsgi),
+        MODE.name: cell.mode,
+        MPM.name: cell.mpm,
+        INTERPRETER.name: cell.interpreter,
+    }
+    of_subject = {one.axis: one for one in cell.of_subject}
+    for axis in axes_of(subject_of(cell)):
+        usual = axis.default[0] if len(axis.default) == 1 else None
+        if axis.name in common:
+            yield axis.option, common[axis.name], usual
+        elif axis.package:
+            one = of_subject[axis.name]
+            yield axis.option, one.path or _exact(one.value), usual
+        else:
+            yield axis.option, machine.backends.rerun(axis.name, cell), usual
 
 
 def _exact(version: str) -> str:
@@ -214,17 +228,3 @@ def _exact(version: str) -> str:
 def _default_phases(cell: Cell) -> str:
     phases = CONTROLS[cell.control].phases if cell.control else Config().phases
     return ",".join(phases) or "none"
-
-
-def _mongodb_option(
-    server: Mongod | str | None, cell: Cell, machine: Machine, config: Config
-) -> str | None:
-    """Return the value of ``--mongodb`` for a command line, without a URI, which may contain a
-    password; None if the option is not needed."""
-    if not cell.mongodb:
-        return None
-    if isinstance(server, Mongod):
-        return str(server.path)
-    values = (value for value, (name, _) in machine.servers.items() if name == cell.mongodb)
-    requested = config.server(next(values, ""))
-    return requested if is_reference(requested) else "URI"

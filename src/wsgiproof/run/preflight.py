@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from wsgiproof import limits
-from wsgiproof.config.model import URI, Config
-from wsgiproof.errors import PrerequisiteMissing, UsageError, WsgiproofError
+from wsgiproof.config.model import Config
+from wsgiproof.errors import PrerequisiteMissing, WsgiproofError
 from wsgiproof.files import temporary_root
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.observe.stacks import NEEDS, has_pystack
@@ -29,19 +29,16 @@ from wsgiproof.provision.compiler import find_compiler
 from wsgiproof.provision.httpd import find_httpd, httpd_build
 from wsgiproof.provision.python import choose_all
 from wsgiproof.provision.toolchain import Httpd, Python
-from wsgiproof.records.cell import Topology
 from wsgiproof.records.machine import Prerequisite
-from wsgiproof.subjects.pymongo.mongod import Mongod, find_mongod
-from wsgiproof.subjects.pymongo.uri import files, is_uri, resolve
+from wsgiproof.subjects.base import Asked, Backends, Needs, Subject
+from wsgiproof.subjects.registry import SUBJECTS
 
 T = TypeVar("T")
 
-_SCRATCH_BYTES = 1_500_000_000
-"""The data files of a replica set, in the temporary directory."""
 _OUTPUT_BYTES = 50_000_000
 _CACHE_BYTES = 500_000_000
 _LARGEST_FILE = 256_000_000
-"""A journal file of mongod has 100 MB, and a core file may be larger."""
+"""A journal file of a database may have 100 MB, and a core file may be larger."""
 _LEAST_DESCRIPTORS = 512
 _OTHERS = 128
 """Descriptors of a process besides its connections."""
@@ -49,9 +46,8 @@ _THREADS = 32
 """Request threads of an Apache process, at most."""
 _TASKS = 150
 """Processes and threads of Apache in a cell, including both generations during a restart."""
-_TASKS_OF_MONGODS = 300
 _PORTS = 500
-"""Local ports for connections to mongods, besides those of the load client."""
+"""Local ports for connections to backends, besides those of the load client."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,15 +58,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """The requested interpreters, each with its name."""
     httpd: Httpd | None
     """None if the machine has none, and wsgiproof builds its own."""
-    servers: Mapping[str, tuple[str, Mongod | str]]
-    """By the value of the ``mongodb`` axis: its name in cell ids, and the mongod to start or the
-    URI of an existing deployment. Empty if no cell needs MongoDB."""
-
-    @property
-    def mongod(self) -> Mongod | None:
-        """The mongod of wsgiproof's own deployments, if there is exactly one."""
-        mongods = [server for _, server in self.servers.values() if isinstance(server, Mongod)]
-        return mongods[0] if len(mongods) == 1 else None
+    backends: Backends
 
 
 class Preflight:
@@ -95,8 +83,10 @@ class Preflight:
             lambda: _find_httpd(config, cache),
             lambda httpd: _describe_httpd(httpd, cache),
         )
-        self._servers = self._check(
-            "mongod", lambda: _find_servers(config, account), _describe_servers
+        self._backends = self._check(
+            SUBJECTS[config.subject].needed,
+            lambda: _find_backends(config, account),
+            lambda backends: backends.found,
         )
         self.prerequisites.append(Prerequisite(name="stacks", found=_describe_stacks()))
         self._check("cleanup", describe_cleanup, str)
@@ -112,12 +102,12 @@ class Preflight:
             )
         assert self._account is not None
         assert self._pythons is not None
-        assert self._servers is not None
+        assert self._backends is not None
         return Machine(
             account=self._account,
             pythons=self._pythons,
             httpd=self._httpd,
-            servers=self._servers,
+            backends=self._backends,
         )
 
     def _within_limits(self, find: Callable[[], T]) -> T:
@@ -159,14 +149,15 @@ def raise_limits(config: Config, account: Account) -> str:
     _raise_limit(resource.RLIMIT_NOFILE, descriptors, 0, "descriptors in each process", "n")
     _raise_limit(resource.RLIMIT_FSIZE, _LARGEST_FILE, 0, "bytes in a file", "f")
     tasks = _TASKS * cells
-    if not account.dropped and starts_mongod(config):
-        tasks += _TASKS_OF_MONGODS * cells
+    needed = _needs(config).tasks
+    if not account.dropped:
+        tasks += needed * cells
     used = limits.tasks(account.uid)
     _raise_limit(
         resource.RLIMIT_NPROC, tasks, used, f"processes and threads of user '{account.name}'", "u"
     )
     # A control group counts the processes of all users.
-    _check_pids_limit((_TASKS + _TASKS_OF_MONGODS * starts_mongod(config)) * cells)
+    _check_pids_limit((_TASKS + needed) * cells)
     first, last = limits.ports()
     if last - first + 1 < _PORTS + _connections(config):
         raise PrerequisiteMissing(
@@ -213,7 +204,7 @@ def _shortage(limit: int, needed: int, used: int, of_what: str) -> str:
 
 def _descriptors(config: Config) -> int:
     """Return the most descriptors that a process of a run needs: the load client, an Apache process
-    with full pools of several clients, or a mongod with the other ends of these."""
+    with full pools of several clients, or a backend with the other ends of these."""
     pools = 2 * max(config.sub_interpreters, 1) * _THREADS
     return max(_LEAST_DESCRIPTORS, _connections(config) + _OTHERS, 4 * pools + _OTHERS)
 
@@ -226,7 +217,7 @@ def _connections(config: Config) -> int:
 
 def _find_httpd(config: Config, cache: Cache) -> Httpd | None:
     httpd = find_httpd(config.httpd, config.apxs)
-    for mpm in config.mpm:
+    for mpm in config.axis("mpm"):
         if httpd is not None and mpm not in httpd.mpms:
             raise PrerequisiteMissing(
                 f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms)}: "
@@ -250,66 +241,6 @@ def _describe_httpd(httpd: Httpd | None, cache: Cache) -> str:
     return "none with apxs on this machine; wsgiproof builds its own, once, in about 5 minutes"
 
 
-def _find_servers(config: Config, account: Account | None) -> dict[str, tuple[str, Mongod | str]]:
-    """Return each value of the ``mongodb`` axis, with its name and the server."""
-    if set(config.values("topology")) == {Topology.NONE}:
-        return {}
-    found = {value: _find_server(value, config, account) for value in config.values("mongodb")}
-    names = [name for name, _ in found.values()]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(
-                f"two values of --mongodb have the name '{name}': name them in mongodb_servers"
-            )
-    return found
-
-
-def _find_server(value: str, config: Config, account: Account | None) -> tuple[str, Mongod | str]:
-    target = config.server(value)
-    if is_uri(target):
-        uri = resolve(target)
-        if account is not None:
-            _check_files(uri, account)
-        return (value if target != value else URI), uri
-    if value and value not in config.mongodb_servers and "/" not in value:
-        raise UsageError(
-            f"--mongodb {value} is neither a path, nor a mongodb:// URI, nor a name in "
-            "mongodb_servers"
-        )
-    mongod = find_mongod(target or None)
-    name = value if target != value else f"mongod{mongod.version}" if value else ""
-    return name, mongod
-
-
-def _check_files(uri: str, account: Account) -> None:
-    """Check that the subject can read the files of its URI, from another directory and as another
-    user."""
-    for option, path in files(uri).items():
-        if not path.is_absolute():
-            raise UsageError(
-                f"{option}={path} of --mongodb is not an absolute path: give one, since Apache's "
-                "processes work in another directory"
-            )
-        if not path.is_file():
-            raise UsageError(f"{option}={path} of --mongodb: there is no such file")
-        blocked = account.cannot_reach(path)
-        if blocked:
-            raise PrerequisiteMissing(
-                f"Apache's user '{account.name}' can't read {path} ({option} of --mongodb), "
-                f"because of {blocked}: let it enter or read that, or put a copy elsewhere"
-            )
-
-
-def _describe_servers(servers: Mapping[str, tuple[str, Mongod | str]]) -> str:
-    described = [
-        f"MongoDB {server.version}, {server.path}"
-        if isinstance(server, Mongod)
-        else f"an existing deployment ({name})"
-        for name, server in servers.values()
-    ]
-    return "; ".join(described) or "none is needed"
-
-
 def _describe_stacks() -> str:
     """Describe which stacks can be recorded. A run works without them, so none is required."""
     tools = [name for name, found in (("pystack", has_pystack()), ("gdb", _has_gdb())) if found]
@@ -326,10 +257,20 @@ def _has_gdb() -> bool:
     return shutil.which("gdb") is not None
 
 
-def starts_mongod(config: Config) -> bool:
-    """Whether wsgiproof starts deployments itself."""
-    owned = any(not is_uri(config.server(value)) for value in config.values("mongodb"))
-    return owned and set(config.values("topology")) != {Topology.NONE}
+def _subject(config: Config) -> tuple[Subject, Asked]:
+    asked = Asked(values=config.all_values(), names=config.names)
+    return SUBJECTS[config.subject], asked
+
+
+def _needs(config: Config) -> Needs:
+    """Return what the backend of one cell takes of the machine."""
+    subject, asked = _subject(config)
+    return subject.needs(asked)
+
+
+def _find_backends(config: Config, account: Account | None) -> Backends:
+    subject, asked = _subject(config)
+    return subject.find_backends(asked, account)
 
 
 def slots(config: Config) -> int:
@@ -341,7 +282,7 @@ def slots(config: Config) -> int:
 def _check_space(config: Config, cache: Cache) -> str:
     scratch = temporary_root()
     output = Path(config.output).absolute()
-    needed = {scratch: _SCRATCH_BYTES * slots(config) if starts_mongod(config) else 0}
+    needed = {scratch: _needs(config).scratch * slots(config)}
     needed[output] = _OUTPUT_BYTES
     needed[cache.root] = _CACHE_BYTES
     for path, size in needed.items():

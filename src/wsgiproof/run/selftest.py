@@ -12,7 +12,6 @@ from wsgiproof.config.model import Config
 from wsgiproof.judge.control_result import ControlResult
 from wsgiproof.judge.finding import Check
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records.cell import Topology
 from wsgiproof.records.directory import Results, make_output
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
@@ -22,10 +21,10 @@ from wsgiproof.run.preflight import slots
 from wsgiproof.run.session import begin
 from wsgiproof.run.workers import run_jobs
 from wsgiproof.subjects.controls import CONTROLS, Control
+from wsgiproof.subjects.registry import SUBJECTS
 
 MOD_WSGI = "5.0.2"
-PYMONGO = "4.20.0"
-"""A pair of versions without findings of their own; docs/findings.md lists pairs that have some."""
+"""A version without findings of its own; docs/findings.md lists some that have."""
 
 _REQUEST_DEADLINE = 8.0
 """Seconds. Several controls hang until it is over; no negative control takes more than half a
@@ -39,9 +38,9 @@ three."""
 _IDLE_SECONDS = 8.0
 _FAULT_SECONDS = 1.0
 _RECOVERY_DEADLINE = 15.0
-"""Seconds. No negative control takes more than half a second longer than PyMongo itself."""
+"""Seconds. No negative control takes more than half a second longer than the subject itself."""
 _SETTLE_DEADLINE = 6.0
-"""Seconds. The counts of a standalone fall at once, unless something has leaked."""
+"""Seconds. Counts fall at once, unless something has leaked."""
 
 
 def select(names: Collection[str]) -> tuple[Control, ...]:
@@ -52,16 +51,14 @@ def select(names: Collection[str]) -> tuple[Control, ...]:
 def selftest(
     controls: Sequence[Control], config: Config, command: str, progress: Progress
 ) -> Iterator[ControlResult]:
-    """Run each control in real Apache with a real mongod, and yield its result.
+    """Run each control in real Apache with a real backend, and yield its result.
 
     The output directory has the same records as that of a run, and they can be judged again. Raises
     :class:`wsgiproof.errors.WsgiproofError` before anything is started if the controls can't run.
     """
-    config = msgspec.structs.replace(
-        config,
-        mod_wsgi=config.mod_wsgi or (MOD_WSGI,),
-        pymongo=config.pymongo or (PYMONGO,),
-        topology=(Topology.STANDALONE,),
+    usual = {"mod_wsgi": MOD_WSGI, **SUBJECTS[config.subject].selftest}
+    config = config.with_axes(
+        **{axis: config.axes.get(axis, (value,)) for axis, value in usual.items()}
     )
     setup = preflight(config)
     planned = _plan(controls, config, setup)
@@ -118,8 +115,7 @@ def _plan(controls: Sequence[Control], config: Config, setup: HostSetup) -> RunP
 def _control_config(control: Control, config: Config) -> Config:
     """Return the configuration in which this control is the only cell."""
     return msgspec.structs.replace(
-        config,
-        mode=control.modes[:1],
+        config.with_axes(mode=control.modes[:1]),
         requests=control.requests,
         maximum_requests=control.maximum_requests,
         phases=control.phases,

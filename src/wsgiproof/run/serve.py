@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -16,33 +16,31 @@ from wsgiproof.judge.finding import some
 from wsgiproof.observe.log import NewLines
 from wsgiproof.process.supervise import how_it_ended
 from wsgiproof.provision.toolchain import Httpd
-from wsgiproof.records.cell import Mode, Topology
+from wsgiproof.records.cell import Mode
 from wsgiproof.records.machine import RunningServer
 from wsgiproof.records.observed import Role
 from wsgiproof.run.cell import (
     CellServer,
-    Deployments,
     Job,
     Progress,
+    RunningBackends,
     build,
     new_name,
     serving,
-    subject_uri,
 )
 from wsgiproof.run.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.server.apache import Server
 from wsgiproof.server.configuration import ERROR_LOG, HTTPD_CONF, ApacheConf, pool, workers
-from wsgiproof.server.ports import LOOPBACK, free_port
+from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.subjects.application import lay_out
-from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment
-from wsgiproof.subjects.pymongo.mongod import Mongod
+from wsgiproof.subjects.base import Backend
+from wsgiproof.subjects.registry import subject_of
 
 _LOOK_EVERY = 0.1
 """Seconds between two reads of the error log, and checks that Apache is still alive."""
 _CHILDREN_DEADLINE = 10.0
 """Seconds for Apache to start all of its children; it needs a tenth of one."""
-_MONGODB_PORT = 27017
 
 
 class ServerEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,11 +84,11 @@ def serve(
         progress.begin([job.cell], directory, 1)
         progress.cell_started(job.cell)
         toolchain = build(job, context)
-        deployment = Deployments(context, stack).get(job)
+        backend = RunningBackends(context, stack).get(job)
         server = stack.enter_context(
-            serving(job, context, toolchain, deployment, run_directory, directory)
+            serving(job, context, toolchain, backend, run_directory, directory)
         )
-        return _follow(job, server, deployment, directory, on_ready, on_log_line)
+        return _follow(job, server, backend, directory, on_ready, on_log_line)
 
 
 def _only_job(config: Config, setup: HostSetup, what: str) -> Job:
@@ -117,7 +115,7 @@ def _kept(output: Path) -> Path:
 def _follow(
     job: Job,
     serving: CellServer,
-    deployment: Deployment,
+    backend: Backend,
     directory: Path,
     on_ready: Callable[[RunningServer], None],
     on_log_line: Callable[[str], None],
@@ -128,7 +126,7 @@ def _follow(
     killed: tuple[int, ...] = ()
     try:
         pids = _pids(job, server)
-        on_ready(_served(job, serving, deployment, directory, pids))
+        on_ready(_served(job, serving, backend, directory, pids))
         while server.alive():
             _pass_on(log.read(), on_log_line)
             time.sleep(_LOOK_EVERY)
@@ -156,7 +154,7 @@ def _pids(job: Job, server: Server) -> dict[Role, tuple[int, ...]]:
 def _served(
     job: Job,
     serving: CellServer,
-    deployment: Deployment,
+    backend: Backend,
     directory: Path,
     pids: dict[Role, tuple[int, ...]],
 ) -> RunningServer:
@@ -164,8 +162,7 @@ def _served(
     return RunningServer(
         cell=job.cell.id,
         urls=dict(zip(server.urls, serving.application.groups, strict=True)),
-        mongodb=deployment.shown_uri(serving.name),
-        database=serving.name if deployment.topology is not Topology.NONE else "",
+        backend=backend.shown(serving.name),
         pids=pids,
         config=str(directory / HTTPD_CONF),
         error_log=str(server.error_log),
@@ -191,12 +188,11 @@ def write_conf(
     progress.begin([job.cell], directory, 1)
     progress.cell_started(job.cell)
     toolchain = build(job, make_context(setup, directory, progress))
-    name = new_name()
+    connection, backend_notes = subject_of(job.cell).by_hand(job.cell, job.backend, new_name())
     application = lay_out(
         job.cell,
         directory,
-        _uri(job, name),
-        name,
+        connection,
         account,
         home=job.spec.home,
         core_descriptor=None,
@@ -217,32 +213,11 @@ def write_conf(
         f"The directory {shlex.quote(str(directory))} is left to you.",
         f"To check it: {check}",
         f"To start it: {_command(toolchain.httpd, '-DFOREGROUND', '-f', file)}",
-        *_deployment_notes(job),
+        *backend_notes,
     )
     conf = msgspec.structs.replace(conf, notes=notes, core_directory=application.evidence)
     path = conf.write(directory)
     return WrittenConfig(path=path, check=check)
-
-
-def _uri(job: Job, name: str) -> str:
-    """Return the URI of the user's deployment, or of a MongoDB on the default port."""
-    if isinstance(job.server, str):
-        with closing(connect_deployment(job.server)) as deployment:
-            return subject_uri(deployment, job.cell, name)
-    named = f"?appName={name}" if job.cell.has_app_name else ""
-    return f"mongodb://{LOOPBACK}:{_MONGODB_PORT}/{named}" if job.server else ""
-
-
-def _deployment_notes(job: Job) -> tuple[str, ...]:
-    if not isinstance(job.server, Mongod):
-        return ()
-    mongod = shlex.quote(str(job.server.path))
-    return (
-        f"It expects a MongoDB on port {_MONGODB_PORT}, such as: "
-        f'{mongod} --bind_ip {LOOPBACK} --dbpath "$(mktemp -d)" '
-        "(every user of this machine can use it)",
-        "or another one, by its URI in app/settings.json.",
-    )
 
 
 def _command(httpd: Httpd, *arguments: str) -> str:

@@ -91,7 +91,7 @@ def _host(machine: Machine) -> dict[str, str]:
     return {
         "system": platform.platform(),
         "user": machine.account.name,
-        "mongod": machine.mongod.version if machine.mongod else "",
+        "backend": machine.backends.version,
     }
 
 

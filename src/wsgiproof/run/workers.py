@@ -1,8 +1,8 @@
 """Run several cells at the same time, each in a worker process.
 
 Workers are processes and not threads, so that the load client of one cell does not wait for the GIL
-of another, and so that Ctrl-C interrupts each of them. Each worker has its own deployments: a
-mongod under the load of another cell would answer late, and the sessions of two cells can't be
+of another, and so that Ctrl-C interrupts each of them. Each worker has its own backends: one
+under the load of another cell would answer late, and the sessions of two cells can't be
 distinguished. A worker dies with its parent (prctl(2), ``PR_SET_PDEATHSIG``), and its guards then
 end what it has started.
 
@@ -44,7 +44,7 @@ from wsgiproof.records.cell import Cell
 from wsgiproof.records.directory import keep
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
-from wsgiproof.run.cell import Deployments, Job, NullWatcher, Progress, RunContext, run_cell
+from wsgiproof.run.cell import Job, NullWatcher, Progress, RunContext, RunningBackends, run_cell
 
 _LOOK_EVERY = 0.5
 """Seconds between two checks of workers that send nothing."""
@@ -85,10 +85,10 @@ def _run_in_turn(
     jobs: Sequence[Job], context: RunContext, progress: Progress
 ) -> Generator[CellRecord]:
     with ExitStack() as stack:
-        deployments = Deployments(context, stack)
+        backends = RunningBackends(context, stack)
         for job in jobs:
             progress.cell_started(job.cell)
-            record = run_cell(job, context, deployments)
+            record = run_cell(job, context, backends)
             progress.cell_finished(record)
             yield record
 
@@ -368,7 +368,7 @@ def serve(descriptor: int, parent: int) -> None:
                 _join(name, lock, group)
                 threading.Thread(target=_send_heartbeats, args=(channel,), daemon=True).start()
                 context = msgspec.structs.replace(context, watcher=_Sender(channel))
-                _serve_jobs(channel, context, Deployments(context, stack))
+                _serve_jobs(channel, context, RunningBackends(context, stack))
         except RuntimeError as error:
             limit = limits.explain(error)
             if not limit:
@@ -396,12 +396,12 @@ def _send_heartbeats(channel: _Channel) -> None:
             time.sleep(_HEARTBEAT_EVERY)
 
 
-def _serve_jobs(channel: _Channel, context: RunContext, deployments: Deployments) -> None:
+def _serve_jobs(channel: _Channel, context: RunContext, backends: RunningBackends) -> None:
     """Run one job after the other, until the parent disconnects or a record can't be written."""
     while True:
         job = channel.wait()
         try:
-            channel.send(("record", run_cell(job, context, deployments)))
+            channel.send(("record", run_cell(job, context, backends)))
         except CannotRun as error:
             channel.send(("failed", str(error)))
             return

@@ -17,7 +17,7 @@ from wsgiproof.process.environ import child_environment
 from wsgiproof.process.guard import CORE_DESCRIPTOR
 from wsgiproof.process.supervise import run_unguarded
 from wsgiproof.provision.toolchain import Application
-from wsgiproof.records.cell import Cell, InterpreterKind, Topology
+from wsgiproof.records.cell import Cell, InterpreterKind
 from wsgiproof.subjects.controls import CONTROLS
 
 DOCUMENTS = 20
@@ -88,8 +88,7 @@ def check_syntax(path: Path, python: str) -> None:
 def lay_out(
     cell: Cell,
     run_directory: Path,
-    uri: str,
-    database: str,
+    connection: Mapping[str, str],
     account: Account,
     *,
     home: str = "",
@@ -109,11 +108,11 @@ def lay_out(
     secret = secrets.token_hex(_SECRET_BYTES)
     settings = {
         "secret": secret,
-        "uri": uri,
-        "database": database,
+        "uri": connection.get("uri", ""),
+        "database": connection.get("database", ""),
         "evidence": str(evidence),
         "core_descriptor": core_descriptor,
-        "documents": 0 if cell.app or cell.topology is Topology.NONE else DOCUMENTS,
+        "documents": 0 if cell.app or not connection else DOCUMENTS,
         "batch_size": _BATCH_SIZE,
         "prefix": _COLLECTIONS,
         # A client that is left open sometimes crashes the process at the stop (docs/findings.md 1).

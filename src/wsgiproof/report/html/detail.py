@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wsgiproof.analysis.axes import AXES, title
+from wsgiproof.analysis.axes import axes_of, title, value_of
 from wsgiproof.analysis.figures import MEANINGS, TITLES, figures
 from wsgiproof.records.judgement import Explanation, Finding
 from wsgiproof.records.observed import LogLine, Observed
@@ -51,8 +51,8 @@ def detail(
         "reason": excerpt(cell.reason, *_EVIDENCE),
         "axes": [
             {"title": title(axis), "value": value, "varies": axis in varying}
-            for axis, value_of in AXES.items()
-            if (value := value_of(cell.cell))
+            for axis in axes_of([cell.cell])
+            if (value := value_of(axis, cell.cell))
         ],
         "rerun": cell.rerun,
         "tries": [excerpt(one, *_EVIDENCE) for one in cell.tries],

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from wsgiproof.analysis.axes import AXES, title, varying
+from wsgiproof.analysis.axes import axes_of, title, value_of, varying
 from wsgiproof.analysis.figures import MEANINGS, TITLES, Figure, figures, names
 from wsgiproof.judge.verdict import CHECKS
 from wsgiproof.records.judgement import Verdict
@@ -25,6 +25,7 @@ def overview(record: RunRecord) -> dict[str, Any]:
     """Return everything that a page needs before a reader opens a cell."""
     cells = [one.cell for one in record.cells]
     figured = [figures(one) for one in record.cells]
+    axes = axes_of(cells)
     return {
         "wsgiproof": record.wsgiproof,
         "title": heading(record),
@@ -33,7 +34,7 @@ def overview(record: RunRecord) -> dict[str, Any]:
         "finished": record.finished,
         "complete": record.complete and not record.missing,
         "host": {key: value for key, value in record.host.items() if value},
-        "axes": [{"name": axis, "title": title(axis)} for axis in AXES],
+        "axes": [{"name": axis, "title": title(axis)} for axis in axes],
         "varying": varying(cells),
         "same": same(record.cells),
         "checks": _checks(record),
@@ -41,7 +42,7 @@ def overview(record: RunRecord) -> dict[str, Any]:
             {"name": name, "title": TITLES[name], "meaning": MEANINGS[name]}
             for name in names(figured)
         ],
-        "cells": [_cell(*pair) for pair in zip(record.cells, figured, strict=True)],
+        "cells": [_cell(*pair, axes) for pair in zip(record.cells, figured, strict=True)],
         "causes": _causes(record.cells),
         "missing": record.missing,
         "excluded": _excluded(record.excluded),
@@ -53,10 +54,10 @@ def _checks(record: RunRecord) -> list[str]:
     return [*(name for name in CHECKS if name in there), *sorted(there - set(CHECKS))]
 
 
-def _cell(cell: CellRecord, figured: Sequence[Figure]) -> dict[str, Any]:
+def _cell(cell: CellRecord, figured: Sequence[Figure], axes: Sequence[str]) -> dict[str, Any]:
     return {
         "id": cell.cell.id,
-        "axes": [value_of(cell.cell) for value_of in AXES.values()],
+        "axes": [value_of(axis, cell.cell) for axis in axes],
         "verdict": cell.verdict,
         "reason": one_line(cell.reason, _LONGEST_REASON),
         "checks": {

@@ -19,8 +19,10 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 
 from wsgiproof.errors import ServiceFailed, UsageError, describe
 from wsgiproof.process.account import Account, database_account
-from wsgiproof.records.cell import Topology
+from wsgiproof.records.cell import Cell
 from wsgiproof.server.ports import LOOPBACK, free_port
+from wsgiproof.subjects.base import Backend
+from wsgiproof.subjects.pymongo.axes import Topology, has_app_name
 from wsgiproof.subjects.pymongo.mongod import OBSERVER, Home, Member, Mongod, make_home
 from wsgiproof.subjects.pymongo.uri import (
     host_and_port,
@@ -67,7 +69,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     cursors: int | None = None
 
 
-class Deployment:
+class Deployment(Backend):
     """A running deployment: how the subject reaches it, and how its connections are counted.
 
     Counting uses wsgiproof's own connections to each member, never the subject's.
@@ -86,13 +88,12 @@ class Deployment:
     ) -> None:
         self.topology = topology
         self.owned = owned
-        """Whether wsgiproof started it. An existing deployment may have other users."""
         self.members = tuple(members)
         """The processes that wsgiproof started, which faults may be injected into; empty for an
         existing deployment."""
         self.healthy = True
-        """False from when a fault is injected until the deployment is restored."""
         self.version = version
+        self.title = f"MongoDB {version}, {topology}"
         self._uri = uri
         self._home = home
         self._passwords: dict[str, str] = {}
@@ -114,14 +115,25 @@ class Deployment:
             return uri
         return with_user(uri, app_name, self._passwords[app_name], authSource="admin")
 
-    def shown_uri(self, app_name: str) -> str:
-        """Return the URI to show to a person.
+    def connection(self, cell: Cell, name: str) -> dict[str, str]:
+        """Return the URI and the database of the subject, whose name is its appName, too.
+
+        Its URI has no appName if its PyMongo knows none.
+        """
+        uri = self.uri(name)
+        if not has_app_name(cell):
+            uri = with_options(uri, appName=None)
+        return {"uri": uri, "database": name}
+
+    def shown(self, name: str) -> dict[str, str]:
+        """Return the URI and the database to show to a person.
 
         On wsgiproof's own deployment it is the subject's URI; its password is worthless once the
         deployment is gone. For an existing deployment it has only the members, since the rest may
         hold credentials.
         """
-        return self.uri(app_name) if self.owned else f"mongodb://{safe(self._uri)}/"
+        uri = self.uri(name) if self.owned else f"mongodb://{safe(self._uri)}/"
+        return {"mongodb": uri, "database": name}
 
     def admin_client(self, timeout: float = _ELECTION_DEADLINE) -> MongoClient[dict[str, Any]]:
         """Return a client of the whole deployment with all rights that wsgiproof has. ``timeout``
@@ -247,27 +259,27 @@ class Deployment:
         others = sum(hello.get("secondary", False) for hello in hellos)
         return bool(primaries == 1 and primaries + others == len(hellos))
 
-    def prepare(self, database: str, *, every_database: bool = False) -> None:
-        """Prepare the deployment for a subject that uses ``database``, which is also its appName.
+    def prepare(self, name: str, *, for_app: bool = False) -> None:
+        """Prepare the deployment for a subject whose appName and database are ``name``.
 
         On wsgiproof's own deployment, the subject gets a user that may read and write there, and
-        with ``every_database`` in all databases except the server's own. An existing deployment has
+        a user's application in all databases except the server's own. An existing deployment has
         to accept a trial write; otherwise each request would fail, which says nothing about the
         subject. Raises :class:`ServiceFailed` if one of these fails.
         """
         if self._home is not None:
             kinds = ("readWriteAnyDatabase", "dbAdminAnyDatabase")
-            own = [{"role": role, "db": database} for role in ("readWrite", "dbAdmin")]
-            roles = kinds if every_database else own
-            self._passwords[database] = _make_user(
-                self._home.admin_uri(self._uri), len(self.members), database, roles
+            own = [{"role": role, "db": name} for role in ("readWrite", "dbAdmin")]
+            roles = kinds if for_app else own
+            self._passwords[name] = _make_user(
+                self._home.admin_uri(self._uri), len(self.members), name, roles
             )
             return
         self._before = [_process_of(member) for member in self._direct]
         client: MongoClient[dict[str, Any]] = MongoClient(self.uri(OBSERVER))
         with client:
             try:
-                client[database][_TRIAL].insert_one({})
+                client[name][_TRIAL].insert_one({})
             except PyMongoError as error:
                 raise ServiceFailed(
                     f"the deployment at {safe(self._uri)} refuses a write to a new database: "
@@ -310,54 +322,6 @@ class Deployment:
         """Close wsgiproof's own connections."""
         for member in self._direct:
             member.close()
-
-
-class NoDeployment(Deployment):
-    """Stands for no deployment: there is nothing to reach and nothing to count."""
-
-    def __init__(self) -> None:
-        self.topology = Topology.NONE
-        self.version = ""
-        self.owned = True
-        self.members = ()
-        self.healthy = True
-
-    def uri(self, app_name: str) -> str:
-        """Return an empty string: there is nothing to connect to."""
-        return ""
-
-    def shown_uri(self, app_name: str) -> str:
-        """Return an empty string."""
-        return ""
-
-    @property
-    def ports(self) -> frozenset[int]:
-        """No ports."""
-        return frozenset()
-
-    def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
-        """Return counts of None, not of 0: nothing was counted."""
-        return Counts()
-
-    def objects(self, app_name: str, workload: str = "") -> dict[str, int | None]:
-        """Return nothing: nothing was counted."""
-        return {}
-
-    def sessions(self) -> None:
-        """Return None: nothing was counted."""
-
-    def prepare(self, database: str, *, every_database: bool = False) -> None:
-        """Do nothing: the subject writes nothing."""
-
-    def trouble(self) -> str:
-        """Return an empty string: nothing can happen to it."""
-        return ""
-
-    def drop(self, database: str) -> None:
-        """Do nothing: the subject wrote nothing."""
-
-    def close(self) -> None:
-        """Do nothing: there are no connections."""
 
 
 def _session_id(row: Mapping[str, Any]) -> UUID:

@@ -20,8 +20,8 @@ import msgspec
 from pymongo.errors import OperationFailure, PyMongoError
 
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.records.cell import Topology
 from wsgiproof.server.ports import LOOPBACK
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import Deployment
 from wsgiproof.subjects.pymongo.mongod import Member
 

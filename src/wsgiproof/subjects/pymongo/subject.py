@@ -1,10 +1,29 @@
-"""PyMongo as a subject."""
+"""PyMongo as a subject.
+
+Every command reads the axes of a subject, and few need a deployment. So the driver on the host
+side, which takes a while, is imported where it is used.
+"""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wsgiproof.subjects.base import Subject
+from wsgiproof.records.cell import Cell
+from wsgiproof.subjects.base import Asked, Backend, Backends, Needs, Subject
+from wsgiproof.subjects.pymongo.axes import AXES, Topology, has_app_name, topology_of
+
+if TYPE_CHECKING:
+    from wsgiproof.process.account import Account
+    from wsgiproof.subjects.pymongo.mongod import Mongod
+
+_SCRATCH = 1_500_000_000
+"""Bytes: the data files of a replica set."""
+_TASKS = 300
+_DEFAULT_PORT = 27017
 
 
 class PyMongo(Subject):
@@ -13,6 +32,83 @@ class PyMongo(Subject):
     name = "pymongo"
     title = "PyMongo"
     agent = Path(__file__).with_name("agent")
+    axes = AXES
+    needed = "mongod"
+    found_by_app = (
+        "environ['wsgiproof.mongodb_uri'] and ['wsgiproof.database'], and at import "
+        "os.environ['WSGIPROOF_MONGODB_URI'] and ['WSGIPROOF_DATABASE']"
+    )
+    build_variables: Mapping[str, str] = {"PYMONGO_C_EXT_MUST_BUILD": "1"}
+    """Without it, PyMongo is built without C extensions if they do not compile (PyMongo's
+    documentation, "Installing / Upgrading")."""
+    selftest: Mapping[str, str] = {"pymongo": "4.20.0", "topology": Topology.STANDALONE}
+
+    def needs(self, asked: Asked) -> Needs:
+        """Return what a replica set takes, if wsgiproof starts any mongod."""
+        from wsgiproof.subjects.pymongo.backends import starts_mongod
+
+        return Needs(tasks=_TASKS, scratch=_SCRATCH) if starts_mongod(asked) else Needs()
+
+    def find_backends(self, asked: Asked, account: Account | None) -> Backends:
+        """Find each mongod, and check the files of each URI."""
+        from wsgiproof.subjects.pymongo.backends import find_mongodbs
+
+        return find_mongodbs(asked, account)
+
+    def shared_by(self, cell: Cell) -> object:
+        """A deployment runs JavaScript only for an application that may need it."""
+        return topology_of(cell), bool(cell.app)
+
+    def by_hand(
+        self, cell: Cell, backend: Mongod | str | None, name: str
+    ) -> tuple[Mapping[str, str], tuple[str, ...]]:
+        """Return the user's deployment, or a MongoDB on the default port."""
+        from wsgiproof.server.ports import LOOPBACK
+        from wsgiproof.subjects.pymongo.deployment import connect_deployment
+
+        if backend is None:
+            return {}, ()
+        if isinstance(backend, str):
+            with closing(connect_deployment(backend)) as existing:
+                return existing.connection(cell, name), ()
+        named = f"?appName={name}" if has_app_name(cell) else ""
+        uri = f"mongodb://{LOOPBACK}:{_DEFAULT_PORT}/{named}"
+        mongod = shlex.quote(str(backend.path))
+        return {"uri": uri, "database": name}, (
+            f"It expects a MongoDB on port {_DEFAULT_PORT}, such as: "
+            f'{mongod} --bind_ip {LOOPBACK} --dbpath "$(mktemp -d)" '
+            "(every user of this machine can use it)",
+            "or another one, by its URI in app/settings.json.",
+        )
+
+    @contextmanager
+    def start(
+        self,
+        cell: Cell,
+        backend: Mongod | str | None,
+        scratch: Callable[[], Path],
+        logs: Callable[[str], Path],
+        choose_port: Callable[[], int],
+    ) -> Iterator[Backend]:
+        """Start a deployment, or connect to an existing one."""
+        from wsgiproof.subjects.pymongo.deployment import connect_deployment, start_deployment
+
+        if backend is None:
+            yield Backend()
+        elif isinstance(backend, str):
+            with closing(connect_deployment(backend)) as existing:
+                yield existing
+        else:
+            directory = scratch()
+            with start_deployment(
+                topology_of(cell),
+                backend,
+                directory,
+                logs(f"mongodb/{directory.name}"),
+                choose_port,
+                scripting=bool(cell.app),
+            ) as started:
+                yield started
 
 
 PYMONGO = PyMongo()

@@ -1,0 +1,88 @@
+"""The axes of the matrix: those of every subject, and those that each subject adds.
+
+Everything that concerns all axes reads this: the options, the keys of a file and their schema, the
+matrix, the command that runs a cell again, and the names in reports.
+"""
+
+from __future__ import annotations
+
+from wsgiproof.records.cell import InterpreterKind, Mode, Mpm
+from wsgiproof.subjects.base import Axis, Subject, absolute
+from wsgiproof.subjects.registry import SUBJECTS
+
+PYTHON = Axis(
+    name="python",
+    title="Python",
+    metavar="VERSION|PATH",
+    help="The Python to embed: 3.12, 3.12.1, 3.13t, or a path.\n"
+    "3.12 is the newest 3.12 on this machine; an environment stands for its base; "
+    "'wsgiproof doctor --pythons' lists them. Default: the Python of wsgiproof, or else the first "
+    "that mod_wsgi can embed.",
+    about="Versions (3.12.1, 3.13t; 3.12 is the newest 3.12 on this machine), paths or commands of "
+    "interpreters.",
+    absolute=absolute,
+)
+MOD_WSGI = Axis(
+    name="mod_wsgi",
+    title="mod_wsgi",
+    metavar="VERSION|PATH",
+    help="mod_wsgi: 5.0.2, 5 (the newest 5.x), latest, a path.\n"
+    "A path is a .so, a source tree or its archive. Default: the .so that the environment variable "
+    "MOD_WSGI_SO names, or latest.",
+    about="Versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, or an archive of "
+    "one.",
+    package="mod-wsgi",
+    words=("latest",),
+    absolute=absolute,
+)
+MODE = Axis(
+    name="mode",
+    metavar="NAME",
+    help="daemon or embedded.\nThe modes of mod_wsgi.  [default: both]",
+    about="Where mod_wsgi runs the application.",
+    default=tuple(Mode),
+    choices=tuple(Mode),
+)
+MPM = Axis(
+    name="mpm",
+    metavar="NAME",
+    help="Apache's multi-processing module.\nprefork, worker or event.  [default: prefork]",
+    about="Apache's multi-processing modules.",
+    default=(Mpm.PREFORK,),
+    choices=tuple(Mpm),
+    rare=True,
+)
+INTERPRETER = Axis(
+    name="interpreter",
+    metavar="KIND",
+    help="main, shared-gil, own-gil or free-threaded.\n"
+    "own-gil needs Python 3.12, free-threaded a build such as 3.13t.  [default: shared-gil]",
+    about="The kinds of interpreter that serve the application.",
+    default=(InterpreterKind.SHARED_GIL,),
+    choices=tuple(InterpreterKind),
+)
+_BEFORE, _AFTER = (PYTHON, MOD_WSGI), (MODE, MPM, INTERPRETER)
+
+
+def axes_of(subject: Subject) -> tuple[Axis, ...]:
+    """Return the axes of a subject's matrix, in their order."""
+    return (*_BEFORE, *subject.axes, *_AFTER)
+
+
+ALL_AXES: dict[str, Axis] = {
+    axis.name: axis
+    for axis in (
+        *_BEFORE,
+        *(axis for subject in SUBJECTS.values() for axis in subject.axes),
+        *_AFTER,
+    )
+}
+"""Every axis of every subject by its name."""
+NAMES: dict[str, Axis] = {axis.names: axis for axis in ALL_AXES.values() if axis.names}
+"""The axes whose values may have names, by the key of the table in a file."""
+
+
+def owner_of(axis: str) -> str:
+    """Return the name of the subject that adds an axis; empty for one of all subjects."""
+    owners = [name for name, one in SUBJECTS.items() if axis in {its.name for its in one.axes}]
+    return owners[0] if owners else ""

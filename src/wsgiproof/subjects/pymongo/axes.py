@@ -1,0 +1,92 @@
+"""What PyMongo adds to the matrix: its version, and the deployment that it talks to."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+
+from wsgiproof.files import place
+from wsgiproof.records.cell import Cell
+from wsgiproof.subjects.base import Axis, absolute
+from wsgiproof.subjects.pymongo.uri import FILE, has_password, is_uri
+
+
+class Topology(StrEnum):
+    """The topology of the MongoDB deployment."""
+
+    STANDALONE = "standalone"
+    REPLICA_SET = "replica-set"
+    NONE = "none"
+    """No deployment: the application only encodes and decodes in memory."""
+
+
+DEPLOYED = (Topology.STANDALONE, Topology.REPLICA_SET)
+"""The topologies that are tested by default."""
+URI = "uri"
+"""The name of a deployment that was given by its URI alone, which may hold a password."""
+SERVERS = "mongodb_servers"
+"""The key of the table that gives names to servers."""
+
+
+def topology_of(cell: Cell) -> Topology:
+    """Return the topology of a cell."""
+    return Topology(cell.value("topology"))
+
+
+def has_app_name(cell: Cell) -> bool:
+    """Whether this PyMongo sends an appName, by which the deployment knows its connections.
+
+    The first is 3.4. PyMongo 2.7.2 refuses a URI with an appName.
+    """
+    numbers = re.match(r"(\d+)(?:\.(\d+))?", cell.value("pymongo"))
+    return numbers is None or (int(numbers[1]), int(numbers[2] or 0)) >= (3, 4)
+
+
+def _absolute_server(value: str, directory: Path) -> str:
+    """Return the path of a mongod, or of a file with a URI, made absolute."""
+    if value.startswith(FILE):
+        return FILE + place(value.removeprefix(FILE), directory)
+    return value if is_uri(value) else absolute(value, directory)
+
+
+AXES = (
+    Axis(
+        name="pymongo",
+        title="PyMongo",
+        metavar="VERSION|PATH",
+        help="PyMongo: 4.20.0, 4.20 (the newest 4.20.x), a path.\n"
+        "Or latest (the default), or min: the oldest with a wheel. A path is a wheel, a source "
+        "checkout such as '.', or an archive of one.",
+        about="Versions (4.20.0; 4.20 is the newest 4.20.x), 'latest', 'min' (the oldest with a "
+        "wheel), a wheel, or a source checkout.",
+        package="pymongo",
+        words=("latest", "min"),
+        absolute=absolute,
+    ),
+    Axis(
+        name="topology",
+        metavar="NAME",
+        help="standalone, replica-set or none (no MongoDB).\n"
+        "With none, PyMongo encodes and decodes only.  [default: standalone and replica-set]",
+        about="How the deployment is made up; none: encode and decode only.",
+        default=DEPLOYED,
+        choices=tuple(Topology),
+    ),
+    Axis(
+        name="mongodb",
+        metavar="PATH|URI|NAME",
+        help="The mongod to start, or a deployment to use.\n"
+        "NAME is one of mongodb_servers in the file. In a deployment, wsgiproof uses a database of "
+        "its own. Keep a URI with a password off the command line: env:NAME, file:PATH, or - for a "
+        "line of standard input. Default: the mongod on this machine.",
+        about="Names of mongodb_servers, paths of a mongod, or mongodb:// URIs of deployments, or "
+        "where such a URI is: env:NAME, file:PATH, or - for a line of standard input.",
+        usual="usual MongoDB",
+        names=SERVERS,
+        about_names="Each name with the path of a mongod, or the URI of a deployment.",
+        absolute=_absolute_server,
+        shown=lambda value: URI if is_uri(value) else value,
+        exposed=has_password,
+    ),
+)

@@ -6,7 +6,7 @@
     └── CannotRun             exit 3  the request makes sense, but can't be carried out
         ├── PrerequisiteMissing       the machine lacks something; `wsgiproof doctor` shows the fix
         ├── BuildFailed               a toolchain could not be built
-        ├── ServiceFailed             mongod or Apache did not start, or ended
+        ├── ServiceFailed             a backend or Apache did not start, or ended
         │   └── PortTaken             another process bound the port before the server did
         ├── Locked                    another process holds a lock for too long
         └── DeadlineExceeded            a child process did not finish in time
@@ -101,7 +101,7 @@ class BuildFailed(CannotRun):
 
 
 class ServiceFailed(CannotRun):
-    """A server (mongod, Apache) did not start, did not answer, or ended."""
+    """A server (a backend, Apache) did not start, did not answer, or ended."""
 
 
 class PortTaken(ServiceFailed):

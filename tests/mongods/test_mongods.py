@@ -41,7 +41,7 @@ def cells(mongods: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory)
         with started(Path(scratch), "--config", str(file)) as running:
             code = running.finish(deadline=600)
             records = [read_cell(path) for path in running.output.glob("cells/*/cell.json")]
-            logs = list(running.output.glob("mongodb/*/*.log"))
+            logs = list(running.output.glob("backends/*/*.log"))
     assert code == 0, running.text
     assert len(logs) == len(mongods) * (1 + 3)
     return {

@@ -386,7 +386,7 @@ def test_no_combination_is_lost_or_comes_twice(
     ids = [cell.id for cell in matrix.cells]
     assert len(set(ids)) == len(ids) > 0
     asked = list(candidates(config))
-    assert len(set(asked)) == len(asked)
+    assert len({tuple(one.values()) for one in asked}) == len(asked)
     assert len(matrix.cells) + len(matrix.excluded) == len(asked)
     assert all(one.reason for one in matrix.excluded)
 
@@ -427,5 +427,6 @@ def test_an_id_names_one_directory() -> None:
 
 
 def test_axes_name_every_field() -> None:
-    assert set(CELL.axes) == set(Cell.__struct_fields__)
+    of_subject = {"pymongo", "topology", "mongodb"}
+    assert {*CELL.axes} == {*Cell.__struct_fields__} - {"of_subject"} | of_subject
     assert set(ALL_AXES) <= set(CELL.axes)

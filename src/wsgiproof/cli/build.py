@@ -58,7 +58,7 @@ def build_command() -> None:
 @command(_DEFAULT, examples=_EXAMPLES, codes=_CODES)
 @matrix_options()
 def build_cells(file: Path | None, no_config: bool, chosen: str, **options: Any) -> None:
-    """Build mod_wsgi, PyMongo and Apache for every CELL.
+    """Build mod_wsgi, the subject and Apache for every CELL.
 
     Builds run at the same time. Apache is built where the machine has none. Nothing is started,
     and what is built already is not built again.

@@ -44,7 +44,7 @@ _VERIFY_CODES = {
 def cache_command() -> None:
     """List, check and remove what has been built.
 
-    That is Pythons, Apache, mod_wsgi, and environments with PyMongo, in WSGIPROOF_CACHE, else in
+    That is Pythons, Apache, mod_wsgi, and environments of subjects, in WSGIPROOF_CACHE, else in
     the platform's directory for caches; as root, in /var/cache/wsgiproof. All of it can be built
     again.
     """

@@ -85,10 +85,9 @@ def client_command(
 ) -> None:
     """Load URLs with GET requests, and report what came back.
 
-    Each request goes to one of the URLs at random. The command line is that of PyMongo's
-    test/mod_wsgi_test/test_client.py. Each request has a connection of its own unless --keepalive
-    is given. It stops at the first request that fails, unless -c is given; whatever failed makes
-    the exit code 1.
+    Each request goes to one of the URLs at random, and has a connection of its own unless
+    --keepalive is given. It stops at the first request that fails, unless -c is given; whatever
+    failed makes the exit code 1.
     """
     from wsgiproof.load.statistics import LoadStatistics
 

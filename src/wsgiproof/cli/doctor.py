@@ -7,10 +7,11 @@ from typing import Any
 from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import configure, machine_options, make_console, print_json
 from wsgiproof.errors import ExitCode, UsageError
+from wsgiproof.subjects.registry import DEFAULT
 
 _EXAMPLES = (
     "wsgiproof doctor",
-    "wsgiproof doctor --python 3.13 --mongodb /opt/mongodb-7.0/bin/mongod",
+    *DEFAULT.examples.get("doctor", ()),
     "wsgiproof doctor --pythons",
 )
 _CODES = {

@@ -12,13 +12,14 @@ from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import PATH, Choices, make_console, note, print_json, read_run
 from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.errors import UsageError
+from wsgiproof.subjects.registry import DEFAULT
 
 _EXAMPLES = (
     "wsgiproof report wsgiproof-results/20261123-054359",
     "wsgiproof report today --compare last-week -o today.html",
-    "wsgiproof report wsgiproof-results/* --by pymongo -o trends.html",
+    "wsgiproof report wsgiproof-results/* --by mod_wsgi -o trends.html",
     "wsgiproof report wsgiproof-results/* --trends",
-    "wsgiproof report pymongo-4.* --trends --by pymongo --figure memory_per_request",
+    *DEFAULT.examples.get("report", ()),
 )
 _CODES = {
     0: "the page is written, or the trends are shown",

@@ -31,7 +31,7 @@ _SHOW_EXAMPLES = (
 )
 _SHOW_CODES = {**RUN_CODES, 2: "the command line is wrong, or DIR holds no run"}
 _COMPARE_EXAMPLES = (
-    "wsgiproof compare pymongo-4.19.0 pymongo-4.20.0",
+    "wsgiproof compare before-upgrade after-upgrade",
     "wsgiproof compare last-week today --json",
 )
 _COMPARE_CODES = {

@@ -21,13 +21,11 @@ from wsgiproof.cli.options import (
 )
 from wsgiproof.cli.output import say
 from wsgiproof.errors import UsageError
+from wsgiproof.subjects.registry import DEFAULT
 
 _EXAMPLES = (
-    "wsgiproof run --mode daemon --pymongo 4.20.0 --mod-wsgi 5.0.2",
-    "wsgiproof run --python 3.12 --python 3.13 --pymongo . --jobs 4",
-    "wsgiproof run --app shop.py --requirement 'flask==3.1' --topology none",
+    *DEFAULT.examples.get("run", ()),
     "wsgiproof run '*own-gil*' --set nightly --junit report.xml",
-    "wsgiproof run --mongodb 'mongodb://127.0.0.1:27017/'",
     "wsgiproof run --resume wsgiproof-results/20261123-120000",
 )
 _LIST_EXAMPLES = (
@@ -108,8 +106,8 @@ def run_command(
     """Run cells, and print the verdict of each. CELL is an id or a glob.
 
     By default all cells run. Without options and without a configuration file there are four: the
-    newest PyMongo and mod_wsgi for the Python at hand, on a standalone and on a replica set of
-    three, in daemon and in embedded mode.
+    newest version of the subject and of mod_wsgi for the Python at hand, with the two usual
+    backends, in daemon and in embedded mode.
     """
     # Imported here, since --help and completion need not wait for a driver and an HTTP parser.
     from rich.text import Text

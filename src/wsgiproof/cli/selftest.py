@@ -43,7 +43,7 @@ def selftest_command(only: tuple[str, ...], list_only: bool, **options: Any) -> 
     """Plant faults, and check that wsgiproof finds each one.
 
     Each fault has a negative control: the same application without the fault, which has to pass.
-    Each runs in real Apache with a real mongod; all of them take less than ten minutes.
+    Each runs in real Apache; all of them take less than ten minutes.
     """
     from wsgiproof.judge.control_result import ControlResult, exit_code
     from wsgiproof.report.selftest import show_controls, show_selftest

@@ -18,8 +18,10 @@ PYTHON = Axis(
     "3.12 is the newest 3.12 on this machine; an environment stands for its base; "
     "'wsgiproof doctor --pythons' lists them. Default: the Python of wsgiproof, or else the first "
     "that mod_wsgi can embed.",
-    about="Versions (3.12.1, 3.13t; 3.12 is the newest 3.12 on this machine), paths or commands of "
-    "interpreters.",
+    about="The Pythons to embed: versions (3.12.1, 3.13t; 3.12 is the newest 3.12 on this "
+    "machine), paths or commands of interpreters. Without it: the Python of wsgiproof, or else the "
+    "first that mod_wsgi can embed.",
+    example='["3.12", "3.13", "3.13t"]',
     absolute=absolute,
 )
 MOD_WSGI = Axis(
@@ -29,8 +31,9 @@ MOD_WSGI = Axis(
     help="mod_wsgi: 5.0.2, 5 (the newest 5.x), latest, a path.\n"
     "A path is a .so, a source tree or its archive. Default: the .so that the environment variable "
     "MOD_WSGI_SO names, or latest.",
-    about="Versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, or an archive of "
-    "one.",
+    about="mod_wsgi: versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, or an "
+    "archive of one.",
+    example='["latest"]',
     package="mod-wsgi",
     words=("latest",),
     absolute=absolute,
@@ -39,7 +42,7 @@ MODE = Axis(
     name="mode",
     metavar="NAME",
     help="daemon or embedded.\nThe modes of mod_wsgi.  [default: both]",
-    about="Where mod_wsgi runs the application.",
+    about="Where mod_wsgi runs the application:",
     default=tuple(Mode),
     choices=tuple(Mode),
 )
@@ -47,7 +50,7 @@ MPM = Axis(
     name="mpm",
     metavar="NAME",
     help="Apache's multi-processing module.\nprefork, worker or event.  [default: prefork]",
-    about="Apache's multi-processing modules.",
+    about="Apache's multi-processing modules:",
     default=(Mpm.PREFORK,),
     choices=tuple(Mpm),
     rare=True,
@@ -57,7 +60,8 @@ INTERPRETER = Axis(
     metavar="KIND",
     help="main, shared-gil, own-gil or free-threaded.\n"
     "own-gil needs Python 3.12, free-threaded a build such as 3.13t.  [default: shared-gil]",
-    about="The kinds of interpreter that serve the application.",
+    about="The kinds of interpreter that serve the application (own-gil: Python 3.12; "
+    "free-threaded: 3.13t):",
     default=(InterpreterKind.SHARED_GIL,),
     choices=tuple(InterpreterKind),
 )

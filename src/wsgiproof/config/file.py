@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ from wsgiproof.config.requirements import requirements
 from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import open_regular, place, read_at_most
 from wsgiproof.ownership import invoking_users, why_file_unsafe
+from wsgiproof.subjects.base import Axis
+from wsgiproof.subjects.registry import DEFAULT
 
 NAMES = ("wsgiproof.toml", "pyproject.toml")
 _LARGEST = 1 << 20
@@ -138,7 +141,25 @@ def combine(file: Loaded | None, chosen: str, options: Mapping[str, Any]) -> Con
 
 def starter() -> str:
     """Return a file to begin with: every key, commented out, with what it does."""
-    return (resources.files("wsgiproof") / "starter.toml").read_text()
+    text = (resources.files("wsgiproof") / "starter.toml").read_text()
+    blocks = [block for axis in ALL_AXES.values() for block in _starter_blocks(axis)]
+    text = text.replace("@AXES@\n", "\n".join(blocks) + "\n")
+    return text.replace("@SUBJECT@", f'#subject = "{DEFAULT.name}"')
+
+
+def _starter_blocks(axis: Axis) -> Iterator[str]:
+    """Yield what the axis is for and its key, and the same for the table of its names."""
+    choices = ", ".join(f'"{choice}"' for choice in axis.choices)
+    yield _commented(f"{axis.about} {choices}.") if choices else _commented(axis.about)
+    default = ", ".join(f'"{one}"' for one in axis.default)
+    yield f"#{axis.name} = {axis.example or f'[{default}]'}\n"
+    if axis.names:
+        yield _commented(axis.about_names)
+        yield f"#{axis.names} = {axis.example_names}\n"
+
+
+def _commented(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 98, initial_indent="# ", subsequent_indent="# "))
 
 
 def schema() -> dict[str, Any]:
@@ -165,7 +186,7 @@ def schema() -> dict[str, Any]:
 def _of_axis(name: str) -> dict[str, Any]:
     axis = ALL_AXES[name]
     one: dict[str, Any] = {"enum": sorted(axis.choices)} if axis.choices else {"type": "string"}
-    return {"description": axis.about, "anyOf": [one, {"type": "array", "items": one}]}
+    return {"description": axis.about.rstrip(":"), "anyOf": [one, {"type": "array", "items": one}]}
 
 
 def _of_names(about: str) -> dict[str, Any]:
@@ -243,15 +264,32 @@ def _as_list(key: str, value: Any) -> Any:
 def lifted(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return a table with its axes under ``axes``, and its names of values under ``names``.
 
-    Nothing is checked: what has another type stays where it is, or as it is.
+    Raises :class:`UsageError` if one of their values is not a text.
     """
+    for inner in _LIFTED:  # keys of our own, and not of a file
+        if inner in table:
+            raise UsageError(f"there is no key '{inner}'{_nearest(inner, _keys(''))}")
     rest = {key: _lifted(key, value) for key, value in table.items()}
     for inner, keys in (("axes", ALL_AXES), ("names", TABLES_OF_NAMES)):
-        if inner in rest:  # a key of our own, and not one of the file
-            raise UsageError(f"there is no key '{inner}'")
-        if found := {key: rest.pop(key) for key in keys if key in rest}:
+        found = {key: rest.pop(key) for key in keys if key in rest}
+        for key, values in found.items():
+            _check_texts(key, values, table=inner == "names")
+        if found:
             rest[inner] = found
     return rest
+
+
+def _check_texts(key: str, values: Any, *, table: bool) -> None:
+    if table and not isinstance(values, dict):
+        raise UsageError(f"a table is needed in '{key}', not {_kind(values)}")
+    for value in values.values() if table else values:
+        if not isinstance(value, str):
+            raise UsageError(f"{_KINDS['str']} is needed in '{key}', not {_kind(value)}")
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return _KINDS[{"list": "array", "dict": "object"}.get(name, name)]
 
 
 def _lifted(key: str, value: Any) -> Any:

@@ -82,9 +82,6 @@ class Exclusion(Combination, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     reason: Annotated[str, _doc("Why; 'wsgiproof list' shows it.")] = ""
 
-    def __post_init__(self) -> None:
-        """Accept globs, which are no values of an axis."""
-
 
 class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another load, or another limit, for some cells."""

@@ -38,6 +38,8 @@ RESULTS = "results.json"
 _LOCK = ".lock"
 CELLS = "cells"
 TRIES = "tries"
+BACKENDS = "backends"
+"""The directory with the logs of the backends that wsgiproof started."""
 """The directories of earlier tries of cells, which ended in ``error``."""
 CELL = "cell.json"
 UNKNOWN = "(other cells: results.json was lost, and with it the list of planned cells)"
@@ -220,7 +222,7 @@ def reopen_output(directory: Path, note: Note = ignore_note) -> Path:
                 raise
             note(f"{lost}; the cells that have ended are read from {CELLS}/*/{CELL}")
         _make_private(run, owned=True)
-        for name in (CELLS, TRIES, "mongodb"):
+        for name in (CELLS, TRIES, BACKENDS):
             # Below these, directories are moved and removed by their paths.
             if run.names(name):
                 try:

@@ -29,7 +29,7 @@ from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.httpd import build_httpd, httpd_build
 from wsgiproof.provision.toolchain import Application, BuildSpec, Httpd, Toolchain
 from wsgiproof.records.cell import Cell
-from wsgiproof.records.directory import CELLS, TRIES, save_cell
+from wsgiproof.records.directory import BACKENDS, CELLS, TRIES, save_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import LoadPlan
@@ -171,7 +171,7 @@ class RunningBackends:
         return self._running[key]
 
     def _logs(self, name: str) -> Path:
-        logs = self._context.output / name
+        logs = self._context.output / BACKENDS / name
         logs.mkdir(parents=True)
         return logs
 

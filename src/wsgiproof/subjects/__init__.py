@@ -1,1 +1,1 @@
-"""What is under test: PyMongo, and the planted faults that prove that wsgiproof sees them."""
+"""What can be tested, and the planted faults that prove that wsgiproof sees them."""

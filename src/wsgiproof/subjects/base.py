@@ -51,11 +51,12 @@ class Axis:
     """Values that a shell completes, beside the names of files."""
     package: str = ""
     """The package on the index of which the values are versions."""
-    usual: str = ""
-    """What a report says of a cell without a value."""
     names: str = ""
     """The key of a table in the file that gives names to values; empty: there is none."""
     about_names: str = ""
+    example: str = ""
+    """A value for the file that ``wsgiproof init`` writes; empty for the default."""
+    example_names: str = ""
     rare: bool = False
     """Whether the short help leaves the option out."""
     absolute: Callable[[str, Path], str] = lambda value, directory: value
@@ -93,7 +94,7 @@ class Backend:
     """What the subject talks to, such as a database. The base class stands for none."""
 
     title = ""
-    """What it is, such as ``MongoDB 6.0.5, standalone``; empty if there is none."""
+    """What it is, such as ``PostgreSQL 16.2``; empty if there is none."""
     owned = True
     """Whether wsgiproof started it, so that it has no other clients."""
     healthy = True
@@ -198,9 +199,9 @@ class Subject:
     """Something to test. A subclass overrides what differs."""
 
     name: str
-    """In configuration, records and ids of cells, such as ``pymongo``."""
+    """In configuration, records and ids of cells, such as ``sqlite3``."""
     title: str
-    """For people, such as ``PyMongo``."""
+    """For people, such as ``SQLite``."""
     agent: Path
     """The directory of its modules that run inside Apache: there it is the package
     ``wsgiproof_agent.subject``. :mod:`wsgiproof.agent` says what it has to define."""
@@ -212,6 +213,8 @@ class Subject:
     """Environment variables for the build of its packages."""
     found_by_app = ""
     """Where a user's application finds its backend, in a few words for the help of ``--app``."""
+    examples: Mapping[str, tuple[str, ...]] = {}
+    """Examples for the help of commands, by the name of the command."""
     selftest: Mapping[str, str] = {}
     """The values of its axes for the controls: a combination without findings of its own."""
     identity: tuple[str, ...] = ()

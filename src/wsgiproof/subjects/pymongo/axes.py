@@ -58,8 +58,9 @@ AXES = (
         help="PyMongo: 4.20.0, 4.20 (the newest 4.20.x), a path.\n"
         "Or latest (the default), or min: the oldest with a wheel. A path is a wheel, a source "
         "checkout such as '.', or an archive of one.",
-        about="Versions (4.20.0; 4.20 is the newest 4.20.x), 'latest', 'min' (the oldest with a "
-        "wheel), a wheel, or a source checkout.",
+        about="PyMongo: versions (4.20.0; 4.20 is the newest 4.20.x), 'latest', 'min' (the oldest "
+        "with a wheel), a wheel, or a source checkout.",
+        example='["latest", "min"]',
         package="pymongo",
         words=("latest", "min"),
         absolute=absolute,
@@ -69,7 +70,7 @@ AXES = (
         metavar="NAME",
         help="standalone, replica-set or none (no MongoDB).\n"
         "With none, PyMongo encodes and decodes only.  [default: standalone and replica-set]",
-        about="How the deployment is made up; none: encode and decode only.",
+        about="How the deployment is made up (none: encode and decode only):",
         default=DEPLOYED,
         choices=tuple(Topology),
     ),
@@ -80,11 +81,15 @@ AXES = (
         "NAME is one of mongodb_servers in the file. In a deployment, wsgiproof uses a database of "
         "its own. Keep a URI with a password off the command line: env:NAME, file:PATH, or - for a "
         "line of standard input. Default: the mongod on this machine.",
-        about="Names of mongodb_servers, paths of a mongod, or mongodb:// URIs of deployments, or "
-        "where such a URI is: env:NAME, file:PATH, or - for a line of standard input.",
-        usual="usual MongoDB",
+        about="Servers: names of mongodb_servers, paths of a mongod, or mongodb:// URIs of "
+        "deployments, or where such a URI is: env:NAME, file:PATH, or - for a line of standard "
+        "input. Without it: the mongod on this machine.",
+        example='["seven"]',
         names=SERVERS,
-        about_names="Each name with the path of a mongod, or the URI of a deployment.",
+        about_names="Each name with the path of a mongod, or the URI of a deployment. A URI may "
+        "hold a password: env:NAME, file:PATH, or - for a line of standard input name a place "
+        "where it is kept.",
+        example_names='{ seven = "/opt/mongodb-7.0/bin/mongod", shared = "mongodb://127.0.0.1/" }',
         absolute=_absolute_server,
         shown=lambda value: URI if is_uri(value) else value,
         exposed=has_password,

@@ -34,6 +34,18 @@ class PyMongo(Subject):
     agent = Path(__file__).with_name("agent")
     axes = AXES
     needed = "mongod"
+    examples: Mapping[str, tuple[str, ...]] = {
+        "run": (
+            "wsgiproof run --mode daemon --pymongo 4.20.0 --mod-wsgi 5.0.2",
+            "wsgiproof run --python 3.12 --python 3.13 --pymongo . --jobs 4",
+            "wsgiproof run --app shop.py --requirement 'flask==3.1' --topology none",
+            "wsgiproof run --mongodb 'mongodb://127.0.0.1:27017/'",
+        ),
+        "doctor": ("wsgiproof doctor --python 3.13 --mongodb /opt/mongodb-7.0/bin/mongod",),
+        "report": (
+            "wsgiproof report pymongo-4.* --trends --by pymongo --figure memory_per_request",
+        ),
+    }
     found_by_app = (
         "environ['wsgiproof.mongodb_uri'] and ['wsgiproof.database'], and at import "
         "os.environ['WSGIPROOF_MONGODB_URI'] and ['WSGIPROOF_DATABASE']"
@@ -104,7 +116,7 @@ class PyMongo(Subject):
                 topology_of(cell),
                 backend,
                 directory,
-                logs(f"mongodb/{directory.name}"),
+                logs(directory.name),
                 choose_port,
                 scripting=bool(cell.app),
             ) as started:

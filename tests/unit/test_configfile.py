@@ -485,8 +485,8 @@ def test_a_set_without_a_file() -> None:
 
 
 def test_a_set_and_an_option_that_make_no_sense_together(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--control and --topology none exclude each other"):
-        config_of(tmp_path, "topology = 'none'", control="leak-cursor")
+    with pytest.raises(UsageError, match="--app and --control exclude each other"):
+        config_of(tmp_path, "app = 'shop.py'", control="leak-cursor")
 
 
 @pytest.mark.parametrize("value", ["./\ud800", "a/\0", "\udc80.whl"])

@@ -25,8 +25,8 @@ from wsgiproof.records.cell import InterpreterKind, Mode, Mpm, Topology
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import RunRecord, as_json
-from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.subjects.pymongo.uri import has_password
+from wsgiproof.subjects.registry import known_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,7 @@ class Choices(click.Choice[str]):
         return f"'{value}' does not exist{near or '.'} '{self._listed_by}'{LISTED}"
 
 
-CONTROL = Choices(sorted(CONTROLS), listed_by="wsgiproof selftest --list")
+CONTROL = Choices(sorted(known_controls()), listed_by="wsgiproof selftest --list")
 
 
 def axis_option(name: str, metavar: str, text: str, **attributes: Any) -> _Decorator:
@@ -490,8 +490,7 @@ def configure(
     config = combine(loaded, chosen, anchored(given, Path.cwd()))
     if not config.mod_wsgi and (module := os.environ.get("MOD_WSGI_SO")):
         config = msgspec.structs.replace(config, mod_wsgi=(absolute(module, Path.cwd()),))
-    if config.control in CONTROLS:
-        control = CONTROLS[config.control]
+    if control := known_controls().get(config.control):
         config = msgspec.structs.replace(config, maximum_requests=control.maximum_requests)
         if "phases" not in given:
             config = msgspec.structs.replace(config, phases=control.phases)

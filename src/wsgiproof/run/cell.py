@@ -334,7 +334,11 @@ def serving(
         deployment.prepare(name, every_database=bool(job.cell.app))
         uri = subject_uri(deployment, job.cell, name)
         application = lay_out(
-            job.cell, run_directory, uri, name, context.account, home=job.spec.home
+            job.cell,
+            run_directory,
+            {"uri": uri, "database": name},
+            context.account,
+            home=job.spec.home,
         )
         configure = partial(
             ApacheConf.of,

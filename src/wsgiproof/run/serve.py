@@ -195,8 +195,7 @@ def write_conf(
     application = lay_out(
         job.cell,
         directory,
-        _uri(job, name),
-        name,
+        {"uri": _uri(job, name), "database": name},
         account,
         home=job.spec.home,
         core_descriptor=None,

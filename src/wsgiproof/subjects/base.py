@@ -11,37 +11,39 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from wsgiproof.judge.finding import Claim
 from wsgiproof.records.cell import Cell
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that has to be true of the subject in each interpreter, as reported from inside."""
-
-    what: str
-    expected: object
-    actual: object
-    """None if the interpreter did not report it."""
+from wsgiproof.subjects.controls import Control, by_name
 
 
 class Subject:
     """Something to test. A subclass overrides what differs."""
 
     name: str
-    """In configuration, records and ids of cells, such as ``pymongo``."""
+    """In configuration, records and ids of cells, such as ``sqlite3``."""
     title: str
-    """For people, such as ``PyMongo``."""
+    """For people, such as ``SQLite``."""
     agent: Path
     """The directory of its modules that run inside Apache: there it is the package
-    ``wsgiproof_agent.subject``. :mod:`wsgiproof.agent.subject` says what it has to define."""
+    ``wsgiproof_agent.subject``. :mod:`wsgiproof.agent` says what it has to define."""
     identity: tuple[str, ...] = ()
     """The fields that its agent reports about each interpreter."""
+    controls: tuple[Control, ...] = ()
+    """The planted faults that only it can have, and their negative controls."""
 
-    def settings(self, cell: Cell) -> Mapping[str, Any]:
-        """Return the settings for its agent, beside how to connect to its backend."""
+    def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return the settings for its workload. ``connection`` is how to reach its backend."""
         return {}
+
+    def for_app(self, connection: Mapping[str, str]) -> Mapping[str, str]:
+        """Return how a user's application reaches the backend. It finds the value ``database`` as
+        ``wsgiproof.database`` in its environ, and as ``WSGIPROOF_DATABASE`` in os.environ."""
+        return connection
 
     def claims(self, cell: Cell, identity: Mapping[str, Any]) -> Iterable[Claim]:
         """Yield what has to be true of an interpreter that reported ``identity``."""
         return ()
+
+    def every_control(self) -> dict[str, Control]:
+        """Return every control that can be run with it, by name."""
+        return by_name(self.controls)

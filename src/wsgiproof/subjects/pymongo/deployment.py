@@ -34,6 +34,8 @@ from wsgiproof.subjects.pymongo.uri import (
 _REPLICA_SET = "wsgiproof"
 _MEMBERS = 3
 _ELECTION_DEADLINE = 30.0
+COLLECTIONS = "wsgiproof_store_"
+"""The start of the name of each collection of the built-in workload."""
 _DROP_DEADLINE = 2.0
 """Seconds that a deployment may take to answer when the subject's database is dropped."""
 _MECHANISMS = ("SCRAM-SHA-1", "SCRAM-SHA-256")
@@ -164,21 +166,20 @@ class Deployment:
             cursors=cursors,
         )
 
-    def objects(self, app_name: str, workload: str = "") -> dict[str, int | None]:
+    def objects(self, app_name: str) -> dict[str, int | None]:
         """Return the number of collections, views and indexes that the subject may have made.
 
         On wsgiproof's own deployment they are those of all databases but the server's own, and
         otherwise those of the subject's database, whose name is ``app_name``. The highest number of
-        any member counts. Each is None if no member answers. Collections with names that begin with
-        ``workload`` are left out, with their one index each: a worker that crashes can't drop its
-        own.
+        any member counts. Each is None if no member answers. Those of the built-in workload are
+        left out, with their one index each: a worker that crashes can't drop its own.
         """
         found: dict[str, int | None] = dict.fromkeys(_OBJECTS)
         for member in self._direct:
             try:
                 names = self._databases(member, app_name)
                 rows = [member.get_database(name).command("dbStats") for name in names]
-                ours = _count_collections(member.get_database(app_name), workload)
+                ours = _count_collections(member.get_database(app_name), COLLECTIONS)
             except PyMongoError:
                 continue
             for kind in _OBJECTS:
@@ -339,7 +340,7 @@ class NoDeployment(Deployment):
         """Return counts of None, not of 0: nothing was counted."""
         return Counts()
 
-    def objects(self, app_name: str, workload: str = "") -> dict[str, int | None]:
+    def objects(self, app_name: str) -> dict[str, int | None]:
         """Return nothing: nothing was counted."""
         return {}
 

@@ -23,7 +23,9 @@ from wsgiproof.config.file import ConfigFile, Loaded, combine, find, load, schem
 from wsgiproof.config.model import AXES, Combination, Config, Exclusion, Override, Profile
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Mode, Mpm, Topology
-from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.registry import known_controls
+
+CONTROLS = known_controls()
 
 DOCS = Path(__file__).parents[2] / "docs"
 

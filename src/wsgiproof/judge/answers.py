@@ -84,13 +84,13 @@ def _differing(observed: Observed) -> str:
 
 
 def environment(claims_of: ClaimsOf) -> Check:
-    """Return the check that the interpreters which serve are what the cell declares, as each of
-    them reports itself.
+    """Return the check ``environment``.
 
-    ``claims_of`` is what its subject says has to be true of the identity that it reported.
+    ``claims_of`` returns what the subject says has to be true of an identity that it reported.
     """
 
     def check(cell: Cell, observed: Observed) -> Outcome:
+        """The interpreters that serve are what the cell declares, as each of them reports itself."""
         known = (*observed.identities, *observed.loaded)
         wrong: Counter[str] = Counter()
         actions: dict[str, None] = {}

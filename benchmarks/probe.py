@@ -35,7 +35,7 @@ from wsgiproof.run.selftest import MOD_WSGI
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
-from wsgiproof.subjects.pymongo.subject import PYMONGO
+from wsgiproof.subjects.pymongo.subject import DOCUMENTS, PYMONGO
 
 SECRET = "secret"
 READINGS = 13
@@ -111,17 +111,20 @@ def cost_of_server(output: Path, requests: int) -> float:
 
 def load(scratch: Path, uri: str) -> Any:
     """The application as Apache loads it, in this process."""
-    shutil.copytree(Path(wsgiproof.__file__).parent / "agent", scratch / "wsgiproof_agent")
-    settings = {"uri": uri, "database": "probe", "evidence": str(scratch), "documents": 20}
-    settings |= {"batch_size": 10, "fault": None, "fault_options": {}, "app": None, "close": True}
-    settings |= {"secret": SECRET, "prefix": "probe_", "core_descriptor": None}
+    package = scratch / "wsgiproof_agent"
+    shutil.copytree(Path(wsgiproof.__file__).parent / "agent", package)
+    shutil.copytree(SUBJECT.agent, package / "subject")
+    subject = {"uri": uri, "database": "probe", "documents": DOCUMENTS, "batch_size": 10}
+    subject |= {"prefix": "probe_", "close": True}
+    settings: dict[str, Any] = {"evidence": str(scratch), "fault": None, "fault_options": {}, "app": None}
+    settings |= {"secret": SECRET, "core_descriptor": None, "subject": subject}
     (scratch / "settings.json").write_text(json.dumps(settings))
     sys.path.insert(0, str(scratch))
     from wsgiproof_agent import settings as inside
-    from wsgiproof_agent.agent import Agent
-    from wsgiproof_agent.workload import Workload
+    from wsgiproof_agent.builtin_app import BuiltInApplication
+    from wsgiproof_agent.middleware import Agent
 
-    return Agent(inside.load(), Workload)
+    return Agent(inside.load(), BuiltInApplication)
 
 
 def report(application: Any, requests: int) -> float:
@@ -129,7 +132,7 @@ def report(application: Any, requests: int) -> float:
 
     The probe's CPU seconds for a request.
     """
-    workload = application._application
+    workload = application._application._workload
     do_the_work = workload.work
     work = probe = reading = 0.0
     for number in range(requests):

@@ -27,9 +27,10 @@ from wsgiproof.records.run import CellRecord
 from wsgiproof.run.cell import NullWatcher, RunContext, RunningBackends, run_cell
 from wsgiproof.run.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.run.selftest import MOD_WSGI
-from wsgiproof.subjects.controls import CONTROLS, Control
+from wsgiproof.subjects.controls import Control
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.subject import PYMONGO
+from wsgiproof.subjects.registry import DEFAULT
 
 COUNTED = {
     "connections": "leak-connection",
@@ -145,7 +146,7 @@ def _plant(case: Case) -> str:
     """Make the case's fault a control of its own and return its name; a clean case has none."""
     if not case.fault:
         return ""
-    CONTROLS[case.name] = Control(
+    planted = Control(
         name=case.name,
         trips=case.check,
         counterpart="",
@@ -153,6 +154,7 @@ def _plant(case: Case) -> str:
         fault=case.fault,
         options=case.options,
     )
+    DEFAULT.controls = (*DEFAULT.controls, planted)
     return case.name
 
 

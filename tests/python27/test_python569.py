@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import wsgiproof
 from tests.real.command import started
+from tests.unit.test_inside import SOURCES
 from wsgiproof.errors import BuildFailed
 from wsgiproof.provision import python2
 from wsgiproof.provision.cache import Cache
@@ -25,7 +25,6 @@ from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
 from wsgiproof.server.configuration import DAEMON_THREADS
 
-INSIDE = Path(wsgiproof.__file__).parent / "agent"
 BROKEN, MENDED = "2.6.3", "2.7.2"
 TWICE = pytest.mark.parametrize("attempt", [1, 2])
 
@@ -117,7 +116,7 @@ for name in sys.argv[1:]:
 
 
 def test_what_runs_inside_compiles_on_every_python_here(python27: Python) -> None:
-    names = [str(path) for path in sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])]
+    names = [str(path) for path in SOURCES]
     assert names
     refused = {}
     for python in (python27, *installed()):

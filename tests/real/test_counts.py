@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
-import wsgiproof
+from tests.unit.test_inside import agent_of
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment, start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.subject import PYMONGO
 
-INSIDE = Path(wsgiproof.__file__).parent / "agent"
 APP = "wsgiproof_counted"
 OTHER = "wsgiproof_other"
 
@@ -99,14 +99,14 @@ def test_cursors_are_those_on_the_subjects_own_database(deployment: Deployment) 
 
 def test_collections_of_the_workload_itself_do_not_count(deployment: Deployment) -> None:
     with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
-        before = deployment.objects(APP, "wsgiproof_store_")
+        before = deployment.objects(APP)
         for database, name in (
             (APP, "wsgiproof_store_7_1"),
             (APP, "wsgiproof_store"),
             (OTHER, "wsgiproof_store_7_1"),
         ):
             client[database][name].create_index("n")
-        after = deployment.objects(APP, "wsgiproof_store_")
+        after = deployment.objects(APP)
     grown = {name: (number or 0) - (before[name] or 0) for name, number in after.items()}
     # Its own index goes with a collection; another one that the subject made does not.
     assert grown == {"collections": 2, "views": 0, "indexes": 5}
@@ -149,12 +149,11 @@ def test_sessions_that_a_client_ends_are_not_counted_after_a_crash_of_the_member
 FILL = """
 import sys, threading, time
 import pymongo
-import wsgiproof_agent.pools as pools
+import wsgiproof_agent.subject.workload as workload
 client = pymongo.MongoClient(sys.argv[1])
 client.admin.command("ping")
-filler = pools.Pools()
 for line in sys.stdin:
-    threads = [threading.Thread(target=filler.occupy, args=(0.5,)) for _ in range(15)]
+    threads = [threading.Thread(target=workload.fill_pools, args=(0.5,)) for _ in range(15)]
     started = time.time()
     for thread in threads: thread.start()
     for thread in threads: thread.join()
@@ -167,7 +166,7 @@ def test_occupying_from_all_threads_fills_a_pool(deployment: Deployment, tmp_pat
 
     If a thread of a busy machine starts when another has ended, both use the same connection.
     """
-    (tmp_path / "wsgiproof_agent").symlink_to(INSIDE)
+    agent_of(PYMONGO.agent, tmp_path)
     filling = subprocess.Popen(
         [sys.executable, "-c", FILL, deployment.uri(APP)],
         cwd=tmp_path,

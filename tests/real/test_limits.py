@@ -127,7 +127,7 @@ def test_a_disk_that_is_full_as_apache_starts_is_noticed_at_once(
     toolchain = build(job, context)
     fill(small_disk)
     with scratch_directory(context.account) as scratch:
-        application = lay_out(job.cell, scratch, "", "x", context.account)
+        application = lay_out(job.cell, scratch, {}, context.account)
         configure = partial(
             ApacheConf.of,
             job.cell,

@@ -7,7 +7,10 @@ import pytest
 
 from tests.selftest.trials import Selftest, Trials
 from wsgiproof.judge.verdict import ALL_CHECKS
-from wsgiproof.subjects.controls import COMBINED, CONTROLS, Control
+from wsgiproof.subjects.controls import COMBINED, Control
+from wsgiproof.subjects.registry import DEFAULT
+
+CONTROLS = DEFAULT.every_control()
 
 
 def requests(fault: Control) -> int:
@@ -25,11 +28,11 @@ ALONE = ["slow-exit", "end-process"]
 
 @pytest.fixture(scope="module")
 def selftest(tmp_path_factory: pytest.TempPathFactory) -> Selftest:
-    names = [*(one.name for one in FAULTS), COMBINED.name, *ALONE]
+    names = [*(one.name for one in FAULTS), COMBINED, *ALONE]
     return Selftest(tmp_path_factory.mktemp("selftest") / "out", names)
 
 
 class TestCoveringControls(Trials):
     def test_each_check_has_a_fault_and_a_negative_control(self) -> None:
         assert [one.trips for one in FAULTS] == [*ALL_CHECKS]
-        assert {one.counterpart for one in FAULTS} <= {*COMBINED.parts, *ALONE}
+        assert {one.counterpart for one in FAULTS} <= {*CONTROLS[COMBINED].parts, *ALONE}

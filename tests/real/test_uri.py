@@ -14,9 +14,9 @@ import pytest
 import trustme
 from pymongo import MongoClient
 
-import wsgiproof
 from tests.cells import configured
 from tests.real.command import CLEAN, Command, started
+from tests.unit.test_inside import agent_of
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.supervise import Service, run
@@ -30,6 +30,7 @@ from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import connect_deployment, start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 PASSWORD = "hunter/2"
 QUOTED = "hunter%2F2"
@@ -228,17 +229,18 @@ def test_a_file_that_cannot_be_that_of_a_uri(open_tmp: Path, option: str, told: 
 
 
 LAGGING = """
-import sys
+import atexit, sys
 import pymongo
-from wsgiproof_agent.store import Store
-store = Store(sys.argv[1], "wsgiproof_lagging", 20, 10, "store_", ".", True)
+from wsgiproof_agent.subject.store import Store
+store = Store(sys.argv[1], "wsgiproof_lagging", 20, 10, "store_", True)
+atexit.register(store.close)
 print([problem for _ in range(20) for problem in store.read_back()])
 """
 
 
 def test_what_is_read_from_secondaries_has_got_there(tmp_path: Path) -> None:
     """A secondary that lags behind is no fault of the driver's."""
-    (tmp_path / "wsgiproof_agent").symlink_to(Path(wsgiproof.__file__).parent / "agent")
+    agent_of(PYMONGO.agent, tmp_path)
     with (
         scratch_directory() as scratch,
         start_deployment(Topology.REPLICA_SET, find_mongod(None), scratch, tmp_path) as ours,

@@ -6,12 +6,12 @@ from __future__ import annotations
 import pytest
 
 from tests.selftest.trials import Selftest, Trials
-from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.registry import DEFAULT
 
 
 @pytest.fixture(scope="module")
 def selftest(tmp_path_factory: pytest.TempPathFactory) -> Selftest:
-    return Selftest(tmp_path_factory.mktemp("selftest") / "out", CONTROLS)
+    return Selftest(tmp_path_factory.mktemp("selftest") / "out", DEFAULT.every_control())
 
 
 class TestEveryControl(Trials):

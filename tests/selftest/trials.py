@@ -21,7 +21,9 @@ from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.run import CellRecord
 from wsgiproof.run.selftest import control_result
-from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.registry import DEFAULT
+
+CONTROLS = DEFAULT.every_control()
 
 
 class Selftest:

@@ -57,6 +57,14 @@ COUNTS: dict[str, int | None] = {
 WORKERS = (1, 15)
 
 
+SUBJECT: dict[str, str | int | bool | None] = {
+    "version": CELL.pymongo,
+    "path": "/env/lib/python3.12/site-packages/pymongo/__init__.py",
+    "bson_has_c": True,
+    "pymongo_has_c": True,
+}
+
+
 def identity(url: int = 1, pid: int = WORKER, **changes: Any) -> Identity:
     """What the interpreter behind URL number ``url`` says of itself, as the cell declares it."""
     told = Identity(
@@ -67,11 +75,8 @@ def identity(url: int = 1, pid: int = WORKER, **changes: Any) -> Identity:
         process_group="subject",
         python=CELL.python,
         mod_wsgi=CELL.mod_wsgi,
-        pymongo=CELL.value("pymongo"),
-        pymongo_path="/env/lib/python3.12/site-packages/pymongo/__init__.py",
+        subject=SUBJECT,
         mpm="prefork",
-        bson_has_c=True,
-        pymongo_has_c=True,
         gil_enabled=True,
         gil="shared",
         interpreter_id=url,

@@ -29,7 +29,7 @@ BODY = (3, 0x1234)
 
 
 def head(**changes: Any) -> bytes:
-    """The head of an answer, with a report as ``inside/agent.py`` writes it."""
+    """The head of an answer, with a report as ``agent/middleware.py`` writes it."""
     fields = {
         "pid": 200,
         "token": "token-1",
@@ -39,11 +39,8 @@ def head(**changes: Any) -> bytes:
         "process_group": "subject",
         "python": "3.12.1",
         "mod_wsgi": "5.0.2",
-        "pymongo": "4.20.0",
-        "pymongo_path": "/env/pymongo/__init__.py",
+        "subject": {"version": "1.0", "fast": True},
         "mpm": "prefork",
-        "bson_has_c": True,
-        "pymongo_has_c": True,
         "gil_enabled": True,
         "prefix": "/env",
         "thread_id": 1,
@@ -56,9 +53,13 @@ def head(**changes: Any) -> bytes:
     )
 
 
+SUBJECT = ("version", "fast")
+"""What the host side of the subject declares."""
+
+
 def report(**changes: Any) -> AgentReport:
     """The same, read."""
-    return report_of(head(**changes))
+    return report_of(head(**changes), SUBJECT)
 
 
 @pytest.fixture
@@ -69,18 +70,13 @@ def answers() -> AnswerCollector:
 
 
 def test_every_field_of_an_identity_is_what_was_told(answers: AnswerCollector) -> None:
-    answers.success(URL, BODY, report(bson_has_c=False, mpm=None))
+    answers.success(URL, BODY, report(subject={"version": "2.0", "fast": False}, mpm=None))
     (one,) = answers.identities()
     assert (one.url, one.pid, one.token) == (URL, 200, "token-1")
     assert (one.application_group, one.process_group) == ("interpreter1", "subject")
-    assert (one.python, one.mod_wsgi, one.pymongo) == ("3.12.1", "5.0.2", "4.20.0")
-    assert (one.pymongo_path, one.prefix) == ("/env/pymongo/__init__.py", "/env")
-    assert (one.mpm, one.bson_has_c, one.pymongo_has_c, one.gil_enabled) == (
-        None,
-        False,
-        True,
-        True,
-    )
+    assert (one.python, one.mod_wsgi, one.prefix) == ("3.12.1", "5.0.2", "/env")
+    assert one.subject == {"version": "2.0", "fast": False}
+    assert (one.mpm, one.gil_enabled) == (None, True)
     assert (one.answers, one.threads) == (1, 1)
 
 
@@ -103,11 +99,9 @@ def test_answers_of_one_interpreter_add_up_with_its_different_threads(
         {"process_group": ""},
         {"python": "3.12.2"},
         {"mod_wsgi": "5.0.1"},
-        {"pymongo": "4.19.0"},
-        {"pymongo_path": "/elsewhere/pymongo/__init__.py"},
+        {"subject": {"version": "1.1", "fast": True}},
+        {"subject": {"version": "1.0", "fast": None}},
         {"mpm": "event"},
-        {"bson_has_c": False},
-        {"pymongo_has_c": False},
         {"gil_enabled": False},
     ],
 )
@@ -140,7 +134,7 @@ def test_workers_are_threads_by_process_by_url(answers: AnswerCollector) -> None
 )
 def test_an_answer_without_a_report_is_not_the_applications(head: bytes) -> None:
     with pytest.raises(NoReport, match="something else than the application gave it"):
-        report_of(head)
+        report_of(head, SUBJECT)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +143,10 @@ def test_an_answer_without_a_report_is_not_the_applications(head: bytes) -> None
         (head()[:-50], "truncated"),
         (b"HTTP/1.1 200 OK\r\nX-Wsgiproof-Report: []\r\n\r\n", "array"),
         (head(pid="200"), "pid"),
-        (head(bson_has_c=None), "bson_has_c"),
+        (head(subject={"version": "1.0"}), r"missing required field `fast` - at `\$\.subject`"),
+        (head(subject={"version": "1", "fast": 1, "c": 1}), "unknown field `c` - at"),
+        (head(subject={"version": [], "fast": True}), "subject"),
+        (head().replace(b'"subject": ', b'"pymongo": '), "unknown field `pymongo`"),
         (head(lock="shared"), "unknown field `lock`"),
         (head().replace(b'"pid": 200, ', b""), "missing required field `pid`"),
         (head().replace(b'"gil": "shared", ', b""), "missing required field `gil`"),
@@ -167,7 +164,7 @@ def test_a_report_that_does_not_keep_to_the_protocol_names_the_field(
     broken: bytes, why: str
 ) -> None:
     with pytest.raises(ProtocolError, match=f"(?i)does not keep to the protocol: .*{why}"):
-        report_of(broken)
+        report_of(broken, SUBJECT)
 
 
 def test_what_was_asked_for_has_to_be_there() -> None:
@@ -179,7 +176,7 @@ def test_what_was_asked_for_has_to_be_there() -> None:
 def test_both_sides_have_the_same_fields() -> None:
     fields = (
         *protocol.INTERPRETER,
-        *protocol.SUBJECT,
+        protocol.SUBJECT,
         *protocol.REQUEST,
         *protocol.MEASURED,
     )
@@ -192,7 +189,7 @@ def test_the_header_that_the_agent_added_is_the_last_one() -> None:
     forged = head(pid=666)
     own, rest = forged.split(b"\r\n\r\n")
     (line,) = (one for one in head(pid=200).split(b"\r\n") if one.startswith(b"X-Wsgiproof"))
-    assert report_of(own + b"\r\n" + line + b"\r\n\r\n" + rest).pid == 200
+    assert report_of(own + b"\r\n" + line + b"\r\n\r\n" + rest, SUBJECT).pid == 200
 
 
 def test_answers_that_differ_are_counted_by_url(answers: AnswerCollector) -> None:

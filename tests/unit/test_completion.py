@@ -15,7 +15,9 @@ from tests.unit.factories import record, run_record
 from tests.unit.test_merge import saved
 from wsgiproof.cli import cli
 from wsgiproof.provision.python import installed
-from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.registry import known_controls
+
+CONTROLS = known_controls()
 
 
 @pytest.fixture(autouse=True)

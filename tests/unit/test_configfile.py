@@ -26,8 +26,10 @@ from wsgiproof.config.file import ConfigFile, Loaded, combine, find, load, schem
 from wsgiproof.config.model import Config, Override, Profile
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Mode, Mpm
-from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.registry import known_controls
+
+CONTROLS = known_controls()
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -1,4 +1,4 @@
-"""The table of controls, and what each fault does once it is called, without a server."""
+"""The table of controls, and what each common fault does once it is called, without a server."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.unit.test_inside import REQUEST, App
 from wsgiproof.judge.verdict import ALL_CHECKS
-from wsgiproof.subjects.controls import _CONTROLS, COMBINED, CONTROLS, Control
+from wsgiproof.subjects.base import Subject
+from wsgiproof.subjects.controls import COMBINED, COMMON, Control, by_name
+from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
 
-STABLE = {
-    "responses", "environment", "interpreters", "roundtrip", "connections", "descriptors",
-    "threads", "cursors", "memory", "crash", "hang", "shutdown", "error-log", "recovery",
-}  # fmt: skip
-NEGATIVE = [control for control in _CONTROLS if not control.trips]
+CONTROLS = by_name(())
+"""Those of a subject that has none of its own."""
+EVERY = [
+    pytest.param(control, subject.every_control(), id=f"{subject.name}-{control.name}")
+    for subject in SUBJECTS.values()
+    for control in subject.every_control().values()
+]
 
 
 @pytest.fixture
@@ -28,59 +31,70 @@ def app(tmp_path: Path) -> App:
     return App(tmp_path)
 
 
-def by_name(control: Control) -> str:
-    return control.name
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
+def test_names_are_unique(subject: Subject) -> None:
+    assert len(subject.every_control()) == len([*COMMON, *subject.controls, COMBINED])
 
 
-def test_names_are_unique() -> None:
-    assert len(CONTROLS) == len([*_CONTROLS, COMBINED])
+@pytest.mark.parametrize(("control", "every"), EVERY)
+def test_a_fault_has_a_twin_and_a_twin_its_fault(
+    control: Control, every: dict[str, Control]
+) -> None:
+    assert bool(every[control.counterpart].trips) != bool(control.trips)
 
 
-@pytest.mark.parametrize("control", CONTROLS.values(), ids=by_name)
-def test_a_fault_has_a_twin_and_a_twin_its_fault(control: Control) -> None:
-    assert bool(CONTROLS[control.counterpart].trips) != bool(control.trips)
-
-
-@pytest.mark.parametrize("control", CONTROLS.values(), ids=by_name)
-def test_what_trips_is_a_check_that_there_is_or_will_be(control: Control) -> None:
+@pytest.mark.parametrize(("control", "every"), EVERY)
+def test_what_trips_is_a_check_that_there_is(control: Control, every: dict[str, Control]) -> None:
     assert control.trips in {*ALL_CHECKS, ""}
     assert control.modes
 
 
-def test_every_fault_of_the_table_is_one_inside_and_takes_its_options(app: App) -> None:
-    every = CONTROLS.values()
+def test_no_common_control_needs_a_control_of_a_subject() -> None:
+    assert all(control.counterpart in CONTROLS for control in COMMON)
+
+
+def test_a_fault_is_combined_only_if_it_is_a_negative_control() -> None:
+    parts = DEFAULT.every_control()[COMBINED].parts
+    assert {"own-interpreters", "leave-nothing", "close-cursor"} <= {*parts}
+    assert not any(DEFAULT.every_control()[name].trips for name in parts)
+    assert {*CONTROLS[COMBINED].parts} < {*parts}
+
+
+@pytest.mark.parametrize("subject", [None, *SUBJECTS.values()], ids=["none", *SUBJECTS])
+def test_every_fault_of_the_table_is_one_inside_and_takes_its_options(
+    tmp_path: Path, subject: Subject | None
+) -> None:
+    app = App(tmp_path, subject.agent if subject else None)
+    every = (subject.every_control() if subject else CONTROLS).values()
+    names = "faults.common()"
+    if subject and subject.controls:
+        names = "faults.common(), *own.faults()"
     asked = [(name, control.options) for control in every if (name := control.fault_name())]
     assert app.run(
         "from wsgiproof_agent import faults\n"
+        f"{'from wsgiproof_agent.subject import faults as own' if 'own' in names else ''}\n"
         f"for name, options in {asked!r}: faults.named(name, options)\n"
-        "result = sorted(faults._classes())"
+        f"result = sorted([*{names}])"
     ) == sorted({name for name, _ in asked})
 
 
-def test_the_real_subject_is_tested_without_the_modules_of_the_faults(app: App) -> None:
-    assert (
-        app.run(
-            REQUEST + "import sys\nget()\n"
-            "result = [n for n in sys.modules if '.faults_' in n and n[-5:] != '_base']\n"
-            "result += [n for n in sys.modules if n == 'ctypes']"
-        )
-        == []
-    )
+def test_all_negative_controls_of_a_subject_without_a_backend_do_no_harm(app: App) -> None:
+    app.configure(fault="combined", fault_options=CONTROLS[COMBINED].options)
+    done = app.start(REQUEST + "print({get()['status'] for _ in range(30)})")
+    assert (done.returncode, done.stdout) == (0, "{'200 OK'}\n"), done.stderr
 
 
-# `fault(name, **options)`, loaded; `serve(n)` makes n requests of it; `store` has a listener.
+# `fault(name, **options)`, loaded; `serve(n)` makes n requests of it.
 PLANT = """
-import os, socket, sys, threading, time
+import os, sys, threading, time
 from wsgiproof_agent import faults
-listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-class Store: address = listener.getsockname()
-store = Store()
+workload = None
 def fault(name, **options):
     planted = faults.named(name, options)
-    planted.at_load(store)
+    planted.at_load(workload)
     return planted
 def serve(planted, n):
-    for _ in range(n): planted.on_request(store)
+    for _ in range(n): planted.on_request(workload)
 def descriptors(): return len(os.listdir("/proc/self/fd"))
 def threads():
     before, now = 0, -1
@@ -101,8 +115,6 @@ def series(measure, planted, requests=(9, 1, 10, 30)):
 @pytest.mark.parametrize(
     ("measure", "fault", "grown"),
     [
-        ("descriptors", "leak-connection", [0, 1, 2, 5]),
-        ("descriptors", "reopen-connection", [0, 0, 0, 0]),
         ("descriptors", "leak-descriptor", [0, 1, 2, 5]),
         ("descriptors", "reopen-descriptor", [0, 0, 0, 0]),
         ("threads", "leak-thread", [0, 1, 2, 5]),
@@ -121,58 +133,15 @@ def test_threads_that_wait_for_ever_do_not_keep_the_process(app: App) -> None:
 
 
 def test_a_burst_is_many_at_once(app: App) -> None:
-    code = PLANT + "result = series(descriptors, fault('leak-connection', every=10, burst=20))"
+    code = PLANT + "result = series(descriptors, fault('leak-descriptor', every=10, burst=20))"
     assert app.run(code) == [0, 20, 40, 100]
 
 
 @pytest.mark.parametrize(("group", "grown"), [("interpreter1", 0), ("interpreter2", 50)])
 def test_a_leak_can_be_that_of_one_interpreter(app: App, group: str, grown: int) -> None:
     (app.directory / "mod_wsgi.py").write_text(f"application_group = {group!r}")
-    code = PLANT + "result = series(descriptors, fault('leak-connection', only='interpreter2'))[-1]"
+    code = PLANT + "result = series(descriptors, fault('leak-descriptor', only='interpreter2'))[-1]"
     assert app.run(code) == grown
-
-
-# A collection that refuses the document that it has, and has a cursor that counts what is open.
-DOCUMENTS = """
-from pymongo.errors import DuplicateKeyError
-events = []
-class Cursor:
-    def __init__(self): events.append("open")
-    def batch_size(self, size): self.left = iter(range(size)); return self
-    def __next__(self): return next(self.left)
-    def close(self): events.append("close")
-    def __del__(self): events.append("collected")
-class Documents:
-    def find_one(self): return {"_id": 7, "more": 1}
-    def insert_one(self, document):
-        events.append(document)
-        raise DuplicateKeyError("E11000")
-    def find(self, no_cursor_timeout): return Cursor()
-store._collection = Documents()
-"""
-
-
-@pytest.mark.parametrize(("fault", "grown"), [("leak-after-error", 2), ("handle-error", 0)])
-def test_a_leak_after_an_error_follows_an_error(app: App, fault: str, grown: int) -> None:
-    code = f"result = series(descriptors, fault({fault!r}, every=10), (10, 10)), events"
-    assert app.run(PLANT + DOCUMENTS + code) == [[grown // 2, grown], [{"_id": 7}] * 2]
-
-
-@pytest.mark.parametrize(
-    ("fault", "events"),
-    [
-        ("leak-cursor", ["open", "open"]),
-        ("close-cursor", ["open", "close", "collected", "open", "close", "collected"]),
-    ],
-)
-def test_a_leaked_cursor_is_never_closed_nor_collected(
-    app: App, fault: str, events: list[str]
-) -> None:
-    code = (
-        f"planted = fault({fault!r}, every=10)\nserve(planted, 20)\nimport gc\ngc.collect()\n"
-        "result = list(events)"
-    )
-    assert app.run(PLANT + DOCUMENTS + code) == events
 
 
 # Bytes that glibc's malloc has handed out, and blocks of Python's own allocator.
@@ -271,61 +240,6 @@ serve(planted, 1)
 result.append(len(planted._entries))
 """
     assert app.run(PLANT + code) == [50, 1]
-
-
-def test_a_pool_fills_slowly_uses_its_connections_and_stops(app: App) -> None:
-    # The server: it answers each message by an empty one, and counts by connection.
-    code = """
-import struct
-answered = {}
-def answer(peer):
-    while True:
-        head = peer.recv(4)
-        if not head: return
-        peer.recv(struct.unpack("<i", head)[0] - 4)
-        answered[peer.getpeername()[1]] = answered.get(peer.getpeername()[1], 0) + 1
-        peer.sendall(struct.pack("<iiii", 16, 1, 1, 2013))
-def accept():
-    while True:
-        threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
-threading.Thread(target=accept, daemon=True).start()
-planted = fault("fill-pool", every=10, most=3)
-sizes = []
-for _ in range(6):
-    serve(planted, 10)
-    sizes.append(len(planted.pool))
-result = [sizes, sorted(answered.values())]
-"""
-    sizes, answered = app.run(PLANT + code)
-    assert sizes == [1, 2, 3, 3, 3, 3]
-    assert len(answered) == 3
-    assert sum(answered) == 51  # each request from the tenth on
-
-
-@pytest.mark.parametrize(("fault", "kept"), [("keep-stale-sockets", 2), ("close-stale-sockets", 0)])
-def test_a_pool_replaces_the_sockets_that_its_server_has_closed(
-    app: App, fault: str, kept: int
-) -> None:
-    code = """
-planted = fault(NAME, size=2)
-for _ in range(2): listener.accept()[0].close()
-start = descriptors()
-serve(planted, 1)
-result = [descriptors() - start, [one is None for one in planted._pool]]
-"""
-    change, empty = app.run(PLANT + code.replace("NAME", repr(fault)))
-    assert change == kept - 2
-    assert empty == [True, True]
-
-
-def test_a_second_client_is_opened_when_it_is_needed(app: App) -> None:
-    app.configure(uri="mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50")
-    done = app.start(
-        PLANT + "planted = fault('second-client', at=40)\nserve(planted, 39)\n"
-        "print(threads(), flush=True)\nserve(planted, 1)"
-    )
-    assert done.stdout == "1\n"
-    assert "ServerSelectionTimeoutError" in done.stderr
 
 
 def test_a_crash_in_a_request_is_in_that_one(app: App) -> None:
@@ -433,69 +347,6 @@ def test_locks_in_opposite_order_block_and_in_one_order_do_not(
 def test_one_interpreter_alone_can_not_deadlock(app: App) -> None:
     code = "one = fault('deadlock')\nserve(one, 3)\nresult = 'done'"
     assert app.run(PLANT + code) == "done"
-
-
-def problems_of(app: App, requests: int) -> Any:
-    return app.run(REQUEST + f"result = [get()['report']['problems'] for _ in range({requests})]")
-
-
-def test_a_wrong_value_is_a_problem_in_each_nth_request(app: App) -> None:
-    app.configure(fault="wrong-value", fault_options={"every": 3})
-    wrong = ["int32: expected -2147483648, got -2147483647"]
-    assert problems_of(app, 7) == [[], [], wrong, [], [], wrong, []]
-
-
-def test_a_foreign_type_is_a_problem_though_its_name_is_right(app: App) -> None:
-    app.configure(fault="foreign-type")
-    wrong = ["binary_user: a bson.binary.Binary, but not the class of this interpreter"]
-    assert problems_of(app, 2) == [wrong] * 2
-
-
-@pytest.mark.parametrize(
-    ("fault", "problem"),
-    [
-        ("wrong-value", "int32: expected -2147483648, got -2147483647"),
-        ("foreign-type", "binary_user: a bson.binary.Binary, but not the class of this interprete"),
-    ],
-)
-def test_what_is_read_back_can_be_wrong_too(app: App, fault: str, problem: str) -> None:
-    # A store without its client: its collection hands out what the server would.
-    code = f"""
-from wsgiproof_agent import codec, roundtrip
-from wsgiproof_agent.store import Store as Real
-written = roundtrip.documents(3)
-class Documents:
-    def find(self): return self
-    def batch_size(self, size): return (codec.decode(codec.encode(one)) for one in written)
-real = Real.__new__(Real)
-real._collection, real._batch_size = Documents(), 2
-real._expected = {{one["index"]: roundtrip.expected(one) for one in written}}
-real.address = None
-before = real.read_back()
-planted = faults.named({fault!r}, {{"every": 2, "from_server": True}})
-planted.at_load(real)
-result = [before] + [real.read_back() for _ in range(4)]
-"""
-    seen = app.run(PLANT + code)
-    assert [len(problems) for problems in seen] == [0, 0, 1, 0, 1]
-    assert seen[2][0].startswith(problem)
-
-
-@pytest.mark.parametrize(
-    ("fault", "changed"),
-    [
-        ("no-extension", {"bson_has_c": False, "pymongo_has_c": False}),
-        ("wrong-version", {"pymongo": "0.0.0"}),
-    ],
-)
-def test_another_subject_shows_in_its_identity(
-    app: App, fault: str, changed: dict[str, object]
-) -> None:
-    told = ("bson_has_c", "pymongo_has_c", "pymongo", "problems")
-    ask = REQUEST + f"answer = get()['report']\nresult = {{key: answer[key] for key in {told!r}}}"
-    usual = app.run(ask)
-    app.configure(fault=fault)
-    assert app.run(ask) == usual | changed
 
 
 def test_a_traceback_is_logged_and_the_answer_is_right(app: App) -> None:

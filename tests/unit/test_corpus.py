@@ -29,7 +29,9 @@ from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, ProcessSample, Role, Sample
 from wsgiproof.records.run import CellRecord
 from wsgiproof.run.selftest import control_result
-from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.registry import known_controls
+
+CONTROLS = known_controls()
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 EXPECTED = json.loads((CORPUS / "expected.json").read_text())

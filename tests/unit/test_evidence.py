@@ -21,10 +21,13 @@ from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import EvidenceKind, MissingEvidence
 
+SUBJECT = ("version",)
+"""What the subject has to say of itself."""
+
 READERS: dict[str, Callable[[Evidence], object]] = {
     "fatal-7.txt": read_fatal_traces,
     "leftover-7.txt": read_leftover_threads,
-    "identity-7.txt": lambda evidence: read_loaded(evidence, ()),
+    "identity-7.txt": lambda evidence: read_loaded(evidence, (), SUBJECT),
     "requests-7-token": read_unfinished,
     "core-7/core": lambda evidence: take_core(evidence, 7),
 }
@@ -225,11 +228,8 @@ ANSWER = {
     "process_group": "subject",
     "python": "3.11.7",
     "mod_wsgi": "5.0.2",
-    "pymongo": "4.20.0",
-    "pymongo_path": "/env/pymongo/__init__.py",
+    "subject": {"version": "1.0"},
     "mpm": "prefork",
-    "bson_has_c": True,
-    "pymongo_has_c": True,
     "gil_enabled": True,
     "prefix": "/env",
     "thread_id": 1,
@@ -249,7 +249,7 @@ def whole(evidence: Evidence) -> Evidence:
 
 def missing(evidence: Evidence, **changes: object) -> list[str]:
     """The kinds of what is not there of an interpreter that has answered."""
-    read_loaded(evidence, (msgspec.structs.replace(LOADED, **changes),))
+    read_loaded(evidence, (msgspec.structs.replace(LOADED, **changes),), SUBJECT)
     return [one.kind for one in evidence.missing()]
 
 
@@ -295,7 +295,7 @@ def test_all_of_it_removed_is_missed_in_each_kind(evidence: Evidence) -> None:
 
 
 def test_few_reasons_of_many_are_kept(evidence: Evidence) -> None:
-    read_loaded(evidence, [identity(pid=pid) for pid in range(1, 101)])
+    read_loaded(evidence, [identity(pid=pid) for pid in range(1, 101)], SUBJECT)
     one = next(one for one in evidence.missing() if one.kind == "fatal")
     assert len(one.reasons) == 6
     assert one.reasons[-1] == "95 more like these"

@@ -24,49 +24,76 @@ from wsgiproof.experiment.commands import Commands
 from wsgiproof.observe.answers import read_report
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.fatal_traces import read_leftover_threads
+from wsgiproof.subjects.registry import SUBJECTS
 
 INSIDE = Path(wsgiproof.__file__).parent / "agent"
-SOURCES = sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.wsgi")])
-
-
+SOURCES = sorted(
+    path
+    for directory in (INSIDE, *(subject.agent for subject in SUBJECTS.values()))
+    for path in (*directory.glob("*.py"), *directory.glob("*.wsgi"))
+)
 SECRET = "5ec7e7"
+
+SMALLEST = """
+def identity():
+    return {"version": "1.0"}
+def fill_pools(seconds):
+    pass
+class Workload(object):
+    def __init__(self, settings):
+        self.settings = settings
+    def work(self):
+        return []
+    def close(self):
+        pass
+"""
+"""All that a subject has to define: it has no backend and no faults of its own."""
 
 
 @cache
-def _compiled() -> Path:
+def _compiled(subject: Path | None) -> Path:
     """Return a copy of the code with its bytecode, which each process would make otherwise."""
     directory = Path(tempfile.mkdtemp(prefix="wsgiproof-test-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     copy = shutil.copytree(INSIDE, directory / "inside")
+    if subject is None:
+        (copy / "subject").mkdir()
+        (copy / "subject" / "__init__.py").touch()
+        (copy / "subject" / "workload.py").write_text(SMALLEST)
+    else:
+        shutil.copytree(subject, copy / "subject")
     compileall.compile_dir(copy, quiet=1)
     return copy
+
+
+def agent_of(subject: Path | None, directory: Path) -> None:
+    """Make the package that runs inside, with the code of a subject; None: with the smallest."""
+    shutil.copytree(_compiled(subject), directory / "wsgiproof_agent")
 
 
 class App:
     """An app directory, as the host makes one, and Python processes that load it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, subject: Path | None = None) -> None:
         self.directory = directory / "app"
         self.evidence = directory / "evidence"
         self.evidence.mkdir()
-        shutil.copytree(_compiled(), self.directory / "wsgiproof_agent")
+        agent_of(subject, self.directory)
         self.configure()
 
     def configure(self, **changes: object) -> None:
         settings: dict[str, Any] = {
-            "uri": "mongodb://127.0.0.1:1/?appName=wsgiproof",
-            "database": "wsgiproof",
             "evidence": str(self.evidence),
             "core_descriptor": None,
-            "documents": 0,
-            "batch_size": 7,
-            "prefix": "store_",
             "secret": SECRET,
             "app": None,
-            "close": False,
+            "environ": {"wsgiproof.uri": "here:1"},
+            "variables": {"WSGIPROOF_URI": "here:1"},
             "fault": None,
             "fault_options": {},
+            "subject": {},
         }
+        assert settings.keys() == {*protocol.SETTINGS}
         (self.directory / "settings.json").write_text(json.dumps(settings | changes))
 
     def start(self, code: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -124,7 +151,8 @@ def test_a_report_says_who_answered(app: App) -> None:
         ["Content-Length", str(len(first["body"]))],
     ]
     assert json.loads(first["body"]).items() <= report.items()
-    assert set(report) == {*protocol.INTERPRETER, *protocol.SUBJECT, *protocol.REQUEST}
+    assert set(report) == {*protocol.INTERPRETER, protocol.SUBJECT, *protocol.REQUEST}
+    assert report["subject"] == {"version": "1.0"}
     assert report["python"] == ".".join(map(str, sys.version_info[:3]))
     assert [report["request"], second["report"]["request"]] == [1, 2]
     assert report["token"] == second["report"]["token"]
@@ -135,102 +163,15 @@ def test_who_loads_it_says_so_before_any_request(app: App) -> None:
     assert done.returncode == 0, done.stderr
     (file,) = app.evidence.glob("identity-*")
     (line,) = file.read_bytes().splitlines()
-    told = read_report(line)
+    told = read_report(line, ["version"])
     assert (told.request, told.gil, told.python) == (0, "shared", platform.python_version())
-
-
-def test_a_good_pymongo_has_no_problems(app: App) -> None:
-    assert app.run(REQUEST + "result = get()")["report"]["problems"] == []
-
-
-def test_documents_become_what_is_expected_of_them(app: App) -> None:
-    assert app.run(
-        "from wsgiproof_agent import codec, roundtrip\n"
-        "written = roundtrip.documents(2)\n"
-        "result = [[document['index'], roundtrip.expected(document).problems("
-        "           codec.decode(codec.encode(document)))] for document in written]"
-    ) == [[0, []], [1, []]]
-
-
-# (expected, actual, how the one problem starts; None: there is none)
-DIFFERENCES = [
-    ("1", "2", "a.b.0: expected 1, got 2"),
-    ("1", "1.0", "a.b.0: expected builtins.int 1, got builtins.float 1.0"),
-    ("1", "True", "a.b.0: expected builtins.int 1, got builtins.bool True"),
-    ("1", "Int64(1)", "a.b.0: expected builtins.int 1, got bson.int64.Int64 1"),
-    ("Int64(1)", "Int64(1)", None),
-    ("0.0", "-0.0", "a.b.0: expected 0.0, got -0.0"),
-    ("nan", "float('nan')", None),
-    ("nan", "1.0", "a.b.0: expected nan, got 1.0"),
-    ("1.0", "nan", "a.b.0: expected 1.0, got nan"),
-    ("[1]", "[1, 2]", "a.b.0: expected 1 elements, got 2"),
-    ("{'x': None}", "{}", "a.b.0.x: missing"),
-    ("{}", "{'\\u00e9': 1}", "a.b.0.\\xe9: unexpected"),
-    ("Binary(b'x', 5)", "Binary(b'x', 128)", "a.b.0: expected "),
-    ("Binary(b'x', 5)", "u'x'", "a.b.0: expected bson.binary.Binary"),
-    ("Code('x')", "'x'", "a.b.0: expected bson.code.Code"),
-    ("Code('x', {'y': 1})", "Code('x', {'y': 2})", "a.b.0.scope.y: expected 1, got 2"),
-    ("Code('x')", "Code('y')", "a.b.0: expected Code('x', None)"),
-    ("DBRef('c', 1)", "DBRef('c', 2)", "a.b.0.id: expected 1, got 2"),
-    ("DBRef('c', 1)", "DBRef('c', 1, z=1)", "a.b.0: expected DBRef('c', 1)"),
-    ("Regex('x', 'i')", "Regex('x')", "a.b.0: expected Regex('x', re.IGNORECASE)"),
-    ("re.compile('x')", "re.compile('y')", "a.b.0.pattern: expected 'x', got 'y'"),
-    ("aware(utc)", "aware(utc)", None),
-    ("aware(utc)", "aware(None)", "a.b.0.tzinfo: expected bson.tz_util.FixedOffset"),
-]
-
-
-@pytest.fixture(scope="module")
-def differences(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
-    """The problems of each row of DIFFERENCES, found in one process because one costs 0.2 s."""
-    rows = ", ".join(
-        f"({{'a': {{'b': [{expected}]}}}}, {{'a': {{'b': [{actual}]}}}})"
-        for expected, actual, _ in DIFFERENCES
-    )
-    found: list[list[str]] = App(tmp_path_factory.mktemp("differences")).run(
-        "import datetime, re\n"
-        "from bson import *\n"
-        "from bson.tz_util import utc\n"
-        "from wsgiproof_agent.compare import Expected, problems\n"
-        "nan = float('nan')\n"
-        "aware = lambda tz: datetime.datetime(2026, 1, 1, tzinfo=tz)\n"
-        # What is prepared beforehand has to come to the same as the walk.
-        f"result = [Expected(expected).problems(actual) for expected, actual in [{rows}]]\n"
-        f"assert result == [problems(*row) for row in [{rows}]]"
-    )
-    return found
-
-
-@pytest.mark.parametrize("row", range(len(DIFFERENCES)), ids=lambda row: str(DIFFERENCES[row][:2]))
-def test_a_difference_of_value_or_type_is_one_problem(
-    differences: list[list[str]], row: int
-) -> None:
-    start = DIFFERENCES[row][2]
-    if start is None:
-        assert differences[row] == []
-    else:
-        (problem,) = differences[row]
-        assert problem.startswith(start)
-
-
-def test_a_class_of_the_same_name_from_another_interpreter_is_a_problem(app: App) -> None:
-    # The module loaded a second time stands for the one of another interpreter.
-    assert app.run(
-        "import importlib, sys\n"
-        "from wsgiproof_agent.compare import Expected\n"
-        "from bson.objectid import ObjectId\n"
-        "ours = ObjectId()\n"
-        "del sys.modules['bson.objectid']\n"
-        "theirs = importlib.import_module('bson.objectid').ObjectId(str(ours))\n"
-        "result = Expected({'x': [ours]}).problems({'x': [theirs]})"
-    ) == ["x.0: a bson.objectid.ObjectId, but not the class of this interpreter"]
 
 
 def test_a_report_of_many_problems_fits_a_header_of_mod_wsgi(app: App) -> None:
     few, large, many = app.run(
-        REQUEST + "from wsgiproof_agent import roundtrip\n"
+        REQUEST + "from wsgiproof_agent.subject.workload import Workload\n"
         "def of(problems):\n"
-        "    roundtrip.encode_decode = lambda: problems\n"
+        "    Workload.work = lambda self: problems\n"
         "    return get()['report']\n"
         "result = [of(['x' * 1000] * 3), of([u'\\u20ac' * 5000]), of(['x' * 100] * 5000)]"
     )
@@ -241,31 +182,20 @@ def test_a_report_of_many_problems_fits_a_header_of_mod_wsgi(app: App) -> None:
     assert all(len(json.dumps(one)) < 7000 for one in (few, large, many))
 
 
-def test_what_bson_refuses_is_a_problem_and_hides_no_other_one(app: App) -> None:
-    everything, alone, other = app.run(
-        REQUEST + "from wsgiproof_agent import roundtrip\n"
-        "roundtrip._WRITTEN['bad'] = object()\n"
-        "roundtrip._PAIRS[:] = [('bad', object(), None), ('int', 1, 2)]\n"
-        "result = get()['report']['problems']"
-    )
-    assert everything.startswith("all types: refused: InvalidDocument(")
-    assert alone.startswith("bad: refused: InvalidDocument(")
-    assert other == "int: expected 2, got 1"
-
-
 def test_nothing_of_the_application_happens_while_its_module_is_imported(app: App) -> None:
     # Python 2 holds its import lock then, and a client that is made there never connects.
     assert app.run(
         "import sys, threading\n"
         "import wsgiproof_agent.app\n"
-        "result = [sorted({'bson', 'pymongo'} & set(sys.modules)), threading.active_count()]"
+        "result = [[one for one in sys.modules if one.startswith('wsgiproof_agent.subject')],\n"
+        "          threading.active_count()]"
     ) == [[], 1]
 
 
 def test_an_exception_is_not_swallowed(app: App) -> None:
     done = app.start(
-        REQUEST + "from wsgiproof_agent import roundtrip\n"
-        "roundtrip.encode_decode = lambda: 1 / 0\n"
+        REQUEST + "from wsgiproof_agent.subject.workload import Workload\n"
+        "Workload.work = lambda self: 1 / 0\n"
         "get()"
     )
     assert done.returncode == 1
@@ -470,9 +400,7 @@ def test_who_leaves_no_thread_has_none_to_tell(app: App) -> None:
     ("fault", "options", "message"),
     [
         ("fail-to-import", {}, "ImportError: planted by wsgiproof: fail-to-import"),
-        ("no-such-fault", {}, "ValueError: no fault is named 'no-such-fault'; there are: "),
-        ("leak-connection", {}, "ValueError: a fault of connections needs a store"),
-        ("leak-cursor", {}, "ValueError: a fault of connections needs a store"),
+        ("no-such-fault", {}, "ImportError: cannot import name 'faults' from 'wsgiproof_agent.sub"),
         ("crash-at-exit", {"every": 1}, "TypeError: "),
     ],
 )
@@ -485,29 +413,42 @@ def test_a_fault_that_can_not_be_stops_the_load(
     assert message in done.stderr
 
 
-@pytest.mark.parametrize(("fault", "kept"), [("leak-connection", 3), ("reopen-connection", 0)])
-def test_a_leak_keeps_a_connection_of_each_third_request_and_its_twin_none(
-    app: App, fault: str, kept: int
-) -> None:
-    # `kept` of 10 requests: those at which the server still has an open peer.
-    assert (
-        app.run(
-            "import socket\n"
-            "from wsgiproof_agent import faults\n"
-            "listener = socket.create_server(('127.0.0.1', 0))\n"
-            "class Store: address = listener.getsockname()\n"
-            f"fault = faults.named({fault!r}, {{'every': 3}})\n"
-            "fault.at_load(Store)\n"
-            "for _ in range(10): fault.on_request(Store)\n"
-            "peers = [listener.accept()[0] for _ in range(3)]\n"
-            "result = 0\n"
-            "for peer in peers:\n"
-            "    peer.settimeout(0.2)\n"
-            "    try: peer.recv(1)\n"
-            "    except TimeoutError: result += 1\n"
-        )
-        == kept
+def test_a_workload_is_closed_with_its_interpreter_and_a_failure_is_noted(app: App) -> None:
+    done = app.start(
+        REQUEST + "from wsgiproof_agent.subject.workload import Workload\n"
+        "def close(self):\n"
+        "    print('closed', flush=True)\n"
+        "    raise OSError('the backend is down')\n"
+        "Workload.close = close\n"
+        "get()\n"
+        "import os\n"
+        "if not os.fork(): raise SystemExit(0)\n"
+        "os.wait()"
     )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
+    (note,) = app.evidence.glob("close-*.txt")
+    assert note.read_text().endswith("OSError: the backend is down\n\n")
+
+
+def test_the_workload_gets_the_settings_of_its_subject_and_no_others(app: App) -> None:
+    app.configure(subject={"uri": "here:1"})
+    told = app.run(
+        "from wsgiproof_agent.subject.workload import Workload\n"
+        "made, real = [], Workload.__init__\n"
+        "def init(self, settings): real(self, settings); made.append(settings)\n"
+        "Workload.__init__ = init\n" + REQUEST + "result = made"
+    )
+    assert told == [{"uri": "here:1"}]
+
+
+def test_pools_are_filled_by_a_command_before_the_work(app: App) -> None:
+    assert app.run(
+        REQUEST + "from wsgiproof_agent.subject import workload\n"
+        "result = []\n"
+        "workload.fill_pools = result.append\n"
+        "workload.Workload.work = lambda self: result.append('work') or []\n"
+        "get('occupy=0.25'), get()"
+    ) == [0.25, "work", "work"]
 
 
 def test_two_interpreters_have_two_tokens_and_one_has_one(app: App) -> None:
@@ -520,24 +461,12 @@ def test_two_interpreters_have_two_tokens_and_one_has_one(app: App) -> None:
     assert first[0] != second[0]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "source", SOURCES, ids=lambda path: f"{path.parent.parent.name}-{path.name}"
+)
 def test_the_grammar_is_that_of_python_2_7(source: Path) -> None:
     tree = ast.parse(source.read_text(encoding="ascii"))
     assert [line for node in ast.walk(tree) for line in _too_new(node)] == []
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
-def test_nothing_of_the_host_side_is_imported(source: Path) -> None:
-    allowed = sys.stdlib_module_names | {
-        "bson", "pymongo", "apache", "mod_wsgi", "thread", "urlparse", "wsgiproof_agent",
-        "_xxsubinterpreters", "_interpreters",
-    }  # fmt: skip
-    imported = {
-        name.split(".")[0]
-        for node in ast.walk(ast.parse(source.read_text()))
-        for name in _absolute_imports(node)
-    }
-    assert imported <= allowed
 
 
 NEWER_NODES = (
@@ -577,77 +506,6 @@ def test_the_test_of_the_grammar_sees(code: str) -> None:
     assert [line for node in ast.walk(ast.parse(code)) for line in _too_new(node)]
 
 
-def _absolute_imports(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-        return [node.module]
-    return []
-
-
-# Pools: the clients of an interpreter are found, and none of them is kept or woken
-
-CLIENTS = """
-import gc, pymongo, time, weakref
-from wsgiproof_agent import pools
-def client(kind=pymongo.MongoClient):
-    return kind("mongodb://127.0.0.1:1/", connect=False)
-def found():
-    return [reference() for reference in pools.Pools()._search()]
-"""
-
-
-def test_pools_find_every_client_whoever_made_it(app: App) -> None:
-    assert app.run(
-        CLIENTS + "class Own(pymongo.MongoClient): pass\n"
-        "mine, hidden = client(), [{'deep': client(Own)}]\n"
-        "result = sorted(type(one).__name__ for one in found())"
-    ) == ["MongoClient", "Own"]
-
-
-def test_a_proxy_that_claims_to_be_a_client_is_not_woken(app: App) -> None:
-    """As lazy objects of frameworks do, whose first use imports something or connects."""
-    assert (
-        app.run(
-            CLIENTS + "woken = []\n"
-            "class Lazy(object):\n"
-            "    @property\n"
-            "    def __class__(self): woken.append(1); return pymongo.MongoClient\n"
-            "    def __getattr__(self, name): woken.append(name); raise AttributeError(name)\n"
-            "lazy = Lazy()\npools.Pools().occupy(0.01)\nresult = woken"
-        )
-        == []
-    )
-
-
-def test_a_client_that_has_no_server_is_not_waited_for(app: App) -> None:
-    """Its server selection would take 30 seconds."""
-    assert app.run(
-        CLIENTS + "mine = client()\nstarted = time.time()\npools.Pools().occupy(1.0)\n"
-        "result = time.time() - started < 25 and len(found()) == 1"
-    )
-
-
-def test_all_clients_are_closed_and_their_threads_waited_for(app: App) -> None:
-    assert app.run(
-        CLIENTS + "import threading\n"
-        "mine, other = client(), client()\n"
-        "for one in (mine, other): one._get_topology()\n"
-        "before = threading.active_count()\n"
-        "pools.close_all(20)\n"
-        "result = [before > 1, threading.active_count()]"
-    ) == [True, 1]
-
-
-def test_pools_keep_no_client_alive_and_search_again_after_a_while(app: App) -> None:
-    assert app.run(
-        CLIENTS + "kept = pools.Pools()\nmine = client()\nmine.close()\nkept.occupy(0.01)\n"
-        "gone = weakref.ref(mine)\ndel mine\ngc.collect()\nresult = [gone() is None]\n"
-        "kept.occupy(0.01)\nother = client()\nresult.append(len(kept._search()))\n"
-        "kept._searched -= 1.1\nresult.append([one() is other for one in kept._search()])"
-    ) == [True, 1, [True]]
-
-
 # The object_growth of objects
 
 
@@ -675,8 +533,8 @@ def test_object_growth_has_the_types_that_grew(app: App) -> None:
 
 def test_object_growth_is_requested_by_a_command_and_does_no_work(app: App) -> None:
     begun, ended, work = app.run(
-        REQUEST + "import wsgiproof_agent.roundtrip as roundtrip\n"
-        "worked = []\nroundtrip.encode_decode = lambda: worked.append(1) or []\n"
+        REQUEST + "from wsgiproof_agent.subject.workload import Workload\n"
+        "worked = []\nWorkload.work = lambda self: worked.append(1) or []\n"
         "result = [get('object_growth=begin'), get('until=1 object_growth=end')]\n"
         "assert not worked\nresult.append(get())\nassert worked"
     )

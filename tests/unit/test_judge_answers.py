@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cells import CELL, cell_with
-from tests.unit.factories import URLS, WORKER, failure, identity, observed, outcome
+from tests.unit.factories import SUBJECT, URLS, WORKER, failure, identity, observed, outcome
 from wsgiproof.judge.answers import MIN_ANSWERS, responses
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Mode, Mpm
@@ -94,9 +94,9 @@ def test_requests_that_never_came_to_an_end_are_a_matter_for_hang() -> None:
     [
         ({"python": "3.12.2"}, "Python is 3.12.2, not 3.12.1"),
         ({"mod_wsgi": "5.0.1"}, "mod_wsgi is 5.0.1, not 5.0.2"),
-        ({"pymongo": "4.19.0"}, "PyMongo is 4.19.0, not 4.20.0"),
-        ({"bson_has_c": False}, "bson.has_c() is False, not True"),
-        ({"pymongo_has_c": False}, "pymongo.has_c() is False, not True"),
+        ({"subject": SUBJECT | {"version": "4.19.0"}}, "PyMongo is 4.19.0, not 4.20.0"),
+        ({"subject": SUBJECT | {"bson_has_c": False}}, "bson.has_c() is False, not True"),
+        ({"subject": SUBJECT | {"pymongo_has_c": False}}, "pymongo.has_c() is False, not True"),
         ({"mpm": "event"}, "the MPM is event, not prefork"),
         ({"process_group": ""}, "the mode is embedded, not daemon"),
         ({"gil_enabled": False}, "the GIL is False, not True"),
@@ -137,7 +137,9 @@ def test_a_process_group_that_nobody_tells_is_not_embedded_mode() -> None:
 
 
 def test_what_is_wrong_outweighs_what_is_unknown() -> None:
-    seen = observed(identities=(identity(1), identity(2, mpm=None, pymongo="3.0")))
+    seen = observed(
+        identities=(identity(1), identity(2, mpm=None, subject=SUBJECT | {"version": "3.0"}))
+    )
     assert outcome(seen) == {"environment": Verdict.FAIL}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,27 +51,40 @@ INSIDE = "agent"
 PROTOCOL = "wsgiproof.agent.protocol"
 SPEAK_WITH_INSIDE = {"observe", "experiment"}
 """The units that may import the protocol, and nothing else of the agent."""
-SUBJECT = {"pymongo", "bson", "gridfs"}
+SUBJECTS = {"pymongo": {"pymongo", "bson"}}
+"""What the part of the agent that belongs to a subject may import of it."""
 SERVER = {"mod_wsgi", "apache"}
 OTHER_PYTHONS = {"thread", "urlparse", "_xxsubinterpreters", "_interpreters"}
 """Of the standard library before or after the Python that runs this test."""
-INSIDE_MAY = {*sys.stdlib_module_names, *OTHER_PYTHONS, *SUBJECT, *SERVER, "wsgiproof_agent"}
+INSIDE_MAY = {*sys.stdlib_module_names, *OTHER_PYTHONS, *SERVER, "wsgiproof_agent", ""}
+OF_A_SUBJECT = re.compile(r"subjects\.(\w+)\.agent(?:\.|$)")
+"""A module of the agent that belongs to a subject."""
 
 
 def breaches(module: str, source: str) -> list[str]:
     """What ``source`` imports and may not, if it were module ``module`` (``judge.leaks``)."""
     unit = module.partition(".")[0]
     found = list(_imports(module, ast.parse(source)))
-    if unit == INSIDE:
-        return [name for name in found if name.partition(".")[0] not in INSIDE_MAY | {""}]
+    if _is_inside(module):
+        owner = OF_A_SUBJECT.match(module)
+        may = INSIDE_MAY | (SUBJECTS.get(owner[1], set()) if owner else set())
+        return [name for name in found if name.partition(".")[0] not in may]
     if module in STANDARD_ONLY:
         return [name for name in found if name.partition(".")[0] not in sys.stdlib_module_names]
     if unit not in LAYERS:
         return [f"{unit} is in no layer"]
     ours = [name for name in found if name.partition(".")[0] == "wsgiproof"]
+    inside = [name for name in ours if OF_A_SUBJECT.match(name.removeprefix("wsgiproof."))]
+    if inside:
+        return inside
     if unit in SPEAK_WITH_INSIDE:
         ours = [name for name in ours if name != PROTOCOL]
     return [name for name in ours if not _allowed(unit, name.removeprefix("wsgiproof"))]
+
+
+def _is_inside(module: str) -> bool:
+    """Whether it runs inside Apache."""
+    return module.partition(".")[0] == INSIDE or bool(OF_A_SUBJECT.match(module))
 
 
 def _allowed(unit: str, name: str) -> bool:
@@ -92,7 +106,11 @@ def _is_in(name: str, package: str) -> bool:
 
 
 def _imports(module: str, tree: ast.Module) -> Iterator[str]:
-    """Full names of all imported modules, wherever in the file; of the agent's own, ``.name``."""
+    """Full names of all imported modules, wherever in the file; of the agent's own, ``.name``.
+
+    Inside Apache, the part of a subject is the package ``subject`` of the agent.
+    """
+    module = OF_A_SUBJECT.sub(f"{INSIDE}.subject.", module)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -105,7 +123,7 @@ def _base(module: str, node: ast.ImportFrom) -> str:
     if not node.level:
         return node.module or ""
     package = ["wsgiproof", *module.split(".")[: -node.level]]
-    if module.partition(".")[0] == INSIDE and package == ["wsgiproof", INSIDE]:
+    if package[:2] == ["wsgiproof", INSIDE]:
         return f".{node.module or ''}"
     return ".".join([*package, *([node.module] if node.module else [])])
 
@@ -170,6 +188,16 @@ def test_every_layer_is_found_in_the_package() -> None:
         ("agent.app", "from wsgiproof.records.cell import Cell", "wsgiproof.records.cell"),
         ("agent.app", "from .. import errors", "wsgiproof.errors"),
         ("agent.app", "import msgspec", "msgspec"),
+        ("agent.identity", "def late():\n    import pymongo", "pymongo"),
+        ("agent.identity", "from bson import BSON", "bson"),
+        ("subjects.pymongo.agent.store", "import msgspec", "msgspec"),
+        ("subjects.pymongo.agent.store", "from wsgiproof.errors import CannotRun",
+         "wsgiproof.errors"),
+        ("subjects.pymongo.agent.store", "from ... import errors", "wsgiproof.errors"),
+        ("subjects.sqlite3.agent.workload", "import pymongo", "pymongo"),
+        ("subjects.pymongo.uri", "from wsgiproof.agent import probe", "wsgiproof.agent"),
+        ("subjects.pymongo.subject", "from wsgiproof.subjects.pymongo.agent import store",
+         "wsgiproof.subjects.pymongo.agent"),
         ("process.guard", "import psutil", "psutil"),
         ("process.guard", "from wsgiproof.errors import CannotRun", "wsgiproof.errors"),
         ("utilities", "import os", "utilities is in no layer"),
@@ -198,7 +226,13 @@ def test_each_rule_can_be_broken(module: str, source: str, breach: str) -> None:
         ("judge.verdict", "from wsgiproof.records.run import CellRecord"),
         ("report.builds", "from wsgiproof.provision.toolchain import Entry"),
         ("server.apache", "import psutil\nfrom wsgiproof.process.supervise import Service"),
-        ("agent.app", "import json, pymongo, mod_wsgi\nfrom . import probe\nfrom .x import y"),
+        ("agent.app", "import json, mod_wsgi\nfrom . import probe\nfrom .subject import workload"),
+        (
+            "subjects.pymongo.agent.store",
+            "import json, bson\nfrom . import codec\nfrom .. import x",
+        ),
+        ("subjects.pymongo.agent.store", "from ..faults_base import NoFault"),
+        ("subjects.pymongo.agent", "from . import codec"),
         ("observe.answers", "from wsgiproof.agent import protocol"),
         ("experiment.load", "from wsgiproof.agent.protocol import REPORT"),
         ("process.guard", "import ctypes"),

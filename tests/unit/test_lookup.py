@@ -27,7 +27,9 @@ from wsgiproof.judge.explain.lookup import (
 from wsgiproof.judge.verdict import ALL_CHECKS, judge
 from wsgiproof.report.console import SafeConsole
 from wsgiproof.report.lookup import show_finding, show_list
-from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.registry import known_controls
+
+CONTROLS = known_controls()
 
 APACHE_24 = (
     "[Wed Oct 11 14:32:52.123456 2023] [wsgi:error] [pid 35708:tid 4328636416] "

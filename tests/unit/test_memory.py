@@ -730,9 +730,9 @@ def test_the_application_answers_with_them_when_asked_and_does_no_work(tmp_path:
 def test_a_request_for_memory_does_not_reach_the_subject(tmp_path: Path) -> None:
     app = App(tmp_path)
     code = REQUEST + (
-        "import wsgiproof_agent.roundtrip as roundtrip\n"
-        "def never(): raise ZeroDivisionError\n"
-        "roundtrip.encode_decode = never\n"
+        "from wsgiproof_agent.subject.workload import Workload\n"
+        "def never(self): raise ZeroDivisionError\n"
+        "Workload.work = never\n"
     )
     assert app.run(code + "result = get('memory=1')")["report"]["memory"]
     assert "ZeroDivisionError" in app.start(code + "get()").stderr

@@ -75,7 +75,7 @@ def test_whatever_the_umask_only_the_evidence_can_be_written_by_apaches_user() -
     cell = cell_with(CELL, app=str(Path(__file__).with_name("hostile.py")))
     with scratch_directory(ACCOUNT) as scratch:
         assert_entered_by_apaches_user(scratch)
-        laid_out = lay_out(cell, scratch, "mongodb://user:secret@h/", "database", ACCOUNT)
+        laid_out = lay_out(cell, scratch, {"uri": "mongodb://user:secret@h/"}, ACCOUNT)
         modes = {
             path: path.lstat() for path in [laid_out.directory, *laid_out.directory.rglob("*")]
         }
@@ -129,10 +129,10 @@ def test_what_apaches_user_plants_before_it_is_filled_is_never_followed(parent: 
         printed = as_apaches_user(PLANT, scratch, victim).split()
         if ACCOUNT.dropped:
             assert printed == [str(errno.EACCES)] * 5
-            lay_out(CELL, scratch, "", "database", ACCOUNT)
+            lay_out(CELL, scratch, {}, ACCOUNT)
         else:  # the same user: nothing keeps it away, and still no link is followed
             with pytest.raises(FileExistsError):
-                lay_out(CELL, scratch, "", "database", ACCOUNT)
+                lay_out(CELL, scratch, {}, ACCOUNT)
     assert [path.name for path in victim.iterdir()] == ["secret"]
     assert (victim / "secret").stat().st_mode & 0o777 == 0o600
     assert victim.stat().st_mode & 0o777 == 0o700
@@ -161,7 +161,7 @@ for act in (
 @pytest.mark.skipif(not ACCOUNT.dropped, reason="an ordinary user's Apache is that user")
 def test_the_evidence_can_be_neither_removed_nor_replaced_and_nothing_else_written() -> None:
     with scratch_directory(ACCOUNT) as scratch:
-        lay_out(CELL, scratch, "", "database", ACCOUNT)
+        lay_out(CELL, scratch, {}, ACCOUNT)
         printed = as_apaches_user(SWAP, scratch).split()
     assert printed == [str(errno.EACCES)] * 5 + ["done"]
 

@@ -14,7 +14,9 @@ from wsgiproof.judge.verdict import ALL_CHECKS, CHECKS
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.selftest import show_selftest
 from wsgiproof.run.selftest import control_result, select
-from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.registry import known_controls
+
+CONTROLS = known_controls()
 
 CAUGHT = ControlResult(
     control="leak", meant="threads", verdict=Verdict.FAIL, failing=("threads", "error-log")

@@ -17,10 +17,11 @@ from wsgiproof.judge.verdict import judge
 from wsgiproof.process.account import server_account
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Stop
-from wsgiproof.subjects.application import DOCUMENTS, lay_out
+from wsgiproof.subjects.application import lay_out
 from wsgiproof.subjects.base import Asked, Backend
 from wsgiproof.subjects.pymongo.axes import DEPLOYED, Topology
 from wsgiproof.subjects.pymongo.backends import starts_mongod
+from wsgiproof.subjects.pymongo.subject import DOCUMENTS
 
 ALONE = cell_with(CELL, topology=Topology.NONE)
 SKIPPED = dict.fromkeys(["connections", "cursors", "sessions", "database"], Verdict.SKIPPED)
@@ -84,10 +85,10 @@ def test_nothing_is_reached_and_nobody_counts() -> None:
 def test_the_application_is_told_to_connect_or_not(
     cell: object, documents: int, tmp_path: Path
 ) -> None:
-    settings = lay_out(ALONE if cell is ALONE else CELL, tmp_path, "", "app", server_account())
+    settings = lay_out(ALONE if cell is ALONE else CELL, tmp_path, {}, server_account())
     text = (settings.directory / "settings.json").read_bytes()
     told = msgspec.json.decode(text)
-    assert told["documents"] == documents
+    assert told["subject"]["documents"] == documents
     assert told.keys() == set(protocol.SETTINGS)
 
 

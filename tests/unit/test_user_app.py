@@ -75,22 +75,21 @@ def test_a_request_of_somebody_else_gets_the_same_answer_without_a_report(app: O
 
 REPORTS_ENVIRON = """
 import os
-seen = [os.environ["WSGIPROOF_MONGODB_URI"], os.environ["WSGIPROOF_DATABASE"], __file__, __name__]
+seen = [os.environ["WSGIPROOF_URI"], __file__, __name__]
 def application(environ, start_response):
     start_response("400 Bad Request", [("X-Mine", "1")])
-    keys = "wsgiproof.mongodb_uri", "wsgiproof.database", "QUERY_STRING"
+    keys = "wsgiproof.uri", "QUERY_STRING"
     assert type(environ) is dict
     seen.append(environ.get("HTTP_X_WSGIPROOF"))
     return [repr(seen + [environ[key] for key in keys]).encode()]
 """
 
 
-def test_it_finds_its_deployment_and_nothing_of_the_commands(app: OwnApp) -> None:
+def test_it_finds_its_backend_and_nothing_of_the_commands(app: OwnApp) -> None:
     answer = app.get(REPORTS_ENVIRON, "until=1.5 occupy=0.01", SECRET, "q=1")
-    uri, database = "mongodb://127.0.0.1:1/?appName=wsgiproof", "wsgiproof"
     file = str(app.directory / "own" / "shop.py")
     name = "_wsgiproof_own_application"
-    assert answer["body"] == repr([uri, database, file, name, None, uri, database, "q=1"])
+    assert answer["body"] == repr(["here:1", file, name, None, "here:1", "q=1"])
 
 
 def test_a_reading_of_memory_does_not_call_it(app: OwnApp) -> None:
@@ -306,13 +305,15 @@ def test_it_is_copied_to_where_no_import_finds_it(tmp_path: Path) -> None:
     source.write_text(HELLO)
     source.chmod(0o600)
     cell = cell_with(CELL, app=str(source))
-    laid_out = lay_out(cell, tmp_path, "mongodb://127.0.0.1/", "database", server_account())
+    laid_out = lay_out(cell, tmp_path, {"uri": "mongodb://127.0.0.1/"}, server_account())
     settings = msgspec.json.decode((laid_out.directory / "settings.json").read_bytes())
     copy = Path(settings["app"])
     assert copy == laid_out.directory / "own" / "pymongo.py"
     assert copy.read_text() == HELLO
     assert copy.stat().st_mode & 0o777 == 0o640
-    assert settings["documents"] == 0
+    assert settings["subject"]["documents"] == 0
+    assert settings["environ"]["wsgiproof.mongodb_uri"] == "mongodb://127.0.0.1/"
+    assert settings["variables"]["WSGIPROOF_MONGODB_URI"] == "mongodb://127.0.0.1/"
     assert not (laid_out.directory / "pymongo.py").exists()
 
 

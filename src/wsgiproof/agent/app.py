@@ -19,17 +19,17 @@ def make():
     faults.named(chosen["fault"], chosen["fault_options"]).before_import()
 
     # The subject is imported only now: an import that crashes has to leave its stacks.
-    from .agent import Agent
+    from .middleware import Agent
 
     return Agent(chosen, _make_application)
 
 
 def _make_application(chosen):
-    """Return the tested application: the user's own one, or the built-in workload."""
+    """Return the tested application: the user's own one, or the built-in one."""
     if chosen["app"] is not None:
         from .user_app import UserApplication
 
         return UserApplication(chosen)
-    from .workload import Workload
+    from .builtin_app import BuiltInApplication
 
-    return Workload(chosen)
+    return BuiltInApplication(chosen)

@@ -7,92 +7,18 @@ the subject before :mod:`.app` does, unless that is the fault.
 
 from __future__ import absolute_import
 
-from .faults_base import NoFault
+from .faults_base import NoFault, by_name
 
 
-def _classes():
-    """Return every fault's class by name."""
-    from . import faults_answers, faults_background, faults_failover, faults_leaks, faults_lifecycle
-    from . import faults_remains
+def common():
+    """Return the class of each fault that needs no particular subject, by name."""
+    from . import faults_answers, faults_background, faults_leaks, faults_lifecycle, faults_remains
 
-    return {
-        "combined": Combined,
-        "leak-connection": faults_leaks.LeakConnection,
-        "reopen-connection": faults_leaks.ReopenConnection,
-        "leak-after-error": faults_leaks.LeakAfterError,
-        "handle-error": faults_leaks.HandleError,
-        "fill-pool": faults_leaks.FillPool,
-        "second-client": faults_leaks.SecondClient,
-        "lose-idle-connection": faults_leaks.LoseIdleConnection,
-        "close-idle-connection": faults_leaks.CloseIdleConnection,
-        "reopen-client": faults_leaks.ReopenClient,
-        "leak-descriptor": faults_leaks.LeakDescriptor,
-        "reopen-descriptor": faults_leaks.ReopenDescriptor,
-        "leak-thread": faults_leaks.LeakThread,
-        "join-thread": faults_leaks.JoinThread,
-        "leak-cursor": faults_leaks.LeakCursor,
-        "close-cursor": faults_leaks.CloseCursor,
-        "leak-session": faults_leaks.LeakSession,
-        "end-session": faults_leaks.EndSession,
-        "fill-session-pool": faults_leaks.FillSessionPool,
-        "leak-object": faults_leaks.LeakObject,
-        "close-connection-later": faults_leaks.CloseConnectionLater,
-        "close-descriptor-later": faults_leaks.CloseDescriptorLater,
-        "end-thread-later": faults_leaks.EndThreadLater,
-        "expire-cache": faults_leaks.ExpireCache,
-        "sawtooth-memory": faults_leaks.SawtoothMemory,
-        "fill-cache": faults_leaks.FillCache,
-        "leak-memory": faults_leaks.LeakMemory,
-        "free-memory": faults_leaks.FreeMemory,
-        "crash-in-request": faults_lifecycle.CrashInRequest,
-        "crash-when-idle": faults_lifecycle.CrashWhenIdle,
-        "work-in-request": faults_lifecycle.WorkInRequest,
-        "crash-at-exit": faults_lifecycle.CrashAtExit,
-        "work-at-exit": faults_lifecycle.WorkAtExit,
-        "hang-in-request": faults_lifecycle.HangInRequest,
-        "slow-request": faults_lifecycle.SlowRequest,
-        "hang-at-import": faults_lifecycle.HangAtImport,
-        "slow-start": faults_lifecycle.SlowStart,
-        "hang-at-exit": faults_lifecycle.HangAtExit,
-        "deadlock": faults_lifecycle.Deadlock,
-        "ordered-locks": faults_lifecycle.OrderedLocks,
-        "leave-process": faults_background.LeaveProcess,
-        "end-process": faults_background.EndProcess,
-        "leak-when-idle": faults_background.LeakWhenIdle,
-        "work-when-idle": faults_background.WorkWhenIdle,
-        "fail-to-import": faults_lifecycle.FailToImport,
-        "leave-child": faults_remains.LeaveChild,
-        "leave-zombie": faults_remains.LeaveZombie,
-        "leave-file": faults_remains.LeaveFile,
-        "leave-segment": faults_remains.LeaveSegment,
-        "leave-collection": faults_remains.LeaveCollection,
-        "leave-nothing": faults_remains.LeaveNothing,
-        "slow-down": faults_remains.SlowDown,
-        "leave-mapping": faults_remains.LeaveMapping,
-        "close-mapping": faults_remains.CloseMapping,
-        "leave-cycles": faults_remains.LeaveCycles,
-        "collect-by-hand": faults_remains.CollectByHand,
-        "grow-when-idle": faults_remains.GrowWhenIdle,
-        "allocate-when-idle": faults_remains.AllocateWhenIdle,
-        "leak-connection-alone": faults_remains.LeakConnectionAlone,
-        "leak-on-failover": faults_failover.LeakOnFailover,
-        "close-on-failover": faults_failover.CloseOnFailover,
-        "keep-stale-sockets": faults_failover.KeepStaleSockets,
-        "close-stale-sockets": faults_failover.CloseStaleSockets,
-        "never-recover": faults_failover.NeverRecover,
-        "recover-late": faults_failover.RecoverLate,
-        "wrong-value": faults_answers.WrongValue,
-        "foreign-type": faults_answers.ForeignType,
-        "no-extension": faults_answers.NoExtension,
-        "wrong-version": faults_answers.WrongVersion,
-        "wrong-header": faults_answers.WrongHeader,
-        "short-body": faults_answers.ShortBody,
-        "answer-redirect": faults_answers.AnswerRedirect,
-        "stream-body": faults_answers.StreamBody,
-        "log-traceback": faults_answers.LogTraceback,
-        "log-lines": faults_answers.LogLines,
-        "log-warnings": faults_answers.LogWarnings,
-    }
+    found = by_name(
+        faults_answers, faults_background, faults_leaks, faults_lifecycle, faults_remains
+    )
+    found["combined"] = Combined
+    return found
 
 
 class Combined(NoFault):
@@ -105,13 +31,13 @@ class Combined(NoFault):
         for part in self._parts:
             part.before_import()
 
-    def at_load(self, store):
+    def at_load(self, workload):
         for part in self._parts:
-            part.at_load(store)
+            part.at_load(workload)
 
-    def on_request(self, store):
+    def on_request(self, workload):
         for part in self._parts:
-            part.on_request(store)
+            part.on_request(workload)
 
 
 def named(name, options):
@@ -121,7 +47,11 @@ def named(name, options):
     """
     if name is None:
         return NoFault()
-    classes = _classes()
+    classes = common()
+    if name not in classes:
+        from .subject import faults
+
+        classes.update(faults.faults())
     if name not in classes:
         raise ValueError("no fault is named %r; there are: %s" % (name, ", ".join(sorted(classes))))
     return classes[name](**options)

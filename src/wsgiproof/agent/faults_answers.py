@@ -1,141 +1,18 @@
-"""Faults of values, of the environment and of the error log, and their negative controls."""
+"""Faults of answers and of the error log, and their negative controls."""
 
 from __future__ import absolute_import
 
 import sys
 import traceback
-import types
 import warnings
 
-from .counter import Counter
-from .faults_base import NoFault, Sometimes, need_store
-
-
-class _Decoding(NoFault):
-    """Changes a decoded document in each ``every``-th request.
-
-    It is that of the round trip without a server or, with ``from_server``, the first document that
-    is read from the server.
-    """
-
-    def __init__(self, every=1, from_server=False):
-        self._every = every
-        self._from_server = from_server
-        self._requests = Counter()
-
-    def at_load(self, store):
-        from . import codec
-
-        if self._from_server:
-            need_store(store)
-            store._collection = _Changing(store._collection, self.sometimes_change)
-        else:
-            codec.decode = _changing(codec.decode, self.sometimes_change)
-
-    def sometimes_change(self, document):
-        """Change the document in each ``every``-th call."""
-        if self._requests.next() % self._every == 0:
-            self.change(document)
-
-    def change(self, document):
-        """Put a wrong value into a document of :mod:`.bson_values`."""
-        raise NotImplementedError
-
-
-def _changing(decode, change):
-    """Return a ``codec.decode`` that passes its results to ``change``."""
-
-    def decode_and_change(data, tz_aware=False):
-        document = decode(data, tz_aware)
-        # A request decodes twice, the first time without time zones.
-        if not tz_aware:
-            change(document)
-        return document
-
-    return decode_and_change
-
-
-class _Changing(object):
-    """A collection that passes the first document of each find to ``change``."""
-
-    def __init__(self, documents, change):
-        self._documents = documents
-        self._change = change
-
-    def find(self):
-        return self
-
-    def batch_size(self, size):
-        for number, document in enumerate(self._documents.find().batch_size(size)):
-            if number == 0:
-                self._change(document)
-            yield document
-
-    def __getattr__(self, name):
-        return getattr(self._documents, name)
-
-
-class WrongValue(_Decoding):
-    """Decodes an integer with one wrong bit."""
-
-    def change(self, document):
-        document["int32"] ^= 1
-
-
-class ForeignType(_Decoding):
-    """Decodes a Binary of another interpreter's class.
-
-    An extension that keeps a class in a static variable does this. Here the same module is loaded a
-    second time, and stands for that of another interpreter.
-    """
-
-    def at_load(self, store):
-        import bson.binary
-
-        # The module itself is kept: Python 2 empties a module without references.
-        self._foreign = _loaded_again(bson.binary)
-        _Decoding.at_load(self, store)
-
-    def change(self, document):
-        binary = document["binary_user"]
-        document["binary_user"] = self._foreign.Binary(bytes(binary), binary.subtype)
-
-
-def _loaded_again(module):
-    """Return a second module made from the same source, which is not in ``sys.modules``."""
-    copy = types.ModuleType(module.__name__)
-    copy.__package__ = module.__name__.rpartition(".")[0]
-    copy.__file__ = path = module.__file__.replace(".pyc", ".py")
-    with open(path, "rb") as source:
-        exec(compile(source.read(), path, "exec"), vars(copy))
-    return copy
-
-
-class NoExtension(NoFault):
-    """Prevents the import of PyMongo's C extensions, so that it silently falls back to Python."""
-
-    def before_import(self):
-        # For the import system, None means that there is no such module.
-        for name in ("bson._cbson", "pymongo._cmessage"):
-            sys.modules[name] = None
-
-
-class WrongVersion(NoFault):
-    """Makes PyMongo report another version.
-
-    No other version is loaded: the version that the check reads is changed right after the import.
-    """
-
-    def before_import(self):
-        import pymongo
-
-        pymongo.version = "0.0.0"
+from .faults_base import NoFault, Sometimes
 
 
 class _Answering(Sometimes):
     """Answers each ``every``-th request in another way."""
 
-    def on_request(self, store):
+    def on_request(self, workload):
         """Act only in the answer."""
 
     def answer(self, body, start_response):
@@ -193,7 +70,7 @@ class StreamBody(_Answering):
 class LogTraceback(Sometimes):
     """Handles an exception, answers correctly, and leaves the traceback in the log."""
 
-    def act(self, store):
+    def act(self, workload):
         try:
             raise ValueError("planted by wsgiproof: log-traceback")
         except ValueError:
@@ -203,17 +80,17 @@ class LogTraceback(Sometimes):
 class LogLines(Sometimes):
     """A negative control of LogTraceback: logs ``burst`` lines of ordinary information."""
 
-    def act(self, store):
+    def act(self, workload):
         sys.stderr.write("answered as it should be, and somebody wanted to know\n")
 
 
 class LogWarnings(Sometimes):
     """The negative control of LogTraceback: logs lines that only look like the subject's errors."""
 
-    def at_load(self, store):
+    def at_load(self, workload):
         # By default a DeprecationWarning is shown only for code in __main__.
         warnings.filterwarnings("always", category=DeprecationWarning, module=__name__)
 
-    def act(self, store):
+    def act(self, workload):
         warnings.warn("an old way of doing something else", DeprecationWarning, stacklevel=1)
         sys.stderr.write("error: 0, retried: 0, all is well\n")

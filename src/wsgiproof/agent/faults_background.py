@@ -1,43 +1,13 @@
-"""Faults of an application outside its requests: in processes and threads that it starts."""
+"""Faults of an application outside its requests, in threads that it starts."""
 
 from __future__ import absolute_import
 
 import atexit
-import socket
-import subprocess
-import sys
 import threading
 import time
 
 from .counter import Counter
-from .faults_base import NoFault, daemon_thread, need_store
-
-
-class LeaveProcess(NoFault):
-    """Starts a process that has a connection to mongod, and that outlives all others."""
-
-    ends = False
-
-    def at_load(self, store):
-        need_store(store)
-        self._connection = socket.create_connection(store.address)
-        inherited = {"close_fds": False}
-        if sys.version_info[0] >= 3:
-            inherited = {"pass_fds": [self._connection.fileno()]}
-        process = subprocess.Popen(["/bin/sleep", "1000"], **inherited)
-        if self.ends:
-            atexit.register(_end, process)
-
-
-class EndProcess(LeaveProcess):
-    """The negative control of LeaveProcess: ends the process with the interpreter."""
-
-    ends = True
-
-
-def _end(process):
-    process.kill()
-    process.wait()
+from .faults_base import NoFault, daemon_thread
 
 
 class LeakWhenIdle(NoFault):
@@ -52,7 +22,7 @@ class LeakWhenIdle(NoFault):
         self._files = []
         self._ended = threading.Event()
 
-    def on_request(self, store):
+    def on_request(self, workload):
         self._latest = time.time()
         if self._requests.next() == 1:
             # A thread that is still running when its interpreter ends can crash the process.
@@ -78,5 +48,22 @@ class LeakWhenIdle(NoFault):
 
 class WorkWhenIdle(LeakWhenIdle):
     """The negative control of LeakWhenIdle: closes the file."""
+
+    leaks = False
+
+
+class GrowWhenIdle(LeakWhenIdle):
+    """Keeps 300 KB of memory twice a second, after a second without a request."""
+
+    pause = 1
+
+    def _act(self):
+        memory = bytearray(300000)
+        if self.leaks:
+            self._files.append(memory)
+
+
+class AllocateWhenIdle(GrowWhenIdle):
+    """The negative control of GrowWhenIdle: frees the memory at once."""
 
     leaks = False

@@ -3,6 +3,7 @@
 from __future__ import absolute_import
 
 import random
+import re
 import threading
 
 from .counter import Counter
@@ -15,11 +16,11 @@ class NoFault(object):
     def before_import(self):
         """Called once per interpreter, before the subject is imported, on a separate object."""
 
-    def at_load(self, store):
-        """Called once per interpreter, after the store has been filled (None: there is none)."""
+    def at_load(self, workload):
+        """Called once per interpreter, after the subject's workload has been made."""
 
-    def on_request(self, store):
-        """Called in each request, after the documents have been read."""
+    def on_request(self, workload):
+        """Called in each request, after the workload has done its work."""
 
     def answer(self, body, start_response):
         """Called at the end of each request: answer it with ``body``."""
@@ -42,10 +43,10 @@ class Sometimes(NoFault):
         self._here = only is None or only == application_group()
         self._requests = Counter()
 
-    def on_request(self, store):
+    def on_request(self, workload):
         if self._here and self._due():
             for _ in range(self._burst):
-                self.act(store)
+                self.act(workload)
 
     def _due(self):
         number = self._requests.next()
@@ -53,7 +54,7 @@ class Sometimes(NoFault):
             return random.random() * self._every < 1
         return number % self._every == 0
 
-    def act(self, store):
+    def act(self, workload):
         """Act once."""
         raise NotImplementedError
 
@@ -67,14 +68,14 @@ class Acquiring(Sometimes):
         Sometimes.__init__(self, **when)
         self.kept = []
 
-    def act(self, store):
-        resource = self.acquire(store)
+    def act(self, workload):
+        resource = self.acquire(workload)
         if self.leaks:
             self.keep(resource)
         else:
             self.release(resource)
 
-    def acquire(self, store):
+    def acquire(self, workload):
         """Return a new resource."""
         raise NotImplementedError
 
@@ -101,11 +102,11 @@ class At(NoFault):
         self._at = at
         self._requests = Counter()
 
-    def on_request(self, store):
+    def on_request(self, workload):
         if self._requests.next() == self._at:
-            self.act(store)
+            self.act(workload)
 
-    def act(self, store):
+    def act(self, workload):
         """Act once."""
         raise NotImplementedError
 
@@ -118,12 +119,14 @@ def daemon_thread(target):
     return thread
 
 
-def collection(store):
-    """Return the store's collection: a fault may use what is private to the application."""
-    return store._collection
-
-
-def need_store(store):
-    """Raise ValueError if there is no deployment, which the fault needs."""
-    if store is None:
-        raise ValueError("a fault of connections needs a store: set documents above 0")
+def by_name(*modules):
+    """Return the faults of these modules by name: ``leak-thread`` is the class LeakThread."""
+    return {
+        re.sub("(?<!^)([A-Z])", r"-\1", name).lower(): kind
+        for module in modules
+        for name, kind in vars(module).items()
+        if name[0] != "_"
+        and isinstance(kind, type)
+        and issubclass(kind, NoFault)
+        and kind.__module__ == module.__name__
+    }

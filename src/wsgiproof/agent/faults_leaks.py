@@ -4,123 +4,18 @@ from __future__ import absolute_import
 
 import atexit
 import os
-import socket
 import threading
 import time
 from collections import deque
 from functools import partial
 
-from . import settings, wire
-from .counter import Counter
-from .faults_base import Acquiring, Forgetting, NoFault, Sometimes
-from .faults_base import collection, daemon_thread, need_store
-
-
-class LeakConnection(Acquiring):
-    """Opens a connection to mongod and keeps it."""
-
-    def at_load(self, store):
-        need_store(store)
-
-    def acquire(self, store):
-        return socket.create_connection(store.address)
-
-    def release(self, resource):
-        resource.close()
-
-
-class ReopenConnection(LeakConnection):
-    """The negative control of LeakConnection: closes each connection at once."""
-
-    leaks = False
-
-
-class LeakAfterError(LeakConnection):
-    """Keeps a connection in each request that handles an error of the database, and in no other."""
-
-    def acquire(self, store):
-        _cause_error(collection(store))
-        return LeakConnection.acquire(self, store)
-
-
-class HandleError(LeakAfterError):
-    """The negative control of LeakAfterError: handles the errors and closes the connection."""
-
-    leaks = False
-
-
-def _cause_error(documents):
-    """Insert a document that exists already, and handle the error."""
-    from pymongo.errors import DuplicateKeyError
-
-    duplicate = {"_id": documents.find_one()["_id"]}
-    # Looked up on the class: any attribute of an old collection is a sub collection.
-    insert = "insert_one" if hasattr(type(documents), "insert_one") else "insert"
-    try:
-        getattr(documents, insert)(duplicate)
-    except DuplicateKeyError:
-        return
-    raise ValueError("the deployment accepted a second document with the same _id")
-
-
-class LoseIdleConnection(Acquiring):
-    """Takes an idle connection out of the client's pool and keeps it: a driver's fault.
-
-    The pool opens another one only when all of its connections are in use.
-    """
-
-    def at_load(self, store):
-        need_store(store)
-
-    def acquire(self, store):
-        idle = []
-        for pool in _pools(collection(store).database.client):
-            with pool.lock:
-                # Named so since PyMongo 4.7; before, it was 'sockets'.
-                connections = getattr(pool, "conns", None) or getattr(pool, "sockets", ())
-                if len(connections) > 1:
-                    idle.append(connections.pop())
-        return idle
-
-    def release(self, resource):
-        for connection in resource:
-            close = getattr(connection, "close_conn", None) or connection.close_socket
-            close("stale")
-
-
-class CloseIdleConnection(LoseIdleConnection):
-    """The negative control of LoseIdleConnection: closes each connection that it takes."""
-
-    leaks = False
-
-
-def _pools(client):
-    """Return the pool of each member, which PyMongo has no public name for."""
-    servers = list(client._topology._servers.values())
-    return [getattr(server, "pool", None) or server._pool for server in servers]
-
-
-class ReopenClient(Sometimes):
-    """A negative control of LeakSession: opens a client one in ``every`` requests, and closes it.
-
-    The client ends its sessions, but the server counts them for up to five minutes.
-    """
-
-    def at_load(self, store):
-        need_store(store)
-
-    def act(self, store):
-        import pymongo
-
-        client = pymongo.MongoClient(settings.load()["uri"])
-        client["admin"].command("ping")
-        client.close()
+from .faults_base import Acquiring, Forgetting, daemon_thread
 
 
 class LeakDescriptor(Acquiring):
     """Opens /dev/null and never closes it."""
 
-    def acquire(self, store):
+    def acquire(self, workload):
         return os.open(os.devnull, os.O_RDONLY)
 
     def release(self, resource):
@@ -136,7 +31,7 @@ class ReopenDescriptor(LeakDescriptor):
 class LeakThread(Acquiring):
     """Starts a thread that waits forever."""
 
-    def acquire(self, store):
+    def acquire(self, workload):
         end = threading.Event()
         return end, daemon_thread(end.wait)
 
@@ -152,54 +47,6 @@ class JoinThread(LeakThread):
     leaks = False
 
 
-class LeakCursor(Acquiring):
-    """Reads one batch of a find and keeps the cursor, so that the server keeps it open, too."""
-
-    def at_load(self, store):
-        need_store(store)
-
-    def acquire(self, store):
-        import pymongo
-
-        # Without a time limit, since the server would close the cursor after ten minutes.
-        modern = pymongo.version_tuple[0] >= 3
-        limit = {"no_cursor_timeout": True} if modern else {"timeout": False}
-        cursor = collection(store).find(**limit).batch_size(2)
-        next(cursor)
-        return cursor
-
-    def release(self, resource):
-        resource.close()
-
-
-class CloseCursor(LeakCursor):
-    """The negative control of LeakCursor: closes each cursor at once."""
-
-    leaks = False
-
-
-class LeakSession(Acquiring):
-    """Starts a session, uses it once and keeps it, so that it can't be reused."""
-
-    def at_load(self, store):
-        need_store(store)
-
-    def acquire(self, store):
-        documents = collection(store)
-        session = documents.database.client.start_session()
-        documents.find_one(session=session)
-        return session
-
-    def release(self, resource):
-        resource.end_session()
-
-
-class EndSession(LeakSession):
-    """The negative control of LeakSession: ends each session at once."""
-
-    leaks = False
-
-
 class LeakMemory(Forgetting):
     """Allocates ``size`` bytes with malloc, without Python's allocator."""
 
@@ -207,7 +54,7 @@ class LeakMemory(Forgetting):
         Acquiring.__init__(self, **when)
         self._size = size
 
-    def at_load(self, store):
+    def at_load(self, workload):
         import ctypes
 
         libc = ctypes.CDLL(None)
@@ -218,7 +65,7 @@ class LeakMemory(Forgetting):
         self._free.argtypes = [ctypes.c_void_p]
         self._memset = ctypes.memset
 
-    def acquire(self, store):
+    def acquire(self, workload):
         address = self._malloc(self._size)
         if address is None:
             raise MemoryError("malloc(%d)" % self._size)
@@ -243,7 +90,7 @@ _OBJECTS = []
 class LeakObject(Acquiring):
     """Appends a small dictionary to a list that is never emptied."""
 
-    def acquire(self, store):
+    def acquire(self, workload):
         return {"number": len(_OBJECTS)}
 
     def keep(self, resource):
@@ -275,7 +122,7 @@ class FillCache(Acquiring):
         self._step = step
         self.cache = {}
 
-    def acquire(self, store):
+    def acquire(self, workload):
         return range(len(self.cache), min(len(self.cache) + self._step, self._most))
 
     def keep(self, resource):
@@ -308,28 +155,24 @@ class _Later(object):
             self._due.popleft()[1]()
 
 
-class _KeptForSeconds(object):
+class KeptForSeconds(object):
     """Releases what a fault keeps forever after ``seconds``: the base of negative controls."""
 
     seconds = 3.0
 
-    def at_load(self, store):
-        super(_KeptForSeconds, self).at_load(store)
+    def at_load(self, workload):
+        super(KeptForSeconds, self).at_load(workload)
         self._later = _Later(self.seconds)
 
     def keep(self, resource):
         self._later.add(partial(self.release, resource))
 
 
-class CloseConnectionLater(_KeptForSeconds, LeakConnection):
-    """A negative control of LeakConnection: closes each connection three seconds later."""
-
-
-class CloseDescriptorLater(_KeptForSeconds, LeakDescriptor):
+class CloseDescriptorLater(KeptForSeconds, LeakDescriptor):
     """A negative control of LeakDescriptor: closes each descriptor three seconds later."""
 
 
-class EndThreadLater(_KeptForSeconds, LeakThread):
+class EndThreadLater(KeptForSeconds, LeakThread):
     """A negative control of LeakThread: ends each thread three seconds later."""
 
 
@@ -351,83 +194,3 @@ class ExpireCache(LeakObject):
             while self._entries and self._entries[0][0] < now - self._seconds:
                 self._entries.popleft()
             self._entries.append((now, resource))
-
-
-class FillPool(NoFault):
-    """A negative control of LeakConnection: a pool that fills slowly.
-
-    It gets one more connection after each ``every`` requests, up to ``most``, and uses them in
-    turn.
-    """
-
-    def __init__(self, every=100, most=10):
-        self._every = every
-        self._most = most
-        self._requests = Counter()
-        self._lock = threading.Lock()
-        self.pool = []
-
-    def at_load(self, store):
-        need_store(store)
-
-    def on_request(self, store):
-        number = self._requests.next()
-        with self._lock:
-            if number % self._every == 0 and len(self.pool) < self._most:
-                self.pool.append(socket.create_connection(store.address))
-            if self.pool:
-                wire.ping(self.pool[number % len(self.pool)])
-
-
-class SecondClient(NoFault):
-    """A negative control of LeakConnection: opens a second client in request ``at``."""
-
-    def __init__(self, at=40):
-        self._at = at
-        self._requests = Counter()
-        self._lock = threading.Lock()
-        self._client = None
-
-    def at_load(self, store):
-        need_store(store)
-
-    def on_request(self, store):
-        number = self._requests.next()
-        if number < self._at:
-            return
-        with self._lock:
-            if self._client is None:
-                self._client = self._connect()
-        self.use(self._client, number - self._at)
-
-    def use(self, client, since):
-        """Use the client; ``since`` is how many requests ago it was opened."""
-        client["admin"].command("ping")
-
-    def _connect(self):
-        import pymongo
-
-        return pymongo.MongoClient(settings.load()["uri"])
-
-
-class FillSessionPool(SecondClient):
-    """A negative control of LeakSession: a second client whose pool of sessions fills slowly.
-
-    Each request uses several sessions at a time and ends them all. It is one more after each
-    ``every`` requests, up to ``most``.
-    """
-
-    def __init__(self, every=60, most=14, **when):
-        SecondClient.__init__(self, **when)
-        self._every = every
-        self._most = most
-
-    def use(self, client, since):
-        with self._lock:
-            sessions = [
-                client.start_session() for _ in range(min(1 + since // self._every, self._most))
-            ]
-            for session in sessions:
-                client["admin"].command("ping", session=session)
-            for session in sessions:
-                session.end_session()

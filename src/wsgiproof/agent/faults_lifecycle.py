@@ -17,10 +17,10 @@ from .faults_base import At, NoFault, Sometimes, daemon_thread
 class CrashInRequest(At):
     """Reads address 0 in a request."""
 
-    def at_load(self, store):
+    def at_load(self, workload):
         self._crash = _crash()
 
-    def act(self, store):
+    def act(self, workload):
         self._crash()
 
 
@@ -33,7 +33,7 @@ class CrashWhenIdle(NoFault):
         self._latest = None
         self._crash = _crash()
 
-    def on_request(self, store):
+    def on_request(self, workload):
         self._latest = time.time()
         if self._requests.next() == 1:
             daemon_thread(self._watch)
@@ -49,7 +49,7 @@ class CrashWhenIdle(NoFault):
 class CrashAtExit(NoFault):
     """Dies of SIGSEGV when its interpreter ends."""
 
-    def at_load(self, store):
+    def at_load(self, workload):
         atexit.register(_crash())
 
 
@@ -70,7 +70,7 @@ class WorkInRequest(Sometimes):
         Sometimes.__init__(self, **when)
         self._seconds = seconds
 
-    def act(self, store):
+    def act(self, workload):
         _work(self._seconds)
 
 
@@ -80,7 +80,7 @@ class WorkAtExit(NoFault):
     def __init__(self, seconds=0.1):
         self._seconds = seconds
 
-    def at_load(self, store):
+    def at_load(self, workload):
         atexit.register(_work, self._seconds)
 
 
@@ -93,21 +93,21 @@ def _work(seconds):
 class HangInRequest(At):
     """Never answers one request."""
 
-    def act(self, store):
+    def act(self, workload):
         _hang()
 
 
 class HangAtImport(NoFault):
     """Never finishes importing the application."""
 
-    def at_load(self, store):
+    def at_load(self, workload):
         _hang()
 
 
 class HangAtExit(NoFault):
     """Never finishes ending its interpreter."""
 
-    def at_load(self, store):
+    def at_load(self, workload):
         atexit.register(_hang)
 
 
@@ -123,7 +123,7 @@ class SlowRequest(Sometimes):
         Sometimes.__init__(self, **when)
         self._seconds = seconds
 
-    def act(self, store):
+    def act(self, workload):
         time.sleep(self._seconds)
 
 
@@ -133,7 +133,7 @@ class SlowStart(NoFault):
     def __init__(self, seconds=3.0):
         self._seconds = seconds
 
-    def at_load(self, store):
+    def at_load(self, workload):
         time.sleep(self._seconds)
 
 
@@ -154,13 +154,13 @@ class Deadlock(Sometimes):
         self._mine = threading.Lock()
         self._files = []
 
-    def at_load(self, store):
+    def at_load(self, workload):
         prefix = os.path.join(settings.load()["evidence"], "lock-%d-" % os.getpid())
         self._files = [open(prefix + name, "a") for name in "ab"]
         if not self.ordered and not _is_first(prefix + "first"):
             self._files.reverse()
 
-    def act(self, store):
+    def act(self, workload):
         one, other = self._files
         with self._mine:
             fcntl.flock(one, fcntl.LOCK_EX)
@@ -188,5 +188,5 @@ def _is_first(path):
 class FailToImport(NoFault):
     """Makes the application fail to import."""
 
-    def at_load(self, store):
+    def at_load(self, workload):
         raise ImportError("planted by wsgiproof: fail-to-import")

@@ -6,14 +6,9 @@ import gc
 import os
 import subprocess
 import tempfile
-import threading
-import time
-import uuid
 
 from .counter import Counter
-from .faults_background import LeakWhenIdle
-from .faults_base import Acquiring, Forgetting, NoFault, Sometimes, collection, need_store
-from .faults_leaks import LeakConnection
+from .faults_base import Acquiring, Forgetting, NoFault, Sometimes
 
 _PAGE = 4096
 _REMOVE = 0  # IPC_RMID, <linux/ipc.h>
@@ -22,7 +17,7 @@ _REMOVE = 0  # IPC_RMID, <linux/ipc.h>
 class LeaveChild(Acquiring):
     """Starts a process that sleeps, and leaves it alone."""
 
-    def acquire(self, store):
+    def acquire(self, workload):
         return subprocess.Popen(["/bin/sleep", "1000"], close_fds=True)
 
     def release(self, resource):
@@ -33,14 +28,14 @@ class LeaveChild(Acquiring):
 class LeaveZombie(LeaveChild):
     """Starts a process that ends at once, and never asks how it ended."""
 
-    def acquire(self, store):
+    def acquire(self, workload):
         return subprocess.Popen(["/bin/true"], close_fds=True)
 
 
 class LeaveFile(Forgetting):
     """Makes a temporary file and does not remove it."""
 
-    def acquire(self, store):
+    def acquire(self, workload):
         descriptor, path = tempfile.mkstemp()
         os.write(descriptor, b"x" * 1000)
         os.close(descriptor)
@@ -53,7 +48,7 @@ class LeaveFile(Forgetting):
 class LeaveSegment(Acquiring):
     """Makes a segment of System V shared memory, which the kernel removes with the process."""
 
-    def at_load(self, store):
+    def at_load(self, workload):
         import ctypes  # imported here, so that a run without this fault does not load it
 
         self._libc = ctypes.CDLL(None)
@@ -61,7 +56,7 @@ class LeaveSegment(Acquiring):
         self._libc.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
         self._libc.shmdt.argtypes = [ctypes.c_void_p]
 
-    def acquire(self, store):
+    def acquire(self, workload):
         ipc_private, ipc_create = 0, 0o1000
         segment = self._libc.shmget(ipc_private, _PAGE, ipc_create | 0o600)
         if segment < 0:
@@ -75,38 +70,22 @@ class LeaveSegment(Acquiring):
         self._libc.shmdt(resource)
 
 
-class LeaveCollection(Forgetting):
-    """Makes a collection and does not drop it."""
-
-    def at_load(self, store):
-        need_store(store)
-
-    def acquire(self, store):
-        name = "planted_" + uuid.uuid4().hex
-        collection(store).database.create_collection(name)
-        return name, collection(store).database
-
-    def release(self, resource):
-        name, database = resource
-        database.drop_collection(name)
-
-
 class LeaveNothing(Sometimes):
     """The negative control of all of these: makes one of each in turn, and removes it."""
 
     def __init__(self, **when):
         Sometimes.__init__(self, **when)
-        kinds = (LeaveChild, LeaveZombie, LeaveFile, LeaveSegment, LeaveCollection)
+        kinds = (LeaveChild, LeaveZombie, LeaveFile, LeaveSegment)
         self._faults = [kind() for kind in kinds]
         self._turns = Counter()
 
-    def at_load(self, store):
+    def at_load(self, workload):
         for fault in self._faults:
-            fault.at_load(store)
+            fault.at_load(workload)
 
-    def act(self, store):
+    def act(self, workload):
         fault = self._faults[self._turns.next() % len(self._faults)]
-        fault.release(fault.acquire(store))
+        fault.release(fault.acquire(workload))
 
 
 class SlowDown(NoFault):
@@ -116,7 +95,7 @@ class SlowDown(NoFault):
         self._step = step
         self._requests = Counter()
 
-    def on_request(self, store):
+    def on_request(self, workload):
         counted, end = 0, self._requests.next() ** 2 * self._step
         while counted < end:
             counted += 1
@@ -125,7 +104,7 @@ class SlowDown(NoFault):
 class LeaveMapping(Forgetting):
     """Maps the same file once more, and leaves the mapping: no page of it is private."""
 
-    def at_load(self, store):
+    def at_load(self, workload):
         import ctypes
 
         libc = ctypes.CDLL(None)
@@ -137,7 +116,7 @@ class LeaveMapping(Forgetting):
         self._file = tempfile.TemporaryFile()
         self._file.truncate(_PAGE)
 
-    def acquire(self, store):
+    def acquire(self, workload):
         read_write, shared = 3, 1  # <sys/mman.h>
         address = self._map(None, _PAGE, read_write, shared, self._file.fileno(), 0)
         self._memset(address, 1, _PAGE)
@@ -160,10 +139,10 @@ class LeaveCycles(Forgetting):
         Forgetting.__init__(self, **when)
         self._size = size
 
-    def at_load(self, store):
+    def at_load(self, workload):
         gc.disable()
 
-    def acquire(self, store):
+    def acquire(self, workload):
         for _ in range(self._size):
             cycle = []
             cycle.append(cycle)
@@ -177,47 +156,7 @@ class CollectByHand(LeaveCycles):
         self._collect = collect
         self._served = Counter()
 
-    def on_request(self, store):
-        LeaveCycles.on_request(self, store)
+    def on_request(self, workload):
+        LeaveCycles.on_request(self, workload)
         if self._served.next() % self._collect == 0:
             gc.collect()
-
-
-class GrowWhenIdle(LeakWhenIdle):
-    """Keeps 300 KB of memory twice a second, after a second without a request."""
-
-    pause = 1
-
-    def _act(self):
-        memory = bytearray(300000)
-        if self.leaks:
-            self._files.append(memory)
-
-
-class AllocateWhenIdle(GrowWhenIdle):
-    """The negative control of GrowWhenIdle: frees the memory at once."""
-
-    leaks = False
-
-
-class LeakConnectionAlone(LeakConnection):
-    """Opens a connection and keeps it in a request that no other one accompanies."""
-
-    def __init__(self, **when):
-        LeakConnection.__init__(self, **when)
-        self._lock = threading.Lock()
-        self._inside = 0
-
-    def on_request(self, store):
-        with self._lock:
-            self._inside += 1
-            first = self._inside == 1
-        try:
-            time.sleep(0.002)  # others that were sent at the same time have arrived by then
-            with self._lock:
-                alone = first and self._inside == 1
-            if alone:
-                LeakConnection.on_request(self, store)
-        finally:
-            with self._lock:
-                self._inside -= 1

@@ -6,8 +6,7 @@ import os
 import sys
 import uuid
 
-import bson
-import pymongo
+from . import protocol
 
 try:
     import apache
@@ -34,17 +33,17 @@ def interpreter_token():
     return vars(sys).setdefault(_TOKEN, uuid.uuid4().hex)
 
 
-def of_interpreter():
-    """Return the fields INTERPRETER and SUBJECT of the protocol."""
+def of_interpreter(subject):
+    """Return the fields INTERPRETER and SUBJECT of the protocol; the latter is ``subject``."""
     fields = {
         "pid": os.getpid(),
         "token": interpreter_token(),
         "interpreter_id": _interpreter_id(),
         "gil": _whose_gil(),
+        protocol.SUBJECT: subject,
     }
     fields.update(_of_server())
     fields.update(_of_python())
-    fields.update(_of_subject())
     return fields
 
 
@@ -62,15 +61,6 @@ def _of_python():
     return {
         "python": _dotted(sys.version_info[:3]),
         "prefix": sys.prefix,
-    }
-
-
-def _of_subject():
-    return {
-        "pymongo": pymongo.version,
-        "pymongo_path": os.path.abspath(pymongo.__file__),
-        "bson_has_c": bson.has_c(),
-        "pymongo_has_c": pymongo.has_c(),
     }
 
 

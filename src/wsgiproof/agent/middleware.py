@@ -11,7 +11,7 @@ import json
 from . import commands, identity, probe, protocol
 from .counter import Counter
 from .in_flight import RequestSlots
-from .pools import Pools
+from .subject import workload
 
 PROBLEMS = "wsgiproof.problems"
 """The key of environ with a list: the built-in workload appends what it found to be wrong."""
@@ -31,13 +31,12 @@ class Agent(object):
 
     def __init__(self, settings, make_application):
         # Encoded once, and the rest of a report is formatted by hand: the agent has to be cheap.
-        self._identity = json.dumps(identity.of_interpreter())[:-1]
+        self._identity = json.dumps(identity.of_interpreter(workload.identity()))[:-1]
         self._requests = Counter()
         self._secret = settings["secret"]
         # Written now, in case no request is ever answered.
         probe.note(settings["evidence"], protocol.IDENTITY, self._report(0))
         self._slots = RequestSlots(settings["evidence"], identity.interpreter_token())
-        self._pools = Pools()
         self._application = make_application(settings)
 
     def __call__(self, environ, start_response):
@@ -60,7 +59,7 @@ class Agent(object):
         if given.until is not None:
             probe.hold(given.until)
         if given.occupy is not None:
-            self._pools.occupy(given.occupy)
+            workload.fill_pools(given.occupy)
         if given.memory is not None:
             return self._measured(start_response, memory=_memory(given.memory))
         if given.object_growth is not None:

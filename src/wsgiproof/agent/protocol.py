@@ -19,18 +19,15 @@ REPORT = "X-Wsgiproof-Report"
 """The response header with a report, as JSON."""
 
 SETTINGS = (
-    "uri",  # MongoDB URI, appName included
-    "database",  # name of the database to work in
     "evidence",  # a directory that the server's processes can write to
     "core_descriptor",  # the open directory that Apache changes to at a crash, or None
     "secret",  # a header with commands has to begin with it
-    "documents",  # how many documents to read per request; 0: no connection at all
-    "batch_size",  # documents per batch of the cursor
-    "prefix",  # start of the name of each collection of the built-in workload
     "app",  # path of the user's own application, or None
-    "close",  # whether to close the client when the interpreter ends
+    "environ",  # what connects that application to its backend, in the environ of each request
+    "variables",  # the same, in environment variables
     "fault",  # name of a planted fault, or None
     "fault_options",  # its keyword arguments
+    "subject",  # what the subject's own code reads
 )
 
 INTERPRETER = (
@@ -46,8 +43,8 @@ INTERPRETER = (
     "prefix",
 )
 """The fields of a report that stay the same for the life of an interpreter."""
-SUBJECT = ("pymongo", "pymongo_path", "bson_has_c", "pymongo_has_c")
-"""The fields that say what the subject is."""
+SUBJECT = "subject"
+"""The field with what the subject says of itself: a mapping, whose fields its host side names."""
 REQUEST = (
     "request",  # its number in this interpreter; 0 before the first one
     "thread_id",
@@ -68,8 +65,8 @@ LEFTOVER = "leftover"
 """Evidence: the threads that an interpreter left running, a line of JSON for each."""
 REQUESTS = "requests"
 """Evidence: the requests in flight, in slots of a fixed size, a file for each interpreter."""
-DROP = "drop"
-"""Evidence: why the built-in workload could not drop its collection."""
+CLOSE = "close"
+"""Evidence: why the built-in workload could not be closed."""
 CORE = "core"
 """Evidence: a directory for the core file of a process."""
 
@@ -130,7 +127,7 @@ def _name(value):
 READERS = {
     "name": _name,  # the host's name for the request
     "until": _seconds(1e12),  # CLOCK_MONOTONIC: wait for that instant (probe.hold limits it)
-    "occupy": _seconds(_LONGEST_OCCUPY),  # keep a connection of each client busy
+    "occupy": _seconds(_LONGEST_OCCUPY),  # keep what the subject pools busy
     "memory": _one_of("1", "2"),  # read memory; 2: collect garbage first
     "object_growth": _one_of("begin", "end"),
 }

@@ -12,16 +12,13 @@ _MODULE = "_wsgiproof_own_application"
 class UserApplication(object):
     """The ``application`` that a file defines, in this interpreter.
 
-    It gets the URI and the database of its deployment in the environ of each request, as
-    ``wsgiproof.mongodb_uri`` and ``wsgiproof.database``, and before it is loaded, in the
-    environment variables WSGIPROOF_MONGODB_URI and WSGIPROOF_DATABASE.
+    It gets what connects it to its backend in the environ of each request, and before it is loaded
+    in environment variables.
     """
 
     def __init__(self, settings):
-        uri, database = _native(settings["uri"]), _native(settings["database"])
-        self._environ = {"wsgiproof.mongodb_uri": uri, "wsgiproof.database": database}
-        os.environ["WSGIPROOF_MONGODB_URI"] = uri
-        os.environ["WSGIPROOF_DATABASE"] = database
+        self._environ = _native_items(settings["environ"])
+        os.environ.update(_native_items(settings["variables"]))
         self._application = _load(_native(settings["app"]))
 
     def __call__(self, environ, start_response):
@@ -49,3 +46,7 @@ def _load(path):
 def _native(text):
     """Return ``text``, which may come from JSON, as a ``str``: WSGI takes nothing else."""
     return text if isinstance(text, str) else text.encode("utf-8")  # Python 2
+
+
+def _native_items(mapping):
+    return {_native(name): _native(value) for name, value in mapping.items()}

@@ -26,8 +26,7 @@ from wsgiproof.records.directory import load_run
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import RunRecord, as_json
 from wsgiproof.subjects.base import Axis, absolute
-from wsgiproof.subjects.controls import CONTROLS
-from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
+from wsgiproof.subjects.registry import DEFAULT, SUBJECTS, known_controls
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +67,7 @@ class Choices(click.Choice[str]):
         return f"'{value}' does not exist{near or '.'} '{self._listed_by}'{LISTED}"
 
 
-CONTROL = Choices(sorted(CONTROLS), listed_by="wsgiproof selftest --list")
+CONTROL = Choices(sorted(known_controls()), listed_by="wsgiproof selftest --list")
 
 
 def _axis_option(axis: Axis) -> _Decorator:
@@ -452,8 +451,7 @@ def configure(
     config = combine(loaded, chosen, anchored(lifted(given), Path.cwd()))
     if MOD_WSGI.name not in config.axes and (module := os.environ.get("MOD_WSGI_SO")):
         config = config.with_axes(mod_wsgi=(absolute(module, Path.cwd()),))
-    if config.control in CONTROLS:
-        control = CONTROLS[config.control]
+    if control := known_controls().get(config.control):
         config = msgspec.structs.replace(config, maximum_requests=control.maximum_requests)
         if "phases" not in given:
             config = msgspec.structs.replace(config, phases=control.phases)

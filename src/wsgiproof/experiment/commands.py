@@ -1,6 +1,6 @@
 """Sends commands to the code inside, in a request header that only this host can write.
 
-``inside/protocol.py`` says what each command means.
+``agent/protocol.py`` says what each command means.
 """
 
 from __future__ import annotations

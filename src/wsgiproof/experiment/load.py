@@ -18,6 +18,7 @@ from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
 from wsgiproof.observe.answers import AgentReport, AnswerCollector, NoReport, report_of
 from wsgiproof.observe.starvation import Starvation
+from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.traffic import Latencies, LoadTimeline
 from wsgiproof.server.apache import Server
@@ -38,7 +39,7 @@ _FIRST_ROUND = 50
 class Load:
     """The requests of one experiment, and their answers.
 
-    ``secret`` is that of the server's application, so that it accepts ``commands``. ``on_hang`` is
+    ``application`` is that of the server: its secret makes it accept ``commands``. ``on_hang`` is
     called for each request that gets no answer within its deadline; ``starvation`` says whether it
     could have had one.
     """
@@ -47,7 +48,7 @@ class Load:
         self,
         server: Server,
         plan: LoadPlan,
-        secret: str,
+        application: Application,
         on_hang: Callable[[], None],
         starvation: Starvation,
     ) -> None:
@@ -60,7 +61,8 @@ class Load:
         had no answer."""
         self._random = random.Random(plan.seed)
         self._serving: defaultdict[str, float] = defaultdict(float)
-        self.commands = Commands(secret)
+        self.commands = Commands(application.secret)
+        self._subject = application.identity
         self.targets = [self.commands.target(url) for url in server.urls]
         self.answers = AnswerCollector()
         self._expected = 0
@@ -127,7 +129,7 @@ class Load:
 
         def take(response: Response) -> None:
             try:
-                report = report_of(response.head)
+                report = report_of(response.head, self._subject)
             except NoReport as error:
                 self._not_measured = response.error or str(error)
                 if response.outcome is Outcome.TIMEOUT:
@@ -221,7 +223,7 @@ class Load:
         ):
             return None, response.outcome, response.error
         try:
-            report = report_of(response.head)
+            report = report_of(response.head, self._subject)
         except NoReport as missing:
             return None, "no report", str(missing)
         if self._expected_body.search(response.body) is None:

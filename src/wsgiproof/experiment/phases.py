@@ -146,6 +146,7 @@ class _Experiment:
     ) -> None:
         self._server = server
         self._evidence = Evidence(application.evidence)
+        self._subject = application.identity
         self._stack_collector = StackCollector(server, self._evidence)
         self._owned = deployment.owned
         self._workers = workers
@@ -155,7 +156,7 @@ class _Experiment:
         self._load = Load(
             server,
             plan,
-            application.secret,
+            application,
             lambda: self._stack_collector.take_soon(self._phase),
             starvation,
         )
@@ -587,7 +588,7 @@ class _Experiment:
             phases=tuple(self._phases),
             requests=answers.requests,
             identities=identities,
-            loaded=read_loaded(evidence, identities) if complete else (),
+            loaded=read_loaded(evidence, identities, self._subject) if complete else (),
             failures=answers.failures(),
             answers=answers.answers(),
             starved=round(self._load.starved, 3),

@@ -52,7 +52,6 @@ class Sampler:
         self._processes, self._threads = workers
         self._load = load
         self._sockets: frozenset[tuple[int, int]] = frozenset()
-        self._application = application
         self._remains = Remains(application)
         self._work = _WorkMeter(server, deployment)
 
@@ -105,7 +104,7 @@ class Sampler:
         """Return the counts of what the subject leaves outside its processes."""
         ever = {event.pid for event in self._server.service.events()}
         remains = self._remains.read(self._server.living(), ever)
-        return remains | self._deployment.objects(self._app_name, self._application.collections)
+        return remains | self._deployment.objects(self._app_name)
 
     def counts(self) -> Counts:
         """Return what the subject has open, by the deployment's counts."""

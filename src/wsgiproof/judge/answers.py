@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from wsgiproof.judge.failed import failed_requests
-from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.first_use import first_use
+from wsgiproof.judge.finding import Check, Claim, Outcome, count, evidence
 from wsgiproof.judge.lifecycle import HUNG
 from wsgiproof.judge.restart import REPLACING
 from wsgiproof.records.cell import Cell, InterpreterKind, Mode
@@ -26,6 +26,7 @@ _FEW = 0.02
 
 _JUDGED_BY_PHASE = {PhaseName.FAILOVER, *REPLACING}
 """Phases in which some requests may fail. Each of them has its own check, which says which."""
+ClaimsOf = Callable[[Cell, Mapping[str, Any]], Iterable[Claim]]
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
 
@@ -82,56 +83,67 @@ def _differing(observed: Observed) -> str:
     )
 
 
-def environment(cell: Cell, observed: Observed) -> Outcome:
-    """The interpreters that serve are what the cell declares, as each of them reports itself."""
-    known = (*observed.identities, *observed.loaded)
-    wrong: Counter[str] = Counter()
-    unknown = set()
-    for one in known:
-        for what, expected, actual in _comparisons(cell, one):
-            if actual is None:
-                unknown.add(what)
-            elif actual != expected:
-                wrong[f"{what} is {actual}, not {expected}"] += one.answers
-    if wrong:
-        finding = Finding(
-            check="environment",
-            seen="; ".join(
-                f"{text} ({count(number, 'answer') if number else 'when it was loaded'})"
-                for text, number in wrong.items()
-            ),
-            meaning="the cell tested something other than what it declares",
-            action=(
-                "if a C extension is missing, PyMongo has fallen back to pure Python: find out why "
-                "its import failed; if a version differs, look at the path that it came from"
-            ),
-            evidence=evidence(
-                f"{one.url or one.application_group} pid {one.pid}: Python {one.python}, "
-                f"mod_wsgi {one.mod_wsgi}, PyMongo {one.pymongo} from {one.pymongo_path}, "
-                f"MPM {one.mpm}, process group '{one.process_group}', GIL {one.gil}, "
-                f"bson.has_c() {one.bson_has_c}"
-                for one in known
-            ),
-        )
-        return Outcome(findings=(finding,))
-    if not observed.identities:
-        return Outcome(missing="no interpreter answered, so what was tested is unknown")
-    if unknown:
-        return Outcome(missing=f"no interpreter reported {', '.join(sorted(unknown))}")
-    return Outcome(passed="every interpreter is what the cell declares")
+def environment(claims_of: ClaimsOf) -> Check:
+    """Return the check ``environment``.
+
+    ``claims_of`` returns what the subject says has to be true of an identity that it reported.
+    """
+
+    def check(cell: Cell, observed: Observed) -> Outcome:
+        """The interpreters that serve are what the cell declares, as each of them reports itself."""
+        known = (*observed.identities, *observed.loaded)
+        wrong: Counter[str] = Counter()
+        actions: dict[str, None] = {}
+        unknown = set()
+        for one in known:
+            for claim in (*_common_claims(cell, one), *claims_of(cell, one.subject)):
+                if claim.actual is None:
+                    unknown.add(claim.what)
+                elif claim.actual != claim.expected:
+                    wrong[f"{claim.what} is {claim.actual}, not {claim.expected}"] += one.answers
+                    actions[claim.action] = None
+        if wrong:
+            return Outcome(findings=(_not_as_declared(wrong, actions, known),))
+        if not observed.identities:
+            return Outcome(missing="no interpreter answered, so what was tested is unknown")
+        if unknown:
+            return Outcome(missing=f"no interpreter reported {', '.join(sorted(unknown))}")
+        return Outcome(passed="every interpreter is what the cell declares")
+
+    return check
 
 
-def _comparisons(cell: Cell, one: Identity) -> Iterator[tuple[str, object, object]]:
-    """Yield what is compared, the value that the cell declares, and the value reported."""
-    yield "Python", cell.python, one.python
-    yield "mod_wsgi", cell.mod_wsgi, one.mod_wsgi
-    yield "PyMongo", cell.pymongo, one.pymongo
-    yield "bson.has_c()", True, one.bson_has_c
-    yield "pymongo.has_c()", True, one.pymongo_has_c
-    yield "the MPM", str(cell.mpm), one.mpm
-    yield "the mode", cell.mode, _mode(one)
-    yield "the interpreter", str(cell.interpreter), _interpreter_kind(one)
-    yield "the GIL", cell.interpreter is not InterpreterKind.FREE_THREADED, one.gil_enabled
+def _not_as_declared(
+    wrong: Mapping[str, int], actions: Iterable[str], known: Iterable[Identity]
+) -> Finding:
+    return Finding(
+        check="environment",
+        seen="; ".join(
+            f"{text} ({count(number, 'answer') if number else 'when it was loaded'})"
+            for text, number in wrong.items()
+        ),
+        meaning="the cell tested something other than what it declares",
+        action="; ".join(actions),
+        evidence=evidence(
+            f"{one.url or one.application_group} pid {one.pid}: Python {one.python}, "
+            f"mod_wsgi {one.mod_wsgi}, MPM {one.mpm}, process group '{one.process_group}', "
+            f"GIL {one.gil}, {', '.join(f'{name} {value}' for name, value in one.subject.items())}"
+            for one in known
+        ),
+    )
+
+
+def _common_claims(cell: Cell, one: Identity) -> Iterator[Claim]:
+    """Yield what has to be true of every interpreter, whatever the subject is."""
+    for what, expected, actual in (
+        ("Python", cell.python, one.python),
+        ("mod_wsgi", cell.mod_wsgi, one.mod_wsgi),
+        ("the MPM", str(cell.mpm), one.mpm),
+        ("the mode", cell.mode, _mode(one)),
+        ("the interpreter", str(cell.interpreter), _interpreter_kind(one)),
+        ("the GIL", cell.interpreter is not InterpreterKind.FREE_THREADED, one.gil_enabled),
+    ):
+        yield Claim(what=what, expected=expected, actual=actual)
 
 
 def _interpreter_kind(one: Identity) -> str | None:
@@ -215,36 +227,3 @@ def _answers_by_process(observed: Observed) -> dict[int, Counter[str]]:
     for one in observed.identities:
         by_process[one.pid][one.url] += one.answers
     return dict(by_process)
-
-
-def roundtrip(cell: Cell, observed: Observed) -> Outcome:
-    """Every BSON value comes back with the same value and the same type."""
-    if cell.app:
-        return Outcome(skipped="your own application (--app) makes no round trips")
-    answers = sum(one.answers for one in observed.identities)
-    if observed.problems:
-        number = sum(problem.count for problem in observed.problems)
-        order, interpreters = first_use(observed)
-        groups = sorted({problem.application_group for problem in observed.problems})
-        finding = Finding(
-            check="roundtrip",
-            seen=(
-                f"{count(number, 'value')} changed while they were encoded and decoded or sent "
-                f"through the server, in {', '.join(groups)}{f'; {order}' if order else ''}"
-            ),
-            meaning=(
-                "PyMongo returned another value or another type than it was given; a type of the "
-                "same name, but not the same class, comes from another interpreter's modules"
-            ),
-            action="rerun this cell with one sub interpreter to see whether it takes a second one",
-            evidence=interpreters
-            + evidence(
-                f"[{problem.phase}] pid {problem.pid} {problem.application_group}: "
-                f"{problem.text} ({problem.count} x)"
-                for problem in observed.problems
-            ),
-        )
-        return Outcome(findings=(finding,))
-    if not answers:
-        return Outcome(missing="no answer reported a round trip")
-    return Outcome(passed=f"every BSON type came back unchanged in {count(answers, 'answer')}")

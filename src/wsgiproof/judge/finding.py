@@ -41,6 +41,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 Check = Callable[[Cell, Observed], Outcome]
 
 
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that has to be true of each interpreter, as it reported itself."""
+
+    what: str
+    expected: object
+    actual: object
+    """None if the interpreter did not report it."""
+    action: str = "find out where that came from: the paths in the evidence may tell"
+    """What to do if it is not true."""
+
+
 def evidence(lines: Iterable[str]) -> tuple[str, ...]:
     """Return the first dozen different lines, and the number of the others."""
     different = list(dict.fromkeys(lines))

@@ -31,7 +31,7 @@ _HEAD, _TAIL = 4, 26
 """Lines of a long traceback that are kept: the deepest frames are its last ones."""
 _INSIDE = "/wsgiproof_agent/"
 """Where the code of wsgiproof is that calls the application."""
-_PLANTED = re.compile(r"/wsgiproof_agent/faults\w*\.py$")
+_PLANTED = re.compile(r"/wsgiproof_agent/(subject/)?faults\w*\.py$")
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 
 

@@ -23,9 +23,9 @@ from wsgiproof.records.run import CellRecord
 
 CHECKS: dict[str, Check] = {
     "responses": answers.responses,
-    "environment": answers.environment,
+    "environment": answers.environment(lambda cell, identity: ()),
     "interpreters": answers.interpreters,
-    "roundtrip": answers.roundtrip,
+    "roundtrip": answers.responses,
     "connections": leaks.connections,
     "descriptors": leaks.descriptors,
     "threads": leaks.threads,
@@ -41,7 +41,8 @@ CHECKS: dict[str, Check] = {
     "shutdown": lifecycle.shutdown,
     "error-log": error_log,
 }
-"""The checks of every cell by their stable names, in the order in which they are shown."""
+"""The checks of every cell by their stable names, in the order in which they are shown. The
+registry of subjects puts in those that depend on the subject."""
 
 PHASE_CHECKS: dict[str, tuple[frozenset[ExtraPhase], Check]] = {
     "recovery": (frozenset({ExtraPhase.FAILOVER}), recovery),

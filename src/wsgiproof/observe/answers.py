@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
@@ -25,20 +26,20 @@ _FailureKey = tuple[str, str, str, int | None, str]
 
 
 class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Memory in use, as ``inside/memory.py`` reads it."""
+    """Memory in use, as ``agent/memory.py`` reads it."""
 
     blocks: int | None
     malloc: int | None
 
 
 class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The types whose objects grew in an interpreter, as ``inside/object_growth.py`` counts."""
+    """The types whose objects grew in an interpreter, as ``agent/object_growth.py`` counts."""
 
     types: tuple[tuple[str, int], ...]
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the agent reports of one request: the fields of ``inside/protocol.py``."""
+    """What the agent reports of one request: the fields of ``agent/protocol.py``."""
 
     pid: int
     token: str
@@ -50,10 +51,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mpm: str | None
     python: str
     prefix: str
-    pymongo: str
-    pymongo_path: str
-    bson_has_c: bool
-    pymongo_has_c: bool
+    subject: dict[str, str | int | bool | None]
     request: int
     thread_id: int
     gil_enabled: bool
@@ -68,8 +66,7 @@ class _Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refused: str
 
 
-read_report = msgspec.json.Decoder(AgentReport).decode
-"""Decodes a report; raises ``msgspec.MsgspecError`` for text that is not one."""
+_read_report = msgspec.json.Decoder(AgentReport).decode
 _read_refused = msgspec.json.Decoder(_Refused).decode
 
 
@@ -87,19 +84,32 @@ class ProtocolError(ServiceFailed):
         super().__init__(f"the agent inside Apache does not keep to the protocol: {problem}")
 
 
-def report_of(head: bytes) -> AgentReport:
+def report_of(head: bytes, subject: Collection[str]) -> AgentReport:
     """Return the report in the headers of an answer.
 
-    Raises :class:`NoReport`, and :class:`ProtocolError` for a report that is not valid.
+    ``subject`` are the fields that the subject has to report of itself. Raises :class:`NoReport`,
+    and :class:`ProtocolError` for a report that is not valid.
     """
     # The agent adds its header last.
     headers = _REPORT.findall(head.partition(b"\r\n\r\n")[0])
     if not headers:
         raise NoReport
     try:
-        return read_report(headers[-1])
+        return read_report(headers[-1], subject)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ProtocolError(_refused(headers[-1]) or str(error)) from error
+
+
+def read_report(text: bytes, subject: Collection[str]) -> AgentReport:
+    """Decode a report; raises ``msgspec.MsgspecError`` for text that is not one.
+
+    ``subject`` are the fields that the subject has to report of itself.
+    """
+    report = _read_report(text)
+    for wrong in report.subject.keys() ^ subject:
+        how = "missing required" if wrong in subject else "contains unknown"
+        raise msgspec.ValidationError(f"Object {how} field `{wrong}` - at `$.{protocol.SUBJECT}`")
+    return report
 
 
 def measured(value: T | None, name: str) -> T:
@@ -141,11 +151,8 @@ class InterpreterAnswers:
             process_group=first.process_group,
             python=first.python,
             mod_wsgi=first.mod_wsgi,
-            pymongo=first.pymongo,
-            pymongo_path=first.pymongo_path,
+            subject=first.subject,
             mpm=first.mpm,
-            bson_has_c=first.bson_has_c,
-            pymongo_has_c=first.pymongo_has_c,
             gil_enabled=first.gil_enabled,
             gil=first.gil,
             interpreter_id=first.interpreter_id,
@@ -292,11 +299,8 @@ def _reported(report: AgentReport) -> tuple[object, ...]:
         report.process_group,
         report.python,
         report.mod_wsgi,
-        report.pymongo,
-        report.pymongo_path,
+        *report.subject.items(),
         report.mpm,
-        report.bson_has_c,
-        report.pymongo_has_c,
         report.gil_enabled,
         report.prefix,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -61,15 +62,17 @@ def _leftover_threads(evidence: Evidence) -> Iterator[LeftoverThreads]:
         )
 
 
-def read_loaded(evidence: Evidence, identities: Sequence[Identity]) -> tuple[Identity, ...]:
+def read_loaded(
+    evidence: Evidence, identities: Sequence[Identity], subject: Collection[str]
+) -> tuple[Identity, ...]:
     """Return the interpreters that loaded the application and are not among ``identities``.
 
-    ``identities`` are those that have answered. Files that these must have left and that are gone
-    are noted in the evidence.
+    ``identities`` are those that have answered, and ``subject`` are the fields that the subject has
+    to report of itself. Files that must be there and are gone are noted in the evidence.
     """
     answered = {one.token for one in identities}
     loaded: dict[tuple[int, str], Identity] = {}
-    for pid, report in _notes(evidence, "identity", read_report):
+    for pid, report in _notes(evidence, "identity", partial(read_report, subject=subject)):
         if report.pid == pid and len(loaded) < _MOST_LOADED:
             loaded[pid, report.token] = InterpreterAnswers("", report, 0).identity()
     evidence.expect(identities, loaded)

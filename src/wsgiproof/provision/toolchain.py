@@ -133,11 +133,10 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     """The directory for temporary files of this server alone (``TMPDIR``)."""
     home: str = ""
     """The working directory of daemon processes; empty for that of Apache, which is ``/``."""
-    collections: str = ""
-    """The start of the names of collections that the built-in workload keeps while a worker lives,
-    and that a worker which crashes leaves; empty if there are none."""
     user: int | None = None
     """The id of the user of Apache's children; None if wsgiproof runs as that user, too."""
+    identity: tuple[str, ...] = ()
+    """The fields that its subject reports of itself."""
     secret: str = ""
     """The start of the header of a request that gives the probe a command; empty if the probe
     accepts no commands. It is in the settings of the application, and in no log and no record."""

@@ -40,11 +40,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Empty in embedded mode; None if it was not reported."""
     python: str
     mod_wsgi: str | None
-    pymongo: str
-    pymongo_path: str
+    subject: dict[str, str | int | bool | None] = {}
+    """What the subject said of itself; its fields are the subject's own."""
     mpm: str | None
-    bson_has_c: bool
-    pymongo_has_c: bool
     gil_enabled: bool
     gil: str | None = None
     """``own``, ``shared`` or ``none``, when the interpreter started; None if unknown."""

@@ -24,7 +24,6 @@ from wsgiproof.run.cell import Job, RunContext, Watcher
 from wsgiproof.run.preflight import Machine, Preflight
 from wsgiproof.run.resolve import resolve_axes
 from wsgiproof.subjects.application import check_app, check_syntax
-from wsgiproof.subjects.controls import CONTROLS
 from wsgiproof.subjects.registry import DEFAULT, subject_of
 
 _LARGEST_CONSTRAINTS = 1 << 20
@@ -56,8 +55,9 @@ def preflight(config: Config) -> HostSetup:
         check_app(Path(config.app))
     if config.home and not Path(config.home).is_dir():
         raise UsageError(f"--home {config.home}: there is no such directory")
-    if config.control and config.control not in CONTROLS:
-        near = did_you_mean(config.control, CONTROLS) or "."
+    controls = DEFAULT.every_control()
+    if config.control and config.control not in controls:
+        near = did_you_mean(config.control, controls) or "."
         raise UsageError(
             f"there is no control '{config.control}'{near} 'wsgiproof selftest --list' lists them "
             "all."
@@ -226,5 +226,6 @@ def _exact(version: str) -> str:
 
 
 def _default_phases(cell: Cell) -> str:
-    phases = CONTROLS[cell.control].phases if cell.control else Config().phases
+    controls = subject_of(cell).every_control()
+    phases = controls[cell.control].phases if cell.control else Config().phases
     return ",".join(phases) or "none"

@@ -20,7 +20,7 @@ from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, prefl
 from wsgiproof.run.preflight import slots
 from wsgiproof.run.session import begin
 from wsgiproof.run.workers import run_jobs
-from wsgiproof.subjects.controls import CONTROLS, Control
+from wsgiproof.subjects.controls import Control
 from wsgiproof.subjects.registry import SUBJECTS
 
 MOD_WSGI = "5.0.2"
@@ -45,7 +45,8 @@ _SETTLE_DEADLINE = 6.0
 
 def select(names: Collection[str]) -> tuple[Control, ...]:
     """Return the controls of these names, in the order of the list; all if none is named."""
-    return tuple(control for control in CONTROLS.values() if not names or control.name in names)
+    controls = DEFAULT.every_control().values()
+    return tuple(control for control in controls if not names or control.name in names)
 
 
 def selftest(
@@ -64,13 +65,14 @@ def selftest(
     planned = _plan(controls, config, setup)
     output = make_output(config.directory)
     number = slots(config)
+    by_name = {control.name: control for control in controls}
     results = Results(begin(command, setup, planned), output)
     progress.begin([job.cell for job in planned.jobs], output, number)
     context = make_context(setup, output, progress)
     with closing(run_jobs(planned.jobs, context, number, progress)) as records:
         for record in records:
             results.add(record)
-            yield control_result(CONTROLS[record.cell.control], record)
+            yield control_result(by_name[record.cell.control], record)
     results.finish()
 
 

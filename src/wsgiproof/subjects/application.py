@@ -18,15 +18,13 @@ from wsgiproof.process.guard import CORE_DESCRIPTOR
 from wsgiproof.process.supervise import run_unguarded
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.cell import Cell, InterpreterKind
-from wsgiproof.subjects.controls import CONTROLS
+from wsgiproof.subjects.controls import Control
+from wsgiproof.subjects.registry import subject_of
 
-DOCUMENTS = 20
-"""The recipe's number of documents."""
-_BATCH_SIZE = 10
 _SECRET_BYTES = 16
 _PACKAGE = "wsgiproof_agent"
-_COLLECTIONS = "wsgiproof_store_"
-"""The start of the name of each collection of the built-in workload."""
+_SUBJECT = "subject"
+"""Its subpackage with the code of the subject."""
 _COMPILED_WITHIN = 60.0
 """Seconds, on a busy machine."""
 _DOES_NOT_COMPILE = 3
@@ -41,7 +39,7 @@ except (SyntaxError, TypeError, ValueError):
                           getattr(error, "msg", error)))
     sys.exit({_DOES_NOT_COMPILE})
 """
-"""Compiles a file as ``inside/user_app.py`` does; for Python 2.7 and newer."""
+"""Compiles a file as ``agent/user_app.py`` does; for Python 2.7 and newer."""
 _USER_APP = "own"
 _ENTERED, _READ = 0o750, 0o640
 """The modes of directories and files that Apache's user may read, by its group; nobody else may."""
@@ -98,70 +96,72 @@ def lay_out(
 
     It is copied so that Apache's user can read it wherever wsgiproof is installed. That user may
     read the copy but does not own it. It may write only in the directories of evidence and of
-    temporary files, which are made last. ``core_descriptor`` is None for an Apache that wsgiproof
-    does not start.
+    temporary files, which are made last. ``connection`` is how to reach the backend.
+    ``core_descriptor`` is None for an Apache that wsgiproof does not start.
     """
     user, group = account.ids
     directory = run_directory / "app"
     evidence = run_directory / "evidence"
-    control = CONTROLS.get(cell.control)
+    subject = subject_of(cell)
+    told = subject.for_app(connection)
+    control = subject.every_control().get(cell.control)
     secret = secrets.token_hex(_SECRET_BYTES)
     settings = {
-        "secret": secret,
-        "uri": connection.get("uri", ""),
-        "database": connection.get("database", ""),
         "evidence": str(evidence),
         "core_descriptor": core_descriptor,
-        "documents": 0 if cell.app or not connection else DOCUMENTS,
-        "batch_size": _BATCH_SIZE,
-        "prefix": _COLLECTIONS,
-        # A client that is left open sometimes crashes the process at the stop (docs/findings.md 1).
-        # That is a finding about PyMongo, and would disturb the proof of a check.
-        "close": bool(cell.control),
+        "secret": secret,
         "app": str(directory / _USER_APP / f"{cell.app_name}.py") if cell.app else None,
+        "environ": {f"wsgiproof.{name}": value for name, value in told.items()},
+        "variables": {f"WSGIPROOF_{name.upper()}": value for name, value in told.items()},
         "fault": control.fault_name() if control else None,
         "fault_options": control.options if control else {},
+        "subject": subject.settings(cell, connection),
     }
     with Directory(run_directory) as run, run.make("app", _ENTERED, group=group) as app:
-        _copy(_inside(), app, _PACKAGE, group)
+        with app.make(_PACKAGE, _ENTERED, group=group) as package:
+            _fill(package, _modules(Path(wsgiproof.__file__).parent / "agent"), group)
+            _copy(_modules(subject.agent), package, _SUBJECT, group)
         if cell.app:
             # In its own directory, which is on no sys.path: it may have the name of a module.
             _copy({f"{cell.app_name}.py": Path(cell.app)}, app, _USER_APP, group)
-        # The URI may hold a password.
+        # A URI may hold a password.
         app.write("settings.json", msgspec.json.encode(settings), _READ, group=group)
         run.make("evidence", 0o700, owner=user, group=group).close()
         run.make("tmp", 0o700, owner=user, group=group).close()
     return Application(
         directory=directory,
         script=directory / _PACKAGE / "script.wsgi",
-        groups=_groups(cell),
+        groups=_groups(cell, control),
         evidence=evidence,
         tmp=run_directory / "tmp",
         home=home,
-        collections=_COLLECTIONS,
+        identity=subject.identity,
         user=account.uid if account.dropped else None,
         secret=secret,
     )
 
 
-def _inside() -> dict[str, Path]:
-    """Return the files of the code that runs inside, by name."""
-    found = (Path(wsgiproof.__file__).parent / "agent").iterdir()
+def _modules(directory: Path) -> dict[str, Path]:
+    """Return the files of a directory with code that runs inside, by name."""
+    found = directory.iterdir()
     return {path.name: path for path in found if path.suffix in (".py", ".wsgi")}
 
 
 def _copy(files: Mapping[str, Path], directory: Directory, name: str, group: int) -> None:
     """Copy files into a new directory ``name``, which members of ``group`` may read."""
     with directory.make(name, _ENTERED, group=group) as target:
-        for new, path in sorted(files.items()):
-            target.write(new, path.read_bytes(), _READ, group=group)
+        _fill(target, files, group)
 
 
-def _groups(cell: Cell) -> tuple[str, ...]:
+def _fill(directory: Directory, files: Mapping[str, Path], group: int) -> None:
+    for name, path in sorted(files.items()):
+        directory.write(name, path.read_bytes(), _READ, group=group)
+
+
+def _groups(cell: Cell, control: Control | None) -> tuple[str, ...]:
     """Return the application group of each URL."""
     if cell.interpreter is InterpreterKind.MAIN:
         return ("%{GLOBAL}",)
-    control = CONTROLS.get(cell.control)
     shared = control is not None and control.one_interpreter
     return tuple(
         f"interpreter{1 if shared else number}" for number in range(1, cell.sub_interpreters + 1)

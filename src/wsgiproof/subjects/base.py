@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from wsgiproof.files import place
+from wsgiproof.judge.finding import Claim
 from wsgiproof.records.cell import AxisValue, Cell, version_label
+from wsgiproof.subjects.controls import Control, by_name
 
 if TYPE_CHECKING:
     from wsgiproof.process.account import Account
@@ -79,15 +81,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """By axis."""
     names: Mapping[str, Mapping[str, str]]
     """Names of values, by the key of their table."""
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that has to be true of the subject in each interpreter, as reported from inside."""
-
-    what: str
-    expected: object
-    actual: object
-    """None if the interpreter did not report it."""
 
 
 class Backend:
@@ -219,6 +212,8 @@ class Subject:
     """The values of its axes for the controls: a combination without findings of its own."""
     identity: tuple[str, ...] = ()
     """The fields that its agent reports about each interpreter."""
+    controls: tuple[Control, ...] = ()
+    """The planted faults that only it can have, and their negative controls."""
 
     def needs(self, asked: Asked) -> Needs:
         """Return what the backend of one cell takes of the machine, at most."""
@@ -258,13 +253,22 @@ class Subject:
         """Return a value that is the same for all cells that can use one backend in turn."""
         return None
 
-    def settings(self, cell: Cell) -> Mapping[str, Any]:
-        """Return the settings for its agent, beside how to connect to its backend."""
+    def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return the settings for its workload. ``connection`` is how to reach its backend."""
         return {}
+
+    def for_app(self, connection: Mapping[str, str]) -> Mapping[str, str]:
+        """Return how a user's application reaches the backend. It finds the value ``database`` as
+        ``wsgiproof.database`` in its environ, and as ``WSGIPROOF_DATABASE`` in os.environ."""
+        return connection
 
     def claims(self, cell: Cell, identity: Mapping[str, Any]) -> Iterable[Claim]:
         """Yield what has to be true of an interpreter that reported ``identity``."""
         return ()
+
+    def every_control(self) -> dict[str, Control]:
+        """Return every control that can be run with it, by name."""
+        return by_name(self.controls)
 
 
 def version_value(axis: str, version: str, path: str = "", commit: str = "") -> AxisValue:

@@ -1,12 +1,13 @@
 """Planted faults and their negative controls: the proof that each check can fail, and can pass.
 
 A control is the usual application with one thing done wrong, or the same thing done right. The code
-for the process is in ``inside/faults*.py``; what Apache's configuration does is here.
+for the process is in ``agent/faults*.py``; what Apache's configuration does is here. These need no
+particular subject: ``Subject.controls`` has those that do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -38,6 +39,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The optional phases that it needs."""
     one_interpreter: bool = False
     """Whether the first interpreter serves every URL."""
+    combined: bool = False
+    """Whether COMBINED does what this negative control does."""
     parts: tuple[str, ...] = ()
     """The names of the negative controls that this one combines."""
 
@@ -47,117 +50,11 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DAEMON = (Mode.DAEMON,)
-_MANY = 3000
+MANY = 3000
 """Requests for a rare leak: as many as in the quick profile."""
 
-_CONTROLS = (
-    # Connections.
-    Control(
-        name="leak-connection",
-        trips="connections",
-        counterpart="reopen-connection",
-        about="each request opens a connection to MongoDB and keeps it",
-    ),
-    Control(
-        name="reopen-connection",
-        trips="",
-        counterpart="leak-connection",
-        about="each request opens a connection to MongoDB and closes it",
-    ),
-    Control(
-        name="close-connection-later",
-        trips="",
-        counterpart="leak-connection",
-        about="one in 5 requests opens a connection to MongoDB and closes it three seconds later",
-        options={"every": 5},
-        requests=600,
-    ),
-    Control(
-        name="leak-connection-rarely",
-        trips="connections",
-        counterpart="fill-pool",
-        about="one in 250 requests opens a connection to MongoDB and keeps it",
-        fault="leak-connection",
-        options={"every": 250},
-        modes=_DAEMON,
-        requests=_MANY,
-    ),
-    Control(
-        name="fill-pool",
-        trips="",
-        counterpart="leak-connection-rarely",
-        about="a pool gets one more connection every 100 requests, up to 10, and uses them in turn",
-        modes=_DAEMON,
-        requests=_MANY,
-    ),
-    Control(
-        name="leak-connection-in-one-interpreter",
-        trips="connections",
-        counterpart="second-client",
-        about="one in 10 requests opens a connection and keeps it, in the second interpreter alone",
-        fault="leak-connection",
-        options={"every": 10, "only": "interpreter2"},
-    ),
-    Control(
-        name="second-client",
-        trips="",
-        counterpart="leak-connection-in-one-interpreter",
-        about="each interpreter opens a second client in its 40th request, and uses it after that",
-        requests=1000,
-    ),
-    Control(
-        name="leak-connection-after-error",
-        trips="connections",
-        counterpart="handle-error",
-        about="one in 20 requests handles an error of the database and keeps a connection",
-        fault="leak-after-error",
-        options={"every": 20},
-    ),
-    Control(
-        name="handle-error",
-        trips="",
-        counterpart="leak-connection-after-error",
-        about="one in 20 requests handles an error of the database and closes its connection",
-        options={"every": 20},
-    ),
-    Control(
-        name="leak-connection-in-bursts",
-        trips="connections",
-        counterpart="reopen-connection",
-        about="one in 300 requests opens 20 connections at once and keeps them",
-        fault="leak-connection",
-        options={"every": 300, "burst": 20},
-        modes=_DAEMON,
-        requests=_MANY,
-    ),
-    Control(
-        name="leak-connection-alone",
-        trips="connections",
-        counterpart="reopen-connection",
-        about="one in 40 requests that are alone in their process opens a connection and keeps it",
-        options={"every": 40},
-        modes=_DAEMON,
-        requests=_MANY,
-    ),
-    Control(
-        name="lose-idle-connection",
-        trips="connections",
-        counterpart="close-idle-connection",
-        about="one in 50 requests takes an idle connection out of the client's pool and keeps it",
-        options={"every": 50},
-        modes=_DAEMON,
-        requests=900,
-    ),
-    Control(
-        name="close-idle-connection",
-        trips="",
-        counterpart="lose-idle-connection",
-        about="one in 50 requests takes an idle connection out of the client's pool and closes it",
-        options={"every": 50},
-        modes=_DAEMON,
-        requests=900,
-    ),
-    # Descriptors, threads, cursors.
+COMMON: tuple[Control, ...] = (
+    # Descriptors, threads.
     Control(
         name="leak-descriptor",
         trips="descriptors",
@@ -181,13 +78,14 @@ _CONTROLS = (
         fault="leak-descriptor",
         options={"every": 250},
         modes=_DAEMON,
-        requests=_MANY,
+        requests=MANY,
     ),
     Control(
         name="reopen-descriptor",
         trips="",
         counterpart="leak-descriptor",
         about="each request opens a file and closes it",
+        combined=True,
     ),
     Control(
         name="leak-thread",
@@ -212,64 +110,14 @@ _CONTROLS = (
         fault="leak-thread",
         options={"every": 250},
         modes=_DAEMON,
-        requests=_MANY,
+        requests=MANY,
     ),
     Control(
         name="join-thread",
         trips="",
         counterpart="leak-thread",
         about="each request starts a thread and waits for its end",
-    ),
-    Control(
-        name="leak-cursor",
-        trips="cursors",
-        counterpart="close-cursor",
-        about="one in 10 requests leaves a cursor open on the server",
-        options={"every": 10},
-    ),
-    Control(
-        name="close-cursor",
-        trips="",
-        counterpart="leak-cursor",
-        about="each request opens a cursor, reads a part of it and closes it",
-    ),
-    Control(
-        name="leak-session",
-        trips="sessions",
-        counterpart="end-session",
-        about="one in 2 requests starts a session and never ends it",
-        options={"every": 2},
-    ),
-    Control(
-        name="leak-session-rarely",
-        trips="sessions",
-        counterpart="reopen-client",
-        about="one in 50 requests starts a session and never ends it, which a full pool hides",
-        fault="leak-session",
-        options={"every": 50},
-        modes=_DAEMON,
-        requests=900,
-    ),
-    Control(
-        name="reopen-client",
-        trips="",
-        counterpart="leak-session-rarely",
-        about="one in 5 requests opens a client and closes it, which ends its sessions",
-        options={"every": 5},
-    ),
-    Control(
-        name="end-session",
-        trips="",
-        counterpart="leak-session",
-        about="each request starts a session and ends it",
-    ),
-    Control(
-        name="fill-session-pool",
-        trips="",
-        counterpart="leak-session",
-        about="a client's pool of sessions fills slowly: by one every 60 requests",
-        modes=_DAEMON,
-        requests=600,
+        combined=True,
     ),
     # Memory.
     Control(
@@ -277,7 +125,7 @@ _CONTROLS = (
         trips="memory",
         counterpart="sawtooth-memory",
         about="each request appends a small dictionary to a list that is never emptied",
-        requests=_MANY,
+        requests=MANY,
     ),
     Control(
         name="sawtooth-memory",
@@ -285,7 +133,7 @@ _CONTROLS = (
         counterpart="leak-object",
         about="each request appends to a list, which is emptied after 200 requests",
         options={"most": 200},
-        requests=_MANY,
+        requests=MANY,
     ),
     Control(
         name="fill-cache",
@@ -293,7 +141,7 @@ _CONTROLS = (
         counterpart="leak-object",
         about="a cache gets four more entries with each request, up to 2,000",
         options={"step": 4},
-        requests=_MANY,
+        requests=MANY,
     ),
     Control(
         name="fill-cache-slowly",
@@ -303,7 +151,7 @@ _CONTROLS = (
         fault="fill-cache",
         options={"most": 4000},
         modes=_DAEMON,
-        requests=_MANY,
+        requests=MANY,
     ),
     Control(
         name="expire-cache",
@@ -318,7 +166,7 @@ _CONTROLS = (
         trips="memory",
         counterpart="free-memory",
         about="each request allocates 64 bytes with malloc, outside Python, and never frees them",
-        requests=_MANY,
+        requests=MANY,
     ),
     Control(
         name="leak-much-memory",
@@ -333,6 +181,7 @@ _CONTROLS = (
         trips="",
         counterpart="leak-memory",
         about="each request allocates 64 bytes with malloc, outside Python, and frees them",
+        combined=True,
     ),
     Control(
         name="leave-mapping",
@@ -359,7 +208,7 @@ _CONTROLS = (
         counterpart="leave-cycles",
         about="the collector is off, and one in 20 requests collects what they have left",
         options={"collect": 20},
-        requests=_MANY,
+        requests=MANY,
     ),
     # What is left outside of the process.
     Control(
@@ -391,18 +240,12 @@ _CONTROLS = (
         options={"every": 10},
     ),
     Control(
-        name="leave-collection",
-        trips="database",
-        counterpart="leave-nothing",
-        about="one in 10 requests makes a collection and does not drop it",
-        options={"every": 10},
-    ),
-    Control(
         name="leave-nothing",
         trips="",
         counterpart="leave-file",
-        about="one in 10 requests makes a child, a file, a segment or a collection and removes it",
+        about="one in 10 requests makes a child, a file or a segment and removes it",
         options={"every": 10},
+        combined=True,
     ),
     # Time.
     Control(
@@ -427,6 +270,7 @@ _CONTROLS = (
         counterpart="crash-in-request",
         about="one in 100 requests computes for half a second",
         options={"every": 100, "seconds": 0.5},
+        combined=True,
     ),
     Control(
         name="crash-when-idle",
@@ -471,6 +315,7 @@ _CONTROLS = (
         counterpart="hang-in-request",
         about="one in 50 requests takes half a second",
         options={"every": 50, "seconds": 0.5},
+        combined=True,
     ),
     Control(
         name="hang-at-import",
@@ -515,21 +360,7 @@ _CONTROLS = (
         fault="work-at-exit",
         options={"seconds": 0.2},
     ),
-    # Restarts, and an idle server.
-    Control(
-        name="leave-process",
-        trips="restart",
-        counterpart="end-process",
-        about="each interpreter starts a process that outlives it and has its own connection",
-        phases=(ExtraPhase.RESTART,),
-    ),
-    Control(
-        name="end-process",
-        trips="",
-        counterpart="leave-process",
-        about="each interpreter starts a process, and ends it when it shuts down",
-        phases=(ExtraPhase.RESTART, ExtraPhase.RELOAD),
-    ),
+    # An idle server.
     Control(
         name="leak-when-idle",
         trips="idle",
@@ -543,6 +374,7 @@ _CONTROLS = (
         counterpart="leak-when-idle",
         about="a file is opened and closed twice a second, after two seconds without a request",
         phases=(ExtraPhase.IDLE,),
+        combined=True,
     ),
     Control(
         name="grow-when-idle",
@@ -558,91 +390,7 @@ _CONTROLS = (
         about="300 KB are allocated and freed twice a second, after a second without a request",
         phases=(ExtraPhase.IDLE,),
     ),
-    # A deployment that fails over.
-    Control(
-        name="leak-on-failover",
-        trips="recovery",
-        counterpart="close-on-failover",
-        about="a client that has lost its server is kept, and another one is opened",
-        phases=(ExtraPhase.FAILOVER,),
-    ),
-    Control(
-        name="close-on-failover",
-        trips="",
-        counterpart="leak-on-failover",
-        about="a client that has lost its server is closed, and another one is opened",
-        phases=(ExtraPhase.FAILOVER,),
-    ),
-    Control(
-        name="keep-stale-sockets",
-        trips="recovery",
-        counterpart="close-stale-sockets",
-        about="a pool replaces the sockets that its server has closed, and does not close them",
-        phases=(ExtraPhase.FAILOVER,),
-    ),
-    Control(
-        name="close-stale-sockets",
-        trips="",
-        counterpart="keep-stale-sockets",
-        about="a pool closes and replaces the sockets that its server has closed",
-        phases=(ExtraPhase.FAILOVER,),
-    ),
-    Control(
-        name="never-recover",
-        trips="recovery",
-        counterpart="recover-late",
-        about="after its client has lost its server, each interpreter fails every request",
-        phases=(ExtraPhase.FAILOVER,),
-    ),
-    Control(
-        name="recover-late",
-        trips="",
-        counterpart="never-recover",
-        about="after its client has lost its server, each interpreter fails for half a second",
-        phases=(ExtraPhase.FAILOVER,),
-    ),
     # Answers, and the interpreters that give them.
-    Control(
-        name="wrong-value",
-        trips="roundtrip",
-        counterpart="own-interpreters",
-        about="one in 50 requests decodes an integer with one wrong bit",
-        options={"every": 50},
-    ),
-    Control(
-        name="wrong-value-from-server",
-        trips="roundtrip",
-        counterpart="own-interpreters",
-        about="one in 50 requests reads an integer from MongoDB with one wrong bit",
-        fault="wrong-value",
-        options={"every": 50, "from_server": True},
-    ),
-    Control(
-        name="foreign-type",
-        trips="roundtrip",
-        counterpart="own-interpreters",
-        about="a Binary is an instance of another interpreter's class",
-    ),
-    Control(
-        name="foreign-type-from-server",
-        trips="roundtrip",
-        counterpart="own-interpreters",
-        about="a Binary read from MongoDB is an instance of another interpreter's class",
-        fault="foreign-type",
-        options={"from_server": True},
-    ),
-    Control(
-        name="no-extension",
-        trips="environment",
-        counterpart="own-interpreters",
-        about="the C extensions are missing, and PyMongo silently falls back to Python",
-    ),
-    Control(
-        name="wrong-version",
-        trips="environment",
-        counterpart="own-interpreters",
-        about="PyMongo has another version than the cell declares",
-    ),
     Control(
         name="one-interpreter",
         trips="interpreters",
@@ -657,6 +405,7 @@ _CONTROLS = (
         counterpart="one-interpreter",
         about="each URL has its own interpreter",
         inside=False,
+        combined=True,
     ),
     Control(
         name="fail-to-import",
@@ -706,6 +455,7 @@ _CONTROLS = (
         counterpart="log-traceback",
         about="one in 10 requests logs a warning of another module, and the word 'error'",
         options={"every": 10},
+        combined=True,
     ),
     Control(
         name="log-lines",
@@ -717,37 +467,27 @@ _CONTROLS = (
 )
 
 
-def _combined(*names: str) -> Control:
-    """Return the control that does what these negative controls do, all in one application."""
-    parts = [one for one in _CONTROLS if one.name in names]
+COMBINED = "negative-controls"
+"""The name of the control that does what several negative controls do, in one application: one cell
+shows that a good application passes every check, in the place of one cell each."""
+
+
+def by_name(own: Iterable[Control]) -> dict[str, Control]:
+    """Return every control of a subject by name: the common ones, its ``own``, and COMBINED."""
+    controls = (*COMMON, *own)
+    return {control.name: control for control in (*controls, _combined(controls))}
+
+
+def _combined(controls: Iterable[Control]) -> Control:
+    parts = [control for control in controls if control.combined]
+    names = tuple(part.name for part in parts)
     return Control(
-        name="negative-controls",
+        name=COMBINED,
         trips="",
-        counterpart="leak-connection",
+        counterpart="leak-descriptor",
         about=f"does what these do, all in one application: {', '.join(names)}",
         fault="combined",
         options={"parts": [(name, part.options) for part in parts if (name := part.fault_name())]},
         phases=tuple(phase for phase in ExtraPhase if any(phase in part.phases for part in parts)),
         parts=names,
     )
-
-
-COMBINED = _combined(
-    "own-interpreters",
-    "reopen-connection",
-    "reopen-descriptor",
-    "join-thread",
-    "close-cursor",
-    "end-session",
-    "free-memory",
-    "work-in-request",
-    "slow-request",
-    "log-warnings",
-    "work-when-idle",
-    "close-on-failover",
-    "leave-nothing",
-)
-"""One cell that shows that a good application passes every check, in the place of one cell each."""
-
-CONTROLS = {control.name: control for control in (*_CONTROLS, COMBINED)}
-"""Every control by name."""

@@ -1,9 +1,13 @@
-"""The one line that a new subject adds outside its folder."""
+"""Where subjects are registered: the one line that a new subject adds outside its folder."""
 
 from __future__ import annotations
 
+from wsgiproof.judge.answers import environment
+from wsgiproof.judge.verdict import CHECKS
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.base import Subject
+from wsgiproof.subjects.controls import Control
+from wsgiproof.subjects.pymongo.checks import roundtrip
 from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 _REGISTERED: tuple[Subject, ...] = (PYMONGO,)
@@ -11,8 +15,18 @@ _REGISTERED: tuple[Subject, ...] = (PYMONGO,)
 SUBJECTS: dict[str, Subject] = {subject.name: subject for subject in _REGISTERED}
 """Every subject by its name; the first is the default."""
 DEFAULT = _REGISTERED[0]
+CHECKS.update(environment=environment(DEFAULT.claims), roundtrip=roundtrip)
 
 
 def subject_of(cell: Cell) -> Subject:
     """Return the subject of a cell."""
     return SUBJECTS[cell.subject]
+
+
+def known_controls() -> dict[str, Control]:
+    """Return every control of every subject, by name."""
+    return {
+        name: control
+        for subject in reversed(_REGISTERED)
+        for name, control in subject.every_control().items()
+    }

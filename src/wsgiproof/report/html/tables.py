@@ -73,7 +73,7 @@ def interpreters(seen: Observed) -> Table:
     return Table(
         title="Interpreters",
         head=("process", "interpreter", "process group", "answers", "threads", "GIL", "Python",
-              "mod_wsgi", "PyMongo", "C extensions"),
+              "mod_wsgi", "subject"),
         rows=[_interpreter(one) for one in seen.identities[:_MOST_ROWS]],
         left_out=max(0, len(seen.identities) - _MOST_ROWS),
     )  # fmt: skip
@@ -102,8 +102,6 @@ def _group(one: Identity) -> str:
 
 
 def _interpreter(one: Identity) -> tuple[Any, ...]:
-    both = {True: "yes", False: "no"}
-    extensions = f"bson {both[one.bson_has_c]}, pymongo {both[one.pymongo_has_c]}"
     return (
         one.pid,
         _group(one),
@@ -113,8 +111,7 @@ def _interpreter(one: Identity) -> tuple[Any, ...]:
         one.gil or ("yes" if one.gil_enabled else "none"),
         one.python,
         one.mod_wsgi or "?",
-        one.pymongo,
-        extensions,
+        ", ".join(f"{name} {_shown(value)}" for name, value in one.subject.items()),
     )
 
 

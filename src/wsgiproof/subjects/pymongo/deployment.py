@@ -22,6 +22,7 @@ from wsgiproof.process.account import Account, database_account
 from wsgiproof.records.cell import Cell
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.subjects.base import Backend
+from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import Topology, has_app_name
 from wsgiproof.subjects.pymongo.mongod import OBSERVER, Home, Member, Mongod, make_home
 from wsgiproof.subjects.pymongo.uri import (
@@ -176,21 +177,20 @@ class Deployment(Backend):
             cursors=cursors,
         )
 
-    def objects(self, app_name: str, workload: str = "") -> dict[str, int | None]:
+    def objects(self, app_name: str) -> dict[str, int | None]:
         """Return the number of collections, views and indexes that the subject may have made.
 
         On wsgiproof's own deployment they are those of all databases but the server's own, and
         otherwise those of the subject's database, whose name is ``app_name``. The highest number of
-        any member counts. Each is None if no member answers. Collections with names that begin with
-        ``workload`` are left out, with their one index each: a worker that crashes can't drop its
-        own.
+        any member counts. Each is None if no member answers. Those of the built-in workload are
+        left out, with their one index each: a worker that crashes can't drop its own.
         """
         found: dict[str, int | None] = dict.fromkeys(_OBJECTS)
         for member in self._direct:
             try:
                 names = self._databases(member, app_name)
                 rows = [member.get_database(name).command("dbStats") for name in names]
-                ours = _count_collections(member.get_database(app_name), workload)
+                ours = _count_collections(member.get_database(app_name), COLLECTIONS)
             except PyMongoError:
                 continue
             for kind in _OBJECTS:

@@ -7,19 +7,28 @@ side, which takes a while, is imported where it is used.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wsgiproof.judge.finding import Claim
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.base import Asked, Backend, Backends, Needs, Subject
+from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import AXES, Topology, has_app_name, topology_of
+from wsgiproof.subjects.pymongo.controls import CONTROLS
 
 if TYPE_CHECKING:
     from wsgiproof.process.account import Account
     from wsgiproof.subjects.pymongo.mongod import Mongod
 
+DOCUMENTS = 20
+"""The recipe's number of documents."""
+_BATCH_SIZE = 10
+_FALLEN_BACK = (
+    "PyMongo has fallen back to pure Python: find out why the import of its C extension failed"
+)
 _SCRATCH = 1_500_000_000
 """Bytes: the data files of a replica set."""
 _TASKS = 300
@@ -33,6 +42,8 @@ class PyMongo(Subject):
     title = "PyMongo"
     agent = Path(__file__).with_name("agent")
     axes = AXES
+    identity = ("version", "path", "bson_has_c", "pymongo_has_c")
+    controls = CONTROLS
     needed = "mongod"
     examples: Mapping[str, tuple[str, ...]] = {
         "run": (
@@ -121,6 +132,38 @@ class PyMongo(Subject):
                 scripting=bool(cell.app),
             ) as started:
                 yield started
+
+    def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return where to write how many documents."""
+        alone = cell.app or topology_of(cell) is Topology.NONE
+        return {
+            "uri": connection.get("uri", ""),
+            "database": connection.get("database", ""),
+            "documents": 0 if alone else DOCUMENTS,
+            "batch_size": _BATCH_SIZE,
+            "prefix": COLLECTIONS,
+            # A client that is left open sometimes crashes the process at the stop (docs/findings.md
+            # 1). That is a finding about PyMongo, and would disturb the proof of a check.
+            "close": bool(cell.control),
+        }
+
+    def for_app(self, connection: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the URI and the database; they are empty without a deployment."""
+        return {
+            "mongodb_uri": connection.get("uri", ""),
+            "database": connection.get("database", ""),
+        }
+
+    def claims(self, cell: Cell, identity: Mapping[str, Any]) -> Iterable[Claim]:
+        """Yield the version, and that each C extension was loaded."""
+        yield Claim(what="PyMongo", expected=cell.value("pymongo"), actual=identity.get("version"))
+        for package in ("bson", "pymongo"):
+            yield Claim(
+                what=f"{package}.has_c()",
+                expected=True,
+                actual=identity.get(f"{package}_has_c"),
+                action=_FALLEN_BACK,
+            )
 
 
 PYMONGO = PyMongo()

@@ -42,6 +42,9 @@ class Pools(object):
             return self._clients
 
 
+POOLS = Pools()
+
+
 def _clients():
     kinds = tuple(
         vars(pymongo)[name]

@@ -2,16 +2,14 @@
 
 from __future__ import absolute_import
 
-import atexit
 import os
 import socket
-import traceback
 
 import pymongo
 from pymongo.collection import Collection
 
-from . import codec, pools, probe, protocol, roundtrip
-from .identity import interpreter_token
+from ..identity import interpreter_token
+from . import codec, pools, roundtrip
 
 _SECONDS_TO_DROP = 1.0
 _SECONDS_TO_CLOSE = 2.0
@@ -19,30 +17,29 @@ _MILLISECONDS_TO_SPREAD = 5000
 
 
 class Store(object):
-    """Connects, writes ``documents`` documents, and drops them when the interpreter ends.
+    """Connects, and writes ``documents`` documents, which :meth:`close` drops.
 
-    Clients stay open unless ``close`` is true: PyMongo recommends one client for the life of the
-    process, and few applications close it.
+    Clients stay open after that unless ``close`` is true: PyMongo recommends one client for the
+    life of the process, and few applications close it.
     """
 
-    def __init__(self, uri, database, documents, batch_size, prefix, evidence, close):
+    def __init__(self, uri, database, documents, batch_size, prefix, close):
         self._client = pymongo.MongoClient(uri)
         name = "%s%d_%s" % (prefix, os.getpid(), interpreter_token())
-        self._collection = codec.collection(self._client[database], name)
+        self.collection = codec.collection(self._client[database], name)
         self._batch_size = batch_size
         self._expected = self._write(roundtrip.documents(documents))
         self.address = _address(self._client)
-        self._close = close
-        atexit.register(self._drop, os.getpid(), evidence)
+        self._closes_clients = close
 
     def _write(self, documents):
         """Write the documents, and return the expected results of reading them, by index."""
         # Looked up on the class: any attribute of an old collection is a sub collection.
         if hasattr(Collection, "insert_many"):
-            self._collection.insert_many(documents)
+            self.collection.insert_many(documents)
             self._spread()
         else:
-            self._collection.insert(documents)
+            self.collection.insert(documents)
         return {document["index"]: roundtrip.expected(document) for document in documents}
 
     def _spread(self):
@@ -53,14 +50,14 @@ class Store(object):
         concern = pymongo.WriteConcern(w=members, wtimeout=_MILLISECONDS_TO_SPREAD)
         try:
             # It deletes nothing, but is acknowledged only after all earlier writes.
-            self._collection.with_options(write_concern=concern).delete_one({"index": -1})
+            self.collection.with_options(write_concern=concern).delete_one({"index": -1})
         except pymongo.errors.WTimeoutError:
             pass  # a member is down, so no read goes to it
 
     def read_back(self):
         """Read all documents in batches and return the problems."""
         found, missing = [], set(self._expected)
-        for document in self._collection.find().batch_size(self._batch_size):
+        for document in self.collection.find().batch_size(self._batch_size):
             index = document.get("index")
             if index not in missing:
                 found.append("read an unexpected document with index %r" % (index,))
@@ -71,20 +68,12 @@ class Store(object):
             found.append("%d documents were not read" % len(missing))
         return found
 
-    def _drop(self, pid, evidence):
-        """Drop the collection, and close all clients if ``close`` was true.
-
-        A failure is noted in the evidence and not raised.
-        """
-        if os.getpid() != pid:
-            return  # this is a fork of the process that wrote the collection
-        try:
-            with _deadline(self.address):
-                self._collection.drop()
-            if self._close:
-                pools.close_all(_SECONDS_TO_CLOSE)
-        except Exception:
-            probe.note(evidence, protocol.DROP, traceback.format_exc())
+    def close(self):
+        """Drop the collection, and close all clients if ``close`` was true."""
+        with _deadline(self.address):
+            self.collection.drop()
+        if self._closes_clients:
+            pools.close_all(_SECONDS_TO_CLOSE)
 
 
 def _readable(client):

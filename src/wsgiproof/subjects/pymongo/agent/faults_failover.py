@@ -6,8 +6,9 @@ import socket
 import threading
 import time
 
-from . import settings, wire
-from .faults_base import NoFault, need_store
+from ..faults_base import NoFault
+from . import wire
+from .faults import store_of
 
 
 class _WatchedClient(NoFault):
@@ -16,8 +17,9 @@ class _WatchedClient(NoFault):
     An operation need not fail: a monitor may have cleared the pool, so that the operation waits.
     """
 
-    def at_load(self, store):
-        need_store(store)
+    def at_load(self, workload):
+        store_of(workload)
+        self._uri = workload.uri
         self._lock = threading.Lock()
         self._connect()
 
@@ -26,10 +28,10 @@ class _WatchedClient(NoFault):
 
         self._lost = threading.Event()
         listener = _listener(self._lost)
-        self._client = pymongo.MongoClient(settings.load()["uri"], event_listeners=[listener])
+        self._client = pymongo.MongoClient(self._uri, event_listeners=[listener])
         self._client["admin"].command("ping")
 
-    def on_request(self, store):
+    def on_request(self, workload):
         with self._lock:
             if self._lost.is_set():
                 self._lost.clear()
@@ -65,8 +67,8 @@ class LeakOnFailover(_WatchedClient):
 
     leaks = True
 
-    def at_load(self, store):
-        _WatchedClient.at_load(self, store)
+    def at_load(self, workload):
+        _WatchedClient.at_load(self, workload)
         self._kept = []
 
     def lost(self):
@@ -89,14 +91,14 @@ class NeverRecover(_WatchedClient):
 
     forgets_after = None  # seconds
 
-    def at_load(self, store):
-        _WatchedClient.at_load(self, store)
+    def at_load(self, workload):
+        _WatchedClient.at_load(self, workload)
         self._down_since = None
 
-    def on_request(self, store):
+    def on_request(self, workload):
         from pymongo.errors import AutoReconnect
 
-        _WatchedClient.on_request(self, store)
+        _WatchedClient.on_request(self, workload)
         if self._is_down():
             raise AutoReconnect("planted by wsgiproof: never-recover")
 
@@ -124,9 +126,8 @@ class KeepStaleSockets(NoFault):
     def __init__(self, size=3):
         self._size = size
 
-    def at_load(self, store):
-        need_store(store)
-        self._address = store.address
+    def at_load(self, workload):
+        self._address = store_of(workload).address
         self._lock = threading.Lock()
         self._pool = [self._connect() for _ in range(self._size)]
         self._stale = []
@@ -135,7 +136,7 @@ class KeepStaleSockets(NoFault):
     def _connect(self):
         return socket.create_connection(self._address, 1.0)
 
-    def on_request(self, store):
+    def on_request(self, workload):
         with self._lock:
             if time.time() < self._down_until:
                 return

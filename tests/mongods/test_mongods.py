@@ -41,7 +41,7 @@ def cells(mongods: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory)
         with started(Path(scratch), "--config", str(file)) as running:
             code = running.finish(deadline=600)
             records = [read_cell(path) for path in running.output.glob("cells/*/cell.json")]
-            logs = list(running.output.glob("mongodb/*/*.log"))
+            logs = list(running.output.glob("deployments/*/*.log"))
     assert code == 0, running.text
     assert len(logs) == len(mongods) * (1 + 3)
     return {(record.cell.mongodb, record.cell.topology): record for record in records}
@@ -72,7 +72,7 @@ def test_a_pymongo_without_an_app_name_is_counted_from_proc(mongods: Mapping[str
     note = "counted from /proc alone: PyMongo 3.3.1 has no appName"
     assert checks["connections"].reason.endswith(note)
     assert record.observed is not None
-    assert any(sample.server_connections for sample in record.observed.samples)
+    assert any(sample.connections for sample in record.observed.samples)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tests.unit import factories
+from tests.unit.factories import RULES
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.cell import Cell, Mode, Topology
 from wsgiproof.records.observed import Event, Identity, Role, Sample
@@ -85,7 +86,7 @@ def crash_at_stop() -> CellRecord:
 def _judged(record: CellRecord, cell: Cell) -> CellRecord:
     assert cell.topology is Topology.STANDALONE
     renamed = msgspec.structs.replace(record, cell=cell, directory=f"cells/{cell.id}")
-    return judge_record(renamed)
+    return judge_record(renamed, RULES)
 
 
 def _growing(sample: Sample, blocks: int) -> Sample:

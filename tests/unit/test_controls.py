@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.factories import ALL_CHECKS
 from tests.unit.test_inside import REQUEST, App
-from wsgiproof.judge.verdict import ALL_CHECKS
 from wsgiproof.subjects.controls import _CONTROLS, COMBINED, CONTROLS, Control
 
 STABLE = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, POINTS, observed, reading, samples
+from tests.unit.factories import CELL, POINTS, RULES, observed, reading, samples
 from wsgiproof.judge.latency import latency
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict
@@ -44,7 +44,7 @@ def works(
 
 
 def verdict(seen: Observed) -> Verdict:
-    return next(one for one in judge(CELL, seen).checks if one.check == "latency").verdict
+    return next(one for one in judge(CELL, seen, RULES).checks if one.check == "latency").verdict
 
 
 def limited(seen: Observed, **limits: float) -> Observed:

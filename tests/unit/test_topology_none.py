@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.unit.factories import CELL, outcome
+from tests.unit.factories import CELL, COUNTS, RULES, outcome
 from tests.unit.factories import observed as anything
 from tests.unit.test_matrix import matrix_of
 from wsgiproof.agent import protocol
@@ -20,20 +20,20 @@ from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Stop
 from wsgiproof.run.preflight import starts_mongod
 from wsgiproof.subjects.application import DOCUMENTS, lay_out
-from wsgiproof.subjects.pymongo.deployment import Counts, NoDeployment
+from wsgiproof.subjects.pymongo.deployment import NoDeployment
 
 ALONE = msgspec.structs.replace(CELL, topology=Topology.NONE)
+OF_DEPLOYMENT = {"connections", "cursors", "sessions", "collections", "views", "indexes"}
 SKIPPED = dict.fromkeys(["connections", "cursors", "sessions", "database"], Verdict.SKIPPED)
 
 
 def observed(**changes: object) -> Observed:
     """A clean record without a deployment: nobody has counted its connections."""
+    counts = {name: value for name, value in COUNTS.items() if name not in OF_DEPLOYMENT}
     points = tuple(
         msgspec.structs.replace(
             point,
-            server_connections=None,
-            cursors=None,
-            sessions=None,
+            counts=counts,
             processes=tuple(
                 msgspec.structs.replace(reading, connections=0) for reading in point.processes
             ),
@@ -41,7 +41,7 @@ def observed(**changes: object) -> Observed:
         for point in anything().samples
     )
     stop = Stop(seconds=0.5, leftover=(), connections_left=None)
-    return anything(**{"samples": points, "stop": stop} | changes)
+    return anything(**{"samples": points, "stop": stop, "backend": ""} | changes)
 
 
 def test_it_is_never_the_default() -> None:
@@ -71,7 +71,8 @@ def test_a_control_excludes_it() -> None:
 def test_nothing_is_reached_and_nobody_counts() -> None:
     absent = NoDeployment()
     assert (absent.uri("app"), absent.ports, absent.version) == ("", frozenset(), "")
-    assert absent.counts("app", {(1, 2)}) == Counts()
+    assert absent.counts("app", {(1, 2)}) == {}
+    assert absent.title == ""
 
 
 @pytest.mark.parametrize(("cell", "documents"), [(CELL, DOCUMENTS), (ALONE, 0)])
@@ -86,7 +87,7 @@ def test_the_application_is_told_to_connect_or_not(
 
 
 def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:
-    judgement = judge(ALONE, observed())
+    judgement = judge(ALONE, observed(), RULES)
     assert outcome(observed(), ALONE) == SKIPPED
     assert judgement.verdict is Verdict.PASS
     assert judgement.reason == "14 checks; skipped: connections, cursors, sessions, database"
@@ -97,7 +98,8 @@ def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:
 
 def test_the_same_record_of_a_cell_with_a_deployment_is_undecided() -> None:
     undecided = ["connections", "cursors", "sessions", "shutdown"]
-    assert outcome(observed()) == dict.fromkeys(undecided, Verdict.INCONCLUSIVE)
+    verdicts = dict.fromkeys(undecided, Verdict.INCONCLUSIVE)
+    assert outcome(observed(backend="MongoDB")) == verdicts | {"database": Verdict.SKIPPED}
 
 
 def test_what_is_left_after_the_stop_is_found_all_the_same() -> None:
@@ -109,4 +111,6 @@ def test_an_empty_record_still_passes_no_check() -> None:
     plan = observed().plan
     verdicts = outcome(Observed(plan=plan, urls=("/a", "/b")), ALONE)
     assert Verdict.PASS not in verdicts.values()
-    assert judge(ALONE, Observed(plan=plan, urls=("/a", "/b"))).verdict is Verdict.INCONCLUSIVE
+    assert (
+        judge(ALONE, Observed(plan=plan, urls=("/a", "/b")), RULES).verdict is Verdict.INCONCLUSIVE
+    )

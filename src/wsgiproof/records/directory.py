@@ -39,6 +39,8 @@ _LOCK = ".lock"
 CELLS = "cells"
 TRIES = "tries"
 """The directories of earlier tries of cells, which ended in ``error``."""
+DEPLOYMENTS = "deployments"
+"""The directory of the logs of backends that were started."""
 CELL = "cell.json"
 UNKNOWN = "(other cells: results.json was lost, and with it the list of planned cells)"
 """One of the planned cells of a run whose ``results.json`` had to be rebuilt."""
@@ -220,7 +222,7 @@ def reopen_output(directory: Path, note: Note = ignore_note) -> Path:
                 raise
             note(f"{lost}; the cells that have ended are read from {CELLS}/*/{CELL}")
         _make_private(run, owned=True)
-        for name in (CELLS, TRIES, "mongodb"):
+        for name in (CELLS, TRIES, DEPLOYMENTS):
             # Below these, directories are moved and removed by their paths.
             if run.names(name):
                 try:

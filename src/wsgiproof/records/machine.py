@@ -23,9 +23,10 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     cell: str
     urls: Mapping[str, str]
     """The application group of each URL."""
-    mongodb: str
-    """The URI of its deployment, without credentials; empty if it has none."""
+    backend: str
+    """Where its backend is, without credentials; empty if it has none."""
     database: str
+    """The name of the subject's database; empty if it has none."""
     pids: Mapping[Role, tuple[int, ...]]
     config: str
     error_log: str

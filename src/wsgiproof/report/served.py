@@ -32,8 +32,8 @@ def _lines(served: RunningServer) -> Iterator[Text]:
     yield Text.assemble("\n", (served.cell, "bold"), " is up; Ctrl-C stops it\n")
     for url, group in served.urls.items():
         yield _line("url", f"{url}  (application group {group})")
-    if served.mongodb:
-        yield _line("mongodb", f"{served.mongodb}  (database {served.database})")
+    if served.backend:
+        yield _line("backend", f"{served.backend}  (database {served.database})")
     for role, pids in served.pids.items():
         yield _line(role, _in_words(pids))
     yield _line("config", served.config)

@@ -29,7 +29,7 @@ from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.httpd import build_httpd, httpd_build
 from wsgiproof.provision.toolchain import Application, BuildSpec, Httpd, Toolchain
 from wsgiproof.records.cell import Cell, Topology
-from wsgiproof.records.directory import CELLS, TRIES, save_cell
+from wsgiproof.records.directory import CELLS, DEPLOYMENTS, TRIES, save_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import LoadPlan
@@ -47,6 +47,7 @@ from wsgiproof.subjects.pymongo.deployment import (
 )
 from wsgiproof.subjects.pymongo.mongod import Mongod
 from wsgiproof.subjects.pymongo.uri import with_options
+from wsgiproof.subjects.registry import rules_of
 
 
 class Watcher(Protocol):
@@ -183,7 +184,7 @@ class Deployments:
         self, topology: Topology, mongod: Mongod, stack: ExitStack, *, scripting: bool
     ) -> Deployment:
         scratch = stack.enter_context(scratch_directory())
-        logs = self._context.output / "mongodb" / scratch.name
+        logs = self._context.output / DEPLOYMENTS / scratch.name
         logs.mkdir(parents=True)
         return stack.enter_context(
             start_deployment(
@@ -266,7 +267,7 @@ def _attempt(
             raise KeyboardInterrupt from error
         damage = context.cache.discard_damaged(places)
         return msgspec.structs.replace(record, reason=damage or _reason(error, directory))
-    judged = judge_record(msgspec.structs.replace(record, observed=observed))
+    judged = judge_record(msgspec.structs.replace(record, observed=observed), rules_of(job.cell))
     # Damage to a build may be the cause of a failure, and a pass proves nothing then.
     thorough = judged.verdict is not Verdict.PASS
     if damage := context.cache.discard_damaged(places, thorough=thorough):
@@ -394,6 +395,7 @@ def _experiment(
                 workers(cell),
                 served.application,
                 job.plan,
+                rules_of(cell).counted,
                 watch,
             )
         timer.seconds["serving"] = observed.serving_seconds

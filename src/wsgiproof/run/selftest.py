@@ -22,6 +22,7 @@ from wsgiproof.run.preflight import slots
 from wsgiproof.run.session import begin
 from wsgiproof.run.workers import run_jobs
 from wsgiproof.subjects.controls import CONTROLS, Control
+from wsgiproof.subjects.registry import rules_of
 
 MOD_WSGI = "5.0.2"
 PYMONGO = "4.20.0"
@@ -88,7 +89,7 @@ def control_result(
             verdict=record.verdict,
             reason=record.reason,
         )
-    judgement = judge(record.cell, record.observed, checks)
+    judgement = judge(record.cell, record.observed, rules_of(record.cell), checks)
     failing = [one.check for one in judgement.checks if one.verdict is Verdict.FAIL]
     return ControlResult(
         control=control.name,

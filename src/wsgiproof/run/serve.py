@@ -164,7 +164,7 @@ def _served(
     return RunningServer(
         cell=job.cell.id,
         urls=dict(zip(server.urls, serving.application.groups, strict=True)),
-        mongodb=deployment.shown_uri(serving.name),
+        backend=deployment.shown_uri(serving.name),
         database=serving.name if deployment.topology is not Topology.NONE else "",
         pids=pids,
         config=str(directory / HTTPD_CONF),

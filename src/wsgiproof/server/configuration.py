@@ -21,7 +21,7 @@ HTTPD_CONF = "httpd.conf"
 ERROR_LOG = "error.log"
 PROCESS_GROUP = "subject"
 DAEMON_THREADS = 15
-"""The default of mod_wsgi, which PyMongo's own test uses as well."""
+"""The default of mod_wsgi."""
 
 _EMBEDDED = {Mpm.PREFORK: (4, 1), Mpm.WORKER: (2, 8), Mpm.EVENT: (2, 8)}
 """Processes, and threads in each, that run the application in embedded mode."""

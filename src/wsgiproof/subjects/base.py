@@ -7,12 +7,14 @@ needs nothing: no versions, no database, no checks of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
 
 
@@ -38,6 +40,11 @@ class Subject:
     identity: tuple[str, ...] = ()
     """The fields that its agent reports about each interpreter."""
 
+    @cached_property
+    def rules(self) -> Rules:
+        """How it is judged."""
+        return Rules(title=self.title)
+
     def settings(self, cell: Cell) -> Mapping[str, Any]:
         """Return the settings for its agent, beside how to connect to its backend."""
         return {}
@@ -45,3 +52,27 @@ class Subject:
     def claims(self, cell: Cell, identity: Mapping[str, Any]) -> Iterable[Claim]:
         """Yield what has to be true of an interpreter that reported ``identity``."""
         return ()
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault of a backend, and how to undo it.
+
+    Both may raise :class:`wsgiproof.errors.ServiceFailed`.
+    """
+
+    name: str
+    begin: Callable[[], None]
+    seconds: float
+    """How long the fault lasts."""
+    end: Callable[[], None]
+    takes_primary: bool = True
+    """Whether there is no primary for a moment, which may be too short to be seen."""
+
+
+class Watch(Protocol):
+    """Watches whether the backend has a primary: a member that can serve."""
+
+    lost: float | None
+    """When there was none for the first time, in CLOCK_MONOTONIC seconds."""
+    since: float | None
+    """Since when there is one again; None while there is none, or if it was never lost."""

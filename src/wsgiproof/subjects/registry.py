@@ -1,7 +1,10 @@
-"""The place where subjects are registered: the one line that a new subject adds outside its folder."""
+"""Registers the subjects: the one line that a new subject adds outside its folder."""
 
 from __future__ import annotations
 
+from functools import cache
+
+from wsgiproof.judge.rules import Rules, together
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.pymongo.subject import PYMONGO
@@ -16,3 +19,14 @@ DEFAULT = _REGISTERED[0]
 def subject_of(cell: Cell) -> Subject:
     """Return the subject of a cell."""
     return DEFAULT
+
+
+def rules_of(cell: Cell) -> Rules:
+    """Return how the subject of a cell is judged."""
+    return subject_of(cell).rules
+
+
+@cache
+def all_rules() -> Rules:
+    """Return the rules of all subjects together, to look something up."""
+    return together([subject.rules for subject in _REGISTERED])

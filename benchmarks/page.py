@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.browser.replayed import large
 
 from wsgiproof.report.html.page import page
+from wsgiproof.subjects.registry import rules_of
 
 
 def main(sizes: list[int]) -> None:
@@ -29,7 +30,7 @@ def main(sizes: list[int]) -> None:
     for cells in sizes:
         record = large(cells)
         started = time.perf_counter()
-        content = page(record)
+        content = page(record, rules_of)
         written = time.perf_counter() - started
         with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
             path = Path(scratch) / "report.html"

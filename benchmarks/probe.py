@@ -113,10 +113,15 @@ def load(scratch: Path, uri: str) -> Any:
     """The application as Apache loads it, in this process."""
     package = scratch / "wsgiproof_agent"
     shutil.copytree(Path(wsgiproof.__file__).parent / "agent", package)
-    shutil.copytree(SUBJECT.agent, package / "subject")
+    shutil.copytree(PYMONGO.agent, package / "subject")
     subject = {"uri": uri, "database": "probe", "documents": DOCUMENTS, "batch_size": 10}
     subject |= {"prefix": "probe_", "close": True}
-    settings: dict[str, Any] = {"evidence": str(scratch), "fault": None, "fault_options": {}, "app": None}
+    settings: dict[str, Any] = {
+        "evidence": str(scratch),
+        "fault": None,
+        "fault_options": {},
+        "app": None,
+    }
     settings |= {"secret": SECRET, "core_descriptor": None, "subject": subject}
     (scratch / "settings.json").write_text(json.dumps(settings))
     sys.path.insert(0, str(scratch))

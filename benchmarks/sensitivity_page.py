@@ -12,17 +12,17 @@ import matplotlib as mpl
 import msgspec
 from matplotlib import pyplot as plt
 
-from wsgiproof.judge.verdict import CHECKS, Judgement, judge
+from wsgiproof.judge.verdict import Judgement, checks_of, judge
 from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Role
 from wsgiproof.records.run import CellRecord
+from wsgiproof.subjects.registry import rules_of
 
 mpl.use("svg")
 
 LIMIT = 1024
 """Descriptors that a process may have by default, which is what the recipe runs out of."""
-_WITHOUT_ENVIRONMENT = {name: check for name, check in CHECKS.items() if name != "environment"}
 _TAKE_DESCRIPTORS = {"connections", "descriptors"}
 _CHECKS = {"connection": "connections", "descriptor": "descriptors", "thread": "threads"}
 
@@ -86,7 +86,8 @@ def _verdict(cell: CellRecord, observed: Observed, check: str) -> Verdict:
     """Of this check; of the whole cell where none is named."""
     if not check:
         return _judge(cell, observed).verdict
-    return CHECKS[check](cell.cell, observed).result(check).verdict
+    checks = checks_of(observed.plan, rules_of(cell.cell))
+    return checks[check](cell.cell, observed).result(check).verdict
 
 
 def _judge(cell: CellRecord, observed: Observed) -> Judgement:
@@ -96,8 +97,11 @@ def _judge(cell: CellRecord, observed: Observed) -> Judgement:
     """
     recorded = {one.check: one.verdict for one in cell.checks}
     passed = recorded.get("environment") is Verdict.PASS
-    asked = _WITHOUT_ENVIRONMENT if passed else CHECKS
-    return judge(cell.cell, observed, asked)
+    rules = rules_of(cell.cell)
+    checks = checks_of(observed.plan, rules)
+    if passed:
+        del checks["environment"]
+    return judge(cell.cell, observed, rules, checks)
 
 
 def _detected_at(cell: CellRecord, observed: Observed, check: str) -> int:

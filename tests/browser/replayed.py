@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from tests.cells import CELL, cell_with
-from tests.unit.factories import run_record
+from tests.unit.factories import RULES, run_record
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.cell import Cell, Mode, Mpm
 from wsgiproof.records.directory import save
@@ -55,7 +55,9 @@ _EVERY = 7
 def recorded(end: str) -> CellRecord:
     """A recorded cell, of here or of the corpus, as it is judged today."""
     (path,) = [*HERE.glob(f"{end}.json.gz"), *CORPUS.glob(f"*-{end}.json.gz")]
-    return judge_record(msgspec.json.decode(gzip.decompress(path.read_bytes()), type=CellRecord))
+    return judge_record(
+        msgspec.json.decode(gzip.decompress(path.read_bytes()), type=CellRecord), RULES
+    )
 
 
 def passing() -> RunRecord:

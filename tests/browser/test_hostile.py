@@ -24,6 +24,7 @@ from wsgiproof.report.html.page import page
 from wsgiproof.report.junit import to_junit
 from wsgiproof.report.recorded import show_recorded
 from wsgiproof.report.summary import to_markdown
+from wsgiproof.subjects.registry import rules_of
 
 _HARM = """() => ({
     harmed: Boolean(window.harmed),
@@ -49,7 +50,7 @@ _SLIP = """port => {
 def content() -> bytes:
     record = hostile()
     older = msgspec.structs.replace(record, started="2026-11-20T00:00:00+00:00")
-    return page(record, old=older, over=trends([older, record]))
+    return page(record, rules_of, old=older, over=trends([older, record]))
 
 
 def test_nothing_in_a_page_runs_but_our_own(opened: Open) -> None:
@@ -84,7 +85,7 @@ def test_addresses_are_as_harmless(opened: Open) -> None:
 
 def test_megabytes_are_bounded_and_said_to_be(opened: Open) -> None:
     record = endless()
-    made = page(record)
+    made = page(record, rules_of)
     assert len(made) < 3_000_000
     shown = opened(made)
     shown.open_cell(record.cells[0].cell.id)
@@ -102,7 +103,7 @@ def test_files_beside_a_record_need_not_be_text(opened: Open, tmp_path: Path) ->
         b"\xff\xfe\x00</script><script>window.harmed=1</script>\n" * 9
     )
     (where / "httpd-output.log").write_bytes(TEXT.encode() * 20_000)
-    shown = opened(page(record, tmp_path / "run"))
+    shown = opened(page(record, rules_of, tmp_path / "run"))
     shown.open_cell(cell.cell.id)
     assert "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}\N{SYMBOL FOR NULL}</script>" in (
         shown.one("#config").text_content() or ""
@@ -127,7 +128,7 @@ def test_a_slip_of_ours_could_neither_run_nor_fetch(browser: Browser, tmp_path: 
 
 def told(record: RunRecord) -> str:
     out = Console(file=io.StringIO(), highlight=False, width=200)
-    show_recorded(out, record, 1, "/results")
+    show_recorded(out, record, rules_of, 1, "/results")
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.browser.conftest import DESK, PHONE, Open
 from tests.browser.replayed import failing, large, left, passing, recorded
-from tests.unit.factories import run_record
+from tests.unit.factories import RESOURCES, RULES, run_record
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from wsgiproof.analysis.compare import compare
 from wsgiproof.analysis.figures import by_name
@@ -23,6 +23,7 @@ from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.causes import causes
 from wsgiproof.report.html.page import page
+from wsgiproof.subjects.registry import rules_of
 
 LEAK = recorded("leak-connection")
 CRASH = recorded("crash-in-request")
@@ -33,12 +34,12 @@ MANY = 120
 @cache
 def many() -> tuple[RunRecord, bytes]:
     record = large(MANY)
-    return record, page(record)
+    return record, page(record, rules_of)
 
 
 @cache
 def faults() -> bytes:
-    return page(failing())
+    return page(failing(), rules_of)
 
 
 def older(record: RunRecord) -> RunRecord:
@@ -52,7 +53,7 @@ def older(record: RunRecord) -> RunRecord:
 def changed() -> bytes:
     """A run with what became of the one before it."""
     new, old = failing(), older(failing())
-    return page(new, old=old, over=trends([new, old]))
+    return page(new, rules_of, old=old, over=trends([new, old]))
 
 
 def test_the_matrix_has_each_cell_once_with_its_verdict_in_words(opened: Open) -> None:
@@ -144,8 +145,8 @@ def test_the_first_screen_says_what_broke_why_and_what_to_do(
     opened: Open, scenario: Callable[[], CellRecord], size: tuple[int, int]
 ) -> None:
     cell = scenario()
-    (cause,) = causes(cell)
-    shown = opened(page(run_record(cell)), size=size)
+    (cause,) = causes(cell, RULES)
+    shown = opened(page(run_record(cell), rules_of), size=size)
     for view in ("#matrix", f"#cell?cell={cell.cell.id}"):
         shown.go(view)
         card = shown.one(".finding").first
@@ -171,7 +172,7 @@ def test_consequences_are_folded_under_their_cause(opened: Open) -> None:
 
 def test_a_known_entry_is_text_with_its_source(opened: Open) -> None:
     cell = pyo3()
-    shown = opened(page(run_record(cell)), f"#cell?cell={cell.cell.id}")
+    shown = opened(page(run_record(cell), rules_of), f"#cell?cell={cell.cell.id}")
     text = shown.one(".finding dl").first.inner_text()
     assert "wsgiproof explain pyo3" in text
     link = shown.one(".finding dl a").first
@@ -180,7 +181,7 @@ def test_a_known_entry_is_text_with_its_source(opened: Open) -> None:
 
 
 def test_axes_that_never_vary_take_no_room(opened: Open) -> None:
-    alone = opened(page(run_record(LEAK)))
+    alone = opened(page(run_record(LEAK), rules_of))
     assert alone.all(".chip .verdict") == ["✗fail"]
     assert alone.all(".grid table") == alone.all("#arrange") == []
     assert "standalone" in alone.one(".facts").inner_text()
@@ -201,14 +202,14 @@ def test_a_matrix_that_is_too_wide_says_so_and_scrolls(opened: Open) -> None:
     shown.until("document.querySelector('.matrix .scroll').classList.contains('more')")
     box.evaluate("one => { one.scrollLeft = one.scrollWidth }")
     shown.until("!document.querySelector('.matrix .scroll').classList.contains('more')")
-    wide = opened(page(passing()))
+    wide = opened(page(passing(), rules_of))
     assert wide.one(".keys").is_visible()
     assert wide.one(".sideways:visible").count() == 0
 
 
 def test_a_run_in_which_all_passed(opened: Open) -> None:
     record = passing()
-    shown = opened(page(record))
+    shown = opened(page(record, rules_of))
     assert shown.all("h1") == ["4 cells passed"]
     assert len(shown.all(".chip.v-pass")) == len(shown.all(".chip")) == 4
     assert shown.all(".causes") == []
@@ -229,7 +230,7 @@ def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open)
         assert all(words in text for words in (finding.seen, finding.meaning, finding.action))
     assert LEAK.rerun in shown.one(".rerun").inner_text()
     assert LEAK.observed is not None
-    (fit,) = [one for one in fits(LEAK.observed) if one.check == "connections"]
+    (fit,) = [one for one in fits(RESOURCES, LEAK.observed) if one.check == "connections"]
     drawn = shown.series("connections")["fitted rate"]
     assert drawn == [[at, value] for at, value in zip(fit.requests, fit.line, strict=True)]
     assert fit.text in shown.one("figure:has(#plot-connections)").inner_text()
@@ -237,7 +238,7 @@ def test_the_page_of_a_leak_has_findings_first_and_the_judges_line(opened: Open)
     shown.one("figure:has(#plot-connections) .numbers summary").click()
     shown.wait_for("figure:has(#plot-connections) .numbers tbody tr")
     rows = shown.all("figure:has(#plot-connections) .numbers tbody tr")
-    readings = [one.server_connections for one in LEAK.observed.samples]
+    readings = [one.connections for one in LEAK.observed.samples]
     told = [int(row.split()[-1]) for row in rows if row.startswith("the deployment's count")]
     assert told == readings
     assert "parallel" in shown.drawn("threads"), "phases have their names above"
@@ -282,7 +283,7 @@ def test_the_page_of_a_crash_has_deaths_stacks_and_known_lines(opened: Open) -> 
 
 def test_the_files_beside_a_record_are_in_the_page(opened: Open, tmp_path: Path) -> None:
     record = run_record(LEAK)
-    shown = opened(page(record, left(record, tmp_path / "run")))
+    shown = opened(page(record, rules_of, left(record, tmp_path / "run")))
     shown.open_cell(LEAK.cell.id)
     shown.one("#config summary").first.click()
     assert "Listen 80" in shown.one("#config .file").first.inner_text()
@@ -405,10 +406,10 @@ def test_on_paper_there_are_no_controls_and_nothing_is_cut_off(opened: Open) -> 
 
 
 def test_runs_without_cells_or_with_cells_that_never_came(opened: Open) -> None:
-    empty = opened(page(run_record()))
+    empty = opened(page(run_record(), rules_of))
     assert "No cell of this run has ended." in empty.one("main").inner_text()
     cut = run_record(LEAK, planned=(LEAK.cell.id, "py3.13t"), complete=False, finished=None)
-    shown = opened(page(cut))
+    shown = opened(page(cut, rules_of))
     assert "1 planned cell never ran" in shown.one("main").inner_text()
     assert "The run is not complete." in shown.one("main").inner_text()
     shown.go("#cell?cell=py3.13t")
@@ -421,10 +422,10 @@ def test_runs_without_cells_or_with_cells_that_never_came(opened: Open) -> None:
         checks=(),
         observed=None,
     )
-    failed = opened(page(run_record(error)), f"#cell?cell={LEAK.cell.id}")
+    failed = opened(page(run_record(error), rules_of), f"#cell?cell={LEAK.cell.id}")
     assert "it did not start" in failed.one(".cellhead").inner_text()
     assert "Nothing was measured in this cell." in failed.one("main").inner_text()
 
 
 def test_five_hundred_cells_are_a_small_file() -> None:
-    assert len(page(large(500))) < 20_000_000
+    assert len(page(large(500), rules_of)) < 20_000_000

@@ -75,7 +75,7 @@ def test_a_pymongo_without_an_app_name_is_counted_from_proc(mongods: Mapping[str
     note = "counted from /proc alone: PyMongo 3.3.1 has no appName"
     assert checks["connections"].reason.endswith(note)
     assert record.observed is not None
-    assert any(sample.server_connections for sample in record.observed.samples)
+    assert any(sample.connections for sample in record.observed.samples)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

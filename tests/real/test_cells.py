@@ -8,6 +8,7 @@ import msgspec
 
 from tests.real.command import CLEAN
 from tests.real.conftest import Bench
+from tests.unit.factories import RULES
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import InterpreterKind, Mode
 from wsgiproof.records.judgement import Verdict
@@ -52,7 +53,7 @@ def test_what_the_load_does_not_decide_more_of_it_does(bench: Bench, tmp_path: P
     without_more = msgspec.structs.replace(
         observed, samples=planned, drained=(), cache_trials=(), full_pools=(), confirmations=()
     )
-    assert judge(record.cell, without_more).verdict is Verdict.INCONCLUSIVE
+    assert judge(record.cell, without_more, RULES).verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_pool_that_fills_slowly_is_told_from_a_leak_once_it_is_full(bench: Bench) -> None:

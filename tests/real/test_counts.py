@@ -48,7 +48,7 @@ def users(deployment: Deployment) -> Iterator[None]:
 def settled(deployment: Deployment, expected: int) -> int | None:
     """The count of connections, which mongod takes a moment to close."""
     limit = time.monotonic() + 60
-    while (told := deployment.counts(APP, ()).connections) != expected:
+    while (told := deployment.counts(APP, ())["connections"]) != expected:
         if time.monotonic() > limit:
             break
         time.sleep(0.05)
@@ -73,11 +73,11 @@ def test_a_socket_that_never_said_who_it_is_counts_by_its_ports(deployment: Depl
     with socket.create_connection(("127.0.0.1", port)) as leaked:
         ends = (leaked.getsockname()[1], port)
         limit = time.monotonic() + 60
-        while not deployment.counts(APP, {ends}).connections and time.monotonic() < limit:
+        while not deployment.counts(APP, {ends})["connections"] and time.monotonic() < limit:
             time.sleep(0.05)
-        assert deployment.counts(APP, {ends}).connections == 1
-        assert deployment.counts(APP, {(ends[0], port + 1)}).connections == 0
-        assert deployment.counts(APP, ()).connections == 0
+        assert deployment.counts(APP, {ends})["connections"] == 1
+        assert deployment.counts(APP, {(ends[0], port + 1)})["connections"] == 0
+        assert deployment.counts(APP, ())["connections"] == 0
 
 
 def test_cursors_are_those_on_the_subjects_own_database(deployment: Deployment) -> None:
@@ -89,24 +89,29 @@ def test_cursors_are_those_on_the_subjects_own_database(deployment: Deployment) 
             cursor = documents.find(batch_size=5)
             next(cursor)
             kept.append(cursor)
-        assert deployment.counts(APP, ()).cursors == 2
+        assert deployment.counts(APP, ())["cursors"] == 2
         for cursor in kept:
             cursor.close()
-        assert deployment.counts(APP, ()).cursors == 0
+        assert deployment.counts(APP, ())["cursors"] == 0
     for database in (APP, OTHER, f"{APP}_not"):
         deployment.drop(database)
 
 
+def objects(deployment: Deployment) -> dict[str, int | None]:
+    counts = deployment.counts(APP, ())
+    return {name: counts[name] for name in ("collections", "views", "indexes")}
+
+
 def test_collections_of_the_workload_itself_do_not_count(deployment: Deployment) -> None:
     with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
-        before = deployment.objects(APP)
+        before = objects(deployment)
         for database, name in (
             (APP, "wsgiproof_store_7_1"),
             (APP, "wsgiproof_store"),
             (OTHER, "wsgiproof_store_7_1"),
         ):
             client[database][name].create_index("n")
-        after = deployment.objects(APP)
+        after = objects(deployment)
     grown = {name: (number or 0) - (before[name] or 0) for name, number in after.items()}
     # Its own index goes with a collection; another one that the subject made does not.
     assert grown == {"collections": 2, "views": 0, "indexes": 5}
@@ -115,21 +120,23 @@ def test_collections_of_the_workload_itself_do_not_count(deployment: Deployment)
 
 
 def test_sessions_are_counted_on_a_deployment_of_our_own_only(deployment: Deployment) -> None:
-    before = deployment.sessions()
+    before = deployment.counts(APP, ())["sessions"]
     assert before is not None
     with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
         kept = [client.start_session() for _ in range(10)]
         for session in kept:
             client[APP]["documents"].find_one(session=session)
-        assert deployment.sessions() == before + 10
+        assert deployment.counts(APP, ())["sessions"] == before + 10
         assert deployment._home is not None
         existing = connect_deployment(deployment._home.admin_uri(deployment._uri))
-        assert existing.sessions() is None
-        assert existing.counts(APP, ()).connections is not None
+        assert "sessions" not in existing.counts(APP, ())
+        assert existing.counts(APP, ())["connections"] is not None
         existing.close()
         for session in kept:
             session.end_session()
-    assert deployment.sessions() == before  # the server itself counts them for minutes
+    assert (
+        deployment.counts(APP, ())["sessions"] == before
+    )  # the server itself counts them for minutes
 
 
 def test_sessions_that_a_client_ends_are_not_counted_after_a_crash_of_the_member_either(
@@ -138,12 +145,12 @@ def test_sessions_that_a_client_ends_are_not_counted_after_a_crash_of_the_member
     (member,) = deployment.members
     member.kill()
     member.start_again()
-    before = deployment.sessions()
+    before = deployment.counts(APP, ())["sessions"]
     with MongoClient[dict[str, int]](deployment.uri(APP)) as client:
         client[APP]["documents"].find_one({})
         assert before is not None
-        assert deployment.sessions() == before + 1
-    assert deployment.sessions() == before
+        assert deployment.counts(APP, ())["sessions"] == before + 1
+    assert deployment.counts(APP, ())["sessions"] == before
 
 
 FILL = """
@@ -180,7 +187,7 @@ def test_occupying_from_all_threads_fills_a_pool(deployment: Deployment, tmp_pat
         filling.stdin.write("fill\n")
         filling.stdin.flush()
         assert float(filling.stdout.readline()) > 0.4
-        if deployment.counts(APP, ()).connections == 17:
+        if deployment.counts(APP, ())["connections"] == 17:
             break
     assert settled(deployment, 17) == 17
     filling.communicate(timeout=300)

@@ -19,6 +19,7 @@ from tests.real.test_cells import why
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.observed import of_members
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.server.ports import LOOPBACK
 from wsgiproof.server.scratch import scratch_directory
@@ -72,7 +73,7 @@ def test_a_replica_set_fails_over_in_each_way_and_nothing_is_left(bench: Bench) 
     for outage in observed.outages:
         assert outage.recovered is not None, why(record)
         assert outage.requests > 0
-        assert outage.before.by_member, "nobody has counted"
+        assert of_members(outage.before.counts), "nobody has counted"
         assert outage.after is not None
     paused, _, killed, gone = observed.outages
     assert paused.over >= 1.0

@@ -34,7 +34,7 @@ def test_a_run_leaves_its_page_and_its_pace(open_tmp: Path) -> None:
     assert checks.pop("roundtrip") is Verdict.SKIPPED
     assert set(checks.values()) == {Verdict.PASS}
     assert cell.observed is not None
-    taken = [sample.server_connections for sample in cell.observed.samples]
+    taken = [sample.connections for sample in cell.observed.samples]
     assert all(taken), "it has not used its deployment"
     pace = cell.observed.load_timeline
     assert pace is not None

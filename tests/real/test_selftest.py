@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.selftest.trials import Selftest, Trials
-from wsgiproof.judge.verdict import ALL_CHECKS
+from tests.unit.factories import ALL_CHECKS
 from wsgiproof.subjects.controls import COMBINED, Control
 from wsgiproof.subjects.registry import DEFAULT
 

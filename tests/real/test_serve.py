@@ -53,7 +53,7 @@ def test_a_served_cell_answers_at_each_url_until_ctrl_c(open_tmp: Path) -> None:
         }
         assert len({one["token"] for one in answers.values()}) == 2
         assert [one["pid"] for one in answers.values()] == served["pids"]["worker"] * 2
-        assert f"appName={served['database']}" in served["mongodb"]
+        assert f"appName={served['database']}" in served["backend"]
         command.interrupt()
         assert command.finish() == 0, command.text
         assert not command.left_behind()

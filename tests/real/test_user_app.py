@@ -22,7 +22,7 @@ def test_an_app_that_works_passes_in_embedded_mode(bench: Bench) -> None:
     assert checks.pop("roundtrip") is Verdict.SKIPPED
     assert set(checks.values()) == {Verdict.PASS}
     assert record.observed is not None
-    taken = [point.server_connections for point in record.observed.samples]
+    taken = [point.connections for point in record.observed.samples]
     assert all(taken), "it has not used its deployment"
 
 

@@ -211,4 +211,4 @@ def test_a_port_stolen_between_choice_and_bind_of_mongod(tmp_path: Path) -> None
         with start_deployment(
             Topology.STANDALONE, find_mongod(None), scratch, tmp_path, choose_port
         ) as deployment:
-            assert deployment.counts("nobody", []).connections == 0
+            assert deployment.counts("nobody", [])["connections"] == 0

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.factories import ALL_CHECKS, RULES
 from wsgiproof.errors import ExitCode
 from wsgiproof.judge.control_result import ControlResult, exit_code
 from wsgiproof.judge.finding import Check
-from wsgiproof.judge.verdict import ALL_CHECKS, checks_of
+from wsgiproof.judge.verdict import checks_of
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Finding
@@ -64,7 +65,7 @@ class Selftest:
 
 def _checks(record: CellRecord, removed: str) -> dict[str, Check]:
     assert record.observed is not None
-    checks = checks_of(record.observed.plan)
+    checks = checks_of(record.observed.plan, RULES)
     return {name: check for name, check in checks.items() if name != removed}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from wsgiproof.judge.verdict import ALL_CHECKS
+from tests.unit.factories import ALL_CHECKS
 
 FOLDER = Path(__file__).parent
 TABLE = FOLDER / "cases.toml"

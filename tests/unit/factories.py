@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from tests.cells import CELL
-from wsgiproof.judge.verdict import judge
+from wsgiproof.judge.verdict import checks_of, every_check, judge
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import (
@@ -28,7 +28,12 @@ from wsgiproof.records.observed import (
 )
 from wsgiproof.records.plan import LoadPlan, PhaseName
 from wsgiproof.records.run import CellRecord, RunRecord
+from wsgiproof.subjects.registry import DEFAULT
 
+RULES = DEFAULT.rules
+RESOURCES = RULES.counted
+ALL_CHECKS = (*every_check(RULES),)
+"""The name of every check."""
 URLS = ("http://127.0.0.1:8080/interpreter1", "http://127.0.0.1:8080/interpreter2")
 PARENT, WORKER, FRONTEND = 100, 200, 300
 ROUND = 125
@@ -42,6 +47,9 @@ PHASES = (
 POINTS = len(PHASES)
 SESSIONS = 32
 COUNTS: dict[str, int | None] = {
+    "connections": 28,
+    "cursors": 0,
+    "sessions": SESSIONS,
     "children": 0,
     "files": 2,
     "bytes": 8192,
@@ -55,10 +63,12 @@ COUNTS: dict[str, int | None] = {
     "indexes": 1,
 }
 WORKERS = (1, 15)
+CHECKS = (*checks_of(LoadPlan(parallel=1, serial=1, connections=1, round=1), RULES),)
+"""The names of the checks of a cell without optional phases."""
 
 
 SUBJECT: dict[str, str | int | bool | None] = {
-    "version": CELL.pymongo,
+    "version": CELL.value("pymongo"),
     "path": "/env/lib/python3.12/site-packages/pymongo/__init__.py",
     "bson_has_c": True,
     "pymongo_has_c": True,
@@ -113,15 +123,25 @@ def samples(
         sample(
             number,
             processes,
-            server_connections=28 if server is None else server[number],
-            **{field: values[number] for field, values in counts.items()},
+            counted={
+                "connections": 28 if server is None else server[number],
+                **{name: values[number] for name, values in counts.items()},
+            },
         )
         for number, processes in enumerate(readings)
     )
 
 
-def sample(number: int, processes: Sequence[ProcessSample], **changes: Any) -> Sample:
-    """The sample of a quick run at this place: memory is read at every other one, and last."""
+def sample(
+    number: int,
+    processes: Sequence[ProcessSample],
+    counted: Mapping[str, int | None] = COUNTS,
+    **changes: Any,
+) -> Sample:
+    """The sample of a quick run at this place: memory is read at every other one, and last.
+
+    ``counted`` are the counts that differ from the usual ones.
+    """
     phase = PHASES[min(number, POINTS - 1)]
     requests = ROUND * (number + 1 - (phase is PhaseName.COOL_DOWN and number == POINTS - 1))
     workers = [one for one in processes if one.role is Role.WORKER]
@@ -130,14 +150,11 @@ def sample(number: int, processes: Sequence[ProcessSample], **changes: Any) -> S
         phase=phase if number < POINTS else PhaseName.SERIAL,
         time=10.0 + number,
         requests=requests,
-        server_connections=28,
-        cursors=0,
-        sessions=SESSIONS,
         processes=tuple(processes),
         memory=tuple(memory_reading(worker.pid, requests // len(workers)) for worker in workers)
         if with_memory
         else (),
-        counts=COUNTS,
+        counts={**COUNTS, **counted},
         work=Work(serving=0.002 * requests, cpu=0.001 * requests, waited=0.0001 * requests),
     )
     return msgspec.structs.replace(one, **changes)
@@ -154,6 +171,11 @@ def memory_reading(pid: int = WORKER, requests: int = 0, **changes: Any) -> Memo
         mapped=900_000_000,
     )
     return msgspec.structs.replace(one, **changes)
+
+
+def counting(one: Sample, **counts: int | None) -> Sample:
+    """A sample with other counts."""
+    return msgspec.structs.replace(one, counts={**one.counts, **counts})
 
 
 def born(pid: int, role: Role) -> Event:
@@ -215,6 +237,7 @@ def observed(**changes: Any) -> Observed:
         identities=(identity(1), identity(2)),
         samples=samples([[reading()]] * POINTS),
         workers=WORKERS,
+        backend="MongoDB",
         events=(*BORN, *ENDED),
         log=LOG,
         stop=Stop(seconds=0.5, leftover=(), connections_left=0),
@@ -239,7 +262,7 @@ def failure(**changes: Any) -> Failure:
 
 def outcome(seen: Observed, cell: Cell = CELL) -> dict[str, Verdict]:
     """Every check of ``seen`` that did not pass, with what it came to."""
-    judgement = judge(cell, seen)
+    judgement = judge(cell, seen, RULES)
     return {
         result.check: result.verdict
         for result in judgement.checks
@@ -250,7 +273,7 @@ def outcome(seen: Observed, cell: Cell = CELL) -> dict[str, Verdict]:
 def record(seen: Observed | None = None, cell: Cell = CELL, **changes: Any) -> CellRecord:
     """The record of a cell in which ``seen`` was observed, as the runner makes it."""
     seen = observed() if seen is None else seen
-    judgement = judge(cell, seen)
+    judgement = judge(cell, seen, RULES)
     one = CellRecord(
         cell=cell,
         verdict=judgement.verdict,

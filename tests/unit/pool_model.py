@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import msgspec
 
 from tests.cells import configured
-from tests.unit.factories import observed, reading
+from tests.unit.factories import RESOURCES, observed, reading
 from wsgiproof.experiment.load import rounds
-from wsgiproof.judge import leaks, resources
+from wsgiproof.judge import leaks
 from wsgiproof.judge.resources import total
 from wsgiproof.records.observed import Confirmation, Observed, Sample
 from wsgiproof.records.plan import LoadPlan, PhaseName
@@ -23,7 +23,7 @@ from wsgiproof.records.plan import LoadPlan, PhaseName
 PLAN = configured().plan()
 POOL = 30
 DRAINS = 2
-THREADS = resources.RESOURCES["threads"]
+THREADS = RESOURCES["threads"]
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,9 +82,7 @@ class Model:
             phase=phase,
             time=self.clock,
             requests=self.requests,
-            server_connections=28,
-            cursors=0,
-            sessions=32,
+            counts={"connections": 28, "cursors": 0, "sessions": 32},
             processes=(reading(threads=value),),
         )
 
@@ -98,7 +96,7 @@ class Model:
             samples.append(self.sample(PhaseName.PARALLEL))
         samples += self.cool_down(samples)
         left = plan.extra_requests
-        while left and (needed := leaks.more_to_decide(self.seen(samples))):
+        while left and (needed := leaks.more_to_decide(RESOURCES, self.seen(samples))):
             more = min(left, *needed)
             left -= more
             for size in rounds(more, plan.round):
@@ -107,13 +105,13 @@ class Model:
             samples += self.cool_down(samples)
         drained = samples[-1:]
         for _ in range(DRAINS):
-            if not leaks.to_drain(self.seen(samples, drained)):
+            if not leaks.to_drain(RESOURCES, self.seen(samples, drained)):
                 break
             self.serve((plan.parallel + plan.serial) // 2)
             self.clock += plan.drain
             drained.append(self.sample(PhaseName.DIAGNOSIS))
         confirmations: list[Confirmation] = []
-        if suspects := leaks.to_confirm(self.seen(samples, drained)):
+        if suspects := leaks.to_confirm(RESOURCES, self.seen(samples, drained)):
             self.missing = 0
             before, requests = self.sample(PhaseName.DIAGNOSIS), max(suspects.values())
             self.serve(requests)
@@ -126,7 +124,7 @@ class Model:
         self.clock += self.plan.cool_down
         after = self.sample(PhaseName.COOL_DOWN)
         yield after
-        if leaks.growing(self.seen([*samples, after])):
+        if leaks.growing(RESOURCES, self.seen([*samples, after])):
             self.clock += self.plan.drain
             yield self.sample(PhaseName.COOL_DOWN)
 

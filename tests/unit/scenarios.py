@@ -10,6 +10,7 @@ import msgspec
 
 from tests.cells import CELL, cell_with
 from tests.unit import factories
+from tests.unit.factories import RULES
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.observed import Event, Identity, Role, Sample
@@ -87,7 +88,7 @@ def crash_at_stop() -> CellRecord:
 def _judged(record: CellRecord, cell: Cell) -> CellRecord:
     assert cell.value("topology") is Topology.STANDALONE
     renamed = msgspec.structs.replace(record, cell=cell, directory=f"cells/{cell.id}")
-    return judge_record(renamed)
+    return judge_record(renamed, RULES)
 
 
 def _growing(sample: Sample, blocks: int) -> Sample:

@@ -14,6 +14,7 @@ from tests.unit.factories import (
     LOG,
     PARENT_ENDED,
     POINTS,
+    RULES,
     died,
     failure,
     line,
@@ -25,7 +26,7 @@ from tests.unit.factories import (
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from tests.unit.test_corpus import NAMES
 from tests.unit.test_corpus import recorded as of_corpus
-from wsgiproof.judge.explain.catalog import entries
+from wsgiproof.judge.explain.catalog import common_catalog
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.run import CellRecord
 from wsgiproof.report.causes import CRASH_TRACES, EXCEPTION_TRACES, SYMPTOMS, Cause, causes
@@ -35,18 +36,20 @@ def shape(cell: CellRecord) -> list[tuple[str, str, list[str]]]:
     """The check of each cause, what is known, and the checks of its consequences."""
     return [
         (one.check, one.known.id if one.known else "", [other.check for other in one.consequences])
-        for one in causes(cell)
+        for one in causes(cell, RULES)
     ]
 
 
 def test_the_traces_are_entries_of_the_catalog() -> None:
-    assert {one.id for one in entries()} >= CRASH_TRACES | EXCEPTION_TRACES | SYMPTOMS
+    assert {
+        one.id for one in common_catalog().entries
+    } >= CRASH_TRACES | EXCEPTION_TRACES | SYMPTOMS
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_finding_is_in_one_cause(name: str) -> None:
     cell = of_corpus(name)
-    found = [one for cause in causes(cell) for one in (*cause.findings, *cause.consequences)]
+    found = [one for cause in causes(cell, RULES) for one in (*cause.findings, *cause.consequences)]
     assert sorted(found, key=repr) == sorted(cell.findings, key=repr)
 
 
@@ -71,7 +74,7 @@ def test_crashes_of_one_cause_at_a_restart_and_at_the_stop_are_one() -> None:
 
 def test_a_crash_takes_the_answers_and_lines_that_it_broke() -> None:
     cell = recorded("crash-in-request")
-    crash, cursors = causes(cell)
+    crash, cursors = causes(cell, RULES)
     assert (crash.check, len(crash.findings)) == ("crash", 2), "in two phases"
     assert [one.check for one in crash.consequences] == ["error-log", "responses"]
     assert cursors.check == "cursors", "which nothing connects to the crash"
@@ -116,7 +119,7 @@ def test_findings_alone_are_enough() -> None:
     """A record of a cell in which nothing was observed, or of another version."""
     one = Finding(check="memory", seen="s", meaning="m", action="a")
     cell = record(verdict=Verdict.FAIL, findings=(one, one), observed=None)
-    (cause,) = causes(cell)
+    (cause,) = causes(cell, RULES)
     assert cause == Cause(findings=(one, one))
     assert (cause.meaning, cause.action, cause.evidence) == ("m", "a", ())
-    assert causes(msgspec.structs.replace(cell, findings=())) == ()
+    assert causes(msgspec.structs.replace(cell, findings=()), RULES) == ()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.factories import ALL_CHECKS
 from tests.unit.test_inside import REQUEST, App
-from wsgiproof.judge.verdict import ALL_CHECKS
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.controls import COMBINED, COMMON, Control, by_name
 from wsgiproof.subjects.registry import DEFAULT, SUBJECTS

@@ -18,13 +18,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.unit.factories import CHECKS, RESOURCES, RULES, counting
 from tests.unit.test_growth import CLEAN as GOOD
 from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.leaks import certain_leak
+from wsgiproof.judge.leaks import counted as check_of
 from wsgiproof.judge.memory import LEAST_POINTS, MemorySeries, judge_memory, series_of
-from wsgiproof.judge.resources import RESOURCES
 from wsgiproof.judge.slope import span
-from wsgiproof.judge.verdict import CHECKS, judge
+from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, ProcessSample, Role, Sample
 from wsgiproof.records.run import CellRecord
@@ -60,7 +61,7 @@ def test_every_cell_is_expected_to_be_something_and_is_there() -> None:
 
 @each_cell
 def test_a_real_run_comes_to_what_it_is(name: str) -> None:
-    judgement = judge(recorded(name).cell, seen(name))
+    judgement = judge(recorded(name).cell, seen(name), RULES)
     failing = [one.check for one in judgement.checks if one.verdict is Verdict.FAIL]
     expected = {"verdict": judgement.verdict, "failing": failing}
     assert expected == EXPECTED[name], judgement.findings
@@ -78,7 +79,7 @@ def test_each_planted_fault_is_caught_and_each_negative_control_passes(name: str
 @each_cell
 def test_a_leak_that_was_called_early_is_one_and_nothing_else_is_called(name: str) -> None:
     observed = seen(name)
-    called = certain_leak(observed.samples, len(observed.urls), *observed.workers)
+    called = certain_leak(RESOURCES, observed.samples, len(observed.urls), *observed.workers)
     failing = set(EXPECTED[name]["failing"])
     assert not called or failing & set(RESOURCES)
     if observed.decided_early:  # with the wording of the version that recorded it
@@ -95,7 +96,7 @@ def test_the_corpus_has_both_kinds_of_every_check_and_both_modes() -> None:
 # Invented runs whose noise is that of real ones
 
 
-BY_SERVER = ("server_connections", "cursors", "sessions")
+BY_SERVER = ("connections", "cursors", "sessions")
 BY_PROCESS = ("descriptors", "threads", "connections")
 IN_ORDER = {"fill-pool", "fill-cache", "second-client", "recycle"}
 """Negative controls with something that grows early and then stops, which is no leak."""
@@ -104,30 +105,41 @@ IN_ORDER = {"fill-pool", "fill-cache", "second-client", "recycle"}
 class Noise(msgspec.Struct, frozen=True):
     """How clean runs go: by how much everything changed from one reading to the next."""
 
-    counts: dict[str, list[list[int]]]
-    """By the field of the reading, the changes of one run of the deployment or one process."""
+    by_server: dict[str, list[list[int]]]
+    """By the name of a count, the changes of one run of the deployment."""
+    by_process: dict[str, list[list[int]]]
+    """By the field of a reading, those of one process."""
     memory: list[MemorySeries]
 
 
 @cache
 def noise() -> Noise:
-    counts: dict[str, list[list[int]]] = {count: [] for count in (*BY_SERVER, *BY_PROCESS)}
+    by_server: dict[str, list[list[int]]] = {count: [] for count in BY_SERVER}
+    by_process: dict[str, list[list[int]]] = {count: [] for count in BY_PROCESS}
     memory: list[MemorySeries] = []
     for name in CLEAN:
         if recorded(name).cell.control in IN_ORDER:
             continue
         observed = seen(name)
-        for count, values in _counts(observed):
-            if None not in values:
-                counts[count].append([after - before for before, after in pairwise(values)])
+        for counts, recorded_counts in (
+            (by_server, _of_server(observed)),
+            (by_process, _of_processes(observed)),
+        ):
+            for count, values in recorded_counts:
+                if None not in values:
+                    counts[count].append([after - before for before, after in pairwise(values)])
         memory += [one for one in series_of(observed) if len(one.points) >= LEAST_POINTS]
-    return Noise(counts, memory)
+    return Noise(by_server, by_process, memory)
 
 
-def _counts(observed: Observed) -> Iterator[tuple[str, list[int]]]:
-    """Every count of a run after its warm-up, as a list of values."""
+def _of_server(observed: Observed) -> Iterator[tuple[str, list[Any]]]:
+    """Every count of the deployment after the warm-up of a run, as a list of values."""
     for count in BY_SERVER:
-        yield count, [getattr(one, count) for one in observed.samples]
+        yield count, [one.counts.get(count) for one in observed.samples]
+
+
+def _of_processes(observed: Observed) -> Iterator[tuple[str, list[Any]]]:
+    """The same for every process."""
     workers = [
         [reading for reading in one.processes if reading.role is Role.WORKER]
         for one in observed.samples
@@ -142,13 +154,14 @@ AT = [250, 300, 400, *range(525, 3250, 125), 3250, 3250]
 
 
 def resampled(
-    chance: random.Random, count: str, besides: Callable[[random.Random], Iterable[float]]
+    chance: random.Random,
+    runs: Sequence[Sequence[int]],
+    besides: Callable[[random.Random], Iterable[float]],
 ) -> list[int]:
-    """A count that changes in each round as it did in that round, or one beside it, of some run.
+    """A count that changes in each round as it did in that round, or one beside it, of a run.
 
     What ``besides`` does, which is no leak, comes on top.
     """
-    runs = noise().counts[count]
     values = [1000]
     for number in range(len(AT) - 1):
         changes = chance.choice(runs)
@@ -170,9 +183,11 @@ def invented(chance: random.Random) -> Observed:
     """A run of which every count is resampled, with one clean thing on top that all of them do."""
     workers = chance.choice(((1, 15), (1, 15), (4, 1)))
     besides = chance.choice(list(GOOD.values()))
-    by_server = {count: resampled(chance, count, besides) for count in BY_SERVER}
+    by_server = {
+        count: resampled(chance, runs, besides) for count, runs in noise().by_server.items()
+    }
     by_process = [
-        {count: resampled(chance, count, besides) for count in BY_PROCESS}
+        {count: resampled(chance, runs, besides) for count, runs in noise().by_process.items()}
         for _ in range(workers[0])
     ]
     rows = tuple(
@@ -188,7 +203,7 @@ def invented(chance: random.Random) -> Observed:
                 )
                 for pid, one in enumerate(by_process)
             ),
-            **counted(by_server, number),
+            counts={**counted(by_server, number)},
         )
         for number, requests in enumerate(AT)
     )
@@ -219,9 +234,9 @@ def test_10000_series_with_the_noise_of_clean_runs_give_no_false_alarm() -> None
     judged = 0
     while judged < 5_000:
         observed = invented(chance)
-        for check in RESOURCES:
-            called += [finding.seen for finding in CHECKS[check](cell, observed).findings]
-        if told := certain_leak(observed.samples, len(observed.urls), *observed.workers):
+        for resource in RESOURCES.values():
+            called += [one.seen for one in check_of(resource)(cell, observed).findings]
+        if told := certain_leak(RESOURCES, observed.samples, len(observed.urls), *observed.workers):
             called.append(told)
         judged += len(BY_SERVER) + len(BY_PROCESS) * observed.workers[0]
     passed = 0
@@ -244,7 +259,8 @@ def test_a_leak_on_top_of_that_noise_is_found() -> None:
             observed = invented(random.Random(0))
             while observed.workers != (1, 15):
                 observed = invented(chance)
-            clean = resampled(chance, field, lambda chance: ())
+            runs = (noise().by_process if process else noise().by_server)[field]
+            clean = resampled(chance, runs, lambda chance: ())
             grown = [
                 value + sum(250 + moment <= at for moment in leak)
                 for value, at in zip(clean, AT, strict=True)
@@ -254,7 +270,7 @@ def test_a_leak_on_top_of_that_noise_is_found() -> None:
                 for row, value in zip(observed.samples, grown, strict=True)
             ]
             changed = msgspec.structs.replace(observed, samples=tuple(rows))
-            found[count] += bool(CHECKS[count](cell, changed).findings)
+            found[count] += bool(check_of(RESOURCES[count])(cell, changed).findings)
     # A deployment forgets old sessions all at once, which hides a few leaked ones.
     assert all(found[count] >= (93 if count == "sessions" else 99) for count in LEAKED), found
 
@@ -286,6 +302,6 @@ LEAKED = {
 
 def _with(row: Sample, field: str, value: int, process: bool) -> Sample:
     if not process:
-        return msgspec.structs.replace(row, **{field: value})
+        return counting(row, **{field: value})
     changed = [msgspec.structs.replace(one, **{field: value}) for one in row.processes]
     return msgspec.structs.replace(row, processes=tuple(changed))

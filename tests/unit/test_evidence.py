@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.cells import CELL
-from tests.unit.factories import identity, observed
+from tests.unit.factories import RULES, identity, observed
 from wsgiproof.judge.verdict import RESTS_ON, judge
 from wsgiproof.observe import evidence as module
 from wsgiproof.observe.cores import crashed_thread, take_core
@@ -307,7 +307,7 @@ def test_few_reasons_of_many_are_kept(evidence: Evidence) -> None:
 @pytest.mark.parametrize("kind", ["core", "fatal", "identity", "log", "leftover", "requests"])
 def test_a_check_whose_evidence_is_missing_is_undecided(kind: EvidenceKind) -> None:
     gone = MissingEvidence(kind=kind, reasons=("a file is gone", "and another"))
-    judged = judge(CELL, observed(missing=(gone,)))
+    judged = judge(CELL, observed(missing=(gone,)), RULES)
     undecided = {one.check for one in judged.checks if one.verdict is Verdict.INCONCLUSIVE}
     assert undecided == {check for check, kinds in RESTS_ON.items() if kind in kinds} - {"restart"}
     assert undecided
@@ -319,6 +319,6 @@ def test_a_check_whose_evidence_is_missing_is_undecided(kind: EvidenceKind) -> N
 def test_what_was_found_stays_found() -> None:
     gone = MissingEvidence(kind="identity", reasons=("a file is gone",))
     wrong = (identity(1, python="3.9.1"), identity(2))
-    judged = judge(CELL, observed(missing=(gone,), identities=wrong))
+    judged = judge(CELL, observed(missing=(gone,), identities=wrong), RULES)
     assert judged.verdict is Verdict.FAIL
     assert {one.check for one in judged.findings} == {"environment"}

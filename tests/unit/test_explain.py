@@ -13,29 +13,29 @@ import msgspec
 import pytest
 
 from tests.cells import CELL, cell_with
-from tests.unit.factories import LOG, died, line, observed
+from tests.unit.factories import ALL_CHECKS, LOG, RULES, died, line, observed
 from tests.unit.test_corpus import CLEAN, NAMES, recorded, seen
 from wsgiproof.judge.explain.catalog import (
     CODE,
+    Catalog,
     Conditions,
     Entry,
     Place,
-    codes,
-    entries,
-    find,
+    common_catalog,
 )
 from wsgiproof.judge.explain.findings import finding as finding_text
 from wsgiproof.judge.explain.findings import finding_ids
 from wsgiproof.judge.explain.lines import parse
-from wsgiproof.judge.verdict import ALL_CHECKS, judge
+from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Cell, InterpreterKind
 from wsgiproof.records.judgement import Explanation, Finding, RestOfLog, Verdict
 from wsgiproof.records.observed import Failure, LogLine, Observed, Role
 
+CATALOG = RULES.catalog
 ROOT = Path(__file__).parents[2]
 HEALTHY = Path(__file__).with_name("healthy_lines.txt").read_text().splitlines()
 """Of error logs of cells that passed: Apache 2.4.71, mod_wsgi 5.0.2 and 6.1.1, both modes."""
-EXAMPLES = [(entry, example) for entry in entries() for example in entry.examples]
+EXAMPLES = [(entry, example) for entry in CATALOG.entries for example in entry.examples]
 DEATH = (
     "pid 200: Fatal Python error: Segmentation fault\n\nThread 0x00007fad75d1e780 (most recent "
     'call first):\n  File "/run/app/wsgiproof_agent/faults_lifecycle.py", line 112 in _hang\n'
@@ -62,7 +62,7 @@ def with_lines(*lines: LogLine) -> Observed:
 
 
 def finding(check: str, seen: Observed) -> Finding:
-    (found,) = [one for one in judge(CELL, seen).findings if one.check == check]
+    (found,) = [one for one in judge(CELL, seen, RULES).findings if one.check == check]
     return found
 
 
@@ -77,10 +77,32 @@ def ids(explained: tuple[Explanation, ...]) -> list[str]:
 def test_each_example_is_explained_by_its_own_entry(entry: Entry, example: str) -> None:
     where = place(entry, example)
     cell, beside = fitting(entry)
-    assert find(example, where, *entry.phases[-1:], cell=cell, beside=beside) == entry
+    assert CATALOG.find(example, where, *entry.phases[-1:], cell=cell, beside=beside) == entry
 
 
-@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
+@pytest.mark.parametrize(
+    ("entry", "example"),
+    [(entry, example) for entry, example in EXAMPLES if entry in common_catalog().entries],
+    ids=lambda value: getattr(value, "id", ""),
+)
+def test_each_common_example_is_explained_without_the_entries_of_a_subject(
+    entry: Entry, example: str
+) -> None:
+    where = place(entry, example)
+    cell, beside = fitting(entry)
+    common = common_catalog()
+    assert common.find(example, where, *entry.phases[-1:], cell=cell, beside=beside) == entry
+
+
+def test_the_entries_of_a_subject_come_first_and_are_none_of_the_common_ones() -> None:
+    common = common_catalog().entries
+    assert RULES.entries
+    assert CATALOG.entries == (*RULES.entries, *common)
+    assert "connection-lost" in {entry.id for entry in RULES.entries}
+    assert not any(name in entry.meaning for entry in common for name in ("PyMongo", "MongoDB"))
+
+
+@pytest.mark.parametrize("entry", CATALOG.entries, ids=lambda entry: entry.id)
 def test_each_entry_says_all_that_a_reader_needs(entry: Entry) -> None:
     assert re.fullmatch(r"[a-z0-9-]+", entry.id)
     assert entry.examples
@@ -104,16 +126,16 @@ def test_the_package_has_the_text_of_every_finding() -> None:
 
 
 def test_no_two_entries_have_the_same_id() -> None:
-    names = [entry.id for entry in entries()]
+    names = [entry.id for entry in CATALOG.entries]
     assert len({*names}) == len(names)
 
 
-@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
+@pytest.mark.parametrize("entry", CATALOG.entries, ids=lambda entry: entry.id)
 def test_an_entry_that_fails_does_so_in_a_log_and_another_one_does_not(entry: Entry) -> None:
     in_log = [text for text in entry.examples if place(entry, text) is Place.LOG]
     for text in in_log:
         seen = with_lines(line(text, phase=[*entry.phases, "parallel"][0]))
-        names = [one.check for one in judge(fitting(entry)[0], seen).findings]
+        names = [one.check for one in judge(fitting(entry)[0], seen, RULES).findings]
         warns = re.search(r"/(pymongo|bson)/\S+:\d+: \w+Warning", text)
         assert ("error-log" in names) == bool(entry.fails or warns)
 
@@ -121,19 +143,19 @@ def test_an_entry_that_fails_does_so_in_a_log_and_another_one_does_not(entry: En
 @pytest.mark.parametrize("text", HEALTHY)
 def test_a_line_of_a_healthy_server_fails_nothing_and_is_no_riddle(text: str) -> None:
     source, _, message = text.removeprefix("[").partition("] ")
-    judged = judge(CELL, with_lines(line(message, source=source)))
+    judged = judge(CELL, with_lines(line(message, source=source)), RULES)
     assert judged.verdict is Verdict.PASS
     assert judged.rest_of_log.unknown == ()
 
 
 @pytest.mark.parametrize("name", CLEAN)
 def test_the_logs_of_recorded_cells_that_passed_hold_no_riddle(name: str) -> None:
-    assert judge(recorded(name).cell, seen(name)).rest_of_log.unknown == ()
+    assert judge(recorded(name).cell, seen(name), RULES).rest_of_log.unknown == ()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_crash_that_was_recorded_is_explained(name: str) -> None:
-    for one in judge(recorded(name).cell, seen(name)).findings:
+    for one in judge(recorded(name).cell, seen(name), RULES).findings:
         last_words = any("(most recent call first)" in text for text in one.evidence)
         if one.check == "crash" and last_words:
             assert one.explained
@@ -168,7 +190,7 @@ def cell(**changes: Any) -> Cell:
 def test_a_thread_that_outlives_its_interpreter_is_not_always_of_pymongo(
     text: str, changes: dict[str, str], expected: str
 ) -> None:
-    found = find(text, Place.STACK, "stop", cell=cell(**changes))
+    found = CATALOG.find(text, Place.STACK, "stop", cell=cell(**changes))
     assert found is not None
     assert found.id == expected
     if expected.startswith("background"):
@@ -179,7 +201,9 @@ def test_a_thread_that_outlives_its_interpreter_is_not_always_of_pymongo(
 
 def test_the_names_of_leftover_threads_are_evidence_beside_a_stack() -> None:
     names = "pid 200: 2 threads of interpreter1 still ran: pymongo_server_monitor_thread"
-    found = find(OF_SENTRY, Place.STACK, "stop", cell=cell(mod_wsgi="6.1.1"), beside=(names,))
+    found = CATALOG.find(
+        OF_SENTRY, Place.STACK, "stop", cell=cell(mod_wsgi="6.1.1"), beside=(names,)
+    )
     assert found is not None
     assert found.id == "thread-outlives-interpreter"
 
@@ -203,17 +227,33 @@ def test_the_names_of_leftover_threads_are_evidence_beside_a_stack() -> None:
 def test_an_entry_applies_only_where_its_versions_and_interpreters_do(
     text: str, changes: dict[str, Any], expected: bool
 ) -> None:
-    assert (find(text, Place.LOG, cell=cell(**changes)) is not None) is expected
-    assert find(text, Place.LOG) is not None, "where the versions are unknown, all may apply"
+    assert (CATALOG.find(text, Place.LOG, cell=cell(**changes)) is not None) is expected
+    assert CATALOG.find(text, Place.LOG) is not None, (
+        "where the versions are unknown, all may apply"
+    )
+
+
+def test_an_entry_may_apply_to_some_versions_of_the_subject_only() -> None:
+    (found,) = [entry for entry in CATALOG.entries if entry.id == "missing-module"]
+
+    def holds(axis: str, wanted: str, cell: Cell | None) -> bool:
+        only = Conditions(versions={axis: (wanted,)})
+        catalog = Catalog(entries=(msgspec.structs.replace(found, only=only),), codes={})
+        return catalog.find("ImportError: No module named x", Place.LOG, cell=cell) is not None
+
+    assert holds("pymongo", ">=4.9", CELL)
+    assert not holds("pymongo", "<4.9", CELL)
+    assert holds("pymongo", "<4.9", None)
+    assert not holds("psycopg", ">=3", CELL), "this cell has no such axis"
 
 
 def test_a_race_that_mod_wsgi_6_1_cannot_have_is_not_named() -> None:
     stack = "  apr_hash_next\n  apr_hash_set  libapr\n  wsgi_acquire_interpreter  src/server"
-    assert find(stack, Place.STACK, cell=cell(mod_wsgi="5.0.2")) is not None
-    assert find(stack, Place.STACK, cell=cell(mod_wsgi="6.1.1")) is None
+    assert CATALOG.find(stack, Place.STACK, cell=cell(mod_wsgi="5.0.2")) is not None
+    assert CATALOG.find(stack, Place.STACK, cell=cell(mod_wsgi="6.1.1")) is None
 
 
-@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
+@pytest.mark.parametrize("entry", CATALOG.entries, ids=lambda entry: entry.id)
 def test_no_failure_is_lost_to_a_condition(entry: Entry) -> None:
     """A line fails the check wherever it is written; a condition only picks the explanation."""
     if entry.fails:
@@ -233,12 +273,12 @@ def test_no_failure_is_lost_to_a_condition(entry: Entry) -> None:
     ],
 )
 def test_lines_that_look_alike_are_told_apart(text: str, expected: str | None) -> None:
-    found = find(text, Place.LOG, cell=CELL)
+    found = CATALOG.find(text, Place.LOG, cell=CELL)
     assert (found.id if found else None) == expected
 
 
 def test_pyo3_serves_the_first_interpreter_whichever_it_is() -> None:
-    (entry,) = [one for one in entries() if one.id == "pyo3"]
+    (entry,) = [one for one in CATALOG.entries if one.id == "pyo3"]
     assert "never in a sub interpreter" not in entry.versions
     assert "first interpreter" in entry.meaning
 
@@ -247,15 +287,17 @@ def test_pyo3_serves_the_first_interpreter_whichever_it_is() -> None:
 
 
 def test_a_code_without_an_entry_leads_to_the_reference() -> None:
-    found = find("WSGI0148: Malformed header 'x' found when reading script headers", Place.LOG)
+    found = CATALOG.find(
+        "WSGI0148: Malformed header 'x' found when reading script headers", Place.LOG
+    )
     assert found is not None
     assert (found.id, found.fails) == ("WSGI0148", False)
-    assert found.meaning == codes()["WSGI0148"].meaning
+    assert found.meaning == CATALOG.codes["WSGI0148"].meaning
     assert found.source.endswith("/error-reference.html#wsgi0148")
 
 
 def test_a_code_that_is_newer_than_the_table_leads_there_too() -> None:
-    found = find("WSGI9999: Something new.", Place.LOG)
+    found = CATALOG.find("WSGI9999: Something new.", Place.LOG)
     assert found is not None
     assert found.source.endswith("/error-reference.html#wsgi9999")
     assert not found.fails
@@ -268,11 +310,11 @@ def test_codes_of_the_gravest_levels_fail() -> None:
 
 
 def test_every_code_has_a_level_and_a_meaning() -> None:
-    assert len(codes()) == 210
-    assert {code.level for code in codes().values()} == {
+    assert len(CATALOG.codes) == 210
+    assert {code.level for code in CATALOG.codes.values()} == {
         "alert", "crit", "err", "warning", "retired"
     }  # fmt: skip
-    assert all(CODE.match(f"{name}: ") and code.meaning for name, code in codes().items())
+    assert all(CODE.match(f"{name}: ") and code.meaning for name, code in CATALOG.codes.items())
 
 
 # Findings
@@ -339,7 +381,7 @@ RIDDLES = (
 
 @pytest.mark.parametrize("riddle", RIDDLES, ids=["Apache", "mod_wsgi", "a library"])
 def test_an_error_that_nobody_knows_is_kept_and_fails_nothing(riddle: LogLine) -> None:
-    judged = judge(CELL, with_lines(riddle, riddle))
+    judged = judge(CELL, with_lines(riddle, riddle), RULES)
     assert judged.verdict is Verdict.PASS
     (text,) = [one.text for one in parse([riddle])]
     assert judged.rest_of_log.unknown == (text,)
@@ -359,32 +401,32 @@ def test_the_errno_that_apache_puts_before_a_message_is_none_of_it() -> None:
 
 def test_only_the_first_different_ones_are_kept_and_all_are_counted() -> None:
     many = [line(f"AH0057{number}: no.", source="core:error") for number in range(10)] * 2
-    rest = judge(CELL, with_lines(*many, *RIDDLES)).rest_of_log
+    rest = judge(CELL, with_lines(*many, *RIDDLES), RULES).rest_of_log
     assert len(rest.unknown) == 10
     assert rest.unknown_lines == 23
 
 
 def test_lines_of_the_application_are_counted_and_are_no_errors() -> None:
     told = ("it works, or an error: 0", "[a tag] as loggers write them")
-    rest = judge(CELL, with_lines(*map(line, told))).rest_of_log
+    rest = judge(CELL, with_lines(*map(line, told)), RULES).rest_of_log
     assert (rest.unknown, rest.application_lines) == ((), 2)
 
 
 def test_what_mod_wsgi_says_without_its_name_is_not_the_applications() -> None:
     text = "Truncated or oversized response headers received from daemon process 'a': /app.wsgi"
-    assert judge(CELL, with_lines(line(text))).rest_of_log.application_lines == 0
+    assert judge(CELL, with_lines(line(text)), RULES).rest_of_log.application_lines == 0
 
 
 def test_a_traceback_is_no_riddle() -> None:
     lines = ("Traceback (most recent call last):", '  File "x.py", line 1, in f', "ValueError: x")
     raw = (LogLine(phase="stop", text=text) for text in lines)
-    assert judge(CELL, with_lines(*raw)).rest_of_log.unknown == ()
+    assert judge(CELL, with_lines(*raw), RULES).rest_of_log.unknown == ()
 
 
 def test_what_is_known_and_told_by_no_finding_is_in_the_rest() -> None:
-    rest = judge(CELL, observed()).rest_of_log
+    rest = judge(CELL, observed(), RULES).rest_of_log
     assert ids(rest.known) == ["all-workers-busy"]
-    told = judge(CELL, with_lines(line("free(): invalid pointer")))
+    told = judge(CELL, with_lines(line("free(): invalid pointer")), RULES)
     assert ids(told.rest_of_log.known) == ["all-workers-busy"]
 
 

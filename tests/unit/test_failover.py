@@ -5,18 +5,23 @@ from __future__ import annotations
 import pytest
 
 from wsgiproof.experiment.failover import fullest
+from wsgiproof.records.observed import on_member
 
-Counts = tuple[int, ...]
+Counts = dict[str, int | None]
+
+
+def counts(*members: int | None) -> Counts:
+    return {on_member(number): count for number, count in enumerate(members, 1)}
 
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
-        ((32, 2, 2), (2, 32, 2), (32, 32, 2)),
-        ((32, 32, 32), (25, 2, 32), (32, 32, 32)),
-        ((), (2, 32, 2), (2, 32, 2)),
-        ((2, 32, 2), (), (2, 32, 2)),
-        ((), (), ()),
+        (counts(32, 2, 2), counts(2, 32, 2), counts(32, 32, 2)),
+        (counts(32, 32, 32), counts(25, 2, 32), counts(32, 32, 32)),
+        (counts(), counts(2, 32, 2), counts(2, 32, 2)),
+        (counts(2, None, 2), counts(None, 32, 2), counts(2, 32, 2)),
+        (counts(None), counts(), counts(None)),
     ],
 )
 def test_of_each_member_the_fullest_pools_count(

@@ -11,19 +11,20 @@ from rich.console import Console
 
 from tests.cells import CELL, cell_with
 from tests.unit import scenarios
-from tests.unit.factories import ROUND, observed, reading, record, run_record
+from tests.unit.factories import RESOURCES, ROUND, observed, reading, record, run_record
 from tests.unit.factories import samples as readings
 from tests.unit.test_corpus import EXPECTED, NAMES, recorded, seen
 from tests.unit.test_judge_recovery import outage
 from tests.unit.test_report import error
 from wsgiproof.analysis.figures import TITLES, by_name, figures, with_figures
-from wsgiproof.judge import memory, resources
+from wsgiproof.judge import memory
 from wsgiproof.judge.fit import fits
 from wsgiproof.records.run import CellRecord
 from wsgiproof.records.traffic import Latencies
 from wsgiproof.report.html.overview import overview
 from wsgiproof.report.recorded import show_recorded
 from wsgiproof.report.summary import to_markdown
+from wsgiproof.subjects.registry import rules_of
 
 QUICK = Latencies(url="a", phase="parallel", longest=9_000, buckets={1_000: 98, 8_960: 2})
 WARM = Latencies(url="a", phase="warm-up", longest=900_000, buckets={896_000: 50})
@@ -92,9 +93,9 @@ def test_what_was_not_measured_is_not_there() -> None:
 def test_the_same_words_are_told_everywhere() -> None:
     run = run_record(TIMED)
     out = Console(file=io.StringIO(), width=200)
-    show_recorded(out, run, 0, "/results")
+    show_recorded(out, run, rules_of, 0, "/results")
     assert isinstance(out.file, io.StringIO)
-    (cell,) = overview(run)["cells"]
+    (cell,) = overview(run, rules_of)["cells"]
     (json,) = with_figures(run)["cells"]
     for one in figures(TIMED):
         assert one.text in out.file.getvalue()
@@ -106,9 +107,9 @@ def test_the_same_words_are_told_everywhere() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_line_is_drawn_where_a_leak_was_called_and_nowhere_else(name: str) -> None:
-    called = set(EXPECTED[name]["failing"]) & {*resources.RESOURCES, "memory"}
-    assert {one.check for one in fits(seen(name))} == called
-    for one in fits(seen(name)):
+    called = set(EXPECTED[name]["failing"]) & {*RESOURCES, "memory"}
+    assert {one.check for one in fits(RESOURCES, seen(name))} == called
+    for one in fits(RESOURCES, seen(name)):
         first, last = one.requests
         assert first < last
         assert one.line[1] - one.line[0] == pytest.approx(one.rate * (last - first))
@@ -117,7 +118,7 @@ def test_a_line_is_drawn_where_a_leak_was_called_and_nowhere_else(name: str) -> 
 
 def test_a_line_goes_from_the_first_reading_to_the_last() -> None:
     rows = [[reading(descriptors=40 + number)] for number in range(26)]
-    (one,) = fits(observed(samples=readings(rows)))
+    (one,) = fits(RESOURCES, observed(samples=readings(rows)))
     assert (one.check, one.unit) == ("descriptors", "descriptor")
     first, last = one.line
     assert first == 40.0
@@ -145,7 +146,7 @@ def test_the_figures_of_a_single_cell_need_no_id() -> None:
 def _figures(width: int, *cells: CellRecord) -> list[str]:
     """The lines of the table of figures, which comes last."""
     out = Console(file=io.StringIO(), width=width)
-    show_recorded(out, run_record(*cells), 0, "/results")
+    show_recorded(out, run_record(*cells), rules_of, 0, "/results")
     assert isinstance(out.file, io.StringIO)
     rows = out.file.getvalue().split("Results: ")[1].splitlines()[2:]
     assert max(map(len, rows)) <= width

@@ -9,14 +9,15 @@ import msgspec
 import pytest
 
 from tests.cells import CELL
-from tests.unit.factories import WORKER, observed, outcome, reading, sample
+from tests.unit.factories import RESOURCES, WORKER, counting, observed, outcome, reading, sample
 from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import CountDecision, LeakStatus, Series
-from wsgiproof.judge.leaks import connections, leak_rates, to_confirm
+from wsgiproof.judge.leaks import counted, leak_rates, to_confirm
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Sample
 
 LOAD = 3300
+CONNECTIONS = counted(RESOURCES["connections"])
 
 
 def decided(*values: int, part: int = 150) -> CountDecision:
@@ -93,13 +94,14 @@ def full(values: Sequence[int], field: str = "connections", pid: int = WORKER) -
     """A clean record, with these values at the fillings of its pools."""
 
     def filling(number: int, value: int) -> Sample:
-        server = {"server_connections": 28, "sessions": 32}
-        worker = {"connections": 28, "descriptors": 38}
-        for counted in (server, worker):
-            counted.update({name: value for name in counted if field in name})
+        server: dict[str, int | None] = {"connections": 28, "sessions": 32}
+        worker: dict[str, int | None] = {"connections": 28, "descriptors": 38}
+        for counts in (server, worker):
+            if field in counts:
+                counts[field] = value
         one = msgspec.structs.replace(reading(pid if number else WORKER), **worker)
         requests = 250 + (LOAD + 150 * (number - 1) if number else 0)
-        return sample(0, [one], requests=requests, **server)
+        return sample(0, [one], counted=server, requests=requests)
 
     return observed(full_pools=tuple(filling(*one) for one in enumerate(values)))
 
@@ -108,19 +110,19 @@ def full(values: Sequence[int], field: str = "connections", pid: int = WORKER) -
 def test_a_leak_in_the_surplus_is_found_though_no_count_grew(field: str) -> None:
     assert outcome(full((28, 28), field)) == {}
     assert outcome(full((28, 49), field)) == {field: Verdict.INCONCLUSIVE}
-    assert list(to_confirm(full((28, 49), field))) == [field]
+    assert list(to_confirm(RESOURCES, full((28, 49), field))) == [field]
     seen = full((28, 49, 50, 51, 52), field)
     assert outcome(seen) == {field: Verdict.FAIL}
-    assert list(leak_rates(seen)) == [field]
+    assert list(leak_rates(RESOURCES, seen)) == [field]
 
 
 def test_a_pass_says_what_was_excluded() -> None:
     alone = ", and one in 167 where each request is alone"
-    assert connections(CELL, full((28, 28))).passed == (
+    assert CONNECTIONS(CELL, full((28, 28))).passed == (
         "connections did not grow in 3,000 requests; with all pools full again, there were 0 more; "
         f"a leak of one in 1,001 requests would have shown (95 %){alone}"
     )
-    assert connections(CELL, full((28, 31))).passed.endswith(
+    assert CONNECTIONS(CELL, full((28, 31))).passed.endswith(
         f"there were 3 more; a leak of one in 376 requests would have shown (95 %){alone}"
     )
 
@@ -134,8 +136,7 @@ def test_sockets_that_the_deployment_does_not_have_are_a_leak_in_any_phase() -> 
     noise = [0, 6, 1, 8, 3, 5, 0, 7, 2, 4]
     points = tuple(
         msgspec.structs.replace(
-            one,
-            server_connections=20 + noise[number % 10],
+            counting(one, connections=20 + noise[number % 10]),
             processes=(reading(connections=20 + noise[number % 10] + number // 2),),
         )
         for number, one in enumerate(observed().samples)

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from tests.cells import CELL
-from tests.unit.factories import PARENT_ENDED, failure, observed, outcome, record
+from tests.unit.factories import CHECKS, PARENT_ENDED, RULES, failure, observed, outcome, record
 from wsgiproof.errors import UsageError
-from wsgiproof.judge.verdict import CHECKS, judge
+from wsgiproof.judge.verdict import judge
 from wsgiproof.records.directory import read_cell, save
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Stop
@@ -28,7 +28,7 @@ def unclean() -> Observed:
 
 
 def test_a_clean_record_passes_every_check() -> None:
-    judgement = judge(CELL, observed())
+    judgement = judge(CELL, observed(), RULES)
     assert judgement.verdict is Verdict.PASS
     assert [result.check for result in judgement.checks] == list(CHECKS)
     assert {result.verdict for result in judgement.checks} == {Verdict.PASS}
@@ -38,19 +38,20 @@ def test_a_clean_record_passes_every_check() -> None:
 
 def test_an_empty_record_passes_no_check() -> None:
     """A run that measured nothing must not look like one that found nothing."""
-    empty = Observed(plan=LoadPlan(parallel=1, serial=1, connections=1, round=1), urls=("/a", "/b"))
+    plan = LoadPlan(parallel=1, serial=1, connections=1, round=1)
+    empty = Observed(plan=plan, urls=("/a", "/b"), backend="MongoDB")
     assert outcome(empty) == dict.fromkeys(CHECKS, Verdict.INCONCLUSIVE)
 
 
 def test_missing_evidence_outweighs_passes() -> None:
-    judgement = judge(CELL, observed(stop=None))
+    judgement = judge(CELL, observed(stop=None), RULES)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.reason == "shutdown"
     assert judgement.findings == ()
 
 
 def test_a_finding_outweighs_missing_evidence() -> None:
-    judgement = judge(CELL, observed(stop=None, samples=(), failures=(failure(),)))
+    judgement = judge(CELL, observed(stop=None, samples=(), failures=(failure(),)), RULES)
     assert judgement.verdict is Verdict.FAIL
     assert judgement.reason == "responses"
     assert {finding.check for finding in judgement.findings} == {"responses"}
@@ -60,7 +61,7 @@ def test_a_finding_outweighs_missing_evidence() -> None:
 
 
 def test_all_failing_checks_are_named() -> None:
-    judgement = judge(CELL, unclean())
+    judgement = judge(CELL, unclean(), RULES)
     assert judgement.reason == "responses, hang, shutdown"
     assert [finding.check for finding in judgement.findings] == [
         *["responses", "hang"],
@@ -69,7 +70,7 @@ def test_all_failing_checks_are_named() -> None:
 
 
 def test_every_finding_says_what_it_means_and_what_to_do() -> None:
-    for finding in judge(CELL, unclean()).findings:
+    for finding in judge(CELL, unclean(), RULES).findings:
         assert finding.seen
         assert finding.meaning
         assert finding.action
@@ -78,8 +79,8 @@ def test_every_finding_says_what_it_means_and_what_to_do() -> None:
 @pytest.mark.parametrize("seen", [observed(), unclean(), observed(events=(PARENT_ENDED,))])
 def test_the_judge_is_pure(seen: Observed, tmp_path: Path) -> None:
     before = msgspec.json.encode(seen)
-    first = judge(CELL, seen)
-    assert judge(CELL, seen) == first
+    first = judge(CELL, seen, RULES)
+    assert judge(CELL, seen, RULES) == first
     assert msgspec.json.encode(seen) == before
 
 
@@ -91,7 +92,7 @@ def test_a_saved_record_is_judged_the_same(seen: Observed, tmp_path: Path) -> No
     read = read_cell(path)
     assert read == written
     assert read.observed is not None
-    again = judge(read.cell, read.observed)
+    again = judge(read.cell, read.observed, RULES)
     assert (again.verdict, again.reason) == (written.verdict, written.reason)
     assert (again.checks, again.findings) == (written.checks, written.findings)
     assert [path.name for path in tmp_path.iterdir()] == ["cell.json"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cells import CELL, cell_with
-from tests.unit.factories import SUBJECT, URLS, WORKER, failure, identity, observed, outcome
+from tests.unit.factories import RULES, SUBJECT, URLS, WORKER, failure, identity, observed, outcome
 from wsgiproof.judge.answers import MIN_ANSWERS, responses
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Mode, Mpm
@@ -16,7 +16,7 @@ from wsgiproof.records.observed import Observed, Problem
 
 
 def finding(seen: Observed) -> Finding:
-    (only,) = judge(CELL, seen).findings
+    (only,) = judge(CELL, seen, RULES).findings
     return only
 
 
@@ -121,7 +121,9 @@ def test_identity_judges_against_the_cell_and_not_against_a_default() -> None:
 def test_an_mpm_that_nobody_tells_is_not_a_pass() -> None:
     seen = observed(identities=(identity(1), identity(2, mpm=None)))
     assert outcome(seen) == {"environment": Verdict.INCONCLUSIVE}
-    (reason,) = [one.reason for one in judge(CELL, seen).checks if one.check == "environment"]
+    (reason,) = [
+        one.reason for one in judge(CELL, seen, RULES).checks if one.check == "environment"
+    ]
     assert "the MPM" in reason
 
 
@@ -202,7 +204,7 @@ def test_urls_served_by_different_processes_are_not_several_interpreters_in_one(
 
 def test_several_processes_are_counted() -> None:
     told = tuple(identity(url, pid) for pid in (201, 202, 203) for url in (1, 2))
-    judgement = judge(CELL, observed(identities=told))
+    judgement = judge(CELL, observed(identities=told), RULES)
     reasons = {result.check: result.reason for result in judgement.checks}
     assert judgement.verdict is Verdict.PASS
     assert reasons["interpreters"] == "2 interpreters in each of 3 processes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cells import CELL
-from tests.unit.factories import LOG, line, observed, outcome
+from tests.unit.factories import LOG, RULES, line, observed, outcome
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.observed import LogLine, Observed
@@ -62,7 +62,7 @@ def with_lines(*texts: str, phase: str = "parallel") -> Observed:
 
 
 def findings(seen: Observed) -> tuple[Finding, ...]:
-    return judge(CELL, seen).findings
+    return judge(CELL, seen, RULES).findings
 
 
 def test_a_traceback_trips_the_check_and_is_told_by_its_last_line() -> None:

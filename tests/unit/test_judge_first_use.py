@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cells import CELL
-from tests.unit.factories import WORKER, identity, observed
+from tests.unit.factories import RULES, WORKER, identity, observed
 from wsgiproof.judge.first_use import first_use
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict
@@ -44,12 +44,12 @@ def test_the_first_was_right_until_the_second_was_used() -> None:
 
 
 def test_the_finding_tells_it() -> None:
-    (finding,) = judge(CELL, SPOILED).findings
+    (finding,) = judge(CELL, SPOILED, RULES).findings
     sentence, evidence = first_use(SPOILED)
     assert finding.check == "roundtrip"
     assert finding.seen.endswith(f"in interpreter1, interpreter2; {sentence}")
     assert finding.evidence[:2] == evidence
-    assert judge(CELL, SPOILED).verdict is Verdict.FAIL
+    assert judge(CELL, SPOILED, RULES).verdict is Verdict.FAIL
 
 
 def test_the_earliest_problem_counts() -> None:

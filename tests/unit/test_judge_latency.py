@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.cells import CELL
-from tests.unit.factories import POINTS, observed, reading, samples
+from tests.unit.factories import POINTS, RULES, observed, reading, samples
 from wsgiproof.judge.latency import latency
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict
@@ -45,7 +45,7 @@ def works(
 
 
 def verdict(seen: Observed) -> Verdict:
-    return next(one for one in judge(CELL, seen).checks if one.check == "latency").verdict
+    return next(one for one in judge(CELL, seen, RULES).checks if one.check == "latency").verdict
 
 
 def limited(seen: Observed, **limits: float) -> Observed:

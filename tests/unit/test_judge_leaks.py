@@ -11,10 +11,13 @@ from tests.cells import CELL, cell_with, configured
 from tests.unit.factories import (
     FRONTEND,
     POINTS,
+    RESOURCES,
     ROUND,
+    RULES,
     SESSIONS,
     URLS,
     WORKER,
+    counting,
     observed,
     outcome,
     reading,
@@ -23,18 +26,16 @@ from tests.unit.factories import (
 from wsgiproof.judge.growth import LEAST_SAMPLES, LEAST_STEPS
 from wsgiproof.judge.leaks import (
     certain_leak,
-    connections,
-    cursors,
     growing,
     have_returned,
     leak_rates,
     more_to_decide,
-    sessions,
     to_confirm,
     to_confirm_alone,
     to_drain,
 )
-from wsgiproof.judge.resources import RESOURCES, total
+from wsgiproof.judge.leaks import counted as check_of
+from wsgiproof.judge.resources import total
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.observed import (
@@ -57,8 +58,8 @@ BY_PROCESS: dict[str, Make] = {
 BY_NAME = {
     check: list(resource.by_name) for check, resource in RESOURCES.items() if resource.by_name
 }
-BY_SERVER = {"connections": "server_connections", "cursors": "cursors", "sessions": "sessions"}
-"""What the deployment counts, and the field of a sample that has it."""
+BY_SERVER = ("connections", "cursors", "sessions")
+"""What the deployment counts."""
 
 
 def with_series(resource: str, values: Values) -> Observed:
@@ -67,12 +68,10 @@ def with_series(resource: str, values: Values) -> Observed:
     return observed(samples=samples([[make(value)] for value in values]))
 
 
-def by_server(values: Values, field: str = "server_connections") -> Observed:
+def by_server(values: Values, name: str = "connections") -> Observed:
     rows = samples([[reading()]] * len(values))
     changed = zip(rows, values, strict=True)
-    return observed(
-        samples=tuple(msgspec.structs.replace(row, **{field: value}) for row, value in changed)
-    )
+    return observed(samples=tuple(counting(row, **{name: value}) for row, value in changed))
 
 
 def of_workers(rows: Sequence[Sequence[ProcessSample]], processes: int) -> Observed:
@@ -89,12 +88,12 @@ def counted(seen: Observed) -> dict[str, Verdict]:
 
 
 def finding(seen: Observed) -> Finding:
-    (only,) = judge(CELL, seen).findings
+    (only,) = judge(CELL, seen, RULES).findings
     return only
 
 
 def reason(seen: Observed, check: str) -> str:
-    (told,) = [one.reason for one in judge(CELL, seen).checks if one.check == check]
+    (told,) = [one.reason for one in judge(CELL, seen, RULES).checks if one.check == check]
     return told
 
 
@@ -150,13 +149,13 @@ def test_what_does_not_grow_with_requests_is_no_leak(resource: str, values: Valu
 @each_server
 @pytest.mark.parametrize("values", LEAKS.values(), ids=LEAKS)
 def test_a_leak_that_only_the_server_sees_trips_its_check(resource: str, values: Values) -> None:
-    assert outcome(by_server(values, BY_SERVER[resource])) == {resource: Verdict.FAIL}
+    assert outcome(by_server(values, resource)) == {resource: Verdict.FAIL}
 
 
 @each_server
 @pytest.mark.parametrize("values", NO_LEAKS.values(), ids=NO_LEAKS)
 def test_the_servers_count_that_does_not_grow_is_no_leak(resource: str, values: Values) -> None:
-    assert outcome(by_server(values, BY_SERVER[resource])) == {}
+    assert outcome(by_server(values, resource)) == {}
 
 
 def test_every_counted_resource_is_tried_here() -> None:
@@ -228,7 +227,7 @@ def test_a_pass_says_how_small_a_leak_would_have_shown() -> None:
 def test_connections_without_an_app_name_are_counted_from_proc_alone() -> None:
     note = "; counted from /proc alone: PyMongo 3.3.1 has no appName"
     old = cell_with(CELL, pymongo="3.3.1")
-    (told,) = [one for one in judge(old, observed()).checks if one.check == "connections"]
+    (told,) = [one for one in judge(old, observed(), RULES).checks if one.check == "connections"]
     assert told.verdict is Verdict.PASS
     assert told.reason.endswith(note)
     assert note not in reason(observed(), "connections")
@@ -244,9 +243,9 @@ def test_what_is_undecided_says_why_and_how_many_more_requests_would_decide() ->
 
 
 def test_what_is_undecided_asks_for_more_requests_and_nothing_else_does() -> None:
-    assert more_to_decide(with_series("threads", steps(3, 6, 9, 12, 15))) == (1710,)
+    assert more_to_decide(RESOURCES, with_series("threads", steps(3, 6, 9, 12, 15))) == (1710,)
     for decided in (observed(), with_series("threads", LEAKS["one in each request"])):
-        assert more_to_decide(decided) == ()
+        assert more_to_decide(RESOURCES, decided) == ()
 
 
 EVEN = steps(2, 5, 8, 11, 14, 17)
@@ -263,16 +262,16 @@ def confirmed(seen: Observed, requests: int, units: int, check: str = "threads")
 def test_growth_that_does_not_go_on_with_full_pools_was_a_pool(values: Values) -> None:
     seen = with_series("threads", values)
     assert "threads" in counted(seen)
-    (wanted,) = to_confirm(seen).values()
+    (wanted,) = to_confirm(RESOURCES, seen).values()
     full = confirmed(seen, wanted, 0)
     assert counted(full) == {}
     assert f"and by none in {wanted:,} more with all pools full; " in reason(full, "threads")
-    assert to_confirm(confirmed(seen, wanted, -3)) == leak_rates(full) == {}
+    assert to_confirm(RESOURCES, confirmed(seen, wanted, -3)) == leak_rates(RESOURCES, full) == {}
 
 
 def test_growth_that_goes_on_or_was_not_looked_at_for_long_enough_stays_a_leak() -> None:
     seen = with_series("threads", EVEN)
-    (wanted,) = to_confirm(seen).values()
+    (wanted,) = to_confirm(RESOURCES, seen).values()
     for other in (
         confirmed(seen, wanted, 1),
         confirmed(seen, wanted - 1, 0),
@@ -285,16 +284,18 @@ def test_growth_that_goes_on_or_was_not_looked_at_for_long_enough_stays_a_leak()
 
 
 def test_what_no_pool_holds_and_what_does_not_grow_need_no_second_look() -> None:
-    assert to_confirm(observed()) == {}
+    assert to_confirm(RESOURCES, observed()) == {}
     blatant = with_series("threads", LEAKS["one in each request"])
-    assert to_confirm(blatant) == {}
+    assert to_confirm(RESOURCES, blatant) == {}
     assert counted(confirmed(blatant, 100_000, 0))["threads"] is Verdict.FAIL
 
 
 def test_the_rates_of_leaks_are_there_to_be_asked_for() -> None:
-    assert leak_rates(observed()) == {}
-    assert leak_rates(with_series("threads", steps(8, 16))) == {}
-    ((count, rate),) = leak_rates(with_series("threads", LEAKS["one in each request"])).items()
+    assert leak_rates(RESOURCES, observed()) == {}
+    assert leak_rates(RESOURCES, with_series("threads", steps(8, 16))) == {}
+    ((count, rate),) = leak_rates(
+        RESOURCES, with_series("threads", LEAKS["one in each request"])
+    ).items()
     assert count == "threads"
     assert rate == pytest.approx(1, rel=0.05)
 
@@ -322,9 +323,9 @@ def after_drains(values: Values, *drained: int) -> Observed:
 def test_growth_that_a_drain_takes_back_is_undecided_until_load_and_another_drain() -> None:
     seen = after_drains([*GROWN, 32])
     assert counted(seen) == {"threads": Verdict.INCONCLUSIVE}
-    assert to_drain(seen) == growing(seen) == ("threads",)
-    assert to_confirm(seen) == leak_rates(seen) == {}
-    assert more_to_decide(seen) == ()
+    assert to_drain(RESOURCES, seen) == growing(RESOURCES, seen) == (RESOURCES["threads"],)
+    assert to_confirm(RESOURCES, seen) == leak_rates(RESOURCES, seen) == {}
+    assert more_to_decide(RESOURCES, seen) == ()
     told = reason(seen, "threads")
     assert "238 of them were gone after a while without a request" in told
     assert told.endswith("a drain of more than 6 seconds would decide (--drain-seconds)")
@@ -334,7 +335,7 @@ def test_growth_that_drains_take_back_each_time_is_no_leak() -> None:
     for drained in ((32, 32), (32, 31), (32, 33, 33)):
         seen = after_drains([*GROWN, 32], *drained)
         assert counted(seen) == {}, drained
-        assert to_drain(seen) == ()
+        assert to_drain(RESOURCES, seen) == ()
     assert reason(after_drains([*GROWN, 32], 32, 32), "threads") == (
         "threads grew, and 238 of them were gone after a while without a request; "
         "1,500 more requests left none; a leak of one in 501 requests would have shown (95 %)"
@@ -345,7 +346,7 @@ def test_a_leak_behind_what_lives_for_a_while_is_found() -> None:
     seen = after_drains([*GROWN, 62], 62, 92, 122)
     assert counted(seen) == {"threads": Verdict.FAIL}
     assert finding(seen).seen.startswith("60 threads leaked in 3,000 requests, one in 50 requests")
-    assert leak_rates(seen) == {}, "one URL alone shows it no faster"
+    assert leak_rates(RESOURCES, seen) == {}, "one URL alone shows it no faster"
     for undecided in ((62, 92), (62, 92, 95)):
         again = after_drains([*GROWN, 62], *undecided)
         assert counted(again) == {"threads": Verdict.INCONCLUSIVE}
@@ -354,7 +355,7 @@ def test_a_leak_behind_what_lives_for_a_while_is_found() -> None:
 def test_a_leak_of_which_little_is_gone_is_one() -> None:
     seen = after_drains([*GROWN, 268])
     assert counted(seen) == {"threads": Verdict.FAIL}
-    assert to_drain(seen) == ()
+    assert to_drain(RESOURCES, seen) == ()
 
 
 def test_a_leak_says_how_long_it_stayed() -> None:
@@ -368,8 +369,8 @@ def test_counts_have_returned_only_if_all_have() -> None:
     before, now = (
         samples([[reading(threads=20, descriptors=descriptors)]])[0] for descriptors in (30, 31)
     )
-    assert have_returned(("threads",), before, now)
-    assert not have_returned(("threads", "descriptors"), before, now)
+    assert have_returned([RESOURCES["threads"]], before, now)
+    assert not have_returned([RESOURCES["threads"], RESOURCES["descriptors"]], before, now)
 
 
 # Several processes
@@ -464,7 +465,7 @@ def test_too_few_checkpoints_do_not_pass() -> None:
 @pytest.mark.parametrize("unreadable", [[0], [POINTS - 1], range(POINTS)])
 def test_a_server_that_does_not_tell_is_no_pass(resource: str, unreadable: Sequence[int]) -> None:
     values = [None if number in unreadable else SESSIONS for number in range(POINTS)]
-    assert outcome(by_server(values, BY_SERVER[resource])) == {resource: Verdict.INCONCLUSIVE}
+    assert outcome(by_server(values, resource)) == {resource: Verdict.INCONCLUSIVE}
 
 
 def test_sessions_are_not_judged_where_others_may_have_some() -> None:
@@ -504,32 +505,32 @@ def test_a_leak_in_each_request_is_certain_within_300_requests(
     processes: int, threads: int
 ) -> None:
     rows = rising([50, 100, 125], processes)
-    assert certain_leak(rows[:2], len(URLS), processes, threads) == ""
-    told = certain_leak(rows, len(URLS), processes, threads)
+    assert certain_leak(RESOURCES, rows[:2], len(URLS), processes, threads) == ""
+    told = certain_leak(RESOURCES, rows, len(URLS), processes, threads)
     assert "connections" in told
     assert told.endswith(", more than any pool holds")
     # What was called early is a leak for the judge as well, with as few samples.
     seen = observed(samples=tuple(rows), workers=(processes, threads), decided_early=told)
-    assert judge(CELL, seen).verdict is Verdict.FAIL
-    assert "connections" in leak_rates(seen)
+    assert judge(CELL, seen, RULES).verdict is Verdict.FAIL
+    assert "connections" in leak_rates(RESOURCES, seen)
 
 
 def test_pools_that_fill_are_never_certain_leaks() -> None:
     """Up to one connection for each thread of each interpreter, and the client's own beside."""
     rows = rising([10, 10, 10, 10, 10, 10], 1)
     assert rows[-1].processes[0].connections == 20 + 2 * 15 + 30
-    assert certain_leak(rows, len(URLS), 1, 15) == ""
-    assert certain_leak(samples([[reading()]] * POINTS), len(URLS), 1, 15) == ""
+    assert certain_leak(RESOURCES, rows, len(URLS), 1, 15) == ""
+    assert certain_leak(RESOURCES, samples([[reading()]] * POINTS), len(URLS), 1, 15) == ""
 
 
 def test_the_level_is_the_servers_count_or_else_that_of_all_workers() -> None:
     rows = [reading(201, connections=3), reading(202, connections=4)]
     one = samples([[*rows, reading(FRONTEND, role=Role.FRONTEND, connections=9)]])[0]
     assert total(RESOURCES["connections"], one) == 28
-    unasked = msgspec.structs.replace(one, server_connections=None)
+    unasked = counting(one, connections=None)
     assert total(RESOURCES["connections"], unasked) == 7
     assert total(RESOURCES["sessions"], one) == SESSIONS
-    assert total(RESOURCES["cursors"], msgspec.structs.replace(one, cursors=None)) == 0
+    assert total(RESOURCES["cursors"], counting(one, cursors=None)) == 0
 
 
 def test_the_least_number_of_steps_is_what_the_series_here_suppose() -> None:
@@ -590,7 +591,9 @@ def test_shared_memory_may_not() -> None:
 
 def test_files_never_end_the_load_early() -> None:
     """Whether they are a finding depends on the configuration."""
-    assert not certain_leak(named("files", LEAKS["one in each request"]).samples, 2, 1, 15)
+    assert not certain_leak(
+        RESOURCES, named("files", LEAKS["one in each request"]).samples, 2, 1, 15
+    )
 
 
 def test_a_file_that_grows_is_mentioned() -> None:
@@ -611,7 +614,8 @@ def test_what_another_program_may_have_made_is_not_judged() -> None:
 
 
 def test_a_record_without_these_counts_is_skipped() -> None:
-    rows = [msgspec.structs.replace(row, counts={}) for row in samples([[reading()]] * POINTS)]
+    counts: dict[str, int | None] = dict.fromkeys(BY_SERVER, 30)
+    rows = [msgspec.structs.replace(row, counts=counts) for row in samples([[reading()]] * POINTS)]
     assert counted(observed(samples=tuple(rows))) == dict.fromkeys(BY_NAME, Verdict.SKIPPED)
 
 
@@ -624,8 +628,8 @@ ALONE = [30] * 21 + [31, 32, 33, 34, 34]
 
 def test_a_leak_of_requests_that_are_alone_is_asked_for_with_such_requests() -> None:
     seen = by_server(ALONE)
-    assert to_confirm(seen) == {}
-    (needed,) = to_confirm_alone(seen).values()
+    assert to_confirm(RESOURCES, seen) == {}
+    (needed,) = to_confirm_alone(RESOURCES, seen).values()
     assert 500 < needed < 3000
     assert "34 requests" not in finding(seen).seen
     assert "4 connections leaked in 500 requests that were alone in their process" in (
@@ -636,7 +640,7 @@ def test_a_leak_of_requests_that_are_alone_is_asked_for_with_such_requests() -> 
 @pytest.mark.parametrize(("units", "verdicts"), [(0, {}), (5, {"connections": Verdict.FAIL})])
 def test_more_such_requests_decide(units: int, verdicts: dict[str, Verdict]) -> None:
     seen = by_server(ALONE)
-    (needed,) = to_confirm_alone(seen).values()
+    (needed,) = to_confirm_alone(RESOURCES, seen).values()
     told = Confirmation(check="connections", requests=needed, units=units, alone=True)
     assert counted(msgspec.structs.replace(seen, confirmations=(told,))) == verdicts
 
@@ -651,7 +655,8 @@ def test_requests_that_are_not_alone_decide_nothing_of_it() -> None:
 def test_an_application_that_never_connected_has_no_connections_to_judge() -> None:
     never = observed(samples=samples([[reading(connections=0)]] * POINTS, [0] * POINTS))
     own = cell_with(CELL, app="/srv/shop.py")
-    for check in (connections, cursors, sessions):
+    for name in BY_SERVER:
+        check = check_of(RESOURCES[name])
         result = check(own, never)
         assert "never opened a connection to MongoDB" in result.skipped, check
         assert check(CELL, never).missing, "the built-in application always opens some"

@@ -16,6 +16,7 @@ from tests.unit.factories import (
     FRONTEND_ENDED,
     LOG,
     PARENT_ENDED,
+    RULES,
     URLS,
     WORKER,
     born,
@@ -52,7 +53,7 @@ def ending(*deaths: Event) -> Observed:
 
 
 def finding(seen: Observed) -> Finding:
-    (only,) = judge(CELL, seen).findings
+    (only,) = judge(CELL, seen, RULES).findings
     return only
 
 
@@ -96,7 +97,7 @@ def hung(**changes: Any) -> Failure:
 def test_requests_that_a_busy_machine_left_without_an_answer_prove_nothing() -> None:
     late = observed(failures=(hung(),), starved=0.8)
     assert outcome(late) == {"hang": Verdict.INCONCLUSIVE, "responses": Verdict.INCONCLUSIVE}
-    (check,) = [one for one in judge(CELL, late).checks if one.check == "hang"]
+    (check,) = [one for one in judge(CELL, late, RULES).checks if one.check == "hang"]
     assert "waited for a processor for 80% of that time" in check.reason
     assert outcome(observed(failures=(hung(),), starved=0.3))["hang"] is Verdict.FAIL
 
@@ -109,7 +110,7 @@ def test_requests_without_an_answer_trip_hang() -> None:
             hung(count=1, phase="idle", url=URLS[1]),
         )
     )
-    (told,) = [one for one in judge(CELL, seen).findings if one.check == "hang"]
+    (told,) = [one for one in judge(CELL, seen, RULES).findings if one.check == "hang"]
     assert told.seen == (
         "3 of 3,280 requests had no answer in time; the first in phase serial: no answer; "
         "2 of 1,602 to interpreter1, 1 of 1,601 to interpreter2"
@@ -122,7 +123,7 @@ def test_requests_without_an_answer_trip_hang() -> None:
 
 def test_what_failed_otherwise_came_to_an_end() -> None:
     assert outcome(observed(failures=(failure(),))) == {"responses": Verdict.FAIL}
-    assert {one.check: one.reason for one in judge(CELL, observed()).checks}["hang"] == (
+    assert {one.check: one.reason for one in judge(CELL, observed(), RULES).checks}["hang"] == (
         "3,280 requests, and all of them finished"
     )
 
@@ -150,7 +151,7 @@ def test_a_signal_at_the_stop_is_a_crash(number: int) -> None:
 
 
 def test_a_pass_says_how_many_processes_ran_python() -> None:
-    told = {one.check: one.reason for one in judge(CELL, observed()).checks}["crash"]
+    told = {one.check: one.reason for one in judge(CELL, observed(), RULES).checks}["crash"]
     assert told == "3 processes (1 of them ran Python) ended, none by a crash"
 
 
@@ -194,7 +195,7 @@ def test_a_process_that_vanished_under_load_is_a_crash() -> None:
 def test_an_unknown_end_at_the_stop_is_not_a_pass() -> None:
     seen = ending(died())
     assert outcome(seen) == {"crash": Verdict.INCONCLUSIVE}
-    (reason,) = [one.reason for one in judge(CELL, seen).checks if one.check == "crash"]
+    (reason,) = [one.reason for one in judge(CELL, seen, RULES).checks if one.check == "crash"]
     assert str(WORKER) in reason
 
 
@@ -212,7 +213,7 @@ def test_deaths_of_one_kind_are_one_finding_and_of_two_kinds_two() -> None:
     workers = [born(pid, Role.WORKER) for pid in (201, 202, 203)]
     seen = ending(*workers, *deaths, died(signal=signal.SIGABRT))
     assert outcome(seen) == CRASH
-    told = sorted(one.seen for one in judge(CELL, seen).findings)
+    told = sorted(one.seen for one in judge(CELL, seen, RULES).findings)
     assert len(told) == 2
     assert told[0].startswith("1 of 4 worker processes died of SIGABRT")
     assert told[1].startswith("3 of 4 worker processes died of SIGSEGV")
@@ -251,7 +252,7 @@ def crashes(*stacks: Stack) -> list[str]:
         stacks=stacks,
     )
     assert outcome(seen) == CRASH
-    return [one.seen for one in judge(CELL, seen).findings]
+    return [one.seen for one in judge(CELL, seen, RULES).findings]
 
 
 def test_a_crash_without_a_stack_belongs_to_the_only_place_that_is_known() -> None:

@@ -7,17 +7,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.cells import CELL, cell_with
-from tests.unit.factories import WORKER, failure, line, observed, outcome, reading, sample
+from tests.cells import CELL
+from tests.unit.factories import WORKER, counting, failure, line, observed, outcome, reading, sample
 from wsgiproof.judge.recovery import recovery
 from wsgiproof.records.judgement import Verdict
-from wsgiproof.records.observed import FailureGroup, Observed, Outage, Phase, Sample
+from wsgiproof.records.observed import FailureGroup, Observed, Outage, Phase, Sample, on_member
 from wsgiproof.records.plan import ExtraPhase
-from wsgiproof.subjects.pymongo.axes import Topology
 
 FAILS = {"recovery": Verdict.FAIL}
 UNDECIDED = {"recovery": Verdict.INCONCLUSIVE}
 DEADLINE = 15.0
+
+
+def on_members(*connections: int) -> dict[str, int | None]:
+    """The counts of connections in all, and on each member."""
+    each = {on_member(number): value for number, value in enumerate(connections, 1)}
+    return {"connections": sum(connections), **each}
 
 
 def counts(*by_member: int, **changes: Any) -> Sample:
@@ -27,8 +32,7 @@ def counts(*by_member: int, **changes: Any) -> Sample:
         0,
         [reading(**changes)],
         phase="failover",
-        server_connections=sum(members),
-        by_member=members,
+        counted=on_members(*members),
     )
 
 
@@ -159,7 +163,7 @@ def test_threads_and_descriptors_are_counted_too(changes: dict[str, int], told: 
     [
         None,
         counts(34, threads=None),
-        sample(0, [reading()], server_connections=None),
+        sample(0, [reading()], counted={"connections": None, on_member(1): None}),
         counts(34, pid=WORKER + 1),
     ],
     ids=["none", "unread", "not told", "another process"],
@@ -175,8 +179,7 @@ def test_no_harm_no_primary_and_an_early_end_are_no_pass() -> None:
 
 def test_what_can_not_be_harmed_is_skipped() -> None:
     assert outcome(harmed(owned=False))["recovery"] is Verdict.SKIPPED
-    none = cell_with(CELL, topology=Topology.NONE)
-    assert outcome(harmed(), none)["recovery"] is Verdict.SKIPPED
+    assert outcome(harmed(backend=""))["recovery"] is Verdict.SKIPPED
 
 
 def during(*sizes: int) -> Outage:
@@ -237,8 +240,7 @@ def stale(sockets: int, known: int, **states: int) -> Sample:
         0,
         [msgspec.structs.replace(one, states=states)],
         phase="failover",
-        server_connections=known,
-        by_member=(known,),
+        counted=on_members(known),
     )
 
 
@@ -258,7 +260,7 @@ def test_a_socket_that_its_peer_has_closed_is_evidence_by_itself() -> None:
     before, after = stale(34, 34, ESTABLISHED=34), stale(34, 40, ESTABLISHED=30, CLOSE_WAIT=4)
     record = harmed(outage(before=counts(40), after=counts(40)))
     assert outcome(record) == {}
-    record = harmed(outage(before=msgspec.structs.replace(before, by_member=(40,)), after=after))
+    record = harmed(outage(before=counting(before, **{on_member(1): 40}), after=after))
     assert outcome(record) == FAILS
     (finding,) = recovery(CELL, record).findings
     assert "4 more than before" in finding.seen

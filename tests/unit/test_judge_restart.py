@@ -13,8 +13,10 @@ from tests.cells import CELL, cell_with
 from tests.unit.factories import (
     BORN,
     ENDED,
+    RULES,
     WORKER,
     born,
+    counting,
     died,
     failure,
     memory_reading,
@@ -72,7 +74,7 @@ def gone(**how: Any) -> Event:
 
 
 def findings(seen: Observed, cell: Cell = CELL) -> list[Finding]:
-    return [one for one in judge(cell, seen).findings if one.check == "restart"]
+    return [one for one in judge(cell, seen, RULES).findings if one.check == "restart"]
 
 
 def test_a_restart_at_which_nothing_is_lost_passes() -> None:
@@ -80,7 +82,7 @@ def test_a_restart_at_which_nothing_is_lost_passes() -> None:
 
 
 def test_the_check_is_there_only_where_it_was_asked_for() -> None:
-    assert "restart" not in [one.check for one in judge(CELL, observed()).checks]
+    assert "restart" not in [one.check for one in judge(CELL, observed(), RULES).checks]
 
 
 def test_no_restart_is_no_pass() -> None:
@@ -94,10 +96,12 @@ def test_embedded_mode_has_no_process_to_reload() -> None:
 
 def test_a_reload_that_embedded_mode_lacks_is_mentioned() -> None:
     (result,) = (
-        one for one in judge(EMBEDDED, restarted(restart())).checks if one.check == "restart"
+        one for one in judge(EMBEDDED, restarted(restart()), RULES).checks if one.check == "restart"
     )
     assert result.reason.endswith("; no reload: embedded mode reloads a script in the same process")
-    (result,) = (one for one in judge(CELL, restarted(restart())).checks if one.check == "restart")
+    (result,) = (
+        one for one in judge(CELL, restarted(restart()), RULES).checks if one.check == "restart"
+    )
     assert "no reload" not in result.reason
 
 
@@ -114,7 +118,7 @@ def test_a_request_that_had_begun_has_to_be_answered() -> None:
 def test_daemon_mode_refuses_those_that_wait_while_it_is_replaced(changes: dict[str, Any]) -> None:
     seen = restarted(restart(**changes), failures=(failure(phase="restart", count=9),))
     assert outcome(seen) == {}
-    (result,) = (one for one in judge(CELL, seen).checks if one.check == "restart")
+    (result,) = (one for one in judge(CELL, seen, RULES).checks if one.check == "restart")
     assert f"{changes['refused']} that waited for the daemon process were refused" in result.reason
 
 
@@ -140,7 +144,7 @@ def test_failures_of_other_phases_are_still_a_matter_of_responses() -> None:
 def test_requests_around_a_restart_are_not_said_to_have_all_been_answered() -> None:
     phases = (*observed().phases, Phase(name="restart", started=27.0, seconds=1.0, requests=80))
     seen = restarted(restart(refused=9, last_refused=0.1), phases=phases)
-    (result,) = (one for one in judge(CELL, seen).checks if one.check == "responses")
+    (result,) = (one for one in judge(CELL, seen, RULES).checks if one.check == "responses")
     assert result.reason == "3,200 requests answered correctly"
 
 
@@ -193,7 +197,7 @@ def test_one_that_nobody_replaced_may_not_end_meanwhile() -> None:
 
 def test_apache_may_have_more_children_for_a_moment_than_it_keeps() -> None:
     events = (*BORN, died(WORKER, phase="restart", exit=0), gone(exit=0), *ENDED[1:])
-    judged = judge(EMBEDDED, restarted(restart(), events=events))
+    judged = judge(EMBEDDED, restarted(restart(), events=events), RULES)
     assert "crash" not in [one.check for one in judged.findings]
 
 
@@ -247,14 +251,13 @@ def test_a_quiet_server_may_breathe(counts: list[int]) -> None:
 def test_what_goes_on_growing_is_a_finding(name: str) -> None:
     seen = quiet([20, 21, 21, 22, 24, 25, 26], name)
     assert outcome(seen) == {"idle": Verdict.FAIL}
-    assert f"{name} of pid {WORKER} grew from 20 to 26" in judge(CELL, seen).findings[0].seen
+    assert f"{name} of pid {WORKER} grew from 20 to 26" in judge(CELL, seen, RULES).findings[0].seen
 
 
 def test_connections_that_the_deployment_counts_are_looked_at_too() -> None:
     seen = quiet([38] * 6)
     readings = tuple(
-        msgspec.structs.replace(one, server_connections=28 + number)
-        for number, one in enumerate(seen.idle_samples)
+        counting(one, connections=28 + number) for number, one in enumerate(seen.idle_samples)
     )
     assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == {"idle": Verdict.FAIL}
 

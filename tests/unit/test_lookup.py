@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.factories import ALL_CHECKS, RULES
 from tests.unit.test_cli import Ended, Runner
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_explain import EXAMPLES, HEALTHY
-from wsgiproof.judge.explain.catalog import Entry, Place, entries
+from wsgiproof.judge.explain.catalog import Entry, Place
 from wsgiproof.judge.explain.findings import finding
 from wsgiproof.judge.explain.lookup import (
     FindingText,
@@ -24,13 +25,14 @@ from wsgiproof.judge.explain.lookup import (
     explain_log,
     ids,
 )
-from wsgiproof.judge.verdict import ALL_CHECKS, judge
+from wsgiproof.judge.verdict import judge
 from wsgiproof.report.console import SafeConsole
 from wsgiproof.report.lookup import show_finding, show_list
 from wsgiproof.subjects.registry import known_controls
 
 CONTROLS = known_controls()
 
+CATALOG = RULES.catalog
 APACHE_24 = (
     "[Wed Oct 11 14:32:52.123456 2023] [wsgi:error] [pid 35708:tid 4328636416] "
     "[client 192.0.2.9:1234] "
@@ -64,17 +66,17 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return run
 
 
-@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
+@pytest.mark.parametrize("entry", CATALOG.entries, ids=lambda entry: entry.id)
 def test_an_identifier_is_found(entry: Entry) -> None:
-    assert by_id(entry.id) == entry
-    assert entry.id in ids()
+    assert by_id(entry.id, CATALOG) == entry
+    assert entry.id in ids(RULES)
 
 
 def test_a_code_is_found_in_either_case() -> None:
-    found = by_id("wsgi0150")
+    found = by_id("wsgi0150", CATALOG)
     assert found is not None
-    assert found == by_id("WSGI0150")
-    assert by_id("WSGI9999") is None
+    assert found == by_id("WSGI0150", CATALOG)
+    assert by_id("WSGI9999", CATALOG) is None
 
 
 @pytest.mark.parametrize("prefix", ["", APACHE_24, APACHE_22, JOURNAL + APACHE_24])
@@ -87,7 +89,7 @@ def test_a_pasted_line_is_explained_behind_any_prefix(
     entry: Entry, example: str, prefix: str
 ) -> None:
     if Place.LOG in entry.where or not prefix:
-        assert by_text(prefix + example) == entry
+        assert by_text(prefix + example, CATALOG) == entry
 
 
 @pytest.mark.parametrize(
@@ -96,18 +98,22 @@ def test_a_pasted_line_is_explained_behind_any_prefix(
     ids=lambda value: getattr(value, "id", ""),
 )
 def test_a_pasted_stack_is_explained(entry: Entry, example: str) -> None:
-    assert by_text(example) == entry
+    assert by_text(example, CATALOG) == entry
 
 
 @pytest.mark.parametrize("text", NOT_OURS)
 def test_what_is_not_known_is_not_explained(text: str) -> None:
-    assert by_text(text) is None
-    assert by_text(APACHE_24 + text) is None
+    assert by_text(text, CATALOG) is None
+    assert by_text(APACHE_24 + text, CATALOG) is None
 
 
 def test_a_healthy_log_has_neither_failures_nor_unknown_errors() -> None:
     log = explain_log(
-        f"[2026-11-25 20:00:00.123456] {line.replace('] ', '] [pid 4711] ', 1)}" for line in HEALTHY
+        (
+            f"[2026-11-25 20:00:00.123456] {line.replace('] ', '] [pid 4711] ', 1)}"
+            for line in HEALTHY
+        ),
+        CATALOG,
     )
     assert [one.entry.id for one in log.known if one.entry.fails] == []
     assert log.unknown == ()
@@ -122,12 +128,12 @@ def test_the_logs_of_recorded_cells_are_explained_as_their_findings_are() -> Non
         assert record.observed is not None
         explained = {
             one.id
-            for finding in judge(record.cell, record.observed).findings
+            for finding in judge(record.cell, record.observed, RULES).findings
             for one in finding.explained
             if one.where.startswith("error log")
         }
-        bound = {entry.id for entry in entries() if entry.phases}
-        log = explain_log(line.text for line in record.observed.log)
+        bound = {entry.id for entry in CATALOG.entries if entry.phases}
+        log = explain_log((line.text for line in record.observed.log), CATALOG)
         assert explained - bound <= {one.entry.id for one in log.known}
         seen += len(explained - bound)
     assert seen >= 8
@@ -144,7 +150,8 @@ def test_a_log_is_sorted_into_what_is_known_and_what_is_not() -> None:
             "[Wed Oct 11 14:32:52 2023] [ssl:error] [pid 1] AH99999: other 12",
             "[Wed Oct 11 14:32:52 2023] [ssl:error] [pid 1] AH99999: other 13",
             "[Wed Oct 11 14:32:52 2023] [core:notice] [pid 1] AH00094: Command line",
-        ]
+        ],
+        CATALOG,
     )
     assert [(one.entry.id, one.lines, one.first) for one in log.known] == [("pyo3", 1, 1)]
     assert [(one.text, one.lines) for one in log.unknown] == [
@@ -172,7 +179,7 @@ def test_the_command_says_when_it_knows_nothing(command: Explain) -> None:
 
 
 def test_the_command_prints_the_finding_that_an_entry_names_as_its_source(command: Explain) -> None:
-    (source,) = [entry.source for entry in entries() if entry.id == "heap-corrupt"]
+    (source,) = [entry.source for entry in CATALOG.entries if entry.id == "heap-corrupt"]
     shown = command(*source.removeprefix("wsgiproof explain ").split())
     assert shown.code == 0
     assert shown.stdout.startswith("12. PyMongo 4.20.0 in interpreters with their own GIL")
@@ -228,12 +235,12 @@ def test_a_pasted_word_that_is_too_long_for_a_file_is_only_unknown(command: Expl
 
 @pytest.mark.parametrize("check", ALL_CHECKS)
 def test_each_check_is_explained_by_its_docstring(check: str) -> None:
-    found = by_name(check.upper())
+    found = by_name(check.upper(), RULES)
     assert isinstance(found, Topic)
     assert (found.id, found.kind, found.see) == (check, "check", "wsgiproof explain --list")
     assert found.meaning.endswith(".")
     assert "`" not in found.meaning
-    assert check in ids()
+    assert check in ids(RULES)
 
 
 def test_the_command_explains_checks_and_controls(command: Explain) -> None:
@@ -252,7 +259,7 @@ def test_the_command_explains_checks_and_controls(command: Explain) -> None:
 
 @pytest.mark.parametrize("name", ["PYO3", "Finding-1", "wsgi0150", "CRASH"])
 def test_case_does_not_matter(name: str) -> None:
-    found = by_name(name)
+    found = by_name(name, RULES)
     assert found is not None
     assert found.id.lower() == name.lower()
 
@@ -282,7 +289,7 @@ def test_an_empty_log_is_said_to_be_empty(command: Explain) -> None:
 
 
 def test_no_line_is_folded_or_padded_where_there_is_no_terminal(command: Explain) -> None:
-    entry = max(entries(), key=lambda one: len(one.meaning))
+    entry = max(CATALOG.entries, key=lambda one: len(one.meaning))
     assert len(entry.meaning) > 200
     shown = command(entry.id)
     assert f"  meaning: {entry.meaning}\n" in shown.stdout
@@ -348,7 +355,7 @@ def test_a_terminal_folds_the_items_of_a_finding_below_their_text() -> None:
 def test_the_list_has_one_line_for_each_identifier(command: Explain) -> None:
     shown = command("--list")
     names = [line.split()[0] for line in shown.stdout.splitlines()]
-    assert sorted(names) == sorted([*ids(), *CONTROLS])
+    assert sorted(names) == sorted([*ids(RULES), *CONTROLS])
     assert "finding-17  mod_wsgi before 6.1: threads that use" in shown.stdout
     listed = json.loads(command("--list", "--json").stdout)
     assert [one["id"] for one in listed] == names
@@ -358,7 +365,7 @@ def test_the_list_has_one_line_for_each_identifier(command: Explain) -> None:
 def test_a_line_of_the_list_is_cut_to_the_width_of_a_terminal() -> None:
     file = io.StringIO()
     console = SafeConsole(file=file, force_terminal=True, width=60, color_system=None)
-    show_list(console, entries())
+    show_list(console, CATALOG.entries)
     lines = file.getvalue().splitlines()
-    assert len(lines) == len(entries())
+    assert len(lines) == len(CATALOG.entries)
     assert max(map(len, lines)) == 60

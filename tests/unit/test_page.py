@@ -20,7 +20,17 @@ from hypothesis import strategies as some
 
 from tests.cells import CELL, cell_with
 from tests.unit import scenarios
-from tests.unit.factories import BORN, PARENT_ENDED, born, died, line, observed, record, run_record
+from tests.unit.factories import (
+    BORN,
+    PARENT_ENDED,
+    RULES,
+    born,
+    died,
+    line,
+    observed,
+    record,
+    run_record,
+)
 from tests.unit.test_judge_recovery import outage
 from tests.unit.test_judge_restart import restart
 from tests.unit.test_junit import hostile
@@ -36,6 +46,7 @@ from wsgiproof.report.html.tables import tables
 from wsgiproof.report.html.timeline import timeline
 from wsgiproof.report.html.trials import trials
 from wsgiproof.report.text import excerpt, visible
+from wsgiproof.subjects.registry import rules_of
 
 anything = some.text(some.characters(exclude_categories=()))
 WHERE = f"cells/{CELL.id}"
@@ -76,7 +87,7 @@ class Elements(HTMLParser):
 
 def test_a_page_has_no_element_but_ours_and_fetches_nothing() -> None:
     harm = '</script><img src=x onerror=1><a href="http://evil.example">'
-    content = page(hostile(harm)).decode()
+    content = page(hostile(harm), rules_of).decode()
     elements = Elements(content).seen
     assert {tag for tag, _ in elements} <= {
         *("html", "head", "meta", "link", "title", "style", "body", "a", "header", "main", "p"),
@@ -137,7 +148,7 @@ def test_nothing_outside_of_a_run_is_read(tmp_path: Path) -> None:
 def test_known_lines_are_kept_however_long_the_log_is() -> None:
     lines = [line(f"line {number}") for number in range(5_000)]
     lines[2_500] = line("AH00052: child pid 7 exit signal Segmentation fault (11)")
-    shown = log(CELL, lines, 12)
+    shown = log(CELL, RULES.catalog, lines, 12)
     assert [one.number for one in shown if one.known] == [2_501]
     assert sum(not one.number for one in shown) == 3, "before it, after it, and not kept"
     gaps = [int(one.text.split()[0].replace(",", "")) for one in shown if not one.number]
@@ -236,12 +247,12 @@ class Tried(Finding, frozen=True, kw_only=True):
 def test_what_is_new_in_a_finding_is_shown_with_it() -> None:
     one = Tried(check="error-log", seen="s", meaning="m", action="a",
                 tries=(Try(kind="known", count=3),))  # fmt: skip
-    shown = detail(record(verdict=Verdict.FAIL, findings=(one,)), None)
+    shown = detail(record(verdict=Verdict.FAIL, findings=(one,)), RULES, None)
     assert shown["causes"][0]["more"] == [("tries", "kind known, count 3")]
 
 
 def test_an_entry_of_the_catalog_leads_its_finding_as_text() -> None:
-    (cause,) = detail(scenarios.pyo3(), None)["causes"]
+    (cause,) = detail(scenarios.pyo3(), RULES, None)["causes"]
     assert cause["known"]["id"] == "pyo3"
     assert cause["meaning"] == cause["known"]["meaning"]
     assert "the first interpreter of a process" in cause["meaning"]
@@ -252,23 +263,23 @@ def test_an_entry_of_the_catalog_leads_its_finding_as_text() -> None:
 
 
 def test_plots_begin_with_the_resource_that_failed() -> None:
-    clean = [one.name for one in detail(record(), None)["charts"]]
+    clean = [one.name for one in detail(record(), RULES, None)["charts"]]
     assert clean[0] == "connections"
-    leaking = detail(scenarios.leak_in_four_processes(), None)["charts"]
+    leaking = detail(scenarios.leak_in_four_processes(), RULES, None)["charts"]
     assert (leaking[0].name, len(leaking[0].fits)) == ("blocks", 4)
     assert leaking[0].rate == "15 blocks per request in each of 4 processes"
     assert sorted(one.name for one in leaking) == sorted(clean)
 
 
 def test_a_cell_says_which_axes_vary_in_its_run() -> None:
-    axes = detail(record(), None, ["mode"])["axes"]
+    axes = detail(record(), RULES, None, ["mode"])["axes"]
     assert [one["value"] for one in axes if one["varies"]] == ["daemon"]
     assert {"standalone", "shared-gil"} <= {one["value"] for one in axes}
 
 
 def test_the_overview_says_why_what_to_do_and_where() -> None:
     pyo3, crash = scenarios.pyo3(), scenarios.crash_at_stop()
-    shown = overview(run_record(pyo3, crash))
+    shown = overview(run_record(pyo3, crash), rules_of)
     assert [one["known"] for one in shown["causes"]] == ["thread-outlives-interpreter", "pyo3"]
     for one, cell in zip(shown["causes"], (crash, pyo3), strict=True):
         assert one["cells"] == [cell.cell.id]
@@ -287,13 +298,13 @@ def test_the_chart_library_is_what_its_authors_released() -> None:
         assert sha256(vendored.joinpath(name).read_bytes()).hexdigest() == digest
     script = vendored.joinpath("uPlot.iife.min.js").read_text()
     assert "</script" not in script
-    assert len(page(run_record(record()))) < 200_000
+    assert len(page(run_record(record()), rules_of)) < 200_000
 
 
 @pytest.mark.parametrize(
     "changes", [{}, {"load_timeline": None, "phases": (), "events": (), "stop": None}]
 )
 def test_a_record_that_lacks_much_has_a_page(changes: dict[str, Any]) -> None:
-    told = detail(record(observed(**changes)), None)
+    told = detail(record(observed(**changes)), RULES, None)
     assert told["id"] == CELL.id
-    assert b"1 cell" in page(run_record(record(observed(**changes))))
+    assert b"1 cell" in page(run_record(record(observed(**changes))), rules_of)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.cells import CELL, cell_with
-from tests.unit.factories import observed, reading, record, samples
+from tests.unit.factories import RULES, observed, reading, record, samples
 from wsgiproof.analysis.rejudge import RejudgedCell, differences, rejudge
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
@@ -20,6 +20,7 @@ from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.directory import save
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
+from wsgiproof.subjects.registry import rules_of
 
 LEAKING = observed(samples=samples([[reading(threads=20 + 5 * number)] for number in range(26)]))
 ERROR = record(
@@ -90,13 +91,13 @@ def test_a_cell_that_could_not_run_stays_as_it_is(tmp_path: Path) -> None:
     assert done.exit_code == 3
     assert "mongod did not start" in done.output
     assert "the verdict that was recorded." in done.output
-    assert judge_record(ERROR) == ERROR
+    assert judge_record(ERROR, RULES) == ERROR
 
 
 @pytest.mark.parametrize("part", ["", "cells/{}", "cells/{}/cell.json"])
 def test_a_run_a_cell_and_a_record_can_be_named(part: str, tmp_path: Path) -> None:
     where = saved(tmp_path, record(LEAKING)) / part.format(CELL.id)
-    (again,) = rejudge(where)
+    (again,) = rejudge(where, rules_of)
     assert again.recorded == again.now == record(LEAKING)
 
 
@@ -113,7 +114,7 @@ def test_one_cell_of_a_run_can_be_judged_again(tmp_path: Path) -> None:
 
 def test_only_the_judgement_is_new(tmp_path: Path) -> None:
     old = passed_then()
-    now = judge_record(old)
+    now = judge_record(old, RULES)
     fields = {
         name for name in CellRecord.__struct_fields__ if getattr(now, name) != getattr(old, name)
     }
@@ -134,7 +135,7 @@ def test_a_check_that_was_not_there_yet_is_a_difference() -> None:
 
 def refused(where: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        rejudge(where)
+        rejudge(where, rules_of)
     message = str(caught.value)
     assert str(where) in message
     assert "\n" not in message
@@ -177,4 +178,4 @@ def test_a_record_that_goes_away_or_is_a_directory(tmp_path: Path) -> None:
     shutil.rmtree(path.parent)
     path.mkdir(parents=True)
     with pytest.raises(UsageError, match="not a regular file"):
-        rejudge(where)
+        rejudge(where, rules_of)

@@ -16,8 +16,10 @@ from rich.console import Console
 from tests.cells import CELL, cell_with
 from tests.unit.factories import (
     BORN,
+    CHECKS,
     LOG,
     PARENT_ENDED,
+    RULES,
     born,
     died,
     failure,
@@ -26,7 +28,6 @@ from tests.unit.factories import (
     record,
 )
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
-from wsgiproof.judge.verdict import CHECKS
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.directory import exit_code
 from wsgiproof.records.judgement import Finding, Verdict
@@ -40,6 +41,7 @@ from wsgiproof.report.progress import LiveProgress, PlainProgress
 from wsgiproof.report.served import show_logged, show_served
 from wsgiproof.report.terminal import show_cells, show_run
 from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.registry import rules_of
 
 HOSTILE = "a\x1b[2J\x1b]0;title\x07b\rc\x08d\x9be\u202ef\0g"
 
@@ -50,7 +52,7 @@ def console(width: int = 200) -> Console:
 
 def shown(cells: Sequence[CellRecord], width: int = 200) -> str:
     out = console(width)
-    show_run(out, cells, exit_code(cells), "/results/1")
+    show_run(out, cells, rules_of, exit_code(cells), "/results/1")
     return text_of(out)
 
 
@@ -113,10 +115,10 @@ def test_what_is_missing_is_told_beside_what_was_found() -> None:
 
 def test_a_skipped_check_is_told_with_its_reason() -> None:
     alone = cell_with(CELL, topology=Topology.NONE)
-    text = shown([record(observed(failures=(failure(),)), alone)])
+    text = shown([record(observed(failures=(failure(),), backend=""), alone)])
     names = "connections, cursors, sessions, database"
-    assert f"  skipped {names}: there is no deployment (topology none)" in text
-    assert f"skipped: {names}" in shown([record(observed(), alone)])
+    assert f"  skipped {names}: the cell has no deployment" in text
+    assert f"skipped: {names}" in shown([record(observed(backend=""), alone)])
 
 
 def test_an_undecided_cell_says_what_is_missing_and_how_to_rerun_it() -> None:
@@ -174,14 +176,14 @@ def on_terminal(cells: Sequence[CellRecord], width: int) -> list[str]:
     out = Console(
         file=io.StringIO(), highlight=False, width=width, force_terminal=True, color_system=None
     )
-    show_cells(out, cells)
+    show_cells(out, cells, rules_of)
     return re.sub("\x1b\\[[0-9;]*m", "", text_of(out)).splitlines()
 
 
 @pytest.mark.parametrize("scenario", [pyo3, leak_in_four_processes, crash_at_stop])
 def test_80_columns_say_what_broke_why_and_what_to_do(scenario: Callable[[], CellRecord]) -> None:
     cell = scenario()
-    (cause,) = causes(cell)
+    (cause,) = causes(cell, RULES)
     lines = on_terminal([cell], 80)
     text = " ".join(" ".join(lines[:24]).split())
     for part in (cell.verdict, cell.reason, cause.seen, cause.meaning, cause.action):
@@ -299,7 +301,7 @@ def test_much_evidence_is_cut_and_said_to_be() -> None:
 
 def test_an_interrupted_run_shows_its_cells_without_closing_lines() -> None:
     out = console()
-    show_cells(out, [PASSED, FAILED])
+    show_cells(out, [PASSED, FAILED], rules_of)
     assert "complete" not in text_of(out)
     assert "Exit code" not in text_of(out)
     assert "FAIL" in text_of(out)
@@ -392,8 +394,8 @@ def test_a_served_cell_is_told_with_the_commands_to_look_at_it() -> None:
 
 def test_a_served_cell_without_a_deployment_tells_of_none() -> None:
     out = console()
-    show_served(out, msgspec.structs.replace(SERVED, mongodb="", database=""))
-    assert "mongodb" not in text_of(out).partition("url")[2]
+    show_served(out, msgspec.structs.replace(SERVED, backend="", database=""))
+    assert "backend" not in text_of(out).partition("url")[2]
 
 
 def test_what_an_application_logs_does_not_steer_the_terminal() -> None:

@@ -7,14 +7,14 @@ import io
 import pytest
 from rich.console import Console
 
-from tests.unit.factories import observed, reading, record, samples
+from tests.unit.factories import ALL_CHECKS, CHECKS, RULES, observed, reading, record, samples
 from wsgiproof.errors import ExitCode
 from wsgiproof.judge.control_result import ControlResult, Result, confusion, exit_code
-from wsgiproof.judge.verdict import ALL_CHECKS, CHECKS
+from wsgiproof.judge.verdict import every_check
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.selftest import show_selftest
 from wsgiproof.run.selftest import control_result, select
-from wsgiproof.subjects.registry import known_controls
+from wsgiproof.subjects.registry import DEFAULT, known_controls
 
 CONTROLS = known_controls()
 
@@ -88,7 +88,7 @@ def test_a_record_is_judged_again_with_the_checks_that_are_given() -> None:
     leak = observed(samples=samples([[reading(threads=25 + 10 * number)] for number in range(13)]))
     control = CONTROLS["leak-thread"]
     assert control_result(control, record(leak)).result is Result.CAUGHT
-    rest = {name: check for name, check in CHECKS.items() if name != "threads"}
+    rest = {name: every_check(RULES)[name] for name in CHECKS if name != "threads"}
     assert control_result(control, record(leak), rest).result is not Result.CAUGHT
 
 
@@ -103,6 +103,6 @@ def test_every_check_has_a_fault_meant_for_it_and_every_fault_a_check() -> None:
 
 
 def test_controls_are_selected_by_name_in_their_own_order() -> None:
-    names = [control.name for control in select(["own-interpreters", "leak-thread"])]
+    names = [control.name for control in select(DEFAULT, ["own-interpreters", "leak-thread"])]
     assert names == ["leak-thread", "own-interpreters"]
-    assert len(select([])) == len(CONTROLS)
+    assert len(select(DEFAULT, [])) == len(CONTROLS)

@@ -13,15 +13,24 @@ import msgspec
 import pytest
 
 from tests.cells import CELL
-from tests.unit.factories import BORN, ENDED, WORKER, born, died, failure, observed
+from tests.unit.factories import BORN, ENDED, RULES, WORKER, born, died, failure, observed
 from wsgiproof.judge import stacks
 from wsgiproof.judge.verdict import judge
 from wsgiproof.observe import cores
 from wsgiproof.observe.evidence import Evidence
-from wsgiproof.observe.frames import SIGNAL_HANDLER, combined, parse_gdb, parse_pystack
+from wsgiproof.observe.frames import combined, parse_gdb, parse_pystack
 from wsgiproof.observe.stacks import read_core, read_ending, read_process
 from wsgiproof.records.judgement import Finding
-from wsgiproof.records.observed import Frame, Observed, Role, Stack, Stop, Thread, Unfinished
+from wsgiproof.records.observed import (
+    SIGNAL_HANDLER,
+    Frame,
+    Observed,
+    Role,
+    Stack,
+    Stop,
+    Thread,
+    Unfinished,
+)
 
 RECORDED = Path(__file__).with_name("stacks")
 
@@ -164,7 +173,7 @@ def frames(*names: str) -> tuple[Frame, ...]:
         ("raise", "faulthandler_fatal_error", "__restore_rt"),
         ("dump_traceback", "faulthandler_fatal_error.constprop.0"),
         ("__GI_kill", "sig_coredump", "faulthandler_fatal_error", "__restore_rt"),
-        ("raise", "faulthandler_fatal_error", "<signal handler>"),
+        ("raise", "faulthandler_fatal_error", SIGNAL_HANDLER),
     ],
 )
 def test_a_stack_does_not_begin_with_the_handler_that_dumped_it(handler: tuple[str, ...]) -> None:
@@ -198,7 +207,7 @@ def crashes(*read: Stack) -> Observed:
 
 
 def crash_findings(seen: Observed) -> list[Finding]:
-    return [one for one in judge(CELL, seen).findings if one.check == "crash"]
+    return [one for one in judge(CELL, seen, RULES).findings if one.check == "crash"]
 
 
 def test_deaths_with_the_same_stack_are_one_finding_and_others_another() -> None:
@@ -240,7 +249,7 @@ def hung(name: str, phase: str, **changes: object) -> Observed:
 def test_a_hang_names_the_frames_that_threads_wait_in_and_who_has_the_gil() -> None:
     (found,) = [
         one
-        for one in judge(CELL, hung("pystack-process-deadlock", "parallel")).findings
+        for one in judge(CELL, hung("pystack-process-deadlock", "parallel"), RULES).findings
         if one.check == "hang"
     ]
     assert "flock (libc.so.6), called from fcntl_flock_impl" in found.seen
@@ -269,7 +278,9 @@ def test_a_thread_that_serves_no_request_is_not_what_a_request_hangs_in() -> Non
 def test_a_hang_without_a_stack_says_how_to_get_one() -> None:
     (found,) = [
         one
-        for one in judge(CELL, hung("", "parallel", note="not permitted; run as root")).findings
+        for one in judge(
+            CELL, hung("", "parallel", note="not permitted; run as root"), RULES
+        ).findings
         if one.check == "hang"
     ]
     assert "not permitted; run as root" in found.action
@@ -285,11 +296,11 @@ def test_a_stop_that_hangs_names_its_frame() -> None:
         seen, stacks=tuple(msgspec.structs.replace(one, pid=27140) for one in seen.stacks)
     )
     assert "blocked" not in next(
-        one.seen for one in judge(CELL, seen).findings if one.check == "shutdown"
+        one.seen for one in judge(CELL, seen, RULES).findings if one.check == "shutdown"
     ), "the stack of another process was taken for its own"
     stop = Stop(seconds=15.0, leftover=(27140,), connections_left=0)
     seen = msgspec.structs.replace(seen, stop=stop)
-    (found,) = [one for one in judge(CELL, seen).findings if one.check == "shutdown"]
+    (found,) = [one for one in judge(CELL, seen, RULES).findings if one.check == "shutdown"]
     assert "blocked: 1 thread in clock_nanosleep" in found.seen
     assert "_hang (faults_lifecycle.py:112)" in found.seen
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from tests.cells import CELL, cell_with, configured
+from tests.unit.factories import COUNTS, RULES, outcome
 from tests.unit.factories import observed as anything
-from tests.unit.factories import outcome
 from tests.unit.test_matrix import matrix_of
 from wsgiproof.agent import protocol
 from wsgiproof.errors import UsageError
@@ -24,17 +24,17 @@ from wsgiproof.subjects.pymongo.backends import starts_mongod
 from wsgiproof.subjects.pymongo.subject import DOCUMENTS
 
 ALONE = cell_with(CELL, topology=Topology.NONE)
+OF_DEPLOYMENT = {"connections", "cursors", "sessions", "collections", "views", "indexes"}
 SKIPPED = dict.fromkeys(["connections", "cursors", "sessions", "database"], Verdict.SKIPPED)
 
 
 def observed(**changes: object) -> Observed:
     """A clean record without a deployment: nobody has counted its connections."""
+    counts = {name: value for name, value in COUNTS.items() if name not in OF_DEPLOYMENT}
     points = tuple(
         msgspec.structs.replace(
             point,
-            server_connections=None,
-            cursors=None,
-            sessions=None,
+            counts=counts,
             processes=tuple(
                 msgspec.structs.replace(reading, connections=0) for reading in point.processes
             ),
@@ -42,7 +42,7 @@ def observed(**changes: object) -> Observed:
         for point in anything().samples
     )
     stop = Stop(seconds=0.5, leftover=(), connections_left=None)
-    return anything(**{"samples": points, "stop": stop} | changes)
+    return anything(**{"samples": points, "stop": stop, "backend": ""} | changes)
 
 
 def asked(**options: object) -> Asked:
@@ -93,7 +93,7 @@ def test_the_application_is_told_to_connect_or_not(
 
 
 def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:
-    judgement = judge(ALONE, observed())
+    judgement = judge(ALONE, observed(), RULES)
     assert outcome(observed(), ALONE) == SKIPPED
     assert judgement.verdict is Verdict.PASS
     assert judgement.reason == "14 checks; skipped: connections, cursors, sessions, database"
@@ -104,7 +104,8 @@ def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:
 
 def test_the_same_record_of_a_cell_with_a_deployment_is_undecided() -> None:
     undecided = ["connections", "cursors", "sessions", "shutdown"]
-    assert outcome(observed()) == dict.fromkeys(undecided, Verdict.INCONCLUSIVE)
+    verdicts = dict.fromkeys(undecided, Verdict.INCONCLUSIVE)
+    assert outcome(observed(backend="MongoDB")) == verdicts | {"database": Verdict.SKIPPED}
 
 
 def test_what_is_left_after_the_stop_is_found_all_the_same() -> None:
@@ -116,4 +117,6 @@ def test_an_empty_record_still_passes_no_check() -> None:
     plan = observed().plan
     verdicts = outcome(Observed(plan=plan, urls=("/a", "/b")), ALONE)
     assert Verdict.PASS not in verdicts.values()
-    assert judge(ALONE, Observed(plan=plan, urls=("/a", "/b"))).verdict is Verdict.INCONCLUSIVE
+    assert (
+        judge(ALONE, Observed(plan=plan, urls=("/a", "/b")), RULES).verdict is Verdict.INCONCLUSIVE
+    )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsgiproof.load.response import Outcome, Response
+from wsgiproof.load.response import Response
 from wsgiproof.load.statistics import Histogram, LoadStatistics
-from wsgiproof.records.traffic import Latencies, bucket, merged
+from wsgiproof.records.traffic import Latencies, Outcome, bucket, merged
 
 SECONDS = st.lists(st.floats(min_value=0, max_value=3600), min_size=1, max_size=200)
 

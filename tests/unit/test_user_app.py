@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.cells import CELL, cell_with, configured
-from tests.unit.factories import observed, outcome
+from tests.unit.factories import RULES, observed, outcome
 from tests.unit.test_inside import REQUEST, SECRET, App
 from tests.unit.test_matrix import matrix_of
 from wsgiproof.errors import UsageError
@@ -322,7 +322,7 @@ def test_it_is_copied_to_where_no_import_finds_it(tmp_path: Path) -> None:
 
 def test_round_trips_are_skipped_and_the_rest_is_judged() -> None:
     assert outcome(observed(), OWN) == {"roundtrip": Verdict.SKIPPED}
-    judgement = judge(OWN, observed())
+    judgement = judge(OWN, observed(), RULES)
     assert judgement.verdict is Verdict.PASS
     assert judgement.reason.endswith("checks; skipped: roundtrip")
     (skipped,) = [one for one in judgement.checks if one.verdict is Verdict.SKIPPED]
@@ -333,7 +333,7 @@ def test_skipping_hides_neither_a_finding_nor_missing_evidence() -> None:
     finding = Finding(check="x", seen="s", meaning="m", action="a")
     assert Outcome(skipped="why", findings=(finding,)).result("x").verdict is Verdict.FAIL
     assert Outcome(skipped="why", missing="m").result("x").verdict is Verdict.INCONCLUSIVE
-    assert judge(OWN, observed(stop=None)).verdict is Verdict.INCONCLUSIVE
+    assert judge(OWN, observed(stop=None), RULES).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(

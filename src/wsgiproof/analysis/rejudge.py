@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from wsgiproof.errors import UsageError
+from wsgiproof.judge.rules import RulesOf
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.directory import read_cells
 from wsgiproof.records.run import CellRecord
@@ -21,7 +22,7 @@ class RejudgedCell(msgspec.Struct, frozen=True, kw_only=True):
     now: CellRecord
 
 
-def rejudge(where: Path, pattern: str | None = None) -> list[RejudgedCell]:
+def rejudge(where: Path, rules_of: RulesOf, pattern: str | None = None) -> list[RejudgedCell]:
     """Judge the cells in ``where`` again: a run's directory, a cell's, or the record of a cell.
 
     ``pattern`` selects cells by their id, or by a glob. Raises :class:`UsageError` if there is no
@@ -33,7 +34,7 @@ def rejudge(where: Path, pattern: str | None = None) -> list[RejudgedCell]:
         raise UsageError(
             f"no recorded cell in {where} matches '{pattern}'; there is {every[0].cell.id}"
         )
-    return [RejudgedCell(recorded=one, now=judge_record(one)) for one in cells]
+    return [RejudgedCell(recorded=one, now=judge_record(one, rules_of(one.cell))) for one in cells]
 
 
 def differences(cell: RejudgedCell) -> Iterator[str]:

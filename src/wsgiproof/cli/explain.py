@@ -53,12 +53,17 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
     shown with its meaning and its fix; errors that are not known are counted.
     """
     from wsgiproof.cli.known import controls, named
-    from wsgiproof.judge.explain.catalog import entries
     from wsgiproof.judge.explain.lookup import by_text, explain_log, topics
     from wsgiproof.report.lookup import show_list, show_log
+    from wsgiproof.subjects.registry import all_rules
 
+    rules = all_rules()
     if listed:
-        every: tuple[Entry | Topic, ...] = (*entries(), *topics(), *controls())
+        every: tuple[Entry | Topic, ...] = (
+            *rules.catalog.entries,
+            *topics(rules),
+            *controls(),
+        )
         if as_json:
             print_json(every)
         else:
@@ -70,7 +75,7 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
                 "name an identifier, paste a line in quotes, or give an error log on standard "
                 "input: 'wsgiproof explain < error.log'; --list shows all identifiers"
             )
-        log = explain_log(_lines(sys.stdin.buffer))
+        log = explain_log(_lines(sys.stdin.buffer), rules.catalog)
         if as_json:
             print_json(log)
         else:
@@ -78,7 +83,8 @@ def explain_command(text: tuple[str, ...], listed: bool, as_json: bool) -> None:
         return
     known = [one for one in map(named, text) if one is not None]
     if len(known) < len(text):
-        pasted = None if _is_file(text[0]) and len(text) == 1 else by_text(" ".join(text))
+        is_file = _is_file(text[0]) and len(text) == 1
+        pasted = None if is_file else by_text(" ".join(text), rules.catalog)
         if pasted is None:
             say(one_line(_unknown(text)), err=True)
             raise SystemExit(ExitCode.UNDECIDED)

@@ -1,6 +1,6 @@
 """Everything that has an identifier: the catalog of ``explain``, and the controls.
 
-The judge's catalog does not know of controls, which belong to a subject.
+They are those of all subjects together. The judge does not know of controls.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from wsgiproof.judge.explain.catalog import Entry
 from wsgiproof.judge.explain.lookup import FindingText, Topic, by_name
 from wsgiproof.judge.explain.lookup import ids as catalog_ids
 from wsgiproof.subjects.controls import Control
-from wsgiproof.subjects.registry import known_controls
+from wsgiproof.subjects.registry import all_rules, known_controls
 
 
 def ids() -> tuple[str, ...]:
     """Return every identifier."""
-    return (*catalog_ids(), *known_controls())
+    return (*catalog_ids(all_rules()), *known_controls())
 
 
 def named(name: str) -> Entry | FindingText | Topic | None:
     """Return what an identifier stands for; None if it is unknown. Case does not matter."""
     control = known_controls().get(name.lower())
-    return by_name(name) or (_topic(control) if control else None)
+    return by_name(name, all_rules()) or (_topic(control) if control else None)
 
 
 def controls() -> tuple[Topic, ...]:

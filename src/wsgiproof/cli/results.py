@@ -85,6 +85,7 @@ def show_command(
     from wsgiproof.records.directory import only
     from wsgiproof.report.files import write_files
     from wsgiproof.report.recorded import show_recorded
+    from wsgiproof.subjects.registry import rules_of
 
     record = read_run(where)
     if cell is not None:
@@ -94,7 +95,7 @@ def show_command(
     if as_json:
         print_json(with_figures(record))
     else:
-        show_recorded(make_console(), record, code, str(where))
+        show_recorded(make_console(), record, rules_of, code, str(where))
     raise SystemExit(code)
 
 
@@ -102,12 +103,13 @@ def _show_rejudged(where: Path, cell: str | None) -> ExitCode:
     from wsgiproof.analysis.rejudge import differences, rejudge
     from wsgiproof.records.directory import exit_code
     from wsgiproof.report.rejudge import show_again
+    from wsgiproof.subjects.registry import rules_of
 
-    judged = rejudge(where, cell)
+    judged = rejudge(where, rules_of, cell)
     cells = [again.now for again in judged]
     differing = {again.now.cell.id: lines for again in judged if (lines := [*differences(again)])}
     code = exit_code(cells)
-    show_again(make_console(), cells, differing, code, str(where))
+    show_again(make_console(), cells, rules_of, differing, code, str(where))
     return code
 
 
@@ -166,15 +168,16 @@ def merge_command(
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.recorded import show_recorded
+    from wsgiproof.subjects.registry import rules_of
 
     merged = merge(where, output, plan)
     console = make_console()
     code = _exit_code(merged.record)
-    show_recorded(console, merged.record, code, str(merged.output))
+    show_recorded(console, merged.record, rules_of, code, str(merged.output))
     for line in merged.notes:
         console.print(Text(line), soft_wrap=True)
     write_reports(merged.record, junit, summary, note)
-    leave_page(merged.record, merged.output)
+    leave_page(merged.record, rules_of, merged.output)
     raise SystemExit(code)
 
 

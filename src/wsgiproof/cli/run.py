@@ -118,6 +118,7 @@ def run_command(
     from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.terminal import show_cells, show_run
     from wsgiproof.run.session import run
+    from wsgiproof.subjects.registry import rules_of
 
     config, path = configure(options, file=file, no_config=no_config, chosen=chosen)
     console = make_console(stderr=as_json)
@@ -135,16 +136,17 @@ def run_command(
     except (KeyboardInterrupt, Exception):
         # What was finished before is shown; why it went no further is said by main().
         if progress.records:
-            show_cells(console, progress.records, str(progress.output or ""))
+            show_cells(console, progress.records, rules_of, str(progress.output or ""))
         if progress.output:
             again = f"Results so far: {progress.output} (--resume finishes the run)"
             console.print(Text(again), soft_wrap=True)
         raise
     code = exit_code(record.cells)
-    show_run(console, record.cells, code, str(progress.output))
+    show_run(console, record.cells, rules_of, code, str(progress.output))
     write_reports(record, junit, summary, note)
     if progress.output:
-        console.print(Text(f"Report: {leave_page(record, progress.output)}"), soft_wrap=True)
+        page = leave_page(record, rules_of, progress.output)
+        console.print(Text(f"Report: {page}"), soft_wrap=True)
     if as_json:
         print_json(with_figures(record))
     raise SystemExit(code)

@@ -14,6 +14,7 @@ from wsgiproof.cli.options import (
     progress_on,
     version_options,
 )
+from wsgiproof.subjects.registry import SUBJECTS
 
 _EXAMPLES = (
     "wsgiproof selftest",
@@ -50,11 +51,11 @@ def selftest_command(only: tuple[str, ...], list_only: bool, **options: Any) -> 
     from wsgiproof.run.selftest import select, selftest
 
     console = make_console()
-    controls = select(only)
+    config, _ = configure(options)
+    controls = select(SUBJECTS[config.subject], only)
     if list_only:
         show_controls(console, ((one.name, one.trips, one.about) for one in controls))
         return
-    config, _ = configure(options)
     trials: list[ControlResult] = []
     with progress_on(console) as progress:
         trials += selftest(controls, config, command_line(), progress)

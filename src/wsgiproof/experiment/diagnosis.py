@@ -10,7 +10,7 @@ from itertools import pairwise
 from wsgiproof.experiment.load import Load
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.judge.growth import LEAST_STEPS
-from wsgiproof.judge.resources import RESOURCES, Resource, total
+from wsgiproof.judge.resources import Resource, Resources, total
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import measured
 from wsgiproof.records.observed import Attribution, CacheTrial, Confirmation, ObjectGrowth, Sample
@@ -35,6 +35,7 @@ _LEAST, _MOST = 40, 400
 
 
 def confirm(
+    resources: Resources,
     suspects: Mapping[str, int],
     first: Sample,
     load: Load,
@@ -59,14 +60,14 @@ def confirm(
         load.mixed(size, 1 if alone else plan.connections)
         samples.append(fill())
         done = size * (len(samples) - 1)
-        if all(_decided(RESOURCES[check], samples, done >= needed) for check in suspects):
+        if all(_decided(resources[check], samples, done >= needed) for check in suspects):
             break
     others = samples[1:]
     confirmations = tuple(
         Confirmation(
             check=check,
             requests=samples[-1].requests - first.requests,
-            units=total(RESOURCES[check], samples[-1]) - total(RESOURCES[check], first),
+            units=total(resources[check], samples[-1]) - total(resources[check], first),
             alone=alone,
         )
         for check in suspects
@@ -143,7 +144,12 @@ def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
 
 
 def attribute(
-    rates: dict[str, float], load: Load, sampler: Sampler, phase: str, connections: int
+    resources: Resources,
+    rates: dict[str, float],
+    load: Load,
+    sampler: Sampler,
+    phase: str,
+    connections: int,
 ) -> tuple[Attribution, ...]:
     """Measure how far each leaking count grows while one URL alone gets all requests.
 
@@ -163,7 +169,7 @@ def attribute(
                 check=check,
                 url=target.url,
                 requests=requests,
-                units=total(RESOURCES[check], after) - total(RESOURCES[check], before),
+                units=total(resources[check], after) - total(resources[check], before),
             )
             for check in rates
         ]

@@ -1,4 +1,4 @@
-"""The phase ``failover``: faults of the deployment under load, and what they leave behind."""
+"""The phase ``failover``: faults of the backend under load, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle, zip_longest
+from itertools import cycle
 
 import msgspec
 
@@ -18,15 +18,21 @@ from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import AgentReport
 from wsgiproof.observe.processes import unique_set_size
-from wsgiproof.records.observed import FailureGroup, Outage, ProcessSample, Role, Sample
+from wsgiproof.records.observed import (
+    FailureGroup,
+    Outage,
+    ProcessSample,
+    Role,
+    Sample,
+    of_members,
+)
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.server.apache import Server
-from wsgiproof.subjects.pymongo.deployment import Deployment
-from wsgiproof.subjects.pymongo.faults import Fault, PrimaryWatch, faults, make_primary
+from wsgiproof.subjects.base import Backend, Fault, Watch
 
 _RATE = 100.0
 """Requests per second: enough that some are in flight when a fault begins, and few enough that the
-mongods on the same machine elect a primary in time."""
+members on the same machine elect a primary in time."""
 _CONNECTIONS = 20
 _HELD = 0.05
 """Seconds that each request waits inside, so that every process gets some."""
@@ -37,10 +43,9 @@ _AFTER = 0.5
 _LONGER = 2.0
 """Seconds of load beyond the recovery deadline, so that a missed deadline shows."""
 _ELECTION = 20.0
-"""Seconds to wait for a primary; a replica set elects one within about two."""
+"""Seconds to wait for a primary."""
 _SERVER_SELECTION = 30.0
-"""PyMongo's default of serverSelectionTimeoutMS. An operation may wait this long for a primary, so
-its request does not count as hung before."""
+"""A driver may wait this long for a primary, so its request does not count as hung before."""
 _SETTLE_STEP = 0.25
 _MEMORY_READINGS = 30
 """Memory samples during a fault, at most."""
@@ -49,54 +54,56 @@ _LEAST_STEP = 0.5
 _MOST_TEXTS = 20
 """Different failures that are kept for one outage."""
 
+Members = dict[str, int | None]
+"""The connections on each member of the backend, by the names of the counts."""
 _Key = tuple[int, str]
 """The pid of a process, and the token of one of its interpreters."""
 
 
 class Failover:
-    """Injects faults into one server's deployment, one after the other, each under load."""
+    """Injects faults into the backend of one server, one after the other, each under load."""
 
     def __init__(
-        self, server: Server, deployment: Deployment, load: Load, sampler: Sampler, plan: LoadPlan
+        self, server: Server, backend: Backend, load: Load, sampler: Sampler, plan: LoadPlan
     ) -> None:
         self._server = server
-        self._deployment = deployment
+        self._backend = backend
         self._load = load
         self._sampler = sampler
         self._plan = plan
         self._baseline: Sample | None = None
 
     def faults(self) -> tuple[Fault, ...]:
-        """Return the faults that this deployment allows."""
-        return faults(self._deployment, self._plan.fault_seconds)
+        """Return the faults that the backend allows."""
+        return self._backend.faults(self._plan.fault_seconds)
 
     def fill_all_pools(self, fill_pools: Callable[[], None]) -> None:
         """Make each member primary once, and fill the clients' pools for it.
 
-        A driver keeps its connections to a primary that has stepped down (since MongoDB 4.2), so
-        without this each new primary would look like a leak of a whole pool. PyMongo before 3.9
-        closes them, so its pools are never all full at once; the largest count of each member is
-        its baseline. Raises :class:`ServiceFailed` if no other member becomes primary.
+        A driver may keep its connections to a primary that has stepped down, so without this each
+        new primary would look like a leak of a whole pool. Another one closes them, so its pools
+        are never all full at once; the largest count of each member is its baseline. Raises
+        :class:`ServiceFailed` if no other member becomes primary.
         """
-        full: tuple[int, ...] = ()
-        for member in self._deployment.members:
-            make_primary(member)
-            fill_pools()  # a driver that does not retry (PyMongo before 3.9) fails here
-            _, by_member = until_full(
+        full: Members = {}
+        for _ in self._backend.rotate():
+            fill_pools()  # a driver that does not retry fails here
+            _, counts = until_full(
                 fill_pools,
-                lambda: (self._load.answers.failed, self._sampler.counts().by_member),
+                lambda: (self._load.answers.failed, self._sampler.pools()),
             )
-            full = fullest(full, by_member)
+            full = fullest(full, of_members(counts))
         self._load.expect(self._load.unexpected)
         sample = self._sampler.read(self._load.answers.phase, memory=True)
-        self._baseline = msgspec.structs.replace(sample, by_member=fullest(full, sample.by_member))
+        full = fullest(full, of_members(sample.counts))
+        self._baseline = msgspec.structs.replace(sample, counts={**sample.counts, **full})
 
     def outage(self, fault: Fault, fill_pools: Callable[[], None]) -> Outage:
         """Inject one fault under load, undo it, and measure the recovery.
 
         Pools are filled before the sample: dead connections are replaced only when they are needed,
-        so a lower count would prove nothing. Raises :class:`ServiceFailed` if the deployment can't
-        be restored.
+        so a lower count would prove nothing. Raises :class:`ServiceFailed` if the backend can't be
+        restored.
         """
         before = self._baseline or self._sampler.read(self._load.answers.phase, memory=True)
         load = self._load_around(fault)
@@ -108,9 +115,9 @@ class Failover:
         return _outage(fault, load, before, after, settled)
 
     def _load_around(self, fault: Fault) -> _OutageLoad:
-        """Inject the fault under load, undo it, and restore the deployment."""
-        self._deployment.healthy = False
-        with PrimaryWatch(self._deployment.members) as watch, ThreadPoolExecutor(1) as pool:
+        """Inject the fault under load, undo it, and restore the backend."""
+        self._backend.healthy = False
+        with self._backend.watch() as watch, ThreadPoolExecutor(1) as pool:
             load = _OutageLoad(self._server, self._load, watch, self._interpreters(), self._plan)
             done = pool.submit(load.inject, fault)
             try:
@@ -128,7 +135,7 @@ class Failover:
             finally:
                 load.cancelled.set()
             done.result()
-        self._deployment.restore()
+        self._backend.restore()
         return load
 
     def _interpreters(self) -> dict[_Key, str]:
@@ -143,7 +150,7 @@ class Failover:
     def _settled(self, before: Sample, fill_pools: Callable[[], None]) -> tuple[Sample, float]:
         """Wait until no count is above that of before; return a sample, and the seconds it took.
 
-        Meanwhile there are requests if a process has sockets that the deployment has closed: a pool
+        Meanwhile there are requests if a process has sockets that the backend has closed: a pool
         may notice that only when it uses them.
         """
         phase = self._load.answers.phase
@@ -162,19 +169,25 @@ class Failover:
         return msgspec.structs.replace(after, memory=memory), seconds
 
 
-def fullest(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the larger count of each member; unknown (empty) is less than any."""
-    return tuple(max(pair) for pair in zip_longest(one, other, fillvalue=0))
+def fullest(one: Members, other: Members) -> Members:
+    """Return the larger count of each member; unknown is less than any."""
+    return {
+        name: max(
+            (count for count in (one.get(name), other.get(name)) if count is not None), default=None
+        )
+        for name in one.keys() | other.keys()
+    }
 
 
 def _more(before: Sample, after: Sample) -> bool:
     """Return whether any count has grown, or is unknown."""
     then = {one.pid: one for one in before.processes}
+    on_members = of_members(after.counts)
     pairs: list[tuple[int | None, int | None]] = [
-        *zip(before.by_member, after.by_member, strict=False),
+        *((count, on_members.get(name)) for name, count in of_members(before.counts).items()),
         (abandoned(before), abandoned(after)),
     ]
-    if not after.by_member:
+    if not on_members:
         return True
     for now in after.processes:
         earlier = then.get(now.pid)
@@ -185,7 +198,7 @@ def _more(before: Sample, after: Sample) -> bool:
 
 
 def _other_descriptors(sample: ProcessSample) -> int | None:
-    """Return the descriptors that are not connections to the deployment."""
+    """Return the descriptors that are not connections to the backend."""
     if sample.descriptors is None or sample.connections is None:
         return None
     return sample.descriptors - sample.connections
@@ -198,7 +211,7 @@ class _OutageLoad:
         self,
         server: Server,
         load: Load,
-        watch: PrimaryWatch,
+        watch: Watch,
         interpreters: dict[_Key, str],
         plan: LoadPlan,
     ) -> None:

@@ -12,15 +12,15 @@ from typing import TypeVar
 
 from wsgiproof.experiment.commands import Commands
 from wsgiproof.load import engine
-from wsgiproof.load.response import Outcome, Response
-from wsgiproof.load.statistics import INVALID, Histogram
+from wsgiproof.load.response import Response
+from wsgiproof.load.statistics import Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
 from wsgiproof.observe.answers import AgentReport, AnswerCollector, NoReport, report_of
 from wsgiproof.observe.starvation import Starvation
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.plan import LoadPlan
-from wsgiproof.records.traffic import Latencies, LoadTimeline
+from wsgiproof.records.traffic import Latencies, LoadTimeline, Outcome
 from wsgiproof.server.apache import Server
 
 T = TypeVar("T")
@@ -225,9 +225,13 @@ class Load:
         try:
             report = report_of(response.head, self._subject)
         except NoReport as missing:
-            return None, "no report", str(missing)
+            return None, Outcome.NO_REPORT, str(missing)
         if self._expected_body.search(response.body) is None:
-            return None, INVALID, f"nothing in the body matches {self._plan.expect_body!r}"
+            return (
+                None,
+                Outcome.INVALID_BODY,
+                f"nothing in the body matches {self._plan.expect_body!r}",
+            )
         return report, "", ""
 
 

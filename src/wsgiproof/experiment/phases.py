@@ -23,6 +23,7 @@ from wsgiproof.experiment.restarts import Restarts
 from wsgiproof.experiment.sampler import Sampler
 from wsgiproof.experiment.stack_collector import StackCollector
 from wsgiproof.judge import leaks, memory
+from wsgiproof.judge.resources import Resource, Resources
 from wsgiproof.load.target import Target
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.fatal_traces import read_fatal_traces, read_leftover_threads, read_loaded
@@ -49,7 +50,7 @@ from wsgiproof.records.observed import (
 )
 from wsgiproof.records.plan import ExtraPhase, LoadPlan, PhaseName
 from wsgiproof.server.apache import Server
-from wsgiproof.subjects.pymongo.deployment import Deployment
+from wsgiproof.subjects.base import Backend
 
 _HOLD = 0.15
 """Seconds that the requests of a warm-up burst wait inside, so that all have arrived by then."""
@@ -79,19 +80,23 @@ OnProgress = Callable[[str, int, int], None]
 
 def run_experiment(
     server: Server,
-    deployment: Deployment,
+    deployment: Backend,
     app_name: str,
     workers: tuple[int, int],
     application: Application,
     plan: LoadPlan,
+    resources: Resources,
     on_progress: OnProgress,
 ) -> Observed:
     """Put ``server`` under load according to ``plan``, stop it, and return all measurements.
 
     ``workers`` is how many processes run the application, and how many request threads each has.
-    ``application`` has the directory in which they leave their evidence.
+    ``application`` has the directory in which they leave their evidence. ``resources`` are those
+    that the judge looks at.
     """
-    experiment = _Experiment(server, deployment, app_name, workers, application, plan, on_progress)
+    experiment = _Experiment(
+        server, deployment, app_name, workers, application, plan, resources, on_progress
+    )
     with experiment.phase(PhaseName.WARM_UP):
         experiment.warm_up()
     with experiment.phase(PhaseName.PARALLEL):
@@ -137,18 +142,20 @@ class _Experiment:
     def __init__(
         self,
         server: Server,
-        deployment: Deployment,
+        deployment: Backend,
         app_name: str,
         workers: tuple[int, int],
         application: Application,
         plan: LoadPlan,
+        resources: Resources,
         on_progress: OnProgress,
     ) -> None:
         self._server = server
         self._evidence = Evidence(application.evidence)
         self._subject = application.identity
         self._stack_collector = StackCollector(server, self._evidence)
-        self._owned = deployment.owned
+        self._backend = deployment
+        self._resources = resources
         self._workers = workers
         self._plan = plan
         self._on_progress = on_progress
@@ -301,7 +308,7 @@ class _Experiment:
 
     def _beyond_any_pool(self, *now: Sample) -> str:
         samples = (*self._samples, *now)
-        return leaks.certain_leak(samples, len(self._load.targets), *self._workers)
+        return leaks.certain_leak(self._resources, samples, len(self._load.targets), *self._workers)
 
     def _drain(self, over: Callable[[Sample], bool]) -> None:
         """Make no requests for as long as the plan's drain, or until ``over()`` is true.
@@ -347,7 +354,10 @@ class _Experiment:
         if not self._plan.drain or self._decided_early or self._aborted:
             return
         observed = self.observed()
-        growing, memory_grows = leaks.growing(observed), memory.seems_to_grow(observed)
+        growing, memory_grows = (
+            leaks.growing(self._resources, observed),
+            memory.seems_to_grow(observed),
+        )
         if growing or memory_grows:
             self._drain(self._has_returned(growing, self._samples[0], memory_grows))
             self._sample(memory=True)
@@ -375,12 +385,17 @@ class _Experiment:
         if self._aborted or self._decided_early or self._budget_exhausted:
             return 0
         observed = self.observed()
-        unsure = {*leaks.to_confirm(observed), *leaks.to_confirm_alone(observed)}
-        if leaks.leak_rates(observed).keys() - unsure or memory.seems_to_grow(observed):
+        unsure = {
+            *leaks.to_confirm(self._resources, observed),
+            *leaks.to_confirm_alone(self._resources, observed),
+        }
+        if leaks.leak_rates(self._resources, observed).keys() - unsure or memory.seems_to_grow(
+            observed
+        ):
             return 0
         added = sum(one.requests for one in self._phases if one.name == PhaseName.EXTRA_LOAD)
         left = self._plan.extra_requests - added
-        needed = (*leaks.more_to_decide(observed), memory.more_to_decide(observed))
+        needed = (*leaks.more_to_decide(self._resources, observed), memory.more_to_decide(observed))
         return affordable(needed, left)
 
     def fill_again(self) -> None:
@@ -399,15 +414,20 @@ class _Experiment:
         self._drain_again()
         for alone in (False, True):
             observed = self.observed()
-            suspects = leaks.to_confirm_alone(observed) if alone else leaks.to_confirm(observed)
+            suspects = (
+                leaks.to_confirm_alone(self._resources, observed)
+                if alone
+                else leaks.to_confirm(self._resources, observed)
+            )
             # What has been confirmed as a leak is one, whatever requests that are alone would show.
-            leaking = leaks.leak_rates(observed)
+            leaking = leaks.leak_rates(self._resources, observed)
             confirmed = {one.check for one in self._confirmations if one.check in leaking}
             needed = {check: least for check, least in suspects.items() if check not in confirmed}
             if not needed:
                 continue
             self._on_progress(self._phase, 0, 1)
             confirmations, samples = confirm(
+                self._resources,
                 needed,
                 self._read_full(MOST_FILLS),
                 self._load,
@@ -427,7 +447,10 @@ class _Experiment:
         self._drained = self._samples[-1:]
         for _ in range(_DRAINS):
             observed = self.observed()
-            growing, memory_grows = leaks.to_drain(observed), memory.to_drain(observed)
+            growing, memory_grows = (
+                leaks.to_drain(self._resources, observed),
+                memory.to_drain(observed),
+            )
             if not (growing or memory_grows) or self._aborted or self._time_is_up():
                 break
             self._on_progress(self._phase, 0, 1)
@@ -441,7 +464,7 @@ class _Experiment:
 
     @staticmethod
     def _has_returned(
-        growing: Sequence[str], before: Sample, memory_grows: bool
+        growing: Sequence[Resource], before: Sample, memory_grows: bool
     ) -> Callable[[Sample], bool]:
         """Return what ends a drain: the counts are back. Memory takes requests to read."""
         return lambda now: not memory_grows and leaks.have_returned(growing, before, now)
@@ -456,7 +479,7 @@ class _Experiment:
         if self._aborted or self._decided_early or self._budget_exhausted:
             return
         observed = self.observed()
-        if leaks.leak_rates(observed) or not memory.to_try(observed):
+        if leaks.leak_rates(self._resources, observed) or not memory.to_try(observed):
             return
         for target in self._load.targets:
             self._on_progress(self._phase, 0, 1)
@@ -473,11 +496,12 @@ class _Experiment:
         if self._aborted:
             return
         observed = self.observed()
-        rates = leaks.leak_rates(observed)
+        rates = leaks.leak_rates(self._resources, observed)
         if rates:
             self._on_progress(self._phase, 0, 1)
             alone = any(one.alone for one in self._confirmations)
             self._attributions = attribute(
+                self._resources,
                 rates,
                 self._load,
                 self._sampler,
@@ -516,7 +540,7 @@ class _Experiment:
             if not self._load.hopeless():
                 self._fill_pools()
 
-        until_full(fill, self._sampler.counts, most)
+        until_full(fill, self._sampler.pools, most)
         return self._sampler.read(self._phase)
 
     def _fill_pools(self) -> None:
@@ -551,7 +575,7 @@ class _Experiment:
         self._stack_collector.settle()
 
     def stop(self) -> None:
-        """Stop the server, and wait until the deployment has seen its connections close."""
+        """Stop the server, and wait until the backend has seen its connections close."""
         self._on_progress(self._phase, 0, 1)
         with ProcessorWaits(self._server.living()) as waits:
             stopped = self._server.stop(
@@ -560,10 +584,10 @@ class _Experiment:
                 lambda: self._stack_collector.take_ending(self._phase),
             )
         limit = time.monotonic() + self._plan.disconnect_timeout
-        left = self._sampler.counts().connections
+        left = self._sampler.connections()
         while left and time.monotonic() < limit:
             time.sleep(_DISCONNECT_STEP)
-            left = self._sampler.counts().connections
+            left = self._sampler.connections()
         self._stop = Stop(
             seconds=stopped.seconds,
             leftover=stopped.leftover,
@@ -596,7 +620,8 @@ class _Experiment:
             elsewhere=answers.elsewhere,
             samples=tuple(self._samples),
             workers=self._workers,
-            owned=self._owned,
+            backend=self._backend.title,
+            owned=self._backend.owned,
             decided_early=self._decided_early,
             budget_exhausted=self._budget_exhausted,
             full_pools=tuple(self._full_pools),
@@ -672,7 +697,8 @@ class _Experiment:
     def _phase_at(self, moment: float) -> str:
         """Return the phase at ``moment``; ``start`` is before the first one."""
         return next(
-            (phase.name for phase in reversed(self._phases) if phase.started <= moment), "start"
+            (phase.name for phase in reversed(self._phases) if phase.started <= moment),
+            PhaseName.START,
         )
 
     def _rate(self) -> float | None:

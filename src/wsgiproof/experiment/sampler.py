@@ -1,11 +1,11 @@
-"""Reads every resource of a server, from ``/proc``, the deployment and the interpreters."""
+"""Reads every resource of a server, from ``/proc``, the backend and the interpreters."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from wsgiproof.experiment.load import Load
@@ -21,9 +21,9 @@ from wsgiproof.observe.processes import (
 )
 from wsgiproof.observe.remains import Remains
 from wsgiproof.provision.toolchain import Application
-from wsgiproof.records.observed import MemorySample, Role, Sample, Work
+from wsgiproof.records.observed import CONNECTIONS, MemorySample, Role, Sample, Work, of_members
 from wsgiproof.server.apache import Server
-from wsgiproof.subjects.pymongo.deployment import Counts, Deployment
+from wsgiproof.subjects.base import Backend
 
 _QUIET_DEADLINE = 1.0
 """Seconds to wait for counts to settle after load; a leak may not settle, and need not."""
@@ -40,20 +40,20 @@ class Sampler:
     def __init__(
         self,
         server: Server,
-        deployment: Deployment,
+        backend: Backend,
         app_name: str,
         workers: tuple[int, int],
         load: Load,
         application: Application,
     ) -> None:
         self._server = server
-        self._deployment = deployment
+        self._backend = backend
         self._app_name = app_name
         self._processes, self._threads = workers
         self._load = load
         self._sockets: frozenset[tuple[int, int]] = frozenset()
         self._remains = Remains(application)
-        self._work = _WorkMeter(server, deployment)
+        self._work = _WorkMeter(server, backend)
 
     def read(self, phase: str, *, memory: bool = False) -> Sample:
         """Return one sample of all counts, and of memory if requested."""
@@ -85,36 +85,39 @@ class Sampler:
     def _read(self, phase: str, memory_samples: tuple[MemorySample, ...]) -> Sample:
         snapshot = self._settled()
         self._sockets = snapshot.sockets
-        counts = self.counts()
         return Sample(
             phase=phase,
             time=time.monotonic(),
             requests=self._load.answers.requests,
-            server_connections=counts.connections,
-            by_member=counts.by_member,
-            cursors=counts.cursors,
-            sessions=self._deployment.sessions(),
             processes=snapshot.processes,
             memory=memory_samples,
-            counts=self._remains_now(),
+            counts={**self._remains_now(), **self.counts()},
             work=self._work.so_far(self._load.seconds()),
         )
 
     def _remains_now(self) -> dict[str, int | None]:
         """Return the counts of what the subject leaves outside its processes."""
         ever = {event.pid for event in self._server.service.events()}
-        remains = self._remains.read(self._server.living(), ever)
-        return remains | self._deployment.objects(self._app_name)
+        return self._remains.read(self._server.living(), ever)
 
-    def counts(self) -> Counts:
-        """Return what the subject has open, by the deployment's counts."""
-        return self._deployment.counts(self._app_name, self._sockets)
+    def counts(self) -> Mapping[str, int | None]:
+        """Return what the subject has in the backend, by the backend's counts."""
+        return self._backend.counts(self._app_name, self._sockets)
+
+    def connections(self) -> int | None:
+        """Return the subject's connections, by the backend's count; None if unknown."""
+        return self.counts().get(CONNECTIONS)
+
+    def pools(self) -> dict[str, int | None]:
+        """Return the connections that the subject's pools hold, in all and on each member."""
+        counts = self.counts()
+        return {CONNECTIONS: counts.get(CONNECTIONS), **of_members(counts)}
 
     def orphaned(self) -> int | None:
         """Return the subject's connections that no living process has; None if unknown."""
         snapshot = self._processes_now()
         self._sockets |= snapshot.sockets
-        counted = self.counts().connections
+        counted = self.connections()
         if counted is None:
             return None
         return max(0, counted - len(self._processes_now().sockets))
@@ -207,7 +210,7 @@ class Sampler:
         return self._processes_now()
 
     def _processes_now(self) -> ProcessSnapshot:
-        return read_processes(self._watched(), self._deployment.ports)
+        return read_processes(self._watched(), self._backend.ports)
 
     def _watched(self) -> dict[int, Role]:
         living = self._server.living()
@@ -217,9 +220,9 @@ class Sampler:
 class _WorkMeter:
     """Adds up what the load costs, without what the samples between its rounds cost."""
 
-    def __init__(self, server: Server, deployment: Deployment) -> None:
+    def __init__(self, server: Server, backend: Backend) -> None:
         self._server = server
-        self._deployment = deployment
+        self._backend = backend
         self._cpu = self._waited = 0.0
         self._before: dict[int, tuple[float, float]] = {}
 
@@ -244,7 +247,7 @@ class _WorkMeter:
     def _now(self) -> dict[int, tuple[float, float]]:
         """Return the processor time of each worker (0 for others), and each process's waits."""
         roles = self._server.living()
-        others = (os.getpid(), *self._deployment.pids())
+        others = (os.getpid(), *self._backend.pids())
         return {
             pid: (
                 processor_time(pid) if roles.get(pid) is Role.WORKER else 0.0,

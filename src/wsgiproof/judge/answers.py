@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 from wsgiproof.judge.failed import failed_requests
-from wsgiproof.judge.finding import Check, Claim, Outcome, count, evidence
+from wsgiproof.judge.finding import Check, Claim, ClaimsOf, Outcome, count, evidence
 from wsgiproof.judge.lifecycle import HUNG
 from wsgiproof.judge.restart import REPLACING
 from wsgiproof.records.cell import Cell, InterpreterKind, Mode
@@ -26,7 +25,6 @@ _FEW = 0.02
 
 _JUDGED_BY_PHASE = {PhaseName.FAILOVER, *REPLACING}
 """Phases in which some requests may fail. Each of them has its own check, which says which."""
-ClaimsOf = Callable[[Cell, Mapping[str, Any]], Iterable[Claim]]
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
 
@@ -90,7 +88,7 @@ def environment(claims_of: ClaimsOf) -> Check:
     """
 
     def check(cell: Cell, observed: Observed) -> Outcome:
-        """The interpreters that serve are what the cell declares, as each of them reports itself."""
+        """The interpreters are what the cell declares, as each of them reports itself."""
         known = (*observed.identities, *observed.loaded)
         wrong: Counter[str] = Counter()
         actions: dict[str, None] = {}

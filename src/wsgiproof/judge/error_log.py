@@ -6,33 +6,43 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from wsgiproof.judge.explain.catalog import Entry
+from wsgiproof.judge.explain.catalog import Catalog, Entry
 from wsgiproof.judge.explain.explain import in_log
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
-from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.finding import Check, Outcome, count, evidence
 from wsgiproof.judge.first_use import logged_by_interpreter
+from wsgiproof.judge.rules import Rules
 from wsgiproof.judge.tracebacks import CHAINED, Traceback, different, tracebacks
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import PhaseName
 
-_SERVER_ERROR = "pymongo.errors."
-"""The start of a traceback's last line, if PyMongo raised the exception."""
-_SUBJECT_WARNING = re.compile(r"(pymongo|bson|gridfs)/\S*\.py:\d+: \w*Warning: ")
+_WARNING = r"({})/\S*\.py:\d+: \w*Warning: "
 """The form in which the warnings module prints a warning: file, line, category, text."""
 
 
-def error_log(cell: Cell, observed: Observed) -> Outcome:
-    """The error log holds no traceback, no warning of PyMongo and no known failure line."""
+def error_log(rules: Rules) -> Check:
+    """Return the check that the error log holds nothing that went wrong."""
+
+    def check(cell: Cell, observed: Observed) -> Outcome:
+        return _check(cell, observed, rules)
+
+    check.__doc__ = (
+        f"The error log holds no traceback, no warning of {rules.title} and no known failure line."
+    )
+    return check
+
+
+def _check(cell: Cell, observed: Observed, rules: Rules) -> Outcome:
     if not observed.log:
         return Outcome(missing="the error log is empty, though Apache writes to it when it starts")
     lines = tuple(parse(observed.log))
     exceptions = tracebacks(lines)
     findings = [
-        *_tracebacks(_unexcused(exceptions, lines), observed),
-        *_warnings([line.text for line in lines]),
-        *_known(lines, cell, {one.at for one in exceptions}),
+        *_tracebacks(_unexcused(exceptions, lines, rules.unserved), observed),
+        *_warnings([line.text for line in lines], rules),
+        *_known(lines, cell, rules.catalog, {one.at for one in exceptions}),
     ]
     if findings:
         return Outcome(findings=tuple(findings))
@@ -40,8 +50,8 @@ def error_log(cell: Cell, observed: Observed) -> Outcome:
         dropped = count(observed.log_lines_dropped, "line")
         return Outcome(missing=f"{dropped} of the error log were not kept")
     return Outcome(
-        passed=f"{count(len(observed.log), 'line')}, without a traceback, a warning of PyMongo or "
-        "a known failure"
+        passed=f"{count(len(observed.log), 'line')}, without a traceback, a warning of "
+        f"{rules.title} or a known failure"
     )
 
 
@@ -64,27 +74,30 @@ def _tracebacks(found: Sequence[Traceback], observed: Observed) -> list[Finding]
     return [finding]
 
 
-def _unexcused(found: Sequence[Traceback], lines: Sequence[Line]) -> list[Traceback]:
+def _unexcused(found: Sequence[Traceback], lines: Sequence[Line], unserved: str) -> list[Traceback]:
     """Return the exceptions without those of requests without a server."""
-    excused = _excused_tracebacks(lines)
+    if not unserved:
+        return [*found]
+    excused = _excused_tracebacks(lines, unserved)
     return [
         one
         for one in found
-        if not excused & {*one.begins} and not (one.phase == PhaseName.FAILOVER and _alone(one))
+        if not excused & {*one.begins}
+        and not (one.phase == PhaseName.FAILOVER and _alone(one, unserved))
     ]
 
 
-def _alone(one: Traceback) -> bool:
-    """Whether mod_wsgi has logged an error of PyMongo without its traceback."""
-    return not one.begins and one.exception.startswith(_SERVER_ERROR)
+def _alone(one: Traceback, unserved: str) -> bool:
+    """Whether mod_wsgi has logged an error of the subject without its traceback."""
+    return not one.begins and one.exception.startswith(unserved)
 
 
-def _excused_tracebacks(lines: Sequence[Line]) -> set[int]:
+def _excused_tracebacks(lines: Sequence[Line], unserved: str) -> set[int]:
     """Return the lines at which tracebacks of requests without a server begin, causes included.
 
     The check ``recovery`` judges when such requests may fail. Threads of one process interleave
     their lines, so tracebacks are counted instead of followed: if each traceback of a process is a
-    cause, or ends with an error of PyMongo, then no other traceback is among them.
+    cause, or ends with an error of the subject, then no other traceback is among them.
     """
     begun: defaultdict[str, list[int]] = defaultdict(list)
     accounted: Counter[str] = Counter()
@@ -93,7 +106,7 @@ def _excused_tracebacks(lines: Sequence[Line]) -> set[int]:
             continue
         if TRACEBACK in line.text:
             begun[line.pid].append(number)
-        elif line.text in CHAINED or line.text.startswith(_SERVER_ERROR):
+        elif line.text in CHAINED or line.text.startswith(unserved):
             accounted[line.pid] += 1
     return {
         number
@@ -103,37 +116,42 @@ def _excused_tracebacks(lines: Sequence[Line]) -> set[int]:
     }
 
 
-def _warnings(texts: Sequence[str]) -> list[Finding]:
-    found = [text for text in texts if _SUBJECT_WARNING.search(text)]
+def _warnings(texts: Sequence[str], rules: Rules) -> list[Finding]:
+    pattern = re.compile(_WARNING.format("|".join(map(re.escape, rules.packages))))
+    found = [text for text in texts if rules.packages and pattern.search(text)]
     if not found:
         return []
     finding = Finding(
         check="error-log",
-        seen=f"{count(len(found), 'warning')} of PyMongo in the error log: {found[0]}",
-        meaning="PyMongo warns of the way in which it is used here",
-        action="read the warning; it is about how this environment runs PyMongo",
+        seen=f"{count(len(found), 'warning')} of {rules.title} in the error log: {found[0]}",
+        meaning=f"{rules.title} warns of the way in which it is used here",
+        action=f"read the warning; it is about how this environment runs {rules.title}",
         evidence=evidence(found),
     )
     return [finding]
 
 
-def _known(lines: Sequence[Line], cell: Cell, reported: set[int]) -> list[Finding]:
+def _known(
+    lines: Sequence[Line], cell: Cell, catalog: Catalog, reported: set[int]
+) -> list[Finding]:
     """Return a finding for each catalog entry that means a failure and matches lines of the log.
 
     A line that announces an exception (``reported``) is part of that.
     """
-    by_entry: dict[Entry, list[str]] = defaultdict(list)
+    entries: dict[str, Entry] = {}
+    by_entry: dict[str, list[str]] = defaultdict(list)
     rest = [line for number, line in enumerate(lines) if number not in reported]
-    for sighting in in_log(rest, cell):
+    for sighting in in_log(rest, cell, catalog):
         if sighting.entry.fails:
-            by_entry[sighting.entry].append(sighting.text)
+            entries[sighting.entry.id] = sighting.entry
+            by_entry[sighting.entry.id].append(sighting.text)
     return [
         Finding(
             check="error-log",
             seen=f"{count(len(found), 'line')} in the error log: {found[0]}",
-            meaning=entry.meaning,
-            action=f"{entry.action} ({entry.source})",
+            meaning=entries[id].meaning,
+            action=f"{entries[id].action} ({entries[id].source})",
             evidence=evidence(found),
         )
-        for entry, found in by_entry.items()
+        for id, found in by_entry.items()
     ]

@@ -11,6 +11,7 @@ from wsgiproof.judge.first_use import failed_by_interpreter, path
 from wsgiproof.judge.tracebacks import Traceback, different, of_request, tracebacks
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Failure, Observed
+from wsgiproof.records.traffic import Outcome
 
 _APACHES_PAGES = (
     '<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">',
@@ -54,7 +55,7 @@ def failed_requests(observed: Observed, failures: Sequence[Failure]) -> Finding:
 def _by_kind(failures: Sequence[Failure]) -> str:
     kinds: Counter[str] = Counter()
     for failure in failures:
-        status = f" {failure.status}" if failure.kind == "status" else ""
+        status = f" {failure.status}" if failure.kind == Outcome.STATUS else ""
         kinds[f"{failure.kind}{status}"] += failure.count
     return ", ".join(f"{number:,} x {kind}" for kind, number in kinds.most_common())
 
@@ -67,7 +68,7 @@ def _raised(observed: Observed, failures: Sequence[Failure]) -> list[list[Traceb
     found = tracebacks(parse(observed.log))
     named = any(one.url for one in found)
     return [
-        of_request(found, one.phase, path(one.url)) if named or one.kind == "status" else []
+        of_request(found, one.phase, path(one.url)) if named or one.kind == Outcome.STATUS else []
         for one in failures
     ]
 

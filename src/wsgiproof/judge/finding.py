@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -50,6 +51,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """None if the interpreter did not report it."""
     action: str = "find out where that came from: the paths in the evidence may tell"
     """What to do if it is not true."""
+
+
+ClaimsOf = Callable[[Cell, Mapping[str, Any]], Iterable[Claim]]
+"""Yields what has to be true of an interpreter of this cell that reported this of its subject."""
 
 
 def evidence(lines: Iterable[str]) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from statistics import median
 
 import msgspec
 
-from wsgiproof.judge import leaks, memory, resources
+from wsgiproof.judge import leaks, memory
 from wsgiproof.judge.growth import LeakStatus, Series, rate_of
+from wsgiproof.judge.resources import Resource, Resources
 from wsgiproof.judge.slope import later_half
 from wsgiproof.records.observed import Observed
 
@@ -40,19 +41,19 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     most: tuple[float, float]
 
 
-def fits(observed: Observed) -> tuple[Fit, ...]:
+def fits(resources: Resources, observed: Observed) -> tuple[Fit, ...]:
     """Return a line for each series that leaks, counts first."""
-    return (*_of_counts(observed), *_of_memory(observed))
+    return (*_of_counts(resources, observed), *_of_memory(observed))
 
 
-def _of_counts(observed: Observed) -> Iterator[Fit]:
-    for check, resource in resources.RESOURCES.items():
+def _of_counts(resources: Resources, observed: Observed) -> Iterator[Fit]:
+    for check, resource in resources.items():
         decision = leaks.decision_of(resource, observed)
         if decision is not None and decision.status is LeakStatus.LEAK:
             yield from (_of_count(check, resource, one) for one in decision.growing[:_MOST_LINES])
 
 
-def _of_count(check: str, resource: resources.Resource, series: Series) -> Fit:
+def _of_count(check: str, resource: Resource, series: Series) -> Fit:
     """Return the line of a count. It begins at the first sample: all units came after it."""
     rate = rate_of(series)
     assert rate is not None

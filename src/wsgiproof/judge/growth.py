@@ -55,8 +55,8 @@ TEMPORARY = 0.1
 CONTINUES = 0.5
 """Growth after a drain continues if its rate is at least this share of the rate before."""
 POOL_SLACK = 8
-"""Connections, threads or descriptors of one client beyond those of its request threads: a PyMongo
-client has two monitors for each member of the deployment, and one more thread."""
+"""Connections, threads or descriptors of one client beyond those of its request threads: a client
+of a database may have two monitors for each member of it, and one more thread."""
 CONFIDENCE = 0.95
 
 

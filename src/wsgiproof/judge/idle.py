@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.resources import RESOURCES
+from wsgiproof.judge.finding import Check, Outcome, count, evidence
+from wsgiproof.judge.resources import Resources
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Observed, Role, Sample
@@ -21,15 +21,24 @@ _LEAST_MEMORY = 256 * 1024
 """Bytes by which memory has to rise: a thread that wakes up touches a few pages at first."""
 
 
-def idle(cell: Cell, observed: Observed) -> Outcome:
-    """No count and no memory of a worker process keeps rising while there are no requests."""
+def idle(resources: Resources) -> Check:
+    """Return the check of an idle server, of which these resources are counted."""
+
+    def check(cell: Cell, observed: Observed) -> Outcome:
+        """No count and no memory of a worker process keeps rising while there are no requests."""
+        return _check(resources, observed)
+
+    return check
+
+
+def _check(resources: Resources, observed: Observed) -> Outcome:
     samples = observed.idle_samples
     died = [
         event.pid
         for event in observed.events
         if event.kind == "died" and event.role is Role.WORKER and event.phase == PhaseName.IDLE
     ]
-    findings = tuple(_growing(samples))
+    findings = tuple(_growing(resources, samples))
     if findings:
         return Outcome(findings=findings)
     if len(samples) <= _STEPS:
@@ -46,10 +55,10 @@ def idle(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"nothing grew in {seconds:.0f} seconds without a request")
 
 
-def _growing(samples: Sequence[Sample]) -> Iterator[Finding]:
+def _growing(resources: Resources, samples: Sequence[Sample]) -> Iterator[Finding]:
     series: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for sample in samples:
-        for name, whose, value in _values(sample):
+        for name, whose, value in _values(resources, sample):
             if value is not None:
                 series[name, whose].append(value)
     for (name, whose), values in series.items():
@@ -58,14 +67,14 @@ def _growing(samples: Sequence[Sample]) -> Iterator[Finding]:
             yield _finding(name, whose, values, samples[-1].time - samples[0].time)
 
 
-def _values(sample: Sample) -> Iterator[tuple[str, str, int | None]]:
+def _values(resources: Resources, sample: Sample) -> Iterator[tuple[str, str, int | None]]:
     """Yield every value of a sample that has to stay constant: its name, whose it is, and it."""
-    yield "connections on the deployment", "", sample.server_connections
+    yield "connections on the deployment", "", sample.connections
     for process in sample.processes:
         if process.role is Role.WORKER:
             for name in _COUNTED:
                 yield name, f" of pid {process.pid}", getattr(process, name)
-    for resource in RESOURCES.values():
+    for resource in resources.values():
         for name in resource.by_name:
             yield name, "", sample.counts.get(name)
     for one in sample.memory:

@@ -41,10 +41,10 @@ _WAITED = 0.25
 _SLOW = 1.0
 """Seconds from which the slowest request is mentioned."""
 _LOADS = {
-    "parallel": (PhaseName.PARALLEL, PhaseName.EXTRA_LOAD),
-    "serial": (PhaseName.SERIAL,),
+    PhaseName.PARALLEL: (PhaseName.PARALLEL, PhaseName.EXTRA_LOAD),
+    PhaseName.SERIAL: (PhaseName.SERIAL,),
 }
-_JUDGED = (*_LOADS["parallel"], *_LOADS["serial"], PhaseName.IDLE)
+_JUDGED = (*_LOADS[PhaseName.PARALLEL], *_LOADS[PhaseName.SERIAL], PhaseName.IDLE)
 """The phases in which nothing but the application makes a request slow."""
 
 

@@ -1,5 +1,4 @@
-"""The checks of counted resources: connections, descriptors, threads, cursors, sessions, and what
-the subject leaves outside its processes."""
+"""The checks of counted resources, such as connections, descriptors and threads."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from itertools import pairwise, takewhile
 
 import msgspec
 
-from wsgiproof.judge.finding import Outcome, count, in_words
+from wsgiproof.judge.finding import Check, Outcome, count, in_words
 from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import (
     CONFIDENCE,
@@ -25,19 +24,19 @@ from wsgiproof.judge.growth import (
     requests_to_confirm,
 )
 from wsgiproof.judge.resources import (
-    RESOURCES,
     Counts,
     Resource,
+    Resources,
     all_counts,
     all_processes,
+    backend_counts,
     named_counts,
     process_counts,
-    server_counts,
     total,
     worker_pids,
     workers,
 )
-from wsgiproof.records.cell import Cell, Topology
+from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Attribution, Observed, Sample
 from wsgiproof.records.plan import LoadPlan, PhaseName
@@ -50,60 +49,36 @@ _MATERIAL_BYTES = 2**20
 """A pass says how much files have grown if it is more than that."""
 
 
-def connections(cell: Cell, observed: Observed) -> Outcome:
-    """Connections to the deployment do not grow, counted by it and in ``/proc``."""
-    outcome = _check(RESOURCES["connections"], cell, observed)
-    if cell.has_app_name or not outcome.passed:
-        return outcome
-    note = f"counted from /proc alone: PyMongo {cell.pymongo} has no appName"
-    return msgspec.structs.replace(outcome, passed=f"{outcome.passed}; {note}")
+def counted(resource: Resource) -> Check:
+    """Return the check that a resource does not grow."""
+
+    def check(cell: Cell, observed: Observed) -> Outcome:
+        outcome = _check(resource, cell, observed)
+        note = resource.note(cell) if resource.note and outcome.passed else ""
+        if not note:
+            return outcome
+        return msgspec.structs.replace(outcome, passed=f"{outcome.passed}; {note}")
+
+    check.__doc__ = resource.about
+    return check
 
 
-def descriptors(cell: Cell, observed: Observed) -> Outcome:
-    """The open descriptors of each worker process do not grow."""
-    return _check(RESOURCES["descriptors"], cell, observed)
-
-
-def threads(cell: Cell, observed: Observed) -> Outcome:
-    """The threads of each worker process do not grow."""
-    return _check(RESOURCES["threads"], cell, observed)
-
-
-def cursors(cell: Cell, observed: Observed) -> Outcome:
-    """The subject's open cursors on the deployment do not grow."""
-    return _check(RESOURCES["cursors"], cell, observed)
-
-
-def sessions(cell: Cell, observed: Observed) -> Outcome:
-    """The logical sessions on the deployment do not grow."""
-    return _check(RESOURCES["sessions"], cell, observed)
-
-
-def children(cell: Cell, observed: Observed) -> Outcome:
-    """The processes that the workers start do not become more, zombies included."""
-    return _check(RESOURCES["children"], cell, observed)
-
-
-def files(cell: Cell, observed: Observed) -> Outcome:
-    """Files, directories, shared memory and semaphores do not become more."""
-    return _check(RESOURCES["files"], cell, observed)
-
-
-def database(cell: Cell, observed: Observed) -> Outcome:
-    """Collections, views and indexes do not become more."""
-    return _check(RESOURCES["database"], cell, observed)
-
-
-def certain_leak(samples: Sequence[Sample], interpreters: int, processes: int, threads: int) -> str:
+def certain_leak(
+    resources: Resources,
+    samples: Sequence[Sample],
+    interpreters: int,
+    processes: int,
+    threads: int,
+) -> str:
     """Return what grows by more than any pool holds, as a sentence; empty if nothing does.
 
     Growth of that size is certain without any more load.
     """
     bound = pool_bound(interpreters, threads)
-    for resource in RESOURCES.values():
+    for resource in resources.values():
         for counts, places in (
             (process_counts(samples, resource), 1),
-            (server_counts(samples, resource), processes),
+            (backend_counts(samples, resource), processes),
             *((named_counts(samples, name), processes) for name in resource.by_name),
         ):
             if resource.limited:  # its limit is judged when the load is complete
@@ -114,13 +89,13 @@ def certain_leak(samples: Sequence[Sample], interpreters: int, processes: int, t
     return ""
 
 
-def leak_rates(observed: Observed) -> dict[str, float]:
+def leak_rates(resources: Resources, observed: Observed) -> dict[str, float]:
     """Return the checks that found a leak, each with its units per request.
 
     Leaks that only drains could show are left out: one URL alone shows them no faster.
     """
     rates = {}
-    for check, resource in RESOURCES.items():
+    for check, resource in resources.items():
         decision = decision_of(resource, observed)
         if decision is not None and decision.status is LeakStatus.LEAK and not decision.gone:
             assert decision.rate is not None
@@ -128,50 +103,50 @@ def leak_rates(observed: Observed) -> dict[str, float]:
     return rates
 
 
-def growing(observed: Observed) -> tuple[str, ...]:
-    """Return the checks of counts that grow, whether that is decided or not."""
+def growing(resources: Resources, observed: Observed) -> tuple[Resource, ...]:
+    """Return the resources whose counts grow, whether that is decided or not."""
     return tuple(
-        check
-        for check, resource in RESOURCES.items()
+        resource
+        for resource in resources.values()
         if any(one.status is not LeakStatus.NO_LEAK for one in _decisions(resource, observed))
     )
 
 
-def have_returned(checks: Iterable[str], before: Sample, now: Sample) -> bool:
+def have_returned(resources: Iterable[Resource], before: Sample, now: Sample) -> bool:
     """Return whether all of these counts are at most what they were in the sample ``before``."""
-    return all(total(RESOURCES[check], now) <= total(RESOURCES[check], before) for check in checks)
+    return all(total(resource, now) <= total(resource, before) for resource in resources)
 
 
-def to_drain(observed: Observed) -> tuple[str, ...]:
-    """Return the checks that only more load with another drain can decide."""
+def to_drain(resources: Resources, observed: Observed) -> tuple[Resource, ...]:
+    """Return the resources that only more load with another drain can decide."""
     return tuple(
-        check
-        for check, resource in RESOURCES.items()
+        resource
+        for resource in resources.values()
         if (decision := decision_of(resource, observed)) is not None
         and decision.status is LeakStatus.UNDECIDED
         and decision.gone
     )
 
 
-def to_confirm(observed: Observed) -> dict[str, int]:
+def to_confirm(resources: Resources, observed: Observed) -> dict[str, int]:
     """Return the checks whose growth a pool could explain, whether they are decided or not.
 
     Each comes with the requests that show whether it still grows when all pools are full.
     """
-    return _to_confirm(observed, alone=False)
+    return _to_confirm(resources, observed, alone=False)
 
 
-def to_confirm_alone(observed: Observed) -> dict[str, int]:
+def to_confirm_alone(resources: Resources, observed: Observed) -> dict[str, int]:
     """Return the same for counts that grow where requests come one after the other.
 
     More requests of that kind are needed.
     """
-    return _to_confirm(observed, alone=True)
+    return _to_confirm(resources, observed, alone=True)
 
 
-def _to_confirm(observed: Observed, *, alone: bool) -> dict[str, int]:
+def _to_confirm(resources: Resources, observed: Observed, *, alone: bool) -> dict[str, int]:
     needed = {}
-    for check, resource in RESOURCES.items():
+    for check, resource in resources.items():
         decisions = (one for one in _decisions(resource, observed) if one.alone is alone)
         requests = max(map(requests_to_confirm, decisions), default=0)
         if not alone:
@@ -181,9 +156,9 @@ def _to_confirm(observed: Observed, *, alone: bool) -> dict[str, int]:
     return needed
 
 
-def more_to_decide(observed: Observed) -> tuple[int, ...]:
+def more_to_decide(resources: Resources, observed: Observed) -> tuple[int, ...]:
     """Return, for each undecided resource, the requests that are likely to decide it."""
-    decisions = (decision_of(resource, observed) for resource in RESOURCES.values())
+    decisions = (decision_of(resource, observed) for resource in resources.values())
     # The requests that are added come at the same time, so they decide nothing about others.
     return tuple(
         one.more
@@ -198,17 +173,19 @@ def decision_of(resource: Resource, observed: Observed) -> CountDecision | None:
 
 
 def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
-    if (resource.by_server or resource.in_mongodb) and cell.topology is Topology.NONE:
-        return Outcome(skipped="there is no deployment (topology none)")
+    if (resource.by_backend or resource.of_backend) and not observed.backend:
+        return Outcome(skipped="the cell has no deployment")
     if resource.anonymous and not observed.owned:
         return Outcome(
             skipped=f"the deployment may have other clients, whose {resource.check} look alike"
         )
-    if resource.by_server and _never_connected(observed):
-        unused = "the application never opened a connection to MongoDB, so there was nothing to see"
+    if resource.by_backend and _never_connected(observed):
+        unused = (
+            f"the application never opened a connection to {observed.backend}, so there was "
+            "nothing to see"
+        )
         return Outcome(skipped=unused) if cell.app else Outcome(missing=unused)
-    recorded = any(sample.counts for sample in observed.samples) or not observed.samples
-    if resource.by_name and not recorded:
+    if resource.by_name and not _recorded(resource, observed.samples):
         return Outcome(skipped="the version that recorded this cell did not count them")
     decisions = _decisions(resource, observed)
     full = _when_full(resource, observed)
@@ -235,7 +212,12 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
 
 def _never_connected(observed: Observed) -> bool:
     samples = observed.samples
-    return bool(samples) and all(sample.server_connections == 0 for sample in samples)
+    return bool(samples) and all(sample.connections == 0 for sample in samples)
+
+
+def _recorded(resource: Resource, samples: Sequence[Sample]) -> bool:
+    """Return whether any of the counts by name was read, or there was no time to read one."""
+    return not samples or any(name in one.counts for one in samples for name in resource.by_name)
 
 
 def _what_decides(decision: CountDecision, observed: Observed) -> str:
@@ -297,7 +279,7 @@ def _unsure(resource: Resource, samples: Sequence[Sample]) -> list[str]:
 
 
 def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
-    """Return the decision by the counts of all processes together, and by those of the server.
+    """Return the decision by the counts of all processes together, and by those of the backend.
 
     Another one rests on the requests of the serial phase, in which each is alone in its process. A
     leak that needs that would be diluted by the others. It replaces the one on all requests if all
@@ -305,7 +287,7 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     """
     found = []
     kinds = zip(
-        ("", *(["server", "abandoned"] if resource.by_server else []), *resource.by_name),
+        ("", *(["backend", "abandoned"] if resource.by_backend else []), *resource.by_name),
         all_counts(observed.samples, resource),
         all_counts(_serial(observed.samples), resource),
         strict=True,
@@ -380,7 +362,7 @@ def _when_full(resource: Resource, observed: Observed) -> list[CountDecision]:
         return []
     series = [
         Series(f"{one.what}, with all pools full", one.points)
-        for counts in (all_processes(samples, resource), server_counts(samples, resource))
+        for counts in (all_processes(samples, resource), backend_counts(samples, resource))
         for one in counts.series
         if len(one.points) == len(samples)
     ]
@@ -453,9 +435,7 @@ def _still_there(observed: Observed) -> str:
 def _units(resource: Resource, decision: CountDecision) -> str:
     """Return how many units leaked, with the name of the count if the resource has several."""
     unit = resource.by_name.get(decision.growing[0].what, resource.unit)
-    plurals = {"child process": "child processes", "index": "indexes"}
-    plurals |= {"file in /dev/shm": "files in /dev/shm", "set of semaphores": "sets of semaphores"}
-    return count(decision.units, unit, plurals.get(unit))
+    return count(decision.units, unit, resource.plurals.get(unit))
 
 
 def _alone(decision: CountDecision) -> str:

@@ -20,12 +20,11 @@ from wsgiproof.judge.hangs import (
     stuck_finding,
 )
 from wsgiproof.judge.restart import REPLACING, is_requested
-from wsgiproof.records.cell import Cell, Mode, Topology
+from wsgiproof.records import traffic
+from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Event, Observed, Role, Stack, Stop
-
-STOP = "stop"
-"""The phase in which processes are supposed to end."""
+from wsgiproof.records.plan import PhaseName
 
 _ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
 """The signals with which Apache itself ends its children; ``shutdown`` judges a SIGKILL."""
@@ -40,7 +39,8 @@ _STARVED = 0.5
 """The share of the time of a request without an answer: with more of it spent waiting for a
 processor, a process could not have answered in time."""
 
-HUNG = "timeout"
+
+HUNG = traffic.Outcome.TIMEOUT
 """The kind of failure of a request that got no answer within its deadline."""
 
 
@@ -98,7 +98,7 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(missing="no process was watched")
     crashes = [death for death in deaths if is_crash(cell, observed, death)]
     groups = _alike(observed, crashes)
-    findings = [_crash_finding(cell, observed, group) for group in groups]
+    findings = [_crash_finding(observed, group) for group in groups]
     findings += _only_in_log(observed, {death.pid for death in crashes})
     if findings:
         return Outcome(findings=tuple(findings))
@@ -122,7 +122,7 @@ def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
     sites: dict[tuple[object, ...], dict[tuple[str, ...], list[Event]]] = defaultdict(dict)
     for death in crashes:
         site = stacks.crash_site(stacks.of_crash(observed, death.pid))
-        way = (death.phase == STOP, death.role, death.signal, death.exit)
+        way = (death.phase == PhaseName.STOP, death.role, death.signal, death.exit)
         sites[way].setdefault(site, []).append(death)
     groups: list[list[Event]] = []
     for by_site in sites.values():
@@ -146,20 +146,22 @@ def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     children = (Role.FRONTEND,) if cell.mode is Mode.DAEMON else (Role.FRONTEND, Role.WORKER)
     if death.phase in REPLACING and death.role in children and death.exit == 0:
         return False  # for a moment Apache has more children than it keeps
-    if death.phase != STOP and not is_requested(observed, death):
+    if death.phase != PhaseName.STOP and not is_requested(observed, death):
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
         return not recycled
     return death.signal is not None and death.signal not in _ENDED_BY_APACHE
 
 
-def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Finding:
+def _crash_finding(observed: Observed, group: Sequence[Event]) -> Finding:
     first = group[0]
     pids = [event.pid for event in group]
     of_role = {event.pid for event in observed.events if event.role is first.role}
     among = count(len(of_role), f"{first.role} process", f"{first.role} processes")
     how = f"died of {signal_name(first.signal)}" if first.signal else _exit_text(first.exit)
     phases = list(dict.fromkeys(event.phase for event in group))
-    when = "while Apache was stopping" if first.phase == STOP else f"in phase {some(phases)}"
+    when = (
+        "while Apache was stopping" if first.phase == PhaseName.STOP else f"in phase {some(phases)}"
+    )
     read = [one for pid in pids if (one := stacks.of_crash(observed, pid))]
     crashed = [site for one in read if (site := stacks.crashed(one))]
     of = f"{len(crashed)} of them " if len(crashed) < len(pids) else ""
@@ -170,7 +172,7 @@ def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Fi
         meaning=(
             "a C extension, mod_wsgi or the interpreter crashed; a client sees at most a dropped "
             "request, and Apache starts a new process"
-            if first.phase != STOP
+            if first.phase != PhaseName.STOP
             else "a C extension, mod_wsgi or the interpreter crashed while sub interpreters were "
             "destroyed; no client notices, but exit handlers do not finish and data may be lost"
         ),
@@ -182,7 +184,7 @@ def _crash_finding(cell: Cell, observed: Observed, group: Sequence[Event]) -> Fi
             [
                 f"pids {some(pids, 10)}",
                 *_crash_stack(observed, read),
-                *_loaded(cell, observed),
+                *_loaded(observed),
                 *request_lines(observed, pids),
                 *_leftover_threads(observed, pids),
                 *_fatal_traces(observed, pids),
@@ -203,13 +205,10 @@ def _crash_stack(observed: Observed, read: Sequence[Stack]) -> list[str]:
     return [f"no stack: {note}" for note in stacks.notes(read)]
 
 
-def _loaded(cell: Cell, observed: Observed) -> list[str]:
+def _loaded(observed: Observed) -> list[str]:
     """Return which C extensions the workers had loaded, without those of the standard library."""
     names = [PurePath(path).name for path in observed.libraries if "lib-dynload" not in path]
-    if not names:
-        return []
-    versions = f"Python {cell.python}, mod_wsgi {cell.mod_wsgi}, PyMongo {cell.pymongo}"
-    return [f"loaded: {some(names, 20)} ({versions})"]
+    return [f"loaded: {some(names, 20)}"] if names else []
 
 
 def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
@@ -275,7 +274,7 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
     killed = stop.leftover or tuple(
         event.pid
         for event in observed.events
-        if event.kind == "died" and event.signal == signal.SIGKILL and event.phase == STOP
+        if event.kind == "died" and event.signal == signal.SIGKILL and event.phase == PhaseName.STOP
     )
     hurried = [pid for pid in killed if _had_no_time(pid, stop, observed)]
     killed = tuple(pid for pid in killed if pid not in hurried)
@@ -310,7 +309,7 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(findings=tuple(findings))
     if hurried:
         return Outcome(missing=no_time(len(hurried)))
-    if cell.topology is Topology.NONE:
+    if not observed.backend:
         return Outcome(
             passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop; "
             "there was no deployment to hold connections to"
@@ -330,7 +329,7 @@ def _had_no_time(pid: int, stop: Stop, observed: Observed) -> bool:
         event.time - phase.started
         for event in observed.events
         for phase in observed.phases
-        if event.kind == "died" and event.pid == pid and event.phase == phase.name == STOP
+        if event.kind == "died" and event.pid == pid and event.phase == phase.name == PhaseName.STOP
     ]
     seconds = min([stop.seconds, *lasted])
     return had_no_time(seconds, stop.processor_waits.get(pid, 0.0), read)
@@ -351,4 +350,4 @@ def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Fin
 
 
 def _hung_at_stop(stack: Stack) -> bool:
-    return stack.why == "hang" and stack.phase == STOP
+    return stack.why == "hang" and stack.phase == PhaseName.STOP

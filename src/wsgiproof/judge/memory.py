@@ -1,6 +1,6 @@
 """Does memory keep growing with requests? Decided from series of metrics.
 
-Memory is never constant. A PyMongo without a leak still grows after warm-up, as caches and
+Memory is never constant. A driver without a leak still grows after warm-up, as caches and
 per-thread pools fill, but it grows more and more slowly. The decision is therefore made in the
 later half of a series. Growth there is a leak if it
 
@@ -24,9 +24,9 @@ cache trial in a short run.
 Growth that is neither a leak nor excluded is undecided. The decision can be made again after more
 requests, when what still fills by itself has had time to do so.
 
-The constants are based on PyMongo 4.20.0 with Python 3.11, mod_wsgi 6.1.1 and glibc 2.36 under real
-Apache, 3,000 requests in 12 rounds. In the later half of a daemon process malloc in use grew by
-6.5 to 9.9 bytes per request (a standalone and a replica set; 0 with
+The constants are based on a driver of a database with Python 3.11, mod_wsgi 6.1.1 and glibc 2.36
+under real Apache, 3,000 requests in 12 rounds. In the later half of a daemon process malloc in use
+grew by 6.5 to 9.9 bytes per request (a standalone and a replica set; 0 with
 ``GLIBC_TUNABLES=glibc.malloc.tcache_count=0``, and 0 in prefork, where one thread does all the
 work), and allocated blocks by 0.15 to 0.2. In prefork, where each of four children served 830 of
 the requests, blocks still grew by 0.9 to 1.4 there, from 3.5 at the start. ``MALLOC_ARENA_MAX``

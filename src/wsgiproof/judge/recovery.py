@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.slope import part_rates
 from wsgiproof.judge.sockets import abandoned, describe
-from wsgiproof.records.cell import Cell, Topology
+from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
-from wsgiproof.records.observed import FailureGroup, Observed, Outage, Role, Sample
+from wsgiproof.records.observed import FailureGroup, Observed, Outage, Role, Sample, of_members
 
 _LONG = 20.0
 """Seconds of an outage that is long enough to distinguish growth from what is needed once."""
@@ -23,12 +23,11 @@ _MATERIAL = 20_000
 
 def recovery(cell: Cell, observed: Observed) -> Outcome:
     """Requests fail only without a primary, recover soon after, and no resource stays behind."""
-    if cell.topology is Topology.NONE:
-        return Outcome(skipped="there is no deployment (topology none)")
+    if not observed.backend:
+        return Outcome(skipped="the cell has no deployment")
     if not observed.owned:
         return Outcome(
-            skipped="wsgiproof never injects faults into a deployment that it did not start "
-            "(--mongodb URI)"
+            skipped="wsgiproof never injects faults into a deployment that it did not start"
         )
     outages = observed.outages
     findings = (
@@ -59,7 +58,9 @@ def _missing(observed: Observed) -> str:
 
 
 def _comparable(before: Sample, after: Sample) -> bool:
-    if not before.by_member or len(before.by_member) != len(after.by_member):
+    first, last = of_members(before.counts), of_members(after.counts)
+    unknown = None in first.values() or None in last.values()
+    if not first or unknown or first.keys() != last.keys():
         return False
     then, now = _workers(before), _workers(after)
     counted = all(None not in values.values() for values in (*then.values(), *now.values()))
@@ -214,19 +215,24 @@ def _counts(one: Outage) -> Iterator[tuple[str, int, int]]:
     """Yield the name of each count with its values before and after, if both are known."""
     if one.after is None:
         return
-    for number, (then, now) in enumerate(
-        zip(one.before.by_member, one.after.by_member, strict=False), 1
-    ):
-        yield f"connections on member {number}", then, now
-    left, stay = abandoned(one.before), abandoned(one.after)
-    if left is not None and stay is not None:
-        yield _ABANDONED, left, stay
-    before, after = _workers(one.before), _workers(one.after)
-    for pid in before.keys() & after.keys():
-        for name, earlier in before[pid].items():
-            later = after[pid][name]
-            if earlier is not None and later is not None:
-                yield f"{name} of pid {pid}", earlier, later
+    before, after = _named(one.before), _named(one.after)
+    for name, earlier in before.items():
+        later = after.get(name)
+        if earlier is not None and later is not None:
+            yield name, earlier, later
+
+
+def _named(sample: Sample) -> dict[str, int | None]:
+    """Return every count that has to be as low after an outage as before, by name."""
+    return {
+        **of_members(sample.counts),
+        _ABANDONED: abandoned(sample),
+        **{
+            f"{name} of pid {pid}": value
+            for pid, values in _workers(sample).items()
+            for name, value in values.items()
+        },
+    }
 
 
 def _workers(sample: Sample) -> dict[int, dict[str, int | None]]:

@@ -3,135 +3,118 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from wsgiproof.judge.finding import count, some
 from wsgiproof.judge.growth import Series
 from wsgiproof.judge.sockets import abandoned
-from wsgiproof.records.observed import ProcessSample, Role, Sample
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.observed import CONNECTIONS, ProcessSample, Role, Sample
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is counted by the deployment, in each process, or both."""
+    """Something that is counted by the backend, in each process, or both."""
 
     check: str
+    about: str
+    """What its check says of a healthy subject."""
     unit: str
-    by_server: str = ""
-    """The field of :class:`Sample` with the deployment's count."""
+    by_backend: str = ""
+    """The backend's count of it, by its name in :attr:`Sample.counts`."""
     by_process: str = ""
     """The field of :class:`ProcessSample` with the count of one process."""
     by_name: dict[str, str] = {}
-    """The counts of :attr:`Sample.counts`, each with the name of one unit."""
-    in_mongodb: bool = False
-    """Whether the counts of ``by_name`` come from the deployment."""
+    """Other counts of :attr:`Sample.counts`, each with the name of one unit."""
+    plurals: dict[str, str] = {}
+    """The plurals of units that do not simply end in ``s``."""
+    of_backend: bool = False
+    """Whether the counts of ``by_name`` come from the backend."""
     limited: frozenset[str] = frozenset()
     """Those of ``by_name`` that a healthy subject may add to, up to :attr:`LoadPlan.max_files`."""
     outlives_process: bool = False
-    """Whether the deployment still counts what a process had open that has ended."""
+    """Whether the backend still counts what a process had open that has ended."""
     pooled: bool = False
     """Whether a pool may hold more of it than the load needs, so that it can lose some unseen."""
     anonymous: bool = False
-    """Whether the deployment can't distinguish the subject's from those of other clients."""
+    """Whether the backend can't distinguish the subject's from those of other clients."""
+    takes_descriptor: bool = False
+    """Whether each unit takes a descriptor of its process."""
+    note: Callable[[Cell], str] | None = None
+    """Returns what a pass does not cover in a cell; empty if there is nothing to say."""
     meaning: str
     action: str
 
 
-RESOURCES = {
-    resource.check: resource
-    for resource in (
-        Resource(
-            check="connections",
-            unit="connection",
-            by_server="server_connections",
-            by_process="connections",
-            pooled=True,
-            meaning="connections to MongoDB are opened and never closed, until descriptors run out",
-            action="look for a client or a socket that a request opens and does not close",
-        ),
-        Resource(
-            check="descriptors",
-            unit="descriptor",
-            by_process="descriptors",
-            pooled=True,
-            meaning="worker processes open files or sockets that they never close",
-            action="see in the evidence which kind grows; connections to MongoDB have their own "
-            "check",
-        ),
-        Resource(
-            check="threads",
-            unit="thread",
-            by_process="threads",
-            meaning="threads are started and never end; each MongoClient starts some of its own",
-            action="look for a client that a request makes, or an executor that is not closed",
-        ),
-        Resource(
-            check="cursors",
-            unit="cursor",
-            by_server="cursors",
-            meaning="cursors stay open on the server, which keeps memory and a snapshot for each",
-            action="read cursors to their end, or close them: 'with collection.find() as cursor:'",
-        ),
-        Resource(
-            check="sessions",
-            unit="session",
-            by_server="sessions",
-            # The first sessions that leak come from the clients' full pools, so one for each
-            # request thread of each interpreter leaks before the count grows.
-            outlives_process=True,
-            pooled=True,
-            anonymous=True,
-            meaning="sessions are started and not ended, so no request can reuse them; the server "
-            "keeps each for 30 minutes",
-            action="end sessions: 'with client.start_session() as session:'",
-        ),
-        Resource(
-            check="children",
-            unit="child process",
-            by_name={"children": "child process"},
-            meaning="workers start processes that do not end, or that they do not wait for, until "
-            "no process can be started",
-            action="end each process and wait for it: 'with subprocess.Popen(...) as process:'; "
-            "the evidence of the check restart has the names of those that live longer",
-        ),
-        Resource(
-            check="files",
-            unit="file",
-            by_name={
-                "files": "file",
-                "files elsewhere": "file",
-                "segments": "shared memory segment",
-                "shared files": "file in /dev/shm",
-                "semaphores": "set of semaphores",
-                "queues": "message queue",
-            },
-            limited=frozenset({"files", "files elsewhere"}),
-            meaning="requests leave files or shared memory behind, which stay when the process "
-            "ends, until the disk or the memory is full",
-            action="remove what a request makes ('with tempfile.TemporaryDirectory():'); if it is "
-            "meant to stay, accept it with --max-files",
-        ),
-        Resource(
-            check="database",
-            unit="collection",
-            by_name={"collections": "collection", "views": "view", "indexes": "index"},
-            in_mongodb=True,
-            meaning="requests make collections, views or indexes that nobody drops, and each keeps "
-            "files and memory of the server",
-            action="drop what a request makes, or make it once when the application starts",
-        ),
-    )
-}
-"""Every counted resource by the name of its check."""
+Resources = Mapping[str, Resource]
+"""Resources by the names of their checks."""
+
+PROCESS_RESOURCES = (
+    Resource(
+        check="descriptors",
+        about="The open descriptors of each worker process do not grow.",
+        unit="descriptor",
+        by_process="descriptors",
+        pooled=True,
+        meaning="worker processes open files or sockets that they never close",
+        action="see in the evidence which kind grows; connections to a database have their own "
+        "check",
+    ),
+    Resource(
+        check="threads",
+        about="The threads of each worker process do not grow.",
+        unit="thread",
+        by_process="threads",
+        meaning="threads are started and never end; a client of a database may start some of its "
+        "own",
+        action="look for a client that a request makes, or an executor that is not closed",
+    ),
+)
+"""What is counted in each process, whatever the subject is."""
+LEFT_OUTSIDE = (
+    Resource(
+        check="children",
+        about="The processes that the workers start do not become more, zombies included.",
+        unit="child process",
+        by_name={"children": "child process"},
+        plurals={"child process": "child processes"},
+        meaning="workers start processes that do not end, or that they do not wait for, until "
+        "no process can be started",
+        action="end each process and wait for it: 'with subprocess.Popen(...) as process:'; "
+        "the evidence of the check restart has the names of those that live longer",
+    ),
+    Resource(
+        check="files",
+        about="Files, directories, shared memory and semaphores do not become more.",
+        unit="file",
+        by_name={
+            "files": "file",
+            "files elsewhere": "file",
+            "segments": "shared memory segment",
+            "shared files": "file in /dev/shm",
+            "semaphores": "set of semaphores",
+            "queues": "message queue",
+        },
+        plurals={
+            "file in /dev/shm": "files in /dev/shm",
+            "set of semaphores": "sets of semaphores",
+        },
+        limited=frozenset({"files", "files elsewhere"}),
+        meaning="requests leave files or shared memory behind, which stay when the process "
+        "ends, until the disk or the memory is full",
+        action="remove what a request makes ('with tempfile.TemporaryDirectory():'); if it is "
+        "meant to stay, accept it with --max-files",
+    ),
+)
+"""What any subject may leave outside its processes."""
 
 
 def total(resource: Resource, sample: Sample) -> int:
-    """Return the units in all processes, by the deployment's count if there is one."""
-    if resource.by_server:
-        on_server: int | None = getattr(sample, resource.by_server)
-        if on_server is not None:
-            return on_server
+    """Return the units in all processes, by the backend's count if there is one."""
+    by_backend = sample.counts.get(resource.by_backend)
+    if by_backend is not None:
+        return by_backend
     if resource.by_name:
         return sum(sample.counts.get(name) or 0 for name in resource.by_name)
     return sum(
@@ -149,12 +132,12 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 def all_counts(samples: Sequence[Sample], resource: Resource) -> tuple[Counts, ...]:
-    """Return the counts of the processes, those of the server if there are any, those by name."""
+    """Return the counts of the processes, those of the backend if there are any, those by name."""
     return (
         process_counts(samples, resource),
         *(
-            [server_counts(samples, resource), abandoned_counts(samples, resource)]
-            if resource.by_server
+            [backend_counts(samples, resource), abandoned_counts(samples, resource)]
+            if resource.by_backend
             else []
         ),
         *(named_counts(samples, name) for name in resource.by_name),
@@ -192,13 +175,14 @@ def process_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
     return Counts(tuple(series), gaps)
 
 
-def server_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
-    if not resource.by_server:
+def backend_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
+    """Return the series of the backend's count; none if it counts no such resource."""
+    if not resource.by_backend:
         return Counts()
     points = tuple(
         (sample.requests, value)
         for sample in samples
-        if (value := getattr(sample, resource.by_server)) is not None
+        if (value := sample.counts.get(resource.by_backend)) is not None
     )
     complete = len(points) == len(samples)
     uncounted = len(samples) - len(points)
@@ -213,11 +197,11 @@ def server_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
 
 
 def abandoned_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
-    """Return the series of sockets to the deployment that the deployment does not have.
+    """Return the series of sockets to the backend that the backend does not have.
 
-    What a pool holds does not hide it, since the deployment counts that, too.
+    What a pool holds does not hide it, since the backend counts that, too.
     """
-    if resource.check != "connections":
+    if resource.by_backend != CONNECTIONS:
         return Counts()
     points = [(one.requests, abandoned(one)) for one in samples]
     known = tuple((requests, value) for requests, value in points if value is not None)

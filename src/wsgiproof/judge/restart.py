@@ -200,7 +200,7 @@ def _finding(seen: str, meaning: str, lines: Sequence[str]) -> Finding:
         check="restart",
         seen=seen,
         meaning=meaning,
-        action="read the error log from the restart on; compare with --topology none, where "
-        "PyMongo has no connections",
+        action="read the error log from the restart on; compare with a cell without a deployment, "
+        "in which there are no connections to one",
         evidence=evidence(lines),
     )

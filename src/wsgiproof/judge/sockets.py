@@ -1,4 +1,4 @@
-"""Sockets to the deployment that the deployment does not have any more."""
+"""Sockets to the backend that the backend does not have any more."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CLOSED_BY_PEER = "CLOSE_WAIT"
 
 
 def abandoned(sample: Sample) -> int | None:
-    """Return how many sockets the workers have to the deployment that it does not have.
+    """Return how many sockets the workers have to the backend that it does not have.
 
-    The larger of two numbers: the sockets in ``/proc`` less those that the deployment counts, and
-    the sockets that the deployment has closed. None if the deployment or ``/proc`` was not read.
+    The larger of two numbers: the sockets in ``/proc`` less those that the backend counts, and the
+    sockets that the backend has closed. None if the backend or ``/proc`` was not read.
     """
     sockets = 0
     for one in sample.processes:
@@ -24,15 +24,16 @@ def abandoned(sample: Sample) -> int | None:
         if one.connections is None:
             return None
         sockets += one.connections
-    if sample.server_connections is None:
+    known = sample.connections
+    if known is None:
         return None
-    return max(0, sockets - sample.server_connections, _states(sample)[CLOSED_BY_PEER])
+    return max(0, sockets - known, _states(sample)[CLOSED_BY_PEER])
 
 
 def describe(sample: Sample) -> str:
-    """Return the sockets in ``/proc`` by state, and those of the deployment, for the evidence."""
+    """Return the sockets in ``/proc`` by state, and those of the backend, for the evidence."""
     states = ", ".join(f"{number} {state}" for state, number in sorted(_states(sample).items()))
-    known = sample.server_connections
+    known = sample.connections
     return (
         f"sockets of the workers to the deployment: {states or 'none'}; the deployment has "
         f"{'an unknown number' if known is None else count(known, 'connection')}"

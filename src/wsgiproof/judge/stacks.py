@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from wsgiproof.judge.finding import count, some
-from wsgiproof.records.observed import Frame, Observed, Stack, Thread, Unfinished
+from wsgiproof.records.observed import SIGNAL_HANDLER, Frame, Observed, Stack, Thread, Unfinished
+from wsgiproof.records.plan import PhaseName
 
-_SIGNAL_HANDLER = "<signal handler>"
 _RAISES = {"raise", "__GI_raise", "gsignal", "__pthread_kill_implementation", "kill", "__GI_kill"}
 _HANDLERS = {"faulthandler_fatal_error", "sig_coredump"} | _RAISES
 """The handlers of a fatal signal: faulthandler, which finally raises the signal again, and that of
@@ -62,7 +62,7 @@ def _handled(thread: Thread) -> tuple[Frame, ...] | None:
     frames = thread.frames
     below = None
     for number, frame in enumerate(frames):
-        if frame.function != _SIGNAL_HANDLER or not number:
+        if frame.function != SIGNAL_HANDLER or not number:
             continue
         called = _plain(frames[number - 1].function)
         # A handler has no name if its symbols are stripped; what it calls shows which it is.
@@ -74,7 +74,7 @@ def _handled(thread: Thread) -> tuple[Frame, ...] | None:
 
 def _plain(function: str) -> str:
     """Return the name of a function without what a compiler adds: ``f.constprop.0``."""
-    return function if function == _SIGNAL_HANDLER else function.partition(".")[0]
+    return function if function == SIGNAL_HANDLER else function.partition(".")[0]
 
 
 def _without_handler(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
@@ -180,7 +180,7 @@ def gil_lines(stacks: Sequence[Stack]) -> list[str]:
     return lines
 
 
-_ENDING = {"stop", "restart", "reload"}
+_ENDING = {PhaseName.STOP, PhaseName.RESTART, PhaseName.RELOAD}
 """The phases in which processes end, so that their main threads may hang."""
 
 

@@ -2,69 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from wsgiproof.judge import answers, leaks, lifecycle
+from wsgiproof.judge import answers, lifecycle
 from wsgiproof.judge.error_log import error_log
 from wsgiproof.judge.explain.explain import explain, rest_of_log
 from wsgiproof.judge.finding import Check, Outcome, some
 from wsgiproof.judge.idle import idle
 from wsgiproof.judge.latency import latency
+from wsgiproof.judge.leaks import counted
 from wsgiproof.judge.memory import memory
 from wsgiproof.judge.recovery import recovery
+from wsgiproof.judge.resources import LEFT_OUTSIDE, PROCESS_RESOURCES, Resource
 from wsgiproof.judge.restart import restart
+from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import CheckResult, Finding, RestOfLog, Verdict
 from wsgiproof.records.observed import EvidenceKind, Observed
 from wsgiproof.records.plan import ExtraPhase, LoadPlan
 from wsgiproof.records.run import CellRecord
 
-CHECKS: dict[str, Check] = {
-    "responses": answers.responses,
-    "environment": answers.environment(lambda cell, identity: ()),
-    "interpreters": answers.interpreters,
-    "roundtrip": answers.responses,
-    "connections": leaks.connections,
-    "descriptors": leaks.descriptors,
-    "threads": leaks.threads,
-    "cursors": leaks.cursors,
-    "sessions": leaks.sessions,
-    "memory": memory,
-    "children": leaks.children,
-    "files": leaks.files,
-    "database": leaks.database,
-    "latency": latency,
-    "hang": lifecycle.hang,
-    "crash": lifecycle.crash,
-    "shutdown": lifecycle.shutdown,
-    "error-log": error_log,
-}
-"""The checks of every cell by their stable names, in the order in which they are shown. The
-registry of subjects puts in those that depend on the subject."""
-
-PHASE_CHECKS: dict[str, tuple[frozenset[ExtraPhase], Check]] = {
-    "recovery": (frozenset({ExtraPhase.FAILOVER}), recovery),
-    "restart": (frozenset({ExtraPhase.RESTART, ExtraPhase.RELOAD}), restart),
-    "idle": (frozenset({ExtraPhase.IDLE}), idle),
+_PHASES: dict[str, frozenset[ExtraPhase]] = {
+    "recovery": frozenset({ExtraPhase.FAILOVER}),
+    "restart": frozenset({ExtraPhase.RESTART, ExtraPhase.RELOAD}),
+    "idle": frozenset({ExtraPhase.IDLE}),
 }
 """The checks of optional phases. A cell has one if its plan has any of the check's phases."""
 
 
-ALL_CHECKS = (*CHECKS, *PHASE_CHECKS)
-"""The name of every check."""
+def every_check(rules: Rules) -> dict[str, Check]:
+    """Return every check by its stable name, in the order in which they are shown."""
+    return {
+        "responses": answers.responses,
+        "environment": answers.environment(rules.claims),
+        "interpreters": answers.interpreters,
+        **rules.checks,
+        **_counted(rules.resources),
+        **_counted(PROCESS_RESOURCES),
+        "memory": memory,
+        **_counted(LEFT_OUTSIDE),
+        "latency": latency,
+        "hang": lifecycle.hang,
+        "crash": lifecycle.crash,
+        "shutdown": lifecycle.shutdown,
+        "error-log": error_log(rules),
+        "recovery": recovery,
+        "restart": restart,
+        "idle": idle(rules.counted),
+    }
 
 
-def every_check() -> dict[str, Check]:
-    """Return every check by name, those of optional phases included."""
-    return {**CHECKS, **{name: check for name, (_, check) in PHASE_CHECKS.items()}}
+def _counted(resources: Iterable[Resource]) -> dict[str, Check]:
+    return {resource.check: counted(resource) for resource in resources}
 
 
-def checks_of(plan: LoadPlan) -> dict[str, Check]:
+def checks_of(plan: LoadPlan, rules: Rules) -> dict[str, Check]:
     """Return every check of a cell with this plan, by name."""
-    left_out = {name for name, (phases, _) in PHASE_CHECKS.items() if not phases & {*plan.phases}}
-    return {name: check for name, check in every_check().items() if name not in left_out}
+    left_out = {name for name, phases in _PHASES.items() if not phases & {*plan.phases}}
+    return {name: check for name, check in every_check(rules).items() if name not in left_out}
 
 
 RESTS_ON: dict[str, frozenset[EvidenceKind]] = {
@@ -89,23 +86,28 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     rest_of_log: RestOfLog
 
 
-def judge(cell: Cell, observed: Observed, checks: Mapping[str, Check] | None = None) -> Judgement:
-    """Run every check on what was observed. Pure: the same record gives the same judgement."""
+def judge(
+    cell: Cell, observed: Observed, rules: Rules, checks: Mapping[str, Check] | None = None
+) -> Judgement:
+    """Run every check on what was observed, or only ``checks``.
+
+    Pure: the same record gives the same judgement.
+    """
     if checks is None:
-        checks = checks_of(observed.plan)
+        checks = checks_of(observed.plan, rules)
     outcomes = {
         name: _with_missing(name, check(cell, observed), observed) for name, check in checks.items()
     }
     results = tuple(outcome.result(name) for name, outcome in outcomes.items())
     found = (finding for outcome in outcomes.values() for finding in outcome.findings)
-    findings = explain(found, cell, observed)
+    findings = explain(found, cell, observed, rules.catalog)
     verdict, reason = _verdict(results)
     return Judgement(
         verdict=verdict,
         reason=reason,
         checks=results,
         findings=findings,
-        rest_of_log=rest_of_log(findings, cell, observed.log),
+        rest_of_log=rest_of_log(findings, cell, observed.log, rules.catalog),
     )
 
 
@@ -121,11 +123,11 @@ def _with_missing(name: str, outcome: Outcome, observed: Observed) -> Outcome:
     return Outcome(missing=f"evidence was removed, replaced or refused: {reasons}")
 
 
-def judge_record(record: CellRecord) -> CellRecord:
+def judge_record(record: CellRecord, rules: Rules) -> CellRecord:
     """Return the record with a new judgement; unchanged if nothing was observed in the cell."""
     if record.observed is None:
         return record
-    judgement = judge(record.cell, record.observed)
+    judgement = judge(record.cell, record.observed, rules)
     return msgspec.structs.replace(
         record,
         verdict=judgement.verdict,

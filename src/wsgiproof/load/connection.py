@@ -1,6 +1,6 @@
 """A connection that carries one GET, or several in turn, and judges each when it is over.
 
-An error of the server or of the network is an :class:`~wsgiproof.load.response.Outcome`. An error
+An error of the server or of the network is an :class:`~wsgiproof.records.traffic.Outcome`. An error
 of this machine (no descriptor or no local port is left) is not the server's fault, and raises
 :class:`~wsgiproof.errors.CannotRun`.
 
@@ -24,9 +24,10 @@ import time
 
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun
-from wsgiproof.load.response import Outcome, Response
+from wsgiproof.load.response import Response
 from wsgiproof.load.response_parser import ResponseParser
 from wsgiproof.load.target import Target
+from wsgiproof.records.traffic import Outcome
 
 _LOCAL_ERRORS = {
     errno.EMFILE,

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
-
-class Outcome(StrEnum):
-    """How one request ended."""
-
-    OK = "ok"
-    REFUSED = "refused"  # no connection: nothing listens there, or there is no route
-    RESET = "reset"  # the connection was reset before the response was complete
-    TIMEOUT = "timeout"  # the response was not complete at the deadline
-    TRUNCATED = "truncated"  # closed in good order, but before the response was complete
-    MALFORMED = "malformed"  # not HTTP/1, bad framing, too large, or bytes after the end
-    STATUS = "status"  # complete, but not a success (2xx)
+from wsgiproof.records.traffic import Outcome
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -8,18 +8,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from wsgiproof.load.response import Outcome, Response
+from wsgiproof.load.response import Response
 from wsgiproof.records.traffic import (
     FailedRequest,
     Latencies,
+    Outcome,
     Throughput,
     Traffic,
     bucket,
     sorted_buckets,
 )
 
-INVALID = "invalid body"
-"""The kind of failure of a well-formed response whose body is not as expected."""
 _FIRST_FAILURES = 5
 _BODY_KEPT = 200
 """Bytes that are kept of the body of a failed request."""
@@ -140,7 +139,7 @@ class LoadStatistics:
         if error and not kind:
             self._unclosed += 1
         if not kind and self._check is not None and (error := self._check(response.body)):
-            kind = INVALID
+            kind = Outcome.INVALID_BODY
         if kind:
             self._fail(kind, error, response)
         if response.resent:

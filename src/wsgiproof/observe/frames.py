@@ -11,10 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Literal
 
-from wsgiproof.records.observed import Frame, Thread
+from wsgiproof.records.observed import SIGNAL_HANDLER, Frame, Thread
 
-SIGNAL_HANDLER = "<signal handler>"
-"""The function of the frame at which a signal arrived; the frames above are its handler's."""
 _RETURN_FROM_SIGNAL = "__restore_rt"
 """The C library's name for that frame, if the unwinder does not mark it."""
 _MOST_FRAMES = 50

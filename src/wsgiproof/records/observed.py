@@ -6,6 +6,7 @@ CLOCK_MONOTONIC; ``seconds`` are durations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -13,6 +14,13 @@ import msgspec
 
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.traffic import Latencies, LoadTimeline
+
+CONNECTIONS = "connections"
+"""The name of the backend's count of the subject's connections."""
+_ON_MEMBER = "connections on member "
+"""The name of its count on one member of a deployment, followed by the member's number from 1."""
+SIGNAL_HANDLER = "<signal handler>"
+"""The function of a frame that marks the arrival of a signal."""
 
 
 class Role(StrEnum):
@@ -103,7 +111,7 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     descriptors: int | None
     threads: int | None
     connections: int | None
-    """TCP connections of this process to the deployment, from ``/proc``."""
+    """TCP connections of this process to the backend, from ``/proc``."""
     states: dict[str, int] = {}
     """Those connections by their TCP state: ``ESTABLISHED``, ``CLOSE_WAIT`` and so on."""
     kinds: dict[str, int] = {}
@@ -131,29 +139,35 @@ class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One reading of every resource while the server has no requests.
 
-    ``requests`` counts the requests answered since the server started. The counts of the deployment
-    are None if it could not, or may not, be queried.
+    ``requests`` counts the requests answered since the server started.
     """
 
     phase: str
     time: float
     requests: int
-    server_connections: int | None
-    """The deployment's count of the subject's connections."""
-    by_member: tuple[int, ...] = ()
-    """How many of them each member has, in the order of the URI; empty if unknown."""
-    cursors: int | None = None
-    """Open, idle cursors on the cell's own database."""
-    sessions: int | None = None
-    """Logical sessions on the deployment that no client has ended, of all clients."""
     processes: tuple[ProcessSample, ...]
     memory: tuple[MemorySample, ...] = ()
     """Read in some samples only: it takes extra requests."""
     counts: dict[str, int | None] = {}
-    """More counts of the whole subject, by name; None if one could not be counted. A name is left
-    out if what it counts may come from another program."""
+    """Counts of the whole subject by name, those of its backend included; None if one could not be
+    counted. A name is left out if nobody counts it, or if it may count those of another program."""
     work: Work | None = None
     """None if the cell was recorded before this was measured."""
+
+    @property
+    def connections(self) -> int | None:
+        """The backend's count of the subject's connections; None if unknown."""
+        return self.counts.get(CONNECTIONS)
+
+
+def on_member(number: int) -> str:
+    """Return the name of the count of connections on a member, which is numbered from 1."""
+    return f"{_ON_MEMBER}{number}"
+
+
+def of_members(counts: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Return the counts of connections on each member of a backend, by their names."""
+    return {name: value for name, value in counts.items() if name.startswith(_ON_MEMBER)}
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,7 +178,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float
     """Processor time of the workers."""
     waited: float
-    """Waiting for a processor: the sum over the threads of Apache, wsgiproof and its mongod."""
+    """Waiting for a processor: the sum over the threads of Apache, wsgiproof and its backend."""
 
 
 class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,7 +241,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """A call that has not returned."""
 
     function: str
-    """``<signal handler>`` marks the arrival of a signal; empty if unknown."""
+    """:data:`SIGNAL_HANDLER` marks the arrival of a signal; empty if unknown."""
     language: Literal["python", "c"]
     file: str = ""
     line: int = 0
@@ -343,7 +357,7 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     renewed: bool
     """Whether processes that started after it answered."""
     orphaned: int | None
-    """Connections that the deployment counts and no living process of the server has."""
+    """Connections that the backend counts and no living process of the server has."""
     processor_waits: dict[int, float] = {}
     """Seconds that each replaced process waited for a processor meanwhile."""
     parent_memory: int | None
@@ -365,7 +379,7 @@ class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault of the deployment, under load. Seconds are counted from when it began."""
+    """One fault of the backend, under load. Seconds are counted from when it began."""
 
     fault: str
     time: float
@@ -406,7 +420,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     leftover: tuple[int, ...]
     """Processes that still ran at the deadline, so that wsgiproof killed them."""
     connections_left: int | None
-    """The subject's connections on the deployment after the disconnect timeout."""
+    """The subject's connections that the backend counts after the disconnect timeout."""
     processor_waits: dict[int, float] = {}
     """Seconds that each process waited for a processor meanwhile, summed over its threads."""
 
@@ -430,8 +444,10 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[Sample, ...] = ()
     workers: tuple[int, int] = (1, 1)
     """Processes that run the application, and request threads of each."""
+    backend: str = ""
+    """What the subject talked to, such as ``MongoDB 6.0.5, standalone``; empty if nothing."""
     owned: bool = True
-    """Whether wsgiproof started the deployment, so that no other client used it."""
+    """Whether wsgiproof started the backend, so that no other client used it."""
     decided_early: str = ""
     """Why the judge was certain before the load was complete; empty if it was not."""
     budget_exhausted: str = ""

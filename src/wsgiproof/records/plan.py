@@ -10,6 +10,8 @@ import msgspec
 class PhaseName(StrEnum):
     """The phases of an experiment, in their order."""
 
+    START = "start"
+    """Before the first phase, while the server starts."""
     WARM_UP = "warm-up"
     PARALLEL = "parallel"
     SERIAL = "serial"
@@ -31,10 +33,10 @@ class PhaseName(StrEnum):
 class ExtraPhase(StrEnum):
     """The optional phases, in addition to load and stop."""
 
-    RESTART = "restart"
-    RELOAD = "reload"
-    FAILOVER = "failover"
-    IDLE = "idle"
+    RESTART = PhaseName.RESTART.value
+    RELOAD = PhaseName.RELOAD.value
+    FAILOVER = PhaseName.FAILOVER.value
+    IDLE = PhaseName.IDLE.value
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):

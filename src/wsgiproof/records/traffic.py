@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -17,6 +18,28 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 """The percentiles that are reported."""
 _EXACT_BITS = 8
 """Below 2 to this power microseconds, each value has its own bucket."""
+
+
+class Outcome(StrEnum):
+    """How one request ended: well, or with one of the kinds of failure."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    """No connection: nothing listens there, or there is no route."""
+    RESET = "reset"
+    """The connection was reset before the response was complete."""
+    TIMEOUT = "timeout"
+    """The response was not complete at the deadline."""
+    TRUNCATED = "truncated"
+    """Closed in good order, but before the response was complete."""
+    MALFORMED = "malformed"
+    """Not HTTP/1, bad framing, too large, or bytes after the end."""
+    STATUS = "status"
+    """Complete, but not a success (2xx)."""
+    INVALID_BODY = "invalid body"
+    """Well-formed, but the body is not as expected."""
+    NO_REPORT = "no report"
+    """A right status, but no report of the agent: something other than the application answered."""
 
 
 def bucket(microseconds: int) -> int:

@@ -13,7 +13,8 @@ import msgspec
 
 from wsgiproof.judge.explain.lines import TRACEBACK
 from wsgiproof.judge.fit import fits
-from wsgiproof.judge.resources import RESOURCES
+from wsgiproof.judge.resources import Resources
+from wsgiproof.judge.rules import Rules
 from wsgiproof.records.judgement import Explanation, Finding
 from wsgiproof.records.run import CellRecord
 
@@ -95,7 +96,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(entries.values())
 
 
-def causes(cell: CellRecord) -> tuple[Cause, ...]:
+def causes(cell: CellRecord, rules: Rules) -> tuple[Cause, ...]:
     """Group the findings of a cell: crashes and hangs first, then in the order of the checks.
 
     Each finding is in exactly one cause.
@@ -104,11 +105,12 @@ def causes(cell: CellRecord) -> tuple[Cause, ...]:
     for one in cell.findings:
         kinds.setdefault((one.check, one.meaning, one.action), []).append(one)
     groups = sorted(kinds.values(), key=lambda group: _rank(group[0]))
-    rates = _rates(cell)
+    resources = rules.counted
+    rates = _rates(cell, resources)
     roots: list[tuple[list[Finding], list[Finding]]] = []
     for group in groups:
         for root, consequences in roots:
-            if _follows(group, [*root, *consequences], rates):
+            if _follows(group, [*root, *consequences], resources, rates):
                 alike = group[0].check == root[0].check
                 (root if alike else consequences).extend(group)
                 break
@@ -134,6 +136,7 @@ def _rank(finding: Finding) -> int:
 def _follows(
     group: Sequence[Finding],
     cause: Sequence[Finding],
+    resources: Resources,
     rates: Mapping[str, tuple[float, float]],
 ) -> bool:
     """Return whether the record connects a group of findings to a cause that came before it."""
@@ -147,9 +150,11 @@ def _follows(
         if _tracebacks(cause) & _tracebacks(group):
             return True
         return "traceback" in root.seen and bool(own) and own <= EXCEPTION_TRACES
-    if first.check == "descriptors" and root.check == "connections":
-        return _overlap(rates.get("descriptors"), rates.get("connections"))
-    return first.check == "memory" and root.check in RESOURCES
+    if root.check not in resources:
+        return False
+    if first.check == "descriptors" and resources[root.check].takes_descriptor:
+        return _overlap(rates.get(first.check), rates.get(root.check))
+    return first.check == "memory"
 
 
 def _tracebacks(findings: Sequence[Finding]) -> set[str]:
@@ -161,11 +166,11 @@ def _entries(findings: Sequence[Finding]) -> set[str]:
     return {one.id for finding in findings for one in finding.explained}
 
 
-def _rates(cell: CellRecord) -> dict[str, tuple[float, float]]:
+def _rates(cell: CellRecord, resources: Resources) -> dict[str, tuple[float, float]]:
     """The interval of each leak's rate, of the fastest series."""
     if cell.observed is None:
         return {}
-    fastest = sorted(fits(cell.observed), key=lambda one: one.rate)
+    fastest = sorted(fits(resources, cell.observed), key=lambda one: one.rate)
     return {one.check: (one.low, one.high) for one in fastest}
 
 

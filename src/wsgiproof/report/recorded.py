@@ -12,16 +12,19 @@ from rich.text import Text
 
 from wsgiproof.analysis.figures import TITLES, by_name, names
 from wsgiproof.judge.finding import count
+from wsgiproof.judge.rules import RulesOf
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.cells_table import short_labels, table_width
 from wsgiproof.report.terminal import show_run
 from wsgiproof.report.text import printable
 
 
-def show_recorded(console: Console, record: RunRecord, exit_code: int, where: str) -> None:
+def show_recorded(
+    console: Console, record: RunRecord, rules_of: RulesOf, exit_code: int, where: str
+) -> None:
     """Print all that ``run`` prints, the planned cells that never ran, and what was excluded."""
     opening = "The run is complete" if record.complete else "The run is not complete"
-    show_run(console, record.cells, exit_code, where, opening)
+    show_run(console, record.cells, rules_of, exit_code, where, opening)
     _show_figures(console, record.cells)
     for line in rest(record):
         console.print(Text(printable(line)), soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from wsgiproof.judge.explain.lines import TRACEBACK
 from wsgiproof.judge.finding import count
+from wsgiproof.judge.rules import Rules, RulesOf
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
 from wsgiproof.report.causes import Cause, causes
@@ -39,23 +40,26 @@ _LEAST_WIDTH = 24
 def show_run(
     console: Console,
     cells: Sequence[CellRecord],
+    rules_of: RulesOf,
     exit_code: int,
     output: str,
     opening: str = "The run is complete",
 ) -> None:
     """Print the table, every finding, and the closing lines."""
-    show_cells(console, cells, output)
+    show_cells(console, cells, rules_of, output)
     console.print()
     for line in _closing(cells, exit_code, output, opening):
         console.print(Text(line), soft_wrap=True)
 
 
-def show_cells(console: Console, cells: Sequence[CellRecord], output: str = "") -> None:
+def show_cells(
+    console: Console, cells: Sequence[CellRecord], rules_of: RulesOf, output: str = ""
+) -> None:
     """Print the table and every finding. ``output`` is the directory of the run."""
     console.print()
     show_table(console, cells)
     for cell in cells:
-        for line in _details(cell, output):
+        for line in _details(cell, rules_of(cell.cell), output):
             _print(console, line)
 
 
@@ -88,7 +92,7 @@ def _print(console: Console, line: _Line) -> None:
         console.print(Text(" " * (line.indent + 2 * bool(number))) + part, soft_wrap=True)
 
 
-def _details(cell: CellRecord, output: str) -> Iterator[_Line]:
+def _details(cell: CellRecord, rules: Rules, output: str) -> Iterator[_Line]:
     """The lines below the table about one cell; if it passed, only unknown lines of its log."""
     not_known = [_Line(indent=2, text=text) for text in unknown(cell)]
     if cell.verdict is Verdict.PASS and not not_known:
@@ -104,7 +108,7 @@ def _details(cell: CellRecord, output: str) -> Iterator[_Line]:
         yield _Line(indent=2, text=cell.reason)
     if planted := control(cell):
         yield _Line(indent=2, label="control: ", text=planted)
-    for cause in causes(cell):
+    for cause in causes(cell, rules):
         yield from _cause(cause)
     yield from _undecided(cell)
     yield from not_known

@@ -40,7 +40,7 @@ from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import lay_out
 from wsgiproof.subjects.base import Backend
-from wsgiproof.subjects.registry import subject_of
+from wsgiproof.subjects.registry import rules_of, subject_of
 
 
 class Watcher(Protocol):
@@ -249,7 +249,7 @@ def _attempt(
             raise KeyboardInterrupt from error
         damage = context.cache.discard_damaged(places)
         return msgspec.structs.replace(record, reason=damage or _reason(error, directory))
-    judged = judge_record(msgspec.structs.replace(record, observed=observed))
+    judged = judge_record(msgspec.structs.replace(record, observed=observed), rules_of(job.cell))
     # Damage to a build may be the cause of a failure, and a pass proves nothing then.
     thorough = judged.verdict is not Verdict.PASS
     if damage := context.cache.discard_damaged(places, thorough=thorough):
@@ -375,6 +375,7 @@ def _experiment(
                 workers(cell),
                 served.application,
                 job.plan,
+                rules_of(cell).counted,
                 watch,
             )
         timer.seconds["serving"] = observed.serving_seconds

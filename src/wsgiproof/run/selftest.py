@@ -20,8 +20,9 @@ from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, prefl
 from wsgiproof.run.preflight import slots
 from wsgiproof.run.session import begin
 from wsgiproof.run.workers import run_jobs
+from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.controls import Control
-from wsgiproof.subjects.registry import SUBJECTS
+from wsgiproof.subjects.registry import SUBJECTS, rules_of
 
 MOD_WSGI = "5.0.2"
 """A version without findings of its own; docs/findings.md lists some that have."""
@@ -43,9 +44,9 @@ _SETTLE_DEADLINE = 6.0
 """Seconds. Counts fall at once, unless something has leaked."""
 
 
-def select(names: Collection[str]) -> tuple[Control, ...]:
+def select(subject: Subject, names: Collection[str]) -> tuple[Control, ...]:
     """Return the controls of these names, in the order of the list; all if none is named."""
-    controls = DEFAULT.every_control().values()
+    controls = subject.every_control().values()
     return tuple(control for control in controls if not names or control.name in names)
 
 
@@ -87,7 +88,7 @@ def control_result(
             verdict=record.verdict,
             reason=record.reason,
         )
-    judgement = judge(record.cell, record.observed, checks)
+    judgement = judge(record.cell, record.observed, rules_of(record.cell), checks)
     failing = [one.check for one in judgement.checks if one.verdict is Verdict.FAIL]
     return ControlResult(
         control=control.name,

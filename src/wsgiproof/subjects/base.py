@@ -8,15 +8,17 @@ subject that needs nothing: no versions, no database, no checks of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from wsgiproof.files import place
 from wsgiproof.judge.finding import Claim
+from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import AxisValue, Cell, version_label
 from wsgiproof.subjects.controls import Control, by_name
 
@@ -83,6 +85,30 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Names of values, by the key of their table."""
 
 
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault of a backend, and how to undo it.
+
+    Both may raise :class:`wsgiproof.errors.ServiceFailed`.
+    """
+
+    name: str
+    begin: Callable[[], None]
+    seconds: float
+    """How long the fault lasts."""
+    end: Callable[[], None]
+    takes_primary: bool = True
+    """Whether there is no primary for a moment, which may be too short to be seen."""
+
+
+class Watch(Protocol):
+    """Watches whether the backend has a primary: a member that can serve."""
+
+    lost: float | None
+    """When there was none for the first time, in CLOCK_MONOTONIC seconds."""
+    since: float | None
+    """Since when there is one again; None while there is none, or if it was never lost."""
+
+
 class Backend:
     """What the subject talks to, such as a database. The base class stands for none."""
 
@@ -131,6 +157,21 @@ class Backend:
 
     def drop(self, name: str) -> None:
         """Remove what belongs to a subject."""
+
+    def faults(self, seconds: float) -> tuple[Fault, ...]:
+        """Return the faults that may be injected; lasting ones last ``seconds``."""
+        return ()
+
+    def watch(self) -> AbstractContextManager[Watch]:
+        """Return a watch on whether there is a primary; only called if there are faults."""
+        raise NotImplementedError
+
+    def rotate(self) -> Iterator[None]:
+        """Make each member primary in turn, and yield after each.
+
+        Raises :class:`wsgiproof.errors.ServiceFailed` if a member does not become primary.
+        """
+        yield
 
     def restore(self) -> None:
         """Undo injected faults. Raises :class:`wsgiproof.errors.ServiceFailed` if that fails."""
@@ -214,6 +255,11 @@ class Subject:
     """The fields that its agent reports about each interpreter."""
     controls: tuple[Control, ...] = ()
     """The planted faults that only it can have, and their negative controls."""
+
+    @cached_property
+    def rules(self) -> Rules:
+        """How it is judged."""
+        return Rules(title=self.title, claims=self.claims)
 
     def needs(self, asked: Asked) -> Needs:
         """Return what the backend of one cell takes of the machine, at most."""

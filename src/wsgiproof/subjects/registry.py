@@ -1,13 +1,13 @@
-"""Where subjects are registered: the one line that a new subject adds outside its folder."""
+"""Registers the subjects: the one line that a new subject adds outside its folder."""
 
 from __future__ import annotations
 
-from wsgiproof.judge.answers import environment
-from wsgiproof.judge.verdict import CHECKS
+from functools import cache
+
+from wsgiproof.judge.rules import Rules, together
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.controls import Control
-from wsgiproof.subjects.pymongo.checks import roundtrip
 from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 _REGISTERED: tuple[Subject, ...] = (PYMONGO,)
@@ -15,7 +15,6 @@ _REGISTERED: tuple[Subject, ...] = (PYMONGO,)
 SUBJECTS: dict[str, Subject] = {subject.name: subject for subject in _REGISTERED}
 """Every subject by its name; the first is the default."""
 DEFAULT = _REGISTERED[0]
-CHECKS.update(environment=environment(DEFAULT.claims), roundtrip=roundtrip)
 
 
 def subject_of(cell: Cell) -> Subject:
@@ -30,3 +29,14 @@ def known_controls() -> dict[str, Control]:
         for subject in reversed(_REGISTERED)
         for name, control in subject.every_control().items()
     }
+
+
+def rules_of(cell: Cell) -> Rules:
+    """Return how the subject of a cell is judged."""
+    return subject_of(cell).rules
+
+
+@cache
+def all_rules() -> Rules:
+    """Return the rules of all subjects together, to look something up."""
+    return together([subject.rules for subject in _REGISTERED])

@@ -1,4 +1,4 @@
-"""Reads the catalog from its files, and searches it."""
+"""The catalog of known lines, stacks and responses: read from its files, and searched."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import msgspec
@@ -34,7 +35,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     python: tuple[str, ...] = ()
     """Version specifiers, such as ``>=3.12,<3.13``, one of which has to hold."""
     mod_wsgi: tuple[str, ...] = ()
-    pymongo: tuple[str, ...] = ()
+    versions: dict[str, tuple[str, ...]] = {}
+    """The same for axes of the subject, by name. They hold in no cell without the axis."""
     interpreter: tuple[InterpreterKind, ...] = ()
     beside: str = ""
     """A regular expression that the text, or other evidence of the same finding, has to match."""
@@ -46,7 +48,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return cell is None or (
             _one_of(self.python, cell.python)
             and _one_of(self.mod_wsgi, cell.mod_wsgi)
-            and _one_of(self.pymongo, cell.pymongo)
+            and all(
+                axis in cell.axes and _one_of(wanted, str(cell.axes[axis]))
+                for axis, wanted in self.versions.items()
+            )
             and (not self.interpreter or cell.interpreter in self.interpreter)
         )
 
@@ -82,42 +87,56 @@ _SERIOUS = {"alert", "crit"}
 """At these levels a process, or its Python, can't continue, so the line is a failure."""
 
 
-@cache
-def entries() -> tuple[Entry, ...]:
-    """Return all entries, in the order in which they are searched."""
-    return msgspec.convert(_read("entries.toml")["entry"], tuple[Entry, ...])
+class Catalog(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries, in the order in which they are searched, and the codes of mod_wsgi 6 by name."""
+
+    entries: tuple[Entry, ...]
+    codes: dict[str, Code]
+
+    def find(
+        self,
+        text: str,
+        place: Place,
+        phase: str = "",
+        *,
+        cell: Cell | None = None,
+        beside: Sequence[str] = (),
+    ) -> Entry | None:
+        """Return the first entry that matches a text of this phase; None if none does.
+
+        The conditions of an entry have to hold in ``cell``, if that is known; ``beside`` is the
+        other evidence of the same finding. A code of mod_wsgi without an entry gets one from its
+        meaning, or else from its place in mod_wsgi's error reference.
+        """
+        for entry in self.entries:
+            here = place in entry.where and (not entry.phases or phase in entry.phases)
+            if (
+                here
+                and _compiled(entry.pattern).search(text)
+                and entry.only.hold(cell, (text, *beside))
+            ):
+                return entry
+        code = CODE.match(text) if place is Place.LOG else None
+        return _of_code(code[0], self.codes.get(code[0])) if code else None
+
+    def after(self, entries: Sequence[Entry]) -> Catalog:
+        """Return a catalog in which these entries are searched first."""
+        return msgspec.structs.replace(self, entries=(*entries, *self.entries))
 
 
 @cache
-def codes() -> dict[str, Code]:
-    """Return the codes of mod_wsgi 6, by name."""
-    return msgspec.convert(_read("codes.toml"), dict[str, Code])
+def common_catalog() -> Catalog:
+    """Return what concerns Apache, mod_wsgi, CPython and packages, whatever the subject is."""
+    here = files(__package__)
+    return Catalog(
+        entries=read_entries(here.joinpath("entries.toml")),
+        codes=msgspec.convert(_read(here.joinpath("codes.toml")), dict[str, Code]),
+    )
 
 
-def find(
-    text: str,
-    place: Place,
-    phase: str = "",
-    *,
-    cell: Cell | None = None,
-    beside: Sequence[str] = (),
-) -> Entry | None:
-    """Return the first entry that matches a text of this phase; None if none does.
-
-    The conditions of an entry have to hold in ``cell``, if that is known; ``beside`` is the other
-    evidence of the same finding. A code of mod_wsgi without an entry gets one from its meaning, or
-    else from its place in mod_wsgi's error reference.
-    """
-    for entry in entries():
-        here = place in entry.where and (not entry.phases or phase in entry.phases)
-        if (
-            here
-            and _compiled(entry.pattern).search(text)
-            and entry.only.hold(cell, (text, *beside))
-        ):
-            return entry
-    code = CODE.match(text) if place is Place.LOG else None
-    return _of_code(code[0]) if code else None
+def read_entries(file: Traversable) -> tuple[Entry, ...]:
+    """Return the entries of a file, in the form that the head of ``entries.toml`` describes."""
+    return msgspec.convert(_read(file)["entry"], tuple[Entry, ...])
 
 
 def reference(code: str) -> str:
@@ -146,8 +165,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 @cache
-def _of_code(name: str) -> Entry:
-    code = codes().get(name)
+def _of_code(name: str, code: Code | None) -> Entry:
     level = code.level if code else "at a level that wsgiproof does not know"
     return Entry(
         id=name,
@@ -163,5 +181,5 @@ def _of_code(name: str) -> Entry:
     )
 
 
-def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+def _read(file: Traversable) -> dict[str, Any]:
+    return tomllib.loads(file.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from functools import cache
 
 import msgspec
 
-from wsgiproof.judge.explain.catalog import Entry, Place, find
+from wsgiproof.judge.explain.catalog import Catalog, Entry, Place
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Explanation, Finding, RestOfLog
@@ -29,12 +29,12 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """In words, such as ``error log, phase stop``."""
 
 
-def in_log(lines: Iterable[Line], cell: Cell) -> tuple[Sighting, ...]:
+def in_log(lines: Iterable[Line], cell: Cell, catalog: Catalog) -> tuple[Sighting, ...]:
     """Return the sightings in the error log of a cell, line by line."""
 
     @cache  # a log may have the same line thousands of times
     def known(text: str, phase: str) -> Entry | None:
-        return find(text, Place.LOG, phase, cell=cell)
+        return catalog.find(text, Place.LOG, phase, cell=cell)
 
     return tuple(
         Sighting(entry=entry, text=line.text, where=f"error log, phase {line.phase}")
@@ -43,25 +43,34 @@ def in_log(lines: Iterable[Line], cell: Cell) -> tuple[Sighting, ...]:
     )
 
 
-def explain(findings: Iterable[Finding], cell: Cell, observed: Observed) -> tuple[Finding, ...]:
+def explain(
+    findings: Iterable[Finding], cell: Cell, observed: Observed, catalog: Catalog
+) -> tuple[Finding, ...]:
     """Return the findings with their explanations, each of them once.
 
     An entry explains a finding if it matches the finding's evidence, or if it matches the log or an
     answer and explains the finding's check. Its conditions have to hold in the cell.
     """
-    sightings = (*in_log(parse(observed.log), cell), *_in_answers(cell, observed))
+    sightings = (
+        *in_log(parse(observed.log), cell, catalog),
+        *_in_answers(cell, observed, catalog),
+    )
     deaths = {event.pid: event.phase for event in observed.events if event.kind == "died"}
     return tuple(
-        msgspec.structs.replace(finding, explained=_explanations(finding, cell, sightings, deaths))
+        msgspec.structs.replace(
+            finding, explained=_explanations(finding, cell, catalog, sightings, deaths)
+        )
         for finding in findings
     )
 
 
-def rest_of_log(findings: Iterable[Finding], cell: Cell, log: Iterable[LogLine]) -> RestOfLog:
+def rest_of_log(
+    findings: Iterable[Finding], cell: Cell, log: Iterable[LogLine], catalog: Catalog
+) -> RestOfLog:
     """Return what the error log holds beyond what the explained findings already report."""
     reported = {one.id for finding in findings for one in finding.explained}
     lines = tuple(parse(log))
-    sightings = in_log(lines, cell)
+    sightings = in_log(lines, cell, catalog)
     known = {sighting.text for sighting in sightings}
     unknown = [line.text for line in lines if line.is_error and line.text not in known]
     return RestOfLog(
@@ -73,12 +82,16 @@ def rest_of_log(findings: Iterable[Finding], cell: Cell, log: Iterable[LogLine])
 
 
 def _explanations(
-    finding: Finding, cell: Cell, sightings: tuple[Sighting, ...], deaths: dict[int, str]
+    finding: Finding,
+    cell: Cell,
+    catalog: Catalog,
+    sightings: tuple[Sighting, ...],
+    deaths: dict[int, str],
 ) -> tuple[Explanation, ...]:
     own = [
         one
         for text in finding.evidence
-        for one in _in_evidence(text, finding, cell, sightings, deaths)
+        for one in _in_evidence(text, finding, cell, catalog, sightings, deaths)
     ]
     of_check = [one for one in sightings if finding.check in one.entry.explains]
     return _by_entry([*own, *of_check], sightings)
@@ -109,6 +122,7 @@ def _in_evidence(
     text: str,
     finding: Finding,
     cell: Cell,
+    catalog: Catalog,
     sightings: tuple[Sighting, ...],
     deaths: dict[int, str],
 ) -> Iterator[Sighting]:
@@ -116,32 +130,32 @@ def _in_evidence(
     if TRACEBACK in text:
         text = text.rpartition("\n")[2]  # the exception
     if "\n" in text:
-        yield from _in_stack(text, finding, cell, deaths)
+        yield from _in_stack(text, finding, cell, catalog, deaths)
         return
     (line,) = parse([LogLine(phase="", text=text)])
     in_log = [one for one in sightings if one.text == line.text]
-    entry = None if in_log else find(line.text, Place.LOG, cell=cell)
+    entry = None if in_log else catalog.find(line.text, Place.LOG, cell=cell)
     yield from in_log[:1]
     if entry:
         yield Sighting(entry=entry, text=line.text, where="error log")
 
 
 def _in_stack(
-    text: str, finding: Finding, cell: Cell, deaths: dict[int, str]
+    text: str, finding: Finding, cell: Cell, catalog: Catalog, deaths: dict[int, str]
 ) -> Iterator[Sighting]:
     """A stack begins with the pid, and the phase is that in which this process died."""
     pid = _PID.match(text)
     phase = deaths.get(int(pid[1]), "") if pid else ""
-    entry = find(text, Place.STACK, phase, cell=cell, beside=finding.evidence)
+    entry = catalog.find(text, Place.STACK, phase, cell=cell, beside=finding.evidence)
     if entry:
         where = f"stacks, phase {phase}" if phase else "stacks"
         first = next(filter(str.strip, text.splitlines()))
         yield Sighting(entry=entry, text=first, where=where)
 
 
-def _in_answers(cell: Cell, observed: Observed) -> Iterator[Sighting]:
+def _in_answers(cell: Cell, observed: Observed, catalog: Catalog) -> Iterator[Sighting]:
     for failure in observed.failures:
         text = f"{failure.error}\n{failure.body}"
-        entry = find(text, Place.BODY, failure.phase, cell=cell)
+        entry = catalog.find(text, Place.BODY, failure.phase, cell=cell)
         if entry:
             yield Sighting(entry=entry, text=text, where=f"answer, phase {failure.phase}")

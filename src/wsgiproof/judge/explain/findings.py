@@ -1,4 +1,4 @@
-"""The findings about PyMongo, mod_wsgi and CPython, one text each.
+"""The findings of this project about what it tests, one text each.
 
 ``findings.md`` is a link to ``docs/findings.md``; a wheel has its content. So an installed package
 can show the text that an entry of the catalog names as its source.

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from wsgiproof.judge.explain.catalog import CODE, Entry, Place, codes, entries, find, reference
+from wsgiproof.judge.explain.catalog import CODE, Catalog, Entry, Place, reference
 from wsgiproof.judge.explain.findings import finding, finding_ids
 from wsgiproof.judge.explain.lines import parse
+from wsgiproof.judge.rules import Rules
 from wsgiproof.judge.verdict import every_check
 from wsgiproof.records.observed import LogLine
 
@@ -70,58 +71,62 @@ class LogExplained(msgspec.Struct, frozen=True, kw_only=True):
     """Lines that the application wrote, tracebacks included, and that no entry matches."""
 
 
-def by_id(name: str) -> Entry | None:
+def by_id(name: str, catalog: Catalog) -> Entry | None:
     """Return the entry with this identifier, or of this code of mod_wsgi 6; None if unknown.
 
     Case does not matter.
     """
-    for entry in entries():
+    for entry in catalog.entries:
         if entry.id.lower() == name.lower():
             return entry
     code = name.upper()
-    return find(f"{code}: ", Place.LOG) if code in codes() else None
+    return catalog.find(f"{code}: ", Place.LOG) if code in catalog.codes else None
 
 
-def by_name(name: str) -> Entry | FindingText | Topic | None:
+def by_name(name: str, rules: Rules) -> Entry | FindingText | Topic | None:
     """Return what an identifier of any kind stands for; None if unknown. Case does not matter."""
     lower = name.lower()
     if text := finding(lower):
         return FindingText(id=lower, text=text)
-    return by_id(name) or next((one for one in _checks() if one.id == lower), None)
+    topic = next((one for one in _checks(rules) if one.id == lower), None)
+    return by_id(name, rules.catalog) or topic
 
 
-def topics() -> tuple[Topic, ...]:
+def topics(rules: Rules) -> tuple[Topic, ...]:
     """Return every identifier that is no entry: codes of mod_wsgi 6, findings, and checks."""
     of_codes = (
         Topic(id=name, kind="code", meaning=code.meaning, see=reference(name))
-        for name, code in codes().items()
+        for name, code in rules.catalog.codes.items()
     )
     of_findings = (
         Topic(id=name, kind="finding", meaning=_title(name), see=f"wsgiproof explain {name}")
         for name in finding_ids()
     )
-    return (*of_codes, *of_findings, *_checks())
+    return (*of_codes, *of_findings, *_checks(rules))
 
 
-def ids() -> tuple[str, ...]:
+def ids(rules: Rules) -> tuple[str, ...]:
     """Return every identifier: entries, codes of mod_wsgi 6, findings, and checks."""
-    return (*(entry.id for entry in entries()), *(one.id for one in topics()))
+    return (
+        *(entry.id for entry in rules.catalog.entries),
+        *(one.id for one in topics(rules)),
+    )
 
 
-def by_text(text: str) -> Entry | None:
+def by_text(text: str, catalog: Catalog) -> Entry | None:
     """Return the entry that explains a pasted text: a log line, a stack, or part of an answer.
 
     Entries that apply in some phases of a cell only are left out, since the phase is unknown here.
     """
     lines = [line.text for line in parse(LogLine(phase="", text=one) for one in text.splitlines())]
-    stack = find("\n".join(lines), Place.STACK)
+    stack = catalog.find("\n".join(lines), Place.STACK)
     if stack is not None and len(lines) > 1:
         return stack
-    found = (find(line, place) for place in (Place.LOG, Place.BODY) for line in lines)
+    found = (catalog.find(line, place) for place in (Place.LOG, Place.BODY) for line in lines)
     return next((entry for entry in found if entry is not None), stack)
 
 
-def explain_log(texts: Iterable[str]) -> LogExplained:
+def explain_log(texts: Iterable[str], catalog: Catalog) -> LogExplained:
     """Explain the lines of an error log, of a cell or of any other server.
 
     Memory grows with the number of different lines, not with the size of the log.
@@ -131,7 +136,7 @@ def explain_log(texts: Iterable[str]) -> LogExplained:
     number = application = errors = 0
     for line in parse(LogLine(phase="", text=text) for text in texts):
         number += 1
-        entry = find(line.text, Place.LOG)
+        entry = catalog.find(line.text, Place.LOG)
         if entry is not None:
             before = known.get(entry.id)
             known[entry.id] = (
@@ -164,7 +169,7 @@ def _count(unknown: dict[str, Unknown], text: str, number: int) -> None:
         unknown[key] = Unknown(lines=1, first=number, text=text)
 
 
-def _checks() -> tuple[Topic, ...]:
+def _checks(rules: Rules) -> tuple[Topic, ...]:
     """Return a topic for each check; the first line of its docstring is the meaning."""
     return tuple(
         Topic(
@@ -173,7 +178,7 @@ def _checks() -> tuple[Topic, ...]:
             meaning=(check.__doc__ or "").partition("\n")[0].replace("`", ""),
             see="wsgiproof explain --list",
         )
-        for name, check in every_check().items()
+        for name, check in every_check(rules).items()
     )
 
 

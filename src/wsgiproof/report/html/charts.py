@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from wsgiproof.judge.fit import Fit, fits
-from wsgiproof.judge.resources import RESOURCES, Resource
+from wsgiproof.judge.resources import Resource, Resources
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Role, Sample
 
@@ -27,7 +27,7 @@ _ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """The readings of one process, or of the deployment."""
+    """The readings of one process, or of the backend."""
 
     name: str
     x: tuple[int, ...]
@@ -71,13 +71,13 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """Processes for which there was no room."""
 
 
-def charts(seen: Observed, verdicts: Mapping[str, Verdict]) -> list[Chart]:
+def charts(resources: Resources, seen: Observed, verdicts: Mapping[str, Verdict]) -> list[Chart]:
     """Return a plot for each resource that was read; those that failed come first.
 
     ``verdicts`` has the verdict of each check.
     """
-    fitted = fits(seen)
-    every = [*(_counted(one, seen, fitted) for one in RESOURCES.values())]
+    fitted = fits(resources, seen)
+    every = [*(_counted(one, seen, fitted) for one in resources.values())]
     every += [_memory(field, seen, fitted) for field in _MEMORY]
     return sorted((chart for chart in every if chart.lines), key=lambda one: _place(one, verdicts))
 
@@ -97,7 +97,7 @@ def phases_in_time(seen: Observed, begin: float) -> list[Band]:
 
 def _counted(resource: Resource, seen: Observed, fitted: Sequence[Fit]) -> Chart:
     lines = [
-        *_by_server(resource, seen.samples),
+        *_by_backend(resource, seen.samples),
         *_by_process(resource, seen.samples),
         *_by_name(resource, seen.samples),
     ]
@@ -116,10 +116,10 @@ def _counted(resource: Resource, seen: Observed, fitted: Sequence[Fit]) -> Chart
     )
 
 
-def _by_server(resource: Resource, samples: Sequence[Sample]) -> Iterator[Line]:
-    if not resource.by_server:
+def _by_backend(resource: Resource, samples: Sequence[Sample]) -> Iterator[Line]:
+    if not resource.by_backend:
         return
-    points = [(one.requests, getattr(one, resource.by_server)) for one in samples]
+    points = [(one.requests, one.counts.get(resource.by_backend)) for one in samples]
     line = _line("the deployment's count", points)
     if line is not None:
         yield line

@@ -10,6 +10,7 @@ import msgspec
 
 from wsgiproof.analysis.axes import axes_of, title, value_of
 from wsgiproof.analysis.figures import MEANINGS, TITLES, figures
+from wsgiproof.judge.rules import Rules
 from wsgiproof.records.judgement import Explanation, Finding
 from wsgiproof.records.observed import LogLine, Observed
 from wsgiproof.records.run import CellRecord
@@ -37,7 +38,7 @@ _OF_A_CELL = {
 
 
 def detail(
-    cell: CellRecord, run: Path | None, varying: Collection[str] = frozenset()
+    cell: CellRecord, rules: Rules, run: Path | None, varying: Collection[str] = frozenset()
 ) -> dict[str, Any]:
     """Return everything that the page of a cell shows.
 
@@ -57,7 +58,7 @@ def detail(
         "rerun": cell.rerun,
         "tries": [excerpt(one, *_EVIDENCE) for one in cell.tries],
         "findings": len(cell.findings),
-        "causes": [_cause(one) for one in causes(cell)],
+        "causes": [_cause(one) for one in causes(cell, rules)],
         "checks": [(one.check, one.verdict, excerpt(one.reason, 10, 0)) for one in cell.checks],
         "figures": [
             {"title": TITLES[one.name], "text": one.text, "meaning": MEANINGS[one.name]}
@@ -66,17 +67,19 @@ def detail(
         "timings": cell.timings,
         "made_of": {**cell.toolchain, **cell.packages},
         "texts": [{"title": name, "text": text} for name, text in _texts(cell, run) if text],
-        "log": log(cell.cell, *_log_of(cell, run)),
+        "log": log(cell.cell, rules.catalog, *_log_of(cell, run)),
         "more": [*_more(cell, _OF_A_CELL)],
-        **(_observed(cell, seen) if seen is not None else {}),
+        **(_observed(cell, rules, seen) if seen is not None else {}),
     }
 
 
-def _observed(cell: CellRecord, seen: Observed) -> dict[str, Any]:
+def _observed(cell: CellRecord, rules: Rules, seen: Observed) -> dict[str, Any]:
     begin = beginning(seen)
     return {
         "notes": [*filter(None, [control(cell)]), *_notes(seen)],
-        "charts": charts.charts(seen, {one.check: one.verdict for one in cell.checks}),
+        "charts": charts.charts(
+            rules.counted, seen, {one.check: one.verdict for one in cell.checks}
+        ),
         "load": charts.load_over_time(seen, begin),
         "histograms": histograms(seen),
         "answers": tables.answers(seen),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from wsgiproof.judge.explain.catalog import Place, find
+from wsgiproof.judge.explain.catalog import Catalog, Place
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.observed import LogLine
@@ -32,10 +32,12 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """The meaning of a known line; empty for any other."""
 
 
-def log(cell: Cell, lines: Sequence[LogLine], dropped: int) -> list[Shown]:
+def log(cell: Cell, catalog: Catalog, lines: Sequence[LogLine], dropped: int) -> list[Shown]:
     """Return the lines to show; ``dropped`` is the number of lines that were not recorded."""
     known = {
-        number: known for number, line in enumerate(parse(lines)) if (known := meaning(line, cell))
+        number: known
+        for number, line in enumerate(parse(lines))
+        if (known := meaning(line, catalog, cell))
     }
     kept = {*range(_HEAD), *range(len(lines) - _TAIL, len(lines)), *[*known][:_MOST_KNOWN]}
     shown: list[Shown] = []
@@ -50,13 +52,13 @@ def log(cell: Cell, lines: Sequence[LogLine], dropped: int) -> list[Shown]:
     return shown
 
 
-def meaning(line: Line, cell: Cell | None = None) -> str:
+def meaning(line: Line, catalog: Catalog, cell: Cell | None = None) -> str:
     """Return what a line of an error log means by itself; empty for most lines."""
     if TRACEBACK in line.text:
         return "a traceback begins"
     if _EXIT_SIGNAL.search(line.text):
         return "Apache reports a child that died by a signal"
-    known = find(line.text, Place.LOG, line.phase, cell=cell)
+    known = catalog.find(line.text, Place.LOG, line.phase, cell=cell)
     return known.meaning if known else ""
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from wsgiproof.analysis.axes import axes_of, title, value_of, varying
 from wsgiproof.analysis.figures import MEANINGS, TITLES, Figure, figures, names
-from wsgiproof.judge.verdict import CHECKS
+from wsgiproof.judge.rules import RulesOf
+from wsgiproof.judge.verdict import every_check
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.causes import SEVERE, Cause, causes
@@ -21,7 +22,7 @@ _MOST_CAUSES = 60
 _LONGEST_REASON = 300
 
 
-def overview(record: RunRecord) -> dict[str, Any]:
+def overview(record: RunRecord, rules_of: RulesOf) -> dict[str, Any]:
     """Return everything that a page needs before a reader opens a cell."""
     cells = [one.cell for one in record.cells]
     figured = [figures(one) for one in record.cells]
@@ -37,21 +38,24 @@ def overview(record: RunRecord) -> dict[str, Any]:
         "axes": [{"name": axis, "title": title(axis)} for axis in axes],
         "varying": varying(cells),
         "same": same(record.cells),
-        "checks": _checks(record),
+        "checks": _checks(record, rules_of),
         "figures": [
             {"name": name, "title": TITLES[name], "meaning": MEANINGS[name]}
             for name in names(figured)
         ],
         "cells": [_cell(*pair, axes) for pair in zip(record.cells, figured, strict=True)],
-        "causes": _causes(record.cells),
+        "causes": _causes(record.cells, rules_of),
         "missing": record.missing,
         "excluded": _excluded(record.excluded),
     }
 
 
-def _checks(record: RunRecord) -> list[str]:
+def _checks(record: RunRecord, rules_of: RulesOf) -> list[str]:
     there = {one.check for cell in record.cells for one in cell.checks}
-    return [*(name for name in CHECKS if name in there), *sorted(there - set(CHECKS))]
+    known = dict.fromkeys(
+        name for cell in record.cells for name in every_check(rules_of(cell.cell))
+    )
+    return [*(name for name in known if name in there), *sorted(there - known.keys())]
 
 
 def _cell(cell: CellRecord, figured: Sequence[Figure], axes: Sequence[str]) -> dict[str, Any]:
@@ -70,11 +74,11 @@ def _cell(cell: CellRecord, figured: Sequence[Figure], axes: Sequence[str]) -> d
     }
 
 
-def _causes(cells: Sequence[CellRecord]) -> list[dict[str, Any]]:
+def _causes(cells: Sequence[CellRecord], rules_of: RulesOf) -> list[dict[str, Any]]:
     """Each cause once, with its cells: crashes and hangs first, then those in most cells."""
     found: dict[tuple[str, ...], list[tuple[CellRecord, Cause]]] = {}
     for cell in cells:
-        for cause in causes(cell):
+        for cause in causes(cell, rules_of(cell.cell)):
             found.setdefault((cause.check, cause.meaning, cause.action), []).append((cell, cause))
     ordered = sorted(found.items(), key=lambda item: (item[0][0] not in SEVERE, -len(item[1])))
     return [_cause(hits) for _, hits in ordered[:_MOST_CAUSES]]

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from wsgiproof.analysis.axes import varying
 from wsgiproof.analysis.trends import Trends
 from wsgiproof.files import write_output
+from wsgiproof.judge.rules import RulesOf
 from wsgiproof.records.run import RunRecord
 from wsgiproof.report.html.comparison import comparison
 from wsgiproof.report.html.detail import detail
@@ -51,6 +52,7 @@ _SCRIPTS = (
 
 def page(
     record: RunRecord,
+    rules_of: RulesOf,
     directory: Path | None = None,
     *,
     old: RunRecord | None = None,
@@ -63,7 +65,7 @@ def page(
     """
     style = _style()
     scripts = (_library(), _script())
-    run = overview(record)
+    run = overview(record, rules_of)
     if old is not None:
         run["compare"] = comparison(old, record)
     if over is not None:
@@ -75,16 +77,18 @@ def page(
         style=Markup(style),
         scripts=[Markup(one) for one in scripts],
         run=Markup(as_json(run)),
-        details=[packed_json(detail(cell, directory, axes)) for cell in record.cells],
+        details=[
+            packed_json(detail(cell, rules_of(cell.cell), directory, axes)) for cell in record.cells
+        ],
     ).encode()
 
 
-def leave_page(record: RunRecord, directory: Path) -> Path:
+def leave_page(record: RunRecord, rules_of: RulesOf, directory: Path) -> Path:
     """Write the page into the directory of its run, and return its path.
 
     Raises :class:`wsgiproof.errors.CannotRun` if it can't be written.
     """
-    write_output(page(record, directory), directory / NAME)
+    write_output(page(record, rules_of, directory), directory / NAME)
     return directory / NAME
 
 

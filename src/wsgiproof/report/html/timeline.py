@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from wsgiproof.judge.finding import count, signal_name
-from wsgiproof.judge.lifecycle import STOP, is_crash
+from wsgiproof.judge.lifecycle import is_crash
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.observed import Event, Observed, Role
+from wsgiproof.records.plan import PhaseName
 from wsgiproof.report.html.charts import phases_in_time
 
 _MOST = 80
@@ -80,7 +81,7 @@ def _ended(cell: Cell, seen: Observed, life: Life, event: Event, begin: float) -
     if is_crash(cell, seen, event) and event.role is not Role.HELPER:
         outcome = "crash"
     else:
-        outcome = "ended" if event.phase == STOP else "replaced"
+        outcome = "ended" if event.phase == PhaseName.STOP else "replaced"
     return msgspec.structs.replace(
         life, died=event.time - begin, phase=event.phase, how=_how(event), outcome=outcome
     )

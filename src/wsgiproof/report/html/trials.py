@@ -72,5 +72,5 @@ def _without_primary(one: Outage) -> str:
 
 
 def _connections(reading: Sample | None) -> str:
-    counted = reading.server_connections if reading else None
+    counted = reading.connections if reading else None
     return "not known" if counted is None else str(counted)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from pymongo import MongoClient, ReadPreference
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
@@ -20,11 +20,14 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 from wsgiproof.errors import ServiceFailed, UsageError, describe
 from wsgiproof.process.account import Account, database_account
 from wsgiproof.records.cell import Cell
+from wsgiproof.records.observed import CONNECTIONS, on_member
 from wsgiproof.server.ports import LOOPBACK, free_port
-from wsgiproof.subjects.base import Backend
+from wsgiproof.subjects.base import Backend, Fault, Watch
 from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import Topology, has_app_name
+from wsgiproof.subjects.pymongo.faults import PrimaryWatch, faults, make_primary
 from wsgiproof.subjects.pymongo.mongod import OBSERVER, Home, Member, Mongod, make_home
+from wsgiproof.subjects.pymongo.resources import CURSORS, OBJECTS, SESSIONS
 from wsgiproof.subjects.pymongo.uri import (
     host_and_port,
     hosts_of,
@@ -52,22 +55,12 @@ _CONNECTIONS_AND_CURSORS: list[dict[str, Any]] = [
     {"$project": {"type": 1, "ns": 1, "client": 1, "appName": 1}},
 ]
 """Every connection and every idle cursor of a member (MongoDB 4.2 and newer know idleCursors)."""
-_OBJECTS = ("collections", "views", "indexes")
 _SERVERS_OWN = frozenset({"admin", "config", "local"})
 """The databases of the server itself."""
 _CACHED_SESSIONS: list[dict[str, Any]] = [{"$listLocalSessions": {"allUsers": True}}]
 _STORED_SESSIONS: list[dict[str, Any]] = [{"$listSessions": {"allUsers": True}}]
 """The logical sessions of all users that a member has used since its cache was refreshed, and those
 that were stored by then."""
-
-
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the subject has open on the deployment; None if that is unknown."""
-
-    connections: int | None = None
-    by_member: tuple[int, ...] = ()
-    """The number of connections to each member."""
-    cursors: int | None = None
 
 
 class Deployment(Backend):
@@ -147,19 +140,30 @@ class Deployment(Backend):
         """The ports that its members listen on."""
         return frozenset(port for _, port in map(host_and_port, hosts_of(self._uri)))
 
-    def counts(self, app_name: str, sockets: Collection[tuple[int, int]]) -> Counts:
-        """Return what the subject has open on all members together, as the members count it.
+    def counts(
+        self, app_name: str, sockets: Collection[tuple[int, int]]
+    ) -> Mapping[str, int | None]:
+        """Return what the subject has on all members together, as the members count it, by name.
+
+        A count is None if a member refuses the query, or if none answers. Sessions can't be
+        attributed to a client, so they are counted only on wsgiproof's own deployment.
+        """
+        counts = {**self._open(app_name, sockets), **self._objects(app_name)}
+        return {**counts, SESSIONS: self._sessions()} if self.members else counts
+
+    def _open(self, app_name: str, sockets: Collection[tuple[int, int]]) -> dict[str, int | None]:
+        """Return the subject's connections, those on each member, and its cursors.
 
         The subject's connections are those with its appName, and those without an appName whose
         socket one of its processes was seen to own, such as a leaked one. ``sockets`` are pairs of
         local and remote port: members also have connections to each other, from ports with the same
-        numbers. The subject's cursors are those on its database, whose name is ``app_name``. Every
-        count is None if a member refuses the query (``$currentOp`` for all users needs the
-        ``inprog`` privilege).
+        numbers. The subject's cursors are those on its database, whose name is ``app_name``.
+        ``$currentOp`` for all users needs the ``inprog`` privilege.
         """
         connections: set[tuple[int, str]] = set()
+        members = range(1, len(self._direct) + 1)
         cursors = 0
-        for number, (member, port) in enumerate(zip(self._direct, self._ports, strict=True)):
+        for number, member, port in zip(members, self._direct, self._ports, strict=True):
             try:
                 for row in member.admin.aggregate(_CONNECTIONS_AND_CURSORS):
                     if row.get("type") == "idleCursor":
@@ -167,33 +171,31 @@ class Deployment(Backend):
                     elif _is_of(row, app_name, port, sockets):
                         connections.add((number, row["client"]))
             except PyMongoError:
-                return Counts()
-        return Counts(
-            connections=len(connections),
-            by_member=tuple(
-                sum(number == member for member, _ in connections)
-                for number in range(len(self._direct))
-            ),
-            cursors=cursors,
-        )
+                return dict.fromkeys((CONNECTIONS, *map(on_member, members), CURSORS))
+        of_members = Counter(number for number, _ in connections)
+        return {
+            CONNECTIONS: len(connections),
+            **{on_member(number): of_members[number] for number in members},
+            CURSORS: cursors,
+        }
 
-    def objects(self, app_name: str) -> dict[str, int | None]:
+    def _objects(self, app_name: str) -> dict[str, int | None]:
         """Return the number of collections, views and indexes that the subject may have made.
 
         On wsgiproof's own deployment they are those of all databases but the server's own, and
         otherwise those of the subject's database, whose name is ``app_name``. The highest number of
-        any member counts. Each is None if no member answers. Those of the built-in workload are
-        left out, with their one index each: a worker that crashes can't drop its own.
+        any member counts. The collections of the built-in workload are left out, with their one
+        index each.
         """
-        found: dict[str, int | None] = dict.fromkeys(_OBJECTS)
+        found: dict[str, int | None] = dict.fromkeys(OBJECTS)
         for member in self._direct:
             try:
                 names = self._databases(member, app_name)
                 rows = [member.get_database(name).command("dbStats") for name in names]
-                ours = _count_collections(member.get_database(app_name), COLLECTIONS)
+                ours = _count_collections(member.get_database(app_name))
             except PyMongoError:
                 continue
-            for kind in _OBJECTS:
+            for kind in OBJECTS:
                 all_of_them = sum(int(row.get(kind, 0)) for row in rows)
                 others = all_of_them - (0 if kind == "views" else ours)
                 found[kind] = max(found[kind] or 0, others)
@@ -209,16 +211,15 @@ class Deployment(Backend):
         """Return the living processes of the members that wsgiproof started."""
         return tuple(pid for member in self.members for pid in member.pids)
 
-    def sessions(self) -> int | None:
+    def _sessions(self) -> int | None:
         """Return how many logical sessions there are that no client has ended.
 
-        They can't be attributed to a client, so they are counted only on wsgiproof's own
-        deployment. None if they are unknown: which sessions clients have ended can be seen only on
-        MongoDB 4.4.2 and newer.
+        None if they are unknown: which sessions clients have ended can be seen only on MongoDB
+        4.4.2 and newer.
         """
         known: set[UUID] = set()
         ended: set[UUID] = set()
-        for client in self._direct if self.members else ():
+        for client in self._direct:
             try:
                 cached = client.admin.aggregate(_CACHED_SESSIONS)
                 stored = client.config["system.sessions"].aggregate(_STORED_SESSIONS)
@@ -233,7 +234,27 @@ class Deployment(Backend):
             if over is None:
                 return None
             ended |= over
-        return len(known - ended) if self.members else None
+        return len(known - ended)
+
+    def faults(self, seconds: float) -> tuple[Fault, ...]:
+        """Return the faults that may be injected; lasting ones last ``seconds``.
+
+        There are none for a deployment that wsgiproof did not start.
+        """
+        return faults(self.members, seconds)
+
+    def watch(self) -> AbstractContextManager[Watch]:
+        """Return a watch on whether there is a primary."""
+        return PrimaryWatch(self.members)
+
+    def rotate(self) -> Iterator[None]:
+        """Make each member primary in turn, and yield after each.
+
+        Raises :class:`ServiceFailed` if a member does not become primary.
+        """
+        for member in self.members:
+            make_primary(member)
+            yield
 
     def restore(self) -> None:
         """Restore the deployment: all members up, one primary, the others secondaries.
@@ -531,10 +552,7 @@ def _process_of(member: MongoClient[dict[str, Any]]) -> object:
     return hello.get("topologyVersion", {}).get("processId", "it answers")
 
 
-def _count_collections(database: Database[dict[str, Any]], prefix: str) -> int:
-    """Return how many collections have a name that begins with ``prefix``; none do if it is
-    empty."""
-    if not prefix:
-        return 0
-    names = {"name": {"$regex": f"^{re.escape(prefix)}"}}
+def _count_collections(database: Database[dict[str, Any]]) -> int:
+    """Return how many collections of the built-in workload there are."""
+    names = {"name": {"$regex": f"^{re.escape(COLLECTIONS)}"}}
     return len(database.list_collection_names(filter=names))

@@ -16,13 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import bson
-import msgspec
 from pymongo.errors import OperationFailure, PyMongoError
 
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.server.ports import LOOPBACK
-from wsgiproof.subjects.pymongo.axes import Topology
-from wsgiproof.subjects.pymongo.deployment import Deployment
+from wsgiproof.subjects.base import Fault
 from wsgiproof.subjects.pymongo.mongod import Member
 
 _CATCH_UP = 10
@@ -37,27 +35,13 @@ _REPLY_TIMEOUT = 0.25
 _OP_MSG = 2013
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault to inject, and how to undo it. Both may raise :class:`ServiceFailed`."""
-
-    name: str
-    begin: Callable[[], None]
-    seconds: float
-    """How long the fault lasts."""
-    end: Callable[[], None]
-    takes_primary: bool = True
-    """Whether there is no primary for a moment, which may be too short to be seen."""
-
-
-def faults(deployment: Deployment, seconds: float) -> tuple[Fault, ...]:
-    """Return the faults for a deployment; lasting ones last ``seconds``. Empty if wsgiproof did not
-    start it."""
-    members = deployment.members
+def faults(members: Sequence[Member], seconds: float) -> tuple[Fault, ...]:
+    """Return the faults for the members of a deployment; lasting ones last ``seconds``."""
     if not members:
         return ()
     gone = "mongod gone" if len(members) == 1 else "all members gone"
     lasting = _killed(f"{gone} for {seconds:g} s", lambda: members, seconds)
-    if deployment.topology is Topology.STANDALONE:
+    if len(members) == 1:
         return (_killed("mongod killed and restarted", lambda: members, 0.0), lasting)
     return (
         _paused(f"secondary paused for {seconds:g} s", members, seconds),

@@ -9,15 +9,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsgiproof.judge.explain.catalog import read_entries
 from wsgiproof.judge.finding import Claim
+from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.base import Asked, Backend, Backends, Needs, Subject
 from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import AXES, Topology, has_app_name, topology_of
+from wsgiproof.subjects.pymongo.checks import roundtrip
 from wsgiproof.subjects.pymongo.controls import CONTROLS
+from wsgiproof.subjects.pymongo.resources import RESOURCES
 
 if TYPE_CHECKING:
     from wsgiproof.process.account import Account
@@ -164,6 +170,19 @@ class PyMongo(Subject):
                 actual=identity.get(f"{package}_has_c"),
                 action=_FALLEN_BACK,
             )
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Its own check is that of BSON values; what is counted is in the deployment."""
+        return Rules(
+            title=self.title,
+            packages=("pymongo", "bson", "gridfs"),
+            unserved="pymongo.errors.",
+            claims=self.claims,
+            checks={"roundtrip": roundtrip},
+            resources=RESOURCES,
+            entries=read_entries(files(__package__).joinpath("entries.toml")),
+        )
 
 
 PYMONGO = PyMongo()

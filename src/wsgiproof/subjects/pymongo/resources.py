@@ -1,0 +1,70 @@
+"""What is counted of PyMongo alone, by the deployment."""
+
+from __future__ import annotations
+
+from wsgiproof.judge.resources import Resource
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.observed import CONNECTIONS
+from wsgiproof.subjects.pymongo.axes import has_app_name
+
+CURSORS = "cursors"
+"""The name of the count of open, idle cursors on the cell's own database."""
+SESSIONS = "sessions"
+"""That of logical sessions that no client has ended, of all clients."""
+OBJECTS = ("collections", "views", "indexes")
+"""Those of what the subject may have made in the databases."""
+
+
+def _from_proc_alone(cell: Cell) -> str:
+    if has_app_name(cell):
+        return ""
+    return f"counted from /proc alone: PyMongo {cell.value('pymongo')} has no appName"
+
+
+RESOURCES = (
+    Resource(
+        check="connections",
+        about="Connections to the deployment do not grow, counted by it and in ``/proc``.",
+        unit="connection",
+        by_backend=CONNECTIONS,
+        by_process="connections",
+        pooled=True,
+        takes_descriptor=True,
+        note=_from_proc_alone,
+        meaning="connections to MongoDB are opened and never closed, until descriptors run out",
+        action="look for a client or a socket that a request opens and does not close",
+    ),
+    Resource(
+        check="cursors",
+        about="The subject's open cursors on the deployment do not grow.",
+        unit="cursor",
+        by_backend=CURSORS,
+        meaning="cursors stay open on the server, which keeps memory and a snapshot for each",
+        action="read cursors to their end, or close them: 'with collection.find() as cursor:'",
+    ),
+    Resource(
+        check="sessions",
+        about="The logical sessions on the deployment do not grow.",
+        unit="session",
+        by_backend=SESSIONS,
+        # The first sessions that leak come from the clients' full pools, so one for each
+        # request thread of each interpreter leaks before the count grows.
+        outlives_process=True,
+        pooled=True,
+        anonymous=True,
+        meaning="sessions are started and not ended, so no request can reuse them; the server "
+        "keeps each for 30 minutes",
+        action="end sessions: 'with client.start_session() as session:'",
+    ),
+    Resource(
+        check="database",
+        about="Collections, views and indexes do not become more.",
+        unit="collection",
+        by_name=dict(zip(OBJECTS, ("collection", "view", "index"), strict=True)),
+        plurals={"index": "indexes"},
+        of_backend=True,
+        meaning="requests make collections, views or indexes that nobody drops, and each keeps "
+        "files and memory of the server",
+        action="drop what a request makes, or make it once when the application starts",
+    ),
+)

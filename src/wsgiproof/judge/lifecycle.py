@@ -23,7 +23,7 @@ from wsgiproof.judge.restart import REPLACING, is_requested
 from wsgiproof.records import traffic
 from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.judgement import Finding
-from wsgiproof.records.observed import Event, Observed, Role, Stack, Stop
+from wsgiproof.records.observed import CONNECTIONS, Event, Observed, Role, Stack, Stop
 from wsgiproof.records.plan import PhaseName
 
 _ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
@@ -309,7 +309,7 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(findings=tuple(findings))
     if hurried:
         return Outcome(missing=no_time(len(hurried)))
-    if not observed.backend:
+    if not observed.backend or not _counts_connections(observed):
         return Outcome(
             passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop; "
             "there was no deployment to hold connections to"
@@ -320,6 +320,11 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop, and their "
         "connections were closed"
     )
+
+
+def _counts_connections(observed: Observed) -> bool:
+    """Whether the subject can have connections to its backend, which a file does not count."""
+    return not observed.samples or any(CONNECTIONS in one.counts for one in observed.samples)
 
 
 def _had_no_time(pid: int, stop: Stop, observed: Observed) -> bool:

@@ -83,12 +83,14 @@ def install_environment(
     """
     if _is_python2(python):
         python2.make_environment(python, home)
-        target = python2.site_packages(home)
-        python2.install(requirements, target, python, cache, constraints=constraints, log=log)
+        if requirements:
+            target = python2.site_packages(home)
+            python2.install(requirements, target, python, cache, constraints=constraints, log=log)
     else:
         index.make_environment(python, home)
-        environment = home / "bin" / "python"
-        index.install(requirements, environment, constraints=constraints, log=log, env=variables)
+        if requirements:
+            python3 = home / "bin" / "python"
+            index.install(requirements, python3, constraints=constraints, log=log, env=variables)
 
 
 def compile_into(

@@ -22,6 +22,7 @@ import msgspec
 from wsgiproof import limits
 from wsgiproof.errors import ServiceFailed, WsgiproofError, describe, interrupted
 from wsgiproof.experiment.phases import run_experiment
+from wsgiproof.files import Directory
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.process.account import Account
 from wsgiproof.provision.assemble import build_toolchain
@@ -159,21 +160,36 @@ class RunningBackends:
             if job.backend is not None:
                 self._context.watcher.step(job.cell, f"starting {subject.needed}")
             stack = self._stacks[key] = self._stack.enter_context(ExitStack())
-            self._running[key] = stack.enter_context(
-                subject.start(
-                    job.cell,
-                    job.backend,
-                    lambda: stack.enter_context(scratch_directory()),
-                    self._logs,
-                    self._context.choose_port,
-                )
-            )
+            place = _Place(self._context, stack)
+            self._running[key] = stack.enter_context(subject.start(job.cell, job.backend, place))
         return self._running[key]
 
-    def _logs(self, name: str) -> Path:
+
+class _Place:
+    """Where one backend keeps what it needs, until ``stack`` is closed."""
+
+    def __init__(self, context: RunContext, stack: ExitStack) -> None:
+        self._context = context
+        self._stack = stack
+
+    def private(self) -> Path:
+        return self._stack.enter_context(scratch_directory())
+
+    def shared(self) -> Path:
+        account = self._context.account
+        directory = self._stack.enter_context(scratch_directory(account))
+        user, group = account.ids
+        with Directory(directory) as opened:
+            opened.make("shared", 0o700, owner=user, group=group).close()
+        return directory / "shared"
+
+    def logs(self, name: str) -> Path:
         logs = self._context.output / BACKENDS / name
         logs.mkdir(parents=True)
         return logs
+
+    def port(self) -> int:
+        return self._context.choose_port()
 
 
 def _is_usable(backend: Backend) -> bool:

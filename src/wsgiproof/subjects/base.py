@@ -180,6 +180,22 @@ class Backend:
         """Close wsgiproof's own connections."""
 
 
+class Place(Protocol):
+    """Where a backend keeps what it needs, until it ends."""
+
+    def private(self) -> Path:
+        """Return a new directory, which is removed afterwards; no other user may enter it."""
+
+    def shared(self) -> Path:
+        """Return a new directory, which is removed afterwards and belongs to Apache's user."""
+
+    def logs(self, name: str) -> Path:
+        """Return a new directory of this name in the output of the run."""
+
+    def port(self) -> int:
+        """Return a port on loopback that nothing listens on now."""
+
+
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
     """What the backend of one cell takes of the machine."""
 
@@ -273,18 +289,10 @@ class Subject:
         return Backends()
 
     @contextmanager
-    def start(
-        self,
-        cell: Cell,
-        backend: Any,
-        scratch: Callable[[], Path],
-        logs: Callable[[str], Path],
-        choose_port: Callable[[], int],
-    ) -> Iterator[Backend]:
+    def start(self, cell: Cell, backend: Any, place: Place) -> Iterator[Backend]:
         """Start or reach the backend of a cell, and end it with the context.
 
-        ``backend`` is what :meth:`Backends.of` returned, ``scratch`` makes a directory that is
-        removed afterwards, and ``logs`` one of this name that is kept.
+        ``backend`` is what :meth:`Backends.of` returned.
         """
         yield Backend()
 

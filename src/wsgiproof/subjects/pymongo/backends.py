@@ -51,7 +51,7 @@ class MongoDBs(Backends):
         self._existing = dict(existing or {})
         self.found = "; ".join(map(_described, servers.values())) or "none is needed"
         mongods = [one.target for one in servers.values() if isinstance(one.target, Mongod)]
-        self.version = mongods[0].version if len(mongods) == 1 else ""
+        self.version = f"MongoDB {mongods[0].version}" if len(mongods) == 1 else ""
 
     def resolve(self) -> None:
         """Connect to each existing deployment."""

@@ -7,7 +7,7 @@ side, which takes a while, is imported where it is used.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cached_property
 from importlib.resources import files
@@ -18,7 +18,7 @@ from wsgiproof.judge.explain.catalog import read_entries
 from wsgiproof.judge.finding import Claim
 from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
-from wsgiproof.subjects.base import Asked, Backend, Backends, Needs, Subject
+from wsgiproof.subjects.base import Asked, Backend, Backends, Needs, Place, Subject
 from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import AXES, Topology, has_app_name, topology_of
 from wsgiproof.subjects.pymongo.checks import roundtrip
@@ -111,14 +111,7 @@ class PyMongo(Subject):
         )
 
     @contextmanager
-    def start(
-        self,
-        cell: Cell,
-        backend: Mongod | str | None,
-        scratch: Callable[[], Path],
-        logs: Callable[[str], Path],
-        choose_port: Callable[[], int],
-    ) -> Iterator[Backend]:
+    def start(self, cell: Cell, backend: Mongod | str | None, place: Place) -> Iterator[Backend]:
         """Start a deployment, or connect to an existing one."""
         from wsgiproof.subjects.pymongo.deployment import connect_deployment, start_deployment
 
@@ -128,13 +121,13 @@ class PyMongo(Subject):
             with closing(connect_deployment(backend)) as existing:
                 yield existing
         else:
-            directory = scratch()
+            directory = place.private()
             with start_deployment(
                 topology_of(cell),
                 backend,
                 directory,
-                logs(directory.name),
-                choose_port,
+                place.logs(directory.name),
+                place.port,
                 scripting=bool(cell.app),
             ) as started:
                 yield started

@@ -1,0 +1,1 @@
+"""SQLite as a subject, to prove that a subject is a folder."""

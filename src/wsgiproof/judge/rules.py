@@ -21,7 +21,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The packages that it consists of, as they are imported. A warning of one is a finding."""
     unserved: str = ""
     """How the line of an exception begins that it raises while it has no server, such as
-    ``pymongo.errors.``; empty if it has no server."""
+    ``sqlite3.OperationalError``; empty if it has no server."""
     claims: ClaimsOf = lambda cell, identity: ()
     """What has to be true of it in each interpreter."""
     checks: Mapping[str, Check] = {}

@@ -1,1 +1,1 @@
-"""What is under test: PyMongo, and the planted faults that prove that wsgiproof sees them."""
+"""What is under test, and the planted faults that prove that wsgiproof sees what goes wrong."""

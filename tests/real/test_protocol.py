@@ -17,24 +17,29 @@ PROBLEM = "the agent inside Apache does not keep to the protocol: "
     ("file", "right", "wrong", "named"),
     [
         pytest.param(
-            "identity.py", '"gil": _whose_gil()', '"lock": _whose_gil()',
+            "agent/identity.py", '"gil": _whose_gil()', '"lock": _whose_gil()',
             "Object contains unknown field `lock`", id="a field renamed on one side",
         ),
         pytest.param(
-            "agent.py", '"problems": %s\' %', '"errors": %s\' %',
+            "agent/middleware.py", '"problems": %s\' %', '"errors": %s\' %',
             "Object contains unknown field `errors`", id="an old agent",
         ),
         pytest.param(
-            "agent.py", 'return text + "}"', "return text",
+            "subjects/pymongo/agent/workload.py", '"path": os', '"file": os',
+            "Object contains unknown field `file` - at `$.subject`",
+            id="a field of the subject renamed on one side",
+        ),
+        pytest.param(
+            "agent/middleware.py", 'return text + "}"', "return text",
             "Input data was truncated", id="a garbled header",
         ),
         pytest.param(
-            "protocol.py", '"memory": _one_of("1", "2"),', '"memory": _one_of("1"),',
+            "agent/protocol.py", '"memory": _one_of("1", "2"),', '"memory": _one_of("1"),',
             "the agent refused a command: '2' is no value for the command memory",
             id="a command that it does not know",
         ),
         pytest.param(
-            "agent.py", "memory=_memory(given.memory)", "",
+            "agent/middleware.py", "memory=_memory(given.memory)", "",
             "the report lacks the field `memory`, which was asked for", id="no measurement",
         ),
     ],
@@ -44,7 +49,7 @@ def test_a_mistake_in_the_protocol_is_an_error_that_names_it(
 ) -> None:
     copy = open_tmp / "copy"
     shutil.copytree(Path(wsgiproof.__file__).parent, copy / "wsgiproof")
-    changed = copy / "wsgiproof" / "agent" / file
+    changed = copy / "wsgiproof" / file
     text = changed.read_text()
     assert text.count(right) == 1
     changed.write_text(text.replace(right, wrong))

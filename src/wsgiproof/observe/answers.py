@@ -106,9 +106,10 @@ def read_report(text: bytes, subject: Collection[str]) -> AgentReport:
     ``subject`` are the fields that the subject has to report of itself.
     """
     report = _read_report(text)
-    for wrong in report.subject.keys() ^ subject:
-        how = "missing required" if wrong in subject else "contains unknown"
-        raise msgspec.ValidationError(f"Object {how} field `{wrong}` - at `$.{protocol.SUBJECT}`")
+    for name in (*report.subject, *subject):
+        if name not in subject or name not in report.subject:
+            how = "missing required" if name in subject else "contains unknown"
+            raise msgspec.ValidationError(f"Object {how} field `{name}` - at `$.subject`")
     return report
 
 

@@ -86,7 +86,7 @@ def crash_at_stop() -> CellRecord:
 
 
 def _judged(record: CellRecord, cell: Cell) -> CellRecord:
-    assert cell.value("topology") is Topology.STANDALONE
+    assert cell.value("topology") == Topology.STANDALONE
     renamed = msgspec.structs.replace(record, cell=cell, directory=f"cells/{cell.id}")
     return judge_record(renamed, RULES)
 

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 import wsgiproof as wsgiproof_package
 from wsgiproof.cli import cli, main
+from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.model import Config
 from wsgiproof.process.account import server_account
 from wsgiproof.provision.cache import KINDS
@@ -215,7 +216,7 @@ def test_every_example_of_the_help_is_a_valid_command_line(words: tuple[str, ...
 
 WITHOUT_KEY = {"config", "no-config", "set", "resume", "junit", "summary", "json", "help-all"}
 """Options of one command line alone."""
-WITHOUT_OPTION = {"mongodb_servers", "include", "exclude", "overrides", "only"}
+WITHOUT_OPTION = {"include", "exclude", "overrides", "only"}
 """Tables of a file; and the cells, which are arguments."""
 
 
@@ -230,7 +231,7 @@ def test_an_option_has_the_name_of_its_key(words: tuple[str, ...]) -> None:
     names = {
         one.name: max(one.opts, key=len)
         for one in command.params
-        if isinstance(one, click.Option) and one.name in Config.__struct_fields__
+        if isinstance(one, click.Option) and one.name in {*ALL_AXES, *Config.__struct_fields__}
     }
     assert names == {key: "--" + key.replace("_", "-") for key in names}
 
@@ -241,7 +242,8 @@ def test_every_option_of_run_has_a_key_and_every_key_an_option() -> None:
         for one in RUN.params
         if isinstance(one, click.Option)
     }
-    keys = {key.replace("_", "-") for key in Config.__struct_fields__ if key not in WITHOUT_OPTION}
+    names = {*ALL_AXES, *Config.__struct_fields__} - {"axes", "names"}
+    keys = {key.replace("_", "-") for key in names if key not in WITHOUT_OPTION}
     assert options - WITHOUT_KEY == keys
 
 
@@ -336,7 +338,7 @@ def test_a_mistake_is_met_with_what_may_have_been_meant(
 
 
 def test_every_kind_of_the_cache_can_be_named() -> None:
-    sources = Path(str(wsgiproof_package.__file__)).parent.joinpath("build").glob("*.py")
+    sources = Path(str(wsgiproof_package.__file__)).parent.joinpath("provision").glob("*.py")
     text = "\n".join(path.read_text() for path in sources)
     named = re.findall(r'\bkind="([^"]+)"|cache\.entry\(\s*"([^"]+)"', text)
     named += re.findall(r'^(?:BUILT|_KIND, _FILE) = "([^"]+)"()', text, re.M)

@@ -158,7 +158,7 @@ class RunningBackends:
             self._stacks.pop(key).close()
         if key not in self._running:
             if job.backend is not None:
-                self._context.watcher.step(job.cell, f"starting {subject.needed}")
+                self._context.watcher.step(job.cell, f"starting {subject.backend_title}")
             stack = self._stacks[key] = self._stack.enter_context(ExitStack())
             place = _Place(self._context, stack)
             self._running[key] = stack.enter_context(subject.start(job.cell, job.backend, place))

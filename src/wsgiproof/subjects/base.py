@@ -256,7 +256,9 @@ class Subject:
     """The directory of its modules that run inside Apache: there it is the package
     ``wsgiproof_agent.subject``. :mod:`wsgiproof.agent` says what it has to define."""
     needed = "backend"
-    """What ``wsgiproof doctor`` calls the backend."""
+    """What ``wsgiproof doctor`` calls what its backend needs, such as a program."""
+    backend_title = "the backend"
+    """What is started, for people."""
     axes: tuple[Axis, ...] = ()
     """The axes that it adds to the matrix. No other subject may use their names."""
     build_variables: Mapping[str, str] = {}

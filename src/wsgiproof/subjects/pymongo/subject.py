@@ -51,6 +51,7 @@ class PyMongo(Subject):
     identity = ("version", "path", "bson_has_c", "pymongo_has_c")
     controls = CONTROLS
     needed = "mongod"
+    backend_title = "MongoDB"
     examples: Mapping[str, tuple[str, ...]] = {
         "run": (
             "wsgiproof run --mode daemon --pymongo 4.20.0 --mod-wsgi 5.0.2",

@@ -116,13 +116,8 @@ def load(scratch: Path, uri: str) -> Any:
     shutil.copytree(PYMONGO.agent, package / "subject")
     subject = {"uri": uri, "database": "probe", "documents": DOCUMENTS, "batch_size": 10}
     subject |= {"prefix": "probe_", "close": True}
-    settings: dict[str, Any] = {
-        "evidence": str(scratch),
-        "fault": None,
-        "fault_options": {},
-        "app": None,
-    }
-    settings |= {"secret": SECRET, "core_descriptor": None, "subject": subject}
+    settings: dict[str, Any] = {"evidence": str(scratch), "fault": None, "fault_options": {}}
+    settings |= {"app": None, "secret": SECRET, "core_descriptor": None, "subject": subject}
     (scratch / "settings.json").write_text(json.dumps(settings))
     sys.path.insert(0, str(scratch))
     from wsgiproof_agent import settings as inside

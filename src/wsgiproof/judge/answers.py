@@ -88,7 +88,7 @@ def environment(claims_of: ClaimsOf) -> Check:
     """
 
     def check(cell: Cell, observed: Observed) -> Outcome:
-        """The interpreters are what the cell declares, as each of them reports itself."""
+        """The interpreters that serve are what the cell declares, as each reports itself."""
         known = (*observed.identities, *observed.loaded)
         wrong: Counter[str] = Counter()
         actions: dict[str, None] = {}

@@ -106,12 +106,12 @@ def _write_page(where: tuple[Path, ...], output: Path | None, old: Path | None, 
     from wsgiproof.analysis.trends import trends
     from wsgiproof.report.files import write_whole
     from wsgiproof.report.html.page import NAME, page
-    from wsgiproof.subjects.registry import rules_of
+    from wsgiproof.subjects.registry import rules_to_show
 
     runs = {directory: read_run(directory) for directory in where}
     last, record = max(runs.items(), key=lambda item: item[1].started)
     over = trends([*runs.values()], by) if len(runs) > 1 else None
-    content = page(record, rules_of, last, old=read_run(old) if old else None, over=over)
+    content = page(record, rules_to_show, last, old=read_run(old) if old else None, over=over)
     path = output or last / NAME
     write_whole(content, path, note)
     if path.is_file():  # and not /dev/stdout

@@ -85,7 +85,7 @@ def show_command(
     from wsgiproof.records.directory import only
     from wsgiproof.report.files import write_files
     from wsgiproof.report.recorded import show_recorded
-    from wsgiproof.subjects.registry import rules_of
+    from wsgiproof.subjects.registry import rules_to_show
 
     record = read_run(where)
     if cell is not None:
@@ -95,7 +95,7 @@ def show_command(
     if as_json:
         print_json(with_figures(record))
     else:
-        show_recorded(make_console(), record, rules_of, code, str(where))
+        show_recorded(make_console(), record, rules_to_show, code, str(where))
     raise SystemExit(code)
 
 
@@ -168,16 +168,16 @@ def merge_command(
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.recorded import show_recorded
-    from wsgiproof.subjects.registry import rules_of
+    from wsgiproof.subjects.registry import rules_to_show
 
     merged = merge(where, output, plan)
     console = make_console()
     code = _exit_code(merged.record)
-    show_recorded(console, merged.record, rules_of, code, str(merged.output))
+    show_recorded(console, merged.record, rules_to_show, code, str(merged.output))
     for line in merged.notes:
         console.print(Text(line), soft_wrap=True)
     write_reports(merged.record, junit, summary, note)
-    leave_page(merged.record, rules_of, merged.output)
+    leave_page(merged.record, rules_to_show, merged.output)
     raise SystemExit(code)
 
 

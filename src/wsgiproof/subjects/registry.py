@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from wsgiproof.errors import UsageError
 from wsgiproof.judge.rules import Rules, together
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.base import Subject
@@ -18,7 +19,12 @@ DEFAULT = _REGISTERED[0]
 
 
 def subject_of(cell: Cell) -> Subject:
-    """Return the subject of a cell."""
+    """Return the subject of a cell. Raises :class:`UsageError` if it is not registered here."""
+    if cell.subject not in SUBJECTS:
+        raise UsageError(
+            f"the cell {cell.id} is of the subject '{cell.subject}', which this wsgiproof does not "
+            f"have; there is {', '.join(SUBJECTS)}"
+        )
     return SUBJECTS[cell.subject]
 
 
@@ -32,8 +38,14 @@ def known_controls() -> dict[str, Control]:
 
 
 def rules_of(cell: Cell) -> Rules:
-    """Return how the subject of a cell is judged."""
+    """Return how the subject of a cell is judged. Raises :class:`UsageError` as subject_of."""
     return subject_of(cell).rules
+
+
+def rules_to_show(cell: Cell) -> Rules:
+    """Return the same to show a record, which may come from a wsgiproof with other subjects: of
+    these, what holds for every subject."""
+    return SUBJECTS[cell.subject].rules if cell.subject in SUBJECTS else Rules()
 
 
 @cache

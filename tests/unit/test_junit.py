@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 
 from tests.cells import CELL, cell_with
-from tests.unit.factories import record, run_record
+from tests.unit.factories import observed, record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_report import FAILED, UNDECIDED, early_end, error
 from wsgiproof.records.cell import Mode
@@ -22,7 +22,7 @@ from wsgiproof.report.junit import to_junit
 from wsgiproof.subjects.pymongo.axes import Topology
 
 ERROR = error()
-ALONE = record(cell=cell_with(CELL, topology=Topology.NONE))
+ALONE = record(observed(backend=""), cell_with(CELL, topology=Topology.NONE))
 
 
 def cases(run: RunRecord) -> dict[str, TestCase]:
@@ -107,7 +107,7 @@ def test_what_passed_in_part_or_at_the_second_try_says_so() -> None:
     case = only(msgspec.structs.replace(ALONE, tries=("the port was taken",)))
     assert case.is_passed
     assert "try 1 ended in an error: the port was taken" in case.system_out
-    assert "skipped connections: there is no deployment" in case.system_out
+    assert "skipped connections: the cell has no deployment" in case.system_out
 
 
 def test_a_planned_cell_that_never_came_is_an_error() -> None:

@@ -277,7 +277,7 @@ def test_a_run_of_which_a_guard_lives_is_left_alone(place: Place) -> None:
 KILLED_AS_IT_MAKES_ONE = """
 import os, signal, sys
 from pathlib import Path
-from wsgiproof.process.supervise import leftovers
+from wsgiproof.process import leftovers
 leftovers.current_run()
 if sys.argv[1] == "before":
     Path.mkdir = lambda self, **options: os.kill(os.getpid(), signal.SIGKILL)

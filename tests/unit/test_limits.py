@@ -165,7 +165,7 @@ from wsgiproof.errors import PrerequisiteMissing
 from wsgiproof.run.preflight import raise_limits
 def room():
     try:
-        print("room:", raise_limits(configured(topology=(Topology.NONE,)), server_account()))
+        print("room:", raise_limits(Config(axes={"topology": ("none",)}), server_account()))
     except PrerequisiteMissing as error:
         print("missing:", error)
 """

@@ -10,12 +10,12 @@ from wsgiproof.records.observed import Observed
 
 
 def no_problems(
-    name: str, *, unit: str, seen: str, meaning: str, action: str, passed: str
+    name: str, *, about: str, unit: str, seen: str, meaning: str, action: str, passed: str
 ) -> Check:
     """Return a check that fails for each problem that the workload reported.
 
-    ``seen`` says what happened to so many of ``unit``, and ``passed`` what was right in so many
-    answers.
+    ``about`` says what holds in a healthy subject, ``seen`` what happened to so many of ``unit``,
+    and ``passed`` what was right in so many answers.
     """
 
     def check(cell: Cell, observed: Observed) -> Outcome:
@@ -43,4 +43,5 @@ def no_problems(
             return Outcome(missing="no answer reported a problem, or none")
         return Outcome(passed=f"{passed} in {count(answers, 'answer')}")
 
+    check.__doc__ = about
     return check

@@ -82,6 +82,7 @@ class Sqlite(Subject):
         )
         rows = no_problems(
             "rows",
+            about="Every row comes back as it was written.",
             unit="row",
             seen="came back changed",
             meaning="the database returned something other than it was given",

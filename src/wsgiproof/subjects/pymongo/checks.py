@@ -6,6 +6,7 @@ from wsgiproof.judge.problems import no_problems
 
 roundtrip = no_problems(
     "roundtrip",
+    about="Every BSON value comes back with the same value and the same type.",
     unit="value",
     seen="changed while they were encoded and decoded or sent through the server",
     meaning="PyMongo returned another value or another type than it was given; a type of the same "

@@ -113,7 +113,7 @@ def test_a_resumed_run_runs_what_is_no_record_again(plant: Plant, tmp_path: Path
     assert not path.parent.exists()
 
 
-@pytest.mark.parametrize("name", ["cells", "tries", "mongodb"])
+@pytest.mark.parametrize("name", ["cells", "tries", "deployments"])
 def test_a_resumed_run_moves_and_removes_nothing_behind_a_link(name: str, tmp_path: Path) -> None:
     output = saved(tmp_path / "out", run_record(DAEMON))
     victim = tmp_path / "victim"

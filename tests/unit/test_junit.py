@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase
 
-from tests.unit.factories import CELL, record, run_record
+from tests.unit.factories import CELL, observed, record, run_record
 from tests.unit.test_corpus import NAMES, recorded
 from tests.unit.test_report import FAILED, UNDECIDED, early_end, error
 from wsgiproof.records.cell import Mode, Topology
@@ -20,7 +20,7 @@ from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.junit import to_junit
 
 ERROR = error()
-ALONE = record(cell=msgspec.structs.replace(CELL, topology=Topology.NONE))
+ALONE = record(observed(backend=""), msgspec.structs.replace(CELL, topology=Topology.NONE))
 
 
 def cases(run: RunRecord) -> dict[str, TestCase]:
@@ -107,7 +107,7 @@ def test_what_passed_in_part_or_at_the_second_try_says_so() -> None:
     case = only(msgspec.structs.replace(ALONE, tries=("the port was taken",)))
     assert case.is_passed
     assert "try 1 ended in an error: the port was taken" in case.system_out
-    assert "skipped connections: there is no deployment" in case.system_out
+    assert "skipped connections: the cell has no deployment" in case.system_out
 
 
 def test_a_planned_cell_that_never_came_is_an_error() -> None:

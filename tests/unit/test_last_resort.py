@@ -48,7 +48,7 @@ def reported(line: str) -> Path:
 
 PLANTED = (
     "import wsgiproof.analysis.rejudge as it\n"
-    "def broken(where, pattern): {}\nit.rejudge = broken\n" + MAIN
+    "def broken(where, rules_of, pattern): {}\nit.rejudge = broken\n" + MAIN
 )
 
 
@@ -94,7 +94,7 @@ def test_whatever_is_raised_becomes_an_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     wsgiproof: Runner,
 ) -> None:
-    def broken(where: Path, pattern: str | None) -> None:
+    def broken(where: Path, rules_of: object, pattern: str | None) -> None:
         exec(raised)
 
     monkeypatch.setattr("wsgiproof.analysis.rejudge.rejudge", broken)

@@ -1,7 +1,7 @@
 """Compares two runs of the same cells. Pure: two records in, a comparison out.
 
 Cells are paired by their ids. If no id is in both runs because all cells differ in one axis, such
-as PyMongo 4.19.0 and 4.20.0, they are paired by all other axes.
+as two versions of the subject, they are paired by all other axes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The same cells over several runs. Pure: records in, a table out.
 
-By date, each run is a column and each id a row. By an axis, such as PyMongo's version, each of its
-values is a column, and each combination of the other axes a row; the latest run that has a cell
+By date, each run is a column and each id a row. By an axis, such as the subject's version, each of
+its values is a column, and each combination of the other axes a row; the latest run that has a cell
 counts.
 """
 

@@ -22,8 +22,8 @@ from wsgiproof.report.undecided import needed_requests, skipped, undecided
 
 _MEANING = {
     0: "every check of every cell passed",
-    1: "at least one check found something wrong with the subject, which may be PyMongo, mod_wsgi, "
-    "Python or the application; wsgiproof itself worked",
+    1: "at least one check found something wrong with the subject, which may be a package, "
+    "mod_wsgi, Python or the application; wsgiproof itself worked",
     3: "at least one cell could not be decided or could not be run, and none of them failed",
 }
 _MOST_EVIDENCE_LINES = 6

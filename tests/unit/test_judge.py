@@ -10,7 +10,9 @@ import pytest
 from tests.cells import CELL
 from tests.unit.factories import CHECKS, PARENT_ENDED, RULES, failure, observed, outcome, record
 from wsgiproof.errors import UsageError
-from wsgiproof.judge.verdict import judge
+from wsgiproof.judge.resources import Resource
+from wsgiproof.judge.rules import Rules, together
+from wsgiproof.judge.verdict import every_check, judge
 from wsgiproof.records.directory import read_cell, save
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Stop
@@ -34,6 +36,34 @@ def test_a_clean_record_passes_every_check() -> None:
     assert {result.verdict for result in judgement.checks} == {Verdict.PASS}
     assert all(result.reason for result in judgement.checks)
     assert judgement.findings == ()
+
+
+def test_the_checks_of_a_subject_stand_between_the_common_ones() -> None:
+    common = {
+        "first": ["responses", "environment", "interpreters"],
+        "counted": ["descriptors", "threads", "memory", "children", "files"],
+        "others": ["latency", "hang", "crash", "shutdown", "error-log"],
+        "of phases": ["recovery", "restart", "idle"],
+    }
+    first, *rest = common.values()
+    assert [*every_check(Rules())] == sum(rest, first)
+    own = ["roundtrip", "connections", "cursors", "sessions", "database"]
+    assert [*every_check(RULES)] == sum(rest, first + own)
+
+
+def test_a_subject_without_rules_of_its_own_is_judged_by_the_common_checks() -> None:
+    judgement = judge(CELL, observed(backend=""), Rules())
+    assert judgement.verdict is Verdict.PASS
+    assert {one.check for one in judgement.checks} < {*CHECKS}
+    told = {one.check: one.reason for one in judgement.checks}
+    assert "a warning of the subject" in told["error-log"]
+
+
+def test_the_rules_of_several_subjects_are_looked_up_together() -> None:
+    queue = Resource(check="queues", about="Queues.", unit="queue", meaning="m", action="a")
+    both = together([RULES, Rules(title="Other", resources=(queue,))])
+    assert [*every_check(both)][4:9] == ["connections", "cursors", "sessions", "database", "queues"]
+    assert both.catalog == RULES.catalog
 
 
 def test_an_empty_record_passes_no_check() -> None:

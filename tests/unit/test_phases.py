@@ -7,7 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from wsgiproof.experiment.phases import affordable, foreign_processes
+from wsgiproof.experiment.rounds import affordable
+from wsgiproof.experiment.state import foreign_processes
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.supervise import Service
 

@@ -199,7 +199,7 @@ def test_a_table_of_80_columns_keeps_verdict_and_reason() -> None:
     assert ["daemon", "pass", "1,234", "27.5", *PASSED.reason.split()] in rows
     assert ["embedded", "fail", "1,234", "27.5", *OTHER_FAILED.reason.split()] in rows
     (same,) = [line for line in narrow if line.startswith("All cells: ")]
-    assert "Python 3.12.1, mod_wsgi 5.0.2, PyMongo 4.20.0, standalone" in same
+    assert "Python 3.12.1, mod_wsgi 5.0.2, pymongo 4.20.0, standalone" in same
     assert "daemon" not in same
 
 
@@ -394,8 +394,8 @@ def test_a_served_cell_is_told_with_the_commands_to_look_at_it() -> None:
 
 def test_a_served_cell_without_a_deployment_tells_of_none() -> None:
     out = console()
-    show_served(out, msgspec.structs.replace(SERVED, backend="", database=""))
-    assert "backend" not in text_of(out).partition("url")[2]
+    show_served(out, msgspec.structs.replace(SERVED, backend={}))
+    assert "mongodb" not in text_of(out).partition("url")[2]
 
 
 def test_what_an_application_logs_does_not_steer_the_terminal() -> None:

@@ -23,6 +23,7 @@ ROOTS = (RunRecord, CellRecord, RunningServer, Traffic, Comparison, Trends)
 """Everything that wsgiproof writes or prints as JSON and that the page describes."""
 COMPUTED = {
     *("id", "axes"),  # CellRecord.summary
+    *("pymongo", "topology", "mongodb"),  # Cell.axes, of PyMongo
     *("count", "percentiles"),  # Latencies.to_json
     *("worse", "compared", "figures"),  # Comparison.to_json, Trends.to_json
     *TITLES,

@@ -27,7 +27,7 @@ from wsgiproof.report.summary import to_markdown
 from wsgiproof.subjects.pymongo.axes import Topology
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-PARTS_OF_AXES = {"python_name", "mod_wsgi_path"}
+PARTS_OF_AXES = {"python_name", "mod_wsgi_path", "mod_wsgi_commit"}
 """Fields of a cell that are told with another one."""
 
 NASTY = (
@@ -122,7 +122,7 @@ def test_the_table_has_the_axes_that_vary_alone() -> None:
     ]
     markdown = shown(*cells)
     assert rows(markdown) == [
-        ["PyMongo", "daemon", "embedded"],
+        ["pymongo", "daemon", "embedded"],
         ["4.19.0", "✓ pass", "\N{EN DASH}"],
         ["4.20.0", "✗ fail: responses, crash", "? inconclusive: shutdown"],
     ]
@@ -143,7 +143,7 @@ def test_too_many_columns_become_rows() -> None:
         for kind in (InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL)
     ]
     head, *others = rows(shown(*cells))
-    assert head[:4] == ["Python", "mod_wsgi", "PyMongo", "interpreter"]
+    assert head[:4] == ["Python", "mod_wsgi", "pymongo", "interpreter"]
     assert len(head) == 4 + 6
     assert len(others) == 2
 
@@ -151,7 +151,7 @@ def test_too_many_columns_become_rows() -> None:
 def test_of_too_many_rows_those_are_left_out_that_passed() -> None:
     passed = [cell(record(), pymongo=f"4.{number}") for number in range(100)]
     markdown = shown(*passed, cell(FAILED, pymongo="3.1"))
-    assert [row[0] for row in rows(markdown)] == ["PyMongo", "3.1"]
+    assert [row[0] for row in rows(markdown)] == ["pymongo", "3.1"]
     assert "Not shown: 100 rows; passed rows are left out first." in markdown
 
 

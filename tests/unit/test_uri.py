@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsgiproof.cli.options import configure
-from wsgiproof.config.file import anchored
+from wsgiproof.config.file import anchored, lifted
 from wsgiproof.errors import UsageError
 from wsgiproof.subjects.pymongo.uri import has_password, is_reference, is_uri, resolve
 
@@ -92,9 +92,9 @@ def test_any_other_value_is_itself() -> None:
 
 def test_a_file_is_relative_to_where_it_is_named() -> None:
     values = {"mongodb": ["file:uri", "-", "env:A"], "mongodb_servers": {"a": "file:b/uri"}}
-    assert anchored(values, Path("/srv/x")) == {
-        "mongodb": ["file:/srv/x/uri", "-", "env:A"],
-        "mongodb_servers": {"a": "file:/srv/x/b/uri"},
+    assert anchored(lifted(values), Path("/srv/x")) == {
+        "axes": {"mongodb": ["file:/srv/x/uri", "-", "env:A"]},
+        "names": {"mongodb_servers": {"a": "file:/srv/x/b/uri"}},
     }
 
 

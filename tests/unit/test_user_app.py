@@ -326,7 +326,7 @@ def test_round_trips_are_skipped_and_the_rest_is_judged() -> None:
     assert judgement.verdict is Verdict.PASS
     assert judgement.reason.endswith("checks; skipped: roundtrip")
     (skipped,) = [one for one in judgement.checks if one.verdict is Verdict.SKIPPED]
-    assert skipped.reason == "your own application (--app) makes no round trips"
+    assert skipped.reason == "your own application (--app) does not check its own work"
 
 
 def test_skipping_hides_neither_a_finding_nor_missing_evidence() -> None:

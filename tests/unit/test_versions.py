@@ -106,19 +106,17 @@ def test_an_exact_version_that_does_not_support_the_python(cache: Cache) -> None
     [
         (
             "mod-wsgi",
-            "'plain' is not a version of mod-wsgi: give one such as 5.0.2 or 5, latest, or a path "
-            "such as ./plain",
+            "'plain' is not a version of mod-wsgi: give one such as 1.2.3 or 1.2 (the newest "
+            "1.2.x), latest, or a path such as ./plain",
         ),
         (
             "pymongo",
-            "'plain' is not a version of pymongo: give one such as 4.20.0 or 4.20, latest, min, or "
-            "a path such as ./plain",
+            "'plain' is not a version of pymongo: give one such as 1.2.3 or 1.2 (the newest "
+            "1.2.x), latest, min, or a path such as ./plain",
         ),
     ],
 )
-def test_what_is_no_version_comes_with_examples_of_its_own(
-    package: str, message: str, cache: Cache
-) -> None:
+def test_what_is_no_version_comes_with_examples(package: str, message: str, cache: Cache) -> None:
     with pytest.raises(UsageError) as caught:
         find_version(package, "plain", PYTHON, cache)
     assert str(caught.value) == message

@@ -1,8 +1,8 @@
 """The same cells over several runs. Pure: records in, a table out.
 
-By date, each run is a column and each id a row. By an axis, such as the version of mod_wsgi, each
-of its values is a column, and each combination of the other axes a row; the latest run that has a
-cell counts.
+By date, each run is a column and each id a row. By an axis, such as the subject's version, each of
+its values is a column, and each combination of the other axes a row; the latest run that has a cell
+counts.
 """
 
 from __future__ import annotations

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
-from wsgiproof.experiment.load import Load
-from wsgiproof.experiment.sampler import Sampler
+from wsgiproof.experiment.load import MOST_FILLS
+from wsgiproof.experiment.pools import read_full
+from wsgiproof.experiment.rounds import drain, has_returned
+from wsgiproof.experiment.state import State
+from wsgiproof.judge import leaks, memory
 from wsgiproof.judge.growth import LEAST_STEPS
-from wsgiproof.judge.resources import Resource, Resources, total
+from wsgiproof.judge.resources import Resource, total
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import measured
 from wsgiproof.records.observed import Attribution, CacheTrial, Confirmation, ObjectGrowth, Sample
-from wsgiproof.records.plan import LoadPlan
 
 _OBJECT_GROWTH_REQUESTS = 200
 _TRIAL_REQUESTS = 1000
@@ -30,50 +32,94 @@ _PARTS = 4
 """The pools are filled again after each of so many parts of the requests that rule out a leak."""
 _MOST_PARTS = 8
 """Parts at most, if a count grows and has not grown often enough."""
+_DRAINS = 2
+"""Times that load is added and drained again, at most, if growth was temporary."""
 _LEAST, _MOST = 40, 400
 """The limits of the requests to one URL."""
 
 
-def confirm(
-    resources: Resources,
-    suspects: Mapping[str, int],
-    first: Sample,
-    load: Load,
-    fill: Callable[[], Sample],
-    plan: LoadPlan,
-    stop: Callable[[], bool],
-    *,
-    alone: bool = False,
-) -> tuple[tuple[Confirmation, ...], tuple[Sample, ...]]:
+def fill_again(state: State) -> None:
+    """Fill all pools as at the end of the warm-up: they show now what they have lost."""
+    if not state.aborted:
+        state.progress(0, 1)
+        state.full_pools.append(read_full(state))
+
+
+def confirm_growth(state: State) -> None:
+    """If a count grows that may be a pool, fill all pools and see whether it keeps growing.
+
+    Some pools fill only when requests happen to overlap.
+    """
+    if state.load_is_over:
+        return
+    _drain_again(state)
+    for alone in (False, True):
+        observed = state.observed()
+        suspected = leaks.to_confirm_alone if alone else leaks.to_confirm
+        # What has been confirmed as a leak is one, whatever requests that are alone would show.
+        leaking = leaks.leak_rates(state.resources, observed)
+        confirmed = {one.check for one in state.confirmations if one.check in leaking}
+        suspects = {
+            check: least
+            for check, least in suspected(state.resources, observed).items()
+            if check not in confirmed
+        }
+        if suspects:
+            state.progress(0, 1)
+            _confirm(state, suspects, alone=alone)
+
+
+def _drain_again(state: State) -> None:
+    """If a part of some growth was temporary, add load and compare what is there after drains.
+
+    The first value is that of the cool-down.
+    """
+    state.drained = state.samples[-1:]
+    for _ in range(_DRAINS):
+        observed = state.observed()
+        growing, memory_grows = leaks.to_drain(state.resources, observed), memory.to_drain(observed)
+        if not (growing or memory_grows) or state.aborted or state.time_is_up():
+            break
+        state.progress(0, 1)
+        half = (state.plan.parallel + state.plan.serial) // 2
+        state.load.mixed(half, state.plan.connections)
+        drain(state, has_returned(growing, state.drained[0], memory_grows))
+        state.drained.append(state.sampler.read(state.phase, memory=True))
+        state.aborted = state.load.hopeless()
+    if len(state.drained) == 1:
+        state.drained = []
+
+
+def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
     """Measure how far each suspected count keeps growing while all pools are full.
 
     ``suspects`` are checks, each with the requests that rule out a leak if it does not grow in
-    them. ``first`` is a sample with all pools full; ``fill`` fills them again and returns another.
-    The load ends as soon as each count has either not grown in these requests or has grown often
-    enough to be a leak, or when ``stop()`` is true. If ``alone``, there is one request at a time.
-    Return the growth, and all samples after ``first``.
+    them. The load ends as soon as each count has either not grown in these requests or has grown
+    often enough to be a leak, or when the time is over. If ``alone``, there is one request at a
+    time.
     """
+    first = read_full(state, MOST_FILLS)
     samples = [first]
     needed = max(suspects.values())
     size = math.ceil(needed / _PARTS)
-    while len(samples) <= _MOST_PARTS and not load.hopeless() and not stop():
-        load.mixed(size, 1 if alone else plan.connections)
-        samples.append(fill())
+    while len(samples) <= _MOST_PARTS and not state.load.hopeless() and not state.time_is_up():
+        state.load.mixed(size, 1 if alone else state.plan.connections)
+        samples.append(read_full(state))
         done = size * (len(samples) - 1)
-        if all(_decided(resources[check], samples, done >= needed) for check in suspects):
+        if all(_decided(state.resources[check], samples, done >= needed) for check in suspects):
             break
-    others = samples[1:]
-    confirmations = tuple(
+    if len(samples) == 1:
+        return
+    state.confirmations += tuple(
         Confirmation(
             check=check,
             requests=samples[-1].requests - first.requests,
-            units=total(resources[check], samples[-1]) - total(resources[check], first),
+            units=total(state.resources[check], samples[-1]) - total(state.resources[check], first),
             alone=alone,
         )
         for check in suspects
-        if others
     )
-    return confirmations, tuple(others)
+    state.full_pools += samples[1:]
 
 
 def _decided(resource: Resource, samples: Sequence[Sample], enough: bool) -> bool:
@@ -83,53 +129,84 @@ def _decided(resource: Resource, samples: Sequence[Sample], enough: bool) -> boo
     return rises >= LEAST_STEPS or (enough and totals[-1] <= totals[0])
 
 
-def cache_trial(
-    target: Target,
-    load: Load,
-    sampler: Sampler,
-    plan: LoadPlan,
-    processes: int,
-    stop: Callable[[], bool],
-) -> CacheTrial:
+def try_caches(state: State) -> None:
+    """If memory grows as a cache does that is not full, see whether it continues when it is.
+
+    One URL after the other gets enough requests to fill a cache of its interpreters, until memory
+    grows behind one. There is no trial after a count was found to leak: that takes memory, too.
+    """
+    if state.load_is_over:
+        return
+    observed = state.observed()
+    if leaks.leak_rates(state.resources, observed) or not memory.to_try(observed):
+        return
+    for target in state.load.targets:
+        state.progress(0, 1)
+        trial = _cache_trial(state, target)
+        state.cache_trials.append(trial)
+        state.aborted = state.load.hopeless()
+        if state.aborted or not trial.full or memory.trial_continues(trial, observed):
+            return
+
+
+def _cache_trial(state: State, target: Target) -> CacheTrial:
     """Fill any cache behind ``target`` with requests to it alone, and then measure memory.
 
     A cache that gets one entry from each request is full after the plan's ``cache_entries``, in
-    each of the ``processes``. The trial ends early when ``stop()`` is true.
+    each process. The trial ends early when the time is over.
     """
+    load, plan = state.load, state.plan
+    processes, _ = state.workers
     sent = 0
-    while (full := _full(target, load, plan, processes)) is None:
-        if sent >= _MOST_TO_FILL or load.hopeless() or stop():
+    while (full := _full(state, target)) is None:
+        if sent >= _MOST_TO_FILL or load.hopeless() or state.time_is_up():
             return CacheTrial(url=target.url, full=(), readings=())
         load.to(target, plan.round, plan.connections)
         sent += plan.round
-    readings = [sampler.memory()]
+    readings = [state.sampler.memory()]
     for _ in range(_TRIAL_READINGS):
-        if load.hopeless() or stop():
+        if load.hopeless() or state.time_is_up():
             break
         load.to(target, processes * _TRIAL_REQUESTS // _TRIAL_READINGS, plan.connections)
-        readings.append(sampler.memory())
+        readings.append(state.sampler.memory())
     return CacheTrial(url=target.url, full=full, readings=tuple(readings))
 
 
-def _full(target: Target, load: Load, plan: LoadPlan, processes: int) -> tuple[int, ...] | None:
+def _full(state: State, target: Target) -> tuple[int, ...] | None:
     """Return the processes that have answered enough requests to ``target``, once all have."""
     served = Counter[int]()
-    for one in load.answers.identities():
+    for one in state.load.answers.identities():
         if one.url == target.url:
             served[one.pid] += one.answers
-    full = tuple(pid for pid, answers in served.items() if answers >= _MARGIN * plan.cache_entries)
-    return full if len(full) >= processes else None
+    least = _MARGIN * state.plan.cache_entries
+    full = tuple(pid for pid, answers in served.items() if answers >= least)
+    return full if len(full) >= state.workers[0] else None
 
 
-def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
+def diagnose(state: State) -> None:
+    """If something leaks, find out with a little more load what it is, and in which URL."""
+    if state.aborted:
+        return
+    observed = state.observed()
+    rates = leaks.leak_rates(state.resources, observed)
+    if rates:
+        state.progress(0, 1)
+        state.attributions = _attributions(state, rates)
+    if memory.grows(observed):
+        state.progress(0, 1)
+        state.object_growth = _object_growth(state)
+
+
+def _object_growth(state: State) -> tuple[ObjectGrowth, ...]:
     """Measure of which types each interpreter has more objects after some requests."""
-    sampler.object_growth("begin")
+    load = state.load
+    state.sampler.object_growth("begin")
     served = load.answers.served.copy()
     load.mixed(_OBJECT_GROWTH_REQUESTS, len(load.targets))
     growth: dict[str, ObjectGrowth] = {}
     if load.hopeless():
         return ()
-    for answer in sampler.object_growth("end"):
+    for answer in state.sampler.object_growth("end"):
         # An interpreter that answers twice has reported everything in the first answer.
         growth.setdefault(
             answer.token,
@@ -143,33 +220,27 @@ def object_growth(load: Load, sampler: Sampler) -> tuple[ObjectGrowth, ...]:
     return tuple(growth.values())
 
 
-def attribute(
-    resources: Resources,
-    rates: dict[str, float],
-    load: Load,
-    sampler: Sampler,
-    phase: str,
-    connections: int,
-) -> tuple[Attribution, ...]:
+def _attributions(state: State, rates: Mapping[str, float]) -> tuple[Attribution, ...]:
     """Measure how far each leaking count grows while one URL alone gets all requests.
 
-    ``rates`` are the checks that found a leak, each with its units per request. ``connections`` is
-    how many requests are in flight: some leaks need a request that is alone.
+    ``rates`` are the checks that found a leak, each with its units per request. Some leaks need a
+    request that is alone.
     """
+    alone = any(one.alone for one in state.confirmations)
     requests = _enough(rates.values())
     attributions = []
-    before = sampler.read(phase)
-    for target in load.targets:
-        if load.hopeless():
+    before = state.sampler.read(state.phase)
+    for target in state.load.targets:
+        if state.load.hopeless():
             break
-        load.to(target, requests, connections)
-        after = sampler.read(phase)
+        state.load.to(target, requests, 1 if alone else state.plan.connections)
+        after = state.sampler.read(state.phase)
         attributions += [
             Attribution(
                 check=check,
                 url=target.url,
                 requests=requests,
-                units=total(resources[check], after) - total(resources[check], before),
+                units=total(state.resources[check], after) - total(state.resources[check], before),
             )
             for check in rates
         ]

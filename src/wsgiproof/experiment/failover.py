@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 
 import msgspec
 
-from wsgiproof.experiment.load import Load, until_full
-from wsgiproof.experiment.sampler import Sampler
+from wsgiproof.experiment.load import until_full
+from wsgiproof.experiment.pools import fill_pools
+from wsgiproof.experiment.state import State
 from wsgiproof.judge.sockets import abandoned
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
@@ -26,9 +27,7 @@ from wsgiproof.records.observed import (
     Sample,
     of_members,
 )
-from wsgiproof.records.plan import LoadPlan
-from wsgiproof.server.apache import Server
-from wsgiproof.subjects.base import Backend, Fault, Watch
+from wsgiproof.subjects.base import Fault, Watch
 
 _RATE = 100.0
 """Requests per second: enough that some are in flight when a fault begins, and few enough that the
@@ -60,113 +59,117 @@ _Key = tuple[int, str]
 """The pid of a process, and the token of one of its interpreters."""
 
 
-class Failover:
-    """Injects faults into the backend of one server, one after the other, each under load."""
+def fail_over(state: State) -> None:
+    """Inject each fault that the backend allows, until the server does not recover from one.
 
-    def __init__(
-        self, server: Server, backend: Backend, load: Load, sampler: Sampler, plan: LoadPlan
-    ) -> None:
-        self._server = server
-        self._backend = backend
-        self._load = load
-        self._sampler = sampler
-        self._plan = plan
-        self._baseline: Sample | None = None
+    After a leak was found there are no faults: it would continue in each of them.
+    """
+    if state.aborted or state.decided_early:
+        return
+    faults = state.backend.faults(state.plan.fault_seconds)
+    if not faults:
+        return
+    baseline = _fill_all_pools(state)
+    for done, fault in enumerate(faults):
+        state.progress(done, len(faults))
+        state.outages.append(_outage(state, fault, baseline))
+        state.log.read(state.phase)
+        if state.outages[-1].recovered is None:
+            state.aborted = f"requests were not answered again after '{fault.name}'"
+            return
 
-    def faults(self) -> tuple[Fault, ...]:
-        """Return the faults that the backend allows."""
-        return self._backend.faults(self._plan.fault_seconds)
 
-    def fill_all_pools(self, fill_pools: Callable[[], None]) -> None:
-        """Make each member primary once, and fill the clients' pools for it.
+def _fill_all_pools(state: State) -> Sample:
+    """Make each member primary once, fill the clients' pools for it, and return the baseline.
 
-        A driver may keep its connections to a primary that has stepped down, so without this each
-        new primary would look like a leak of a whole pool. Another one closes them, so its pools
-        are never all full at once; the largest count of each member is its baseline. Raises
-        :class:`ServiceFailed` if no other member becomes primary.
-        """
-        full: Members = {}
-        for _ in self._backend.rotate():
-            fill_pools()  # a driver that does not retry fails here
-            _, counts = until_full(
-                fill_pools,
-                lambda: (self._load.answers.failed, self._sampler.pools()),
+    A driver may keep its connections to a primary that has stepped down, so without this each new
+    primary would look like a leak of a whole pool. Another one closes them, so its pools are never
+    all full at once; the largest count of each member is its baseline. Raises
+    :class:`ServiceFailed` if no other member becomes primary.
+    """
+
+    def fill() -> None:
+        fill_pools(state)
+
+    full: Members = {}
+    for _ in state.backend.rotate():
+        fill()  # a driver that does not retry fails here
+        _, counts = until_full(fill, lambda: (state.load.answers.failed, state.sampler.pools()))
+        full = fullest(full, of_members(counts))
+    state.load.expect(state.load.unexpected)
+    sample = state.sampler.read(state.phase, memory=True)
+    full = fullest(full, of_members(sample.counts))
+    return msgspec.structs.replace(sample, counts={**sample.counts, **full})
+
+
+def _outage(state: State, fault: Fault, before: Sample) -> Outage:
+    """Inject one fault under load, undo it, and measure the recovery.
+
+    Pools are filled before the sample: dead connections are replaced only when they are needed, so
+    a lower count would prove nothing. Raises :class:`ServiceFailed` if the backend can't be
+    restored.
+    """
+    load = _load_around(state, fault)
+    state.load.expect(len(load.failures))
+    after, settled = None, None
+    if load.recovered() is not None:
+        fill_pools(state)
+        after, settled = _settled(state, before)
+    return load.outage(fault, before, after, settled)
+
+
+def _load_around(state: State, fault: Fault) -> _OutageLoad:
+    """Inject the fault under load, undo it, and restore the backend."""
+    state.backend.healthy = False
+    with state.backend.watch() as watch, ThreadPoolExecutor(1) as pool:
+        load = _OutageLoad(state, watch)
+        done = pool.submit(load.inject, fault)
+        try:
+            state.load.paced(
+                load.pick,
+                _RATE,
+                load.is_over,
+                load.failed,
+                on_success=load.succeeded,
+                connections=_CONNECTIONS,
+                deadline=state.plan.request_deadline + state.plan.fault_seconds + _SERVER_SELECTION,
             )
-            full = fullest(full, of_members(counts))
-        self._load.expect(self._load.unexpected)
-        sample = self._sampler.read(self._load.answers.phase, memory=True)
-        full = fullest(full, of_members(sample.counts))
-        self._baseline = msgspec.structs.replace(sample, counts={**sample.counts, **full})
+        finally:
+            load.cancelled.set()
+        done.result()
+    state.backend.restore()
+    return load
 
-    def outage(self, fault: Fault, fill_pools: Callable[[], None]) -> Outage:
-        """Inject one fault under load, undo it, and measure the recovery.
 
-        Pools are filled before the sample: dead connections are replaced only when they are needed,
-        so a lower count would prove nothing. Raises :class:`ServiceFailed` if the backend can't be
-        restored.
-        """
-        before = self._baseline or self._sampler.read(self._load.answers.phase, memory=True)
-        load = self._load_around(fault)
-        self._load.expect(len(load.failures))
-        after, settled = None, None
-        if load.recovered() is not None:
-            fill_pools()
-            after, settled = self._settled(before, fill_pools)
-        return _outage(fault, load, before, after, settled)
+def _interpreters(state: State) -> dict[_Key, str]:
+    """Return the name of each interpreter of a living process that has answered."""
+    living = state.server.living()
+    return {
+        (one.pid, one.token): f"{one.application_group} of pid {one.pid}"
+        for one in state.load.answers.identities()
+        if living.get(one.pid) is Role.WORKER
+    }
 
-    def _load_around(self, fault: Fault) -> _OutageLoad:
-        """Inject the fault under load, undo it, and restore the backend."""
-        self._backend.healthy = False
-        with self._backend.watch() as watch, ThreadPoolExecutor(1) as pool:
-            load = _OutageLoad(self._server, self._load, watch, self._interpreters(), self._plan)
-            done = pool.submit(load.inject, fault)
-            try:
-                self._load.paced(
-                    load.pick,
-                    _RATE,
-                    load.is_over,
-                    load.failed,
-                    on_success=load.succeeded,
-                    connections=_CONNECTIONS,
-                    deadline=self._plan.request_deadline
-                    + self._plan.fault_seconds
-                    + _SERVER_SELECTION,
-                )
-            finally:
-                load.cancelled.set()
-            done.result()
-        self._backend.restore()
-        return load
 
-    def _interpreters(self) -> dict[_Key, str]:
-        """Return the name of each interpreter of a living process that has answered."""
-        living = self._server.living()
-        return {
-            (one.pid, one.token): f"{one.application_group} of pid {one.pid}"
-            for one in self._load.answers.identities()
-            if living.get(one.pid) is Role.WORKER
-        }
+def _settled(state: State, before: Sample) -> tuple[Sample, float]:
+    """Wait until no count is above that of before; return a sample, and the seconds it took.
 
-    def _settled(self, before: Sample, fill_pools: Callable[[], None]) -> tuple[Sample, float]:
-        """Wait until no count is above that of before; return a sample, and the seconds it took.
-
-        Meanwhile there are requests if a process has sockets that the backend has closed: a pool
-        may notice that only when it uses them.
-        """
-        phase = self._load.answers.phase
-        began = time.monotonic()
-        limit = began + self._plan.settle_deadline
-        after = self._sampler.read(phase)
-        while _more(before, after) and time.monotonic() < limit:
-            time.sleep(_SETTLE_STEP)
-            if abandoned(after):
-                fill_pools()
-            after = self._sampler.read(phase)
-        seconds = time.monotonic() - began
-        # Memory takes more requests, so the counts stay those that ended the wait: monitors that
-        # reconnect open sockets for a moment.
-        memory = self._sampler.read(phase, memory=True).memory
-        return msgspec.structs.replace(after, memory=memory), seconds
+    Meanwhile there are requests if a process has sockets that the backend has closed: a pool may
+    notice that only when it uses them.
+    """
+    began = time.monotonic()
+    limit = began + state.plan.settle_deadline
+    after = state.sampler.read(state.phase)
+    while _more(before, after) and time.monotonic() < limit:
+        time.sleep(_SETTLE_STEP)
+        if abandoned(after):
+            fill_pools(state)
+        after = state.sampler.read(state.phase)
+    seconds = time.monotonic() - began
+    # Memory takes more requests, so the counts stay those that ended the wait: monitors that
+    # reconnect open sockets for a moment.
+    memory = state.sampler.read(state.phase, memory=True).memory
+    return msgspec.structs.replace(after, memory=memory), seconds
 
 
 def fullest(one: Members, other: Members) -> Members:
@@ -207,20 +210,13 @@ def _other_descriptors(sample: ProcessSample) -> int | None:
 class _OutageLoad:
     """The load around one fault: its requests, their results, and when it ends."""
 
-    def __init__(
-        self,
-        server: Server,
-        load: Load,
-        watch: Watch,
-        interpreters: dict[_Key, str],
-        plan: LoadPlan,
-    ) -> None:
-        self._server = server
-        self._targets = cycle(load.targets)
-        self._commands = load.commands
+    def __init__(self, state: State, watch: Watch) -> None:
+        self._server = state.server
+        self._targets = cycle(state.load.targets)
+        self._commands = state.load.commands
         self.watch = watch
-        self._interpreters = interpreters
-        self._patience = plan.recovery_deadline + _LONGER
+        self._interpreters = _interpreters(state)
+        self._patience = state.plan.recovery_deadline + _LONGER
         self._answered: defaultdict[_Key, list[float]] = defaultdict(list)
         """The times at which each interpreter answered."""
         self.failures: list[Response] = []
@@ -329,39 +325,34 @@ class _OutageLoad:
         """A request failed."""
         self.failures.append(response)
 
+    def outage(
+        self, fault: Fault, before: Sample, after: Sample | None, settled: float | None
+    ) -> Outage:
+        """Return what was measured, in seconds from the start of the fault."""
+
+        def offset(moment: float | None) -> float | None:
+            return None if moment is None else round(moment - self.began, 3)
+
+        return Outage(
+            fault=fault.name,
+            time=self.began,
+            over=offset(self.over) or 0.0,
+            primary_lost=offset(self.primary_lost()),
+            primary_again=offset(self.primary_again()),
+            recovered=offset(self.recovered()),
+            memory=tuple(self.memory),
+            silent=self.silent(),
+            requests=self.requests,
+            failures=_failures(self.failures, self.began),
+            slowest=self.slowest,
+            before=before,
+            after=after,
+            settled=settled,
+        )
+
 
 def _end(response: Response) -> float:
     return response.started + response.seconds
-
-
-def _outage(
-    fault: Fault,
-    load: _OutageLoad,
-    before: Sample,
-    after: Sample | None,
-    settled: float | None,
-) -> Outage:
-    began = load.began
-
-    def offset(moment: float | None) -> float | None:
-        return None if moment is None else round(moment - began, 3)
-
-    return Outage(
-        fault=fault.name,
-        time=began,
-        over=offset(load.over) or 0.0,
-        primary_lost=offset(load.primary_lost()),
-        primary_again=offset(load.primary_again()),
-        recovered=offset(load.recovered()),
-        memory=tuple(load.memory),
-        silent=load.silent(),
-        requests=load.requests,
-        failures=_failures(load.failures, began),
-        slowest=load.slowest,
-        before=before,
-        after=after,
-        settled=settled,
-    )
 
 
 def _failures(responses: Sequence[Response], began: float) -> tuple[FailureGroup, ...]:

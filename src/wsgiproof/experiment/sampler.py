@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
+from wsgiproof.experiment.context import Experiment
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import AgentReport, MemoryMetrics, measured
@@ -20,10 +21,7 @@ from wsgiproof.observe.processes import (
     unique_set_size,
 )
 from wsgiproof.observe.remains import Remains
-from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.observed import CONNECTIONS, MemorySample, Role, Sample, Work, of_members
-from wsgiproof.server.apache import Server
-from wsgiproof.subjects.base import Backend
 
 _QUIET_DEADLINE = 1.0
 """Seconds to wait for counts to settle after load; a leak may not settle, and need not."""
@@ -37,23 +35,15 @@ _GATHER = 0.05
 class Sampler:
     """Reads everything that can be counted of one server while it has no requests."""
 
-    def __init__(
-        self,
-        server: Server,
-        backend: Backend,
-        app_name: str,
-        workers: tuple[int, int],
-        load: Load,
-        application: Application,
-    ) -> None:
-        self._server = server
-        self._backend = backend
-        self._app_name = app_name
-        self._processes, self._threads = workers
+    def __init__(self, experiment: Experiment, load: Load) -> None:
+        self._server = experiment.server
+        self._backend = experiment.backend
+        self._app_name = experiment.app_name
+        self._processes, self._threads = experiment.workers
         self._load = load
         self._sockets: frozenset[tuple[int, int]] = frozenset()
-        self._remains = Remains(application)
-        self._work = _WorkMeter(server, backend)
+        self._remains = Remains(experiment.application)
+        self._work = _WorkMeter(experiment)
 
     def read(self, phase: str, *, memory: bool = False) -> Sample:
         """Return one sample of all counts, and of memory if requested."""
@@ -220,9 +210,9 @@ class Sampler:
 class _WorkMeter:
     """Adds up what the load costs, without what the samples between its rounds cost."""
 
-    def __init__(self, server: Server, backend: Backend) -> None:
-        self._server = server
-        self._backend = backend
+    def __init__(self, experiment: Experiment) -> None:
+        self._server = experiment.server
+        self._backend = experiment.backend
         self._cpu = self._waited = 0.0
         self._before: dict[int, tuple[float, float]] = {}
 

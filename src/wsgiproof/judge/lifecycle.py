@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from wsgiproof.judge import stacks
-from wsgiproof.judge.finding import Outcome, count, evidence, signal_name, some
+from wsgiproof.judge.finding import Check, Outcome, count, evidence, signal_name, some
 from wsgiproof.judge.first_use import failed_by_interpreter
 from wsgiproof.judge.hangs import (
     had_no_time,
@@ -19,6 +19,7 @@ from wsgiproof.judge.hangs import (
     request_lines,
     stuck_finding,
 )
+from wsgiproof.judge.resources import Resources
 from wsgiproof.judge.restart import REPLACING, is_requested
 from wsgiproof.records import traffic
 from wsgiproof.records.cell import Cell, Mode
@@ -265,8 +266,18 @@ def _exit_text(status: int | None) -> str:
     return "ended with an unknown status" if status is None else f"exited with {status}"
 
 
-def shutdown(cell: Cell, observed: Observed) -> Outcome:
-    """The server stops within its deadline without being killed, and closes its connections."""
+def shutdown(resources: Resources) -> Check:
+    """Return the check ``shutdown``; only if the ``resources`` have connections are there any."""
+    connects = any(one.by_backend == CONNECTIONS for one in resources.values())
+
+    def check(cell: Cell, observed: Observed) -> Outcome:
+        """The server stops within its deadline without being killed, and closes its connections."""
+        return _shutdown(observed, connects=connects and bool(observed.backend))
+
+    return check
+
+
+def _shutdown(observed: Observed, *, connects: bool) -> Outcome:
     stop = observed.stop
     if stop is None:
         return Outcome(missing="wsgiproof did not stop the server")
@@ -309,7 +320,7 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(findings=tuple(findings))
     if hurried:
         return Outcome(missing=no_time(len(hurried)))
-    if not observed.backend or not _counts_connections(observed):
+    if not connects:
         return Outcome(
             passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop; "
             "there was no deployment to hold connections to"
@@ -320,11 +331,6 @@ def shutdown(cell: Cell, observed: Observed) -> Outcome:
         passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop, and their "
         "connections were closed"
     )
-
-
-def _counts_connections(observed: Observed) -> bool:
-    """Whether the subject can have connections to its backend, which a file does not count."""
-    return not observed.samples or any(CONNECTIONS in one.counts for one in observed.samples)
 
 
 def _had_no_time(pid: int, stop: Stop, observed: Observed) -> bool:

@@ -20,8 +20,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     packages: tuple[str, ...] = ()
     """The packages that it consists of, as they are imported. A warning of one is a finding."""
     unserved: str = ""
-    """How the line of an exception begins that it raises while it has no server, such as
-    ``sqlite3.OperationalError``; empty if it has no server."""
+    """How the line of an exception begins that it raises while it has no server: the name of a
+    module; empty if it needs no server."""
     claims: ClaimsOf = lambda cell, identity: ()
     """What has to be true of it in each interpreter."""
     checks: Mapping[str, Check] = {}

@@ -46,7 +46,7 @@ def every_check(rules: Rules) -> dict[str, Check]:
         "latency": latency,
         "hang": lifecycle.hang,
         "crash": lifecycle.crash,
-        "shutdown": lifecycle.shutdown,
+        "shutdown": lifecycle.shutdown(rules.counted),
         "error-log": error_log(rules),
         "recovery": recovery,
         "restart": restart,

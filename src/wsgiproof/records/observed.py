@@ -445,7 +445,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[int, int] = (1, 1)
     """Processes that run the application, and request threads of each."""
     backend: str = ""
-    """What the subject talked to, such as ``PostgreSQL 16.2``; empty if nothing."""
+    """What the subject talked to, such as the name and version of a database; empty if nothing."""
     owned: bool = True
     """Whether wsgiproof started the backend, so that no other client used it."""
     decided_early: str = ""

@@ -21,6 +21,7 @@ import msgspec
 
 from wsgiproof import limits
 from wsgiproof.errors import ServiceFailed, WsgiproofError, describe, interrupted
+from wsgiproof.experiment.context import Experiment
 from wsgiproof.experiment.phases import run_experiment
 from wsgiproof.files import Directory
 from wsgiproof.judge.verdict import judge_record
@@ -385,14 +386,16 @@ def _experiment(
 
         with timer.step("experiment"):
             observed = run_experiment(
-                served.server,
-                backend,
-                served.name,
-                workers(cell),
-                served.application,
-                job.plan,
-                rules_of(cell).counted,
-                watch,
+                Experiment(
+                    server=served.server,
+                    backend=backend,
+                    application=served.application,
+                    app_name=served.name,
+                    workers=workers(cell),
+                    plan=job.plan,
+                    resources=rules_of(cell).counted,
+                    on_progress=watch,
+                )
             )
         timer.seconds["serving"] = observed.serving_seconds
         return observed

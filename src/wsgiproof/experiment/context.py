@@ -1,0 +1,33 @@
+"""What an experiment is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wsgiproof.judge.resources import Resources
+from wsgiproof.provision.toolchain import Application
+from wsgiproof.records.plan import LoadPlan
+from wsgiproof.server.apache import Server
+from wsgiproof.subjects.base import Backend
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the phase, the steps done in it, and how many there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What is put under load, and how."""
+
+    server: Server
+    backend: Backend
+    application: Application
+    """It has the directory in which the processes leave their evidence."""
+    app_name: str
+    """The name by which the backend knows the subject."""
+    workers: tuple[int, int]
+    """Processes that run the application, and request threads of each."""
+    plan: LoadPlan
+    resources: Resources
+    """What the judge looks at."""
+    on_progress: OnProgress

@@ -1,0 +1,57 @@
+"""Fills the pools of all interpreters of all processes, and says when they are full."""
+
+from __future__ import annotations
+
+import time
+
+from wsgiproof.experiment.load import until_full
+from wsgiproof.experiment.state import State
+from wsgiproof.load.target import Target
+from wsgiproof.records.observed import Role, Sample
+
+_HOLD = 0.15
+"""Seconds that the requests of a burst wait inside, so that all have arrived by then."""
+_OCCUPY = 0.1
+"""Seconds for which each of them then keeps a connection to the backend busy."""
+_FILLS = 3
+"""How often the pools are filled at most before they count as full."""
+
+
+def hold_all(state: State, target: Target, deadline: float | None = None) -> None:
+    """Hold as many requests to one URL inside as there are worker threads.
+
+    All are released at the same instant, and each then keeps a connection busy.
+    """
+    processes, threads = state.workers
+    until = time.monotonic() + _HOLD
+    held = state.load.commands.on(target, until=until, occupy=_OCCUPY)
+    state.load.burst(held, processes * threads, deadline or state.plan.request_deadline)
+
+
+def fill_pools(state: State) -> None:
+    """Fill the pools of every interpreter once."""
+    for target in state.load.targets:
+        hold_all(state, target)
+
+
+def read_full(state: State, most: int = _FILLS) -> Sample:
+    """Fill all pools, unless requests only fail, and return a sample.
+
+    ``most`` is how often they are filled at most.
+    """
+
+    def fill() -> None:
+        if not state.load.hopeless():
+            fill_pools(state)
+
+    until_full(fill, state.sampler.pools, most)
+    return state.sampler.read(state.phase)
+
+
+def warm_newcomers(state: State) -> None:
+    """Fill the pools of processes that have started since, as those of the first were."""
+    living = state.server.living().items()
+    workers = {pid for pid, role in living if role is Role.WORKER}
+    if state.warmed and workers - state.warmed:
+        fill_pools(state)
+    state.warmed |= workers

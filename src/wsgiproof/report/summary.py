@@ -9,7 +9,16 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from wsgiproof.analysis.axes import axes_of, named, title, value_of, values, varying, versions
+from wsgiproof.analysis.axes import (
+    axes_of,
+    is_usual,
+    named,
+    title,
+    value_of,
+    values,
+    varying,
+    versions,
+)
 from wsgiproof.analysis.figures import TITLES, by_name, names
 from wsgiproof.judge.finding import count
 from wsgiproof.records.cell import Cell
@@ -142,7 +151,11 @@ def _shown(grid: dict[_Labels, dict[_Labels, str]]) -> list[_Labels]:
 
 def _same(cells: Sequence[Cell], shown: set[str]) -> Iterator[str]:
     """The axes that are not in the table: they are the same for all cells."""
-    same = [(axis, *values(axis, cells)) for axis in axes_of(cells) if axis not in shown]
+    same = [
+        (axis, *values(axis, cells))
+        for axis in axes_of(cells)
+        if axis not in shown and not is_usual(axis, cells[0])
+    ]
     values_of_all = ", ".join(named(axis, *value) for axis, *value in same if value)
     yield f"In all cells: {prose(values_of_all)}."
 

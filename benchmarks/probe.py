@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -55,8 +54,8 @@ def main() -> None:
             ours.prepare("probe")
             application = load(scratch, ours.uri("probe"))
             probe = report(application, requests)
-            application._application._store._drop(os.getpid(), str(scratch))
-            atexit.unregister(application._application._store._drop)
+            application._application._workload.close()
+            atexit.unregister(application._application._close)
         server = cost_of_server(scratch / "cell", requests)
     told = f"server     {server * 1e6:8.0f} us CPU a request, in all of its processes"
     print(f"{told}; the probe is {probe / server:.2%}")

@@ -160,7 +160,7 @@ def test_another_version_throughout_is_compared_and_said() -> None:
     assert (comparison.only_old, comparison.only_new) == ((), ())
     lines = shown(comparison)
     assert lines[0] == ("No cell is in both runs, so cells that differ only in pymongo are paired.")
-    assert lines[1] == "PyMongo: 4.19.0 in OLD, 4.20.0 in NEW."
+    assert lines[1] == "pymongo: 4.19.0 in OLD, 4.20.0 in NEW."
     assert any("pymongo4.19.0" in line and " -> " in line for line in lines)
 
 

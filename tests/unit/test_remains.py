@@ -92,7 +92,8 @@ def test_children_and_zombies_count(application: Application) -> None:
         while not any(one.pid == child.pid and one.zombie for one in read_process_table()):
             time.sleep(0.01)
         assert read(application)["children"] == 1
-        with_helper = LIVING | {child.pid + 1: Role.HELPER}
+        # No process can have this pid (proc(5): pid_max is at most 2**22), nor children.
+        with_helper = LIVING | {2**22 + 1: Role.HELPER}
         assert Remains(application).read(with_helper, {PID})["children"] == 2
         nobody = {1: Role.FRONTEND}
         assert Remains(application).read(nobody, {PID})["children"] == 0

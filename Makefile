@@ -50,7 +50,7 @@ browser:
 ## real: four at a time, since most of them wait for a server half of the time
 real:
 	@scripts/setup dev
-	@$(PYTHON) -m pytest -q -n 4 --dist loadfile tests/real tests/torture
+	@$(PYTHON) -m pytest -q -n 4 --dist loadfile tests/real tests/torture tests/subject
 
 ## selftest: every planted fault and every negative control; `make real` has the part that covers each
 ## check; about ten minutes of both cores

@@ -28,6 +28,11 @@ _EXAMPLES = (
     "wsgiproof run '*own-gil*' --set nightly --junit report.xml",
     "wsgiproof run --resume wsgiproof-results/20261123-120000",
 )
+_HELP = f"""Run cells, and print the verdict of each. CELL is an id or a glob.
+
+By default all cells run. Without options and without a configuration file there are
+{DEFAULT.by_default}.
+"""
 _LIST_EXAMPLES = (
     "wsgiproof list",
     "wsgiproof list --set nightly '*embedded*' --json",
@@ -91,7 +96,7 @@ _FORMS = [
 ]
 
 
-@command("run", examples=_EXAMPLES, codes=RUN_CODES)
+@command("run", help=_HELP, examples=_EXAMPLES, codes=RUN_CODES)
 @matrix_options(execution=_EXECUTION, output=_OUTPUT)
 def run_command(
     file: Path | None,
@@ -103,12 +108,7 @@ def run_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Run cells, and print the verdict of each. CELL is an id or a glob.
-
-    By default all cells run. Without options and without a configuration file there are four: the
-    newest version of the subject and of mod_wsgi for the Python at hand, with the two usual
-    backends, in daemon and in embedded mode.
-    """
+    """Run cells, and print the verdict of each."""
     # Imported here, since --help and completion need not wait for a driver and an HTTP parser.
     from rich.text import Text
 

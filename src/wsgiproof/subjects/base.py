@@ -265,6 +265,8 @@ class Subject:
     """Environment variables for the build of its packages."""
     found_by_app = ""
     """Where a user's application finds its backend, in a few words for the help of ``--app``."""
+    by_default = "one in daemon and one in embedded mode"
+    """Its cells if nothing was asked for, for the help of ``run``."""
     examples: Mapping[str, tuple[str, ...]] = {}
     """Examples for the help of commands, by the name of the command."""
     selftest: Mapping[str, str] = {}

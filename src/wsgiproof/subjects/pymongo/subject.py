@@ -52,6 +52,10 @@ class PyMongo(Subject):
     controls = CONTROLS
     needed = "mongod"
     backend_title = "MongoDB"
+    by_default = (
+        "four: the newest PyMongo and mod_wsgi for the Python at hand, on a standalone and on a "
+        "replica set of three, in daemon and in embedded mode"
+    )
     examples: Mapping[str, tuple[str, ...]] = {
         "run": (
             "wsgiproof run --mode daemon --pymongo 4.20.0 --mod-wsgi 5.0.2",

@@ -20,6 +20,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.html.page import NAME
+from wsgiproof.subjects.base import version_value
 
 DAYS = ("2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00", "2026-11-22T00:00:00+00:00")
 
@@ -63,6 +64,29 @@ def test_by_the_version_of_wsgiproof() -> None:
     over = trends([on(0, record(), wsgiproof="0.1.0"), on(1, record(), wsgiproof="0.2.0")],
                   "wsgiproof")  # fmt: skip
     assert over.columns == ("0.1.0", "0.2.0")
+    assert len(over.rows) == 1
+
+
+def checkout(path: str, commit: str) -> CellRecord:
+    tree = version_value("pymongo", "4.21.0.dev0", path, commit)
+    cell = msgspec.structs.replace(CELL, of_subject=(tree, *CELL.of_subject[1:]))
+    return msgspec.structs.replace(record(), cell=cell)
+
+
+def test_two_checkouts_of_one_version_are_two_rows_and_one_checkout_is_one() -> None:
+    one, fork = checkout("/ci/1/driver", "a" * 40), checkout("/ci/1/fork", "b" * 40)
+    later = checkout("/ci/2/driver", "c" * 40)
+    over = trends([on(0, one), on(1, fork), on(2, later)])
+    assert {row.name: len(row.points) for row in over.rows} == {
+        f"{one.cell.id} (driver)": 2,
+        f"{one.cell.id} (fork)": 1,
+    }
+
+
+def test_by_a_version_each_commit_of_a_checkout_is_a_column() -> None:
+    one, later = checkout("/ci/1/driver", "a" * 40), checkout("/ci/2/driver", "c" * 40)
+    over = trends([on(0, one), on(1, later)], "pymongo")
+    assert over.columns == ("4.21.0.dev0 (driver aaaaaaaaaa)", "4.21.0.dev0 (driver cccccccccc)")
     assert len(over.rows) == 1
 
 

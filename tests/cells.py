@@ -9,7 +9,7 @@ import msgspec
 from wsgiproof.config.file import lifted
 from wsgiproof.config.model import Combination, Config, Exclusion
 from wsgiproof.records.cell import AxisValue, Cell, Mode
-from wsgiproof.subjects.base import version_value
+from wsgiproof.subjects.axis import version_value
 from wsgiproof.subjects.pymongo.axes import Topology
 
 _AXES = ("pymongo", "pymongo_path", "topology", "mongodb")

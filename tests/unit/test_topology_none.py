@@ -18,7 +18,7 @@ from wsgiproof.process.account import server_account
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Stop
 from wsgiproof.subjects.application import lay_out
-from wsgiproof.subjects.base import Asked, Backend
+from wsgiproof.subjects.backend import Asked, Backend
 from wsgiproof.subjects.pymongo.axes import DEPLOYED, Topology
 from wsgiproof.subjects.pymongo.backends import starts_mongod
 from wsgiproof.subjects.pymongo.subject import DOCUMENTS

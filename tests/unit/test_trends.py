@@ -20,7 +20,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.html.page import NAME
-from wsgiproof.subjects.base import version_value
+from wsgiproof.subjects.axis import version_value
 
 DAYS = ("2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00", "2026-11-22T00:00:00+00:00")
 

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from wsgiproof.errors import WsgiproofError
-from wsgiproof.subjects.base import Axis
+from wsgiproof.subjects.axis import Axis
 
 _FILE, _DIRECTORY = "file", "dir"
 _RESULTS = "wsgiproof-results"

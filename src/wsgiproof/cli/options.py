@@ -25,7 +25,7 @@ from wsgiproof.errors import did_you_mean, one_line
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import RunRecord, as_json
-from wsgiproof.subjects.base import Axis, absolute
+from wsgiproof.subjects.axis import Axis, absolute
 from wsgiproof.subjects.registry import DEFAULT, SUBJECTS, known_controls
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ matrix, the command that runs a cell again, and the names in reports.
 from __future__ import annotations
 
 from wsgiproof.records.cell import InterpreterKind, Mode, Mpm
-from wsgiproof.subjects.base import Axis, Subject, absolute
+from wsgiproof.subjects.axis import Axis, absolute
+from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.registry import SUBJECTS
 
 PYTHON = Axis(

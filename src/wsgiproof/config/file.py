@@ -24,7 +24,7 @@ from wsgiproof.config.requirements import requirements
 from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import open_regular, place, read_at_most
 from wsgiproof.ownership import invoking_users, why_file_unsafe
-from wsgiproof.subjects.base import Axis
+from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.registry import DEFAULT
 
 NAMES = ("wsgiproof.toml", "pyproject.toml")

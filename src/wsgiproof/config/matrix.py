@@ -20,7 +20,8 @@ from wsgiproof.provision.toolchain import BuildSpec, Python, Source
 from wsgiproof.records.cell import AxisValue, Cell, InterpreterKind, Mode, Mpm
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import Excluded
-from wsgiproof.subjects.base import Axis, Backends, version_value
+from wsgiproof.subjects.axis import Axis, version_value
+from wsgiproof.subjects.backend import Backends
 from wsgiproof.subjects.registry import SUBJECTS
 
 _OWN_GIL = (3, 12)

@@ -9,7 +9,7 @@ from wsgiproof.judge.resources import Resources
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.server.apache import Server
-from wsgiproof.subjects.base import Backend
+from wsgiproof.subjects.backend import Backend
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the phase, the steps done in it, and how many there are."""

@@ -27,7 +27,7 @@ from wsgiproof.records.observed import (
     Sample,
     of_members,
 )
-from wsgiproof.subjects.base import Fault, Watch
+from wsgiproof.subjects.backend import Fault, Watch
 
 _RATE = 100.0
 """Requests per second: enough that some are in flight when a fault begins, and few enough that the

@@ -41,7 +41,7 @@ from wsgiproof.server.configuration import ERROR_LOG, ApacheConf, workers
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import lay_out
-from wsgiproof.subjects.base import Backend
+from wsgiproof.subjects.backend import Backend
 from wsgiproof.subjects.registry import rules_of, subject_of
 
 

@@ -30,7 +30,8 @@ from wsgiproof.provision.httpd import find_httpd, httpd_build
 from wsgiproof.provision.python import choose_all
 from wsgiproof.provision.toolchain import Httpd, Python
 from wsgiproof.records.machine import Prerequisite
-from wsgiproof.subjects.base import Asked, Backends, Needs, Subject
+from wsgiproof.subjects.backend import Asked, Backends, Needs
+from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.registry import SUBJECTS
 
 T = TypeVar("T")

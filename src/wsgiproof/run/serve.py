@@ -34,7 +34,7 @@ from wsgiproof.server.configuration import ERROR_LOG, HTTPD_CONF, ApacheConf, po
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.subjects.application import lay_out
-from wsgiproof.subjects.base import Backend
+from wsgiproof.subjects.backend import Backend
 from wsgiproof.subjects.registry import subject_of
 
 _LOOK_EVERY = 0.1

@@ -14,7 +14,8 @@ from wsgiproof.judge.problems import no_problems
 from wsgiproof.judge.resources import Resource
 from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
-from wsgiproof.subjects.base import Backend, Place, Subject
+from wsgiproof.subjects.backend import Backend, Place
+from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.controls import Control
 
 

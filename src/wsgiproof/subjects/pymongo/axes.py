@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wsgiproof.files import place
 from wsgiproof.records.cell import Cell
-from wsgiproof.subjects.base import Axis, absolute
+from wsgiproof.subjects.axis import Axis, absolute
 from wsgiproof.subjects.pymongo.uri import FILE, has_password, is_uri
 
 

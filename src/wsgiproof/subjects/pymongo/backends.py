@@ -10,7 +10,7 @@ from packaging.version import Version
 from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.process.account import Account
 from wsgiproof.records.cell import AxisValue, Cell
-from wsgiproof.subjects.base import Asked, Backends
+from wsgiproof.subjects.backend import Asked, Backends
 from wsgiproof.subjects.pymongo.axes import SERVERS, URI, Topology
 from wsgiproof.subjects.pymongo.deployment import connect_deployment
 from wsgiproof.subjects.pymongo.mongod import Mongod, find_mongod

@@ -22,7 +22,7 @@ from wsgiproof.process.account import Account, database_account
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.observed import CONNECTIONS, on_member
 from wsgiproof.server.ports import LOOPBACK, free_port
-from wsgiproof.subjects.base import Backend, Fault, Watch
+from wsgiproof.subjects.backend import Backend, Fault, Watch
 from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import Topology, has_app_name
 from wsgiproof.subjects.pymongo.faults import PrimaryWatch, faults, make_primary

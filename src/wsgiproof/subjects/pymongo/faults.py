@@ -20,7 +20,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from wsgiproof.errors import ServiceFailed
 from wsgiproof.server.ports import LOOPBACK
-from wsgiproof.subjects.base import Fault
+from wsgiproof.subjects.backend import Fault
 from wsgiproof.subjects.pymongo.mongod import Member
 
 _CATCH_UP = 10

@@ -18,7 +18,8 @@ from wsgiproof.judge.explain.catalog import read_entries
 from wsgiproof.judge.finding import Claim
 from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
-from wsgiproof.subjects.base import Asked, Backend, Backends, Needs, Place, Subject
+from wsgiproof.subjects.backend import Asked, Backend, Backends, Needs, Place
+from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import AXES, Topology, has_app_name, topology_of
 from wsgiproof.subjects.pymongo.checks import roundtrip

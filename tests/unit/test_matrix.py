@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.cells import CELL, cell_with, combination, configured, exclusion
-from wsgiproof.config.axes import ALL_AXES
+from wsgiproof.config.axes import ALL_AXES, by_name
 from wsgiproof.config.matrix import (
     Matrix,
     ResolvedAxes,
@@ -24,9 +24,12 @@ from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import Python, Source
 from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm
 from wsgiproof.records.plan import ExtraPhase
+from wsgiproof.subjects.axis import Axis
+from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.backends import MongoDBs, Server, why_incompatible
 from wsgiproof.subjects.pymongo.mongod import Mongod
+from wsgiproof.subjects.registry import DEFAULT
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
 
@@ -420,6 +423,16 @@ def test_no_combination_is_lost_or_comes_twice(
 )
 def test_the_id_is_rendered_from_the_axes(changes: dict[str, Any], rendered: str) -> None:
     assert cell_with(CELL, **changes).id == rendered
+
+
+def test_two_subjects_cannot_have_an_axis_of_one_name() -> None:
+    class Other(Subject):
+        name = title = "other"
+        axes = (Axis(name="topology", metavar="NAME", help="", about=""),)
+
+    assert set(by_name([DEFAULT])) == set(ALL_AXES)
+    with pytest.raises(ValueError, match="there are two axes 'topology'"):
+        by_name([DEFAULT, Other()])
 
 
 def test_an_id_names_one_directory() -> None:

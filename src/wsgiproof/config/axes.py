@@ -6,6 +6,8 @@ matrix, the command that runs a cell again, and the names in reports.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from wsgiproof.records.cell import InterpreterKind, Mode, Mpm
 from wsgiproof.subjects.axis import Axis, absolute
 from wsgiproof.subjects.base import Subject
@@ -74,14 +76,21 @@ def axes_of(subject: Subject) -> tuple[Axis, ...]:
     return (*_BEFORE, *subject.axes, *_AFTER)
 
 
-ALL_AXES: dict[str, Axis] = {
-    axis.name: axis
-    for axis in (
-        *_BEFORE,
-        *(axis for subject in SUBJECTS.values() for axis in subject.axes),
-        *_AFTER,
-    )
-}
+def by_name(subjects: Iterable[Subject]) -> dict[str, Axis]:
+    """Return every axis of these subjects by its name.
+
+    Raises ValueError if two have the same name: an option and a key mean one thing.
+    """
+    axes = (*_BEFORE, *(axis for subject in subjects for axis in subject.axes), *_AFTER)
+    found: dict[str, Axis] = {}
+    for axis in axes:
+        if axis.name in found:
+            raise ValueError(f"there are two axes '{axis.name}'")
+        found[axis.name] = axis
+    return found
+
+
+ALL_AXES = by_name(SUBJECTS.values())
 """Every axis of every subject by its name."""
 NAMES: dict[str, Axis] = {axis.names: axis for axis in ALL_AXES.values() if axis.names}
 """The axes whose values may have names, by the key of the table in a file."""

@@ -31,6 +31,7 @@ FAILOVER = (ExtraPhase.FAILOVER,)
 PAUSE = """
 import sys
 from pathlib import Path
+from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
 from wsgiproof.subjects.pymongo.mongod import find_mongod
 scratch = Path(sys.argv[1])

@@ -53,7 +53,7 @@ def test_a_served_cell_answers_at_each_url_until_ctrl_c(open_tmp: Path) -> None:
         }
         assert len({one["token"] for one in answers.values()}) == 2
         assert [one["pid"] for one in answers.values()] == served["pids"]["worker"] * 2
-        assert f"appName={served['database']}" in served["backend"]
+        assert f"appName={served['backend']['database']}" in served["backend"]["mongodb"]
         command.interrupt()
         assert command.finish() == 0, command.text
         assert not command.left_behind()
@@ -103,7 +103,7 @@ def test_the_configuration_that_is_printed_loads(open_tmp: Path) -> None:
     printed = subprocess.run(conf, capture_output=True, text=True, check=True).stdout
     assert printed == (output / "httpd.conf").read_text()
     settings = json.loads((output / "app" / "settings.json").read_text())
-    assert settings["uri"].startswith("mongodb://127.0.0.1:27017/")
+    assert settings["subject"]["uri"].startswith("mongodb://127.0.0.1:27017/")
     httpd = find_httpd()
     assert httpd is not None
     command = [str(httpd.httpd), "-t", "-f", str(output / "httpd.conf")]

@@ -473,8 +473,12 @@ shows that a good application passes every check, in the place of one cell each.
 
 
 def by_name(own: Iterable[Control]) -> dict[str, Control]:
-    """Return every control of a subject by name: the common ones, its ``own``, and COMBINED."""
-    controls = (*COMMON, *own)
+    """Return every control of a subject by name: its ``own``, the common ones, and COMBINED.
+
+    COMBINED does them in this order. So what needs the backend comes right after the workload has
+    used it, and not after a part that waits: the backend may be gone then, in phase ``failover``.
+    """
+    controls = (*own, *COMMON)
     return {control.name: control for control in (*controls, _combined(controls))}
 
 

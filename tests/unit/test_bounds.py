@@ -11,7 +11,7 @@ from tests.unit.pool_model import THREADS, Kind, Model
 from tests.unit.test_memory import series
 from wsgiproof.judge.growth import CountDecision, LeakStatus
 from wsgiproof.judge.leaks import decision_of
-from wsgiproof.judge.memory import MATERIAL, Unit, judge_memory
+from wsgiproof.judge.memory_series import MATERIAL, Unit, judge_memory
 
 RUNS = 100
 KINDS = {

@@ -23,7 +23,8 @@ from tests.unit.test_growth import CLEAN as GOOD
 from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.leaks import certain_leak
 from wsgiproof.judge.leaks import counted as check_of
-from wsgiproof.judge.memory import LEAST_POINTS, MemorySeries, judge_memory, series_of
+from wsgiproof.judge.memory import series_of
+from wsgiproof.judge.memory_series import LEAST_POINTS, MemorySeries, judge_memory
 from wsgiproof.judge.slope import span
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict

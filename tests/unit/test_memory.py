@@ -22,15 +22,8 @@ from tests.unit.factories import POINTS, URLS, memory_reading, observed, outcome
 from tests.unit.test_inside import REQUEST, App
 from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.memory import (
-    ALLOWANCE,
-    LEAST_POINTS,
-    MATERIAL,
-    MemorySeries,
-    Unit,
     decision_of,
     grows,
-    judge_memory,
-    judge_series,
     memory,
     more_to_decide,
     seems_to_grow,
@@ -38,6 +31,15 @@ from wsgiproof.judge.memory import (
     to_drain,
     to_try,
     trial_continues,
+)
+from wsgiproof.judge.memory_series import (
+    ALLOWANCE,
+    LEAST_POINTS,
+    MATERIAL,
+    MemorySeries,
+    Unit,
+    judge_memory,
+    judge_series,
 )
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import CacheTrial, MemorySample, Observed

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from wsgiproof.judge import memory
+from wsgiproof.judge.memory_series import MATERIAL, SeriesDecision
 from wsgiproof.judge.slope import Slope
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import PhaseName
@@ -107,9 +108,9 @@ def _latency(seen: Observed, name: str, percent: float) -> Figure | None:
 def _memory(seen: Observed) -> Iterator[Figure]:
     series = memory.decision_of(seen).series
     blocks, malloc = _fastest(series, "blocks"), _fastest(series, "bytes")
-    python_grows = _grows(blocks, memory.MATERIAL["blocks"])
+    python_grows = _grows(blocks, MATERIAL["blocks"])
     slope = malloc or _fastest(series, "resident bytes")
-    if python_grows and not _grows(malloc, memory.MATERIAL["bytes"]):
+    if python_grows and not _grows(malloc, MATERIAL["bytes"]):
         # What Python's own allocator takes is no memory of malloc's, which would say 0.
         resident = _fastest(series, "resident bytes")
         slope = resident if _grows(resident, 0) else None
@@ -129,7 +130,7 @@ def _per_request(name: str, slope: Slope, unit: str) -> Figure:
     )
 
 
-def _fastest(series: Iterable[memory.SeriesDecision], unit: str) -> Slope | None:
+def _fastest(series: Iterable[SeriesDecision], unit: str) -> Slope | None:
     """The steepest slope of one metric, of all processes; None if it could not be read."""
     slopes = (one.slope for one in series if one.series.unit == unit)
     return max(

@@ -12,6 +12,7 @@ import msgspec
 
 from wsgiproof.judge import leaks, memory
 from wsgiproof.judge.growth import LeakStatus, Series, rate_of
+from wsgiproof.judge.memory_series import rate_text
 from wsgiproof.judge.resources import Resource, Resources
 from wsgiproof.judge.slope import later_half
 from wsgiproof.records.observed import Observed
@@ -94,7 +95,7 @@ def _of_memory(observed: Observed) -> Iterator[Fit]:
             rate=one.slope.rate,
             low=one.slope.low,
             high=one.slope.high,
-            text=memory.rate_text(one.slope, one.series.unit),
+            text=rate_text(one.slope, one.series.unit),
             requests=(first, last),
             line=ends[0],
             least=ends[1],

@@ -7,20 +7,19 @@ needs nothing: no versions, no database, no checks of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsgiproof.judge.finding import Claim
-from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.backend import Asked, Backend, Backends, Needs, Place
 from wsgiproof.subjects.controls import Control, by_name
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # every command reads the axes of a subject, and few need its judge
+    from wsgiproof.judge.rules import Rules
     from wsgiproof.process.account import Account
 
 
@@ -58,7 +57,9 @@ class Subject:
     @cached_property
     def rules(self) -> Rules:
         """How it is judged."""
-        return Rules(title=self.title, claims=self.claims)
+        from wsgiproof.judge.rules import Rules
+
+        return Rules(title=self.title)
 
     def needs(self, asked: Asked) -> Needs:
         """Return what the backend of one cell takes of the machine, at most."""
@@ -98,10 +99,6 @@ class Subject:
         """Return how a user's application reaches the backend. It finds the value ``database`` as
         ``wsgiproof.database`` in its environ, and as ``WSGIPROOF_DATABASE`` in os.environ."""
         return connection
-
-    def claims(self, cell: Cell, identity: Mapping[str, Any]) -> Iterable[Claim]:
-        """Yield what has to be true of an interpreter that reported ``identity``."""
-        return ()
 
     def every_control(self) -> dict[str, Control]:
         """Return every control that can be run with it, by name."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from wsgiproof.errors import UsageError
-from wsgiproof.judge.rules import Rules, together
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.controls import Control
 from wsgiproof.subjects.pymongo.subject import PYMONGO
+
+if TYPE_CHECKING:
+    from wsgiproof.judge.rules import Rules
 
 _REGISTERED: tuple[Subject, ...] = (PYMONGO,)
 
@@ -45,10 +48,14 @@ def rules_of(cell: Cell) -> Rules:
 def rules_to_show(cell: Cell) -> Rules:
     """Return the same to show a record, which may come from a wsgiproof with other subjects: of
     these, what holds for every subject."""
+    from wsgiproof.judge.rules import Rules
+
     return SUBJECTS[cell.subject].rules if cell.subject in SUBJECTS else Rules()
 
 
 @cache
 def all_rules() -> Rules:
     """Return the rules of all subjects together, to look something up."""
+    from wsgiproof.judge.rules import together
+
     return together([subject.rules for subject in _REGISTERED])

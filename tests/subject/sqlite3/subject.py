@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,10 @@ class Database(Backend):
         return {"tables": int(tables)}
 
 
+def claims(cell: Cell, identity: Mapping[str, Any]) -> Iterator[Claim]:
+    yield Claim(what="SQLite 3", expected=True, actual=identity["version"].startswith("3."))
+
+
 class Sqlite(Subject):
     """The sqlite3 of the standard library."""
 
@@ -67,9 +71,6 @@ class Sqlite(Subject):
     def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
         return connection
 
-    def claims(self, cell: Cell, identity: Mapping[str, Any]) -> Iterable[Claim]:
-        yield Claim(what="SQLite 3", expected=True, actual=identity["version"].startswith("3."))
-
     @cached_property
     def rules(self) -> Rules:
         tables = Resource(
@@ -90,7 +91,7 @@ class Sqlite(Subject):
             action="rerun this cell with one sub interpreter",
             passed="every row came back unchanged",
         )
-        return Rules(claims=self.claims, checks={"rows": rows}, resources=(tables,))
+        return Rules(claims=claims, checks={"rows": rows}, resources=(tables,))
 
 
 SQLITE = Sqlite()

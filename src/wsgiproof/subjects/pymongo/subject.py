@@ -1,41 +1,33 @@
 """PyMongo as a subject.
 
-Every command reads the axes of a subject, and few need a deployment. So the driver on the host
-side, which takes a while, is imported where it is used.
+Every command reads the axes of a subject. Few need a deployment, or judge: the driver on the host
+side and the rules, which take a while, are imported where they are used.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsgiproof.judge.explain.catalog import read_entries
-from wsgiproof.judge.finding import Claim
-from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.backend import Asked, Backend, Backends, Needs, Place
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import AXES, Topology, has_app_name, topology_of
-from wsgiproof.subjects.pymongo.checks import roundtrip
 from wsgiproof.subjects.pymongo.controls import CONTROLS
-from wsgiproof.subjects.pymongo.resources import RESOURCES
 
 if TYPE_CHECKING:
+    from wsgiproof.judge.rules import Rules
     from wsgiproof.process.account import Account
     from wsgiproof.subjects.pymongo.mongod import Mongod
 
 DOCUMENTS = 20
 """The recipe's number of documents."""
 _BATCH_SIZE = 10
-_FALLEN_BACK = (
-    "PyMongo has fallen back to pure Python: find out why the import of its C extension failed"
-)
 _SCRATCH = 1_500_000_000
 """Bytes: the data files of a replica set."""
 _TASKS = 300
@@ -159,29 +151,12 @@ class PyMongo(Subject):
             "database": connection.get("database", ""),
         }
 
-    def claims(self, cell: Cell, identity: Mapping[str, Any]) -> Iterable[Claim]:
-        """Yield the version, and that each C extension was loaded."""
-        yield Claim(what="PyMongo", expected=cell.value("pymongo"), actual=identity.get("version"))
-        for package in ("bson", "pymongo"):
-            yield Claim(
-                what=f"{package}.has_c()",
-                expected=True,
-                actual=identity.get(f"{package}_has_c"),
-                action=_FALLEN_BACK,
-            )
-
     @cached_property
     def rules(self) -> Rules:
-        """Its own check is that of BSON values; what is counted is in the deployment."""
-        return Rules(
-            title=self.title,
-            packages=("pymongo", "bson", "gridfs"),
-            unserved="pymongo.errors.",
-            claims=self.claims,
-            checks={"roundtrip": roundtrip},
-            resources=RESOURCES,
-            entries=read_entries(files(__package__).joinpath("entries.toml")),
-        )
+        """How it is judged."""
+        from wsgiproof.subjects.pymongo.rules import RULES
+
+        return RULES
 
 
 PYMONGO = PyMongo()

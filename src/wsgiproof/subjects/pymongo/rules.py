@@ -1,0 +1,51 @@
+"""How PyMongo is judged, beside what holds for every subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from wsgiproof.judge.explain.catalog import read_entries
+from wsgiproof.judge.finding import Claim
+from wsgiproof.judge.problems import no_problems
+from wsgiproof.judge.rules import Rules
+from wsgiproof.records.cell import Cell
+from wsgiproof.subjects.pymongo.resources import RESOURCES
+
+_FALLEN_BACK = (
+    "PyMongo has fallen back to pure Python: find out why the import of its C extension failed"
+)
+
+
+def claims(cell: Cell, identity: Mapping[str, Any]) -> Iterator[Claim]:
+    """Yield the version, and that each C extension was loaded."""
+    yield Claim(what="PyMongo", expected=cell.value("pymongo"), actual=identity.get("version"))
+    for package in ("bson", "pymongo"):
+        yield Claim(
+            what=f"{package}.has_c()",
+            expected=True,
+            actual=identity.get(f"{package}_has_c"),
+            action=_FALLEN_BACK,
+        )
+
+
+ROUNDTRIP = no_problems(
+    "roundtrip",
+    about="Every BSON value comes back with the same value and the same type.",
+    unit="value",
+    seen="changed while they were encoded and decoded or sent through the server",
+    meaning="PyMongo returned another value or another type than it was given; a type of the same "
+    "name, but not the same class, comes from another interpreter's modules",
+    action="rerun this cell with one sub interpreter to see whether it takes a second one",
+    passed="every BSON type came back unchanged",
+)
+RULES = Rules(
+    title="PyMongo",
+    packages=("pymongo", "bson", "gridfs"),
+    unserved="pymongo.errors.",
+    claims=claims,
+    checks={"roundtrip": ROUNDTRIP},
+    resources=RESOURCES,
+    entries=read_entries(files(__package__).joinpath("entries.toml")),
+)

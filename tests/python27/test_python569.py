@@ -54,7 +54,12 @@ def failed(record: CellRecord) -> set[str]:
         verdict: {check.check for check in record.checks if check.verdict is verdict}
         for verdict in Verdict
     }
-    assert of[Verdict.SKIPPED] == {"connections", "cursors", "sessions"}, record.reason
+    assert of[Verdict.SKIPPED] == {
+        "connections",
+        "cursors",
+        "sessions",
+        "database",
+    }, record.reason
     excused = OF_A_CRASH if "crash" in of[Verdict.FAIL] else set()
     # A process that died has left no reading of its memory.
     assert of[Verdict.INCONCLUSIVE] <= ({"memory"} if excused else set()), record.checks

@@ -55,7 +55,7 @@ def cells(mongods: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory)
 def test_each_is_tested_as_each_topology(cells: Cells, version: str, topology: Topology) -> None:
     record = cells[named(version), topology]
     assert not [check for check in record.checks if check.verdict != "pass"], record.reason
-    assert record.cell.id.endswith(f"-{named(version)}")
+    assert f"-{topology}-{named(version)}-" in record.cell.id
 
 
 def test_a_pymongo_without_an_app_name_is_counted_from_proc(mongods: Mapping[str, Path]) -> None:

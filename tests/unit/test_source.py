@@ -105,6 +105,14 @@ def test_a_tree_is_made_into_an_sdist_once(tree: Path, cache: Cache) -> None:
     assert found(tree, cache) == source
     assert found(tree, Cache(cache.root), FREE) == source, "nor for another Python"
     assert builds(tree) == 1
+    assert not [*tree.rglob("__pycache__")], "importing the build backend leaves nothing"
+
+
+def test_the_commit_of_a_checkout_is_known(tree: Path, cache: Cache) -> None:
+    assert found(tree, cache).commit == ""
+    (tree / ".git").mkdir()
+    (tree / ".git" / "HEAD").write_text("0123456789" * 4 + "\n")
+    assert found(tree, cache).commit == "0123456789" * 4
 
 
 LEFT_OVER = [

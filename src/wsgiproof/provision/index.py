@@ -155,7 +155,9 @@ def make_sdist(tree: Path, target: Path, log: Path) -> Path:
     Raises :class:`BuildFailed` with the builder's error.
     """
     flags = ["--sdist", "--out-dir", str(target), "--python", sys.executable]
-    done = run_uv(["build", *flags, tree], deadline=_INSTALL_DEADLINE, log=log)
+    # A build hook is a module in the tree, and importing it would leave its bytecode there.
+    env = {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = run_uv(["build", *flags, tree], deadline=_INSTALL_DEADLINE, env=env, log=log)
     archives = sorted(target.glob("*.tar.gz"))
     if done.returncode != 0 or not archives:
         raise BuildFailed(f"no sdist can be made of {tree}: {error_line(done.output)}")

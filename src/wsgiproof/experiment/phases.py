@@ -35,15 +35,14 @@ def run_experiment(experiment: Experiment) -> Observed:
         work(state, plan.serial, 1)
     with state.in_phase(PhaseName.COOL_DOWN):
         cool_down(state)
-    while more := extra_requests(state):
-        with state.in_phase(PhaseName.EXTRA_LOAD):
-            work(state, more, plan.connections)
-        with state.in_phase(PhaseName.COOL_DOWN):
-            cool_down(state)
+    _add_load(state)
     with state.in_phase(PhaseName.DIAGNOSIS):
         fill_again(state)
         confirm_growth(state)
         try_caches(state)
+    if state.cache_trials:  # what was growing in steps has stopped, now that all caches are full
+        _add_load(state)
+    with state.in_phase(PhaseName.DIAGNOSIS):
         diagnose(state)
     if ExtraPhase.FAILOVER in plan.phases:
         with state.in_phase(PhaseName.FAILOVER):
@@ -61,3 +60,12 @@ def run_experiment(experiment: Experiment) -> Observed:
     with state.in_phase(PhaseName.STOP):
         stop(state)
     return state.observed(complete=True)
+
+
+def _add_load(state: State) -> None:
+    """Add load, and cool down after it, as long as it may decide what is undecided."""
+    while more := extra_requests(state):
+        with state.in_phase(PhaseName.EXTRA_LOAD):
+            work(state, more, state.plan.connections)
+        with state.in_phase(PhaseName.COOL_DOWN):
+            cool_down(state)

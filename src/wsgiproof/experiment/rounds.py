@@ -159,7 +159,8 @@ def extra_requests(state: State) -> int:
         *leaks.to_confirm_alone(resources, observed),
     }
     leaking = leaks.leak_rates(resources, observed).keys() - unsure
-    if leaking or memory.seems_to_grow(observed):
+    to_try = memory.seems_to_grow(observed) and not state.cache_trials
+    if leaking or to_try or memory.grows(observed):
         return 0
     added = sum(one.requests for one in state.phases if one.name == PhaseName.EXTRA_LOAD)
     left = state.plan.extra_requests - added

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from wsgiproof.records.cell import Cell, InterpreterKind
 
-_TITLES = {"python": "Python"}
+_TITLES = {"python": "Python", "mod_wsgi": "mod_wsgi"}
 _SHORT = 10
 """Digits of a commit."""
 
@@ -103,8 +103,6 @@ def values(axis: str, cells: Iterable[Cell]) -> list[str]:
 
 def title(axis: str) -> str:
     """Return the name of an axis."""
-    if axis == "mod_wsgi":
-        return axis
     return _TITLES.get(axis, axis.replace("_", " "))
 
 

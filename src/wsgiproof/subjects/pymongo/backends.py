@@ -97,9 +97,9 @@ class MongoDBs(Backends):
 
     def rerun(self, axis: str, cell: Cell) -> str:
         """Return the value of an option, without a URI, which may contain a password."""
-        server = self._server_of(cell)
         if axis != "mongodb":
             return super().rerun(axis, cell)
+        server = self._server_of(cell)
         if server is None or not server.name:
             return ""
         if isinstance(server.target, Mongod):

@@ -61,6 +61,8 @@ def test_a_pool_that_fills_slowly_is_told_from_a_leak_once_it_is_full(bench: Ben
     assert record.verdict is Verdict.PASS, why(record)
     observed = record.observed
     assert observed is not None
+    sessions = [one.counts["sessions"] or 0 for one in observed.samples]
+    assert sessions[-1] > sessions[0], "the pool was full before the load"
     assert len(observed.full_pools) >= 2, "what it may have lost was not looked for"
 
 

@@ -37,7 +37,7 @@ SECRET = "5ec7e7"
 SMALLEST = """
 def identity():
     return {"version": "1.0"}
-def fill_pools(seconds):
+def fill_pools(seconds, together):
     pass
 class Workload(object):
     def __init__(self, settings):
@@ -218,6 +218,42 @@ def test_a_request_can_be_held_to_an_instant_of_the_host(app: App) -> None:
     assert 0.3 <= never < 1000
 
 
+def test_requests_of_a_burst_wait_for_each_other(app: App) -> None:
+    """The last one comes after all others have waited; those of an incomplete burst go on."""
+    inside, turns, alone, late = app.run(
+        "import threading, time\n"
+        "from wsgiproof_agent import probe\n"
+        "from wsgiproof_agent.barrier import Barrier, Burst\n"
+        "probe.LONGEST_HOLD = 1000\n"
+        "barrier, inside, turns = Barrier(), [], []\n"
+        "def come():\n"
+        "    burst = Burst(barrier, 3)\n"
+        "    inside.append(1)\n"
+        "    turns.append((len(inside), burst.together()))\n"
+        "    turns.append((len(inside), burst.together()))\n"
+        "threads = [threading.Thread(target=come) for _ in range(3)]\n"
+        "for one in threads: one.start(); time.sleep(0.05)\n"
+        "for one in threads: one.join()\n"
+        "probe.LONGEST_HOLD = 0.05\n"
+        "incomplete = Burst(barrier, 3)\n"
+        "result = [len(inside), sorted(turn for _, turn in turns),\n"
+        "          Burst(barrier, 1).together(), [incomplete.together(), incomplete.together()]]"
+    )
+    assert inside == 3
+    assert turns == [1, 1, 1, 2, 2, 2]
+    assert alone is None
+    assert late == [None, None]
+
+
+def test_who_waited_in_vain_is_not_counted_for_the_next_burst(app: App) -> None:
+    assert app.run(
+        "import threading\n"
+        "from wsgiproof_agent.barrier import Barrier\n"
+        "barrier = Barrier()\n"
+        "result = [barrier.wait(2, 0.01), barrier.wait(2, 0.01)]"
+    ) == [None, None]
+
+
 # What the host asks for, and what nobody else may
 
 
@@ -250,6 +286,7 @@ def test_an_application_without_a_secret_obeys_nobody(app: App) -> None:
 
 OUT_OF_BOUNDS = [
     *(f"occupy={value}" for value in ("86400", "5.01", "-1", "nan", "inf", "-inf", "", "1,5")),
+    *(f"together={value}" for value in ("0", "-1", "10001", "1.5", "", "all")),
     *(f"until={value}" for value in ("nan", "inf", "-inf", "-1", "1e400", "x")),
     *(
         "memory=3",
@@ -285,6 +322,7 @@ def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
         commands.target("http://127.0.0.1:1/a"),
         name="held12",
         until=12345.678901,
+        together=15,
         occupy=0.1,
         memory=2,
         object_growth="begin",
@@ -301,6 +339,7 @@ def test_what_the_host_writes_is_what_the_probe_reads(app: App) -> None:
             "from_host": True,
             "name": "held12",
             "until": 12345.678901,
+            "together": 15,
             "occupy": 0.1,
             "memory": "2",
             "object_growth": "begin",
@@ -445,7 +484,7 @@ def test_pools_are_filled_by_a_command_before_the_work(app: App) -> None:
     assert app.run(
         REQUEST + "from wsgiproof_agent.subject import workload\n"
         "result = []\n"
-        "workload.fill_pools = result.append\n"
+        "workload.fill_pools = lambda seconds, together: result.append(seconds)\n"
         "workload.Workload.work = lambda self: result.append('work') or []\n"
         "get('occupy=0.25'), get()"
     ) == [0.25, "work", "work"]

@@ -10,8 +10,10 @@ subject, and from here with ``from .. import probe``. It has to define, in ``sub
 ``identity()``
     What the subject says of itself: a dict with the fields that ``Subject.identity`` of the host
     side names, each a string, an integer, a bool, or None for what is unknown.
-``fill_pools(seconds)``
-    Keep what the subject pools busy for ``seconds``. All request threads call it at once.
+``fill_pools(seconds, together)``
+    Keep what the subject pools busy for ``seconds``. All request threads call it at once, and each
+    of them can wait for all others with ``together()``. That returns a number that they all get,
+    or None if one of them did not come.
 ``Workload(settings)``
     The built-in workload of one interpreter, made from what ``Subject.settings`` of the host side
     returned. Its ``work()`` does the work of one request and returns a list of texts, each of them

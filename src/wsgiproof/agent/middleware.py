@@ -9,6 +9,7 @@ from __future__ import absolute_import
 import json
 
 from . import commands, identity, probe, protocol
+from .barrier import Barrier, Burst
 from .counter import Counter
 from .in_flight import RequestSlots
 from .subject import workload
@@ -33,6 +34,7 @@ class Agent(object):
         # Encoded once, and the rest of a report is formatted by hand: the agent has to be cheap.
         self._identity = json.dumps(identity.of_interpreter(workload.identity()))[:-1]
         self._requests = Counter()
+        self._barrier = Barrier()
         self._secret = settings["secret"]
         # Written now, in case no request is ever answered.
         probe.note(settings["evidence"], protocol.IDENTITY, self._report(0))
@@ -58,8 +60,10 @@ class Agent(object):
     def _respond(self, environ, given, start_response):
         if given.until is not None:
             probe.hold(given.until)
+        burst = Burst(self._barrier, given.together or 1)
+        burst.together()
         if given.occupy is not None:
-            workload.fill_pools(given.occupy)
+            workload.fill_pools(given.occupy, burst.together)
         if given.memory is not None:
             return self._measured(start_response, memory=_memory(given.memory))
         if given.object_growth is not None:

@@ -146,7 +146,7 @@ def hold(until):
 
     The host gives many requests the same instant, so that all worker threads continue at once.
     """
-    remaining = until - _monotonic()
+    remaining = until - monotonic()
     # Also false for NaN, which no clock ever reaches.
     if remaining > 0:
         time.sleep(min(remaining, LONGEST_HOLD))
@@ -168,4 +168,4 @@ def _monotonic_of_libc():
     return now.seconds + now.nanoseconds * 1e-9
 
 
-_monotonic = getattr(time, "monotonic", _monotonic_of_libc)
+monotonic = getattr(time, "monotonic", _monotonic_of_libc)

@@ -14,7 +14,7 @@ from __future__ import absolute_import
 import re
 
 COMMANDS = "X-Wsgiproof"
-"""The request header with commands: ``SECRET until=1234.5 occupy=0.1 memory=2``."""
+"""The request header with commands: ``SECRET together=15 occupy=0.1 memory=2``."""
 REPORT = "X-Wsgiproof-Report"
 """The response header with a report, as JSON."""
 
@@ -71,6 +71,7 @@ CORE = "core"
 """Evidence: a directory for the core file of a process."""
 
 _LONGEST_OCCUPY = 5.0  # seconds
+_LARGEST_BURST = 10000
 
 _NAME = re.compile(r"[a-z0-9]{1,16}$")
 
@@ -109,6 +110,13 @@ def _seconds(most):
     return read
 
 
+def _size(value):
+    size = int(value)
+    if not 1 <= size <= _LARGEST_BURST:
+        raise ValueError
+    return size
+
+
 def _one_of(*choices):
     def read(value):
         if value not in choices:
@@ -127,6 +135,7 @@ def _name(value):
 READERS = {
     "name": _name,  # the host's name for the request
     "until": _seconds(1e12),  # CLOCK_MONOTONIC: wait for that instant (probe.hold limits it)
+    "together": _size,  # wait until so many requests are in this interpreter (barrier.py)
     "occupy": _seconds(_LONGEST_OCCUPY),  # keep what the subject pools busy
     "memory": _one_of("1", "2"),  # read memory; 2: collect garbage first
     "object_growth": _one_of("begin", "end"),

@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
+import msgspec
+
 from wsgiproof.experiment.load import MOST_FILLS
 from wsgiproof.experiment.pools import read_full
 from wsgiproof.experiment.rounds import drain, has_returned
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leaks, memory
-from wsgiproof.judge.growth import LEAST_STEPS
-from wsgiproof.judge.resources import Resource, total
+from wsgiproof.judge.growth import LEAST_STEPS, LeakStatus
+from wsgiproof.judge.resources import total
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import measured
 from wsgiproof.records.observed import Attribution, CacheTrial, Confirmation, ObjectGrowth, Sample
@@ -106,7 +108,7 @@ def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
         state.load.mixed(size, 1 if alone else state.plan.connections)
         samples.append(read_full(state))
         done = size * (len(samples) - 1)
-        if all(_decided(state.resources[check], samples, done >= needed) for check in suspects):
+        if all(_decided(state, check, samples, done >= needed) for check in suspects):
             break
     if len(samples) == 1:
         return
@@ -122,11 +124,17 @@ def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
     state.full_pools += samples[1:]
 
 
-def _decided(resource: Resource, samples: Sequence[Sample], enough: bool) -> bool:
-    """Return whether a count has not grown in ``enough`` requests, or has grown often enough."""
+def _decided(state: State, check: str, samples: Sequence[Sample], enough: bool) -> bool:
+    """Return whether a count has not grown in ``enough`` requests, or grows without a doubt."""
+    resource = state.resources[check]
     totals = [total(resource, one) for one in samples]
+    if totals[-1] <= totals[0]:
+        return enough
     rises = sum(later > earlier for earlier, later in pairwise(totals))
-    return rises >= LEAST_STEPS or (enough and totals[-1] <= totals[0])
+    full_pools = (*state.full_pools, *samples[1:])
+    observed = msgspec.structs.replace(state.observed(), full_pools=full_pools)
+    decision = leaks.decision_of(resource, observed)
+    return rises >= LEAST_STEPS and not (decision and decision.status is LeakStatus.UNDECIDED)
 
 
 def try_caches(state: State) -> None:

@@ -10,9 +10,9 @@ from wsgiproof.load.target import Target
 from wsgiproof.records.observed import Role, Sample
 
 _HOLD = 0.15
-"""Seconds that the requests of a burst wait inside, so that all have arrived by then."""
+"""Seconds that the requests of a burst wait inside, so that every process gets some by then."""
 _OCCUPY = 0.1
-"""Seconds for which each of them then keeps a connection to the backend busy."""
+"""Seconds for which each of them then keeps a connection to the backend busy, at least."""
 _FILLS = 3
 """How often the pools are filled at most before they count as full."""
 
@@ -20,11 +20,15 @@ _FILLS = 3
 def hold_all(state: State, target: Target, deadline: float | None = None) -> None:
     """Hold as many requests to one URL inside as there are worker threads.
 
-    All are released at the same instant, and each then keeps a connection busy.
+    All are released at the same instant, and each then keeps a connection busy. In a single process
+    they wait for each other; several processes can only wait for the same instant.
     """
     processes, threads = state.workers
-    until = time.monotonic() + _HOLD
-    held = state.load.commands.on(target, until=until, occupy=_OCCUPY)
+    commands = state.load.commands
+    if processes == 1:
+        held = commands.on(target, together=threads, occupy=_OCCUPY)
+    else:
+        held = commands.on(target, until=time.monotonic() + _HOLD, occupy=_OCCUPY)
     state.load.burst(held, processes * threads, deadline or state.plan.request_deadline)
 
 

@@ -5,7 +5,7 @@ def identity():
     return {"version": sqlite3.sqlite_version}
 
 
-def fill_pools(seconds):
+def fill_pools(seconds, together):
     pass
 
 

@@ -229,20 +229,21 @@ def _connect(workload):
 class FillSessionPool(SecondClient):
     """A negative control of LeakSession: a second client whose pool of sessions fills slowly.
 
-    Each request uses several sessions at a time and ends them all. It is one more after each
-    ``every`` requests, up to ``most``.
+    Each request uses several sessions at a time and ends them all. At first it is two for each
+    request thread, which is what filling all pools needs. It is one more after each ``every``
+    requests, up to ``most``.
     """
 
-    def __init__(self, every=60, most=14, **when):
+    def __init__(self, least=30, every=60, most=35, **when):
         SecondClient.__init__(self, **when)
+        self._least = least
         self._every = every
         self._most = most
 
     def use(self, client, since):
         with self._lock:
-            sessions = [
-                client.start_session() for _ in range(min(1 + since // self._every, self._most))
-            ]
+            used = min(self._least + since // self._every, self._most)
+            sessions = [client.start_session() for _ in range(used)]
             for session in sessions:
                 client["admin"].command("ping", session=session)
             for session in sessions:

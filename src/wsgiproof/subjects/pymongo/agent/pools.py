@@ -11,7 +11,11 @@ import weakref
 import pymongo
 from pymongo.errors import PyMongoError
 
+from .. import probe
+
 _MOST_CLIENTS = 8
+_PUNCTUAL = 0.9  # of the time that a server is asked to wait
+_LONGEST = 1.0  # seconds for which a connection is kept busy at most
 _FRESH = 1.0  # seconds for which the clients that were found are reused
 
 
@@ -22,16 +26,68 @@ class Pools(object):
         self._lock = threading.Lock()
         self._clients = []
         self._searched = None
+        self._turn = None
+        self._first_start = self._last_end = 0.0
 
-    def occupy(self, seconds):
-        """Keep one connection and one session of each client busy for ``seconds``.
+    def occupy(self, seconds, together):
+        """Keep one connection and one session of each client busy for ``seconds``, or longer.
 
-        If all request threads do so at once, the pools grow to their full size.
+        If all request threads do so at once, the pools grow to their full size. ``together`` makes
+        a thread wait for all others.
         """
         for reference in self._search():
             client = reference()
             if client is not None:
-                _occupy(client, seconds)
+                self._occupy(client, seconds, together)
+
+    def _occupy(self, client, seconds, together):
+        try:
+            if not client.nodes:  # it has not found a server yet, and would wait for one
+                return
+            with _session(client):
+                self._keep_busy(client["admin"], seconds, together)
+        except PyMongoError:
+            return  # the client is closed, or the server is too old: there is no pool to fill
+
+    def _keep_busy(self, admin, seconds, together):
+        """Keep a connection busy at the same time as all other threads do.
+
+        On a busy machine a thread may begin when another has ended, and use the same connection.
+        Then all of them do it again, for longer. ``hello`` waits as it does for monitors: MongoDB
+        4.4 and newer answers it only when its topology changes or the time is over. Older versions
+        answer at once, so nothing is kept busy.
+        """
+        while True:
+            topology = admin.command("hello").get("topologyVersion")
+            turn = together()  # each thread has a session now
+            if topology is None:
+                return
+            started = probe.monotonic()
+            admin.command("hello", topologyVersion=topology, maxAwaitTimeMS=int(seconds * 1000))
+            self._note(turn, started, probe.monotonic(), seconds)
+            if together() is None or self._overlapped(seconds) or seconds >= _LONGEST:
+                return
+            seconds *= 2
+
+    def _note(self, turn, started, ended, seconds):
+        """Note when one thread kept a connection busy, if that was for ``seconds``."""
+        with self._lock:
+            if turn != self._turn:
+                self._turn = turn
+                self._first_start, self._last_end = started, ended
+            self._first_start = min(self._first_start, started)
+            at_once = ended - started < _PUNCTUAL * seconds
+            self._last_end = float("inf") if at_once else max(self._last_end, ended)
+
+    def _overlapped(self, seconds):
+        """Return whether there was a moment at which all threads of this turn had a connection.
+
+        The server answers after ``seconds``. So each thread had its connection at the latest by
+        ``seconds`` before its end, and at least until ``seconds`` after its start.
+        """
+        least = _PUNCTUAL * seconds
+        with self._lock:
+            return self._last_end - least < self._first_start + least
 
     def _search(self):
         with self._lock:
@@ -67,28 +123,6 @@ def close_all(seconds):
     for thread in threading.enumerate():
         if thread.name.startswith("pymongo"):
             thread.join(max(until - time.time(), 0))
-
-
-def _occupy(client, seconds):
-    """Let one connection wait ``seconds`` for an answer, and use a session for the same time."""
-    try:
-        if not client.nodes:  # the client has not found a server yet, and would wait for one
-            return
-        with _session(client):
-            _wait(client["admin"], seconds)
-    except PyMongoError:
-        return  # the client is closed, or the server is too old: there is no pool to fill
-
-
-def _wait(admin, seconds):
-    """Send the awaitable hello that monitors use.
-
-    MongoDB 4.4 and newer answers it only when its topology changes or the time is over. Older
-    versions answer at once, so nothing is occupied.
-    """
-    topology = admin.command("hello").get("topologyVersion")
-    if topology is not None:
-        admin.command("hello", topologyVersion=topology, maxAwaitTimeMS=int(seconds * 1000))
 
 
 @contextlib.contextmanager

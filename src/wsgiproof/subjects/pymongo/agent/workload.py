@@ -22,9 +22,9 @@ def identity():
     }
 
 
-def fill_pools(seconds):
+def fill_pools(seconds, together):
     """Keep one connection and one session of each client busy for ``seconds``."""
-    POOLS.occupy(seconds)
+    POOLS.occupy(seconds, together)
 
 
 class Workload(object):

@@ -30,7 +30,7 @@ def test_a_command_that_a_child_runs_is_a_helper(mode: Mode, child: Role, tmp_pa
         env=child_environment(),
     )
     with service:
-        server = Server(service, conf(mode, Mpm.PREFORK))
+        server = Server(service, conf(mode, Mpm.PREFORK), tmp_path)
         limit = time.monotonic() + 60
         while len(service.living()) < 3 and time.monotonic() < limit:
             time.sleep(0.01)
@@ -96,7 +96,7 @@ def test_an_orphan_of_a_real_child_is_a_helper(tmp_path: Path) -> None:
         env=child_environment(),
     )
     with service:
-        server = Server(service, conf(Mode.DAEMON, Mpm.PREFORK))
+        server = Server(service, conf(Mode.DAEMON, Mpm.PREFORK), tmp_path)
         limit = time.monotonic() + 60
         while len(service.living()) < 4 and time.monotonic() < limit:
             time.sleep(0.01)

@@ -305,8 +305,8 @@ def test_a_wrong_option_is_one_line(arguments: list[str], words: str, wsgiproof:
         ),
         (
             "run --phases restart,relod",
-            "Invalid value for '--phases': 'relod' is not one of restart, reload, failover, idle, "
-            "all, none; did you mean 'reload'?",
+            "Invalid value for '--phases': 'relod' is not one of restart, reload, failover, "
+            "trials, idle, all, none; did you mean 'reload'?",
         ),
         (
             "cache prune --kind foo",

@@ -704,7 +704,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
         *("include", "exclude", "overrides", "sets"),
         *("only", "requests", "connections", "extra_requests", "max_seconds", "output", "jobs"),
         *("requirement", "constraint", "directive", "expect_status", "expect_body", "home"),
-        *("httpd", "apxs", "max_latency"),
+        *("httpd", "apxs", "max_latency", "crash_bound"),
     }
     for key in Config.__struct_fields__:
         if key != "axes":
@@ -715,6 +715,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
     assert shown.requests == plan.parallel + plan.serial
     assert shown.extra_requests == plan.extra_requests
     assert shown.connections == plan.connections
+    assert shown.crash_bound == plan.crash_bound
     assert shown.only == ("*",)
 
 

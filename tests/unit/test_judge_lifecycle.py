@@ -35,11 +35,13 @@ from wsgiproof.records.observed import (
     LeftoverThreads,
     Observed,
     Phase,
+    Replacement,
     Role,
     Stack,
     Stop,
     Thread,
 )
+from wsgiproof.records.plan import ExtraPhase
 
 CRASH = {"crash": Verdict.FAIL}
 SHUTDOWN = {"shutdown": Verdict.FAIL}
@@ -152,7 +154,71 @@ def test_a_signal_at_the_stop_is_a_crash(number: int) -> None:
 
 def test_a_pass_says_how_many_processes_ran_python() -> None:
     told = {one.check: one.reason for one in judge(CELL, observed(), RULES).checks}["crash"]
-    assert told == "3 processes (1 of them ran Python) ended, none by a crash"
+    assert told == (
+        "3 processes ended, none by a crash; none of 1 process end crashed: under 95 % each (95 %)"
+    )
+
+
+def after_trials(*ends: Event, aborted: str = "") -> Observed:
+    """A record with so many ends in phase ``trials`` beside that of the stop."""
+    pids = tuple(event.pid for event in ends)
+    seen = observed(events=(*BORN, *(born(pid, Role.WORKER) for pid in pids), *ends, *ENDED))
+    plan = msgspec.structs.replace(seen.plan, phases=(ExtraPhase.TRIALS,))
+    trial = Replacement(phase="trials", time=0.0, seconds=1.0, replaced=pids, leftover=())
+    return msgspec.structs.replace(seen, plan=plan, trials=(trial,), aborted=aborted)
+
+
+def clean_ends(number: int) -> list[Event]:
+    """So many ends without a crash in phase ``trials``."""
+    return [died(300 + each, phase="trials", exit=0) for each in range(number)]
+
+
+def reasons(seen: Observed) -> dict[str, str]:
+    """Return the reason of each check."""
+    return {one.check: one.reason for one in judge(CELL, seen, RULES).checks}
+
+
+def test_after_enough_ends_a_pass_states_its_bound() -> None:
+    seen = after_trials(*clean_ends(13))
+    assert outcome(seen) == {}
+    none = "none of 14 process ends {}: under 19.3 % each (95 %)"
+    assert reasons(seen)["crash"] == f"{none.format('crashed')}; 16 processes ended in all"
+    assert reasons(seen)["shutdown"].endswith(none.format("hung"))
+
+
+def test_too_few_ends_are_no_pass() -> None:
+    seen = after_trials(*clean_ends(12), aborted="the disk was on fire")
+    assert outcome(seen)["crash"] is Verdict.INCONCLUSIVE
+    assert reasons(seen)["crash"] == (
+        "none of 13 process ends crashed: under 20.6 % each (95 %); 14 are needed "
+        "(--crash-bound), but the disk was on fire"
+    )
+
+
+def test_a_crash_comes_with_its_rate() -> None:
+    crashes = [died(400 + each, phase="trials", signal=signal.SIGSEGV) for each in range(3)]
+    seen = after_trials(*clean_ends(10), *crashes)
+    assert outcome(seen) == CRASH
+    assert finding(seen).seen == (
+        "3 of 14 process ends crashed, 21 % (95 %: 5 to 51 %): they died of SIGSEGV (signal 11) "
+        "in phase trials"
+    )
+
+
+def test_a_frontend_that_is_replaced_between_trials_is_no_crash() -> None:
+    again = (born(501, Role.FRONTEND), died(501, role=Role.FRONTEND, phase="trials", exit=0))
+    seen = after_trials(*clean_ends(13))
+    assert outcome(msgspec.structs.replace(seen, events=(*seen.events, *again))) == {}
+
+
+def test_a_process_that_hangs_between_trials_trips_shutdown_with_its_rate() -> None:
+    stuck = died(400, phase="trials", signal=signal.SIGKILL)
+    seen = after_trials(*clean_ends(12), stuck)
+    assert outcome(seen) == SHUTDOWN
+    assert finding(seen).seen == (
+        "1 of 14 process ends hung, 7 % (95 %: 0 to 34 %): 1 process did not end when replaced; "
+        "Apache killed it"
+    )
 
 
 def test_being_terminated_at_the_stop_is_no_crash() -> None:
@@ -215,7 +281,8 @@ def test_deaths_of_one_kind_are_one_finding_and_of_two_kinds_two() -> None:
     assert outcome(seen) == CRASH
     told = sorted(one.seen for one in judge(CELL, seen, RULES).findings)
     assert len(told) == 2
-    assert told[0].startswith("1 of 4 worker processes died of SIGABRT")
+    assert told[0].startswith("1 of 1 process end crashed, ")
+    assert "died of SIGABRT" in told[0]
     assert told[1].startswith("3 of 4 worker processes died of SIGSEGV")
 
 
@@ -260,7 +327,7 @@ def test_a_crash_without_a_stack_belongs_to_the_only_place_that_is_known() -> No
         crash_stack(201), crash_stack(202, "decode"), crash_stack(203, "decode"), crash_stack(204)
     )
     assert only.startswith("4 of 5 worker processes died of SIGSEGV")
-    assert "in phase warm-up, parallel, serial, diagnosis, 2 of them in decode (" in only
+    assert "in the phases warm-up, parallel, serial and diagnosis, 2 of them in decode (" in only
 
 
 def test_a_crash_without_a_stack_is_its_own_finding_if_it_may_be_either() -> None:

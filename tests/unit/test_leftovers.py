@@ -106,6 +106,14 @@ BARE = DAEMON.replace(
 """It has replaced its environment."""
 
 
+def await_bare(pid: int) -> None:
+    """Wait until the daemon, which tells of itself first, has replaced its environment."""
+    limit = time.monotonic() + 60
+    while MARKER in Path(f"/proc/{pid}/environ").read_text():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
 class Place:
     """A directory of a user's own, with all that its runs write."""
 
@@ -160,6 +168,8 @@ class Place:
         assert process.stdout is not None
         info: dict[str, Any] = json.loads(process.stdout.readline())
         self._pids += [info["daemon"], info["service"], info["guard"]]
+        if code == BARE:
+            await_bare(info["daemon"])
         return process, info
 
     def next_run(self) -> None:

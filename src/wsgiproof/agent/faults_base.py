@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import
 
+import atexit
 import random
 import re
 import threading
@@ -108,6 +109,21 @@ class At(NoFault):
 
     def act(self, workload):
         """Act once."""
+        raise NotImplementedError
+
+
+class AtSomeExits(NoFault):
+    """Does something when its interpreter ends, with a ``probability``."""
+
+    def __init__(self, probability=1.0):
+        self._chosen = random.random() < probability
+
+    def at_load(self, workload):
+        if self._chosen:
+            atexit.register(self.at_exit())
+
+    def at_exit(self):
+        """Return the function to call as the interpreter ends."""
         raise NotImplementedError
 
 

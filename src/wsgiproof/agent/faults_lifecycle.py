@@ -11,7 +11,7 @@ import time
 
 from . import settings
 from .counter import Counter
-from .faults_base import At, NoFault, Sometimes, daemon_thread
+from .faults_base import At, AtSomeExits, NoFault, Sometimes, daemon_thread
 
 
 class CrashInRequest(At):
@@ -46,11 +46,11 @@ class CrashWhenIdle(NoFault):
             time.sleep(max(remaining, 0.01))
 
 
-class CrashAtExit(NoFault):
+class CrashAtExit(AtSomeExits):
     """Dies of SIGSEGV when its interpreter ends."""
 
-    def at_load(self, workload):
-        atexit.register(_crash())
+    def at_exit(self):
+        return _crash()
 
 
 def _crash():
@@ -104,11 +104,11 @@ class HangAtImport(NoFault):
         _hang()
 
 
-class HangAtExit(NoFault):
+class HangAtExit(AtSomeExits):
     """Never finishes ending its interpreter."""
 
-    def at_load(self, workload):
-        atexit.register(_hang)
+    def at_exit(self):
+        return _hang
 
 
 def _hang():

@@ -261,16 +261,25 @@ _PHASE_OPTIONS: list[_Decorator] = [
         callback=_phases,
         metavar="LIST",
         shell_complete=completion.phases,
-        help="restart,reload,failover,idle; or all, or none.\n"
+        help="restart,reload,failover,trials,idle; or all, or none.\n"
         "What is tried beyond load and the stop. restart: gracefully; reload: the script is "
-        "touched, in daemon mode; failover: only on a deployment that wsgiproof started.  "
-        "[default: restart]",
+        "touched, in daemon mode; failover: only on a deployment that wsgiproof started; trials: "
+        "processes start and end, see --crash-bound.  [default: restart,trials]",
     ),
     option(
         "--restarts",
         type=int,
         metavar="N",
         help="Graceful restarts in a row, and reloads.\n[default: 1]",
+        rare=True,
+    ),
+    option(
+        "--crash-bound",
+        type=float,
+        metavar="P",
+        help="How often an end of a process may crash unseen.\n"
+        "The phase trials goes on until a crash with this probability would have shown (95 %).  "
+        "[default: 0.2, which takes 14 ends; --profile full: 0.01]",
         rare=True,
     ),
     option(

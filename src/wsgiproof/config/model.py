@@ -48,6 +48,7 @@ _PLANS = {
         cool_down=5.0,
         cache_entries=_CACHE_ENTRIES,
         warm_up=1000,
+        crash_bound=0.01,
     ),
 }
 MOST_SUB_INTERPRETERS = 32
@@ -141,10 +142,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expect_body: Annotated[str, _doc("A regular expression that each body has to match.")] = ""
     phases: Annotated[tuple[ExtraPhase, ...], _doc("What is tried beyond load and the stop.")] = (
         ExtraPhase.RESTART,
+        ExtraPhase.TRIALS,
     )
     restarts: Annotated[
         int, _doc("Graceful restarts in a row, and reloads, where the phases have any.")
     ] = 1
+    crash_bound: Annotated[
+        float | None,
+        _doc("The probability of a crash at the end of a process that the phase trials excludes."),
+    ] = None
     idle_seconds: Annotated[float, _doc("Seconds without a request in the phase idle.")] = 30.0
     drain_seconds: Annotated[
         float,
@@ -206,6 +212,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for one in self.requirement:
             _check_requirement(one)
         _within("--restarts", self.restarts, 1, 100_000)
+        _within("--crash-bound", self.crash_bound, 0.001, 0.95)
         _within("--idle-seconds", self.idle_seconds, 1, 24 * 3600)
         _within("--drain-seconds", self.drain_seconds, 0, 3600)
         for one in self.directive:
@@ -307,6 +314,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         changes["extra_requests"] = round(_EXTRA * requests)
         if load.extra_requests is not None:
             changes["extra_requests"] = load.extra_requests
+        if self.crash_bound is not None:
+            changes["crash_bound"] = self.crash_bound
         if load.max_seconds is not None:
             changes["max_seconds"] = load.max_seconds
         return msgspec.structs.replace(plan, **changes)
@@ -353,6 +362,6 @@ def _check_load(load: Config | Override) -> None:
     _within("--max-seconds", load.max_seconds, 1, 7 * 24 * 3600)
 
 
-def _within(option: str, value: float | None, least: float, most: int) -> None:
+def _within(option: str, value: float | None, least: float, most: float) -> None:
     if value is not None and not least <= value <= most:
         raise UsageError(f"{option} {value}: it has to be from {least} to {most:,}")

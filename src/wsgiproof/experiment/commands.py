@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from wsgiproof.agent import protocol
@@ -16,13 +17,19 @@ class Commands:
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
-        self._bare: dict[str, Target] = {}
+        self._bare: dict[bytes, Target] = {}
 
-    def target(self, url: str) -> Target:
-        """Return the target for a URL, without a command; the answer carries a report."""
+    def target(self, url: str, counted_as: str = "") -> Target:
+        """Return the target for a URL, without a command; the answer carries a report.
+
+        With ``counted_as`` its answers count as those of that URL.
+        """
         bare = Target.parse(url)
-        self._bare[bare.url] = bare
-        return bare.with_header(protocol.COMMANDS, self._secret)
+        if counted_as:
+            bare = replace(bare, url=counted_as)
+        target = bare.with_header(protocol.COMMANDS, self._secret)
+        self._bare[target.request] = bare
+        return target
 
     def on(
         self,
@@ -54,4 +61,5 @@ class Commands:
             words.append(f"memory={memory}")
         if object_growth is not None:
             words.append(f"object_growth={object_growth}")
-        return self._bare[target.url].with_header(protocol.COMMANDS, " ".join(words), label=name)
+        bare = self._bare[target.request]
+        return bare.with_header(protocol.COMMANDS, " ".join(words), label=name)

@@ -28,6 +28,8 @@ class Experiment:
     workers: tuple[int, int]
     """Processes that run the application, and request threads of each."""
     plan: LoadPlan
+    trials_at_once: int
+    """Daemon processes in phase ``trials``."""
     resources: Resources
     """What the judge looks at."""
     on_progress: OnProgress

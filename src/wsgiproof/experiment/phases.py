@@ -15,6 +15,7 @@ from wsgiproof.experiment.quiet import stop, watch_idle
 from wsgiproof.experiment.restarts import reload, restart
 from wsgiproof.experiment.rounds import cool_down, extra_requests, warm_up, work
 from wsgiproof.experiment.state import State
+from wsgiproof.experiment.trials import try_ends
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import ExtraPhase, PhaseName
 
@@ -56,6 +57,9 @@ def run_experiment(experiment: Experiment) -> Observed:
     if ExtraPhase.RELOAD in plan.phases:
         with state.in_phase(PhaseName.RELOAD):
             reload(state)
+    if ExtraPhase.TRIALS in plan.phases:
+        with state.in_phase(PhaseName.TRIALS):
+            try_ends(state)
     state.stack_collector.settle()  # so that the stop begins with its phase
     with state.in_phase(PhaseName.STOP):
         stop(state)

@@ -17,7 +17,9 @@ _FILLS = 3
 """How often the pools are filled at most before they count as full."""
 
 
-def hold_all(state: State, target: Target, deadline: float | None = None) -> None:
+def hold_all(
+    state: State, target: Target, deadline: float | None = None, occupy: float | None = _OCCUPY
+) -> None:
     """Hold as many requests to one URL inside as there are worker threads.
 
     All are released at the same instant, and each then keeps a connection busy. In a single process
@@ -26,9 +28,9 @@ def hold_all(state: State, target: Target, deadline: float | None = None) -> Non
     processes, threads = state.workers
     commands = state.load.commands
     if processes == 1:
-        held = commands.on(target, together=threads, occupy=_OCCUPY)
+        held = commands.on(target, together=threads, occupy=occupy)
     else:
-        held = commands.on(target, until=time.monotonic() + _HOLD, occupy=_OCCUPY)
+        held = commands.on(target, until=time.monotonic() + _HOLD, occupy=occupy)
     state.load.burst(held, processes * threads, deadline or state.plan.request_deadline)
 
 

@@ -32,6 +32,7 @@ from wsgiproof.records.observed import (
     Observed,
     Outage,
     Phase,
+    Replacement,
     Restart,
     Role,
     Sample,
@@ -56,6 +57,7 @@ class State:
         self.backend = experiment.backend
         self.workers = experiment.workers
         self.plan = plan
+        self.trials_at_once = experiment.trials_at_once
         self.resources = experiment.resources
         self._on_progress = experiment.on_progress
         self._evidence = Evidence(experiment.application.evidence)
@@ -84,6 +86,7 @@ class State:
         """Whether growth beyond any pool was still there after a drain; None if there was none."""
         self.idle_samples: list[Sample] = []
         self.restarts: list[Restart] = []
+        self.trials: list[Replacement] = []
         self.outages: list[Outage] = []
         self.stop: Stop | None = None
         self.memory_due = 0
@@ -223,6 +226,7 @@ class State:
             libraries=tuple(sorted(self._libraries)),
             idle_samples=tuple(self.idle_samples),
             restarts=tuple(self.restarts),
+            trials=tuple(self.trials),
             outages=tuple(self.outages),
             stop=self.stop,
             aborted=self.aborted,

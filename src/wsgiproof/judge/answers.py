@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from wsgiproof.judge.failed import failed_requests
 from wsgiproof.judge.finding import Check, Claim, ClaimsOf, Outcome, count, evidence
 from wsgiproof.judge.lifecycle import HUNG
-from wsgiproof.judge.restart import REPLACING
 from wsgiproof.records.cell import Cell, InterpreterKind, Mode
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Identity, Observed
-from wsgiproof.records.plan import PhaseName
+from wsgiproof.records.plan import REPLACING, PhaseName
 
 MIN_ANSWERS = 10
 """Answers that one interpreter of one process must give before a check relies on them."""

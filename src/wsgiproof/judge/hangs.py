@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import count, evidence, some
 from wsgiproof.records.judgement import Finding
-from wsgiproof.records.observed import Observed, Stack
+from wsgiproof.records.observed import Event, Observed, Stack
+from wsgiproof.records.plan import PhaseName
 
 LEAST_TIME_TO_END = 1.2
 """Seconds of the three that Apache gives a process: with less, a kill proves nothing."""
@@ -22,6 +23,26 @@ def had_no_time(seconds: float, waited: float, read: Sequence[Stack]) -> bool:
     """
     lost = waited + sum(one.stopped for one in read)
     return lost > LEAST_TIME_TO_END > seconds - lost
+
+
+def lacked_time(observed: Observed, death: Event) -> bool:
+    """Return whether a process that was to end, and was killed, had too little time for that."""
+    read = [
+        one
+        for one in observed.stacks
+        if one.why == "hang" and one.pid == death.pid and one.phase == death.phase
+    ]
+    if death.phase == PhaseName.STOP and observed.stop is not None:
+        # Apache itself may need longer than the process that it killed.
+        began = [one.started for one in observed.phases if one.name == PhaseName.STOP]
+        seconds = min([observed.stop.seconds, *(death.time - one for one in began)])
+        waited = observed.stop.processor_waits.get(death.pid, 0.0)
+        return had_no_time(seconds, waited, read)
+    return any(
+        had_no_time(death.time - one.time, one.processor_waits.get(death.pid, 0.0), read)
+        for one in (*observed.restarts, *observed.trials)
+        if death.pid in one.replaced
+    )
 
 
 def no_time(number: int) -> str:

@@ -8,27 +8,34 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePath
 
+import msgspec
+
 from wsgiproof.judge import stacks
-from wsgiproof.judge.finding import Check, Outcome, count, evidence, signal_name, some
+from wsgiproof.judge.finding import Check, Outcome, count, evidence, in_words, signal_name, some
 from wsgiproof.judge.first_use import failed_by_interpreter
 from wsgiproof.judge.hangs import (
-    had_no_time,
     hung_action,
     hung_evidence,
+    lacked_time,
     no_time,
     request_lines,
     stuck_finding,
 )
+from wsgiproof.judge.process_ends import (
+    ENDED_BY_APACHE,
+    ProcessEnds,
+    ends_needed,
+    is_end,
+    is_requested,
+    process_ends,
+)
 from wsgiproof.judge.resources import Resources
-from wsgiproof.judge.restart import REPLACING, is_requested
 from wsgiproof.records import traffic
 from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.judgement import Finding
-from wsgiproof.records.observed import CONNECTIONS, Event, Observed, Role, Stack, Stop
-from wsgiproof.records.plan import PhaseName
+from wsgiproof.records.observed import CONNECTIONS, Event, Observed, Role, Stack
+from wsgiproof.records.plan import ENDING, ExtraPhase, PhaseName
 
-_ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
-"""The signals with which Apache itself ends its children; ``shutdown`` judges a SIGKILL."""
 _EXIT_SIGNAL = re.compile(r"child pid ([0-9]{1,9}) exit signal .*?\(([0-9]{1,4})\)")
 """Apache's AH00051 and AH00052: the parent reports a child that a signal killed."""
 
@@ -41,6 +48,8 @@ _STARVED = 0.5
 processor, a process could not have answered in time."""
 
 
+_JUDGED = {PhaseName.STOP, PhaseName.TRIALS}
+"""The phases of which ``shutdown`` judges how processes end."""
 HUNG = traffic.Outcome.TIMEOUT
 """The kind of failure of a request that got no answer within its deadline."""
 
@@ -91,7 +100,10 @@ def hang(cell: Cell, observed: Observed) -> Outcome:
 
 
 def crash(cell: Cell, observed: Observed) -> Outcome:
-    """No process is killed by a signal, or replaced when that was not requested, at any time."""
+    """No process is killed by a signal, or replaced when that was not requested, at any time.
+
+    At the end of a process a crash may be a matter of luck, so a pass says how often that can be.
+    """
     deaths = [
         event for event in observed.events if event.kind == "died" and event.role is not Role.HELPER
     ]
@@ -99,7 +111,8 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(missing="no process was watched")
     crashes = [death for death in deaths if is_crash(cell, observed, death)]
     groups = _alike(observed, crashes)
-    findings = [_crash_finding(observed, group) for group in groups]
+    ends = process_ends(observed)
+    findings = [_crash_finding(observed, group, ends) for group in groups]
     findings += _only_in_log(observed, {death.pid for death in crashes})
     if findings:
         return Outcome(findings=tuple(findings))
@@ -107,11 +120,23 @@ def crash(cell: Cell, observed: Observed) -> Outcome:
     if unknown:
         processes = count(len(unknown), "process", "processes")
         return Outcome(missing=f"the exit status of {processes} is unknown: pid {some(unknown)}")
-    python = sum(death.role is Role.WORKER for death in deaths)
-    which = "" if python == len(deaths) else f" ({python} of them ran Python)"
-    return Outcome(
-        passed=f"{count(len(deaths), 'process', 'processes')}{which} ended, none by a crash"
-    )
+    return _none_crashed(observed, ends, len(deaths))
+
+
+def _none_crashed(observed: Observed, ends: ProcessEnds, deaths: int) -> Outcome:
+    """Return the outcome if no process crashed: what that excludes, and whether it is enough."""
+    seen = ends.rate(0, "crashed")
+    plan = observed.plan
+    if ExtraPhase.TRIALS not in plan.phases:
+        rests = "" if ends.total else ", so nothing is known about them"
+        return Outcome(
+            passed=f"{count(deaths, 'process', 'processes')} ended, none by a crash; {seen}{rests}"
+        )
+    needed = ends_needed(plan.crash_bound)
+    if ends.total < needed:
+        why = observed.aborted or "the time was over"
+        return Outcome(missing=f"{seen}; {needed} are needed (--crash-bound), but {why}")
+    return Outcome(passed=f"{seen}; {count(deaths, 'process', 'processes')} ended in all")
 
 
 def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
@@ -123,7 +148,7 @@ def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
     sites: dict[tuple[object, ...], dict[tuple[str, ...], list[Event]]] = defaultdict(dict)
     for death in crashes:
         site = stacks.crash_site(stacks.of_crash(observed, death.pid))
-        way = (death.phase == PhaseName.STOP, death.role, death.signal, death.exit)
+        way = (is_end(observed, death), death.role, death.signal, death.exit)
         sites[way].setdefault(site, []).append(death)
     groups: list[list[Event]] = []
     for by_site in sites.values():
@@ -145,35 +170,43 @@ def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     if death.exit:
         return True
     children = (Role.FRONTEND,) if cell.mode is Mode.DAEMON else (Role.FRONTEND, Role.WORKER)
-    if death.phase in REPLACING and death.role in children and death.exit == 0:
+    if death.phase in ENDING and death.role in children and death.exit == 0:
         return False  # for a moment Apache has more children than it keeps
     if death.phase != PhaseName.STOP and not is_requested(observed, death):
         recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
         return not recycled
-    return death.signal is not None and death.signal not in _ENDED_BY_APACHE
+    return death.signal is not None and death.signal not in ENDED_BY_APACHE
 
 
-def _crash_finding(observed: Observed, group: Sequence[Event]) -> Finding:
+def _crash_finding(observed: Observed, group: Sequence[Event], ends: ProcessEnds) -> Finding:
     first = group[0]
     pids = [event.pid for event in group]
-    of_role = {event.pid for event in observed.events if event.role is first.role}
-    among = count(len(of_role), f"{first.role} process", f"{first.role} processes")
     how = f"died of {signal_name(first.signal)}" if first.signal else _exit_text(first.exit)
     phases = list(dict.fromkeys(event.phase for event in group))
     when = (
-        "while Apache was stopping" if first.phase == PhaseName.STOP else f"in phase {some(phases)}"
+        "while Apache was stopping"
+        if phases == [PhaseName.STOP]
+        else f"in phase {phases[0]}"
+        if len(phases) == 1
+        else f"in the phases {in_words(phases)}"
     )
+    at_end = {*pids} <= {*ends.crashed}
+    if at_end:
+        who = f"{ends.rate(len(pids), 'crashed')}: {'they' if len(pids) > 1 else 'it'}"
+    else:
+        of_role = {event.pid for event in observed.events if event.role is first.role}
+        among = count(len(of_role), f"{first.role} process", f"{first.role} processes")
+        who = f"{len(pids)} of {among}"
     read = [one for pid in pids if (one := stacks.of_crash(observed, pid))]
     crashed = [site for one in read if (site := stacks.crashed(one))]
     of = f"{len(crashed)} of them " if len(crashed) < len(pids) else ""
     return Finding(
         check="crash",
-        seen=f"{len(pids)} of {among} {how} {when}"
-        + (f", {of}{stacks.where(crashed[0][1])}" if crashed else ""),
+        seen=f"{who} {how} {when}" + (f", {of}{stacks.where(crashed[0][1])}" if crashed else ""),
         meaning=(
             "a C extension, mod_wsgi or the interpreter crashed; a client sees at most a dropped "
             "request, and Apache starts a new process"
-            if first.phase != PhaseName.STOP
+            if not at_end
             else "a C extension, mod_wsgi or the interpreter crashed while sub interpreters were "
             "destroyed; no client notices, but exit handlers do not finish and data may be lost"
         ),
@@ -218,7 +251,7 @@ def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
         (line, match)
         for line in observed.log
         if (match := _EXIT_SIGNAL.search(line.text)) and int(match[1]) not in known
-        if int(match[2]) not in _ENDED_BY_APACHE
+        if int(match[2]) not in ENDED_BY_APACHE
     ]
     if not lines:
         return []
@@ -282,13 +315,16 @@ def _shutdown(observed: Observed, *, connects: bool) -> Outcome:
     if stop is None:
         return Outcome(missing="wsgiproof did not stop the server")
     findings = []
-    killed = stop.leftover or tuple(
-        event.pid
+    by_signal = [
+        event
         for event in observed.events
-        if event.kind == "died" and event.signal == signal.SIGKILL and event.phase == PhaseName.STOP
-    )
-    hurried = [pid for pid in killed if _had_no_time(pid, stop, observed)]
+        if event.kind == "died" and event.signal == signal.SIGKILL and event.phase in _JUDGED
+    ]
+    hurried = [event.pid for event in by_signal if lacked_time(observed, event)]
+    killed = stop.leftover or _in_phase(by_signal, PhaseName.STOP)
     killed = tuple(pid for pid in killed if pid not in hurried)
+    in_trials = tuple(pid for pid in _in_phase(by_signal, PhaseName.TRIALS) if pid not in hurried)
+    ends = process_ends(observed)
     if killed and stop.leftover:
         findings.append(
             _shutdown_finding(
@@ -307,6 +343,21 @@ def _shutdown(observed: Observed, *, connects: bool) -> Outcome:
                 observed,
             )
         )
+    if in_trials:
+        findings.append(
+            _shutdown_finding(
+                f"{count(len(in_trials), 'process', 'processes')} did not end when replaced; "
+                f"Apache killed {'it' if len(in_trials) == 1 else 'them'}",
+                in_trials,
+                observed,
+            )
+        )
+    findings = [
+        msgspec.structs.replace(one, seen=f"{ends.rate(len(ends.hung), 'hung')}: {one.seen}")
+        if ends.hung and observed.trials
+        else one
+        for one in findings
+    ]
     if stop.connections_left:
         findings.append(
             _shutdown_finding(
@@ -318,37 +369,29 @@ def _shutdown(observed: Observed, *, connects: bool) -> Outcome:
         )
     if findings:
         return Outcome(findings=tuple(findings))
-    if hurried:
+    if hurried and not (observed.trials and ends.total >= ends_needed(observed.plan.crash_bound)):
         return Outcome(missing=no_time(len(hurried)))
+    hung = f"; {ends.rate(0, 'hung')}" if observed.trials else ""
     if not connects:
         return Outcome(
-            passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop; "
+            passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop{hung}; "
             "there was no deployment to hold connections to"
         )
     if stop.connections_left is None:
         return Outcome(missing="the deployment did not report its connections after the stop")
     return Outcome(
         passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop, and their "
-        "connections were closed"
+        f"connections were closed{hung}"
     )
 
 
-def _had_no_time(pid: int, stop: Stop, observed: Observed) -> bool:
-    read = [one for one in observed.stacks if _hung_at_stop(one) and one.pid == pid]
-    # Apache itself may need longer than the process that it killed.
-    lasted = [
-        event.time - phase.started
-        for event in observed.events
-        for phase in observed.phases
-        if event.kind == "died" and event.pid == pid and event.phase == phase.name == PhaseName.STOP
-    ]
-    seconds = min([stop.seconds, *lasted])
-    return had_no_time(seconds, stop.processor_waits.get(pid, 0.0), read)
+def _in_phase(events: Sequence[Event], phase: PhaseName) -> tuple[int, ...]:
+    return tuple(event.pid for event in events if event.phase == phase)
 
 
 def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:
     """``pids`` are the processes that did not end, and whose stacks may have been read."""
-    read = [one for one in observed.stacks if _hung_at_stop(one) and one.pid in pids]
+    read = [one for one in observed.stacks if _hung_at_end(one) and one.pid in pids]
     return stuck_finding(
         "shutdown",
         seen,
@@ -360,5 +403,5 @@ def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Fin
     )
 
 
-def _hung_at_stop(stack: Stack) -> bool:
-    return stack.why == "hang" and stack.phase == PhaseName.STOP
+def _hung_at_end(stack: Stack) -> bool:
+    return stack.why == "hang" and stack.phase in _JUDGED

@@ -6,15 +6,14 @@ import signal
 from collections.abc import Iterator, Sequence
 
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.hangs import had_no_time, no_time, stuck_finding
+from wsgiproof.judge.hangs import lacked_time, no_time, stuck_finding
+from wsgiproof.judge.process_ends import is_requested
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Event, Observed, Restart, Role
-from wsgiproof.records.plan import ExtraPhase, PhaseName
+from wsgiproof.records.plan import REPLACING, ExtraPhase, PhaseName
 
-REPLACING = frozenset({PhaseName.RESTART, PhaseName.RELOAD})
-"""The phases in which wsgiproof has processes replaced."""
 _LATE = 1.0
 """Seconds after the last replaced process ended within which a request may still be refused: it
 was already on its way."""
@@ -39,7 +38,7 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
     if not restarts:
         return Outcome(missing="the experiment ended before a restart")
     killed = _killed(observed)
-    hurried = [event for event in killed if _had_no_time(event, observed)]
+    hurried = [event for event in killed if lacked_time(observed, event)]
     stuck = [event.pid for event in killed if event not in hurried]
     findings = [*_requests(cell, restarts), *_processes(observed, stuck), *_connections(restarts)]
     findings += _parent(restarts)
@@ -134,24 +133,10 @@ def _killed(observed: Observed) -> list[Event]:
     ]
 
 
-def _had_no_time(event: Event, observed: Observed) -> bool:
-    read = [one for one in observed.stacks if one.why == "hang" and one.pid == event.pid]
-    return any(
-        had_no_time(event.time - one.time, one.processor_waits.get(event.pid, 0.0), read)
-        for one in observed.restarts
-        if event.pid in one.replaced
-    )
-
-
 def _stuck(observed: Observed, pids: Sequence[int], seen: str, meaning: str) -> Finding:
     """``pids`` are the processes that did not end, and whose stacks may have been read."""
     read = [one for one in observed.stacks if one.why == "hang" and one.pid in pids]
     return stuck_finding("restart", seen, meaning, observed, pids, read)
-
-
-def is_requested(observed: Observed, death: Event) -> bool:
-    """Return whether a process ended because wsgiproof had it replaced."""
-    return any(death.pid in one.replaced and death.time >= one.time for one in observed.restarts)
 
 
 def _connections(restarts: Sequence[Restart]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from wsgiproof.judge.finding import count, some
 from wsgiproof.records.observed import SIGNAL_HANDLER, Frame, Observed, Stack, Thread, Unfinished
-from wsgiproof.records.plan import PhaseName
+from wsgiproof.records.plan import ENDING
 
 _RAISES = {"raise", "__GI_raise", "gsignal", "__pthread_kill_implementation", "kill", "__GI_kill"}
 _HANDLERS = {"faulthandler_fatal_error", "sig_coredump"} | _RAISES
@@ -180,10 +180,6 @@ def gil_lines(stacks: Sequence[Stack]) -> list[str]:
     return lines
 
 
-_ENDING = {PhaseName.STOP, PhaseName.RESTART, PhaseName.RELOAD}
-"""The phases in which processes end, so that their main threads may hang."""
-
-
 def blocked_threads(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thread]:
     """Return the threads that hang: those with a request; else the main thread; else all in Python.
 
@@ -195,7 +191,7 @@ def blocked_threads(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thre
     threads = [thread for thread in stack.threads if thread.frames]
     busy = {one.tid for one in unfinished if one.pid == stack.pid}
     python = [one for one in threads if any(frame.language == "python" for frame in one.frames)]
-    if stack.phase not in _ENDING and any(_in_mod_wsgi(one) for one in threads):
+    if stack.phase not in ENDING and any(_in_mod_wsgi(one) for one in threads):
         return [one for one in threads if one.tid in busy] or [
             one for one in python if _in_mod_wsgi(one)
         ]

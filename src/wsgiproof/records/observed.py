@@ -331,11 +331,11 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
 
 
-class Restart(msgspec.Struct, frozen=True, kw_only=True):
-    """One graceful restart or reload, under load."""
+class Replacement(msgspec.Struct, frozen=True, kw_only=True):
+    """One restart or reload, which replaces processes."""
 
     phase: str
-    """``restart`` or ``reload``."""
+    """``restart``, ``reload`` or ``trials``."""
     time: float
     """When it was requested."""
     seconds: float
@@ -344,6 +344,13 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """The processes to be replaced, without Apache's parent."""
     leftover: tuple[int, ...]
     """Those of them that still ran at the deadline."""
+    processor_waits: dict[int, float] = {}
+    """Seconds that each replaced process waited for a processor meanwhile."""
+
+
+class Restart(Replacement, frozen=True, kw_only=True):
+    """One graceful restart or reload, under load."""
+
     begun: int
     """Requests that were in flight when it was requested, and lasted beyond that."""
     broken: int
@@ -358,8 +365,6 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """Whether processes that started after it answered."""
     orphaned: int | None
     """Connections that the backend counts and no living process of the server has."""
-    processor_waits: dict[int, float] = {}
-    """Seconds that each replaced process waited for a processor meanwhile."""
     parent_memory: int | None
     """Bytes of memory that only Apache's parent has, after the restart."""
 
@@ -481,6 +486,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: int = 0
     """How many requests, at least, the server answered that came from another program."""
     restarts: tuple[Restart, ...] = ()
+    trials: tuple[Replacement, ...] = ()
+    """The restarts of phase ``trials``, without a request in flight."""
     outages: tuple[Outage, ...] = ()
     stop: Stop | None = None
     aborted: str = ""

@@ -25,9 +25,17 @@ class PhaseName(StrEnum):
     """Apache restarts gracefully, under load."""
     RELOAD = "reload"
     """The script is touched, so that mod_wsgi replaces its daemon process."""
+    TRIALS = "trials"
+    """Processes start, use every interpreter in every thread, and end, again and again."""
     IDLE = "idle"
     """The server is watched for a long time without a request."""
     STOP = "stop"
+
+
+REPLACING = frozenset({PhaseName.RESTART, PhaseName.RELOAD})
+"""The phases in which wsgiproof has processes replaced under load."""
+ENDING = frozenset({*REPLACING, PhaseName.TRIALS, PhaseName.STOP})
+"""The phases in which processes end because wsgiproof wants them to."""
 
 
 class ExtraPhase(StrEnum):
@@ -36,6 +44,7 @@ class ExtraPhase(StrEnum):
     RESTART = PhaseName.RESTART.value
     RELOAD = PhaseName.RELOAD.value
     FAILOVER = PhaseName.FAILOVER.value
+    TRIALS = PhaseName.TRIALS.value
     IDLE = PhaseName.IDLE.value
 
 
@@ -89,6 +98,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds within which counts then have to fall to their baseline."""
     restart_deadline: float = 15.0
     """Seconds within which replaced processes have to end after a restart."""
+    crash_bound: float = 0.2
+    """The probability with which an end of a process may crash unseen: in phase ``trials``
+    processes end until a higher one would have shown with a probability of 95 %."""
     idle_seconds: float = 30.0
     """Seconds for which the phase ``idle`` watches a server without a request."""
     expect_status: tuple[int, ...] = ()

@@ -44,6 +44,9 @@ from wsgiproof.subjects.application import lay_out
 from wsgiproof.subjects.backend import Backend
 from wsgiproof.subjects.registry import rules_of, subject_of
 
+_TRIALS_AT_ONCE = 4
+"""Most of the life of a process are its imports, which two processors or more share."""
+
 
 class Watcher(Protocol):
     """Follows the progress of a cell."""
@@ -393,6 +396,8 @@ def _experiment(
                     app_name=served.name,
                     workers=workers(cell),
                     plan=job.plan,
+                    # An application of the user's own may expect to be alone.
+                    trials_at_once=1 if cell.app else _TRIALS_AT_ONCE,
                     resources=rules_of(cell).counted,
                     on_progress=watch,
                 )

@@ -183,6 +183,7 @@ def _rerun(
         ("--max-seconds", load.max_seconds, None),
         ("--phases", ",".join(load.phases) or "none", _default_phases(cell)),
         ("--restarts", load.restarts, default.restarts),
+        ("--crash-bound", load.crash_bound, None),
         ("--idle-seconds", load.idle_seconds, default.idle_seconds),
         ("--drain-seconds", load.drain_seconds, default.drain_seconds),
         ("--fault-seconds", load.fault_seconds, default.fault_seconds),

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from wsgiproof import limits
 from wsgiproof.errors import PortTaken, ServiceFailed
 from wsgiproof.files import Directory, open_regular, read_at_most
@@ -84,9 +86,10 @@ class ProcessTree:
 class Server:
     """An Apache that serves: its URLs, its processes, its error log, and how to stop it."""
 
-    def __init__(self, service: Service, conf: ApacheConf) -> None:
+    def __init__(self, service: Service, conf: ApacheConf, logs: Path) -> None:
         self._service = service
         self._conf = conf
+        self._logs = logs
         self._roles: dict[int, Role] = {service.pid: Role.PARENT}
         self._tree = ProcessTree(service.pid)
         self.pid = service.pid
@@ -165,6 +168,30 @@ class Server:
         configuration again and replaces each child when its request is done."""
         self._service.signal(signal.SIGUSR1)
 
+    def replace_all(self) -> None:
+        """Ask Apache to replace all processes, in the way that starts new ones at once.
+
+        In a graceful restart it starts daemon processes at once, but after that one child each
+        second. In a restart (SIGHUP, as ``apachectl -k restart``) it waits until all children have
+        ended, and starts all of them.
+        """
+        self._service.signal(signal.SIGUSR1 if self.daemon else signal.SIGHUP)
+
+    def configure(self, daemon_processes: int) -> list[tuple[str, ...]]:
+        """Have so many daemon processes from the next restart on, and return the URLs of each.
+
+        Every process has its own URLs, and those of the first one are :attr:`urls`. In embedded
+        mode there are only these.
+        """
+        more = daemon_processes - 1 if self.daemon else 0
+        conf = msgspec.structs.replace(self._conf, more_groups=more)
+        conf.write(self._logs)
+        host = f"http://{conf.host}:{conf.port}"
+        return [
+            tuple(f"{host}{prefix}{url.path}" for url in conf.urls)
+            for prefix in conf.groups.values()
+        ]
+
     def reload(self) -> None:
         """Touch the script, so that with the next request mod_wsgi replaces the daemon process that
         has loaded it (mod_wsgi docs, "Reloading Source Code")."""
@@ -206,7 +233,7 @@ def start_apache(
                 if attempt == _ATTEMPTS:
                     raise
                 continue
-            yield Server(service, conf)
+            yield Server(service, conf, logs)
             return
 
 

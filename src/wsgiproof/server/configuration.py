@@ -60,6 +60,9 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     daemon_threads: int = DAEMON_THREADS
     process_group: str = PROCESS_GROUP
+    more_groups: int = 0
+    """How many more daemon processes there are, each of which has its own process group and URLs
+    that begin with its name."""
     maximum_requests: int = 0
     home: str = ""
     """The working directory of a daemon process; by default that of Apache, which is ``/``."""
@@ -111,6 +114,12 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             group=account.group,
             directives=directives,
         )
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Return the process groups, each with the beginning of the paths of its URLs."""
+        more = (f"{self.process_group}{number}" for number in range(2, self.more_groups + 2))
+        return {self.process_group: "", **{name: f"/{name}" for name in more}}
 
     def render(self) -> str:
         """Return the text of ``httpd.conf``.

@@ -286,6 +286,15 @@ COMMON: tuple[Control, ...] = (
         about="each process dies of SIGSEGV while its interpreters shut down",
     ),
     Control(
+        name="crash-at-some-exits",
+        fault="crash-at-exit",
+        trips="crash",
+        counterpart="work-at-exit",
+        about="each interpreter dies of SIGSEGV with a probability of 30 % when it shuts down",
+        options={"probability": 0.3},
+        phases=(ExtraPhase.TRIALS,),
+    ),
+    Control(
         name="work-at-exit",
         trips="",
         counterpart="crash-at-exit",
@@ -350,6 +359,15 @@ COMMON: tuple[Control, ...] = (
         trips="shutdown",
         counterpart="slow-exit",
         about="no interpreter ever finishes its shutdown",
+    ),
+    Control(
+        name="hang-at-some-exits",
+        fault="hang-at-exit",
+        trips="shutdown",
+        counterpart="slow-exit",
+        about="each interpreter never finishes its shutdown, with a probability of 30 %",
+        options={"probability": 0.3},
+        phases=(ExtraPhase.TRIALS,),
     ),
     Control(
         name="slow-exit",

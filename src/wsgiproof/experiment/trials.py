@@ -1,0 +1,79 @@
+"""The phase ``trials``: processes start, use every interpreter in every thread, and end.
+
+What happens at the end of a process does not happen each time, and one look can't tell. So there
+are as many ends as the judge needs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from wsgiproof.experiment.pools import hold_all
+from wsgiproof.experiment.state import State
+from wsgiproof.judge.process_ends import more_ends
+from wsgiproof.observe.processes import ProcessorWaits
+from wsgiproof.records.observed import Replacement, Role
+
+_STEP = 0.01
+
+
+def try_ends(state: State) -> None:
+    """Restart until enough processes have ended, with those that the stop will end.
+
+    After this phase Apache's configuration is the same as before for its next restart.
+    """
+    done = 0
+    while not state.aborted and not state.time_is_up():
+        living = sum(role is Role.WORKER for role in state.server.living().values())
+        more = more_ends(state.observed(), living)
+        if not more:
+            break
+        state.progress(done, done + more)
+        restarts = math.ceil(more / state.trials_at_once)
+        urls = state.server.configure(math.ceil(more / restarts))
+        state.trials.append(_replace(state))
+        done += len(state.trials[-1].replaced)
+        if state.trials[-1].leftover:
+            state.aborted = "processes did not end at a restart"
+        else:
+            _use(state, urls)
+            state.aborted = state.load.hopeless()
+        state.log.read(state.phase)
+    state.server.configure(1)
+
+
+def _replace(state: State) -> Replacement:
+    """Have all processes replaced, without a request in flight."""
+    plan = state.plan
+    living = state.server.living().items()
+    replaced = tuple(pid for pid, role in living if role is not Role.PARENT)
+    leftover = replaced
+    requested = time.monotonic()
+    looked = False
+    with ProcessorWaits(replaced) as waits:
+        state.server.replace_all()
+        while leftover and (waited := time.monotonic() - requested) < plan.restart_deadline:
+            if waited > plan.stop_patience and not looked:
+                looked = True
+                state.stack_collector.take_staying(state.phase, leftover)
+            time.sleep(_STEP)
+            now = state.server.service.living()
+            leftover = tuple(pid for pid in leftover if pid in now)
+    return Replacement(
+        phase=state.phase,
+        time=requested,
+        seconds=time.monotonic() - requested,
+        replaced=replaced,
+        leftover=leftover,
+        processor_waits=waits.noticeable(),
+    )
+
+
+def _use(state: State, urls: list[tuple[str, ...]]) -> None:
+    """Use every interpreter of every new process in all of its threads at once."""
+    for of_process in urls:
+        for url, main in zip(of_process, state.server.urls, strict=True):
+            target = state.load.commands.target(url, counted_as=main)
+            # It waits until the application is loaded.
+            hold_all(state, target, state.plan.start_deadline, occupy=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from wsgiproof.judge.process_ends import (
 )
 from wsgiproof.records.observed import Observed, Replacement, Role
 
-Way = dict[str, int]
+Way = dict[str, Any]
 """How a process ended: its exit status, or its signal."""
 CLEAN: Way = {"exit": 0}
 CRASH: Way = {"signal": signal.SIGSEGV}

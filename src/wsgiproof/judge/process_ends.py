@@ -124,6 +124,21 @@ def binomial_limits(number: int, total: int) -> tuple[float, float]:
     return low, high
 
 
+def chance_of_difference(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """Return the probability of a difference as large as this, if both have the same probability.
+
+    ``one`` and ``other`` are each a number of crashes and of ends. Fisher's exact test, two-sided.
+    """
+    number, total = one[0] + other[0], one[1] + other[1]
+
+    def weight(first: int) -> int:
+        return math.comb(one[1], first) * math.comb(other[1], number - first)
+
+    most = weight(one[0])
+    possible = range(max(0, number - other[1]), min(one[1], number) + 1)
+    return sum(weight(k) for k in possible if weight(k) <= most) / math.comb(total, number)
+
+
 def _solve(falling: Callable[[float], float], value: float) -> float:
     """Return where a function that falls from 0 to 1 has this value."""
     low, high = 0.0, 1.0

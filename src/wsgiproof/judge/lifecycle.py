@@ -27,6 +27,7 @@ from wsgiproof.judge.process_ends import (
     ends_needed,
     is_end,
     is_requested,
+    none_of,
     process_ends,
 )
 from wsgiproof.judge.resources import Resources
@@ -136,7 +137,9 @@ def _none_crashed(observed: Observed, ends: ProcessEnds, deaths: int) -> Outcome
     if ends.total < needed:
         why = observed.aborted or "the time was over"
         return Outcome(missing=f"{seen}; {needed} are needed (--crash-bound), but {why}")
-    return Outcome(passed=f"{seen}; {count(deaths, 'process', 'processes')} ended in all")
+    first_uses = sum(one.threads >= observed.workers[1] for one in observed.identities)
+    in_use = none_of(first_uses, "interpreter", "crashed when all threads first used it")
+    return Outcome(passed=f"{seen}; {in_use}; {count(deaths, 'process', 'processes')} ended in all")
 
 
 def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
@@ -160,7 +163,8 @@ def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
         groups += known
         by_phase: dict[str, list[Event]] = defaultdict(list)
         for death in unread:
-            by_phase[death.phase].append(death)
+            at_end = is_end(observed, death)
+            by_phase["" if at_end else death.phase].append(death)
         groups += by_phase.values()
     return groups
 

@@ -51,10 +51,15 @@ class ProcessEnds(msgspec.Struct, frozen=True, kw_only=True):
         """
         ends = count(self.total, "process end")
         if not number:
-            return f"none of {ends} {did}: under {100 * bound_of(self.total):.3g} % each (95 %)"
+            return none_of(self.total, "process end", did)
         low, high = (f"{100 * limit:.0f}" for limit in binomial_limits(number, self.total))
         share = f"{100 * number / self.total:.0f} %"
         return f"{number} of {ends} {did}, {share} (95 %: {low} to {high} %)"
+
+
+def none_of(total: int, what: str, did: str) -> str:
+    """Return that none of ``total`` trials went wrong, and which probability that excludes."""
+    return f"none of {count(total, what)} {did}: under {100 * bound_of(total):.3g} % each (95 %)"
 
 
 def process_ends(observed: Observed) -> ProcessEnds:

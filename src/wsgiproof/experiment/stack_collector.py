@@ -20,6 +20,7 @@ _MOST_HUNG = 4
 """Hanging processes whose stacks are read; embedded mode has as many workers."""
 _MOST_CORES = 4
 """Core files that are read of each kind of crash, which takes seconds for each of them."""
+_NO_CORE = "the process left no core file, as daemon processes that Apache starts at a restart"
 _LEAVES_CORE = {
     signal.SIGSEGV,
     signal.SIGABRT,
@@ -111,7 +112,7 @@ class StackCollector:
     def _of_core(self, death: Event, read: bool) -> Stack:
         core = take_core(self._evidence, death.pid)
         if core is None:
-            reading = StackReading(note=why_no_core() or "the process left no core file")
+            reading = StackReading(note=why_no_core() or _NO_CORE)
             thread = 0
         elif not read:
             reading = StackReading(

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from wsgiproof.analysis.axes import axes_of, value_of
+from wsgiproof.judge.finding import count
 from wsgiproof.judge.process_ends import CONFIDENCE, chance_of_difference, process_ends
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Verdict
@@ -86,6 +87,15 @@ class RateChange(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the rate is higher now, and chance hardly explains that."""
         (wrong, ends), (wrong_now, ends_now) = self.old, self.new
         return wrong_now * ends > wrong * ends_now and self.chance < 1 - CONFIDENCE
+
+    def describe(self) -> str:
+        """Return the rates and the chance as a sentence."""
+        (wrong, ends), (wrong_now, ends_now) = self.old, self.new
+        return (
+            f"{self.cell or 'all compared cells'}: {wrong:,} of {count(ends, 'process end')} "
+            f"{self.what}, now {wrong_now:,} of {ends_now:,}; chance alone does that with "
+            f"{100 * self.chance:.2g} %"
+        )
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

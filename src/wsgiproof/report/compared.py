@@ -68,16 +68,8 @@ def _change(what: str, change: Change, reasons: bool) -> Iterator[Text]:
 
 def _rate(change: RateChange) -> Text:
     """How often processes went wrong at their end, and whether chance explains the difference."""
-    (wrong, ends), (wrong_now, ends_now) = change.old, change.new
-    where = change.cell or "all compared cells"
     mark = _WORSE if change.worse else ("RATE      ", "")
-    return Text.assemble(
-        mark,
-        printable(
-            f"{where}: {wrong:,} of {count(ends, 'process end')} {change.what}, now {wrong_now:,} "
-            f"of {ends_now:,}; chance alone does that with {100 * change.chance:.2g} %"
-        ),
-    )
+    return Text.assemble(mark, printable(change.describe()))
 
 
 def _closing(comparison: Comparison) -> str:

@@ -18,6 +18,8 @@ from wsgiproof.server.apache import Server
 
 _MOST_HUNG = 4
 """Hanging processes whose stacks are read; embedded mode has as many workers."""
+_MOST_FRONTENDS = 2
+"""Frontend processes whose stacks are read if no worker has a request."""
 _MOST_CORES = 4
 """Core files that are read of each kind of crash, which takes seconds for each of them."""
 _NO_CORE = "the process left no core file, as daemon processes that Apache starts at a restart"
@@ -86,10 +88,13 @@ class StackCollector:
             self._server.living().items(), key=lambda one: (one[1] is not Role.WORKER, one[0])
         )
         workers = [pid for pid, role in living if role is Role.WORKER]
-        pids = workers or [pid for pid, _ in living]
+        pids = (workers or [pid for pid, _ in living])[:_MOST_HUNG]
         if only is not None:
-            pids = [pid for pid in workers if pid in only]
-        for pid in pids[:_MOST_HUNG]:
+            pids = [pid for pid in workers if pid in only][:_MOST_HUNG]
+        elif workers and not self.unfinished(workers):  # the requests did not get that far
+            frontends = [pid for pid, role in living if role is Role.FRONTEND]
+            pids += frontends[:_MOST_FRONTENDS]
+        for pid in pids:
             reading = read(pid)
             if not reading.threads and pid not in self._server.living():
                 continue  # it has ended by itself meanwhile

@@ -274,17 +274,32 @@ def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
 
 
 def _leftover_threads(observed: Observed, pids: Sequence[int]) -> list[str]:
-    """Return the threads that may have kept running in what was left of their interpreter."""
+    """Return the threads that may have kept running in what was left of their interpreter.
+
+    Those of one process stand for those of all in which they were the same.
+    """
+    alike: dict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
+    for one in observed.leftover_threads:
+        if one.pid in pids:
+            alike[one.application_group, one.threads].append(one.pid)
     return [
-        f"pid {one.pid}: {count(len(one.threads), 'thread')} of {one.application_group} still ran "
-        f"after its exit handlers: {some(one.threads)}"
-        for one in observed.leftover_threads
-        if one.pid in pids
+        f"pid {found[0]}: {count(len(threads), 'thread')} of {group} still ran after its exit "
+        f"handlers: {some(threads)}{_also_in(len(found) - 1)}"
+        for (group, threads), found in alike.items()
     ]
 
 
 def _fatal_traces(observed: Observed, pids: Sequence[int]) -> list[str]:
-    return [text for text in observed.fatal_traces if any(f"pid {pid}:" in text for pid in pids)]
+    """Return what faulthandler wrote, once where it is the same in several processes."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for text in observed.fatal_traces:
+        if any(f"pid {pid}:" in text for pid in pids):
+            alike[text.partition(":")[2]].append(text)
+    return [texts[0] for texts in alike.values()]
+
+
+def _also_in(others: int) -> str:
+    return f" (and in {count(others, 'other process', 'other processes')})" if others else ""
 
 
 def _log_lines(observed: Observed, pids: Sequence[int]) -> list[str]:

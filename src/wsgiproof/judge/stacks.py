@@ -97,7 +97,7 @@ def crash_site(stack: Stack | None) -> tuple[str, ...]:
     site = crashed(stack) if stack else None
     if site is None:
         return ()
-    return tuple(frame.function for frame in _named(site[1])[:_SAME])
+    return tuple(_plain(frame.function) for frame in _named(site[1])[:_SAME])
 
 
 def _named(frames: Sequence[Frame]) -> list[Frame]:

@@ -32,7 +32,7 @@ from wsgiproof.judge.process_ends import (
 from wsgiproof.judge.resources import Resources
 from wsgiproof.records import traffic
 from wsgiproof.records.cell import Cell, Mode
-from wsgiproof.records.judgement import Finding
+from wsgiproof.records.judgement import Finding, Rate
 from wsgiproof.records.observed import CONNECTIONS, Event, Observed, Role, Stack
 from wsgiproof.records.plan import ENDING, ExtraPhase, PhaseName
 
@@ -40,6 +40,8 @@ _EXIT_SIGNAL = re.compile(r"child pid ([0-9]{1,9}) exit signal .*?\(([0-9]{1,4})
 """Apache's AH00051 and AH00052: the parent reports a child that a signal killed."""
 
 
+_NUMBERS = re.compile(r"\bpid \d+|0x[0-9a-f]+")
+"""What differs in traces that are alike: the process, and the threads."""
 _LAST_LINES = 2
 """How many of the last lines that a process wrote to the error log are shown."""
 
@@ -225,6 +227,7 @@ def _crash_finding(observed: Observed, group: Sequence[Event], ends: ProcessEnds
                 *_log_lines(observed, pids),
             ]
         ),
+        rate=Rate(number=len(pids), total=ends.total) if at_end else None,
     )
 
 
@@ -271,16 +274,24 @@ def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
 
 def _leftover_threads(observed: Observed, pids: Sequence[int]) -> list[str]:
     """Return the threads that may have kept running in what was left of their interpreter."""
+    alike: dict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
+    for one in observed.leftover_threads:
+        if one.pid in pids:
+            alike[one.application_group, one.threads].append(one.pid)
     return [
-        f"pid {one.pid}: {count(len(one.threads), 'thread')} of {one.application_group} still ran "
-        f"after its exit handlers: {some(one.threads)}"
-        for one in observed.leftover_threads
-        if one.pid in pids
+        f"{'pid' if len(of) == 1 else 'pids'} {some(of)}: {count(len(threads), 'thread')} of "
+        f"{group} still ran after its exit handlers: {some(threads)}"
+        for (group, threads), of in alike.items()
     ]
 
 
 def _fatal_traces(observed: Observed, pids: Sequence[int]) -> list[str]:
-    return [text for text in observed.fatal_traces if any(f"pid {pid}:" in text for pid in pids)]
+    """Return the different traces, the first of those that are alike."""
+    different: dict[str, str] = {}
+    for text in observed.fatal_traces:
+        if any(f"pid {pid}:" in text for pid in pids):
+            different.setdefault(_NUMBERS.sub("N", text), text)
+    return [*different.values()]
 
 
 def _log_lines(observed: Observed, pids: Sequence[int]) -> list[str]:
@@ -352,12 +363,7 @@ def _shutdown(observed: Observed, *, connects: bool) -> Outcome:
                 observed,
             )
         )
-    findings = [
-        msgspec.structs.replace(one, seen=f"{ends.rate(len(ends.hung), 'hung')}: {one.seen}")
-        if ends.hung and observed.trials
-        else one
-        for one in findings
-    ]
+    findings = [_with_rate(one, observed, ends) for one in findings]
     if stop.connections_left:
         findings.append(
             _shutdown_finding(
@@ -382,6 +388,18 @@ def _shutdown(observed: Observed, *, connects: bool) -> Outcome:
     return Outcome(
         passed=f"all processes ended within {stop.seconds:.1f} seconds of the stop, and their "
         f"connections were closed{hung}"
+    )
+
+
+def _with_rate(finding: Finding, observed: Observed, ends: ProcessEnds) -> Finding:
+    """Return a finding about processes that did not end, with how many of all that were."""
+    if not ends.hung:
+        return finding
+    before = f"{ends.rate(len(ends.hung), 'hung')}: " if observed.trials else ""
+    return msgspec.structs.replace(
+        finding,
+        seen=f"{before}{finding.seen}",
+        rate=Rate(number=len(ends.hung), total=ends.total),
     )
 
 

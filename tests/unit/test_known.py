@@ -29,6 +29,7 @@ from tests.unit.factories import (
     samples,
 )
 from tests.unit.test_process_ends import CLEAN, CRASH, KILLED, Way, in_trials
+from tests.unit.test_resume import job
 from wsgiproof.analysis.compare import compare
 from wsgiproof.analysis.merge import merge
 from wsgiproof.cli import cli
@@ -37,7 +38,7 @@ from wsgiproof.config.known import KnownTable
 from wsgiproof.config.model import Config
 from wsgiproof.errors import ExitCode, UsageError
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records.directory import RESULTS, exit_code, load_run, save
+from wsgiproof.records.directory import RESULTS, exit_code, load_run, read_directory, save
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.known import Known, KnownInCell, KnownState
 from wsgiproof.records.observed import LeftoverThreads, Observed
@@ -48,6 +49,7 @@ from wsgiproof.report.html.overview import overview
 from wsgiproof.report.junit import to_junit
 from wsgiproof.report.summary import heading, to_markdown
 from wsgiproof.report.terminal import show_run
+from wsgiproof.run.session import _split
 from wsgiproof.subjects.registry import rules_of
 
 CRASHING = cell_with(CELL, mod_wsgi="6.1.1")
@@ -580,3 +582,23 @@ def test_a_set_may_have_tables_of_its_own(tmp_path: Path) -> None:
     path.write_text(f"{TABLE.replace('[[known]]', '[[sets.nightly.known]]')}")
     assert len(combine(load(path), "nightly", {}).known) == 1
     assert combine(load(path), "", {}).known == ()
+
+
+# A run that is resumed
+
+
+def test_cells_that_have_ended_are_judged_by_the_tables_of_now(tmp_path: Path) -> None:
+    one = cell(HALF)
+    place = tmp_path / one.directory
+    place.mkdir(parents=True)
+    save(one, place / "cell.json")
+    asked = msgspec.structs.replace(job(0), cell=one.cell, inputs=one.inputs, known=(KNOWN,))
+    for changed, verdict in (
+        (asked, Verdict.KNOWN),
+        (msgspec.structs.replace(asked, known=()), Verdict.FAIL),
+        (msgspec.structs.replace(asked, known=(), accept_known_upstream=True), Verdict.KNOWN),
+    ):
+        (kept,), left = _split([changed], tmp_path)
+        assert (kept.verdict, left) == (verdict, [])
+        assert read_directory(place) == kept
+        assert [each.table for each in kept.known] == [*changed.known]

@@ -193,7 +193,7 @@ def test_what_is_known_is_shown_with_its_reason_and_is_no_failure(opened: Open) 
     known = (KnownInCell(table=table),)
     cell = judge_record(msgspec.structs.replace(crashed, known=known), RULES)
     shown = opened(page(run_record(cell), rules_of))
-    assert shown.all("h1") == ["1 cell passed, 1 with known findings"]
+    assert shown.all("h1") == ["1 cell passed, 1 of them with known findings"]
     assert shown.all(".chip .verdict") == ["≈known"]
     (line,) = shown.all(".notice p")
     assert line.startswith("Known: crash, thread-outlives-interpreter, in 1 cell: threads run")
@@ -201,6 +201,7 @@ def test_what_is_known_is_shown_with_its_reason_and_is_no_failure(opened: Open) 
     assert shown.all(".outcome .badge") == ["≈ known"]
     text = shown.one(".finding dl").first.inner_text()
     assert "Accepted" in text
+    assert len(shown.all(".finding.accepted")) == 1
     assert "a bug of mod_wsgi" in text
     links = shown.page.locator(".finding dl a").evaluate_all("all => all.map(one => one.href)")
     assert "https://example.org/issues/1" in links

@@ -39,7 +39,7 @@ from wsgiproof.config.model import Config
 from wsgiproof.errors import ExitCode, UsageError
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.directory import RESULTS, exit_code, load_run, read_directory, save
-from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.judgement import Finding, Rate, Verdict
 from wsgiproof.records.known import Known, KnownInCell, KnownState
 from wsgiproof.records.observed import LeftoverThreads, Observed
 from wsgiproof.records.plan import ExtraPhase
@@ -234,6 +234,7 @@ def test_a_hang_at_the_end_has_a_rate_as_well() -> None:
     table = Known(check="shutdown", signature="8 of 17 process ends hung", reason="seen before")
     one = cell(seen, table)
     assert one.verdict is Verdict.KNOWN
+    assert [finding.rate for finding in one.findings] == [Rate(number=8, total=17)]
     rare = cell(seen, msgspec.structs.replace(table, at_most=0.2))
     assert rare.verdict is Verdict.FAIL
 
@@ -408,7 +409,7 @@ def test_junit_skips_what_is_known_and_fails_what_is_gone() -> None:
 
 def test_markdown_has_reason_and_link() -> None:
     text = to_markdown(run_record(cell(HALF, KNOWN)))
-    assert text.startswith("## wsgiproof: 1 cell passed, 1 with known findings")
+    assert text.startswith("## wsgiproof: 1 cell passed, 1 of them with known findings")
     assert "### crash (known): 1 cell" in text
     assert f"- accepted: threads run once more, a bug of mod_wsgi, <{LINK}>" in text
     gone = to_markdown(run_record(cell(NONE, KNOWN)))

@@ -363,7 +363,12 @@ def _shutdown(observed: Observed, *, connects: bool) -> Outcome:
                 observed,
             )
         )
-    findings = [_with_rate(one, observed, ends) for one in findings]
+    findings = [
+        msgspec.structs.replace(one, seen=f"{ends.rate(len(ends.hung), 'hung')}: {one.seen}")
+        if ends.hung and observed.trials
+        else one
+        for one in findings
+    ]
     if stop.connections_left:
         findings.append(
             _shutdown_finding(
@@ -391,18 +396,6 @@ def _shutdown(observed: Observed, *, connects: bool) -> Outcome:
     )
 
 
-def _with_rate(finding: Finding, observed: Observed, ends: ProcessEnds) -> Finding:
-    """Return a finding about processes that did not end, with how many of all that were."""
-    if not ends.hung:
-        return finding
-    before = f"{ends.rate(len(ends.hung), 'hung')}: " if observed.trials else ""
-    return msgspec.structs.replace(
-        finding,
-        seen=f"{before}{finding.seen}",
-        rate=Rate(number=len(ends.hung), total=ends.total),
-    )
-
-
 def _in_phase(events: Sequence[Event], phase: PhaseName) -> tuple[int, ...]:
     return tuple(event.pid for event in events if event.phase == phase)
 
@@ -410,7 +403,9 @@ def _in_phase(events: Sequence[Event], phase: PhaseName) -> tuple[int, ...]:
 def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:
     """``pids`` are the processes that did not end, and whose stacks may have been read."""
     read = [one for one in observed.stacks if _hung_at_end(one) and one.pid in pids]
-    return stuck_finding(
+    ends = process_ends(observed)
+    hung = len({*pids} & {*ends.hung})
+    finding = stuck_finding(
         "shutdown",
         seen,
         "an interpreter hangs while it shuts down (it waits for a lock or a thread), or a "
@@ -419,6 +414,8 @@ def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Fin
         pids,
         read,
     )
+    rate = Rate(number=hung, total=ends.total) if hung else None
+    return msgspec.structs.replace(finding, rate=rate)
 
 
 def _hung_at_end(stack: Stack) -> bool:

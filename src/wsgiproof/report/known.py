@@ -21,7 +21,7 @@ def accepted(finding: Finding) -> str:
     whose = dict.fromkeys(
         one.whose for one in finding.explained if one.whose and one.id not in SYMPTOMS
     )
-    bugs = (f"a bug of {name}" for name in whose if name not in table.reason)
+    bugs = (bug for name in whose if (bug := f"a bug of {name}") not in table.reason)
     return ", ".join(filter(None, [table.reason, *bugs, table.link]))
 
 

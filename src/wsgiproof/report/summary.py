@@ -81,7 +81,9 @@ def heading(record: RunRecord) -> str:
     if gone:
         return f"none of {total} failed, but {count(gone, 'known finding')} no longer appeared"
     good = numbers[Verdict.PASS] + numbers[Verdict.KNOWN]
-    accepted = f", {numbers[Verdict.KNOWN]} with known findings" if numbers[Verdict.KNOWN] else ""
+    accepted = (
+        f", {numbers[Verdict.KNOWN]} of them with known findings" if numbers[Verdict.KNOWN] else ""
+    )
     if good == len(record.planned) != 0:
         return f"{total} passed{accepted}"
     return f"{good} of {total} passed{accepted}, none failed, others undecided"

@@ -71,7 +71,7 @@ function causeCards(detail) {
 
 /** One cause: what broke, why, what to do; what followed from it and the evidence are folded. */
 function causeCard(cause) {
-  return h("article", { class: "finding" },
+  return h("article", { class: cause.accepted.length ? "finding accepted" : "finding" },
     h("h3", null, h("span", { class: "name" }, cause.check), cause.seen.map((text, at) => h("span", { class: "seen" }, at ? `; ${text}` : text))),
     h("dl", null,
       cause.accepted.length ? [h("dt", null, "Accepted"), h("dd", null, cause.accepted.map(withLink))] : null,
@@ -93,7 +93,7 @@ function entryLine(known) {
 /** A text that may end in an address. */
 function withLink(text) {
   const at = text.lastIndexOf(" ") + 1;
-  return h("p", null, text.slice(0, at), sourceOf(text.slice(at)));
+  return h("div", null, text.slice(0, at), sourceOf(text.slice(at)));
 }
 
 /** An address becomes a link only if nothing in it can act. */

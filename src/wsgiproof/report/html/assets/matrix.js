@@ -34,7 +34,7 @@ function whatWasFound() {
 }
 
 function overviewCard(cause, open) {
-  return h("details", { class: "finding print", open: open || null },
+  return h("details", { class: cause.accepted ? "finding print accepted" : "finding print", open: open || null },
     h("summary", null, h("h3", null, h("span", { class: "name" }, cause.check), h("span", { class: "seen" }, cause.seen))),
     h("dl", null, cause.accepted ? [h("dt", null, "Accepted"), h("dd", null, cause.accepted)] : null, h("dt", null, "Why"), h("dd", null, cause.meaning),
       h("dt", null, "What to do"), h("dd", null, cause.action),

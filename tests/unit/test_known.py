@@ -411,6 +411,7 @@ def test_markdown_has_reason_and_link() -> None:
     text = to_markdown(run_record(cell(HALF, KNOWN)))
     assert text.startswith("## wsgiproof: 1 cell passed, 1 of them with known findings")
     assert "### crash (known): 1 cell" in text
+    assert "  - whose bug: mod_wsgi" in text
     assert f"- accepted: threads run once more, a bug of mod_wsgi, <{LINK}>" in text
     gone = to_markdown(run_record(cell(NONE, KNOWN)))
     assert gone.startswith("## wsgiproof: none of 1 cell failed, but 1 known finding")

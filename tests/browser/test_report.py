@@ -328,6 +328,8 @@ def test_a_comparison_tells_what_changed(opened: Open) -> None:
     steps = shown.all(".change .step")
     assert len(steps) == 1 + len(told.changed[0].checks)
     assert new.cells[-1].cell.id in shown.one("main").inner_text()
+    assert told.rates
+    assert all(one.describe() in shown.one("main").inner_text() for one in told.rates)
     shown.one(".change h3 a").click()
     shown.wait_for('body[data-drawn="cell"]')
     assert shown.all(".cellhead h1") == [told.changed[0].new]

@@ -106,3 +106,18 @@ def test_a_cell_that_reaches_max_seconds_is_no_pass(bench: Bench) -> None:
     assert told.startswith("the limit of 3 s was reached with ")
     assert record.observed is not None
     assert 0 < record.observed.requests < 50_000
+
+
+def test_if_no_worker_has_the_requests_the_frontends_tell_where_they_wait(bench: Bench) -> None:
+    observed = bench.run(control="hang-at-import", start_deadline=8.0).observed
+    assert observed is not None
+    read = [one for one in observed.stacks if one.why == "hang"]
+    assert {one.role for one in read} >= {Role.WORKER, Role.FRONTEND}
+    functions = {
+        frame.function
+        for one in read
+        if one.role is Role.FRONTEND
+        for thread in one.threads
+        for frame in thread.frames
+    }
+    assert functions or all(one.note for one in read), "neither frames nor a reason"

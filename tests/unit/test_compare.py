@@ -15,6 +15,7 @@ from rich.console import Console
 from tests.cells import CELL, cell_with
 from tests.unit.factories import record, run_record
 from tests.unit.test_merge import saved
+from tests.unit.test_process_ends import in_trials
 from tests.unit.test_report import FAILED, HOSTILE, UNDECIDED, control_characters, error
 from wsgiproof.analysis.compare import ABSENT, MISSING, Comparison, compare
 from wsgiproof.cli import cli
@@ -225,6 +226,56 @@ def test_control_characters_stay_out_of_the_terminal() -> None:
 
 
 # The command
+
+
+# How often a process goes wrong at its end
+
+
+def with_ends(crashed: int, ends: int, **axes: Any) -> CellRecord:
+    """A cell of which so many process ends were crashes."""
+    crashes = [{"signal": 11}] * crashed
+    return on(record(observed=in_trials(*crashes, *[{"exit": 0}] * (ends - crashed))), **axes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "chance", "worse"),
+    [
+        ((0, 40), (3, 40), 0.24, False),
+        ((1, 40), (12, 40), 0.0015, True),
+        ((12, 40), (1, 40), 0.0015, False),
+        ((1, 2), (1, 2), 1.0, False),
+    ],
+)
+def test_a_rate_that_changed_says_how_sure_that_is(
+    old: tuple[int, int], new: tuple[int, int], chance: float, worse: bool
+) -> None:
+    comparison = one_cell(with_ends(*old), with_ends(*new))
+    (rate,) = comparison.rates
+    assert (rate.what, rate.cell, rate.old, rate.new) == ("crashed", CELL.id, old, new)
+    assert rate.chance == pytest.approx(chance, rel=0.05)
+    assert rate.worse is comparison.worse is worse
+
+
+def test_rates_of_several_cells_are_compared_together_as_well() -> None:
+    def run(crashed: int) -> RunRecord:
+        cells = [with_ends(crashed, 14, mode=mode) for mode in Mode]
+        return run_record(*cells)
+
+    comparison = compare(run(1), run(6))
+    assert [(one.cell == "", one.old, one.new) for one in comparison.rates] == [
+        (False, (1, 14), (6, 14)),
+        (False, (1, 14), (6, 14)),
+        (True, (2, 28), (12, 28)),
+    ]
+    assert [one.worse for one in comparison.rates] == [False, False, True]
+    assert shown(comparison)[2] == (
+        "WORSE     all compared cells: 2 of 28 process ends crashed, now 12 of 28; chance alone "
+        "does that with 0.43 %"
+    )
+
+
+def test_cells_in_which_every_process_ended_well_have_no_rates() -> None:
+    assert one_cell(with_ends(0, 14), with_ends(0, 14)).rates == ()
 
 
 def compared(tmp_path: Path, old: RunRecord, new: RunRecord, *options: str) -> tuple[int, str]:

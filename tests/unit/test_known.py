@@ -184,7 +184,7 @@ def test_many_crashes_do_not_crowd_their_trace_out_of_the_evidence() -> None:
     assert one.verdict is Verdict.KNOWN
     evidence = one.findings[0].evidence
     assert any(
-        text.startswith("pids 300, 301, 302, 303, 304 and 3 more: 2 threads of interpreter1")
+        text.startswith("pid 300: 2 threads of interpreter1") and "7 other processes" in text
         for text in evidence
     )
     assert sum("Fatal Python error" in text for text in evidence) == 1
@@ -499,7 +499,7 @@ def test_known_is_neither_better_nor_worse_than_a_pass() -> None:
         (known, failed, True),
     ):
         comparison = compare(run_record(old), run_record(new))
-        assert (comparison.worse, len(comparison.changed)) == (worse, 1)
+        assert [change.worse for change in comparison.changed] == [worse]
 
 
 # The file

@@ -7,13 +7,15 @@ as two versions of the subject, they are paired by all other axes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from wsgiproof.analysis.axes import axes_of, value_of
+from wsgiproof.judge.finding import count
+from wsgiproof.judge.process_ends import CONFIDENCE, chance_of_difference, process_ends
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import FORMAT, CellRecord, RunRecord
@@ -68,6 +70,35 @@ class AxisChange(msgspec.Struct, frozen=True, kw_only=True):
     new: tuple[str, ...]
 
 
+class RateChange(msgspec.Struct, frozen=True, kw_only=True):
+    """How often processes went wrong at their end, before and now."""
+
+    what: str
+    """``crashed`` or ``hung``."""
+    cell: str
+    """The id of the cell in the old run; empty for all compared cells together."""
+    old: tuple[int, int]
+    """How many ends went wrong, and how many there were."""
+    new: tuple[int, int]
+    chance: float
+    """The probability of a difference as large as this, if nothing has changed."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether the rate is higher now, and chance hardly explains that."""
+        (wrong, ends), (wrong_now, ends_now) = self.old, self.new
+        return wrong_now * ends > wrong * ends_now and self.chance < 1 - CONFIDENCE
+
+    def describe(self) -> str:
+        """Return the rates and the chance as a sentence."""
+        (wrong, ends), (wrong_now, ends_now) = self.old, self.new
+        return (
+            f"{self.cell or 'all compared cells'}: {wrong:,} of {count(ends, 'process end')} "
+            f"{self.what}, now {wrong_now:,} of {ends_now:,}; chance alone does that with "
+            f"{100 * self.chance:.2g} %"
+        )
+
+
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """All differences between two runs, and the number of cells without any."""
 
@@ -75,6 +106,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """The axis that pairing ignored; empty if cells were paired by their ids."""
     axes: tuple[AxisChange, ...] = ()
     changed: tuple[CellChange, ...] = ()
+    rates: tuple[RateChange, ...] = ()
+    """Of cells in which a process went wrong at its end, in any of the two runs."""
     same: int = 0
     only_old: tuple[str, ...] = ()
     only_new: tuple[str, ...] = ()
@@ -87,7 +120,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def worse(self) -> bool:
         """Whether anything got worse."""
-        return any(change.worse for change in self.changed)
+        cells = any(change.worse for change in self.changed)
+        return cells or any(rate.worse for rate in self.rates)
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as ``docs/results.md`` describes it."""
@@ -110,6 +144,7 @@ def compare(old: RunRecord, new: RunRecord) -> Comparison:
         paired_without=without,
         axes=tuple(_axes(pairs)),
         changed=changed,
+        rates=tuple(_rates(pairs)),
         same=len(changes) - len(changed),
         only_old=_others(old.cells, [*(one for one, _ in pairs), *gone]),
         only_new=_others(new.cells, [one for _, one in pairs]),
@@ -202,6 +237,41 @@ def _cell_change(old: CellRecord, new: CellRecord) -> CellChange | None:
         worse=_worse(old.verdict, new.verdict) or any(check.worse for check in checks),
         checks=checks,
     )
+
+
+def _rates(pairs: Sequence[tuple[CellRecord, CellRecord]]) -> Iterator[RateChange]:
+    """Yield how often processes went wrong at their end, for each pair and for all together."""
+    both = [
+        (old.cell.id, process_ends(old.observed), process_ends(new.observed))
+        for old, new in pairs
+        if old.observed is not None and new.observed is not None
+    ]
+    for what in ("crashed", "hung"):
+        rates = [
+            _rate_change(
+                what,
+                name,
+                (len(getattr(old, what)), old.total),
+                (len(getattr(new, what)), new.total),
+            )
+            for name, old, new in both
+            if old.total and new.total
+        ]
+        changes = [one for one in rates if one.old[0] or one.new[0]]
+        yield from changes
+        if len(changes) > 1:
+            old, new = _sum(one.old for one in rates), _sum(one.new for one in rates)
+            yield _rate_change(what, "", old, new)
+
+
+def _rate_change(what: str, cell: str, old: tuple[int, int], new: tuple[int, int]) -> RateChange:
+    chance = chance_of_difference(old, new)
+    return RateChange(what=what, cell=cell, old=old, new=new, chance=chance)
+
+
+def _sum(rates: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    wrong, ends = zip(*rates, strict=True)
+    return sum(wrong), sum(ends)
 
 
 def _gone(old: CellRecord) -> CellChange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
@@ -12,11 +13,16 @@ from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.observe.stacks import StackReading, read_core, read_ending, read_process
 from wsgiproof.records.observed import Event, Role, Stack, Unfinished
+from wsgiproof.records.plan import ENDING
 from wsgiproof.server.apache import Server
 
 _MOST_HUNG = 4
 """Hanging processes whose stacks are read; embedded mode has as many workers."""
-_MOST_CORES = 10
+_MOST_FRONTENDS = 2
+"""Frontend processes whose stacks are read if no worker has a request."""
+_MOST_CORES = 4
+"""Core files that are read of each kind of crash, which takes seconds for each of them."""
+_NO_CORE = "the process left no core file, as daemon processes that Apache starts at a restart"
 _LEAVES_CORE = {
     signal.SIGSEGV,
     signal.SIGABRT,
@@ -82,10 +88,13 @@ class StackCollector:
             self._server.living().items(), key=lambda one: (one[1] is not Role.WORKER, one[0])
         )
         workers = [pid for pid, role in living if role is Role.WORKER]
-        pids = workers or [pid for pid, _ in living]
+        pids = (workers or [pid for pid, _ in living])[:_MOST_HUNG]
         if only is not None:
-            pids = [pid for pid in workers if pid in only]
-        for pid in pids[:_MOST_HUNG]:
+            pids = [pid for pid in workers if pid in only][:_MOST_HUNG]
+        elif workers and not self.unfinished(workers):  # the requests did not get that far
+            frontends = [pid for pid, role in living if role is Role.FRONTEND]
+            pids += frontends[:_MOST_FRONTENDS]
+        for pid in pids:
             reading = read(pid)
             if not reading.threads and pid not in self._server.living():
                 continue  # it has ended by itself meanwhile
@@ -97,16 +106,23 @@ class StackCollector:
         return (*self._hung, *self._crashed(events))
 
     def _crashed(self, events: Sequence[Event]) -> list[Stack]:
-        deaths = [event for event in events if _is_crash(event)]
-        return [self._of_core(death, number < _MOST_CORES) for number, death in enumerate(deaths)]
+        alike: Counter[tuple[int | None, bool]] = Counter()
+        found = []
+        for death in filter(_is_crash, events):
+            kind = death.signal, death.phase in ENDING
+            alike[kind] += 1
+            found.append(self._of_core(death, alike[kind] <= _MOST_CORES))
+        return found
 
     def _of_core(self, death: Event, read: bool) -> Stack:
         core = take_core(self._evidence, death.pid)
         if core is None:
-            reading = StackReading(note=why_no_core() or "the process left no core file")
+            reading = StackReading(note=why_no_core() or _NO_CORE)
             thread = 0
         elif not read:
-            reading = StackReading(note=f"only the first {_MOST_CORES} core files are read")
+            reading = StackReading(
+                note=f"only the first {_MOST_CORES} core files of a kind are read"
+            )
             thread = 0
         else:
             thread = crashed_thread(core)

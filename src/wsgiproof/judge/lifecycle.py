@@ -27,6 +27,7 @@ from wsgiproof.judge.process_ends import (
     ends_needed,
     is_end,
     is_requested,
+    none_of,
     process_ends,
 )
 from wsgiproof.judge.resources import Resources
@@ -138,7 +139,9 @@ def _none_crashed(observed: Observed, ends: ProcessEnds, deaths: int) -> Outcome
     if ends.total < needed:
         why = observed.aborted or "the time was over"
         return Outcome(missing=f"{seen}; {needed} are needed (--crash-bound), but {why}")
-    return Outcome(passed=f"{seen}; {count(deaths, 'process', 'processes')} ended in all")
+    first_uses = sum(one.threads >= observed.workers[1] for one in observed.identities)
+    in_use = none_of(first_uses, "interpreter", "crashed when all threads first used it")
+    return Outcome(passed=f"{seen}; {in_use}; {count(deaths, 'process', 'processes')} ended in all")
 
 
 def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
@@ -162,7 +165,8 @@ def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
         groups += known
         by_phase: dict[str, list[Event]] = defaultdict(list)
         for death in unread:
-            by_phase[death.phase].append(death)
+            at_end = is_end(observed, death)
+            by_phase["" if at_end else death.phase].append(death)
         groups += by_phase.values()
     return groups
 
@@ -273,15 +277,18 @@ def _only_in_log(observed: Observed, known: set[int]) -> list[Finding]:
 
 
 def _leftover_threads(observed: Observed, pids: Sequence[int]) -> list[str]:
-    """Return the threads that may have kept running in what was left of their interpreter."""
+    """Return the threads that may have kept running in what was left of their interpreter.
+
+    Those of one process stand for those of all in which they were the same.
+    """
     alike: dict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(list)
     for one in observed.leftover_threads:
         if one.pid in pids:
             alike[one.application_group, one.threads].append(one.pid)
     return [
-        f"{'pid' if len(of) == 1 else 'pids'} {some(of)}: {count(len(threads), 'thread')} of "
-        f"{group} still ran after its exit handlers: {some(threads)}"
-        for (group, threads), of in alike.items()
+        f"pid {found[0]}: {count(len(threads), 'thread')} of {group} still ran after its exit "
+        f"handlers: {some(threads)}{_also_in(len(found) - 1)}"
+        for (group, threads), found in alike.items()
     ]
 
 
@@ -292,6 +299,10 @@ def _fatal_traces(observed: Observed, pids: Sequence[int]) -> list[str]:
         if any(f"pid {pid}:" in text for pid in pids):
             different.setdefault(_NUMBERS.sub("N", text), text)
     return [*different.values()]
+
+
+def _also_in(others: int) -> str:
+    return f" (and in {count(others, 'other process', 'other processes')})" if others else ""
 
 
 def _log_lines(observed: Observed, pids: Sequence[int]) -> list[str]:

@@ -51,10 +51,15 @@ class ProcessEnds(msgspec.Struct, frozen=True, kw_only=True):
         """
         ends = count(self.total, "process end")
         if not number:
-            return f"none of {ends} {did}: under {100 * bound_of(self.total):.3g} % each (95 %)"
+            return none_of(self.total, "process end", did)
         low, high = (f"{100 * limit:.0f}" for limit in binomial_limits(number, self.total))
         share = f"{100 * number / self.total:.0f} %"
         return f"{number} of {ends} {did}, {share} (95 %: {low} to {high} %)"
+
+
+def none_of(total: int, what: str, did: str) -> str:
+    """Return that none of ``total`` trials went wrong, and which probability that excludes."""
+    return f"none of {count(total, what)} {did}: under {100 * bound_of(total):.3g} % each (95 %)"
 
 
 def process_ends(observed: Observed) -> ProcessEnds:
@@ -122,6 +127,21 @@ def binomial_limits(number: int, total: int) -> tuple[float, float]:
     low = _solve(at_most(number - 1), 1 - tail) if number else 0.0
     high = _solve(at_most(number), tail) if number < total else 1.0
     return low, high
+
+
+def chance_of_difference(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """Return the probability of a difference as large as this, if both have the same probability.
+
+    ``one`` and ``other`` are each a number of crashes and of ends. Fisher's exact test, two-sided.
+    """
+    number, total = one[0] + other[0], one[1] + other[1]
+
+    def weight(first: int) -> int:
+        return math.comb(one[1], first) * math.comb(other[1], number - first)
+
+    most = weight(one[0])
+    possible = range(max(0, number - other[1]), min(one[1], number) + 1)
+    return sum(weight(k) for k in possible if weight(k) <= most) / math.comb(total, number)
 
 
 def _solve(falling: Callable[[float], float], value: float) -> float:

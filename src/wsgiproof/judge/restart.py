@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from wsgiproof.judge.finding import Outcome, count, evidence
 from wsgiproof.judge.hangs import lacked_time, no_time, stuck_finding
-from wsgiproof.judge.process_ends import is_requested
+from wsgiproof.judge.process_ends import is_requested, none_of
 from wsgiproof.judge.slope import theil_sen
 from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.judgement import Finding
@@ -66,7 +66,8 @@ def _passed(restarts: Sequence[Restart]) -> str:
     waiting = f"; {refused:,} that waited for the daemon process were refused" if refused else ""
     return (
         f"{count(len(restarts), 'restart')}: all replaced processes ended within {slowest:.1f} "
-        f"seconds; {count(begun, 'request')} in flight answered{waiting}"
+        f"seconds; {count(begun, 'request')} in flight answered{waiting}; "
+        f"{none_of(len(restarts), 'restart', 'lost a request')}"
     )
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from wsgiproof.analysis.axes import title
-from wsgiproof.analysis.compare import CellChange, Change, Comparison
+from wsgiproof.analysis.compare import CellChange, Change, Comparison, RateChange
 from wsgiproof.judge.finding import count
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.text import printable
@@ -28,6 +28,7 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
     yield from map(Text, _differing_axes(comparison))
     for change in comparison.changed:
         yield from _cell(change)
+    yield from map(_rate, comparison.rates)
     for where, ids in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         yield from (Text(f"ONLY IN {where}  {printable(name)}") for name in ids)
     yield Text(_closing(comparison))
@@ -63,6 +64,12 @@ def _change(what: str, change: Change, reasons: bool) -> Iterator[Text]:
     for when, reason in (("OLD", change.was_reason), ("NEW", change.now_reason)):
         if reasons and reason:
             yield Text(printable(f"    {when}: {reason}"))
+
+
+def _rate(change: RateChange) -> Text:
+    """How often processes went wrong at their end, and whether chance explains the difference."""
+    mark = _WORSE if change.worse else ("RATE      ", "")
+    return Text.assemble(mark, printable(change.describe()))
 
 
 def _closing(comparison: Comparison) -> str:

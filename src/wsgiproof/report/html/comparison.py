@@ -18,6 +18,7 @@ def comparison(old: RunRecord, new: RunRecord) -> dict[str, Any]:
         "axes": [
             {"axis": title(one.axis), "old": one.old, "new": one.new} for one in compared.axes
         ],
+        "rates": [{"text": one.describe(), "worse": one.worse} for one in compared.rates],
         "old_run": _run(old),
         "new_run": _run(new),
         "figures": [

@@ -20,6 +20,7 @@ function drawCompare() {
       onclick: () => adjust({ only: state.only === kind ? "" : kind }) }, h("b", null, number(count)), h("span", null, KINDS[kind].toLowerCase())))),
     shown.filter((kind) => groups.has(kind)).map((kind) => h("section", { class: "changes" }, h("h2", { tabindex: "-1" }, KINDS[kind]), groups.get(kind).map(changeOf))),
     !compared.changed.length ? h("p", { class: "empty" }, "Each cell that is in both runs has the same verdict in every check.") : null,
+    rates(compared.rates),
     onlyIn("Only in the old run", compared.only_old), onlyIn("Only in the new run", compared.only_new), bothFigures(compared),
   ];
 }
@@ -43,6 +44,12 @@ function step(change, what, reasons) {
   return h("div", { class: "step" }, h("span", { class: "what" }, what), badge(change.was), h("span", { "aria-label": "became" }, "→"), badge(change.now),
     reasons && change.was_reason ? h("p", null, h("span", { class: "soft" }, "old: "), change.was_reason) : null,
     reasons && change.now_reason ? h("p", null, h("span", { class: "soft" }, "new: "), change.now_reason) : null);
+}
+
+function rates(changes) {
+  if (!changes.length) return null;
+  return h("section", { class: "changes" }, h("h2", { tabindex: "-1" }, "Ends of processes"),
+    changes.map((one) => h("p", null, one.worse ? h("b", null, "Worse: ") : null, one.text)));
 }
 
 function onlyIn(title, ids) {

@@ -19,7 +19,9 @@ from wsgiproof.analysis.compare import compare
 from wsgiproof.analysis.figures import by_name
 from wsgiproof.analysis.trends import trends
 from wsgiproof.judge.fit import fits
+from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.known import Known, KnownInCell
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.causes import causes
 from wsgiproof.report.html.page import page
@@ -178,6 +180,32 @@ def test_a_known_entry_is_text_with_its_source(opened: Open) -> None:
     link = shown.one(".finding dl a").first
     assert link.get_attribute("href") == "https://github.com/GrahamDumpleton/mod_wsgi/issues/940"
     assert "meaning" not in text
+
+
+def test_what_is_known_is_shown_with_its_reason_and_is_no_failure(opened: Open) -> None:
+    crashed = crash_at_stop()
+    table = Known(
+        check="crash",
+        entry="thread-outlives-interpreter",
+        reason="threads run once more",
+        link="https://example.org/issues/1",
+    )
+    known = (KnownInCell(table=table),)
+    cell = judge_record(msgspec.structs.replace(crashed, known=known), RULES)
+    shown = opened(page(run_record(cell), rules_of))
+    assert shown.all("h1") == ["1 cell passed, 1 of them with known findings"]
+    assert shown.all(".chip .verdict") == ["≈known"]
+    (line,) = shown.all(".notice p")
+    assert line.startswith("Known: crash, thread-outlives-interpreter, in 1 cell: threads run")
+    shown.go(f"#cell?cell={cell.cell.id}")
+    assert shown.all(".outcome .badge") == ["≈ known"]
+    text = shown.one(".finding dl").first.inner_text()
+    assert "Accepted" in text
+    assert len(shown.all(".finding.accepted")) == 1
+    assert "a bug of mod_wsgi" in text
+    links = shown.page.locator(".finding dl a").evaluate_all("all => all.map(one => one.href)")
+    assert "https://example.org/issues/1" in links
+    assert "≈ known" in shown.all("#checks .badge")
 
 
 def test_axes_that_never_vary_take_no_room(opened: Open) -> None:

@@ -26,10 +26,15 @@ from tests.unit.factories import (
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from tests.unit.test_corpus import NAMES
 from tests.unit.test_corpus import recorded as of_corpus
-from wsgiproof.judge.explain.catalog import common_catalog
+from wsgiproof.judge.explain.catalog import (
+    CRASH_TRACES,
+    EXCEPTION_TRACES,
+    SYMPTOMS,
+    common_catalog,
+)
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.run import CellRecord
-from wsgiproof.report.causes import CRASH_TRACES, EXCEPTION_TRACES, SYMPTOMS, Cause, causes
+from wsgiproof.report.causes import Cause, causes
 
 
 def shape(cell: CellRecord) -> list[tuple[str, str, list[str]]]:

@@ -216,7 +216,7 @@ def test_every_example_of_the_help_is_a_valid_command_line(words: tuple[str, ...
 
 WITHOUT_KEY = {"config", "no-config", "set", "resume", "junit", "summary", "json", "help-all"}
 """Options of one command line alone."""
-WITHOUT_OPTION = {"include", "exclude", "overrides", "only"}
+WITHOUT_OPTION = {"include", "exclude", "overrides", "known", "only"}
 """Tables of a file; and the cells, which are arguments."""
 
 

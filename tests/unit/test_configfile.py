@@ -23,6 +23,7 @@ from wsgiproof.cli.options import configure
 from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.axes import NAMES as TABLES_OF_NAMES
 from wsgiproof.config.file import ConfigFile, Loaded, combine, find, load, schema, starter
+from wsgiproof.config.known import KnownTable
 from wsgiproof.config.model import Config, Override, Profile
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Mode, Mpm
@@ -686,6 +687,8 @@ def test_the_starter_has_every_key_and_loads_with_all_of_them(tmp_path: Path) ->
     assert set(override) == set(Override.__struct_fields__)
     (left_out,) = loaded.values["exclude"]
     assert "reason" in left_out
+    (known,) = loaded.values["known"]
+    assert set(known) == set(KnownTable.__struct_fields__)
 
 
 def test_each_key_of_the_starter_has_a_line_on_what_it_does() -> None:
@@ -701,7 +704,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
     shown = combine(load(written(tmp_path, uncommented(starter()))), "", {})
     examples = {
         "names",
-        *("include", "exclude", "overrides", "sets"),
+        *("include", "exclude", "overrides", "known", "sets"),
         *("only", "requests", "connections", "extra_requests", "max_seconds", "output", "jobs"),
         *("requirement", "constraint", "directive", "expect_status", "expect_body", "home"),
         *("httpd", "apxs", "max_latency", "crash_bound"),

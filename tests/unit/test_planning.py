@@ -12,11 +12,13 @@ import pytest
 
 from tests.cells import configured
 from tests.unit.test_matrix import PYTHONS, resolved
+from wsgiproof.config.known import KnownTable
 from wsgiproof.errors import UsageError
 from wsgiproof.process.account import Account
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.toolchain import Source
 from wsgiproof.records.cell import Mode
+from wsgiproof.records.judgement import Verdict
 from wsgiproof.run.cell import Job
 from wsgiproof.run.planning import HostSetup, plan
 from wsgiproof.run.preflight import Machine
@@ -45,6 +47,19 @@ def test_what_is_installed_beside_pymongo_is_a_part_of_the_inputs(tmp_path: Path
         assert made[-1].spec.constraints == content
     assert len({one.inputs for one in made}) == 4
     assert {one.cell.id for one in made} == {made[0].cell.id}
+
+
+def test_what_is_known_changes_the_judgement_of_a_cell_and_not_its_inputs(tmp_path: Path) -> None:
+    table = KnownTable(check="crash", signature="f", reason="seen before", cells=("*-daemon-*",))
+    elsewhere = KnownTable(check="crash", signature="f", reason="x", cells=("*-embedded-*",))
+    plain = job(tmp_path)
+    known = job(tmp_path, known=(table, elsewhere), accept_known_upstream=True)
+    assert known.inputs == plain.inputs
+    assert [one.reason for one in known.known] == ["seen before"]
+    record = known.record(Verdict.ERROR, "no mongod")
+    assert [one.table for one in record.known] == [*known.known]
+    assert record.accept_known_upstream
+    assert shlex.split(known.rerun) == [*shlex.split(plain.rerun), "--accept-known-upstream"]
 
 
 def test_the_command_that_runs_a_cell_again_installs_the_same(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ MISSING = "never ran"
 ABSENT = "not there"
 _RANKS: dict[str, int] = {
     Verdict.PASS: 0,
+    Verdict.KNOWN: 0,
     Verdict.SKIPPED: 1,
     ABSENT: 1,
     Verdict.INCONCLUSIVE: 2,
@@ -32,7 +33,7 @@ _RANKS: dict[str, int] = {
     MISSING: 3,
     Verdict.FAIL: 4,
 }
-"""From good to bad. Evidence that is missing now is worse than a pass."""
+"""From good to bad. Evidence that is missing now is worse than a pass; what is known is not."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,8 +44,8 @@ _Decorator = Callable[[_Command], _Command]
 
 PATH = click.Path(path_type=Path)
 RUN_CODES = {
-    0: "every check of every cell passed",
-    1: "a finding: something is wrong with the subject",
+    0: "every check passed, or found only what is known and accepted",
+    1: "a finding: something is wrong with the subject; or a known one is gone",
     2: "the command line is wrong, or names something that does not exist",
     3: "at least one cell could not be decided or could not run",
 }
@@ -330,6 +330,15 @@ _LIMIT_OPTIONS: list[_Decorator] = [
         metavar="SECONDS",
         help="How long a request may take.\n"
         "By default the check latency only mentions the slowest one.",
+        rare=True,
+    ),
+    option(
+        "--accept-known-upstream",
+        is_flag=True,
+        default=None,
+        help="Accept known bugs of somebody else.\n"
+        "Findings that the catalog calls a bug of mod_wsgi, CPython or another package than the "
+        "subject are shown, and fail nothing. Tables [[known]] of the file accept others.",
         rare=True,
     ),
 ]

@@ -19,6 +19,7 @@ import msgspec
 
 from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.axes import NAMES as TABLES_OF_NAMES
+from wsgiproof.config.known import KnownTable
 from wsgiproof.config.model import Combination, Config, Exclusion, Override
 from wsgiproof.config.requirements import requirements
 from wsgiproof.errors import UsageError, describe, did_you_mean
@@ -40,6 +41,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "include": Combination,
     "exclude": Exclusion,
     "overrides": Override,
+    "known": KnownTable,
 }
 """Keys that take a list of tables."""
 _SETS = "sets"

@@ -16,7 +16,10 @@ from typing import Annotated, Any
 import msgspec
 
 from wsgiproof.config.axes import ALL_AXES, axes_of, owner_of
+from wsgiproof.config.known import KnownTable
 from wsgiproof.errors import UsageError, did_you_mean
+from wsgiproof.records.cell import Cell
+from wsgiproof.records.known import Known
 from wsgiproof.records.plan import ExtraPhase, LoadPlan
 from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
 
@@ -172,6 +175,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[Override, ...],
         _doc("Another load for some cells; the last one that matches."),
     ] = ()
+    known: Annotated[
+        tuple[KnownTable, ...], _doc("Findings that are known: they are shown, and fail nothing.")
+    ] = ()
+    accept_known_upstream: Annotated[
+        bool, _doc("Accept findings that the catalog calls a bug of somebody else.")
+    ] = False
     control: Annotated[str, _doc("A planted fault, or its negative control.")] = ""
     app: Annotated[str, _doc("Your WSGI script, in place of the built-in one.")] = ""
     requirement: Annotated[
@@ -319,6 +328,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if load.max_seconds is not None:
             changes["max_seconds"] = load.max_seconds
         return msgspec.structs.replace(plan, **changes)
+
+    def known_in(self, cell: Cell) -> tuple[Known, ...]:
+        """Return what is known and applies to a cell."""
+        return tuple(one for table in self.known if (one := table.in_cell(cell)))
 
     def load(self, cell: str) -> Config:
         """Return this configuration with the overrides that match the cell."""

@@ -16,7 +16,8 @@ _MOST_EVIDENCE = 12
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one check. Findings make it a failure, ``missing`` makes it inconclusive.
+    """The outcome of one check. Findings make it a failure, unless all of them are known;
+    ``missing`` makes it inconclusive.
 
     ``skipped`` says why the check has nothing to look at, where that is intended.
     """
@@ -30,8 +31,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     def result(self, check: str) -> CheckResult:
         """Return the outcome in the form that is recorded."""
+        for finding in self.findings:
+            if finding.known is None:
+                return CheckResult(check=check, verdict=Verdict.FAIL, reason=finding.seen)
         if self.findings:
-            return CheckResult(check=check, verdict=Verdict.FAIL, reason=self.findings[0].seen)
+            return CheckResult(check=check, verdict=Verdict.KNOWN, reason=self.findings[0].seen)
         if self.missing:
             return CheckResult(check=check, verdict=Verdict.INCONCLUSIVE, reason=self.missing)
         if self.skipped:

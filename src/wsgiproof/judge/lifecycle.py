@@ -33,7 +33,7 @@ from wsgiproof.judge.process_ends import (
 from wsgiproof.judge.resources import Resources
 from wsgiproof.records import traffic
 from wsgiproof.records.cell import Cell, Mode
-from wsgiproof.records.judgement import Finding
+from wsgiproof.records.judgement import Finding, Rate
 from wsgiproof.records.observed import CONNECTIONS, Event, Observed, Role, Stack
 from wsgiproof.records.plan import ENDING, ExtraPhase, PhaseName
 
@@ -41,6 +41,8 @@ _EXIT_SIGNAL = re.compile(r"child pid ([0-9]{1,9}) exit signal .*?\(([0-9]{1,4})
 """Apache's AH00051 and AH00052: the parent reports a child that a signal killed."""
 
 
+_NUMBERS = re.compile(r"\bpid \d+|0x[0-9a-f]+")
+"""What differs in traces that are alike: the process, and the threads."""
 _LAST_LINES = 2
 """How many of the last lines that a process wrote to the error log are shown."""
 
@@ -229,6 +231,7 @@ def _crash_finding(observed: Observed, group: Sequence[Event], ends: ProcessEnds
                 *_log_lines(observed, pids),
             ]
         ),
+        rate=Rate(number=len(pids), total=ends.total) if at_end else None,
     )
 
 
@@ -290,12 +293,12 @@ def _leftover_threads(observed: Observed, pids: Sequence[int]) -> list[str]:
 
 
 def _fatal_traces(observed: Observed, pids: Sequence[int]) -> list[str]:
-    """Return what faulthandler wrote, once where it is the same in several processes."""
-    alike: dict[str, list[str]] = defaultdict(list)
+    """Return the different traces, the first of those that are alike."""
+    different: dict[str, str] = {}
     for text in observed.fatal_traces:
         if any(f"pid {pid}:" in text for pid in pids):
-            alike[text.partition(":")[2]].append(text)
-    return [texts[0] for texts in alike.values()]
+            different.setdefault(_NUMBERS.sub("N", text), text)
+    return [*different.values()]
 
 
 def _also_in(others: int) -> str:
@@ -411,7 +414,9 @@ def _in_phase(events: Sequence[Event], phase: PhaseName) -> tuple[int, ...]:
 def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Finding:
     """``pids`` are the processes that did not end, and whose stacks may have been read."""
     read = [one for one in observed.stacks if _hung_at_end(one) and one.pid in pids]
-    return stuck_finding(
+    ends = process_ends(observed)
+    hung = len({*pids} & {*ends.hung})
+    finding = stuck_finding(
         "shutdown",
         seen,
         "an interpreter hangs while it shuts down (it waits for a lock or a thread), or a "
@@ -420,6 +425,8 @@ def _shutdown_finding(seen: str, pids: Sequence[int], observed: Observed) -> Fin
         pids,
         read,
     )
+    rate = Rate(number=hung, total=ends.total) if hung else None
+    return msgspec.structs.replace(finding, rate=rate)
 
 
 def _hung_at_end(stack: Stack) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -11,6 +12,7 @@ from wsgiproof.judge.error_log import error_log
 from wsgiproof.judge.explain.explain import explain, rest_of_log
 from wsgiproof.judge.finding import Check, Outcome, some
 from wsgiproof.judge.idle import idle
+from wsgiproof.judge.known import acknowledge, states
 from wsgiproof.judge.latency import latency
 from wsgiproof.judge.leaks import counted
 from wsgiproof.judge.memory import memory
@@ -20,6 +22,7 @@ from wsgiproof.judge.restart import restart
 from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import CheckResult, Finding, RestOfLog, Verdict
+from wsgiproof.records.known import Known, KnownInCell
 from wsgiproof.records.observed import EvidenceKind, Observed
 from wsgiproof.records.plan import ExtraPhase, LoadPlan
 from wsgiproof.records.run import CellRecord
@@ -84,12 +87,19 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckResult, ...]
     findings: tuple[Finding, ...]
     rest_of_log: RestOfLog
+    known: tuple[KnownInCell, ...]
 
 
 def judge(
-    cell: Cell, observed: Observed, rules: Rules, checks: Mapping[str, Check] | None = None
+    cell: Cell,
+    observed: Observed,
+    rules: Rules,
+    checks: Mapping[str, Check] | None = None,
+    *,
+    known: Sequence[Known] = (),
+    accept_known_upstream: bool = False,
 ) -> Judgement:
-    """Run every check on what was observed, or only ``checks``.
+    """Run every check on what was observed, or only ``checks``. What is ``known`` fails nothing.
 
     Pure: the same record gives the same judgement.
     """
@@ -98,9 +108,16 @@ def judge(
     outcomes = {
         name: _with_missing(name, check(cell, observed), observed) for name, check in checks.items()
     }
-    results = tuple(outcome.result(name) for name, outcome in outcomes.items())
     found = (finding for outcome in outcomes.values() for finding in outcome.findings)
-    findings = explain(found, cell, observed, rules.catalog)
+    explained = explain(found, cell, observed, rules.catalog)
+    findings = acknowledge(explained, known, observed, rules, upstream=accept_known_upstream)
+    rest = iter(findings)
+    results = tuple(
+        msgspec.structs.replace(
+            outcome, findings=tuple(islice(rest, len(outcome.findings)))
+        ).result(name)
+        for name, outcome in outcomes.items()
+    )
     verdict, reason = _verdict(results)
     return Judgement(
         verdict=verdict,
@@ -108,6 +125,7 @@ def judge(
         checks=results,
         findings=findings,
         rest_of_log=rest_of_log(findings, cell, observed.log, rules.catalog),
+        known=states(known, findings, results, observed),
     )
 
 
@@ -127,7 +145,13 @@ def judge_record(record: CellRecord, rules: Rules) -> CellRecord:
     """Return the record with a new judgement; unchanged if nothing was observed in the cell."""
     if record.observed is None:
         return record
-    judgement = judge(record.cell, record.observed, rules)
+    judgement = judge(
+        record.cell,
+        record.observed,
+        rules,
+        known=[one.table for one in record.known],
+        accept_known_upstream=record.accept_known_upstream,
+    )
     return msgspec.structs.replace(
         record,
         verdict=judgement.verdict,
@@ -135,11 +159,12 @@ def judge_record(record: CellRecord, rules: Rules) -> CellRecord:
         checks=judgement.checks,
         findings=judgement.findings,
         rest_of_log=judgement.rest_of_log,
+        known=judgement.known,
     )
 
 
 def _verdict(results: tuple[CheckResult, ...]) -> tuple[Verdict, str]:
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.KNOWN):
         names = [result.check for result in results if result.verdict is verdict]
         if names:
             return verdict, ", ".join(names)

@@ -32,7 +32,8 @@ from wsgiproof.files import (
 )
 from wsgiproof.process.locks import locked
 from wsgiproof.records.judgement import Verdict
-from wsgiproof.records.run import FORMAT, CellRecord, Excluded, RunRecord, as_json
+from wsgiproof.records.known import KnownState
+from wsgiproof.records.run import FORMAT, CellRecord, Excluded, RunRecord, as_json, known_in
 
 RESULTS = "results.json"
 _LOCK = ".lock"
@@ -61,11 +62,11 @@ def ignore_note(line: str) -> None:
 
 def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
     """Return the exit code of a run. A finding outweighs cells that were undecided or could not
-    run."""
+    run; so does a known one that is gone."""
     verdicts = {cell.verdict for cell in cells}
-    if Verdict.FAIL in verdicts:
+    if Verdict.FAIL in verdicts or any(one.state is KnownState.GONE for one in known_in(cells)):
         return ExitCode.FINDING
-    if verdicts == {Verdict.PASS}:
+    if verdicts and verdicts <= {Verdict.PASS, Verdict.KNOWN}:
         return ExitCode.PASS
     return ExitCode.UNDECIDED
 

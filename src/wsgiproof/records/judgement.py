@@ -6,11 +6,15 @@ from enum import StrEnum
 
 import msgspec
 
+from wsgiproof.records.known import Known
+
 
 class Verdict(StrEnum):
     """The verdict on a cell or on one of its checks. Missing evidence is never a pass."""
 
     PASS = "pass"
+    KNOWN = "known"
+    """All of its findings are known and accepted."""
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
     ERROR = "error"
@@ -32,6 +36,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     source: str
     """Where it is documented or was reported."""
+    whose: str = ""
+    """Whose bug it is, such as ``mod_wsgi``; empty if that is open, or if it is no bug."""
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """How often something happened: a number of trials, of so many in all."""
+
+    number: int
+    total: int
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +57,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
     explained: tuple[Explanation, ...] = ()
     """What the catalog knows of the evidence, each entry once."""
+    rate: Rate | None = None
+    """How many ends of processes it is about, of all of them; None if it is about none."""
+    known: Known | None = None
+    """What says that it is known; None if it fails the check."""
 
 
 class RestOfLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +76,7 @@ class RestOfLog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one check: pass, fail, inconclusive or skipped, and a sentence about why."""
+    """The outcome of one check: any verdict but ``error``, and a sentence about why."""
 
     check: str
     verdict: Verdict

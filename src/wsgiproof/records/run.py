@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import CheckResult, Finding, RestOfLog, Verdict
+from wsgiproof.records.known import Known, KnownInCell, KnownInRun, KnownState
 from wsgiproof.records.observed import Observed
 
 FORMAT = 2
@@ -49,6 +51,10 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     again."""
     tries: tuple[str, ...] = ()
     """Why each earlier try ended in ``error``. A cell with another verdict is not retried."""
+    known: tuple[KnownInCell, ...] = ()
+    """What the configuration says is known in this cell."""
+    accept_known_upstream: bool = False
+    """Whether findings are accepted that the catalog calls a bug of somebody else."""
     observed: Observed | None = None
 
     def summary(self) -> dict[str, Any]:
@@ -67,6 +73,8 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
             "toolchain": self.toolchain,
             "packages": self.packages,
             "tries": self.tries,
+            "known": self.known,
+            "accept_known_upstream": self.accept_known_upstream,
         }
 
 
@@ -105,7 +113,33 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
             "planned": self.planned,
             "excluded": self.excluded,
             "cells": [cell.summary() for cell in self.cells],
+            "known": known_in(self.cells),
         }
+
+
+def known_in(cells: Iterable[CellRecord]) -> tuple[KnownInRun, ...]:
+    """Return what is known in any of these cells, each table once, and whether it was found."""
+    found: list[tuple[Known, dict[str, KnownState]]] = []
+    for cell in cells:
+        for one in cell.known:
+            states = next((states for table, states in found if table == one.table), None)
+            if states is None:
+                states = {}
+                found.append((one.table, states))
+            states[cell.cell.id] = one.state
+    return tuple(_in_run(table, states) for table, states in found)
+
+
+def _in_run(table: Known, states: dict[str, KnownState]) -> KnownInRun:
+    every = {*states.values()}
+    alike = every.pop() if len(every) == 1 else KnownState.UNDECIDED
+    seen = tuple(id for id, state in states.items() if state is KnownState.SEEN)
+    return KnownInRun(
+        table=table,
+        state=KnownState.SEEN if seen else alike,
+        applies_to=tuple(states),
+        seen_in=seen,
+    )
 
 
 def as_json(value: object) -> bytes:

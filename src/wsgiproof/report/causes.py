@@ -11,36 +11,22 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from wsgiproof.judge.explain.catalog import CRASH_TRACES, EXCEPTION_TRACES, SYMPTOMS
 from wsgiproof.judge.explain.lines import TRACEBACK
 from wsgiproof.judge.fit import fits
 from wsgiproof.judge.resources import Resources
 from wsgiproof.judge.rules import Rules
 from wsgiproof.records.judgement import Explanation, Finding
 from wsgiproof.records.run import CellRecord
+from wsgiproof.report.known import accepted
 
-CRASH_TRACES = frozenset(
-    {
-        "child-died",
-        "daemon-died-in-request",
-        "daemon-reset-connection",
-        "fatal-python-error",
-        "heap-corrupt",
-        "killed-by-signal",
-        "response-cut-off",
-    }
-)
-"""Entries of the catalog for what a crashed process leaves in the error log and in answers."""
-EXCEPTION_TRACES = frozenset({"exception-logged", "script-failed"})
-"""Entries for what an exception of the application leaves there."""
-SYMPTOMS = (CRASH_TRACES - {"heap-corrupt"}) | EXCEPTION_TRACES
-"""Entries that say that something broke, and not why. No card leads with one."""
 SEVERE = ("crash", "hang")
 """Checks whose findings come first: they explain most of the others."""
 _LAST = ("error-log", "responses")
 """Checks that see the traces of other findings; a traceback explains a failed response."""
 
-_Kind = tuple[str, str, str]
-"""The check of a finding, its meaning, and its action."""
+_Kind = tuple[bool, str, str, str]
+"""Whether a finding is known, its check, its meaning, and its action."""
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +70,11 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(text for one in self.findings for text in one.evidence))
 
     @property
+    def accepted(self) -> tuple[str, ...]:
+        """Why it fails nothing; empty if it does. Nothing that fails is with it in one cause."""
+        return tuple(dict.fromkeys(filter(None, map(accepted, self.findings))))
+
+    @property
     def also_known(self) -> tuple[Explanation, ...]:
         """What else the catalog knows about its findings and consequences, each entry once."""
         entries = {
@@ -99,12 +90,13 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 def causes(cell: CellRecord, rules: Rules) -> tuple[Cause, ...]:
     """Group the findings of a cell: crashes and hangs first, then in the order of the checks.
 
-    Each finding is in exactly one cause.
+    What is known and accepted comes last, and apart. Each finding is in exactly one cause.
     """
     kinds: dict[_Kind, list[Finding]] = {}
     for one in cell.findings:
-        kinds.setdefault((one.check, one.meaning, one.action), []).append(one)
-    groups = sorted(kinds.values(), key=lambda group: _rank(group[0]))
+        kind = (one.known is not None, one.check, one.meaning, one.action)
+        kinds.setdefault(kind, []).append(one)
+    groups = sorted(kinds.values(), key=lambda group: (group[0].known is not None, _rank(group[0])))
     resources = rules.counted
     rates = _rates(cell, resources)
     roots: list[tuple[list[Finding], list[Finding]]] = []
@@ -142,6 +134,8 @@ def _follows(
     """Return whether the record connects a group of findings to a cause that came before it."""
     own, others = _entries(group), _entries(cause)
     first, root = group[0], cause[0]
+    if (first.known is None) is not (root.known is None):
+        return False
     if (own & others) - SYMPTOMS:
         return True
     if root.check == "crash" and first.check in _LAST:

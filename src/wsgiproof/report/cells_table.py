@@ -18,6 +18,7 @@ from wsgiproof.report.text import printable
 
 STYLES = {
     Verdict.PASS: "green",
+    Verdict.KNOWN: "blue",
     Verdict.FAIL: "bold red",
     Verdict.INCONCLUSIVE: "yellow",
     Verdict.ERROR: "bold magenta",

@@ -26,6 +26,8 @@ def explained(finding: Finding, named: set[str]) -> Iterator[tuple[str, str]]:
             yield "means", one.meaning
             yield "do", one.action
         yield "versions", one.versions
+        if one.whose:
+            yield "whose bug", one.whose
         yield "see", one.source
 
 

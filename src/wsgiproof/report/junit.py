@@ -15,8 +15,10 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from wsgiproof.records.judgement import Finding, Verdict
+from wsgiproof.records.known import KnownState
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.explained import also, control, error_log, explained, unknown
+from wsgiproof.report.known import accepted, name_of, unseen
 from wsgiproof.report.text import block, one_line
 from wsgiproof.report.undecided import undecided
 
@@ -40,6 +42,9 @@ def to_junit(record: RunRecord) -> bytes:
 def _cases(record: RunRecord) -> Iterator[TestCase]:
     for cell in record.cells:
         yield _cell(cell)
+    for one, line in unseen(record.cells):
+        gone = one.state is KnownState.GONE
+        yield _case(name_of(one.table), [_result(Failure if gone else Skipped, one.state, line)])
     for name in record.missing:
         why = "it was planned and never ran: the run was interrupted, or a shard is missing"
         yield _case(name, [_result(Error, "missing", why)])
@@ -58,6 +63,8 @@ def _cell(cell: CellRecord) -> TestCase:
 def _results(cell: CellRecord) -> Iterator[FinalResult]:
     if cell.verdict is Verdict.SKIPPED:
         yield _result(Skipped, "skipped", cell.reason)
+    elif cell.verdict is Verdict.KNOWN:
+        yield _known(cell)
     elif cell.verdict is Verdict.FAIL:
         yield from _failures(cell)
     elif cell.verdict is not Verdict.PASS:
@@ -66,16 +73,26 @@ def _results(cell: CellRecord) -> Iterator[FinalResult]:
 
 def _failures(cell: CellRecord) -> Iterator[Failure]:
     named: set[str] = set()
-    for finding in cell.findings:
+    failing = [finding for finding in cell.findings if finding.known is None]
+    for finding in failing:
         message = f"{finding.check}: {finding.seen}"
         yield _result(Failure, finding.check, message, _text(finding, cell, named))
-    if not cell.findings:  # our judge never leaves them out, but a file may
+    if not failing:  # our judge never leaves them out, but a file may
         yield _result(Failure, cell.verdict, cell.reason)
+
+
+def _known(cell: CellRecord) -> Skipped:
+    """One result for all findings of a cell that has only known ones, with their reasons."""
+    reasons = dict.fromkeys(f"{one.check}: {accepted(one)}" for one in cell.findings)
+    named: set[str] = set()
+    text = "\n\n".join(_text(one, cell, named) for one in cell.findings)
+    return _result(Skipped, cell.verdict, "; ".join(reasons), text)
 
 
 def _text(finding: Finding, cell: CellRecord, named: set[str]) -> str:
     lines = [
         one_line(finding.seen),
+        *([f"accepted: {one_line(accepted(finding))}"] if finding.known else []),
         f"means: {one_line(finding.meaning)}",
         f"do: {one_line(finding.action)}",
         *(f"| {line}" for line in block("\n".join(finding.evidence)).split("\n") if line),
@@ -99,6 +116,10 @@ def _output(cell: CellRecord) -> Iterator[str]:
         yield one_line(f"control: {planted}")
     for number, reason in enumerate(cell.tries, 1):
         yield f"try {number} ended in an error: {one_line(reason)}"
+    if cell.verdict is not Verdict.KNOWN:
+        for finding in cell.findings:
+            if finding.known:
+                yield one_line(f"known {finding.check}: {finding.seen}: {accepted(finding)}")
     if cell.verdict is Verdict.FAIL:
         yield from _checks(cell, Verdict.FAIL)
         yield from _lacking(cell)

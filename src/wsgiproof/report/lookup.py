@@ -34,6 +34,7 @@ def show_entry(console: Console, entry: Entry, note: str = "") -> None:
     rows = [
         ("meaning", entry.meaning),
         ("versions", entry.versions),
+        *([("whose bug", entry.whose)] if entry.whose else []),
         ("fix", entry.action),
         ("see", entry.source),
     ]

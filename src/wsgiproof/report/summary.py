@@ -23,7 +23,9 @@ from wsgiproof.analysis.figures import TITLES, by_name, names
 from wsgiproof.judge.finding import count
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding, Verdict
-from wsgiproof.records.run import CellRecord, RunRecord
+from wsgiproof.records.known import KnownState
+from wsgiproof.records.run import CellRecord, RunRecord, known_in
+from wsgiproof.report import known
 from wsgiproof.report.explained import control, error_log, explained, unknown
 from wsgiproof.report.markdown import code, fence, folded, in_table, link, prose, table
 from wsgiproof.report.text import some
@@ -31,6 +33,7 @@ from wsgiproof.report.undecided import undecided
 
 _MARKS = {
     Verdict.PASS: "\N{CHECK MARK} pass",
+    Verdict.KNOWN: "\N{CHECK MARK} known",
     Verdict.FAIL: "\N{BALLOT X} **fail**",
     Verdict.INCONCLUSIVE: "? inconclusive",
     Verdict.ERROR: "! error",
@@ -45,8 +48,8 @@ _LONGEST = 60_000
 
 _Key = TypeVar("_Key")
 _Item = TypeVar("_Item")
-_Kind = tuple[str, str, str]
-"""Of a finding: its check, what it means, and what to do."""
+_Kind = tuple[str, str, str, str]
+"""Of a finding: its check, what it means, what to do, and why it is accepted."""
 _Labels = tuple[str, ...]
 """What some axes say of a cell."""
 
@@ -74,9 +77,16 @@ def heading(record: RunRecord) -> str:
     total = count(len(record.planned), "cell")
     if numbers[Verdict.FAIL]:
         return f"{numbers[Verdict.FAIL]} of {total} failed"
-    if numbers[Verdict.PASS] == len(record.planned) != 0:
-        return f"{total} passed"
-    return f"{numbers[Verdict.PASS]} of {total} passed, none failed, others undecided"
+    gone = sum(one.state is KnownState.GONE for one in known_in(record.cells))
+    if gone:
+        return f"none of {total} failed, but {count(gone, 'known finding')} no longer appeared"
+    good = numbers[Verdict.PASS] + numbers[Verdict.KNOWN]
+    accepted = (
+        f", {numbers[Verdict.KNOWN]} of them with known findings" if numbers[Verdict.KNOWN] else ""
+    )
+    if good == len(record.planned) != 0:
+        return f"{total} passed{accepted}"
+    return f"{good} of {total} passed{accepted}, none failed, others undecided"
 
 
 def _totals(record: RunRecord) -> str:
@@ -132,7 +142,7 @@ def _labels(cell: Cell, axes: Iterable[str]) -> _Labels:
 
 def _mark(cell: CellRecord) -> str:
     mark = _MARKS[cell.verdict]
-    by_name = cell.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)
+    by_name = cell.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.KNOWN)
     return f"{mark}: {in_table(cell.reason)}" if by_name and cell.reason else mark
 
 
@@ -166,7 +176,7 @@ def _same(cells: Sequence[Cell], shown: set[str]) -> Iterator[str]:
 def kinds(cells: Sequence[CellRecord]) -> list[tuple[_Kind, list[tuple[CellRecord, Finding]]]]:
     """Return each kind of finding with its cells; the kind in most cells comes first."""
     found = _by(
-        ((one.check, one.meaning, one.action), (cell, one))
+        ((one.check, one.meaning, one.action, known.accepted(one)), (cell, one))
         for cell in cells
         for one in cell.findings
     )
@@ -176,19 +186,26 @@ def kinds(cells: Sequence[CellRecord]) -> list[tuple[_Kind, list[tuple[CellRecor
 def _findings(cells: Sequence[CellRecord]) -> Iterator[str]:
     """Each kind of finding once, with its cells."""
     named_entries: set[str] = set()
-    for (check, meaning, action), hits in kinds(cells):
+    for (check, meaning, action, accepted), hits in kinds(cells):
         first, finding = hits[0]
         lines = [
             *_seen(hits),
+            *([f"- accepted: {_prose_and_link(accepted)}"] if accepted else []),
             f"- means: {prose(meaning)}",
             f"- do: {prose(action)}",
             *_explained([finding for _, finding in hits], named_entries),
             f"- error log: {code(error_log(first))}",
             f"- rerun: {code(first.rerun)}",
         ]
-        heading = f"### {prose(check)}: {_where([cell for cell, _ in hits], cells)}"
+        mark = " (known)" if accepted else ""
+        heading = f"### {prose(check)}{mark}: {_where([cell for cell, _ in hits], cells)}"
         evidence = folded("Evidence, of the first", fence("\n".join(finding.evidence)))
         yield "\n\n".join([heading, "\n".join(lines), *([evidence] if finding.evidence else [])])
+
+
+def _prose_and_link(text: str) -> str:
+    words, _, address = text.rpartition(" ")
+    return f"{prose(words)} {link(address)}" if words and link(address) else prose(text)
 
 
 def _explained(findings: Sequence[Finding], named_entries: set[str]) -> Iterator[str]:
@@ -209,6 +226,7 @@ def _seen(hits: Sequence[tuple[CellRecord, Finding]]) -> list[str]:
 def _others(record: RunRecord) -> Iterator[str]:
     """What could not be decided, could not be run, never ran or was left out."""
     for heading, lines in (
+        ("Known, and not seen", [f"- {prose(line)}" for _, line in known.unseen(record.cells)]),
         ("Undecided", [*_reasons(record.cells)]),
         ("Could not be run", [*_whole_cells(record.cells, Verdict.ERROR)]),
         ("Controls", [*_controls(record.cells)]),

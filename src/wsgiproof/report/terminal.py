@@ -14,6 +14,7 @@ from wsgiproof.judge.finding import count
 from wsgiproof.judge.rules import Rules, RulesOf
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
+from wsgiproof.report import known
 from wsgiproof.report.causes import Cause, causes
 from wsgiproof.report.cells_table import STYLES, show_table
 from wsgiproof.report.explained import also, control, error_log, unknown
@@ -137,11 +138,15 @@ def _cause(cause: Cause) -> Iterator[_Line]:
     """What broke, why, what to do, what followed from it; the evidence comes last."""
     for seen in cause.sightings:
         yield _Line(indent=2, label=f"{printable(cause.check)}: ", text=seen)
+    for why in cause.accepted:
+        yield _Line(indent=4, label="accepted: ", text=why)
     yield _Line(indent=4, label="means: ", text=cause.meaning)
     yield _Line(indent=4, label="do: ", text=cause.action)
     if cause.known:
-        known = f"{cause.known.id} ({cause.known.versions})"
-        yield _Line(indent=4, label="known: ", text=known)
+        entry = f"{cause.known.id} ({cause.known.versions})"
+        yield _Line(indent=4, label="known: ", text=entry)
+        if cause.known.whose:
+            yield _Line(indent=4, label="whose bug: ", text=cause.known.whose)
         command = f"wsgiproof explain {cause.known.id}"
         yield _Line(indent=4, label="more: ", text=command, style="cyan", kind="command")
     for finding in cause.consequences:
@@ -179,10 +184,21 @@ def _closing(cells: Sequence[CellRecord], exit_code: int, output: str, opening: 
     ]
     return [
         f"{opening}: {', '.join([count(len(cells), 'cell'), *numbers])}.",
-        f"Exit code {exit_code}: {_MEANING[exit_code]}.",
+        f"Exit code {exit_code}: {_meaning(cells, exit_code)}.",
+        *map(printable, known.found(cells)),
+        *(printable(line) for _, line in known.unseen(cells)),
         *_limits(cells, exit_code),
         f"Results: {output}",
     ]
+
+
+def _meaning(cells: Sequence[CellRecord], exit_code: int) -> str:
+    verdicts = {cell.verdict for cell in cells}
+    if exit_code == 1 and Verdict.FAIL not in verdicts:
+        return "no cell failed, but what is known no longer appears"
+    if exit_code == 0 and Verdict.KNOWN in verdicts:
+        return "nothing was found but what is known and accepted"
+    return _MEANING[exit_code]
 
 
 def _limits(cells: Sequence[CellRecord], exit_code: int) -> Iterator[str]:

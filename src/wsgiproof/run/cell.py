@@ -33,6 +33,7 @@ from wsgiproof.provision.toolchain import Application, BuildSpec, Httpd, Toolcha
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.directory import BACKENDS, CELLS, TRIES, save_cell
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.known import Known, KnownInCell
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.run import CellRecord
@@ -99,6 +100,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """How often it is tried again after an ``error``; never after a verdict."""
     tries: tuple[str, ...] = ()
     """Why earlier tries ended in ``error``."""
+    known: tuple[Known, ...] = ()
+    """What is known and applies to it. It changes how the cell is judged, and not what happens."""
+    accept_known_upstream: bool = False
 
     def record(self, verdict: Verdict, reason: str, tries: tuple[str, ...] = ()) -> CellRecord:
         """Return a record without observations."""
@@ -110,6 +114,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             directory=f"{CELLS}/{self.cell.id}",
             inputs=self.inputs,
             tries=tries,
+            known=tuple(KnownInCell(table=table) for table in self.known),
+            accept_known_upstream=self.accept_known_upstream,
         )
 
 

@@ -118,6 +118,8 @@ def _job(
         plan=config.plan(cell.id),
         rerun=_rerun(cell, spec, machine, config, own_file=own_file),
         retries=config.retry_errors,
+        known=config.known_in(cell),
+        accept_known_upstream=config.accept_known_upstream,
     )
     return msgspec.structs.replace(job, inputs=_inputs(job, machine))
 
@@ -193,7 +195,9 @@ def _rerun(
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
     words: Sequence[str] = [word for option in given for word in option]
-    return shlex.join(["wsgiproof", "run", *(["--no-config"] if own_file else []), *words])
+    upstream = ["--accept-known-upstream"] if config.accept_known_upstream else []
+    no_config = ["--no-config"] if own_file else []
+    return shlex.join(["wsgiproof", "run", *no_config, *words, *upstream])
 
 
 def _axis_options(

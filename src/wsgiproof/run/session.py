@@ -14,6 +14,7 @@ import msgspec
 import wsgiproof
 from wsgiproof.config.model import Config
 from wsgiproof.errors import CannotRun, UsageError
+from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.directory import (
     CELLS,
     Note,
@@ -25,6 +26,7 @@ from wsgiproof.records.directory import (
     now,
     read_directory,
     reopen_output,
+    save_cell,
 )
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
@@ -32,6 +34,7 @@ from wsgiproof.run.cell import Job, Progress, put_aside, tries_of
 from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, preflight
 from wsgiproof.run.preflight import Machine, slots
 from wsgiproof.run.workers import run_jobs
+from wsgiproof.subjects.registry import rules_of
 
 _NOT_RUN = "not run, because --fail-fast was given and another cell had failed"
 
@@ -107,13 +110,27 @@ def _split(jobs: Sequence[Job], output: Path) -> tuple[list[CellRecord], list[Jo
         directory = output / CELLS / job.cell.id
         record = _record_of(job, directory)
         if record is not None and record.verdict not in (Verdict.ERROR, Verdict.SKIPPED):
-            done.append(record)
+            done.append(_as_now_known(record, job, directory))
             continue
         if record is not None and record.verdict is Verdict.ERROR:
             put_aside(directory, output)
         _clear(directory)
         left.append(msgspec.structs.replace(job, tries=_tries(job, output)))
     return done, left
+
+
+def _as_now_known(record: CellRecord, job: Job, directory: Path) -> CellRecord:
+    """Return the record of a cell that is kept, judged again if something else is known now."""
+    new = job.record(record.verdict, record.reason)
+    same = [one.table for one in record.known] == [one.table for one in new.known]
+    if same and record.accept_known_upstream == new.accept_known_upstream:
+        return record
+    changed = msgspec.structs.replace(
+        record, known=new.known, accept_known_upstream=new.accept_known_upstream
+    )
+    judged = judge_record(changed, rules_of(job.cell))
+    save_cell(judged, directory)
+    return judged
 
 
 def _clear(directory: Path) -> None:

@@ -17,6 +17,25 @@ from packaging.version import InvalidVersion, Version
 
 from wsgiproof.records.cell import Cell, InterpreterKind
 
+CRASH_TRACES = frozenset(
+    {
+        "child-died",
+        "daemon-died-in-request",
+        "daemon-reset-connection",
+        "fatal-python-error",
+        "heap-corrupt",
+        "killed-by-signal",
+        "response-cut-off",
+    }
+)
+"""Entries of the catalog for what a crashed process leaves in the error log and in answers."""
+EXCEPTION_TRACES = frozenset({"exception-logged", "script-failed"})
+"""Entries for what an exception of the application leaves there."""
+SYMPTOMS = (CRASH_TRACES - {"heap-corrupt"}) | EXCEPTION_TRACES
+"""Entries that say that something broke, and not why. No card leads with one."""
+STACKS = "stacks"
+"""How the place of a text in a stack is named, before its phase."""
+
 
 class Place(StrEnum):
     """Where a text comes from."""
@@ -70,6 +89,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     versions: str
     action: str
     source: str
+    whose: str = ""
     examples: tuple[str, ...]
 
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import msgspec
 
-from wsgiproof.judge.explain.catalog import Catalog, Entry, Place
+from wsgiproof.judge.explain.catalog import STACKS, Catalog, Entry, Place
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Explanation, Finding, RestOfLog
@@ -113,6 +113,7 @@ def _by_entry(
             versions=one.entry.versions,
             action=one.entry.action,
             source=one.entry.source,
+            whose=one.entry.whose,
         )
         for one in reversed(firsts.values())
     )
@@ -148,7 +149,7 @@ def _in_stack(
     phase = deaths.get(int(pid[1]), "") if pid else ""
     entry = catalog.find(text, Place.STACK, phase, cell=cell, beside=finding.evidence)
     if entry:
-        where = f"stacks, phase {phase}" if phase else "stacks"
+        where = f"{STACKS}, phase {phase}" if phase else STACKS
         first = next(filter(str.strip, text.splitlines()))
         yield Sighting(entry=entry, text=first, where=where)
 

@@ -22,7 +22,7 @@ _MEMORY = {
     "mapped": ("Memory: address space", "bytes", "address space"),
 }
 """The title of each metric, its unit, and the judge's name for it."""
-_ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE)
+_ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.KNOWN)
 """Checks with these verdicts have their plots first."""
 
 

@@ -30,10 +30,14 @@ _EVIDENCE = (60, 20)
 """Lines of each text that are shown, from its beginning and from its end."""
 _STACK = (400, 100)
 _FILE = (300, 100)
-_OF_A_FINDING = {"check", "seen", "meaning", "action", "evidence", "explained"}
+_OF_A_FINDING = {
+    *("check", "seen", "meaning", "action", "evidence", "explained"),
+    *("rate", "known"),
+}
 _OF_A_CELL = {
     *("format", "cell", "verdict", "reason", "findings", "checks", "rerun", "directory"),
     *("timings", "toolchain", "packages", "inputs", "tries", "observed"),
+    "accept_known_upstream",
 }
 
 
@@ -94,6 +98,7 @@ def _cause(cause: Cause) -> dict[str, Any]:
     return {
         "check": cause.check,
         "seen": [excerpt(one, 10, 0) for one in cause.sightings],
+        "accepted": list(cause.accepted),
         "known": _explanation(cause.known) if cause.known else None,
         "meaning": cause.meaning,
         "action": cause.action,
@@ -126,6 +131,7 @@ def _explanation(one: Explanation) -> dict[str, Any]:
         "action": one.action,
         "versions": one.versions,
         "source": one.source,
+        "whose": one.whose,
     }
 
 

@@ -14,6 +14,7 @@ from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.report.causes import SEVERE, Cause, causes
 from wsgiproof.report.cells_table import same
+from wsgiproof.report.known import found, unseen
 from wsgiproof.report.summary import heading
 from wsgiproof.report.text import one_line
 
@@ -45,6 +46,7 @@ def overview(record: RunRecord, rules_of: RulesOf) -> dict[str, Any]:
         ],
         "cells": [_cell(*pair, axes) for pair in zip(record.cells, figured, strict=True)],
         "causes": _causes(record.cells, rules_of),
+        "known": [*found(record.cells), *(line for _, line in unseen(record.cells))],
         "missing": record.missing,
         "excluded": _excluded(record.excluded),
     }
@@ -75,13 +77,20 @@ def _cell(cell: CellRecord, figured: Sequence[Figure], axes: Sequence[str]) -> d
 
 
 def _causes(cells: Sequence[CellRecord], rules_of: RulesOf) -> list[dict[str, Any]]:
-    """Each cause once, with its cells: crashes and hangs first, then those in most cells."""
-    found: dict[tuple[str, ...], list[tuple[CellRecord, Cause]]] = {}
+    """Each cause once, with its cells: crashes and hangs first, then those in most cells; what is
+    accepted comes last."""
+    kinds: dict[tuple[str, ...], list[tuple[CellRecord, Cause]]] = {}
     for cell in cells:
         for cause in causes(cell, rules_of(cell.cell)):
-            found.setdefault((cause.check, cause.meaning, cause.action), []).append((cell, cause))
-    ordered = sorted(found.items(), key=lambda item: (item[0][0] not in SEVERE, -len(item[1])))
-    return [_cause(hits) for _, hits in ordered[:_MOST_CAUSES]]
+            kind = (cause.check, cause.meaning, cause.action, *cause.accepted)
+            kinds.setdefault(kind, []).append((cell, cause))
+    ordered = sorted(kinds.values(), key=_place)
+    return [_cause(hits) for hits in ordered[:_MOST_CAUSES]]
+
+
+def _place(hits: Sequence[tuple[CellRecord, Cause]]) -> tuple[bool, bool, int]:
+    _, cause = hits[0]
+    return bool(cause.accepted), cause.check not in SEVERE, -len(hits)
 
 
 def _cause(hits: Sequence[tuple[CellRecord, Cause]]) -> dict[str, Any]:
@@ -92,6 +101,7 @@ def _cause(hits: Sequence[tuple[CellRecord, Cause]]) -> dict[str, Any]:
         "check": cause.check,
         "seen": one_line(cause.seen, _LONGEST_REASON),
         "known": cause.known.id if cause.known else "",
+        "accepted": "; ".join(map(one_line, cause.accepted)),
         "meaning": one_line(cause.meaning),
         "action": one_line(cause.action),
         "consequences": list(dict.fromkeys(others)),

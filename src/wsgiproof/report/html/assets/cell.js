@@ -71,9 +71,10 @@ function causeCards(detail) {
 
 /** One cause: what broke, why, what to do; what followed from it and the evidence are folded. */
 function causeCard(cause) {
-  return h("article", { class: "finding" },
+  return h("article", { class: cause.accepted.length ? "finding accepted" : "finding" },
     h("h3", null, h("span", { class: "name" }, cause.check), cause.seen.map((text, at) => h("span", { class: "seen" }, at ? `; ${text}` : text))),
     h("dl", null,
+      cause.accepted.length ? [h("dt", null, "Accepted"), h("dd", null, cause.accepted.map(withLink))] : null,
       h("dt", null, "Why"), h("dd", null, cause.meaning),
       h("dt", null, "What to do"), h("dd", null, cause.action),
       cause.known ? [h("dt", null, "Known"), h("dd", null, entryLine(cause.known))] : null,
@@ -85,8 +86,14 @@ function causeCard(cause) {
 }
 
 function entryLine(known) {
-  return [h("code", null, known.id), h("span", { class: "soft" }, ` ${known.versions} · `), sourceOf(known.source),
+  return [h("code", null, known.id), known.whose ? `, a bug of ${known.whose} ` : null, h("span", { class: "soft" }, ` ${known.versions} · `), sourceOf(known.source),
     h("span", { class: "soft" }, " · ", h("code", null, `wsgiproof explain ${known.id}`))];
+}
+
+/** A text that may end in an address. */
+function withLink(text) {
+  const at = text.lastIndexOf(" ") + 1;
+  return h("div", null, text.slice(0, at), sourceOf(text.slice(at)));
 }
 
 /** An address becomes a link only if nothing in it can act. */
@@ -128,7 +135,7 @@ function blocks(texts) {
 
 function checkList(detail) {
   if (!detail.checks.length) return null;
-  const order = ["fail", "inconclusive", "skipped", "pass"];
+  const order = ["fail", "inconclusive", "known", "skipped", "pass"];
   const sorted = [...detail.checks].sort((one, other) => order.indexOf(one[1]) - order.indexOf(other[1]));
   return section("checks", "Checks", table(["check", "verdict", "why"],
     sorted.map(([check, verdict, reason]) => [check, badge(verdict), reason]), "Checks"));

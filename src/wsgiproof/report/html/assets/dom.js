@@ -1,8 +1,8 @@
 // Elements. Everything that is not an element becomes text, so no data is ever markup.
 
-const NAMES = { pass: "pass", fail: "fail", inconclusive: "inconclusive", error: "error",
+const NAMES = { pass: "pass", known: "known", fail: "fail", inconclusive: "inconclusive", error: "error",
   skipped: "skipped", missing: "never ran" };
-const MARKS = { pass: "✓", fail: "✗", inconclusive: "?", error: "!", skipped: "–", missing: "∅" };
+const MARKS = { pass: "✓", known: "≈", fail: "✗", inconclusive: "?", error: "!", skipped: "–", missing: "∅" };
 const VERDICTS = Object.keys(NAMES);
 
 function h(tag, properties, ...children) {

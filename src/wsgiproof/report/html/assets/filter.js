@@ -59,7 +59,7 @@ function checkButtons() {
 }
 
 function checkButton(check, counts) {
-  const verdicts = ["fail", "inconclusive", "skipped"].filter((verdict) => counts[verdict]);
+  const verdicts = ["fail", "inconclusive", "known", "skipped"].filter((verdict) => counts[verdict]);
   return h("button", {
     type: "button",
     id: `check-${check}`,

@@ -9,6 +9,7 @@ function drawMatrix() {
     runLine(),
     h("section", { class: "summary", "aria-label": "Summary" }, run.cells.length > 1 ? verdictButtons() : null),
     neverRan(),
+    run.known.length ? notes(run.known) : null,
     whatWasFound(),
     checkButtons(),
     run.cells.length ? arrangement() : h("p", { class: "empty" }, "No cell of this run has ended."),
@@ -33,9 +34,9 @@ function whatWasFound() {
 }
 
 function overviewCard(cause, open) {
-  return h("details", { class: "finding print", open: open || null },
+  return h("details", { class: cause.accepted ? "finding print accepted" : "finding print", open: open || null },
     h("summary", null, h("h3", null, h("span", { class: "name" }, cause.check), h("span", { class: "seen" }, cause.seen))),
-    h("dl", null, h("dt", null, "Why"), h("dd", null, cause.meaning),
+    h("dl", null, cause.accepted ? [h("dt", null, "Accepted"), h("dd", null, cause.accepted)] : null, h("dt", null, "Why"), h("dd", null, cause.meaning),
       h("dt", null, "What to do"), h("dd", null, cause.action),
       cause.consequences.length ? [h("dt", null, "Likely consequences"), h("dd", null, cause.consequences.join(", "))] : null,
       h("dt", null, "Where"), h("dd", null, cellLinks(cause.cells))));

@@ -345,6 +345,36 @@ def crashes(*stacks: Stack) -> list[str]:
     return [one.seen for one in judge(CELL, seen, RULES).findings]
 
 
+def crashed_at_the_end(*stacks: Stack) -> list[str]:
+    """What is found if each of these processes dies of SIGSEGV in phase ``trials``."""
+    ends = [died(one.pid, phase="trials", signal=signal.SIGSEGV) for one in stacks]
+    seen = msgspec.structs.replace(after_trials(*clean_ends(10), *ends), stacks=stacks)
+    return [one.seen for one in judge(CELL, seen, RULES).findings]
+
+
+def test_crashes_at_the_end_are_alike_if_the_innermost_function_is() -> None:
+    """What had called it is chance: a thread runs on until its interpreter is gone."""
+    (only,) = crashed_at_the_end(
+        crash_stack(401, "eval.constprop.0", "read"), crash_stack(402, "eval", "wait")
+    )
+    assert only.startswith("2 of 13 process ends crashed, 15 % (95 %: 2 to 45 %): they died of")
+
+
+def test_several_kinds_of_crashes_at_the_end_say_how_many_there_are_in_all() -> None:
+    assert [
+        one.partition(":")[0]
+        for one in crashed_at_the_end(
+            crash_stack(401, "eval"), crash_stack(402, "free"), crash_stack(403, "eval")
+        )
+    ] == [
+        "2 of 14 process ends crashed, 14 % (95 %",
+        "1 of 14 process ends crashed, 7 % (95 %",
+    ]
+    first, other = crashed_at_the_end(crash_stack(401, "eval"), crash_stack(402, "free"))
+    assert "(in all 2): it died of" in first
+    assert "(in all 2): it died of" in other
+
+
 def test_a_crash_without_a_stack_belongs_to_the_only_place_that_is_known() -> None:
     (only,) = crashes(
         crash_stack(201), crash_stack(202, "decode"), crash_stack(203, "decode"), crash_stack(204)

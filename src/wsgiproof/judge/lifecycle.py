@@ -152,8 +152,9 @@ def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
     """
     sites: dict[tuple[object, ...], dict[tuple[str, ...], list[Event]]] = defaultdict(dict)
     for death in crashes:
-        site = stacks.crash_site(stacks.of_crash(observed, death.pid))
-        way = (is_end(observed, death), death.role, death.signal, death.exit)
+        at_end = is_end(observed, death)
+        site = stacks.crash_site(stacks.of_crash(observed, death.pid), at_end=at_end)
+        way = (at_end, death.role, death.signal, death.exit)
         sites[way].setdefault(site, []).append(death)
     groups: list[list[Event]] = []
     for by_site in sites.values():
@@ -198,7 +199,10 @@ def _crash_finding(observed: Observed, group: Sequence[Event], ends: ProcessEnds
     )
     at_end = {*pids} <= {*ends.crashed}
     if at_end:
-        who = f"{ends.rate(len(pids), 'crashed')}: {'they' if len(pids) > 1 else 'it'}"
+        every = len(ends.crashed)
+        who = ends.rate(len(pids), "crashed")
+        who += f" (in all {every})" if every > len(pids) else ""
+        who += ": they" if len(pids) > 1 else ": it"
     else:
         of_role = {event.pid for event in observed.events if event.role is first.role}
         among = count(len(of_role), f"{first.role} process", f"{first.role} processes")

@@ -91,13 +91,21 @@ def _without_handler(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     return below or frames
 
 
-def crash_site(stack: Stack | None) -> tuple[str, ...]:
+def crash_site(stack: Stack | None, *, at_end: bool = False) -> tuple[str, ...]:
     """Return what crashes for the same reason have in common: the innermost functions with a name,
-    without those of the C library."""
+    without those of the C library.
+
+    At the end of a process (``at_end``) it is the innermost one alone, and whether the thread is
+    the main one: a thread may have called anything when its interpreter was taken from it.
+    """
     site = crashed(stack) if stack else None
-    if site is None:
+    if stack is None or site is None:
         return ()
-    return tuple(_plain(frame.function) for frame in _named(site[1])[:_SAME])
+    thread, frames = site
+    functions = [_plain(frame.function) for frame in _named(frames)]
+    if not at_end:
+        return tuple(functions[:_SAME])
+    return (*functions[:1], "main thread" if thread.tid == stack.pid else "another thread")
 
 
 def _named(frames: Sequence[Frame]) -> list[Frame]:

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,13 @@ from wsgiproof.judge.verdict import judge
 from wsgiproof.observe import cores
 from wsgiproof.observe.evidence import Evidence
 from wsgiproof.observe.frames import combined, parse_gdb, parse_pystack
-from wsgiproof.observe.stacks import read_core, read_ending, read_process
+from wsgiproof.observe.stacks import (
+    _is_stopped,
+    _StopWatch,
+    read_core,
+    read_ending,
+    read_process,
+)
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import (
     SIGNAL_HANDLER,
@@ -408,3 +415,27 @@ def test_why_there_is_no_core_names_where_they_go(
     why = cores.why_no_core()
     assert told in why
     assert bool(why) == bool(told)
+
+
+# For how long a process is stopped
+
+
+def test_the_time_that_a_process_is_stopped_is_measured() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        with _StopWatch(process.pid) as watch:
+            process.send_signal(signal.SIGSTOP)
+            while not _is_stopped(process.pid):
+                time.sleep(0.01)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGCONT)
+        process.kill()
+    assert watch.seconds >= 0.3
+
+
+def test_a_process_that_runs_is_not_stopped_however_long_the_tools_take() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        with _StopWatch(process.pid) as watch:
+            time.sleep(0.2)
+        process.kill()
+    assert watch.seconds == 0
+    assert not _is_stopped(process.pid), "it is gone"

@@ -11,9 +11,11 @@ import importlib.util
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import psutil
@@ -30,6 +32,8 @@ _ENDING_DEADLINE = 1.5
 """Seconds that a process may be stopped that has to end by a deadline: Apache allows three."""
 _WORKS = 0.03
 """Seconds of CPU time: a waiting process uses none while its Python stack is read."""
+_LOOK_EVERY = 0.02
+"""Seconds between two looks at whether a process is stopped."""
 _GDB_MOST_FRAMES = 80
 NEEDS = "install pystack ('pip install pystack') or gdb"
 
@@ -66,19 +70,60 @@ def read_process(
     ``deadline`` seconds at most.
     """
     began = time.monotonic()
-    reading = _pystack("remote", str(pid), "--native-all", deadline=deadline)
-    # pystack has no frames of a thread that works for several interpreters and is in none.
-    if not reading.frames_of(pid):
-        if not reading.threads:
-            # While a server stops, interpreters know threads that have ended and have no C stack.
-            reading = python or _pystack("remote", str(pid), deadline=deadline)
-        left = deadline - (time.monotonic() - began)
-        if left > 0:
-            reading = _with_gdb(reading, ["-p", str(pid)], deadline=left)
-        elif not reading.note:
-            note = "some frames are missing: there was no time left for gdb to read them"
-            reading = msgspec.structs.replace(reading, note=note)
-    return msgspec.structs.replace(reading, stopped=time.monotonic() - began)
+    with _StopWatch(pid) as watch:
+        reading = _pystack("remote", str(pid), "--native-all", deadline=deadline)
+        # pystack has no frames of a thread that works for several interpreters and is in none.
+        if not reading.frames_of(pid):
+            if not reading.threads:
+                # While a server stops, interpreters know threads that have ended and have no C
+                # stack.
+                reading = python or _pystack("remote", str(pid), deadline=deadline)
+            left = deadline - (time.monotonic() - began)
+            if left > 0:
+                reading = _with_gdb(reading, ["-p", str(pid)], deadline=left)
+            elif not reading.note:
+                note = "some frames are missing: there was no time left for gdb to read them"
+                reading = msgspec.structs.replace(reading, note=note)
+    return msgspec.structs.replace(reading, stopped=watch.seconds)
+
+
+class _StopWatch:
+    """Measures for how long a process is stopped, at most, in a thread while a context lasts.
+
+    On a busy machine the tools take most of their time to start, and the process runs on.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        last, was_stopped, over = time.monotonic(), False, False
+        while not over:
+            over = self._over.wait(_LOOK_EVERY)
+            now, is_stopped = time.monotonic(), _is_stopped(self._pid)
+            if was_stopped or is_stopped:
+                self.seconds += now - last
+            last, was_stopped = now, is_stopped
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether a process is stopped, by a debugger or by a signal."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(") ")[2][:1] in ("t", "T")
 
 
 def read_ending(pid: int) -> StackReading:

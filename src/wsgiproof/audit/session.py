@@ -146,24 +146,19 @@ def _made(
     progress.step(f"choosing versions for {python.title}")
     resolved = resolve(request.requirements, python)
     build, cache = environment_build(resolved, python), Cache()
-    progress.step(f"{'using' if cache.has(build) else 'making'} {build.title}")
+    how = "using" if cache.has(build) else "making"
+    source = "" if resolved.wheels_only else ", some built from source"
+    progress.step(f"{how} {build.title}{source}")
     interpreter = built_interpreter(cache.get(build))
     prober = Prober(python=interpreter, timeout=request.timeout)
     inventory = take_inventory(prober, accounts[0])
-    found = _Auditor(prober, request, accounts, progress).environment(inventory)
     missing = [
-        Result(
-            name=name,
-            version=version,
-            kind=kind,
-            outcome=Outcome.NOT_INSTALLABLE,
-            reason=why,
-        )
+        Result(name=name, version=version, kind=kind, outcome=Outcome.NOT_INSTALLABLE, reason=why)
         for requirement, why in resolved.not_installable.items()
         for name, version in [name_of(requirement)]
         for kind in request.kinds
     ]
-    return msgspec.structs.replace(found, results=(*found.results, *missing))
+    return _Auditor(prober, request, accounts, progress).environment(inventory, missing)
 
 
 class _Auditor:
@@ -180,8 +175,8 @@ class _Auditor:
             self._accounts.put(account)
         self._not_confined: dict[str, str] = {}
 
-    def environment(self, inventory: Inventory) -> Environment:
-        """Audit what is installed."""
+    def environment(self, inventory: Inventory, missing: Sequence[Result] = ()) -> Environment:
+        """Audit what is installed; ``missing`` are the results of what can't be."""
         kinds = self._request.kinds
         title = f"Python {inventory.version}{'t' * inventory.free_threaded}"
         chosen = [one for one in inventory.distributions if self._is_chosen(one)]
@@ -196,7 +191,7 @@ class _Auditor:
             chosen, lambda one: self._judged(one, baseline, owner), lambda one: one.name
         )
         control = tuple(main for main, _ in judged)
-        results = tuple(one for _, others in judged for one in others)
+        results = (*(one for _, others in judged for one in others), *missing)
         return Environment(
             python=title,
             path=str(self._prober.python),
@@ -206,8 +201,8 @@ class _Auditor:
             baseline={str(kind): tuple(found) for kind, found in baseline.items()},
             results=results,
             control=control,
-            advice=" ".join(filter(None, (advise(results, control, kind) for kind in kinds))),
-            not_confined=tuple(f"{what}: {why}" for what, why in self._not_confined.items()),
+            advice=tuple(advise(results, control, kind) for kind in kinds) if results else (),
+            not_confined=self._not_confined,
         )
 
     def _is_chosen(self, one: Distribution) -> bool:
@@ -318,17 +313,16 @@ class _Auditor:
         self,
         kind: InterpreterKind,
         control: Sequence[Attempt],
-        tried: Callable[[InterpreterKind, int], list[Attempt]],
+        tried: Callable[[InterpreterKind, int, int], list[Attempt]],
     ) -> list[Attempt]:
-        """Return the processes of a kind. After one that hangs or fails early there are no more:
-        they would do the same."""
-        if any(map(ended_badly, control)):
-            return tried(kind, 1)
-        both = tried(kind, min(2, self._request.trials))
-        if any(ended_badly(one) and not _crashed_late(one) for one in both):
-            return both
-        left = self._request.trials - len(both)
-        return [*both, *tried(kind, left)] if left > 0 else both
+        """Return the processes of a kind: none if the main interpreter fails already, and no more
+        after one that hangs or fails before its end, since they would do the same."""
+        attempts: list[Attempt] = []
+        while len(attempts) < self._request.trials and not any(map(ended_badly, control)):
+            attempts += tried(kind, 1, len(attempts))
+            if ended_badly(attempts[-1]) and not _crashed_late(attempts[-1]):
+                break
+        return attempts
 
     def _in_parallel(
         self, items: Sequence[_T], work: Callable[[_T], _R], name: Callable[[_T], str]

@@ -34,6 +34,8 @@ STANDARD_LIBRARY = "the standard library"
 """The cause where a module of it fails alone."""
 _AT_THE_END = (Stage.ENDING, Stage.FINISHED)
 _FALSE = {"False", "None", "0", "''"}
+_MOST_MORE = 2
+"""Exceptions that are told beside the first one."""
 Owner = Callable[[str], str]
 """From the name of a module to the distribution that installs it; empty if none does."""
 
@@ -122,17 +124,24 @@ class _Case:
 
     def decide(self) -> tuple[Outcome, str, str]:
         """Return the outcome, what happened, and whose fault it is if it is not its own."""
-        if not self._attempts:
-            return Outcome.UNKNOWN, "it was not tried", ""
         if not self._distribution.modules and not self._distribution.extensions:
             return Outcome.UNKNOWN, "its metadata names nothing that can be imported", ""
         if lost := next((one.lost for one in (*self._control, *self._attempts) if one.lost), ""):
             return Outcome.UNKNOWN, lost, ""
         if why := self._fails_in_main():
             return Outcome.UNKNOWN, f"fails in main too: {why}", ""
-        for rule in (self._ends, self._exceptions, self._values, self._losses):
+        if not self._attempts:
+            return Outcome.UNKNOWN, "it was not tried", ""
+        ends = self._ends()
+        excused = ends is not None and ends[2] == STANDARD_LIBRARY
+        if ends and not excused:
+            return ends
+        # An end that is not its own fault does not hide what is.
+        for rule in (self._exceptions, self._values, self._losses):
             if found := rule():
                 return found
+        if ends:
+            return ends
         if main := next((one for one in self._known() if one.stage is Stage.IMPORT), None):
             return Outcome.UNKNOWN, f"{main.module} fails in main too: {main.error}", ""
         return Outcome.WORKS, "", ""
@@ -153,6 +162,7 @@ class _Case:
         if alone:
             why = "not judged, since the main interpreter can't import them alone"
             notes.append(f"{why}: {some(alone)}")
+        notes += self._more()
         left = {name for one in self._attempts for name in one.left}
         if left:
             notes.append(f"it left processes running, which were killed: {some(sorted(left))}")
@@ -161,6 +171,33 @@ class _Case:
         if said and self._control:
             notes.append(f"warnings that the main interpreter does not give: {some(sorted(said))}")
         return notes
+
+    def _more(self) -> list[str]:
+        """What else fails, where the first of it is the reason."""
+        if not self._control:
+            return []
+        raised = self._raised()
+        told = {one.error for found in [*raised.values()][:1] for _, one in found}
+        notes = []
+        for (stage, _), found in [*raised.items()][1:]:
+            # Where an import has failed, the exercise can do nothing else.
+            if stage is not Stage.EXERCISE and not told.issuperset(one.error for _, one in found):
+                notes.append(self._told(found))
+                told |= {one.error for _, one in found}
+        if any(error.startswith("ImportError") for error in told):
+            return notes[:_MOST_MORE]
+        return [*notes[:_MOST_MORE], *self._hidden()[:_MOST_MORE]]
+
+    def _hidden(self) -> list[str]:
+        """The exceptions that were caught where something is silently done without."""
+        lost = {name for _, name in self._lost_modules()}
+        found = {
+            f"the import of {one.module} raises {one.error}"
+            for attempt in self._attempts
+            for one in attempt.failures
+            if one.stage is Stage.EXTENSION and one.module in lost
+        }
+        return sorted(found)
 
     def _fails_in_main(self) -> str:
         for attempt in self._control:
@@ -199,31 +236,37 @@ class _Case:
         return next((name for name in bad if name.partition(".")[0] in used), "")
 
     def _exceptions(self) -> tuple[Outcome, str, str] | None:
-        known = {(one.stage, one.module) for one in self._known()}
-        lost = {name for _, name in self._lost_modules()}
-        found = [
-            (attempt, one)
-            for attempt in self._attempts
-            for one in attempt.failures
-            if (one.stage, one.module) not in known
-            and not (one.stage is Stage.EXTENSION and one.module in lost)
-        ]
+        found = self._raised()
         if not found:
             return None
-        order = [Stage.START, Stage.IMPORT, Stage.EXERCISE, Stage.EXTENSION]
-        _, first = min(found, key=lambda one: order.index(one[1].stage))
-        if first.stage is Stage.START:
+        (stage, _), raised = next(iter(found.items()))
+        first = raised[0][1]
+        if stage is Stage.START:
             return Outcome.UNKNOWN, f"an interpreter could not be used: {first.error}", ""
-        same = [
-            (a, one) for a, one in found if (one.stage, one.module) == (first.stage, first.module)
-        ]
+        return Outcome.REFUSES, self._told(raised), self._cause(first.deepest)
+
+    def _raised(self) -> dict[tuple[Stage, str], list[tuple[Attempt, Failure]]]:
+        """What raises that does not in the main interpreter, by its module, in the order of the
+        stages. The extension modules that are silently done without are among the losses."""
+        known = {(one.stage, one.module) for one in self._known()}
+        lost = {name for _, name in self._lost_modules()}
+        found: dict[tuple[Stage, str], list[tuple[Attempt, Failure]]] = {}
+        for attempt in self._attempts:
+            for one in attempt.failures:
+                place = (one.stage, one.module)
+                if place not in known and not (one.stage is Stage.EXTENSION and one.module in lost):
+                    found.setdefault(place, []).append((attempt, one))
+        return dict(sorted(found.items(), key=lambda one: list(Stage).index(one[0][0])))
+
+    def _told(self, raised: Sequence[tuple[Attempt, Failure]]) -> str:
+        first = raised[0][1]
         what = f"{first.module} can't be imported" if first.module else "its exercise fails"
-        where = _where(self._kind, ((attempt, one.interpreter) for attempt, one in same))
-        return Outcome.REFUSES, f"{what}{where}: {first.error}", self._cause(first.deepest)
+        where = _where(self._kind, ((attempt, one.interpreter) for attempt, one in raised))
+        return f"{what}{where}: {first.error}"
 
     def _cause(self, deepest: str) -> str:
         bad = {one.module for one in self._baseline} | {one.deepest for one in self._baseline}
-        if deepest in bad:
+        if deepest and deepest in bad:
             return f"{STANDARD_LIBRARY} ({deepest})"
         owner = self._owner(deepest)
         return owner if owner != self._distribution.name else ""
@@ -289,7 +332,7 @@ def _where(kind: InterpreterKind, places: Iterable[tuple[Attempt, int]]) -> str:
         return ""
     found = {3 - number if attempt.swapped else number for attempt, number in places}
     if found == {1, 2}:
-        return " in each sub interpreter"
+        return " in the sub interpreters"
     return f" in the {'first' if found == {1} else 'second'} sub interpreter"
 
 
@@ -297,15 +340,18 @@ def advise(results: Sequence[Result], control: Sequence[Result], kind: Interpret
     """Return what to do about an environment, in a sentence or two."""
     of_kind = [one for one in results if one.kind is kind]
     broken = [one.name for one in of_kind if one.outcome in FAILURES]
-    unknown = [one.name for one in of_kind if one.outcome is Outcome.UNKNOWN]
+    unknown = [
+        one.name for one in of_kind if one.outcome in (Outcome.UNKNOWN, Outcome.NOT_INSTALLABLE)
+    ]
     if not of_kind:
         return ""
     parts = []
     if broken:
-        parts.append(f"{count(len(broken), 'package')} of {len(of_kind)} break under {kind}: "
-                     f"{in_words(broken)}.")  # fmt: skip
+        share = f"{count(len(broken), 'package')} of {len(of_kind)}"
+        verb = "breaks" if len(broken) == 1 else "break"
+        parts.append(f"{share} {verb} under {kind}: {in_words(broken)}.")
     elif not unknown:
-        parts.append(f"Nothing breaks under {kind}.")
+        parts.append(f"Nothing that was tried breaks under {kind}.")
     if unknown:
         parts.append(f"Not known under {kind}: {in_words(unknown)}.")
     if broken and kind is not InterpreterKind.MAIN:

@@ -165,9 +165,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """In the kinds that were asked for."""
     control: tuple[Result, ...] = ()
     """In the main interpreter."""
-    advice: str = ""
-    not_confined: tuple[str, ...] = ()
-    """What the kernel did not allow to take from the processes."""
+    advice: tuple[str, ...] = ()
+    """A sentence or two for each kind that was asked for."""
+    not_confined: Mapping[str, str] = {}
+    """What the kernel did not allow to take from the processes (``network``, ``files``), and its
+    error."""
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.records.audit import Audit, Environment, Outcome, Result
+from wsgiproof.records.audit import Audit, Environment, Outcome, Result, StandardFailure
 from wsgiproof.records.cell import InterpreterKind
 from wsgiproof.report.text import printable
 
@@ -24,8 +24,11 @@ _STYLES = {
     Outcome.NOT_INSTALLABLE: "yellow",
     Outcome.UNKNOWN: "yellow",
 }
+_COULD = {"network": "use the network", "files": "write to any file of their user"}
+"""What a package may do where the kernel does not allow to prevent it."""
 _LONGEST = 600
 """Characters of a reason."""
+_LONGEST_ADVICE = 4000
 
 
 def show_audit(console: Console, audit: Audit, saved: str) -> None:
@@ -46,23 +49,21 @@ def _show_environment(console: Console, environment: Environment) -> None:
     for one in _worth_words(environment):
         console.print(_heading(one))
         for line in _lines(one):
-            console.print(Padding(Text(printable(line, _LONGEST)), (0, 0, 0, 2)))
+            console.print(Padding(Text(printable(line, _LONGEST)), (0, 0, 0, 2), expand=False))
     for kind, failures in environment.baseline.items():
-        for failure in failures:
-            line = f"the standard library under {kind}: {failure.module}: {failure.error}"
-            console.print(Text(printable(line, _LONGEST), style="yellow"))
-    for line in environment.not_confined:
-        text = f"the kernel did not allow to take the {line} from the packages"
-        console.print(Text(printable(_confinement(line) or text), style="yellow"))
-    if environment.advice:
-        console.print(Text(printable(environment.advice, 4000)))
+        if failures:
+            console.print(Text(_baseline_line(kind, failures), style="yellow"))
+    for what, why in environment.not_confined.items():
+        line = f"the packages could {_COULD.get(what, what)}, since the kernel says: {why}"
+        console.print(Text(printable(line), style="yellow"))
+    for advice in environment.advice:
+        console.print(Text(printable(advice, _LONGEST_ADVICE)))
 
 
-def _confinement(line: str) -> str:
-    """What a package could do that an audit would rather not let it do."""
-    what, _, why = line.partition(": ")
-    could = {"network": "could use the network", "files": "could write to files of their user"}
-    return f"the packages {could[what]}, since the kernel says: {why}" if what in could else ""
+def _baseline_line(kind: str, failures: Sequence[StandardFailure]) -> str:
+    names = ", ".join(one.module for one in failures)
+    line = f"The standard library alone fails under {kind}, which is no package's fault: {names}"
+    return printable(f"{line} ({failures[0].module} {failures[0].error})", _LONGEST)
 
 
 def _rows(environment: Environment) -> dict[tuple[str, str], dict[InterpreterKind, Result]]:

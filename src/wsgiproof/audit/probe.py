@@ -13,6 +13,7 @@ doing when it ended. What is imported here can write anything, too: nobody trust
 import importlib
 import importlib.machinery
 import json
+import linecache
 import os
 import re
 import sys
@@ -47,6 +48,16 @@ def short(value):
     return " ".join(str(value).split())[:LONGEST]
 
 
+class Searches:
+    """A finder that finds nothing, and knows what was searched for."""
+
+    def __init__(self):
+        self.names = []
+
+    def find_spec(self, name, path=None, target=None):
+        self.names.append(name)
+
+
 # --- in each interpreter -------------------------------------------------------------------
 
 
@@ -56,6 +67,8 @@ def use(job, claims):
     An exception is claimed, and the next module is tried.
     """
     seen = []
+    searches = Searches()
+    sys.meta_path.insert(0, searches)
     warnings.showwarning = lambda message, category, *rest: seen.append(
         short("{}: {}".format(category.__name__, message))
     )
@@ -63,34 +76,40 @@ def use(job, claims):
     if job["swap"]:
         modules.reverse()
     for module in modules:
-        attempt(claims, "import", module, lambda name=module: importlib.import_module(name))
+        attempt(claims, searches, "import", importlib.import_module, module)
     if job["exercise"]:
-        attempt(claims, "exercise", "", lambda: claims.write("value", value=exercise(job)))
+        attempt(claims, searches, "exercise", lambda _: exercise(job, claims))
     snapshot(claims, seen)
     for module in job["extensions"]:
-        attempt(claims, "extension", module, lambda name=module: importlib.import_module(name))
+        attempt(claims, searches, "extension", importlib.import_module, module)
 
 
-def attempt(claims, stage, module, action):
+def attempt(claims, searches, stage, action, module=""):
+    """Claim that a stage begins, and how it ends."""
+    del searches.names[:]
     claims.write("begin", stage=stage, module=module)
     try:
-        action()
+        action(module)
     except BaseException as error:
-        told, deepest = describe(error)
+        told, deepest = describe(error, searches.names)
         claims.write("failed", stage=stage, module=module, error=told, deepest=deepest)
     else:
         claims.write("done", stage=stage, module=module)
 
 
-def exercise(job):
-    """The result of the exercise, as text."""
+def exercise(job, claims):
+    """Do the exercise, and claim its result as text."""
     names = {"__name__": "exercise"}
     exec(compile(job["exercise"], "<exercise>", "exec"), names)
-    return short(repr(names.get("value")))
+    claims.write("value", value=short(repr(names.get("value"))))
 
 
-def describe(error):
-    """The message of an exception, and the module whose import failed first."""
+def describe(error, searched):
+    """The message of an exception, and the module whose import failed first.
+
+    An extension module need not say its name: then it is what was searched for last, is not there,
+    and is named in the line that the traceback ends with.
+    """
     told = short("{}: {}".format(type(error).__name__, error))
     root = error
     for _ in range(20):
@@ -100,16 +119,21 @@ def describe(error):
         root = below
     if root is not error:
         told = short("{}; because of {}: {}".format(told[:300], type(root).__name__, root))
-    deepest = ""
+    deepest, line = "", ""
     trace = root.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_globals.get("__name__")
         file = trace.tb_frame.f_code.co_filename
-        if isinstance(name, str) and not file.startswith("<frozen") and name != __name__:
-            deepest = name if not name.startswith("importlib") else deepest
+        ours = file.startswith("<frozen") or name in (__name__, "importlib")
+        if isinstance(name, str) and not ours:
+            deepest, line = name, linecache.getline(file, trace.tb_lineno)
         trace = trace.tb_next
-    if isinstance(root, ImportError) and isinstance(root.name, str) and root.name:
-        deepest = root.name
+    if isinstance(root, ImportError):
+        absent = [name for name in searched if name not in sys.modules]
+        if isinstance(root.name, str) and root.name:
+            deepest = root.name
+        elif absent and absent[-1].rpartition(".")[2] in line:
+            deepest = absent[-1]
     return told, deepest[:LONGEST]
 
 

@@ -163,7 +163,7 @@ class _Case:
             why = "not judged, since the main interpreter can't import them alone"
             notes.append(f"{why}: {some(alone)}")
         notes += self._more()
-        left = {name for one in self._attempts for name in one.left}
+        left = {name for one in (*self._control, *self._attempts) for name in one.left}
         if left:
             notes.append(f"it left processes running, which were killed: {some(sorted(left))}")
         said = {text for one in self._attempts for s in one.snapshots for text in s.warnings}

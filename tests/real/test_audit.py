@@ -1,0 +1,211 @@
+"""``wsgiproof audit`` on planted packages: each has its outcome; hostile ones are contained."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from tests.real.command import nobody_is_left, soon, started
+from tests.real.planted import HOSTILE, PYTHON, C, Site
+from wsgiproof.process.account import server_account
+from wsgiproof.provision.python import installed, why_unusable
+from wsgiproof.provision.toolchain import Python
+
+AUDIT = [sys.executable, "-m", "wsgiproof", "audit"]
+TIMEOUT = "4"
+"""Seconds that a package may hang."""
+OUTSIDE = Path("/tmp/wsgiproof-planted")
+"""What a planted package tries to write."""
+
+
+def usable(*, own_gil: bool) -> Python | None:
+    """The first Python of this machine that an audit can use for this."""
+    for python in installed():
+        version = Version(python.version)
+        fits = version >= Version("3.12") if own_gil else version >= Version("3.8")
+        if fits and not python.free_threaded and not why_unusable(python, server_account()):
+            return python
+    return None
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory that an unprivileged user can enter."""
+    directory = Path(tempfile.mkdtemp(prefix="wp-test-", dir="/tmp"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def audited(site: Site, place: Path, *options: str, code: int) -> dict[str, Any]:
+    """The record of an audit of this environment, after a check of the exit code."""
+    scratch = Path(tempfile.mkdtemp(dir=place))
+    scratch.chmod(0o711)
+    done = subprocess.run(
+        [*AUDIT, "--env", str(site.home), "--json", "--all", "--timeout", TIMEOUT, "--jobs", "3",
+         "-o", str(scratch / "out"), *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert nobody_is_left(scratch)
+    assert [path.name for path in scratch.iterdir()] == ["out"]
+    record: dict[str, Any] = json.loads(done.stdout)
+    assert json.loads((scratch / "out" / "audit.json").read_bytes()) == record
+    return record
+
+
+def outcomes(record: dict[str, Any], kind: str = "shared-gil") -> dict[str, dict[str, Any]]:
+    (environment,) = record["environments"]
+    return {one["name"]: one for one in environment["results"] if one["kind"] == kind}
+
+
+@pytest.fixture(scope="module")
+def planted(place: Path) -> dict[str, dict[str, Any]]:
+    """What the planted packages do under a shared GIL."""
+    python = usable(own_gil=False)
+    assert python is not None
+    site = Site(python, place / "planted")
+    for name, source in C.items():
+        site.add_c(name, source)
+    for name, source in PYTHON.items():
+        site.add(name, {f"{name}.py": source})
+    site.add_fallback("falls_back")
+    return outcomes(audited(site, place, "--trials", "4", code=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "reason"),
+    [
+        ("clean", "works", ""),
+        ("single_phase", "works", ""),
+        ("refuses_by_slot", "works", ""),
+        ("harmless_flags", "works", ""),
+        (
+            "one_interpreter",
+            "refuses",
+            "one_interpreter can't be imported in the second sub interpreter: "
+            "ImportError: only one interpreter may load this",
+        ),
+        ("falls_back", "degrades", "missing in the second sub interpreter: falls_back._fast"),
+        ("flags", "degrades", "missing in the sub interpreters: flags.HAVE_SPEED"),
+        ("crashes", "crashes", "died of SIGSEGV (signal 11) while it imported crashes in sub"),
+        ("exits", "crashes", "ended with exit code 3 while it imported exits in sub"),
+        ("crashes_at_the_end", "crashes", "while sub interpreter 1 ended (4 of 4 processes)"),
+        ("hangs", "hangs", "was still running after 4 s while it imported hangs in sub"),
+        ("depends", "refuses", "depends can't be imported in the second sub interpreter"),
+        ("broken", "unknown", "fails in main too: ModuleNotFoundError: No module named"),
+    ],
+)
+def test_each_planted_package_has_its_outcome(
+    planted: dict[str, dict[str, Any]], name: str, outcome: str, reason: str
+) -> None:
+    found = planted[name]
+    assert (found["outcome"], reason in found["reason"]) == (outcome, True), found
+
+
+def test_a_dependency_is_named(planted: dict[str, dict[str, Any]]) -> None:
+    assert planted["depends"]["cause"] == "one_interpreter"
+    assert planted["one_interpreter"]["cause"] == ""
+
+
+def test_ends_are_counted_with_their_bound(planted: dict[str, dict[str, Any]]) -> None:
+    assert planted["crashes_at_the_end"]["ends"].startswith("4 of 4 process ends crashed")
+    assert planted["clean"]["ends"].startswith("none of 4 process ends crashed: under 52.7 %")
+
+
+def test_interpreters_with_their_own_gil(place: Path) -> None:
+    python = usable(own_gil=True)
+    if python is None:
+        pytest.skip("no Python 3.12 or newer that an unprivileged user can read")
+    site = Site(python, place / "own-gil")
+    for name, source in C.items():
+        site.add_c(name, source)
+    record = audited(site, place, "--interpreter", "own-gil", "--trials", "2", code=1)
+    found = outcomes(record, "own-gil")
+    assert {name: one["outcome"] for name, one in found.items()} == {
+        "clean": "works",
+        "one_interpreter": "refuses",
+        "single_phase": "refuses",
+        "refuses_by_slot": "refuses",
+        "crashes_at_the_end": "crashes",
+    }
+    assert "does not support loading in subinterpreters" in found["single_phase"]["reason"]
+
+
+def test_hostile_packages_are_contained(place: Path) -> None:
+    python = usable(own_gil=False)
+    assert python is not None
+    site = Site(python, place / "hostile")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        for name, source in HOSTILE.items():
+            site.add(name, {f"{name}.py": source.replace("PORT", port)})
+        record = audited(site, place, "--trials", "1", code=3)
+        server.setblocking(False)
+        (environment,) = record["environments"]
+        if "network" not in environment["not_confined"]:
+            with pytest.raises(BlockingIOError):
+                server.accept()
+    found = outcomes(record)
+    told = {name: (one["outcome"], one["reason"]) for name, one in found.items()}
+    for name, why in {
+        "exits_at_once": "ended with exit code 0 while it imported exits_at_once",
+        "sleeps": "was still running after 4 s while it imported sleeps",
+        "fills_the_disk": "OSError",
+        "forks": "BlockingIOError",
+        "forges": "ended with exit code 0",
+    }.items():
+        assert told[name][0] == "unknown" and why in told[name][1], told[name]
+    assert told["kills_its_parent"][0] == "unknown"
+    assert told["prints"][0] in ("works", "unknown"), "it may have come to the limit of its file"
+    assert told["daemonizes"][0] == "works"
+    assert "it left processes running, which were killed: sleep" in found["daemonizes"]["notes"]
+    if "files" not in environment["not_confined"]:
+        assert told["writes_elsewhere"][0] == "unknown"
+        assert "Read-only file system" in told["writes_elsewhere"][1]
+        assert not OUTSIDE.exists()
+    OUTSIDE.unlink(missing_ok=True)
+
+
+def test_ctrl_c_leaves_nothing(place: Path) -> None:
+    python = usable(own_gil=False)
+    assert python is not None
+    site = Site(python, place / "interrupted")
+    site.add("sleeps", {"sleeps.py": HOSTILE["sleeps"]})
+    tmp = Path(tempfile.mkdtemp(dir=place))
+    tmp.chmod(0o711)
+    command = [*AUDIT, "--env", str(site.home), "--all", "--timeout", "100"]
+    with started(tmp, command=command) as running:
+        running.wait_for("trying 1 distribution", 60)
+        assert soon(lambda: any("/probe.py" in one for one in running.left_behind()), 30)
+        running.interrupt()
+        assert running.finish(60) == 130
+        assert "interrupted; everything that was started has been stopped" in running.text
+        assert running.nothing_left()
+        assert list((tmp / "scratch").iterdir()) == []
+
+
+def test_the_probe_is_not_run_by_root(place: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has another user to become")
+    python = usable(own_gil=False)
+    assert python is not None
+    site = Site(python, place / "users")
+    site.add("who", {"who.py": "import os\nHAVE_ROOT = os.getuid() == 0\nassert not HAVE_ROOT"})
+    site.add("reads", {"reads.py": "open('/etc/shadow').read()"})
+    found = outcomes(audited(site, place, "--trials", "1", code=3))
+    assert found["who"]["outcome"] == "works"
+    assert "PermissionError" in found["reads"]["reason"]

@@ -169,7 +169,9 @@ class Prober(msgspec.Struct, frozen=True, kw_only=True):
                     not_confined=service.not_confined(),
                 )
         except ServiceFailed as error:
-            return Ended(seconds=time.monotonic() - began, lost=str(error))
+            # Without the name of the log, which is removed.
+            why = str(error).partition(", see ")[0]
+            return Ended(seconds=time.monotonic() - began, lost=why)
 
     def _wait(self, service: Service, until: float) -> tuple[ProcessEvent | None, str]:
         """Wait for the end of the process itself; return its death, or the limit that it passed."""

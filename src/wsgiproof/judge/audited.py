@@ -364,7 +364,7 @@ def _about_main(control: Sequence[Result]) -> str:
     bad = [one.name for one in control if one.outcome is not Outcome.WORKS]
     if not bad:
         return f"{setting} avoids that: each of them was tried in the main interpreter, and works."
-    return f"{setting} is not enough: {in_words(bad)} did not work in the main interpreter either."
+    return f"{setting} avoids that, but not all work there: {in_words(bad)} did not when tried."
 
 
 def exit_code(environments: Iterable[Environment]) -> ExitCode:

@@ -11,6 +11,8 @@ from wsgiproof.records.cell import InterpreterKind
 
 AUDIT = "audit.json"
 """The file of the record."""
+FORMAT = 1
+"""The format of the file."""
 
 
 class Outcome(StrEnum):
@@ -175,6 +177,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """A whole audit, as it is saved."""
 
+    format: int = FORMAT
     wsgiproof: str
     command: str
     started: float

@@ -104,6 +104,16 @@ _SUB = "from clean import in_main\nif not in_main():\n    "
 PYTHON: Mapping[str, str] = {
     "hangs": _SUB + "import time; time.sleep(1000)",
     "crashes": _SUB + "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+    "thread_goes_on": _SUB
+    + (
+        "import threading, time; threading.Thread(target=time.sleep, args=(1000,), daemon=True, "
+        "name='goes on').start()"
+    ),
+    "thread_ends": _SUB
+    + (
+        "import threading, time; "
+        "threading.Thread(target=time.sleep, args=(1,), daemon=True).start()"
+    ),
     "exits": _SUB + "import os; os._exit(3)",
     "depends": "import one_interpreter",
     "flags": "from clean import in_main\nHAVE_SPEED = in_main()",

@@ -93,6 +93,8 @@ def planted(place: Path) -> dict[str, dict[str, Any]]:
         ("single_phase", "works", ""),
         ("refuses_by_slot", "works", ""),
         ("harmless_flags", "works", ""),
+        ("thread_ends", "works", ""),
+        ("thread_goes_on", "unknown", "can't be ended then: goes on"),
         (
             "one_interpreter",
             "refuses",

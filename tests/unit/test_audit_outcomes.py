@@ -238,6 +238,31 @@ def test_a_crash_of_the_standard_library_alone_is_not_the_packages() -> None:
     assert judged(crash, baseline=[unused]).outcome is Outcome.CRASHES
 
 
+def test_an_interpreter_that_was_not_ended_has_not_passed() -> None:
+    busy = attempt(stage=Stage.ENDING, threads=("pool",), snapshots=GOOD.snapshots)
+    found = judged(busy)
+    assert found.outcome is Outcome.UNKNOWN and found.reason.endswith("can't be ended then: pool")
+    assert found.ends == ""
+    # It is no excuse for a crash, or for what it refuses.
+    crash = msgspec.structs.replace(busy, exit=None, signal=11)
+    assert judged(crash).outcome is Outcome.CRASHES
+    refuses = msgspec.structs.replace(busy, failures=(failure(2),))
+    assert judged(refuses).outcome is Outcome.REFUSES
+
+
+def test_an_extension_that_main_cannot_import_alone_is_no_failure_of_main() -> None:
+    alone = attempt(MAIN, failures=(failure(0, "fast._more", stage=Stage.EXTENSION),))
+    owner = owners([PACKAGE])
+    found = judge_distribution(PACKAGE, MAIN, [alone], (), (), owner, exercise=False)
+    assert found.outcome is Outcome.WORKS
+    assert found.notes == (
+        "not judged, since the main interpreter can't import them alone: fast._more",
+    )
+    import_fails = attempt(MAIN, failures=(failure(0),))
+    found = judge_distribution(PACKAGE, MAIN, [import_fails], (), (), owner, exercise=False)
+    assert found.outcome is Outcome.REFUSES
+
+
 def test_missing_evidence_is_never_a_pass() -> None:
     assert judged().outcome is Outcome.UNKNOWN
     empty = Distribution(name="empty", version="1")

@@ -17,6 +17,7 @@ import linecache
 import os
 import re
 import sys
+import time
 import types
 import warnings
 
@@ -29,6 +30,9 @@ LONGEST = 500
 MOST = 20000
 """Names of each list in a snapshot, and files of a distribution."""
 MOST_EXTENSIONS = 200
+THREADS_LEFT = "threads are left in this interpreter"
+THREADS_END = 3.0
+"""Seconds for the threads of an interpreter to end before it does."""
 
 
 class Claims:
@@ -177,7 +181,25 @@ def snapshot(claims, seen):
 
 def inside(job, descriptor, interpreter):
     """What is run in each interpreter."""
-    use(job, Claims(descriptor, interpreter))
+    claims = Claims(descriptor, interpreter)
+    use(job, claims)
+    if interpreter:
+        await_threads(claims)
+
+
+def await_threads(claims):
+    """Wait for the threads of this interpreter. Claims and raises if some do not end."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return
+    until = time.monotonic() + THREADS_END
+    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    for one in others:
+        one.join(max(0, until - time.monotonic()))
+    living = [short(one.name) for one in others if one.is_alive()]
+    if living:
+        claims.write("threads", modules=living[:MOST])
+        raise RuntimeError(THREADS_LEFT)
 
 
 # --- in the main interpreter ---------------------------------------------------------------
@@ -191,6 +213,7 @@ def in_sub_interpreters(job, descriptor):
     create, run, destroy = implementation(job["kind"] == "own-gil")
     made = {number: create() for number in (1, 2)}
     order = [2, 1] if job["swap"] else [1, 2]
+    busy = []
     for number in order:
         # Not as __main__, which would start the whole again.
         code = (
@@ -198,11 +221,17 @@ def in_sub_interpreters(job, descriptor):
             "exec(compile({!r}, {!r}, 'exec'), names)\n"
             "names['inside'](json.loads({!r}), {}, {})\n"
         ).format(__file__, source, __file__, json.dumps(job), descriptor, number)
-        error = run(made[number], code)
-        if error:
+        error = str(run(made[number], code) or "")
+        if THREADS_LEFT in error:
+            busy.append(number)
+        elif error:
             control.write("failed", stage="start", module="", error=short(error), deepest="")
     for number in order:
         Claims(descriptor, number).write("begin", stage="ending", module="")
+        if number in busy:
+            # The standard library can't end such an interpreter: Py_EndInterpreter() aborts the
+            # process. mod_wsgi ends it in another way.
+            os._exit(0)
         destroy(made[number])
         Claims(descriptor, number).write("done", stage="ending", module="")
 
@@ -233,7 +262,7 @@ def implementation(own_gil):
     def run(interpreter, code):
         try:
             api.run_string(interpreter, code)
-        except api.RunFailedError as error:
+        except (api.RunFailedError, RuntimeError) as error:
             return error
         return None
 

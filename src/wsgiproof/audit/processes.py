@@ -244,6 +244,7 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
     failures: list[Failure] = []
     snapshots: list[Snapshot] = []
     values: dict[str, str] = {}
+    threads: tuple[str, ...] = ()
     for claim in _claims(ended.written):
         if claim.claim == "begin" and claim.stage in list(Stage):
             stage, doing = Stage(claim.stage), _doing(claim, kind)
@@ -259,6 +260,8 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
             )
         elif claim.claim == "value":
             values[str(claim.interpreter)] = claim.value
+        elif claim.claim == "threads":
+            threads = claim.modules
         elif claim.claim == "snapshot":
             snapshots.append(_snapshot(claim))
         elif claim.claim == "finished":
@@ -278,6 +281,7 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
         failures=tuple(failures),
         snapshots=tuple(snapshots),
         values=values,
+        threads=threads,
         left=ended.left,
         output="" if ended_well else ended.output,
     )

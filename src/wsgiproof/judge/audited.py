@@ -36,6 +36,10 @@ _AT_THE_END = (Stage.ENDING, Stage.FINISHED)
 _FALSE = {"False", "None", "0", "''"}
 _MOST_MORE = 2
 """Exceptions that are told beside the first one."""
+_MOST_LOST = 8
+"""Names that are told of what is missing."""
+_WARNING = 120
+"""Characters of a warning."""
 Owner = Callable[[str], str]
 """From the name of a module to the distribution that installs it; empty if none does."""
 
@@ -62,6 +66,8 @@ def ended_badly(attempt: Attempt) -> str:
         return f"was killed: it used more than {attempt.over}"
     if attempt.signal is not None:
         return f"died of {signal_name(attempt.signal)}"
+    if attempt.threads and attempt.stage is Stage.ENDING and not attempt.exit:
+        return ""
     if attempt.stage is not Stage.FINISHED or attempt.exit:
         code = "an unknown status" if attempt.exit is None else f"exit code {attempt.exit}"
         return f"ended with {code}"
@@ -133,22 +139,30 @@ class _Case:
         if not self._attempts:
             return Outcome.UNKNOWN, "it was not tried", ""
         ends = self._ends()
-        excused = ends is not None and ends[2] == STANDARD_LIBRARY
-        if ends and not excused:
+        if ends and ends[2] != STANDARD_LIBRARY:
             return ends
         # An end that is not its own fault does not hide what is.
         for rule in (self._exceptions, self._values, self._losses):
             if found := rule():
                 return found
-        if ends:
-            return ends
-        if main := next((one for one in self._known() if one.stage is Stage.IMPORT), None):
-            return Outcome.UNKNOWN, f"{main.module} fails in main too: {main.error}", ""
-        return Outcome.WORKS, "", ""
+        why = self._why_unknown()
+        return ends or ((Outcome.UNKNOWN, why, "") if why else (Outcome.WORKS, "", ""))
+
+    def _why_unknown(self) -> str:
+        """What is missing to say that it works; empty if nothing is."""
+        if threads := sorted({name for one in self._attempts for name in one.threads}):
+            why = "its threads do not end, and without Apache an interpreter can't be ended then"
+            return f"{why}: {some(threads)}"
+        main = next((one for one in self._known() if one.stage is Stage.IMPORT), None)
+        return f"{main.module} fails in main too: {main.error}" if main else ""
 
     def ends(self) -> str:
         """Return how often processes crashed at their end; empty if none came so far."""
-        ends = [one for one in self._attempts if one.stage in _AT_THE_END and not one.lost]
+        ends = [
+            one
+            for one in self._attempts
+            if one.stage in _AT_THE_END and not (one.lost or one.threads)
+        ]
         crashed = [one for one in ends if ended_badly(one) and not one.hung and not one.over]
         return rate_of(len(crashed), len(ends), "crashed") if ends else ""
 
@@ -158,7 +172,9 @@ class _Case:
         for one in self._known():
             if one.stage is Stage.EXERCISE:
                 notes.append(f"the exercise fails in the main interpreter: {one.error}")
-        alone = [one.module for one in self._known() if one.stage is Stage.EXTENSION]
+        main = self._control or self._attempts
+        failed = main[0].failures if main and main[0].kind is InterpreterKind.MAIN else ()
+        alone = [one.module for one in failed if one.stage is Stage.EXTENSION]
         if alone:
             why = "not judged, since the main interpreter can't import them alone"
             notes.append(f"{why}: {some(alone)}")
@@ -169,7 +185,8 @@ class _Case:
         said = {text for one in self._attempts for s in one.snapshots for text in s.warnings}
         said -= {text for one in self._control for s in one.snapshots for text in s.warnings}
         if said and self._control:
-            notes.append(f"warnings that the main interpreter does not give: {some(sorted(said))}")
+            cut = sorted(text[:_WARNING] for text in said)
+            notes.append(f"warnings that the main interpreter does not give: {some(cut)}")
         return notes
 
     def _more(self) -> list[str]:
@@ -254,7 +271,10 @@ class _Case:
         for attempt in self._attempts:
             for one in attempt.failures:
                 place = (one.stage, one.module)
-                if place not in known and not (one.stage is Stage.EXTENSION and one.module in lost):
+                # In the main interpreter some can't be imported by their own names.
+                main = self._kind is InterpreterKind.MAIN
+                silent = one.stage is Stage.EXTENSION and (main or one.module in lost)
+                if place not in known and not silent:
                     found.setdefault(place, []).append((attempt, one))
         return dict(sorted(found.items(), key=lambda one: list(Stage).index(one[0][0])))
 
@@ -287,11 +307,16 @@ class _Case:
         lost = [*self._lost_modules(), *self._lost_names()]
         if not lost:
             return None
-        names = list(dict.fromkeys(name for _, name in lost))
-        own = [name for name in names if self._owner(name) in ("", self._distribution.name)]
-        cause = "" if own else self._owner(names[0])
+        names = {name for _, name in lost}
+        tops = sorted(name for name in names if name.rpartition(".")[0] not in names)
+        # Its own first, then those of others, then what extension modules make without a file.
+        owned = {name: self._owner(name) for name in tops}
+        mine = self._distribution.name
+        tops.sort(key=lambda name: (owned[name] != mine, not owned[name]))
+        first = owned[tops[0]]
         where = _where(self._kind, (place for place, _ in lost))
-        return Outcome.DEGRADES, f"missing{where}: {some(own or names)}", cause
+        reason = f"missing{where}: {some(tops, _MOST_LOST)}"
+        return Outcome.DEGRADES, reason, "" if first in ("", mine) else first
 
     def _lost_modules(self) -> list[tuple[tuple[Attempt, int], str]]:
         """The modules that an interpreter lacks."""

@@ -115,6 +115,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Not in a saved record."""
     values: Mapping[str, str] = {}
     """The result of the exercise in each interpreter, by its number."""
+    threads: tuple[str, ...] = ()
+    """The threads that were still running when their interpreter was to end, which was not tried
+    then: the standard library can't do it."""
     left: tuple[str, ...] = ()
     """The names of the processes that it left running, which were killed."""
     output: str = ""

@@ -112,7 +112,7 @@ PYTHON: Mapping[str, str] = {
     "thread_ends": _SUB
     + (
         "import threading, time; "
-        "threading.Thread(target=time.sleep, args=(1,), daemon=True).start()"
+        "threading.Thread(target=time.sleep, args=(0.2,), daemon=True).start()"
     ),
     "exits": _SUB + "import os; os._exit(3)",
     "depends": "import one_interpreter",
@@ -125,7 +125,7 @@ PYTHON: Mapping[str, str] = {
 HOSTILE: Mapping[str, str] = {
     "exits_at_once": "import os; os._exit(0)",
     "kills_its_parent": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)",
-    "prints": "import sys\nfor n in range(1_000_000):\n    print('line', n, file=sys.stderr)",
+    "prints": "import sys\nsys.stderr.write('a line\\n' * 1_000_000)\nprint('a line\\n' * 1_000_000)",
     "daemonizes": (
         "import os, time\n"
         "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"

@@ -23,7 +23,7 @@ from wsgiproof.provision.python import installed, why_unusable
 from wsgiproof.provision.toolchain import Python
 
 AUDIT = [sys.executable, "-m", "wsgiproof", "audit"]
-TIMEOUT = "4"
+TIMEOUT = "6"
 """Seconds that a package may hang."""
 OUTSIDE = Path("/tmp/wsgiproof-planted")
 """What a planted package tries to write."""
@@ -83,7 +83,7 @@ def planted(place: Path) -> dict[str, dict[str, Any]]:
     for name, source in PYTHON.items():
         site.add(name, {f"{name}.py": source})
     site.add_fallback("falls_back")
-    return outcomes(audited(site, place, "--trials", "4", code=1))
+    return outcomes(audited(site, place, "--trials", "3", code=1))
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def planted(place: Path) -> dict[str, dict[str, Any]]:
         ("flags", "degrades", "missing in the sub interpreters: flags.HAVE_SPEED"),
         ("crashes", "crashes", "died of SIGSEGV (signal 11) while it imported crashes in sub"),
         ("exits", "crashes", "ended with exit code 3 while it imported exits in sub"),
-        ("crashes_at_the_end", "crashes", "while sub interpreter 1 ended (4 of 4 processes)"),
-        ("hangs", "hangs", "was still running after 4 s while it imported hangs in sub"),
+        ("crashes_at_the_end", "crashes", "while sub interpreter 1 ended (3 of 3 processes)"),
+        ("hangs", "hangs", "was still running after 6 s while it imported hangs in sub"),
         ("depends", "refuses", "depends can't be imported in the second sub interpreter"),
         ("broken", "unknown", "fails in main too: ModuleNotFoundError: No module named"),
     ],
@@ -124,8 +124,8 @@ def test_a_dependency_is_named(planted: dict[str, dict[str, Any]]) -> None:
 
 
 def test_ends_are_counted_with_their_bound(planted: dict[str, dict[str, Any]]) -> None:
-    assert planted["crashes_at_the_end"]["ends"].startswith("4 of 4 process ends crashed")
-    assert planted["clean"]["ends"].startswith("none of 4 process ends crashed: under 52.7 %")
+    assert planted["crashes_at_the_end"]["ends"].startswith("3 of 3 process ends crashed")
+    assert planted["clean"]["ends"].startswith("none of 3 process ends crashed: under 63.2 %")
 
 
 def test_interpreters_with_their_own_gil(place: Path) -> None:
@@ -165,14 +165,14 @@ def test_hostile_packages_are_contained(place: Path) -> None:
     told = {name: (one["outcome"], one["reason"]) for name, one in found.items()}
     for name, why in {
         "exits_at_once": "ended with exit code 0 while it imported exits_at_once",
-        "sleeps": "was still running after 4 s while it imported sleeps",
+        "sleeps": "was still running after 6 s while it imported sleeps",
         "fills_the_disk": "OSError",
         "forks": "BlockingIOError",
         "forges": "ended with exit code 0",
     }.items():
         assert told[name][0] == "unknown" and why in told[name][1], told[name]
     assert told["kills_its_parent"][0] == "unknown"
-    assert told["prints"][0] in ("works", "unknown"), "it may have come to the limit of its file"
+    assert told["prints"][0] == "works"
     assert told["daemonizes"][0] == "works"
     assert "it left processes running, which were killed: sleep" in found["daemonizes"]["notes"]
     if "files" not in environment["not_confined"]:
@@ -211,3 +211,45 @@ def test_the_probe_is_not_run_by_root(place: Path) -> None:
     found = outcomes(audited(site, place, "--trials", "1", code=3))
     assert found["who"]["outcome"] == "works"
     assert "PermissionError" in found["reads"]["reason"]
+
+
+def test_packages_from_the_index(place: Path) -> None:
+    file = place / "requirements.txt"
+    file.write_text("markupsafe==3.0.2  # compiled\niniconfig==99.0\n")
+    python = usable(own_gil=False)
+    assert python is not None
+    done = subprocess.run(
+        [*AUDIT, "-r", str(file), "--python", python.path, "--trials", "2", "--json",
+         "-o", str(place / "from-the-index")],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    found = outcomes(json.loads(done.stdout))
+    assert {name: (one["version"], one["outcome"]) for name, one in found.items()} == {
+        "MarkupSafe": ("3.0.2", "works"),
+        "iniconfig": ("99.0", "not installable"),
+    }
+    assert "MarkupSafe" in done.stderr and "not installable" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        ([], 2, "name packages, a file with -r, or an environment with --env"),
+        (["markupsafe", "--env", "."], 2, "one of them"),
+        (["--env", ".", "--python", "3.11"], 2, "leave --python out"),
+        (["--env", "/nowhere"], 2, "there is no environment at /nowhere"),
+        (["--interpreter", "own", "markupsafe"], 2, "did you mean 'own-gil'?"),
+        (["-r", "/nowhere.txt"], 2, "--requirement /nowhere.txt: No such file"),
+        (["--python", "3.11", "--interpreter", "own-gil", "markupsafe"], 2, "use 3.12 or newer"),
+    ],
+)
+def test_a_wrong_command_line_has_one_clear_line(
+    tmp_path: Path, options: list[str], code: int, told: str
+) -> None:
+    done = subprocess.run([*AUDIT, *options], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert told in line
+    assert list(tmp_path.iterdir()) == []

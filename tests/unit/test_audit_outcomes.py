@@ -151,6 +151,17 @@ def test_what_a_dependency_lacks_is_its_fault() -> None:
     assert (found.outcome, found.cause) == (Outcome.DEGRADES, "Other-One")
 
 
+def test_what_is_missing_is_told_with_its_own_names() -> None:
+    main = (*MODULES, "fast._speed.deep", "_made")
+    control = attempt(MAIN, snapshots=snapshots(0, modules=main))
+    found = judged(attempt(snapshots=snapshots(1, 2, modules=("fast",))), control=[control])
+    assert found.reason == "missing in the sub interpreters: fast._speed, and 2 of what it needs"
+    less = attempt(snapshots=snapshots(1, 2, modules=main[:-1]))
+    found = judged(less, control=[control])
+    assert (found.outcome, found.cause) == (Outcome.DEGRADES, "")
+    assert found.reason == "missing in the sub interpreters: _made"
+
+
 def test_another_result_is_wrong() -> None:
     found = judged(attempt(values={"1": "1", "2": "7"}))
     assert found.outcome is Outcome.WRONG

@@ -31,8 +31,6 @@ MOST = 20000
 """Names of each list in a snapshot, and files of a distribution."""
 MOST_EXTENSIONS = 200
 THREADS_LEFT = "threads are left in this interpreter"
-THREADS_END = 3.0
-"""Seconds for the threads of an interpreter to end before it does."""
 
 
 class Claims:
@@ -184,15 +182,15 @@ def inside(job, descriptor, interpreter):
     claims = Claims(descriptor, interpreter)
     use(job, claims)
     if interpreter:
-        await_threads(claims)
+        await_threads(claims, job["patience"])
 
 
-def await_threads(claims):
+def await_threads(claims, seconds):
     """Wait for the threads of this interpreter. Claims and raises if some do not end."""
     threading = sys.modules.get("threading")
     if threading is None:
         return
-    until = time.monotonic() + THREADS_END
+    until = time.monotonic() + seconds
     others = [one for one in threading.enumerate() if one is not threading.current_thread()]
     for one in others:
         one.join(max(0, until - time.monotonic()))

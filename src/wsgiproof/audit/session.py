@@ -52,6 +52,8 @@ _OLDEST = Version("3.8")
 _OWN_GIL_SINCE = Version("3.12")
 _TOOLS = {"pip", "setuptools", "wheel"}
 """Distributions that an environment may have without anybody having asked for them."""
+_THREADS_END = 2.0
+"""Seconds for the threads of an interpreter to end before it does."""
 _STANDARD = (
     *("array", "asyncio", "bisect", "bz2", "collections", "contextvars", "csv", "ctypes"),
     *("dataclasses", "datetime", "decimal", "email", "fractions", "hashlib", "heapq", "hmac"),
@@ -94,17 +96,25 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     command: str
 
 
+def check(request: Request) -> None:
+    """Raise :class:`UsageError` for what the Pythons can't do or what is not there, and
+    :class:`wsgiproof.errors.CannotRun` for what the unprivileged user can't reach."""
+    (account,) = unused_accounts(1)
+    check_scratch(account)
+    for python in request.pythons:
+        _check_version(python.title, python.version, request.kinds)
+    if request.env is not None:
+        interpreter_in(request.env, account)
+
+
 def audit(request: Request, progress: Progress) -> Audit:
     """Audit what is requested, and return the record.
 
-    Raises :class:`UsageError` for what no Python can do, and :class:`wsgiproof.errors.CannotRun`
-    if an environment can't be made or read.
+    Raises as :func:`check`, and :class:`wsgiproof.errors.CannotRun` if an environment can't be made
+    or read.
     """
     began, started = time.monotonic(), time.time()
     accounts = unused_accounts(request.jobs)
-    check_scratch(accounts[0])
-    for python in request.pythons:
-        _check_version(python.title, python.version, request.kinds)
     if request.env is not None:
         found = [_existing(request.env, request, accounts, progress)]
     else:
@@ -230,6 +240,7 @@ class _Auditor:
             "extensions": extensions,
             "exercise": exercise,
             "swap": swapped,
+            "patience": min(_THREADS_END, self._request.timeout / 10),
         }
         with self._account() as account:
             ended = self._prober.run(job, account, site=site)

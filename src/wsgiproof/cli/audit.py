@@ -122,7 +122,7 @@ def audit_command(
     packages run as an unprivileged user if wsgiproof is root, without a network where the kernel
     allows that.
     """
-    from wsgiproof.audit.session import Request, audit
+    from wsgiproof.audit.session import Request, audit, check
     from wsgiproof.files import write_output
     from wsgiproof.judge.audited import exit_code
     from wsgiproof.process.account import server_account
@@ -149,6 +149,7 @@ def audit_command(
         trials=trials,
         command=command_line(),
     )
+    check(request)
     directory = make_private_directory(output, AUDIT)
     console = make_console(stderr=as_json)
     with StepProgress(console) as progress:

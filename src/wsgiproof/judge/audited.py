@@ -307,16 +307,16 @@ class _Case:
         lost = [*self._lost_modules(), *self._lost_names()]
         if not lost:
             return None
-        names = {name for _, name in lost}
-        tops = sorted(name for name in names if name.rpartition(".")[0] not in names)
-        # Its own first, then those of others, then what extension modules make without a file.
-        owned = {name: self._owner(name) for name in tops}
-        mine = self._distribution.name
-        tops.sort(key=lambda name: (owned[name] != mine, not owned[name]))
-        first = owned[tops[0]]
+        names = list(dict.fromkeys(name for _, name in lost))  # those of modules come first
+        tops = [name for name in names if name.rpartition(".")[0] not in names]
         where = _where(self._kind, (place for place, _ in lost))
-        reason = f"missing{where}: {some(tops, _MOST_LOST)}"
-        return Outcome.DEGRADES, reason, "" if first in ("", mine) else first
+        own = [name for name in tops if self._owner(name) == self._distribution.name]
+        if own:
+            more = f", and {len(tops) - len(own)} of what it needs" if len(tops) > len(own) else ""
+            return Outcome.DEGRADES, f"missing{where}: {some(own, _MOST_LOST)}{more}", ""
+        # An extension module can make others, which belong to no file.
+        cause = next((owner for name in tops if (owner := self._owner(name))), "")
+        return Outcome.DEGRADES, f"missing{where}: {some(tops, _MOST_LOST)}", cause
 
     def _lost_modules(self) -> list[tuple[tuple[Attempt, int], str]]:
         """The modules that an interpreter lacks."""

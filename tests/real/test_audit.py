@@ -241,6 +241,7 @@ def test_packages_from_the_index(place: Path) -> None:
         (["--env", ".", "--python", "3.11"], 2, "leave --python out"),
         (["--env", "/nowhere"], 2, "there is no environment at /nowhere"),
         (["--interpreter", "own", "markupsafe"], 2, "did you mean 'own-gil'?"),
+        (["flask 3.1"], 2, "'flask 3.1' is not a requirement, such as flask==3.1"),
         (["-r", "/nowhere.txt"], 2, "--requirement /nowhere.txt: No such file"),
         (["--python", "3.11", "--interpreter", "own-gil", "markupsafe"], 2, "use 3.12 or newer"),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 
 from wsgiproof.audit.processes import Prober
 from wsgiproof.errors import CannotRun, UsageError
@@ -75,11 +75,8 @@ def _resolve(requirements: Sequence[str], python: Python, bad: dict[str, str]) -
 
 
 def name_of(requirement: str) -> tuple[str, str]:
-    """Return the name and the version of a requirement, as far as it names them."""
-    try:
-        parsed = Requirement(requirement)
-    except InvalidRequirement:
-        return requirement, ""
+    """Return the name of a requirement, and the version if it names one."""
+    parsed = Requirement(requirement)
     return parsed.name, str(parsed.specifier).removeprefix("==")
 
 

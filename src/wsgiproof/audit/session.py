@@ -102,7 +102,9 @@ def check(request: Request) -> None:
     (account,) = unused_accounts(1)
     check_scratch(account)
     for python in request.pythons:
-        _check_version(python.title, python.version, request.kinds)
+        _check_python(
+            python.title, python.version, request.kinds, free_threaded=python.free_threaded
+        )
     if request.env is not None:
         interpreter_in(request.env, account)
 
@@ -130,7 +132,11 @@ def audit(request: Request, progress: Progress) -> Audit:
     )
 
 
-def _check_version(title: str, version: str, kinds: Sequence[InterpreterKind]) -> None:
+def _check_python(
+    title: str, version: str, kinds: Sequence[InterpreterKind], *, free_threaded: bool
+) -> None:
+    if free_threaded:
+        raise UsageError(f"{title} is built without a GIL, which an audit can't judge yet")
     if Version(version) < _OLDEST:
         raise UsageError(f"{title} has no module for sub interpreters: use 3.8 or newer")
     if InterpreterKind.OWN_GIL in kinds and Version(version) < _OWN_GIL_SINCE:
@@ -146,7 +152,12 @@ def _existing(
     prober = Prober(python=interpreter_in(home, accounts[0]), timeout=request.timeout)
     progress.step(f"reading {home}")
     inventory = take_inventory(prober, accounts[0])
-    _check_version(f"Python {inventory.version}", inventory.version, request.kinds)
+    _check_python(
+        f"Python {inventory.version}",
+        inventory.version,
+        request.kinds,
+        free_threaded=inventory.free_threaded,
+    )
     return _Auditor(prober, request, accounts, progress).environment(inventory)
 
 
@@ -188,7 +199,7 @@ class _Auditor:
     def environment(self, inventory: Inventory, missing: Sequence[Result] = ()) -> Environment:
         """Audit what is installed; ``missing`` are the results of what can't be."""
         kinds = self._request.kinds
-        title = f"Python {inventory.version}{'t' * inventory.free_threaded}"
+        title = f"Python {inventory.version}"
         chosen = [one for one in inventory.distributions if self._is_chosen(one)]
         self._progress.step(f"trying the standard library of {title} alone")
         baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import click
+from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cli import completion
 from wsgiproof.cli.help import command, option
@@ -165,4 +166,10 @@ def audit_command(
 def _required(packages: tuple[str, ...], files: tuple[str, ...]) -> tuple[str, ...]:
     here = Path.cwd()
     named = [one for name in packages for one in expand(name, here)]
-    return (*named, *(one for name in files for one in expand(f"-r {name}", here)))
+    required = (*named, *(one for name in files for one in expand(f"-r {name}", here)))
+    for one in required:
+        try:
+            Requirement(one)
+        except InvalidRequirement as error:
+            raise UsageError(f"'{one}' is not a requirement, such as flask==3.1") from error
+    return required

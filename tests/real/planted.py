@@ -125,7 +125,7 @@ PYTHON: Mapping[str, str] = {
 HOSTILE: Mapping[str, str] = {
     "exits_at_once": "import os; os._exit(0)",
     "kills_its_parent": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)",
-    "prints": "import sys\nfor out in sys.stdout, sys.stderr:\n    out.write('line\\n' * 1_000_000)",
+    "prints": "import sys\nfor out in sys.stdout, sys.stderr:\n    out.write('line\\n' * 10**6)",
     "daemonizes": (
         "import os, time\n"
         "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"

@@ -33,7 +33,7 @@ def usable(*, own_gil: bool) -> Python | None:
     """The first Python of this machine that an audit can use for this."""
     for python in installed():
         version = Version(python.version)
-        fits = version >= Version("3.12") if own_gil else version >= Version("3.8")
+        fits = version >= Version("3.12") if own_gil else version >= Version("3.10")
         if fits and not python.free_threaded and not why_unusable(python, server_account()):
             return python
     return None

@@ -23,7 +23,7 @@ from wsgiproof.errors import CannotRun, DeadlineExceeded, ServiceFailed
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.guard import CORE_DESCRIPTOR, children
 from wsgiproof.process.signals import interrupted_by
-from wsgiproof.process.supervise import ProcessEvent, Service, run
+from wsgiproof.process.supervise import Confinement, ProcessEvent, Service, run
 
 ENV = child_environment()
 SLEEPER = ("sleep", "1000")

@@ -1,6 +1,6 @@
 """What an audit runs in the target Python: it imports a distribution in several interpreters.
 
-It is a script that uses only the standard library, of Python 3.8 or newer::
+It is a script that uses only the standard library, of Python 3.10 or newer::
 
     python -I -B probe.py JOB inventory        prints the installed distributions as JSON
     python -I -B probe.py JOB probe            writes claims, as lines of JSON
@@ -142,7 +142,7 @@ def describe(error, searched):
 def snapshot(claims, seen):
     """Claim which modules are loaded, and what their names say is available."""
     flags, things, nones = {}, [], []
-    standard = getattr(sys, "stdlib_module_names", frozenset())
+    standard = sys.stdlib_module_names
     loaded = sorted(
         name
         for name in list(sys.modules)
@@ -253,8 +253,6 @@ def implementation(own_gil):
     import _xxsubinterpreters as api
 
     def create():
-        if sys.version_info < (3, 10):
-            return api.create()
         return api.create(isolated=own_gil)
 
     def run(interpreter, code):

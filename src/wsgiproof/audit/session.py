@@ -48,7 +48,8 @@ from wsgiproof.records.cell import InterpreterKind
 
 KINDS = (InterpreterKind.MAIN, InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL)
 """The kinds that an audit can make without Apache."""
-_OLDEST = Version("3.8")
+_OLDEST = Version("3.10")
+"""The first that says which modules are of its standard library."""
 _OWN_GIL_SINCE = Version("3.12")
 _TOOLS = {"pip", "setuptools", "wheel"}
 """Distributions that an environment may have without anybody having asked for them."""
@@ -138,7 +139,7 @@ def _check_python(
     if free_threaded:
         raise UsageError(f"{title} is built without a GIL, which an audit can't judge yet")
     if Version(version) < _OLDEST:
-        raise UsageError(f"{title} has no module for sub interpreters: use 3.8 or newer")
+        raise UsageError(f"{title} does not list its standard library: use 3.10 or newer")
     if InterpreterKind.OWN_GIL in kinds and Version(version) < _OWN_GIL_SINCE:
         raise UsageError(
             f"{title} has no interpreters with their own GIL: use 3.12 or newer, or leave "

@@ -131,6 +131,8 @@ HOSTILE: Mapping[str, str] = {
         "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
         "        os.execlp('sleep', 'sleep', '1000')\n    os._exit(0)"
     ),
+    "is_root": "import os\nassert os.getuid() and os.geteuid()",
+    "reads_passwords": "open('/etc/shadow').read()",
     "sleeps": "import time; time.sleep(1000)",
     "fills_the_disk": (
         "n = 0\nwhile True:\n    n += 1\n    open(f'file{n}', 'wb').write(bytes(1 << 20))"

@@ -23,7 +23,7 @@ from wsgiproof.provision.python import installed, why_unusable
 from wsgiproof.provision.toolchain import Python
 
 AUDIT = [sys.executable, "-m", "wsgiproof", "audit"]
-TIMEOUT = "6"
+TIMEOUT = "8"
 """Seconds that a package may hang."""
 OUTSIDE = Path("/tmp/wsgiproof-planted")
 """What a planted package tries to write."""
@@ -83,7 +83,7 @@ def planted(place: Path) -> dict[str, dict[str, Any]]:
     for name, source in PYTHON.items():
         site.add(name, {f"{name}.py": source})
     site.add_fallback("falls_back")
-    return outcomes(audited(site, place, "--trials", "3", code=1))
+    return outcomes(audited(site, place, "--trials", "2", code=1))
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def planted(place: Path) -> dict[str, dict[str, Any]]:
         ("flags", "degrades", "missing in the sub interpreters: flags.HAVE_SPEED"),
         ("crashes", "crashes", "died of SIGSEGV (signal 11) while it imported crashes in sub"),
         ("exits", "crashes", "ended with exit code 3 while it imported exits in sub"),
-        ("crashes_at_the_end", "crashes", "while sub interpreter 1 ended (3 of 3 processes)"),
-        ("hangs", "hangs", "was still running after 6 s while it imported hangs in sub"),
+        ("crashes_at_the_end", "crashes", "while sub interpreter 1 ended (2 of 2 processes)"),
+        ("hangs", "hangs", "was still running after 8 s while it imported hangs in sub"),
         ("depends", "refuses", "depends can't be imported in the second sub interpreter"),
         ("broken", "unknown", "fails in main too: ModuleNotFoundError: No module named"),
     ],
@@ -124,8 +124,8 @@ def test_a_dependency_is_named(planted: dict[str, dict[str, Any]]) -> None:
 
 
 def test_ends_are_counted_with_their_bound(planted: dict[str, dict[str, Any]]) -> None:
-    assert planted["crashes_at_the_end"]["ends"].startswith("3 of 3 process ends crashed")
-    assert planted["clean"]["ends"].startswith("none of 3 process ends crashed: under 63.2 %")
+    assert planted["crashes_at_the_end"]["ends"].startswith("2 of 2 process ends crashed")
+    assert planted["clean"]["ends"].startswith("none of 2 process ends crashed: under 77.6 %")
 
 
 def test_interpreters_with_their_own_gil(place: Path) -> None:
@@ -147,7 +147,9 @@ def test_interpreters_with_their_own_gil(place: Path) -> None:
     assert "does not support loading in subinterpreters" in found["single_phase"]["reason"]
 
 
-def test_hostile_packages_are_contained(place: Path) -> None:
+@pytest.fixture(scope="module")
+def hostile(place: Path) -> dict[str, Any]:
+    """The record of the hostile packages, none of which may reach a server on this machine."""
     python = usable(own_gil=False)
     assert python is not None
     site = Site(python, place / "hostile")
@@ -157,15 +159,18 @@ def test_hostile_packages_are_contained(place: Path) -> None:
             site.add(name, {f"{name}.py": source.replace("PORT", port)})
         record = audited(site, place, "--trials", "1", code=3)
         server.setblocking(False)
-        (environment,) = record["environments"]
-        if "network" not in environment["not_confined"]:
+        if "network" not in record["environments"][0]["not_confined"]:
             with pytest.raises(BlockingIOError):
                 server.accept()
-    found = outcomes(record)
+    return record
+
+
+def test_hostile_packages_are_contained(hostile: dict[str, Any]) -> None:
+    found = outcomes(hostile)
     told = {name: (one["outcome"], one["reason"]) for name, one in found.items()}
     for name, why in {
         "exits_at_once": "ended with exit code 0 while it imported exits_at_once",
-        "sleeps": "was still running after 6 s while it imported sleeps",
+        "sleeps": "was still running after 8 s while it imported sleeps",
         "fills_the_disk": "OSError",
         "forks": "BlockingIOError",
         "forges": "ended with exit code 0",
@@ -175,11 +180,17 @@ def test_hostile_packages_are_contained(place: Path) -> None:
     assert told["prints"][0] == "works"
     assert told["daemonizes"][0] == "works"
     assert "it left processes running, which were killed: sleep" in found["daemonizes"]["notes"]
-    if "files" not in environment["not_confined"]:
+    if "files" not in hostile["environments"][0]["not_confined"]:
         assert told["writes_elsewhere"][0] == "unknown"
         assert "Read-only file system" in told["writes_elsewhere"][1]
         assert not OUTSIDE.exists()
     OUTSIDE.unlink(missing_ok=True)
+
+
+def test_the_probe_is_not_run_by_root(hostile: dict[str, Any]) -> None:
+    found = outcomes(hostile)
+    assert found["is_root"]["outcome"] == "works"
+    assert "PermissionError" in found["reads_passwords"]["reason"]
 
 
 def test_ctrl_c_leaves_nothing(place: Path) -> None:
@@ -198,19 +209,6 @@ def test_ctrl_c_leaves_nothing(place: Path) -> None:
         assert "interrupted; everything that was started has been stopped" in running.text
         assert running.nothing_left()
         assert list((tmp / "scratch").iterdir()) == []
-
-
-def test_the_probe_is_not_run_by_root(place: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root has another user to become")
-    python = usable(own_gil=False)
-    assert python is not None
-    site = Site(python, place / "users")
-    site.add("who", {"who.py": "import os\nHAVE_ROOT = os.getuid() == 0\nassert not HAVE_ROOT"})
-    site.add("reads", {"reads.py": "open('/etc/shadow').read()"})
-    found = outcomes(audited(site, place, "--trials", "1", code=3))
-    assert found["who"]["outcome"] == "works"
-    assert "PermissionError" in found["reads"]["reason"]
 
 
 def test_packages_from_the_index(place: Path) -> None:

@@ -54,7 +54,7 @@ def _show_environment(console: Console, environment: Environment) -> None:
         if failures:
             console.print(Text(_baseline_line(kind, failures), style="yellow"))
     for what, why in environment.not_confined.items():
-        line = f"the packages could {_COULD.get(what, what)}, since the kernel says: {why}"
+        line = f"The packages could {_COULD.get(what, what)}, since the kernel says: {why}"
         console.print(Text(printable(line), style="yellow"))
     for advice in environment.advice:
         console.print(Text(printable(advice, _LONGEST_ADVICE)))

@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from tests.real.conftest import open_tmp as open_tmp
 from wsgiproof.errors import WsgiproofError
 from wsgiproof.process.account import server_account
 from wsgiproof.provision.python import choose

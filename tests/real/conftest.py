@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -118,12 +116,3 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with ExitStack() as stack:
         yield Bench(tmp_path_factory.mktemp("bench"), stack)
-
-
-@pytest.fixture
-def open_tmp() -> Iterator[Path]:
-    """A temporary directory that Apache's user can enter, which pytest's own is not."""
-    directory = Path(tempfile.mkdtemp(prefix="wp-test-", dir="/tmp"))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)

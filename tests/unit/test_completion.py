@@ -47,6 +47,8 @@ def test_commands_and_options() -> None:
     assert values("build ") == ["cells", "python"]
     assert values("run --idl") == ["--idle-seconds"]
     assert values("show --rej") == ["--rejudge"]
+    assert values("audit --inter") == ["--interpreter"]
+    assert values("audit --interpreter o") == ["own-gil"]
     assert values("build --pymo") == ["--pymongo"], "of the command that it stands for"
 
 

@@ -32,6 +32,7 @@ LAYERS = {
     "experiment": 10,
     "config": 10,
     "analysis": 10,
+    "audit": 10,
     "report": 11,
     "run": 12,
     "cli": 13,
@@ -46,7 +47,7 @@ ONLY = {
 """What a unit may import, if that is less than all below it: they read records and nothing else."""
 NEVER = {"judge": ("records.directory",), "report": ("records.directory",)}
 """What they may not import of that: it reads and writes files."""
-STANDARD_ONLY = {"process.guard"}
+STANDARD_ONLY = {"process.guard", "audit.probe"}
 INSIDE = "agent"
 PROTOCOL = "wsgiproof.agent.protocol"
 SPEAK_WITH_INSIDE = {"observe", "experiment"}
@@ -70,7 +71,8 @@ def breaches(module: str, source: str) -> list[str]:
         may = INSIDE_MAY | (SUBJECTS.get(owner[1], set()) if owner else set())
         return [name for name in found if name.partition(".")[0] not in may]
     if module in STANDARD_ONLY:
-        return [name for name in found if name.partition(".")[0] not in sys.stdlib_module_names]
+        may = {*sys.stdlib_module_names, *OTHER_PYTHONS}
+        return [name for name in found if name.partition(".")[0] not in may]
     if unit not in LAYERS:
         return [f"{unit} is in no layer"]
     ours = [name for name in found if name.partition(".")[0] == "wsgiproof"]
@@ -199,6 +201,8 @@ def test_every_layer_is_found_in_the_package() -> None:
         ("subjects.pymongo.subject", "from wsgiproof.subjects.pymongo.agent import store",
          "wsgiproof.subjects.pymongo.agent"),
         ("process.guard", "import psutil", "psutil"),
+        ("audit.probe", "import msgspec", "msgspec"),
+        ("audit.session", "from wsgiproof.config.model import Config", "wsgiproof.config.model"),
         ("process.guard", "from wsgiproof.errors import CannotRun", "wsgiproof.errors"),
         ("utilities", "import os", "utilities is in no layer"),
         ("errors",

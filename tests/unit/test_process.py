@@ -23,7 +23,7 @@ from wsgiproof.errors import CannotRun, DeadlineExceeded, ServiceFailed
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.guard import CORE_DESCRIPTOR, children
 from wsgiproof.process.signals import interrupted_by
-from wsgiproof.process.supervise import ProcessEvent, Service, run
+from wsgiproof.process.supervise import Confinement, ProcessEvent, Service, run
 
 ENV = child_environment()
 SLEEPER = ("sleep", "1000")
@@ -602,3 +602,51 @@ def test_an_interrupt_waits_for_what_must_not_be_broken_off() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "inside\nafter\n"
+
+
+# --- what is taken from a command ----------------------------------------------------------
+
+
+def test_a_confined_command_has_its_limits(service: Callable[..., Service], tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    limits = {"processor": 7, "data": 1 << 30, "processes": 10_000, "file": 4096}
+    code = (
+        "import resource as r; "
+        "print([r.getrlimit(k) for k in (r.RLIMIT_CPU, r.RLIMIT_DATA, r.RLIMIT_FSIZE)])"
+    )
+    with service(*python(code), confinement=Confinement(tmp_path / "work", limits)) as it:
+        assert it.wait(LONG)
+        written = (tmp_path / "log").read_text()
+    assert written == f"[(7, 7), ({1 << 30}, {1 << 30}), (4096, 4096)]\n"
+
+
+def test_a_confined_command_writes_in_one_directory_and_has_no_network(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    code = (
+        "import os, socket, sys\n"
+        "open('inside', 'w').write('x')\n"
+        "for path in sys.argv[1:]:\n"
+        "    try:\n        open(path, 'w').close()\n        print('files')\n"
+        "    except OSError: pass\n"
+        "print(len(socket.if_nameindex()) > 1 and 'network' or '')\n"
+    )
+    outside = str(tmp_path / "outside")
+    confined = Confinement(work, {"file": 1 << 20})
+    with service(*python(code, outside), cwd=work, confinement=confined) as it:
+        assert it.wait(LONG)
+        assert it.events()[-1].exit == 0
+        refused = it.not_confined()
+    could = (tmp_path / "log").read_text().split()
+    assert set(could) <= set(refused), "what the kernel did not allow is told"
+    if "files" not in refused:
+        assert list(work.iterdir()) == [], "its file system has ended with it"
+        assert not (tmp_path / "outside").exists()
+
+
+def test_without_confinement_nothing_is_told(service: Callable[..., Service]) -> None:
+    with service("true") as it:
+        assert it.wait(LONG)
+        assert it.not_confined() == {}

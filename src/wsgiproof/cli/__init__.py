@@ -11,6 +11,7 @@ import cloup
 import wsgiproof
 from wsgiproof import limits
 from wsgiproof.cli import (
+    audit,
     build,
     cache,
     client,
@@ -58,7 +59,13 @@ def cli() -> None:
 
 
 _SECTIONS = {
-    "Test": (run.run_command, run.list_command, serve.serve_command, selftest.selftest_command),
+    "Test": (
+        run.run_command,
+        run.list_command,
+        serve.serve_command,
+        audit.audit_command,
+        selftest.selftest_command,
+    ),
     "Read results": (
         results.show_command,
         results.compare_command,

@@ -138,6 +138,7 @@ def _ids(context: click.Context, word: str) -> Iterable[str]:
 
 
 cells = _completer(_cells)
+pythons = _completer(_pythons, files=True)
 sets = _completer(_sets)
 phases = _completer(_phases)
 ids = _completer(_ids)

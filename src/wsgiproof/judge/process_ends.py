@@ -49,17 +49,7 @@ class ProcessEnds(msgspec.Struct, frozen=True, kw_only=True):
         ``8 of 20 process ends crashed, 40 % (95 %: 19 to 64 %)``, or ``none of 14 process ends
         crashed: under 19.3 % each (95 %)``.
         """
-        ends = count(self.total, "process end")
-        if not number:
-            return none_of(self.total, "process end", did)
-        low, high = (f"{100 * limit:.0f}" for limit in binomial_limits(number, self.total))
-        share = f"{100 * number / self.total:.0f} %"
-        return f"{number} of {ends} {did}, {share} (95 %: {low} to {high} %)"
-
-
-def none_of(total: int, what: str, did: str) -> str:
-    """Return that none of ``total`` trials went wrong, and which probability that excludes."""
-    return f"none of {count(total, what)} {did}: under {100 * bound_of(total):.3g} % each (95 %)"
+        return rate_of(number, self.total, did)
 
 
 def process_ends(observed: Observed) -> ProcessEnds:
@@ -94,6 +84,21 @@ def is_requested(observed: Observed, death: Event) -> bool:
         death.pid in one.replaced and death.time >= one.time
         for one in (*observed.restarts, *observed.trials)
     )
+
+
+def rate_of(number: int, total: int, did: str) -> str:
+    """Return how often ``total`` process ends ``did`` something, as :meth:`ProcessEnds.rate`."""
+    if not number:
+        return none_of(total, "process end", did)
+    low, high = (f"{100 * limit:.0f}" for limit in binomial_limits(number, total))
+    share = f"{100 * number / total:.0f} %"
+    ends = count(total, "process end")
+    return f"{number} of {ends} {did}, {share} (95 %: {low} to {high} %)"
+
+
+def none_of(total: int, what: str, did: str) -> str:
+    """Return that none of ``total`` trials went wrong, and which probability that excludes."""
+    return f"none of {count(total, what)} {did}: under {100 * bound_of(total):.3g} % each (95 %)"
 
 
 def ends_needed(bound: float) -> int:

@@ -10,6 +10,7 @@ import grp
 import os
 import pwd
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -101,16 +102,25 @@ def database_account() -> Account:
     nor read its key. If this user namespace has no such ids, it is :func:`server_account` as well.
     Raises as :func:`server_account`.
     """
+    return unused_accounts(1)[0]
+
+
+def unused_accounts(number: int) -> tuple[Account, ...]:
+    """Return ``number`` accounts that can't reach each other's processes and files.
+
+    With root these are users that nothing else runs as. If there are not so many in this user
+    namespace, or without root, all of them are :func:`server_account`. Raises as that.
+    """
     if os.geteuid() != 0:
-        return server_account()
+        return (server_account(),) * number
     taken = {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
     taken |= _users_of_processes()
     free = (id for id in _DYNAMIC if id not in taken)
     mapped = (id for id in free if all(is_mapped(id, kind) for kind in ("uid", "gid")))
-    id = next(mapped, None)
-    if id is None:
-        return server_account()
-    return Account(name=str(id), group=str(id), uid=id, gid=id, dropped=True)
+    ids = tuple(islice(mapped, number))
+    if len(ids) < number:
+        return (server_account(),) * number
+    return tuple(Account(name=str(id), group=str(id), uid=id, gid=id, dropped=True) for id in ids)
 
 
 def _users_of_processes() -> set[int]:

@@ -5,7 +5,8 @@ It is a script that uses only the standard library. :mod:`wsgiproof.process.supe
     python -I -S -X utf8 guard.py EVENTS [OPTION]... -- COMMAND [ARGUMENT]...
 
 where an OPTION is ``--cwd DIR``, ``--remove DIR`` (any number), ``--core BYTES``,
-``--core-directory DIR``, ``--cgroup DIR``, ``--lock FD`` or ``--user UID:GID``. It has two tasks.
+``--core-directory DIR``, ``--cgroup DIR``, ``--lock FD``, ``--user UID:GID``, ``--limit NAME=N``
+(any number) or ``--confine DIR``. It has two tasks.
 
 *No process outlives wsgiproof.* Standard input is a pipe whose other end only wsgiproof (the owner)
 holds. When that closes, wsgiproof has ended, however it died: the guard TERMs everything below it,
@@ -28,6 +29,8 @@ The events file gets JSON lines; ``t`` is in CLOCK_MONOTONIC seconds::
     {"t": 2.5, "event": "died", "pid": 7, "name": "httpd",
      "exit": null, "signal": 11, "core": false}      exit and signal null: status unknown
     {"t": 2.1, "event": "paused", "pid": 7}          the command, not on the owner's order
+    {"t": 1.4, "event": "confined", "network": "", "files": "..."}
+                       with --confine, before all these: what the kernel did not allow
     {"t": 2.6, "event": "end"}                       all processes have ended; the guard ends
     {"t": 1.5, "event": "failed", "error": "..."}    instead of all these: exec failed
 """
@@ -45,6 +48,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 PR_SET_PDEATHSIG = 1
@@ -87,6 +91,23 @@ takes ten."""
 TREE_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags to open a directory whose content is removed."""
 
+LIMITS = {
+    "processor": resource.RLIMIT_CPU,
+    "data": resource.RLIMIT_DATA,
+    "processes": resource.RLIMIT_NPROC,
+    "file": resource.RLIMIT_FSIZE,
+}
+"""The limits of ``--limit``: seconds, bytes, processes and threads of the user, bytes of a file."""
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
+"""Of unshare(2)."""
+MS_NOSUID, MS_NODEV, MS_PRIVATE = 2, 4, 1 << 18
+"""Of mount(2)."""
+AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY, SYS_MOUNT_SETATTR = -100, 0x8000, 1, 442
+"""Of mount_setattr(2), which has the same number on every architecture that CPython supports."""
+CONFINED_SPACE = "size=64m,nr_inodes=4096,mode=0700"
+"""Of the file system of ``--confine``, in memory; see tmpfs(5)."""
+
 UNREADABLE_AFTER = 1.0
 """Seconds to wait for a status that can't be read before the parent has reaped the process."""
 
@@ -109,6 +130,10 @@ class Options:
     """A descriptor that the command must not inherit."""
     user: tuple[int, int] | None
     """The uid and gid that the command runs as; None: those of the guard."""
+    limits: dict[int, int]
+    """Resource limits of the command, by their numbers: see setrlimit(2)."""
+    confine: str | None
+    """The only directory in which the command can write, where the kernel allows that."""
 
 
 @dataclass
@@ -126,7 +151,7 @@ class NotStarted(Exception):
     """The command could not be executed; the text says what and why, in one line."""
 
 
-def parse_options(arguments: list[str]) -> Options:
+def parse_options(arguments: list[str]) -> Options:  # noqa: C901 - one branch for each option
     """Parse the command line. With argparse the guard would take twice as long to start."""
     events, *rest = arguments
     cwd: str | None = None
@@ -136,6 +161,8 @@ def parse_options(arguments: list[str]) -> Options:
     cgroup: str | None = None
     lock: int | None = None
     user: tuple[int, int] | None = None
+    limits: dict[int, int] = {}
+    confine: str | None = None
     while rest[0] != "--":
         option, value, *rest = rest
         if option == "--cwd":
@@ -153,9 +180,16 @@ def parse_options(arguments: list[str]) -> Options:
         elif option == "--user":
             uid, _, gid = value.partition(":")
             user = int(uid), int(gid)
+        elif option == "--limit":
+            name, _, number = value.partition("=")
+            limits[LIMITS[name]] = int(number)
+        elif option == "--confine":
+            confine = value
         else:
             raise SystemExit(f"guard: unknown option {option}")
-    return Options(events, rest[1:], cwd, remove, core, core_directory, cgroup, lock, user)
+    return Options(
+        events, rest[1:], cwd, remove, core, core_directory, cgroup, lock, user, limits, confine
+    )
 
 
 def prctl(option: int, value: int) -> None:
@@ -353,7 +387,9 @@ def is_reaped(pidfd: int) -> bool:
 # --- the command ---------------------------------------------------------------------------
 
 
-def start_command(options: Options, environment: dict[str, str], files: tuple[int, int]) -> int:
+def start_command(
+    options: Options, environment: dict[str, str], files: tuple[int, int], events: int
+) -> int:
     """Fork and exec the command in its own session; return its pid. Raises NotStarted.
 
     As an additional safeguard, the death signal TERMs the command if the guard is killed. It is
@@ -363,10 +399,11 @@ def start_command(options: Options, environment: dict[str, str], files: tuple[in
     error_reader, error_writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        # The command may get a descriptor of its own with the number of the pipe.
+        # The command may get a descriptor of its own with the number of the pipe or of the file.
         error_writer = fcntl.fcntl(error_writer, fcntl.F_DUPFD_CLOEXEC, CORE_DESCRIPTOR + 1)
+        events = fcntl.fcntl(events, fcntl.F_DUPFD_CLOEXEC, CORE_DESCRIPTOR + 1)
         try:
-            exec_command(guard, options, environment, files)
+            exec_command(guard, options, environment, files, events)
         except OSError as error:
             what = error.filename or options.command[0]
             os.write(error_writer, os.fsencode(f"{what}: {error.strerror}"))
@@ -384,7 +421,11 @@ def start_command(options: Options, environment: dict[str, str], files: tuple[in
 
 
 def exec_command(
-    guard: int, options: Options, environment: dict[str, str], files: tuple[int, int]
+    guard: int,
+    options: Options,
+    environment: dict[str, str],
+    files: tuple[int, int],
+    events: int,
 ) -> None:
     """In the child: leave the guard's session, undo the settings of Python and the guard, and
     exec."""
@@ -398,12 +439,15 @@ def exec_command(
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    if options.cwd is not None:
-        os.chdir(options.cwd)
     allow_cores(options.core, options.core_directory)
     if options.cgroup is not None:
         write_to(f"{options.cgroup}/cgroup.procs", b"0")
+    if options.confine is not None:
+        confine(options.confine, options.user, events)
+    if options.cwd is not None:
+        os.chdir(options.cwd)
     resource.setrlimit(resource.RLIMIT_NOFILE, files)
+    set_limits(options.limits)
     program = None
     if options.user is not None:
         program = os.open(options.command[0], os.O_RDONLY | os.O_CLOEXEC)
@@ -427,6 +471,79 @@ def switch_user(uid: int, gid: int) -> None:
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
+
+
+def set_limits(limits: dict[int, int]) -> None:
+    """Lower resource limits of this process and its children, for good."""
+    for kind, largest in limits.items():
+        _, hard = resource.getrlimit(kind)
+        most = largest if hard == resource.RLIM_INFINITY else min(largest, hard)
+        resource.setrlimit(kind, (most, most))
+
+
+def confine(directory: str, user: tuple[int, int] | None, events: int) -> None:
+    """Take the network and all writable files from this process and its children.
+
+    ``directory`` becomes a small file system of its own, which ends with them. What the kernel does
+    not allow is left out, and reported in the events file.
+    """
+    line = {
+        "t": round(time.monotonic(), 6),
+        "event": "confined",
+        "network": why_not(leave_network),
+        "files": why_not(lambda: leave_files(directory, user or (os.getuid(), os.getgid()))),
+    }
+    os.write(events, json.dumps(line).encode() + b"\n")
+
+
+def why_not(action: Callable[[], None]) -> str:
+    """Return the error of a system call, or an empty text if there was none."""
+    try:
+        action()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def leave_network() -> None:
+    """Enter a network namespace without any interface in use. Raises OSError.
+
+    An ordinary user can do that only in a user namespace, in which the user keeps its ids.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    if os.geteuid() == 0:
+        call_libc("unshare", ctypes.c_int(CLONE_NEWNET))
+        return
+    call_libc("unshare", ctypes.c_int(CLONE_NEWUSER | CLONE_NEWNET))
+    write_to("/proc/self/setgroups", b"deny")
+    write_to("/proc/self/uid_map", f"{uid} {uid} 1".encode())
+    write_to("/proc/self/gid_map", f"{gid} {gid} 1".encode())
+
+
+def leave_files(directory: str, owner: tuple[int, int]) -> None:
+    """Make all that is mounted read-only for this process, and mount a new file system at
+    ``directory``. Raises OSError."""
+    call_libc("unshare", ctypes.c_int(CLONE_NEWNS))
+    attributes = struct.pack("=QQQQ", MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, 0)
+    call_libc(
+        "syscall",
+        ctypes.c_long(SYS_MOUNT_SETATTR),
+        ctypes.c_int(AT_FDCWD),
+        b"/",
+        ctypes.c_uint(AT_RECURSIVE),
+        attributes,
+        ctypes.c_size_t(len(attributes)),
+    )
+    options = f"{CONFINED_SPACE},uid={owner[0]},gid={owner[1]}".encode()
+    flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV)
+    call_libc("mount", b"tmpfs", os.fsencode(directory), b"tmpfs", flags, options)
+
+
+def call_libc(function: str, *arguments: object) -> None:
+    """Call a function of the C library that returns 0 or sets errno. Raises OSError."""
+    if getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def allow_cores(largest: int | None, directory: str | None) -> None:
@@ -891,7 +1008,7 @@ def guard_command(options: Options, events: int) -> bool:
     environment, guard.received = received
     before = last_pid()
     try:
-        guard.service = start_command(options, environment, files)
+        guard.service = start_command(options, environment, files, events)
     except NotStarted as error:
         guard.write("failed", error=str(error))
         return False

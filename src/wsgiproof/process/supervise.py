@@ -99,6 +99,19 @@ class Completed:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Confinement:
+    """What is taken from a command that runs code nobody has looked at.
+
+    It can write only in ``directory``, which has to exist and becomes a small file system of its
+    own, and it has no network. ``limits`` are those of :data:`wsgiproof.process.guard.LIMITS`, by
+    name.
+    """
+
+    directory: Path
+    limits: Mapping[str, int]
+
+
 class _Events:
     """The events file of a guard, read as it grows."""
 
@@ -113,6 +126,7 @@ class _Events:
         self.failure: str | None = None
         self.ended = False
         self.paused = False
+        self.confined: dict[str, str] | None = None
 
     def close(self) -> None:
         self._read()
@@ -161,6 +175,8 @@ class _Events:
             self._alive.pop(line["pid"], None)
         elif line["event"] == "paused":
             self.paused = True
+        elif line["event"] == "confined":
+            self.confined = {what: line[what] for what in ("network", "files")}
         elif line["event"] == "failed":
             self.failure = line["error"]
         elif line["event"] == "end":
@@ -185,12 +201,22 @@ class _Guard:
         core: int | None = None,
         core_directory: Path | None = None,
         user: tuple[int, int] | None = None,
+        confinement: Confinement | None = None,
     ) -> None:
         self.pid = 0
         self._run = current_run()
         self._marker, self._group = self._run.new_service()
         self._command = _guard_command(
-            argv, events, cwd, remove, core, core_directory, self._group, self._run.lock, user
+            argv,
+            events,
+            cwd,
+            remove,
+            core,
+            core_directory,
+            self._group,
+            self._run.lock,
+            user,
+            confinement,
         )
         self._env = {**env, MARKER: self._marker}
         try:
@@ -345,6 +371,7 @@ def _guard_command(
     group: Path | None,
     lock: int | None,
     user: tuple[int, int] | None,
+    confinement: Confinement | None,
 ) -> list[str]:
     """Return the command line of a guard; -I -S -X utf8 make it start fast and independent of
     settings."""
@@ -363,6 +390,10 @@ def _guard_command(
         command += ["--lock", str(lock)]
     if user is not None:
         command += ["--user", f"{user[0]}:{user[1]}"]
+    if confinement is not None:
+        command += ["--confine", str(confinement.directory.absolute())]
+        for name, most in confinement.limits.items():
+            command += ["--limit", f"{name}={most}"]
     return [*command, "--", *argv]
 
 
@@ -387,7 +418,7 @@ class Service:
     current limit. ``core_directory`` is a directory that the program gets open, as descriptor
     :data:`wsgiproof.process.guard.CORE_DESCRIPTOR`. ``user`` is the uid and gid to run as, which
     requires root; the program is then given by its path, and must be executable for that user, but
-    need not be reachable.
+    need not be reachable. ``confinement`` is what is taken from the program.
 
     Entering returns when the program has been executed, and raises ServiceFailed with the reason if
     it can't be. Leaving KILLs all processes that are still alive: call :meth:`stop` first.
@@ -406,6 +437,7 @@ class Service:
         core: int | None = None,
         core_directory: Path | None = None,
         user: tuple[int, int] | None = None,
+        confinement: Confinement | None = None,
     ) -> None:
         self.argv = tuple(argv)
         self.name = name
@@ -417,6 +449,7 @@ class Service:
         self._core = core
         self._core_directory = core_directory
         self._user = user
+        self._confinement = confinement
         self._paused = False
         self._stop_began: float | None = None
         self._guard: _Guard | None = None
@@ -433,6 +466,7 @@ class Service:
                 core=self._core,
                 core_directory=self._core_directory,
                 user=self._user,
+                confinement=self._confinement,
             )
             with self.log.open("ab") as output:
                 self._guard.start(output)
@@ -502,6 +536,12 @@ class Service:
         """Whether another process has ever paused (SIGSTOP) or continued the service."""
         self._running.events.known()
         return self._running.events.paused
+
+    def not_confined(self) -> dict[str, str]:
+        """Return what of a :class:`Confinement` the kernel did not allow (``network``, ``files``),
+        each with its error."""
+        self._running.events.known()
+        return {what: why for what, why in (self._running.events.confined or {}).items() if why}
 
     def trouble(self) -> str:
         """Return what others did to the service, such as "died of SIGKILL"; empty if nothing.

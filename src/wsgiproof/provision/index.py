@@ -41,6 +41,11 @@ _DIAGNOSTIC = re.compile(
     r"^\S+:\d+(:\d+)?: (fatal )?error: |\bld: .*cannot find |undefined reference"
 )
 
+_NO_ANSWER = ("error sending request", "dns error", "Could not connect", "Failed to fetch")
+"""What uv says if the index can't be reached."""
+_PINNED = re.compile(r"^[A-Za-z0-9][\w.-]*(?:\[[^]]*\])?(?:==| @ )\S+$", re.MULTILINE)
+"""A line of its result; others are comments and warnings."""
+
 LATEST = "latest"
 """The newest version that supports a Python; an empty version means the same."""
 MINIMUM = "min"
@@ -63,6 +68,27 @@ def find_version(package: str, version: str, python: Python) -> str:
     if done.returncode != 0:
         raise _unresolved(package, version, python, done.output)
     return _pinned_version(package, done.output)
+
+
+def resolve(requirements: Sequence[str], python: Python, *, wheels_only: bool) -> tuple[str, ...]:
+    """Return the exact versions of ``requirements`` and of all that they need, as requirements.
+
+    Of a version without a wheel for this Python, ``wheels_only`` takes an older one that has one.
+    Raises :class:`UsageError` with the reason if there are none, and :class:`CannotRun` if the
+    index does not answer.
+    """
+    flags = ["--no-header", "--no-annotate", "--no-emit-index-url", "--python", python.path]
+    if wheels_only:
+        flags += ["--only-binary", ":all:"]
+    with temporary_directory() as scratch:
+        source = scratch / "requirements.in"
+        source.write_text("".join(f"{one}\n" for one in requirements))
+        done = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
+    if done.returncode == 0:
+        return tuple(_PINNED.findall(done.output))
+    if any(sign in done.output for sign in _NO_ANSWER):
+        raise CannotRun(f"the package index does not answer: {error_line(done.output)}")
+    raise UsageError(error_line(done.output))
 
 
 def is_exact(version: str) -> bool:
@@ -99,20 +125,23 @@ def install(
     target: Path | None = None,
     constraints: Path | None = None,
     source_only: Sequence[str] = (),
+    wheels_only: bool = False,
     env: Mapping[str, str] | None = None,
     use_cache: bool = True,
 ) -> None:
     """Install ``requirements`` for ``python``, into its environment or into ``target``.
 
-    ``source_only`` names packages to build from their sdist. uv caches the wheels that it builds by
-    version and Python tag alone. A build that depends on more (on an ``apxs``, or on where
-    libpython is) needs ``use_cache=False``. Raises :class:`BuildFailed` with the error of the
-    build.
+    ``source_only`` names packages to build from their sdist, ``wheels_only`` builds none. uv caches
+    the wheels that it builds by version and Python tag alone. A build that depends on more (on an
+    ``apxs``, or on where libpython is) needs ``use_cache=False``. Raises :class:`BuildFailed` with
+    the error of the build.
     """
     # With hard links, damage to a file would also damage uv's own cache.
     command: list[str | Path] = ["pip", "install", "--python", python, "--link-mode", "copy"]
     if target:
         command += ["--target", target, "--no-deps"]
+    if wheels_only:
+        command += ["--only-binary", ":all:"]
     for package in source_only:
         command += ["--no-binary", package]
     if constraints:
@@ -136,7 +165,8 @@ def compile_bytecode(python: Path, log: Path) -> None:
     that does not compile, such as one for another Python, is left alone: nothing may import it.
     """
     library = python.parent.parent / "lib"
-    command = [str(python), "-m", "compileall", "-q", "-j", "0", str(library)]
+    # Without site: a .pth file of a package can run code.
+    command = [str(python), "-I", "-S", "-m", "compileall", "-q", "-j", "0", str(library)]
     run(command, deadline=_INSTALL_DEADLINE, env=child_environment(), log=log)
 
 
@@ -235,8 +265,7 @@ def check_version(package: str, version: str) -> None:
 
 
 def _unresolved(package: str, version: str, python: Python, output: str) -> Exception:
-    no_answer = ("error sending request", "dns error", "Could not connect", "Failed to fetch")
-    if any(sign in output for sign in no_answer):
+    if any(sign in output for sign in _NO_ANSWER):
         return CannotRun(
             f"the package index does not answer, so {package} can't be looked up: "
             f"{error_line(output)}"

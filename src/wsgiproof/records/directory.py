@@ -163,16 +163,26 @@ def make_output(requested: Path | None) -> Path:
     if it already holds results, belongs to another user, or has other files and is open to other
     users, and :class:`CannotRun` if it can't be made.
     """
+    output = make_private_directory(requested, RESULTS)
+    try:
+        (output / CELLS).mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CannotRun(f"{output} can't be written: {error.strerror}") from error
+    return output
+
+
+def make_private_directory(requested: Path | None, record: str) -> Path:
+    """Make the directory of a run or an audit, as :func:`make_output` says; ``record`` is the name
+    of the file that it must not hold yet."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     output = (requested or Path("wsgiproof-results") / stamp).absolute()
-    if os.path.lexists(output / RESULTS):
+    if os.path.lexists(output / record):
         raise UsageError(f"{output} already holds results: name another --output")
     try:
         _make_parents(output.parent)
         output.mkdir(exist_ok=True, mode=0o700)
         with Directory(output, follow=True) as directory:
             _make_private(directory)
-        (output / CELLS).mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise CannotRun(f"{output} can't be written: {error.strerror}") from error
     return output

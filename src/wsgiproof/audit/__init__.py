@@ -1,0 +1,1 @@
+"""What installed packages do in interpreters that are not the only ones, without Apache."""

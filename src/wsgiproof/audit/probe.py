@@ -1,0 +1,344 @@
+"""What an audit runs in the target Python: it imports a distribution in several interpreters.
+
+It is a script that uses only the standard library, of Python 3.10 or newer::
+
+    python -I -B probe.py JOB inventory        prints the installed distributions as JSON
+    python -I -B probe.py JOB probe            writes claims, as lines of JSON
+
+JOB is a JSON file; descriptor 3 is a directory in which the file ``claims`` is made. Each claim is
+written before or after the thing that it is about, so that the last one says what a process was
+doing when it ended. What is imported here can write anything, too: nobody trusts the claims.
+"""
+
+import importlib
+import importlib.machinery
+import json
+import linecache
+import os
+import re
+import sys
+import time
+import types
+import warnings
+
+DIRECTORY = 3
+"""The descriptor of the directory for the claims."""
+FLAG = re.compile(r"_?(HAVE|HAS)_?[A-Z0-9_]*")
+"""The names of constants that say what is available."""
+LONGEST = 500
+"""Characters of a message."""
+MOST = 20000
+"""Names of each list in a snapshot, and files of a distribution."""
+MOST_EXTENSIONS = 200
+THREADS_LEFT = "threads are left in this interpreter"
+
+
+class Claims:
+    """Writes one JSON object in a line, at once."""
+
+    def __init__(self, descriptor, interpreter):
+        self.descriptor = descriptor
+        self.interpreter = interpreter
+
+    def write(self, claim, **fields):
+        fields.update(claim=claim, interpreter=self.interpreter)
+        os.write(self.descriptor, json.dumps(fields).encode() + b"\n")
+
+
+def short(value):
+    """One line of at most LONGEST characters."""
+    return " ".join(str(value).split())[:LONGEST]
+
+
+class Searches:
+    """A finder that finds nothing, and knows what was searched for."""
+
+    def __init__(self):
+        self.names = []
+
+    def find_spec(self, name, path=None, target=None):
+        self.names.append(name)
+
+
+# --- in each interpreter -------------------------------------------------------------------
+
+
+def use(job, claims):
+    """Import all modules of the job in this interpreter, do the exercise, and tell what is there.
+
+    An exception is claimed, and the next module is tried.
+    """
+    seen = []
+    searches = Searches()
+    sys.meta_path.insert(0, searches)
+    warnings.showwarning = lambda message, category, *rest: seen.append(
+        short("{}: {}".format(category.__name__, message))
+    )
+    modules = list(job["modules"])
+    if job["swap"]:
+        modules.reverse()
+    for module in modules:
+        attempt(claims, searches, "import", importlib.import_module, module)
+    if job["exercise"]:
+        attempt(claims, searches, "exercise", lambda _: exercise(job, claims))
+    snapshot(claims, seen)
+    for module in job["extensions"]:
+        attempt(claims, searches, "extension", importlib.import_module, module)
+
+
+def attempt(claims, searches, stage, action, module=""):
+    """Claim that a stage begins, and how it ends."""
+    del searches.names[:]
+    claims.write("begin", stage=stage, module=module)
+    try:
+        action(module)
+    except BaseException as error:
+        told, deepest = describe(error, searches.names)
+        claims.write("failed", stage=stage, module=module, error=told, deepest=deepest)
+    else:
+        claims.write("done", stage=stage, module=module)
+
+
+def exercise(job, claims):
+    """Do the exercise, and claim its result as text."""
+    names = {"__name__": "exercise"}
+    exec(compile(job["exercise"], "<exercise>", "exec"), names)
+    claims.write("value", value=short(repr(names.get("value"))))
+
+
+def describe(error, searched):
+    """The message of an exception, and the module whose import failed first.
+
+    An extension module need not say its name: then it is what was searched for last, is not there,
+    and is named in the line that the traceback ends with.
+    """
+    told = short("{}: {}".format(type(error).__name__, error))
+    root = error
+    for _ in range(20):
+        below = root.__cause__ or (None if root.__suppress_context__ else root.__context__)
+        if not isinstance(below, ImportError):
+            break
+        root = below
+    if root is not error:
+        told = short("{}; because of {}: {}".format(told[:300], type(root).__name__, root))
+    deepest, line = "", ""
+    trace = root.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__")
+        file = trace.tb_frame.f_code.co_filename
+        ours = file.startswith("<frozen") or name in (__name__, "importlib")
+        if isinstance(name, str) and not ours:
+            deepest, line = name, linecache.getline(file, trace.tb_lineno)
+        trace = trace.tb_next
+    if isinstance(root, ImportError):
+        absent = [name for name in searched if name not in sys.modules]
+        if isinstance(root.name, str) and root.name:
+            deepest = root.name
+        elif absent and absent[-1].rpartition(".")[2] in line:
+            deepest = absent[-1]
+    return told, deepest[:LONGEST]
+
+
+def snapshot(claims, seen):
+    """Claim which modules are loaded, and what their names say is available."""
+    flags, things, nones = {}, [], []
+    standard = sys.stdlib_module_names
+    loaded = sorted(
+        name
+        for name in list(sys.modules)
+        if isinstance(name, str)
+        and name.partition(".")[0] not in standard
+        and name not in ("__main__", "exercise")
+    )
+    used = [one for one in list(sys.modules) if isinstance(one, str) and one in standard]
+    for name in loaded[:MOST]:
+        module = sys.modules.get(name)
+        if not isinstance(module, types.ModuleType):
+            continue
+        for key, value in list(vars(module).items()):
+            if not isinstance(key, str) or key.startswith("__"):
+                continue
+            full = "{}.{}".format(name, key)
+            if FLAG.fullmatch(key):
+                simple = value is None or isinstance(value, (bool, int, str))
+                flags[full] = repr(value)[:80] if simple else type(value).__name__
+            elif value is None:
+                nones.append(full)
+            elif isinstance(value, (types.ModuleType, type)):
+                things.append(full)
+    claims.write(
+        "snapshot",
+        modules=loaded[:MOST],
+        standard=sorted(used),
+        flags=dict(list(flags.items())[:MOST]),
+        things=things[:MOST],
+        nones=nones[:MOST],
+        warnings=seen[:100],
+    )
+
+
+def inside(job, descriptor, interpreter):
+    """What is run in each interpreter."""
+    claims = Claims(descriptor, interpreter)
+    use(job, claims)
+    if interpreter:
+        await_threads(claims, job["patience"])
+
+
+def await_threads(claims, seconds):
+    """Wait for the threads of this interpreter. Claims and raises if some do not end."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return
+    until = time.monotonic() + seconds
+    others = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    for one in others:
+        one.join(max(0, until - time.monotonic()))
+    living = [short(one.name) for one in others if one.is_alive()]
+    if living:
+        claims.write("threads", modules=living[:MOST])
+        raise RuntimeError(THREADS_LEFT)
+
+
+# --- in the main interpreter ---------------------------------------------------------------
+
+
+def in_sub_interpreters(job, descriptor):
+    """Use the modules in two interpreters of the kind, one after the other, and end both."""
+    control = Claims(descriptor, 0)
+    with open(__file__) as file:
+        source = file.read()
+    create, run, destroy = implementation(job["kind"] == "own-gil")
+    made = {number: create() for number in (1, 2)}
+    order = [2, 1] if job["swap"] else [1, 2]
+    busy = []
+    for number in order:
+        # Not as __main__, which would start the whole again.
+        code = (
+            "import json\nnames = {{'__name__': 'wsgiproof_probe', '__file__': {!r}}}\n"
+            "exec(compile({!r}, {!r}, 'exec'), names)\n"
+            "names['inside'](json.loads({!r}), {}, {})\n"
+        ).format(__file__, source, __file__, json.dumps(job), descriptor, number)
+        error = str(run(made[number], code) or "")
+        if THREADS_LEFT in error:
+            busy.append(number)
+        elif error:
+            control.write("failed", stage="start", module="", error=short(error), deepest="")
+    for number in order:
+        Claims(descriptor, number).write("begin", stage="ending", module="")
+        if number in busy:
+            # The standard library can't end such an interpreter: Py_EndInterpreter() aborts the
+            # process. mod_wsgi ends it in another way.
+            os._exit(0)
+        destroy(made[number])
+        Claims(descriptor, number).write("done", stage="ending", module="")
+
+
+def implementation(own_gil):
+    """The functions that make, use and end an interpreter; the second returns an error or None."""
+    if sys.version_info >= (3, 13):
+        import _interpreters as api
+
+        def create():
+            # "legacy" is what Py_NewInterpreter makes, which mod_wsgi calls: one GIL, and no check
+            # whether an extension supports several interpreters.
+            return api.create("isolated" if own_gil else "legacy")
+
+        def run(interpreter, code):
+            error = api.run_string(interpreter, code)
+            return getattr(error, "formatted", error)
+
+        return create, run, api.destroy
+
+    import _xxsubinterpreters as api
+
+    def create():
+        return api.create(isolated=own_gil)
+
+    def run(interpreter, code):
+        try:
+            api.run_string(interpreter, code)
+        except (api.RunFailedError, RuntimeError) as error:
+            return error
+        return None
+
+    return create, run, api.destroy
+
+
+def probe(job):
+    """Do the job, and let the process end as it does."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    claimed = os.open("claims", flags, 0o600, dir_fd=DIRECTORY)
+    # With its own number, and no way to make other files in the directory.
+    os.dup2(claimed, DIRECTORY, inheritable=False)
+    os.close(claimed)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    Claims(DIRECTORY, 0).write("begin", stage="start", module="")
+    if job["kind"] == "main":
+        inside(job, DIRECTORY, 0)
+    else:
+        in_sub_interpreters(job, DIRECTORY)
+    Claims(DIRECTORY, 0).write("finished")
+
+
+# --- the inventory -------------------------------------------------------------------------
+
+
+def inventory():
+    """The installed distributions, and what can be imported of each."""
+    from importlib import metadata
+
+    found = []
+    for one in metadata.distributions():
+        name, version = one.metadata["Name"], one.version
+        if isinstance(name, str) and isinstance(version, str):
+            modules, extensions = importable(one)
+            found.append(
+                {"name": name, "version": version, "modules": modules, "extensions": extensions}
+            )
+    with os.fdopen(os.open("claims", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=DIRECTORY), "w") as it:
+        json.dump(
+            {
+                "version": "{}.{}.{}".format(*sys.version_info[:3]),
+                "free_threaded": not getattr(sys, "_is_gil_enabled", lambda: True)(),
+                "distributions": found,
+            },
+            it,
+        )
+
+
+def importable(distribution):
+    """Its top-level modules, or what comes next in a namespace package, and its extensions."""
+    paths = [str(path).split("/") for path in (distribution.files or [])[:MOST]]
+    packages = {tuple(path[:-1]) for path in paths if path[-1].partition(".")[0] == "__init__"}
+    modules, extensions = set(), set()
+    for path in paths:
+        *folders, file = path
+        if not all(folder.isidentifier() for folder in folders):
+            continue
+        above = (tuple(folders[:n]) in packages for n in range(1, len(folders)))
+        if file.partition(".")[0] == "__init__" and folders and not any(above):
+            modules.add(".".join(folders))
+        suffix = next((s for s in importlib.machinery.EXTENSION_SUFFIXES if file.endswith(s)), None)
+        stem = file[: -len(suffix)] if suffix else file[:-3] if file.endswith(".py") else ""
+        if not stem.isidentifier():
+            continue
+        if suffix:
+            extensions.add(".".join(folders if stem == "__init__" else [*folders, stem]))
+        if not folders and stem != "__init__":
+            modules.add(stem)
+    return sorted(modules), sorted(extensions)[:MOST_EXTENSIONS]
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        job = json.load(file)
+    if sys.argv[2] == "inventory":
+        inventory()
+    else:
+        probe(job)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,379 @@
+"""A whole audit: the environments one after the other, their distributions several at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import wsgiproof
+from wsgiproof.audit.environment import (
+    Inventory,
+    built_interpreter,
+    environment_build,
+    interpreter_in,
+    name_of,
+    resolve,
+    take_inventory,
+)
+from wsgiproof.audit.exercises import exercise_for
+from wsgiproof.audit.processes import Prober, attempt_of, check_scratch
+from wsgiproof.errors import UsageError
+from wsgiproof.judge.audited import Owner, advise, ended_badly, judge_distribution, owners
+from wsgiproof.process.account import Account, unused_accounts
+from wsgiproof.process.signals import interrupted_by
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.toolchain import Python
+from wsgiproof.records.audit import (
+    Attempt,
+    Audit,
+    Distribution,
+    Environment,
+    Failure,
+    Outcome,
+    Result,
+    Stage,
+    StandardFailure,
+)
+from wsgiproof.records.cell import InterpreterKind
+
+KINDS = (InterpreterKind.MAIN, InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL)
+"""The kinds that an audit can make without Apache."""
+_OLDEST = Version("3.10")
+"""The first that says which modules are of its standard library."""
+_OWN_GIL_SINCE = Version("3.12")
+_TOOLS = {"pip", "setuptools", "wheel"}
+"""Distributions that an environment may have without anybody having asked for them."""
+_THREADS_END = 2.0
+"""Seconds for the threads of an interpreter to end before it does."""
+_STANDARD = (
+    *("array", "asyncio", "bisect", "bz2", "collections", "contextvars", "csv", "ctypes"),
+    *("dataclasses", "datetime", "decimal", "email", "fractions", "hashlib", "heapq", "hmac"),
+    *("http.client", "inspect", "json", "logging", "lzma", "math", "mmap", "multiprocessing"),
+    *("pickle", "queue", "random", "re", "select", "socket", "sqlite3", "ssl", "statistics"),
+    *("struct", "subprocess", "tempfile", "threading", "typing", "unicodedata"),
+    *("urllib.request", "uuid", "xml.etree.ElementTree", "zlib", "zoneinfo"),
+)
+"""The modules of the standard library that are tried alone: those that others import."""
+
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class Progress(Protocol):
+    """Shows how far an audit has come."""
+
+    def step(self, text: str) -> None:
+        """Show that a step has begun."""
+
+    def count(self, text: str) -> None:
+        """Show how much of the step is done."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What to audit."""
+
+    requirements: tuple[str, ...] = ()
+    env: Path | None = None
+    """An existing environment, in place of the requirements."""
+    pythons: tuple[Python, ...] = ()
+    """Those for which an environment of the requirements is made."""
+    kinds: tuple[InterpreterKind, ...]
+    everything: bool = False
+    """Whether distributions without compiled code are audited as well."""
+    jobs: int
+    timeout: float
+    trials: int
+    command: str
+
+
+def check(request: Request) -> None:
+    """Raise :class:`UsageError` for what the Pythons can't do or what is not there, and
+    :class:`wsgiproof.errors.CannotRun` for what the unprivileged user can't reach."""
+    (account,) = unused_accounts(1)
+    check_scratch(account)
+    for python in request.pythons:
+        _check_python(
+            python.title, python.version, request.kinds, free_threaded=python.free_threaded
+        )
+    if request.env is not None:
+        interpreter_in(request.env, account)
+
+
+def audit(request: Request, progress: Progress) -> Audit:
+    """Audit what is requested, and return the record.
+
+    Raises as :func:`check`, and :class:`wsgiproof.errors.CannotRun` if an environment can't be made
+    or read.
+    """
+    began, started = time.monotonic(), time.time()
+    accounts = unused_accounts(request.jobs)
+    if request.env is not None:
+        found = [_existing(request.env, request, accounts, progress)]
+    else:
+        found = [_made(python, request, accounts, progress) for python in request.pythons]
+    return Audit(
+        wsgiproof=wsgiproof.__version__,
+        command=request.command,
+        started=round(started, 3),
+        seconds=round(time.monotonic() - began, 3),
+        trials=request.trials,
+        timeout=request.timeout,
+        environments=tuple(found),
+    )
+
+
+def _check_python(
+    title: str, version: str, kinds: Sequence[InterpreterKind], *, free_threaded: bool
+) -> None:
+    if free_threaded:
+        raise UsageError(f"{title} is built without a GIL, which an audit can't judge yet")
+    if Version(version) < _OLDEST:
+        raise UsageError(f"{title} does not list its standard library: use 3.10 or newer")
+    if InterpreterKind.OWN_GIL in kinds and Version(version) < _OWN_GIL_SINCE:
+        raise UsageError(
+            f"{title} has no interpreters with their own GIL: use 3.12 or newer, or leave "
+            "--interpreter own-gil out"
+        )
+
+
+def _existing(
+    home: Path, request: Request, accounts: Sequence[Account], progress: Progress
+) -> Environment:
+    prober = Prober(python=interpreter_in(home, accounts[0]), timeout=request.timeout)
+    progress.step(f"reading {home}")
+    inventory = take_inventory(prober, accounts[0])
+    _check_python(
+        f"Python {inventory.version}",
+        inventory.version,
+        request.kinds,
+        free_threaded=inventory.free_threaded,
+    )
+    return _Auditor(prober, request, accounts, progress).environment(inventory)
+
+
+def _made(
+    python: Python, request: Request, accounts: Sequence[Account], progress: Progress
+) -> Environment:
+    progress.step(f"choosing versions for {python.title}")
+    resolved = resolve(request.requirements, python)
+    build, cache = environment_build(resolved, python), Cache()
+    how = "using" if cache.has(build) else "making"
+    source = "" if resolved.wheels_only else ", some built from source"
+    progress.step(f"{how} {build.title}{source}")
+    interpreter = built_interpreter(cache.get(build))
+    prober = Prober(python=interpreter, timeout=request.timeout)
+    inventory = take_inventory(prober, accounts[0])
+    missing = [
+        Result(name=name, version=version, kind=kind, outcome=Outcome.NOT_INSTALLABLE, reason=why)
+        for requirement, why in resolved.not_installable.items()
+        for name, version in [name_of(requirement)]
+        for kind in request.kinds
+    ]
+    return _Auditor(prober, request, accounts, progress).environment(inventory, missing)
+
+
+class _Auditor:
+    """Audits one environment."""
+
+    def __init__(
+        self, prober: Prober, request: Request, accounts: Sequence[Account], progress: Progress
+    ) -> None:
+        self._prober = prober
+        self._request = request
+        self._progress = progress
+        self._accounts: queue.SimpleQueue[Account] = queue.SimpleQueue()
+        for account in accounts:
+            self._accounts.put(account)
+        self._not_confined: dict[str, str] = {}
+
+    def environment(self, inventory: Inventory, missing: Sequence[Result] = ()) -> Environment:
+        """Audit what is installed; ``missing`` are the results of what can't be."""
+        kinds = self._request.kinds
+        title = f"Python {inventory.version}"
+        chosen = [one for one in inventory.distributions if self._is_chosen(one)]
+        self._progress.step(f"trying the standard library of {title} alone")
+        baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {
+            kind: self._baseline(kind) for kind in kinds if kind is not InterpreterKind.MAIN
+        }
+        number = len(chosen)
+        self._progress.step(f"trying {number} distribution{'s' * (number != 1)} on {title}")
+        owner = owners(inventory.distributions)
+        judged = self._in_parallel(
+            chosen, lambda one: self._judged(one, baseline, owner), lambda one: one.name
+        )
+        control = tuple(main for main, _ in judged)
+        results = (*(one for _, others in judged for one in others), *missing)
+        return Environment(
+            python=title,
+            path=str(self._prober.python),
+            kinds=kinds,
+            distributions=inventory.distributions,
+            audited=tuple(one.name for one in chosen),
+            baseline={str(kind): tuple(found) for kind, found in baseline.items()},
+            results=results,
+            control=control,
+            advice=tuple(advise(results, control, kind) for kind in kinds) if results else (),
+            not_confined=self._not_confined,
+        )
+
+    def _is_chosen(self, one: Distribution) -> bool:
+        asked = {canonicalize_name(name_of(text)[0]) for text in self._request.requirements}
+        name = canonicalize_name(one.name)
+        if name in _TOOLS and name not in asked:
+            return False
+        return self._request.everything or bool(one.extensions)
+
+    # one process
+
+    def _try(
+        self,
+        kind: InterpreterKind,
+        modules: Sequence[str],
+        extensions: Sequence[str] = (),
+        exercise: str = "",
+        *,
+        swapped: bool = False,
+        site: bool = True,
+    ) -> Attempt:
+        job: Mapping[str, Any] = {
+            "kind": kind,
+            "modules": modules,
+            "extensions": extensions,
+            "exercise": exercise,
+            "swap": swapped,
+            "patience": min(_THREADS_END, self._request.timeout / 10),
+        }
+        with self._account() as account:
+            ended = self._prober.run(job, account, site=site)
+        self._not_confined.update(ended.not_confined)
+        return attempt_of(ended, kind, swapped=swapped)
+
+    @contextmanager
+    def _account(self) -> Iterator[Account]:
+        account = self._accounts.get()
+        try:
+            yield account
+        finally:
+            self._accounts.put(account)
+
+    # the standard library
+
+    def _baseline(self, kind: InterpreterKind) -> tuple[StandardFailure, ...]:
+        """Return what fails of the standard library alone, in either order of its modules."""
+        main = self._try(InterpreterKind.MAIN, _STANDARD, site=False)
+        missing = {one.module for one in main.failures}
+        modules = [name for name in _STANDARD if name not in missing]
+        found: dict[str, StandardFailure] = {}
+        for swapped in (False, True):
+            attempt = self._try(kind, modules, swapped=swapped, site=False)
+            if ended_badly(attempt):
+                return self._each_alone(kind, modules)
+            found |= {one.module: _standard_failure(one) for one in attempt.failures}
+        return tuple(found.values())
+
+    def _each_alone(
+        self, kind: InterpreterKind, modules: Sequence[str]
+    ) -> tuple[StandardFailure, ...]:
+        attempts = self._in_parallel(
+            modules, lambda name: (name, self._try(kind, [name], site=False)), str
+        )
+        found: dict[str, StandardFailure] = {}
+        for name, attempt in attempts:
+            found |= {one.module: _standard_failure(one) for one in attempt.failures}
+            if how := ended_badly(attempt):
+                error = f"{how} {attempt.doing}"
+                found[name] = StandardFailure(module=name, error=error, ends_process=True)
+        return tuple(found.values())
+
+    # one distribution
+
+    def _judged(
+        self,
+        one: Distribution,
+        baseline: Mapping[InterpreterKind, Sequence[StandardFailure]],
+        owner: Owner,
+    ) -> tuple[Result, tuple[Result, ...]]:
+        """Return what a distribution does in the main interpreter, and in each kind."""
+        exercise = exercise_for(one.name)
+
+        def tried(kind: InterpreterKind, number: int, first: int = 0) -> list[Attempt]:
+            return [
+                self._try(kind, one.modules, one.extensions, exercise, swapped=bool(trial % 2))
+                for trial in range(first, first + number)
+            ]
+
+        trials = self._request.trials
+        wanted = trials if InterpreterKind.MAIN in self._request.kinds else 1
+        control = tried(InterpreterKind.MAIN, wanted)
+        attempts = {kind: self._attempts(kind, control, tried) for kind in baseline}
+        if any(_crashed_late(a) for some in attempts.values() for a in some):
+            # Does it also crash there, without any other interpreter?
+            control += tried(InterpreterKind.MAIN, trials - len(control), len(control))
+        main = judge_distribution(
+            one, InterpreterKind.MAIN, control, (), (), owner, exercise=bool(exercise)
+        )
+        judged = {
+            kind: judge_distribution(
+                one, kind, attempts[kind], control, found, owner, exercise=bool(exercise)
+            )
+            for kind, found in baseline.items()
+        }
+        judged[InterpreterKind.MAIN] = main
+        return main, tuple(judged[kind] for kind in self._request.kinds)
+
+    def _attempts(
+        self,
+        kind: InterpreterKind,
+        control: Sequence[Attempt],
+        tried: Callable[[InterpreterKind, int, int], list[Attempt]],
+    ) -> list[Attempt]:
+        """Return the processes of a kind: none if the main interpreter fails already, and no more
+        after one that hangs or fails before its end, since they would do the same."""
+        attempts: list[Attempt] = []
+        while len(attempts) < self._request.trials and not any(map(ended_badly, control)):
+            attempts += tried(kind, 1, len(attempts))
+            if ended_badly(attempts[-1]) and not _crashed_late(attempts[-1]):
+                break
+        return attempts
+
+    def _in_parallel(
+        self, items: Sequence[_T], work: Callable[[_T], _R], name: Callable[[_T], str]
+    ) -> list[_R]:
+        """Return the result for each item, in order, with as many at a time as was asked for."""
+        with ThreadPoolExecutor(self._request.jobs) as pool:
+            interrupted = threading.Event()
+
+            def one(item: _T) -> _R:
+                with interrupted_by(interrupted):
+                    return work(item)
+
+            try:
+                running = {pool.submit(one, item): name(item) for item in items}
+                for number, done in enumerate(as_completed(running), 1):
+                    done.result()
+                    self._progress.count(f"{number} of {len(running)}, {running[done]}")
+                return [done.result() for done in running]
+            except BaseException:
+                interrupted.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _standard_failure(one: Failure) -> StandardFailure:
+    return StandardFailure(module=one.module, error=one.error, deepest=one.deepest)
+
+
+def _crashed_late(attempt: Attempt) -> bool:
+    late = attempt.stage in (Stage.ENDING, Stage.FINISHED)
+    return late and not attempt.hung and bool(ended_badly(attempt))

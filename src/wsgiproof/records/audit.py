@@ -1,0 +1,191 @@
+"""An audit: what each distribution of an environment did in interpreters of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from wsgiproof.records.cell import InterpreterKind
+
+AUDIT = "audit.json"
+"""The file of the record."""
+FORMAT = 1
+"""The format of the file."""
+
+
+class Outcome(StrEnum):
+    """What a distribution does in interpreters of a kind."""
+
+    WORKS = "works"
+    REFUSES = "refuses"
+    """An import or the exercise raises an exception, and does not in the main interpreter."""
+    DEGRADES = "degrades"
+    """It works without something that it has in the main interpreter, and says nothing."""
+    CRASHES = "crashes"
+    HANGS = "hangs"
+    WRONG = "wrong"
+    """Its exercise has another result than in the main interpreter."""
+    NOT_INSTALLABLE = "not installable"
+    UNKNOWN = "unknown"
+    """It could not be decided, or the fault is not its own."""
+
+
+FAILURES = frozenset(
+    {Outcome.REFUSES, Outcome.DEGRADES, Outcome.CRASHES, Outcome.HANGS, Outcome.WRONG}
+)
+"""The outcomes that are the fault of what is installed."""
+
+
+class Stage(StrEnum):
+    """How far a process had come."""
+
+    START = "start"
+    IMPORT = "import"
+    EXERCISE = "exercise"
+    EXTENSION = "extension"
+    """The import of an extension module by its own name, after all others."""
+    ENDING = "ending"
+    """An interpreter ends."""
+    FINISHED = "finished"
+    """The process ends."""
+
+
+class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+    """An installed distribution, as its metadata says."""
+
+    name: str
+    version: str
+    modules: tuple[str, ...] = ()
+    """What is imported first: its top-level modules and packages."""
+    extensions: tuple[str, ...] = ()
+    """Its compiled modules, by their full names."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """An exception in one of the interpreters."""
+
+    interpreter: int
+    """0 for the main interpreter, 1 and 2 for the others."""
+    stage: Stage
+    module: str
+    """What was being imported; empty for an exercise."""
+    error: str
+    deepest: str = ""
+    """The module whose import failed first, at the end of the traceback."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What had loaded in an interpreter, beyond the standard library."""
+
+    interpreter: int
+    modules: tuple[str, ...] = ()
+    standard: tuple[str, ...] = ()
+    """The top-level modules of the standard library."""
+    flags: Mapping[str, str] = {}
+    """The constants that say what is available, such as ``ssl.HAS_SNI``, by full name."""
+    things: tuple[str, ...] = ()
+    """The names of modules and classes."""
+    nones: tuple[str, ...] = ()
+    """The names whose value is None."""
+    warnings: tuple[str, ...] = ()
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One process: how it ended, which is certain, and what it wrote, which is only a claim."""
+
+    kind: InterpreterKind
+    swapped: bool = False
+    """Whether the second interpreter and the last module came first."""
+    seconds: float = 0.0
+    exit: int | None = None
+    signal: int | None = None
+    hung: bool = False
+    """Whether it was killed at the end of its time."""
+    over: str = ""
+    """The limit because of which it was killed."""
+    lost: str = ""
+    """Why nothing is known of it: a fault of wsgiproof or of the machine."""
+    stage: Stage = Stage.START
+    doing: str = ""
+    """What it had begun and not ended, for people."""
+    failures: tuple[Failure, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    """Not in a saved record."""
+    values: Mapping[str, str] = {}
+    """The result of the exercise in each interpreter, by its number."""
+    threads: tuple[str, ...] = ()
+    """The threads that were still running when their interpreter was to end, which was not tried
+    then: the standard library can't do it."""
+    left: tuple[str, ...] = ()
+    """The names of the processes that it left running, which were killed."""
+    output: str = ""
+    """The end of what it printed to standard error, if it ended badly."""
+
+
+class StandardFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """A module of the standard library that fails alone in interpreters of a kind."""
+
+    module: str
+    error: str
+    deepest: str = ""
+    ends_process: bool = False
+    """Whether the process crashed or hung, in place of an exception."""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one distribution does in interpreters of one kind."""
+
+    name: str
+    version: str
+    kind: InterpreterKind
+    outcome: Outcome
+    reason: str = ""
+    """What happened, in one sentence."""
+    cause: str = ""
+    """The other distribution whose fault it is; empty if there is none."""
+    exercised: bool = False
+    """Whether it was used; otherwise it was only imported."""
+    ends: str = ""
+    """How often processes crashed at their end, with the bound."""
+    notes: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """The audit of one environment, on one Python."""
+
+    python: str
+    path: str
+    """Of its interpreter."""
+    kinds: tuple[InterpreterKind, ...]
+    """Those that were asked for."""
+    distributions: tuple[Distribution, ...] = ()
+    audited: tuple[str, ...] = ()
+    """The names of those that were audited."""
+    baseline: Mapping[str, tuple[StandardFailure, ...]] = {}
+    """By kind: the modules of the standard library that fail there alone."""
+    results: tuple[Result, ...] = ()
+    """In the kinds that were asked for."""
+    control: tuple[Result, ...] = ()
+    """In the main interpreter."""
+    advice: tuple[str, ...] = ()
+    """A sentence or two for each kind that was asked for."""
+    not_confined: Mapping[str, str] = {}
+    """What the kernel did not allow to take from the processes (``network``, ``files``), and its
+    error."""
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole audit, as it is saved."""
+
+    format: int = FORMAT
+    wsgiproof: str
+    command: str
+    started: float
+    """In seconds since the epoch."""
+    seconds: float
+    trials: int
+    timeout: float
+    environments: tuple[Environment, ...]

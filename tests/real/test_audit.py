@@ -114,7 +114,10 @@ def test_hostile_packages_are_contained(hostile: dict[str, Any]) -> None:
     assert told["kills_its_parent"][0] == "unknown"
     assert told["prints"][0] == "works"
     assert told["daemonizes"][0] == "works"
-    assert "it left processes running, which were killed: sleep" in found["daemonizes"]["notes"]
+    # It may not have become another program yet.
+    left = ("sleep", "python")
+    notes = {f"it left processes running, which were killed: {name}" for name in left}
+    assert notes & {*found["daemonizes"]["notes"]}
     if "files" not in hostile["environments"][0]["not_confined"]:
         assert told["writes_elsewhere"][0] == "unknown"
         assert "Read-only file system" in told["writes_elsewhere"][1]

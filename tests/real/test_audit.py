@@ -71,7 +71,7 @@ def test_each_planted_package_has_its_outcome(
     planted: dict[str, dict[str, Any]], name: str, outcome: str, reason: str
 ) -> None:
     found = planted[name]
-    assert (found["outcome"], reason in found["reason"]) == (outcome, True), found
+    assert (found["outcome"], reason in found["reason"]) == (outcome, True), found["reason"]
 
 
 def test_a_dependency_is_named(planted: dict[str, dict[str, Any]]) -> None:

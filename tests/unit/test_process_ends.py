@@ -121,18 +121,17 @@ def test_a_rate_reads_as_a_sentence() -> None:
 # When there are enough
 
 
-def test_processes_that_live_will_end_as_well() -> None:
-    seen = in_trials(*[CLEAN] * 3)
-    assert [more_ends(seen, living) for living in (0, 1, 11, 20)] == [11, 10, 0, 0]
+def test_ends_are_needed_until_there_are_enough() -> None:
+    assert [more_ends(in_trials(*[CLEAN] * ends)) for ends in (0, 3, 14, 20)] == [14, 11, 0, 0]
 
 
 def test_a_smaller_bound_takes_more_ends() -> None:
-    assert more_ends(in_trials(CLEAN, crash_bound=0.01), 1) == 297
+    assert more_ends(in_trials(CLEAN, crash_bound=0.01)) == 298
 
 
 def test_one_crash_is_not_enough_to_say_how_often() -> None:
-    assert more_ends(in_trials(CRASH), 0) == 13
-    assert more_ends(in_trials(*[CRASH] * ENOUGH_CRASHES, crash_bound=0.01), 0) == 0
+    assert more_ends(in_trials(CRASH)) == 13
+    assert more_ends(in_trials(*[CRASH] * ENOUGH_CRASHES, crash_bound=0.01)) == 0
 
 
 def simulated(rate: float, bound: float, chance: random.Random) -> tuple[int, int]:

@@ -37,10 +37,11 @@ def defect(error: BaseException, output: Path | None) -> tuple[str, ExitCode]:
 
 def _report(error: BaseException) -> str:
     lines = "".join(traceback.format_exception(error)).split("\n")
+    system = os.uname()  # platform.platform() would start a program
     return "\n".join(
         [
             f"wsgiproof {wsgiproof.__version__}, Python {platform.python_version()}, "
-            f"{platform.platform()}",
+            f"{system.sysname}-{system.release}-{system.machine}",
             command_line(),
             *map(without_uris, lines),
         ]

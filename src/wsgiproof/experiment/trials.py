@@ -16,24 +16,28 @@ from wsgiproof.observe.processes import ProcessorWaits
 from wsgiproof.records.observed import Replacement, Role
 
 _STEP = 0.01
+_MOST_TIMES = 3
+"""How many times as many processes as are needed may end."""
 
 
 def try_ends(state: State) -> None:
-    """Restart until enough processes have ended, with those that the stop will end.
+    """Restart until enough processes have ended.
 
-    After this phase Apache's configuration is the same as before for its next restart.
+    The processes of the last restart, and Apache's configuration, are those of the cell again. An
+    end that says nothing, since Apache killed a process that had no time, is followed by another.
     """
     done = 0
-    while not state.aborted and not state.time_is_up():
-        living = sum(role is Role.WORKER for role in state.server.living().values())
-        more = more_ends(state.observed(), living)
-        if not more:
+    planned = more_ends(state.observed())
+    while (more := more_ends(state.observed())) and done < _MOST_TIMES * planned:
+        if state.aborted or state.time_is_up():
             break
         state.progress(done, done + more)
-        restarts = math.ceil(more / state.trials_at_once)
-        urls = state.server.configure(math.ceil(more / restarts))
+        living = sum(role is Role.WORKER for role in state.server.living().values())
+        after = max(0, more - living)
+        restarts = math.ceil(after / state.trials_at_once)
+        urls = state.server.configure(math.ceil(after / restarts) if restarts else 1)
         state.trials.append(_replace(state))
-        done += len(state.trials[-1].replaced)
+        done += living
         if state.trials[-1].leftover:
             state.aborted = "processes did not end at a restart"
         else:

@@ -111,12 +111,12 @@ def bound_of(ends: int) -> float:
     return float(1 - (1 - CONFIDENCE) ** (1 / ends)) if ends else 1.0
 
 
-def more_ends(observed: Observed, living: int) -> int:
-    """Return how many more ends are needed, if the ``living`` processes end as well."""
+def more_ends(observed: Observed) -> int:
+    """Return how many more ends are needed."""
     ends = process_ends(observed)
     if len(ends.crashed) + len(ends.hung) >= ENOUGH_CRASHES:
         return 0
-    return max(0, ends_needed(observed.plan.crash_bound) - ends.total - living)
+    return max(0, ends_needed(observed.plan.crash_bound) - ends.total)
 
 
 def binomial_limits(number: int, total: int) -> tuple[float, float]:

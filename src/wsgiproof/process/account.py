@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import random
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -108,14 +109,16 @@ def database_account() -> Account:
 def unused_accounts(number: int) -> tuple[Account, ...]:
     """Return ``number`` accounts that can't reach each other's processes and files.
 
-    With root these are users that nothing else runs as. If there are not so many in this user
-    namespace, or without root, all of them are :func:`server_account`. Raises as that.
+    With root these are users that nothing else runs as. They are drawn at random, so that another
+    run that needs one at the same time, or before these have a process, gets another one. If there
+    are not so many in this user namespace, or without root, all of them are :func:`server_account`.
+    Raises as that.
     """
     if os.geteuid() != 0:
         return (server_account(),) * number
     taken = {entry.pw_uid for entry in pwd.getpwall()} | {entry.gr_gid for entry in grp.getgrall()}
     taken |= _users_of_processes()
-    free = (id for id in _DYNAMIC if id not in taken)
+    free = (id for id in random.sample(_DYNAMIC, len(_DYNAMIC)) if id not in taken)
     mapped = (id for id in free if all(is_mapped(id, kind) for kind in ("uid", "gid")))
     ids = tuple(islice(mapped, number))
     if len(ids) < number:

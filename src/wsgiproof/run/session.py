@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -91,8 +91,9 @@ def begin(
 
 
 def _host(machine: Machine) -> dict[str, str]:
+    system = os.uname()  # platform.platform() would start a program
     return {
-        "system": platform.platform(),
+        "system": f"{system.sysname}-{system.release}-{system.machine}",
         "user": machine.account.name,
         "backend": machine.backends.version,
     }

@@ -21,10 +21,10 @@ _MOST_TIMES = 3
 
 
 def try_ends(state: State) -> None:
-    """Restart until enough processes have ended.
+    """Restart until enough processes have ended, or enough of them have crashed.
 
-    The processes of the last restart, and Apache's configuration, are those of the cell again. An
-    end that says nothing, since Apache killed a process that had no time, is followed by another.
+    An end that says nothing, since Apache killed a process that had no time, is followed by
+    another. The last restart brings back the configuration of the cell, if it takes all ends.
     """
     done = 0
     planned = more_ends(state.observed())
@@ -37,7 +37,7 @@ def try_ends(state: State) -> None:
         restarts = math.ceil(after / state.trials_at_once)
         urls = state.server.configure(math.ceil(after / restarts) if restarts else 1)
         state.trials.append(_replace(state))
-        done += living
+        done += max(1, living)
         if state.trials[-1].leftover:
             state.aborted = "processes did not end at a restart"
         else:

@@ -166,7 +166,7 @@ CONTROLS = (
         name="fill-session-pool",
         trips="",
         counterpart="leak-session",
-        about="a client's pool of sessions fills slowly: by one every 60 requests",
+        about="one in 60 requests uses sessions at the same time, each time one more, up to 35",
         modes=_DAEMON,
         requests=600,
     ),

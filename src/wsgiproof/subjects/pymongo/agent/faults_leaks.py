@@ -229,9 +229,9 @@ def _connect(workload):
 class FillSessionPool(SecondClient):
     """A negative control of LeakSession: a second client whose pool of sessions fills slowly.
 
-    Each request uses several sessions at a time and ends them all. At first it is two for each
-    request thread, which is what filling all pools needs. It is one more after each ``every``
-    requests, up to ``most``.
+    One request of ``every`` uses several sessions at a time and ends them all. At first it is two
+    for each request thread, which is what filling all pools needs. It is one more each time, up to
+    ``most``.
     """
 
     def __init__(self, least=30, every=60, most=35, **when):
@@ -241,6 +241,8 @@ class FillSessionPool(SecondClient):
         self._most = most
 
     def use(self, client, since):
+        if since % self._every:
+            return
         with self._lock:
             used = min(self._least + since // self._every, self._most)
             sessions = [client.start_session() for _ in range(used)]

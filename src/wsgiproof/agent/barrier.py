@@ -42,7 +42,7 @@ class Barrier(object):
 
 
 class Burst(object):
-    """One request of a burst of ``size``; a request that belongs to none has size 1."""
+    """One request of a burst of ``size``."""
 
     def __init__(self, barrier, size):
         self._barrier = barrier

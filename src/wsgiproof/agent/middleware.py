@@ -60,10 +60,12 @@ class Agent(object):
     def _respond(self, environ, given, start_response):
         if given.until is not None:
             probe.hold(given.until)
-        burst = Burst(self._barrier, given.together or 1)
-        burst.together()
+        together = _alone
+        if given.together is not None:
+            together = Burst(self._barrier, given.together).together
+            together()
         if given.occupy is not None:
-            workload.fill_pools(given.occupy, burst.together)
+            workload.fill_pools(given.occupy, together)
         if given.memory is not None:
             return self._measured(start_response, memory=_memory(given.memory))
         if given.object_growth is not None:
@@ -102,6 +104,10 @@ class Agent(object):
         for name, value in measured.items():
             text += ', "%s": %s' % (name, json.dumps(value))
         return text + "}"
+
+
+def _alone():
+    """Wait for nobody: the request belongs to no burst."""
 
 
 class _Body(object):

@@ -2,7 +2,7 @@
 
 It runs code that nobody has looked at, so it has as little as the kernel allows: a user of its own
 if wsgiproof is root, no network, one small directory in memory to write to, and limits of time,
-memory, processes and the size of files. Where the kernel does not allow that, it is told.
+memory, processes and the size of files. What the kernel does not allow is reported.
 """
 
 from __future__ import annotations

@@ -130,11 +130,12 @@ def _decided(state: State, check: str, samples: Sequence[Sample], enough: bool) 
     totals = [total(resource, one) for one in samples]
     if totals[-1] <= totals[0]:
         return enough
-    rises = sum(later > earlier for earlier, later in pairwise(totals))
+    if sum(later > earlier for earlier, later in pairwise(totals)) < LEAST_STEPS:
+        return False
     full_pools = (*state.full_pools, *samples[1:])
     observed = msgspec.structs.replace(state.observed(), full_pools=full_pools)
     decision = leaks.decision_of(resource, observed)
-    return rises >= LEAST_STEPS and not (decision and decision.status is LeakStatus.UNDECIDED)
+    return decision is None or decision.status is not LeakStatus.UNDECIDED
 
 
 def try_caches(state: State) -> None:

@@ -27,8 +27,8 @@ def try_ends(state: State) -> None:
     another. The last restart brings back the configuration of the cell, if it takes all ends.
     """
     done = 0
-    planned = more_ends(state.observed())
-    while (more := more_ends(state.observed())) and done < _MOST_TIMES * planned:
+    planned = more = more_ends(state.observed())
+    while more and done < _MOST_TIMES * planned:
         if state.aborted or state.time_is_up():
             break
         state.progress(done, done + more)
@@ -44,6 +44,7 @@ def try_ends(state: State) -> None:
             _use(state, urls)
             state.aborted = state.load.hopeless()
         state.log.read(state.phase)
+        more = more_ends(state.observed())
     state.server.configure(1)
 
 

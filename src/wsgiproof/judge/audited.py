@@ -35,9 +35,9 @@ STANDARD_LIBRARY = "the standard library"
 _AT_THE_END = (Stage.ENDING, Stage.FINISHED)
 _FALSE = {"False", "None", "0", "''"}
 _MOST_MORE = 2
-"""Exceptions that are told beside the first one."""
+"""Exceptions that are reported beside the first one, at most."""
 _MOST_LOST = 8
-"""Names that are told of what is missing."""
+"""Names of missing things that are reported, at most."""
 _WARNING = 120
 """Characters of a warning."""
 Owner = Callable[[str], str]

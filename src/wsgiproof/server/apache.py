@@ -97,7 +97,7 @@ class Server:
         self.daemon = conf.daemon
         """Whether a daemon process runs the application."""
         self.error_log = conf.error_log
-        self.urls = tuple(f"http://{conf.host}:{conf.port}{url.path}" for url in conf.urls)
+        self.urls = _urls(conf)[0]
 
     def alive(self) -> bool:
         """Whether Apache's parent process is alive."""
@@ -186,11 +186,7 @@ class Server:
         more = daemon_processes - 1 if self.daemon else 0
         conf = msgspec.structs.replace(self._conf, more_groups=more)
         conf.write(self._logs)
-        host = f"http://{conf.host}:{conf.port}"
-        return [
-            tuple(f"{host}{prefix}{url.path}" for url in conf.urls)
-            for prefix in conf.groups.values()
-        ]
+        return _urls(conf)
 
     def reload(self) -> None:
         """Touch the script, so that with the next request mod_wsgi replaces the daemon process that
@@ -209,6 +205,14 @@ class Server:
         seconds.
         """
         return self._service.stop(deadline, patience=patience, look=look)
+
+
+def _urls(conf: ApacheConf) -> list[tuple[str, ...]]:
+    """Return the URLs of each process group."""
+    host = f"http://{conf.host}:{conf.port}"
+    return [
+        tuple(f"{host}{prefix}{url.path}" for url in conf.urls) for prefix in conf.groups.values()
+    ]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from typing import BinaryIO, Self
 
 import platformdirs
 
-from wsgiproof.errors import CannotRun, UsageError
+from wsgiproof.errors import CannotRun, PrerequisiteMissing, UsageError
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -250,6 +250,18 @@ def temporary_root() -> Path:
     return Path(root)
 
 
+def home() -> Path:
+    """Return the home directory of this user. Raises :class:`PrerequisiteMissing` if there is none:
+    a container may run with a user that has no entry."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise PrerequisiteMissing(
+            f"the user with the id {os.geteuid()} has no home directory: set HOME to a directory "
+            "that it can write to"
+        ) from None
+
+
 def cache_root() -> Path:
     """Return the directory of the cache: ``WSGIPROOF_CACHE``, else the platform's cache directory.
 
@@ -261,6 +273,7 @@ def cache_root() -> Path:
         return Path(chosen).expanduser().resolve()
     if os.geteuid() == 0:
         return Path("/var/cache/wsgiproof")
+    home()
     return platformdirs.user_cache_path("wsgiproof")
 
 

@@ -84,12 +84,13 @@ def server_account() -> Account:
     """Return the account of Apache's children. Raises :class:`PrerequisiteMissing` if root has no
     account to drop to."""
     if os.geteuid() != 0:
-        return _account(pwd.getpwuid(os.geteuid()), dropped=False)
+        return _account(os.geteuid(), os.getegid(), dropped=False)
     for name in _CANDIDATES:
         try:
-            return _account(pwd.getpwnam(name), dropped=True)
+            entry = pwd.getpwnam(name)
         except KeyError:
             continue
+        return _account(entry.pw_uid, entry.pw_gid, dropped=True)
     raise PrerequisiteMissing(
         f"none of the users {', '.join(_CANDIDATES)} exists for Apache to drop to; "
         "create one ('useradd --system www-data') or run wsgiproof as an ordinary user"
@@ -135,11 +136,15 @@ def _users_of_processes() -> set[int]:
     return found
 
 
-def _account(entry: pwd.struct_passwd, *, dropped: bool) -> Account:
-    return Account(
-        name=entry.pw_name,
-        group=grp.getgrgid(entry.pw_gid).gr_name,
-        uid=entry.pw_uid,
-        gid=entry.pw_gid,
-        dropped=dropped,
-    )
+def _account(uid: int, gid: int, *, dropped: bool) -> Account:
+    """Return the account with these ids. A container may run with ids that no entry names; then the
+    numbers are the names."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = str(gid)
+    return Account(name=name, group=group, uid=uid, gid=gid, dropped=dropped)

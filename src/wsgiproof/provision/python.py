@@ -23,6 +23,7 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 from wsgiproof.errors import DeadlineExceeded, PrerequisiteMissing, UsageError
+from wsgiproof.files import home
 from wsgiproof.ownership import WRITABLE, invoking_users, unprotected_directory, why_unsafe
 from wsgiproof.process.account import Account
 from wsgiproof.process.environ import child_environment
@@ -281,8 +282,8 @@ def _why_unsafe(path: Path) -> str:
 
 def _places() -> dict[str, list[Path]]:
     """Return the directories in which interpreters may be, by the name of the place, best first."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python"))
+    pyenv = Path(os.environ.get("PYENV_ROOT", home() / ".pyenv"))
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", home() / ".local/share/uv/python"))
     # Without pyenv's shims: a shim may run any version, and is slow.
     on_path = [
         Path(directory)
@@ -305,11 +306,11 @@ def _places() -> dict[str, list[Path]]:
 def _conda_environments() -> Iterator[Path]:
     """Yield the environments that conda has listed, and those in its usual places."""
     with contextlib.suppress(OSError):
-        listed = Path.home() / ".conda" / "environments.txt"
+        listed = home() / ".conda" / "environments.txt"
         yield from (Path(line) for line in listed.read_text().splitlines() if line)
     named = (os.environ.get(name, "") for name in ("CONDA_PREFIX", "MAMBA_ROOT_PREFIX"))
     roots = [*(Path(name) for name in named if name), Path("/opt/conda")]
-    for root in (*roots, *(Path.home() / name for name in _CONDA_ROOTS)):
+    for root in (*roots, *(home() / name for name in _CONDA_ROOTS)):
         yield root
         yield from sorted(root.glob("envs/*"))
 

@@ -1,5 +1,6 @@
 """The part of the self test that is in ``make test``: for each check the fault that takes the
-fewest requests, and one application with all negative controls. All of them: tests/selftest."""
+fewest requests, and one application with all negative controls. Faults that do not trip each
+other's checks share an application. All of them, each alone: tests/selftest."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ ALONE = ["slow-exit", "end-process"]
 
 @pytest.fixture(scope="module")
 def selftest(tmp_path_factory: pytest.TempPathFactory) -> Selftest:
-    names = [*(one.name for one in FAULTS), COMBINED, *ALONE]
+    names = dict.fromkeys([*(one.combined_in or one.name for one in FAULTS), COMBINED, *ALONE])
     return Selftest(tmp_path_factory.mktemp("selftest") / "out", names)
 
 

@@ -21,20 +21,27 @@ from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.run import CellRecord
-from wsgiproof.run.selftest import control_result
+from wsgiproof.run.selftest import control_results
 from wsgiproof.subjects.registry import DEFAULT
 
 CONTROLS = DEFAULT.every_control()
 
 
+def planted(name: str) -> tuple[str, ...]:
+    """The faults that a control plants, or the control itself."""
+    control = CONTROLS[name]
+    return control.parts if control.parts and control.trips else (name,)
+
+
 class Selftest:
     """One whole run of the command: what it printed, and the records that it left."""
 
-    def __init__(self, output: Path, controls: Collection[str]) -> None:
-        self.controls = controls
+    def __init__(self, output: Path, cells: Collection[str]) -> None:
+        self.cells = cells
+        self.controls = [one for name in cells for one in planted(name)]
         command = [sys.executable, "-m", "wsgiproof", "selftest", "--jobs", "2"]
         command += ["--output", str(output)]
-        command += [word for name in controls for word in ("--only", name)]
+        command += [word for name in cells for word in ("--only", name)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         self.code = done.returncode
         self.text = done.stdout + done.stderr
@@ -43,20 +50,27 @@ class Selftest:
     def trials(self, removed: str = "") -> list[ControlResult]:
         """What becomes of its controls, without one check if it is named."""
         return [
-            control_result(CONTROLS[record.cell.control], record, _checks(record, removed))
+            result
             for record in self.records
+            for result in control_results(
+                CONTROLS[record.cell.control], record, DEFAULT.name, _checks(record, removed)
+            )
         ]
 
     def observed(self, control: str) -> Observed:
         """What was seen of this control."""
-        (record,) = (one for one in self.records if one.cell.control == control)
-        assert record.observed is not None
-        return record.observed
+        observed = self._record(control).observed
+        assert observed is not None
+        return observed
 
     def findings(self, control: str, check: str) -> list[Finding]:
         """What this check found of this control."""
-        (record,) = (one for one in self.records if one.cell.control == control)
-        return [finding for finding in record.findings if finding.check == check]
+        return [one for one in self._record(control).findings if one.check == check]
+
+    def _record(self, control: str) -> CellRecord:
+        """That of its own cell, or of the one that it shares."""
+        (record,) = (one for one in self.records if control in planted(one.cell.control))
+        return record
 
     def known(self, control: str, check: str) -> set[str]:
         """The ids of all that is known of these findings."""
@@ -86,7 +100,7 @@ class Trials:
         self, selftest: Selftest
     ) -> None:
         assert selftest.code == ExitCode.PASS, selftest.text
-        assert {one.cell.control for one in selftest.records} == set(selftest.controls)
+        assert {one.cell.control for one in selftest.records} == set(selftest.cells)
         assert exit_code(selftest.trials()) == ExitCode.PASS, "its records come to the same again"
 
     @pytest.mark.parametrize("removed", ALL_CHECKS)

@@ -289,6 +289,10 @@ def test_a_wrong_option_is_one_line(arguments: list[str], words: str, wsgiproof:
             "them all.",
         ),
         (
+            "selftest --only leak-thread --together",
+            "--only chooses controls by name, so it can't be used with --together",
+        ),
+        (
             "run --control xyzzy",
             "Invalid value for '--control': 'xyzzy' does not exist. 'wsgiproof selftest --list' "
             "lists them all.",

@@ -13,8 +13,9 @@ import pytest
 
 from tests.unit.factories import ALL_CHECKS
 from tests.unit.test_inside import REQUEST, App
+from wsgiproof.records.cell import Mode
 from wsgiproof.subjects.base import Subject
-from wsgiproof.subjects.controls import COMBINED, COMMON, Control, by_name
+from wsgiproof.subjects.controls import COMBINED, COMMON, FAULTS, LATE, LEAKS, Control, by_name
 from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
 
 CONTROLS = by_name(())
@@ -33,7 +34,9 @@ def app(tmp_path: Path) -> App:
 
 @pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
 def test_names_are_unique(subject: Subject) -> None:
-    assert len(subject.every_control()) == len([*COMMON, *subject.controls, COMBINED])
+    every = [*COMMON, *subject.controls]
+    combined = {one.combined_in for one in every if one.combined_in}
+    assert len(subject.every_control()) == len(every) + len(combined)
 
 
 @pytest.mark.parametrize(("control", "every"), EVERY)
@@ -53,11 +56,23 @@ def test_no_common_control_needs_a_control_of_a_subject() -> None:
     assert all(control.counterpart in CONTROLS for control in COMMON)
 
 
-def test_a_fault_is_combined_only_if_it_is_a_negative_control() -> None:
+def test_only_negative_controls_are_combined_into_one() -> None:
     parts = DEFAULT.every_control()[COMBINED].parts
     assert {"own-interpreters", "leave-nothing", "close-cursor"} <= {*parts}
     assert not any(DEFAULT.every_control()[name].trips for name in parts)
     assert {*CONTROLS[COMBINED].parts} < {*parts}
+
+
+@pytest.mark.parametrize("name", [FAULTS, LEAKS, LATE])
+def test_faults_are_combined_that_trip_checks_of_their_own(name: str) -> None:
+    every = DEFAULT.every_control()
+    combined = every[name]
+    tripped = [every[part].trips for part in combined.parts]
+    assert len(tripped) == len({*tripped} - {""}) > 1
+    assert combined.trips in tripped
+    modes = {every[part].modes for part in combined.parts}
+    assert modes == {tuple(Mode)}
+    assert not any(every[part].maximum_requests for part in combined.parts)
 
 
 @pytest.mark.parametrize("subject", [None, *SUBJECTS.values()], ids=["none", *SUBJECTS])

@@ -13,7 +13,8 @@ from wsgiproof.judge.control_result import ControlResult, Result, confusion, exi
 from wsgiproof.judge.verdict import every_check
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.selftest import show_selftest
-from wsgiproof.run.selftest import control_result, select
+from wsgiproof.run.selftest import control_result, control_results, select
+from wsgiproof.subjects.controls import FAULTS, LATE, LEAKS
 from wsgiproof.subjects.registry import DEFAULT, known_controls
 
 CONTROLS = known_controls()
@@ -105,4 +106,21 @@ def test_every_check_has_a_fault_meant_for_it_and_every_fault_a_check() -> None:
 def test_controls_are_selected_by_name_in_their_own_order() -> None:
     names = [control.name for control in select(DEFAULT, ["own-interpreters", "leak-thread"])]
     assert names == ["leak-thread", "own-interpreters"]
-    assert len(select(DEFAULT, [])) == len(CONTROLS)
+
+
+def test_all_controls_are_alone_or_those_that_can_be_are_together() -> None:
+    alone = {control.name for control in select(DEFAULT, [])}
+    assert alone == {*CONTROLS} - {FAULTS, LEAKS, LATE}
+    together = {control.name for control in select(DEFAULT, [], together=True)}
+    parts = {part for control in CONTROLS.values() for part in control.parts}
+    assert together == {*CONTROLS} - parts
+    assert {FAULTS, LEAKS, LATE} < together
+
+
+def test_of_combined_faults_each_is_judged_by_its_own_check() -> None:
+    leak = observed(samples=samples([[reading(threads=25 + 10 * number)] for number in range(13)]))
+    results = control_results(CONTROLS[LEAKS], record(leak), DEFAULT.name)
+    assert {one.control: one.result for one in results} == {
+        "leak-thread": Result.CAUGHT,
+        "leak-session": Result.ELSEWHERE,
+    }

@@ -14,10 +14,12 @@ from wsgiproof.cli.options import (
     progress_on,
     version_options,
 )
+from wsgiproof.errors import UsageError
 from wsgiproof.subjects.registry import SUBJECTS
 
 _EXAMPLES = (
     "wsgiproof selftest",
+    "wsgiproof selftest --together",
     "wsgiproof selftest --only leak-connection --only reopen-connection",
     "wsgiproof selftest --list",
 )
@@ -39,8 +41,16 @@ _CODES = {
     multiple=True,
     help="Run this control alone.\nMay be given several times.",
 )
+@option(
+    "--together",
+    is_flag=True,
+    help="Plant faults that do not hide each other in one application.\n"
+    "That takes a fraction of the time.",
+)
 @option("--list", "list_only", is_flag=True, help="List the controls, and run none.")
-def selftest_command(only: tuple[str, ...], list_only: bool, **options: Any) -> None:
+def selftest_command(
+    only: tuple[str, ...], together: bool, list_only: bool, **options: Any
+) -> None:
     """Plant faults, and check that wsgiproof finds each one.
 
     Each fault has a negative control: the same application without the fault, which has to pass.
@@ -52,7 +62,9 @@ def selftest_command(only: tuple[str, ...], list_only: bool, **options: Any) -> 
 
     console = make_console()
     config, _ = configure(options)
-    controls = select(SUBJECTS[config.subject], only)
+    if only and together:
+        raise UsageError("--only chooses controls by name, so it can't be used with --together")
+    controls = select(SUBJECTS[config.subject], only, together=together)
     if list_only:
         show_controls(console, ((one.name, one.trips, one.about) for one in controls))
         return

@@ -44,16 +44,28 @@ _SETTLE_DEADLINE = 6.0
 """Seconds. Counts fall at once, unless something has leaked."""
 
 
-def select(subject: Subject, names: Collection[str]) -> tuple[Control, ...]:
-    """Return the controls of these names, in the order of the list; all if none is named."""
+def select(
+    subject: Subject, names: Collection[str], *, together: bool = False
+) -> tuple[Control, ...]:
+    """Return the controls of these names, in the order of the list.
+
+    If none is named, these are all controls, each alone; or ``together``, with one control in the
+    place of those that it combines.
+    """
     controls = subject.every_control().values()
-    return tuple(control for control in controls if not names or control.name in names)
+    if names:
+        return tuple(control for control in controls if control.name in names)
+    combined = {name for control in controls for name in control.parts}
+    if together:
+        return tuple(control for control in controls if control.name not in combined)
+    return tuple(control for control in controls if not (control.parts and control.trips))
 
 
 def selftest(
     controls: Sequence[Control], config: Config, command: str, progress: Progress
 ) -> Iterator[ControlResult]:
-    """Run each control in real Apache with a real backend, and yield its result.
+    """Run each control in real Apache with a real backend, and yield its result, or those of the
+    faults that it combines.
 
     The output directory has the same records as that of a run, and they can be judged again. Raises
     :class:`wsgiproof.errors.WsgiproofError` before anything is started if the controls can't run.
@@ -73,8 +85,18 @@ def selftest(
     with closing(run_jobs(planned.jobs, context, number, progress)) as records:
         for record in records:
             results.add(record)
-            yield control_result(by_name[record.cell.control], record)
+            yield from control_results(by_name[record.cell.control], record, config.subject)
     results.finish()
+
+
+def control_results(
+    control: Control, record: CellRecord, subject: str, checks: Mapping[str, Check] | None = None
+) -> list[ControlResult]:
+    """Return the result of a control, or of each fault that it combines; as control_result."""
+    several = control.parts if control.trips else ()
+    every = SUBJECTS[subject].every_control()
+    planted = [every[name] for name in several] or [control]
+    return [control_result(one, record, checks) for one in planted]
 
 
 def control_result(

@@ -39,15 +39,22 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The optional phases that it needs."""
     one_interpreter: bool = False
     """Whether the first interpreter serves every URL."""
-    combined: bool = False
-    """Whether COMBINED does what this negative control does."""
+    combined_in: str = ""
+    """The name of the control that does the same together with others, in one application."""
     parts: tuple[str, ...] = ()
-    """The names of the negative controls that this one combines."""
+    """The names of the controls that this one combines. If they are faults, each is judged by its
+    own check, and ``trips`` is that of the first."""
 
     def fault_name(self) -> str | None:
         """Return the name of the fault inside; None if the application has no part in it."""
         return (self.fault or self.name) if self.inside else None
 
+
+COMBINED = "negative-controls"
+"""The name of the control that does what several negative controls do, in one application: one cell
+shows that a good application passes every check, in the place of one cell each."""
+FAULTS, LEAKS, LATE = "several-faults", "several-leaks", "several-late-faults"
+"""The same for faults that do not trip each other's checks."""
 
 _DAEMON = (Mode.DAEMON,)
 MANY = 3000
@@ -61,6 +68,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="reopen-descriptor",
         about="one in 10 requests opens a file and keeps it",
         options={"every": 10},
+        combined_in=FAULTS,
     ),
     Control(
         name="close-descriptor-later",
@@ -85,7 +93,7 @@ COMMON: tuple[Control, ...] = (
         trips="",
         counterpart="leak-descriptor",
         about="each request opens a file and closes it",
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="leak-thread",
@@ -93,6 +101,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="join-thread",
         about="one in 10 requests starts a thread that waits forever",
         options={"every": 10},
+        combined_in=LEAKS,
     ),
     Control(
         name="end-thread-later",
@@ -117,7 +126,7 @@ COMMON: tuple[Control, ...] = (
         trips="",
         counterpart="leak-thread",
         about="each request starts a thread and waits for its end",
-        combined=True,
+        combined_in=COMBINED,
     ),
     # Memory.
     Control(
@@ -181,7 +190,7 @@ COMMON: tuple[Control, ...] = (
         trips="",
         counterpart="leak-memory",
         about="each request allocates 64 bytes with malloc, outside Python, and frees them",
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="leave-mapping",
@@ -217,6 +226,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="leave-nothing",
         about="one in 10 requests starts a process that sleeps, and leaves it alone",
         options={"every": 10},
+        combined_in=FAULTS,
     ),
     Control(
         name="leave-zombie",
@@ -231,6 +241,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="leave-nothing",
         about="one in 10 requests makes a temporary file and does not remove it",
         options={"every": 10},
+        combined_in=FAULTS,
     ),
     Control(
         name="leave-segment",
@@ -245,7 +256,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="leave-file",
         about="one in 10 requests makes a child, a file or a segment and removes it",
         options={"every": 10},
-        combined=True,
+        combined_in=COMBINED,
     ),
     # Time.
     Control(
@@ -270,7 +281,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="crash-in-request",
         about="one in 100 requests computes for half a second",
         options={"every": 100, "seconds": 0.5},
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="crash-when-idle",
@@ -324,7 +335,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="hang-in-request",
         about="one in 50 requests takes half a second",
         options={"every": 50, "seconds": 0.5},
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="hang-at-import",
@@ -359,6 +370,7 @@ COMMON: tuple[Control, ...] = (
         trips="shutdown",
         counterpart="slow-exit",
         about="no interpreter ever finishes its shutdown",
+        combined_in=LATE,
     ),
     Control(
         name="hang-at-some-exits",
@@ -385,6 +397,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="work-when-idle",
         about="a file is opened and kept twice a second, after two seconds without a request",
         phases=(ExtraPhase.IDLE,),
+        combined_in=LATE,
     ),
     Control(
         name="work-when-idle",
@@ -392,7 +405,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="leak-when-idle",
         about="a file is opened and closed twice a second, after two seconds without a request",
         phases=(ExtraPhase.IDLE,),
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="grow-when-idle",
@@ -416,6 +429,7 @@ COMMON: tuple[Control, ...] = (
         about="the first interpreter silently serves the second URL, too",
         inside=False,
         one_interpreter=True,
+        combined_in=FAULTS,
     ),
     Control(
         name="own-interpreters",
@@ -423,7 +437,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="one-interpreter",
         about="each URL has its own interpreter",
         inside=False,
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="fail-to-import",
@@ -466,6 +480,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="log-warnings",
         about="one in 50 requests logs the traceback of an exception, and is answered normally",
         options={"every": 50},
+        combined_in=FAULTS,
     ),
     Control(
         name="log-warnings",
@@ -473,7 +488,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="log-traceback",
         about="one in 10 requests logs a warning of another module, and the word 'error'",
         options={"every": 10},
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="log-lines",
@@ -485,31 +500,30 @@ COMMON: tuple[Control, ...] = (
 )
 
 
-COMBINED = "negative-controls"
-"""The name of the control that does what several negative controls do, in one application: one cell
-shows that a good application passes every check, in the place of one cell each."""
-
-
 def by_name(own: Iterable[Control]) -> dict[str, Control]:
-    """Return every control of a subject by name: its ``own``, the common ones, and COMBINED.
+    """Return every control of a subject by name: its ``own``, the common ones, and the combined.
 
-    COMBINED does them in this order. So what needs the backend comes right after the workload has
+    Those do their parts in this order. So what needs the backend comes right after the workload has
     used it, and not after a part that waits: the backend may be gone then, in phase ``failover``.
     """
     controls = (*own, *COMMON)
-    return {control.name: control for control in (*controls, _combined(controls))}
+    names = dict.fromkeys(one.combined_in for one in controls if one.combined_in)
+    combined = [_combine(name, controls) for name in names]
+    return {control.name: control for control in (*controls, *combined)}
 
 
-def _combined(controls: Iterable[Control]) -> Control:
-    parts = [control for control in controls if control.combined]
+def _combine(name: str, controls: Iterable[Control]) -> Control:
+    parts = [control for control in controls if control.combined_in == name]
     names = tuple(part.name for part in parts)
     return Control(
-        name=COMBINED,
-        trips="",
-        counterpart="leak-descriptor",
+        name=name,
+        trips=parts[0].trips,
+        counterpart="leak-descriptor" if name == COMBINED else COMBINED,
         about=f"does what these do, all in one application: {', '.join(names)}",
         fault="combined",
         options={"parts": [(name, part.options) for part in parts if (name := part.fault_name())]},
+        requests=max(part.requests for part in parts),
         phases=tuple(phase for phase in ExtraPhase if any(phase in part.phases for part in parts)),
+        one_interpreter=any(part.one_interpreter for part in parts),
         parts=names,
     )

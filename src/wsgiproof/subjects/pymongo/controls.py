@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.plan import ExtraPhase
-from wsgiproof.subjects.controls import MANY, Control
+from wsgiproof.subjects.controls import COMBINED, FAULTS, LEAKS, MANY, Control
 
 _DAEMON = (Mode.DAEMON,)
 
@@ -21,7 +21,7 @@ CONTROLS = (
         trips="",
         counterpart="leak-connection",
         about="each request opens a connection to MongoDB and closes it",
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="close-connection-later",
@@ -123,13 +123,14 @@ CONTROLS = (
         counterpart="close-cursor",
         about="one in 10 requests leaves a cursor open on the server",
         options={"every": 10},
+        combined_in=FAULTS,
     ),
     Control(
         name="close-cursor",
         trips="",
         counterpart="leak-cursor",
         about="each request opens a cursor, reads a part of it and closes it",
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="leak-session",
@@ -137,6 +138,7 @@ CONTROLS = (
         counterpart="end-session",
         about="one in 2 requests starts a session and never ends it",
         options={"every": 2},
+        combined_in=LEAKS,
     ),
     Control(
         name="leak-session-rarely",
@@ -160,7 +162,7 @@ CONTROLS = (
         trips="",
         counterpart="leak-session",
         about="each request starts a session and ends it",
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="fill-session-pool",
@@ -177,6 +179,7 @@ CONTROLS = (
         counterpart="drop-collection",
         about="one in 10 requests makes a collection and does not drop it",
         options={"every": 10},
+        combined_in=FAULTS,
     ),
     Control(
         name="drop-collection",
@@ -184,7 +187,7 @@ CONTROLS = (
         counterpart="leave-collection",
         about="one in 10 requests makes a collection and drops it",
         options={"every": 10},
-        combined=True,
+        combined_in=COMBINED,
     ),
     # Restarts.
     Control(
@@ -215,7 +218,7 @@ CONTROLS = (
         counterpart="leak-on-failover",
         about="a client that has lost its server is closed, and another one is opened",
         phases=(ExtraPhase.FAILOVER,),
-        combined=True,
+        combined_in=COMBINED,
     ),
     Control(
         name="keep-stale-sockets",
@@ -252,6 +255,7 @@ CONTROLS = (
         counterpart="own-interpreters",
         about="one in 50 requests decodes an integer with one wrong bit",
         options={"every": 50},
+        combined_in=FAULTS,
     ),
     Control(
         name="wrong-value-from-server",
@@ -280,6 +284,7 @@ CONTROLS = (
         trips="environment",
         counterpart="own-interpreters",
         about="the C extensions are missing, and PyMongo silently falls back to Python",
+        combined_in=FAULTS,
     ),
     Control(
         name="wrong-version",

@@ -70,6 +70,7 @@ class Bench:
         requests: int = 120,
         max_seconds: float | None = None,
         phases: tuple[ExtraPhase, ...] = (),
+        crash_bound: float | None = None,
         ports: Iterable[int] = (),
         watch: Callable[[str], None] = lambda phase: None,
         start_deadline: float = 30.0,
@@ -91,6 +92,7 @@ class Bench:
             requests=requests,
             max_seconds=max_seconds,
             phases=phases,
+            crash_bound=crash_bound,
             idle_seconds=QUIET,
             fault_seconds=OUTAGE,
         )

@@ -86,6 +86,8 @@ def test_without_a_deployment_nothing_connects_and_the_main_interpreter_serves_a
     assert {one.connections for one in workers} == {0}
     assert [one.application_group for one in record.observed.identities] == [""]
     assert "WSGIScriptAlias /interpreter1" in bench.file(record, "httpd.conf").read_text()
+    (crash,) = (check.reason for check in record.checks if check.check == "crash")
+    assert crash.endswith("none of 1 process end crashed: under 95 % each (95 %)")
 
 
 def test_a_steady_combination_passes_in_embedded_mode(bench: Bench) -> None:

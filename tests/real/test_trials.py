@@ -41,21 +41,34 @@ def seen(record: CellRecord) -> Observed:
     return record.observed
 
 
-@pytest.mark.parametrize("mode", list(Mode))
-def test_a_pass_rests_on_as_many_ends_as_its_bound_needs(bench: Bench, mode: Mode) -> None:
-    record = bench.run(mode=mode, phases=TRIALS)
+@pytest.fixture(scope="module")
+def clean(bench: Bench) -> CellRecord:
+    record = bench.run(topology=Topology.NONE, phases=TRIALS)
+    conf = bench.file(record, HTTPD_CONF).read_text()
+    assert "subject2" not in conf, "the configuration that is kept is not the cell's"
+    return record
+
+
+@pytest.fixture(scope="module")
+def embedded(bench: Bench) -> CellRecord:
+    return bench.run(mode=Mode.EMBEDDED, phases=TRIALS)
+
+
+@pytest.mark.parametrize("name", ["clean", "embedded"])
+def test_a_pass_rests_on_as_many_ends_as_its_bound_needs(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    record: CellRecord = request.getfixturevalue(name)
     assert record.verdict is Verdict.PASS, why(record)
     observed = seen(record)
     ends = process_ends(observed)
     assert ends.total >= ends_needed(observed.plan.crash_bound) == 14
     assert "under 19.3 % each (95 %)" in reason(record, "crash") or ends.total > 14
     assert f"none of {ends.total} process ends hung" in reason(record, "shutdown")
-    conf = bench.file(record, HTTPD_CONF).read_text()
-    assert "subject2" not in conf, "the configuration that is kept is not the cell's"
 
 
-def test_each_new_process_is_used_by_every_thread_in_every_interpreter(bench: Bench) -> None:
-    observed = seen(bench.run(topology=Topology.NONE, phases=TRIALS))
+def test_each_new_process_is_used_by_every_thread_in_every_interpreter(clean: CellRecord) -> None:
+    observed = seen(clean)
     (first,) = {one.pid for one in observed.identities if one.first == 0}
     used = [one for one in observed.identities if one.pid != first]
     assert {one.threads for one in used} == {DAEMON_THREADS}
@@ -63,7 +76,7 @@ def test_each_new_process_is_used_by_every_thread_in_every_interpreter(bench: Be
     served = {(one.pid, one.url) for one in used}
     assert served == {(pid, url) for pid in pids for url in observed.urls}
     ended = {event.pid for event in observed.events if event.kind == "died"}
-    assert len(pids) == 14
+    assert len(pids) >= 14, "those that Apache killed on a busy machine are followed by others"
     assert pids <= ended
 
 
@@ -84,10 +97,8 @@ def test_an_end_that_hangs_half_of_the_time_is_found(bench: Bench) -> None:
 def test_an_application_of_ones_own_is_alone(bench: Bench, tmp_path: Path) -> None:
     app = tmp_path / "alone.py"
     app.write_text(ALONE)
-    record = bench.run(app=app, topology=Topology.NONE, phases=TRIALS)
-    assert not [one for one in seen(record).failures if one.phase == PhaseName.TRIALS], why(record)
-
-
-def test_without_the_phase_a_pass_says_on_how_little_it_rests(bench: Bench) -> None:
-    record = bench.run(topology=Topology.NONE)
-    assert reason(record, "crash").endswith("none of 1 process end crashed: under 95 % each (95 %)")
+    # One process after the other: three are enough to be two at a time, if they could be.
+    record = bench.run(app=app, topology=Topology.NONE, phases=TRIALS, crash_bound=0.6)
+    observed = seen(record)
+    assert not [one for one in observed.failures if one.phase == PhaseName.TRIALS], why(record)
+    assert len(observed.trials) >= 3

@@ -15,6 +15,7 @@ from tests.unit.factories import ALL_CHECKS, RULES
 from wsgiproof.errors import ExitCode
 from wsgiproof.judge.control_result import ControlResult, exit_code
 from wsgiproof.judge.finding import Check
+from wsgiproof.judge.hangs import UNREAD
 from wsgiproof.judge.verdict import checks_of
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.records.directory import read_cell
@@ -165,6 +166,8 @@ class Trials:
             (finding,) = selftest.findings(control, check)
             if "stacks: " in "\n".join(finding.evidence) and "permitted" in finding.action:
                 continue  # processes may not be looked at here, and it says so
+            if control == "hang-at-exit" and UNREAD in finding.evidence:
+                continue  # the machine was so busy that Apache killed it first, and it says so
             blocked = rf"blocked: .*\b{frame} \(faults_lifecycle\.py:\d+\)"
             assert re.search(blocked, finding.seen), finding
             assert any("GIL" in line for line in finding.evidence), finding

@@ -26,6 +26,7 @@ from tests.unit.factories import (
     observed,
     outcome,
 )
+from wsgiproof.judge.hangs import UNREAD
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.observed import (
@@ -438,7 +439,7 @@ def test_a_process_left_over_trips_shutdown() -> None:
     assert outcome(seen) == SHUTDOWN
     told = finding(seen)
     assert told.seen == "1 process still ran 15 seconds after the stop and had to be killed"
-    assert told.evidence == (f"pids {WORKER}",)
+    assert told.evidence == (f"pids {WORKER}", UNREAD)
 
 
 def test_a_process_that_apache_had_to_kill_trips_shutdown_alone() -> None:

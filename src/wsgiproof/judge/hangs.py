@@ -11,6 +11,8 @@ from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Event, Observed, Stack
 from wsgiproof.records.plan import PhaseName
 
+UNREAD = "stacks: none could be read before the process was killed"
+
 LEAST_TIME_TO_END = 1.2
 """Seconds of the three that Apache gives a process: with less, a kill proves nothing."""
 
@@ -64,14 +66,13 @@ def stuck_finding(
 ) -> Finding:
     """Return the finding about processes (``pids``) that did not end, with their stacks."""
     blocked = stacks.blocked(read, observed.unfinished)
+    lines = hung_evidence(observed, read) or [UNREAD]
     return Finding(
         check=check,
         seen=f"{seen}; blocked: {blocked}" if blocked else seen,
         meaning=meaning,
         action=hung_action(read, blocked),
-        evidence=evidence(
-            [f"pids {some(pids, 10)}", *hung_evidence(observed, read)] if pids else []
-        ),
+        evidence=evidence([f"pids {some(pids, 10)}", *lines] if pids else []),
     )
 
 

@@ -170,7 +170,10 @@ def test_packages_from_the_index(place: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        ([], 2, "name packages, a file with -r, or an environment with --env"),
+        ([], 2, "name packages, a file with -r, a project with --project, or an environment with"),
+        (["markupsafe", "--project", "."], 2, "one of them"),
+        (["--project", "."], 2, "--project .: it has no pyproject.toml"),
+        (["markupsafe", "--extra", "more"], 2, "--extra needs --project"),
         (["markupsafe", "--env", "."], 2, "one of them"),
         (["--env", ".", "--python", "3.11"], 2, "leave --python out"),
         (["--env", "/nowhere"], 2, "there is no environment at /nowhere"),

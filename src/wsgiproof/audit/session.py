@@ -84,6 +84,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What to audit."""
 
     requirements: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What they are and what they leave out, for the record."""
     env: Path | None = None
     """An existing environment, in place of the requirements."""
     pythons: tuple[Python, ...] = ()
@@ -129,6 +131,7 @@ def audit(request: Request, progress: Progress) -> Audit:
         seconds=round(time.monotonic() - began, 3),
         trials=request.trials,
         timeout=request.timeout,
+        notes=request.notes,
         environments=tuple(found),
     )
 

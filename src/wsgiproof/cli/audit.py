@@ -18,6 +18,7 @@ from wsgiproof.records.cell import InterpreterKind
 _EXAMPLES = (
     "wsgiproof audit cryptography bcrypt==4.2.1",
     "wsgiproof audit -r requirements.txt --python 3.11 --python 3.13",
+    "wsgiproof audit --project . --extra postgres",
     "wsgiproof audit --env /srv/site/venv --interpreter shared-gil --trials 20",
 )
 _CODES = {
@@ -40,6 +41,22 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     metavar="FILE",
     shell_complete=completion.file,
     help="A requirements file, as for pip.\nMay be given several times.",
+)
+@option(
+    "--project",
+    type=PATH,
+    metavar="DIR",
+    shell_complete=completion.directory,
+    help="A project, in place of packages: what it needs.\n"
+    "The dependencies of its pyproject.toml, in the versions of its uv.lock if there is one. The "
+    "project itself is neither built nor imported.",
+)
+@option(
+    "--extra",
+    "extras",
+    multiple=True,
+    metavar="NAME",
+    help="An extra of the project.\nMay be given several times.",
 )
 @option(
     "--env",
@@ -106,6 +123,8 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
 def audit_command(
     packages: tuple[str, ...],
     files: tuple[str, ...],
+    project: Path | None,
+    extras: tuple[str, ...],
     env: Path | None,
     pythons: tuple[str, ...],
     kinds: tuple[str, ...],
@@ -124,6 +143,7 @@ def audit_command(
     allows that.
     """
     from wsgiproof.audit.session import Request, audit, check
+    from wsgiproof.config.project import check_python, read_project
     from wsgiproof.files import write_output
     from wsgiproof.judge.audited import exit_code
     from wsgiproof.process.account import server_account
@@ -135,14 +155,25 @@ def audit_command(
     from wsgiproof.report.builds import StepProgress
 
     required = _required(packages, files)
-    if bool(required) == (env is not None):
-        raise UsageError("name packages, a file with -r, or an environment with --env: one of them")
+    if (bool(required), env is not None, project is not None).count(True) != 1:
+        raise UsageError(
+            "name packages, a file with -r, a project with --project, or an environment with "
+            "--env: one of them"
+        )
+    if extras and project is None:
+        raise UsageError("--extra needs --project; for a package, name 'package[extra]'")
     if env is not None and pythons:
         raise UsageError("--env has its own Python: leave --python out")
+    needed = read_project(project, extras) if project is not None else None
+    chosen = () if env else choose_all(pythons or ("",), server_account())
+    if needed is not None:
+        for python in chosen:
+            check_python(needed, python.title, python.version)
     request = Request(
-        requirements=required,
+        requirements=needed.requirements if needed else required,
+        notes=needed.notes if needed else (),
         env=env,
-        pythons=() if env else choose_all(pythons or ("",), server_account()),
+        pythons=chosen,
         kinds=tuple(dict.fromkeys(map(InterpreterKind, kinds or (_DEFAULT_KIND,)))),
         everything=everything,
         jobs=jobs or os.cpu_count() or 1,

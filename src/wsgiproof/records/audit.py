@@ -188,4 +188,6 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     trials: int
     timeout: float
+    notes: tuple[str, ...] = ()
+    """What was tried of a project and what was not."""
     environments: tuple[Environment, ...]

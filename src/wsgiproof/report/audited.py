@@ -35,6 +35,8 @@ def show_audit(console: Console, audit: Audit, saved: str) -> None:
     """Print each environment, and where the record is."""
     for environment in audit.environments:
         _show_environment(console, environment)
+    for note in audit.notes:
+        console.print(Text(printable(note, _LONGEST)))
     console.print(Text(f"Record: {saved}"), soft_wrap=True)
 
 

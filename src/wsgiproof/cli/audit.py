@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cli import completion
 from wsgiproof.cli.help import command, option
-from wsgiproof.cli.options import PATH, Choices, command_line, make_console, print_json
+from wsgiproof.cli.options import PATH, Choices, command_line, make_console, note, print_json
 from wsgiproof.config.requirements import requirements as expand
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import InterpreterKind
+
+if TYPE_CHECKING:
+    from wsgiproof.config.project import Project
+    from wsgiproof.provision.toolchain import Python
 
 _EXAMPLES = (
     "wsgiproof audit cryptography bcrypt==4.2.1",
@@ -117,7 +122,19 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     type=PATH,
     metavar="DIR",
     shell_complete=completion.directory,
-    help="Where audit.json goes.\nDefault: wsgiproof-results/TIME.",
+    help="Where audit.json and audit.html go.\nDefault: wsgiproof-results/TIME.",
+)
+@option(
+    "--junit",
+    type=PATH,
+    metavar="FILE",
+    help="Write JUnit XML.\nIt has a test case for each package, Python and kind.",
+)
+@option(
+    "--markdown",
+    type=PATH,
+    metavar="FILE",
+    help="Write Markdown, for a pull request or a job summary.",
 )
 @option("--json", "as_json", is_flag=True, help="Print audit.json; progress goes to stderr.")
 def audit_command(
@@ -133,6 +150,8 @@ def audit_command(
     timeout: float,
     jobs: int | None,
     output: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
     as_json: bool,
 ) -> None:
     """Try packages in sub interpreters, without Apache.
@@ -142,38 +161,25 @@ def audit_command(
     packages run as an unprivileged user if wsgiproof is root, without a network where the kernel
     allows that.
     """
+    from rich.text import Text
+
     from wsgiproof.audit.session import Request, audit, check
-    from wsgiproof.config.project import check_python, read_project
     from wsgiproof.files import write_output
     from wsgiproof.judge.audited import exit_code
-    from wsgiproof.process.account import server_account
-    from wsgiproof.provision.python import choose_all
     from wsgiproof.records.audit import AUDIT
     from wsgiproof.records.directory import make_private_directory
     from wsgiproof.records.run import as_json as encoded
     from wsgiproof.report.audited import show_audit
     from wsgiproof.report.builds import StepProgress
+    from wsgiproof.report.files import write_audit_reports
+    from wsgiproof.report.html.audited import leave_audit_page
 
-    required = _required(packages, files)
-    if (bool(required), env is not None, project is not None).count(True) != 1:
-        raise UsageError(
-            "name packages, a file with -r, a project with --project, or an environment with "
-            "--env: one of them"
-        )
-    if extras and project is None:
-        raise UsageError("--extra needs --project; for a package, name 'package[extra]'")
-    if env is not None and pythons:
-        raise UsageError("--env has its own Python: leave --python out")
-    needed = read_project(project, extras) if project is not None else None
-    chosen = () if env else choose_all(pythons or ("",), server_account())
-    if needed is not None:
-        for python in chosen:
-            check_python(needed, python.title, python.version)
+    needed = _needed(packages, files, project, extras, env)
     request = Request(
-        requirements=needed.requirements if needed else required,
-        notes=needed.notes if needed else (),
+        requirements=needed.requirements,
+        notes=needed.notes,
         env=env,
-        pythons=chosen,
+        pythons=_pythons(needed, pythons, env),
         kinds=tuple(dict.fromkeys(map(InterpreterKind, kinds or (_DEFAULT_KIND,)))),
         everything=everything,
         jobs=jobs or os.cpu_count() or 1,
@@ -189,9 +195,48 @@ def audit_command(
     saved = directory / AUDIT
     write_output(encoded(record), saved)
     show_audit(console, record, str(saved))
+    write_audit_reports(record, junit, markdown, note)
+    page = leave_audit_page(record, directory)
+    console.print(Text(f"Report: {page}"), soft_wrap=True)
     if as_json:
         print_json(record)
     raise SystemExit(exit_code(record.environments))
+
+
+def _needed(
+    packages: tuple[str, ...],
+    files: tuple[str, ...],
+    project: Path | None,
+    extras: tuple[str, ...],
+    env: Path | None,
+) -> Project:
+    """Return what is to be installed: nothing for an existing environment."""
+    from wsgiproof.config.project import Project, read_project
+
+    required = _required(packages, files)
+    if (bool(required), env is not None, project is not None).count(True) != 1:
+        raise UsageError(
+            "name packages, a file with -r, a project with --project, or an environment with "
+            "--env: one of them"
+        )
+    if extras and project is None:
+        raise UsageError("--extra needs --project; for a package, name 'package[extra]'")
+    return read_project(project, extras) if project else Project(requirements=required)
+
+
+def _pythons(needed: Project, pythons: tuple[str, ...], env: Path | None) -> tuple[Python, ...]:
+    from wsgiproof.config.project import check_python
+    from wsgiproof.process.account import server_account
+    from wsgiproof.provision.python import choose_all
+
+    if env is not None:
+        if pythons:
+            raise UsageError("--env has its own Python: leave --python out")
+        return ()
+    chosen = choose_all(pythons or ("",), server_account())
+    for python in chosen:
+        check_python(needed, python.title, python.version)
+    return chosen
 
 
 def _required(packages: tuple[str, ...], files: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from wsgiproof.records.cell import InterpreterKind
 if TYPE_CHECKING:
     from wsgiproof.config.project import Project
     from wsgiproof.provision.toolchain import Python
+    from wsgiproof.records.audit import Audit
 
 _EXAMPLES = (
     "wsgiproof audit cryptography bcrypt==4.2.1",
@@ -125,6 +126,14 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     help="Where audit.json and audit.html go.\nDefault: wsgiproof-results/TIME.",
 )
 @option(
+    "--resume",
+    type=PATH,
+    metavar="DIR",
+    shell_complete=completion.directory,
+    help="Finish the interrupted audit in DIR.\n"
+    "With the same options. Packages that were finished there are not tried again.",
+)
+@option(
     "--junit",
     type=PATH,
     metavar="FILE",
@@ -150,6 +159,7 @@ def audit_command(
     timeout: float,
     jobs: int | None,
     output: Path | None,
+    resume: Path | None,
     junit: Path | None,
     markdown: Path | None,
     as_json: bool,
@@ -163,12 +173,11 @@ def audit_command(
     """
     from rich.text import Text
 
-    from wsgiproof.audit.session import Request, audit, check
-    from wsgiproof.files import write_output
+    from wsgiproof.audit.record import Request
+    from wsgiproof.audit.session import audit, check
     from wsgiproof.judge.audited import exit_code
     from wsgiproof.records.audit import AUDIT
-    from wsgiproof.records.directory import make_private_directory
-    from wsgiproof.records.run import as_json as encoded
+    from wsgiproof.records.directory import held, load_audit, make_private_directory
     from wsgiproof.report.audited import show_audit
     from wsgiproof.report.builds import StepProgress
     from wsgiproof.report.files import write_audit_reports
@@ -188,19 +197,43 @@ def audit_command(
         command=command_line(),
     )
     check(request)
-    directory = make_private_directory(output, AUDIT)
+    if resume is not None and output is not None:
+        raise UsageError("--resume goes on in DIR: leave --output out")
+    before = load_audit(resume) if resume is not None else None
+    directory = make_private_directory(output, AUDIT) if resume is None else resume.absolute()
     console = make_console(stderr=as_json)
-    with StepProgress(console) as progress:
-        record = audit(request, progress)
-    saved = directory / AUDIT
-    write_output(encoded(record), saved)
-    show_audit(console, record, str(saved))
+    kept = _Kept(directory / AUDIT)
+    try:
+        with held(directory), StepProgress(console) as progress:
+            record = audit(request, progress, kept.save, before=before)
+    except (KeyboardInterrupt, Exception):
+        # What was finished before is shown; why it went no further is said by main().
+        if kept.record is not None:
+            show_audit(console, kept.record, str(kept.path))
+        raise
+    show_audit(console, record, str(kept.path))
     write_audit_reports(record, junit, markdown, note)
     page = leave_audit_page(record, directory)
     console.print(Text(f"Report: {page}"), soft_wrap=True)
     if as_json:
         print_json(record)
     raise SystemExit(exit_code(record.environments))
+
+
+class _Kept:
+    """The record in its file, and at hand if it gets no further."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record: Audit | None = None
+
+    def save(self, record: Audit) -> None:
+        """Write the record."""
+        from wsgiproof.files import write_output
+        from wsgiproof.records.run import as_json
+
+        write_output(as_json(record), self.path)
+        self.record = record
 
 
 def _needed(

@@ -65,6 +65,8 @@ def show_audit(console: Console, audit: Audit, saved: str) -> None:
         _show_environment(console, environment)
     for note in audit.notes:
         console.print(Text(printable(note, _LONGEST)))
+    if not audit.complete:
+        console.print(Text("Not finished: the same command with --resume goes on."))
     console.print(Text(f"Record: {saved}"), soft_wrap=True)
 
 
@@ -76,6 +78,9 @@ def _show_environment(console: Console, environment: Environment) -> None:
         console.print(_heading(one))
         for line in lines_of(one):
             console.print(Padding(Text(printable(line, _LONGEST)), (0, 0, 0, 2), expand=False))
+    if environment.left:
+        left = f"{environment.left} of {len(environment.audited)}"
+        console.print(Text(f"Not tried: {left}.", style="yellow"))
     for line in cautions(environment):
         console.print(Text(printable(line, _LONGEST), style="yellow"))
     for advice in environment.advice:

@@ -52,6 +52,7 @@ def audit(*results: Result, **fields: object) -> Audit:
         python="Python 3.11.2",
         path="/usr/bin/python3.11",
         kinds=(SHARED,),
+        audited=tuple(one.name for one in control),
         results=results,
         control=control,
         advice=("The advice.",),

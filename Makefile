@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons cpython mongods torture truth clean
+.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons cpython mongods torture truth compatibility clean
 
 PYTHON = .venv/bin/python
 
@@ -72,6 +72,18 @@ truth: ONLY = *
 truth:
 	@scripts/setup dev
 	@$(PYTHON) -m tests.truth --jobs $(JOBS) --runs $(RUNS) --only '$(ONLY)' $(if $(TABLE),--table $(TABLE))
+
+## compatibility: docs/compatibility.md, from audits of the most downloaded distributions with compiled
+## code on PYTHONS; an hour or two, and 4 GB for each Python in the build cache; it can be interrupted
+compatibility: PYTHONS = 3.11 3.13
+compatibility: JOBS = 1
+compatibility: TRIALS = 5
+compatibility: OUTPUT = wsgiproof-results/compatibility
+compatibility:
+	@scripts/setup dev
+	@$(PYTHON) benchmarks/compatibility.py run --jobs $(JOBS) --trials $(TRIALS) \
+		$(foreach python,$(PYTHONS),--python $(python)) $(OUTPUT)
+	@$(PYTHON) benchmarks/compatibility.py report $(OUTPUT)
 
 ## unprivileged: from nothing to a verdict as an ordinary user without an Apache; takes 7 minutes, and
 ## needs root to become that user

@@ -147,6 +147,60 @@ def test_ctrl_c_leaves_nothing(place: Path) -> None:
         assert list((tmp / "scratch").iterdir()) == []
 
 
+def test_an_interrupted_audit_is_resumed(place: Path) -> None:
+    site = Site(usable("3.10"), place / "resumed")
+    flag = place / "wait"
+    waits = f"import os, time\nif os.path.exists({str(flag)!r}):\n    time.sleep(100)\n"
+    site.add("at_once", {"at_once.py": ""})
+    site.add("waits", {"waits.py": waits})
+    flag.touch()
+    tmp = Path(tempfile.mkdtemp(dir=place))
+    tmp.chmod(0o711)
+    asked = [*AUDIT, "--env", str(site.home), "--all", "--trials", "1", "--jobs", "1"]
+    saved = tmp / "out" / "audit.json"
+
+    def record() -> Any:
+        return json.loads(saved.read_bytes())
+
+    def finished() -> list[str]:
+        environments = record()["environments"] if saved.exists() else []
+        return [one["name"] for environment in environments for one in environment["control"]]
+
+    with started(tmp, command=asked) as running:
+        assert soon(lambda: finished() == ["at_once"], 60)
+        running.process.terminate()
+        assert running.finish(60) == 130
+        assert running.nothing_left()
+        assert "Not tried: 1 of 2." in running.text and "with --resume goes on" in running.text
+    before = record()
+    assert not before["complete"]
+    flag.unlink()
+
+    def resumed(*options: str) -> subprocess.CompletedProcess[str]:
+        again = [*asked, "--resume", str(tmp / "out"), *options]
+        return subprocess.run(again, capture_output=True, text=True)
+
+    done = resumed("--timeout", "59")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "the audit can't be resumed: --timeout is not what it was" in done.stderr
+    done = resumed()
+    assert done.returncode == 0, done.stderr
+    assert "trying 1 distribution on" in done.stdout and ", 1 finished before" in done.stdout
+    after = record()
+    assert after["complete"] and finished() == ["at_once", "waits"]
+    (then,), (now,) = before["environments"], after["environments"]
+    for part in ("control", "results"):
+        assert now[part][0] == then[part][0]
+    assert (tmp / "out" / "audit.html").exists()
+    site.add("at_once", {"at_once.py": "changed = True\n"})
+    done = resumed()
+    assert done.returncode == 2
+    assert (
+        done.stderr == "wsgiproof: the audit can't be resumed: a file of at_once 1.0 has changed\n"
+    )
+    assert record() == after
+
+
 def test_packages_from_the_index(place: Path) -> None:
     file = place / "requirements.txt"
     file.write_text("markupsafe==3.0.2  # compiled\niniconfig==99.0\n")
@@ -170,7 +224,12 @@ def test_packages_from_the_index(place: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        ([], 2, "name packages, a file with -r, or an environment with --env"),
+        ([], 2, "name packages, a file with -r, a project with --project, or an environment with"),
+        (["markupsafe", "--project", "."], 2, "one of them"),
+        (["--project", "."], 2, "--project .: it has no pyproject.toml"),
+        (["markupsafe", "--extra", "more"], 2, "--extra needs --project"),
+        (["markupsafe", "--resume", "."], 2, ". holds no audit: it has no audit.json"),
+        (["markupsafe", "--resume", ".", "-o", "out"], 2, "leave --output out"),
         (["markupsafe", "--env", "."], 2, "one of them"),
         (["--env", ".", "--python", "3.11"], 2, "leave --python out"),
         (["--env", "/nowhere"], 2, "there is no environment at /nowhere"),

@@ -286,7 +286,7 @@ def probe(job):
 
 
 def inventory():
-    """The installed distributions, and what can be imported of each."""
+    """The installed distributions, what can be imported of each, and a digest of its files."""
     from importlib import metadata
 
     found = []
@@ -295,7 +295,13 @@ def inventory():
         if isinstance(name, str) and isinstance(version, str):
             modules, extensions = importable(one)
             found.append(
-                {"name": name, "version": version, "modules": modules, "extensions": extensions}
+                {
+                    "name": name,
+                    "version": version,
+                    "modules": modules,
+                    "extensions": extensions,
+                    "files": digest(one),
+                }
             )
     with os.fdopen(os.open("claims", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=DIRECTORY), "w") as it:
         json.dump(
@@ -306,6 +312,22 @@ def inventory():
             },
             it,
         )
+
+
+def digest(distribution):
+    """A digest of the names, sizes and times of its files; their bytecode is left out."""
+    import hashlib
+
+    total = hashlib.sha256()
+    for path in sorted(map(str, (distribution.files or [])[:MOST])):
+        if not path.endswith(".pyc"):
+            try:
+                status = os.lstat(distribution.locate_file(path))
+            except (OSError, ValueError):
+                continue
+            seen = "{}\0{}\0{}\0".format(path, status.st_size, status.st_mtime_ns)
+            total.update(seen.encode(errors="replace"))
+    return total.hexdigest()[:16]
 
 
 def importable(distribution):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-import wsgiproof
 from wsgiproof.audit.environment import (
     Inventory,
     built_interpreter,
@@ -27,8 +24,10 @@ from wsgiproof.audit.environment import (
 )
 from wsgiproof.audit.exercises import exercise_for
 from wsgiproof.audit.processes import Prober, attempt_of, check_scratch
+from wsgiproof.audit.record import Judged, Record, Request, finished_in
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.audited import Owner, advise, ended_badly, judge_distribution, owners
+from wsgiproof.judge.finding import count
 from wsgiproof.process.account import Account, unused_accounts
 from wsgiproof.process.signals import interrupted_by
 from wsgiproof.provision.cache import Cache
@@ -80,23 +79,6 @@ class Progress(Protocol):
         """Show how much of the step is done."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What to audit."""
-
-    requirements: tuple[str, ...] = ()
-    env: Path | None = None
-    """An existing environment, in place of the requirements."""
-    pythons: tuple[Python, ...] = ()
-    """Those for which an environment of the requirements is made."""
-    kinds: tuple[InterpreterKind, ...]
-    everything: bool = False
-    """Whether distributions without compiled code are audited as well."""
-    jobs: int
-    timeout: float
-    trials: int
-    command: str
-
-
 def check(request: Request) -> None:
     """Raise :class:`UsageError` for what the Pythons can't do or what is not there, and
     :class:`wsgiproof.errors.CannotRun` for what the unprivileged user can't reach."""
@@ -110,27 +92,27 @@ def check(request: Request) -> None:
         interpreter_in(request.env, account)
 
 
-def audit(request: Request, progress: Progress) -> Audit:
+def audit(
+    request: Request,
+    progress: Progress,
+    save: Callable[[Audit], None],
+    *,
+    before: Audit | None = None,
+) -> Audit:
     """Audit what is requested, and return the record.
 
-    Raises as :func:`check`, and :class:`wsgiproof.errors.CannotRun` if an environment can't be made
-    or read.
+    ``save`` is called with the record so far after each distribution. What ``before``, the record
+    of an audit that was interrupted, has of finished distributions is kept. Raises as
+    :func:`check`, :class:`wsgiproof.errors.CannotRun` if an environment can't be made or read, and
+    :class:`UsageError` if ``before`` does not fit.
     """
-    began, started = time.monotonic(), time.time()
+    record = Record(request, save, before)
     accounts = unused_accounts(request.jobs)
     if request.env is not None:
-        found = [_existing(request.env, request, accounts, progress)]
-    else:
-        found = [_made(python, request, accounts, progress) for python in request.pythons]
-    return Audit(
-        wsgiproof=wsgiproof.__version__,
-        command=request.command,
-        started=round(started, 3),
-        seconds=round(time.monotonic() - began, 3),
-        trials=request.trials,
-        timeout=request.timeout,
-        environments=tuple(found),
-    )
+        _existing(request.env, request, accounts, progress, record)
+    for python in request.pythons:
+        _made(python, request, accounts, progress, record)
+    return record.finish()
 
 
 def _check_python(
@@ -148,8 +130,12 @@ def _check_python(
 
 
 def _existing(
-    home: Path, request: Request, accounts: Sequence[Account], progress: Progress
-) -> Environment:
+    home: Path,
+    request: Request,
+    accounts: Sequence[Account],
+    progress: Progress,
+    record: Record,
+) -> None:
     prober = Prober(python=interpreter_in(home, accounts[0]), timeout=request.timeout)
     progress.step(f"reading {home}")
     inventory = take_inventory(prober, accounts[0])
@@ -159,12 +145,16 @@ def _existing(
         request.kinds,
         free_threaded=inventory.free_threaded,
     )
-    return _Auditor(prober, request, accounts, progress).environment(inventory)
+    _Auditor(prober, request, accounts, progress, record).audit(inventory)
 
 
 def _made(
-    python: Python, request: Request, accounts: Sequence[Account], progress: Progress
-) -> Environment:
+    python: Python,
+    request: Request,
+    accounts: Sequence[Account],
+    progress: Progress,
+    record: Record,
+) -> None:
     progress.step(f"choosing versions for {python.title}")
     resolved = resolve(request.requirements, python)
     build, cache = environment_build(resolved, python), Cache()
@@ -180,51 +170,79 @@ def _made(
         for name, version in [name_of(requirement)]
         for kind in request.kinds
     ]
-    return _Auditor(prober, request, accounts, progress).environment(inventory, missing)
+    _Auditor(prober, request, accounts, progress, record).audit(inventory, missing)
 
 
 class _Auditor:
     """Audits one environment."""
 
     def __init__(
-        self, prober: Prober, request: Request, accounts: Sequence[Account], progress: Progress
+        self,
+        prober: Prober,
+        request: Request,
+        accounts: Sequence[Account],
+        progress: Progress,
+        record: Record,
     ) -> None:
         self._prober = prober
         self._request = request
         self._progress = progress
+        self._record = record
         self._accounts: queue.SimpleQueue[Account] = queue.SimpleQueue()
         for account in accounts:
             self._accounts.put(account)
         self._not_confined: dict[str, str] = {}
 
-    def environment(self, inventory: Inventory, missing: Sequence[Result] = ()) -> Environment:
-        """Audit what is installed; ``missing`` are the results of what can't be."""
+    def audit(self, inventory: Inventory, missing: Sequence[Result] = ()) -> None:
+        """Audit what is installed, and record it; ``missing`` are the results of what can't be."""
         kinds = self._request.kinds
         title = f"Python {inventory.version}"
         chosen = [one for one in inventory.distributions if self._is_chosen(one)]
-        self._progress.step(f"trying the standard library of {title} alone")
-        baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {
-            kind: self._baseline(kind) for kind in kinds if kind is not InterpreterKind.MAIN
-        }
-        number = len(chosen)
-        self._progress.step(f"trying {number} distribution{'s' * (number != 1)} on {title}")
-        owner = owners(inventory.distributions)
-        judged = self._in_parallel(
-            chosen, lambda one: self._judged(one, baseline, owner), lambda one: one.name
+        before = self._record.before(title, inventory.distributions)
+        baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {}
+        if before is None:
+            self._progress.step(f"trying the standard library of {title} alone")
+            others = (kind for kind in kinds if kind is not InterpreterKind.MAIN)
+            baseline.update((kind, self._baseline(kind)) for kind in others)
+        else:
+            baseline.update((InterpreterKind(kind), one) for kind, one in before.baseline.items())
+            self._not_confined.update(before.not_confined)
+        judged = finished_in(before, kinds)
+        self._record.begin(
+            Environment(
+                python=title,
+                path=str(self._prober.python),
+                kinds=kinds,
+                distributions=inventory.distributions,
+                audited=tuple(one.name for one in chosen),
+                baseline={str(kind): tuple(found) for kind, found in baseline.items()},
+            )
         )
-        control = tuple(main for main, _ in judged)
-        results = (*(one for _, others in judged for one in others), *missing)
-        return Environment(
-            python=title,
-            path=str(self._prober.python),
-            kinds=kinds,
-            distributions=inventory.distributions,
-            audited=tuple(one.name for one in chosen),
-            baseline={str(kind): tuple(found) for kind, found in baseline.items()},
-            results=results,
-            control=control,
-            advice=tuple(advise(results, control, kind) for kind in kinds) if results else (),
-            not_confined=self._not_confined,
+
+        def save() -> None:
+            there = [judged[key] for one in chosen if (key := (one.name, one.version)) in judged]
+            control = tuple(main for main, _ in there)
+            results = (*(one for _, others in there for one in others), *missing)
+            told = results and len(there) == len(chosen)
+            self._record.update(
+                results=results,
+                control=control,
+                advice=tuple(advise(results, control, kind) for kind in kinds) if told else (),
+                not_confined=dict(self._not_confined),
+            )
+
+        def keep(result: Judged) -> None:
+            judged[result[0].name, result[0].version] = result
+            save()
+
+        save()
+        left = [one for one in chosen if (one.name, one.version) not in judged]
+        earlier = f", {len(judged)} finished before" if judged else ""
+        number = count(len(left), "distribution")
+        self._progress.step(f"trying {number} on {title}{earlier}")
+        owner = owners(inventory.distributions)
+        self._in_parallel(
+            left, lambda one: self._judged(one, baseline, owner), lambda one: one.name, keep
         )
 
     def _is_chosen(self, one: Distribution) -> bool:
@@ -303,7 +321,7 @@ class _Auditor:
         one: Distribution,
         baseline: Mapping[InterpreterKind, Sequence[StandardFailure]],
         owner: Owner,
-    ) -> tuple[Result, tuple[Result, ...]]:
+    ) -> Judged:
         """Return what a distribution does in the main interpreter, and in each kind."""
         exercise = exercise_for(one.name)
 
@@ -348,9 +366,16 @@ class _Auditor:
         return attempts
 
     def _in_parallel(
-        self, items: Sequence[_T], work: Callable[[_T], _R], name: Callable[[_T], str]
+        self,
+        items: Sequence[_T],
+        work: Callable[[_T], _R],
+        name: Callable[[_T], str],
+        keep: Callable[[_R], None] | None = None,
     ) -> list[_R]:
-        """Return the result for each item, in order, with as many at a time as was asked for."""
+        """Return the result for each item, in order, with as many at a time as was asked for.
+
+        ``keep`` is called with each result at once.
+        """
         with ThreadPoolExecutor(self._request.jobs) as pool:
             interrupted = threading.Event()
 
@@ -361,7 +386,9 @@ class _Auditor:
             try:
                 running = {pool.submit(one, item): name(item) for item in items}
                 for number, done in enumerate(as_completed(running), 1):
-                    done.result()
+                    result = done.result()
+                    if keep is not None:
+                        keep(result)
                     self._progress.count(f"{number} of {len(running)}, {running[done]}")
                 return [done.result() for done in running]
             except BaseException:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cli import completion
 from wsgiproof.cli.help import command, option
-from wsgiproof.cli.options import PATH, Choices, command_line, make_console, print_json
+from wsgiproof.cli.options import PATH, Choices, command_line, make_console, note, print_json
 from wsgiproof.config.requirements import requirements as expand
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import InterpreterKind
 
+if TYPE_CHECKING:
+    from wsgiproof.config.project import Project
+    from wsgiproof.provision.toolchain import Python
+    from wsgiproof.records.audit import Audit
+
 _EXAMPLES = (
     "wsgiproof audit cryptography bcrypt==4.2.1",
     "wsgiproof audit -r requirements.txt --python 3.11 --python 3.13",
+    "wsgiproof audit --project . --extra postgres",
     "wsgiproof audit --env /srv/site/venv --interpreter shared-gil --trials 20",
 )
 _CODES = {
@@ -40,6 +47,22 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     metavar="FILE",
     shell_complete=completion.file,
     help="A requirements file, as for pip.\nMay be given several times.",
+)
+@option(
+    "--project",
+    type=PATH,
+    metavar="DIR",
+    shell_complete=completion.directory,
+    help="A project, in place of packages: what it needs.\n"
+    "The dependencies of its pyproject.toml, in the versions of its uv.lock if there is one. The "
+    "project itself is neither built nor imported.",
+)
+@option(
+    "--extra",
+    "extras",
+    multiple=True,
+    metavar="NAME",
+    help="An extra of the project.\nMay be given several times.",
 )
 @option(
     "--env",
@@ -100,12 +123,34 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     type=PATH,
     metavar="DIR",
     shell_complete=completion.directory,
-    help="Where audit.json goes.\nDefault: wsgiproof-results/TIME.",
+    help="Where audit.json and audit.html go.\nDefault: wsgiproof-results/TIME.",
+)
+@option(
+    "--resume",
+    type=PATH,
+    metavar="DIR",
+    shell_complete=completion.directory,
+    help="Finish the interrupted audit in DIR.\n"
+    "With the same options. Packages that were finished there are not tried again.",
+)
+@option(
+    "--junit",
+    type=PATH,
+    metavar="FILE",
+    help="Write JUnit XML.\nIt has a test case for each package, Python and kind.",
+)
+@option(
+    "--markdown",
+    type=PATH,
+    metavar="FILE",
+    help="Write Markdown, for a pull request or a job summary.",
 )
 @option("--json", "as_json", is_flag=True, help="Print audit.json; progress goes to stderr.")
 def audit_command(
     packages: tuple[str, ...],
     files: tuple[str, ...],
+    project: Path | None,
+    extras: tuple[str, ...],
     env: Path | None,
     pythons: tuple[str, ...],
     kinds: tuple[str, ...],
@@ -114,6 +159,9 @@ def audit_command(
     timeout: float,
     jobs: int | None,
     output: Path | None,
+    resume: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
     as_json: bool,
 ) -> None:
     """Try packages in sub interpreters, without Apache.
@@ -123,26 +171,24 @@ def audit_command(
     packages run as an unprivileged user if wsgiproof is root, without a network where the kernel
     allows that.
     """
-    from wsgiproof.audit.session import Request, audit, check
-    from wsgiproof.files import write_output
+    from rich.text import Text
+
+    from wsgiproof.audit.record import Request
+    from wsgiproof.audit.session import audit, check
     from wsgiproof.judge.audited import exit_code
-    from wsgiproof.process.account import server_account
-    from wsgiproof.provision.python import choose_all
     from wsgiproof.records.audit import AUDIT
-    from wsgiproof.records.directory import make_private_directory
-    from wsgiproof.records.run import as_json as encoded
+    from wsgiproof.records.directory import held, load_audit, make_private_directory
     from wsgiproof.report.audited import show_audit
     from wsgiproof.report.builds import StepProgress
+    from wsgiproof.report.files import write_audit_reports
+    from wsgiproof.report.html.audited import leave_audit_page
 
-    required = _required(packages, files)
-    if bool(required) == (env is not None):
-        raise UsageError("name packages, a file with -r, or an environment with --env: one of them")
-    if env is not None and pythons:
-        raise UsageError("--env has its own Python: leave --python out")
+    needed = _needed(packages, files, project, extras, env)
     request = Request(
-        requirements=required,
+        requirements=needed.requirements,
+        notes=needed.notes,
         env=env,
-        pythons=() if env else choose_all(pythons or ("",), server_account()),
+        pythons=_pythons(needed, pythons, env),
         kinds=tuple(dict.fromkeys(map(InterpreterKind, kinds or (_DEFAULT_KIND,)))),
         everything=everything,
         jobs=jobs or os.cpu_count() or 1,
@@ -151,16 +197,79 @@ def audit_command(
         command=command_line(),
     )
     check(request)
-    directory = make_private_directory(output, AUDIT)
+    if resume is not None and output is not None:
+        raise UsageError("--resume goes on in DIR: leave --output out")
+    before = load_audit(resume) if resume is not None else None
+    directory = make_private_directory(output, AUDIT) if resume is None else resume.absolute()
     console = make_console(stderr=as_json)
-    with StepProgress(console) as progress:
-        record = audit(request, progress)
-    saved = directory / AUDIT
-    write_output(encoded(record), saved)
-    show_audit(console, record, str(saved))
+    kept = _Kept(directory / AUDIT)
+    try:
+        with held(directory), StepProgress(console) as progress:
+            record = audit(request, progress, kept.save, before=before)
+    except (KeyboardInterrupt, Exception):
+        # What was finished before is shown; why it went no further is said by main().
+        if kept.record is not None:
+            show_audit(console, kept.record, str(kept.path))
+        raise
+    show_audit(console, record, str(kept.path))
+    write_audit_reports(record, junit, markdown, note)
+    page = leave_audit_page(record, directory)
+    console.print(Text(f"Report: {page}"), soft_wrap=True)
     if as_json:
         print_json(record)
     raise SystemExit(exit_code(record.environments))
+
+
+class _Kept:
+    """The record in its file, and at hand if it gets no further."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record: Audit | None = None
+
+    def save(self, record: Audit) -> None:
+        """Write the record."""
+        from wsgiproof.files import write_output
+        from wsgiproof.records.run import as_json
+
+        write_output(as_json(record), self.path)
+        self.record = record
+
+
+def _needed(
+    packages: tuple[str, ...],
+    files: tuple[str, ...],
+    project: Path | None,
+    extras: tuple[str, ...],
+    env: Path | None,
+) -> Project:
+    """Return what is to be installed: nothing for an existing environment."""
+    from wsgiproof.config.project import Project, read_project
+
+    required = _required(packages, files)
+    if (bool(required), env is not None, project is not None).count(True) != 1:
+        raise UsageError(
+            "name packages, a file with -r, a project with --project, or an environment with "
+            "--env: one of them"
+        )
+    if extras and project is None:
+        raise UsageError("--extra needs --project; for a package, name 'package[extra]'")
+    return read_project(project, extras) if project else Project(requirements=required)
+
+
+def _pythons(needed: Project, pythons: tuple[str, ...], env: Path | None) -> tuple[Python, ...]:
+    from wsgiproof.config.project import check_python
+    from wsgiproof.process.account import server_account
+    from wsgiproof.provision.python import choose_all
+
+    if env is not None:
+        if pythons:
+            raise UsageError("--env has its own Python: leave --python out")
+        return ()
+    chosen = choose_all(pythons or ("",), server_account())
+    for python in chosen:
+        check_python(needed, python.title, python.version)
+    return chosen
 
 
 def _required(packages: tuple[str, ...], files: tuple[str, ...]) -> tuple[str, ...]:

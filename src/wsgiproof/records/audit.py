@@ -61,6 +61,8 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     """What is imported first: its top-level modules and packages."""
     extensions: tuple[str, ...] = ()
     """Its compiled modules, by their full names."""
+    files: str = ""
+    """A digest of the names, sizes and times of its files."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +165,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Those that were asked for."""
     distributions: tuple[Distribution, ...] = ()
     audited: tuple[str, ...] = ()
-    """The names of those that were audited."""
+    """The names of those that are to be audited."""
     baseline: Mapping[str, tuple[StandardFailure, ...]] = {}
     """By kind: the modules of the standard library that fail there alone."""
     results: tuple[Result, ...] = ()
@@ -175,6 +177,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     not_confined: Mapping[str, str] = {}
     """What the kernel did not allow to take from the processes (``network``, ``files``), and its
     error."""
+
+    @property
+    def left(self) -> int:
+        """How many of those that are to be audited have not been."""
+        return len(self.audited) - len(self.control)
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,4 +195,17 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     trials: int
     timeout: float
+    notes: tuple[str, ...] = ()
+    """What was tried of a project and what was not."""
+    requirements: tuple[str, ...] = ()
+    """What was asked for."""
+    env: str = ""
+    """The existing environment, in place of requirements."""
+    pythons: tuple[str, ...] = ()
+    """The interpreters for which environments are made, with their versions."""
+    kinds: tuple[InterpreterKind, ...] = ()
+    everything: bool = False
+    """Whether distributions without compiled code are audited as well."""
+    complete: bool = True
+    """False while it runs, and after one that was interrupted."""
     environments: tuple[Environment, ...]

@@ -31,6 +31,8 @@ from wsgiproof.files import (
     write_output,
 )
 from wsgiproof.process.locks import locked
+from wsgiproof.records.audit import AUDIT, Audit
+from wsgiproof.records.audit import FORMAT as AUDIT_FORMAT
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.known import KnownState
 from wsgiproof.records.run import FORMAT, CellRecord, Excluded, RunRecord, as_json, known_in
@@ -330,12 +332,27 @@ def read_cells(where: Path) -> list[CellRecord]:
     return found
 
 
-def _opened(directory: Path) -> Directory:
+def load_audit(directory: Path) -> Audit:
+    """Read the audit in ``directory``, which is to be resumed, and make that private.
+
+    Raises :class:`UsageError` if there is none, if it can't be read, or if the directory belongs to
+    another user.
+    """
+    with _opened(directory, "audit") as opened:
+        path = directory / AUDIT
+        if AUDIT not in opened.names():
+            raise UsageError(f"{directory} holds no audit: it has no {AUDIT}")
+        content = _read(opened, AUDIT, path)
+        _make_private(opened, owned=True)
+        return _decode(content, path, Audit, "an audit", format=AUDIT_FORMAT)
+
+
+def _opened(directory: Path, what: str = "run") -> Directory:
     """Open a directory that the user named."""
     try:
         return Directory(directory, follow=True)
     except OSError as error:
-        raise UsageError(f"{directory} holds no run: {error.strerror}") from error
+        raise UsageError(f"{directory} holds no {what}: {error.strerror}") from error
 
 
 def _header(run: Directory) -> _Header:
@@ -440,13 +457,19 @@ class _Versioned(msgspec.Struct):
 
 
 def _decode(
-    content: bytes, path: Path, kind: type[_Kind], what: str, broken: type[UsageError] = UsageError
+    content: bytes,
+    path: Path,
+    kind: type[_Kind],
+    what: str,
+    broken: type[UsageError] = UsageError,
+    *,
+    format: int = FORMAT,
 ) -> _Kind:
     """Decode a record; one of another format is refused with that reason."""
     try:
         version = msgspec.json.decode(content, type=_Versioned).format
-        if version != FORMAT:
-            raise UsageError(f"{path} has format {version}; this wsgiproof reads format {FORMAT}")
+        if version != format:
+            raise UsageError(f"{path} has format {version}; this wsgiproof reads format {format}")
         _check_numbers(content, path)
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -1,8 +1,11 @@
-"""An audit in the terminal: a table, what failed and how, and what to do about it."""
+"""An audit in the terminal: a table, what failed and how, and what to do about it.
+
+The other reports of an audit take their words from here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich import box
 from rich.console import Console
@@ -10,7 +13,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.records.audit import Audit, Environment, Outcome, Result, StandardFailure
+from wsgiproof.judge.finding import count
+from wsgiproof.records.audit import (
+    FAILURES,
+    Audit,
+    Environment,
+    Outcome,
+    Result,
+    StandardFailure,
+)
 from wsgiproof.records.cell import InterpreterKind
 from wsgiproof.report.text import printable
 
@@ -28,45 +39,79 @@ _COULD = {"network": "use the network", "files": "write to any file of their use
 """What a package may do where the kernel does not allow to prevent it."""
 _LONGEST = 600
 """Characters of a reason."""
+NOTHING = "No distribution with compiled code is installed: --all tries the others."
 _LONGEST_ADVICE = 4000
+
+
+def heading(audit: Audit) -> str:
+    """Return the answer of an audit in a few words, over all of its environments."""
+    results = [one for environment in audit.environments for one in environment.results]
+    named = {one.name for one in results}
+    broken = {one.name for one in results if one.outcome in FAILURES}
+    unknown = {one.name for one in results if one.outcome is not Outcome.WORKS} - broken
+    if not named:
+        return "nothing was tried"
+    if broken:
+        verb = "breaks" if len(broken) == 1 else "break"
+        return f"{len(broken)} of {count(len(named), 'package')} {verb}"
+    if unknown:
+        return f"none of {count(len(named), 'package')} breaks, {len(unknown)} not known"
+    return "the package works" if len(named) == 1 else f"all {len(named)} packages work"
 
 
 def show_audit(console: Console, audit: Audit, saved: str) -> None:
     """Print each environment, and where the record is."""
     for environment in audit.environments:
         _show_environment(console, environment)
+    for note in audit.notes:
+        console.print(Text(printable(note, _LONGEST)))
+    if not audit.complete:
+        console.print(Text("Not finished: the same command with --resume goes on."))
     console.print(Text(f"Record: {saved}"), soft_wrap=True)
 
 
 def _show_environment(console: Console, environment: Environment) -> None:
     console.print(Text(printable(environment.python), style="bold"))
-    kinds = list(dict.fromkeys([InterpreterKind.MAIN, *environment.kinds]))
-    rows = _rows(environment)
-    if rows:
-        console.print(_table(rows, kinds))
-    else:
-        console.print("No distribution with compiled code is installed: --all tries the others.")
-    for one in _worth_words(environment):
+    rows = rows_of(environment)
+    console.print(_table(rows, kinds_of(environment)) if rows else NOTHING)
+    for one in worth_words(environment):
         console.print(_heading(one))
-        for line in _lines(one):
+        for line in lines_of(one):
             console.print(Padding(Text(printable(line, _LONGEST)), (0, 0, 0, 2), expand=False))
-    for kind, failures in environment.baseline.items():
-        if failures:
-            console.print(Text(_baseline_line(kind, failures), style="yellow"))
-    for what, why in environment.not_confined.items():
-        line = f"The packages could {_COULD.get(what, what)}, since the kernel says: {why}"
-        console.print(Text(printable(line), style="yellow"))
+    if environment.left:
+        left = f"{environment.left} of {len(environment.audited)}"
+        console.print(Text(f"Not tried: {left}.", style="yellow"))
+    for line in cautions(environment):
+        console.print(Text(printable(line, _LONGEST), style="yellow"))
     for advice in environment.advice:
         console.print(Text(printable(advice, _LONGEST_ADVICE)))
 
 
-def _baseline_line(kind: str, failures: Sequence[StandardFailure]) -> str:
+def cautions(environment: Environment) -> list[str]:
+    """Return what to know of all results: what fails alone, and what packages could do."""
+    failed = [_baseline(kind, found) for kind, found in environment.baseline.items() if found]
+    return [
+        *failed,
+        *(
+            f"The packages could {_COULD.get(what, what)}, since the kernel says: {why}"
+            for what, why in environment.not_confined.items()
+        ),
+    ]
+
+
+def _baseline(kind: str, failures: Sequence[StandardFailure]) -> str:
     names = ", ".join(one.module for one in failures)
     line = f"The standard library alone fails under {kind}, which is no package's fault: {names}"
-    return printable(f"{line} ({failures[0].module} {failures[0].error})", _LONGEST)
+    return f"{line} ({failures[0].module} {failures[0].error})"
 
 
-def _rows(environment: Environment) -> dict[tuple[str, str], dict[InterpreterKind, Result]]:
+def kinds_of(environment: Environment) -> list[InterpreterKind]:
+    """Return the columns of the table: the control, and the kinds that were asked for."""
+    return list(dict.fromkeys([InterpreterKind.MAIN, *environment.kinds]))
+
+
+def rows_of(environment: Environment) -> dict[tuple[str, str], dict[InterpreterKind, Result]]:
+    """Return the rows of the table: the results of each name and version."""
     rows: dict[tuple[str, str], dict[InterpreterKind, Result]] = {}
     for one in (*environment.control, *environment.results):
         rows.setdefault((one.name, one.version), {})[one.kind] = one
@@ -84,18 +129,24 @@ def _table(
     table.add_column("tried by", no_wrap=True)
     for (name, version), results in rows.items():
         cells = [_cell(results.get(kind)) for kind in kinds]
-        used = any(one.exercised for one in results.values())
-        installed = all(one.outcome is not Outcome.NOT_INSTALLABLE for one in results.values())
-        tried = "exercise" if used else "import alone" if installed else "-"
+        tried = tried_by(results.values())
         table.add_row(Text(printable(name)), Text(printable(version)), *cells, Text(tried))
     return table
+
+
+def tried_by(results: Collection[Result]) -> str:
+    """Return how a distribution was tried, by its results."""
+    if any(one.exercised for one in results):
+        return "exercise"
+    installed = all(one.outcome is not Outcome.NOT_INSTALLABLE for one in results)
+    return "import alone" if installed else "-"
 
 
 def _cell(result: Result | None) -> Text:
     return Text(result.outcome, style=_STYLES[result.outcome]) if result else Text("-")
 
 
-def _worth_words(environment: Environment) -> list[Result]:
+def worth_words(environment: Environment) -> list[Result]:
     """The results that a table can't say, and the reasons of the main interpreter once."""
     asked = [one for one in environment.results if one.outcome is not Outcome.WORKS or one.notes]
     named = {one.name for one in asked}
@@ -112,6 +163,7 @@ def _heading(one: Result) -> Text:
     )
 
 
-def _lines(one: Result) -> list[str]:
+def lines_of(one: Result) -> list[str]:
+    """Return what there is to say of a result beside its outcome."""
     crashed = one.outcome is Outcome.CRASHES and one.ends and "none of" not in one.ends
     return [line for line in (one.reason, one.ends if crashed else "", *one.notes) if line]

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from wsgiproof.errors import CannotRun
 from wsgiproof.files import write_output
+from wsgiproof.records.audit import Audit
 from wsgiproof.records.run import RunRecord
+from wsgiproof.report.audited_junit import audit_to_junit
+from wsgiproof.report.audited_markdown import audit_to_markdown
 from wsgiproof.report.junit import to_junit
 from wsgiproof.report.summary import to_markdown
 from wsgiproof.report.text import for_logs
@@ -27,9 +30,18 @@ def write_reports(
     be written.
     """
     write_files(record, junit, summary, note)
-    step = os.environ.get(_STEP_SUMMARY)
-    if step:
-        _append(to_markdown(record), Path(step))
+    _append_summary(lambda: to_markdown(record))
+
+
+def write_audit_reports(
+    audit: Audit, junit: Path | None, markdown: Path | None, note: Callable[[str], None]
+) -> None:
+    """Do the same for an audit."""
+    if junit is not None:
+        write_whole(audit_to_junit(audit), junit, note, log=True)
+    if markdown is not None:
+        write_whole(audit_to_markdown(audit).encode(), markdown, note, log=True)
+    _append_summary(lambda: audit_to_markdown(audit))
 
 
 def write_files(
@@ -76,9 +88,13 @@ def _planted(path: Path) -> bool:
     return path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid())
 
 
-def _append(text: str, path: Path) -> None:
+def _append_summary(text: Callable[[], str]) -> None:
+    step = os.environ.get(_STEP_SUMMARY)
+    if not step:
+        return
+    path = Path(step)
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(f"{text}\n")
+            file.write(f"{text()}\n")
     except OSError as error:
         raise CannotRun(f"{path} ({_STEP_SUMMARY}) can't be written: {error.strerror}") from error

@@ -7,7 +7,7 @@ XML 1.0 allows few control characters, so all text from outside goes through
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import TypeVar
 
@@ -29,14 +29,25 @@ _LONGEST_MESSAGE = 500
 
 def to_junit(record: RunRecord) -> bytes:
     """Return the run, with a test case for each planned cell and each excluded combination."""
+    return written([*_cases(record)], record.started, _properties(record))
+
+
+def written(cases: list[TestCase], started: str, properties: Iterable[tuple[str, str]]) -> bytes:
+    """Return test cases as one suite of XML, with the names and values of its properties."""
     suite = TestSuite(_NAME)
-    suite.timestamp = one_line(record.started)
-    for name, value in _properties(record):
+    suite.timestamp = one_line(started)
+    for name, value in properties:
         suite.add_property(one_line(name), one_line(value))
-    cases = [*_cases(record)]
     suite.add_testcases(cases)
     _count(suite, cases)
-    return _written(suite)
+    whole = JUnitXml(_NAME)
+    whole.add_testsuite(suite)
+    # The usual schema has 'skipped' for a suite only.
+    whole.tests, whole.failures = suite.tests, suite.failures
+    whole.errors, whole.time = suite.errors, suite.time
+    buffer = BytesIO()
+    whole.write(buffer)
+    return buffer.getvalue()
 
 
 def _cases(record: RunRecord) -> Iterator[TestCase]:
@@ -44,16 +55,18 @@ def _cases(record: RunRecord) -> Iterator[TestCase]:
         yield _cell(cell)
     for one, line in unseen(record.cells):
         gone = one.state is KnownState.GONE
-        yield _case(name_of(one.table), [_result(Failure if gone else Skipped, one.state, line)])
+        yield case_of(
+            name_of(one.table), [result_of(Failure if gone else Skipped, one.state, line)]
+        )
     for name in record.missing:
         why = "it was planned and never ran: the run was interrupted, or a shard is missing"
-        yield _case(name, [_result(Error, "missing", why)])
+        yield case_of(name, [result_of(Error, "missing", why)])
     for excluded in record.excluded:
         yield _excluded(excluded)
 
 
 def _cell(cell: CellRecord) -> TestCase:
-    case = _case(cell.cell.id, [*_results(cell)], cell.timings.get("total", 0.0))
+    case = case_of(cell.cell.id, [*_results(cell)], cell.timings.get("total", 0.0))
     output = block("\n".join(_output(cell)))
     if output:
         case.system_out = output
@@ -62,7 +75,7 @@ def _cell(cell: CellRecord) -> TestCase:
 
 def _results(cell: CellRecord) -> Iterator[FinalResult]:
     if cell.verdict is Verdict.SKIPPED:
-        yield _result(Skipped, "skipped", cell.reason)
+        yield result_of(Skipped, "skipped", cell.reason)
     elif cell.verdict is Verdict.KNOWN:
         yield _known(cell)
     elif cell.verdict is Verdict.FAIL:
@@ -76,9 +89,9 @@ def _failures(cell: CellRecord) -> Iterator[Failure]:
     failing = [finding for finding in cell.findings if finding.known is None]
     for finding in failing:
         message = f"{finding.check}: {finding.seen}"
-        yield _result(Failure, finding.check, message, _text(finding, cell, named))
+        yield result_of(Failure, finding.check, message, _text(finding, cell, named))
     if not failing:  # our judge never leaves them out, but a file may
-        yield _result(Failure, cell.verdict, cell.reason)
+        yield result_of(Failure, cell.verdict, cell.reason)
 
 
 def _known(cell: CellRecord) -> Skipped:
@@ -86,7 +99,7 @@ def _known(cell: CellRecord) -> Skipped:
     reasons = dict.fromkeys(f"{one.check}: {accepted(one)}" for one in cell.findings)
     named: set[str] = set()
     text = "\n\n".join(_text(one, cell, named) for one in cell.findings)
-    return _result(Skipped, cell.verdict, "; ".join(reasons), text)
+    return result_of(Skipped, cell.verdict, "; ".join(reasons), text)
 
 
 def _text(finding: Finding, cell: CellRecord, named: set[str]) -> str:
@@ -107,7 +120,7 @@ def _undecided(cell: CellRecord) -> Error:
     """The evidence that each check lacks, or the whole reason, such as a compiler's output."""
     lacks = "\n".join(_lacking(cell)) or block(cell.reason)
     text = f"{lacks}\nrerun: {one_line(cell.rerun)}"
-    return _result(Error, cell.verdict, lacks, text)
+    return result_of(Error, cell.verdict, lacks, text)
 
 
 def _output(cell: CellRecord) -> Iterator[str]:
@@ -141,16 +154,18 @@ def _checks(cell: CellRecord, verdict: Verdict) -> Iterator[str]:
 
 def _excluded(excluded: Excluded) -> TestCase:
     name = " ".join(f"{axis}={value}" for axis, value in excluded.axes.items())
-    return _case(name, [_result(Skipped, "excluded", excluded.reason)])
+    return case_of(name, [result_of(Skipped, "excluded", excluded.reason)])
 
 
-def _case(name: str, results: list[FinalResult], seconds: float = 0.0) -> TestCase:
+def case_of(name: str, results: list[FinalResult], seconds: float = 0.0) -> TestCase:
+    """Return a test case; one without a result has passed."""
     case = TestCase(one_line(name), _NAME, round(seconds, 3))
     case.result = results
     return case
 
 
-def _result(kind: type[_Kind], sort: str, message: str, text: str = "") -> _Kind:
+def result_of(kind: type[_Kind], sort: str, message: str, text: str = "") -> _Kind:
+    """Return a failure, an error or a skip, with what is shown of it first and its whole text."""
     result = kind(one_line(message, _LONGEST_MESSAGE), one_line(sort))
     if text:
         result.text = text
@@ -172,14 +187,3 @@ def _count(suite: TestSuite, cases: list[TestCase]) -> None:
     suite.errors = kinds[Error]
     suite.skipped = kinds[Skipped]
     suite.time = round(sum(case.time or 0.0 for case in cases), 3)
-
-
-def _written(suite: TestSuite) -> bytes:
-    whole = JUnitXml(_NAME)
-    whole.add_testsuite(suite)
-    # The usual schema has 'skipped' for a suite only.
-    whole.tests, whole.failures = suite.tests, suite.failures
-    whole.errors, whole.time = suite.errors, suite.time
-    buffer = BytesIO()
-    whole.write(buffer)
-    return buffer.getvalue()

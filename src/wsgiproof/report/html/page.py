@@ -6,14 +6,9 @@ of the elements that it allows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from wsgiproof.analysis.axes import varying
@@ -23,14 +18,12 @@ from wsgiproof.judge.rules import RulesOf
 from wsgiproof.records.run import RunRecord
 from wsgiproof.report.html.comparison import comparison
 from wsgiproof.report.html.detail import detail
-from wsgiproof.report.html.embed import as_json, digest, packed_json
+from wsgiproof.report.html.embed import as_json, packed_json
 from wsgiproof.report.html.overview import overview
+from wsgiproof.report.html.template import ASSETS, CHARTS, page_style, policy, rendered, text
 
 NAME = "report.html"
 """The name of the page in the directory of its run."""
-_ASSETS = files(__package__).joinpath("assets")
-_CHARTS = files(__package__).joinpath("vendor", "uplot")
-"""The chart library, as its authors release it."""
 _SCRIPTS = (
     "dom.js",
     "data.js",
@@ -71,16 +64,17 @@ def page(
     if over is not None:
         run["trends"] = over.to_json()
     axes = varying(cell.cell for cell in record.cells)
-    return _template(
+    return rendered(
+        "page.html.j2",
         title=f"wsgiproof: {run['title']}",
-        policy=_policy(scripts, style),
+        policy=policy(scripts, style),
         style=Markup(style),
         scripts=[Markup(one) for one in scripts],
         run=Markup(as_json(run)),
         details=[
             packed_json(detail(cell, rules_of(cell.cell), directory, axes)) for cell in record.cells
         ],
-    ).encode()
+    )
 
 
 def leave_page(record: RunRecord, rules_of: RulesOf, directory: Path) -> Path:
@@ -92,44 +86,17 @@ def leave_page(record: RunRecord, rules_of: RulesOf, directory: Path) -> Path:
     return directory / NAME
 
 
-def _policy(scripts: Sequence[str], style: str) -> str:
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {' '.join(map(digest, scripts))}",
-            f"style-src {digest(style)}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-
-
-def _text(directory: Traversable, name: str) -> str:
-    return directory.joinpath(name).read_text(encoding="utf-8")
-
-
 @cache
 def _library() -> str:
-    return _text(_CHARTS, "uPlot.iife.min.js")
+    return text(CHARTS, "uPlot.iife.min.js")
 
 
 @cache
 def _style() -> str:
-    return _text(_CHARTS, "uPlot.min.css") + _text(_ASSETS, "page.css")
+    return text(CHARTS, "uPlot.min.css") + page_style()
 
 
 @cache
 def _script() -> str:
-    inside = "\n".join(_text(_ASSETS, name) for name in _SCRIPTS)
+    inside = "\n".join(text(ASSETS, name) for name in _SCRIPTS)
     return f'"use strict";\n(() => {{\n{inside}\n}})();\n'
-
-
-def _template(**values: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("wsgiproof.report.html", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html.j2").render(values)

@@ -137,5 +137,11 @@ def version_label(name: str, version: str, path: str) -> str:
     """
     if not path:
         return f"{name}{version}"
-    mark = {".so": "+so", ".whl": "+whl"}.get(PurePath(path).suffix, "+src")
+    mark = "+so" if is_module(path) else {".whl": "+whl"}.get(PurePath(path).suffix, "+src")
     return f"{name}{version}{mark}"
+
+
+def is_module(path: str) -> bool:
+    """Whether a path is that of a compiled mod_wsgi: ``mod_wsgi.so``, or ``mod_wsgi.so-3.11``,
+    which is how Debian names it."""
+    return re.search(r"\.so(-\d+(\.\d+)*)?$", path) is not None

@@ -41,6 +41,16 @@ class InterpreterKind(StrEnum):
     """Sub interpreters without a GIL (PEP 703, ``WSGIFreeThreading On``)."""
 
 
+class Loading(StrEnum):
+    """When mod_wsgi loads the script."""
+
+    EAGER = "eager"
+    """When a process starts, in its main thread: ``WSGIScriptAlias`` names both groups."""
+    LAZY = "lazy"
+    """At the first request, in its thread: ``WSGIScriptAliasMatch`` names no group, so that the
+    application group is mod_wsgi's default, ``%{RESOURCE}``. PyMongo's own test is loaded so."""
+
+
 class AxisValue(msgspec.Struct, frozen=True, kw_only=True):
     """The value of one axis of the subject."""
 
@@ -78,6 +88,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     mpm: Mpm = Mpm.PREFORK
     interpreter: InterpreterKind = InterpreterKind.SHARED_GIL
+    loading: Loading = Loading.EAGER
     sub_interpreters: int = 2
     """Interpreters that share a process; 1 if the kind is ``main``."""
     maximum_requests: int = 0
@@ -96,6 +107,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             self.mpm,
             self.interpreter,
         ]
+        if self.loading is not Loading.EAGER:
+            parts.append(self.loading)
         if self.sub_interpreters != (1 if self.interpreter is InterpreterKind.MAIN else 2):
             parts.append(f"x{self.sub_interpreters}")
         if self.maximum_requests:

@@ -39,6 +39,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The optional phases that it needs."""
     one_interpreter: bool = False
     """Whether the first interpreter serves every URL."""
+    loaded_late: bool = False
+    """Whether the first requests load the application, also in a cell that is to load it early."""
     combined: bool = False
     """Whether COMBINED does what this negative control does."""
     parts: tuple[str, ...] = ()
@@ -416,6 +418,15 @@ COMMON: tuple[Control, ...] = (
         about="the first interpreter silently serves the second URL, too",
         inside=False,
         one_interpreter=True,
+    ),
+    Control(
+        name="load-late",
+        trips="environment",
+        counterpart="own-interpreters",
+        about="the first requests load the application, not the process when it starts",
+        inside=False,
+        modes=_DAEMON,
+        loaded_late=True,
     ),
     Control(
         name="own-interpreters",

@@ -82,6 +82,37 @@ def test_one_alias_for_each_url_with_both_groups(mode: Mode, mpm: Mpm) -> None:
 
 
 @each_cell
+def test_a_script_that_is_loaded_late_names_no_group(mode: Mode, mpm: Mpm) -> None:
+    """mod_wsgi loads a script early if it knows both of its groups."""
+    mounted = urls(["%{RESOURCE}"] * 3)
+    text = conf(mode, mpm, lazy=True, urls=mounted, more_groups=1).render()
+    found = directives(text)
+    assert "WSGIScriptAlias" not in found
+    assert "WSGIApplicationGroup" not in found
+    prefixes = ("", "/subject2")
+    assert found["WSGIScriptAliasMatch"] == [
+        [f"^{prefix}/interpreter{number}$", "/tmp/wsgiproof-x/app/inside/script.wsgi"]
+        for prefix in prefixes
+        for number in (1, 2, 3)
+    ]
+    groups = [["subject"]] * 3 + [["subject2"]] * 3
+    assert found.get("WSGIProcessGroup", []) == (groups if mode is Mode.DAEMON else [])
+
+
+def test_an_interpreter_that_is_not_the_default_is_named_by_its_location() -> None:
+    text = conf(Mode.DAEMON, Mpm.PREFORK, lazy=True, urls=urls(["%{GLOBAL}"])).render()
+    assert directives(text)["WSGIApplicationGroup"] == [["%{GLOBAL}"]]
+
+
+def test_nothing_in_a_path_is_taken_for_a_part_of_the_url() -> None:
+    script = Path("/tmp/a$1&b\\c/script.wsgi")
+    text = conf(Mode.DAEMON, Mpm.PREFORK, lazy=True, script=script).render()
+    ((_, replacement), *_) = directives(text)["WSGIScriptAliasMatch"]
+    assert re.sub(r"\\([$&])", r"\1", replacement) == str(script)
+    assert not re.search(r"(?<!\\)[$&]", replacement)
+
+
+@each_cell
 def test_only_daemon_mode_has_a_daemon_process(mode: Mode, mpm: Mpm) -> None:
     found = directives(rendered(mode, mpm))
     if mode is Mode.EMBEDDED:

@@ -7,16 +7,27 @@ from typing import Any
 import pytest
 
 from tests.cells import CELL, cell_with
-from tests.unit.factories import RULES, SUBJECT, URLS, WORKER, failure, identity, observed, outcome
+from tests.unit.factories import (
+    LOG,
+    RULES,
+    SUBJECT,
+    URLS,
+    WORKER,
+    failure,
+    identity,
+    line,
+    observed,
+    outcome,
+)
 from wsgiproof.judge.answers import MIN_ANSWERS, responses
 from wsgiproof.judge.verdict import judge
-from wsgiproof.records.cell import Mode, Mpm
+from wsgiproof.records.cell import Cell, Loading, Mode, Mpm
 from wsgiproof.records.judgement import Finding, Verdict
-from wsgiproof.records.observed import Observed, Problem
+from wsgiproof.records.observed import LogLine, Observed, Problem
 
 
-def finding(seen: Observed) -> Finding:
-    (only,) = judge(CELL, seen, RULES).findings
+def finding(seen: Observed, cell: Cell = CELL) -> Finding:
+    (only,) = judge(cell, seen, RULES).findings
     return only
 
 
@@ -136,6 +147,57 @@ def test_a_process_group_that_nobody_tells_is_not_embedded_mode() -> None:
     cell = cell_with(CELL, mode=Mode.EMBEDDED)
     seen = observed(identities=(identity(1, process_group=None), identity(2, process_group="")))
     assert outcome(seen, cell) == {"environment": Verdict.INCONCLUSIVE}
+
+
+LOADED = {
+    "4.9.4": "mod_wsgi (pid=200, process='subject', application='{}'): Loading Python script file "
+    "'/tmp/app/script.wsgi'.",
+    "6.1.1": "Loading WSGI script '/tmp/app/script.wsgi' into sub-interpreter '{}' of daemon "
+    "process 'subject'.",
+}
+"""What two versions of mod_wsgi log."""
+RESOURCE = "127.0.0.1:4711|/interpreter1"
+
+
+def loaded(version: str, thread: int, group: str = "interpreter1", before: str = "") -> LogLine:
+    text = before + LOADED[version].format(group)
+    prefix = f"[2026-11-23 05:43:59.987537] [wsgi:info] [pid {WORKER}:tid {thread}] "
+    return LogLine(phase="warm-up", text=prefix + text)
+
+
+@pytest.mark.parametrize("version", LOADED)
+def test_when_an_application_was_loaded_is_held_against_the_cell(version: str) -> None:
+    lazy = cell_with(CELL, loading=Loading.LAZY)
+    early = observed(log=(*LOG, loaded(version, WORKER)))
+    late = observed(log=(*LOG, loaded(version, WORKER + 7, RESOURCE, before="[/interpreter1] ")))
+    assert outcome(early) == outcome(late, lazy) == {}
+    assert outcome(early, lazy) == outcome(late) == {"environment": Verdict.FAIL}
+    assert finding(early, lazy).seen == "the loading is eager, not lazy (when it was loaded)"
+    assert finding(late).seen == "the loading is lazy, not eager (when it was loaded)"
+
+
+@pytest.mark.parametrize("version", LOADED)
+def test_in_a_process_with_one_thread_the_group_tells_who_loaded_it(version: str) -> None:
+    seen = observed(log=(*LOG, loaded(version, WORKER, RESOURCE)))
+    assert outcome(seen) == {"environment": Verdict.FAIL}
+    assert outcome(seen, cell_with(CELL, loading=Loading.LAZY)) == {}
+
+
+def test_one_process_of_many_that_loaded_it_late_is_found() -> None:
+    late = loaded("6.1.1", WORKER + 7)
+    other = LogLine(phase="trials", text=late.text.replace(f"pid {WORKER}", "pid 999"))
+    seen = observed(log=(*LOG, loaded("6.1.1", WORKER), other))
+    assert outcome(seen) == {"environment": Verdict.FAIL}
+    # A request loads it again if that failed when the process started.
+    assert outcome(observed(log=(*LOG, loaded("6.1.1", WORKER), late))) == {}
+
+
+def test_a_lazy_loading_that_nobody_logs_is_not_a_pass() -> None:
+    assert outcome(observed()) == {}
+    lazy = cell_with(CELL, loading=Loading.LAZY)
+    assert outcome(observed(), lazy) == {"environment": Verdict.INCONCLUSIVE}
+    written = line(LOADED["6.1.1"].format("interpreter1"))  # by the application: wsgi:error
+    assert outcome(observed(log=(*LOG, written)), lazy)["environment"] is Verdict.INCONCLUSIVE
 
 
 def test_what_is_wrong_outweighs_what_is_unknown() -> None:

@@ -22,7 +22,7 @@ from wsgiproof.config.matrix import (
 )
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import Python, Source
-from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm
+from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.base import Subject
@@ -172,6 +172,12 @@ def test_the_likely_to_fail_come_first() -> None:
             {"mode": tuple(Mode), "exclude": (exclusion(python=("3.12.1",), mode=(Mode.DAEMON,),
                                                        topology=(Topology.STANDALONE,)),)},
             "it is excluded by the configuration",
+        ),
+        (
+            {"loading": (Loading.LAZY, Loading.EAGER), "mode": tuple(Mode),
+             "interpreter": (InterpreterKind.MAIN,)},
+            "when the main interpreter of an embedded process with one thread loads a script can't "
+            "be seen",
         ),
         ({"pymongo": ("latest", "")},
          "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
@@ -352,6 +358,7 @@ _AXES = {
     "mode": some.sampled_from(Mode),
     "mpm": some.sampled_from(Mpm),
     "interpreter": some.sampled_from(InterpreterKind),
+    "loading": some.sampled_from(Loading),
     "mongodb": some.sampled_from(["", "old", "there"]),
 }
 _TABLE = some.fixed_dictionaries(
@@ -414,6 +421,10 @@ def test_no_combination_is_lost_or_comes_twice(
                 "mongodb": "old",
             },
             "py3.13t-mw5.0.2-pymongo4.20.0-standalone-old-daemon-prefork-free-threaded",
+        ),
+        (
+            {"loading": Loading.LAZY, "sub_interpreters": 4},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-lazy-x4",
         ),
         (
             {"mod_wsgi_path": "/x/mod_wsgi.so", "pymongo_path": "/x/pymongo-4.20.0-cp312.whl"},

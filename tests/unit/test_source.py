@@ -23,6 +23,8 @@ from wsgiproof.provision import source
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.source import find_source
 from wsgiproof.provision.toolchain import Python, Source
+from wsgiproof.records.cell import version_label
+from wsgiproof.subjects.axis import absolute
 
 PYTHON = Python(
     version="3.12.1", path=sys.executable, prefix="/", shared=True, headers=True, stdlib="/l",
@@ -408,17 +410,63 @@ def test_mod_wsgi_is_no_wheel_and_pymongo_no_module(tmp_path: Path, cache: Cache
 # Ready modules
 
 
-def module(directory: Path, says: bytes = b"mod_wsgi/5.0.2\0libpython3.12.so.1.0") -> Path:
-    path = directory / "mod_wsgi.so"
-    path.write_bytes(b"\x7fELF\0\xff" + says + b"\0")
+BANNER = b"mod_wsgi/%s\0Python/%d.%d\0"
+"""The strings of a module as each real one has them: mod_wsgi inserts its version at run time."""
+
+
+def module(
+    directory: Path,
+    says: bytes = b"3.12.9\0005.0.2\0" + BANNER + b"libpython3.12.so.1.0",
+    name: str = "mod_wsgi.so",
+) -> Path:
+    path = directory / name
+    path.write_bytes(b"\x7fELF\0\xff\0" + says + b"\0")
     return path
 
 
 def test_a_ready_module_says_its_version(tmp_path: Path, cache: Cache) -> None:
     source = found(module(tmp_path), cache, package="mod-wsgi")
     assert (source.version, source.archive) == ("5.0.2", str(tmp_path / "mod_wsgi.so"))
-    changed = module(tmp_path, b"mod_wsgi/5.0.2\0libpython3.12.so.1.0\0more")
+    changed = module(tmp_path, b"5.0.2\0" + BANNER + b"libpython3.12.so.1.0\0more")
     assert found(changed, cache, package="mod-wsgi").digest != source.digest
+
+
+@pytest.mark.parametrize(
+    ("texts", "version"),
+    [
+        (b"4.9.4\x003.12.1", "4.9.4"),  # of an sdist; the Python is that of the compilation
+        (b"3.12.1\0dummy_threading\0wsgi_init\x004.9.4", "4.9.4"),  # Debian's
+        (b"6.1.1\x003.12.2\x009.5", "6.1.1"),
+        (b"3.12.1\x003.4", "3.4"),  # before 4 there were two numbers
+        (b"6.1.1\x006.1.1", "6.1.1"),
+        (b"14.9.4x\x005.0.2\0x4.9.4", "5.0.2"),
+    ],
+)
+def test_the_version_of_a_module_is_a_string_of_its_own(
+    texts: bytes, version: str, tmp_path: Path, cache: Cache
+) -> None:
+    path = module(tmp_path, texts + b"\0" + BANNER + b"libpython3.12.so.1.0")
+    assert found(path, cache, package="mod-wsgi").version == version
+
+
+@pytest.mark.parametrize(
+    ("texts", "held"), [(b"3.12.1", "no version"), (b"4.9.4\x005.0.2", "4.9.4 and 5.0.2")]
+)
+def test_a_module_that_does_not_say_one_version(
+    texts: bytes, held: str, tmp_path: Path, cache: Cache
+) -> None:
+    path = module(tmp_path, texts + b"\0" + BANNER + b"libpython3.12.so.1.0")
+    result = refused(path, cache, UsageError, package="mod-wsgi")
+    assert result == f"PATH does not say which version of mod_wsgi it is: it holds {held}"
+
+
+def test_a_module_may_be_named_as_debian_names_it(tmp_path: Path, cache: Cache) -> None:
+    path = module(tmp_path, name="mod_wsgi.so-3.12")
+    assert found(path, cache, package="mod-wsgi").version == "5.0.2"
+    (tmp_path / "mod_wsgi.so").symlink_to(path)
+    assert found(tmp_path / "mod_wsgi.so", cache, package="mod-wsgi").version == "5.0.2"
+    assert version_label("mw", "5.0.2", str(path)) == "mw5.0.2+so"
+    assert absolute(path.name, tmp_path) == str(path)
 
 
 @pytest.mark.parametrize(
@@ -434,12 +482,12 @@ def test_a_ready_module_says_its_version(tmp_path: Path, cache: Cache) -> None:
 def test_a_module_is_for_the_python_that_it_is_linked_against(
     linked: bytes, python: Python, result: str, tmp_path: Path, cache: Cache
 ) -> None:
-    path = module(tmp_path, b"mod_wsgi/5.0.2\0" + linked)
+    path = module(tmp_path, b"5.0.2\0" + BANNER + linked)
     answer = find_source("mod-wsgi", str(path), python, cache)
     assert answer == result if result else isinstance(answer, Source)
 
 
-@pytest.mark.parametrize("says", [b"", b"mod_wsgi/5.0.2", b"libpython3.12.so.1.0"])
+@pytest.mark.parametrize("says", [b"", b"5.0.2\0" + BANNER, b"5.0.2\0libpython3.12.so.1.0"])
 def test_what_is_no_module(says: bytes, tmp_path: Path, cache: Cache) -> None:
     result = refused(module(tmp_path, says), cache, UsageError, package="mod-wsgi")
     assert result == "PATH is not a mod_wsgi module that is linked against a libpython"

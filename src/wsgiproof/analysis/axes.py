@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 
-from wsgiproof.records.cell import Cell, InterpreterKind
+from wsgiproof.records.cell import Cell, InterpreterKind, Loading
 
 _TITLES = {"python": "Python", "mod_wsgi": "mod_wsgi"}
 _SHORT = 10
@@ -40,6 +40,7 @@ _AFTER: Mapping[str, Callable[[Cell], str]] = {
     "mode": lambda cell: str(cell.mode),
     "mpm": lambda cell: str(cell.mpm),
     "interpreter": lambda cell: str(cell.interpreter),
+    "loading": lambda cell: str(cell.loading),
     "sub_interpreters": _sub_interpreters,
     "maximum_requests": _recycled,
     "control": lambda cell: cell.control or "no control",
@@ -77,6 +78,8 @@ def is_usual(axis: str, cell: Cell) -> bool:
     """Whether the value says nothing worth a word, unless cells differ in it."""
     if axis in ("maximum_requests", "control", "app"):
         return not getattr(cell, axis)
+    if axis == "loading":
+        return cell.loading is Loading.EAGER
     return axis not in _COMMON and not cell.value(axis)
 
 

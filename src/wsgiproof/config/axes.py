@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wsgiproof.records.cell import InterpreterKind, Mode, Mpm
+from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.subjects.axis import Axis, absolute
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.registry import SUBJECTS
@@ -68,7 +68,18 @@ INTERPRETER = Axis(
     default=(InterpreterKind.SHARED_GIL,),
     choices=tuple(InterpreterKind),
 )
-_BEFORE, _AFTER = (PYTHON, MOD_WSGI), (MODE, MPM, INTERPRETER)
+LOADING = Axis(
+    name="loading",
+    metavar="NAME",
+    help="eager or lazy: when a script is loaded.\n"
+    "eager: by a process when it starts. lazy: by first requests that come at the same time, as in "
+    "PyMongo's own test.  [default: eager]",
+    about="When a script is loaded (eager: when a process starts; lazy: by the first requests):",
+    default=(Loading.EAGER,),
+    choices=tuple(Loading),
+    rare=True,
+)
+_BEFORE, _AFTER = (PYTHON, MOD_WSGI), (MODE, MPM, INTERPRETER, LOADING)
 
 
 def axes_of(subject: Subject) -> tuple[Axis, ...]:

@@ -17,7 +17,7 @@ from wsgiproof.config.axes import ALL_AXES, axes_of
 from wsgiproof.config.model import Combination, Config
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import BuildSpec, Python, Source
-from wsgiproof.records.cell import AxisValue, Cell, InterpreterKind, Mode, Mpm
+from wsgiproof.records.cell import AxisValue, Cell, InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import Excluded
 from wsgiproof.subjects.axis import Axis, version_value
@@ -110,6 +110,7 @@ def why_excluded(candidate: Candidate, config: Config, resolved: ResolvedAxes) -
     return (
         _why_no_interpreter(InterpreterKind(candidate["interpreter"]), python, mod_wsgi)
         or _why_no_mpm(Mpm(candidate["mpm"]), resolved)
+        or _why_not_lazy(candidate)
         or resolved.backends.why_not(candidate, _versions(candidate, resolved), config.control)
         or _why_no_phase(candidate, config, resolved)
     )
@@ -133,6 +134,18 @@ def _why_no_interpreter(kind: InterpreterKind, python: Python, mod_wsgi: Source)
 
 def _why_no_mpm(mpm: Mpm, resolved: ResolvedAxes) -> str:
     return "" if mpm in resolved.mpms else f"this Apache has no MPM '{mpm}'"
+
+
+def _why_not_lazy(candidate: Candidate) -> str:
+    unseen = candidate["interpreter"] == InterpreterKind.MAIN and (
+        candidate["mode"] == Mode.EMBEDDED and candidate["mpm"] == Mpm.PREFORK
+    )
+    if candidate["loading"] == Loading.LAZY and unseen:
+        return (
+            "when the main interpreter of an embedded process with one thread loads a script can't "
+            "be seen"
+        )
+    return ""
 
 
 def _why_no_phase(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> str:
@@ -191,6 +204,7 @@ def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
         mode=Mode(candidate["mode"]),
         mpm=Mpm(candidate["mpm"]),
         interpreter=interpreter,
+        loading=Loading(candidate["loading"]),
         sub_interpreters=1 if main else config.sub_interpreters,
         maximum_requests=config.maximum_requests,
         control=config.control,

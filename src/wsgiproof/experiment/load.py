@@ -114,10 +114,10 @@ class Load:
         """Make ``requests`` requests to one URL."""
         self._parallel(lambda: target, requests, connections)
 
-    def burst(self, target: Target, size: int, deadline: float) -> None:
-        """Make ``size`` requests at the same time, with ``deadline`` seconds each."""
+    def burst(self, targets: Sequence[Target], deadline: float) -> None:
+        """Make all of these requests at the same time, with ``deadline`` seconds each."""
         with self._timed():
-            engine.burst([target] * size, deadline, on_response=self._account)
+            engine.burst(targets, deadline, on_response=self._account)
 
     def ask(self, targets: Sequence[Target]) -> list[AgentReport]:
         """Make requests for measurements at the same time, and return their reports.

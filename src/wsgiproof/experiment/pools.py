@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from itertools import cycle, islice
 
 from wsgiproof.experiment.load import until_full
 from wsgiproof.experiment.state import State
@@ -15,6 +17,18 @@ _OCCUPY = 0.1
 """Seconds for which each of them then keeps a connection to the backend busy, at least."""
 _FILLS = 3
 """How often the pools are filled at most before they count as full."""
+
+
+def race(state: State, targets: Sequence[Target]) -> None:
+    """Make the first requests to all interpreters of new processes, if these requests load them.
+
+    They come at the same time, one for each worker thread, so that threads race for making an
+    interpreter and for loading the application in it.
+    """
+    if state.server.lazy:
+        processes, threads = state.workers
+        racing = [*islice(cycle(targets), processes * threads)]
+        state.load.burst(racing, state.plan.start_deadline)
 
 
 def hold_all(
@@ -31,7 +45,7 @@ def hold_all(
         held = commands.on(target, together=threads, occupy=occupy)
     else:
         held = commands.on(target, until=time.monotonic() + _HOLD, occupy=occupy)
-    state.load.burst(held, processes * threads, deadline or state.plan.request_deadline)
+    state.load.burst([held] * (processes * threads), deadline or state.plan.request_deadline)
 
 
 def fill_pools(state: State) -> None:

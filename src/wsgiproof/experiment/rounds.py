@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from wsgiproof.experiment.load import rounds
-from wsgiproof.experiment.pools import hold_all, read_full, warm_newcomers
+from wsgiproof.experiment.pools import hold_all, race, read_full, warm_newcomers
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leaks, memory
 from wsgiproof.judge.resources import Resource
@@ -27,6 +27,7 @@ def warm_up(state: State) -> None:
     thread has its own connection and the pool of every interpreter is full.
     """
     load, plan = state.load, state.plan
+    race(state, load.targets)
     for burst in range(1, _MOST_BURSTS + 1):
         state.progress(burst, _MOST_BURSTS)
         for target in load.targets:

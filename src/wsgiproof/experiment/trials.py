@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 
-from wsgiproof.experiment.pools import hold_all
+from wsgiproof.experiment.pools import hold_all, race
 from wsgiproof.experiment.state import State
 from wsgiproof.judge.process_ends import more_ends
 from wsgiproof.observe.processes import ProcessorWaits
@@ -78,7 +78,11 @@ def _replace(state: State) -> Replacement:
 def _use(state: State, urls: list[tuple[str, ...]]) -> None:
     """Use every interpreter of every new process in all of its threads at once."""
     for of_process in urls:
-        for url, main in zip(of_process, state.server.urls, strict=True):
-            target = state.load.commands.target(url, counted_as=main)
+        targets = [
+            state.load.commands.target(url, counted_as=main)
+            for url, main in zip(of_process, state.server.urls, strict=True)
+        ]
+        race(state, targets)
+        for target in targets:
             # It waits until the application is loaded.
             hold_all(state, target, state.plan.start_deadline, occupy=None)

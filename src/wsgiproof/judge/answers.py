@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from wsgiproof.judge.failed import failed_requests
 from wsgiproof.judge.finding import Check, Claim, ClaimsOf, Outcome, count, evidence
 from wsgiproof.judge.lifecycle import HUNG
-from wsgiproof.records.cell import Cell, InterpreterKind, Mode
+from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Mode
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Identity, Observed
 from wsgiproof.records.plan import REPLACING, PhaseName
@@ -24,6 +24,12 @@ _FEW = 0.02
 
 _JUDGED_BY_PHASE = {PhaseName.FAILOVER, *REPLACING}
 """Phases in which some requests may fail. Each of them has its own check, which says which."""
+_LOADED = re.compile(
+    r"\[wsgi:info\] \[pid (?P<pid>\d+):tid (?P<tid>\d+)\] "
+    r"(?P<rest>.*\bLoading (?:WSGI|Python) script\b.*)"
+)
+"""What mod_wsgi logs when it loads a script; it names the application group before or after."""
+_LOADED_SO = "check the WSGIScriptAlias lines of httpd.conf, and lines that --directive adds"
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
 
@@ -92,13 +98,17 @@ def environment(claims_of: ClaimsOf) -> Check:
         wrong: Counter[str] = Counter()
         actions: dict[str, None] = {}
         unknown = set()
-        for one in known:
-            for claim in (*_common_claims(cell, one), *claims_of(cell, one.subject)):
-                if claim.actual is None:
-                    unknown.add(claim.what)
-                elif claim.actual != claim.expected:
-                    wrong[f"{claim.what} is {claim.actual}, not {claim.expected}"] += one.answers
-                    actions[claim.action] = None
+        told = [
+            (claim, one.answers)
+            for one in known
+            for claim in (*_common_claims(cell, one), *claims_of(cell, one.subject))
+        ]
+        for claim, answers in (*told, *((claim, 0) for claim in _loading_claims(cell, observed))):
+            if claim.actual is None:
+                unknown.add(claim.what)
+            elif claim.actual != claim.expected:
+                wrong[f"{claim.what} is {claim.actual}, not {claim.expected}"] += answers
+                actions[claim.action] = None
         if wrong:
             return Outcome(findings=(_not_as_declared(wrong, actions, known),))
         if not observed.identities:
@@ -120,7 +130,7 @@ def _not_as_declared(
             for text, number in wrong.items()
         ),
         meaning="the cell tested something other than what it declares",
-        action="; ".join(actions),
+        action="; ".join(filter(None, actions)),
         evidence=evidence(
             f"{one.url or one.application_group} pid {one.pid}: Python {one.python}, "
             f"mod_wsgi {one.mod_wsgi}, MPM {one.mpm}, process group '{one.process_group}', "
@@ -141,6 +151,24 @@ def _common_claims(cell: Cell, one: Identity) -> Iterator[Claim]:
         ("the GIL", cell.interpreter is not InterpreterKind.FREE_THREADED, one.gil_enabled),
     ):
         yield Claim(what=what, expected=expected, actual=actual)
+
+
+def _loading_claims(cell: Cell, observed: Observed) -> Iterator[Claim]:
+    """Yield when processes have loaded the application, by the error log.
+
+    A process that starts loads it in its main thread. The children of the MPM prefork have no other
+    thread, but only a request has the resource that its application group is then named after.
+    """
+    first: dict[str, Loading] = {}
+    for line in observed.log:
+        if match := _LOADED.search(line.text):
+            late = match["pid"] != match["tid"] or "|/" in match["rest"]
+            first.setdefault(match["pid"], Loading.LAZY if late else Loading.EAGER)
+    loaded = set(first.values())
+    if loaded or cell.loading is Loading.LAZY:
+        others = loaded - {cell.loading}
+        actual = next(iter(others), cell.loading) if loaded else None
+        yield Claim(what="the loading", expected=cell.loading, actual=actual, action=_LOADED_SO)
 
 
 def _interpreter_kind(one: Identity) -> str | None:

@@ -194,7 +194,8 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
         return Outcome(findings=(_finding(resource, worst, observed),))
     gaps = _gaps(resource, observed, decisions)
     if gaps:
-        return Outcome(missing="; ".join(gaps))
+        why = resource.uncounted(cell) if resource.uncounted else ""
+        return Outcome(missing=why or "; ".join(gaps))
     if worst is None:
         return Outcome(missing=f"no {resource.unit} was ever counted")
     if worst.status is LeakStatus.UNDECIDED:

@@ -43,6 +43,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     """Whether each unit takes a descriptor of its process."""
     note: Callable[[Cell], str] | None = None
     """Returns what a pass does not cover in a cell; empty if there is nothing to say."""
+    uncounted: Callable[[Cell], str] | None = None
+    """Returns why the backend of a cell can't count it; empty if it can."""
     meaning: str
     action: str
 

@@ -12,6 +12,7 @@ from wsgiproof.provision.cache import Build, Cache
 from wsgiproof.provision.compiler import compiler_key
 from wsgiproof.provision.packages import compile_into
 from wsgiproof.provision.toolchain import Httpd, Python, Source
+from wsgiproof.records.cell import is_module
 
 
 def mod_wsgi_build(source: Source, python: Python, httpd: Httpd, cache: Cache) -> Build:
@@ -27,7 +28,7 @@ def mod_wsgi_build(source: Source, python: Python, httpd: Httpd, cache: Cache) -
     )
 
     def make(directory: Path) -> None:
-        if source.archive.endswith(".so"):
+        if is_module(source.archive):
             _copy(Path(source.archive), directory)
         else:
             try:

@@ -28,6 +28,7 @@ from wsgiproof.provision.checkout import commit_of
 from wsgiproof.provision.index import make_sdist
 from wsgiproof.provision.packages import find_version
 from wsgiproof.provision.toolchain import Python, Source
+from wsgiproof.records.cell import is_module
 
 _SKIPPED = {
     ".git",
@@ -45,6 +46,9 @@ _SKIPPED_AT_THE_ROOT = {"build", "dist"}
 _BUILT = (".so", ".o", ".lo", ".slo", ".la", ".pyc")
 """Suffixes of files that a build leaves in a tree."""
 _PKG_INFO = re.compile(r"[^/]+/PKG-INFO")
+_BANNER = re.compile(rb"\0mod_wsgi/%s\0")
+"""What mod_wsgi adds to the banner of Apache, with its version in place of ``%s``."""
+_VERSION_TEXT = re.compile(rb"\0(\d+(?:\.\d+)+)(?=\0)")
 _LARGEST = 2 << 30
 """Bytes of a module, a wheel or an archive."""
 _OUTPUT = {"results.json", "cells"}
@@ -63,7 +67,7 @@ def find_source(package: str, requested: str, python: Python, cache: Cache) -> S
     path = Path(requested)
     if not path.exists():
         raise UsageError(f"there is no {package} at {path}")
-    if path.suffix == ".so" and package == "mod-wsgi":
+    if is_module(path.name) and package == "mod-wsgi":
         return _module(path, python)
     if path.suffix == ".whl" and package != "mod-wsgi":
         return _wheel(package, path, python)
@@ -73,15 +77,36 @@ def find_source(package: str, requested: str, python: Python, cache: Cache) -> S
 def _module(path: Path, python: Python) -> Source | str:
     """Read the version of a given mod_wsgi.so, and the libpython that it is linked against."""
     content = _content(path)
-    version = re.search(rb"mod_wsgi/(\d+(?:\.\d+)+)", content)
     linked = re.search(rb"libpython(\d\.\d+t?)m?\.so", content)
-    if version is None or linked is None:
+    if linked is None or not _BANNER.search(content):
         raise UsageError(f"{path} is not a mod_wsgi module that is linked against a libpython")
     if linked[1].decode() != python.short:
         return f"{path.name} is built for Python {linked[1].decode()}"
     return Source(
-        version=version[1].decode(), path=str(path), archive=str(path), digest=_digest(content)
+        version=_version_of_module(content, path, python.short.rstrip("t")),
+        path=str(path),
+        archive=str(path),
+        digest=_digest(content),
     )
+
+
+def _version_of_module(content: bytes, path: Path, linked: str) -> str:
+    """Return the version that a compiled mod_wsgi holds, which is for the Python ``linked``.
+
+    The module inserts its version into the banner of Apache when it starts. The version is a string
+    of its own, beside that of the Python that it was compiled with. The check ``environment``
+    compares it with what the running module says.
+    """
+    texts = {match[1].decode() for match in _VERSION_TEXT.finditer(content)}
+    found = sorted(text for text in texts if not text.startswith(f"{linked}."))
+    # Other strings look like a version of two numbers.
+    best = [text for text in found if text.count(".") > 1] or found
+    if len(best) != 1:
+        raise UsageError(
+            f"{path} does not say which version of mod_wsgi it is: it holds "
+            f"{' and '.join(best) or 'no version'}"
+        )
+    return best[0]
 
 
 def _wheel(package: str, path: Path, python: Python) -> Source | str:

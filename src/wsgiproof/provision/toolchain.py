@@ -131,6 +131,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     """The directory in which the processes write evidence about themselves."""
     tmp: Path
     """The directory for temporary files of this server alone (``TMPDIR``)."""
+    lazy: bool = False
+    """Whether the first request to an interpreter loads the application there."""
     home: str = ""
     """The working directory of daemon processes; empty for that of Apache, which is ``/``."""
     user: int | None = None

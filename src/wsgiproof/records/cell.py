@@ -41,6 +41,16 @@ class InterpreterKind(StrEnum):
     """Sub interpreters without a GIL (PEP 703, ``WSGIFreeThreading On``)."""
 
 
+class Loading(StrEnum):
+    """When mod_wsgi loads the script."""
+
+    EAGER = "eager"
+    """When a process starts, in its main thread: ``WSGIScriptAlias`` names both groups."""
+    LAZY = "lazy"
+    """At the first request, in its thread: ``WSGIScriptAliasMatch`` names no group, so that the
+    application group is mod_wsgi's default, ``%{RESOURCE}``. PyMongo's own test is loaded so."""
+
+
 class AxisValue(msgspec.Struct, frozen=True, kw_only=True):
     """The value of one axis of the subject."""
 
@@ -78,6 +88,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     mpm: Mpm = Mpm.PREFORK
     interpreter: InterpreterKind = InterpreterKind.SHARED_GIL
+    loading: Loading = Loading.EAGER
     sub_interpreters: int = 2
     """Interpreters that share a process; 1 if the kind is ``main``."""
     maximum_requests: int = 0
@@ -96,6 +107,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             self.mpm,
             self.interpreter,
         ]
+        if self.loading is not Loading.EAGER:
+            parts.append(self.loading)
         if self.sub_interpreters != (1 if self.interpreter is InterpreterKind.MAIN else 2):
             parts.append(f"x{self.sub_interpreters}")
         if self.maximum_requests:
@@ -137,5 +150,11 @@ def version_label(name: str, version: str, path: str) -> str:
     """
     if not path:
         return f"{name}{version}"
-    mark = {".so": "+so", ".whl": "+whl"}.get(PurePath(path).suffix, "+src")
+    mark = "+so" if is_module(path) else {".whl": "+whl"}.get(PurePath(path).suffix, "+src")
     return f"{name}{version}{mark}"
+
+
+def is_module(path: str) -> bool:
+    """Whether a path is that of a compiled mod_wsgi: ``mod_wsgi.so``, or ``mod_wsgi.so-3.11``,
+    which is how Debian names it."""
+    return re.search(r"\.so(-\d+(\.\d+)*)?$", path) is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 import wsgiproof
-from wsgiproof.config.axes import INTERPRETER, MOD_WSGI, MODE, MPM, PYTHON, axes_of
+from wsgiproof.config.axes import INTERPRETER, LOADING, MOD_WSGI, MODE, MPM, PYTHON, axes_of
 from wsgiproof.config.matrix import Matrix, ResolvedAxes, expand
 from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError, describe, did_you_mean
@@ -210,6 +210,7 @@ def _axis_options(
         MODE.name: cell.mode,
         MPM.name: cell.mpm,
         INTERPRETER.name: cell.interpreter,
+        LOADING.name: cell.loading,
     }
     of_subject = {one.axis: one for one in cell.of_subject}
     for axis in axes_of(subject_of(cell)):

@@ -96,6 +96,8 @@ class Server:
         self.executable = service.argv[0]
         self.daemon = conf.daemon
         """Whether a daemon process runs the application."""
+        self.lazy = conf.lazy
+        """Whether the first request to an interpreter loads the application."""
         self.error_log = conf.error_log
         self.urls = _urls(conf)[0]
 

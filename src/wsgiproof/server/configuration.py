@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,6 +69,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     """The working directory of a daemon process; by default that of Apache, which is ``/``."""
     core_directory: Path = Path(f"/proc/self/fd/{CORE_DESCRIPTOR}")
     urls: tuple[Url, ...]
+    lazy: bool = False
+    """Whether the first request loads the script."""
     own_gil: bool = False
     free_threading: bool = False
     user: str = ""
@@ -106,6 +109,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             maximum_requests=cell.maximum_requests,
             home=application.home,
             urls=urls(application.groups),
+            lazy=application.lazy,
             own_gil=cell.interpreter is InterpreterKind.OWN_GIL,
             free_threading=cell.interpreter is InterpreterKind.FREE_THREADED,
             # Also without root, where Apache ignores them: mod_wsgi changes to the home directory
@@ -135,6 +139,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             autoescape=False,  # it is not HTML
         )
         templates.filters["quoted"] = quoted
+        templates.filters["substitution"] = substitution
         return templates.get_template("httpd.conf.j2").render(conf=self)
 
     def write(self, directory: Path) -> Path:
@@ -158,6 +163,12 @@ def quoted(path: Path | str) -> str:
             "choose another directory"
         )
     return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+def substitution(path: Path) -> str:
+    """Return a path as what replaces a match, in which ``$1`` and ``&`` would be parts of it (httpd
+    docs, "AliasMatch")."""
+    return re.sub(r"([$&])", r"\\\1", str(path))
 
 
 def pool(cell: Cell) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from wsgiproof.process.environ import child_environment
 from wsgiproof.process.guard import CORE_DESCRIPTOR
 from wsgiproof.process.supervise import run_unguarded
 from wsgiproof.provision.toolchain import Application
-from wsgiproof.records.cell import Cell, InterpreterKind
+from wsgiproof.records.cell import Cell, InterpreterKind, Loading
 from wsgiproof.subjects.controls import Control
 from wsgiproof.subjects.registry import subject_of
 
@@ -132,6 +132,7 @@ def lay_out(
         directory=directory,
         script=directory / _PACKAGE / "script.wsgi",
         groups=_groups(cell, control),
+        lazy=cell.loading is Loading.LAZY or (control is not None and control.loaded_late),
         evidence=evidence,
         tmp=run_directory / "tmp",
         home=home,
@@ -163,6 +164,8 @@ def _groups(cell: Cell, control: Control | None) -> tuple[str, ...]:
     if cell.interpreter is InterpreterKind.MAIN:
         return ("%{GLOBAL}",)
     shared = control is not None and control.one_interpreter
+    if cell.loading is Loading.LAZY and not shared:
+        return ("%{RESOURCE}",) * cell.sub_interpreters
     return tuple(
         f"interpreter{1 if shared else number}" for number in range(1, cell.sub_interpreters + 1)
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsgiproof.files import place
-from wsgiproof.records.cell import AxisValue, version_label
+from wsgiproof.records.cell import AxisValue, is_module, version_label
 
-_PATH_SUFFIXES = (".so", ".whl", ".gz", ".zip")
+_PATH_SUFFIXES = (".whl", ".gz", ".zip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Axis:
 def absolute(value: str, directory: Path) -> str:
     """Return a path made absolute. A value that is not a path is returned unchanged."""
     is_path = "/" in value or value in (".", "..") or value.endswith(_PATH_SUFFIXES)
-    return place(value, directory) if is_path else value
+    return place(value, directory) if is_path or is_module(value) else value
 
 
 def version_value(axis: str, version: str, path: str = "", commit: str = "") -> AxisValue:

@@ -41,6 +41,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the first interpreter serves every URL."""
     combined_in: str = ""
     """The name of the control that does the same together with others, in one application."""
+    loaded_late: bool = False
+    """Whether the first requests load the application, also in a cell that is to load it early."""
     parts: tuple[str, ...] = ()
     """The names of the controls that this one combines. If they are faults, each is judged by its
     own check, and ``trips`` is that of the first."""
@@ -430,6 +432,15 @@ COMMON: tuple[Control, ...] = (
         inside=False,
         one_interpreter=True,
         combined_in=FAULTS,
+    ),
+    Control(
+        name="load-late",
+        trips="environment",
+        counterpart="own-interpreters",
+        about="the first requests load the application, not the process when it starts",
+        inside=False,
+        modes=_DAEMON,
+        loaded_late=True,
     ),
     Control(
         name="own-interpreters",

@@ -17,12 +17,16 @@ class Topology(StrEnum):
 
     STANDALONE = "standalone"
     REPLICA_SET = "replica-set"
+    SHARDED = "sharded"
+    """A sharded cluster, through the mongos processes that a URI names."""
+    LOAD_BALANCED = "load-balanced"
+    """The same behind a load balancer (``loadBalanced=true``), which chooses a mongos."""
     NONE = "none"
     """No deployment: the application only encodes and decodes in memory."""
 
 
 DEPLOYED = (Topology.STANDALONE, Topology.REPLICA_SET)
-"""The topologies that are tested by default."""
+"""The topologies that wsgiproof starts, which are tested by default."""
 URI = "uri"
 """The name of a deployment that was given by its URI alone, which may hold a password."""
 SERVERS = "mongodb_servers"
@@ -69,8 +73,10 @@ AXES = (
         name="topology",
         metavar="NAME",
         help="standalone, replica-set or none (no MongoDB).\n"
-        "With none, PyMongo encodes and decodes only.  [default: standalone and replica-set]",
-        about="How the deployment is made up (none: encode and decode only):",
+        "Also sharded or load-balanced, if --mongodb names such a deployment. With none, PyMongo "
+        "encodes and decodes only.  [default: standalone and replica-set]",
+        about="How the deployment is made up (sharded, load-balanced: only one that mongodb names; "
+        "none: encode and decode only):",
         default=DEPLOYED,
         choices=tuple(Topology),
     ),

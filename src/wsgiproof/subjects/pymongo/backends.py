@@ -11,7 +11,7 @@ from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.process.account import Account
 from wsgiproof.records.cell import AxisValue, Cell
 from wsgiproof.subjects.backend import Asked, Backends
-from wsgiproof.subjects.pymongo.axes import SERVERS, URI, Topology
+from wsgiproof.subjects.pymongo.axes import DEPLOYED, SERVERS, URI, Topology
 from wsgiproof.subjects.pymongo.deployment import connect_deployment
 from wsgiproof.subjects.pymongo.mongod import Mongod, find_mongod
 from wsgiproof.subjects.pymongo.uri import files, is_reference, is_uri, resolve
@@ -22,6 +22,12 @@ for (PyMongo's changelog, "Changes in Version 2.8")."""
 _OP_MSG = Version("3.7")
 """The first PyMongo that uses OP_MSG. Measured: MongoDB 6.0.5 refuses 3.6.1 ("Unsupported OP_QUERY
 command: insert"), and serves 3.7.2."""
+_NAMES = {
+    Topology.STANDALONE: "a standalone",
+    Topology.REPLICA_SET: "a replica-set",
+    Topology.SHARDED: "a sharded cluster",
+    Topology.LOAD_BALANCED: "behind a load balancer",
+}
 _WITHOUT_OP_QUERY = Version("5.1")
 """The first MongoDB that supports only OP_MSG (MongoDB manual, "Legacy Opcodes")."""
 
@@ -68,10 +74,16 @@ class MongoDBs(Backends):
             return "the application with the fault needs a deployment" if control else ""
         server = self._servers[values["mongodb"]]
         if isinstance(server.target, Mongod):
+            if values["topology"] not in DEPLOYED:
+                return (
+                    f"wsgiproof starts no {values['topology']} deployment: name one with "
+                    "'--mongodb URI'"
+                )
             return why_incompatible(versions["pymongo"], server.target.version)
         topology, version = self._existing[values["mongodb"]]
         if topology != values["topology"]:
-            return f"the existing deployment is a {topology}"
+            chosen = "" if topology in DEPLOYED else f", which '--topology {topology}' tests"
+            return f"the existing deployment is {_NAMES[topology]}{chosen}"
         return why_incompatible(versions["pymongo"], version)
 
     def why_no_faults(self, values: Mapping[str, str]) -> str:

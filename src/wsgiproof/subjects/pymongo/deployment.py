@@ -38,6 +38,8 @@ from wsgiproof.subjects.pymongo.uri import (
 )
 
 _REPLICA_SET = "wsgiproof"
+_MONGOS = "isdbgrid"
+"""The ``msg`` by which a mongos is recognised (MongoDB manual, "hello")."""
 _MEMBERS = 3
 _ELECTION_DEADLINE = 30.0
 _DROP_DEADLINE = 2.0
@@ -49,12 +51,16 @@ _PASSWORD = 32
 _TRIAL = "wsgiproof_trial"
 """The collection for a trial write before the subject writes its own."""
 
+_IDLE_TOO = {"allUsers": True, "idleConnections": True, "idleCursors": True}
 _CONNECTIONS_AND_CURSORS: list[dict[str, Any]] = [
-    {"$currentOp": {"allUsers": True, "idleConnections": True, "idleCursors": True}},
+    {"$currentOp": _IDLE_TOO},
     {"$match": {"$or": [{"client": {"$exists": True}}, {"type": "idleCursor"}]}},
     {"$project": {"type": 1, "ns": 1, "client": 1, "appName": 1}},
 ]
 """Every connection and every idle cursor of a member (MongoDB 4.2 and newer know idleCursors)."""
+_OF_MONGOS = [{"$currentOp": {**_IDLE_TOO, "localOps": True}}, *_CONNECTIONS_AND_CURSORS[1:]]
+"""The same of a mongos, which without ``localOps`` asks the shards: their clients are the mongos
+processes (MongoDB manual, "$currentOp")."""
 _SERVERS_OWN = frozenset({"admin", "config", "local"})
 """The databases of the server itself."""
 _CACHED_SESSIONS: list[dict[str, Any]] = [{"$listLocalSessions": {"allUsers": True}}]
@@ -95,8 +101,10 @@ class Deployment(Backend):
         self._before: list[object] = []
         """What identified the process of each member of an existing deployment at
         :meth:`prepare`."""
-        self._direct = [_direct(observer_uri or uri, host) for host in hosts_of(uri)]
-        self._ports = [port for _, port in map(host_and_port, hosts_of(uri))]
+        # Each connection through a load balancer may end at another mongos.
+        direct = [] if topology is Topology.LOAD_BALANCED else hosts_of(uri)
+        self._direct = [_direct(observer_uri or uri, host) for host in direct]
+        self._ports = [port for _, port in map(host_and_port, direct)]
 
     def uri(self, app_name: str) -> str:
         """Return the URI for the subject.
@@ -145,7 +153,9 @@ class Deployment(Backend):
     ) -> Mapping[str, int | None]:
         """Return what the subject has on all members together, as the members count it, by name.
 
-        A count is None if a member refuses the query, or if none answers. Sessions can't be
+        A count is None if a member refuses the query, or if none answers, and behind a load
+        balancer, through which no member can be asked. Of a sharded cluster the members are the
+        mongos processes, with which clients have their connections and cursors. Sessions can't be
         attributed to a client, so they are counted only on wsgiproof's own deployment.
         """
         counts = {**self._open(app_name, sockets), **self._objects(app_name)}
@@ -162,16 +172,20 @@ class Deployment(Backend):
         """
         connections: set[tuple[int, str]] = set()
         members = range(1, len(self._direct) + 1)
+        unknown = dict.fromkeys((CONNECTIONS, *map(on_member, members), CURSORS))
+        if not self._direct:
+            return unknown
+        query = _OF_MONGOS if self.topology is Topology.SHARDED else _CONNECTIONS_AND_CURSORS
         cursors = 0
         for number, member, port in zip(members, self._direct, self._ports, strict=True):
             try:
-                for row in member.admin.aggregate(_CONNECTIONS_AND_CURSORS):
+                for row in member.admin.aggregate(query):
                     if row.get("type") == "idleCursor":
                         cursors += row.get("ns", "").startswith(f"{app_name}.")
                     elif _is_of(row, app_name, port, sockets):
                         connections.add((number, row["client"]))
             except PyMongoError:
-                return dict.fromkeys((CONNECTIONS, *map(on_member, members), CURSORS))
+                return unknown
         of_members = Counter(number for number, _ in connections)
         return {
             CONNECTIONS: len(connections),
@@ -433,8 +447,9 @@ def start_deployment(
 def connect_deployment(uri: str) -> Deployment:
     """Connect to the existing deployment at ``uri``.
 
-    Of a replica set all members are used, whichever the URI names. Raises :class:`UsageError` for
-    what is not a MongoDB URI, and :class:`ServiceFailed` if nothing answers there.
+    Of a replica set all members are used, whichever the URI names; of a sharded cluster the mongos
+    processes that it names, which are the only ones that a client uses. Raises :class:`UsageError`
+    for what is not a MongoDB URI, and :class:`ServiceFailed` if nothing answers there.
     """
     if uri.startswith("mongodb+srv:"):
         raise UsageError(
@@ -458,6 +473,7 @@ def connect_deployment(uri: str) -> Deployment:
     with client:
         try:
             hello = client.admin.command("hello")
+            balanced = client.topology_description.topology_type_name == "LoadBalanced"
             version = str(client.server_info()["version"])
         except OperationFailure as error:
             raise ServiceFailed(
@@ -467,6 +483,10 @@ def connect_deployment(uri: str) -> Deployment:
             raise ServiceFailed(
                 f"no deployment answers at {safe(uri)} within 5 seconds: {_error_text(error)}"
             ) from error
+    if balanced or "serviceId" in hello:
+        return Deployment(Topology.LOAD_BALANCED, uri, version, owned=False)
+    if hello.get("msg") == _MONGOS:
+        return Deployment(Topology.SHARDED, uri, version, owned=False)
     if "setName" not in hello:
         return Deployment(Topology.STANDALONE, uri, version, owned=False)
     full_uri = with_hosts(uri, hello["hosts"], replicaSet=hello["setName"], directConnection=None)

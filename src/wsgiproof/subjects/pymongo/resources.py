@@ -5,7 +5,7 @@ from __future__ import annotations
 from wsgiproof.judge.resources import Resource
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.observed import CONNECTIONS
-from wsgiproof.subjects.pymongo.axes import has_app_name
+from wsgiproof.subjects.pymongo.axes import Topology, has_app_name, topology_of
 
 CURSORS = "cursors"
 """The name of the count of open, idle cursors on the cell's own database."""
@@ -21,6 +21,15 @@ def _from_proc_alone(cell: Cell) -> str:
     return f"counted from /proc alone: PyMongo {cell.value('pymongo')} has no appName"
 
 
+def _behind_balancer(cell: Cell) -> str:
+    if topology_of(cell) is not Topology.LOAD_BALANCED:
+        return ""
+    return (
+        "a load balancer is between wsgiproof and each mongos, so none of them can be asked: name "
+        "the mongos processes in the URI instead"
+    )
+
+
 RESOURCES = (
     Resource(
         check="connections",
@@ -31,6 +40,7 @@ RESOURCES = (
         pooled=True,
         takes_descriptor=True,
         note=_from_proc_alone,
+        uncounted=_behind_balancer,
         meaning="connections to MongoDB are opened and never closed, until descriptors run out",
         action="look for a client or a socket that a request opens and does not close",
     ),
@@ -39,6 +49,7 @@ RESOURCES = (
         about="The subject's open cursors on the deployment do not grow.",
         unit="cursor",
         by_backend=CURSORS,
+        uncounted=_behind_balancer,
         meaning="cursors stay open on the server, which keeps memory and a snapshot for each",
         action="read cursors to their end, or close them: 'with collection.find() as cursor:'",
     ),
@@ -63,6 +74,7 @@ RESOURCES = (
         by_name=dict(zip(OBJECTS, ("collection", "view", "index"), strict=True)),
         plurals={"index": "indexes"},
         of_backend=True,
+        uncounted=_behind_balancer,
         meaning="requests make collections, views or indexes that nobody drops, and each keeps "
         "files and memory of the server",
         action="drop what a request makes, or make it once when the application starts",

@@ -33,7 +33,7 @@ from wsgiproof.run.planning import make_context, plan, preflight
 from wsgiproof.run.selftest import MOD_WSGI
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
-from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 from wsgiproof.subjects.pymongo.subject import DOCUMENTS, PYMONGO
 
 SECRET = "secret"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import cloup
 
-from wsgiproof.cli import cli
+from wsgiproof import cli
 from wsgiproof.cli.help import SETTINGS
 from wsgiproof.config.file import starter
 
@@ -79,7 +79,7 @@ def commands() -> Iterator[str]:
     """Every command with its help, its options, its examples and its exit codes."""
     yield "# Commands\n"
     yield COMPLETION
-    for name, command in sorted(cli.commands.items()):
+    for name, command in sorted(cli.commands().items()):
         yield from one_command(name, command, level=2)
 
 

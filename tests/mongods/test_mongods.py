@@ -15,7 +15,7 @@ from wsgiproof.records.directory import read_cell
 from wsgiproof.records.run import CellRecord
 from wsgiproof.subjects.pymongo.axes import DEPLOYED, Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
-from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 
 VERSIONS = ("6.0.5", "5.0.32", "4.4.2")
 Cells = Mapping[tuple[str, Topology], CellRecord]

@@ -17,7 +17,7 @@ from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment, start_deployment
-from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 APP = "wsgiproof_counted"

@@ -25,7 +25,7 @@ from wsgiproof.server.ports import LOOPBACK
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
-from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 
 FAILOVER = (ExtraPhase.FAILOVER,)
 PAUSE = """
@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
-from wsgiproof.subjects.pymongo.mongod import find_mongod
+from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 scratch = Path(sys.argv[1])
 with start_deployment(Topology.STANDALONE, find_mongod(None), scratch, scratch) as deployment:
     deployment.members[0].pause()

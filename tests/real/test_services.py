@@ -38,7 +38,8 @@ from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo import deployment as deployments
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment, start_deployment
-from wsgiproof.subjects.pymongo.mongod import Member, find_mongod
+from wsgiproof.subjects.pymongo.mongod import Member
+from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 
 NOBODY = 65534
 DATABASE = "wsgiproof_guarded"

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 import wsgiproof as wsgiproof_package
-from wsgiproof.cli import cli, main
+from wsgiproof.cli import cli, commands, main
 from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.model import Config
 from wsgiproof.process.account import server_account
@@ -118,17 +118,27 @@ def one_line(ended: Ended) -> str:
 
 # Help
 
-RUN = cli.commands["run"]
+COMMAND_BY_NAME = commands()
+RUN = COMMAND_BY_NAME["run"]
 
 
 def every_command(
-    group: click.Group = cli, above: tuple[str, ...] = ()
+    below: Mapping[str, click.Command] = COMMAND_BY_NAME, above: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, ...]]:
     """The words that name each command, groups included."""
-    for name, one in group.commands.items():
+    for name, one in below.items():
         yield (*above, name)
         if isinstance(one, click.Group):
-            yield from every_command(one, (*above, name))
+            yield from every_command(one.commands, (*above, name))
+
+
+def command_of(words: Sequence[str]) -> tuple[click.Command, list[str]]:
+    """The command that these words name, and those that are its arguments."""
+    name, *rest = words
+    at = COMMAND_BY_NAME[name]
+    while isinstance(at, click.Group) and rest and rest[0] in at.commands:
+        at = at.commands[rest.pop(0)]
+    return at, rest
 
 
 def helped(*words: str) -> str:
@@ -167,6 +177,25 @@ def test_no_summary_is_cut_off() -> None:
     assert set(cli.commands) <= names
 
 
+def test_the_list_of_commands_has_the_summary_of_each_and_imports_none() -> None:
+    told = {name: one.get_short_help_str(200) for name, one in cli.commands.items()}
+    assert told == {name: one.get_short_help_str(200) for name, one in COMMAND_BY_NAME.items()}
+    script = (
+        "import sys\n"
+        "from wsgiproof.__main__ import main\n"
+        "sys.argv = ['wsgiproof', '--help']\n"
+        "try: main()\n"
+        "finally: print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    help_text, _, last = done.stdout.rstrip("\n").rpartition("\n")
+    assert "Read results:" in help_text
+    imported = set(last.split())
+    assert "wsgiproof.cli" in imported
+    slow = {"pymongo", "rich", "jinja2", "msgspec", "psutil", "asyncio", "wsgiproof.cli.options"}
+    assert imported & slow == set()
+
+
 def test_the_help_of_run_fits_one_screen_with_a_line_for_each_common_option() -> None:
     lines = helped("run", "--help").splitlines()
     assert 24 <= len(lines) <= 40
@@ -197,19 +226,13 @@ def shell_words(line: str) -> list[str]:
 
 @COMMANDS
 def test_every_example_of_the_help_is_a_valid_command_line(words: tuple[str, ...]) -> None:
-    command: click.Command = cli
-    for word in words:
-        assert isinstance(command, click.Group)
-        command = command.commands[word]
-    examples = command.examples  # type: ignore[attr-defined]
+    examples = command_of(words)[0].examples  # type: ignore[attr-defined]
     assert examples
     for example in examples:
         name, *arguments = shell_words(example)
         assert name == "wsgiproof"
-        at: click.Command = cli
-        while isinstance(at, click.Group) and arguments and arguments[0] in at.commands:
-            at = at.commands[arguments.pop(0)]
-        at.make_context("wsgiproof", arguments).close()
+        at, rest = command_of(arguments)
+        at.make_context("wsgiproof", rest).close()
 
 
 # Options and the keys of a file
@@ -224,10 +247,7 @@ WITHOUT_OPTION = {"include", "exclude", "overrides", "known", "only"}
     "words", [("run",), ("list",), ("serve",), ("build", "cells"), ("doctor",)]
 )
 def test_an_option_has_the_name_of_its_key(words: tuple[str, ...]) -> None:
-    command: click.Command = cli
-    for word in words:
-        assert isinstance(command, click.Group)
-        command = command.commands[word]
+    command, _ = command_of(words)
     names = {
         one.name: max(one.opts, key=len)
         for one in command.params

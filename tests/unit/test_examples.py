@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.unit.test_listed import cells
-from wsgiproof.cli import cli
+from wsgiproof import cli
 from wsgiproof.config.file import combine, load
 from wsgiproof.records.cell import Mode
 from wsgiproof.report.matrix import for_gitlab
@@ -70,7 +70,7 @@ def commands(name: str) -> list[list[str]]:
 
 def parsed(arguments: list[str]) -> click.Context:
     name, *rest = arguments
-    return cli.commands[name].make_context(name, rest)
+    return cli.commands()[name].make_context(name, rest)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

@@ -28,7 +28,7 @@ from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.backends import MongoDBs, Server, why_incompatible
-from wsgiproof.subjects.pymongo.mongod import Mongod
+from wsgiproof.subjects.pymongo.mongod_binary import Mongod
 from wsgiproof.subjects.registry import DEFAULT
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"

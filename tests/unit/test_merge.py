@@ -18,6 +18,7 @@ from tests.unit.factories import record, run_record
 from tests.unit.test_report import FAILED, UNDECIDED, error
 from wsgiproof.analysis.merge import merge
 from wsgiproof.cli import cli
+from wsgiproof.cli import commands as every_command
 from wsgiproof.errors import CannotRun, WsgiproofError
 from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.directory import load_run, save
@@ -357,4 +358,4 @@ def test_the_help_has_examples_and_exit_codes(command: str, codes: list[str]) ->
     assert len(examples) >= 2
     for name, *arguments in examples:
         words = [word.strip("'") for word in arguments]
-        cli.commands[name].make_context(name, words).close()
+        every_command()[name].make_context(name, words).close()

@@ -14,7 +14,8 @@ import pytest
 from wsgiproof.errors import PrerequisiteMissing, ServiceFailed
 from wsgiproof.process.account import server_account
 from wsgiproof.server.scratch import scratch_directory
-from wsgiproof.subjects.pymongo.mongod import Member, Mongod, find_mongod, make_home
+from wsgiproof.subjects.pymongo.mongod import Member, make_home
+from wsgiproof.subjects.pymongo.mongod_binary import Mongod, find_mongod
 
 INFORMATION = '{"s":"I", "msg":"Failed to refresh key cache","attr":{"error":"KeyNotFound: none"}}'
 FATAL = (

@@ -100,6 +100,19 @@ def test_a_difference_of_value_or_type_is_one_problem(
         assert problem.startswith(start)
 
 
+def test_documents_that_are_right_are_compared_without_a_walk(app: App) -> None:
+    assert app.run(
+        "from wsgiproof_agent.subject import codec, compare, roundtrip\n"
+        "compare.problems = lambda *_: ['walked']\n"
+        "written = roundtrip.documents(3)\n"
+        "expected = [roundtrip.expected(one) for one in written]\n"
+        "read = [codec.decode(codec.encode(one)) for one in written]\n"
+        "right = [one.problems(got) for one, got in zip(expected, read)]\n"
+        "wrong = expected[0].problems(read[1])\n"
+        "result = [right, roundtrip.encode_decode(), wrong]"
+    ) == [[[], [], []], [], ["walked"]]
+
+
 def test_a_class_of_the_same_name_from_another_interpreter_is_a_problem(app: App) -> None:
     # The module loaded a second time stands for the one of another interpreter.
     assert app.run(

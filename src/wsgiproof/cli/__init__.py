@@ -1,7 +1,12 @@
-"""The command line: arguments in, exit codes out. One module for each group of commands."""
+"""The command line: arguments in, exit codes out. One module for each group of commands.
+
+The module of a command is imported when the command is needed: to show which ones there are takes
+none of them.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,23 +15,9 @@ import cloup
 
 import wsgiproof
 from wsgiproof import limits
-from wsgiproof.cli import (
-    audit,
-    build,
-    cache,
-    client,
-    configuration,
-    doctor,
-    explain,
-    report,
-    results,
-    run,
-    selftest,
-    serve,
-)
+from wsgiproof.cli.choices import LISTED
 from wsgiproof.cli.defect import defect
-from wsgiproof.cli.help import SETTINGS, Group
-from wsgiproof.cli.options import LISTED, RUN_CODES
+from wsgiproof.cli.help import RUN_CODES, SETTINGS, Group
 from wsgiproof.cli.output import guarded, say
 from wsgiproof.errors import ExitCode, WsgiproofError, describe, interrupted, one_line
 from wsgiproof.process.leftovers import end_run
@@ -36,8 +27,27 @@ if TYPE_CHECKING:
     from wsgiproof.report.progress import RunProgress
 
 
+class _Later(click.Command):
+    """Stands for a command in the list of all, with its summary, until it is needed."""
+
+    def __init__(self, name: str, module: str, summary: str) -> None:
+        super().__init__(name, short_help=summary)
+        self._module = module
+
+    def load(self) -> click.Command:
+        """Import and return the command."""
+        module = import_module(f"{__name__}.{self._module}")
+        found: click.Command = getattr(module, f"{self.name}_command")
+        return found
+
+
 class _Commands(Group):
-    """Keeps click from making one of our exit codes of a pipe's error."""
+    """Imports a command that is called. Keeps click from making one of our exit codes of a pipe's
+    error."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        return found.load() if isinstance(found, _Later) else found
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -60,29 +70,39 @@ def cli() -> None:
 
 _SECTIONS = {
     "Test": (
-        run.run_command,
-        run.list_command,
-        serve.serve_command,
-        audit.audit_command,
-        selftest.selftest_command,
+        _Later("run", "run", "Run cells, and print the verdict of each."),
+        _Later("list", "run", "Show the cells that 'wsgiproof run' would run."),
+        _Later("serve", "serve", "Keep the server of one CELL up until Ctrl-C."),
+        _Later("audit", "audit", "Try packages in sub interpreters, without Apache."),
+        _Later("selftest", "selftest", "Plant faults, and check that wsgiproof finds each one."),
     ),
     "Read results": (
-        results.show_command,
-        results.compare_command,
-        results.merge_command,
-        report.report_command,
-        explain.explain_command,
+        _Later("show", "results", "Show a recorded run again, as it was shown when it ended."),
+        _Later("compare", "results", "Show which cells and checks differ between two runs."),
+        _Later("merge", "results", "Merge runs that each ran a part of the cells."),
+        _Later("report", "report", "Write a recorded run as one HTML page, which opens offline."),
+        _Later("explain", "explain", "Explain an identifier, a line, or a whole error log."),
     ),
     "Set up": (
-        doctor.doctor_command,
-        configuration.init_command,
-        build.build_command,
-        cache.cache_command,
+        _Later("doctor", "doctor", "Check what a run needs, and say how to get what is missing."),
+        _Later("init", "configuration", "Write a wsgiproof.toml to begin with."),
+        _Later("build", "build", "Build what a run needs, ahead of the run."),
+        _Later("cache", "cache", "List, check and remove what has been built."),
     ),
-    "Load": (client.client_command,),
+    "Load": (
+        _Later("client", "client", "Load URLs with GET requests, and report what came back."),
+    ),
 }
+"""A summary is the first sentence of the command's own help, which is not imported to show it."""
 for _title, _commands in _SECTIONS.items():
     cli.add_section(cloup.Section(_title, _commands))
+
+
+def commands() -> dict[str, click.Command]:
+    """Import and return every command by its name."""
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def main() -> None:

@@ -10,8 +10,10 @@ import click
 from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cli import completion
+from wsgiproof.cli.choices import Choices
+from wsgiproof.cli.command_line import command_line
 from wsgiproof.cli.help import command, option
-from wsgiproof.cli.options import PATH, Choices, command_line, make_console, note, print_json
+from wsgiproof.cli.options import PATH, make_console, note, print_json
 from wsgiproof.config.requirements import requirements as expand
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import InterpreterKind

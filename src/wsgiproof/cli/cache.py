@@ -6,8 +6,9 @@ import time
 
 import click
 
+from wsgiproof.cli.choices import Choices
 from wsgiproof.cli.help import Group, command, option
-from wsgiproof.cli.options import Choices, make_console, print_json
+from wsgiproof.cli.options import make_console, print_json
 from wsgiproof.errors import ExitCode
 from wsgiproof.provision.cache import KINDS
 from wsgiproof.provision.toolchain import Entry, State

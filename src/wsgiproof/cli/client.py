@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsgiproof.cli.choices import Choices
 from wsgiproof.cli.help import command, option
-from wsgiproof.cli.options import Choices, make_console, print_json
+from wsgiproof.cli.options import make_console, print_json
 from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 import wsgiproof
-from wsgiproof.cli.options import command_line, without_uris
+from wsgiproof.cli.command_line import command_line, without_uris
 from wsgiproof.errors import ExitCode
 from wsgiproof.files import Directory
 

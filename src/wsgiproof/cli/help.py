@@ -19,6 +19,13 @@ SETTINGS = {"help_option_names": ["-h", "--help"]}
 """Of each command."""
 _ALL = f"{__name__}.all"
 _FEW_EXAMPLES = 3
+RUN_CODES = {
+    0: "every check passed, or found only what is known and accepted",
+    1: "a finding: something is wrong with the subject; or a known one is gone",
+    2: "the command line is wrong, or names something that does not exist",
+    3: "at least one cell could not be decided or could not run",
+}
+"""Of a command that shows verdicts."""
 _COMMON_CODES: dict[int, str] = {
     ExitCode.DEFECT: "a defect of wsgiproof: please report it with the file that it names",
     ExitCode.INTERRUPTED: "interrupted",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import cloup
 import msgspec
 
 from wsgiproof.cli import completion
+from wsgiproof.cli.choices import Choices
 from wsgiproof.cli.help import option
 from wsgiproof.cli.output import say
 from wsgiproof.config.axes import ALL_AXES, MOD_WSGI, MPM
@@ -35,38 +35,10 @@ if TYPE_CHECKING:
 
 _LOG_WIDTH = 200
 _NOT_PLAIN = re.compile(r"[^\n -~]")
-_FEW = 8
-"""Choices that a message lists; of more, it names the nearest."""
-LISTED = " lists them all."
-"""The end of a message that names a command with every choice."""
 _Command = Callable[..., Any]
 _Decorator = Callable[[_Command], _Command]
 
 PATH = click.Path(path_type=Path)
-RUN_CODES = {
-    0: "every check passed, or found only what is known and accepted",
-    1: "a finding: something is wrong with the subject; or a known one is gone",
-    2: "the command line is wrong, or names something that does not exist",
-    3: "at least one cell could not be decided or could not run",
-}
-
-
-class Choices(click.Choice[str]):
-    """Values to choose from. The message about another value names the nearest, or a few."""
-
-    def __init__(self, values: Sequence[str], *, listed_by: str = "") -> None:
-        """``listed_by`` is a command that lists the values, where they are many."""
-        super().__init__([str(value) for value in values])
-        self._listed_by = listed_by
-
-    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """Say what is wrong, and what may have been meant."""
-        near = did_you_mean(str(value), self.choices)
-        if len(self.choices) <= _FEW:
-            return f"'{value}' is not one of {', '.join(self.choices)}{near}"
-        return f"'{value}' does not exist{near or '.'} '{self._listed_by}'{LISTED}"
-
-
 CONTROL = Choices(sorted(known_controls()), listed_by="wsgiproof selftest --list")
 
 
@@ -474,17 +446,6 @@ def configure(
         if "phases" not in given:
             config = msgspec.structs.replace(config, phases=control.phases)
     return config, path
-
-
-def command_line() -> str:
-    """Return the command line for the record, without URIs: they may hold a password."""
-    return shlex.join(["wsgiproof", *map(without_uris, sys.argv[1:])])
-
-
-def without_uris(text: str) -> str:
-    """Return ``text`` without a URI and what follows it, but for addresses of web pages and
-    files."""
-    return re.sub(r"\b(?!https?:|file:)[a-z][a-z0-9+.-]*://.*", "URI", text)
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:

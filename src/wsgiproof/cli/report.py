@@ -8,8 +8,9 @@ import click
 
 from wsgiproof.analysis.figures import TITLES
 from wsgiproof.analysis.trends import DATE, WSGIPROOF
+from wsgiproof.cli.choices import Choices
 from wsgiproof.cli.help import command, option
-from wsgiproof.cli.options import PATH, Choices, make_console, note, print_json, read_run
+from wsgiproof.cli.options import PATH, make_console, note, print_json, read_run
 from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.errors import UsageError
 from wsgiproof.subjects.registry import DEFAULT

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from wsgiproof.cli import completion
-from wsgiproof.cli.help import command, option
+from wsgiproof.cli.help import RUN_CODES, command, option
 from wsgiproof.cli.options import (
     PATH,
-    RUN_CODES,
     make_console,
     note,
     print_json,

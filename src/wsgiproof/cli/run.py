@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsgiproof.cli.help import command, option
+from wsgiproof.cli.command_line import command_line
+from wsgiproof.cli.help import RUN_CODES, command, option
 from wsgiproof.cli.options import (
     JUNIT,
     PATH,
-    RUN_CODES,
-    command_line,
     configure,
     make_console,
     matrix_options,

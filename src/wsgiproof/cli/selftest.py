@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from wsgiproof.cli.command_line import command_line
 from wsgiproof.cli.help import command, option
 from wsgiproof.cli.options import (
     CONTROL,
-    command_line,
     configure,
     machine_options,
     make_console,

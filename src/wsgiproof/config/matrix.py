@@ -286,6 +286,7 @@ def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...
                 f"such as {cells[0].id}"
             )
     chosen = [cell for cell in cells if not only or any(fnmatchcase(cell.id, one) for one in only)]
+    ids = {cell.id for cell in chosen}
     others = [
         Excluded(
             axes={axis: str(value) for axis, value in cell.axes.items() if axis in ALL_AXES},
@@ -293,6 +294,6 @@ def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...
             cell=cell.id,
         )
         for cell in cells
-        if cell not in chosen
+        if cell.id not in ids
     ]
     return tuple(chosen), others

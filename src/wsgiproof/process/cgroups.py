@@ -15,9 +15,8 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 PREFIX = "wsgiproof-"
 _ABANDONED_AFTER = 3600.0
@@ -86,7 +85,8 @@ def _deepest_first(group: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-class PidsLimit(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)  # each command imports this module: msgspec takes longer
+class PidsLimit:
     """A limit on the processes and threads of a control group."""
 
     group: Path

@@ -19,7 +19,7 @@ class SafeConsole(Console):
     ) -> Iterable[Segment]:
         """Render as rich does, with the text of each segment made safe."""
         for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable():
+            if segment.control or segment.text.replace("\n", "").isprintable():
                 yield segment
             else:
                 yield Segment("".join(map(_shown, segment.text)), segment.style)

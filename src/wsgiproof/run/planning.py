@@ -28,6 +28,7 @@ from wsgiproof.subjects.registry import DEFAULT, subject_of
 
 _LARGEST_CONSTRAINTS = 1 << 20
 """Bytes of a constraints file; one with every package of the index would have 20 MB."""
+_DEFAULTS = Config()
 
 
 class HostSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +163,7 @@ def _rerun(
 ) -> str:
     """Return the command that runs only this cell, in the same way."""
     load = config.load(cell.id)
-    default = Config()
+    default = _DEFAULTS
     main = cell.interpreter is InterpreterKind.MAIN
     options: list[tuple[str, object, object]] = [
         ("--subject", cell.subject, DEFAULT.name),
@@ -232,6 +233,6 @@ def _exact(version: str) -> str:
 
 
 def _default_phases(cell: Cell) -> str:
-    controls = subject_of(cell).every_control()
-    phases = controls[cell.control].phases if cell.control else Config().phases
+    controls = subject_of(cell).every_control() if cell.control else {}
+    phases = controls[cell.control].phases if cell.control else _DEFAULTS.phases
     return ",".join(phases) or "none"

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import msgspec
 
 from wsgiproof.errors import PrerequisiteMissing, UsageError
@@ -130,6 +129,9 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises :class:`UsageError` for a path that the configuration can't hold.
         """
+        # Imported here, since it takes a while and most commands start no server.
+        import jinja2
+
         loader = jinja2.PackageLoader("wsgiproof.server", "")
         templates = jinja2.Environment(
             loader=loader,

@@ -12,8 +12,7 @@ from wsgiproof.process.account import Account
 from wsgiproof.records.cell import AxisValue, Cell
 from wsgiproof.subjects.backend import Asked, Backends
 from wsgiproof.subjects.pymongo.axes import DEPLOYED, SERVERS, URI, Topology
-from wsgiproof.subjects.pymongo.deployment import connect_deployment
-from wsgiproof.subjects.pymongo.mongod import Mongod, find_mongod
+from wsgiproof.subjects.pymongo.mongod_binary import Mongod, find_mongod
 from wsgiproof.subjects.pymongo.uri import files, is_reference, is_uri, resolve
 
 _SCRAM = Version("2.8")
@@ -63,6 +62,9 @@ class MongoDBs(Backends):
         """Connect to each existing deployment."""
         for value, server in self._servers.items():
             if isinstance(server.target, str) and value not in self._existing:
+                # Imported here, since it imports PyMongo: most commands have nothing to connect to.
+                from wsgiproof.subjects.pymongo.deployment import connect_deployment
+
                 deployment = connect_deployment(server.target)
                 deployment.close()
                 self._existing[value] = deployment.topology, deployment.version

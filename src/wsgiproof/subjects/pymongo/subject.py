@@ -23,7 +23,7 @@ from wsgiproof.subjects.pymongo.controls import CONTROLS
 if TYPE_CHECKING:
     from wsgiproof.judge.rules import Rules
     from wsgiproof.process.account import Account
-    from wsgiproof.subjects.pymongo.mongod import Mongod
+    from wsgiproof.subjects.pymongo.mongod_binary import Mongod
 
 DOCUMENTS = 20
 """The recipe's number of documents."""

@@ -4,7 +4,9 @@ from __future__ import absolute_import
 
 import datetime
 import math
+import operator
 import re
+import struct
 
 from bson.code import Code
 from bson.dbref import DBRef
@@ -23,53 +25,90 @@ class Expected(object):
 
     :func:`problems` walks the whole document. This class avoids the walk in the usual case, in
     which nothing is wrong: it runs for each document of each request, and the time should go to the
-    subject.
+    subject. It looks at every value that the walk looks at, but takes them out of the document and
+    compares them with few calls, each for many values.
     """
 
     def __init__(self, document):
         self._document = document
-        self._matches = _matcher(document)
+        self._steps, values = _taken_apart(document)
+        self._types = [type(value) for value in values]
+        floats = [number for number, kind in enumerate(self._types) if kind is float]
+        others = [number for number, kind in enumerate(self._types) if kind not in _BY_PARTS]
+        self._floats, self._others = _items(floats), _items(others)
+        # As bytes, in which -0.0 is not 0.0, and NaN is NaN.
+        self._pack = struct.Struct("%dd" % len(floats)).pack
+        self._packed = self._pack(*self._floats(values))
+        self._values = self._others(values)
 
     def problems(self, actual):
         """Return what :func:`problems` returns."""
-        if type(actual) is dict and self._matches(actual):
-            return []
-        return problems(self._document, actual)
+        try:
+            matched = self._is_matched_by(actual)
+        except Exception:  # a value of another type: the walk says of which one
+            matched = False
+        return [] if matched else problems(self._document, actual)
+
+    def _is_matched_by(self, actual):
+        values = [actual]
+        for position, length, take in self._steps:
+            value = values[position]
+            if length is not None and len(value) != length:
+                return False
+            values += take(value)
+        return (
+            [type(value) for value in values] == self._types
+            and self._others(values) == self._values
+            and self._pack(*self._floats(values)) == self._packed
+        )
 
 
-def _matcher(expected):
-    """Return a function that checks a value of the same type, or None if ``==`` is enough."""
-    kind = type(expected)
-    if kind is dict:
-        return _matcher_of_items(list(expected), list(expected.values()))
-    if kind is list:
-        return _matcher_of_items(None, expected)
-    walk = _WALKS.get(kind)
-    return None if walk is None else lambda actual: not walk(expected, actual)
+def _taken_apart(document):
+    """Return how to make a list of a document and all that is in it, and that list.
 
-
-def _matcher_of_items(keys, values):
-    """Return the function for a document with these keys, or for an array (None).
-
-    It compares all types first, then the values.
+    The first is a list of ``(position, length, take)``: ``take`` returns the parts of the value at
+    this position of the list, which are added to it. ``length`` is None for what has none.
     """
-    types = [type(value) for value in values]
-    matchers = [_matcher(value) for value in values]
-    plain = [number for number, matcher in enumerate(matchers) if matcher is None]
-    plain_values = [values[number] for number in plain]
-    others = [(number, matcher) for number, matcher in enumerate(matchers) if matcher is not None]
+    steps, values = [], [document]
+    for position, value in enumerate(values):  # it grows
+        kind = type(value)
+        if kind is dict:
+            steps.append((position, len(value), _items(value)))
+        elif kind is list:
+            steps.append((position, len(value), tuple))
+        elif kind in _PARTS:
+            steps.append((position, None, _attributes(_PARTS[kind])))
+        elif kind is Code:
+            steps.append((position, None, _text_and_scope))
+        elif kind is datetime.datetime and value.tzinfo is not None:
+            steps.append((position, None, _attributes(["tzinfo"])))
+        else:
+            continue
+        values.extend(steps[-1][2](value))
+    return steps, values
 
-    def matches(actual):
-        if len(actual) != len(types):
-            return False
-        got = actual if keys is None else [actual.get(key, _MISSING) for key in keys]
-        if [type(value) for value in got] != types:
-            return False
-        if [got[number] for number in plain] != plain_values:
-            return False
-        return all(matcher(got[number]) for number, matcher in others)
 
-    return matches
+def _items(keys):
+    """Return a function that returns a tuple of the items with these keys, or at these numbers."""
+    return _tuple_of(operator.itemgetter, list(keys))
+
+
+def _attributes(names):
+    """Return a function that returns a tuple of the attributes with these names."""
+    return _tuple_of(operator.attrgetter, list(names))
+
+
+def _text_and_scope(code):
+    return (str(code), code.scope)
+
+
+def _tuple_of(getter, names):
+    if not names:
+        return lambda value: ()
+    if len(names) == 1:  # of a single name, they return no tuple
+        get = getter(*names)
+        return lambda value: (get(value),)
+    return getter(*names)
 
 
 def problems(expected, actual):
@@ -190,15 +229,26 @@ def _in_datetime(expected, actual):
     return _in_datetime(expected.replace(tzinfo=None), actual.replace(tzinfo=None))
 
 
+_PATTERN = type(re.compile(""))
+_PARTS = {
+    DBRef: ("collection", "id", "database"),
+    _PATTERN: ("pattern", "flags"),
+}
+"""The attributes to compare, beside the value itself."""
+if Regex is not None:
+    _PARTS[Regex] = ("pattern",)
+_BY_PARTS = frozenset((dict, list, float, _PATTERN, Code))
+"""Types of which only the parts are compared, or the bytes of a float.
+
+Python 2 compares compiled patterns by identity, and the ``==`` of Code, which is slow, compares its
+two parts.
+"""
 _WALKS = {
     dict: _in_dict,
     list: _in_list,
     float: _in_float,
     datetime.datetime: _in_datetime,
     Code: _in_parts("scope"),
-    DBRef: _in_parts("collection", "id", "database"),
-    # Python 2 compares compiled patterns by identity.
-    type(re.compile("")): _in_parts("pattern", "flags", compare=False),
 }
-if Regex is not None:
-    _WALKS[Regex] = _in_parts("pattern")
+for _kind, _names in _PARTS.items():
+    _WALKS[_kind] = _in_parts(*_names, compare=_kind not in _BY_PARTS)

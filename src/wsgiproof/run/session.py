@@ -31,9 +31,10 @@ from wsgiproof.records.directory import (
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.run.cell import Job, Progress, put_aside, tries_of
+from wsgiproof.run.executors.base import run_jobs
+from wsgiproof.run.executors.workers import local_executor
 from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, preflight
 from wsgiproof.run.preflight import Machine, slots
-from wsgiproof.run.workers import run_jobs
 from wsgiproof.subjects.registry import rules_of
 
 _NOT_RUN = "not run, because --fail-fast was given and another cell had failed"
@@ -67,7 +68,8 @@ def run(
         number = slots(config)
         progress.begin([job.cell for job in left], output, number)
         context = make_context(setup, output, progress)
-        with closing(run_jobs(left, context, number, progress)) as records:
+        executor = local_executor(context, number, len(left), progress)
+        with closing(run_jobs(left, executor)) as records:
             for record in _until_failure(records, left, output) if config.fail_fast else records:
                 results.add(record)
         return results.finish()

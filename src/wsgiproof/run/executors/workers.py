@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -64,63 +64,113 @@ that may be paused; if the parent dies, so does the worker."""
 _HEADER = struct.Struct("=Q")
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); " \
-    "from wsgiproof.run.workers import serve; serve(*map(int, sys.argv[2:]))"  # fmt: skip
+    "from wsgiproof.run.executors.workers import serve; serve(*map(int, sys.argv[2:]))"  # fmt: skip
 """The code of a worker's interpreter: use the parent's path, and receive jobs over a descriptor."""
 
 
-def run_jobs(
-    jobs: Sequence[Job], context: RunContext, slots: int, progress: Progress
-) -> Generator[CellRecord]:
-    """Run the jobs, ``slots`` of them at a time, and yield each record as soon as it is complete.
-
-    Closing the iterator stops the running cells. Raises :class:`CannotRun` if a record can't be
-    written, or if a worker can't be started.
-    """
-    if slots == 1 or len(jobs) <= 1:
-        return _run_in_turn(jobs, context, progress)
-    return _run_in_parallel(jobs, context, min(slots, len(jobs)), progress)
+def local_executor(
+    context: RunContext, slots: int, jobs: int, progress: Progress
+) -> InTurn | Workers:
+    """Return what runs so many jobs on this machine, ``slots`` of them at a time."""
+    if slots == 1 or jobs <= 1:
+        return InTurn(context, progress)
+    return Workers(context, min(slots, jobs), progress)
 
 
-def _run_in_turn(
-    jobs: Sequence[Job], context: RunContext, progress: Progress
-) -> Generator[CellRecord]:
-    with ExitStack() as stack:
-        backends = RunningBackends(context, stack)
-        for job in jobs:
-            progress.cell_started(job.cell)
-            record = run_cell(job, context, backends)
-            progress.cell_finished(record)
-            yield record
+class InTurn:
+    """Runs one cell after the other, in this process."""
+
+    slots = 1
+
+    def __init__(self, context: RunContext, progress: Progress) -> None:
+        self._context = context
+        self._progress = progress
+        self._waiting: deque[Job] = deque()
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return the name of this machine."""
+        return (os.uname().nodename,)
+
+    def submit(self, job: Job) -> None:
+        """Take a job."""
+        self._waiting.append(job)
+
+    def results(self) -> Iterator[CellRecord]:
+        """Run the jobs in the order in which they were taken."""
+        with ExitStack() as stack:
+            backends = RunningBackends(self._context, stack)
+            while self._waiting:
+                job = self._waiting.popleft()
+                self._progress.cell_started(job.cell)
+                record = run_cell(job, self._context, backends)
+                self._progress.cell_finished(record)
+                yield record
+
+    def cancel(self) -> None:
+        """Do nothing: a cell ends what it has started when it is interrupted."""
 
 
-def _run_in_parallel(
-    jobs: Sequence[Job], context: RunContext, slots: int, progress: Progress
-) -> Generator[CellRecord]:
-    waiting = deque(jobs)
-    workers: list[Worker] = []
-    try:
-        for _ in range(slots):
-            workers.append(Worker(context))
-            workers[-1].start()
-            workers[-1].begin(waiting.popleft(), progress)
-        while busy := [worker for worker in workers if worker.job is not None]:
+class Workers:
+    """Runs ``slots`` cells at the same time, each in a worker process."""
+
+    def __init__(self, context: RunContext, slots: int, progress: Progress) -> None:
+        self.slots = slots
+        self._context = context
+        self._progress = progress
+        self._waiting: deque[Job] = deque()
+        self._workers: list[Worker] = []
+
+    def hosts(self) -> tuple[str, ...]:
+        """Return the name of this machine."""
+        return (os.uname().nodename,)
+
+    def submit(self, job: Job) -> None:
+        """Take a job."""
+        self._waiting.append(job)
+
+    def results(self) -> Iterator[CellRecord]:
+        """Run the jobs; those that were taken first start first."""
+        for _ in range(self.slots):
+            self._workers.append(Worker(self._context))
+            self._workers[-1].start()
+            self._begin(self._workers[-1])
+        while busy := [worker for worker in self._workers if worker.job is not None]:
             for worker in _ready(busy):
-                record = worker.receive(progress)
+                record = worker.receive(self._progress)
                 if record is None:
                     continue
-                progress.cell_finished(record)
+                self._progress.cell_finished(record)
                 if not worker.alive:
-                    workers[workers.index(worker)] = worker = Worker(context)
+                    fresh = Worker(self._context)
+                    self._workers[self._workers.index(worker)] = worker = fresh
                     worker.start()
-                if waiting:
-                    worker.begin(waiting.popleft(), progress)
+                self._begin(worker)
                 yield record
-    except BaseException:
-        for worker in workers:
+        self._finish()
+
+    def _begin(self, worker: Worker) -> None:
+        if self._waiting:
+            worker.begin(self._waiting.popleft(), self._progress)
+
+    def cancel(self) -> None:
+        """Interrupt all workers, and end everything that they have started."""
+        for worker in self._workers:
             worker.interrupt()
-        raise
-    finally:
-        _finish(workers)
+        self._finish()
+
+    def _finish(self) -> None:
+        """End all workers, and everything that they have started, within a bounded time."""
+        if not self._workers:
+            return
+        with interrupts_deferred():
+            workers, self._workers = self._workers, []
+            until = time.monotonic() + _STOP_DEADLINE
+            for worker in workers:
+                worker.disconnect()
+            for worker in workers:
+                if not worker.wait(until):
+                    worker.kill()
+            await_orphans(_ORPHANS_DEADLINE)
 
 
 def _ready(workers: Sequence[Worker]) -> list[Worker]:
@@ -131,18 +181,6 @@ def _ready(workers: Sequence[Worker]) -> list[Worker]:
         poller.register(worker.descriptor, select.POLLIN)
     ready = {descriptor for descriptor, _ in poller.poll(round(_LOOK_EVERY * 1000))}
     return [worker for worker in workers if worker.descriptor in ready or worker.why_lost()]
-
-
-def _finish(workers: Sequence[Worker]) -> None:
-    """End all workers, and everything that they have started, within a bounded time."""
-    with interrupts_deferred():
-        until = time.monotonic() + _STOP_DEADLINE
-        for worker in workers:
-            worker.disconnect()
-        for worker in workers:
-            if not worker.wait(until):
-                worker.kill()
-        await_orphans(_ORPHANS_DEADLINE)
 
 
 class Worker:

@@ -58,7 +58,9 @@ def guard_of_apache(command: Command) -> psutil.Process:
 
 
 def workers(command: Command) -> list[psutil.Process]:
-    return [one for one, _, words in told(below(command)) if "wsgiproof.run.workers" in words]
+    return [
+        one for one, _, words in told(below(command)) if "wsgiproof.run.executors.workers" in words
+    ]
 
 
 def forked(one: psutil.Process) -> bool:

@@ -117,7 +117,7 @@ def role(process: Process, main: int) -> str:
         return "guard"
     if "multiprocessing.resource_tracker" in command:
         return "tracker"
-    if "multiprocessing.spawn" in command or "wsgiproof.run.workers import" in command:
+    if "multiprocessing.spawn" in command or "wsgiproof.run.executors.workers import" in command:
         return "worker"
     if command.startswith("(wsgi:"):
         return "daemon"

@@ -51,6 +51,14 @@ _EXECUTION = [
         "Cells that have ended there with the same inputs are kept.",
     ),
     option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Run the cells in the workers of a Dask cluster.\n"
+        "The address of its scheduler, such as tcp://10.0.0.1:8786; or 'local', for --jobs workers "
+        "on this machine.",
+        rare=True,
+    ),
+    option(
         "--fail-fast",
         is_flag=True,
         default=None,

@@ -203,6 +203,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = ()
     output: Annotated[str, _doc("Where results go.")] = ""
     jobs: Annotated[int | None, _doc("Cells that run at the same time.")] = None
+    dask: Annotated[
+        str, _doc("The address of a Dask scheduler whose workers run the cells; or 'local'.")
+    ] = ""
     fail_fast: Annotated[bool, _doc("Stop at the first cell that fails.")] = False
     retry_errors: Annotated[int, _doc("How often a cell that ended in error is tried again.")] = 0
 

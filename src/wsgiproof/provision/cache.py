@@ -43,6 +43,7 @@ KINDS = (
     "mod_wsgi",
     "pip",
     "sdist",
+    "source",
 )
 """The kinds of entries."""
 _MARKER = "wsgiproof-entry.json"

@@ -55,6 +55,8 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says is known in this cell."""
     accept_known_upstream: bool = False
     """Whether findings are accepted that the catalog calls a bug of somebody else."""
+    host: dict[str, str] = {}
+    """The machine that it ran on; empty if that is the one of the run."""
     observed: Observed | None = None
 
     def summary(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class CellRecord(msgspec.Struct, frozen=True, kw_only=True):
             "tries": self.tries,
             "known": self.known,
             "accept_known_upstream": self.accept_known_upstream,
+            "host": self.host,
         }
 
 

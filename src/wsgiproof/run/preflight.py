@@ -81,7 +81,7 @@ class Preflight:
         self._check("compiler", find_compiler, str)
         self._httpd = self._check(
             "apache",
-            lambda: _find_httpd(config, cache),
+            lambda: requested_httpd(config, cache),
             lambda httpd: _describe_httpd(httpd, cache),
         )
         self._backends = self._check(
@@ -91,7 +91,7 @@ class Preflight:
         )
         self.prerequisites.append(Prerequisite(name="stacks", found=_describe_stacks()))
         self._check("cleanup", describe_cleanup, str)
-        self._check("space", lambda: _check_space(config, cache), str)
+        self._check("space", lambda: check_space(config, cache), str)
 
     def machine(self) -> Machine:
         """Return what was found. Raises the error of the first missing prerequisite, which says
@@ -216,7 +216,9 @@ def _connections(config: Config) -> int:
     return max(plans) * slots(config)
 
 
-def _find_httpd(config: Config, cache: Cache) -> Httpd | None:
+def requested_httpd(config: Config, cache: Cache) -> Httpd | None:
+    """Return the Apache for a run; None if wsgiproof builds its own. Raises
+    :class:`PrerequisiteMissing` if it lacks an MPM, or if it can't be built."""
     httpd = find_httpd(config.httpd, config.apxs)
     for mpm in config.axis("mpm"):
         if httpd is not None and mpm not in httpd.mpms:
@@ -280,7 +282,9 @@ def slots(config: Config) -> int:
     return config.jobs or max(1, (os.cpu_count() or 1) // 2)
 
 
-def _check_space(config: Config, cache: Cache) -> str:
+def check_space(config: Config, cache: Cache) -> str:
+    """Return where there is enough space for a run. Raises :class:`PrerequisiteMissing` if there is
+    too little."""
     scratch = temporary_root()
     output = Path(config.output).absolute()
     needed = {scratch: _needs(config).scratch * slots(config)}

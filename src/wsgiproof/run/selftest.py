@@ -16,10 +16,11 @@ from wsgiproof.records.directory import Results, make_output
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
 from wsgiproof.run.cell import Job, Progress
+from wsgiproof.run.executors.base import run_jobs
+from wsgiproof.run.executors.workers import local_executor
 from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, preflight
 from wsgiproof.run.preflight import slots
 from wsgiproof.run.session import begin
-from wsgiproof.run.workers import run_jobs
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.controls import Control
 from wsgiproof.subjects.registry import SUBJECTS, rules_of
@@ -82,7 +83,8 @@ def selftest(
     results = Results(begin(command, setup, planned), output)
     progress.begin([job.cell for job in planned.jobs], output, number)
     context = make_context(setup, output, progress)
-    with closing(run_jobs(planned.jobs, context, number, progress)) as records:
+    executor = local_executor(context, number, len(planned.jobs), progress)
+    with closing(run_jobs(planned.jobs, executor)) as records:
         for record in records:
             results.add(record)
             yield from control_results(by_name[record.cell.control], record, config.subject)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -30,10 +31,11 @@ from wsgiproof.records.directory import (
 )
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
-from wsgiproof.run.cell import Job, Progress, put_aside, tries_of
+from wsgiproof.run.cell import Job, Progress, RunContext, put_aside, tries_of
+from wsgiproof.run.executors.base import Executor, run_jobs
+from wsgiproof.run.executors.workers import local_executor
 from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, preflight
 from wsgiproof.run.preflight import Machine, slots
-from wsgiproof.run.workers import run_jobs
 from wsgiproof.subjects.registry import rules_of
 
 _NOT_RUN = "not run, because --fail-fast was given and another cell had failed"
@@ -60,17 +62,37 @@ def run(
         config = msgspec.structs.replace(config, output=str(resume))
     setup = preflight(config)
     run_plan = plan(config, setup, own_file=own_file)
-    output = reopen_output(resume, note) if resume else make_output(config.directory)
-    with held(output):
+    with ExitStack() as stack:
+        client = stack.enter_context(_connected(config)) if config.dask else None
+        output = reopen_output(resume, note) if resume else make_output(config.directory)
+        stack.enter_context(held(output))
         done, left = _split(run_plan.jobs, output)
         results = Results(begin(command, setup, run_plan, done), output)
-        number = slots(config)
-        progress.begin([job.cell for job in left], output, number)
         context = make_context(setup, output, progress)
-        with closing(run_jobs(left, context, number, progress)) as records:
+        executor = _executor(client, config, context, len(left), progress, note)
+        progress.begin([job.cell for job in left], output, executor.slots)
+        with closing(run_jobs(left, executor)) as records:
             for record in _until_failure(records, left, output) if config.fail_fast else records:
                 results.add(record)
         return results.finish()
+
+
+def _connected(config: Config) -> AbstractContextManager[Any]:
+    # Imported here, since few runs have a cluster.
+    from wsgiproof.run.executors.dask_cluster import connected
+
+    return connected(config.dask, slots(config))
+
+
+def _executor(
+    client: Any, config: Config, context: RunContext, jobs: int, progress: Progress, note: Note
+) -> Executor:
+    """Return what runs so many jobs: the cluster of ``client``, or this machine if that is None."""
+    if client is None:
+        return local_executor(context, slots(config), jobs, progress)
+    from wsgiproof.run.executors.dask_cluster import DaskCluster
+
+    return DaskCluster(client, config, context.output, progress, note)
 
 
 def begin(

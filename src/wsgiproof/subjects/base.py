@@ -72,6 +72,14 @@ class Subject:
         """
         return Backends()
 
+    def found_here(self, backend: Any, account: Account) -> Any:
+        """Return what ``backend``, which :meth:`Backends.of` returned on another machine, is on
+        this one.
+
+        Raises :class:`wsgiproof.errors.PrerequisiteMissing` if this machine lacks it.
+        """
+        return backend
+
     @contextmanager
     def start(self, cell: Cell, backend: Any, place: Place) -> Iterator[Backend]:
         """Start or reach the backend of a cell, and end it with the context.

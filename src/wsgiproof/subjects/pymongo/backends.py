@@ -181,6 +181,26 @@ def _find_server(value: str, names: Mapping[str, str], account: Account | None) 
     return Server(name=name, asked=asked, target=mongod)
 
 
+def found_here(planned: Mongod | str | None, account: Account) -> Mongod | str | None:
+    """Return what another machine has planned with, as it is on this one: the mongod at the same
+    path or else the usual one, if it has the same version; an existing deployment as it is.
+
+    Raises :class:`PrerequisiteMissing` if there is none.
+    """
+    if planned is None:
+        return None
+    if isinstance(planned, str):
+        _check_files(planned, account)
+        return planned
+    at = str(planned.path)
+    mongod = find_mongod(at if planned.path.is_file() else None)
+    if mongod.version != planned.version:
+        raise PrerequisiteMissing(
+            f"its mongod is {mongod.version}, and the run is planned with {planned.version}"
+        )
+    return mongod
+
+
 def _check_files(uri: str, account: Account) -> None:
     """Check that the subject can read the files of its URI, from another directory and as another
     user."""

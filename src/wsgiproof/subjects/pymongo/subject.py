@@ -82,6 +82,12 @@ class PyMongo(Subject):
 
         return find_mongodbs(asked, account)
 
+    def found_here(self, backend: Mongod | str | None, account: Account) -> Mongod | str | None:
+        """Return the mongod of the same version, or the same existing deployment."""
+        from wsgiproof.subjects.pymongo.backends import found_here
+
+        return found_here(backend, account)
+
     def shared_by(self, cell: Cell) -> object:
         """A deployment runs JavaScript only for an application that may need it."""
         return topology_of(cell), bool(cell.app)

@@ -532,7 +532,7 @@ def _combine(name: str, controls: Iterable[Control]) -> Control:
         counterpart="leak-descriptor" if name == COMBINED else COMBINED,
         about=f"does what these do, all in one application: {', '.join(names)}",
         fault="combined",
-        options={"parts": [(name, part.options) for part in parts if (name := part.fault_name())]},
+        options={"parts": [(one, part.options) for part in parts if (one := part.fault_name())]},
         requests=max(part.requests for part in parts),
         phases=tuple(phase for phase in ExtraPhase if any(phase in part.phases for part in parts)),
         one_interpreter=any(part.one_interpreter for part in parts),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ _LOOK_EVERY = 0.1
 """Seconds."""
 _STRAGGLER_GRACE = 0.3
 """Seconds that the children of a process may outlive it before they count as left behind."""
+_THREADS_END = 2.0
+"""Seconds for the threads of an interpreter to end before it does."""
 _NOT_OF_THE_USER = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 """Variables that are the same for every user."""
 
@@ -93,6 +95,26 @@ class Prober(msgspec.Struct, frozen=True, kw_only=True):
     """The interpreter of the environment."""
     timeout: float
     """Seconds for one process."""
+
+    def job(
+        self,
+        kind: InterpreterKind,
+        modules: Sequence[str],
+        extensions: Sequence[str] = (),
+        exercise: str = "",
+        *,
+        swapped: bool = False,
+    ) -> Mapping[str, Any]:
+        """Return the job of a probe: to import ``modules``, do the exercise, and then import each
+        extension by its own name, in interpreters of this kind."""
+        return {
+            "kind": kind,
+            "modules": modules,
+            "extensions": extensions,
+            "exercise": exercise,
+            "swap": swapped,
+            "patience": min(_THREADS_END, self.timeout / 10),
+        }
 
     def run(
         self,

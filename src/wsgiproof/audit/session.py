@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from packaging.utils import canonicalize_name
@@ -53,8 +53,6 @@ _OLDEST = Version("3.10")
 _OWN_GIL_SINCE = Version("3.12")
 _TOOLS = {"pip", "setuptools", "wheel"}
 """Distributions that an environment may have without anybody having asked for them."""
-_THREADS_END = 2.0
-"""Seconds for the threads of an interpreter to end before it does."""
 _STANDARD = (
     *("array", "asyncio", "bisect", "bz2", "collections", "contextvars", "csv", "ctypes"),
     *("dataclasses", "datetime", "decimal", "email", "fractions", "hashlib", "heapq", "hmac"),
@@ -246,14 +244,7 @@ class _Auditor:
         swapped: bool = False,
         site: bool = True,
     ) -> Attempt:
-        job: Mapping[str, Any] = {
-            "kind": kind,
-            "modules": modules,
-            "extensions": extensions,
-            "exercise": exercise,
-            "swap": swapped,
-            "patience": min(_THREADS_END, self._request.timeout / 10),
-        }
+        job = self._prober.job(kind, modules, extensions, exercise, swapped=swapped)
         with self._account() as account:
             ended = self._prober.run(job, account, site=site)
         self._not_confined.update(ended.not_confined)

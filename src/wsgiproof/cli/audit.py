@@ -10,7 +10,16 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cli import completion
 from wsgiproof.cli.help import command, option
-from wsgiproof.cli.options import PATH, Choices, command_line, make_console, print_json
+from wsgiproof.cli.options import (
+    PATH,
+    Choices,
+    command_line,
+    make_console,
+    print_json,
+    progress_on,
+)
+from wsgiproof.config.axes import MOD_WSGI
+from wsgiproof.config.model import MOST_SUB_INTERPRETERS
 from wsgiproof.config.requirements import requirements as expand
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import InterpreterKind
@@ -19,6 +28,7 @@ _EXAMPLES = (
     "wsgiproof audit cryptography bcrypt==4.2.1",
     "wsgiproof audit -r requirements.txt --python 3.11 --python 3.13",
     "wsgiproof audit --env /srv/site/venv --interpreter shared-gil --trials 20",
+    "wsgiproof audit lxml numpy --deep --mod-wsgi 5.0.2",
 )
 _CODES = {
     0: "all that was tried works",
@@ -95,6 +105,34 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     help="Packages at the same time.\n[default: the number of cores]",
 )
 @option(
+    "--deep",
+    is_flag=True,
+    help="Try each package in real Apache, too.\n"
+    "An application uses it in each request, and all checks of 'wsgiproof run' judge that: about "
+    "a minute for each package and kind.",
+)
+@option(
+    "--mod-wsgi",
+    metavar="VERSION|PATH",
+    default="",
+    shell_complete=completion.axis(MOD_WSGI),
+    help="mod_wsgi for --deep.\nAs for 'wsgiproof run'.  [default: latest]",
+)
+@option(
+    "--sub-interpreters",
+    type=click.IntRange(min=1, max=MOST_SUB_INTERPRETERS),
+    metavar="N",
+    default=2,
+    help="Sub interpreters for --deep, in each process.\n[default: 2]",
+)
+@option(
+    "-n",
+    "--requests",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Requests of each cell of --deep.\n[default: 3000]",
+)
+@option(
     "-o",
     "--output",
     type=PATH,
@@ -113,6 +151,10 @@ def audit_command(
     trials: int,
     timeout: float,
     jobs: int | None,
+    deep: bool,
+    mod_wsgi: str,
+    sub_interpreters: int,
+    requests: int | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -133,6 +175,9 @@ def audit_command(
     from wsgiproof.records.run import as_json as encoded
     from wsgiproof.report.audited import show_audit
     from wsgiproof.report.builds import StepProgress
+    from wsgiproof.report.html.page import leave_page
+    from wsgiproof.run.deep import Deep, DeepRequest, pythons_of
+    from wsgiproof.subjects.registry import rules_of
 
     required = _required(packages, files)
     if bool(required) == (env is not None):
@@ -151,12 +196,22 @@ def audit_command(
         command=command_line(),
     )
     check(request)
+    asked = DeepRequest(mod_wsgi=mod_wsgi, sub_interpreters=sub_interpreters, requests=requests)
     directory = make_private_directory(output, AUDIT)
+    # Before anything is tried, if the Pythons are known.
+    tier = Deep(asked, request.pythons, request.kinds, directory) if deep and not env else None
     console = make_console(stderr=as_json)
-    with StepProgress(console) as progress:
-        record = audit(request, progress)
+    with StepProgress(console) as steps:
+        record = audit(request, steps)
     saved = directory / AUDIT
     write_output(encoded(record), saved)
+    if deep:
+        tier = tier or Deep(asked, pythons_of(record), request.kinds, directory)
+        with progress_on(console) as cells:
+            record, run = tier.run(record, cells, timeout)
+        write_output(encoded(record), saved)
+        if page := cells.output and leave_page(run, rules_of, cells.output):
+            console.print(f"Report: {page}", markup=False, soft_wrap=True)
     show_audit(console, record, str(saved))
     if as_json:
         print_json(record)

@@ -394,7 +394,11 @@ def _about_main(control: Sequence[Result]) -> str:
 
 def exit_code(environments: Iterable[Environment]) -> ExitCode:
     """Return the exit code of an audit: what fails outweighs what is unknown."""
-    outcomes = [one.outcome for environment in environments for one in environment.results]
+    outcomes = [
+        one.outcome
+        for environment in environments
+        for one in (*environment.results, *environment.deep)
+    ]
     if FAILURES.intersection(outcomes):
         return ExitCode.FINDING
     if not outcomes or any(one is not Outcome.WORKS for one in outcomes):

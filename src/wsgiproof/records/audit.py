@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from wsgiproof.records.cell import InterpreterKind
+from wsgiproof.records.judgement import Finding
 
 AUDIT = "audit.json"
 """The file of the record."""
@@ -27,15 +28,29 @@ class Outcome(StrEnum):
     HANGS = "hangs"
     WRONG = "wrong"
     """Its exercise has another result than in the main interpreter."""
+    LEAKS = "leaks"
+    """Something that is counted, or memory, grows with requests; only Apache shows it."""
     NOT_INSTALLABLE = "not installable"
     UNKNOWN = "unknown"
     """It could not be decided, or the fault is not its own."""
 
 
 FAILURES = frozenset(
-    {Outcome.REFUSES, Outcome.DEGRADES, Outcome.CRASHES, Outcome.HANGS, Outcome.WRONG}
+    {
+        *(Outcome.REFUSES, Outcome.DEGRADES, Outcome.CRASHES, Outcome.HANGS, Outcome.WRONG),
+        Outcome.LEAKS,
+    }
 )
 """The outcomes that are the fault of what is installed."""
+
+
+class Tier(StrEnum):
+    """Where a distribution was tried."""
+
+    FAST = "fast"
+    """In interpreters that the standard library makes."""
+    DEEP = "deep"
+    """In real Apache with mod_wsgi, by an application that uses it in each request."""
 
 
 class Stage(StrEnum):
@@ -140,6 +155,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     kind: InterpreterKind
+    tier: Tier = Tier.FAST
     outcome: Outcome
     reason: str = ""
     """What happened, in one sentence."""
@@ -151,6 +167,22 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How often processes crashed at their end, with the bound."""
     notes: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """What the checks of the cell found, in the deep tier."""
+    cell: str = ""
+    """The directory of that cell, below that of the audit."""
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the two tiers say of one distribution in one kind of interpreters."""
+
+    name: str
+    version: str
+    kind: InterpreterKind
+    fast: Outcome
+    deep: Outcome
+    agree: bool | None
+    """None if one of them does not know."""
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +202,10 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """In the kinds that were asked for."""
     control: tuple[Result, ...] = ()
     """In the main interpreter."""
+    deep: tuple[Result, ...] = ()
+    """In real Apache, in the kinds that were asked for; empty without ``--deep``."""
+    agreement: tuple[Agreement, ...] = ()
+    """Of the two tiers."""
     advice: tuple[str, ...] = ()
     """A sentence or two for each kind that was asked for."""
     not_confined: Mapping[str, str] = {}

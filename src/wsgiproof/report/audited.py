@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.records.audit import Audit, Environment, Outcome, Result, StandardFailure
+from wsgiproof.records.audit import Audit, Environment, Outcome, Result, StandardFailure, Tier
 from wsgiproof.records.cell import InterpreterKind
 from wsgiproof.report.text import printable
 
@@ -21,11 +21,13 @@ _STYLES = {
     Outcome.CRASHES: "bold red",
     Outcome.HANGS: "bold red",
     Outcome.WRONG: "bold red",
+    Outcome.LEAKS: "bold red",
     Outcome.NOT_INSTALLABLE: "yellow",
     Outcome.UNKNOWN: "yellow",
 }
 _COULD = {"network": "use the network", "files": "write to any file of their user"}
 """What a package may do where the kernel does not allow to prevent it."""
+_Column = tuple[InterpreterKind, Tier]
 _LONGEST = 600
 """Characters of a reason."""
 _LONGEST_ADVICE = 4000
@@ -41,9 +43,12 @@ def show_audit(console: Console, audit: Audit, saved: str) -> None:
 def _show_environment(console: Console, environment: Environment) -> None:
     console.print(Text(printable(environment.python), style="bold"))
     kinds = list(dict.fromkeys([InterpreterKind.MAIN, *environment.kinds]))
+    columns = [(kind, Tier.FAST) for kind in kinds]
+    if environment.deep:
+        columns += [(kind, Tier.DEEP) for kind in environment.kinds]
     rows = _rows(environment)
     if rows:
-        console.print(_table(rows, kinds))
+        console.print(_table(rows, columns))
     else:
         console.print("No distribution with compiled code is installed: --all tries the others.")
     for one in _worth_words(environment):
@@ -66,29 +71,31 @@ def _baseline_line(kind: str, failures: Sequence[StandardFailure]) -> str:
     return printable(f"{line} ({failures[0].module} {failures[0].error})", _LONGEST)
 
 
-def _rows(environment: Environment) -> dict[tuple[str, str], dict[InterpreterKind, Result]]:
-    rows: dict[tuple[str, str], dict[InterpreterKind, Result]] = {}
-    for one in (*environment.control, *environment.results):
-        rows.setdefault((one.name, one.version), {})[one.kind] = one
+def _rows(environment: Environment) -> dict[tuple[str, str], dict[_Column, Result]]:
+    rows: dict[tuple[str, str], dict[_Column, Result]] = {}
+    for one in (*environment.control, *environment.results, *environment.deep):
+        rows.setdefault((one.name, one.version), {})[one.kind, one.tier] = one
     return rows
 
 
-def _table(
-    rows: dict[tuple[str, str], dict[InterpreterKind, Result]], kinds: Sequence[InterpreterKind]
-) -> Table:
+def _table(rows: dict[tuple[str, str], dict[_Column, Result]], columns: Sequence[_Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("package", overflow="fold")
     table.add_column("version", overflow="fold")
-    for kind in kinds:
-        table.add_column(kind, no_wrap=True)
+    for kind, tier in columns:
+        table.add_column(_title(kind, tier), no_wrap=True)
     table.add_column("tried by", no_wrap=True)
     for (name, version), results in rows.items():
-        cells = [_cell(results.get(kind)) for kind in kinds]
+        cells = [_cell(results.get(column)) for column in columns]
         used = any(one.exercised for one in results.values())
         installed = all(one.outcome is not Outcome.NOT_INSTALLABLE for one in results.values())
         tried = "exercise" if used else "import alone" if installed else "-"
         table.add_row(Text(printable(name)), Text(printable(version)), *cells, Text(tried))
     return table
+
+
+def _title(kind: InterpreterKind, tier: Tier) -> str:
+    return f"{kind} in Apache" if tier is Tier.DEEP else kind
 
 
 def _cell(result: Result | None) -> Text:
@@ -97,7 +104,8 @@ def _cell(result: Result | None) -> Text:
 
 def _worth_words(environment: Environment) -> list[Result]:
     """The results that a table can't say, and the reasons of the main interpreter once."""
-    asked = [one for one in environment.results if one.outcome is not Outcome.WORKS or one.notes]
+    tried = (*environment.results, *environment.deep)
+    asked = [one for one in tried if one.outcome is not Outcome.WORKS or one.notes]
     named = {one.name for one in asked}
     bad = [one for one in environment.control if one.outcome is not Outcome.WORKS]
     return [*asked, *(one for one in bad if one.name not in named)]
@@ -106,7 +114,7 @@ def _worth_words(environment: Environment) -> list[Result]:
 def _heading(one: Result) -> Text:
     return Text.assemble(
         (printable(f"{one.name} {one.version}".strip()), "bold"),
-        f" {one.kind}: ",
+        f" {_title(one.kind, one.tier)}: ",
         (one.outcome, _STYLES[one.outcome]),
         f", because of {printable(one.cause)}" if one.cause else "",
     )

@@ -18,6 +18,7 @@ from packaging.version import Version
 import wsgiproof
 from wsgiproof.audit.environment import (
     Inventory,
+    Resolved,
     built_interpreter,
     environment_build,
     interpreter_in,
@@ -27,13 +28,24 @@ from wsgiproof.audit.environment import (
 )
 from wsgiproof.audit.exercises import exercise_for
 from wsgiproof.audit.processes import Prober, attempt_of, check_scratch
-from wsgiproof.errors import UsageError
-from wsgiproof.judge.audited import Owner, advise, ended_badly, judge_distribution, owners
+from wsgiproof.audit.releases import search
+from wsgiproof.errors import BuildFailed, UsageError
+from wsgiproof.judge.audited import (
+    Owner,
+    advise,
+    advise_release,
+    ended_badly,
+    judge_distribution,
+    owners,
+)
 from wsgiproof.process.account import Account, unused_accounts
 from wsgiproof.process.signals import interrupted_by
+from wsgiproof.provision import index
 from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.python import installed
 from wsgiproof.provision.toolchain import Python
 from wsgiproof.records.audit import (
+    FAILURES,
     Attempt,
     Audit,
     Distribution,
@@ -41,6 +53,7 @@ from wsgiproof.records.audit import (
     Failure,
     Outcome,
     Result,
+    Search,
     Stage,
     StandardFailure,
 )
@@ -92,6 +105,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int
     timeout: float
     trials: int
+    releases: int = 0
+    """Other releases to try of each distribution that fails, at most."""
     command: str
 
 
@@ -157,7 +172,16 @@ def _existing(
         request.kinds,
         free_threaded=inventory.free_threaded,
     )
-    return _Auditor(prober, request, accounts, progress).environment(inventory)
+    environment = _Auditor(prober, request, accounts, progress).environment(inventory)
+    if not request.releases:
+        return environment
+    python = next((one for one in installed() if one.version == inventory.version), None)
+    if python is None:
+        raise UsageError(
+            f"--find-working needs a Python {inventory.version} on this machine to install other "
+            "releases for: leave it out"
+        )
+    return _Searcher(python, request, accounts, progress).searched(environment)
 
 
 def _made(
@@ -178,7 +202,10 @@ def _made(
         for name, version in [name_of(requirement)]
         for kind in request.kinds
     ]
-    return _Auditor(prober, request, accounts, progress).environment(inventory, missing)
+    environment = _Auditor(prober, request, accounts, progress).environment(inventory, missing)
+    if not request.releases:
+        return environment
+    return _Searcher(python, request, accounts, progress).searched(environment)
 
 
 class _Auditor:
@@ -207,8 +234,12 @@ class _Auditor:
         number = len(chosen)
         self._progress.step(f"trying {number} distribution{'s' * (number != 1)} on {title}")
         owner = owners(inventory.distributions)
-        judged = self._in_parallel(
-            chosen, lambda one: self._judged(one, baseline, owner), lambda one: one.name
+        judged = _in_parallel(
+            chosen,
+            lambda one: self.judged(one, baseline, owner),
+            lambda one: one.name,
+            self._request.jobs,
+            self._progress,
         )
         control = tuple(main for main, _ in judged)
         results = (*(one for _, others in judged for one in others), *missing)
@@ -276,8 +307,12 @@ class _Auditor:
     def _each_alone(
         self, kind: InterpreterKind, modules: Sequence[str]
     ) -> tuple[StandardFailure, ...]:
-        attempts = self._in_parallel(
-            modules, lambda name: (name, self._try(kind, [name], site=False)), str
+        attempts = _in_parallel(
+            modules,
+            lambda name: (name, self._try(kind, [name], site=False)),
+            str,
+            self._request.jobs,
+            self._progress,
         )
         found: dict[str, StandardFailure] = {}
         for name, attempt in attempts:
@@ -289,7 +324,7 @@ class _Auditor:
 
     # one distribution
 
-    def _judged(
+    def judged(
         self,
         one: Distribution,
         baseline: Mapping[InterpreterKind, Sequence[StandardFailure]],
@@ -338,27 +373,144 @@ class _Auditor:
                 break
         return attempts
 
-    def _in_parallel(
-        self, items: Sequence[_T], work: Callable[[_T], _R], name: Callable[[_T], str]
-    ) -> list[_R]:
-        """Return the result for each item, in order, with as many at a time as was asked for."""
-        with ThreadPoolExecutor(self._request.jobs) as pool:
-            interrupted = threading.Event()
 
-            def one(item: _T) -> _R:
-                with interrupted_by(interrupted):
-                    return work(item)
+class _Searcher:
+    """Searches releases that work, of what fails on one Python."""
 
-            try:
-                running = {pool.submit(one, item): name(item) for item in items}
-                for number, done in enumerate(as_completed(running), 1):
-                    done.result()
-                    self._progress.count(f"{number} of {len(running)}, {running[done]}")
-                return [done.result() for done in running]
-            except BaseException:
-                interrupted.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    def __init__(
+        self, python: Python, request: Request, accounts: Sequence[Account], progress: Progress
+    ) -> None:
+        self._python = python
+        self._request = request
+        self._progress = progress
+        self._cache = Cache()
+        self._accounts: queue.SimpleQueue[Account] = queue.SimpleQueue()
+        for account in accounts:
+            self._accounts.put(account)
+
+    def searched(self, environment: Environment) -> Environment:
+        """Return the environment with a search for each distribution that fails by its own fault,
+        and with what these found as advice."""
+        failing: dict[str, list[Result]] = {}
+        for one in environment.results:
+            if one.outcome in FAILURES and not one.cause:
+                failing.setdefault(one.name, []).append(one)
+        if not failing:
+            return environment
+        number = len(failing)
+        what = f"{number} distribution{'s' * (number != 1)}"
+        self._progress.step(f"trying other releases of {what}")
+        found = _in_parallel(
+            [*failing.values()],
+            lambda some: self._search(some, environment),
+            lambda some: some[0].name,
+            self._request.jobs,
+            self._progress,
+        )
+        searches = tuple(one for some in found for one in some)
+        advice = (*environment.advice, *map(advise_release, searches))
+        return msgspec.structs.replace(environment, searches=searches, advice=advice)
+
+    def _search(self, failing: Sequence[Result], environment: Environment) -> tuple[Search, ...]:
+        name = failing[0].name
+        kinds = tuple(one.kind for one in failing)
+        account = self._accounts.get()
+        try:
+            found = search(
+                failing,
+                self._request.releases,
+                lambda version, newer: index.nearest(name, version, self._python, newer=newer),
+                lambda version: self._tried(name, version, kinds, environment, account),
+            )
+        finally:
+            self._accounts.put(account)
+        return tuple(
+            msgspec.structs.replace(one, conflict=self._conflict(one)) if one.works else one
+            for one in found
+        )
+
+    def _tried(
+        self,
+        name: str,
+        version: str,
+        kinds: tuple[InterpreterKind, ...],
+        environment: Environment,
+        account: Account,
+    ) -> dict[InterpreterKind, Result]:
+        """Return what a release does in each kind, in an environment of its own."""
+        try:
+            pins = index.resolve([f"{name}=={version}"], self._python, wheels_only=True)
+            resolved = Resolved(pins=pins, not_installable={}, wheels_only=True)
+            entry = self._cache.get(environment_build(resolved, self._python))
+        except (UsageError, BuildFailed) as error:
+            return {
+                kind: Result(
+                    name=name,
+                    version=version,
+                    kind=kind,
+                    outcome=Outcome.NOT_INSTALLABLE,
+                    reason=str(error),
+                )
+                for kind in kinds
+            }
+        prober = Prober(python=built_interpreter(entry), timeout=self._request.timeout)
+        inventory = take_inventory(prober, account)
+        one = next(
+            one
+            for one in inventory.distributions
+            if canonicalize_name(one.name) == canonicalize_name(name)
+        )
+        request = msgspec.structs.replace(self._request, kinds=kinds)
+        baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {
+            kind: environment.baseline.get(str(kind), ())
+            for kind in kinds
+            if kind is not InterpreterKind.MAIN
+        }
+        auditor = _Auditor(prober, request, [account], self._progress)
+        _, results = auditor.judged(one, baseline, owners(inventory.distributions))
+        return {result.kind: result for result in results}
+
+    def _conflict(self, found: Search) -> str:
+        """Return why a release can't be installed with the other requirements."""
+        others = [
+            one
+            for one in self._request.requirements
+            if canonicalize_name(name_of(one)[0]) != canonicalize_name(found.name)
+        ]
+        try:
+            index.resolve(
+                [*others, f"{found.name}=={found.works}"], self._python, wheels_only=False
+            )
+        except UsageError as error:
+            return str(error)
+        return ""
+
+
+def _in_parallel(
+    items: Sequence[_T],
+    work: Callable[[_T], _R],
+    name: Callable[[_T], str],
+    jobs: int,
+    progress: Progress,
+) -> list[_R]:
+    """Return the result for each item, in order, with ``jobs`` of them at a time."""
+    with ThreadPoolExecutor(jobs) as pool:
+        interrupted = threading.Event()
+
+        def one(item: _T) -> _R:
+            with interrupted_by(interrupted):
+                return work(item)
+
+        try:
+            running = {pool.submit(one, item): name(item) for item in items}
+            for number, done in enumerate(as_completed(running), 1):
+                done.result()
+                progress.count(f"{number} of {len(running)}, {running[done]}")
+            return [done.result() for done in running]
+        except BaseException:
+            interrupted.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _standard_failure(one: Failure) -> StandardFailure:

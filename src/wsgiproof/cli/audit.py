@@ -29,6 +29,7 @@ _EXAMPLES = (
     "wsgiproof audit -r requirements.txt --python 3.11 --python 3.13",
     "wsgiproof audit --env /srv/site/venv --interpreter shared-gil --trials 20",
     "wsgiproof audit lxml numpy --deep --mod-wsgi 5.0.2",
+    "wsgiproof audit bcrypt --python 3.11 --find-working",
 )
 _CODES = {
     0: "all that was tried works",
@@ -105,6 +106,19 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     help="Packages at the same time.\n[default: the number of cores]",
 )
 @option(
+    "--find-working",
+    is_flag=True,
+    help="Look for releases that work, of what fails.\n"
+    "Newer and older ones from the index are installed and tried, the nearest ones first.",
+)
+@option(
+    "--releases",
+    type=click.IntRange(min=1, max=100),
+    metavar="N",
+    default=10,
+    help="Other releases to try of each package.\nFor --find-working, at most.  [default: 10]",
+)
+@option(
     "--deep",
     is_flag=True,
     help="Try each package in real Apache, too.\n"
@@ -151,6 +165,8 @@ def audit_command(
     trials: int,
     timeout: float,
     jobs: int | None,
+    find_working: bool,
+    releases: int,
     deep: bool,
     mod_wsgi: str,
     sub_interpreters: int,
@@ -193,6 +209,7 @@ def audit_command(
         jobs=jobs or os.cpu_count() or 1,
         timeout=timeout,
         trials=trials,
+        releases=releases if find_working else 0,
         command=command_line(),
     )
     check(request)

@@ -24,6 +24,7 @@ from wsgiproof.records.audit import (
     Failure,
     Outcome,
     Result,
+    Search,
     Snapshot,
     Stage,
     StandardFailure,
@@ -390,6 +391,24 @@ def _about_main(control: Sequence[Result]) -> str:
     if not bad:
         return f"{setting} avoids that: each of them was tried in the main interpreter, and works."
     return f"{setting} avoids that, but not all work there: {in_words(bad)} did not when tried."
+
+
+def advise_release(found: Search) -> str:
+    """Return which release of a distribution to take, in a sentence or two."""
+    what = f"{found.name} {found.version} does not work under {found.kind}"
+    if not found.works:
+        if not found.tried:
+            return f"{what}, and the index has no other release for this Python."
+        versions = in_words([one.version for one in found.tried])
+        if len(found.tried) == 1:
+            return f"{what}, and neither does the other release that was tried: {versions}."
+        return f"{what}, and none of {len(found.tried)} other releases that were tried: {versions}."
+    told = f"{what}, and {found.works} does: it was tried"
+    before = len(found.tried) - 1
+    told += f", after {count(before, 'other release')} that did not." if before else "."
+    if found.conflict:
+        told += f" It can't be installed with the other requirements: {found.conflict}"
+    return told
 
 
 def exit_code(environments: Iterable[Environment]) -> ExitCode:

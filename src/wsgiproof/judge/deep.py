@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from wsgiproof.judge.explain.catalog import EXCEPTION_TRACES
 from wsgiproof.judge.finding import count, in_words
 from wsgiproof.judge.resources import LEFT_OUTSIDE, PROCESS_RESOURCES
 from wsgiproof.records.audit import (
@@ -121,10 +122,16 @@ def _ends(record: CellRecord) -> str:
 
 
 def _notes(record: CellRecord, reason: str) -> list[str]:
-    """Return the other findings, and what the catalog knows of all of them."""
-    seen = [f"{one.check}: {one.seen}" for one in record.findings if one.seen not in reason]
+    """Return the other findings, and what the catalog knows of the cause.
+
+    That a request failed is in the error log once more.
+    """
+    failed = any(one.check == "responses" for one in record.findings)
+    found = [one for one in record.findings if not (failed and one.check == "error-log")]
+    seen = [f"{one.check}: {one.seen}" for one in found if one.seen not in reason]
     known = {one.id: one for finding in record.findings for one in finding.explained}
-    return [*seen, *(f"known as {one.id}: {one.meaning}" for one in known.values())]
+    told = [one for one in known.values() if one.id not in EXCEPTION_TRACES]
+    return [*seen, *(f"known as {one.id}: {one.meaning}" for one in told)]
 
 
 def agreement(results: Iterable[Result], deep: Iterable[Result]) -> tuple[Agreement, ...]:

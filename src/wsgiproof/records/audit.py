@@ -185,6 +185,29 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """None if one of them does not know."""
 
 
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """Another release of a distribution, and what it does."""
+
+    version: str
+    outcome: Outcome
+    reason: str = ""
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """The search for a release that works where the installed one does not."""
+
+    name: str
+    version: str
+    """The installed one."""
+    kind: InterpreterKind
+    works: str = ""
+    """The first release that does; empty if none of those tried does."""
+    conflict: str = ""
+    """Why that release can't be installed with the other requirements; empty if it can."""
+    tried: tuple[Release, ...] = ()
+    """The nearest ones first."""
+
+
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """The audit of one environment, on one Python."""
 
@@ -206,6 +229,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """In real Apache, in the kinds that were asked for; empty without ``--deep``."""
     agreement: tuple[Agreement, ...] = ()
     """Of the two tiers."""
+    searches: tuple[Search, ...] = ()
+    """For each distribution that fails in a kind by its own fault, with ``--find-working``."""
     advice: tuple[str, ...] = ()
     """A sentence or two for each kind that was asked for."""
     not_confined: Mapping[str, str] = {}

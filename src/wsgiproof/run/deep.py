@@ -149,7 +149,8 @@ class Deep:
             app=str(app) if app else "",
             expect_body=_ANSWER if app else "",
         )
-        return plan(config, self._setup, installed=tried.installed).jobs
+        jobs = plan(config, self._setup, installed=tried.installed).jobs
+        return tuple(msgspec.structs.replace(job, alone=False) for job in jobs)
 
     def _controls(self, tried: _Tried, records: Sequence[CellRecord]) -> list[Job]:
         """Return the controls of what has failed, that were not run yet."""

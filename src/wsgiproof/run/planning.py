@@ -125,6 +125,7 @@ def _job(
         backend=machine.backends.of(cell),
         plan=config.plan(cell.id),
         rerun=_rerun(cell, spec, machine, config, own_file=own_file),
+        alone=bool(config.app),
         retries=config.retry_errors,
         known=config.known_in(cell),
         accept_known_upstream=config.accept_known_upstream,

@@ -179,6 +179,9 @@ def inside(job, descriptor, interpreter):
     """What is run in each interpreter."""
     claims = Claims(descriptor, interpreter)
     use(job, claims)
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    if enabled is not None:
+        claims.write("gil", gil=enabled())
     if interpreter:
         await_threads(claims, job["patience"])
 

@@ -62,6 +62,7 @@ class _Claim(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     deepest: str = ""
     value: str = ""
+    gil: bool = True
     modules: tuple[str, ...] = ()
     standard: tuple[str, ...] = ()
     flags: dict[str, str] = {}
@@ -266,6 +267,7 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
     failures: list[Failure] = []
     snapshots: list[Snapshot] = []
     values: dict[str, str] = {}
+    gil: dict[str, bool] = {}
     threads: tuple[str, ...] = ()
     for claim in _claims(ended.written):
         if claim.claim == "begin" and claim.stage in list(Stage):
@@ -282,6 +284,8 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
             )
         elif claim.claim == "value":
             values[str(claim.interpreter)] = claim.value
+        elif claim.claim == "gil":
+            gil[str(claim.interpreter)] = claim.gil
         elif claim.claim == "threads":
             threads = claim.modules
         elif claim.claim == "snapshot":
@@ -303,6 +307,7 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
         failures=tuple(failures),
         snapshots=tuple(snapshots),
         values=values,
+        gil=gil,
         threads=threads,
         left=ended.left,
         output="" if ended_well else ended.output,

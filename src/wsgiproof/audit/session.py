@@ -59,8 +59,6 @@ from wsgiproof.records.audit import (
 )
 from wsgiproof.records.cell import InterpreterKind
 
-KINDS = (InterpreterKind.MAIN, InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL)
-"""The kinds that an audit can make without Apache."""
 _OLDEST = Version("3.10")
 """The first that says which modules are of its standard library."""
 _OWN_GIL_SINCE = Version("3.12")
@@ -149,8 +147,18 @@ def audit(request: Request, progress: Progress) -> Audit:
 def _check_python(
     title: str, version: str, kinds: Sequence[InterpreterKind], *, free_threaded: bool
 ) -> None:
-    if free_threaded:
-        raise UsageError(f"{title} is built without a GIL, which an audit can't judge yet")
+    with_gil = {InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL}.intersection(kinds)
+    if free_threaded and with_gil:
+        raise UsageError(
+            f"{title} is built without a GIL, and has no {min(with_gil)} interpreters: use "
+            "--interpreter free-threaded"
+        )
+    if InterpreterKind.FREE_THREADED in kinds and not free_threaded:
+        raise UsageError(
+            f"{title} is not built without a GIL (--disable-gil), which --interpreter "
+            "free-threaded needs: 'wsgiproof doctor --pythons' lists those of this machine, and "
+            "'wsgiproof build python 3.13t' builds one"
+        )
     if Version(version) < _OLDEST:
         raise UsageError(f"{title} does not list its standard library: use 3.10 or newer")
     if InterpreterKind.OWN_GIL in kinds and Version(version) < _OWN_GIL_SINCE:

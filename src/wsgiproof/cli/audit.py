@@ -37,7 +37,6 @@ _CODES = {
     2: "the command line is wrong, or names something that does not exist",
     3: "something is unknown or can't be installed, or nothing could be tried",
 }
-_KINDS = [InterpreterKind.MAIN, InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL]
 _DEFAULT_KIND = InterpreterKind.SHARED_GIL
 
 
@@ -72,9 +71,9 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     "--interpreter",
     "kinds",
     multiple=True,
-    type=Choices(_KINDS),
+    type=Choices(list(InterpreterKind)),
     metavar="KIND",
-    help="main, shared-gil or own-gil.\n"
+    help="main, shared-gil, own-gil or free-threaded.\n"
     "The main interpreter is always tried as well, as the control. May be given several times.  "
     f"[default: {_DEFAULT_KIND}, which is mod_wsgi's]",
 )

@@ -28,6 +28,8 @@ class Outcome(StrEnum):
     HANGS = "hangs"
     WRONG = "wrong"
     """Its exercise has another result than in the main interpreter."""
+    TAKES_GIL = "takes the GIL"
+    """Its import turns the GIL on, in a Python that is built without one."""
     LEAKS = "leaks"
     """Something that is counted, or memory, grows with requests; only Apache shows it."""
     NOT_INSTALLABLE = "not installable"
@@ -38,7 +40,7 @@ class Outcome(StrEnum):
 FAILURES = frozenset(
     {
         *(Outcome.REFUSES, Outcome.DEGRADES, Outcome.CRASHES, Outcome.HANGS, Outcome.WRONG),
-        Outcome.LEAKS,
+        *(Outcome.TAKES_GIL, Outcome.LEAKS),
     }
 )
 """The outcomes that are the fault of what is installed."""
@@ -130,6 +132,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Not in a saved record."""
     values: Mapping[str, str] = {}
     """The result of the exercise in each interpreter, by its number."""
+    gil: Mapping[str, bool] = {}
+    """Whether the GIL was on in each interpreter after all imports, by its number; empty before
+    Python 3.13, which does not say it."""
     threads: tuple[str, ...] = ()
     """The threads that were still running when their interpreter was to end, which was not tried
     then: the standard library can't do it."""

@@ -22,6 +22,7 @@ _STYLES = {
     Outcome.HANGS: "bold red",
     Outcome.WRONG: "bold red",
     Outcome.LEAKS: "bold red",
+    Outcome.TAKES_GIL: "bold red",
     Outcome.NOT_INSTALLABLE: "yellow",
     Outcome.UNKNOWN: "yellow",
 }

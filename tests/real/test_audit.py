@@ -190,6 +190,11 @@ def test_packages_from_the_index(place: Path) -> None:
         (["flask 3.1"], 2, "'flask 3.1' is not a requirement, such as flask==3.1"),
         (["-r", "/nowhere.txt"], 2, "--requirement /nowhere.txt: No such file"),
         (["--python", "3.11", "--interpreter", "own-gil", "markupsafe"], 2, "use 3.12 or newer"),
+        (
+            ["--python", "3.11", "--interpreter", "free-threaded", "markupsafe"],
+            2,
+            "is not built without a GIL (--disable-gil)",
+        ),
     ],
 )
 def test_a_wrong_command_line_has_one_clear_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.auditing import audited, usable
+from tests.real.auditing import AUDIT, audited, usable
 from tests.real.planted import C, Site
 
 REQUESTS = "300"
@@ -70,10 +71,29 @@ def test_each_planted_package_has_its_outcome_in_apache(record: dict[str, Any]) 
     assert "process ends crashed" in found["clean"]["ends"]
 
 
+def test_a_release_that_works_is_found_and_tried(place: Path) -> None:
+    done = subprocess.run(
+        [*AUDIT, "bcrypt==4.1.1", "--python", usable("3.10").path, "--trials", "1", "--json",
+         "--find-working", "--releases", "2", "-o", str(place / "releases")],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    (environment,) = json.loads(done.stdout)["environments"]
+    (search,) = environment["searches"]
+    assert (search["works"], search["conflict"]) == ("4.0.1", "")
+    assert [(one["version"], one["outcome"]) for one in search["tried"]] == [
+        ("4.1.2", "refuses"),
+        ("4.0.1", "works"),
+    ]
+    assert "4.0.1 does: it was tried" in environment["advice"][-1]
+
+
 def test_the_tiers_are_compared(record: dict[str, Any]) -> None:
     (environment,) = record["environments"]
     agree = {one["name"]: one["agree"] for one in environment["agreement"]}
     assert agree == {"clean": True, "falls_back": True, "one_interpreter": True, "orjson": False}
     advice = environment["advice"][-1]
     assert advice.startswith("In real Apache under shared-gil, 3 of 4 packages break: ")
+    assert "%{GLOBAL}', each of them was tried there, and works." in advice
     assert advice.endswith("Both tiers agree on 3 of 4 packages, and not on orjson.")

@@ -166,6 +166,24 @@ def test_the_agreement_says_nothing_where_a_tier_does_not_know() -> None:
     assert advise_deep(environment, MAIN) == ""
 
 
+def test_the_advice_on_the_main_interpreter_rests_on_apache() -> None:
+    environment = both(a=(Outcome.WORKS, Outcome.LEAKS), b=(Outcome.REFUSES, Outcome.REFUSES))
+    assert "GLOBAL" not in advise_deep(environment, SHARED)
+
+    def with_main(*outcomes: Outcome) -> str:
+        control = tuple(
+            msgspec.structs.replace(one, kind=MAIN, outcome=outcome)
+            for one, outcome in zip(environment.deep, outcomes, strict=False)
+        )
+        return advise_deep(msgspec.structs.replace(environment, deep_control=control), SHARED)
+
+    assert "%{GLOBAL}', each of them was tried there, and works." in with_main(
+        Outcome.WORKS, Outcome.WORKS
+    )
+    assert "not all of them work there: b did not" in with_main(Outcome.WORKS, Outcome.CRASHES)
+    assert "GLOBAL" not in with_main(Outcome.WORKS)
+
+
 def test_what_only_one_tier_finds_decides_the_exit_code() -> None:
     assert exit_code([both(a=(Outcome.WORKS, Outcome.WORKS))]) is ExitCode.PASS
     assert exit_code([both(a=(Outcome.WORKS, Outcome.LEAKS))]) is ExitCode.FINDING

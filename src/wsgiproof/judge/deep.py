@@ -167,7 +167,17 @@ def advise_deep(environment: Environment, kind: InterpreterKind) -> str:
     ]
     if unknown:
         parts.append(f"Not known there: {in_words(unknown)}.")
+    main = {one.name: one.outcome for one in environment.deep_control}
+    if bad and kind is not InterpreterKind.MAIN and {*bad} <= main.keys():
+        parts.append(_about_main([name for name in bad if main[name] is not Outcome.WORKS]))
     return " ".join([*parts, _differing(environment.agreement, kind)]).rstrip()
+
+
+def _about_main(bad: Sequence[str]) -> str:
+    setting = "'WSGIApplicationGroup %{GLOBAL}'"
+    if bad:
+        return f"With {setting}, not all of them work there: {in_words(bad)} did not when tried."
+    return f"With {setting}, each of them was tried there, and works."
 
 
 def _differing(agreements: Sequence[Agreement], kind: InterpreterKind) -> str:

@@ -232,6 +232,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """In the main interpreter."""
     deep: tuple[Result, ...] = ()
     """In real Apache, in the kinds that were asked for; empty without ``--deep``."""
+    deep_control: tuple[Result, ...] = ()
+    """In real Apache, in the main interpreter: of what fails there in another kind."""
     agreement: tuple[Agreement, ...] = ()
     """Of the two tiers."""
     searches: tuple[Search, ...] = ()

@@ -169,11 +169,7 @@ class Deep:
 
     def _results(self, tried: _Tried, records: Sequence[CellRecord]) -> list[Result]:
         """Return the result of each distribution in each kind, with the controls that there are."""
-        by_place = {
-            (record.cell.app, record.cell.interpreter): record
-            for record in records
-            if record.cell.python_name == tried.python.name
-        }
+        by_place = _by_place(tried, records)
         results = []
         for one in _audited(tried.environment):
             script, app = tried.scripts[one.name], str(_app(tried.directory, one.name))
@@ -182,16 +178,26 @@ class Deep:
                 if record is None:
                     results.append(_not_tried(one, kind, script.why_none))
                     continue
+                main = by_place.get((app, InterpreterKind.MAIN))
                 judged = judge_cell(
                     one,
                     record,
                     exercised=script.exercised,
-                    main=None
-                    if kind is InterpreterKind.MAIN
-                    else by_place.get((app, InterpreterKind.MAIN)),
+                    main=None if kind is InterpreterKind.MAIN else main,
                     alone=by_place.get(("", kind)),
                 )
-                results.append(msgspec.structs.replace(judged, cell=f"{DEEP}/{judged.cell}"))
+                results.append(_placed(judged))
+        return results
+
+    def _in_main(self, tried: _Tried, records: Sequence[CellRecord]) -> list[Result]:
+        """Return the result in the main interpreter of each distribution that was tried there."""
+        by_place = _by_place(tried, records)
+        results = []
+        for one in _audited(tried.environment):
+            app = str(_app(tried.directory, one.name))
+            if record := by_place.get((app, InterpreterKind.MAIN)):
+                exercised = tried.scripts[one.name].exercised
+                results.append(_placed(judge_cell(one, record, exercised=exercised)))
         return results
 
     def _judged(self, tried: _Tried, records: Sequence[CellRecord]) -> Environment:
@@ -199,6 +205,7 @@ class Deep:
         environment = msgspec.structs.replace(
             tried.environment,
             deep=tuple(results),
+            deep_control=tuple(self._in_main(tried, records)),
             agreement=agreement(tried.environment.results, results),
         )
         more = [advice for kind in self._kinds if (advice := advise_deep(environment, kind))]
@@ -266,6 +273,22 @@ def _audited(environment: Environment) -> list[Distribution]:
 
 def _app(directory: Path, name: str) -> Path:
     return directory / f"{canonicalize_name(name)}.py"
+
+
+def _by_place(
+    tried: _Tried, records: Sequence[CellRecord]
+) -> dict[tuple[str, InterpreterKind], CellRecord]:
+    """Return the records on the Python of an environment, by application and kind."""
+    return {
+        (record.cell.app, record.cell.interpreter): record
+        for record in records
+        if record.cell.python_name == tried.python.name
+    }
+
+
+def _placed(result: Result) -> Result:
+    """Return a result with the directory of its cell below that of the audit."""
+    return msgspec.structs.replace(result, cell=f"{DEEP}/{result.cell}")
 
 
 def _not_tried(one: Distribution, kind: InterpreterKind, why: str) -> Result:

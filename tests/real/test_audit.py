@@ -190,6 +190,9 @@ def test_packages_from_the_index(place: Path) -> None:
         (["flask 3.1"], 2, "'flask 3.1' is not a requirement, such as flask==3.1"),
         (["-r", "/nowhere.txt"], 2, "--requirement /nowhere.txt: No such file"),
         (["--python", "3.11", "--interpreter", "own-gil", "markupsafe"], 2, "use 3.12 or newer"),
+        (["--releases", "3", "markupsafe"], 2, "--releases is for --find-working"),
+        (["--mod-wsgi", "5.0.2", "markupsafe"], 2, "are for --deep"),
+        (["--deep", "--mod-wsgi", "0.1", "markupsafe"], 2, "there is no mod-wsgi 0.1"),
         (
             ["--python", "3.11", "--interpreter", "free-threaded", "markupsafe"],
             2,

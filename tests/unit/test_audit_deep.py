@@ -13,11 +13,13 @@ import pytest
 
 from tests.cells import CELL
 from tests.unit.factories import failure, observed, record
-from wsgiproof.errors import ExitCode
+from wsgiproof.audit.session import _on_the_index
+from wsgiproof.errors import CannotRun, ExitCode
 from wsgiproof.judge.audited import exit_code, judge_distribution, owners
 from wsgiproof.judge.deep import SERVER_ALONE, advise_deep, agreement, judge_cell
 from wsgiproof.records.audit import (
     Attempt,
+    Audit,
     Distribution,
     Environment,
     Outcome,
@@ -29,6 +31,7 @@ from wsgiproof.records.audit import (
 from wsgiproof.records.cell import InterpreterKind
 from wsgiproof.records.judgement import CheckResult, Finding, Verdict
 from wsgiproof.records.run import CellRecord
+from wsgiproof.run.deep import _app, pythons_of
 
 MAIN, SHARED = InterpreterKind.MAIN, InterpreterKind.SHARED_GIL
 PACKAGE = Distribution(name="fast", version="1.0", modules=("fast",), extensions=("fast._speed",))
@@ -189,6 +192,50 @@ def test_what_only_one_tier_finds_decides_the_exit_code() -> None:
     assert exit_code([both(a=(Outcome.WORKS, Outcome.LEAKS))]) is ExitCode.FINDING
     assert exit_code([both(a=(Outcome.REFUSES, Outcome.WORKS))]) is ExitCode.FINDING
     assert exit_code([both(a=(Outcome.WORKS, Outcome.UNKNOWN))]) is ExitCode.UNDECIDED
+
+
+# what metadata and an environment may say of themselves
+
+
+@pytest.mark.parametrize("name", ["/etc/cron.d/x", "../../x", "a/b", "a\nb", "x" * 300, "\udcff"])
+def test_no_name_of_a_distribution_leads_out_of_the_directory(tmp_path: Path, name: str) -> None:
+    path = _app(tmp_path, name)
+    assert path.parent == tmp_path and path.name.startswith("package-")
+    assert _app(tmp_path, "Zope.Interface").name == "zope-interface.py"
+
+
+@pytest.mark.parametrize("version", ["/tmp/evil/python", "python3", "3.11", "3.11.2\n"])
+def test_only_a_version_names_the_python_of_an_environment(version: str) -> None:
+    environment = msgspec.structs.replace(both(), python=f"Python {version}")
+    audit = Audit(
+        wsgiproof="1",
+        command="",
+        started=0.0,
+        seconds=0.0,
+        trials=1,
+        timeout=1.0,
+        environments=(environment,),
+    )
+    with pytest.raises(CannotRun, match="is not the version of a Python"):
+        pythons_of(audit)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "asked"),
+    [
+        ("bcrypt", "5.0.0", True),
+        ("zope.interface", "1!2.0+local", True),
+        ("--index-url=http://x", "1.0", False),
+        ("a\n-r /etc/passwd", "1.0", False),
+        ("a", "1.0\n--pre", False),
+        ("a", "-1", False),
+    ],
+)
+def test_the_index_is_asked_only_for_what_can_be_a_name(
+    name: str, version: str, asked: bool
+) -> None:
+    one = Result(name=name, version=version, kind=SHARED, outcome=Outcome.REFUSES)
+    assert _on_the_index(one) is asked
 
 
 # the application

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +76,8 @@ _STANDARD = (
 """The modules of the standard library that are tried alone: those that others import."""
 
 
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,200}[A-Za-z0-9])?")
+_RELEASE = re.compile(r"[0-9][0-9A-Za-z.!+]{0,100}")
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -401,7 +404,7 @@ class _Searcher:
         and with what these found as advice."""
         failing: dict[str, list[Result]] = {}
         for one in environment.results:
-            if one.outcome in FAILURES and not one.cause:
+            if one.outcome in FAILURES and not one.cause and _on_the_index(one):
                 failing.setdefault(one.name, []).append(one)
         if not failing:
             return environment
@@ -519,6 +522,12 @@ def _in_parallel(
             interrupted.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _on_the_index(one: Result) -> bool:
+    """Whether its name and version can be on the index: metadata may say anything, and what asks
+    the index must not take it for an option."""
+    return bool(_NAME.fullmatch(one.name) and _RELEASE.fullmatch(one.version))
 
 
 def _standard_failure(one: Failure) -> StandardFailure:

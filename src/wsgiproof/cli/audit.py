@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from packaging.requirements import InvalidRequirement, Requirement
@@ -24,6 +25,12 @@ from wsgiproof.config.requirements import requirements as expand
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import InterpreterKind
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wsgiproof.records.audit import Audit
+    from wsgiproof.run.deep import Deep
+
 _EXAMPLES = (
     "wsgiproof audit cryptography bcrypt==4.2.1",
     "wsgiproof audit -r requirements.txt --python 3.11 --python 3.13",
@@ -37,6 +44,7 @@ _CODES = {
     2: "the command line is wrong, or names something that does not exist",
     3: "something is unknown or can't be installed, or nothing could be tried",
 }
+_RELEASES = 10
 _DEFAULT_KIND = InterpreterKind.SHARED_GIL
 
 
@@ -114,7 +122,6 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     "--releases",
     type=click.IntRange(min=1, max=100),
     metavar="N",
-    default=10,
     help="Other releases to try of each package.\nFor --find-working, at most.  [default: 10]",
 )
 @option(
@@ -135,7 +142,6 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     "--sub-interpreters",
     type=click.IntRange(min=1, max=MOST_SUB_INTERPRETERS),
     metavar="N",
-    default=2,
     help="Sub interpreters for --deep, in each process.\n[default: 2]",
 )
 @option(
@@ -165,10 +171,10 @@ def audit_command(
     timeout: float,
     jobs: int | None,
     find_working: bool,
-    releases: int,
+    releases: int | None,
     deep: bool,
     mod_wsgi: str,
-    sub_interpreters: int,
+    sub_interpreters: int | None,
     requests: int | None,
     output: Path | None,
     as_json: bool,
@@ -190,13 +196,15 @@ def audit_command(
     from wsgiproof.records.run import as_json as encoded
     from wsgiproof.report.audited import show_audit
     from wsgiproof.report.builds import StepProgress
-    from wsgiproof.report.html.page import leave_page
     from wsgiproof.run.deep import Deep, DeepRequest, pythons_of
-    from wsgiproof.subjects.registry import rules_of
 
     required = _required(packages, files)
     if bool(required) == (env is not None):
         raise UsageError("name packages, a file with -r, or an environment with --env: one of them")
+    if releases and not find_working:
+        raise UsageError("--releases is for --find-working")
+    if (mod_wsgi or sub_interpreters or requests) and not deep:
+        raise UsageError("--mod-wsgi, --sub-interpreters and --requests are for --deep")
     if env is not None and pythons:
         raise UsageError("--env has its own Python: leave --python out")
     request = Request(
@@ -208,30 +216,47 @@ def audit_command(
         jobs=jobs or os.cpu_count() or 1,
         timeout=timeout,
         trials=trials,
-        releases=releases if find_working else 0,
+        releases=(releases or _RELEASES) if find_working else 0,
         command=command_line(),
     )
     check(request)
-    asked = DeepRequest(mod_wsgi=mod_wsgi, sub_interpreters=sub_interpreters, requests=requests)
-    directory = make_private_directory(output, AUDIT)
+    in_apache = DeepRequest(
+        kinds=request.kinds,
+        mod_wsgi=mod_wsgi,
+        sub_interpreters=sub_interpreters or 2,
+        requests=requests,
+    )
     # Before anything is tried, if the Pythons are known.
-    tier = Deep(asked, request.pythons, request.kinds, directory) if deep and not env else None
+    tier = Deep(in_apache, request.pythons) if deep and not env else None
+    directory = make_private_directory(output, AUDIT)
     console = make_console(stderr=as_json)
-    with StepProgress(console) as steps:
-        record = audit(request, steps)
+    with StepProgress(console) as progress:
+        record = audit(request, progress)
     saved = directory / AUDIT
     write_output(encoded(record), saved)
     if deep:
-        tier = tier or Deep(asked, pythons_of(record), request.kinds, directory)
-        with progress_on(console) as cells:
-            record, run = tier.run(record, cells, timeout)
+        tier = tier or Deep(in_apache, pythons_of(record))
+        record = _tried_in_apache(tier, record, directory, console)
         write_output(encoded(record), saved)
-        if page := cells.output and leave_page(run, rules_of, cells.output):
-            console.print(f"Report: {page}", markup=False, soft_wrap=True)
     show_audit(console, record, str(saved))
     if as_json:
         print_json(record)
     raise SystemExit(exit_code(record.environments))
+
+
+def _tried_in_apache(tier: Deep, record: Audit, directory: Path, console: Console) -> Audit:
+    """Return the record with the deep tier, after saying where its report is."""
+    from rich.text import Text
+
+    from wsgiproof.report.html.page import leave_page
+    from wsgiproof.subjects.registry import rules_of
+
+    with progress_on(console) as progress:
+        record, run = tier.run(record, directory, progress)
+    assert progress.output is not None
+    page = leave_page(run, rules_of, progress.output)
+    console.print(Text(f"Report: {page}"), soft_wrap=True)
+    return record
 
 
 def _required(packages: tuple[str, ...], files: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ interpreter, and an application that does nothing.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +21,7 @@ from wsgiproof.audit.application import Script, script_for
 from wsgiproof.audit.processes import Prober
 from wsgiproof.config.matrix import Matrix, expand
 from wsgiproof.config.model import Config
+from wsgiproof.errors import CannotRun, one_line
 from wsgiproof.judge.deep import advise_deep, agreement, judge_cell
 from wsgiproof.process.account import server_account, unused_accounts
 from wsgiproof.provision.python import choose_all
@@ -45,6 +48,8 @@ from wsgiproof.subjects.package.subject import PACKAGE
 DEEP = "deep"
 """The directory of the run, below that of the audit."""
 _APPS = "apps"
+_PLAIN = re.compile(r"[a-z0-9-]{1,60}")
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _ANSWER = r"\Aworks\Z"
 """What the application answers if it finds nothing wrong."""
 
@@ -52,6 +57,7 @@ _ANSWER = r"\Aworks\Z"
 class DeepRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How the deep tier is run."""
 
+    kinds: tuple[InterpreterKind, ...]
     mod_wsgi: str = ""
     """Empty for the newest."""
     sub_interpreters: int = 2
@@ -66,19 +72,12 @@ class Deep:
     :class:`wsgiproof.errors.WsgiproofError` if Apache can't be run with these Pythons and kinds.
     """
 
-    def __init__(
-        self,
-        request: DeepRequest,
-        pythons: Sequence[Python],
-        kinds: Sequence[InterpreterKind],
-        output: Path,
-    ) -> None:
-        self._kinds = kinds
-        self._output = output / DEEP
+    def __init__(self, request: DeepRequest, pythons: Sequence[Python]) -> None:
+        self._kinds = request.kinds
         axes = {
             "python": tuple(one.path for one in pythons),
             "mode": (Mode.DAEMON,),
-            "interpreter": tuple(kinds),
+            "interpreter": request.kinds,
         }
         self._config = Config(
             subject=PACKAGE.name,
@@ -86,23 +85,23 @@ class Deep:
             sub_interpreters=request.sub_interpreters,
             requests=request.requests,
             expect_body=_ANSWER,
-            output=str(output),
         )
         self._setup: HostSetup = preflight(self._config)
         expand(self._config, self._setup.resolved)
         # By their names, which are different in this run.
         self._pythons = [self._setup.resolved.pythons[one.path] for one in pythons]
 
-    def run(self, audit: Audit, progress: Progress, timeout: float) -> tuple[Audit, RunRecord]:
-        """Return the audit with what its distributions do in Apache, and the record of that run.
+    def run(self, audit: Audit, directory: Path, progress: Progress) -> tuple[Audit, RunRecord]:
+        """Return the audit with what its distributions do in Apache, and the record of that run,
+        which is in :data:`DEEP` below the directory of the audit.
 
-        ``timeout`` is how many seconds a look at the main interpreter may take. The environments
-        of the audit are those of the Pythons, in their order.
+        The environments of the audit are those of the Pythons, in their order.
         """
-        output = make_output(self._output)
+        output = make_output(directory / DEEP)
         with held(output):
             pairs = list(zip(self._pythons, audit.environments, strict=True))
-            tried = [self._prepared(python, one, timeout) for python, one in pairs]
+            apps, seconds = output / _APPS, audit.timeout
+            tried = [self._prepared(python, one, apps, seconds) for python, one in pairs]
             run = _Run(audit.command, self._setup, output, slots(self._config), progress)
             for jobs_of in (self._jobs, self._controls):
                 jobs = [job for one in tried for job in jobs_of(one, run.records)]
@@ -111,10 +110,12 @@ class Deep:
         environments = [self._judged(one, run.records) for one in tried]
         return msgspec.structs.replace(audit, environments=tuple(environments)), record
 
-    def _prepared(self, python: Python, environment: Environment, timeout: float) -> _Tried:
+    def _prepared(
+        self, python: Python, environment: Environment, apps: Path, timeout: float
+    ) -> _Tried:
         """Return the application of each distribution, in a file of its own."""
         home = Path(environment.path).parent.parent
-        directory = self._output / _APPS / python.name
+        directory = apps / python.name
         directory.mkdir(parents=True, exist_ok=True)
         prober = Prober(python=Path(environment.path), timeout=timeout)
         (account,) = unused_accounts(1)
@@ -260,10 +261,14 @@ class _Run:
 def pythons_of(audit: Audit) -> tuple[Python, ...]:
     """Return the Python of this machine for each environment of an audit, by its version.
 
-    What an environment says itself is its base is not run. Raises as
+    What an environment says itself is its base is not run, and a version that is none, such as a
+    path, is refused. Raises :class:`CannotRun` for that, and as
     :func:`wsgiproof.provision.python.choose_all`.
     """
     versions = [one.python.removeprefix("Python ") for one in audit.environments]
+    for version in versions:
+        if not _VERSION.fullmatch(version):
+            raise CannotRun(f"'{one_line(version)}' is not the version of a Python")
     return choose_all(versions, server_account())
 
 
@@ -272,7 +277,11 @@ def _audited(environment: Environment) -> list[Distribution]:
 
 
 def _app(directory: Path, name: str) -> Path:
-    return directory / f"{canonicalize_name(name)}.py"
+    """Return the file of a distribution's application. Metadata may name it anything."""
+    normal = str(canonicalize_name(name))
+    if not _PLAIN.fullmatch(normal):
+        normal = f"package-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:12]}"
+    return directory / f"{normal}.py"
 
 
 def _by_place(

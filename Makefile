@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons cpython mongods torture truth compatibility clean
+.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons cpython deep mongods torture truth compatibility clean
 
 PYTHON = .venv/bin/python
 
@@ -114,6 +114,11 @@ cpython:
 mongods:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -s tests/mongods
+
+## deep: the deep tier of an audit, on planted packages; about three minutes
+deep:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q tests/deep
 
 clean:
 	rm -rf .venv dist site .coverage .mypy_cache .pytest_cache .ruff_cache wsgiproof-results

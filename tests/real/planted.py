@@ -91,6 +91,133 @@ PyMODINIT_FUNC PyInit_NAME(void) { return PyModuleDef_Init(&def); }
 """
 """A module that is freed with its sub interpreter, which dies of it."""
 
+_MULTI_PHASE = r"""
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, run},
+#if PY_VERSION_HEX >= 0x030c0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL}};
+static struct PyModuleDef def = {
+    PyModuleDef_HEAD_INIT, "NAME", NULL, sizeof(struct state), methods, slots, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_NAME(void) { return PyModuleDef_Init(&def); }
+"""
+STATIC_STATE = r"""
+#include <Python.h>
+static PyInterpreterState *owner;
+static PyObject *mine(PyObject *self, PyObject *none) {
+    return PyBool_FromLong(owner == PyInterpreterState_Get());
+}
+static PyMethodDef methods[] = {{"mine", mine, METH_NOARGS, NULL}, {NULL}};
+static struct PyModuleDef def = {
+    PyModuleDef_HEAD_INIT, "NAME", NULL, -1, methods, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_NAME(void) {
+    if (owner == NULL) owner = PyInterpreterState_Get();
+    return PyModule_Create(&def);
+}
+"""
+"""A module with single-phase initialization, whose state is that of the first interpreter."""
+MODULE_STATE = (
+    r"""
+#include <Python.h>
+struct state { PyInterpreterState *owner; };
+static int run(PyObject *module) {
+    ((struct state *)PyModule_GetState(module))->owner = PyInterpreterState_Get();
+    return 0;
+}
+static PyObject *mine(PyObject *self, PyObject *none) {
+    struct state *state = PyModule_GetState(self);
+    return PyBool_FromLong(state->owner == PyInterpreterState_Get());
+}
+static PyMethodDef methods[] = {{"mine", mine, METH_NOARGS, NULL}, {NULL}};
+"""
+    + _MULTI_PHASE
+)
+"""Its negative control: the state is that of the module."""
+STATIC_TYPE = r"""
+#include <Python.h>
+static PyTypeObject Keeper = {PyVarObject_HEAD_INIT(NULL, 0) .tp_name = "NAME.Keeper",
+    .tp_basicsize = sizeof(PyObject), .tp_flags = Py_TPFLAGS_DEFAULT};
+struct state { int unused; };
+static int run(PyObject *module) { return PyType_Ready(&Keeper); }
+static PyObject *keep(PyObject *self, PyObject *error) {
+    if (PyDict_GetItemString(Keeper.tp_dict, "Error") == NULL)
+        PyDict_SetItemString(Keeper.tp_dict, "Error", error);
+    Py_RETURN_NONE;
+}
+static PyObject *fail(PyObject *self, PyObject *none) {
+    PyErr_SetString(PyDict_GetItemString(Keeper.tp_dict, "Error"), "of the first interpreter");
+    return NULL;
+}
+static PyMethodDef methods[] = {
+    {"keep", keep, METH_O, NULL}, {"fail", fail, METH_NOARGS, NULL}, {NULL}};
+""" + _MULTI_PHASE.replace("PER_INTERPRETER_GIL_SUPPORTED", "MULTIPLE_INTERPRETERS_SUPPORTED")
+"""A static type that keeps an object of the first interpreter, as PyMongo once did."""
+MODULE_TYPE = (
+    r"""
+#include <Python.h>
+struct state { PyObject *error; };
+static int run(PyObject *module) { return 0; }
+static PyObject *keep(PyObject *self, PyObject *error) {
+    struct state *state = PyModule_GetState(self);
+    if (state->error == NULL) state->error = Py_NewRef(error);
+    Py_RETURN_NONE;
+}
+static PyObject *fail(PyObject *self, PyObject *none) {
+    PyErr_SetString(((struct state *)PyModule_GetState(self))->error, "of this interpreter");
+    return NULL;
+}
+static PyMethodDef methods[] = {
+    {"keep", keep, METH_O, NULL}, {"fail", fail, METH_NOARGS, NULL}, {NULL}};
+"""
+    + _MULTI_PHASE
+)
+"""Its negative control: the module keeps the object."""
+_IN_A_THREAD = r"""
+#include <Python.h>
+#include <pthread.h>
+struct state { int unused; };
+static int run(PyObject *module) { return 0; }
+static PyInterpreterState *seen;
+static void *look(void *interpreter) {
+    ENTER
+    seen = PyInterpreterState_Get();
+    LEAVE
+    return NULL;
+}
+static PyObject *here(PyObject *self, PyObject *none) {
+    pthread_t thread;
+    PyInterpreterState *own = PyInterpreterState_Get();
+    Py_BEGIN_ALLOW_THREADS
+    if (pthread_create(&thread, NULL, look, own) == 0) pthread_join(thread, NULL);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(seen == own);
+}
+static PyMethodDef methods[] = {{"here", here, METH_NOARGS, NULL}, {NULL}};
+"""
+GIL_STATE = (
+    _IN_A_THREAD.replace("ENTER", "PyGILState_STATE state = PyGILState_Ensure();").replace(
+        "LEAVE", "PyGILState_Release(state);"
+    )
+    + _MULTI_PHASE
+)
+"""A thread that asks for the GIL by PyGILState, which gives it the main interpreter."""
+THREAD_STATE = (
+    _IN_A_THREAD.replace(
+        "ENTER",
+        "PyThreadState *state = PyThreadState_New(interpreter); PyEval_RestoreThread(state);",
+    ).replace("LEAVE", "PyThreadState_Clear(state); PyThreadState_DeleteCurrent();")
+    + _MULTI_PHASE
+)
+"""Its negative control: the thread names its interpreter."""
+CRASHES_SOMETIMES = CRASHES_AT_THE_END.replace(
+    "if (state != NULL && *state)",
+    "static int ended;\n    unsigned char drawn = 255;\n"
+    "    if (ended++ || getrandom(&drawn, 1, 0) != 1) return;\n"
+    "    if (state != NULL && *state && drawn < 51)",
+).replace("#include <Python.h>", "#include <Python.h>\n#include <sys/random.h>")
+"""The same in one process of five; not in the suite, where it would fail in some runs."""
+
 C: Mapping[str, str] = {
     "clean": CLEAN,
     "one_interpreter": ONE_INTERPRETER,
@@ -99,6 +226,20 @@ C: Mapping[str, str] = {
     "crashes_at_the_end": CRASHES_AT_THE_END,
 }
 """Distributions of one extension module."""
+
+_KEEPS = (
+    "import _NAME\nclass Error(Exception):\n    pass\n"
+    "_NAME.keep(Error)\ntry:\n    _NAME.fail()\nexcept Error:\n    pass\n"
+)
+MIXED: Mapping[str, tuple[str, str]] = {
+    "static_state": (STATIC_STATE, "import _NAME\nHAVE_STATE = _NAME.mine()\n"),
+    "module_state": (MODULE_STATE, "import _NAME\nHAVE_STATE = _NAME.mine()\n"),
+    "static_type": (STATIC_TYPE, _KEEPS),
+    "module_type": (MODULE_TYPE, _KEEPS),
+    "gil_state": (GIL_STATE, "import _NAME\nHAVE_THREADS = _NAME.here()\n"),
+    "thread_state": (THREAD_STATE, "import _NAME\nHAVE_THREADS = _NAME.here()\n"),
+}
+"""Distributions of an extension module, whose name begins with ``_``, and one that uses it."""
 
 _SUB = "from clean import in_main\nif not in_main():\n    "
 PYTHON: Mapping[str, str] = {
@@ -181,6 +322,11 @@ class Site:
     def add_c(self, name: str, source: str) -> None:
         """Compile and install a distribution with one extension module."""
         self._record(name, [self._compile(name, source)])
+
+    def add_mixed(self, name: str, source: str, text: str) -> None:
+        """Install a distribution of an extension module and of the one that uses it."""
+        self.add(name, {f"{name}.py": text.replace("NAME", name)})
+        self._record(name, [f"{name}.py", self._compile(f"_{name}", source)])
 
     def add_fallback(self, name: str) -> None:
         """Install a package that silently does without its extension module."""

@@ -15,7 +15,7 @@ import pytest
 
 from tests.real.auditing import AUDIT, audited, outcomes, usable
 from tests.real.command import soon, started
-from tests.real.planted import HOSTILE, PYTHON, C, Site
+from tests.real.planted import HOSTILE, MIXED, PYTHON, C, Site
 
 OUTSIDE = Path("/tmp/wsgiproof-planted")
 """What a planted package tries to write."""
@@ -38,6 +38,8 @@ def planted(place: Path) -> dict[str, dict[str, Any]]:
         site.add_c(name, source)
     for name, source in PYTHON.items():
         site.add(name, {f"{name}.py": source})
+    for name, (source, text) in MIXED.items():
+        site.add_mixed(name, source, text)
     site.add_fallback("falls_back")
     return outcomes(audited(site, place, "--trials", "2", code=1))
 
@@ -59,6 +61,16 @@ def planted(place: Path) -> dict[str, dict[str, Any]]:
         ),
         ("falls_back", "degrades", "missing in the second sub interpreter: falls_back._fast"),
         ("flags", "degrades", "missing in the sub interpreters: flags.HAVE_SPEED"),
+        ("static_state", "degrades", "missing in the second sub interpreter: static_state.HAVE"),
+        ("module_state", "works", ""),
+        (
+            "static_type",
+            "refuses",
+            "static_type can't be imported in the second sub interpreter: Error: of the first",
+        ),
+        ("module_type", "works", ""),
+        ("gil_state", "degrades", "missing in the sub interpreters: gil_state.HAVE_THREADS"),
+        ("thread_state", "works", ""),
         ("crashes", "crashes", "died of SIGSEGV (signal 11) while it imported crashes in sub"),
         ("exits", "crashes", "ended with exit code 3 while it imported exits in sub"),
         ("crashes_at_the_end", "crashes", "while sub interpreter 1 ended (2 of 2 processes)"),
@@ -237,6 +249,14 @@ def test_packages_from_the_index(place: Path) -> None:
         (["flask 3.1"], 2, "'flask 3.1' is not a requirement, such as flask==3.1"),
         (["-r", "/nowhere.txt"], 2, "--requirement /nowhere.txt: No such file"),
         (["--python", "3.11", "--interpreter", "own-gil", "markupsafe"], 2, "use 3.12 or newer"),
+        (["--releases", "3", "markupsafe"], 2, "--releases is for --find-working"),
+        (["--mod-wsgi", "5.0.2", "markupsafe"], 2, "--mod-wsgi is for --deep"),
+        (["--deep", "--mod-wsgi", "0.1", "markupsafe"], 2, "there is no mod-wsgi 0.1"),
+        (
+            ["--python", "3.11", "--interpreter", "free-threaded", "markupsafe"],
+            2,
+            "is not built without a GIL (--disable-gil)",
+        ),
     ],
 )
 def test_a_wrong_command_line_has_one_clear_line(

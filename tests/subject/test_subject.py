@@ -15,10 +15,10 @@ import pytest
 import wsgiproof
 
 FOLDER = Path(__file__).with_name("sqlite3")
-LINE = "_REGISTERED: tuple[Subject, ...] = (PYMONGO,)"
+LINE = "_REGISTERED: tuple[Subject, ...] = (PYMONGO, PACKAGE)"
 REGISTERED = (
     "from wsgiproof.subjects.sqlite3.subject import SQLITE\n"
-    "_REGISTERED: tuple[Subject, ...] = (PYMONGO, SQLITE)"
+    "_REGISTERED: tuple[Subject, ...] = (PYMONGO, PACKAGE, SQLITE)"
 )
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

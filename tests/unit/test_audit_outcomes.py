@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -259,6 +263,62 @@ def test_an_interpreter_that_was_not_ended_has_not_passed() -> None:
     assert judged(crash).outcome is Outcome.CRASHES
     refuses = msgspec.structs.replace(busy, failures=(failure(2),))
     assert judged(refuses).outcome is Outcome.REFUSES
+
+
+FREE = InterpreterKind.FREE_THREADED
+ENABLED = (
+    "RuntimeWarning: The global interpreter lock (GIL) has been enabled to load module "
+    "'{}', which has not declared that it can run safely without the GIL."
+)
+
+
+def without_gil(*attempts: Attempt) -> Result:
+    owner = owners([PACKAGE, OTHER])
+    return judge_distribution(PACKAGE, FREE, attempts, [CONTROL], (), owner, exercise=True)
+
+
+def test_an_import_that_turns_the_gil_on_takes_it() -> None:
+    off = {"1": False, "2": False}
+    good = msgspec.structs.replace(GOOD, kind=FREE, gil=off)
+    assert without_gil(good).outcome is Outcome.WORKS
+    said = snapshots(1, warnings=(ENABLED.format("fast._speed"),))
+    taken = msgspec.structs.replace(good, gil={"1": True, "2": True}, snapshots=said)
+    found = without_gil(good, taken)
+    assert (found.outcome, found.cause) == (Outcome.TAKES_GIL, "")
+    assert found.reason == (
+        "the GIL is turned on in the sub interpreters by the import of fast._speed"
+    )
+    said = snapshots(1, warnings=(ENABLED.format("other"),))
+    other = msgspec.structs.replace(taken, snapshots=said)
+    assert without_gil(other).cause == "Other-One"
+    # In other kinds there is always one.
+    assert judged(msgspec.structs.replace(taken, kind=SHARED)).outcome is Outcome.WORKS
+
+
+def test_where_nobody_says_whether_the_gil_is_on_nothing_works() -> None:
+    unsaid = msgspec.structs.replace(GOOD, kind=FREE)
+    found = without_gil(unsaid)
+    assert found.outcome is Outcome.UNKNOWN and "does not say" in found.reason
+
+
+def test_the_claim_of_the_gil_is_read() -> None:
+    written = b'{"claim":"gil","gil":false,"interpreter":1}\n{"claim":"gil","interpreter":2}\n'
+    assert attempt_of(ended(written), FREE).gil == {"1": False, "2": True}
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_the_probe_says_whether_the_gil_is_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, enabled: bool
+) -> None:
+    probe: Any = importlib.import_module("wsgiproof.audit.probe")
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    job = {"modules": ["json"], "extensions": [], "exercise": "", "swap": False}
+    with (tmp_path / "claims").open("wb") as file:
+        probe.inside(job, file.fileno(), 0)
+    attempt = attempt_of(ended((tmp_path / "claims").read_bytes()), FREE)
+    assert attempt.gil == {"0": enabled}
 
 
 def test_an_extension_that_main_cannot_import_alone_is_no_failure_of_main() -> None:

@@ -5,6 +5,8 @@ It is a script that uses only the standard library, of Python 3.10 or newer::
     python -I -B probe.py JOB inventory        prints the installed distributions as JSON
     python -I -B probe.py JOB probe            writes claims, as lines of JSON
 
+In Apache, its :func:`served` makes the application of the deep tier.
+
 JOB is a JSON file; descriptor 3 is a directory in which the file ``claims`` is made. Each claim is
 written before or after the thing that it is about, so that the last one says what a process was
 doing when it ended. What is imported here can write anything, too: nobody trusts the claims.
@@ -81,7 +83,7 @@ def use(job, claims):
         attempt(claims, searches, "import", importlib.import_module, module)
     if job["exercise"]:
         attempt(claims, searches, "exercise", lambda _: exercise(job, claims))
-    snapshot(claims, seen)
+    claims.write("snapshot", warnings=seen[:100], **snapshot())
     for module in job["extensions"]:
         attempt(claims, searches, "extension", importlib.import_module, module)
 
@@ -101,9 +103,7 @@ def attempt(claims, searches, stage, action, module=""):
 
 def exercise(job, claims):
     """Do the exercise, and claim its result as text."""
-    names = {"__name__": "exercise"}
-    exec(compile(job["exercise"], "<exercise>", "exec"), names)
-    claims.write("value", value=short(repr(names.get("value"))))
+    claims.write("value", value=result(compile(job["exercise"], "<exercise>", "exec")))
 
 
 def describe(error, searched):
@@ -139,8 +139,8 @@ def describe(error, searched):
     return told, deepest[:LONGEST]
 
 
-def snapshot(claims, seen):
-    """Claim which modules are loaded, and what their names say is available."""
+def snapshot():
+    """Which modules are loaded, and what their names say is available."""
     flags, things, nones = {}, [], []
     standard = sys.stdlib_module_names
     loaded = sorted(
@@ -166,21 +166,22 @@ def snapshot(claims, seen):
                 nones.append(full)
             elif isinstance(value, (types.ModuleType, type)):
                 things.append(full)
-    claims.write(
-        "snapshot",
-        modules=loaded[:MOST],
-        standard=sorted(used),
-        flags=dict(list(flags.items())[:MOST]),
-        things=things[:MOST],
-        nones=nones[:MOST],
-        warnings=seen[:100],
-    )
+    return {
+        "modules": loaded[:MOST],
+        "standard": sorted(used),
+        "flags": dict(list(flags.items())[:MOST]),
+        "things": things[:MOST],
+        "nones": nones[:MOST],
+    }
 
 
 def inside(job, descriptor, interpreter):
     """What is run in each interpreter."""
     claims = Claims(descriptor, interpreter)
     use(job, claims)
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    if enabled is not None:
+        claims.write("gil", gil=enabled())
     if interpreter:
         await_threads(claims, job["patience"])
 
@@ -198,6 +199,64 @@ def await_threads(claims, seconds):
     if living:
         claims.write("threads", modules=living[:MOST])
         raise RuntimeError(THREADS_LEFT)
+
+
+# --- in Apache -----------------------------------------------------------------------------
+
+
+def served(job):
+    """A WSGI application that has imported all modules of the job, and does the exercise in each
+    request.
+
+    What raises is raised. The body of an answer says "works", or what is wrong: "degrades: ...",
+    "refuses: ..." or "wrong: ...".
+    """
+    for module in job["modules"]:
+        importlib.import_module(module)
+    code = compile(job["exercise"], "<exercise>", "exec")
+    result(code)
+    wrong = lost(job["main"], snapshot())
+    wrong = wrong and "degrades: missing " + ", ".join(wrong[:8])
+    for module in job["extensions"]:
+        try:
+            importlib.import_module(module)
+        except BaseException as error:
+            told = describe(error, [])[0]
+            wrong = wrong or "refuses: {} can't be imported: {}".format(module, told)
+
+    def application(environ, start_response):
+        value = result(code)
+        body = wrong
+        if job["value"] is not None and value != job["value"]:
+            body = "wrong: its exercise gives {}, and {} in main".format(value, job["value"])
+        body = (body or "works").encode("utf-8", "replace")
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+        start_response("200 OK", headers)
+        return [body]
+
+    return application
+
+
+def result(code):
+    """The result of the exercise as text."""
+    names = {"__name__": "exercise"}
+    exec(code, names)
+    return short(repr(names.get("value")))
+
+
+def lost(main, here):
+    """The names of what the main interpreter had and this one lacks, as the judge of an audit finds
+    them: modules, or else names that say that something is not there."""
+    missing = sorted(set(main["modules"]) - set(here["modules"]))
+    false = ("False", "None", "0", "''")
+    names = {
+        name
+        for name, value in main["flags"].items()
+        if value not in false and here["flags"].get(name, value) in false
+    }
+    names |= set(main["things"]) & set(here["nones"])
+    tops = [name for name in missing if name.rpartition(".")[0] not in missing]
+    return tops + [name for name in sorted(names) if name.rpartition(".")[0] not in missing]
 
 
 # --- in the main interpreter ---------------------------------------------------------------

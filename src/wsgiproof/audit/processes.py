@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ _LOOK_EVERY = 0.1
 """Seconds."""
 _STRAGGLER_GRACE = 0.3
 """Seconds that the children of a process may outlive it before they count as left behind."""
+_THREADS_END = 2.0
+"""Seconds for the threads of an interpreter to end before it does."""
 _NOT_OF_THE_USER = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 """Variables that are the same for every user."""
 
@@ -60,6 +62,7 @@ class _Claim(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     deepest: str = ""
     value: str = ""
+    gil: bool = True
     modules: tuple[str, ...] = ()
     standard: tuple[str, ...] = ()
     flags: dict[str, str] = {}
@@ -93,6 +96,26 @@ class Prober(msgspec.Struct, frozen=True, kw_only=True):
     """The interpreter of the environment."""
     timeout: float
     """Seconds for one process."""
+
+    def job(
+        self,
+        kind: InterpreterKind,
+        modules: Sequence[str],
+        extensions: Sequence[str] = (),
+        exercise: str = "",
+        *,
+        swapped: bool = False,
+    ) -> Mapping[str, Any]:
+        """Return the job of a probe: to import ``modules``, do the exercise, and then import each
+        extension by its own name, in interpreters of this kind."""
+        return {
+            "kind": kind,
+            "modules": modules,
+            "extensions": extensions,
+            "exercise": exercise,
+            "swap": swapped,
+            "patience": min(_THREADS_END, self.timeout / 10),
+        }
 
     def run(
         self,
@@ -244,6 +267,7 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
     failures: list[Failure] = []
     snapshots: list[Snapshot] = []
     values: dict[str, str] = {}
+    gil: dict[str, bool] = {}
     threads: tuple[str, ...] = ()
     for claim in _claims(ended.written):
         if claim.claim == "begin" and claim.stage in list(Stage):
@@ -260,6 +284,8 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
             )
         elif claim.claim == "value":
             values[str(claim.interpreter)] = claim.value
+        elif claim.claim == "gil":
+            gil[str(claim.interpreter)] = claim.gil
         elif claim.claim == "threads":
             threads = claim.modules
         elif claim.claim == "snapshot":
@@ -281,6 +307,7 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
         failures=tuple(failures),
         snapshots=tuple(snapshots),
         values=values,
+        gil=gil,
         threads=threads,
         left=ended.left,
         output="" if ended_well else ended.output,

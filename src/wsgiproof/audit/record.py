@@ -35,6 +35,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int
     timeout: float
     trials: int
+    releases: int = 0
+    """Other releases to try of each distribution that fails, at most."""
     command: str
 
     def record(self) -> Audit:
@@ -112,10 +114,12 @@ class Record:
         environments = (*self._record.environments, environment)
         self._record = msgspec.structs.replace(self._record, environments=environments)
 
-    def update(self, **fields: Any) -> None:
-        """Change the environment that was added last, and save the record."""
+    def update(self, **fields: Any) -> Environment:
+        """Change the environment that was added last, save the record, and return it."""
         *others, last = self._record.environments
-        self._write(environments=(*others, msgspec.structs.replace(last, **fields)))
+        last = msgspec.structs.replace(last, **fields)
+        self._write(environments=(*others, last))
+        return last
 
     def finish(self) -> Audit:
         """Mark the record as complete, save it, and return it."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from wsgiproof.audit.auditor import Auditor, Progress, in_parallel
 from wsgiproof.audit.environment import (
     Inventory,
     built_interpreter,
@@ -22,61 +18,31 @@ from wsgiproof.audit.environment import (
     resolve,
     take_inventory,
 )
-from wsgiproof.audit.exercises import exercise_for
-from wsgiproof.audit.processes import Prober, attempt_of, check_scratch
+from wsgiproof.audit.processes import Prober, check_scratch
 from wsgiproof.audit.record import Judged, Record, Request, finished_in
+from wsgiproof.audit.searcher import Searcher
 from wsgiproof.errors import UsageError
-from wsgiproof.judge.audited import Owner, advise, ended_badly, judge_distribution, owners
+from wsgiproof.judge.audited import advise, owners
 from wsgiproof.judge.finding import count
 from wsgiproof.process.account import Account, unused_accounts
-from wsgiproof.process.signals import interrupted_by
 from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.python import installed
 from wsgiproof.provision.toolchain import Python
 from wsgiproof.records.audit import (
-    Attempt,
     Audit,
     Distribution,
     Environment,
-    Failure,
     Outcome,
     Result,
-    Stage,
     StandardFailure,
 )
 from wsgiproof.records.cell import InterpreterKind
 
-KINDS = (InterpreterKind.MAIN, InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL)
-"""The kinds that an audit can make without Apache."""
 _OLDEST = Version("3.10")
 """The first that says which modules are of its standard library."""
 _OWN_GIL_SINCE = Version("3.12")
 _TOOLS = {"pip", "setuptools", "wheel"}
 """Distributions that an environment may have without anybody having asked for them."""
-_THREADS_END = 2.0
-"""Seconds for the threads of an interpreter to end before it does."""
-_STANDARD = (
-    *("array", "asyncio", "bisect", "bz2", "collections", "contextvars", "csv", "ctypes"),
-    *("dataclasses", "datetime", "decimal", "email", "fractions", "hashlib", "heapq", "hmac"),
-    *("http.client", "inspect", "json", "logging", "lzma", "math", "mmap", "multiprocessing"),
-    *("pickle", "queue", "random", "re", "select", "socket", "sqlite3", "ssl", "statistics"),
-    *("struct", "subprocess", "tempfile", "threading", "typing", "unicodedata"),
-    *("urllib.request", "uuid", "xml.etree.ElementTree", "zlib", "zoneinfo"),
-)
-"""The modules of the standard library that are tried alone: those that others import."""
-
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-
-
-class Progress(Protocol):
-    """Shows how far an audit has come."""
-
-    def step(self, text: str) -> None:
-        """Show that a step has begun."""
-
-    def count(self, text: str) -> None:
-        """Show how much of the step is done."""
 
 
 def check(request: Request) -> None:
@@ -118,8 +84,18 @@ def audit(
 def _check_python(
     title: str, version: str, kinds: Sequence[InterpreterKind], *, free_threaded: bool
 ) -> None:
-    if free_threaded:
-        raise UsageError(f"{title} is built without a GIL, which an audit can't judge yet")
+    with_gil = {InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL}.intersection(kinds)
+    if free_threaded and with_gil:
+        raise UsageError(
+            f"{title} is built without a GIL, and has no {min(with_gil)} interpreters: use "
+            "--interpreter free-threaded"
+        )
+    if InterpreterKind.FREE_THREADED in kinds and not free_threaded:
+        raise UsageError(
+            f"{title} is not built without a GIL (--disable-gil), which --interpreter "
+            "free-threaded needs: 'wsgiproof doctor --pythons' lists those of this machine, and "
+            "'wsgiproof build python 3.13t' builds one"
+        )
     if Version(version) < _OLDEST:
         raise UsageError(f"{title} does not list its standard library: use 3.10 or newer")
     if InterpreterKind.OWN_GIL in kinds and Version(version) < _OWN_GIL_SINCE:
@@ -145,7 +121,15 @@ def _existing(
         request.kinds,
         free_threaded=inventory.free_threaded,
     )
-    _Auditor(prober, request, accounts, progress, record).audit(inventory)
+    python = next((one for one in installed() if one.version == inventory.version), None)
+    if python is None and request.releases:
+        raise UsageError(
+            f"--find-working needs a Python {inventory.version} on this machine to install other "
+            "releases for: leave it out"
+        )
+    found = _audit(inventory, prober, request, accounts, progress, record)
+    if python is not None:
+        _search(found, python, request, accounts, progress, record)
 
 
 def _made(
@@ -170,237 +154,94 @@ def _made(
         for name, version in [name_of(requirement)]
         for kind in request.kinds
     ]
-    _Auditor(prober, request, accounts, progress, record).audit(inventory, missing)
+    found = _audit(inventory, prober, request, accounts, progress, record, missing)
+    _search(found, python, request, accounts, progress, record)
 
 
-class _Auditor:
-    """Audits one environment."""
+def _audit(
+    inventory: Inventory,
+    prober: Prober,
+    request: Request,
+    accounts: Sequence[Account],
+    progress: Progress,
+    record: Record,
+    missing: Sequence[Result] = (),
+) -> Environment:
+    """Audit what is installed, and record it; ``missing`` are the results of what can't be."""
+    kinds = request.kinds
+    auditor = Auditor(prober, request, accounts, progress)
+    title = f"Python {inventory.version}"
+    chosen = [one for one in inventory.distributions if _is_chosen(one, request)]
+    before = record.before(title, inventory.distributions)
+    baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {}
+    if before is None:
+        progress.step(f"trying the standard library of {title} alone")
+        others = (kind for kind in kinds if kind is not InterpreterKind.MAIN)
+        baseline.update((kind, auditor.baseline(kind)) for kind in others)
+    else:
+        baseline.update((InterpreterKind(kind), one) for kind, one in before.baseline.items())
+        auditor.not_confined.update(before.not_confined)
+    judged = finished_in(before, kinds)
+    record.begin(
+        Environment(
+            python=title,
+            path=str(prober.python),
+            kinds=kinds,
+            distributions=inventory.distributions,
+            audited=tuple(one.name for one in chosen),
+            baseline={str(kind): tuple(found) for kind, found in baseline.items()},
+        )
+    )
 
-    def __init__(
-        self,
-        prober: Prober,
-        request: Request,
-        accounts: Sequence[Account],
-        progress: Progress,
-        record: Record,
-    ) -> None:
-        self._prober = prober
-        self._request = request
-        self._progress = progress
-        self._record = record
-        self._accounts: queue.SimpleQueue[Account] = queue.SimpleQueue()
-        for account in accounts:
-            self._accounts.put(account)
-        self._not_confined: dict[str, str] = {}
-
-    def audit(self, inventory: Inventory, missing: Sequence[Result] = ()) -> None:
-        """Audit what is installed, and record it; ``missing`` are the results of what can't be."""
-        kinds = self._request.kinds
-        title = f"Python {inventory.version}"
-        chosen = [one for one in inventory.distributions if self._is_chosen(one)]
-        before = self._record.before(title, inventory.distributions)
-        baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {}
-        if before is None:
-            self._progress.step(f"trying the standard library of {title} alone")
-            others = (kind for kind in kinds if kind is not InterpreterKind.MAIN)
-            baseline.update((kind, self._baseline(kind)) for kind in others)
-        else:
-            baseline.update((InterpreterKind(kind), one) for kind, one in before.baseline.items())
-            self._not_confined.update(before.not_confined)
-        judged = finished_in(before, kinds)
-        self._record.begin(
-            Environment(
-                python=title,
-                path=str(self._prober.python),
-                kinds=kinds,
-                distributions=inventory.distributions,
-                audited=tuple(one.name for one in chosen),
-                baseline={str(kind): tuple(found) for kind, found in baseline.items()},
-            )
+    def save() -> Environment:
+        there = [judged[key] for one in chosen if (key := (one.name, one.version)) in judged]
+        control = tuple(main for main, _ in there)
+        results = (*(one for _, others in there for one in others), *missing)
+        told = results and len(there) == len(chosen)
+        return record.update(
+            results=results,
+            control=control,
+            advice=tuple(advise(results, control, kind) for kind in kinds) if told else (),
+            not_confined=dict(auditor.not_confined),
         )
 
-        def save() -> None:
-            there = [judged[key] for one in chosen if (key := (one.name, one.version)) in judged]
-            control = tuple(main for main, _ in there)
-            results = (*(one for _, others in there for one in others), *missing)
-            told = results and len(there) == len(chosen)
-            self._record.update(
-                results=results,
-                control=control,
-                advice=tuple(advise(results, control, kind) for kind in kinds) if told else (),
-                not_confined=dict(self._not_confined),
-            )
-
-        def keep(result: Judged) -> None:
-            judged[result[0].name, result[0].version] = result
-            save()
-
+    def keep(result: Judged) -> None:
+        judged[result[0].name, result[0].version] = result
         save()
-        left = [one for one in chosen if (one.name, one.version) not in judged]
-        earlier = f", {len(judged)} finished before" if judged else ""
-        number = count(len(left), "distribution")
-        self._progress.step(f"trying {number} on {title}{earlier}")
-        owner = owners(inventory.distributions)
-        self._in_parallel(
-            left, lambda one: self._judged(one, baseline, owner), lambda one: one.name, keep
-        )
 
-    def _is_chosen(self, one: Distribution) -> bool:
-        asked = {canonicalize_name(name_of(text)[0]) for text in self._request.requirements}
-        name = canonicalize_name(one.name)
-        if name in _TOOLS and name not in asked:
-            return False
-        return self._request.everything or bool(one.extensions)
-
-    # one process
-
-    def _try(
-        self,
-        kind: InterpreterKind,
-        modules: Sequence[str],
-        extensions: Sequence[str] = (),
-        exercise: str = "",
-        *,
-        swapped: bool = False,
-        site: bool = True,
-    ) -> Attempt:
-        job: Mapping[str, Any] = {
-            "kind": kind,
-            "modules": modules,
-            "extensions": extensions,
-            "exercise": exercise,
-            "swap": swapped,
-            "patience": min(_THREADS_END, self._request.timeout / 10),
-        }
-        with self._account() as account:
-            ended = self._prober.run(job, account, site=site)
-        self._not_confined.update(ended.not_confined)
-        return attempt_of(ended, kind, swapped=swapped)
-
-    @contextmanager
-    def _account(self) -> Iterator[Account]:
-        account = self._accounts.get()
-        try:
-            yield account
-        finally:
-            self._accounts.put(account)
-
-    # the standard library
-
-    def _baseline(self, kind: InterpreterKind) -> tuple[StandardFailure, ...]:
-        """Return what fails of the standard library alone, in either order of its modules."""
-        main = self._try(InterpreterKind.MAIN, _STANDARD, site=False)
-        missing = {one.module for one in main.failures}
-        modules = [name for name in _STANDARD if name not in missing]
-        found: dict[str, StandardFailure] = {}
-        for swapped in (False, True):
-            attempt = self._try(kind, modules, swapped=swapped, site=False)
-            if ended_badly(attempt):
-                return self._each_alone(kind, modules)
-            found |= {one.module: _standard_failure(one) for one in attempt.failures}
-        return tuple(found.values())
-
-    def _each_alone(
-        self, kind: InterpreterKind, modules: Sequence[str]
-    ) -> tuple[StandardFailure, ...]:
-        attempts = self._in_parallel(
-            modules, lambda name: (name, self._try(kind, [name], site=False)), str
-        )
-        found: dict[str, StandardFailure] = {}
-        for name, attempt in attempts:
-            found |= {one.module: _standard_failure(one) for one in attempt.failures}
-            if how := ended_badly(attempt):
-                error = f"{how} {attempt.doing}"
-                found[name] = StandardFailure(module=name, error=error, ends_process=True)
-        return tuple(found.values())
-
-    # one distribution
-
-    def _judged(
-        self,
-        one: Distribution,
-        baseline: Mapping[InterpreterKind, Sequence[StandardFailure]],
-        owner: Owner,
-    ) -> Judged:
-        """Return what a distribution does in the main interpreter, and in each kind."""
-        exercise = exercise_for(one.name)
-
-        def tried(kind: InterpreterKind, number: int, first: int = 0) -> list[Attempt]:
-            return [
-                self._try(kind, one.modules, one.extensions, exercise, swapped=bool(trial % 2))
-                for trial in range(first, first + number)
-            ]
-
-        trials = self._request.trials
-        wanted = trials if InterpreterKind.MAIN in self._request.kinds else 1
-        control = tried(InterpreterKind.MAIN, wanted)
-        attempts = {kind: self._attempts(kind, control, tried) for kind in baseline}
-        if any(_crashed_late(a) for some in attempts.values() for a in some):
-            # Does it also crash there, without any other interpreter?
-            control += tried(InterpreterKind.MAIN, trials - len(control), len(control))
-        main = judge_distribution(
-            one, InterpreterKind.MAIN, control, (), (), owner, exercise=bool(exercise)
-        )
-        judged = {
-            kind: judge_distribution(
-                one, kind, attempts[kind], control, found, owner, exercise=bool(exercise)
-            )
-            for kind, found in baseline.items()
-        }
-        judged[InterpreterKind.MAIN] = main
-        return main, tuple(judged[kind] for kind in self._request.kinds)
-
-    def _attempts(
-        self,
-        kind: InterpreterKind,
-        control: Sequence[Attempt],
-        tried: Callable[[InterpreterKind, int, int], list[Attempt]],
-    ) -> list[Attempt]:
-        """Return the processes of a kind: none if the main interpreter fails already, and no more
-        after one that hangs or fails before its end, since they would do the same."""
-        attempts: list[Attempt] = []
-        while len(attempts) < self._request.trials and not any(map(ended_badly, control)):
-            attempts += tried(kind, 1, len(attempts))
-            if ended_badly(attempts[-1]) and not _crashed_late(attempts[-1]):
-                break
-        return attempts
-
-    def _in_parallel(
-        self,
-        items: Sequence[_T],
-        work: Callable[[_T], _R],
-        name: Callable[[_T], str],
-        keep: Callable[[_R], None] | None = None,
-    ) -> list[_R]:
-        """Return the result for each item, in order, with as many at a time as was asked for.
-
-        ``keep`` is called with each result at once.
-        """
-        with ThreadPoolExecutor(self._request.jobs) as pool:
-            interrupted = threading.Event()
-
-            def one(item: _T) -> _R:
-                with interrupted_by(interrupted):
-                    return work(item)
-
-            try:
-                running = {pool.submit(one, item): name(item) for item in items}
-                for number, done in enumerate(as_completed(running), 1):
-                    result = done.result()
-                    if keep is not None:
-                        keep(result)
-                    self._progress.count(f"{number} of {len(running)}, {running[done]}")
-                return [done.result() for done in running]
-            except BaseException:
-                interrupted.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    save()
+    left = [one for one in chosen if (one.name, one.version) not in judged]
+    earlier = f", {len(judged)} finished before" if judged else ""
+    progress.step(f"trying {count(len(left), 'distribution')} on {title}{earlier}")
+    owner = owners(inventory.distributions)
+    in_parallel(
+        left,
+        lambda one: auditor.judged(one, baseline, owner),
+        lambda one: one.name,
+        request.jobs,
+        progress,
+        keep,
+    )
+    return save()
 
 
-def _standard_failure(one: Failure) -> StandardFailure:
-    return StandardFailure(module=one.module, error=one.error, deepest=one.deepest)
+def _is_chosen(one: Distribution, request: Request) -> bool:
+    asked = {canonicalize_name(name_of(text)[0]) for text in request.requirements}
+    name = canonicalize_name(one.name)
+    if name in _TOOLS and name not in asked:
+        return False
+    return request.everything or bool(one.extensions)
 
 
-def _crashed_late(attempt: Attempt) -> bool:
-    late = attempt.stage in (Stage.ENDING, Stage.FINISHED)
-    return late and not attempt.hung and bool(ended_badly(attempt))
+def _search(
+    environment: Environment,
+    python: Python,
+    request: Request,
+    accounts: Sequence[Account],
+    progress: Progress,
+    record: Record,
+) -> None:
+    """Search releases that work, if that was asked for, and record them."""
+    if request.releases:
+        found = Searcher(python, request, accounts, progress).searched(environment)
+        record.update(searches=found.searches, advice=found.advice)

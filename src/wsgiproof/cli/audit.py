@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,21 +15,29 @@ from wsgiproof.cli import completion
 from wsgiproof.cli.choices import Choices
 from wsgiproof.cli.command_line import command_line
 from wsgiproof.cli.help import command, option
-from wsgiproof.cli.options import PATH, make_console, note, print_json
+from wsgiproof.cli.options import PATH, make_console, note, print_json, progress_on
+from wsgiproof.config.axes import MOD_WSGI
+from wsgiproof.config.model import MOST_SUB_INTERPRETERS
 from wsgiproof.config.requirements import requirements as expand
 from wsgiproof.errors import UsageError
+from wsgiproof.judge.finding import in_words
 from wsgiproof.records.cell import InterpreterKind
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from wsgiproof.config.project import Project
     from wsgiproof.provision.toolchain import Python
     from wsgiproof.records.audit import Audit
+    from wsgiproof.run.deep import Deep
 
 _EXAMPLES = (
     "wsgiproof audit cryptography bcrypt==4.2.1",
     "wsgiproof audit -r requirements.txt --python 3.11 --python 3.13",
     "wsgiproof audit --project . --extra postgres",
     "wsgiproof audit --env /srv/site/venv --interpreter shared-gil --trials 20",
+    "wsgiproof audit lxml numpy --deep --mod-wsgi 5.0.2",
+    "wsgiproof audit bcrypt --python 3.11 --find-working",
 )
 _CODES = {
     0: "all that was tried works",
@@ -35,7 +45,7 @@ _CODES = {
     2: "the command line is wrong, or names something that does not exist",
     3: "something is unknown or can't be installed, or nothing could be tried",
 }
-_KINDS = [InterpreterKind.MAIN, InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL]
+_RELEASES = 10
 _DEFAULT_KIND = InterpreterKind.SHARED_GIL
 
 
@@ -86,9 +96,9 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     "--interpreter",
     "kinds",
     multiple=True,
-    type=Choices(_KINDS),
+    type=Choices(list(InterpreterKind)),
     metavar="KIND",
-    help="main, shared-gil or own-gil.\n"
+    help="main, shared-gil, own-gil or free-threaded.\n"
     "The main interpreter is always tried as well, as the control. May be given several times.  "
     f"[default: {_DEFAULT_KIND}, which is mod_wsgi's]",
 )
@@ -118,6 +128,45 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     type=click.IntRange(min=1, max=256),
     metavar="N",
     help="Packages at the same time.\n[default: the number of cores]",
+)
+@option(
+    "--find-working",
+    is_flag=True,
+    help="Look for releases that work, of what fails.\n"
+    "Newer and older ones from the index are installed and tried, the nearest ones first.",
+)
+@option(
+    "--releases",
+    type=click.IntRange(min=1, max=100),
+    metavar="N",
+    help="Other releases to try of each package.\nFor --find-working, at most.  [default: 10]",
+)
+@option(
+    "--deep",
+    is_flag=True,
+    help="Try each package in real Apache, too.\n"
+    "An application uses it in each request, and all checks of 'wsgiproof run' judge that: about "
+    "a minute for each package and kind.",
+)
+@option(
+    "--mod-wsgi",
+    metavar="VERSION|PATH",
+    default="",
+    shell_complete=completion.axis(MOD_WSGI),
+    help="mod_wsgi for --deep.\nAs for 'wsgiproof run'.  [default: latest]",
+)
+@option(
+    "--sub-interpreters",
+    type=click.IntRange(min=1, max=MOST_SUB_INTERPRETERS),
+    metavar="N",
+    help="Sub interpreters for --deep, in each process.\n[default: 2]",
+)
+@option(
+    "-n",
+    "--requests",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Requests of each cell of --deep.\n[default: 3000]",
 )
 @option(
     "-o",
@@ -160,6 +209,12 @@ def audit_command(
     trials: int,
     timeout: float,
     jobs: int | None,
+    find_working: bool,
+    releases: int | None,
+    deep: bool,
+    mod_wsgi: str,
+    sub_interpreters: int | None,
+    requests: int | None,
     output: Path | None,
     resume: Path | None,
     junit: Path | None,
@@ -184,7 +239,20 @@ def audit_command(
     from wsgiproof.report.builds import StepProgress
     from wsgiproof.report.files import write_audit_reports
     from wsgiproof.report.html.audited import leave_audit_page
+    from wsgiproof.run.deep import Deep, DeepRequest, pythons_of
 
+    _check_options({"--releases": releases}, "--find-working", find_working)
+    _check_options(
+        {"--mod-wsgi": mod_wsgi, "--sub-interpreters": sub_interpreters, "--requests": requests},
+        "--deep",
+        deep,
+    )
+    if resume is not None and (output is not None or deep):
+        raise UsageError(
+            "what runs in Apache can't be resumed: use --resume or --deep"
+            if deep
+            else "--resume goes on in DIR: leave --output out"
+        )
     needed = _needed(packages, files, project, extras, env)
     request = Request(
         requirements=needed.requirements,
@@ -196,23 +264,29 @@ def audit_command(
         jobs=jobs or os.cpu_count() or 1,
         timeout=timeout,
         trials=trials,
+        releases=(releases or _RELEASES) if find_working else 0,
         command=command_line(),
     )
     check(request)
-    if resume is not None and output is not None:
-        raise UsageError("--resume goes on in DIR: leave --output out")
+    in_apache = DeepRequest(
+        kinds=request.kinds,
+        mod_wsgi=mod_wsgi,
+        sub_interpreters=sub_interpreters or 2,
+        requests=requests,
+    )
+    # Before anything is tried, if the Pythons are known.
+    tier = Deep(in_apache, request.pythons) if deep and not env else None
     before = load_audit(resume) if resume is not None else None
     directory = make_private_directory(output, AUDIT) if resume is None else resume.absolute()
     console = make_console(stderr=as_json)
     kept = _Kept(directory / AUDIT)
-    try:
+    with _shown_if_interrupted(console, kept):
         with held(directory), StepProgress(console) as progress:
             record = audit(request, progress, kept.save, before=before)
-    except (KeyboardInterrupt, Exception):
-        # What was finished before is shown; why it went no further is said by main().
-        if kept.record is not None:
-            show_audit(console, kept.record, str(kept.path))
-        raise
+        if deep:
+            tier = tier or Deep(in_apache, pythons_of(record))
+            record = _tried_in_apache(tier, record, directory, console)
+            kept.save(record)
     show_audit(console, record, str(kept.path))
     write_audit_reports(record, junit, markdown, note)
     page = leave_audit_page(record, directory)
@@ -220,6 +294,13 @@ def audit_command(
     if as_json:
         print_json(record)
     raise SystemExit(exit_code(record.environments))
+
+
+def _check_options(given: Mapping[str, object], needed: str, there: bool) -> None:
+    """Raise :class:`UsageError` if an option is given that says nothing without another one."""
+    names = [name for name, value in given.items() if value]
+    if names and not there:
+        raise UsageError(f"{in_words(names)} {'is' if len(names) == 1 else 'are'} for {needed}")
 
 
 class _Kept:
@@ -236,6 +317,19 @@ class _Kept:
 
         write_output(as_json(record), self.path)
         self.record = record
+
+
+@contextmanager
+def _shown_if_interrupted(console: Console, kept: _Kept) -> Iterator[None]:
+    """Show what was finished before an exception; why it went no further is said by main()."""
+    from wsgiproof.report.audited import show_audit
+
+    try:
+        yield
+    except (KeyboardInterrupt, Exception):
+        if kept.record is not None:
+            show_audit(console, kept.record, str(kept.path))
+        raise
 
 
 def _needed(
@@ -272,6 +366,21 @@ def _pythons(needed: Project, pythons: tuple[str, ...], env: Path | None) -> tup
     for python in chosen:
         check_python(needed, python.title, python.version)
     return chosen
+
+
+def _tried_in_apache(tier: Deep, record: Audit, directory: Path, console: Console) -> Audit:
+    """Return the record with the deep tier, after saying where its report is."""
+    from rich.text import Text
+
+    from wsgiproof.report.html.page import leave_page
+    from wsgiproof.subjects.registry import rules_of
+
+    with progress_on(console) as progress:
+        record, run = tier.run(record, directory, progress)
+    assert progress.output is not None
+    page = leave_page(run, rules_of, progress.output)
+    console.print(Text(f"Report: {page}"), soft_wrap=True)
+    return record
 
 
 def _required(packages: tuple[str, ...], files: tuple[str, ...]) -> tuple[str, ...]:

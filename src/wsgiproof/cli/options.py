@@ -112,7 +112,7 @@ _SUBJECT = option(
     type=Choices([*SUBJECTS]),
     metavar="NAME",
     help=f"What is tested: {', '.join(SUBJECTS)}.\n[default: {DEFAULT.name}]",
-    rare=len(SUBJECTS) == 1,
+    rare=True,
 )
 _SUBJECT_OPTIONS: list[_Decorator] = [
     _SUBJECT,

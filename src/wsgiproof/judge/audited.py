@@ -8,6 +8,7 @@ alone in the same kind, which is the baseline.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from signal import SIGKILL, SIGXCPU
 
@@ -24,6 +25,7 @@ from wsgiproof.records.audit import (
     Failure,
     Outcome,
     Result,
+    Search,
     Snapshot,
     Stage,
     StandardFailure,
@@ -38,6 +40,8 @@ _MOST_MORE = 2
 """Exceptions that are reported beside the first one, at most."""
 _MOST_LOST = 8
 """Names of missing things that are reported, at most."""
+_GIL_ENABLED = re.compile(r"\(GIL\) has been enabled to load module '([^']+)'")
+"""The warning of CPython."""
 _WARNING = 120
 """Characters of a warning."""
 Owner = Callable[[str], str]
@@ -142,7 +146,7 @@ class _Case:
         if ends and ends[2] != STANDARD_LIBRARY:
             return ends
         # An end that is not its own fault does not hide what is.
-        for rule in (self._exceptions, self._values, self._losses):
+        for rule in (self._exceptions, self._gil, self._values, self._losses):
             if found := rule():
                 return found
         why = self._why_unknown()
@@ -153,6 +157,8 @@ class _Case:
         if threads := sorted({name for one in self._attempts for name in one.threads}):
             why = "its threads do not end, and without Apache an interpreter can't be ended then"
             return f"{why}: {some(threads)}"
+        if self._kind is InterpreterKind.FREE_THREADED and not all(a.gil for a in self._attempts):
+            return "this Python does not say whether the GIL was turned on"
         main = next((one for one in self._known() if one.stage is Stage.IMPORT), None)
         return f"{main.module} fails in main too: {main.error}" if main else ""
 
@@ -261,6 +267,24 @@ class _Case:
         if stage is Stage.START:
             return Outcome.UNKNOWN, f"an interpreter could not be used: {first.error}", ""
         return Outcome.REFUSES, self._told(raised), self._cause(first.deepest)
+
+    def _gil(self) -> tuple[Outcome, str, str] | None:
+        """What turned the GIL on in interpreters that should have none, by its own warning."""
+        if self._kind is not InterpreterKind.FREE_THREADED:
+            return None
+        places = [
+            (attempt, int(interpreter))
+            for attempt in self._attempts
+            for interpreter, enabled in attempt.gil.items()
+            if enabled
+        ]
+        if not places:
+            return None
+        said = (t for a in self._attempts for s in a.snapshots for t in s.warnings)
+        module = next((found[1] for text in said if (found := _GIL_ENABLED.search(text))), "")
+        why = f" by the import of {module}" if module else ""
+        reason = f"the GIL is turned on{_where(self._kind, places)}{why}"
+        return Outcome.TAKES_GIL, reason, self._cause(module)
 
     def _raised(self) -> dict[tuple[Stage, str], list[tuple[Attempt, Failure]]]:
         """What raises that does not in the main interpreter, by its module, in the order of the
@@ -392,9 +416,31 @@ def _about_main(control: Sequence[Result]) -> str:
     return f"{setting} avoids that, but not all work there: {in_words(bad)} did not when tried."
 
 
+def advise_release(found: Search) -> str:
+    """Return which release of a distribution to take, in a sentence or two."""
+    what = f"{found.name} {found.version} does not work under {found.kind}"
+    if not found.works:
+        if not found.tried:
+            return f"{what}, and the index has no other release for this Python."
+        versions = in_words([one.version for one in found.tried])
+        if len(found.tried) == 1:
+            return f"{what}, and neither does the other release that was tried: {versions}."
+        return f"{what}, and none of {len(found.tried)} other releases that were tried: {versions}."
+    told = f"{what}, and {found.works} does: it was tried"
+    before = len(found.tried) - 1
+    told += f", after {count(before, 'other release')} that did not." if before else "."
+    if found.conflict:
+        told += f" It can't be installed with the other requirements: {found.conflict}"
+    return told
+
+
 def exit_code(environments: Iterable[Environment]) -> ExitCode:
     """Return the exit code of an audit: what fails outweighs what is unknown."""
-    outcomes = [one.outcome for environment in environments for one in environment.results]
+    outcomes = [
+        one.outcome
+        for environment in environments
+        for one in (*environment.results, *environment.deep)
+    ]
     if FAILURES.intersection(outcomes):
         return ExitCode.FINDING
     if not outcomes or any(one is not Outcome.WORKS for one in outcomes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from wsgiproof.provision.cache import Build, Cache
 from wsgiproof.provision.environment import environment_build, home_in, installed_packages
@@ -13,14 +14,18 @@ from wsgiproof.provision.toolchain import BuildSpec, Httpd, Toolchain
 def build_toolchain(spec: BuildSpec, httpd: Httpd, cache: Cache) -> Toolchain:
     """Return a toolchain; build what is not cached. Raises :class:`BuildFailed` or
     :class:`CannotRun`."""
-    mod_wsgi, environment = _builds(spec, httpd, cache)
-    home = home_in(cache.get(environment))
+    mod_wsgi, *environment = _builds(spec, httpd, cache)
+    if spec.installed:
+        home, packages = Path(spec.installed.home), spec.installed.packages
+    else:
+        home = home_in(cache.get(environment[0]))
+        packages = installed_packages(home)
     return Toolchain(
         python=spec.python,
         httpd=httpd,
         mod_wsgi=module_in(cache.get(mod_wsgi)),
         home=home,
-        packages=installed_packages(home),
+        packages=packages,
     )
 
 
@@ -30,8 +35,7 @@ def toolchain_builds(specs: Iterable[BuildSpec], httpd: Httpd, cache: Cache) -> 
     return list({(build.kind, *sorted(build.key.items())): build for build in builds}.values())
 
 
-def _builds(spec: BuildSpec, httpd: Httpd, cache: Cache) -> tuple[Build, Build]:
-    return (
-        mod_wsgi_build(spec.mod_wsgi, spec.python, httpd, cache),
-        environment_build(spec, cache),
-    )
+def _builds(spec: BuildSpec, httpd: Httpd, cache: Cache) -> list[Build]:
+    """The build of mod_wsgi, and that of the environment if there is none yet."""
+    mod_wsgi = mod_wsgi_build(spec.mod_wsgi, spec.python, httpd, cache)
+    return [mod_wsgi, *([] if spec.installed else [environment_build(spec, cache)])]

@@ -91,6 +91,27 @@ def resolve(requirements: Sequence[str], python: Python, *, wheels_only: bool) -
     raise UsageError(error_line(done.output))
 
 
+def nearest(package: str, version: str, python: Python, *, newer: bool) -> str:
+    """Return the release next to ``version``, the first newer or else the last older one, that has
+    a wheel for this Python and is no pre-release; empty if there is none.
+
+    Raises :class:`CannotRun` if the index does not answer.
+    """
+    flags = ["--no-deps", "--no-header", "--no-annotate", "--no-emit-index-url"]
+    flags += ["--prerelease", "disallow", "--only-binary", package, "--python", python.path]
+    if newer:
+        flags += ["--resolution", "lowest"]
+    with temporary_directory() as scratch:
+        source = scratch / "requirements.in"
+        source.write_text(f"{package}{'>' if newer else '<'}{version}\n")
+        done = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
+    if done.returncode != 0:
+        if any(sign in done.output for sign in _NO_ANSWER):
+            raise CannotRun(f"the package index does not answer: {error_line(done.output)}")
+        return ""
+    return next((one.partition("==")[2] for one in _PINNED.findall(done.output)), "")
+
+
 def is_exact(version: str) -> bool:
     """Return whether this is one version: neither a word nor the first numbers of a version."""
     return version not in ("", LATEST, MINIMUM) and not _PREFIX.fullmatch(version)

@@ -80,6 +80,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """The commit of a git checkout; empty if it is not one."""
 
 
+class Installed(msgspec.Struct, frozen=True, kw_only=True):
+    """An environment that exists already."""
+
+    home: str
+    packages: Mapping[str, str] = {}
+    """What is installed there, by normalized name."""
+
+
 class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to build for a cell."""
 
@@ -91,6 +99,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Environment variables for their build."""
     requirements: tuple[str, ...] = ()
     """What is installed beside them."""
+    installed: Installed | None = None
+    """The environment to use as it is; None: one is built."""
     constraints: str = ""
     """The content of a constraints file for pip; empty if there is none."""
     home: str = ""

@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from wsgiproof.records.cell import InterpreterKind
+from wsgiproof.records.judgement import Finding
 
 AUDIT = "audit.json"
 """The file of the record."""
@@ -27,15 +28,31 @@ class Outcome(StrEnum):
     HANGS = "hangs"
     WRONG = "wrong"
     """Its exercise has another result than in the main interpreter."""
+    TAKES_GIL = "takes the GIL"
+    """Its import turns the GIL on, in a Python that is built without one."""
+    LEAKS = "leaks"
+    """Something that is counted, or memory, grows with requests; only Apache shows it."""
     NOT_INSTALLABLE = "not installable"
     UNKNOWN = "unknown"
     """It could not be decided, or the fault is not its own."""
 
 
 FAILURES = frozenset(
-    {Outcome.REFUSES, Outcome.DEGRADES, Outcome.CRASHES, Outcome.HANGS, Outcome.WRONG}
+    {
+        *(Outcome.REFUSES, Outcome.DEGRADES, Outcome.CRASHES, Outcome.HANGS, Outcome.WRONG),
+        *(Outcome.TAKES_GIL, Outcome.LEAKS),
+    }
 )
 """The outcomes that are the fault of what is installed."""
+
+
+class Tier(StrEnum):
+    """Where a distribution was tried."""
+
+    FAST = "fast"
+    """In interpreters that the standard library makes."""
+    DEEP = "deep"
+    """In real Apache with mod_wsgi, by an application that uses it in each request."""
 
 
 class Stage(StrEnum):
@@ -117,6 +134,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Not in a saved record."""
     values: Mapping[str, str] = {}
     """The result of the exercise in each interpreter, by its number."""
+    gil: Mapping[str, bool] = {}
+    """Whether the GIL was on in each interpreter after all imports, by its number; empty before
+    Python 3.13, which does not say it."""
     threads: tuple[str, ...] = ()
     """The threads that were still running when their interpreter was to end, which was not tried
     then: the standard library can't do it."""
@@ -142,6 +162,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     kind: InterpreterKind
+    tier: Tier = Tier.FAST
     outcome: Outcome
     reason: str = ""
     """What happened, in one sentence."""
@@ -153,6 +174,45 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How often processes crashed at their end, with the bound."""
     notes: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """What the checks of the cell found, in the deep tier."""
+    cell: str = ""
+    """The directory of that cell, below that of the audit."""
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the two tiers say of one distribution in one kind of interpreters."""
+
+    name: str
+    version: str
+    kind: InterpreterKind
+    fast: Outcome
+    deep: Outcome
+    agree: bool | None
+    """None if one of them does not know."""
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """Another release of a distribution, and what it does."""
+
+    version: str
+    outcome: Outcome
+    reason: str = ""
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """The search for a release that works where the installed one does not."""
+
+    name: str
+    version: str
+    """The installed one."""
+    kind: InterpreterKind
+    works: str = ""
+    """The first release that does; empty if none of those tried does."""
+    conflict: str = ""
+    """Why that release can't be installed with the other requirements; empty if it can."""
+    tried: tuple[Release, ...] = ()
+    """The nearest ones first."""
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +232,14 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """In the kinds that were asked for."""
     control: tuple[Result, ...] = ()
     """In the main interpreter."""
+    deep: tuple[Result, ...] = ()
+    """In real Apache, in the kinds that were asked for; empty without ``--deep``."""
+    deep_control: tuple[Result, ...] = ()
+    """In real Apache, in the main interpreter: of what fails there in another kind."""
+    agreement: tuple[Agreement, ...] = ()
+    """Of the two tiers."""
+    searches: tuple[Search, ...] = ()
+    """For each distribution that fails in a kind by its own fault, with ``--find-working``."""
     advice: tuple[str, ...] = ()
     """A sentence or two for each kind that was asked for."""
     not_confined: Mapping[str, str] = {}

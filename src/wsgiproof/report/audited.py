@@ -21,6 +21,7 @@ from wsgiproof.records.audit import (
     Outcome,
     Result,
     StandardFailure,
+    Tier,
 )
 from wsgiproof.records.cell import InterpreterKind
 from wsgiproof.report.text import printable
@@ -32,11 +33,14 @@ _STYLES = {
     Outcome.CRASHES: "bold red",
     Outcome.HANGS: "bold red",
     Outcome.WRONG: "bold red",
+    Outcome.LEAKS: "bold red",
+    Outcome.TAKES_GIL: "bold red",
     Outcome.NOT_INSTALLABLE: "yellow",
     Outcome.UNKNOWN: "yellow",
 }
 _COULD = {"network": "use the network", "files": "write to any file of their user"}
 """What a package may do where the kernel does not allow to prevent it."""
+Column = tuple[InterpreterKind, Tier]
 _LONGEST = 600
 """Characters of a reason."""
 NOTHING = "No distribution with compiled code is installed: --all tries the others."
@@ -45,7 +49,11 @@ _LONGEST_ADVICE = 4000
 
 def heading(audit: Audit) -> str:
     """Return the answer of an audit in a few words, over all of its environments."""
-    results = [one for environment in audit.environments for one in environment.results]
+    results = [
+        one
+        for environment in audit.environments
+        for one in (*environment.results, *environment.deep)
+    ]
     named = {one.name for one in results}
     broken = {one.name for one in results if one.outcome in FAILURES}
     unknown = {one.name for one in results if one.outcome is not Outcome.WORKS} - broken
@@ -73,7 +81,7 @@ def show_audit(console: Console, audit: Audit, saved: str) -> None:
 def _show_environment(console: Console, environment: Environment) -> None:
     console.print(Text(printable(environment.python), style="bold"))
     rows = rows_of(environment)
-    console.print(_table(rows, kinds_of(environment)) if rows else NOTHING)
+    console.print(_table(rows, columns_of(environment)) if rows else NOTHING)
     for one in worth_words(environment):
         console.print(_heading(one))
         for line in lines_of(one):
@@ -105,30 +113,38 @@ def _baseline(kind: str, failures: Sequence[StandardFailure]) -> str:
     return f"{line} ({failures[0].module} {failures[0].error})"
 
 
-def kinds_of(environment: Environment) -> list[InterpreterKind]:
-    """Return the columns of the table: the control, and the kinds that were asked for."""
-    return list(dict.fromkeys([InterpreterKind.MAIN, *environment.kinds]))
+def columns_of(environment: Environment) -> list[Column]:
+    """Return the columns of the table: the control, and the kinds that were asked for, in each
+    tier."""
+    kinds = dict.fromkeys([InterpreterKind.MAIN, *environment.kinds])
+    columns = [(kind, Tier.FAST) for kind in kinds]
+    if environment.deep:
+        columns += [(kind, Tier.DEEP) for kind in environment.kinds]
+    return columns
 
 
-def rows_of(environment: Environment) -> dict[tuple[str, str], dict[InterpreterKind, Result]]:
+def title_of(kind: InterpreterKind, tier: Tier) -> str:
+    """Return the title of a column."""
+    return f"{kind} in Apache" if tier is Tier.DEEP else kind
+
+
+def rows_of(environment: Environment) -> dict[tuple[str, str], dict[Column, Result]]:
     """Return the rows of the table: the results of each name and version."""
-    rows: dict[tuple[str, str], dict[InterpreterKind, Result]] = {}
-    for one in (*environment.control, *environment.results):
-        rows.setdefault((one.name, one.version), {})[one.kind] = one
+    rows: dict[tuple[str, str], dict[Column, Result]] = {}
+    for one in (*environment.control, *environment.results, *environment.deep):
+        rows.setdefault((one.name, one.version), {})[one.kind, one.tier] = one
     return rows
 
 
-def _table(
-    rows: dict[tuple[str, str], dict[InterpreterKind, Result]], kinds: Sequence[InterpreterKind]
-) -> Table:
+def _table(rows: dict[tuple[str, str], dict[Column, Result]], columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("package", overflow="fold")
     table.add_column("version", overflow="fold")
-    for kind in kinds:
-        table.add_column(kind, no_wrap=True)
+    for kind, tier in columns:
+        table.add_column(title_of(kind, tier), no_wrap=True)
     table.add_column("tried by", no_wrap=True)
     for (name, version), results in rows.items():
-        cells = [_cell(results.get(kind)) for kind in kinds]
+        cells = [_cell(results.get(column)) for column in columns]
         tried = tried_by(results.values())
         table.add_row(Text(printable(name)), Text(printable(version)), *cells, Text(tried))
     return table
@@ -148,7 +164,8 @@ def _cell(result: Result | None) -> Text:
 
 def worth_words(environment: Environment) -> list[Result]:
     """The results that a table can't say, and the reasons of the main interpreter once."""
-    asked = [one for one in environment.results if one.outcome is not Outcome.WORKS or one.notes]
+    tried = (*environment.results, *environment.deep)
+    asked = [one for one in tried if one.outcome is not Outcome.WORKS or one.notes]
     named = {one.name for one in asked}
     bad = [one for one in environment.control if one.outcome is not Outcome.WORKS]
     return [*asked, *(one for one in bad if one.name not in named)]
@@ -157,7 +174,7 @@ def worth_words(environment: Environment) -> list[Result]:
 def _heading(one: Result) -> Text:
     return Text.assemble(
         (printable(f"{one.name} {one.version}".strip()), "bold"),
-        f" {one.kind}: ",
+        f" {title_of(one.kind, one.tier)}: ",
         (one.outcome, _STYLES[one.outcome]),
         f", because of {printable(one.cause)}" if one.cause else "",
     )

@@ -9,7 +9,7 @@ from junitparser import Error, Failure, TestCase
 
 from wsgiproof.judge.audited import ended_badly
 from wsgiproof.records.audit import FAILURES, Audit, Environment, Outcome, Result
-from wsgiproof.report.audited import cautions, lines_of
+from wsgiproof.report.audited import cautions, lines_of, title_of
 from wsgiproof.report.junit import case_of, result_of, written
 from wsgiproof.report.text import block, one_line
 
@@ -17,14 +17,18 @@ from wsgiproof.report.text import block, one_line
 def audit_to_junit(audit: Audit) -> bytes:
     """Return an audit, with a test case for each package, Python and kind of interpreter."""
     cases = [
-        _case(environment, one) for environment in audit.environments for one in environment.results
+        _case(environment, one)
+        for environment in audit.environments
+        for one in (*environment.results, *environment.deep)
     ]
     started = datetime.fromtimestamp(audit.started, UTC).isoformat(timespec="seconds")
     return written(cases, started, _properties(audit))
 
 
 def _case(environment: Environment, one: Result) -> TestCase:
-    name = " ".join(filter(None, [environment.python, one.name, one.version, one.kind]))
+    name = " ".join(
+        filter(None, [environment.python, one.name, one.version, title_of(one.kind, one.tier)])
+    )
     seconds = sum(attempt.seconds for attempt in one.attempts)
     if one.outcome is Outcome.WORKS:
         case = case_of(name, [], seconds)

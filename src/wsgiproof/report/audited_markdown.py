@@ -7,14 +7,15 @@ from itertools import accumulate
 
 from wsgiproof.judge.finding import count
 from wsgiproof.records.audit import FAILURES, Audit, Environment, Outcome, Result
-from wsgiproof.records.cell import InterpreterKind
 from wsgiproof.report.audited import (
     NOTHING,
+    Column,
     cautions,
+    columns_of,
     heading,
-    kinds_of,
     lines_of,
     rows_of,
+    title_of,
     tried_by,
     worth_words,
 )
@@ -24,7 +25,7 @@ _MOST_ROWS = 100
 _LONGEST_ADVICE = 4000
 _LONGEST = 60_000
 """Characters. A comment on GitHub has 65,536."""
-_Row = tuple[tuple[str, str], Mapping[InterpreterKind, Result]]
+_Row = tuple[tuple[str, str], Mapping[Column, Result]]
 
 
 def audit_to_markdown(audit: Audit) -> str:
@@ -52,7 +53,7 @@ def _answer(environment: Environment) -> Iterator[str]:
         yield NOTHING
     bad = [row for row in rows if not _works(row)]
     if bad:
-        yield _table(bad[:_MOST_ROWS], kinds_of(environment))
+        yield _table(bad[:_MOST_ROWS], columns_of(environment))
     if len(bad) > _MOST_ROWS:
         yield f"{len(bad) - _MOST_ROWS} more are in `audit.json`."
 
@@ -66,7 +67,7 @@ def _details(environment: Environment) -> Iterator[str]:
     if good:
         verb = "works" if len(good) == 1 else "work"
         what = f"{count(len(good), 'package')} {verb} on {_plain(environment.python)}"
-        yield folded(what, _table(good, kinds_of(environment)))
+        yield folded(what, _table(good, columns_of(environment)))
     yield from (prose(line) for line in cautions(environment))
 
 
@@ -79,14 +80,14 @@ def _works(row: _Row) -> bool:
     return all(one.outcome is Outcome.WORKS for one in row[1].values())
 
 
-def _table(rows: Sequence[_Row], kinds: Sequence[InterpreterKind]) -> str:
+def _table(rows: Sequence[_Row], columns: Sequence[Column]) -> str:
     return table(
-        ["package", "version", *kinds, "tried by"],
+        ["package", "version", *(title_of(*one) for one in columns), "tried by"],
         [
             [
                 in_table(name),
                 in_table(version),
-                *(_mark(results.get(kind)) for kind in kinds),
+                *(_mark(results.get(column)) for column in columns),
                 tried_by(results.values()),
             ]
             for (name, version), results in rows
@@ -106,4 +107,4 @@ def _told(one: Result) -> str:
     cause = f", because of {prose(one.cause)}" if one.cause else ""
     words = "; ".join(map(prose, lines_of(one))) or "nothing more is known"
     name = prose(f"{one.name} {one.version}")
-    return f"- {name} under {one.kind}: **{one.outcome}**{cause}. {words}"
+    return f"- {name} under {title_of(one.kind, one.tier)}: **{one.outcome}**{cause}. {words}"

@@ -96,6 +96,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The command that runs only this cell."""
     inputs: str = ""
     """A digest of everything that the cell is made of."""
+    alone: bool = False
+    """Whether no two processes of the phase ``trials`` run at the same time: an application of the
+    user's own may expect that."""
     retries: int = 0
     """How often it is tried again after an ``error``; never after a verdict."""
     tries: tuple[str, ...] = ()
@@ -402,8 +405,7 @@ def _experiment(
                     app_name=served.name,
                     workers=workers(cell),
                     plan=job.plan,
-                    # An application of the user's own may expect to be alone.
-                    trials_at_once=1 if cell.app else _TRIALS_AT_ONCE,
+                    trials_at_once=1 if job.alone else _TRIALS_AT_ONCE,
                     resources=rules_of(cell).counted,
                     on_progress=watch,
                 )

@@ -18,7 +18,7 @@ from wsgiproof.files import read_file
 from wsgiproof.process.leftovers import safe_parent
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.index import is_exact
-from wsgiproof.provision.toolchain import BuildSpec
+from wsgiproof.provision.toolchain import BuildSpec, Installed
 from wsgiproof.records.cell import Cell, InterpreterKind
 from wsgiproof.run.cell import Job, RunContext, Watcher
 from wsgiproof.run.preflight import Machine, Preflight
@@ -72,14 +72,22 @@ def preflight(config: Config) -> HostSetup:
     return HostSetup(machine=machine, resolved=resolve_axes(config, machine, cache), cache=cache)
 
 
-def plan(config: Config, setup: HostSetup, *, own_file: bool = False) -> RunPlan:
+def plan(
+    config: Config,
+    setup: HostSetup,
+    *,
+    own_file: bool = False,
+    installed: Installed | None = None,
+) -> RunPlan:
     """Return the cells of ``config``, and the job of each.
 
     ``own_file`` says that the configuration came from a file, which a rerun of one cell has to
-    ignore. Raises :class:`UsageError` if no cell is left.
+    ignore. ``installed`` is the environment of all cells, in place of one that is built. Raises
+    :class:`UsageError` if no cell is left.
     """
     matrix = expand(config, setup.resolved)
     additions = {
+        "installed": installed,
         "requirements": config.requirement,
         "constraints": _constraints(config),
         "home": config.home,
@@ -118,6 +126,7 @@ def _job(
         backend=machine.backends.of(cell),
         plan=config.plan(cell.id),
         rerun=_rerun(cell, spec, machine, config, own_file=own_file),
+        alone=bool(config.app),
         retries=config.retry_errors,
         known=config.known_in(cell),
         accept_known_upstream=config.accept_known_upstream,

@@ -9,12 +9,13 @@ from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.controls import Control
+from wsgiproof.subjects.package.subject import PACKAGE
 from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 if TYPE_CHECKING:
     from wsgiproof.judge.rules import Rules
 
-_REGISTERED: tuple[Subject, ...] = (PYMONGO,)
+_REGISTERED: tuple[Subject, ...] = (PYMONGO, PACKAGE)
 
 SUBJECTS: dict[str, Subject] = {subject.name: subject for subject in _REGISTERED}
 """Every subject by its name; the first is the default."""

@@ -20,10 +20,11 @@ from wsgiproof.records.audit import FAILURES, Attempt, Audit, Environment, Outco
 from wsgiproof.report.audited import (
     NOTHING,
     cautions,
+    columns_of,
     heading,
-    kinds_of,
     lines_of,
     rows_of,
+    title_of,
     tried_by,
 )
 from wsgiproof.report.html.template import page_style, policy, rendered
@@ -119,12 +120,12 @@ def leave_audit_page(audit: Audit, directory: Path) -> Path:
 
 
 def _section(environment: Environment, number: int) -> _Section:
-    kinds = kinds_of(environment)
+    columns = columns_of(environment)
     rows = []
     for at, ((name, version), results) in enumerate(rows_of(environment).items()):
         cells = [
-            _cell(found, f"e{number}-{at}-{kind}") if (found := results.get(kind)) else None
-            for kind in kinds
+            _cell(found, f"e{number}-{at}-{column}") if (found := results.get(key)) else None
+            for column, key in enumerate(columns)
         ]
         tried = tried_by(results.values())
         rows.append(_Row(name=_shown(name), version=_shown(version), tried=tried, cells=cells))
@@ -137,7 +138,7 @@ def _section(environment: Environment, number: int) -> _Section:
         advice=[*map(_shown, environment.advice)],
         cautions=[*map(_shown, cautions(environment))],
         nothing="" if rows else NOTHING,
-        kinds=[*kinds],
+        kinds=[title_of(*column) for column in columns],
         rows=rows,
         evidence=[cell for row in rows for cell in row.cells if cell],
     )
@@ -156,7 +157,7 @@ def _cell(one: Result, anchor: str) -> _Cell:
     return _Cell(
         anchor=anchor,
         title=_shown(f"{one.name} {one.version}".strip()),
-        kind=one.kind,
+        kind=title_of(one.kind, one.tier),
         outcome=one.outcome,
         style=style,
         mark=mark,

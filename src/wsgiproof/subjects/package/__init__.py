@@ -1,0 +1,1 @@
+"""Any package, by an application that uses it: there is nothing beside that application."""

@@ -1,0 +1,1 @@
+"""The deep tier of an audit in real Apache."""

@@ -24,8 +24,8 @@ from types import ModuleType
 from typing import Any
 
 import pymongo
+import recipe_files
 from probe import load
-from recipe_files import FOLDER, fetch
 
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment
@@ -43,12 +43,12 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
-        tree = fetch(pymongo.version, scratch, arguments.sdist)
+        files = recipe_files.fetch(pymongo.version, scratch, arguments.sdist)
         with start_deployment(Topology.STANDALONE, find_mongod(None), scratch, scratch) as ours:
             ours.prepare("probe")
             uri = ours.uri("probe")
             application = load(scratch, uri)._application
-            recipe = recipe_application(tree / FOLDER / "mod_wsgi_test.py", uri)
+            recipe = recipe_application(files, uri)
             atexit.unregister(application._close)
             same = workload_of(recipe.doc, uri)
             environ = dict.fromkeys(
@@ -67,21 +67,15 @@ def main() -> None:
             application._workload.close()  # and every client, also those of the others
 
 
-def recipe_application(script: Path, uri: str) -> Any:
-    """Load the recipe's script, with a deployment of ours instead of one on the default port.
-
-    It defines its application only inside mod_wsgi, so a module of that name is there.
-    """
+def recipe_application(recipe: Path, uri: str) -> Any:
+    """Load the recipe's script, which defines its application only inside mod_wsgi."""
     inside = ModuleType("mod_wsgi")
     inside.__dict__["version"] = (5, 0, 2)
     sys.modules["mod_wsgi"] = inside
-    # The script puts the tree of its sdist first, whose C extensions are not built.
-    lines = script.read_text().replace("sys.path.insert(0, repository_path)", "")
     module = ModuleType("recipe")
-    module.__dict__["__file__"] = str(script)
-    code = lines.replace("MongoClient()", f"MongoClient({uri!r})")
-    code = code.replace("client.test.", "client.get_database('probe').")
-    exec(compile(code, str(script), "exec"), module.__dict__)
+    module.__dict__["__file__"] = str(recipe)
+    code = compile(recipe_files.application(recipe, uri, "probe"), str(recipe), "exec")
+    exec(code, module.__dict__)
     return module
 
 

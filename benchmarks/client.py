@@ -21,7 +21,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import recipe_files
 
 from wsgiproof.config.model import Config
 from wsgiproof.provision.assemble import build_toolchain
@@ -46,7 +46,6 @@ from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 VERSION = PYMONGO.selftest["pymongo"]
-RECIPE = f"pymongo-{VERSION}/test/mod_wsgi_test/test_client.py"
 BODY = "Hello, World!"
 HELLO = f"""
 def application(environ, start_response):
@@ -99,7 +98,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, hello_world() as url:
-        every = clients(url, given.connections, recipe(Path(directory)))
+        script = recipe_files.client(recipe_files.fetch(VERSION, Path(directory)))
+        every = clients(url, given.connections, script)
         bytecode = Path(directory) / "bytecode"
         measure(every[0], given.requests // 10, bytecode)  # the server is warm after this
         for one in every:
@@ -219,15 +219,6 @@ def measure(client: Client, requests: int, bytecode: Path) -> Cost:
     counted = re.search(client.counted, text) if client.counted else None
     done = int(counted[1]) if counted else requests
     return Cost(wall, usage.ru_utime + usage.ru_stime, done)
-
-
-def recipe(directory: Path) -> Path:
-    """The recipe's client, from PyMongo's sdist."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-    subprocess.run([*pip, "--dest", str(directory), f"pymongo=={VERSION}"], check=True)
-    with tarfile.open(directory / f"pymongo-{VERSION}.tar.gz") as archive:
-        archive.extract(RECIPE, directory, filter="data")
-    return directory / RECIPE
 
 
 @contextmanager

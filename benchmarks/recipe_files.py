@@ -8,25 +8,44 @@ import sys
 import tarfile
 from pathlib import Path
 
-FOLDER = Path("test", "mod_wsgi_test")
-"""Where they are in PyMongo's tree."""
+_FOLDER = Path("test", "mod_wsgi_test")
 
 
 def fetch(version: str, directory: Path, sdist: Path | None = None) -> Path:
-    """Unpack the sdist of a version of PyMongo in ``directory``, and return the tree.
+    """Return the directory of the recipe in the sdist of a version of PyMongo.
 
-    ``sdist`` is an archive or a tree that is there already; without it, pip downloads the archive.
+    It is unpacked in ``directory``. ``sdist`` is the archive, or its tree, that is there already;
+    without it, pip downloads the archive.
     """
     if sdist is not None and sdist.is_dir():
-        return sdist
+        return sdist / _FOLDER
     if sdist is None:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
-             "pymongo", "--dest", str(directory), f"pymongo=={version}"],
-            check=True,
-        )  # fmt: skip
+        # Its metadata is made by its own build system, of which no source is needed.
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        pip += ["--no-binary", "pymongo", "--dest", str(directory)]
+        subprocess.run([*pip, f"pymongo=={version}"], check=True)
         (sdist,) = directory.glob("pymongo-*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(directory, filter="data")
-    (tree,) = (one.parent.parent for one in directory.glob(f"*/{FOLDER}"))
-    return tree.resolve()
+    (found,) = directory.glob(f"*/{_FOLDER}")
+    return found.resolve()
+
+
+def client(recipe: Path) -> Path:
+    """Return its load client."""
+    return recipe / "test_client.py"
+
+
+def application(recipe: Path, uri: str, database: str) -> str:
+    """Return the text of its WSGI script, with a deployment of ours in place of the one on the
+    default port, and the PyMongo that is installed in place of its own tree."""
+    text = (recipe / "mod_wsgi_test.py").read_text()
+    for before, after in (
+        ("MongoClient()", f"MongoClient({uri!r})"),
+        ("client.test.", f"client[{database!r}]."),
+        ("sys.path.insert(0, repository_path)", ""),
+    ):
+        if before not in text:
+            raise ValueError(f"the recipe's application has no '{before}' any more")
+        text = text.replace(before, after)
+    return text

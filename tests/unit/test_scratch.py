@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from wsgiproof.files import Directory
 from wsgiproof.process.account import server_account
 from wsgiproof.process.guard import remove_tree
 from wsgiproof.server.scratch import lasting_directory, scratch_directory
-from wsgiproof.subjects.application import lay_out
+from wsgiproof.subjects.application import compile_agent, lay_out
 
 ACCOUNT = server_account()
 
@@ -89,6 +90,19 @@ def test_whatever_the_umask_only_the_evidence_can_be_written_by_apaches_user() -
         status.st_mode & 0o7777 for status in modes.values() if stat.S_ISREG(status.st_mode)
     } == {0o640}
     assert (evidence.st_mode & 0o7777, evidence.st_uid) == (0o700, ACCOUNT.uid)
+
+
+def test_apaches_user_may_read_the_compiled_agent_and_nobody_else() -> None:
+    with scratch_directory(ACCOUNT) as scratch:
+        laid_out = lay_out(CELL, scratch, {}, ACCOUNT)
+        compile_agent(laid_out, sys.executable, ACCOUNT)
+        sources = list(laid_out.directory.rglob("*.py"))
+        compiled = [Path(cache_from_source(str(path))) for path in sources]
+        modes = {path.stat().st_mode & 0o7777 for path in compiled}
+        folders = {path.parent.stat().st_mode & 0o7777 for path in compiled}
+        groups = {path.stat().st_gid for path in compiled}
+    assert len(sources) > 30
+    assert (modes, folders, groups) == ({0o640}, {0o750}, {ACCOUNT.gid})
 
 
 PLANT = """

@@ -14,33 +14,13 @@ import msgspec
 import psutil
 
 from wsgiproof import limits
+from wsgiproof.observe.tcp import Socket, sockets_to
 from wsgiproof.records.observed import ProcessSample, Role
 
 _WAIT_STEP = 0.1
 """Seconds between two looks at how long processes have waited for a processor."""
-_STATES = {
-    "01": "ESTABLISHED",
-    "02": "SYN_SENT",
-    "03": "SYN_RECV",
-    "04": "FIN_WAIT1",
-    "05": "FIN_WAIT2",
-    "06": "TIME_WAIT",
-    "07": "CLOSE",
-    "08": "CLOSE_WAIT",
-    "09": "LAST_ACK",
-    "0B": "CLOSING",
-}
-"""The states that a connected socket may have in ``/proc/net/tcp`` (the kernel's
-include/net/tcp_states.h)."""
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
 """The directories of the system's libraries; those of Python are recorded all the same."""
-
-
-class _Socket(msgspec.Struct, frozen=True):
-    """A TCP socket: the ports of both ends, and its state."""
-
-    ends: tuple[int, int]
-    state: str
 
 
 class ProcessSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +40,7 @@ def read_processes(
 
     Raises OSError if wsgiproof's own limits prevent it.
     """
-    to_deployment = _sockets_to(deployment_ports)
+    to_deployment = sockets_to(deployment_ports)
     samples = []
     sockets: set[tuple[int, int]] = set()
     for pid, role in sorted(living.items()):
@@ -71,7 +51,7 @@ def read_processes(
 
 
 def _read(
-    pid: int, role: Role, to_deployment: Mapping[str, _Socket]
+    pid: int, role: Role, to_deployment: Mapping[str, Socket]
 ) -> tuple[ProcessSample, set[tuple[int, int]]]:
     try:
         threads = psutil.Process(pid).num_threads()
@@ -83,7 +63,7 @@ def _read(
             pid=pid, role=role, descriptors=None, threads=None, connections=None
         ), set()
     own = {to_deployment[link] for link in links if link in to_deployment}
-    sockets = own if role is Role.WORKER else set[_Socket]()
+    sockets = own if role is Role.WORKER else set[Socket]()
     sample = ProcessSample(
         pid=pid,
         role=role,
@@ -183,28 +163,6 @@ def descriptor_links(pid: int) -> list[str]:
         with suppress(FileNotFoundError):  # it was closed meanwhile
             links.append(os.readlink(f"{directory}/{descriptor}"))
     return links
-
-
-def _sockets_to(ports: Collection[int]) -> dict[str, _Socket]:
-    """Return every TCP socket to one of these ports, by its link.
-
-    psutil does the same for one process at a time, and parses the whole table in Python each time.
-    That takes 50 ms for 12,000 lines, as a load of new connections leaves thousands in TIME_WAIT.
-    """
-    remote = "|".join(f"{port:04X}" for port in ports)
-    if not remote:
-        return {}
-    # proc_net(5): sl, local, remote, st, queues, timer, retransmits, uid, timeout, inode.
-    ends = rf"[0-9A-F]+:([0-9A-F]{{4}}) [0-9A-F]+:({remote})"
-    line = re.compile(rf"^ *\d+: {ends} (\S+) +(?:\S+ +){{5}}(\d+) ".encode(), re.M)
-    return {
-        f"socket:[{inode.decode()}]": _Socket(
-            (int(local, 16), int(remote, 16)), _STATES.get(state.decode(), state.decode())
-        )
-        for table in ("/proc/net/tcp", "/proc/net/tcp6")
-        if Path(table).exists()
-        for local, remote, state, inode in line.findall(Path(table).read_bytes())
-    }
 
 
 def _kind(link: str) -> str:

@@ -144,6 +144,12 @@ class _Events:
         with self._lock:
             return dict(self._alive)
 
+    def has(self, pid: int) -> bool:
+        """Return whether process ``pid`` lives; each response of a load asks for it."""
+        self._read()
+        with self._lock:
+            return pid in self._alive
+
     def first(self) -> ProcessEvent | None:
         """Return the birth of the command; None if it has not started."""
         known = self.known()
@@ -514,7 +520,7 @@ class Service:
 
     def alive(self) -> bool:
         """Whether the service itself is alive."""
-        return self.pid in self.living() and not self._running.broken()
+        return self._running.events.has(self.pid) and not self._running.broken()
 
     def signal(self, number: int) -> None:
         """Send a signal to the service itself; do nothing if it has ended.

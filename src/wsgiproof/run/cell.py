@@ -41,7 +41,7 @@ from wsgiproof.server.apache import Server, start_apache
 from wsgiproof.server.configuration import ERROR_LOG, ApacheConf, workers
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
-from wsgiproof.subjects.application import lay_out
+from wsgiproof.subjects.application import compile_agent, lay_out
 from wsgiproof.subjects.backend import Backend
 from wsgiproof.subjects.registry import rules_of, subject_of
 
@@ -352,6 +352,7 @@ def serving(
             context.account,
             home=job.spec.home,
         )
+        compile_agent(application, job.spec.python.path, context.account)
         configure = partial(
             ApacheConf.of,
             job.cell,

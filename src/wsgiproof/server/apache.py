@@ -17,6 +17,7 @@ from wsgiproof import limits
 from wsgiproof.errors import PortTaken, ServiceFailed
 from wsgiproof.files import Directory, open_regular, read_at_most
 from wsgiproof.process.account import Account
+from wsgiproof.process.guard import read_small
 from wsgiproof.process.supervise import ProcessEvent, Service, Stopped, how_it_ended
 from wsgiproof.provision.toolchain import Httpd
 from wsgiproof.records.observed import Role
@@ -141,10 +142,7 @@ class Server:
         if not self._conf.daemon:
             return Role.WORKER
         # A child is named after its process group once mod_wsgi has made it a daemon process.
-        try:
-            title = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            title = b""
+        title = read_small(f"/proc/{pid}/cmdline")
         if not title:  # it is gone
             return known or (Role.WORKER if self._ran_python(pid) else Role.FRONTEND)
         return Role.WORKER if title.startswith(b"(wsgi:") else Role.FRONTEND

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -129,20 +131,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises :class:`UsageError` for a path that the configuration can't hold.
         """
-        # Imported here, since it takes a while and most commands start no server.
-        import jinja2
-
-        loader = jinja2.PackageLoader("wsgiproof.server", "")
-        templates = jinja2.Environment(
-            loader=loader,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            autoescape=False,  # it is not HTML
-        )
-        templates.filters["quoted"] = quoted
-        templates.filters["substitution"] = substitution
-        return templates.get_template("httpd.conf.j2").render(conf=self)
+        return str(_template().render(conf=self))
 
     def write(self, directory: Path) -> Path:
         """Write ``httpd.conf`` to ``directory``, mode 0600, and return its path. Raises as
@@ -150,6 +139,24 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         path = directory / HTTPD_CONF
         write_atomically(os.fsencode(self.render()), path)
         return path
+
+
+@cache
+def _template() -> Any:
+    """Return the template, compiled once: each trial of process ends writes the file again."""
+    # Imported here, since it takes a while and most commands start no server.
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("wsgiproof.server", ""),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # it is not HTML
+    )
+    templates.filters["quoted"] = quoted
+    templates.filters["substitution"] = substitution
+    return templates.get_template("httpd.conf.j2")
 
 
 def quoted(path: Path | str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 import wsgiproof
-from wsgiproof.errors import UsageError
+from wsgiproof.errors import DeadlineExceeded, UsageError
 from wsgiproof.files import Directory
 from wsgiproof.process.account import Account
 from wsgiproof.process.environ import child_environment
@@ -140,6 +142,23 @@ def lay_out(
         user=account.uid if account.dropped else None,
         secret=secret,
     )
+
+
+def compile_agent(application: Application, python: str, account: Account) -> None:
+    """Compile the modules of the agent for the Python that imports them, in ``__pycache__``.
+
+    Apache's user may not write there, so each interpreter of each process would compile all of them
+    again. Where this fails (Python 2 does not know ``-I``), that is what happens.
+    """
+    package = application.directory / _PACKAGE
+    # Isolated and without site: nothing of the subject is imported, nor of the working directory.
+    command = [python, "-I", "-S", "-m", "compileall", "-q", str(package)]
+    with suppress(DeadlineExceeded):
+        run_unguarded(command, deadline=_COMPILED_WITHIN, env=child_environment())
+    for cache in package.rglob("__pycache__"):
+        for path, mode in ((cache, _ENTERED), *((one, _READ) for one in cache.iterdir())):
+            os.chown(path, -1, account.ids[1])
+            path.chmod(mode)
 
 
 def _modules(directory: Path) -> dict[str, Path]:

@@ -403,7 +403,7 @@ def _experiment(
                     workers=workers(cell),
                     plan=job.plan,
                     # An application of the user's own may expect to be alone.
-                    trials_at_once=1 if cell.app else _TRIALS_AT_ONCE,
+                    trials_at_once=1 if cell.app or cell.processes > 1 else _TRIALS_AT_ONCE,
                     resources=rules_of(cell).counted,
                     on_progress=watch,
                 )

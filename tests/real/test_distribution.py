@@ -28,6 +28,7 @@ def test_debians_module_runs_and_its_loading_is_seen(module: Path, tmp_path: Pat
             *(sys.executable, "-m", "wsgiproof", "run", "--no-config", "--mod-wsgi", module),
             *("--python", "/usr/bin/python3", "--pymongo", "4.20.0", "--topology", "none"),
             *("--mode", "daemon", "--loading", "eager", "--loading", "lazy", "--jobs", "2"),
+            *("--processes", "2", "--threads", "4"),
             *("-n", "60", "--phases", "none", "--output", tmp_path / "out"),
         ],
         capture_output=True,
@@ -42,6 +43,8 @@ def test_debians_module_runs_and_its_loading_is_seen(module: Path, tmp_path: Pat
         # What the module says of itself, from inside.
         said = {one["mod_wsgi"] for one in record["observed"]["identities"]}
         assert said == {record["cell"]["mod_wsgi"]}
+        assert record["observed"]["workers"] == [2, 4]
+        assert len({one["pid"] for one in record["observed"]["identities"]}) == 2
         checks = {one["check"]: one["verdict"] for one in record["checks"]}
         assert checks["environment"] == "pass", record["reason"]
         verdicts[cell["axes"]["loading"]] = checks["shutdown"]

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.cells import CELL, cell_with
@@ -151,6 +152,21 @@ def test_every_daemon_thread_can_be_busy_at_once(mode: Mode, mpm: Mpm) -> None:
         assert processes * threads > configuration.DAEMON_THREADS
     else:
         assert workers(cell) == (processes, threads)
+
+
+@each_cell
+def test_processes_and_threads_are_those_that_were_asked_for(mode: Mode, mpm: Mpm) -> None:
+    threads = 1 if (mode, mpm) == (Mode.EMBEDDED, Mpm.PREFORK) else 20
+    cell = msgspec.structs.replace(cell_of(mode, mpm), processes=3, threads=threads)
+    assert workers(cell) == (3, threads)
+    children, of_child = pool(cell)
+    if mode is Mode.EMBEDDED:
+        assert (children, of_child) == (3, threads)
+        return
+    assert children * of_child > 3 * threads, "all daemon threads can be busy at once"
+    found = directives(conf(mode, mpm, daemon_processes=3, daemon_threads=threads).render())
+    ((_, *options),) = found["WSGIDaemonProcess"]
+    assert {"processes=3", "threads=20"} <= set(options)
 
 
 @each_cell

@@ -12,7 +12,9 @@ from hypothesis import strategies as some
 from tests.cells import combination, configured
 from wsgiproof.config.model import (
     MOST_JOBS,
+    MOST_PROCESSES,
     MOST_SUB_INTERPRETERS,
+    MOST_THREADS,
     Override,
     Profile,
 )
@@ -73,6 +75,8 @@ def test_a_process_that_is_replaced_is_read_often_enough_to_be_judged() -> None:
     ("option", "field", "least", "most"),
     [
         ("--sub-interpreters", "sub_interpreters", 1, MOST_SUB_INTERPRETERS),
+        ("--processes", "processes", 0, MOST_PROCESSES),
+        ("--threads", "threads", 0, MOST_THREADS),
         ("--maximum-requests", "maximum_requests", 0, 1_000_000),
         ("--requests", "requests", 1, 100_000_000),
         ("--connections", "connections", 1, 10_000),

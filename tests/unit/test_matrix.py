@@ -179,6 +179,10 @@ def test_the_likely_to_fail_come_first() -> None:
             "when the main interpreter of an embedded process with one thread loads a script can't "
             "be seen",
         ),
+        (
+            {"threads": 5},
+            "a child of the MPM prefork has one thread: --threads needs another --mpm",
+        ),
         ({"pymongo": ("latest", "")},
          "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
     ],
@@ -421,6 +425,10 @@ def test_no_combination_is_lost_or_comes_twice(
                 "mongodb": "old",
             },
             "py3.13t-mw5.0.2-pymongo4.20.0-standalone-old-daemon-prefork-free-threaded",
+        ),
+        (
+            {"processes": 2, "threads": 5, "maximum_requests": 9},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-p2-t5-recycled9",
         ),
         (
             {"loading": Loading.LAZY, "sub_interpreters": 4},

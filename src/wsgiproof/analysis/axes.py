@@ -27,6 +27,12 @@ def _sub_interpreters(cell: Cell) -> str:
     return "" if alone else f"{cell.sub_interpreters} sub interpreters"
 
 
+def _number(count: int, what: str, whats: str) -> str:
+    if not count:
+        return f"usual number of {whats}"
+    return f"{count} {what if count == 1 else whats}"
+
+
 def _recycled(cell: Cell) -> str:
     requests = cell.maximum_requests
     return f"replaced after {requests:,} requests" if requests else "never replaced"
@@ -42,6 +48,8 @@ _AFTER: Mapping[str, Callable[[Cell], str]] = {
     "interpreter": lambda cell: str(cell.interpreter),
     "loading": lambda cell: str(cell.loading),
     "sub_interpreters": _sub_interpreters,
+    "processes": lambda cell: _number(cell.processes, "process", "processes"),
+    "threads": lambda cell: _number(cell.threads, "thread", "threads"),
     "maximum_requests": _recycled,
     "control": lambda cell: cell.control or "no control",
     "app": lambda cell: cell.app_name or "wsgiproof's own application",
@@ -76,7 +84,7 @@ def origins(cell: Cell) -> list[str]:
 
 def is_usual(axis: str, cell: Cell) -> bool:
     """Whether the value says nothing worth a word, unless cells differ in it."""
-    if axis in ("maximum_requests", "control", "app"):
+    if axis in ("processes", "threads", "maximum_requests", "control", "app"):
         return not getattr(cell, axis)
     if axis == "loading":
         return cell.loading is Loading.EAGER

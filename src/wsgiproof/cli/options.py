@@ -169,6 +169,22 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="Processes that run the application.\n"
+        "[default: 1 in daemon mode; embedded 4 with prefork, else 2]",
+        rare=True,
+    ),
+    option(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="Request threads in each process.\n"
+        "[default: 15 in daemon mode; embedded 1 with prefork, else 8]",
+        rare=True,
+    ),
+    option(
         "--maximum-requests",
         type=int,
         metavar="N",

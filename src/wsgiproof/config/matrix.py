@@ -111,6 +111,7 @@ def why_excluded(candidate: Candidate, config: Config, resolved: ResolvedAxes) -
         _why_no_interpreter(InterpreterKind(candidate["interpreter"]), python, mod_wsgi)
         or _why_no_mpm(Mpm(candidate["mpm"]), resolved)
         or _why_not_lazy(candidate)
+        or _why_no_threads(candidate, config)
         or resolved.backends.why_not(candidate, _versions(candidate, resolved), config.control)
         or _why_no_phase(candidate, config, resolved)
     )
@@ -145,6 +146,16 @@ def _why_not_lazy(candidate: Candidate) -> str:
             "when the main interpreter of an embedded process with one thread loads a script can't "
             "be seen"
         )
+    return ""
+
+
+def _why_no_threads(candidate: Candidate, config: Config) -> str:
+    if (
+        config.threads > 1
+        and candidate["mode"] == Mode.EMBEDDED
+        and candidate["mpm"] == Mpm.PREFORK
+    ):
+        return "a child of the MPM prefork has one thread: --threads needs another --mpm"
     return ""
 
 
@@ -206,6 +217,8 @@ def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
         interpreter=interpreter,
         loading=Loading(candidate["loading"]),
         sub_interpreters=1 if main else config.sub_interpreters,
+        processes=config.processes,
+        threads=config.threads,
         maximum_requests=config.maximum_requests,
         control=config.control,
         app=config.app,

@@ -55,6 +55,8 @@ _PLANS = {
     ),
 }
 MOST_SUB_INTERPRETERS = 32
+MOST_PROCESSES = 32
+MOST_THREADS = 64
 MOST_JOBS = 256
 _LEAST_WARM_UP = 50
 _EXTRA = 1.5
@@ -123,6 +125,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: Annotated[tuple[Exclusion, ...], _doc("Combinations that are left out.")] = ()
     only: Annotated[tuple[str, ...], _doc("Globs: run the cells whose id matches one.")] = ()
     sub_interpreters: Annotated[int, _doc("How many of them share each process.")] = 2
+    processes: Annotated[
+        int, _doc("Processes that run the application; 0: 1 in daemon mode, else 4 or 2.")
+    ] = 0
+    threads: Annotated[
+        int, _doc("Request threads in each process; 0: 15 in daemon mode, else 1 or 8.")
+    ] = 0
     maximum_requests: Annotated[
         int, _doc("Requests after which each process is replaced; 0: never.")
     ] = 0
@@ -211,6 +219,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         _within("--sub-interpreters", self.sub_interpreters, 1, MOST_SUB_INTERPRETERS)
+        _within("--processes", self.processes, 0, MOST_PROCESSES)
+        _within("--threads", self.threads, 0, MOST_THREADS)
         _within("--maximum-requests", self.maximum_requests, 0, 1_000_000)
         _check_load(self)
         _check_axes(self.axes)

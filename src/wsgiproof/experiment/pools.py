@@ -13,6 +13,8 @@ from wsgiproof.records.observed import Role, Sample
 
 _HOLD = 0.15
 """Seconds that the requests of a burst wait inside, so that every process gets some by then."""
+_HELD_SO = 16
+"""Requests for which that is long enough; more of them take longer to arrive."""
 _OCCUPY = 0.1
 """Seconds for which each of them then keeps a connection to the backend busy, at least."""
 _FILLS = 3
@@ -44,7 +46,8 @@ def hold_all(
     if processes == 1:
         held = commands.on(target, together=threads, occupy=occupy)
     else:
-        held = commands.on(target, until=time.monotonic() + _HOLD, occupy=occupy)
+        hold = _HOLD * max(1.0, processes * threads / _HELD_SO)
+        held = commands.on(target, until=time.monotonic() + hold, occupy=occupy)
     state.load.burst([held] * (processes * threads), deadline or state.plan.request_deadline)
 
 

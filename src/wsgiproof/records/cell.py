@@ -91,6 +91,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     loading: Loading = Loading.EAGER
     sub_interpreters: int = 2
     """Interpreters that share a process; 1 if the kind is ``main``."""
+    processes: int = 0
+    """Processes that run the application; 0: the usual number for the mode and the MPM."""
+    threads: int = 0
+    """Request threads in each of them; 0: the usual number."""
     maximum_requests: int = 0
     """Requests after which a process is replaced by a new one; 0: never."""
     control: str = ""
@@ -111,6 +115,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(self.loading)
         if self.sub_interpreters != (1 if self.interpreter is InterpreterKind.MAIN else 2):
             parts.append(f"x{self.sub_interpreters}")
+        parts += [f"p{self.processes}"] if self.processes else []
+        parts += [f"t{self.threads}"] if self.threads else []
         if self.maximum_requests:
             parts.append(f"recycled{self.maximum_requests}")
         if self.control:

@@ -406,7 +406,7 @@ def _experiment(
                     app_name=served.name,
                     workers=workers(cell),
                     plan=job.plan,
-                    trials_at_once=1 if job.alone else _TRIALS_AT_ONCE,
+                    trials_at_once=1 if job.alone or cell.processes > 1 else _TRIALS_AT_ONCE,
                     resources=rules_of(cell).counted,
                     on_progress=watch,
                 )

@@ -178,6 +178,8 @@ def _rerun(
         ("--subject", cell.subject, DEFAULT.name),
         *_axis_options(cell, spec, machine),
         ("--sub-interpreters", 2 if main else cell.sub_interpreters, default.sub_interpreters),
+        ("--processes", cell.processes, 0),
+        ("--threads", cell.threads, 0),
         # A control sets its own value.
         ("--maximum-requests", 0 if cell.control else cell.maximum_requests, 0),
         ("--control", cell.control, ""),

@@ -206,14 +206,15 @@ def _shortage(limit: int, needed: int, used: int, of_what: str) -> str:
 def _descriptors(config: Config) -> int:
     """Return the most descriptors that a process of a run needs: the load client, an Apache process
     with full pools of several clients, or a backend with the other ends of these."""
-    pools = 2 * max(config.sub_interpreters, 1) * _THREADS
+    pools = 2 * max(config.sub_interpreters, 1) * max(_THREADS, config.threads)
     return max(_LEAST_DESCRIPTORS, _connections(config) + _OTHERS, 4 * pools + _OTHERS)
 
 
 def _connections(config: Config) -> int:
     """Return the most requests in flight at the same time, over all cells that run at once."""
     plans = [config.plan().connections, *(one.connections or 0 for one in config.overrides)]
-    return max(plans) * slots(config)
+    burst = config.processes * max(config.threads, _THREADS)
+    return max(*plans, burst) * slots(config)
 
 
 def requested_httpd(config: Config, cache: Cache) -> Httpd | None:

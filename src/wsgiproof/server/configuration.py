@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -24,12 +25,14 @@ ERROR_LOG = "error.log"
 PROCESS_GROUP = "subject"
 DAEMON_THREADS = 15
 """The default of mod_wsgi."""
+_SPARE = 9
+"""How many more requests Apache's own children take in daemon mode than there are daemon threads,
+so that all of those can be busy at once."""
 
 _EMBEDDED = {Mpm.PREFORK: (4, 1), Mpm.WORKER: (2, 8), Mpm.EVENT: (2, 8)}
 """Processes, and threads in each, that run the application in embedded mode."""
-_FRONTEND = {Mpm.PREFORK: (24, 1), Mpm.WORKER: (1, 32), Mpm.EVENT: (1, 32)}
-"""The same for children that only forward requests: more than there are daemon threads, so that all
-daemon threads can be busy at once."""
+_FRONTEND_THREADS = {Mpm.PREFORK: 1, Mpm.WORKER: 32, Mpm.EVENT: 32}
+"""Threads of each child that only forwards requests."""
 
 
 class Url(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +63,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     daemon: bool
     processes: int
     threads: int
+    daemon_processes: int = 1
+    """How many of them each process group has."""
     daemon_threads: int = DAEMON_THREADS
     process_group: str = PROCESS_GROUP
     more_groups: int = 0
@@ -94,6 +99,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     ) -> ApacheConf:
         """Return the configuration of one cell."""
         processes, threads = pool(cell)
+        daemon_processes, daemon_threads = workers(cell)
         return cls(
             title=f"cell {cell.id}",
             port=port,
@@ -107,6 +113,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             daemon=cell.mode is Mode.DAEMON,
             processes=processes,
             threads=threads,
+            daemon_processes=daemon_processes,
+            daemon_threads=daemon_threads,
             maximum_requests=cell.maximum_requests,
             home=application.home,
             urls=urls(application.groups),
@@ -182,13 +190,17 @@ def substitution(path: Path) -> str:
 
 def pool(cell: Cell) -> tuple[int, int]:
     """Return the number of Apache's children of this cell, and of threads in each."""
-    sizes = _FRONTEND if cell.mode is Mode.DAEMON else _EMBEDDED
-    return sizes[cell.mpm]
+    processes, threads = workers(cell)
+    if cell.mode is Mode.EMBEDDED:
+        return processes, threads
+    of_child = _FRONTEND_THREADS[cell.mpm]
+    return math.ceil((processes * threads + _SPARE) / of_child), of_child
 
 
 def workers(cell: Cell) -> tuple[int, int]:
     """Return the number of processes that run the application, and of request threads in each."""
-    return (1, DAEMON_THREADS) if cell.mode is Mode.DAEMON else _EMBEDDED[cell.mpm]
+    usual = (1, DAEMON_THREADS) if cell.mode is Mode.DAEMON else _EMBEDDED[cell.mpm]
+    return cell.processes or usual[0], cell.threads or usual[1]
 
 
 def urls(groups: Sequence[str]) -> tuple[Url, ...]:

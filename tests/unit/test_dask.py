@@ -149,7 +149,7 @@ def test_no_log_and_no_dashboard_shows_what_a_cell_is_given(client: Any, output:
     (record,) = run_jobs([job(0, control="raise")], cluster(client, output))
     assert record.verdict is Verdict.ERROR
     logs = str(client.get_worker_logs()) + str(client.get_scheduler_logs())
-    assert "<sealed>" in logs, "Dask logs the arguments of a function that fails"
+    assert "Compute Failed" in logs, "Dask logs a function that fails"
     assert SECRET not in logs
     assert SECRET not in str(client.get_events())
     assert SECRET not in repr(Sealed(SECRET))

@@ -104,10 +104,10 @@ def _connect(distributed: Any, address: str) -> Any:
         warnings.simplefilter("ignore")
         try:
             return distributed.Client(address, timeout=_CONNECT_DEADLINE, set_as_default=False)
+        except AssertionError as error:  # of Dask, whose thread has to start within ten seconds
+            raise CannotRun("Dask did not start on this machine, which is too busy") from error
         except (OSError, TimeoutError) as error:
-            raise CannotRun(
-                f"no Dask scheduler answers at {address}: {error or 'it is too late'}"
-            ) from error
+            raise CannotRun(f"no Dask scheduler answers at {address}: {error}") from error
         except (ValueError, TypeError) as error:
             raise UsageError(
                 f"--dask {address}: give 'local', or the address of a Dask scheduler, such as "

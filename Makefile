@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons cpython deep mongods torture truth compatibility clean
+.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons cpython deep mongods dask torture truth compatibility clean
 
 PYTHON = .venv/bin/python
 
@@ -119,6 +119,12 @@ mongods:
 deep:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/deep
+
+## dask: cells on two hosts, which are network namespaces: a worker is killed, stopped or loses its link, the
+## scheduler and the client die; and 2,000 cells that are answered at once; needs root; about half an hour
+dask:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q -s tests/dask
 
 clean:
 	rm -rf .venv dist site .coverage .mypy_cache .pytest_cache .ruff_cache wsgiproof-results

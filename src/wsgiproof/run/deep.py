@@ -39,7 +39,8 @@ from wsgiproof.records.cell import InterpreterKind, Mode
 from wsgiproof.records.directory import Results, held, make_output
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.run.cell import Job, Progress
-from wsgiproof.run.executors.workers import run_jobs
+from wsgiproof.run.executors.base import run_jobs
+from wsgiproof.run.executors.workers import local_executor
 from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, preflight
 from wsgiproof.run.preflight import slots
 from wsgiproof.run.session import begin
@@ -244,7 +245,8 @@ class _Run:
         results = self._results()
         self._progress.begin([job.cell for job in jobs], self._output, self._number)
         context = make_context(self._setup, self._output, self._progress)
-        with closing(run_jobs(jobs, context, self._number, self._progress)) as records:
+        executor = local_executor(context, self._number, len(jobs), self._progress)
+        with closing(run_jobs(jobs, executor)) as records:
             for record in records:
                 self.records.append(record)
                 results.add(record)

@@ -42,7 +42,7 @@ LOCAL = "local"
 """In place of an address: workers on this machine, which end with the run."""
 _CONNECT_DEADLINE = 15.0
 """Seconds for a scheduler to answer."""
-_WORKERS_DEADLINE = 60.0
+_WORKERS_DEADLINE = 120.0
 """Seconds without any worker after which a run ends; a nanny replaces its worker within five."""
 _LOOK_EVERY = 1.0
 """Seconds between two looks at which workers there are."""
@@ -104,10 +104,10 @@ def _connect(distributed: Any, address: str) -> Any:
         warnings.simplefilter("ignore")
         try:
             return distributed.Client(address, timeout=_CONNECT_DEADLINE, set_as_default=False)
+        except AssertionError as error:  # of Dask, whose thread has to start within ten seconds
+            raise CannotRun("Dask did not start on this machine, which is too busy") from error
         except (OSError, TimeoutError) as error:
-            raise CannotRun(
-                f"no Dask scheduler answers at {address}: {error or 'it is too late'}"
-            ) from error
+            raise CannotRun(f"no Dask scheduler answers at {address}: {error}") from error
         except (ValueError, TypeError) as error:
             raise UsageError(
                 f"--dask {address}: give 'local', or the address of a Dask scheduler, such as "
@@ -332,11 +332,10 @@ class DaskCluster:
             return []
         if self._changed_at > self._began_at and time.monotonic() - self._changed_at < _GRACE:
             return []
-        given_up = [
-            work
-            for work in self._waiting
-            if all(host.reasons.get(work.needs, "") for host in hosts)
-        ]
+        hopeless = {
+            needs for needs in self._orders if all(host.reasons.get(needs, "") for host in hosts)
+        }
+        given_up = [work for work in self._waiting if work.needs in hopeless] if hopeless else []
         records = []
         for work in given_up:
             self._waiting.remove(work)
@@ -581,6 +580,7 @@ def _as_planned(record: CellRecord, job: Job, host: _Host) -> CellRecord:
         rerun=planned.rerun,
         directory=planned.directory,
         inputs=planned.inputs,
+        tries=(*job.tries, *record.tries[len(job.tries) :]),
         host={name: host.facts[name] for name in _HOST_FACTS if host.facts.get(name)},
     )
 

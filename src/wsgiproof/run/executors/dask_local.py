@@ -22,6 +22,7 @@ from wsgiproof.run.executors.child import Child, take_over
 
 _START_DEADLINE = 180.0
 """Seconds for all workers to start, on a busy machine."""
+_REPLACED_WITHIN = "10 minutes"
 _STOP_DEADLINE = 20.0
 _CLOSE_DEADLINE = 10.0
 
@@ -68,6 +69,10 @@ def serve_cluster(descriptor: int, parent: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     import distributed
 
+    import dask
+
+    # A cluster would else give up a worker that takes a while to be replaced.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": _REPLACED_WITHIN})
     with suppress(ConnectionError, EOFError):
         workers = channel.wait()
         try:

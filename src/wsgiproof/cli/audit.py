@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import cloup
 from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cli import completion
@@ -51,152 +52,175 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
 
 @command("audit", examples=_EXAMPLES, codes=_CODES)
 @click.argument("packages", metavar="[PACKAGE[==VERSION]]...", nargs=-1)
-@option(
-    "-r",
-    "--requirement",
-    "files",
-    multiple=True,
-    metavar="FILE",
-    shell_complete=completion.file,
-    help="A requirements file, as for pip.\nMay be given several times.",
+@cloup.option_group(
+    "What to audit",
+    option(
+        "-r",
+        "--requirement",
+        "files",
+        multiple=True,
+        metavar="FILE",
+        shell_complete=completion.file,
+        help="A requirements file, as for pip.\nMay be given several times.",
+    ),
+    option(
+        "--project",
+        type=PATH,
+        metavar="DIR",
+        shell_complete=completion.directory,
+        help="A project, in place of packages: what it needs.\n"
+        "The dependencies of its pyproject.toml, in the versions of its uv.lock if there is one. "
+        "The project itself is neither built nor imported.",
+    ),
+    option(
+        "--extra",
+        "extras",
+        multiple=True,
+        metavar="NAME",
+        help="An extra of the project.\nMay be given several times.",
+        rare=True,
+    ),
+    option(
+        "--env",
+        type=PATH,
+        metavar="VENV",
+        shell_complete=completion.directory,
+        help="An existing environment, in place of packages.\n"
+        "It is read, and nothing is installed.",
+    ),
+    option(
+        "--python",
+        "pythons",
+        multiple=True,
+        metavar="VERSION|PATH",
+        shell_complete=completion.pythons,
+        help="A Python to install for.\n"
+        "As for 'wsgiproof run'; 'wsgiproof doctor --pythons' lists them. May be given several "
+        "times.",
+    ),
+    option(
+        "--interpreter",
+        "kinds",
+        multiple=True,
+        type=Choices(list(InterpreterKind)),
+        metavar="KIND",
+        help="main, shared-gil, own-gil or free-threaded.\n"
+        "The main interpreter is always tried as well, as the control. May be given several "
+        "times.  "
+        f"[default: {_DEFAULT_KIND}, which is mod_wsgi's]",
+    ),
+    option(
+        "--all",
+        "everything",
+        is_flag=True,
+        help="Try packages without compiled code, too.",
+    ),
 )
-@option(
-    "--project",
-    type=PATH,
-    metavar="DIR",
-    shell_complete=completion.directory,
-    help="A project, in place of packages: what it needs.\n"
-    "The dependencies of its pyproject.toml, in the versions of its uv.lock if there is one. The "
-    "project itself is neither built nor imported.",
+@cloup.option_group(
+    "How",
+    option(
+        "--trials",
+        type=click.IntRange(min=1, max=1000),
+        metavar="N",
+        default=5,
+        help="Processes for each package and kind.\n"
+        "A crash at the end need not happen each time.  [default: 5]",
+    ),
+    option(
+        "--timeout",
+        type=click.FloatRange(min=1, max=3600),
+        metavar="SECONDS",
+        default=60.0,
+        help="How long one process may take.\n[default: 60]",
+        rare=True,
+    ),
+    option(
+        "--jobs",
+        type=click.IntRange(min=1, max=256),
+        metavar="N",
+        help="Packages at the same time.\n[default: the number of cores]",
+    ),
 )
-@option(
-    "--extra",
-    "extras",
-    multiple=True,
-    metavar="NAME",
-    help="An extra of the project.\nMay be given several times.",
+@cloup.option_group(
+    "Releases that work",
+    option(
+        "--find-working",
+        is_flag=True,
+        help="Look for releases that work, of what fails.\n"
+        "Newer and older ones from the index are installed and tried, the nearest ones first.",
+    ),
+    option(
+        "--releases",
+        type=click.IntRange(min=1, max=100),
+        metavar="N",
+        help="Other releases to try of each package.\nFor --find-working, at most.  [default: 10]",
+        rare=True,
+    ),
 )
-@option(
-    "--env",
-    type=PATH,
-    metavar="VENV",
-    shell_complete=completion.directory,
-    help="An existing environment, in place of packages.\nIt is read, and nothing is installed.",
+@cloup.option_group(
+    "In real Apache",
+    option(
+        "--deep",
+        is_flag=True,
+        help="Try each package in real Apache, too.\n"
+        "An application uses it in each request, and all checks of 'wsgiproof run' judge that: "
+        "about a minute for each package and kind.",
+    ),
+    option(
+        "--mod-wsgi",
+        metavar="VERSION|PATH",
+        default="",
+        shell_complete=completion.axis(MOD_WSGI),
+        help="mod_wsgi for --deep.\nAs for 'wsgiproof run'.  [default: latest]",
+    ),
+    option(
+        "--sub-interpreters",
+        type=click.IntRange(min=1, max=MOST_SUB_INTERPRETERS),
+        metavar="N",
+        help="Sub interpreters for --deep, in each process.\n[default: 2]",
+        rare=True,
+    ),
+    option(
+        "-n",
+        "--requests",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Requests of each cell of --deep.\n[default: 3000]",
+        rare=True,
+    ),
 )
-@option(
-    "--python",
-    "pythons",
-    multiple=True,
-    metavar="VERSION|PATH",
-    shell_complete=completion.pythons,
-    help="A Python to install for.\n"
-    "As for 'wsgiproof run'; 'wsgiproof doctor --pythons' lists them. May be given several times.",
+@cloup.option_group(
+    "Output",
+    option(
+        "-o",
+        "--output",
+        type=PATH,
+        metavar="DIR",
+        shell_complete=completion.directory,
+        help="Where audit.json and audit.html go.\nDefault: wsgiproof-results/TIME.",
+    ),
+    option(
+        "--resume",
+        type=PATH,
+        metavar="DIR",
+        shell_complete=completion.directory,
+        help="Finish the interrupted audit in DIR.\n"
+        "With the same options. Packages that were finished there are not tried again.",
+    ),
+    option(
+        "--junit",
+        type=PATH,
+        metavar="FILE",
+        help="Write JUnit XML.\nIt has a test case for each package, Python and kind.",
+    ),
+    option(
+        "--markdown",
+        type=PATH,
+        metavar="FILE",
+        help="Write Markdown, for a pull request or a job summary.",
+    ),
+    option("--json", "as_json", is_flag=True, help="Print audit.json; progress goes to stderr."),
 )
-@option(
-    "--interpreter",
-    "kinds",
-    multiple=True,
-    type=Choices(list(InterpreterKind)),
-    metavar="KIND",
-    help="main, shared-gil, own-gil or free-threaded.\n"
-    "The main interpreter is always tried as well, as the control. May be given several times.  "
-    f"[default: {_DEFAULT_KIND}, which is mod_wsgi's]",
-)
-@option(
-    "--all",
-    "everything",
-    is_flag=True,
-    help="Try packages without compiled code, too.",
-)
-@option(
-    "--trials",
-    type=click.IntRange(min=1, max=1000),
-    metavar="N",
-    default=5,
-    help="Processes for each package and kind.\n"
-    "A crash at the end need not happen each time.  [default: 5]",
-)
-@option(
-    "--timeout",
-    type=click.FloatRange(min=1, max=3600),
-    metavar="SECONDS",
-    default=60.0,
-    help="How long one process may take.\n[default: 60]",
-)
-@option(
-    "--jobs",
-    type=click.IntRange(min=1, max=256),
-    metavar="N",
-    help="Packages at the same time.\n[default: the number of cores]",
-)
-@option(
-    "--find-working",
-    is_flag=True,
-    help="Look for releases that work, of what fails.\n"
-    "Newer and older ones from the index are installed and tried, the nearest ones first.",
-)
-@option(
-    "--releases",
-    type=click.IntRange(min=1, max=100),
-    metavar="N",
-    help="Other releases to try of each package.\nFor --find-working, at most.  [default: 10]",
-)
-@option(
-    "--deep",
-    is_flag=True,
-    help="Try each package in real Apache, too.\n"
-    "An application uses it in each request, and all checks of 'wsgiproof run' judge that: about "
-    "a minute for each package and kind.",
-)
-@option(
-    "--mod-wsgi",
-    metavar="VERSION|PATH",
-    default="",
-    shell_complete=completion.axis(MOD_WSGI),
-    help="mod_wsgi for --deep.\nAs for 'wsgiproof run'.  [default: latest]",
-)
-@option(
-    "--sub-interpreters",
-    type=click.IntRange(min=1, max=MOST_SUB_INTERPRETERS),
-    metavar="N",
-    help="Sub interpreters for --deep, in each process.\n[default: 2]",
-)
-@option(
-    "-n",
-    "--requests",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Requests of each cell of --deep.\n[default: 3000]",
-)
-@option(
-    "-o",
-    "--output",
-    type=PATH,
-    metavar="DIR",
-    shell_complete=completion.directory,
-    help="Where audit.json and audit.html go.\nDefault: wsgiproof-results/TIME.",
-)
-@option(
-    "--resume",
-    type=PATH,
-    metavar="DIR",
-    shell_complete=completion.directory,
-    help="Finish the interrupted audit in DIR.\n"
-    "With the same options. Packages that were finished there are not tried again.",
-)
-@option(
-    "--junit",
-    type=PATH,
-    metavar="FILE",
-    help="Write JUnit XML.\nIt has a test case for each package, Python and kind.",
-)
-@option(
-    "--markdown",
-    type=PATH,
-    metavar="FILE",
-    help="Write Markdown, for a pull request or a job summary.",
-)
-@option("--json", "as_json", is_flag=True, help="Print audit.json; progress goes to stderr.")
 def audit_command(
     packages: tuple[str, ...],
     files: tuple[str, ...],

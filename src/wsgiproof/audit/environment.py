@@ -17,6 +17,8 @@ from wsgiproof.provision.toolchain import Python
 from wsgiproof.records.audit import Distribution
 
 _HOME = "env"
+_INVENTORY = 180.0
+"""Seconds to list what is installed: 21,000 files take 5 seconds of an idle processor."""
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,12 +139,14 @@ def take_inventory(prober: Prober, account: Account) -> Inventory:
 
     Raises :class:`CannotRun` if it does not.
     """
-    ended = prober.run({}, account, inventory=True)
+    patient = msgspec.structs.replace(prober, timeout=max(prober.timeout, _INVENTORY))
+    ended = patient.run({}, account, inventory=True)
     try:
         found = _decode(ended.written)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         lines = ended.output.strip().splitlines()
-        why = ended.lost or (lines[-1] if lines else "it wrote nothing")
+        slow = f"it did not end within {ended.seconds:.0f} s" if ended.hung else ""
+        why = ended.lost or slow or (lines[-1] if lines else "it wrote nothing")
         raise CannotRun(f"{prober.python} did not list what is installed: {why}") from error
     by_name = sorted(found.distributions, key=lambda one: one.name.lower())
     return msgspec.structs.replace(found, distributions=tuple(by_name))

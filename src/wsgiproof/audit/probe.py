@@ -352,14 +352,15 @@ def inventory():
     for one in metadata.distributions():
         name, version = one.metadata["Name"], one.version
         if isinstance(name, str) and isinstance(version, str):
-            modules, extensions = importable(one)
+            files = [str(path) for path in (one.files or [])[:MOST]]  # each time it is read again
+            modules, extensions = importable(files)
             found.append(
                 {
                     "name": name,
                     "version": version,
                     "modules": modules,
                     "extensions": extensions,
-                    "files": digest(one),
+                    "files": digest(one, files),
                 }
             )
     with os.fdopen(os.open("claims", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=DIRECTORY), "w") as it:
@@ -373,12 +374,12 @@ def inventory():
         )
 
 
-def digest(distribution):
-    """A digest of the names, sizes and times of its files; their bytecode is left out."""
+def digest(distribution, files):
+    """A digest of the names, sizes and times of these files of it; bytecode is left out."""
     import hashlib
 
     total = hashlib.sha256()
-    for path in sorted(map(str, (distribution.files or [])[:MOST])):
+    for path in sorted(files):
         if not path.endswith(".pyc"):
             try:
                 status = os.lstat(distribution.locate_file(path))
@@ -389,9 +390,9 @@ def digest(distribution):
     return total.hexdigest()[:16]
 
 
-def importable(distribution):
-    """Its top-level modules, or what comes next in a namespace package, and its extensions."""
-    paths = [str(path).split("/") for path in (distribution.files or [])[:MOST]]
+def importable(files):
+    """The top-level modules, or what comes next in a namespace package, and the extensions."""
+    paths = [path.split("/") for path in files]
     packages = {tuple(path[:-1]) for path in paths if path[-1].partition(".")[0] == "__init__"}
     modules, extensions = set(), set()
     for path in paths:

@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -15,6 +16,7 @@ import pytest
 
 from tests.cells import CELL, cell_with, configured
 from tests.unit.factories import counting, observed
+from tests.unit.test_inside import App
 from tests.unit.test_matrix import resolved
 from wsgiproof.config.matrix import expand
 from wsgiproof.errors import UsageError
@@ -26,6 +28,7 @@ from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.backends import MongoDBs, Server
 from wsgiproof.subjects.pymongo.deployment import connect_deployment
 from wsgiproof.subjects.pymongo.resources import CURSORS
+from wsgiproof.subjects.pymongo.subject import PYMONGO
 from wsgiproof.subjects.registry import rules_of
 
 APP = "wsgiproof_0123456789ab"
@@ -150,6 +153,20 @@ def test_every_mongos_of_the_uri_is_counted(cluster: tuple[Mongos, Mongos]) -> N
     # Without localOps, a mongos tells of the shards, where its own connections are the clients.
     for one in cluster:
         assert [asked["localOps"] for asked in one.operations] == [True]
+
+
+def test_the_workload_starts_and_ends_with_several_mongos(
+    cluster: tuple[Mongos, Mongos], tmp_path: Path
+) -> None:
+    """A client that uses them in turn has no address of its own."""
+    uri = f"mongodb://{cluster[0].host},{cluster[1].host}/"
+    address = App(tmp_path, PYMONGO.agent).run(
+        "from wsgiproof_agent.subject import store\n"
+        f"one = store.Store({uri!r}, 'db', 2, 7, 'store_', True)\n"
+        "result = '%s:%d' % one.address\n"
+        "one.close()"
+    )
+    assert address in {one.host for one in cluster}
 
 
 def test_one_mongos_that_refuses_leaves_the_count_unknown(cluster: tuple[Mongos, Mongos]) -> None:

@@ -85,10 +85,13 @@ def _readable(client):
 
 
 def _address(client):
-    """Return the (host, port) of the primary that the client is connected to."""
-    if hasattr(pymongo.MongoClient, "address"):
+    """Return the (host, port) of the primary, or of a mongos, that the client is connected to."""
+    if not hasattr(pymongo.MongoClient, "address"):  # before 3.0
+        return (client.host, client.port)
+    try:
         return client.address
-    return (client.host, client.port)  # before 3.0
+    except pymongo.errors.InvalidOperation:  # it uses several mongos in turn
+        return min(client.nodes)
 
 
 def _deadline(address):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _LOG_WIDTH = 200
 _NOT_PLAIN = re.compile(r"[^\n -~]")
-_FEW = 8
+_FEW = 9
 """Choices that a message lists; of more, it names the nearest."""
 LISTED = " lists them all."
 """The end of a message that names a command with every choice."""

@@ -33,7 +33,7 @@ class Host:
         self.outside, self.inside = f"10.213.{number}.1", f"10.213.{number}.2"
         self.cache = directory / f"cache{number}"
         self.tmp = directory / f"tmp{number}"
-        self.tmp.mkdir(mode=0o711)
+        self.tmp.mkdir(mode=0o711, exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
 
     def open(self, stack: ExitStack) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dask.network import PORT, Host, ip, scheduler, until
+from tests.dask.network import PORT, Host, scheduler, until
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
 
@@ -24,8 +24,10 @@ CELLS = [
     *("--mode", "daemon", "--mode", "embedded", "--interpreter", "main"),
     *("--interpreter", "shared-gil"),
 ]
-LOAD = ["-n", "3000", "--extra-requests", "0", "--phases", "none"]
+LOAD = ["-n", "1000", "--extra-requests", "0", "--phases", "none"]
 NUMBER = 4
+DIRECTORY = Path("/tmp/wsgiproof-dask")
+"""It is kept for the next time, since filling the caches takes minutes."""
 GONE_WITHIN = 15.0
 """Seconds after which no process of a cell may be left."""
 RUN_DEADLINE = 1800.0
@@ -62,7 +64,7 @@ class Cluster:
 
     def busy(self) -> bool:
         """Whether a server runs on each host."""
-        return all(any("wsgi:" in one for one in host.of_cells()) for host in self.hosts)
+        return all(any("apache2" in one for one in host.of_cells()) for host in self.hosts)
 
     def left(self) -> list[str]:
         return [one for host in self.hosts for one in host.of_cells()]
@@ -80,12 +82,10 @@ def _warm(caches: list[Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    directory = Path("/tmp") / f"wp-dask-{os.getpid()}"
-    directory.mkdir(mode=0o711)
+def cluster() -> Iterator[Cluster]:
+    DIRECTORY.mkdir(mode=0o711, exist_ok=True)
     with ExitStack() as stack:
-        stack.callback(subprocess.run, ["rm", "-rf", str(directory)], check=True)
-        yield Cluster(directory, stack)
+        yield Cluster(DIRECTORY, stack)
 
 
 def finished(run: subprocess.Popen[str]) -> tuple[int, str]:
@@ -180,4 +180,3 @@ def test_the_end_of_the_scheduler_keeps_the_cells_and_resume_goes_on(
     check_whole(tmp_path / "out")
     after = {one.cell.id: one for one in load_run(tmp_path / "out").cells}
     assert {id: after[id] for id in kept} == kept
-    ip("netns", "list")

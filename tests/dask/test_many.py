@@ -11,7 +11,7 @@ from tests.unit import pretended
 from tests.unit.factories import run_record
 from tests.unit.test_dask import Seen, job
 from wsgiproof.config.model import Config
-from wsgiproof.records.directory import Results, load_run, make_output
+from wsgiproof.records.directory import Results, ignore_note, load_run, make_output
 from wsgiproof.report.html.page import leave_page
 from wsgiproof.run.executors.base import run_jobs
 from wsgiproof.run.executors.dask_cluster import DaskCluster, connected
@@ -29,7 +29,7 @@ def test_the_client_stays_small_and_quick(tmp_path: Path) -> None:
     planned = tuple(one.cell.id for one in jobs)
     with connected("local", 2) as client:
         executor = DaskCluster(
-            client, Config(), output, Seen(), lambda line: None, function=pretended.answer
+            client, Config(), output, Seen(), ignore_note, function=pretended.answer
         )
         results = Results(run_record(planned=planned), output)
         before, started = psutil.Process().memory_info().rss, time.monotonic()

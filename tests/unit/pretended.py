@@ -47,8 +47,8 @@ def _run(order: Order) -> tuple[str, Any]:
     if control == "raise":
         raise RuntimeError("as Dask logs it")
     if control == "damaged":
-        packed = PackedFile(("..", "..", "x"), zlib.compress(b"from a worker"))
-        return "done", msgspec.msgpack.encode([packed])
+        stray = PackedFile(("..", "..", "x"), zlib.compress(b"from a worker"))
+        return "done", msgspec.msgpack.encode([stray])
     if control == "wait":
         time.sleep(300)
     with tempfile.TemporaryDirectory() as scratch:

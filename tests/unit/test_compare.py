@@ -52,6 +52,17 @@ def test_the_same_run_is_the_same() -> None:
     assert shown(comparison) == ["2 cells compared: 0 worse, 0 otherwise changed, 2 the same."]
 
 
+def test_cells_of_different_machines_are_said_to_be() -> None:
+    one, other = ({"name": name, "processor": "a CPU"} for name in ("one", "two"))
+    old, new = record(host=one), record(host=other)
+    assert compare(run_record(old), run_record(old)).other_machines == 0
+    comparison = compare(run_record(old), run_record(new))
+    assert comparison.other_machines == 1
+    console = Console(record=True, width=200)
+    show_comparison(console, comparison)
+    assert "1 pair ran on different machines" in console.export_text()
+
+
 def test_other_numbers_of_the_same_finding_are_no_change() -> None:
     (first, *others) = FAILED.findings
     finding = msgspec.structs.replace(first, seen="4 of 3,280 requests failed")

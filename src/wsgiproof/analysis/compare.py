@@ -111,6 +111,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     same: int = 0
     only_old: tuple[str, ...] = ()
     only_new: tuple[str, ...] = ()
+    other_machines: int = 0
+    """The number of pairs of cells that ran on different machines, as far as records say."""
 
     @property
     def compared(self) -> int:
@@ -148,6 +150,7 @@ def compare(old: RunRecord, new: RunRecord) -> Comparison:
         same=len(changes) - len(changed),
         only_old=_others(old.cells, [*(one for one, _ in pairs), *gone]),
         only_new=_others(new.cells, [one for _, one in pairs]),
+        other_machines=sum(one.host != other.host for one, other in pairs),
     )
 
 

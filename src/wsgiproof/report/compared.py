@@ -41,6 +41,11 @@ def _differing_axes(comparison: Comparison) -> Iterator[str]:
     for axis in comparison.axes:
         old, new = ", ".join(axis.old), ", ".join(axis.new)
         yield printable(f"{title(axis.axis)}: {old} in OLD, {new} in NEW.")
+    if comparison.other_machines:
+        yield (
+            f"{count(comparison.other_machines, 'pair')} ran on different machines, on which "
+            "requests take different times."
+        )
 
 
 def _cell(change: CellChange) -> Iterator[Text]:

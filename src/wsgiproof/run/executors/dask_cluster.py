@@ -29,6 +29,7 @@ import msgspec
 from wsgiproof.config.model import Config
 from wsgiproof.errors import CannotRun, UsageError, describe, one_line
 from wsgiproof.process.signals import interrupts_deferred
+from wsgiproof.provision.sent import SentFile, describe_file, read_to_send
 from wsgiproof.records.directory import BACKENDS, TRIES, Note, keep, read_cells, save_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.parcel import unpack
@@ -36,7 +37,7 @@ from wsgiproof.records.run import CellRecord
 from wsgiproof.run.cell import Job, Progress, put_aside
 from wsgiproof.run.executors.dask_local import local_cluster
 from wsgiproof.run.executors.dask_worker import Sealed, ask
-from wsgiproof.run.executors.host import Order, SentFile, Survey, read_source, sources_of
+from wsgiproof.run.executors.host import Order, Survey, sources_of
 
 LOCAL = "local"
 """In place of an address: workers on this machine, which end with the run."""
@@ -217,8 +218,7 @@ class DaskCluster:
         self._waiting.append(work)
         for path in sources_of(job):
             if path not in self._files:
-                digest = hashlib.sha256(read_source(path)).hexdigest()
-                self._files[path] = SentFile(name=Path(path).name, digest=digest)
+                self._files[path] = describe_file(path)
         if work.needs not in self._orders:
             self._orders[work.needs] = self._order(job)
 
@@ -363,7 +363,7 @@ class DaskCluster:
             return
         file, *_ = host.missing
         path = next(path for path, one in self._files.items() if one == file)
-        self._send(host, "store", (file, read_source(path)), f"store-{file.name}")
+        self._send(host, "store", (file, read_to_send(path)), f"store-{file.name}")
 
     def _next_for(self, host: _Host) -> _Work | None:
         """Return the first waiting work that a worker can do; one that was lost goes elsewhere, if

@@ -7,7 +7,6 @@ and the files that were sent. The build cache is this machine's own.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import signal
@@ -21,8 +20,7 @@ import msgspec
 
 import wsgiproof
 from wsgiproof.config.model import Config
-from wsgiproof.errors import PrerequisiteMissing, UsageError, WsgiproofError, describe
-from wsgiproof.files import read_file, write_atomically
+from wsgiproof.errors import PrerequisiteMissing, WsgiproofError, describe
 from wsgiproof.process.account import Account, server_account
 from wsgiproof.process.leftovers import end_run, safe_parent, temporary_directory
 from wsgiproof.process.signals import ignore_interrupts, interrupts_deferred
@@ -30,6 +28,7 @@ from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.compiler import find_compiler
 from wsgiproof.provision.httpd import find_httpd
 from wsgiproof.provision.python import choose, found_pythons
+from wsgiproof.provision.sent import SentFile, is_here, keep_file, path_of
 from wsgiproof.provision.toolchain import BuildSpec, Httpd, Python, Source
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.directory import BACKENDS, CELLS, TRIES
@@ -39,22 +38,8 @@ from wsgiproof.run.executors.child import Channel, begin_heartbeats, take_over
 from wsgiproof.run.preflight import check_space, raise_limits, requested_httpd
 from wsgiproof.subjects.registry import subject_of
 
-LARGEST_SOURCE = 1 << 30
-"""Bytes of a file that is sent: a wheel, an sdist, a module, an application."""
 _WATCH_EVERY = 0.5
 """Seconds between two messages about the progress of a phase."""
-
-
-class SentFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of the machine that planned: its digest finds it in the build cache of this one."""
-
-    name: str
-    digest: str
-    """SHA-256 of its content."""
-
-    def key(self) -> dict[str, str]:
-        """Return what its entry in a cache depends on."""
-        return {"digest": self.digest, "name": self.name}
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,14 +59,6 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """Of each order that it was asked about, why it can't run it; empty if it can."""
     missing: tuple[SentFile, ...]
     """The files that it does not have yet."""
-
-
-def read_source(path: str) -> bytes:
-    """Return the content of a file to send. Raises :class:`UsageError`."""
-    try:
-        return read_file(path, LARGEST_SOURCE, follow=True)
-    except OSError as error:
-        raise UsageError(f"it can't be sent to the workers: {describe(error)}") from error
 
 
 def sources_of(job: Job) -> list[str]:
@@ -170,19 +147,8 @@ def survey(orders: Sequence[Order], files: Sequence[SentFile]) -> Survey:
             reasons.append(str(error))
         except OSError as error:
             reasons.append(describe(error))
-    missing = tuple(file for file in files if not cache.holds("source", file.key()))
+    missing = tuple(file for file in files if not is_here(file, cache))
     return Survey(facts=facts(), reasons=tuple(reasons), missing=missing)
-
-
-def store(file: SentFile, content: bytes) -> None:
-    """Keep a file that was sent. Raises :class:`UsageError` if it is another one."""
-    if hashlib.sha256(content).hexdigest() != file.digest or Path(file.name).name != file.name:
-        raise UsageError(f"what was sent as {file.name} is another file")
-    Cache().entry("source", file.key(), lambda entry: _write(content, entry / file.name))
-
-
-def _write(content: bytes, path: Path) -> None:
-    write_atomically(content, path, 0o644)
 
 
 def _localized(order: Order, place: Place, cache: Cache) -> Job:
@@ -190,10 +156,7 @@ def _localized(order: Order, place: Place, cache: Cache) -> Job:
     :class:`UsageError` if a file was not sent, or has been removed from the cache since."""
 
     def here(path: str) -> str:
-        file = order.files[path]
-        if not cache.holds("source", file.key()):
-            raise UsageError(f"{path} is not in the build cache of this machine any more")
-        return str(cache.entry("source", file.key(), lambda _: None) / file.name)
+        return str(path_of(order.files[path], cache))
 
     def source(one: Source) -> Source:
         return msgspec.structs.replace(one, archive=one.archive and here(one.archive))
@@ -280,7 +243,8 @@ def _answer(kind: str, content: Any, channel: Channel) -> tuple[str, Any]:
         if kind == "survey":
             return "done", survey(*content)
         if kind == "store":
-            store(*content)
+            file, sent = content
+            keep_file(file, sent, Cache())
             return "done", None
         return "done", run_order(content, _Watcher(channel))
     except WsgiproofError as error:

@@ -19,7 +19,7 @@ from wsgiproof.run.cell import Job
 from wsgiproof.run.executors import host
 from wsgiproof.run.executors.host import Order, Place, sources_of, survey
 from wsgiproof.subjects.pymongo.backends import found_here
-from wsgiproof.subjects.pymongo.mongod import Mongod
+from wsgiproof.subjects.pymongo.mongod_binary import Mongod
 
 
 @pytest.fixture

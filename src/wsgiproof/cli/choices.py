@@ -9,7 +9,7 @@ import click
 
 from wsgiproof.errors import did_you_mean
 
-_FEW = 8
+_FEW = 9
 """Choices that a message lists; of more, it names the nearest."""
 LISTED = " lists them all."
 """The end of a message that names a command with every choice."""

@@ -115,7 +115,7 @@ mongods:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -s tests/mongods
 
-## deep: the deep tier of an audit, on planted packages; about three minutes
+## deep: the deep tier of an audit, on planted packages, and the search for releases; about five minutes
 deep:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/deep

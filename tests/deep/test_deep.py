@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.real.auditing import AUDIT, audited, usable
-from tests.real.planted import C, Site
+from tests.real.auditing import AUDIT, audited, outcomes, usable
+from tests.real.planted import CRASHES_SOMETIMES, C, Site
 
 REQUESTS = "300"
+RARE = "40"
+"""Trials after which a crash in one of five is missed once in 7,500 times."""
 LEAKS = """
 import os
 from clean import in_main
@@ -69,6 +71,14 @@ def test_each_planted_package_has_its_outcome_in_apache(record: dict[str, Any]) 
     assert [one["check"] for one in found["orjson"]["findings"]] == ["descriptors"]
     assert found["orjson"]["exercised"] and not found["clean"]["exercised"]
     assert "process ends crashed" in found["clean"]["ends"]
+
+
+def test_a_crash_in_one_end_of_five_is_seen_if_there_are_enough(place: Path) -> None:
+    site = Site(usable("3.10"), place / "rare")
+    site.add_c("crashes_sometimes", CRASHES_SOMETIMES)
+    found = outcomes(audited(site, place, "--trials", RARE, code=1))["crashes_sometimes"]
+    assert found["outcome"] == "crashes"
+    assert f"of {RARE} process ends crashed" in found["ends"]
 
 
 def test_a_release_that_works_is_found_and_tried(place: Path) -> None:

@@ -216,7 +216,7 @@ CRASHES_SOMETIMES = CRASHES_AT_THE_END.replace(
     "    if (ended++ || getrandom(&drawn, 1, 0) != 1) return;\n"
     "    if (state != NULL && *state && drawn < 51)",
 ).replace("#include <Python.h>", "#include <Python.h>\n#include <sys/random.h>")
-"""The same in one process of five; not in the suite, where it would fail in some runs."""
+"""The same in one process of five."""
 
 C: Mapping[str, str] = {
     "clean": CLEAN,

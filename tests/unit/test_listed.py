@@ -62,10 +62,10 @@ def test_every_cell_is_a_line_and_every_exclusion_one_below_its_reason() -> None
     assert lines[2:] == [
         "",
         "1 left out: slow",
-        "  replica-set embedded prefork shared-gil",
+        "  replica-set embedded prefork shared-gil eager",
         "",
         "1 left out: it is not selected",
-        "  3.12.1 6.1.1 4.20.0 replica-set daemon prefork shared-gil",
+        "  3.12.1 6.1.1 4.20.0 replica-set daemon prefork shared-gil eager",
         "",
         "2 of 4 combinations are cells, 2 are left out.",
     ]

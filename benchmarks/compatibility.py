@@ -104,9 +104,9 @@ modules as another one (psycopg2 beside psycopg2-binary, opencv-python beside it
 What has no rank is needed by another one.
 
 All are installed in one environment for each Python, in the newest versions that fit together, from
-wheels. So a distribution can fail because of another one that it uses if it finds it: pandas hangs
-where pyarrow is installed, and refuses because of numpy where it is not. The list is
-`benchmarks/compatibility.txt`."""
+wheels. So a distribution can fail because of another one that it uses if it finds it: on Python
+3.11 pandas hangs in this environment, and refuses because of numpy in one without pyarrow. The list
+is `benchmarks/compatibility.txt`."""
 
 
 def _what(

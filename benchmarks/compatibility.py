@@ -79,7 +79,8 @@ def page(audits: Sequence[Audit]) -> str:
         _what(audits, environments, found, listed),
         *_totals(columns, found),
         "## Distributions",
-        "Each outcome leads to its evidence. [Audit packages](audit.md) says what they mean.",
+        "Each outcome leads to its evidence. [Audit packages](audit.md#outcomes) says what they "
+        "mean. A dash: it has no compiled code there, or was not tried.",
         table(
             ["rank", "distribution", *(f"{python[7:]} {kind}" for python, kind in columns)],
             [_row(name, found[name], columns, ranked) for name in names],
@@ -103,7 +104,9 @@ modules as another one (psycopg2 beside psycopg2-binary, opencv-python beside it
 What has no rank is needed by another one.
 
 All are installed in one environment for each Python, in the newest versions that fit together, from
-wheels. The list is `benchmarks/compatibility.txt`."""
+wheels. So a distribution can fail because of another one that it uses if it finds it: on Python
+3.11 pandas hangs in this environment, and refuses because of numpy in one without pyarrow. The list
+is `benchmarks/compatibility.txt`."""
 
 
 def _what(
@@ -180,7 +183,7 @@ def _told(column: _Column, one: Result) -> str:
     bad = sum(1 for attempt in one.attempts if ended_badly(attempt))
     ends = f", {bad} of which ended badly" if bad else ""
     how = f"{used} in {count(len(one.attempts), 'process', 'processes')}{ends}"
-    words = "".join(f" {prose(line, _LONGEST)}." for line in lines_of(one))
+    words = "".join(f" {prose(line.rstrip('.'), _LONGEST)}." for line in lines_of(one))
     return f"- {prose(f'{python} {kind}, {one.version}')}: **{one.outcome}**{cause}; {how}.{words}"
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
+from wsgiproof.audit import processes
 from wsgiproof.audit.exercises import exercises
-from wsgiproof.audit.processes import Ended, attempt_of
-from wsgiproof.errors import ExitCode
+from wsgiproof.audit.processes import Ended, Prober, attempt_of
+from wsgiproof.errors import ExitCode, ServiceFailed
 from wsgiproof.judge.audited import (
     STANDARD_LIBRARY,
     advise,
@@ -22,6 +24,7 @@ from wsgiproof.judge.audited import (
     judge_distribution,
     owners,
 )
+from wsgiproof.process.supervise import Service
 from wsgiproof.records.audit import (
     Attempt,
     Distribution,
@@ -431,3 +434,30 @@ def test_every_exercise_is_python_with_a_value() -> None:
     for name, code in exercises().items():
         names = compile(code, name, "exec").co_names
         assert "value" in names, name
+
+
+class _Running:
+    """A process that goes on, as far as a prober looks at it."""
+
+    def wait(self, seconds: float) -> bool:
+        return False
+
+    def ended(self) -> None:
+        return None
+
+    def living(self) -> dict[int, str]:
+        return {os.getpid(): "probe"}
+
+
+@pytest.mark.parametrize(("waited", "busy"), [(0.4, False), (0.6, True)])
+def test_a_process_that_waited_for_a_processor_is_not_said_to_hang(
+    monkeypatch: pytest.MonkeyPatch, waited: float, busy: bool
+) -> None:
+    monkeypatch.setattr(processes, "processor_waits", lambda pid: {"1": 0.1, "2": waited})
+    prober = Prober(python=Path("python"), timeout=1.0)
+    running = cast(Service, _Running())
+    if busy:
+        with pytest.raises(ServiceFailed, match="the machine was too busy"):
+            prober._wait(running, 0.0)
+    else:
+        assert prober._wait(running, 0.0) == (None, "")

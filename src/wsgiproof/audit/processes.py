@@ -19,6 +19,7 @@ import msgspec
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun, ServiceFailed, one_line
 from wsgiproof.files import Directory, open_regular, read_at_most
+from wsgiproof.observe.processes import processor_waits
 from wsgiproof.process.account import Account
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.leftovers import safe_parent, temporary_directory
@@ -208,6 +209,8 @@ class Prober(msgspec.Struct, frozen=True, kw_only=True):
             if _memory(service.living()) > _LARGEST_MEMORY:
                 return None, f"{_LARGEST_MEMORY >> 30} GiB of memory"
             if time.monotonic() >= until:
+                if _starved(service.living(), self.timeout):
+                    raise ServiceFailed("the machine was too busy: it waited for a processor")
                 return None, ""
 
 
@@ -227,6 +230,12 @@ def _environment(home: Path) -> dict[str, str]:
         if name in ("LD_LIBRARY_PATH", "TZ")
     }
     return {**_NOT_OF_THE_USER, **found, "HOME": str(home), "TMPDIR": str(home)}
+
+
+def _starved(pids: Iterable[int], seconds: float) -> bool:
+    """Whether a thread has waited for a processor for half of the time: it need not hang then."""
+    waits = (wait for pid in pids for wait in processor_waits(pid).values())
+    return max(waits, default=0.0) > seconds / 2
 
 
 def _memory(pids: Iterable[int]) -> int:

@@ -77,6 +77,7 @@ def serve_cluster(descriptor: int, parent: int) -> None:
     dask.config.set({"distributed.deploy.lost-worker-timeout": _REPLACED_WITHIN})
     with suppress(ConnectionError, EOFError):
         workers, scratch = channel.wait()
+        dask.config.set({"temporary-directory": scratch})
         try:
             cluster = distributed.LocalCluster(
                 n_workers=workers,

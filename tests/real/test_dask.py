@@ -18,7 +18,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def test_two_workers_run_a_cell_each_and_resume_keeps_both(open_tmp: Path) -> None:
+def test_two_workers_run_two_cells_and_leave_nothing(open_tmp: Path) -> None:
     with started(open_tmp, *TWO, command=RUN) as run:
         assert run.finish() in (0, 1, 3), run.text
         assert run.nothing_left(), run.left_behind()

@@ -167,7 +167,7 @@ def test_closing_the_results_cancels_what_runs(client: Any, output: Path) -> Non
     client.restart()  # they would sleep on, since the pretended function looks at nothing
 
 
-def test_a_thousand_cells_cost_little_each(client: Any, output: Path) -> None:
+def test_three_hundred_cells_cost_little_each(client: Any, output: Path) -> None:
     cells = 300
     executor = cluster(client, output)
     before = psutil.Process().memory_info().rss

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from wsgiproof.errors import CannotRun
+from wsgiproof.process.leftovers import temporary_directory
 from wsgiproof.process.signals import ignore_interrupts, interrupts_deferred
 from wsgiproof.run.executors.child import Child, take_over
 
@@ -31,16 +32,17 @@ _CLOSE_DEADLINE = 10.0
 def local_cluster(workers: int) -> Iterator[str]:
     """Start so many workers on this machine; return the address of their scheduler, and end them
     with the context. Raises :class:`CannotRun` if they can't be started."""
-    child = Child()
-    try:
-        child.start(serve_cluster)
-        child.send(workers)
-        yield _await_address(child)
-    finally:
-        with interrupts_deferred():
-            child.disconnect()
-            if not child.wait(time.monotonic() + _STOP_DEADLINE):
-                child.kill()
+    with temporary_directory() as scratch:  # Dask would leave one of its own
+        child = Child()
+        try:
+            child.start(serve_cluster)
+            child.send((workers, str(scratch)))
+            yield _await_address(child)
+        finally:
+            with interrupts_deferred():
+                child.disconnect()
+                if not child.wait(time.monotonic() + _STOP_DEADLINE):
+                    child.kill()
 
 
 def _await_address(child: Child) -> str:
@@ -74,7 +76,8 @@ def serve_cluster(descriptor: int, parent: int) -> None:
     # A cluster would else give up a worker that takes a while to be replaced.
     dask.config.set({"distributed.deploy.lost-worker-timeout": _REPLACED_WITHIN})
     with suppress(ConnectionError, EOFError):
-        workers = channel.wait()
+        workers, scratch = channel.wait()
+        dask.config.set({"temporary-directory": scratch})
         try:
             cluster = distributed.LocalCluster(
                 n_workers=workers,
@@ -83,6 +86,7 @@ def serve_cluster(descriptor: int, parent: int) -> None:
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL,
                 memory_limit=0,
+                local_directory=scratch,
             )
         except (OSError, RuntimeError, TimeoutError) as error:
             channel.send(("failed", f"{type(error).__name__}: {error}"))

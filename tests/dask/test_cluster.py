@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.cells import CELL, cell_with
-from tests.unit import pretended
+from tests.dask import pretended
 from tests.unit.test_resume import job as planned
 from wsgiproof.config.model import Config
 from wsgiproof.errors import CannotRun, UsageError

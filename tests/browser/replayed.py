@@ -96,18 +96,18 @@ _EXCLUDED = tuple(
 
 
 def _axes() -> Iterator[Cell]:
-    axes = product(_PYTHONS, _MOD_WSGIS, _PYMONGOS, Mode, Topology, Mpm)
+    topologies = (Topology.STANDALONE, Topology.REPLICA_SET)
+    axes = product(_PYTHONS, _MOD_WSGIS, _PYMONGOS, Mode, topologies, Mpm)
     for python, mod_wsgi, pymongo, mode, topology, mpm in axes:
-        if topology is not Topology.NONE:
-            yield cell_with(
-                CELL,
-                python=python,
-                mod_wsgi=mod_wsgi,
-                pymongo=pymongo,
-                topology=topology,
-                mode=mode,
-                mpm=mpm,
-            )
+        yield cell_with(
+            CELL,
+            python=python,
+            mod_wsgi=mod_wsgi,
+            pymongo=pymongo,
+            topology=topology,
+            mode=mode,
+            mpm=mpm,
+        )
 
 
 def _large(cells: Iterable[Cell]) -> Iterator[CellRecord]:

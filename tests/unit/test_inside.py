@@ -510,8 +510,7 @@ def test_the_grammar_is_that_of_python_2_7(source: Path) -> None:
 
 NEWER_NODES = (
     ast.JoinedStr, ast.AnnAssign, ast.Nonlocal, ast.NamedExpr, ast.YieldFrom, ast.MatMult,
-    ast.AsyncFunctionDef, ast.Await, ast.Match, ast.TryStar, ast.Starred,
-)  # fmt: skip
+    ast.AsyncFunctionDef, ast.Await, ast.Match, ast.TryStar, )  # fmt: skip
 
 
 def _too_new(node: ast.AST) -> list[str]:
@@ -531,6 +530,11 @@ def _too_new(node: ast.AST) -> list[str]:
         found += ["class without a base"] * (not node.bases)
     if isinstance(node, ast.Dict):
         found += ["** in a dict"] * node.keys.count(None)
+    if isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Call):
+        parts = node.args[:-1] if isinstance(node, ast.Call) else node.elts
+        found += ["* before others or in a list"] * sum(
+            isinstance(one, ast.Starred) for one in parts
+        )
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
         found += ["super() without arguments"] * (not node.args)
     return [f"line {getattr(node, 'lineno', '?')}: {text}" for text in found]
@@ -539,7 +543,7 @@ def _too_new(node: ast.AST) -> list[str]:
 @pytest.mark.parametrize(
     "code",
     ["f'{x}'", "def f(*, x): pass", "def f(x: int): pass", "class A: pass", "(x := 1)",
-     "a @ b", "raise A from b", "{**a}", "[*a]", "def f():\n yield from x"],
+     "a @ b", "raise A from b", "{**a}", "[*a]", "f(*a, b)", "def f():\n yield from x"],
 )  # fmt: skip
 def test_the_test_of_the_grammar_sees(code: str) -> None:
     assert [line for node in ast.walk(ast.parse(code)) for line in _too_new(node)]

@@ -235,3 +235,30 @@ def test_the_end_of_the_scheduler_keeps_what_has_ended(output: Path) -> None:
     _, alive = psutil.wait_procs(below, timeout=60)
     assert not alive
     assert load_run(output).cells[0].cell == jobs[0].cell
+
+
+def test_nobody_else_can_use_the_local_cluster(client: Any) -> None:
+    import distributed
+
+    port = client.scheduler.address.rpartition(":")[2]
+    other = distributed.Security.temporary()
+    for address, security in (
+        (f"tls://127.0.0.1:{port}", other),
+        (f"tcp://127.0.0.1:{port}", None),
+    ):
+        with pytest.raises(OSError):
+            distributed.Client(address, security=security, timeout=5, set_as_default=False)
+
+
+def test_a_worker_that_does_not_answer_gets_no_cells(
+    client: Any, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_cluster, "_PREPARED_WITHIN", 2.0)
+    asleep = [
+        client.submit(time.sleep, 300, workers=[address], pure=False, key=f"busy-{number}")
+        for number, address in enumerate(client.scheduler_info()["workers"])
+    ]
+    with pytest.raises(CannotRun, match=r"no worker can be used: .* did not answer in 2 s"):
+        list(run_jobs([job(1)], cluster(client, output)))
+    del asleep
+    client.restart()

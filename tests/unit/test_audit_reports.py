@@ -56,7 +56,7 @@ def audit(*results: Result, **fields: object) -> Audit:
         results=results,
         control=control,
         advice=("The advice.",),
-        baseline={"own-gil": (StandardFailure(module="datetime", error="died"),)},
+        baseline={InterpreterKind.OWN_GIL: (StandardFailure(module="datetime", error="died"),)},
         not_confined={"network": "Operation not permitted"},
     )
     return Audit(
@@ -191,7 +191,7 @@ def hostile(text: str) -> Audit:
         results=(one, result(text, Outcome.UNKNOWN, reason=text, notes=(text,), attempts=(lost,))),
         control=(result("fine", kind=MAIN),),
         advice=(text,),
-        baseline={"own-gil": (StandardFailure(module=text, error=text),)},
+        baseline={InterpreterKind.OWN_GIL: (StandardFailure(module=text, error=text),)},
         not_confined={text: text},
     )
     return Audit(

@@ -18,6 +18,7 @@ from wsgiproof.records.audit import (
     Environment,
     Outcome,
     Result,
+    Tier,
 )
 from wsgiproof.records.cell import InterpreterKind
 from wsgiproof.records.directory import load_audit
@@ -48,6 +49,7 @@ def environment(*done: Distribution, python: str = "Python 3.11.2", **fields: An
         kinds=(SHARED,),
         distributions=(FAST, SLOW),
         audited=("fast", "slow"),
+        baseline={SHARED: ()},
         results=tuple(map(result, done)),
         control=tuple(result(one, MAIN) for one in done),
     )
@@ -70,6 +72,7 @@ def before(*environments: Environment, **changes: Any) -> Audit:
         ({"everything": True}, "--all"),
         ({"trials": 4}, "--trials"),
         ({"timeout": 61.0}, "--timeout"),
+        ({"releases": 10}, "--find-working or --releases"),
     ],
 )
 def test_another_request_is_refused_by_the_name_of_its_option(
@@ -79,6 +82,18 @@ def test_another_request_is_refused_by_the_name_of_its_option(
     with pytest.raises(UsageError, match=f"can't be resumed: {named} is not what it was"):
         Record(REQUEST, saved.append, before(**changes))
     assert saved == []
+
+
+def test_what_was_found_in_apache_is_not_lost() -> None:
+    then = before(environment(FAST, SLOW, deep=(result(FAST, tier=Tier.DEEP),)))
+    with pytest.raises(UsageError, match="its results of --deep would be lost"):
+        Record(REQUEST, lambda _: None, then)
+
+
+def test_a_record_without_its_baseline_is_refused() -> None:
+    record = Record(REQUEST, lambda _: None, before(environment(FAST, baseline={})))
+    with pytest.raises(UsageError, match="does not say what fails of the standard library"):
+        record.before("Python 3.11.2", (FAST, SLOW))
 
 
 def test_jobs_and_the_command_may_change() -> None:

@@ -48,7 +48,9 @@ def script_for(distribution: Distribution, prober: Prober, account: Account) -> 
     exercise = exercise_for(distribution.name)
     job = prober.job(kind, distribution.modules, distribution.extensions, exercise)
     attempt = attempt_of(prober.run(job, account), kind)
-    if how := attempt.lost or ended_badly(attempt):
+    if attempt.lost:
+        return Script(why_none=attempt.lost)
+    if how := ended_badly(attempt):
         return Script(why_none=f"fails in main too: {how} {attempt.doing}".rstrip())
     failed = {(one.stage, one.module): one.error for one in attempt.failures}
     modules = [name for name in distribution.modules if (Stage.IMPORT, name) not in failed]

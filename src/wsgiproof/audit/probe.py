@@ -363,11 +363,13 @@ def inventory():
                     "files": digest(one, files),
                 }
             )
+    import sysconfig
+
     with os.fdopen(os.open("claims", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=DIRECTORY), "w") as it:
         json.dump(
             {
                 "version": "{}.{}.{}".format(*sys.version_info[:3]),
-                "free_threaded": not getattr(sys, "_is_gil_enabled", lambda: True)(),
+                "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
                 "distributions": found,
             },
             it,

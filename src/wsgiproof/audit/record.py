@@ -54,6 +54,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             pythons=tuple(f"{one.version} {one.path}" for one in self.pythons),
             kinds=self.kinds,
             everything=self.everything,
+            releases=self.releases,
             complete=False,
             environments=(),
         )
@@ -66,6 +67,7 @@ _SAME = {
     "pythons": "--python",
     "kinds": "--interpreter",
     "everything": "--all",
+    "releases": "--find-working or --releases",
     "trials": "--trials",
     "timeout": "--timeout",
 }
@@ -88,6 +90,8 @@ class Record:
         self._began = time.monotonic()
         self._earlier = before.seconds if before else 0.0
         if before is not None:
+            if any(one.deep for one in before.environments):
+                raise UsageError("the audit can't be resumed: its results of --deep would be lost")
             for field, name in _SAME.items():
                 if getattr(before, field) != getattr(self._record, field):
                     raise UsageError(f"the audit can't be resumed: {name} is not what it was")
@@ -105,6 +109,8 @@ class Record:
             return None
         earlier = self._before.environments[number]
         changed = next(_changes(earlier, python, installed, files=bool(self._record.env)), None)
+        if not changed and {*earlier.baseline} != {*self._record.kinds} - {InterpreterKind.MAIN}:
+            changed = "its record does not say what fails of the standard library"
         if changed:
             raise UsageError(f"the audit can't be resumed: {changed}")
         return earlier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from packaging.utils import canonicalize_name
@@ -20,8 +20,8 @@ from wsgiproof.audit.environment import (
 from wsgiproof.audit.processes import Prober
 from wsgiproof.audit.record import Request
 from wsgiproof.audit.releases import search
-from wsgiproof.errors import BuildFailed, UsageError
-from wsgiproof.judge.audited import advise_release, owners
+from wsgiproof.errors import BuildFailed, CannotRun, UsageError
+from wsgiproof.judge.audited import owners
 from wsgiproof.judge.finding import count
 from wsgiproof.process.account import Account
 from wsgiproof.provision import index
@@ -48,26 +48,33 @@ class Searcher:
         for account in accounts:
             self._accounts.put(account)
 
-    def searched(self, environment: Environment) -> Environment:
-        """Return the environment with a search for each distribution that fails by its own fault,
-        and with what these found as advice."""
+    def search(self, environment: Environment, save: Callable[[Sequence[Search]], None]) -> None:
+        """Search for each distribution that fails by its own fault, unless the environment has that
+        search already. ``save`` is called with all searches after each distribution."""
+        found = [*environment.searches]
+        known = {(one.name, one.version, one.kind) for one in found}
         failing: dict[str, list[Result]] = {}
         for one in environment.results:
-            if one.outcome in FAILURES and not one.cause and on_the_index(one):
+            own = one.outcome in FAILURES and not one.cause and on_the_index(one)
+            if own and (one.name, one.version, one.kind) not in known:
                 failing.setdefault(one.name, []).append(one)
+
+        def keep(some: Sequence[Search]) -> None:
+            found.extend(some)
+            save(found)
+
+        save(found)
         if not failing:
-            return environment
+            return
         self._progress.step(f"trying other releases of {count(len(failing), 'distribution')}")
-        found = in_parallel(
+        in_parallel(
             [*failing.values()],
             lambda some: self._search(some, environment),
             lambda some: some[0].name,
             self._request.jobs,
             self._progress,
+            keep,
         )
-        searches = tuple(one for some in found for one in some)
-        advice = (*environment.advice, *map(advise_release, searches))
-        return msgspec.structs.replace(environment, searches=searches, advice=advice)
 
     def _search(self, failing: Sequence[Result], environment: Environment) -> tuple[Search, ...]:
         name = failing[0].name
@@ -95,37 +102,46 @@ class Searcher:
         environment: Environment,
         account: Account,
     ) -> dict[InterpreterKind, Result]:
-        """Return what a release does in each kind, in an environment of its own."""
+        """Return what a release does in each kind, in an environment of its own.
+
+        One that can't be installed, or whose environment can't be read, ends no search.
+        """
         try:
-            pins = index.resolve([f"{name}=={version}"], self._python, wheels_only=True)
-            resolved = Resolved(pins=pins, not_installable={}, wheels_only=True)
-            entry = self._cache.get(environment_build(resolved, self._python))
+            return self._tried_alone(name, version, kinds, environment, account)
         except (UsageError, BuildFailed) as error:
-            return {
-                kind: Result(
-                    name=name,
-                    version=version,
-                    kind=kind,
-                    outcome=Outcome.NOT_INSTALLABLE,
-                    reason=str(error),
-                )
-                for kind in kinds
-            }
+            outcome, why = Outcome.NOT_INSTALLABLE, str(error)
+        except CannotRun as error:
+            outcome, why = Outcome.UNKNOWN, str(error)
+        return {
+            kind: Result(name=name, version=version, kind=kind, outcome=outcome, reason=why)
+            for kind in kinds
+        }
+
+    def _tried_alone(
+        self,
+        name: str,
+        version: str,
+        kinds: tuple[InterpreterKind, ...],
+        environment: Environment,
+        account: Account,
+    ) -> dict[InterpreterKind, Result]:
+        pins = index.resolve([f"{name}=={version}"], self._python, wheels_only=True)
+        resolved = Resolved(pins=pins, not_installable={}, wheels_only=True)
+        entry = self._cache.get(environment_build(resolved, self._python))
         prober = Prober(python=built_interpreter(entry), timeout=self._request.timeout)
         inventory = take_inventory(prober, account)
-        one = next(
-            one
-            for one in inventory.distributions
-            if canonicalize_name(one.name) == canonicalize_name(name)
-        )
+        wanted = canonicalize_name(name)
+        there = [o for o in inventory.distributions if canonicalize_name(o.name) == wanted]
+        if not there:
+            raise CannotRun(f"{name} {version} is not in the environment that was made of it")
         request = msgspec.structs.replace(self._request, kinds=kinds)
         baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {
-            kind: environment.baseline.get(str(kind), ())
+            kind: environment.baseline.get(kind, ())
             for kind in kinds
             if kind is not InterpreterKind.MAIN
         }
         auditor = Auditor(prober, request, [account], self._progress)
-        _, results = auditor.judged(one, baseline, owners(inventory.distributions))
+        _, results = auditor.judged(there[0], baseline, owners(inventory.distributions))
         return {result.kind: result for result in results}
 
     def _conflict(self, found: Search) -> str:
@@ -139,7 +155,7 @@ class Searcher:
             index.resolve(
                 [*others, f"{found.name}=={found.works}"], self._python, wheels_only=False
             )
-        except UsageError as error:
+        except (UsageError, CannotRun) as error:
             return str(error)
         return ""
 

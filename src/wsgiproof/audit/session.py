@@ -22,7 +22,7 @@ from wsgiproof.audit.processes import Prober, check_scratch
 from wsgiproof.audit.record import Judged, Record, Request, finished_in
 from wsgiproof.audit.searcher import Searcher
 from wsgiproof.errors import UsageError
-from wsgiproof.judge.audited import advise, owners
+from wsgiproof.judge.audited import advise, advise_release, owners
 from wsgiproof.judge.finding import count
 from wsgiproof.process.account import Account, unused_accounts
 from wsgiproof.provision.cache import Cache
@@ -34,6 +34,7 @@ from wsgiproof.records.audit import (
     Environment,
     Outcome,
     Result,
+    Search,
     StandardFailure,
 )
 from wsgiproof.records.cell import InterpreterKind
@@ -116,15 +117,16 @@ def _existing(
     progress.step(f"reading {home}")
     inventory = take_inventory(prober, accounts[0])
     _check_python(
-        f"Python {inventory.version}",
+        _title(inventory),
         inventory.version,
         request.kinds,
         free_threaded=inventory.free_threaded,
     )
-    python = next((one for one in installed() if one.version == inventory.version), None)
+    build = inventory.version, inventory.free_threaded
+    python = next((one for one in installed() if (one.version, one.free_threaded) == build), None)
     if python is None and request.releases:
         raise UsageError(
-            f"--find-working needs a Python {inventory.version} on this machine to install other "
+            f"--find-working needs a {_title(inventory)} on this machine to install other "
             "releases for: leave it out"
         )
     found = _audit(inventory, prober, request, accounts, progress, record)
@@ -170,7 +172,7 @@ def _audit(
     """Audit what is installed, and record it; ``missing`` are the results of what can't be."""
     kinds = request.kinds
     auditor = Auditor(prober, request, accounts, progress)
-    title = f"Python {inventory.version}"
+    title = _title(inventory)
     chosen = [one for one in inventory.distributions if _is_chosen(one, request)]
     before = record.before(title, inventory.distributions)
     baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {}
@@ -179,7 +181,7 @@ def _audit(
         others = (kind for kind in kinds if kind is not InterpreterKind.MAIN)
         baseline.update((kind, auditor.baseline(kind)) for kind in others)
     else:
-        baseline.update((InterpreterKind(kind), one) for kind, one in before.baseline.items())
+        baseline.update(before.baseline)
         auditor.not_confined.update(before.not_confined)
     judged = finished_in(before, kinds)
     record.begin(
@@ -189,7 +191,8 @@ def _audit(
             kinds=kinds,
             distributions=inventory.distributions,
             audited=tuple(one.name for one in chosen),
-            baseline={str(kind): tuple(found) for kind, found in baseline.items()},
+            baseline={kind: tuple(found) for kind, found in baseline.items()},
+            searches=before.searches if before else (),
         )
     )
 
@@ -225,6 +228,10 @@ def _audit(
     return save()
 
 
+def _title(inventory: Inventory) -> str:
+    return f"Python {inventory.version}{'t' if inventory.free_threaded else ''}"
+
+
 def _is_chosen(one: Distribution, request: Request) -> bool:
     asked = {canonicalize_name(name_of(text)[0]) for text in request.requirements}
     name = canonicalize_name(one.name)
@@ -242,6 +249,11 @@ def _search(
     record: Record,
 ) -> None:
     """Search releases that work, if that was asked for, and record them."""
-    if request.releases:
-        found = Searcher(python, request, accounts, progress).searched(environment)
-        record.update(searches=found.searches, advice=found.advice)
+    if not request.releases:
+        return
+
+    def save(found: Sequence[Search]) -> None:
+        advice = (*environment.advice, *map(advise_release, found))
+        record.update(searches=tuple(found), advice=advice)
+
+    Searcher(python, request, accounts, progress).search(environment, save)

@@ -73,7 +73,7 @@ _SECTIONS = {
         _Later("run", "run", "Run cells, and print the verdict of each."),
         _Later("list", "run", "Show the cells that 'wsgiproof run' would run."),
         _Later("serve", "serve", "Keep the server of one CELL up until Ctrl-C."),
-        _Later("audit", "audit", "Try packages in sub interpreters, without Apache."),
+        _Later("audit", "audit", "Try packages in several interpreters of a process."),
         _Later("selftest", "selftest", "Plant faults, and check that wsgiproof finds each one."),
     ),
     "Read results": (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 import cloup
+import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 
 from wsgiproof.cli import completion
@@ -245,12 +246,12 @@ def audit_command(
     markdown: Path | None,
     as_json: bool,
 ) -> None:
-    """Try packages in sub interpreters, without Apache.
+    """Try packages in several interpreters of a process.
 
     Each PACKAGE with compiled code, and each that it needs, is imported in the main interpreter of
     a process, and then in two sub interpreters of others, which end. What differs is reported. The
     packages run as an unprivileged user if wsgiproof is root, without a network where the kernel
-    allows that.
+    allows that. None of this needs Apache; --deep tries each in real Apache, too.
     """
     from rich.text import Text
 
@@ -304,10 +305,11 @@ def audit_command(
     directory = make_private_directory(output, AUDIT) if resume is None else resume.absolute()
     console = make_console(stderr=as_json)
     kept = _Kept(directory / AUDIT)
-    with _shown_if_interrupted(console, kept):
-        with held(directory), StepProgress(console) as progress:
+    with _shown_if_interrupted(console, kept), held(directory):
+        with StepProgress(console) as progress:
             record = audit(request, progress, kept.save, before=before)
         if deep:
+            kept.save(msgspec.structs.replace(record, complete=False))
             tier = tier or Deep(in_apache, pythons_of(record))
             record = _tried_in_apache(tier, record, directory, console)
             kept.save(record)

@@ -25,7 +25,7 @@ _FEW = 0.02
 _JUDGED_BY_PHASE = {PhaseName.FAILOVER, *REPLACING}
 """Phases in which some requests may fail. Each of them has its own check, which says which."""
 _LOADED = re.compile(
-    r"\[wsgi:info\] \[pid (?P<pid>\d+):tid (?P<tid>\d+)\] "
+    r"\[[^]]*\] \[wsgi:info\] \[pid (?P<pid>\d+):tid (?P<tid>\d+)\] "
     r"(?P<rest>.*\bLoading (?:WSGI|Python) script\b.*)"
 )
 """What mod_wsgi logs when it loads a script; it names the application group before or after."""
@@ -161,7 +161,8 @@ def _loading_claims(cell: Cell, observed: Observed) -> Iterator[Claim]:
     """
     first: dict[str, Loading] = {}
     for line in observed.log:
-        if match := _LOADED.search(line.text):
+        # What an application prints comes after a beginning of Apache's own.
+        if match := _LOADED.match(line.text):
             late = match["pid"] != match["tid"] or "|/" in match["rest"]
             first.setdefault(match["pid"], Loading.LAZY if late else Loading.EAGER)
     loaded = set(first.values())

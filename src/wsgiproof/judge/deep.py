@@ -60,8 +60,8 @@ def judge_cell(
     outcome, reason = _outcome(record)
     cause = ""
     if outcome in FAILURES and alone is not None and _outcome(alone)[0] is outcome:
-        outcome, reason, cause = Outcome.UNKNOWN, f"{reason}; {SERVER_ALONE} do so, too", ""
-        cause = SERVER_ALONE
+        outcome, cause = Outcome.UNKNOWN, SERVER_ALONE
+        reason = f"{reason}; {SERVER_ALONE} do so, too"
     elif outcome in FAILURES and main is not None and _outcome(main)[0] is outcome:
         outcome, reason = Outcome.UNKNOWN, f"fails in main too: {reason}"
     return Result(

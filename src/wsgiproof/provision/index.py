@@ -93,7 +93,8 @@ def resolve(requirements: Sequence[str], python: Python, *, wheels_only: bool) -
 
 def nearest(package: str, version: str, python: Python, *, newer: bool) -> str:
     """Return the release next to ``version``, the first newer or else the last older one, that has
-    a wheel for this Python and is no pre-release; empty if there is none.
+    a wheel for this Python and is no pre-release; empty if there is none. A local version, such as
+    2.5.1+cpu, counts as its release.
 
     Raises :class:`CannotRun` if the index does not answer.
     """
@@ -103,7 +104,8 @@ def nearest(package: str, version: str, python: Python, *, newer: bool) -> str:
         flags += ["--resolution", "lowest"]
     with temporary_directory() as scratch:
         source = scratch / "requirements.in"
-        source.write_text(f"{package}{'>' if newer else '<'}{version}\n")
+        release = version.partition("+")[0]
+        source.write_text(f"{package}{'>' if newer else '<'}{release}\n")
         done = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
     if done.returncode != 0:
         if any(sign in done.output for sign in _NO_ANSWER):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -226,7 +227,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     distributions: tuple[Distribution, ...] = ()
     audited: tuple[str, ...] = ()
     """The names of those that are to be audited."""
-    baseline: Mapping[str, tuple[StandardFailure, ...]] = {}
+    baseline: Mapping[InterpreterKind, tuple[StandardFailure, ...]] = {}
     """By kind: the modules of the standard library that fail there alone."""
     results: tuple[Result, ...] = ()
     """In the kinds that were asked for."""
@@ -258,7 +259,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
     wsgiproof: str
     command: str
-    started: float
+    started: Annotated[float, msgspec.Meta(ge=0, le=2**37)]
     """In seconds since the epoch."""
     seconds: float
     trials: int
@@ -274,6 +275,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[InterpreterKind, ...] = ()
     everything: bool = False
     """Whether distributions without compiled code are audited as well."""
+    releases: int = 0
+    """Other releases to try of each distribution that fails, at most."""
     complete: bool = True
     """False while it runs, and after one that was interrupted."""
     environments: tuple[Environment, ...]

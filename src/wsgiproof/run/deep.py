@@ -50,7 +50,7 @@ DEEP = "deep"
 """The directory of the run, below that of the audit."""
 _APPS = "apps"
 _PLAIN = re.compile(r"[a-z0-9-]{1,60}")
-_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+t?")
 _ANSWER = r"\Aworks\Z"
 """What the application answers if it finds nothing wrong."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from markupsafe import Markup
 from wsgiproof.files import write_output
 from wsgiproof.judge.audited import ended_badly
 from wsgiproof.judge.finding import count
-from wsgiproof.records.audit import FAILURES, Attempt, Audit, Environment, Outcome, Result
+from wsgiproof.records.audit import FAILURES, Attempt, Audit, Environment, Outcome, Result, Tier
 from wsgiproof.report.audited import (
     NOTHING,
     cautions,
@@ -145,10 +146,12 @@ def _section(environment: Environment, number: int) -> _Section:
 
 
 def _facts(environment: Environment) -> Iterator[str]:
-    for kind in environment.kinds:
-        outcomes = Counter(one.outcome for one in environment.results if one.kind is kind)
+    results = (*environment.results, *environment.deep)
+    tiers = [Tier.FAST, *([Tier.DEEP] if environment.deep else [])]
+    for kind, tier in product(environment.kinds, tiers):
+        outcomes = Counter(one.outcome for one in results if (one.kind, one.tier) == (kind, tier))
         told = ", ".join(f"{outcomes[one]} {one}" for one in Outcome if outcomes[one])
-        yield f"{kind}: {told or 'nothing was tried'}"
+        yield f"{title_of(kind, tier)}: {told or 'nothing was tried'}"
 
 
 def _cell(one: Result, anchor: str) -> _Cell:
@@ -175,6 +178,8 @@ def _mark(outcome: Outcome) -> tuple[str, str]:
 
 
 def _tried(one: Result) -> str:
+    if one.tier is Tier.DEEP and one.cell:
+        return f"It ran in real Apache; its cell is {_shown(one.cell)}."
     if not one.attempts:
         return "No process was started for it."
     how = "imported, and used by its exercise" if one.exercised else "imported, and not used"
@@ -187,7 +192,7 @@ def _process(attempt: Attempt) -> _Process:
     if attempt.lost:
         ended = f"nothing is known of it: {attempt.lost}"
     return _Process(
-        order="last first" if attempt.swapped else "first first",
+        order="reversed" if attempt.swapped else "forward",
         end=_shown(ended),
         seconds=f"{attempt.seconds:.1f}",
         failures=_failures(attempt),

@@ -45,6 +45,9 @@ _CONNECT_DEADLINE = 15.0
 """Seconds for a scheduler to answer."""
 _WORKERS_DEADLINE = 120.0
 """Seconds without any worker after which a run ends; a nanny replaces its worker within five."""
+_PREPARED_WITHIN = 300.0
+"""Seconds in which a new worker answers, before it gets no cells: it may be busy with the task of
+another client, or take what it is sent and start nothing."""
 _LOOK_EVERY = 1.0
 """Seconds between two looks at which workers there are."""
 _PAUSE = 0.2
@@ -77,8 +80,10 @@ def connected(address: str, slots: int) -> Iterator[Any]:
     # The client would print on the terminal what is said in one line here.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
-        target = stack.enter_context(local_cluster(slots)) if address == LOCAL else address
-        client = _connect(distributed, target)
+        target, security = address, None
+        if address == LOCAL:
+            target, security = stack.enter_context(local_cluster(slots))
+        client = _connect(distributed, target, security)
         stack.callback(_close, client)
         yield client
 
@@ -99,12 +104,14 @@ def _import_dask() -> Any:
     return distributed
 
 
-def _connect(distributed: Any, address: str) -> Any:
+def _connect(distributed: Any, address: str, security: Any) -> Any:
     with warnings.catch_warnings():
         # Of versions that differ; those that matter are refused.
         warnings.simplefilter("ignore")
         try:
-            return distributed.Client(address, timeout=_CONNECT_DEADLINE, set_as_default=False)
+            return distributed.Client(
+                address, security=security, timeout=_CONNECT_DEADLINE, set_as_default=False
+            )
         except AssertionError as error:  # of Dask, whose thread has to start within ten seconds
             raise CannotRun("Dask did not start on this machine, which is too busy") from error
         except (OSError, TimeoutError) as error:
@@ -144,6 +151,8 @@ class _Host:
         """Why it can't run jobs with these needs; empty if it can."""
         self.missing: tuple[SentFile, ...] = ()
         self.ready = False
+        self.asked_at = 0.0
+        """When it was asked something before it was ready."""
         self.refused = ""
         """Why it gets no cells at all."""
         self.future: Any = None
@@ -294,9 +303,19 @@ class DaskCluster:
                 self._note(f"the worker {address} gets no cells: it {why}")
         if lost or joined:
             self._changed_at = time.monotonic()
+        self._refuse_silent()
         if not self._usable():
             self._check_patience()
         return records
+
+    def _refuse_silent(self) -> None:
+        """Give no cells to workers that do not answer what a new one is asked."""
+        for host in self._usable():
+            waiting = not host.ready and host.future is not None
+            if waiting and time.monotonic() - host.asked_at > _PREPARED_WITHIN:
+                self._forget(host)
+                host.refused = f"did not answer in {_PREPARED_WITHIN:.0f} s"
+                self._note(f"the worker {host.title} gets no cells: it {host.refused}")
 
     def _check_patience(self) -> None:
         """Raise :class:`CannotRun` if there was no worker to use for too long."""
@@ -357,6 +376,7 @@ class DaskCluster:
 
     def _prepare(self, host: _Host) -> None:
         """Ask a new worker what it is, and send it the files that it lacks."""
+        host.asked_at = time.monotonic()
         if not host.facts:
             request = (tuple(self._orders.values()), tuple(self._files.values()))
             self._send(host, "survey", request, "survey")

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from wsgiproof.errors import CannotRun
 from wsgiproof.process.leftovers import temporary_directory
@@ -29,9 +30,13 @@ _CLOSE_DEADLINE = 10.0
 
 
 @contextmanager
-def local_cluster(workers: int) -> Iterator[str]:
-    """Start so many workers on this machine; return the address of their scheduler, and end them
-    with the context. Raises :class:`CannotRun` if they can't be started."""
+def local_cluster(workers: int) -> Iterator[tuple[str, Any]]:
+    """Start so many workers on this machine; return the address of their scheduler and Dask's keys
+    for it, and end them with the context. Raises :class:`CannotRun` if they can't be started.
+
+    The keys are made for this cluster, and are in memory only. Whoever can talk to a scheduler can
+    have anything run by its workers, and on the loopback every local user could.
+    """
     with temporary_directory() as scratch:  # Dask would leave one of its own
         child = Child()
         try:
@@ -45,7 +50,7 @@ def local_cluster(workers: int) -> Iterator[str]:
                     child.kill()
 
 
-def _await_address(child: Child) -> str:
+def _await_address(child: Child) -> tuple[str, Any]:
     until = time.monotonic() + _START_DEADLINE
     poller = select.poll()
     poller.register(child.descriptor, select.POLLIN)
@@ -55,7 +60,8 @@ def _await_address(child: Child) -> str:
             for kind, content in child.receive():
                 if kind == "failed":
                     raise CannotRun(f"the workers of --dask local can't be started: {content}")
-                return str(content)
+                address, security = content
+                return str(address), security
     except (EOFError, OSError) as error:
         raise CannotRun("the workers of --dask local have ended") from error
     raise CannotRun(f"the workers of --dask local did not start in {_START_DEADLINE:.0f} s")
@@ -79,7 +85,9 @@ def serve_cluster(descriptor: int, parent: int) -> None:
         workers, scratch = channel.wait()
         dask.config.set({"temporary-directory": scratch})
         try:
+            security = distributed.Security.temporary()
             cluster = distributed.LocalCluster(
+                security=security,
                 n_workers=workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
@@ -88,11 +96,11 @@ def serve_cluster(descriptor: int, parent: int) -> None:
                 memory_limit=0,
                 local_directory=scratch,
             )
-        except (OSError, RuntimeError, TimeoutError) as error:
+        except (ImportError, OSError, RuntimeError, TimeoutError) as error:
             channel.send(("failed", f"{type(error).__name__}: {error}"))
             return
         try:
-            channel.send(("done", cluster.scheduler_address))
+            channel.send(("done", (cluster.scheduler_address, security)))
             channel.wait()
         finally:
             cluster.close(timeout=_CLOSE_DEADLINE)

@@ -112,7 +112,7 @@ def find_place(order: Order, cache: Cache) -> Place:
     """
     safe_parent()
     job, cell = order.job, order.job.cell
-    config = msgspec.structs.replace(order.config, jobs=1, include=(), output="")
+    config = msgspec.structs.replace(order.config, jobs=1, include=(), output=str(safe_parent()))
     config = config.with_axes(mpm=(cell.mpm,))
     account = server_account()
     raise_limits(config, account)

@@ -1,7 +1,7 @@
 """The mongod binary: finding it.
 
-This is apart from running one, which takes PyMongo: commands that start nothing need not wait for
-its import.
+Running one needs PyMongo, so it is in mongod.py: commands that start nothing need not wait for that
+import.
 """
 
 from __future__ import annotations

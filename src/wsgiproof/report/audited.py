@@ -74,7 +74,9 @@ def show_audit(console: Console, audit: Audit, saved: str) -> None:
     for note in audit.notes:
         console.print(Text(printable(note, _LONGEST)))
     if not audit.complete:
-        console.print(Text("Not finished: the same command with --resume goes on (without --deep)."))
+        console.print(
+            Text("Not finished: the same command with --resume goes on, --deep left out.")
+        )
     console.print(Text(f"Record: {saved}"), soft_wrap=True)
 
 

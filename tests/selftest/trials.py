@@ -28,18 +28,12 @@ from wsgiproof.subjects.registry import DEFAULT
 CONTROLS = DEFAULT.every_control()
 
 
-def planted(name: str) -> tuple[str, ...]:
-    """The faults that a control plants, or the control itself."""
-    control = CONTROLS[name]
-    return control.parts if control.parts and control.trips else (name,)
-
-
 class Selftest:
     """One whole run of the command: what it printed, and the records that it left."""
 
     def __init__(self, output: Path, cells: Collection[str]) -> None:
         self.cells = cells
-        self.controls = [one for name in cells for one in planted(name)]
+        self.controls = [one for name in cells for one in CONTROLS[name].planted]
         command = [sys.executable, "-m", "wsgiproof", "selftest", "--jobs", "2"]
         command += ["--output", str(output)]
         command += [word for name in cells for word in ("--only", name)]
@@ -54,7 +48,7 @@ class Selftest:
             result
             for record in self.records
             for result in control_results(
-                CONTROLS[record.cell.control], record, DEFAULT.name, _checks(record, removed)
+                CONTROLS[record.cell.control], record, _checks(record, removed)
             )
         ]
 
@@ -70,7 +64,7 @@ class Selftest:
 
     def _record(self, control: str) -> CellRecord:
         """That of its own cell, or of the one that it shares."""
-        (record,) = (one for one in self.records if control in planted(one.cell.control))
+        (record,) = (one for one in self.records if control in CONTROLS[one.cell.control].planted)
         return record
 
     def known(self, control: str, check: str) -> set[str]:

@@ -30,7 +30,7 @@ from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, ProcessSample, Role, Sample
 from wsgiproof.records.run import CellRecord
-from wsgiproof.run.selftest import control_result
+from wsgiproof.run.selftest import control_results
 from wsgiproof.subjects.registry import known_controls
 
 CONTROLS = known_controls()
@@ -73,7 +73,7 @@ def test_a_real_run_comes_to_what_it_is(name: str) -> None:
 )
 def test_each_planted_fault_is_caught_and_each_negative_control_passes(name: str) -> None:
     record = recorded(name)
-    told = control_result(CONTROLS[record.cell.control], record)
+    (told,) = control_results(CONTROLS[record.cell.control], record)
     assert told.is_expected, told
 
 

@@ -13,7 +13,7 @@ from wsgiproof.judge.control_result import ControlResult, Result, confusion, exi
 from wsgiproof.judge.verdict import every_check
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.selftest import show_selftest
-from wsgiproof.run.selftest import control_result, control_results, select
+from wsgiproof.run.selftest import control_results, select
 from wsgiproof.subjects.controls import FAULTS, LATE, LEAKS
 from wsgiproof.subjects.registry import DEFAULT, known_controls
 
@@ -88,14 +88,16 @@ def test_what_went_wrong_is_told_below_the_table() -> None:
 def test_a_record_is_judged_again_with_the_checks_that_are_given() -> None:
     leak = observed(samples=samples([[reading(threads=25 + 10 * number)] for number in range(13)]))
     control = CONTROLS["leak-thread"]
-    assert control_result(control, record(leak)).result is Result.CAUGHT
+    (one,) = control_results(control, record(leak))
+    assert one.result is Result.CAUGHT
     rest = {name: every_check(RULES)[name] for name in CHECKS if name != "threads"}
-    assert control_result(control, record(leak), rest).result is not Result.CAUGHT
+    (one,) = control_results(control, record(leak), rest)
+    assert one.result is not Result.CAUGHT
 
 
 def test_a_cell_that_could_not_be_run_is_undecided() -> None:
     broken = record(verdict=Verdict.ERROR, reason="no port", observed=None)
-    one = control_result(CONTROLS["leak-thread"], broken)
+    (one,) = control_results(CONTROLS["leak-thread"], broken)
     assert (one.result, one.reason) == (Result.UNDECIDED, "no port")
 
 
@@ -119,7 +121,7 @@ def test_all_controls_are_alone_or_those_that_can_be_are_together() -> None:
 
 def test_of_combined_faults_each_is_judged_by_its_own_check() -> None:
     leak = observed(samples=samples([[reading(threads=25 + 10 * number)] for number in range(13)]))
-    results = control_results(CONTROLS[LEAKS], record(leak), DEFAULT.name)
+    results = control_results(CONTROLS[LEAKS], record(leak))
     assert {one.control: one.result for one in results} == {
         "leak-thread": Result.CAUGHT,
         "leak-session": Result.ELSEWHERE,

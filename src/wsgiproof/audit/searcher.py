@@ -107,7 +107,24 @@ class Searcher:
         One that can't be installed, or whose environment can't be read, ends no search.
         """
         try:
-            return self._tried_alone(name, version, kinds, environment, account)
+            pins = index.resolve([f"{name}=={version}"], self._python, wheels_only=True)
+            resolved = Resolved(pins=pins, not_installable={}, wheels_only=True)
+            entry = self._cache.get(environment_build(resolved, self._python))
+            prober = Prober(python=built_interpreter(entry), timeout=self._request.timeout)
+            inventory = take_inventory(prober, account)
+            wanted = canonicalize_name(name)
+            there = [o for o in inventory.distributions if canonicalize_name(o.name) == wanted]
+            if not there:
+                raise CannotRun(f"{name} {version} is not in the environment that was made of it")
+            request = msgspec.structs.replace(self._request, kinds=kinds)
+            baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {
+                kind: environment.baseline.get(kind, ())
+                for kind in kinds
+                if kind is not InterpreterKind.MAIN
+            }
+            auditor = Auditor(prober, request, [account], self._progress)
+            _, results = auditor.judged(there[0], baseline, owners(inventory.distributions))
+            return {result.kind: result for result in results}
         except (UsageError, BuildFailed) as error:
             outcome, why = Outcome.NOT_INSTALLABLE, str(error)
         except CannotRun as error:
@@ -116,33 +133,6 @@ class Searcher:
             kind: Result(name=name, version=version, kind=kind, outcome=outcome, reason=why)
             for kind in kinds
         }
-
-    def _tried_alone(
-        self,
-        name: str,
-        version: str,
-        kinds: tuple[InterpreterKind, ...],
-        environment: Environment,
-        account: Account,
-    ) -> dict[InterpreterKind, Result]:
-        pins = index.resolve([f"{name}=={version}"], self._python, wheels_only=True)
-        resolved = Resolved(pins=pins, not_installable={}, wheels_only=True)
-        entry = self._cache.get(environment_build(resolved, self._python))
-        prober = Prober(python=built_interpreter(entry), timeout=self._request.timeout)
-        inventory = take_inventory(prober, account)
-        wanted = canonicalize_name(name)
-        there = [o for o in inventory.distributions if canonicalize_name(o.name) == wanted]
-        if not there:
-            raise CannotRun(f"{name} {version} is not in the environment that was made of it")
-        request = msgspec.structs.replace(self._request, kinds=kinds)
-        baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {
-            kind: environment.baseline.get(kind, ())
-            for kind in kinds
-            if kind is not InterpreterKind.MAIN
-        }
-        auditor = Auditor(prober, request, [account], self._progress)
-        _, results = auditor.judged(there[0], baseline, owners(inventory.distributions))
-        return {result.kind: result for result in results}
 
     def _conflict(self, found: Search) -> str:
         """Return why a release can't be installed with the other requirements."""

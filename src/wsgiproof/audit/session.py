@@ -122,13 +122,7 @@ def _existing(
         request.kinds,
         free_threaded=inventory.free_threaded,
     )
-    build = inventory.version, inventory.free_threaded
-    python = next((one for one in installed() if (one.version, one.free_threaded) == build), None)
-    if python is None and request.releases:
-        raise UsageError(
-            f"--find-working needs a {_title(inventory)} on this machine to install other "
-            "releases for: leave it out"
-        )
+    python = _installed_like(inventory) if request.releases else None
     found = _audit(inventory, prober, request, accounts, progress, record)
     if python is not None:
         _search(found, python, request, accounts, progress, record)
@@ -157,7 +151,8 @@ def _made(
         for kind in request.kinds
     ]
     found = _audit(inventory, prober, request, accounts, progress, record, missing)
-    _search(found, python, request, accounts, progress, record)
+    if request.releases:
+        _search(found, python, request, accounts, progress, record)
 
 
 def _audit(
@@ -228,6 +223,19 @@ def _audit(
     return save()
 
 
+def _installed_like(inventory: Inventory) -> Python:
+    """Return a Python of this machine to install other releases for, in the place of that of an
+    environment. Raises :class:`UsageError` if there is none."""
+    build = inventory.version, inventory.free_threaded
+    for one in installed():
+        if (one.version, one.free_threaded) == build:
+            return one
+    raise UsageError(
+        f"--find-working needs a {_title(inventory)} on this machine to install other releases "
+        "for: leave it out"
+    )
+
+
 def _title(inventory: Inventory) -> str:
     return f"Python {inventory.version}{'t' if inventory.free_threaded else ''}"
 
@@ -248,9 +256,7 @@ def _search(
     progress: Progress,
     record: Record,
 ) -> None:
-    """Search releases that work, if that was asked for, and record them."""
-    if not request.releases:
-        return
+    """Search releases that work, and record them."""
 
     def save(found: Sequence[Search]) -> None:
         advice = (*environment.advice, *map(advise_release, found))

@@ -11,7 +11,7 @@ from wsgiproof.config.matrix import Matrix
 from wsgiproof.config.model import Config
 from wsgiproof.judge.control_result import ControlResult
 from wsgiproof.judge.finding import Check
-from wsgiproof.judge.verdict import judge
+from wsgiproof.judge.verdict import Judgement, judge
 from wsgiproof.records.directory import Results, make_output
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
@@ -23,7 +23,7 @@ from wsgiproof.run.preflight import slots
 from wsgiproof.run.session import begin
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.controls import Control
-from wsgiproof.subjects.registry import SUBJECTS, rules_of
+from wsgiproof.subjects.registry import SUBJECTS, rules_of, subject_of
 
 MOD_WSGI = "5.0.2"
 """A version without findings of its own; docs/findings.md lists some that have."""
@@ -59,7 +59,7 @@ def select(
     combined = {name for control in controls for name in control.parts}
     if together:
         return tuple(control for control in controls if control.name not in combined)
-    return tuple(control for control in controls if not (control.parts and control.trips))
+    return tuple(control for control in controls if control.planted == (control.name,))
 
 
 def selftest(
@@ -87,32 +87,30 @@ def selftest(
     with closing(run_jobs(planned.jobs, executor)) as records:
         for record in records:
             results.add(record)
-            yield from control_results(by_name[record.cell.control], record, config.subject)
+            yield from control_results(by_name[record.cell.control], record)
     results.finish()
 
 
 def control_results(
-    control: Control, record: CellRecord, subject: str, checks: Mapping[str, Check] | None = None
-) -> list[ControlResult]:
-    """Return the result of a control, or of each fault that it combines; as control_result."""
-    several = control.parts if control.trips else ()
-    every = SUBJECTS[subject].every_control()
-    planted = [every[name] for name in several] or [control]
-    return [control_result(one, record, checks) for one in planted]
-
-
-def control_result(
     control: Control, record: CellRecord, checks: Mapping[str, Check] | None = None
-) -> ControlResult:
-    """Judge the record of a control by these checks (default: all), and return its result."""
-    if record.observed is None:
+) -> list[ControlResult]:
+    """Judge the record of a control by these checks (default: all), and return its result, or that
+    of each fault that it combines."""
+    judgement = None
+    if record.observed is not None:
+        judgement = judge(record.cell, record.observed, rules_of(record.cell), checks)
+    every = subject_of(record.cell).every_control()
+    return [_result(every[name], record, judgement) for name in control.planted]
+
+
+def _result(control: Control, record: CellRecord, judgement: Judgement | None) -> ControlResult:
+    if judgement is None:
         return ControlResult(
             control=control.name,
             meant=control.trips,
             verdict=record.verdict,
             reason=record.reason,
         )
-    judgement = judge(record.cell, record.observed, rules_of(record.cell), checks)
     failing = [one.check for one in judgement.checks if one.verdict is Verdict.FAIL]
     return ControlResult(
         control=control.name,

@@ -47,6 +47,11 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The names of the controls that this one combines. If they are faults, each is judged by its
     own check, and ``trips`` is that of the first."""
 
+    @property
+    def planted(self) -> tuple[str, ...]:
+        """The names of the faults that it combines, or else its own name."""
+        return self.parts if self.trips and self.parts else (self.name,)
+
     def fault_name(self) -> str | None:
         """Return the name of the fault inside; None if the application has no part in it."""
         return (self.fault or self.name) if self.inside else None

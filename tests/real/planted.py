@@ -218,12 +218,39 @@ CRASHES_SOMETIMES = CRASHES_AT_THE_END.replace(
 ).replace("#include <Python.h>", "#include <Python.h>\n#include <sys/random.h>")
 """The same in one process of five."""
 
+_LARGE_MEMORY = r"""
+#include <Python.h>
+#include <stdlib.h>
+#include <string.h>
+struct state { void *memory; };
+static int run(PyObject *module) {
+    struct state *state = PyModule_GetState(module);
+    state->memory = malloc(SIZE << 20);
+    if (state->memory != NULL) memset(state->memory, 1, SIZE << 20);
+    return 0;
+}
+static void end(void *module) {
+    struct state *state = PyModule_GetState((PyObject *)module);
+    if (state != NULL) { END }
+}
+static PyMethodDef methods[] = {{NULL}};
+""" + _MULTI_PHASE.replace("NULL, NULL, NULL};\nPyMODINIT", "NULL, NULL, end};\nPyMODINIT")
+LEAVES_MEMORY = _LARGE_MEMORY.replace("SIZE", "24").replace("END", "")
+"""A module that does not free its memory when its interpreter ends."""
+LEAVES_LITTLE = _LARGE_MEMORY.replace("SIZE", "6").replace("END", "")
+"""The same, below the usual limit."""
+FREES_MEMORY = _LARGE_MEMORY.replace("SIZE", "24").replace("END", "free(state->memory);")
+"""Its negative control."""
+
 C: Mapping[str, str] = {
     "clean": CLEAN,
     "one_interpreter": ONE_INTERPRETER,
     "single_phase": SINGLE_PHASE,
     "refuses_by_slot": REFUSES_BY_SLOT,
     "crashes_at_the_end": CRASHES_AT_THE_END,
+    "leaves_memory": LEAVES_MEMORY,
+    "leaves_little": LEAVES_LITTLE,
+    "frees_memory": FREES_MEMORY,
 }
 """Distributions of one extension module."""
 

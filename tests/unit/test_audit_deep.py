@@ -214,6 +214,7 @@ def test_only_a_version_names_the_python_of_an_environment(version: str) -> None
         seconds=0.0,
         trials=1,
         timeout=1.0,
+        leak_limit=16 << 20,
         environments=(environment,),
     )
     with pytest.raises(CannotRun, match="is not the version of a Python"):

@@ -44,6 +44,7 @@ PACKAGE = Distribution(
 )
 OTHER = Distribution(name="Other-One", version="2.0", modules=("other",))
 MODULES = ("fast", "fast._speed", "other")
+LEAK_LIMIT = 16 << 20
 
 
 def attempt(kind: InterpreterKind = SHARED, **fields: Any) -> Attempt:
@@ -70,7 +71,16 @@ def judged(
     baseline: Sequence[StandardFailure] = (),
 ) -> Result:
     owner = owners([PACKAGE, OTHER])
-    return judge_distribution(PACKAGE, SHARED, attempts, control, baseline, owner, exercise=True)
+    return judge_distribution(
+        PACKAGE,
+        SHARED,
+        attempts,
+        control,
+        baseline,
+        owner,
+        exercise=True,
+        leak_limit=LEAK_LIMIT,
+    )
 
 
 GOOD = attempt(snapshots=snapshots(1, 2), values={"1": "1", "2": "1"})
@@ -197,6 +207,52 @@ def test_a_process_that_ends_itself_has_not_passed() -> None:
     found = judged(quiet)
     assert found.outcome is Outcome.CRASHES and "ended with exit code 0" in found.reason
     assert judged(attempt(exit=120, doing="at its end")).outcome is Outcome.CRASHES
+
+
+def in_turn(*memory: float, **fields: Any) -> Attempt:
+    """A process that ended four interpreters, with its memory after each in MiB."""
+    seen = tuple(int(one * 2**20) for one in memory)
+    usual = {"snapshots": snapshots(1), "values": {"1": "1"}, "in_turn": 4, "memory": seen}
+    return attempt(**{**usual, **fields})
+
+
+def test_memory_that_each_interpreter_leaves_is_a_leak() -> None:
+    found = judged(GOOD, in_turn(30, 50, 66, 90))
+    assert found.outcome is Outcome.LEAKS
+    assert found.reason == (
+        "each interpreter that ends leaves 16.0 MiB of memory (4 were made and ended in turn)"
+    )
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("memory", "notes"),
+    [
+        ((30, 90, 90.5, 91), ()),  # the second still fills caches
+        ((30, 50, 90, 90), ()),  # one that leaves nothing
+        ((30, 32, 36, 40), ("each interpreter that ends leaves 4.0 MiB of memory",)),
+    ],
+)
+def test_memory_that_does_not_grow_each_time_is_none(
+    memory: Sequence[float], notes: tuple[str, ...]
+) -> None:
+    found = judged(GOOD, in_turn(*memory))
+    assert (found.outcome, found.notes) == (Outcome.WORKS, notes)
+
+
+def test_memory_that_was_not_seen_is_no_pass() -> None:
+    found = judged(GOOD, in_turn(30, 50, 66))
+    assert (found.outcome, found.reason) == (
+        Outcome.UNKNOWN,
+        "what its interpreters leave in memory when they end was not seen",
+    )
+
+
+def test_what_fails_only_after_others_have_ended_is_told_so() -> None:
+    found = judged(GOOD, in_turn(30, 30, 30, 30, failures=(failure(1),)))
+    assert found.outcome is Outcome.REFUSES
+    where = "in one of several sub interpreters that end before the next is made"
+    assert found.reason == f"fast can't be imported {where}: ImportError: no"
 
 
 def test_a_hang() -> None:

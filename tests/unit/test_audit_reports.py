@@ -66,6 +66,7 @@ def audit(*results: Result, **fields: object) -> Audit:
         seconds=12.0,
         trials=5,
         timeout=60.0,
+        leak_limit=16 << 20,
         notes=("Only what site needs is tried.",),
         environments=(environment,),
         **fields,  # type: ignore[arg-type]
@@ -195,7 +196,7 @@ def hostile(text: str) -> Audit:
         not_confined={text: text},
     )
     return Audit(
-        wsgiproof=text, command=text, started=0.0, seconds=1.0, trials=1, timeout=1.0,
+        wsgiproof=text, command=text, started=0.0, seconds=1.0, trials=1, timeout=1.0, leak_limit=1,
         notes=(text,), environments=(bad,),
     )  # fmt: skip
 

@@ -30,6 +30,7 @@ REQUEST = Request(
     kinds=(SHARED,),
     jobs=2,
     timeout=60.0,
+    leak_limit=16 << 20,
     trials=5,
     command="wsgiproof audit",
 )

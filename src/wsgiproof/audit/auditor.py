@@ -15,7 +15,15 @@ from wsgiproof.audit.record import Judged, Request
 from wsgiproof.judge.audited import Owner, ended_badly, judge_distribution
 from wsgiproof.process.account import Account
 from wsgiproof.process.signals import interrupted_by
-from wsgiproof.records.audit import Attempt, Distribution, Failure, Stage, StandardFailure
+from wsgiproof.records.audit import (
+    Attempt,
+    Distribution,
+    Failure,
+    Outcome,
+    Result,
+    Stage,
+    StandardFailure,
+)
 from wsgiproof.records.cell import InterpreterKind
 
 _STANDARD = (
@@ -27,6 +35,8 @@ _STANDARD = (
     *("urllib.request", "uuid", "xml.etree.ElementTree", "zlib", "zoneinfo"),
 )
 """The modules of the standard library that are tried alone: those that others import."""
+_IN_TURN = 4
+"""Interpreters that one process makes and ends in turn, for the memory that they leave."""
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -66,13 +76,16 @@ class Auditor:
         exercise: str = "",
         *,
         swapped: bool = False,
+        in_turn: int = 0,
         site: bool = True,
     ) -> Attempt:
-        job = self._prober.job(kind, modules, extensions, exercise, swapped=swapped)
+        job = self._prober.job(
+            kind, modules, extensions, exercise, swapped=swapped, in_turn=in_turn
+        )
         with self._account() as account:
             ended = self._prober.run(job, account, site=site)
         self.not_confined.update(ended.not_confined)
-        return attempt_of(ended, kind, swapped=swapped)
+        return attempt_of(ended, kind, swapped=swapped, in_turn=in_turn)
 
     @contextmanager
     def _account(self) -> Iterator[Account]:
@@ -139,17 +152,26 @@ class Auditor:
         if any(_crashed_late(a) for some in attempts.values() for a in some):
             # Does it also crash there, without any other interpreter?
             control += tried(InterpreterKind.MAIN, trials - len(control), len(control))
-        main = judge_distribution(
-            one, InterpreterKind.MAIN, control, (), (), owner, exercise=bool(exercise)
-        )
-        judged = {
-            kind: judge_distribution(
-                one, kind, attempts[kind], control, found, owner, exercise=bool(exercise)
+
+        def judge(kind: InterpreterKind) -> Result:
+            main = kind is InterpreterKind.MAIN
+            return judge_distribution(
+                one,
+                kind,
+                control if main else attempts[kind],
+                () if main else control,
+                () if main else baseline[kind],
+                owner,
+                exercise=bool(exercise),
+                leak_limit=self._request.leak_limit,
             )
-            for kind, found in baseline.items()
-        }
-        judged[InterpreterKind.MAIN] = main
-        return main, tuple(judged[kind] for kind in self._request.kinds)
+
+        for kind, some in attempts.items():
+            if judge(kind).outcome is Outcome.WORKS:
+                some.append(
+                    self._try(kind, one.modules, one.extensions, exercise, in_turn=_IN_TURN)
+                )
+        return judge(InterpreterKind.MAIN), tuple(judge(kind) for kind in self._request.kinds)
 
     def _attempts(
         self,

@@ -262,35 +262,72 @@ def lost(main, here):
 # --- in the main interpreter ---------------------------------------------------------------
 
 
-def in_sub_interpreters(job, descriptor):
-    """Use the modules in two interpreters of the kind, one after the other, and end both."""
-    control = Claims(descriptor, 0)
-    with open(__file__) as file:
-        source = file.read()
-    create, run, destroy = implementation(job["kind"] == "own-gil")
-    made = {number: create() for number in (1, 2)}
-    order = [2, 1] if job["swap"] else [1, 2]
-    busy = []
-    for number in order:
+class SubInterpreters:
+    """Makes, uses and ends interpreters of the kind."""
+
+    def __init__(self, job, descriptor):
+        self.job = job
+        self.descriptor = descriptor
+        self.create, self.run, self.destroy = implementation(job["kind"] == "own-gil")
+        with open(__file__) as file:
+            self.source = file.read()
+        self.busy = []
+        """The numbers of those whose threads do not end."""
+
+    def use(self, interpreter, number):
+        """Use the modules in an interpreter, with the given number in its claims."""
         # Not as __main__, which would start the whole again.
         code = (
             "import json\nnames = {{'__name__': 'wsgiproof_probe', '__file__': {!r}}}\n"
             "exec(compile({!r}, {!r}, 'exec'), names)\n"
             "names['inside'](json.loads({!r}), {}, {})\n"
-        ).format(__file__, source, __file__, json.dumps(job), descriptor, number)
-        error = str(run(made[number], code) or "")
+        ).format(__file__, self.source, __file__, json.dumps(self.job), self.descriptor, number)
+        error = str(self.run(interpreter, code) or "")
         if THREADS_LEFT in error:
-            busy.append(number)
+            self.busy.append(number)
         elif error:
-            control.write("failed", stage="start", module="", error=short(error), deepest="")
-    for number in order:
-        Claims(descriptor, number).write("begin", stage="ending", module="")
-        if number in busy:
+            Claims(self.descriptor, 0).write(
+                "failed", stage="start", module="", error=short(error), deepest=""
+            )
+
+    def end(self, interpreter, number):
+        Claims(self.descriptor, number).write("begin", stage="ending", module="")
+        if number in self.busy:
             # The standard library can't end such an interpreter: Py_EndInterpreter() aborts the
             # process. mod_wsgi ends it in another way.
             os._exit(0)
-        destroy(made[number])
-        Claims(descriptor, number).write("done", stage="ending", module="")
+        self.destroy(interpreter)
+        Claims(self.descriptor, number).write("done", stage="ending", module="")
+
+
+def at_the_same_time(interpreters, swap):
+    """Use the modules in two interpreters, one after the other, and then end both."""
+    made = {number: interpreters.create() for number in (1, 2)}
+    order = [2, 1] if swap else [1, 2]
+    for number in order:
+        interpreters.use(made[number], number)
+    for number in order:
+        interpreters.end(made[number], number)
+
+
+def in_turn(interpreters, number, descriptor):
+    """Make, use and end that many interpreters in turn, and claim the memory after each."""
+    for _ in range(number):
+        interpreter = interpreters.create()
+        interpreters.use(interpreter, 1)
+        interpreters.end(interpreter, 1)
+        Claims(descriptor, 0).write("memory", memory=private_memory())
+
+
+def private_memory():
+    """The bytes that are in memory or swapped out, without what is mapped from files."""
+    total = 0
+    with open("/proc/self/status") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name in ("RssAnon", "RssShmem", "VmSwap"):
+                total += int(value.split()[0]) << 10
+    return total
 
 
 def implementation(own_gil):
@@ -337,7 +374,11 @@ def probe(job):
     if job["kind"] == "main":
         inside(job, DIRECTORY, 0)
     else:
-        in_sub_interpreters(job, DIRECTORY)
+        interpreters = SubInterpreters(job, DIRECTORY)
+        if job["in_turn"]:
+            in_turn(interpreters, job["in_turn"], DIRECTORY)
+        else:
+            at_the_same_time(interpreters, job["swap"])
     Claims(DIRECTORY, 0).write("finished")
 
 

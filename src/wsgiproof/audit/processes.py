@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -64,6 +64,7 @@ class _Claim(msgspec.Struct, frozen=True, kw_only=True):
     deepest: str = ""
     value: str = ""
     gil: bool = True
+    memory: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
     modules: tuple[str, ...] = ()
     standard: tuple[str, ...] = ()
     flags: dict[str, str] = {}
@@ -106,15 +107,18 @@ class Prober(msgspec.Struct, frozen=True, kw_only=True):
         exercise: str = "",
         *,
         swapped: bool = False,
+        in_turn: int = 0,
     ) -> Mapping[str, Any]:
         """Return the job of a probe: to import ``modules``, do the exercise, and then import each
-        extension by its own name, in interpreters of this kind."""
+        extension by its own name, in interpreters of this kind: in two at the same time, or in
+        ``in_turn`` of them, each of which ends before the next is made."""
         return {
             "kind": kind,
             "modules": modules,
             "extensions": extensions,
             "exercise": exercise,
             "swap": swapped,
+            "in_turn": in_turn,
             "patience": min(_THREADS_END, self.timeout / 10),
         }
 
@@ -270,13 +274,16 @@ def _tail(scratch: Directory) -> str:
 # --- what the claims say -------------------------------------------------------------------
 
 
-def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) -> Attempt:
+def attempt_of(
+    ended: Ended, kind: InterpreterKind, *, swapped: bool = False, in_turn: int = 0
+) -> Attempt:
     """Return what a process did: its end, and its claims as far as they can be read."""
     stage, doing = Stage.START, ""
     failures: list[Failure] = []
     snapshots: list[Snapshot] = []
     values: dict[str, str] = {}
     gil: dict[str, bool] = {}
+    memory: list[int] = []
     threads: tuple[str, ...] = ()
     for claim in _claims(ended.written):
         if claim.claim == "begin" and claim.stage in list(Stage):
@@ -295,6 +302,8 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
             values[str(claim.interpreter)] = claim.value
         elif claim.claim == "gil":
             gil[str(claim.interpreter)] = claim.gil
+        elif claim.claim == "memory":
+            memory.append(claim.memory)
         elif claim.claim == "threads":
             threads = claim.modules
         elif claim.claim == "snapshot":
@@ -305,6 +314,7 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
     return Attempt(
         kind=kind,
         swapped=swapped,
+        in_turn=in_turn,
         seconds=round(ended.seconds, 3),
         exit=ended.exit,
         signal=ended.signal,
@@ -317,6 +327,7 @@ def attempt_of(ended: Ended, kind: InterpreterKind, *, swapped: bool = False) ->
         snapshots=tuple(snapshots),
         values=values,
         gil=gil,
+        memory=tuple(memory[:in_turn]),
         threads=threads,
         left=ended.left,
         output="" if ended_well else ended.output,

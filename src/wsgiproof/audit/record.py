@@ -35,6 +35,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int
     timeout: float
     trials: int
+    leak_limit: int
+    """The bytes of memory that an interpreter may leave when it ends."""
     releases: int = 0
     """Other releases to try of each distribution that fails, at most."""
     command: str
@@ -48,6 +50,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             seconds=0.0,
             trials=self.trials,
             timeout=self.timeout,
+            leak_limit=self.leak_limit,
             notes=self.notes,
             requirements=self.requirements,
             env=str(self.env or ""),
@@ -70,6 +73,7 @@ _SAME = {
     "releases": "--find-working or --releases",
     "trials": "--trials",
     "timeout": "--timeout",
+    "leak_limit": "--leak-limit",
 }
 """The fields in which an audit has to be the same to be resumed, and how messages name them."""
 

@@ -47,6 +47,8 @@ _CODES = {
     2: "the command line is wrong, or names something that does not exist",
     3: "something is unknown or can't be installed, or nothing could be tried",
 }
+_LEAK_LIMIT = 16
+"""MiB: CPython itself and well-known packages leave up to 4."""
 _RELEASES = 10
 _DEFAULT_KIND = InterpreterKind.SHARED_GIL
 
@@ -133,6 +135,14 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
         metavar="SECONDS",
         default=60.0,
         help="How long one process may take.\n[default: 60]",
+        rare=True,
+    ),
+    option(
+        "--leak-limit",
+        type=click.IntRange(min=1, max=1 << 20),
+        metavar="MIB",
+        help=f"Memory that an interpreter may leave when it ends.\n[default: {_LEAK_LIMIT} MiB]",
+        default=_LEAK_LIMIT,
         rare=True,
     ),
     option(
@@ -233,6 +243,7 @@ def audit_command(
     everything: bool,
     trials: int,
     timeout: float,
+    leak_limit: int,
     jobs: int | None,
     find_working: bool,
     releases: int | None,
@@ -289,6 +300,7 @@ def audit_command(
         jobs=jobs or os.cpu_count() or 1,
         timeout=timeout,
         trials=trials,
+        leak_limit=leak_limit << 20,
         releases=(releases or _RELEASES) if find_working else 0,
         command=command_line(),
     )

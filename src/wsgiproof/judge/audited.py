@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from signal import SIGKILL, SIGXCPU
 
 import msgspec
@@ -42,6 +43,8 @@ _MOST_LOST = 8
 """Names of missing things that are reported, at most."""
 _GIL_ENABLED = re.compile(r"\(GIL\) has been enabled to load module '([^']+)'")
 """The warning of CPython."""
+_WORTH_A_NOTE = 1 << 20
+"""Bytes that an interpreter leaves when it ends, from which on that is reported."""
 _WARNING = 120
 """Characters of a warning."""
 Owner = Callable[[str], str]
@@ -87,14 +90,16 @@ def judge_distribution(
     owner: Owner,
     *,
     exercise: bool,
+    leak_limit: int,
 ) -> Result:
     """Return the outcome of a distribution in interpreters of a kind.
 
     ``control`` are its processes with the main interpreter only; empty for the judgement of those
     themselves. ``baseline`` are the modules of the standard library that fail alone in this kind.
-    ``exercise`` says whether there is one.
+    ``exercise`` says whether there is one. ``leak_limit`` are the bytes of memory that an
+    interpreter may leave when it ends.
     """
-    case = _Case(distribution, kind, attempts, control, baseline, owner)
+    case = _Case(distribution, kind, attempts, control, baseline, owner, leak_limit)
     outcome, reason, cause = case.decide()
     exercised = exercise and not any(
         one.stage is Stage.EXERCISE for attempt in control for one in attempt.failures
@@ -124,6 +129,7 @@ class _Case:
         control: Sequence[Attempt],
         baseline: Sequence[StandardFailure],
         owner: Owner,
+        leak_limit: int,
     ) -> None:
         self._distribution = distribution
         self._kind = kind
@@ -131,6 +137,7 @@ class _Case:
         self._control = control
         self._baseline = baseline
         self._owner = owner
+        self._leak_limit = leak_limit
 
     def decide(self) -> tuple[Outcome, str, str]:
         """Return the outcome, what happened, and whose fault it is if it is not its own."""
@@ -146,7 +153,7 @@ class _Case:
         if ends and ends[2] != STANDARD_LIBRARY:
             return ends
         # An end that is not its own fault does not hide what is.
-        for rule in (self._exceptions, self._gil, self._values, self._losses):
+        for rule in (self._exceptions, self._gil, self._values, self._losses, self._leak):
             if found := rule():
                 return found
         why = self._why_unknown()
@@ -159,6 +166,8 @@ class _Case:
             return f"{why}: {some(threads)}"
         if self._kind is InterpreterKind.FREE_THREADED and not all(a.gil for a in self._attempts):
             return "this Python does not say whether the GIL was turned on"
+        if any(one.in_turn and not _left_by_each(one) for one in self._attempts):
+            return "what its interpreters leave in memory when they end was not seen"
         main = next((one for one in self._known() if one.stage is Stage.IMPORT), None)
         return f"{main.module} fails in main too: {main.error}" if main else ""
 
@@ -185,6 +194,9 @@ class _Case:
             why = "not judged, since the main interpreter can't import them alone"
             notes.append(f"{why}: {some(alone)}")
         notes += self._more()
+        leaves = self._leaves()
+        if _WORTH_A_NOTE <= leaves < self._leak_limit:
+            notes.append(f"each interpreter that ends leaves {_mebibytes(leaves)} of memory")
         left = {name for one in (*self._control, *self._attempts) for name in one.left}
         if left:
             notes.append(f"it left processes running, which were killed: {some(sorted(left))}")
@@ -342,6 +354,18 @@ class _Case:
         cause = next((owner for name in tops if (owner := self._owner(name))), "")
         return Outcome.DEGRADES, f"missing{where}: {some(tops, _MOST_LOST)}", cause
 
+    def _leak(self) -> tuple[Outcome, str, str] | None:
+        """Memory that grows with each interpreter that ends."""
+        if (leaves := self._leaves()) < self._leak_limit:
+            return None
+        number = max(one.in_turn for one in self._attempts)
+        reason = f"each interpreter that ends leaves {_mebibytes(leaves)} of memory"
+        return Outcome.LEAKS, f"{reason} ({number} were made and ended in turn)", ""
+
+    def _leaves(self) -> int:
+        """The bytes that each interpreter leaves when it ends, at least; 0 if that is not known."""
+        return max((min(_left_by_each(one), default=0) for one in self._attempts), default=0)
+
     def _lost_modules(self) -> list[tuple[tuple[Attempt, int], str]]:
         """The modules that an interpreter lacks."""
         return [
@@ -375,10 +399,26 @@ def _sentence(attempt: Attempt, how: str) -> str:
     return f"{how} {attempt.doing}" if attempt.doing else how
 
 
+def _left_by_each(attempt: Attempt) -> list[int]:
+    """The bytes by which memory grew with each interpreter after the second, which still fills
+    caches; empty if some were not seen."""
+    seen = attempt.memory
+    if len(seen) < attempt.in_turn:
+        return []
+    return [after - before for before, after in pairwise(seen[1:])]
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:,.1f} MiB"
+
+
 def _where(kind: InterpreterKind, places: Iterable[tuple[Attempt, int]]) -> str:
     """Say which of the two interpreters, in the order in which they were used."""
+    places = list(places)
     if kind is InterpreterKind.MAIN:
         return ""
+    if any(attempt.in_turn for attempt, _ in places):
+        return " in one of several sub interpreters that end before the next is made"
     found = {3 - number if attempt.swapped else number for attempt, number in places}
     if found == {1, 2}:
         return " in the sub interpreters"

@@ -32,7 +32,8 @@ class Outcome(StrEnum):
     TAKES_GIL = "takes the GIL"
     """Its import turns the GIL on, in a Python that is built without one."""
     LEAKS = "leaks"
-    """Something that is counted, or memory, grows with requests; only Apache shows it."""
+    """Memory grows with each interpreter that ends. In Apache: something that is counted, or
+    memory, grows with requests."""
     NOT_INSTALLABLE = "not installable"
     UNKNOWN = "unknown"
     """It could not be decided, or the fault is not its own."""
@@ -118,6 +119,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     kind: InterpreterKind
     swapped: bool = False
     """Whether the second interpreter and the last module came first."""
+    in_turn: int = 0
+    """How many interpreters were made, used and ended in turn; 0 if two were at the same time."""
     seconds: float = 0.0
     exit: int | None = None
     signal: int | None = None
@@ -138,6 +141,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     gil: Mapping[str, bool] = {}
     """Whether the GIL was on in each interpreter after all imports, by its number; empty before
     Python 3.13, which does not say it."""
+    memory: tuple[int, ...] = ()
+    """The bytes of private memory after the end of each interpreter, with :attr:`in_turn`."""
     threads: tuple[str, ...] = ()
     """The threads that were still running when their interpreter was to end, which was not tried
     then: the standard library can't do it."""
@@ -264,6 +269,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     trials: int
     timeout: float
+    leak_limit: int
+    """The bytes of memory that an interpreter may leave when it ends."""
     notes: tuple[str, ...] = ()
     """What was tried of a project and what was not."""
     requirements: tuple[str, ...] = ()

@@ -326,6 +326,7 @@ def test_the_application_misses_what_the_judge_of_the_fast_tier_misses(
         (),
         owners([]),
         exercise=False,
+        leak_limit=16 << 20,
     )
     missing = probe.lost({**NOTHING, **main}, {**NOTHING, **here})
     expected = judged.reason.partition(": ")[2]

@@ -333,7 +333,9 @@ ENABLED = (
 
 def without_gil(*attempts: Attempt) -> Result:
     owner = owners([PACKAGE, OTHER])
-    return judge_distribution(PACKAGE, FREE, attempts, [CONTROL], (), owner, exercise=True)
+    return judge_distribution(
+        PACKAGE, FREE, attempts, [CONTROL], (), owner, exercise=True, leak_limit=16 << 20
+    )
 
 
 def test_an_import_that_turns_the_gil_on_takes_it() -> None:
@@ -383,13 +385,17 @@ def test_the_probe_says_whether_the_gil_is_on(
 def test_an_extension_that_main_cannot_import_alone_is_no_failure_of_main() -> None:
     alone = attempt(MAIN, failures=(failure(0, "fast._more", stage=Stage.EXTENSION),))
     owner = owners([PACKAGE])
-    found = judge_distribution(PACKAGE, MAIN, [alone], (), (), owner, exercise=False)
+    found = judge_distribution(
+        PACKAGE, MAIN, [alone], (), (), owner, exercise=False, leak_limit=16 << 20
+    )
     assert found.outcome is Outcome.WORKS
     assert found.notes == (
         "not judged, since the main interpreter can't import them alone: fast._more",
     )
     import_fails = attempt(MAIN, failures=(failure(0),))
-    found = judge_distribution(PACKAGE, MAIN, [import_fails], (), (), owner, exercise=False)
+    found = judge_distribution(
+        PACKAGE, MAIN, [import_fails], (), (), owner, exercise=False, leak_limit=16 << 20
+    )
     assert found.outcome is Outcome.REFUSES
 
 
@@ -397,7 +403,9 @@ def test_missing_evidence_is_never_a_pass() -> None:
     assert judged().outcome is Outcome.UNKNOWN
     empty = Distribution(name="empty", version="1")
     owner = owners([])
-    found = judge_distribution(empty, SHARED, [GOOD], [CONTROL], (), owner, exercise=False)
+    found = judge_distribution(
+        empty, SHARED, [GOOD], [CONTROL], (), owner, exercise=False, leak_limit=16 << 20
+    )
     assert found.outcome is Outcome.UNKNOWN
     two = attempt(MAIN, failures=(failure(0, "fast.other"),), snapshots=CONTROL.snapshots)
     assert judged(GOOD, control=[two]).outcome is Outcome.UNKNOWN

@@ -19,6 +19,7 @@ from wsgiproof.config.model import (
     Profile,
 )
 from wsgiproof.errors import ExitCode, UsageError
+from wsgiproof.judge.growth import requests_to_show
 from wsgiproof.subjects.pymongo.uri import is_uri
 
 
@@ -79,6 +80,7 @@ def test_a_process_that_is_replaced_is_read_often_enough_to_be_judged() -> None:
         ("--threads", "threads", 0, MOST_THREADS),
         ("--maximum-requests", "maximum_requests", 0, 1_000_000),
         ("--requests", "requests", 1, 100_000_000),
+        ("--sensitivity", "sensitivity", 1, 1_000_000),
         ("--connections", "connections", 1, 10_000),
         ("--extra-requests", "extra_requests", 0, 100_000_000),
         ("--max-seconds", "max_seconds", 1, 604_800),
@@ -98,6 +100,20 @@ def test_numbers_have_bounds_and_the_message_names_them(
             configured(**bad)
         assert str(caught.value) == f"{option} {refused}: it has to be from {least} to {most:,}"
         assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_sensitivity_makes_the_load_as_short_as_that_allows() -> None:
+    plan = configured(sensitivity=250).plan()
+    assert plan.sensitivity == 250
+    assert plan.parallel + plan.serial == requests_to_show(250) == 1351
+    assert plan.parallel == 2 * plan.serial + 1
+    assert plan.extra_requests == 5 * 1351
+
+
+def test_a_number_of_requests_is_kept_beside_a_sensitivity() -> None:
+    plan = configured(sensitivity=1000, requests=600).plan()
+    assert (plan.parallel + plan.serial, plan.sensitivity) == (600, 1000)
+    assert plan.extra_requests == 900
 
 
 def test_an_override_changes_the_load_of_the_cells_that_it_matches() -> None:

@@ -6,6 +6,7 @@ define the JSON schema for editors as well.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -20,7 +21,7 @@ from wsgiproof.config.known import KnownTable
 from wsgiproof.errors import UsageError, did_you_mean
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.known import Known
-from wsgiproof.records.plan import ExtraPhase, LoadPlan
+from wsgiproof.records.plan import MISSED, ExtraPhase, LoadPlan
 from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
 
 
@@ -62,6 +63,8 @@ _LEAST_WARM_UP = 50
 _EXTRA = 1.5
 """How many times the load may be added where the load does not decide. After that the whole later
 half is new, so that what has stopped growing is seen to have stopped."""
+_EXTRA_OF_SENSITIVITY = 5
+"""The same for a load that is as short as its sensitivity allows."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 
 
@@ -96,6 +99,7 @@ class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     profile: Profile | None = None
     requests: int | None = None
     connections: int | None = None
+    sensitivity: int | None = None
     extra_requests: int | None = None
     max_seconds: float | None = None
 
@@ -138,6 +142,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Profile.QUICK
     )
     requests: Annotated[int | None, _doc("Requests for each cell.")] = None
+    sensitivity: Annotated[
+        int | None,
+        _doc("Load until a leak of one in so many requests would show (99 %)."),
+    ] = None
     connections: Annotated[int | None, _doc("Requests in flight at once.")] = None
     extra_requests: Annotated[
         int | None,
@@ -317,14 +325,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "max_slowdown": self.max_slowdown,
             "max_latency": self.max_latency,
         }
-        if load.requests is not None:
-            parallel = round(load.requests * plan.parallel / (plan.parallel + plan.serial))
+        requests = load.requests
+        if load.sensitivity is not None:
+            changes["sensitivity"] = load.sensitivity
+            # In so many, the leak leaves nothing with the probability of a miss.
+            requests = requests or math.ceil(-math.log(MISSED) * load.sensitivity)
+        if requests is not None:
+            parallel = round(requests * plan.parallel / (plan.parallel + plan.serial))
             changes["parallel"] = parallel
-            changes["serial"] = load.requests - parallel
-            changes["warm_up"] = min(plan.warm_up, max(_LEAST_WARM_UP, load.requests // 10))
+            changes["serial"] = requests - parallel
+            changes["warm_up"] = min(plan.warm_up, max(_LEAST_WARM_UP, requests // 10))
             # A dozen rounds are enough where each takes longer to read than to serve.
-            changes["round"] = max(1, load.requests // 24, min(25, load.requests // 12))
-            changes["memory_every"] = max(1, load.requests // 12)
+            changes["round"] = max(1, requests // 24, min(25, requests // 12))
+            changes["memory_every"] = max(1, requests // 12)
         if self.maximum_requests:
             # One process has as many readings in its life as there are in a whole run.
             life = max(1, self.maximum_requests // 18)
@@ -332,8 +345,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 changes[reading] = min(life, changes.get(reading, getattr(plan, reading)))
         if load.connections is not None:
             changes["connections"] = load.connections
-        requests = load.requests or plan.parallel + plan.serial
-        changes["extra_requests"] = round(_EXTRA * requests)
+        requests = requests or plan.parallel + plan.serial
+        if load.sensitivity is not None and load.requests is None:
+            changes["extra_requests"] = round(_EXTRA_OF_SENSITIVITY * requests)
+        else:
+            changes["extra_requests"] = round(_EXTRA * requests)
         if load.extra_requests is not None:
             changes["extra_requests"] = load.extra_requests
         if self.crash_bound is not None:
@@ -352,7 +368,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             name: value
             for override in self.overrides
             if any(fnmatchcase(cell, pattern) for pattern in override.cells)
-            for name in ("profile", "requests", "connections", "extra_requests", "max_seconds")
+            for name in _LOAD
             if (value := getattr(override, name)) is not None
         }
         return msgspec.structs.replace(self, **changes)
@@ -381,7 +397,12 @@ def _check_requirement(text: str) -> None:
         ) from error
 
 
+_LOAD = ("profile", "requests", "sensitivity", "connections", "extra_requests", "max_seconds")
+"""The fields that say how much load a cell gets."""
+
+
 def _check_load(load: Config | Override) -> None:
+    _within("--sensitivity", load.sensitivity, 1, 1_000_000)
     _within("--requests", load.requests, 1, 100_000_000)
     _within("--connections", load.connections, 1, 10_000)
     _within("--extra-requests", load.extra_requests, 0, 100_000_000)

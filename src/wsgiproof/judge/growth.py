@@ -38,6 +38,8 @@ from statistics import NormalDist
 
 import msgspec
 
+from wsgiproof.records.plan import MISSED
+
 LEAST_STEPS = 4
 """Rounds in which a count has to grow before it grows with requests."""
 SPARE_STEPS = 2
@@ -171,6 +173,9 @@ class CountDecision(msgspec.Struct, frozen=True, kw_only=True):
     """From the first sample to the last."""
     rate: Rate | None = None
     """None if nothing grew."""
+    possible: int = 0
+    """Units that a leak may have added: all rises of the floor, also those that came early, as a
+    pool's do, and all that the count varies by."""
     excluded_rate: float = 0.0
     """Units per request that would have shown: the upper limit of the 95 % interval."""
     doubt: str = ""
@@ -221,12 +226,14 @@ def _decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDec
     steps = sorted((step for one in growing for step in one.steps()), key=lambda step: step.at)
     units = sum(step.units for step in steps)
     requests = _span(series)
+    possible = sum(max(0, one.floor[-1] - one.floor[0]) + one.hidden for one in series)
     decision = CountDecision(
         status=LeakStatus.NO_LEAK,
         units=units,
         requests=requests,
         rate=_rate(series, requests) if units and requests else None,
-        excluded_rate=_excluded(series, requests),
+        possible=possible,
+        excluded_rate=poisson_limits(possible)[1] / requests if requests else math.inf,
         exceeds_pools=any(exceeds_pool(one, bound) for one in growing),
         least_rate=poisson_limits(len(steps))[0] / requests if requests else 0.0,
         growing=growing,
@@ -247,18 +254,6 @@ def _decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDec
     if times > 1 and not decision.exceeds_pools:
         return _undecided(decision, "each interpreter may have opened one, late", times)
     return msgspec.structs.replace(decision, status=LeakStatus.LEAK)
-
-
-def _excluded(series: Sequence[Series], requests: int) -> float:
-    """Return the units per request that would have shown.
-
-    All rises of the floor count, also those that a pool could explain because they came early, and
-    all units that the count varies by.
-    """
-    if not requests:
-        return math.inf
-    seen = sum(max(0, one.floor[-1] - one.floor[0]) + one.hidden for one in series)
-    return poisson_limits(seen)[1] / requests
 
 
 def drained(decision: CountDecision, rounds: Sequence[tuple[int, int]]) -> CountDecision:
@@ -304,6 +299,16 @@ def requests_to_confirm(decision: CountDecision) -> int:
     if decision.status is LeakStatus.NO_LEAK or decision.exceeds_pools or decision.gone:
         return 0
     return math.ceil(-math.log(STOPPED) / decision.least_rate)
+
+
+def requests_to_show(sensitivity: int, possible: int = 0) -> int:
+    """Return the requests in which a leak of one unit in ``sensitivity`` would have added more than
+    the ``possible`` units, unless this look misses it."""
+    if possible <= 0:
+        mean = -math.log(MISSED)
+    else:
+        mean = _poisson_limit(possible + 1, NormalDist().inv_cdf(1 - MISSED))
+    return math.ceil(mean * sensitivity)
 
 
 def confirmed(decision: CountDecision, requests: int, units: int) -> CountDecision:
@@ -362,12 +367,13 @@ def poisson_limits(count: float) -> tuple[float, float]:
     if count <= 0:
         return 0.0, -math.log(1 - CONFIDENCE)
     z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    return _poisson_limit(count, -z), _poisson_limit(count + 1, z)
 
-    def limit(number: float, sign: int) -> float:
-        root = 1 - 1 / (9 * number) + sign * z / (3 * math.sqrt(number))
-        return float(number * max(root, 0.0) ** 3)
 
-    return limit(count, -1), limit(count + 1, +1)
+def _poisson_limit(number: float, z: float) -> float:
+    """Wilson and Hilferty's limit, ``z`` standard deviations away."""
+    root = 1 - 1 / (9 * number) + z / (3 * math.sqrt(number))
+    return float(number * max(root, 0.0) ** 3)
 
 
 def rate_of(series: Series) -> Rate | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, takewhile
 
 import msgspec
@@ -22,6 +22,7 @@ from wsgiproof.judge.growth import (
     exceeds_pool,
     pool_bound,
     requests_to_confirm,
+    requests_to_show,
 )
 from wsgiproof.judge.resources import (
     Counts,
@@ -157,14 +158,31 @@ def _to_confirm(resources: Resources, observed: Observed, *, alone: bool) -> dic
 
 
 def more_to_decide(resources: Resources, observed: Observed) -> tuple[int, ...]:
-    """Return, for each undecided resource, the requests that are likely to decide it."""
+    """Return, for each undecided resource, the requests that are likely to decide it.
+
+    Those in which a leak of the sensitivity asked for would show are among them.
+    """
     decisions = (decision_of(resource, observed) for resource in resources.values())
     # The requests that are added come at the same time, so they decide nothing about others.
-    return tuple(
-        one.more
-        for one in decisions
-        if one is not None and one.more and not one.gone and not one.alone
+    return (
+        *(
+            one.more
+            for one in decisions
+            if one is not None and one.more and not one.gone and not one.alone
+        ),
+        *_more_to_show(resources, observed),
     )
+
+
+def _more_to_show(resources: Resources, observed: Observed) -> Iterator[int]:
+    """Yield how many requests are missing for the sensitivity, where nothing leaks so far."""
+    sensitivity = observed.plan.sensitivity
+    for resource in resources.values():
+        for one in _decisions(resource, observed) if sensitivity else ():
+            plain = not (one.alone or one.confirmed_requests or one.drained_requests)
+            missing = requests_to_show(sensitivity, one.possible) - one.requests
+            if one.status is LeakStatus.NO_LEAK and plain and missing > 0:
+                yield missing
 
 
 def decision_of(resource: Resource, observed: Observed) -> CountDecision | None:

@@ -6,6 +6,10 @@ from enum import StrEnum
 
 import msgspec
 
+MISSED = 0.0045
+"""The probability with which one look misses a leak of a plan's sensitivity. There may be several,
+each after more requests: all together miss one in a hundred."""
+
 
 class PhaseName(StrEnum):
     """The phases of an experiment, in their order."""
@@ -59,6 +63,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Requests in flight at once in the parallel phase."""
     extra_requests: int = 0
     """Requests that may be added at most, if the judge can't decide yet."""
+    sensitivity: int = 0
+    """Requests are added until a leak of one unit in this many would have shown with a probability
+    of 99 %. 0: they are not added for that."""
     warm_up: int = 250
     """Requests between filling the pools and the first sample."""
     round: int

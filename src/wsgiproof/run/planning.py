@@ -192,6 +192,7 @@ def _rerun(
         *(("--directive", directive, None) for directive in spec.directives),
         ("--profile", load.profile, default.profile),
         ("-n", load.requests, None),
+        ("--sensitivity", load.sensitivity, None),
         ("-c", load.connections, None),
         ("--extra-requests", load.extra_requests, None),
         ("--max-seconds", load.max_seconds, None),

@@ -25,8 +25,9 @@ from wsgiproof.subjects.pymongo.uri import is_uri
 
 def test_the_quick_profile() -> None:
     plan = configured().plan()
-    assert (plan.parallel, plan.serial, plan.connections, plan.round) == (2000, 1000, 100, 125)
-    assert (plan.memory_every, plan.request_deadline) == (250, 10)
+    assert (plan.parallel, plan.serial, plan.connections, plan.round) == (901, 450, 100, 56)
+    assert (plan.memory_every, plan.request_deadline) == (112, 10)
+    assert plan == configured(sensitivity=250).plan()
 
 
 def test_the_full_profile_is_the_recipes_own_amount() -> None:

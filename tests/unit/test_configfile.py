@@ -717,7 +717,7 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
         assert (shown.axis(name) == axis.default) == (axis.default != ("",)), name
     plan = configured().plan()
     assert shown.requests == plan.parallel + plan.serial
-    assert shown.extra_requests == plan.extra_requests
+    assert (shown.extra_requests, shown.sensitivity) == (plan.extra_requests, plan.sensitivity)
     assert shown.connections == plan.connections
     assert shown.crash_bound == plan.crash_bound
     assert shown.only == ("*",)

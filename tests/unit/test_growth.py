@@ -28,7 +28,7 @@ from wsgiproof.judge.growth import (
     requests_to_confirm,
 )
 
-PLAN = configured().plan()
+PLAN = configured(requests=3000).plan()
 REQUESTS = PLAN.parallel + PLAN.serial
 WARM = 600
 """Requests before the first sample."""

@@ -196,7 +196,7 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
         "--requests",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Requests of each cell of --deep.\n[default: 3000]",
+        help="Requests of each cell of --deep.\n[default: as 'wsgiproof run']",
         rare=True,
     ),
 )

@@ -215,8 +215,8 @@ _LOAD_OPTIONS: list[_Decorator] = [
         "--profile",
         type=Choices(list(Profile)),
         metavar="NAME",
-        help="quick (3,000 requests a cell) or full (50,000).\n"
-        "quick: 2,000 in parallel and 1,000 in series; full: 25,000 and 25,000.  [default: quick]",
+        help="quick (some 1,400 requests a cell) or full (50,000).\n"
+        "quick: --sensitivity 250; full: 25,000 in parallel, 25,000 in series.  [default: quick]",
     ),
     option("-n", "--requests", type=int, metavar="N", help="Requests for each cell."),
     option(
@@ -225,7 +225,8 @@ _LOAD_OPTIONS: list[_Decorator] = [
         metavar="N",
         help="Load until a leak of one in N requests would show.\n"
         "With a probability of 99 %: that takes 5.4 N requests if nothing grows, and more where "
-        "something does.",
+        "something does. Two thirds come in parallel.  [default: 250, unless -n or the profile "
+        "says how many]",
     ),
     option(
         "-c",

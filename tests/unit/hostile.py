@@ -13,7 +13,7 @@ import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import Enum, auto
 
 
@@ -61,8 +61,9 @@ class Hostile:
         finally:
             self.open -= 1
             writer.close()
-            if not writer.transport.get_write_buffer_size():  # or it closes later
-                self.writers.discard(writer)
+            with suppress(OSError):
+                await writer.wait_closed()  # once what it still has to send is gone
+            self.writers.discard(writer)
 
     async def play(
         self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -218,6 +218,20 @@ CRASHES_SOMETIMES = CRASHES_AT_THE_END.replace(
 ).replace("#include <Python.h>", "#include <Python.h>\n#include <sys/random.h>")
 """The same in one process of five."""
 
+REGISTERS_ONCE = r"""
+#include <Python.h>
+static struct PyModuleDef def = {
+    PyModuleDef_HEAD_INIT, "NAME", NULL, -1, NULL, NULL, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_NAME(void) {
+    PyObject *module = PyModule_Create(&def), *lib = PyModule_New("NAME.lib");
+    PyDict_SetItemString(PyImport_GetModuleDict(), "NAME.lib", lib);
+    PyModule_AddObject(module, "lib", lib);
+    Py_XDECREF(PyImport_ImportModule("clean"));
+    return module;
+}
+"""
+"""A module that registers another one, and imports a third, only where it is initialized first, as
+those of cffi do. Nothing is lost in the second interpreter."""
 _LARGE_MEMORY = r"""
 #include <Python.h>
 #include <stdlib.h>
@@ -263,6 +277,7 @@ MIXED: Mapping[str, tuple[str, str]] = {
     "module_state": (MODULE_STATE, "import _NAME\nHAVE_STATE = _NAME.mine()\n"),
     "static_type": (STATIC_TYPE, _KEEPS),
     "module_type": (MODULE_TYPE, _KEEPS),
+    "registers_once": (REGISTERS_ONCE, "from _NAME import lib\n"),
     "gil_state": (GIL_STATE, "import _NAME\nHAVE_THREADS = _NAME.here()\n"),
     "thread_state": (THREAD_STATE, "import _NAME\nHAVE_THREADS = _NAME.here()\n"),
 }

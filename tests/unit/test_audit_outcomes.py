@@ -248,11 +248,31 @@ def test_memory_that_was_not_seen_is_no_pass() -> None:
     )
 
 
-def test_what_fails_only_after_others_have_ended_is_told_so() -> None:
-    found = judged(GOOD, in_turn(30, 30, 30, 30, failures=(failure(1),)))
-    assert found.outcome is Outcome.REFUSES
-    where = "in one of several sub interpreters that end before the next is made"
-    assert found.reason == f"fast can't be imported {where}: ImportError: no"
+@pytest.mark.parametrize(
+    ("process", "told"),
+    [
+        (in_turn(30, 30, 30, 30, failures=(failure(1),)), "fast raises ImportError: no"),
+        (
+            in_turn(30, exit=None, signal=11, stage=Stage.ENDING, doing="while it ended"),
+            "died of SIGSEGV (signal 11) while it ended",
+        ),
+    ],
+)
+def test_what_fails_only_where_others_have_ended_is_noted(process: Attempt, told: str) -> None:
+    """mod_wsgi makes no interpreter after one has ended."""
+    found = judged(GOOD, process)
+    assert found.outcome is Outcome.WORKS
+    assert found.notes == (
+        f"where interpreters are made and end in turn, which mod_wsgi does not do: {told}",
+    )
+    assert found.ends.startswith("none of 1 process end")
+
+
+def test_what_fails_in_the_main_interpreter_too_is_not_noted_again() -> None:
+    known = failure(0, "fast._more", stage=Stage.EXTENSION)
+    main = attempt(MAIN, snapshots=CONTROL.snapshots, values={"0": "1"}, failures=(known,))
+    other = in_turn(30, 30, 30, 30, failures=(failure(1, "fast._more", stage=Stage.EXTENSION),))
+    assert not [note for note in judged(GOOD, other, control=[main]).notes if "in turn" in note]
 
 
 def test_a_hang() -> None:
@@ -375,7 +395,14 @@ def test_the_probe_says_whether_the_gil_is_on(
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    job = {"modules": ["json"], "extensions": [], "exercise": "", "swap": False}
+    job = {
+        "first": [],
+        "expected": [],
+        "modules": ["json"],
+        "extensions": [],
+        "exercise": "",
+        "swap": False,
+    }
     with (tmp_path / "claims").open("wb") as file:
         probe.inside(job, file.fileno(), 0)
     attempt = attempt_of(ended((tmp_path / "claims").read_bytes()), FREE)

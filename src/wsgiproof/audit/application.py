@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from wsgiproof.audit.exercises import exercise_for
+from wsgiproof.audit.exercises import exercise_for, imported_first
 from wsgiproof.audit.processes import PROBE, Prober, attempt_of
 from wsgiproof.judge.audited import ended_badly
 from wsgiproof.process.account import Account
@@ -46,7 +46,8 @@ def script_for(distribution: Distribution, prober: Prober, account: Account) -> 
     """
     kind = InterpreterKind.MAIN
     exercise = exercise_for(distribution.name)
-    job = prober.job(kind, distribution.modules, distribution.extensions, exercise)
+    first = imported_first(distribution.name)
+    job = prober.job(kind, distribution.modules, distribution.extensions, exercise, first=first)
     attempt = attempt_of(prober.run(job, account), kind)
     if attempt.lost:
         return Script(why_none=attempt.lost)
@@ -59,7 +60,7 @@ def script_for(distribution: Distribution, prober: Prober, account: Account) -> 
         return Script(why_none=f"fails in main too: {why}" if failed else why)
     used = exercise if (Stage.EXERCISE, "") not in failed else ""
     served = {
-        "modules": modules,
+        "modules": [*first, *modules],
         "extensions": [
             name for name in distribution.extensions if (Stage.EXTENSION, name) not in failed
         ],

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 
-from wsgiproof.audit.exercises import exercise_for
+from wsgiproof.audit.exercises import exercise_for, imported_first
 from wsgiproof.audit.processes import Prober, attempt_of
 from wsgiproof.audit.record import Judged, Request
 from wsgiproof.judge.audited import Owner, ended_badly, judge_distribution
@@ -75,12 +76,21 @@ class Auditor:
         extensions: Sequence[str] = (),
         exercise: str = "",
         *,
+        first: Sequence[str] = (),
+        expected: Sequence[str] = (),
         swapped: bool = False,
         in_turn: int = 0,
         site: bool = True,
     ) -> Attempt:
         job = self._prober.job(
-            kind, modules, extensions, exercise, swapped=swapped, in_turn=in_turn
+            kind,
+            modules,
+            extensions,
+            exercise,
+            first=first,
+            expected=expected,
+            swapped=swapped,
+            in_turn=in_turn,
         )
         with self._account() as account:
             ended = self._prober.run(job, account, site=site)
@@ -138,16 +148,26 @@ class Auditor:
     ) -> Judged:
         """Return what a distribution does in the main interpreter, and in each kind."""
         exercise = exercise_for(one.name)
+        try_it = partial(
+            self._try,
+            modules=one.modules,
+            extensions=one.extensions,
+            exercise=exercise,
+            first=imported_first(one.name),
+        )
 
-        def tried(kind: InterpreterKind, number: int, first: int = 0) -> list[Attempt]:
+        control: list[Attempt] = []
+
+        def tried(kind: InterpreterKind, number: int, done: int = 0) -> list[Attempt]:
+            loaded = next((s.modules for a in control for s in a.snapshots), ())
             return [
-                self._try(kind, one.modules, one.extensions, exercise, swapped=bool(trial % 2))
-                for trial in range(first, first + number)
+                try_it(kind, expected=loaded, swapped=bool(n % 2))
+                for n in range(done, done + number)
             ]
 
         trials = self._request.trials
         wanted = trials if InterpreterKind.MAIN in self._request.kinds else 1
-        control = tried(InterpreterKind.MAIN, wanted)
+        control += tried(InterpreterKind.MAIN, wanted)
         attempts = {kind: self._attempts(kind, control, tried) for kind in baseline}
         if any(_crashed_late(a) for some in attempts.values() for a in some):
             # Does it also crash there, without any other interpreter?
@@ -168,9 +188,7 @@ class Auditor:
 
         for kind, some in attempts.items():
             if judge(kind).outcome is Outcome.WORKS:
-                some.append(
-                    self._try(kind, one.modules, one.extensions, exercise, in_turn=_IN_TURN)
-                )
+                some.append(try_it(kind, in_turn=_IN_TURN))
         return judge(InterpreterKind.MAIN), tuple(judge(kind) for kind in self._request.kinds)
 
     def _attempts(

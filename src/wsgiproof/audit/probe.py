@@ -79,10 +79,11 @@ def use(job, claims):
     modules = list(job["modules"])
     if job["swap"]:
         modules.reverse()
-    for module in modules:
+    for module in [*job["first"], *modules]:
         attempt(claims, searches, "import", importlib.import_module, module)
     if job["exercise"]:
         attempt(claims, searches, "exercise", lambda _: exercise(job, claims))
+    import_dependencies(job, job["expected"])
     claims.write("snapshot", warnings=seen[:100], **snapshot())
     for module in job["extensions"]:
         attempt(claims, searches, "extension", importlib.import_module, module)
@@ -104,6 +105,21 @@ def attempt(claims, searches, stage, action, module=""):
 def exercise(job, claims):
     """Do the exercise, and claim its result as text."""
     claims.write("value", value=result(compile(job["exercise"], "<exercise>", "exec")))
+
+
+def import_dependencies(job, expected):
+    """Import the modules of other packages that are loaded in the main interpreter and not here.
+
+    An extension module need not import again in a second interpreter what it needs: cffi's do not.
+    What can be imported is not lost. What the package itself left out has its reason.
+    """
+    own = {name.partition(".")[0] for name in (*job["modules"], *job["extensions"])}
+    for name in expected:
+        if name not in sys.modules and name.partition(".")[0] not in own:
+            try:
+                importlib.import_module(name)
+            except BaseException:
+                continue
 
 
 def describe(error, searched):
@@ -150,6 +166,7 @@ def snapshot():
         and name.partition(".")[0] not in standard
         and name not in ("__main__", "exercise")
     )
+    there = set(loaded)
     used = [one for one in list(sys.modules) if isinstance(one, str) and one in standard]
     for name in loaded[:MOST]:
         module = sys.modules.get(name)
@@ -166,13 +183,26 @@ def snapshot():
                 nones.append(full)
             elif isinstance(value, (types.ModuleType, type)):
                 things.append(full)
+                if isinstance(value, types.ModuleType) and own_name(value) == full:
+                    there.add(full)
     return {
-        "modules": loaded[:MOST],
+        "modules": sorted(there)[:MOST],
         "standard": sorted(used),
         "flags": dict(list(flags.items())[:MOST]),
         "things": things[:MOST],
         "nones": nones[:MOST],
     }
+
+
+def own_name(module):
+    """The name of a module, also of one that is not registered.
+
+    cffi registers some of its modules only in the interpreter that initializes them first.
+    """
+    try:
+        return module.__name__
+    except Exception:
+        return None
 
 
 def inside(job, descriptor, interpreter):
@@ -215,6 +245,7 @@ def served(job):
         importlib.import_module(module)
     code = compile(job["exercise"], "<exercise>", "exec")
     result(code)
+    import_dependencies(job, job["main"]["modules"])
     wrong = lost(job["main"], snapshot())
     wrong = wrong and "degrades: missing " + ", ".join(wrong[:8])
     for module in job["extensions"]:

@@ -106,14 +106,19 @@ class Prober(msgspec.Struct, frozen=True, kw_only=True):
         extensions: Sequence[str] = (),
         exercise: str = "",
         *,
+        first: Sequence[str] = (),
+        expected: Sequence[str] = (),
         swapped: bool = False,
         in_turn: int = 0,
     ) -> Mapping[str, Any]:
-        """Return the job of a probe: to import ``modules``, do the exercise, and then import each
-        extension by its own name, in interpreters of this kind: in two at the same time, or in
-        ``in_turn`` of them, each of which ends before the next is made."""
+        """Return the job of a probe: to import the modules that come ``first`` and ``modules``, do
+        the exercise, and then import each extension by its own name, in interpreters of this kind:
+        in two at the same time, or in ``in_turn`` of them, each of which ends before the next is
+        made. ``expected`` are the modules that are loaded in the main interpreter."""
         return {
             "kind": kind,
+            "first": first,
+            "expected": expected,
             "modules": modules,
             "extensions": extensions,
             "exercise": exercise,

@@ -133,7 +133,10 @@ class _Case:
     ) -> None:
         self._distribution = distribution
         self._kind = kind
-        self._attempts = attempts
+        self._attempts = [one for one in attempts if not one.in_turn]
+        self._in_turn = next((one for one in attempts if one.in_turn), None)
+        """The process that made and ended interpreters in turn. mod_wsgi does not do that, so what
+        else fails there is only noted."""
         self._control = control
         self._baseline = baseline
         self._owner = owner
@@ -143,7 +146,8 @@ class _Case:
         """Return the outcome, what happened, and whose fault it is if it is not its own."""
         if not self._distribution.modules and not self._distribution.extensions:
             return Outcome.UNKNOWN, "its metadata names nothing that can be imported", ""
-        if lost := next((one.lost for one in (*self._control, *self._attempts) if one.lost), ""):
+        every = (*self._control, *self._attempts, *filter(None, [self._in_turn]))
+        if lost := next((one.lost for one in every if one.lost), ""):
             return Outcome.UNKNOWN, lost, ""
         if why := self._fails_in_main():
             return Outcome.UNKNOWN, f"fails in main too: {why}", ""
@@ -166,7 +170,7 @@ class _Case:
             return f"{why}: {some(threads)}"
         if self._kind is InterpreterKind.FREE_THREADED and not all(a.gil for a in self._attempts):
             return "this Python does not say whether the GIL was turned on"
-        if any(one.in_turn and not _left_by_each(one) for one in self._attempts):
+        if self._in_turn and not (_left_by_each(self._in_turn) or self._fails_in_turn()):
             return "what its interpreters leave in memory when they end was not seen"
         main = next((one for one in self._known() if one.stage is Stage.IMPORT), None)
         return f"{main.module} fails in main too: {main.error}" if main else ""
@@ -194,6 +198,9 @@ class _Case:
             why = "not judged, since the main interpreter can't import them alone"
             notes.append(f"{why}: {some(alone)}")
         notes += self._more()
+        if why := self._fails_in_turn():
+            where = "where interpreters are made and end in turn, which mod_wsgi does not do"
+            notes.append(f"{where}: {why}")
         leaves = self._leaves()
         if _WORTH_A_NOTE <= leaves < self._leak_limit:
             notes.append(f"each interpreter that ends leaves {_mebibytes(leaves)} of memory")
@@ -358,13 +365,25 @@ class _Case:
         """Memory that grows with each interpreter that ends."""
         if (leaves := self._leaves()) < self._leak_limit:
             return None
-        number = max(one.in_turn for one in self._attempts)
         reason = f"each interpreter that ends leaves {_mebibytes(leaves)} of memory"
-        return Outcome.LEAKS, f"{reason} ({number} were made and ended in turn)", ""
+        assert self._in_turn is not None
+        return Outcome.LEAKS, f"{reason} ({self._in_turn.in_turn} were made and ended in turn)", ""
 
     def _leaves(self) -> int:
         """The bytes that each interpreter leaves when it ends, at least; 0 if that is not known."""
-        return max((min(_left_by_each(one), default=0) for one in self._attempts), default=0)
+        return min(_left_by_each(self._in_turn), default=0) if self._in_turn else 0
+
+    def _fails_in_turn(self) -> str:
+        """What fails where interpreters are made and end in turn, and not in the main one."""
+        if self._in_turn is None:
+            return ""
+        if how := ended_badly(self._in_turn):
+            return _sentence(self._in_turn, how)
+        known = {(one.stage, one.module) for one in self._known()}
+        for one in self._in_turn.failures:
+            if (one.stage, one.module) not in known:
+                return f"{one.module or 'its exercise'} raises {one.error}"
+        return ""
 
     def _lost_modules(self) -> list[tuple[tuple[Attempt, int], str]]:
         """The modules that an interpreter lacks."""
@@ -414,11 +433,8 @@ def _mebibytes(number: int) -> str:
 
 def _where(kind: InterpreterKind, places: Iterable[tuple[Attempt, int]]) -> str:
     """Say which of the two interpreters, in the order in which they were used."""
-    places = list(places)
     if kind is InterpreterKind.MAIN:
         return ""
-    if any(attempt.in_turn for attempt, _ in places):
-        return " in one of several sub interpreters that end before the next is made"
     found = {3 - number if attempt.swapped else number for attempt, number in places}
     if found == {1, 2}:
         return " in the sub interpreters"

@@ -96,8 +96,7 @@ class Model:
             samples.append(self.sample(PhaseName.PARALLEL))
         samples += self.cool_down(samples)
         left = plan.extra_requests
-        while left and (needed := leaks.more_to_decide(RESOURCES, self.seen(samples))):
-            more = min(left, *needed)
+        while left and (more := self.more(samples, left)):
             left -= more
             for size in rounds(more, plan.round):
                 self.serve(size)
@@ -119,6 +118,13 @@ class Model:
             units = total(THREADS, after) - total(THREADS, before)
             confirmations = [Confirmation(check="threads", requests=requests, units=units)]
         return self.seen(samples, drained, confirmations)
+
+    def more(self, samples: list[Sample], left: int) -> int:
+        """Return how many requests to add, if at most ``left`` may be."""
+        seen = self.seen(samples)
+        needed = [min(left, more) for more in leaks.more_to_decide(RESOURCES, seen)]
+        shown = [more for more in leaks.more_to_show(RESOURCES, seen) if more <= left]
+        return min([*needed, *shown], default=0)
 
     def cool_down(self, samples: list[Sample]) -> Iterator[Sample]:
         self.clock += self.plan.cool_down

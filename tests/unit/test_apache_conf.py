@@ -143,6 +143,17 @@ def test_the_pool_is_held_still(mode: Mode, mpm: Mpm) -> None:
         assert "MinSpareServers" not in found
 
 
+@pytest.mark.parametrize("mpm", Mpm)
+def test_a_pool_that_varies_is_small_without_load_and_large_under_it(mpm: Mpm) -> None:
+    found = directives(conf(Mode.EMBEDDED, mpm, processes=16, min_processes=2).render())
+    threads = pool(cell_of(Mode.EMBEDDED, mpm))[1]
+    assert (found["StartServers"], found["ServerLimit"]) == ([["2"]], [["16"]])
+    assert found["MaxRequestWorkers"] == [[str(16 * threads)]]
+    what, unit = ("Servers", 1) if mpm is Mpm.PREFORK else ("Threads", threads)
+    assert found[f"MinSpare{what}"] == [[str(2 * unit)]]
+    assert found[f"MaxSpare{what}"] == [[str(4 * unit)]]
+
+
 @each_cell
 def test_every_daemon_thread_can_be_busy_at_once(mode: Mode, mpm: Mpm) -> None:
     cell = cell_of(mode, mpm)

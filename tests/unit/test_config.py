@@ -117,6 +117,12 @@ def test_a_number_of_requests_is_kept_beside_a_sensitivity() -> None:
     assert plan.extra_requests == 900
 
 
+@pytest.mark.parametrize(("least", "most"), [(2, 0), (2, 2), (3, 2)])
+def test_a_pool_that_varies_has_a_least_and_a_larger_number(least: int, most: int) -> None:
+    with pytest.raises(UsageError, match=f"--min-processes {least} needs a larger --processes"):
+        configured(min_processes=least, processes=most)
+
+
 def test_an_override_changes_the_load_of_the_cells_that_it_matches() -> None:
     config = configured(
         requests=600,

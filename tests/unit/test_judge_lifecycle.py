@@ -261,11 +261,12 @@ def test_a_process_replaced_before_the_stop_is_a_crash_however_it_ended(
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("asked", [{"maximum_requests": 400}, {"processes": 4, "min_processes": 1}])
 @pytest.mark.parametrize("end", [{"exit": 0}, {"exit": 1}, {"signal": signal.SIGSEGV}])
-def test_a_process_that_we_asked_to_be_replaced_is_a_crash_only_if_it_ends_badly(
-    end: dict[str, Any],
+def test_a_process_that_apache_may_end_is_a_crash_only_if_it_ends_badly(
+    asked: dict[str, Any], end: dict[str, Any]
 ) -> None:
-    cell = cell_with(CELL, maximum_requests=400)
+    cell = cell_with(CELL, **asked)
     seen = ending(died(phase="parallel", **end), NEXT, NEXT_ENDED)
     assert outcome(seen, cell) == ({} if end == {"exit": 0} else CRASH)
     assert outcome(seen) == CRASH

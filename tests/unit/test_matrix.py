@@ -119,6 +119,14 @@ def test_every_cell_carries_what_was_asked_for() -> None:
         assert cell.control == "leak-connection"
 
 
+def test_only_the_children_of_embedded_mode_vary_in_number() -> None:
+    cells = matrix_of(processes=8, min_processes=2).cells
+    assert {(cell.mode, cell.processes, cell.min_processes) for cell in cells} == {
+        (Mode.EMBEDDED, 8, 2),
+        (Mode.DAEMON, 8, 0),
+    }
+
+
 def test_the_likely_to_fail_come_first() -> None:
     cells = matrix_of(
         python=("3.12", "3.13"),
@@ -429,6 +437,10 @@ def test_no_combination_is_lost_or_comes_twice(
         (
             {"processes": 2, "threads": 5, "maximum_requests": 9},
             "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-p2-t5-recycled9",
+        ),
+        (
+            {"mode": Mode.EMBEDDED, "processes": 16, "min_processes": 2},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-embedded-prefork-shared-gil-p2to16",
         ),
         (
             {"loading": Loading.LAZY, "sub_interpreters": 4},

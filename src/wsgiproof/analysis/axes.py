@@ -33,6 +33,11 @@ def _number(count: int, what: str, whats: str) -> str:
     return f"{count} {what if count == 1 else whats}"
 
 
+def _processes(cell: Cell) -> str:
+    told = _number(cell.processes, "process", "processes")
+    return f"{cell.min_processes} to {told}" if cell.min_processes else told
+
+
 def _recycled(cell: Cell) -> str:
     requests = cell.maximum_requests
     return f"replaced after {requests:,} requests" if requests else "never replaced"
@@ -48,7 +53,7 @@ _AFTER: Mapping[str, Callable[[Cell], str]] = {
     "interpreter": lambda cell: str(cell.interpreter),
     "loading": lambda cell: str(cell.loading),
     "sub_interpreters": _sub_interpreters,
-    "processes": lambda cell: _number(cell.processes, "process", "processes"),
+    "processes": _processes,
     "threads": lambda cell: _number(cell.threads, "thread", "threads"),
     "maximum_requests": _recycled,
     "control": lambda cell: cell.control or "no control",

@@ -177,6 +177,15 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option(
+        "--min-processes",
+        type=int,
+        metavar="N",
+        help="Processes that Apache keeps without load.\n"
+        "In embedded mode it then starts others under load, up to --processes, and ends them "
+        "again.  [default: their number is constant]",
+        rare=True,
+    ),
+    option(
         "--threads",
         type=int,
         metavar="N",

@@ -218,6 +218,7 @@ def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
         loading=Loading(candidate["loading"]),
         sub_interpreters=1 if main else config.sub_interpreters,
         processes=config.processes,
+        min_processes=config.min_processes if candidate["mode"] == Mode.EMBEDDED else 0,
         threads=config.threads,
         maximum_requests=config.maximum_requests,
         control=config.control,

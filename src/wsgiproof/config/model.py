@@ -133,6 +133,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     processes: Annotated[
         int, _doc("Processes that run the application; 0: 1 in daemon mode, else 4 or 2.")
     ] = 0
+    min_processes: Annotated[
+        int,
+        _doc("Processes that Apache keeps without load, in embedded mode; 0: as many as always."),
+    ] = 0
     threads: Annotated[
         int, _doc("Request threads in each process; 0: 15 in daemon mode, else 1 or 8.")
     ] = 0
@@ -227,10 +231,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retry_errors: Annotated[int, _doc("How often a cell that ended in error is tried again.")] = 0
 
     def __post_init__(self) -> None:
-        _within("--sub-interpreters", self.sub_interpreters, 1, MOST_SUB_INTERPRETERS)
-        _within("--processes", self.processes, 0, MOST_PROCESSES)
-        _within("--threads", self.threads, 0, MOST_THREADS)
-        _within("--maximum-requests", self.maximum_requests, 0, 1_000_000)
+        _check_pool(self)
         _check_load(self)
         _check_axes(self.axes)
         for key, names in self.names.items():
@@ -399,6 +400,21 @@ def _check_requirement(text: str) -> None:
 
 _LOAD = ("profile", "requests", "sensitivity", "connections", "extra_requests", "max_seconds")
 """The fields that say how much load a cell gets."""
+
+
+def _check_pool(config: Config) -> None:
+    """Raise :class:`UsageError` for numbers of interpreters, processes and threads that no server
+    can have."""
+    _within("--sub-interpreters", config.sub_interpreters, 1, MOST_SUB_INTERPRETERS)
+    _within("--processes", config.processes, 0, MOST_PROCESSES)
+    _within("--min-processes", config.min_processes, 0, MOST_PROCESSES)
+    if config.min_processes and config.min_processes >= config.processes:
+        raise UsageError(
+            f"--min-processes {config.min_processes} needs a larger --processes, the most that "
+            "Apache may start under load"
+        )
+    _within("--threads", config.threads, 0, MOST_THREADS)
+    _within("--maximum-requests", config.maximum_requests, 0, 1_000_000)
 
 
 def _check_load(load: Config | Override) -> None:

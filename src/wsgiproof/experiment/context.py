@@ -27,6 +27,8 @@ class Experiment:
     """The name by which the backend knows the subject."""
     workers: tuple[int, int]
     """Processes that run the application, and request threads of each."""
+    workers_vary: bool
+    """Whether there are fewer processes without load."""
     plan: LoadPlan
     trials_at_once: int
     """Daemon processes in phase ``trials``."""

@@ -10,7 +10,7 @@ from itertools import pairwise
 import msgspec
 
 from wsgiproof.experiment.load import MOST_FILLS
-from wsgiproof.experiment.pools import read_full
+from wsgiproof.experiment.pools import read_full, remember_full
 from wsgiproof.experiment.rounds import drain, has_returned
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leaks, memory
@@ -44,7 +44,7 @@ def fill_again(state: State) -> None:
     """Fill all pools as at the end of the warm-up: they show now what they have lost."""
     if not state.aborted:
         state.progress(0, 1)
-        state.full_pools.append(read_full(state))
+        remember_full(state)
 
 
 def confirm_growth(state: State) -> None:

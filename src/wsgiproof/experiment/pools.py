@@ -71,6 +71,15 @@ def read_full(state: State, most: int = _FILLS) -> Sample:
     return state.sampler.read(state.phase)
 
 
+def remember_full(state: State) -> None:
+    """Read the counts with all pools full, to compare them with those of another time.
+
+    Where processes come and go with the load, they can't be compared.
+    """
+    if not state.workers_vary:
+        state.full_pools.append(read_full(state))
+
+
 def warm_newcomers(state: State) -> None:
     """Fill the pools of processes that have started since, as those of the first were."""
     living = state.server.living().items()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from wsgiproof.experiment.load import rounds
-from wsgiproof.experiment.pools import hold_all, race, read_full, warm_newcomers
+from wsgiproof.experiment.pools import hold_all, race, remember_full, warm_newcomers
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leaks, memory
 from wsgiproof.judge.resources import Resource
@@ -48,7 +48,7 @@ def warm_up(state: State) -> None:
     state.sampler.read(state.phase, memory=True)  # loads what the measurement itself needs
     load.mixed(plan.warm_up, plan.connections)
     warm_newcomers(state)
-    state.full_pools.append(read_full(state))
+    remember_full(state)
     state.sample(memory=True)
 
 
@@ -166,7 +166,9 @@ def extra_requests(state: State) -> int:
     added = sum(one.requests for one in state.phases if one.name == PhaseName.EXTRA_LOAD)
     left = state.plan.extra_requests - added
     needed = (*leaks.more_to_decide(resources, observed), memory.more_to_decide(observed))
-    return affordable(needed, left)
+    # Fewer would not show it. A count that varies much would take a load without an end.
+    shown = (more for more in leaks.more_to_show(resources, observed) if more <= left)
+    return max(affordable(needed, left), *shown, 0)
 
 
 def affordable(needed: Iterable[int], left: int) -> int:

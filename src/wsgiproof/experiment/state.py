@@ -55,7 +55,7 @@ class State:
         server, plan = experiment.server, experiment.plan
         self.server = server
         self.backend = experiment.backend
-        self.workers = experiment.workers
+        self.workers, self.workers_vary = experiment.workers, experiment.workers_vary
         self.plan = plan
         self.trials_at_once = experiment.trials_at_once
         self.resources = experiment.resources

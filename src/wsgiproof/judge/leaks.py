@@ -158,24 +158,19 @@ def _to_confirm(resources: Resources, observed: Observed, *, alone: bool) -> dic
 
 
 def more_to_decide(resources: Resources, observed: Observed) -> tuple[int, ...]:
-    """Return, for each undecided resource, the requests that are likely to decide it.
-
-    Those in which a leak of the sensitivity asked for would show are among them.
-    """
+    """Return, for each undecided resource, the requests that are likely to decide it."""
     decisions = (decision_of(resource, observed) for resource in resources.values())
     # The requests that are added come at the same time, so they decide nothing about others.
-    return (
-        *(
-            one.more
-            for one in decisions
-            if one is not None and one.more and not one.gone and not one.alone
-        ),
-        *_more_to_show(resources, observed),
+    return tuple(
+        one.more
+        for one in decisions
+        if one is not None and one.more and not one.gone and not one.alone
     )
 
 
-def _more_to_show(resources: Resources, observed: Observed) -> Iterator[int]:
-    """Yield how many requests are missing for the sensitivity, where nothing leaks so far."""
+def more_to_show(resources: Resources, observed: Observed) -> Iterator[int]:
+    """Yield, for each count that does not leak so far, how many requests are missing to show that
+    with the sensitivity asked for."""
     sensitivity = observed.plan.sensitivity
     for resource in resources.values():
         for one in _decisions(resource, observed) if sensitivity else ():

@@ -180,8 +180,8 @@ def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     if death.phase in ENDING and death.role in children and death.exit == 0:
         return False  # for a moment Apache has more children than it keeps
     if death.phase != PhaseName.STOP and not is_requested(observed, death):
-        recycled = cell.maximum_requests and death.role is Role.WORKER and death.exit == 0
-        return not recycled
+        replaced = cell.maximum_requests or cell.min_processes
+        return not (replaced and death.role is Role.WORKER and death.exit == 0)
     return death.signal is not None and death.signal not in ENDED_BY_APACHE
 
 

@@ -93,6 +93,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Interpreters that share a process; 1 if the kind is ``main``."""
     processes: int = 0
     """Processes that run the application; 0: the usual number for the mode and the MPM."""
+    min_processes: int = 0
+    """Processes that Apache keeps without load, while it starts others under load and ends them. 0:
+    their number is constant."""
     threads: int = 0
     """Request threads in each of them; 0: the usual number."""
     maximum_requests: int = 0
@@ -115,7 +118,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(self.loading)
         if self.sub_interpreters != (1 if self.interpreter is InterpreterKind.MAIN else 2):
             parts.append(f"x{self.sub_interpreters}")
-        parts += [f"p{self.processes}"] if self.processes else []
+        if self.processes:
+            least = f"{self.min_processes}to" if self.min_processes else ""
+            parts.append(f"p{least}{self.processes}")
         parts += [f"t{self.threads}"] if self.threads else []
         if self.maximum_requests:
             parts.append(f"recycled{self.maximum_requests}")

@@ -405,6 +405,7 @@ def _experiment(
                     application=served.application,
                     app_name=served.name,
                     workers=workers(cell),
+                    workers_vary=cell.min_processes > 0,
                     plan=job.plan,
                     trials_at_once=1 if job.alone or cell.processes > 1 else _TRIALS_AT_ONCE,
                     resources=rules_of(cell).counted,

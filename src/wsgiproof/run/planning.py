@@ -179,6 +179,7 @@ def _rerun(
         *_axis_options(cell, spec, machine),
         ("--sub-interpreters", 2 if main else cell.sub_interpreters, default.sub_interpreters),
         ("--processes", cell.processes, 0),
+        ("--min-processes", cell.min_processes, 0),
         ("--threads", cell.threads, 0),
         # A control sets its own value.
         ("--maximum-requests", 0 if cell.control else cell.maximum_requests, 0),

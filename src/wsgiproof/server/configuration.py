@@ -63,6 +63,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     daemon: bool
     processes: int
     threads: int
+    min_processes: int = 0
+    """Children that Apache keeps without load; 0: their number is constant."""
     daemon_processes: int = 1
     """How many of them each process group has."""
     daemon_threads: int = DAEMON_THREADS
@@ -113,6 +115,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             daemon=cell.mode is Mode.DAEMON,
             processes=processes,
             threads=threads,
+            min_processes=cell.min_processes,
             daemon_processes=daemon_processes,
             daemon_threads=daemon_threads,
             maximum_requests=cell.maximum_requests,

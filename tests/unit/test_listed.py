@@ -17,7 +17,7 @@ from rich.console import Console
 from tests.cells import CELL, cell_with, configured, exclusion
 from tests.unit.factories import record, run_record
 from tests.unit.test_cli import Runner, one_line
-from tests.unit.test_matrix import resolved
+from tests.unit.test_matrix import UNSUPPORTED, resolved
 from tests.unit.test_merge import called, saved
 from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.matrix import Matrix, expand
@@ -25,7 +25,8 @@ from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
-from wsgiproof.report.matrix import as_json, for_github, for_gitlab, show_matrix
+from wsgiproof.report.matrix import as_listed, for_github, for_gitlab, show_matrix
+from wsgiproof.run.resolve import resolved_values
 from wsgiproof.subjects.pymongo.axes import Topology
 
 
@@ -50,7 +51,12 @@ def text_of(shown: Matrix) -> list[str]:
 
 
 def decoded(shown: Matrix) -> Any:
-    return json.loads(msgspec.json.encode(as_json(shown.cells, shown.excluded)))
+    return json.loads(encoded(shown))
+
+
+def encoded(shown: Matrix) -> bytes:
+    listed = as_listed(shown.cells, shown.excluded, resolved_values(resolved()))
+    return msgspec.json.encode(listed)
 
 
 # For people
@@ -82,7 +88,7 @@ def test_where_nothing_is_left_out_no_reason_is_shown() -> None:
 
 def test_json_has_cells_and_excluded_with_axes_and_reason() -> None:
     told = decoded(PARTLY)
-    assert set(told) == {"cells", "excluded"}
+    assert set(told) == {"cells", "excluded", "resolved"}
     assert [one["id"] for one in told["cells"]] == [cell.id for cell in PARTLY.cells]
     assert [one["axes"] for one in told["cells"]] == [dict(cell.axes) for cell in PARTLY.cells]
     slow, left = told["excluded"]
@@ -96,13 +102,27 @@ def test_json_has_cells_and_excluded_with_axes_and_reason() -> None:
 def test_what_is_listed_is_a_plan_to_merge_by(tmp_path: Path) -> None:
     """A shard that never came is missed."""
     plan = tmp_path / "plan.json"
-    plan.write_bytes(msgspec.json.encode(as_json(PARTLY.cells, PARTLY.excluded)))
+    plan.write_bytes(encoded(PARTLY))
     first, second = PARTLY.cells
     one = record(cell=first, verdict=Verdict.PASS)
     shard = saved(tmp_path / "1", run_record(one))
     done = called("merge", shard, "--plan", plan, "--output", tmp_path / "whole")
     assert done.exit_code == 3
     assert load_run(tmp_path / "whole").missing == (second.id,)
+
+
+def test_what_each_value_stands_for_is_listed_unless_it_is_a_path() -> None:
+    told = decoded(PARTLY)["resolved"]
+    of_one = [one for one in told if one["python"] == "3.12" and one["axis"] == "pymongo"]
+    assert {one["asked"]: one["exact"] for one in of_one} == {
+        "": "4.20.0",
+        "latest": "4.20.0",
+        "3.6.1": "3.6.1",
+    }
+    refused = [one for one in told if one["python"] == "3.9" and one["asked"] == "6.1.1"]
+    assert [(one["axis"], one["exact"], one["reason"]) for one in refused] == [
+        ("mod_wsgi", "", UNSUPPORTED)
+    ]
 
 
 # For CI systems

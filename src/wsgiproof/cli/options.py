@@ -22,7 +22,8 @@ from wsgiproof.config.axes import ALL_AXES, MOD_WSGI, MPM
 from wsgiproof.config.file import anchored, combine, find, lifted, load
 from wsgiproof.config.model import Config, Profile
 from wsgiproof.errors import did_you_mean, one_line
-from wsgiproof.records.directory import load_run
+from wsgiproof.records.directory import load_list, load_run
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import RunRecord, as_json
 from wsgiproof.subjects.axis import Axis, absolute
@@ -350,6 +351,16 @@ _FILE_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option("--no-config", is_flag=True, help="Read no configuration file.", rare=True),
+    option(
+        "--plan",
+        "listed",
+        type=PATH,
+        metavar="FILE",
+        help="Take the versions that were listed.\n"
+        "FILE is the output of 'wsgiproof list --json' with the same options: 'latest' means here "
+        "what it meant there, also after a release.",
+        rare=True,
+    ),
 ]
 JUNIT = option(
     "--junit",
@@ -491,6 +502,11 @@ def progress_on(console: Console) -> LiveProgress | PlainProgress:
 def note(line: str) -> None:
     """Print a line for the user to standard error."""
     say(f"wsgiproof: {one_line(line)}", err=True)
+
+
+def read_list(path: Path | None) -> Listed | None:
+    """Read the list that ``--plan`` names, if it names any."""
+    return load_list(path) if path else None
 
 
 def read_run(directory: Path) -> RunRecord:

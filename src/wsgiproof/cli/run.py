@@ -16,6 +16,7 @@ from wsgiproof.cli.options import (
     note,
     print_json,
     progress_on,
+    read_list,
     summary_option,
 )
 from wsgiproof.cli.output import say
@@ -109,6 +110,7 @@ def run_command(
     file: Path | None,
     no_config: bool,
     chosen: str,
+    listed: Path | None,
     resume: Path | None,
     junit: Path | None,
     summary: Path | None,
@@ -137,6 +139,7 @@ def run_command(
                 command_line(),
                 progress,
                 resume=resume,
+                listed=read_list(listed),
                 own_file=path is not None,
                 note=note,
             )
@@ -165,6 +168,7 @@ def list_command(
     file: Path | None,
     no_config: bool,
     chosen: str,
+    listed: Path | None,
     form: str | None,
     shards: int | None,
     **options: Any,
@@ -176,13 +180,16 @@ def list_command(
     """
     from wsgiproof.report import matrix as forms
     from wsgiproof.run.planning import plan, preflight
+    from wsgiproof.run.resolve import resolved_values
 
     if shards is not None and form not in ("github", "gitlab"):
         raise UsageError("--shards needs --github or --gitlab")
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
-    matrix = plan(config, preflight(config)).matrix
+    setup = preflight(config, read_list(listed))
+    matrix = plan(config, setup).matrix
     if form == "json":
-        print_json(forms.as_json(matrix.cells, matrix.excluded))
+        resolved = resolved_values(setup.resolved)
+        print_json(forms.as_listed(matrix.cells, matrix.excluded, resolved))
     elif form == "github":
         print_json(forms.for_github(matrix.cells, shards), indent=0)
     elif form == "gitlab":

@@ -119,6 +119,13 @@ def is_exact(version: str) -> bool:
     return version not in ("", LATEST, MINIMUM) and not _PREFIX.fullmatch(version)
 
 
+def exact_version(version: str) -> str:
+    """Return the same version with three numbers: 4.9 would stand for the newest 4.9.x."""
+    while not is_exact(version):
+        version += ".0"
+    return version
+
+
 def requirement(package: str, version: str) -> str:
     """Return what an installer is asked for, such as ``flask==3.1.*`` for 3.1."""
     if version in ("", LATEST, MINIMUM):

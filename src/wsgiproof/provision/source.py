@@ -62,7 +62,7 @@ def find_source(package: str, requested: str, python: Python, cache: Cache) -> S
     not exist, :class:`BuildFailed` if a tree can't be made into an sdist, and :class:`CannotRun` if
     the index does not answer.
     """
-    if not requested.startswith("/"):
+    if not is_path(requested):
         return Source(version=find_version(package, requested, python, cache))
     path = Path(requested)
     if not path.exists():
@@ -72,6 +72,11 @@ def find_source(package: str, requested: str, python: Python, cache: Cache) -> S
     if path.suffix == ".whl" and package != "mod-wsgi":
         return _wheel(package, path, python)
     return _sdist(package, path, python, cache)
+
+
+def is_path(requested: str) -> bool:
+    """Whether this is a path, and not something that is looked up."""
+    return requested.startswith("/")
 
 
 def _module(path: Path, python: Python) -> Source | str:

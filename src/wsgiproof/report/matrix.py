@@ -12,6 +12,7 @@ from rich.text import Text
 
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Cell
+from wsgiproof.records.listed import Listed, ListedCell, Resolved
 from wsgiproof.records.run import Excluded
 
 _MOST_OF_GITHUB = 256
@@ -36,12 +37,15 @@ def show_matrix(console: Console, cells: Sequence[Cell], excluded: Sequence[Excl
     console.print(Text(line), soft_wrap=True)
 
 
-def as_json(cells: Sequence[Cell], excluded: Sequence[Excluded]) -> dict[str, Any]:
-    """Return ``cells`` and ``excluded`` with their axes, the latter also with a ``reason``."""
-    return {
-        "cells": [{"id": cell.id, "axes": cell.axes} for cell in cells],
-        "excluded": list(excluded),
-    }
+def as_listed(
+    cells: Sequence[Cell], excluded: Sequence[Excluded], resolved: Sequence[Resolved]
+) -> Listed:
+    """Return the list for scripts, and for ``--plan``."""
+    return Listed(
+        cells=tuple(ListedCell(id=cell.id, axes=cell.axes) for cell in cells),
+        excluded=tuple(excluded),
+        resolved=tuple(resolved),
+    )
 
 
 def for_github(cells: Sequence[Cell], shards: int | None) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import read_file
 from wsgiproof.process.leftovers import safe_parent
 from wsgiproof.provision.cache import Cache
-from wsgiproof.provision.index import is_exact
+from wsgiproof.provision.index import exact_version
 from wsgiproof.provision.toolchain import BuildSpec, Installed
 from wsgiproof.records.cell import Cell, InterpreterKind
+from wsgiproof.records.listed import Listed
 from wsgiproof.run.cell import Job, RunContext, Watcher
 from wsgiproof.run.preflight import Machine, Preflight
 from wsgiproof.run.resolve import resolve_axes
@@ -46,10 +47,11 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[Job, ...]
 
 
-def preflight(config: Config) -> HostSetup:
+def preflight(config: Config, listed: Listed | None = None) -> HostSetup:
     """Check everything that a run needs before anything is started.
 
-    Raises a :class:`wsgiproof.errors.WsgiproofError` if the run can't be carried out.
+    ``listed`` is the list that says which exact versions are meant, if there is one. Raises
+    a :class:`wsgiproof.errors.WsgiproofError` if the run can't be carried out.
     """
     safe_parent()
     if config.app:
@@ -69,7 +71,8 @@ def preflight(config: Config) -> HostSetup:
         cache.use(Path(python.path))
         if config.app:
             check_syntax(Path(config.app), python.path)
-    return HostSetup(machine=machine, resolved=resolve_axes(config, machine, cache), cache=cache)
+    resolved = resolve_axes(config, machine, cache, listed)
+    return HostSetup(machine=machine, resolved=resolved, cache=cache)
 
 
 def plan(
@@ -218,7 +221,7 @@ def _axis_options(
     """Yield the option of each axis with its value, and the value that needs no option."""
     common = {
         PYTHON.name: spec.python.path,
-        MOD_WSGI.name: cell.mod_wsgi_path or _exact(cell.mod_wsgi),
+        MOD_WSGI.name: cell.mod_wsgi_path or exact_version(cell.mod_wsgi),
         MODE.name: cell.mode,
         MPM.name: cell.mpm,
         INTERPRETER.name: cell.interpreter,
@@ -231,16 +234,9 @@ def _axis_options(
             yield axis.option, common[axis.name], usual
         elif axis.package:
             one = of_subject[axis.name]
-            yield axis.option, one.path or _exact(one.value), usual
+            yield axis.option, one.path or exact_version(one.value), usual
         else:
             yield axis.option, machine.backends.rerun(axis.name, cell), usual
-
-
-def _exact(version: str) -> str:
-    """Return the same version with three numbers: 4.9 would stand for the newest 4.9.x."""
-    while not is_exact(version):
-        version += ".0"
-    return version
 
 
 def _default_phases(cell: Cell) -> str:

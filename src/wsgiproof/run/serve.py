@@ -17,6 +17,7 @@ from wsgiproof.observe.log import NewLines
 from wsgiproof.process.supervise import how_it_ended
 from wsgiproof.provision.toolchain import Httpd
 from wsgiproof.records.cell import Mode
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.machine import RunningServer
 from wsgiproof.records.observed import Role
 from wsgiproof.run.cell import (
@@ -67,6 +68,7 @@ def serve(
     progress: Progress,
     on_ready: Callable[[RunningServer], None],
     on_log_line: Callable[[str], None],
+    listed: Listed | None = None,
 ) -> ServerEnd:
     """Run the server of the only cell of ``config`` until Ctrl-C, or until it ends by itself.
 
@@ -75,7 +77,7 @@ def serve(
     :class:`UsageError` if there are more cells, and KeyboardInterrupt if that comes before the
     server is running.
     """
-    setup = preflight(config)
+    setup = preflight(config, listed)
     job = _only_job(config, setup, "served")
     with ExitStack() as stack:
         run_directory = stack.enter_context(scratch_directory(setup.machine.account))
@@ -175,13 +177,17 @@ def _pass_on(lines: Iterator[str], on_log_line: Callable[[str], None]) -> None:
 
 
 def write_conf(
-    config: Config, output: Path | None, port: int | None, progress: Progress
+    config: Config,
+    output: Path | None,
+    port: int | None,
+    progress: Progress,
+    listed: Listed | None = None,
 ) -> WrittenConfig:
     """Lay out the only cell of ``config``, and write the configuration of its Apache.
 
     Nothing is started. All files are in ``output``, or in a new directory, and are left there.
     """
-    setup = preflight(config)
+    setup = preflight(config, listed)
     job = _only_job(config, setup, "configured")
     account = setup.machine.account
     directory = lasting_directory(output, account)

@@ -13,7 +13,7 @@ import click
 import pytest
 import yaml
 
-from tests.unit.test_listed import cells
+from tests.unit.test_listed import cells, dealt
 from wsgiproof import cli
 from wsgiproof.config.file import combine, load
 from wsgiproof.records.cell import Mode
@@ -133,7 +133,7 @@ def test_the_checkout_beside_the_file_is_tested(chosen: str) -> None:
 
 def test_what_the_plan_writes_is_a_pipeline(tmp_path: Path) -> None:
     """The line of shell that makes it, run."""
-    (tmp_path / "jobs.yml").write_text(for_gitlab(cells(3), 2) + "\n")
+    (tmp_path / "jobs.yml").write_text(for_gitlab(dealt(cells(3), "gitlab", 2)) + "\n")
     (line,) = (line for line in scripts(workflow(WORKFLOWS[1])) if "include:" in line)
     line = line.replace("/tmp/jobs.yml", "jobs.yml")
     subprocess.run(["sh", "-ec", line], cwd=tmp_path, check=True)
@@ -143,7 +143,7 @@ def test_what_the_plan_writes_is_a_pipeline(tmp_path: Path) -> None:
 
 
 def test_the_jobs_of_the_child_pipeline_extend_what_the_file_has() -> None:
-    jobs = yaml.safe_load(for_gitlab(cells(3), 2))
+    jobs = yaml.safe_load(for_gitlab(dealt(cells(3), "gitlab", 2)))
     for job in jobs.values():
         template = workflow(WORKFLOWS[1])[job["extends"]]
         script = " ".join(template["script"])

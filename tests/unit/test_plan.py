@@ -56,7 +56,7 @@ def ids(one: Listed) -> list[str]:
 
 def test_each_shard_runs_the_versions_of_the_plan(index: Path, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    asked = {"pymongo": ("latest", "4.9"), "mod_wsgi": ("", "6")}
+    asked: dict[str, Any] = {"pymongo": ("latest", "4.9"), "mod_wsgi": ("", "6")}
     path.write_bytes(msgspec.json.encode(before := listed(tmp_path, **asked)))
     assert {one.exact for one in before.resolved} == {"4.20.0", "4.9.0", "6.1.1"}
 

@@ -96,10 +96,16 @@ _FORMS = [
     option("--github", "form", flag_value="github", help="Print a matrix of GitHub Actions."),
     option("--gitlab", "form", flag_value="gitlab", help="Print jobs of a GitLab child pipeline."),
     option(
+        "--evergreen",
+        "form",
+        flag_value="evergreen",
+        help="Print tasks for Evergreen's generate.tasks.\nNeeds the extra [evergreen].",
+    ),
+    option(
         "--shards",
         type=int,
         metavar="N",
-        help="Spread the cells over N machines.\nFor --github and --gitlab.",
+        help="Spread the cells over N machines.\nFor --github, --gitlab and --evergreen.",
     ),
 ]
 
@@ -179,20 +185,26 @@ def list_command(
     nothing is started; the package index is asked for versions.
     """
     from wsgiproof.report import matrix as forms
+    from wsgiproof.report.evergreen import for_evergreen
     from wsgiproof.run.planning import plan, preflight
     from wsgiproof.run.resolve import resolved_values
 
-    if shards is not None and form not in ("github", "gitlab"):
-        raise UsageError("--shards needs --github or --gitlab")
+    if shards is not None and form not in forms.MOST_JOBS:
+        raise UsageError("--shards needs --github, --gitlab or --evergreen")
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
     setup = preflight(config, read_list(listed))
-    matrix = plan(config, setup).matrix
-    if form == "json":
-        resolved = resolved_values(setup.resolved)
-        print_json(forms.as_listed(matrix.cells, matrix.excluded, resolved))
-    elif form == "github":
-        print_json(forms.for_github(matrix.cells, shards), indent=0)
-    elif form == "gitlab":
-        say(forms.for_gitlab(matrix.cells, shards))
-    else:
+    run_plan = plan(config, setup)
+    matrix, resolved = run_plan.matrix, resolved_values(setup.resolved)
+    if form is None:
         forms.show_matrix(make_console(), matrix.cells, matrix.excluded)
+        return
+    if form == "json":
+        print_json(forms.as_listed(matrix.cells, matrix.excluded, resolved))
+        return
+    dealt = forms.deal({job.cell.id: job.plan for job in run_plan.jobs}, form, shards)
+    if form == "github":
+        print_json(forms.for_github(dealt), indent=0)
+    elif form == "gitlab":
+        say(forms.for_gitlab(dealt))
+    else:
+        print_json(for_evergreen(dealt, resolved))

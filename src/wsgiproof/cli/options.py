@@ -22,6 +22,7 @@ from wsgiproof.config.axes import ALL_AXES, MOD_WSGI, MPM
 from wsgiproof.config.file import anchored, combine, find, lifted, load
 from wsgiproof.config.model import Config, Profile
 from wsgiproof.errors import did_you_mean, one_line
+from wsgiproof.records.cell import Resolution
 from wsgiproof.records.directory import load_list, load_run
 from wsgiproof.records.listed import Listed
 from wsgiproof.records.plan import ExtraPhase
@@ -152,6 +153,15 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         metavar="FILE",
         shell_complete=completion.file,
         help="A constraints file, as for pip.",
+        rare=True,
+    ),
+    option(
+        "--resolution",
+        type=Choices(list(Resolution)),
+        metavar="NAME",
+        help="highest, lowest-direct or lowest dependencies.\n"
+        "As uv's option. lowest-direct: the oldest versions that the subject and --requirement "
+        "allow of what they need themselves. Not for Python 2.7.  [default: highest]",
         rare=True,
     ),
     option(

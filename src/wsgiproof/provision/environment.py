@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 from wsgiproof.provision.cache import Build, Cache
 from wsgiproof.provision.packages import install_environment
 from wsgiproof.provision.toolchain import BuildSpec, Source
+from wsgiproof.records.cell import Resolution
 
 _HOME = "env"
 
@@ -33,6 +34,8 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
             [*subject, *spec.requirements],
             python,
             cache,
+            subjects=tuple(spec.packages),
+            resolution=spec.resolution,
             constraints=constraints,
             log=directory / "install.log",
             variables=spec.variables,
@@ -47,6 +50,9 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
             "bytecode": "compiled",
             "requirements": "\n".join(spec.requirements),
             "constraints": spec.constraints,
+            **(
+                {"resolution": spec.resolution} if spec.resolution is not Resolution.HIGHEST else {}
+            ),
             **python.identity(),
         },
         make=fill,

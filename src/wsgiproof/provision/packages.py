@@ -14,6 +14,7 @@ from wsgiproof.errors import Unsupported
 from wsgiproof.provision import index, python2
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.toolchain import Python
+from wsgiproof.records.cell import Resolution
 
 _KIND, _FILE = "index", "answer.json"
 
@@ -72,14 +73,16 @@ def install_environment(
     python: Python,
     cache: Cache,
     *,
+    subjects: Sequence[str] = (),
+    resolution: Resolution = Resolution.HIGHEST,
     constraints: Path,
     log: Path,
     variables: Mapping[str, str],
 ) -> None:
     """Make an environment of ``python`` at ``home``, and install ``requirements`` in it.
 
-    ``variables`` are environment variables for builds. Raises :class:`BuildFailed` with the
-    installer's error.
+    ``subjects`` are the names of packages whose own dependencies are direct ones. ``variables`` are
+    environment variables for builds. Raises :class:`BuildFailed` with the installer's error.
     """
     if _is_python2(python):
         python2.make_environment(python, home)
@@ -90,7 +93,15 @@ def install_environment(
         index.make_environment(python, home)
         if requirements:
             python3 = home / "bin" / "python"
-            index.install(requirements, python3, constraints=constraints, log=log, env=variables)
+            index.install(
+                requirements,
+                python3,
+                subjects=subjects,
+                resolution=resolution,
+                constraints=constraints,
+                log=log,
+                env=variables,
+            )
 
 
 def compile_into(

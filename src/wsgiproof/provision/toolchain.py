@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from wsgiproof.records.cell import Mpm
+from wsgiproof.records.cell import Mpm, Resolution
 
 
 class Python(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +103,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The environment to use as it is; None: one is built."""
     constraints: str = ""
     """The content of a constraints file for pip; empty if there is none."""
+    resolution: Resolution = Resolution.HIGHEST
+    """Which versions of dependencies."""
     home: str = ""
     """The working directory of daemon processes; empty for Apache's."""
     directives: tuple[str, ...] = ()

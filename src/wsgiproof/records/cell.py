@@ -51,6 +51,18 @@ class Loading(StrEnum):
     application group is mod_wsgi's default, ``%{RESOURCE}``. PyMongo's own test is loaded so."""
 
 
+class Resolution(StrEnum):
+    """Which versions of its dependencies are installed with the subject (uv's option of that
+    name)."""
+
+    HIGHEST = "highest"
+    LOWEST_DIRECT = "lowest-direct"
+    """The lowest that the subject and the other requirements allow of what these name; the highest
+    of what that needs in turn."""
+    LOWEST = "lowest"
+    """The lowest of everything."""
+
+
 class AxisValue(msgspec.Struct, frozen=True, kw_only=True):
     """The value of one axis of the subject."""
 
@@ -97,6 +109,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Request threads in each of them; 0: the usual number."""
     maximum_requests: int = 0
     """Requests after which a process is replaced by a new one; 0: never."""
+    resolution: Resolution = Resolution.HIGHEST
+    """Which versions of dependencies are installed."""
     control: str = ""
     app: str = ""
 
@@ -119,6 +133,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         parts += [f"t{self.threads}"] if self.threads else []
         if self.maximum_requests:
             parts.append(f"recycled{self.maximum_requests}")
+        if self.resolution is not Resolution.HIGHEST:
+            parts.append(self.resolution)
         if self.control:
             parts.append(self.control)
         if self.app:

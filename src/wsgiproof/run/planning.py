@@ -93,6 +93,7 @@ def plan(
         "installed": installed,
         "requirements": config.requirement,
         "constraints": _constraints(config),
+        "resolution": config.resolution,
         "home": config.home,
         "directives": config.directive,
     }
@@ -191,6 +192,7 @@ def _rerun(
         ("--apxs", config.apxs, ""),
         *(("--requirement", requirement, None) for requirement in spec.requirements),
         ("--constraint", config.constraint, ""),
+        ("--resolution", cell.resolution, default.resolution),
         ("--home", spec.home, ""),
         *(("--directive", directive, None) for directive in spec.directives),
         ("--profile", load.profile, default.profile),

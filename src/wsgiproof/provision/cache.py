@@ -38,6 +38,7 @@ KINDS = (
     "cpython",
     "cpython-source",
     "environment",
+    "git",
     "httpd",
     "index",
     "mod_wsgi",

@@ -69,15 +69,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     path: str = ""
-    """The given path: a ``.so``, a wheel, an archive or a tree; empty if it is from the package
-    index."""
+    """The given path: a ``.so``, a wheel, an archive or a tree; or ``git+`` and the URL of a
+    repository; empty if it is from the package index."""
     archive: str = ""
     """The file to install: a wheel, or an sdist, also of a tree; empty if it is from the package
     index."""
     digest: str = ""
     """The digest of that file."""
     commit: str = ""
-    """The commit of a git checkout; empty if it is not one."""
+    """The commit of a git checkout or repository; empty if it is neither."""
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import read_file
 from wsgiproof.process.leftovers import safe_parent
 from wsgiproof.provision.cache import Cache
-from wsgiproof.provision.index import exact_version
+from wsgiproof.provision.source import exact_value
 from wsgiproof.provision.toolchain import BuildSpec, Installed
 from wsgiproof.records.cell import Cell, InterpreterKind
 from wsgiproof.records.listed import Listed
@@ -223,20 +223,18 @@ def _axis_options(
     """Yield the option of each axis with its value, and the value that needs no option."""
     common = {
         PYTHON.name: spec.python.path,
-        MOD_WSGI.name: cell.mod_wsgi_path or exact_version(cell.mod_wsgi),
+        MOD_WSGI.name: exact_value(spec.mod_wsgi),
         MODE.name: cell.mode,
         MPM.name: cell.mpm,
         INTERPRETER.name: cell.interpreter,
         LOADING.name: cell.loading,
     }
-    of_subject = {one.axis: one for one in cell.of_subject}
     for axis in axes_of(subject_of(cell)):
         usual = axis.default[0] if len(axis.default) == 1 else None
         if axis.name in common:
             yield axis.option, common[axis.name], usual
         elif axis.package:
-            one = of_subject[axis.name]
-            yield axis.option, one.path or exact_version(one.value), usual
+            yield axis.option, exact_value(spec.packages[axis.package]), usual
         else:
             yield axis.option, machine.backends.rerun(axis.name, cell), usual
 

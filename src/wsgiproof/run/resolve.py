@@ -12,8 +12,8 @@ from wsgiproof.config.model import Config
 from wsgiproof.errors import Unsupported, UsageError
 from wsgiproof.process.signals import interrupted_by
 from wsgiproof.provision.cache import Cache
-from wsgiproof.provision.index import LATEST, exact_version
-from wsgiproof.provision.source import find_source, is_path
+from wsgiproof.provision.index import LATEST
+from wsgiproof.provision.source import exact_value, find_source, is_path
 from wsgiproof.provision.toolchain import Python
 from wsgiproof.records.cell import Mpm
 from wsgiproof.records.listed import Listed, Resolved
@@ -47,7 +47,7 @@ def resolved_values(resolved: ResolvedAxes) -> tuple[Resolved, ...]:
     return tuple(
         Resolved(axis=axis, python=python, asked=asked, reason=source)
         if isinstance(source, str)
-        else Resolved(axis=axis, python=python, asked=asked, exact=exact_version(source.version))
+        else Resolved(axis=axis, python=python, asked=asked, exact=exact_value(source))
         for axis, sources in resolved.sources.items()
         for (python, asked), source in sources.items()
         if not is_path(asked)

@@ -87,6 +87,12 @@ def test_the_resolution_is_a_part_of_the_cell_and_of_its_environment(tmp_path: P
     assert value_of("resolution", low.cell) == "lowest-direct dependencies"
 
 
+def test_the_command_that_runs_a_cell_again_logs_its_requests(tmp_path: Path) -> None:
+    plain, logging = job(tmp_path), job(tmp_path, access_log=True)
+    assert logging.spec.access_log
+    assert shlex.split(logging.rerun) == [*shlex.split(plain.rerun), "--access-log"]
+
+
 def test_the_command_that_runs_a_cell_again_names_exact_versions(tmp_path: Path) -> None:
     """4.9 is a version of PyMongo, and on the command line the newest 4.9.x."""
     machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)

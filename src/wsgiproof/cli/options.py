@@ -220,6 +220,14 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         "It comes last, such as 'WSGIDestroyInterpreter Off'. May be given several times.",
         rare=True,
     ),
+    option(
+        "--access-log",
+        is_flag=True,
+        default=None,
+        help="Log all requests, in access.log of the cell.\n"
+        "In the format combined, with the time that each took and who answered it.",
+        rare=True,
+    ),
 ]
 _LOAD_OPTIONS: list[_Decorator] = [
     option(

@@ -216,6 +216,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     directive: Annotated[
         tuple[str, ...], _doc("Lines for Apache's configuration, after those of wsgiproof.")
     ] = ()
+    access_log: Annotated[bool, _doc("Whether Apache logs all requests, in access.log.")] = False
     output: Annotated[str, _doc("Where results go.")] = ""
     jobs: Annotated[int | None, _doc("Cells that run at the same time.")] = None
     dask: Annotated[

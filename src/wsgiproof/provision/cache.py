@@ -38,7 +38,6 @@ KINDS = (
     "cpython",
     "cpython-source",
     "environment",
-    "git",
     "httpd",
     "index",
     "mod_wsgi",

@@ -97,7 +97,7 @@ def fetch_source(requested: str, cache: Cache) -> GitSource:
         content = _archive_of(url, commit, f"{name}-{commit[:12]}/")
         write_atomically(content, entry / file, 0o644)
 
-    entry = cache.entry("git", {"version": name, "url": url, "commit": commit}, make)
+    entry = cache.entry("source", {"version": name, "url": url, "commit": commit}, make)
     return GitSource(url=GIT + url, commit=commit, archive=entry / file)
 
 

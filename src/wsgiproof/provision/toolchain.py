@@ -109,6 +109,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The working directory of daemon processes; empty for Apache's."""
     directives: tuple[str, ...] = ()
     """Lines at the end of Apache's configuration."""
+    access_log: bool = False
+    """Whether Apache logs all requests."""
 
 
 class Httpd(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,6 +96,7 @@ def plan(
         "resolution": config.resolution,
         "home": config.home,
         "directives": config.directive,
+        "access_log": config.access_log,
     }
     jobs = [
         _job(
@@ -212,9 +213,10 @@ def _rerun(
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
     words: Sequence[str] = [word for option in given for word in option]
-    upstream = ["--accept-known-upstream"] if config.accept_known_upstream else []
+    flags = ["--access-log"] if spec.access_log else []
+    flags += ["--accept-known-upstream"] if config.accept_known_upstream else []
     no_config = ["--no-config"] if own_file else []
-    return shlex.join(["wsgiproof", "run", *no_config, *words, *upstream])
+    return shlex.join(["wsgiproof", "run", *no_config, *words, *flags])
 
 
 def _axis_options(

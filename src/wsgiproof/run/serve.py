@@ -31,7 +31,14 @@ from wsgiproof.run.cell import (
 )
 from wsgiproof.run.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.server.apache import Server
-from wsgiproof.server.configuration import ERROR_LOG, HTTPD_CONF, ApacheConf, pool, workers
+from wsgiproof.server.configuration import (
+    ACCESS_LOG,
+    ERROR_LOG,
+    HTTPD_CONF,
+    ApacheConf,
+    pool,
+    workers,
+)
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.subjects.application import lay_out
@@ -211,6 +218,7 @@ def write_conf(
         port or free_port(),
         run_directory=directory,
         error_log=directory / ERROR_LOG,
+        access_log=directory / ACCESS_LOG if job.spec.access_log else None,
         directives=job.spec.directives,
     )
     file = str(directory / HTTPD_CONF)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.unit.git_server import git_server
 from tests.unit.test_plan import ids, listed
 from tests.unit.test_source import BACKEND, PROJECT, PYTHON, found, metadata
 from wsgiproof.errors import CannotRun, DeadlineExceeded, PrerequisiteMissing, UsageError
+from wsgiproof.process.supervise import Completed
 from wsgiproof.provision import git
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.git import _parsed, fetch_source
@@ -105,6 +107,25 @@ def test_a_branch_is_its_commit_now_and_the_commit_is_that_for_ever(
     assert found(f"{url}@v4.21", cache) == source == found(exact_value(source), cache)
     told = refused_package(exact_value(source), cache)
     assert told.endswith("is the source of pymongo, not of mod-wsgi")
+
+
+def test_a_branch_is_looked_up_once_however_many_ask_at_once(
+    repository: Repository, server: str, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit("4.21.0")
+    asked: list[str] = []
+    run = git._Git.run
+
+    def counted(self: git._Git, *arguments: str, **options: Any) -> Completed:
+        asked.append(arguments[0])
+        return run(self, *arguments, **options)
+
+    monkeypatch.setattr(git._Git, "run", counted)
+    with ThreadPoolExecutor(4) as pool:
+        wanted = [f"git+{server}/driver@main"] * 4
+        sources = list(pool.map(fetch_source, wanted, [cache] * 4))
+    assert sources == sources[:1] * 4
+    assert asked.count("ls-remote") == asked.count("fetch") == 1
 
 
 def test_a_plan_has_the_commit_of_a_branch(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections.abc import Mapping
 from functools import cache as remembered
 from pathlib import Path
@@ -58,6 +59,7 @@ _SETTINGS = {
     "http.lowSpeedTime": "60",
     "maintenance.auto": "false",
 }
+_looking_up = threading.Lock()
 _ARCHIVE, _CERTIFICATES = "source.tar", "certificates.pem"
 
 
@@ -89,7 +91,8 @@ def fetch_source(requested: str, cache: Cache) -> GitSource:
     if the server does not answer.
     """
     url, ref = _parsed(requested)
-    commit = ref if _COMMIT.fullmatch(ref) else _look_up(url, ref)
+    with _looking_up:  # for several Pythons at once, it still means one commit
+        commit = ref if _COMMIT.fullmatch(ref) else _look_up(url, ref)
     name = re.sub(r"\.git$", "", url.rstrip("/")).rpartition("/")[2]
     file = f"{name}-{commit[:12]}.tar"
 

@@ -67,8 +67,7 @@ class StackReading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def why_no_stack() -> str:
-    """Return why the stacks of a running process of another user, or of this one, can't be read;
-    empty if they can."""
+    """Return why the stacks of a running process can't be read; empty if they can."""
     try:
         scope = int(PTRACE_SCOPE.read_text())
     except (OSError, ValueError):  # a kernel without Yama

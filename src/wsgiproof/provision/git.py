@@ -44,7 +44,7 @@ _LOOKUP_DEADLINE = 60.0
 _FETCH_DEADLINE = 900.0
 """Seconds; one commit of a large project takes less than 20, and its whole history some minutes."""
 _LARGEST_ANSWER = 4 << 20
-_LARGEST = 1 << 30
+_LARGEST = 512 << 20
 """Bytes of a pack, and of an archive."""
 _DOWNLOAD = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),

@@ -175,7 +175,7 @@ def install(
     ``apxs``, or on where libpython is) needs ``use_cache=False``. Raises :class:`BuildFailed` with
     the error of the build.
     """
-    if resolution is Resolution.LOWEST_DIRECT:
+    if resolution is Resolution.LOWEST_DIRECT and subjects:
         named = _needed_by(subjects, requirements, python, constraints, env, log)
         requirements = [*requirements, *named]
     # With hard links, damage to a file would also damage uv's own cache.

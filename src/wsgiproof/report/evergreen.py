@@ -136,7 +136,7 @@ def _results() -> list[Any]:
         archive_targz_pack(
             target=_ARCHIVE,
             source_dir=_OUTPUT,
-            include=["**"],
+            include=["./**"],
             command_type=EvgCommandType.SYSTEM,
         ),
         ec2_assume_role(role_arn="${assume_role_arn}", command_type=EvgCommandType.SETUP),

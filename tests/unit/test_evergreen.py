@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from shrub.v3.evg_project import EvgProject
@@ -19,12 +20,19 @@ from tests.unit.test_examples import EXAMPLES, parsed
 from tests.unit.test_listed import cells, dealt
 from wsgiproof.errors import UsageError
 from wsgiproof.records.directory import load_list
-from wsgiproof.records.listed import Resolved
+from wsgiproof.records.listed import Environment, Listed, ListedCell, Resolved
 from wsgiproof.report.evergreen import RESULTS, RUN, SET_UP, for_evergreen
 
 RESOLVED = (
     Resolved(axis="pymongo", python="3.12", asked="latest", exact="4.20.0"),
     Resolved(axis="mod_wsgi", python="3.8", asked="6", reason="it's not for ${python} $(id)"),
+)
+LISTED = Listed(
+    cells=(ListedCell(id="a-cell"),),
+    resolved=RESOLVED,
+    environments=(
+        Environment(python="3.12", subject={"pymongo": "4.20.0"}, packages={"dnspython": "2.7.0"}),
+    ),
 )
 EXPANSIONS = {
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),  # ec2.assume_role
@@ -44,7 +52,7 @@ sys.exit(1)
 @pytest.fixture(scope="module")
 def made() -> Any:
     """What is printed, as a program reads it."""
-    return json.loads(json.dumps(for_evergreen(dealt(cells(5), "evergreen", 2), RESOLVED)))
+    return json.loads(json.dumps(for_evergreen(dealt(cells(5), "evergreen", 2), LISTED)))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +127,7 @@ def test_a_task_runs_its_cells_with_the_versions_of_the_plan(made: Any, task: Pa
     context = parsed(words)
     assert (list(context.params["only"]), context.params["chosen"]) == (ids.split(), "pr")
     listed, output = (task / "src" / context.params[name] for name in ("listed", "output"))
-    assert load_list(listed).resolved == RESOLVED
+    assert load_list(listed) == msgspec.structs.replace(LISTED, cells=())
     assert not [*(task / "src").iterdir()], "the checkout is what is tested"
     assert output.resolve().parent == task
 
@@ -163,4 +171,4 @@ def test_the_example_generates_what_is_listed(example: Any) -> None:
 def test_shrub_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "shrub.v3.evg_project", None)
     with pytest.raises(UsageError, match=r"--evergreen needs shrub.py: pip install"):
-        for_evergreen(dealt(cells(1), "evergreen", None), ())
+        for_evergreen(dealt(cells(1), "evergreen", None), LISTED)

@@ -27,6 +27,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.plan import ExtraPhase, LoadPlan
 from wsgiproof.report.evergreen import for_evergreen
 from wsgiproof.report.matrix import (
@@ -50,6 +51,7 @@ def matrix(**options: Any) -> Matrix:
 
 
 QUICK = configured().plan()
+EMPTY = Listed(cells=())
 SLOW = exclusion(topology=(Topology.REPLICA_SET,), mode=(Mode.EMBEDDED,), reason="slow")
 PARTLY = matrix(exclude=(SLOW,), only=("*standalone*",))
 """Two cells; one combination is excluded and one is not selected."""
@@ -100,7 +102,7 @@ def test_where_nothing_is_left_out_no_reason_is_shown() -> None:
 
 def test_json_has_cells_and_excluded_with_axes_and_reason() -> None:
     told = decoded(PARTLY)
-    assert set(told) == {"cells", "excluded", "resolved"}
+    assert set(told) == {"cells", "excluded", "resolved", "environments"}
     assert [one["id"] for one in told["cells"]] == [cell.id for cell in PARTLY.cells]
     assert [one["axes"] for one in told["cells"]] == [dict(cell.axes) for cell in PARTLY.cells]
     slow, left = told["excluded"]
@@ -164,7 +166,7 @@ def shards_of_gitlab(number: int, shards: int | None) -> list[list[str]]:
 
 
 def shards_of_evergreen(number: int, shards: int | None) -> list[list[str]]:
-    made = for_evergreen(dealt(cells(number), "evergreen", shards), ())
+    made = for_evergreen(dealt(cells(number), "evergreen", shards), EMPTY)
     assert [one["name"] for one in made["tasks"]] == [
         f"wsgiproof-{n}" for n in range(1, len(made["tasks"]) + 1)
     ]
@@ -220,11 +222,11 @@ def test_a_job_is_ended_after_a_time_for_its_cells() -> None:
     assert minutes > 90
     (github,) = for_github(dealt(cells(1), "github", None, long))["include"]
     gitlab = yaml.safe_load(for_gitlab(dealt(cells(1), "gitlab", None, long)))
-    tasks = for_evergreen(dealt(cells(1), "evergreen", None, long), ())["tasks"]
+    tasks = for_evergreen(dealt(cells(1), "evergreen", None, long), EMPTY)["tasks"]
     assert github["minutes"] == minutes
     assert gitlab["wsgiproof-1"]["timeout"] == f"{minutes} minutes"
     assert tasks[0]["exec_timeout_secs"] == minutes * 60
-    tasks = for_evergreen(dealt(cells(30), "evergreen", 1, long), ())["tasks"]
+    tasks = for_evergreen(dealt(cells(30), "evergreen", 1, long), EMPTY)["tasks"]
     assert tasks[0]["exec_timeout_secs"] == 24 * 3600, "Evergreen allows no more"
 
 

@@ -17,13 +17,21 @@ from tests.unit.test_versions import index_of
 from wsgiproof.config.matrix import expand
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.environment import environment_build, home_in, installed_packages
 from wsgiproof.provision.python import describe
+from wsgiproof.provision.toolchain import BuildSpec, Source
 from wsgiproof.records.cell import Mode, Mpm
 from wsgiproof.records.directory import load_list
-from wsgiproof.records.listed import Listed
+from wsgiproof.records.listed import Environment, Listed
 from wsgiproof.report.matrix import as_listed
+from wsgiproof.run.planning import HostSetup, plan
 from wsgiproof.run.preflight import Machine
-from wsgiproof.run.resolve import resolve_axes, resolved_values
+from wsgiproof.run.resolve import (
+    pins_of,
+    resolve_axes,
+    resolved_environments,
+    resolved_values,
+)
 from wsgiproof.subjects.pymongo.axes import Topology
 
 PYTHON = msgspec.structs.replace(describe(Path(sys.executable)), name="3.x", asked="")
@@ -64,6 +72,47 @@ def test_each_shard_runs_the_versions_of_the_plan(index: Path, tmp_path: Path) -
     index_of(index, ("6.1.1", "6.2.0"), "mod-wsgi")
     assert listed(tmp_path, load_list(path), **asked) == before
     assert not {*ids(listed(tmp_path, **asked))} & {*ids(before)}, "the releases would be noticed"
+
+
+def environment(tmp: Path, listed: Listed | None = None) -> tuple[Listed, dict[str, str]]:
+    """The list with its environments, and what is really installed for its only cell."""
+    config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,))
+    axes = resolve_axes(config, MACHINE, Cache(tmp / "cache"), listed)
+    axes = msgspec.structs.replace(axes, mpms=(Mpm.PREFORK,))
+    setup = HostSetup(machine=MACHINE, resolved=axes, cache=Cache(tmp / "cache"), listed=listed)
+    (job,) = plan(config, setup).jobs
+    found = resolved_environments([job.spec, job.spec])
+    home = home_in(setup.cache.get(environment_build(job.spec, setup.cache)))
+    return as_listed((), (), resolved_values(axes), found), installed_packages(home)
+
+
+def test_each_shard_installs_the_same_beside_the_subject(index: Path, tmp_path: Path) -> None:
+    index_of(index, ("4.20.0",), requires="dnspython<3,>=2")
+    index_of(index, ("2.7.0",), "dnspython")
+    before, installed = environment(tmp_path)
+    assert before.environments == (
+        Environment(python="3.x", subject={"pymongo": "4.20.0"}, packages={"dnspython": "2.7.0"}),
+    )
+    assert installed == {"pymongo": "4.20.0", "dnspython": "2.7.0"}
+
+    index_of(index, ("2.7.0", "2.8.0"), "dnspython")
+    again, same = environment(tmp_path / "shard", before)
+    assert (again, same) == (before, installed)
+    _, newer = environment(tmp_path / "other")
+    assert newer["dnspython"] == "2.8.0", "the release would be noticed"
+
+
+def test_an_environment_that_can_not_be_resolved_is_left_to_its_cells(
+    index: Path, tmp_path: Path
+) -> None:
+    spec = BuildSpec(
+        python=PYTHON,
+        mod_wsgi=Source(version="6.1.1"),
+        packages={"pymongo": Source(version="4.20.0")},
+        requirements=("no-such-package",),
+    )
+    assert resolved_environments([spec]) == ()
+    assert pins_of(spec, Listed(cells=())) == []
 
 
 def test_what_had_no_version_has_none(index: Path, tmp_path: Path) -> None:

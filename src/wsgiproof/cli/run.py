@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsgiproof.cli.command_line import command_line
 from wsgiproof.cli.help import RUN_CODES, command, option
@@ -22,6 +22,9 @@ from wsgiproof.cli.options import (
 from wsgiproof.cli.output import say
 from wsgiproof.errors import UsageError
 from wsgiproof.subjects.registry import DEFAULT
+
+if TYPE_CHECKING:
+    from wsgiproof.records.listed import Listed
 
 _EXAMPLES = (
     *DEFAULT.examples.get("run", ()),
@@ -187,19 +190,25 @@ def list_command(
     from wsgiproof.report import matrix as forms
     from wsgiproof.report.evergreen import for_evergreen
     from wsgiproof.run.planning import plan, preflight
-    from wsgiproof.run.resolve import resolved_values
+    from wsgiproof.run.resolve import resolved_environments, resolved_values
 
     if shards is not None and form not in forms.MOST_JOBS:
         raise UsageError("--shards needs --github, --gitlab or --evergreen")
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
     setup = preflight(config, read_list(listed))
     run_plan = plan(config, setup)
-    matrix, resolved = run_plan.matrix, resolved_values(setup.resolved)
+    matrix = run_plan.matrix
+
+    def listed_now() -> Listed:
+        environments = resolved_environments(job.spec for job in run_plan.jobs)
+        resolved = resolved_values(setup.resolved)
+        return forms.as_listed(matrix.cells, matrix.excluded, resolved, environments)
+
     if form is None:
         forms.show_matrix(make_console(), matrix.cells, matrix.excluded)
         return
     if form == "json":
-        print_json(forms.as_listed(matrix.cells, matrix.excluded, resolved))
+        print_json(listed_now())
         return
     dealt = forms.deal({job.cell.id: job.plan for job in run_plan.jobs}, form, shards)
     if form == "github":
@@ -207,4 +216,4 @@ def list_command(
     elif form == "gitlab":
         say(forms.for_gitlab(dealt))
     else:
-        print_json(for_evergreen(dealt, resolved))
+        print_json(for_evergreen(dealt, listed_now()))

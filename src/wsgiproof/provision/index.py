@@ -201,13 +201,46 @@ def install(
         compile_bytecode(python, log)
 
 
+def look_ahead(
+    requirements: Sequence[str],
+    python: Path,
+    *,
+    subjects: Sequence[str],
+    resolution: Resolution,
+    constraints: str,
+    env: Mapping[str, str],
+) -> dict[str, str]:
+    """Return what :func:`install` would install of the package index, by name with its version.
+
+    Raises :class:`BuildFailed` if that can't be decided, and :class:`CannotRun` if the index does
+    not answer.
+    """
+    with temporary_directory() as scratch:
+        limits, source = scratch / "constraints.txt", scratch / "requirements.in"
+        limits.write_text(constraints)
+        if resolution is Resolution.LOWEST_DIRECT and subjects:
+            named = _needed_by(subjects, requirements, python, limits, env, None)
+            requirements = [*requirements, *named]
+        source.write_text("".join(f"{one}\n" for one in requirements))
+        command: list[str | Path] = ["pip", "compile", "--python", python, "--constraint", limits]
+        command += ["--no-header", "--no-annotate", "--no-emit-index-url"]
+        command += ["--resolution", resolution, source]
+        done = run_uv(command, deadline=_INSTALL_DEADLINE, env=env)
+    if done.returncode == 0:
+        pins = (line.partition("==") for line in _PINNED.findall(done.output) if "==" in line)
+        return {name: version for name, _, version in pins}
+    if any(sign in done.output for sign in _NO_ANSWER):
+        raise CannotRun(f"the package index does not answer: {error_line(done.output)}")
+    raise BuildFailed(error_line(done.output))
+
+
 def _needed_by(
     subjects: Sequence[str],
     requirements: Sequence[str],
     python: Path,
     constraints: Path | None,
     env: Mapping[str, str] | None,
-    log: Path,
+    log: Path | None,
 ) -> list[str]:
     """Return the names of the packages that ``subjects`` themselves need in this environment.
 

@@ -104,6 +104,30 @@ def install_environment(
             )
 
 
+def look_ahead(
+    requirements: Sequence[str],
+    python: Python,
+    *,
+    subjects: Sequence[str],
+    resolution: Resolution,
+    constraints: str,
+    variables: Mapping[str, str],
+) -> dict[str, str]:
+    """Return what :func:`install_environment` would install of the package index, by name with its
+    version; nothing for Python 2.7, whose pip can't tell. Raises as
+    :func:`wsgiproof.provision.index.look_ahead`."""
+    if _is_python2(python) or not requirements:
+        return {}
+    return index.look_ahead(
+        requirements,
+        Path(python.path),
+        subjects=subjects,
+        resolution=resolution,
+        constraints=constraints,
+        env=variables,
+    )
+
+
 def compile_into(
     target: Path, requirement: str, python: Python, cache: Cache, env: Mapping[str, str]
 ) -> None:

@@ -21,6 +21,17 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is none."""
 
 
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """What the environment of some cells holds if it is built now."""
+
+    python: str
+    """The name of the Python, as in the ids of cells."""
+    subject: dict[str, str]
+    """The packages of the subject by name: the version, and the digest of a file or a tree."""
+    packages: dict[str, str]
+    """The exact versions of what is installed beside them, by name."""
+
+
 class ListedCell(msgspec.Struct, frozen=True, kw_only=True):
     """A cell of the list."""
 
@@ -37,3 +48,5 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     resolved: tuple[Resolved, ...] = ()
     """Values that are neither paths nor exact already have to mean the same on each machine that
     runs a part of the matrix."""
+    environments: tuple[Environment, ...] = ()
+    """Those that could be resolved."""

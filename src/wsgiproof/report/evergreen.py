@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from wsgiproof.errors import UsageError
-from wsgiproof.records.listed import Listed, Resolved
+from wsgiproof.records.listed import Listed
 from wsgiproof.report.matrix import Shard
 
 NAME = "wsgiproof"
@@ -36,11 +36,11 @@ _RUN = f"../{_COMMAND} run $CELLS --plan ../{_PLAN} --output ../{_OUTPUT} $wsgip
 _SHOW = f"{_COMMAND} show {_OUTPUT} --junit {_OUTPUT}/junit.xml --summary {_OUTPUT}/summary.md || :"
 
 
-def for_evergreen(shards: Sequence[Shard], resolved: Sequence[Resolved]) -> dict[str, Any]:
+def for_evergreen(shards: Sequence[Shard], listed: Listed) -> dict[str, Any]:
     """Return tasks that run the cells, with the function, the group and the variant for them.
 
-    Each task runs with the versions that ``resolved`` names, ends after its time, and has its
-    results attached, however it ends. Raises :class:`UsageError` if shrub.py is not installed.
+    Each task runs with the versions that ``listed`` names, ends after its time, and has its results
+    attached, however it ends. Raises :class:`UsageError` if shrub.py is not installed.
     """
     try:
         from shrub.v3.evg_build_variant import BuildVariant
@@ -71,7 +71,7 @@ def for_evergreen(shards: Sequence[Shard], resolved: Sequence[Resolved]) -> dict
         teardown_task_timeout_secs=_TEARDOWN,
     )
     project = EvgProject(
-        functions={RUN: [_run(resolved)], RESULTS: _results()},
+        functions={RUN: [_run(listed)], RESULTS: _results()},
         tasks=tasks,
         task_groups=[group],
         # Of a variant that the project has: the group is added to it.
@@ -83,12 +83,14 @@ def for_evergreen(shards: Sequence[Shard], resolved: Sequence[Resolved]) -> dict
     return written
 
 
-def _run(resolved: Sequence[Resolved]) -> Any:
+def _run(listed: Listed) -> Any:
     """Return the command that runs the cells of a task. It writes the plan, since files pass from
     one task of Evergreen to another only by a bucket."""
     from shrub.v3.evg_command import EvgCommandType, subprocess_exec
 
-    plan = msgspec.json.encode(Listed(cells=(), resolved=tuple(resolved))).decode()
+    # The cells of the task are among its variables, and all others are not needed.
+    versions = msgspec.structs.replace(listed, cells=(), excluded=())
+    plan = msgspec.json.encode(versions).decode()
     plan = shlex.quote(plan.replace("$", "\\u0024"))
     return subprocess_exec(
         binary="bash",

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Cell
-from wsgiproof.records.listed import Listed, ListedCell, Resolved
+from wsgiproof.records.listed import Environment, Listed, ListedCell, Resolved
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.run import Excluded
 
@@ -42,13 +42,17 @@ def show_matrix(console: Console, cells: Sequence[Cell], excluded: Sequence[Excl
 
 
 def as_listed(
-    cells: Sequence[Cell], excluded: Sequence[Excluded], resolved: Sequence[Resolved]
+    cells: Sequence[Cell],
+    excluded: Sequence[Excluded],
+    resolved: Sequence[Resolved],
+    environments: Sequence[Environment] = (),
 ) -> Listed:
     """Return the list for scripts, and for ``--plan``."""
     return Listed(
         cells=tuple(ListedCell(id=cell.id, axes=cell.axes) for cell in cells),
         excluded=tuple(excluded),
         resolved=tuple(resolved),
+        environments=tuple(environments),
     )
 
 

@@ -23,7 +23,7 @@ from wsgiproof.records.cell import Cell, InterpreterKind
 from wsgiproof.records.listed import Listed
 from wsgiproof.run.cell import Job, RunContext, Watcher
 from wsgiproof.run.preflight import Machine, Preflight
-from wsgiproof.run.resolve import resolve_axes
+from wsgiproof.run.resolve import pins_of, resolve_axes
 from wsgiproof.subjects.application import check_app, check_syntax
 from wsgiproof.subjects.registry import DEFAULT, subject_of
 
@@ -38,6 +38,8 @@ class HostSetup(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     resolved: ResolvedAxes
     cache: Cache
+    listed: Listed | None = None
+    """The list that says which exact versions are meant, if there is one."""
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +74,7 @@ def preflight(config: Config, listed: Listed | None = None) -> HostSetup:
         if config.app:
             check_syntax(Path(config.app), python.path)
     resolved = resolve_axes(config, machine, cache, listed)
-    return HostSetup(machine=machine, resolved=resolved, cache=cache)
+    return HostSetup(machine=machine, resolved=resolved, cache=cache, listed=listed)
 
 
 def plan(
@@ -89,10 +91,10 @@ def plan(
     :class:`UsageError` if no cell is left.
     """
     matrix = expand(config, setup.resolved)
+    constraints = _constraints(config)
     additions = {
         "installed": installed,
         "requirements": config.requirement,
-        "constraints": _constraints(config),
         "resolution": config.resolution,
         "home": config.home,
         "directives": config.directive,
@@ -101,7 +103,9 @@ def plan(
     jobs = [
         _job(
             cell,
-            msgspec.structs.replace(matrix.specs[cell.id], **additions),
+            _constrained(
+                msgspec.structs.replace(matrix.specs[cell.id], **additions), constraints, setup
+            ),
             setup.machine,
             config,
             own_file=own_file,
@@ -119,6 +123,13 @@ def _constraints(config: Config) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = describe(error) if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"--constraint {config.constraint}: {why}") from error
+
+
+def _constrained(spec: BuildSpec, constraints: str, setup: HostSetup) -> BuildSpec:
+    """Return what to build within the user's constraints, and with the versions of the list."""
+    pins = pins_of(spec, setup.listed) if setup.listed else []
+    text = "\n".join([constraints, *pins, ""]) if pins else constraints
+    return msgspec.structs.replace(spec, constraints=text)
 
 
 def _job(

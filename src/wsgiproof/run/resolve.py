@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import product
 
 from wsgiproof.config.axes import axes_of
 from wsgiproof.config.matrix import ResolvedAxes, SourceOrReason
 from wsgiproof.config.model import Config
-from wsgiproof.errors import Unsupported, UsageError
+from wsgiproof.errors import BuildFailed, Unsupported, UsageError
 from wsgiproof.process.signals import interrupted_by
 from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.environment import beside_subject, described
 from wsgiproof.provision.index import LATEST
 from wsgiproof.provision.source import exact_value, find_source, is_path
-from wsgiproof.provision.toolchain import Python
+from wsgiproof.provision.toolchain import BuildSpec, Python
 from wsgiproof.records.cell import Mpm
-from wsgiproof.records.listed import Listed, Resolved
+from wsgiproof.records.listed import Environment, Listed, Resolved
 from wsgiproof.run.preflight import Machine
 from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.registry import SUBJECTS
@@ -52,6 +55,39 @@ def resolved_values(resolved: ResolvedAxes) -> tuple[Resolved, ...]:
         for (python, asked), source in sources.items()
         if not is_path(asked)
     )
+
+
+def resolved_environments(specs: Iterable[BuildSpec]) -> tuple[Environment, ...]:
+    """Return what the environments of these cells would hold now, each once.
+
+    One that can't be resolved is left out: the cells that need it say why. Raises
+    :class:`wsgiproof.errors.CannotRun` if the package index does not answer.
+    """
+    every = {(one.python.name, *described(one).items()): one for one in specs}.values()
+    interrupted = threading.Event()
+
+    def look_ahead(spec: BuildSpec) -> Environment | None:
+        with interrupted_by(interrupted), suppress(BuildFailed):
+            packages = beside_subject(spec)
+            return Environment(python=spec.python.name, subject=described(spec), packages=packages)
+        return None
+
+    with ThreadPoolExecutor(_PARALLEL_LOOKUPS) as pool:
+        try:
+            found = [*pool.map(look_ahead, every)]
+        except BaseException:
+            interrupted.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return tuple(one for one in found if one is not None)
+
+
+def pins_of(spec: BuildSpec, listed: Listed) -> list[str]:
+    """Return what a list says of the environment of a cell, as lines of a constraints file."""
+    for one in listed.environments:
+        if one.python == spec.python.name and one.subject == described(spec):
+            return [f"{name}=={version}" for name, version in one.packages.items()]
+    return []
 
 
 class _Pinned:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -57,6 +58,8 @@ class Built(msgspec.Struct):
     directory: Path
     verdicts: list[str]
     said: list[str]
+    logged: list[str]
+    """The lines of the access logs."""
     compiled: int
 
 
@@ -71,8 +74,8 @@ def built() -> Iterator[Built]:
 
 def filled_at_once(directory: Path, patch: pytest.MonkeyPatch) -> Built:
     cold = use_cache(directory, patch)
-    command = [*WSGIPROOF, "run", "-n", "60", "--phases", "none"]
-    result = Built(directory, [], [], 0)
+    command = [*WSGIPROOF, "run", "-n", "60", "--phases", "none", "--access-log"]
+    result = Built(directory, [], [], [], 0)
     with ExitStack() as stack:
         before = os.umask(0)
         try:
@@ -87,6 +90,8 @@ def filled_at_once(directory: Path, patch: pytest.MonkeyPatch) -> Built:
             (cell,) = json.loads((run.output / "results.json").read_text())["cells"]
             result.verdicts.append(cell["verdict"])
             result.said.append(run.text)
+            log = run.output / cell["directory"] / "access.log"
+            result.logged += log.read_text().splitlines()
     result.compiled = compiled(cold, "wsgi_interp.c")
     return result
 
@@ -152,6 +157,14 @@ def test_two_runs_at_once_build_each_thing_once(built: Built, warm: Path) -> Non
     assert built.compiled == 1
     _, states = listed("verify")
     assert states["mod_wsgi"] == states["environment"] == ["built"]
+
+
+def test_every_request_is_in_the_access_log(built: Built) -> None:
+    combined = r'127\.0\.0\.1 - - \[.+\] "GET /interpreter[12] HTTP/1\.1" (\d+) (?:\d+|-) "-" ".*"'
+    line = rf"{combined} \d+ \d+:\d+"
+    found = [re.fullmatch(line, one) for one in built.logged]
+    assert len(found) > 120
+    assert {one and one[1] for one in found} == {"200"}
 
 
 def test_nothing_is_for_others_to_write_with_a_umask_of_nothing(warm: Path) -> None:

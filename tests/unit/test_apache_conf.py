@@ -13,12 +13,13 @@ import msgspec
 import pytest
 
 from tests.cells import CELL, cell_with
-from wsgiproof.errors import UsageError
+from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.supervise import run
 from wsgiproof.provision.httpd import find_httpd
+from wsgiproof.provision.toolchain import Httpd
 from wsgiproof.records.cell import Cell, Mode, Mpm
-from wsgiproof.server import configuration
+from wsgiproof.server import apache, configuration
 from wsgiproof.server.configuration import ApacheConf, modules_for, pool, urls, workers
 
 each_cell = pytest.mark.parametrize(
@@ -262,13 +263,14 @@ def test_apache_reads_every_path_as_it_is(tmp_path: Path) -> None:
     httpd = find_httpd()
     assert httpd is not None
     # Without mod_wsgi, which would have to be built: its paths are those of tests/real.
-    *modules, _ = modules_for(httpd, Mpm.PREFORK, Path("mod_wsgi.so"))
+    *modules, _ = modules_for(httpd, Mpm.PREFORK, Path("mod_wsgi.so"), logs_access=True)
     for name in HARD:
         directory = tmp_path / name
         directory.mkdir()
         where = {
             "run_directory": directory,
             "error_log": directory / "error.log",
+            "access_log": directory / "access.log",
             "core_directory": directory,
         }
         text = conf(Mode.DAEMON, Mpm.PREFORK, modules=tuple(modules), **where).render()
@@ -312,6 +314,52 @@ def test_the_kind_of_interpreter_is_said_where_it_is_not_the_usual_one(
     assert [usual.get(kind) for kind in kinds] == [None, None]
     assert [own.get(kind) for kind in kinds] == [[["On"]], None]
     assert [free.get(kind) for kind in kinds] == [None, [["On"]]]
+
+
+def test_requests_are_logged_where_that_is_asked_for(tmp_path: Path) -> None:
+    log = Path("/results/cell/access.log")
+    assert "CustomLog" not in directives(rendered(Mode.DAEMON, Mpm.PREFORK))
+    ((path, form),) = directives(conf(Mode.DAEMON, Mpm.PREFORK, access_log=log).render())[
+        "CustomLog"
+    ]
+    assert path == str(log)
+    assert form.startswith('%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"'), "combined"
+
+
+def test_the_module_that_logs_requests_is_loaded_unless_it_is_compiled_in(tmp_path: Path) -> None:
+    httpd = Httpd(
+        version="2.4.62", build="", httpd=tmp_path / "httpd", apxs=tmp_path / "apxs",
+        modules=tmp_path, static=frozenset(), mpms=(Mpm.PREFORK,),
+    )  # fmt: skip
+    module = tmp_path / "mod_wsgi.so"
+    logging = {"logs_access": True}
+    with pytest.raises(
+        PrerequisiteMissing, match="has no mod_log_config, which --access-log needs"
+    ):
+        modules_for(httpd, Mpm.PREFORK, module, **logging)
+    inside = msgspec.structs.replace(httpd, static=frozenset({"log_config"}))
+    assert modules_for(inside, Mpm.PREFORK, module, **logging) == (("wsgi", module),)
+    (tmp_path / "mod_log_config.so").touch()
+    loaded = dict(modules_for(httpd, Mpm.PREFORK, module, **logging))
+    assert loaded["log_config"] == tmp_path / "mod_log_config.so"
+    assert "log_config" not in dict(modules_for(httpd, Mpm.PREFORK, module))
+
+
+def test_only_the_end_of_a_large_access_log_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apache, "LARGEST_ACCESS_LOG", 100)
+    log = tmp_path / "access.log"
+    for lines, kept in ((5, 5), (60, 9)):
+        log.write_text("".join(f"line {n:04}\n" for n in range(lines)))
+        apache._shorten(log)
+        left = log.read_text().splitlines()
+        assert left == [f"line {n:04}" for n in range(lines - kept, lines)]
+    (tmp_path / "other").write_text("x" * 200)
+    log.unlink()
+    log.symlink_to(tmp_path / "other")
+    apache._shorten(log)
+    assert len((tmp_path / "other").read_text()) == 200, "it is not followed"
 
 
 def test_lines_of_the_user_come_last() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from packaging.version import Version
 
 from wsgiproof.errors import BuildFailed
 from wsgiproof.provision.cache import Cache
@@ -14,6 +15,7 @@ from wsgiproof.provision.environment import environment_build, home_in, installe
 from wsgiproof.provision.index import error_line
 from wsgiproof.provision.python import describe
 from wsgiproof.provision.toolchain import BuildSpec, Source
+from wsgiproof.records.cell import Resolution
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,17 @@ def test_what_is_installed_is_known_exactly(spec: BuildSpec, cache: Cache) -> No
     other = msgspec.structs.replace(wanted, constraints="iniconfig==2.1.0\n")
     assert installed_packages(made(other, cache))["iniconfig"] == "2.1.0"
     assert "iniconfig" not in installed_packages(made(spec, cache))
+
+
+def test_the_minimum_is_what_the_subject_itself_allows(spec: BuildSpec, cache: Cache) -> None:
+    """PyMongo 4.15.3 needs dnspython 1.16.0 or newer. What Jinja2 needs is no direct dependency."""
+    wanted = msgspec.structs.replace(
+        spec, requirements=("jinja2>=3.1",), resolution=Resolution.LOWEST_DIRECT
+    )
+    low = installed_packages(made(wanted, cache))
+    assert (low["pymongo"], low["dnspython"], low["jinja2"]) == ("4.15.3", "1.16.0", "3.1.0")
+    assert Version(low["markupsafe"]) >= Version("3")
+    assert Version(installed_packages(made(spec, cache))["dnspython"]) > Version("2.7")
 
 
 @pytest.mark.parametrize(

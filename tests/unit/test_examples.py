@@ -13,9 +13,10 @@ import click
 import pytest
 import yaml
 
-from tests.unit.test_listed import cells
+from tests.unit.test_listed import cells, dealt
 from wsgiproof import cli
 from wsgiproof.config.file import combine, load
+from wsgiproof.provision.cache import _PRIVATE
 from wsgiproof.records.cell import Mode
 from wsgiproof.report.matrix import for_gitlab
 
@@ -64,26 +65,32 @@ def commands(name: str) -> list[list[str]]:
             for word, value in GIVEN.items():
                 line = line.replace(word, value)
             assert "$" not in line, line
-            found.append(shlex.split(line.partition(" > ")[0])[1:])
+            found.append(shlex.split(line.partition(" > ")[0].partition(" || ")[0])[1:])
     return found
 
 
 def parsed(arguments: list[str]) -> click.Context:
     name, *rest = arguments
-    return cli.commands()[name].make_context(name, rest)
+    command = cli.commands()[name]
+    if isinstance(command, click.Group):  # 'build' alone is 'build cells'
+        inner = rest.pop(0) if rest and rest[0] in command.commands else "cells"
+        command = command.commands[inner]
+    return command.make_context(name, rest)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_each_command_of_a_workflow_is_accepted(name: str) -> None:
     called = commands(name)
-    assert [words[0] for words in called] == ["list", "list", "run", "merge"]
+    assert [words[0] for words in called] == ["list", "list", "build", "cache", "run", "merge"]
     for words in called:
         parsed(words).close()
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_the_shards_are_what_is_merged_by_the_plan(name: str) -> None:
-    plan, dealt, run, merge = (parsed(words).params for words in commands(name))
+    plan, dealt, build, prune, run, merge = (parsed(words).params for words in commands(name))
+    assert prune == {"unused_for": 7.0, "kind": (), "dry_run": False}
+    assert str(dealt["listed"]) == str(build["listed"]) == str(run["listed"]) == "/tmp/plan.json"
     assert (plan["form"], dealt["form"]) == ("json", name.removesuffix("-actions.yml")[:6])
     assert dealt["shards"] == 4
     assert run["only"] == tuple(cell.id for cell in cells(2))
@@ -92,7 +99,7 @@ def test_the_shards_are_what_is_merged_by_the_plan(name: str) -> None:
     assert [path.name for path in merge["where"]] == ["shard-1", "shard-2"]
     assert str(merge["plan"]) == "plan.json"
     assert merge["junit"].parent == merge["summary"].parent == merge["output"]
-    assert plan["chosen"] == dealt["chosen"] == run["chosen"] == "pr"
+    assert plan["chosen"] == dealt["chosen"] == build["chosen"] == run["chosen"] == "pr"
 
 
 def test_a_command_that_is_wrong_would_be_seen() -> None:
@@ -105,6 +112,55 @@ def test_the_sets_of_the_workflows_are_in_the_file() -> None:
     assert set(sets) == {"pr", "nightly"}
     assert set(re.findall(r"'(\w+)'", workflow(WORKFLOWS[0])["env"]["SET"])) == {"schedule", *sets}
     assert workflow(WORKFLOWS[1])["variables"]["SET"] in sets
+
+
+def test_a_change_of_what_is_tested_starts_both_workflows() -> None:
+    github = workflow(WORKFLOWS[0])[True]["pull_request"]["paths"]  # 'on' is true in YAML
+    gitlab = workflow(WORKFLOWS[1])["workflow"]["rules"][0]["changes"]
+    same = [path.replace("/**", "/**/*") for path in github if not path.startswith(".github/")]
+    assert gitlab == [*same, ".gitlab-ci.yml"]
+    assert f".github/workflows/{workflow(WORKFLOWS[0])['name']}.yml" == github[-1]
+
+
+def test_each_job_has_a_time_limit() -> None:
+    jobs = workflow(WORKFLOWS[0])["jobs"]
+    assert all(job["timeout-minutes"] for job in jobs.values())
+    assert jobs["cells"]["timeout-minutes"] == "${{ matrix.minutes }}"
+    assert workflow(WORKFLOWS[1])["default"]["timeout"]
+
+
+def test_github_restores_what_the_plan_has_built() -> None:
+    """GitHub finds a cache by its key and by the list of its paths."""
+    jobs = workflow(WORKFLOWS[0])["jobs"]
+    saved, restored = (
+        step["with"]
+        for job in (jobs["plan"], jobs["cells"])
+        for step in job["steps"]
+        if step.get("uses", "").startswith("actions/cache")
+    )
+    assert (saved["path"], saved["key"]) == (restored["path"], restored["key"])
+    paths = workflow(WORKFLOWS[0])["env"]["CACHED"].split()
+    assert paths[0] == "~/.cache/wsgiproof/*"
+    assert {path.rpartition("/")[2] for path in paths[1:]} == _PRIVATE
+
+
+def test_gitlab_tests_no_archive_of_the_cache(tmp_path: Path) -> None:
+    """The line of shell that unpacks and removes it, run; it is packed when all is built."""
+    job = workflow(WORKFLOWS[1])[".machine"]
+    (archive,) = job["cache"]["paths"]
+    (line,) = (line for line in job["before_script"] if archive in line)
+    line = line.replace("/var/cache", "cache")
+    (tmp_path / "cache").mkdir()
+    subprocess.run(["sh", "-ec", line], cwd=tmp_path, check=True)
+    (tmp_path / "wsgiproof").mkdir()
+    subprocess.run(["tar", "-cf", archive, "wsgiproof"], cwd=tmp_path, check=True)
+    subprocess.run(["sh", "-ec", line], cwd=tmp_path, check=True)
+    assert (tmp_path / "cache/wsgiproof").is_dir()
+    assert not (tmp_path / archive).exists()
+    lines = workflow(WORKFLOWS[1])["plan"]["script"]
+    (packed,) = (number for number, line in enumerate(lines) if archive in line)
+    assert packed > max(n for n, line in enumerate(lines) if "wsgiproof cache prune" in line)
+    assert workflow(WORKFLOWS[1])["plan"]["cache"] == {"policy": "pull-push"}
 
 
 def test_github_has_every_python_of_every_set() -> None:
@@ -133,7 +189,7 @@ def test_the_checkout_beside_the_file_is_tested(chosen: str) -> None:
 
 def test_what_the_plan_writes_is_a_pipeline(tmp_path: Path) -> None:
     """The line of shell that makes it, run."""
-    (tmp_path / "jobs.yml").write_text(for_gitlab(cells(3), 2) + "\n")
+    (tmp_path / "jobs.yml").write_text(for_gitlab(dealt(cells(3), "gitlab", 2)) + "\n")
     (line,) = (line for line in scripts(workflow(WORKFLOWS[1])) if "include:" in line)
     line = line.replace("/tmp/jobs.yml", "jobs.yml")
     subprocess.run(["sh", "-ec", line], cwd=tmp_path, check=True)
@@ -143,7 +199,7 @@ def test_what_the_plan_writes_is_a_pipeline(tmp_path: Path) -> None:
 
 
 def test_the_jobs_of_the_child_pipeline_extend_what_the_file_has() -> None:
-    jobs = yaml.safe_load(for_gitlab(cells(3), 2))
+    jobs = yaml.safe_load(for_gitlab(dealt(cells(3), "gitlab", 2)))
     for job in jobs.values():
         template = workflow(WORKFLOWS[1])[job["extends"]]
         script = " ".join(template["script"])

@@ -22,7 +22,7 @@ from wsgiproof.config.matrix import (
 )
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import Python, Source
-from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Mode, Mpm
+from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Mode, Mpm, Resolution
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.base import Subject
@@ -201,6 +201,20 @@ def test_what_does_not_go_together_is_left_out_with_the_reason(
     matrix = matrix_of(**options)
     assert reason in reasons(matrix)
     assert len(matrix.cells) + len(matrix.excluded) == len(list(candidates(configured(**options))))
+
+
+def test_only_uv_has_a_resolution() -> None:
+    old = python("2.7", "2.7.18")
+    axes = resolved()
+    sources = {
+        axis: {**its, **{("2.7", value): its["3.12", value] for _, value in its}}
+        for axis, its in axes.sources.items()
+    }
+    axes = msgspec.structs.replace(axes, pythons={"2.7": old}, sources=sources)
+    options: dict[str, Any] = {"python": ("2.7",), "topology": (Topology.NONE,)}
+    assert expand(configured(**options), axes).cells
+    with pytest.raises(UsageError, match=r"pip, which installs for Python 2\.7\.18, has no --res"):
+        expand(configured(**options, resolution=Resolution.LOWEST_DIRECT), axes)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ import pytest
 
 from tests.cells import configured
 from tests.unit.test_matrix import PYTHONS, resolved
+from wsgiproof.analysis.axes import is_usual, value_of
 from wsgiproof.config.known import KnownTable
 from wsgiproof.errors import UsageError
 from wsgiproof.process.account import Account
 from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.environment import environment_build
 from wsgiproof.provision.toolchain import Source
-from wsgiproof.records.cell import Mode
+from wsgiproof.records.cell import Mode, Resolution
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.run.cell import Job
 from wsgiproof.run.planning import HostSetup, plan
@@ -70,6 +72,25 @@ def test_the_command_that_runs_a_cell_again_installs_the_same(tmp_path: Path) ->
     assert [rerun[at + 1] for at, word in enumerate(rerun) if word == "--requirement"] == [*wanted]
     assert rerun[rerun.index("--constraint") + 1] == str(file)
     assert "--requirement" not in job(tmp_path).rerun
+
+
+def test_the_resolution_is_a_part_of_the_cell_and_of_its_environment(tmp_path: Path) -> None:
+    """Two runs that differ in it are not compared cell by cell, and share no environment."""
+    usual, low = job(tmp_path), job(tmp_path, resolution=Resolution.LOWEST_DIRECT)
+    assert low.cell.id == f"{usual.cell.id}-lowest-direct"
+    assert (low.cell.axes["resolution"], low.spec.resolution) == ("lowest-direct",) * 2
+    assert shlex.split(low.rerun) == [*shlex.split(usual.rerun), "--resolution", "lowest-direct"]
+    keys = [environment_build(one.spec, Cache(tmp_path)).key for one in (usual, low)]
+    assert keys[1] == {**keys[0], "resolution": "lowest-direct"}
+    assert is_usual("resolution", usual.cell)
+    assert not is_usual("resolution", low.cell)
+    assert value_of("resolution", low.cell) == "lowest-direct dependencies"
+
+
+def test_the_command_that_runs_a_cell_again_logs_its_requests(tmp_path: Path) -> None:
+    plain, logging = job(tmp_path), job(tmp_path, access_log=True)
+    assert logging.spec.access_log
+    assert shlex.split(logging.rerun) == [*shlex.split(plain.rerun), "--access-log"]
 
 
 def test_the_command_that_runs_a_cell_again_names_exact_versions(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from wsgiproof.analysis.compare import Comparison
 from wsgiproof.analysis.figures import TITLES
 from wsgiproof.analysis.trends import DATE, WSGIPROOF, Trends
 from wsgiproof.records.audit import Audit
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.machine import RunningServer
 from wsgiproof.records.observed import EvidenceKind
 from wsgiproof.records.run import FORMAT, CellRecord, RunRecord
 from wsgiproof.records.traffic import Traffic
 
 TEXT = (Path(__file__).parents[2] / "docs/results.md").read_text()
-ROOTS = (RunRecord, CellRecord, RunningServer, Traffic, Comparison, Trends, Audit)
+ROOTS = (RunRecord, CellRecord, RunningServer, Listed, Traffic, Comparison, Trends, Audit)
 """Everything that wsgiproof writes or prints as JSON and that the page describes."""
 COMPUTED = {
     *("id", "axes"),  # CellRecord.summary

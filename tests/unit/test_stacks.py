@@ -26,6 +26,7 @@ from wsgiproof.observe.stacks import (
     read_core,
     read_ending,
     read_process,
+    why_no_stack,
 )
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import (
@@ -38,6 +39,7 @@ from wsgiproof.records.observed import (
     Thread,
     Unfinished,
 )
+from wsgiproof.run import preflight
 
 RECORDED = Path(__file__).with_name("stacks")
 
@@ -393,6 +395,50 @@ def test_a_core_that_is_budget_exhausted_is_a_note_and_no_error(tmp_path: Path) 
     seen = read_core(core, sys.executable, 0)
     assert seen.threads == ()
     assert seen.note
+
+
+@pytest.mark.parametrize(
+    ("scope", "user", "readable"),
+    [
+        *(("0", 1000, True), ("1", 1000, False), ("2", 1000, False), ("3", 1000, False)),
+        *(("1", 0, True), ("2", 0, True), ("3", 0, False), (None, 1000, True)),
+    ],
+)
+def test_whose_stacks_the_kernel_lets_be_read(
+    scope: str | None,
+    user: int,
+    readable: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "ptrace_scope"
+    if scope is not None:
+        file.write_text(f"{scope}\n")
+    monkeypatch.setattr("wsgiproof.observe.stacks.PTRACE_SCOPE", file)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    why = why_no_stack()
+    assert bool(why) != readable
+    assert readable or f"kernel.yama.ptrace_scope is {scope}" in why
+
+
+@pytest.mark.parametrize(
+    ("hanging", "crashing", "told"),
+    [
+        ("", "", "of a process that hangs and of one that crashes, by gdb"),
+        ("no", "", "of one that crashes, by gdb; none of a process that hangs: no"),
+        ("", "no", "of a process that hangs, by gdb; none of one that crashes: no"),
+        ("no", "nor", "none of a process that hangs: no; none of one that crashes: nor"),
+    ],
+)
+def test_the_doctor_says_which_stacks_can_be_read(
+    hanging: str, crashing: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, answer in (
+        *(("why_no_stack", hanging), ("why_no_core", crashing)),
+        *(("has_pystack", False), ("_has_gdb", True)),
+    ):
+        monkeypatch.setattr(preflight, name, lambda answer=answer: answer)
+    assert preflight._describe_stacks() == told
 
 
 @pytest.mark.parametrize(

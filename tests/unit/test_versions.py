@@ -24,16 +24,19 @@ TOO_NEW = "4.20.11"
 """It needs a Python that nobody has."""
 
 
-def index_of(directory: Path, versions: tuple[str, ...]) -> str:
-    """The URL of a package index (PEP 503) that has these versions of PyMongo as wheels."""
-    project = directory / "pymongo"
-    project.mkdir(parents=True)
+def index_of(
+    directory: Path, versions: tuple[str, ...], package: str = "pymongo", requires: str = ""
+) -> str:
+    """The URL of a package index (PEP 503) that has these versions of a package as wheels."""
+    project = directory / package
+    project.mkdir(parents=True, exist_ok=True)
     links = []
     for version in versions:
-        name = f"pymongo-{version}"
+        name = f"{package.replace('-', '_')}-{version}"
         path = project / f"{name}-py3-none-any.whl"
         with zipfile.ZipFile(path, "w") as wheel:
-            metadata = f"Metadata-Version: 2.1\nName: pymongo\nVersion: {version}\n"
+            metadata = f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n"
+            metadata += f"Requires-Dist: {requires}\n" if requires else ""
             wheel.writestr(f"{name}.dist-info/METADATA", metadata)
             wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
             wheel.writestr(f"{name}.dist-info/RECORD", "")

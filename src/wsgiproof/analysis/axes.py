@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 
-from wsgiproof.records.cell import Cell, InterpreterKind, Loading
+from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Resolution
 
 _TITLES = {"python": "Python", "mod_wsgi": "mod_wsgi"}
 _SHORT = 10
@@ -56,6 +56,7 @@ _AFTER: Mapping[str, Callable[[Cell], str]] = {
     "processes": _processes,
     "threads": lambda cell: _number(cell.threads, "thread", "threads"),
     "maximum_requests": _recycled,
+    "resolution": lambda cell: f"{cell.resolution} dependencies",
     "control": lambda cell: cell.control or "no control",
     "app": lambda cell: cell.app_name or "wsgiproof's own application",
 }
@@ -93,6 +94,8 @@ def is_usual(axis: str, cell: Cell) -> bool:
         return not getattr(cell, axis)
     if axis == "loading":
         return cell.loading is Loading.EAGER
+    if axis == "resolution":
+        return cell.resolution is Resolution.HIGHEST
     return axis not in _COMMON and not cell.value(axis)
 
 

@@ -9,9 +9,9 @@ import msgspec
 
 import wsgiproof
 from wsgiproof.errors import CannotRun, UsageError, describe
-from wsgiproof.files import LARGEST_RECORD, Directory, copy_tree, read_file
+from wsgiproof.files import Directory, copy_tree
 from wsgiproof.records.cell import Cell
-from wsgiproof.records.directory import CELLS, RESULTS, load_run, make_output, save
+from wsgiproof.records.directory import CELLS, RESULTS, load_list, load_run, make_output, save
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 
 
@@ -41,7 +41,7 @@ def merge(directories: Sequence[Path], output: Path, plan: Path | None = None) -
     notes: list[str] = []
     shards = [Shard(directory=one, record=load_run(one, notes.append)) for one in directories]
     chosen, duplicates = _choose(shards)
-    listed = _listed(plan) if plan else ()
+    listed = tuple(one.id for one in load_list(plan).cells) if plan else ()
     cells = [cell for cell, _ in chosen.values()]
     record = _merged_record([one.record for one in shards], cells, listed)
     output = make_output(output)
@@ -76,26 +76,6 @@ def _check_same(one: CellRecord, other: CellRecord) -> None:
             f"{axis} is {one.cell.axes[axis]} or {other.cell.axes[axis]}" for axis in axes
         )
         raise UsageError(f"two different cells have the id {one.cell.id}: {differences}")
-
-
-class _ListedCell(msgspec.Struct):
-    id: str
-
-
-class _List(msgspec.Struct):
-    cells: list[_ListedCell]
-
-
-def _listed(path: Path) -> tuple[str, ...]:
-    """Return the ids of the cells in the output of ``wsgiproof list --json``."""
-    try:
-        content = read_file(path, LARGEST_RECORD, follow=True)
-    except OSError as error:
-        raise UsageError(describe(error)) from error
-    try:
-        return tuple(one.id for one in msgspec.json.decode(content, type=_List).cells)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not what 'wsgiproof list --json' prints: {error}") from error
 
 
 def _merged_record(

@@ -10,7 +10,7 @@ import click
 
 from wsgiproof.cli import completion
 from wsgiproof.cli.help import Group, command, option
-from wsgiproof.cli.options import configure, make_console, matrix_options
+from wsgiproof.cli.options import configure, make_console, matrix_options, read_list
 from wsgiproof.errors import ExitCode, UsageError
 
 _EXAMPLES = (
@@ -57,7 +57,9 @@ def build_command() -> None:
 
 @command(_DEFAULT, examples=_EXAMPLES, codes=_CODES)
 @matrix_options()
-def build_cells(file: Path | None, no_config: bool, chosen: str, **options: Any) -> None:
+def build_cells(
+    file: Path | None, no_config: bool, chosen: str, listed: Path | None, **options: Any
+) -> None:
     """Build mod_wsgi, the subject and Apache for every CELL.
 
     Builds run at the same time. Apache is built where the machine has none. Nothing is started,
@@ -70,7 +72,7 @@ def build_cells(file: Path | None, no_config: bool, chosen: str, **options: Any)
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
     console = make_console()
     started = time.monotonic()
-    setup = preflight(config)
+    setup = preflight(config, read_list(listed))
     with BuildProgress(console) as progress:
         built = list(prebuild(plan(config, setup), setup, progress))
     show_builds(console, built, time.monotonic() - started)

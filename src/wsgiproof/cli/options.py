@@ -22,7 +22,9 @@ from wsgiproof.config.axes import ALL_AXES, MOD_WSGI, MPM
 from wsgiproof.config.file import anchored, combine, find, lifted, load
 from wsgiproof.config.model import Config, Profile
 from wsgiproof.errors import did_you_mean, one_line
-from wsgiproof.records.directory import load_run
+from wsgiproof.records.cell import Resolution
+from wsgiproof.records.directory import load_list, load_run
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import RunRecord, as_json
 from wsgiproof.subjects.axis import Axis, absolute
@@ -154,6 +156,15 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option(
+        "--resolution",
+        type=Choices(list(Resolution)),
+        metavar="NAME",
+        help="highest, lowest-direct or lowest dependencies.\n"
+        "As uv's option. lowest-direct: the oldest versions that the subject and --requirement "
+        "allow of what they need themselves. Not for Python 2.7.  [default: highest]",
+        rare=True,
+    ),
+    option(
         "--control",
         type=CONTROL,
         metavar="NAME",
@@ -216,6 +227,14 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         metavar="LINE",
         help="A line to add to Apache's configuration.\n"
         "It comes last, such as 'WSGIDestroyInterpreter Off'. May be given several times.",
+        rare=True,
+    ),
+    option(
+        "--access-log",
+        is_flag=True,
+        default=None,
+        help="Log all requests, in access.log of the cell.\n"
+        "In the format combined, with the time that each took and who answered it.",
         rare=True,
     ),
 ]
@@ -368,6 +387,16 @@ _FILE_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option("--no-config", is_flag=True, help="Read no configuration file.", rare=True),
+    option(
+        "--plan",
+        "listed",
+        type=PATH,
+        metavar="FILE",
+        help="Take the versions that were listed.\n"
+        "FILE is the output of 'wsgiproof list --json' with the same options: 'latest' means here "
+        "what it meant there, also after a release.",
+        rare=True,
+    ),
 ]
 JUNIT = option(
     "--junit",
@@ -509,6 +538,11 @@ def progress_on(console: Console) -> LiveProgress | PlainProgress:
 def note(line: str) -> None:
     """Print a line for the user to standard error."""
     say(f"wsgiproof: {one_line(line)}", err=True)
+
+
+def read_list(path: Path | None) -> Listed | None:
+    """Read the list that ``--plan`` names, if it names any."""
+    return load_list(path) if path else None
 
 
 def read_run(directory: Path) -> RunRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsgiproof.cli.command_line import command_line
 from wsgiproof.cli.help import RUN_CODES, command, option
@@ -16,11 +16,15 @@ from wsgiproof.cli.options import (
     note,
     print_json,
     progress_on,
+    read_list,
     summary_option,
 )
 from wsgiproof.cli.output import say
 from wsgiproof.errors import UsageError
 from wsgiproof.subjects.registry import DEFAULT
+
+if TYPE_CHECKING:
+    from wsgiproof.records.listed import Listed
 
 _EXAMPLES = (
     *DEFAULT.examples.get("run", ()),
@@ -95,10 +99,16 @@ _FORMS = [
     option("--github", "form", flag_value="github", help="Print a matrix of GitHub Actions."),
     option("--gitlab", "form", flag_value="gitlab", help="Print jobs of a GitLab child pipeline."),
     option(
+        "--evergreen",
+        "form",
+        flag_value="evergreen",
+        help="Print tasks for Evergreen's generate.tasks.\nNeeds the extra [evergreen].",
+    ),
+    option(
         "--shards",
         type=int,
         metavar="N",
-        help="Spread the cells over N machines.\nFor --github and --gitlab.",
+        help="Spread the cells over N machines.\nFor --github, --gitlab and --evergreen.",
     ),
 ]
 
@@ -109,6 +119,7 @@ def run_command(
     file: Path | None,
     no_config: bool,
     chosen: str,
+    listed: Path | None,
     resume: Path | None,
     junit: Path | None,
     summary: Path | None,
@@ -137,6 +148,7 @@ def run_command(
                 command_line(),
                 progress,
                 resume=resume,
+                listed=read_list(listed),
                 own_file=path is not None,
                 note=note,
             )
@@ -165,6 +177,7 @@ def list_command(
     file: Path | None,
     no_config: bool,
     chosen: str,
+    listed: Path | None,
     form: str | None,
     shards: int | None,
     **options: Any,
@@ -175,17 +188,32 @@ def list_command(
     nothing is started; the package index is asked for versions.
     """
     from wsgiproof.report import matrix as forms
+    from wsgiproof.report.evergreen import for_evergreen
     from wsgiproof.run.planning import plan, preflight
+    from wsgiproof.run.resolve import resolved_environments, resolved_values
 
-    if shards is not None and form not in ("github", "gitlab"):
-        raise UsageError("--shards needs --github or --gitlab")
+    if shards is not None and form not in forms.MOST_JOBS:
+        raise UsageError("--shards needs --github, --gitlab or --evergreen")
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
-    matrix = plan(config, preflight(config)).matrix
-    if form == "json":
-        print_json(forms.as_json(matrix.cells, matrix.excluded))
-    elif form == "github":
-        print_json(forms.for_github(matrix.cells, shards), indent=0)
-    elif form == "gitlab":
-        say(forms.for_gitlab(matrix.cells, shards))
-    else:
+    setup = preflight(config, read_list(listed))
+    run_plan = plan(config, setup)
+    matrix = run_plan.matrix
+
+    def listed_now() -> Listed:
+        environments = resolved_environments(job.spec for job in run_plan.jobs)
+        resolved = resolved_values(setup.resolved)
+        return forms.as_listed(matrix.cells, matrix.excluded, resolved, environments)
+
+    if form is None:
         forms.show_matrix(make_console(), matrix.cells, matrix.excluded)
+        return
+    if form == "json":
+        print_json(listed_now())
+        return
+    dealt = forms.deal({job.cell.id: job.plan for job in run_plan.jobs}, form, shards)
+    if form == "github":
+        print_json(forms.for_github(dealt), indent=0)
+    elif form == "gitlab":
+        say(forms.for_gitlab(dealt))
+    else:
+        print_json(for_evergreen(dealt, listed_now()))

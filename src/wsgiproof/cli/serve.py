@@ -16,11 +16,13 @@ from wsgiproof.cli.options import (
     make_console,
     print_json,
     progress_on,
+    read_list,
 )
 from wsgiproof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from wsgiproof.config.model import Config
+    from wsgiproof.records.listed import Listed
     from wsgiproof.records.machine import RunningServer
 
 _EXAMPLES = (
@@ -77,6 +79,7 @@ def serve_command(
     file: Path | None,
     no_config: bool,
     chosen: str,
+    listed: Path | None,
     print_config: bool,
     output: Path | None,
     port: int | None,
@@ -94,12 +97,12 @@ def serve_command(
         raise UsageError("--port needs --print-config: a server gets a port that is free")
     config, _ = configure(options, file=file, no_config=no_config, chosen=chosen)
     if print_config:
-        _print_config(config, output, port)
+        _print_config(config, output, port, read_list(listed))
     else:
-        _serve(config, output, as_json=as_json)
+        _serve(config, output, read_list(listed), as_json=as_json)
 
 
-def _serve(config: Config, output: Path | None, *, as_json: bool) -> None:
+def _serve(config: Config, output: Path | None, listed: Listed | None, *, as_json: bool) -> None:
     from rich.text import Text
 
     from wsgiproof.judge.finding import count
@@ -118,7 +121,7 @@ def _serve(config: Config, output: Path | None, *, as_json: bool) -> None:
             else:
                 show_served(console, served)
 
-        end = serve(config, output, progress, up, lambda line: show_logged(console, line))
+        end = serve(config, output, progress, up, lambda line: show_logged(console, line), listed)
     if end.killed:
         killed = f"{count(len(end.killed), 'process', 'processes')} had to be killed"
         console.print(Text(f"{killed}: they did not end when Apache was asked to stop"))
@@ -128,13 +131,15 @@ def _serve(config: Config, output: Path | None, *, as_json: bool) -> None:
     console.print("everything that was started has been stopped")
 
 
-def _print_config(config: Config, output: Path | None, port: int | None) -> None:
+def _print_config(
+    config: Config, output: Path | None, port: int | None, listed: Listed | None
+) -> None:
     from rich.text import Text
 
     from wsgiproof.run.serve import write_conf
 
     console = make_console(stderr=True)
     with progress_on(console) as progress:
-        written = write_conf(config, output, port, progress)
+        written = write_conf(config, output, port, progress, listed)
     click.echo(written.path.read_bytes(), nl=False)
     console.print(Text(f"{written.path} is written; check it: {written.check}"), soft_wrap=True)

@@ -32,10 +32,11 @@ MOD_WSGI = Axis(
     title="mod_wsgi",
     metavar="VERSION|PATH",
     help="mod_wsgi: 5.0.2, 5 (the newest 5.x), latest, a path.\n"
-    "A path is a .so, a source tree or its archive. Default: the .so that the environment variable "
+    "A path is a .so, a source tree or its archive; git+https://HOST/PATH@BRANCH is a repository. "
+    "Default: the .so that the environment variable "
     "MOD_WSGI_SO names, or latest.",
-    about="mod_wsgi: versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, or an "
-    "archive of one.",
+    about="mod_wsgi: versions (5.0.2; 5 is the newest 5.x), 'latest', a .so, a source tree, an "
+    "archive of one, or git+https://HOST/PATH@BRANCH.",
     example='["latest"]',
     package="mod-wsgi",
     words=("latest",),

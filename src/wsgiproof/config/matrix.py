@@ -17,7 +17,15 @@ from wsgiproof.config.axes import ALL_AXES, axes_of
 from wsgiproof.config.model import Combination, Config
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import BuildSpec, Python, Source
-from wsgiproof.records.cell import AxisValue, Cell, InterpreterKind, Loading, Mode, Mpm
+from wsgiproof.records.cell import (
+    AxisValue,
+    Cell,
+    InterpreterKind,
+    Loading,
+    Mode,
+    Mpm,
+    Resolution,
+)
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.records.run import Excluded
 from wsgiproof.subjects.axis import Axis, version_value
@@ -112,6 +120,7 @@ def why_excluded(candidate: Candidate, config: Config, resolved: ResolvedAxes) -
         or _why_no_mpm(Mpm(candidate["mpm"]), resolved)
         or _why_not_lazy(candidate)
         or _why_no_threads(candidate, config)
+        or _why_no_resolution(python, config)
         or resolved.backends.why_not(candidate, _versions(candidate, resolved), config.control)
         or _why_no_phase(candidate, config, resolved)
     )
@@ -156,6 +165,12 @@ def _why_no_threads(candidate: Candidate, config: Config) -> str:
         and candidate["mpm"] == Mpm.PREFORK
     ):
         return "a child of the MPM prefork has one thread: --threads needs another --mpm"
+    return ""
+
+
+def _why_no_resolution(python: Python, config: Config) -> str:
+    if config.resolution is not Resolution.HIGHEST and python.version.startswith("2."):
+        return f"pip, which installs for Python {python.version}, has no --resolution"
     return ""
 
 
@@ -221,6 +236,7 @@ def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
         min_processes=config.min_processes if candidate["mode"] == Mode.EMBEDDED else 0,
         threads=config.threads,
         maximum_requests=config.maximum_requests,
+        resolution=config.resolution,
         control=config.control,
         app=config.app,
     )

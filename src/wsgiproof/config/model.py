@@ -19,7 +19,7 @@ import msgspec
 from wsgiproof.config.axes import ALL_AXES, axes_of, owner_of
 from wsgiproof.config.known import KnownTable
 from wsgiproof.errors import UsageError, did_you_mean
-from wsgiproof.records.cell import Cell
+from wsgiproof.records.cell import Cell, Resolution
 from wsgiproof.records.known import Known
 from wsgiproof.records.plan import MISSED, ExtraPhase, LoadPlan
 from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
@@ -215,6 +215,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     constraint: Annotated[
         str, _doc("A constraints file, as for pip, for everything that is installed.")
     ] = ""
+    resolution: Annotated[
+        Resolution,
+        _doc(
+            "Which versions of dependencies are installed, as uv's option: lowest-direct is the "
+            "oldest that the subject allows of what it needs itself."
+        ),
+    ] = Resolution.HIGHEST
     home: Annotated[
         str,
         _doc("The working directory of daemon processes, as WSGIDaemonProcess home=; else '/'."),
@@ -222,6 +229,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     directive: Annotated[
         tuple[str, ...], _doc("Lines for Apache's configuration, after those of wsgiproof.")
     ] = ()
+    access_log: Annotated[bool, _doc("Whether Apache logs all requests, in access.log.")] = False
     output: Annotated[str, _doc("Where results go.")] = ""
     jobs: Annotated[int | None, _doc("Cells that run at the same time.")] = None
     dask: Annotated[

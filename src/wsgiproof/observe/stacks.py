@@ -8,6 +8,7 @@ corrupt interpreter may make either of them hang.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import sys
@@ -35,6 +36,15 @@ _WORKS = 0.03
 _LOOK_EVERY = 0.02
 """Seconds between two looks at whether a process is stopped."""
 _GDB_MOST_FRAMES = 80
+_ALLOW = (
+    "run as root, or allow it ('sysctl -w kernel.yama.ptrace_scope=0', for the whole machine; in a "
+    "container, the capability SYS_PTRACE)"
+)
+PTRACE_SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
+"""Which processes a user may trace; only root where it is 1 or 2, for what is not a descendant (the
+kernel's docs, "Yama")."""
+_NOBODY = 3
+"""The value with which nobody may, until the next boot."""
 NEEDS = "install pystack ('pip install pystack') or gdb"
 
 
@@ -54,6 +64,17 @@ class StackReading(msgspec.Struct, frozen=True, kw_only=True):
     def frames_of(self, tid: int) -> bool:
         """Return whether it has any frame of a thread."""
         return any(thread.tid == tid and thread.frames for thread in self.threads)
+
+
+def why_no_stack() -> str:
+    """Return why the stacks of a running process can't be read; empty if they can."""
+    try:
+        scope = int(PTRACE_SCOPE.read_text())
+    except (OSError, ValueError):  # a kernel without Yama
+        return ""
+    if scope == _NOBODY or (scope and os.geteuid() != 0):
+        return f"the kernel forbids to read them (kernel.yama.ptrace_scope is {scope}): {_ALLOW}"
+    return ""
 
 
 def has_pystack() -> bool:
@@ -213,8 +234,5 @@ def _error_line(output: str) -> str:
     error = next((line for line in lines if re.search("rror|denied|permitted", line)), None)
     error = error or (lines[-1] if lines else "it printed nothing")
     if "permitted" in error or "denied" in error:
-        error += (
-            "; run as root, or allow it ('sysctl -w kernel.yama.ptrace_scope=0', for the whole "
-            "machine; in a container, the capability SYS_PTRACE)"
-        )
+        error += f"; {_ALLOW}"
     return error[:400]

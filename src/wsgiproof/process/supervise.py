@@ -54,6 +54,9 @@ LOOK_EVERY = 0.5
 _DEATH_REPORT_DEADLINE = 5.0
 """Seconds for the guard to report a death that the kernel knows of."""
 
+MOST_OUTPUT = 64 << 20
+"""Bytes that are read of what a finite command has printed."""
+
 STRAGGLER_GRACE = 0.5
 """Seconds that the children of a finite command may outlive the command."""
 
@@ -208,6 +211,7 @@ class _Guard:
         core_directory: Path | None = None,
         user: tuple[int, int] | None = None,
         confinement: Confinement | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self.pid = 0
         self._run = current_run()
@@ -223,6 +227,7 @@ class _Guard:
             self._run.lock,
             user,
             confinement,
+            {**(confinement.limits if confinement else {}), **(limits or {})},
         )
         self._env = {**env, MARKER: self._marker}
         try:
@@ -378,6 +383,7 @@ def _guard_command(
     lock: int | None,
     user: tuple[int, int] | None,
     confinement: Confinement | None,
+    limits: Mapping[str, int],
 ) -> list[str]:
     """Return the command line of a guard; -I -S -X utf8 make it start fast and independent of
     settings."""
@@ -398,8 +404,8 @@ def _guard_command(
         command += ["--user", f"{user[0]}:{user[1]}"]
     if confinement is not None:
         command += ["--confine", str(confinement.directory.absolute())]
-        for name, most in confinement.limits.items():
-            command += ["--limit", f"{name}={most}"]
+    for name, most in limits.items():
+        command += ["--limit", f"{name}={most}"]
     return [*command, "--", *argv]
 
 
@@ -644,11 +650,15 @@ def run(
     log: Path | None = None,
     remove: Sequence[Path] = (),
     heartbeat: Callable[[], None] = lambda: None,
+    user: tuple[int, int] | None = None,
+    limits: Mapping[str, int] | None = None,
 ) -> Completed:
     """Run a finite command for at most ``deadline`` seconds, and return its result.
 
     ``env`` is the whole environment, except for the marker of the run and TMPDIR, which is a
-    directory of the command that is removed after it. The output is also appended to ``log``.
+    directory of the command that is removed after it. The output is also appended to ``log``; the
+    result has the end of it, at most :data:`MOST_OUTPUT` bytes. ``user`` and ``limits`` are as for
+    :class:`Service` and :class:`Confinement`.
     Processes that the command leaves running are killed soon after its end. ``remove`` is as for
     :class:`Service`. ``heartbeat`` is called about twenty times a second while the command runs.
 
@@ -659,6 +669,9 @@ def run(
     with temporary_directory() as scratch:
         tmpdir = scratch / "tmp"
         tmpdir.mkdir(mode=0o700)
+        if user is not None:
+            scratch.chmod(0o711)
+            os.chown(tmpdir, *user)
         output_path = scratch / "output" if log is None else log
         guard = _Guard(
             argv,
@@ -666,6 +679,8 @@ def run(
             env={**env, "TMPDIR": str(tmpdir)},
             cwd=cwd,
             remove=(scratch, *remove),
+            user=user,
+            limits=limits,
         )
         try:
             with output_path.open("ab") as output:
@@ -676,7 +691,7 @@ def run(
             guard.finish()
         seconds = time.monotonic() - began
         with output_path.open("rb") as written:
-            written.seek(start)
+            written.seek(max(start, written.seek(0, os.SEEK_END) - MOST_OUTPUT))
             text = written.read().decode(errors="replace")
     if death is None:
         raise DeadlineExceeded(_timeout_message(argv, deadline, text, log))

@@ -8,8 +8,9 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from wsgiproof.provision.cache import Build, Cache
-from wsgiproof.provision.packages import install_environment
+from wsgiproof.provision.packages import install_environment, look_ahead
 from wsgiproof.provision.toolchain import BuildSpec, Source
+from wsgiproof.records.cell import Resolution
 
 _HOME = "env"
 
@@ -33,6 +34,8 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
             [*subject, *spec.requirements],
             python,
             cache,
+            subjects=tuple(spec.packages),
+            resolution=spec.resolution,
             constraints=constraints,
             log=directory / "install.log",
             variables=spec.variables,
@@ -47,10 +50,36 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
             "bytecode": "compiled",
             "requirements": "\n".join(spec.requirements),
             "constraints": spec.constraints,
+            **(
+                {"resolution": spec.resolution} if spec.resolution is not Resolution.HIGHEST else {}
+            ),
             **python.identity(),
         },
         make=fill,
     )
+
+
+def described(spec: BuildSpec) -> dict[str, str]:
+    """Return the packages of the subject by name, each with what tells it from others: its version,
+    and its digest if it is not from the package index."""
+    return {
+        name: f"{source.version} {source.digest}".strip() for name, source in spec.packages.items()
+    }
+
+
+def beside_subject(spec: BuildSpec) -> dict[str, str]:
+    """Return the exact versions of what would be installed now beside the subject, by name. Raises
+    :class:`BuildFailed` and :class:`CannotRun`."""
+    subject = [_requirement(name, source) for name, source in spec.packages.items()]
+    found = look_ahead(
+        [*subject, *spec.requirements],
+        spec.python,
+        subjects=tuple(spec.packages),
+        resolution=spec.resolution,
+        constraints=spec.constraints,
+        variables=spec.variables,
+    )
+    return {name: version for name, version in found.items() if name not in spec.packages}
 
 
 def _requirement(name: str, source: Source) -> str:

@@ -26,6 +26,7 @@ from wsgiproof.process.locks import acquire, open_lock
 from wsgiproof.process.supervise import Completed, run
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.toolchain import Python
+from wsgiproof.records.cell import Resolution
 
 _find_uv_lock = threading.Lock()
 """uv calls ``sysconfig``, whose first call is not safe in several threads (CPython 3.11)."""
@@ -45,6 +46,11 @@ _NO_ANSWER = ("error sending request", "dns error", "Could not connect", "Failed
 """What uv says if the index can't be reached."""
 _PINNED = re.compile(r"^[A-Za-z0-9][\w.-]*(?:\[[^]]*\])?(?:==| @ )\S+$", re.MULTILINE)
 """A line of its result; others are comments and warnings."""
+
+_NEEDED = re.compile(
+    r"^(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[^]]*\])?(?:==| @ )\S+ +# via (?P<by>.+)$", re.MULTILINE
+)
+"""A line of it with what needs the package, separated by commas."""
 
 LATEST = "latest"
 """The newest version that supports a Python; an empty version means the same."""
@@ -119,6 +125,13 @@ def is_exact(version: str) -> bool:
     return version not in ("", LATEST, MINIMUM) and not _PREFIX.fullmatch(version)
 
 
+def exact_version(version: str) -> str:
+    """Return the same version with three numbers: 4.9 would stand for the newest 4.9.x."""
+    while not is_exact(version):
+        version += ".0"
+    return version
+
+
 def requirement(package: str, version: str) -> str:
     """Return what an installer is asked for, such as ``flask==3.1.*`` for 3.1."""
     if version in ("", LATEST, MINIMUM):
@@ -146,6 +159,8 @@ def install(
     *,
     log: Path,
     target: Path | None = None,
+    subjects: Sequence[str] = (),
+    resolution: Resolution = Resolution.HIGHEST,
     constraints: Path | None = None,
     source_only: Sequence[str] = (),
     wheels_only: bool = False,
@@ -154,13 +169,19 @@ def install(
 ) -> None:
     """Install ``requirements`` for ``python``, into its environment or into ``target``.
 
+    ``subjects`` names packages among them whose own dependencies are direct ones as well.
     ``source_only`` names packages to build from their sdist, ``wheels_only`` builds none. uv caches
     the wheels that it builds by version and Python tag alone. A build that depends on more (on an
     ``apxs``, or on where libpython is) needs ``use_cache=False``. Raises :class:`BuildFailed` with
     the error of the build.
     """
+    if resolution is Resolution.LOWEST_DIRECT and subjects:
+        named = _needed_by(subjects, requirements, python, constraints, env, log)
+        requirements = [*requirements, *named]
     # With hard links, damage to a file would also damage uv's own cache.
     command: list[str | Path] = ["pip", "install", "--python", python, "--link-mode", "copy"]
+    if resolution is not Resolution.HIGHEST:
+        command += ["--resolution", resolution]
     if target:
         command += ["--target", target, "--no-deps"]
     if wheels_only:
@@ -178,6 +199,71 @@ def install(
         )
     if not target:
         compile_bytecode(python, log)
+
+
+def look_ahead(
+    requirements: Sequence[str],
+    python: Path,
+    *,
+    subjects: Sequence[str],
+    resolution: Resolution,
+    constraints: str,
+    env: Mapping[str, str],
+) -> dict[str, str]:
+    """Return what :func:`install` would install of the package index, by name with its version.
+
+    Raises :class:`BuildFailed` if that can't be decided, and :class:`CannotRun` if the index does
+    not answer.
+    """
+    with temporary_directory() as scratch:
+        limits, source = scratch / "constraints.txt", scratch / "requirements.in"
+        limits.write_text(constraints)
+        if resolution is Resolution.LOWEST_DIRECT and subjects:
+            named = _needed_by(subjects, requirements, python, limits, env, None)
+            requirements = [*requirements, *named]
+        source.write_text("".join(f"{one}\n" for one in requirements))
+        command: list[str | Path] = ["pip", "compile", "--python", python, "--constraint", limits]
+        command += ["--no-header", "--no-annotate", "--no-emit-index-url"]
+        command += ["--resolution", resolution, source]
+        done = run_uv(command, deadline=_INSTALL_DEADLINE, env=env)
+    if done.returncode == 0:
+        pins = (line.partition("==") for line in _PINNED.findall(done.output) if "==" in line)
+        return {name: version for name, _, version in pins}
+    if any(sign in done.output for sign in _NO_ANSWER):
+        raise CannotRun(f"the package index does not answer: {error_line(done.output)}")
+    raise BuildFailed(error_line(done.output))
+
+
+def _needed_by(
+    subjects: Sequence[str],
+    requirements: Sequence[str],
+    python: Path,
+    constraints: Path | None,
+    env: Mapping[str, str] | None,
+    log: Path | None,
+) -> list[str]:
+    """Return the names of the packages that ``subjects`` themselves need in this environment.
+
+    uv takes only what it is asked for as direct, and not what that needs, unless it installs the
+    project that it runs in. Raises :class:`BuildFailed`.
+    """
+    command: list[str | Path] = ["pip", "compile", "--python", python, "--no-header"]
+    command += ["--annotation-style", "line"]
+    if constraints:
+        command += ["--constraint", constraints]
+    with temporary_directory() as scratch:
+        source = scratch / "requirements.in"
+        source.write_text("".join(f"{one}\n" for one in requirements))
+        done = run_uv([*command, source], deadline=_INSTALL_DEADLINE, env=env, log=log)
+    if done.returncode != 0:
+        raise BuildFailed(
+            f"could not find what {' '.join(subjects)} needs: {error_line(done.output)}"
+        )
+    return [
+        found["name"]
+        for found in _NEEDED.finditer(done.output)
+        if {*subjects} & {*found["by"].split(", ")}
+    ]
 
 
 def compile_bytecode(python: Path, log: Path) -> None:

@@ -14,6 +14,7 @@ from wsgiproof.errors import Unsupported
 from wsgiproof.provision import index, python2
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.toolchain import Python
+from wsgiproof.records.cell import Resolution
 
 _KIND, _FILE = "index", "answer.json"
 
@@ -72,14 +73,16 @@ def install_environment(
     python: Python,
     cache: Cache,
     *,
+    subjects: Sequence[str] = (),
+    resolution: Resolution = Resolution.HIGHEST,
     constraints: Path,
     log: Path,
     variables: Mapping[str, str],
 ) -> None:
     """Make an environment of ``python`` at ``home``, and install ``requirements`` in it.
 
-    ``variables`` are environment variables for builds. Raises :class:`BuildFailed` with the
-    installer's error.
+    ``subjects`` are the names of packages whose own dependencies are direct ones. ``variables`` are
+    environment variables for builds. Raises :class:`BuildFailed` with the installer's error.
     """
     if _is_python2(python):
         python2.make_environment(python, home)
@@ -90,7 +93,39 @@ def install_environment(
         index.make_environment(python, home)
         if requirements:
             python3 = home / "bin" / "python"
-            index.install(requirements, python3, constraints=constraints, log=log, env=variables)
+            index.install(
+                requirements,
+                python3,
+                subjects=subjects,
+                resolution=resolution,
+                constraints=constraints,
+                log=log,
+                env=variables,
+            )
+
+
+def look_ahead(
+    requirements: Sequence[str],
+    python: Python,
+    *,
+    subjects: Sequence[str],
+    resolution: Resolution,
+    constraints: str,
+    variables: Mapping[str, str],
+) -> dict[str, str]:
+    """Return what :func:`install_environment` would install of the package index, by name with its
+    version; nothing for Python 2.7, whose pip can't tell. Raises as
+    :func:`wsgiproof.provision.index.look_ahead`."""
+    if _is_python2(python) or not requirements:
+        return {}
+    return index.look_ahead(
+        requirements,
+        Path(python.path),
+        subjects=subjects,
+        resolution=resolution,
+        constraints=constraints,
+        env=variables,
+    )
 
 
 def compile_into(

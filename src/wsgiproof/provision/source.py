@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache as remembered
 from pathlib import Path
 
+import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -25,7 +26,8 @@ from wsgiproof.process.leftovers import temporary_directory
 from wsgiproof.provision.archive import DAMAGED, TooLarge, extract, member_of_tar, member_of_zip
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.checkout import commit_of
-from wsgiproof.provision.index import make_sdist
+from wsgiproof.provision.git import GitSource, exact_commit, fetch_source, is_git
+from wsgiproof.provision.index import exact_version, make_sdist
 from wsgiproof.provision.packages import find_version
 from wsgiproof.provision.toolchain import Python, Source
 from wsgiproof.records.cell import is_module
@@ -62,7 +64,9 @@ def find_source(package: str, requested: str, python: Python, cache: Cache) -> S
     not exist, :class:`BuildFailed` if a tree can't be made into an sdist, and :class:`CannotRun` if
     the index does not answer.
     """
-    if not requested.startswith("/"):
+    if is_git(requested):
+        return _from_git(package, fetch_source(requested, cache), python, cache)
+    if not is_path(requested):
         return Source(version=find_version(package, requested, python, cache))
     path = Path(requested)
     if not path.exists():
@@ -72,6 +76,25 @@ def find_source(package: str, requested: str, python: Python, cache: Cache) -> S
     if path.suffix == ".whl" and package != "mod-wsgi":
         return _wheel(package, path, python)
     return _sdist(package, path, python, cache)
+
+
+def is_path(requested: str) -> bool:
+    """Whether this is a path, and not something that is looked up."""
+    return requested.startswith("/")
+
+
+def exact_value(source: Source) -> str:
+    """Return the value that means this source at any time, unless it is a file of this machine."""
+    if is_git(source.path):
+        return exact_commit(source.path, source.commit)
+    return source.path or exact_version(source.version)
+
+
+def _from_git(package: str, repository: GitSource, python: Python, cache: Cache) -> Source | str:
+    source = _sdist(package, repository.archive, python, cache)
+    if isinstance(source, str):
+        return source
+    return msgspec.structs.replace(source, path=repository.url, commit=repository.commit)
 
 
 def _module(path: Path, python: Python) -> Source | str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from wsgiproof.records.cell import Mpm
+from wsgiproof.records.cell import Mpm, Resolution
 
 
 class Python(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,15 +69,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     path: str = ""
-    """The given path: a ``.so``, a wheel, an archive or a tree; empty if it is from the package
-    index."""
+    """The given path: a ``.so``, a wheel, an archive or a tree; or ``git+`` and the URL of a
+    repository; empty if it is from the package index."""
     archive: str = ""
     """The file to install: a wheel, or an sdist, also of a tree; empty if it is from the package
     index."""
     digest: str = ""
     """The digest of that file."""
     commit: str = ""
-    """The commit of a git checkout; empty if it is not one."""
+    """The commit of a git checkout or repository; empty if it is neither."""
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,10 +103,14 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The environment to use as it is; None: one is built."""
     constraints: str = ""
     """The content of a constraints file for pip; empty if there is none."""
+    resolution: Resolution = Resolution.HIGHEST
+    """Which versions of dependencies."""
     home: str = ""
     """The working directory of daemon processes; empty for Apache's."""
     directives: tuple[str, ...] = ()
     """Lines at the end of Apache's configuration."""
+    access_log: bool = False
+    """Whether Apache logs all requests."""
 
 
 class Httpd(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,10 @@ _LONGEST_APP_NAME = 60
 """Characters. A cell's id is the name of a directory."""
 
 
+GIT = "git+"
+"""How the name of a git repository begins, before its URL."""
+
+
 class Mode(StrEnum):
     """Where mod_wsgi runs the application (mod_wsgi docs, "Processes And Threading")."""
 
@@ -51,6 +55,18 @@ class Loading(StrEnum):
     application group is mod_wsgi's default, ``%{RESOURCE}``. PyMongo's own test is loaded so."""
 
 
+class Resolution(StrEnum):
+    """Which versions of its dependencies are installed with the subject (uv's option of that
+    name)."""
+
+    HIGHEST = "highest"
+    LOWEST_DIRECT = "lowest-direct"
+    """The lowest that the subject and the other requirements allow of what these name; the highest
+    of what that needs in turn."""
+    LOWEST = "lowest"
+    """The lowest of everything."""
+
+
 class AxisValue(msgspec.Struct, frozen=True, kw_only=True):
     """The value of one axis of the subject."""
 
@@ -58,9 +74,9 @@ class AxisValue(msgspec.Struct, frozen=True, kw_only=True):
     value: str
     """An exact version, one of a few choices, or a name."""
     path: str = ""
-    """Its path, if it is a version that is not from the package index."""
+    """Its path, or ``git+`` and a URL, if it is a version that is not from the package index."""
     commit: str = ""
-    """The commit, if that is a git checkout."""
+    """The commit, if that is a git checkout or repository."""
     label: str = ""
     """How it appears in the id of the cell; empty: it does not."""
 
@@ -78,9 +94,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     A plan gives each of its interpreters a different name."""
     mod_wsgi: str
     mod_wsgi_path: str = ""
-    """Its path, if it is not from the package index: a ``.so``, a source tree, or an archive."""
+    """Its path, if it is not from the package index: a ``.so``, a source tree, or an archive; or
+    ``git+`` and a URL."""
     mod_wsgi_commit: str = ""
-    """The commit, if that is a git checkout."""
+    """The commit, if that is a git checkout or repository."""
     subject: str
     """The name of what is tested."""
     of_subject: tuple[AxisValue, ...] = ()
@@ -100,6 +117,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Request threads in each of them; 0: the usual number."""
     maximum_requests: int = 0
     """Requests after which a process is replaced by a new one; 0: never."""
+    resolution: Resolution = Resolution.HIGHEST
+    """Which versions of dependencies are installed."""
     control: str = ""
     app: str = ""
 
@@ -108,7 +127,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         """A stable, readable name, made from the axes. It is never parsed."""
         parts = [
             f"py{self.python_name or '.'.join(self.python.split('.')[:2])}",
-            version_label("mw", self.mod_wsgi, self.mod_wsgi_path),
+            version_label("mw", self.mod_wsgi, self.mod_wsgi_path, self.mod_wsgi_commit),
             *([one.label for one in self.of_subject if one.label] or [self.subject]),
             self.mode,
             self.mpm,
@@ -124,6 +143,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         parts += [f"t{self.threads}"] if self.threads else []
         if self.maximum_requests:
             parts.append(f"recycled{self.maximum_requests}")
+        if self.resolution is not Resolution.HIGHEST:
+            parts.append(self.resolution)
         if self.control:
             parts.append(self.control)
         if self.app:
@@ -154,13 +175,16 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         return axes
 
 
-def version_label(name: str, version: str, path: str) -> str:
-    """Return how a version appears in the id of a cell: ``mw5.0.2``, or ``mw5.0.2+src``.
+def version_label(name: str, version: str, path: str, commit: str = "") -> str:
+    """Return how a version appears in the id of a cell: ``mw5.0.2``, ``mw5.0.2+src``, or of a git
+    repository ``mw5.0.2+g1a2b3c4``.
 
     What is not from the package index has a mark, since its version may be the same.
     """
     if not path:
         return f"{name}{version}"
+    if path.startswith(GIT):
+        return f"{name}{version}+g{commit[:7]}"
     mark = "+so" if is_module(path) else {".whl": "+whl"}.get(PurePath(path).suffix, "+src")
     return f"{name}{version}{mark}"
 

@@ -35,6 +35,7 @@ from wsgiproof.records.audit import AUDIT, Audit
 from wsgiproof.records.audit import FORMAT as AUDIT_FORMAT
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.known import KnownState
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.run import FORMAT, CellRecord, Excluded, RunRecord, as_json, known_in
 
 RESULTS = "results.json"
@@ -271,6 +272,18 @@ def load_run(directory: Path, note: Note = ignore_note) -> RunRecord:
             host=header.host,
             cells=tuple(_entry(run, cell.directory) for cell in header.cells),
         )
+
+
+def load_list(path: Path) -> Listed:
+    """Read the output of ``wsgiproof list --json``. Raises :class:`UsageError`."""
+    try:
+        content = read_file(path, LARGEST_RECORD, follow=True)
+    except OSError as error:
+        raise UsageError(describe(error)) from error
+    try:
+        return msgspec.json.decode(content, type=Listed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not what 'wsgiproof list --json' prints: {error}") from error
 
 
 def only(record: RunRecord, pattern: str) -> RunRecord:

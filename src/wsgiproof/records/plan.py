@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import msgspec
@@ -9,6 +10,12 @@ import msgspec
 MISSED = 0.0045
 """The probability with which one look misses a leak of a plan's sensitivity. There may be several,
 each after more requests: all together miss one in a hundred."""
+_REQUESTS_A_SECOND = 50.0
+"""Of a slow machine that does something else as well; a usual one serves ten times as many."""
+_SECONDS_OF_AN_END = 3.0
+"""For a process to start, to be used and to end."""
+_OTHER_SECONDS = 300.0
+"""For all else: starts and stops, waits, restarts, and a diagnosing pass."""
 
 
 class PhaseName(StrEnum):
@@ -124,3 +131,22 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How many times as long the last requests may take as the first ones."""
     max_latency: float | None = None
     """Seconds that a request may take; None: up to the deadline."""
+
+    @property
+    def most_seconds(self) -> float:
+        """How long a cell takes at most, on a slow machine: a CI system may end what takes longer.
+
+        It is an estimate with a wide margin, and no deadline of the cell itself.
+        """
+        requests = self.warm_up + self.parallel + self.serial + self.extra_requests
+        load = requests / _REQUESTS_A_SECOND
+        phases = 0.0
+        if ExtraPhase.TRIALS in self.phases:
+            phases += _SECONDS_OF_AN_END * math.log(0.05) / math.log(1 - self.crash_bound)
+        if ExtraPhase.IDLE in self.phases:
+            phases += self.idle_seconds
+        if {ExtraPhase.RESTART, ExtraPhase.RELOAD} & {*self.phases}:
+            phases += 2 * self.restarts * self.restart_deadline
+        if ExtraPhase.FAILOVER in self.phases:
+            phases += 4 * (self.fault_seconds + self.recovery_deadline + self.settle_deadline)
+        return _OTHER_SECONDS + phases + min(load, self.max_seconds or load)

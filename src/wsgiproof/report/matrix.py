@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,12 +13,16 @@ from rich.text import Text
 
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Cell
+from wsgiproof.records.listed import Environment, Listed, ListedCell, Resolved
+from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.run import Excluded
 
-_MOST_OF_GITHUB = 256
-"""Jobs of one matrix (GitHub's documentation, "Running variations of jobs in a workflow")."""
-_MOST_OF_GITLAB = 200
-"""A limit of our own: GitLab's depends on the instance and its plan."""
+MOST_JOBS = {"github": 256, "gitlab": 200, "evergreen": 1000}
+"""Jobs of one matrix of GitHub ("Running variations of jobs in a workflow"), and tasks that one
+version of Evergreen may generate ("Project Commands"). 200 is a limit of our own: GitLab's depends
+on the instance and its plan."""
+_SET_UP = 1800
+"""Seconds for a machine to be set up, and for builds."""
 
 
 def show_matrix(console: Console, cells: Sequence[Cell], excluded: Sequence[Excluded]) -> None:
@@ -36,42 +41,58 @@ def show_matrix(console: Console, cells: Sequence[Cell], excluded: Sequence[Excl
     console.print(Text(line), soft_wrap=True)
 
 
-def as_json(cells: Sequence[Cell], excluded: Sequence[Excluded]) -> dict[str, Any]:
-    """Return ``cells`` and ``excluded`` with their axes, the latter also with a ``reason``."""
-    return {
-        "cells": [{"id": cell.id, "axes": cell.axes} for cell in cells],
-        "excluded": list(excluded),
-    }
+def as_listed(
+    cells: Sequence[Cell],
+    excluded: Sequence[Excluded],
+    resolved: Sequence[Resolved],
+    environments: Sequence[Environment] = (),
+) -> Listed:
+    """Return the list for scripts, and for ``--plan``."""
+    return Listed(
+        cells=tuple(ListedCell(id=cell.id, axes=cell.axes) for cell in cells),
+        excluded=tuple(excluded),
+        resolved=tuple(resolved),
+        environments=tuple(environments),
+    )
 
 
-def for_github(cells: Sequence[Cell], shards: int | None) -> dict[str, Any]:
-    """Return the value of ``strategy.matrix``: each entry has a ``shard`` and its ``cells``.
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """What one machine runs."""
 
-    Raises :class:`UsageError` for a number of ``shards`` that GitHub does not take.
-    """
-    dealt = _deal(cells, shards, _MOST_OF_GITHUB)
+    number: int
+    """From 1."""
+    cells: tuple[str, ...]
+    """Their ids, in their order."""
+    minutes: int
+    """After how long the job has to be ended."""
+
+
+def for_github(shards: Sequence[Shard]) -> dict[str, Any]:
+    """Return the value of ``strategy.matrix``: each entry has a ``shard``, its ``cells``, and
+    ``minutes`` for ``timeout-minutes``."""
     return {
         "include": [
-            {"shard": number, "cells": " ".join(ids)} for number, ids in enumerate(dealt, 1)
+            {"shard": one.number, "cells": " ".join(one.cells), "minutes": one.minutes}
+            for one in shards
         ]
     }
 
 
-def for_gitlab(cells: Sequence[Cell], shards: int | None) -> str:
+def for_gitlab(shards: Sequence[Shard]) -> str:
     """Return the jobs of a child pipeline in YAML (of which JSON strings are a part).
 
     ``parallel:matrix`` would put the values into the name of each job, and GitLab makes no
-    pipeline at all if a name has more than 255 characters (GitLab's issue 353024). Raises
-    :class:`UsageError` for a number of ``shards`` that is too large.
+    pipeline at all if a name has more than 255 characters (GitLab's issue 353024).
     """
     lines = []
-    for number, ids in enumerate(_deal(cells, shards, _MOST_OF_GITLAB), 1):
+    for one in shards:
         lines += [
-            f"wsgiproof-{number}:",
+            f"wsgiproof-{one.number}:",
             "  extends: .wsgiproof",
+            f"  timeout: {one.minutes} minutes",
             "  variables:",
-            f'    SHARD: "{number}"',
-            f"    CELLS: {_quoted(' '.join(ids))}",
+            f'    SHARD: "{one.number}"',
+            f"    CELLS: {_quoted(' '.join(one.cells))}",
         ]
     return "\n".join(lines)
 
@@ -80,10 +101,23 @@ def _quoted(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def _deal(cells: Sequence[Cell], shards: int | None, most: int) -> list[list[str]]:
-    """The ids for each machine, in the order of the cells."""
-    number = len(cells) if shards is None else shards
-    if not 1 <= number <= most:
-        raise UsageError(f"--shards {number}: there may be from 1 to {most} jobs")
-    dealt = [[cell.id for cell in cells[start::number]] for start in range(number)]
-    return [ids for ids in dealt if ids]
+def deal(plans: Mapping[str, LoadPlan], system: str, shards: int | None) -> list[Shard]:
+    """Deal cells to so many machines of a CI system; without a number, to one each.
+
+    ``plans`` has the load of each cell by its id, in the order in which they will run. Raises
+    :class:`UsageError` for a number of ``shards`` that the system does not take.
+    """
+    ids = [*plans]
+    number = len(ids) if shards is None else shards
+    if not 1 <= number <= MOST_JOBS[system]:
+        raise UsageError(f"--shards {number}: there may be from 1 to {MOST_JOBS[system]} jobs")
+    dealt = [ids[start::number] for start in range(min(number, len(ids)))]
+    return [
+        Shard(number=place, cells=tuple(its), minutes=_minutes(plans[id] for id in its))
+        for place, its in enumerate(dealt, 1)
+    ]
+
+
+def _minutes(plans: Iterable[LoadPlan]) -> int:
+    """Return how long a job may take that runs cells of these loads one after the other."""
+    return math.ceil((_SET_UP + sum(plan.most_seconds for plan in plans)) / 60)

@@ -38,7 +38,7 @@ from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.run import CellRecord
 from wsgiproof.server.apache import Server, start_apache
-from wsgiproof.server.configuration import ERROR_LOG, ApacheConf, workers
+from wsgiproof.server.configuration import ACCESS_LOG, ERROR_LOG, ApacheConf, workers
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import compile_agent, lay_out
@@ -361,6 +361,7 @@ def serving(
             context.account,
             run_directory=run_directory,
             error_log=directory / ERROR_LOG,
+            access_log=directory / ACCESS_LOG if job.spec.access_log else None,
             directives=job.spec.directives,
         )
         server = stack.enter_context(

@@ -17,12 +17,13 @@ from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import read_file
 from wsgiproof.process.leftovers import safe_parent
 from wsgiproof.provision.cache import Cache
-from wsgiproof.provision.index import is_exact
+from wsgiproof.provision.source import exact_value
 from wsgiproof.provision.toolchain import BuildSpec, Installed
 from wsgiproof.records.cell import Cell, InterpreterKind
+from wsgiproof.records.listed import Listed
 from wsgiproof.run.cell import Job, RunContext, Watcher
 from wsgiproof.run.preflight import Machine, Preflight
-from wsgiproof.run.resolve import resolve_axes
+from wsgiproof.run.resolve import pins_of, resolve_axes
 from wsgiproof.subjects.application import check_app, check_syntax
 from wsgiproof.subjects.registry import DEFAULT, subject_of
 
@@ -37,6 +38,8 @@ class HostSetup(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     resolved: ResolvedAxes
     cache: Cache
+    listed: Listed | None = None
+    """The list that says which exact versions are meant, if there is one."""
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +49,11 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[Job, ...]
 
 
-def preflight(config: Config) -> HostSetup:
+def preflight(config: Config, listed: Listed | None = None) -> HostSetup:
     """Check everything that a run needs before anything is started.
 
-    Raises a :class:`wsgiproof.errors.WsgiproofError` if the run can't be carried out.
+    ``listed`` is the list that says which exact versions are meant, if there is one. Raises
+    a :class:`wsgiproof.errors.WsgiproofError` if the run can't be carried out.
     """
     safe_parent()
     if config.app:
@@ -69,7 +73,8 @@ def preflight(config: Config) -> HostSetup:
         cache.use(Path(python.path))
         if config.app:
             check_syntax(Path(config.app), python.path)
-    return HostSetup(machine=machine, resolved=resolve_axes(config, machine, cache), cache=cache)
+    resolved = resolve_axes(config, machine, cache, listed)
+    return HostSetup(machine=machine, resolved=resolved, cache=cache, listed=listed)
 
 
 def plan(
@@ -86,17 +91,21 @@ def plan(
     :class:`UsageError` if no cell is left.
     """
     matrix = expand(config, setup.resolved)
+    constraints = _constraints(config)
     additions = {
         "installed": installed,
         "requirements": config.requirement,
-        "constraints": _constraints(config),
+        "resolution": config.resolution,
         "home": config.home,
         "directives": config.directive,
+        "access_log": config.access_log,
     }
     jobs = [
         _job(
             cell,
-            msgspec.structs.replace(matrix.specs[cell.id], **additions),
+            _constrained(
+                msgspec.structs.replace(matrix.specs[cell.id], **additions), constraints, setup
+            ),
             setup.machine,
             config,
             own_file=own_file,
@@ -114,6 +123,13 @@ def _constraints(config: Config) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = describe(error) if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"--constraint {config.constraint}: {why}") from error
+
+
+def _constrained(spec: BuildSpec, constraints: str, setup: HostSetup) -> BuildSpec:
+    """Return what to build within the user's constraints, and with the versions of the list."""
+    pins = pins_of(spec, setup.listed) if setup.listed else []
+    text = "\n".join([constraints, *pins, ""]) if pins else constraints
+    return msgspec.structs.replace(spec, constraints=text)
 
 
 def _job(
@@ -189,6 +205,7 @@ def _rerun(
         ("--apxs", config.apxs, ""),
         *(("--requirement", requirement, None) for requirement in spec.requirements),
         ("--constraint", config.constraint, ""),
+        ("--resolution", cell.resolution, default.resolution),
         ("--home", spec.home, ""),
         *(("--directive", directive, None) for directive in spec.directives),
         ("--profile", load.profile, default.profile),
@@ -209,9 +226,10 @@ def _rerun(
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
     words: Sequence[str] = [word for option in given for word in option]
-    upstream = ["--accept-known-upstream"] if config.accept_known_upstream else []
+    flags = ["--access-log"] if spec.access_log else []
+    flags += ["--accept-known-upstream"] if config.accept_known_upstream else []
     no_config = ["--no-config"] if own_file else []
-    return shlex.join(["wsgiproof", "run", *no_config, *words, *upstream])
+    return shlex.join(["wsgiproof", "run", *no_config, *words, *flags])
 
 
 def _axis_options(
@@ -220,29 +238,20 @@ def _axis_options(
     """Yield the option of each axis with its value, and the value that needs no option."""
     common = {
         PYTHON.name: spec.python.path,
-        MOD_WSGI.name: cell.mod_wsgi_path or _exact(cell.mod_wsgi),
+        MOD_WSGI.name: exact_value(spec.mod_wsgi),
         MODE.name: cell.mode,
         MPM.name: cell.mpm,
         INTERPRETER.name: cell.interpreter,
         LOADING.name: cell.loading,
     }
-    of_subject = {one.axis: one for one in cell.of_subject}
     for axis in axes_of(subject_of(cell)):
         usual = axis.default[0] if len(axis.default) == 1 else None
         if axis.name in common:
             yield axis.option, common[axis.name], usual
         elif axis.package:
-            one = of_subject[axis.name]
-            yield axis.option, one.path or _exact(one.value), usual
+            yield axis.option, exact_value(spec.packages[axis.package]), usual
         else:
             yield axis.option, machine.backends.rerun(axis.name, cell), usual
-
-
-def _exact(version: str) -> str:
-    """Return the same version with three numbers: 4.9 would stand for the newest 4.9.x."""
-    while not is_exact(version):
-        version += ".0"
-    return version
 
 
 def _default_phases(cell: Cell) -> str:

@@ -20,7 +20,7 @@ from wsgiproof.config.model import Config
 from wsgiproof.errors import PrerequisiteMissing, WsgiproofError
 from wsgiproof.files import temporary_root
 from wsgiproof.observe.cores import why_no_core
-from wsgiproof.observe.stacks import NEEDS, has_pystack
+from wsgiproof.observe.stacks import NEEDS, has_pystack, why_no_stack
 from wsgiproof.process.account import Account, server_account
 from wsgiproof.process.cgroups import pids_limit
 from wsgiproof.process.leftovers import describe_cleanup
@@ -250,11 +250,12 @@ def _describe_stacks() -> str:
     tools = [name for name, found in (("pystack", has_pystack()), ("gdb", _has_gdb())) if found]
     if not tools:
         return f"none of a process that crashes or hangs: {NEEDS}"
-    of_hangs = f"of a process that hangs, by {' and '.join(tools)}"
-    blocked = why_no_core()
-    if blocked:
-        return f"{of_hangs}; none of one that crashes: {blocked}"
-    return f"{of_hangs}, or crashes"
+    reasons = {"a process that hangs": why_no_stack(), "one that crashes": why_no_core()}
+    read = " and ".join(f"of {which}" for which, why in reasons.items() if not why)
+    found = [f"{read}, by {' and '.join(tools)}"] if read else []
+    return "; ".join(
+        [*found, *(f"none of {which}: {why}" for which, why in reasons.items() if why)]
+    )
 
 
 def _has_gdb() -> bool:

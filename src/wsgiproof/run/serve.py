@@ -17,6 +17,7 @@ from wsgiproof.observe.log import NewLines
 from wsgiproof.process.supervise import how_it_ended
 from wsgiproof.provision.toolchain import Httpd
 from wsgiproof.records.cell import Mode
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.machine import RunningServer
 from wsgiproof.records.observed import Role
 from wsgiproof.run.cell import (
@@ -30,7 +31,14 @@ from wsgiproof.run.cell import (
 )
 from wsgiproof.run.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.server.apache import Server
-from wsgiproof.server.configuration import ERROR_LOG, HTTPD_CONF, ApacheConf, pool, workers
+from wsgiproof.server.configuration import (
+    ACCESS_LOG,
+    ERROR_LOG,
+    HTTPD_CONF,
+    ApacheConf,
+    pool,
+    workers,
+)
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import kept_directory, lasting_directory, scratch_directory
 from wsgiproof.subjects.application import lay_out
@@ -67,6 +75,7 @@ def serve(
     progress: Progress,
     on_ready: Callable[[RunningServer], None],
     on_log_line: Callable[[str], None],
+    listed: Listed | None = None,
 ) -> ServerEnd:
     """Run the server of the only cell of ``config`` until Ctrl-C, or until it ends by itself.
 
@@ -75,7 +84,7 @@ def serve(
     :class:`UsageError` if there are more cells, and KeyboardInterrupt if that comes before the
     server is running.
     """
-    setup = preflight(config)
+    setup = preflight(config, listed)
     job = _only_job(config, setup, "served")
     with ExitStack() as stack:
         run_directory = stack.enter_context(scratch_directory(setup.machine.account))
@@ -175,13 +184,17 @@ def _pass_on(lines: Iterator[str], on_log_line: Callable[[str], None]) -> None:
 
 
 def write_conf(
-    config: Config, output: Path | None, port: int | None, progress: Progress
+    config: Config,
+    output: Path | None,
+    port: int | None,
+    progress: Progress,
+    listed: Listed | None = None,
 ) -> WrittenConfig:
     """Lay out the only cell of ``config``, and write the configuration of its Apache.
 
     Nothing is started. All files are in ``output``, or in a new directory, and are left there.
     """
-    setup = preflight(config)
+    setup = preflight(config, listed)
     job = _only_job(config, setup, "configured")
     account = setup.machine.account
     directory = lasting_directory(output, account)
@@ -205,6 +218,7 @@ def write_conf(
         port or free_port(),
         run_directory=directory,
         error_log=directory / ERROR_LOG,
+        access_log=directory / ACCESS_LOG if job.spec.access_log else None,
         directives=job.spec.directives,
     )
     file = str(directory / HTTPD_CONF)

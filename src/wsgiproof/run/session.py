@@ -30,6 +30,7 @@ from wsgiproof.records.directory import (
     save_cell,
 )
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.run.cell import Job, Progress, RunContext, put_aside, tries_of
 from wsgiproof.run.executors.base import Executor, run_jobs
@@ -47,6 +48,7 @@ def run(
     progress: Progress,
     *,
     resume: Path | None = None,
+    listed: Listed | None = None,
     own_file: bool = False,
     note: Note = ignore_note,
 ) -> RunRecord:
@@ -55,12 +57,14 @@ def run(
     ``results.json`` is complete and up to date after each cell, so an interruption loses only the
     cells that are running. ``resume`` is the directory of such a run: cells that have a verdict
     there for the same inputs are not run again, and ``note`` is called with what is missing there.
+    ``listed`` is the list of a whole matrix, which says which exact versions are meant.
+
     Raises a :class:`wsgiproof.errors.WsgiproofError` before anything is started if the run can't be
     carried out.
     """
     if resume:
         config = msgspec.structs.replace(config, output=str(resume))
-    setup = preflight(config)
+    setup = preflight(config, listed)
     run_plan = plan(config, setup, own_file=own_file)
     with ExitStack() as stack:
         client = stack.enter_context(_connected(config)) if config.dask else None

@@ -22,7 +22,10 @@ from wsgiproof.server.ports import LOOPBACK
 
 HTTPD_CONF = "httpd.conf"
 ERROR_LOG = "error.log"
+ACCESS_LOG = "access.log"
 PROCESS_GROUP = "subject"
+_LOGGING = "log_config"
+"""The module that writes an access log."""
 DAEMON_THREADS = 15
 """The default of mod_wsgi."""
 _SPARE = 9
@@ -55,6 +58,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     short enough for a Unix socket."""
     script: Path
     error_log: Path
+    access_log: Path | None = None
+    """The log of all requests; None: there is none."""
     tmp: Path | None = None
     """The directory for temporary files; None: that of the system."""
     modules: tuple[tuple[str, Path], ...]
@@ -97,6 +102,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         *,
         run_directory: Path,
         error_log: Path,
+        access_log: Path | None = None,
         directives: tuple[str, ...] = (),
     ) -> ApacheConf:
         """Return the configuration of one cell."""
@@ -108,8 +114,11 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             run_directory=run_directory,
             script=application.script,
             error_log=error_log,
+            access_log=access_log,
             tmp=application.tmp,
-            modules=modules_for(toolchain.httpd, cell.mpm, toolchain.mod_wsgi),
+            modules=modules_for(
+                toolchain.httpd, cell.mpm, toolchain.mod_wsgi, logs_access=access_log is not None
+            ),
             python_home=toolchain.home,
             mpm=cell.mpm,
             daemon=cell.mode is Mode.DAEMON,
@@ -214,15 +223,21 @@ def urls(groups: Sequence[str]) -> tuple[Url, ...]:
     )
 
 
-def modules_for(httpd: Httpd, mpm: Mpm, mod_wsgi: Path) -> tuple[tuple[str, Path], ...]:
-    """Return the modules to load for this MPM. Raises :class:`PrerequisiteMissing` if ``httpd``
-    lacks it."""
+def modules_for(
+    httpd: Httpd, mpm: Mpm, mod_wsgi: Path, *, logs_access: bool = False
+) -> tuple[tuple[str, Path], ...]:
+    """Return the modules to load for this MPM, and for an access log. Raises
+    :class:`PrerequisiteMissing` if ``httpd`` lacks one of them."""
     if mpm not in httpd.mpms:
         raise PrerequisiteMissing(
             f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms) or 'none'}: "
             "install the module, or choose another --mpm"
         )
-    names = (f"mpm_{mpm}", "unixd", "authz_core")
+    names = (f"mpm_{mpm}", "unixd", "authz_core", *([_LOGGING] if logs_access else []))
     paths = [(name, httpd.modules / f"mod_{name}.so") for name in names]
     loadable = [(name, path) for name, path in paths if path.exists()]
+    if logs_access and _LOGGING not in {*httpd.static, *dict(loadable)}:
+        raise PrerequisiteMissing(
+            f"{httpd.httpd} has no mod_{_LOGGING}, which --access-log needs: install the module"
+        )
     return (*loadable, ("wsgi", mod_wsgi))

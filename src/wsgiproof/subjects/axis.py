@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsgiproof.files import place
-from wsgiproof.records.cell import AxisValue, is_module, version_label
+from wsgiproof.records.cell import GIT, AxisValue, is_module, version_label
 
 _PATH_SUFFIXES = (".whl", ".gz", ".zip")
 
@@ -56,6 +56,8 @@ class Axis:
 
 def absolute(value: str, directory: Path) -> str:
     """Return a path made absolute. A value that is not a path is returned unchanged."""
+    if value.startswith(GIT):
+        return value
     is_path = "/" in value or value in (".", "..") or value.endswith(_PATH_SUFFIXES)
     return place(value, directory) if is_path or is_module(value) else value
 
@@ -63,5 +65,9 @@ def absolute(value: str, directory: Path) -> str:
 def version_value(axis: str, version: str, path: str = "", commit: str = "") -> AxisValue:
     """Return the value of an axis of versions, as a cell has it."""
     return AxisValue(
-        axis=axis, value=version, path=path, commit=commit, label=version_label(axis, version, path)
+        axis=axis,
+        value=version,
+        path=path,
+        commit=commit,
+        label=version_label(axis, version, path, commit),
     )

@@ -61,9 +61,9 @@ AXES = (
         metavar="VERSION|PATH",
         help="PyMongo: 4.20.0, 4.20 (the newest 4.20.x), a path.\n"
         "Or latest (the default), or min: the oldest with a wheel. A path is a wheel, a source "
-        "checkout such as '.', or an archive of one.",
+        "checkout such as '.', or an archive of one; git+https://HOST/PATH@BRANCH is a repository.",
         about="PyMongo: versions (4.20.0; 4.20 is the newest 4.20.x), 'latest', 'min' (the oldest "
-        "with a wheel), a wheel, or a source checkout.",
+        "with a wheel), a wheel, a source checkout, or git+https://HOST/PATH@BRANCH.",
         example='["latest", "min"]',
         package="pymongo",
         words=("latest", "min"),

@@ -122,9 +122,8 @@ class Model:
     def more(self, samples: list[Sample], left: int) -> int:
         """Return how many requests to add, if at most ``left`` may be."""
         seen = self.seen(samples)
-        needed = [min(left, more) for more in leaks.more_to_decide(RESOURCES, seen)]
-        shown = [more for more in leaks.more_to_show(RESOURCES, seen) if more <= left]
-        return min([*needed, *shown], default=0)
+        needed = [*leaks.more_to_decide(RESOURCES, seen), *leaks.more_to_show(RESOURCES, seen)]
+        return min(left, max(needed, default=0))
 
     def cool_down(self, samples: list[Sample]) -> Iterator[Sample]:
         self.clock += self.plan.cool_down

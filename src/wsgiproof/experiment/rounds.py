@@ -166,9 +166,9 @@ def extra_requests(state: State) -> int:
     added = sum(one.requests for one in state.phases if one.name == PhaseName.EXTRA_LOAD)
     left = state.plan.extra_requests - added
     needed = (*leaks.more_to_decide(resources, observed), memory.more_to_decide(observed))
-    # Fewer would not show it. A count that varies much would take a load without an end.
-    shown = (more for more in leaks.more_to_show(resources, observed) if more <= left)
-    return max(affordable(needed, left), *shown, 0)
+    # What a leak may hide in shrinks with each request. Where processes come and go, it does not.
+    to_show = () if state.workers_vary else leaks.more_to_show(resources, observed)
+    return max(affordable(needed, left), min(left, max(to_show, default=0)))
 
 
 def affordable(needed: Iterable[int], left: int) -> int:

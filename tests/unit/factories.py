@@ -50,6 +50,7 @@ COUNTS: dict[str, int | None] = {
     "connections": 28,
     "cursors": 0,
     "sessions": SESSIONS,
+    "closed clients": 0,
     "children": 0,
     "files": 2,
     "bytes": 8192,

@@ -16,6 +16,7 @@ SETTINGS = {
     "batch_size": 7,
     "prefix": "store_",
     "close": False,
+    "closed_app_name": "wsgiproof-closed",
 }
 
 

@@ -38,6 +38,11 @@ def topology_of(cell: Cell) -> Topology:
     return Topology(cell.value("topology"))
 
 
+def closed_app_name(app_name: str) -> str:
+    """Return the appName of the built-in application's client that is closed."""
+    return f"{app_name}-closed"
+
+
 def has_app_name(cell: Cell) -> bool:
     """Whether this PyMongo sends an appName, by which the deployment knows its connections.
 

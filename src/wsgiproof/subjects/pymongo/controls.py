@@ -286,6 +286,14 @@ CONTROLS = (
         about="the C extensions are missing, and PyMongo silently falls back to Python",
         combined_in=FAULTS,
     ),
+    # After the one that keeps modules from being imported: it imports PyMongo.
+    Control(
+        name="close-client-in-part",
+        trips="closed-client",
+        counterpart="own-interpreters",
+        about="a client that is closed leaves one connection of its pool open",
+        combined_in=FAULTS,
+    ),
     Control(
         name="wrong-version",
         trips="environment",

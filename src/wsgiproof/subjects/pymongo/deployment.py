@@ -24,11 +24,11 @@ from wsgiproof.records.observed import CONNECTIONS, on_member
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.subjects.backend import Backend, Fault, Watch
 from wsgiproof.subjects.pymongo import COLLECTIONS
-from wsgiproof.subjects.pymongo.axes import Topology, has_app_name
+from wsgiproof.subjects.pymongo.axes import Topology, closed_app_name, has_app_name
 from wsgiproof.subjects.pymongo.faults import PrimaryWatch, faults, make_primary
 from wsgiproof.subjects.pymongo.mongod import OBSERVER, Home, Member, make_home
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod
-from wsgiproof.subjects.pymongo.resources import CURSORS, OBJECTS, SESSIONS
+from wsgiproof.subjects.pymongo.resources import CLOSED, CURSORS, OBJECTS, SESSIONS
 from wsgiproof.subjects.pymongo.uri import (
     host_and_port,
     hosts_of,
@@ -163,7 +163,8 @@ class Deployment(Backend):
         return {**counts, SESSIONS: self._sessions()} if self.members else counts
 
     def _open(self, app_name: str, sockets: Collection[tuple[int, int]]) -> dict[str, int | None]:
-        """Return the subject's connections, those on each member, and its cursors.
+        """Return the subject's connections, those on each member, those of closed clients, and its
+        cursors.
 
         The subject's connections are those with its appName, and those without an appName whose
         socket one of its processes was seen to own, such as a leaked one. ``sockets`` are pairs of
@@ -173,16 +174,18 @@ class Deployment(Backend):
         """
         connections: set[tuple[int, str]] = set()
         members = range(1, len(self._direct) + 1)
-        unknown = dict.fromkeys((CONNECTIONS, *map(on_member, members), CURSORS))
+        unknown = dict.fromkeys((CONNECTIONS, *map(on_member, members), CLOSED, CURSORS))
         if not self._direct:
             return unknown
         query = _OF_MONGOS if self.topology is Topology.SHARDED else _CONNECTIONS_AND_CURSORS
-        cursors = 0
+        cursors = closed = 0
         for number, member, port in zip(members, self._direct, self._ports, strict=True):
             try:
                 for row in member.admin.aggregate(query):
                     if row.get("type") == "idleCursor":
                         cursors += row.get("ns", "").startswith(f"{app_name}.")
+                    elif row.get("appName") == closed_app_name(app_name):
+                        closed += 1
                     elif _is_of(row, app_name, port, sockets):
                         connections.add((number, row["client"]))
             except PyMongoError:
@@ -191,6 +194,7 @@ class Deployment(Backend):
         return {
             CONNECTIONS: len(connections),
             **{on_member(number): of_members[number] for number in members},
+            CLOSED: closed,
             CURSORS: cursors,
         }
 

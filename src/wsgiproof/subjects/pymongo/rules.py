@@ -11,6 +11,7 @@ from wsgiproof.judge.finding import Claim
 from wsgiproof.judge.problems import no_problems
 from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
+from wsgiproof.subjects.pymongo.closed_client import closed_client
 from wsgiproof.subjects.pymongo.resources import RESOURCES
 
 _FALLEN_BACK = (
@@ -45,7 +46,7 @@ RULES = Rules(
     packages=("pymongo", "bson", "gridfs"),
     unserved="pymongo.errors.",
     claims=claims,
-    checks={"roundtrip": ROUNDTRIP},
+    checks={"roundtrip": ROUNDTRIP, "closed-client": closed_client},
     resources=RESOURCES,
     entries=read_entries(files(__package__).joinpath("entries.toml")),
 )

@@ -17,7 +17,13 @@ from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.backend import Asked, Backend, Backends, Needs, Place
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.pymongo import COLLECTIONS
-from wsgiproof.subjects.pymongo.axes import AXES, Topology, has_app_name, topology_of
+from wsgiproof.subjects.pymongo.axes import (
+    AXES,
+    Topology,
+    closed_app_name,
+    has_app_name,
+    topology_of,
+)
 from wsgiproof.subjects.pymongo.controls import CONTROLS
 
 if TYPE_CHECKING:
@@ -138,13 +144,15 @@ class PyMongo(Subject):
 
     def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
         """Return where to write how many documents."""
+        database = connection.get("database", "")
         alone = cell.app or topology_of(cell) is Topology.NONE
         return {
             "uri": connection.get("uri", ""),
-            "database": connection.get("database", ""),
+            "database": database,
             "documents": 0 if alone else DOCUMENTS,
             "batch_size": _BATCH_SIZE,
             "prefix": COLLECTIONS,
+            "closed_app_name": closed_app_name(database) if has_app_name(cell) else None,
             # A client that is left open sometimes crashes the process at the stop (docs/findings.md
             # 1). That is a finding about PyMongo, and would disturb the proof of a check.
             "close": bool(cell.control),

@@ -101,6 +101,25 @@ def _pools(client):
     return [getattr(server, "pool", None) or server._pool for server in servers]
 
 
+class CloseClientInPart(NoFault):
+    """A driver's fault: ``MongoClient.close`` leaves one connection of the pool open."""
+
+    def before_import(self):
+        import pymongo
+
+        close, kept = pymongo.MongoClient.close, []
+
+        def close_in_part(client):
+            for pool in _pools(client):
+                with pool.lock:
+                    connections = getattr(pool, "conns", None) or getattr(pool, "sockets", ())
+                    if connections:
+                        kept.append(connections.pop())
+            close(client)
+
+        pymongo.MongoClient.close = close_in_part
+
+
 class ReopenClient(Sometimes):
     """A negative control of LeakSession: opens a client one in ``every`` requests, and closes it.
 

@@ -12,7 +12,7 @@ from wsgiproof.records.cell import AxisValue, Cell, Mode
 from wsgiproof.subjects.axis import version_value
 from wsgiproof.subjects.pymongo.axes import Topology
 
-_AXES = ("pymongo", "pymongo_path", "topology", "mongodb")
+_AXES = ("pymongo", "pymongo_path", "topology", "mongodb", "transport")
 
 
 def cell_with(cell: Cell, **changes: Any) -> Cell:
@@ -26,12 +26,13 @@ def cell_with(cell: Cell, **changes: Any) -> Cell:
 
 
 def _of_pymongo(
-    pymongo: str, pymongo_path: str, topology: str, mongodb: str
+    pymongo: str, pymongo_path: str, topology: str, mongodb: str, transport: str
 ) -> tuple[AxisValue, ...]:
     return (
         version_value("pymongo", pymongo, pymongo_path),
         AxisValue(axis="topology", value=topology, label=topology),
         AxisValue(axis="mongodb", value=mongodb, label=mongodb),
+        AxisValue(axis="transport", value=transport, label="tls" if transport == "tls" else ""),
     )
 
 
@@ -39,7 +40,7 @@ CELL = Cell(
     python="3.12.1",
     mod_wsgi="5.0.2",
     subject="pymongo",
-    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, ""),
+    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, "", "plain"),
     mode=Mode.DAEMON,
 )
 

@@ -24,6 +24,7 @@ from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Cell, Loading, Mode, Mpm
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.observed import LogLine, Observed, Problem
+from wsgiproof.subjects.pymongo.axes import Transport
 
 
 def finding(seen: Observed, cell: Cell = CELL) -> Finding:
@@ -120,6 +121,23 @@ def test_each_claim_of_the_cell_is_held_against_what_is_told(
     seen = observed(identities=(identity(1), identity(2), one))
     assert outcome(seen) == {"environment": Verdict.FAIL}
     assert finding(seen).seen == f"{words} (7 answers)"
+
+
+@pytest.mark.parametrize(
+    ("verifies", "verdict"),
+    [
+        (True, {}),
+        (False, {"environment": Verdict.FAIL}),
+        (None, {"environment": Verdict.INCONCLUSIVE}),
+    ],
+)
+def test_with_tls_an_interpreter_that_accepts_any_certificate_is_a_finding(
+    verifies: bool | None, verdict: dict[str, Verdict]
+) -> None:
+    second = identity(2, subject=SUBJECT | {"verifies_tls": verifies})
+    seen = observed(identities=(identity(1, subject=SUBJECT | {"verifies_tls": True}), second))
+    assert outcome(seen, cell_with(CELL, transport=Transport.TLS)) == verdict
+    assert outcome(seen) == {}
 
 
 def test_identity_judges_against_the_cell_and_not_against_a_default() -> None:

@@ -26,7 +26,7 @@ from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.base import Subject
-from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.axes import Topology, Transport
 from wsgiproof.subjects.pymongo.backends import MongoDBs, Server, why_incompatible
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod
 from wsgiproof.subjects.registry import DEFAULT
@@ -182,6 +182,18 @@ def test_the_likely_to_fail_come_first() -> None:
         (
             {"threads": 5},
             "a child of the MPM prefork has one thread: --threads needs another --mpm",
+        ),
+        (
+            {"transport": ("plain", "tls"), "topology": ("none", "standalone")},
+            "without a deployment there is no connection that could have TLS",
+        ),
+        (
+            {"transport": ("plain", "tls"), "mongodb": ("", "there")},
+            "an existing deployment has TLS if its URI says so",
+        ),
+        (
+            {"transport": ("plain", "tls"), "pymongo": ("3.6.1", "latest"), "mongodb": ("old",)},
+            "PyMongo 3.6.1 is older than 3.9: no tls in its URIs",
         ),
         ({"pymongo": ("latest", "")},
          "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
@@ -364,6 +376,7 @@ _AXES = {
     "interpreter": some.sampled_from(InterpreterKind),
     "loading": some.sampled_from(Loading),
     "mongodb": some.sampled_from(["", "old", "there"]),
+    "transport": some.sampled_from(Transport),
 }
 _TABLE = some.fixed_dictionaries(
     {}, optional={k: some.lists(v, max_size=2) for k, v in _AXES.items()}
@@ -435,6 +448,10 @@ def test_no_combination_is_lost_or_comes_twice(
             "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-lazy-x4",
         ),
         (
+            {"transport": "tls"},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-tls-daemon-prefork-shared-gil",
+        ),
+        (
             {"mod_wsgi_path": "/x/mod_wsgi.so", "pymongo_path": "/x/pymongo-4.20.0-cp312.whl"},
             "py3.12-mw5.0.2+so-pymongo4.20.0+whl-standalone-daemon-prefork-shared-gil",
         ),
@@ -459,6 +476,6 @@ def test_an_id_names_one_directory() -> None:
 
 
 def test_axes_name_every_field() -> None:
-    of_subject = {"pymongo", "topology", "mongodb"}
+    of_subject = {"pymongo", "topology", "mongodb", "transport"}
     assert {*CELL.axes} == {*Cell.__struct_fields__} - {"of_subject"} | of_subject
     assert set(ALL_AXES) <= set(CELL.axes)

@@ -12,6 +12,8 @@ from wsgiproof.subjects.pymongo.subject import PYMONGO
 SETTINGS = {
     "uri": "mongodb://127.0.0.1:1/?appName=wsgiproof",
     "database": "wsgiproof",
+    "authority": None,
+    "stranger": None,
     "documents": 0,
     "batch_size": 7,
     "prefix": "store_",

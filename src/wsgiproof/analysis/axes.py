@@ -88,7 +88,7 @@ def is_usual(axis: str, cell: Cell) -> bool:
         return not getattr(cell, axis)
     if axis == "loading":
         return cell.loading is Loading.EAGER
-    return axis not in _COMMON and not cell.value(axis)
+    return axis not in _COMMON and not any(one.label for one in cell.of_subject if one.axis == axis)
 
 
 def versions(cells: Iterable[Cell]) -> list[str]:

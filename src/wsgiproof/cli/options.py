@@ -459,6 +459,8 @@ def configure(
         config = config.with_axes(mod_wsgi=(absolute(module, Path.cwd()),))
     if control := known_controls().get(config.control):
         config = msgspec.structs.replace(config, maximum_requests=control.maximum_requests)
+        needed = {axis: (one,) for axis, one in control.axes.items() if axis not in config.axes}
+        config = config.with_axes(**needed)
         if "phases" not in given:
             config = msgspec.structs.replace(config, phases=control.phases)
     return config, path

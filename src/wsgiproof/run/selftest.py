@@ -140,7 +140,9 @@ def _plan(controls: Sequence[Control], config: Config, setup: HostSetup) -> RunP
 def _control_config(control: Control, config: Config) -> Config:
     """Return the configuration in which this control is the only cell."""
     return msgspec.structs.replace(
-        config.with_axes(mode=control.modes[:1]),
+        config.with_axes(
+            mode=control.modes[:1], **{axis: (value,) for axis, value in control.axes.items()}
+        ),
         requests=control.requests,
         maximum_requests=control.maximum_requests,
         phases=control.phases,

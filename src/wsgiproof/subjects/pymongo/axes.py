@@ -25,12 +25,24 @@ class Topology(StrEnum):
     """No deployment: the application only encodes and decodes in memory."""
 
 
+class Transport(StrEnum):
+    """How a deployment that wsgiproof starts is connected to."""
+
+    PLAIN = "plain"
+    TLS = "tls"
+
+
 DEPLOYED = (Topology.STANDALONE, Topology.REPLICA_SET)
 """The topologies that wsgiproof starts, which are tested by default."""
 URI = "uri"
 """The name of a deployment that was given by its URI alone, which may hold a password."""
 SERVERS = "mongodb_servers"
 """The key of the table that gives names to servers."""
+
+
+def has_tls(cell: Cell) -> bool:
+    """Whether the deployment that wsgiproof starts for a cell has TLS."""
+    return cell.value("transport") == Transport.TLS
 
 
 def topology_of(cell: Cell) -> Topology:
@@ -104,5 +116,17 @@ AXES = (
         absolute=_absolute_server,
         shown=lambda value: URI if is_uri(value) else value,
         exposed=has_password,
+    ),
+    Axis(
+        name="transport",
+        metavar="NAME",
+        help="plain, or tls with certificates of the run.\n"
+        "Of deployments that wsgiproof starts; others have what their URI says. tls needs the "
+        "extra [tls] and PyMongo 3.9.  [default: plain]",
+        about="How deployments that wsgiproof starts are connected to (tls: with certificates that "
+        "are made for the run):",
+        default=(Transport.PLAIN,),
+        choices=tuple(Transport),
+        rare=True,
     ),
 )

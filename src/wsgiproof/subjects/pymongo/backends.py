@@ -11,7 +11,8 @@ from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.process.account import Account
 from wsgiproof.records.cell import AxisValue, Cell
 from wsgiproof.subjects.backend import Asked, Backends
-from wsgiproof.subjects.pymongo.axes import DEPLOYED, SERVERS, URI, Topology
+from wsgiproof.subjects.pymongo.axes import DEPLOYED, SERVERS, URI, Topology, Transport
+from wsgiproof.subjects.pymongo.certificates import check_trustme
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod, find_mongod
 from wsgiproof.subjects.pymongo.uri import files, is_reference, is_uri, resolve
 
@@ -21,6 +22,10 @@ for (PyMongo's changelog, "Changes in Version 2.8")."""
 _OP_MSG = Version("3.7")
 """The first PyMongo that uses OP_MSG. Measured: MongoDB 6.0.5 refuses 3.6.1 ("Unsupported OP_QUERY
 command: insert"), and serves 3.7.2."""
+_TLS_OPTIONS = Version("3.9")
+"""The first PyMongo with ``tls`` and ``tlsCAFile`` in URIs (its changelog)."""
+_TLS_MODE = Version("4.2")
+"""The first MongoDB with ``--tlsMode`` (MongoDB 4.2, release notes)."""
 _NAMES = {
     Topology.STANDALONE: "a standalone",
     Topology.REPLICA_SET: "a replica-set",
@@ -72,6 +77,8 @@ class MongoDBs(Backends):
     def why_not(self, values: Mapping[str, str], versions: Mapping[str, str], control: str) -> str:
         """Return why a combination is no cell: a topology that the deployment does not have, or a
         PyMongo that it can't serve."""
+        if values["transport"] == Transport.TLS and (reason := self._why_no_tls(values, versions)):
+            return reason
         if values["topology"] == Topology.NONE:
             return "the application with the fault needs a deployment" if control else ""
         server = self._servers[values["mongodb"]]
@@ -88,6 +95,18 @@ class MongoDBs(Backends):
             return f"the existing deployment is {_NAMES[topology]}{chosen}"
         return why_incompatible(versions["pymongo"], version)
 
+    def _why_no_tls(self, values: Mapping[str, str], versions: Mapping[str, str]) -> str:
+        if values["topology"] == Topology.NONE:
+            return "without a deployment there is no connection that could have TLS"
+        mongod = self._servers[values["mongodb"]].target
+        if not isinstance(mongod, Mongod):
+            return "an existing deployment has TLS if its URI says so"
+        if Version(versions["pymongo"]) < _TLS_OPTIONS:
+            return f"PyMongo {versions['pymongo']} is older than {_TLS_OPTIONS}: no tls in its URIs"
+        if Version(mongod.version) < _TLS_MODE:
+            return f"MongoDB {mongod.version} is older than {_TLS_MODE} and has no --tlsMode"
+        return ""
+
     def why_no_faults(self, values: Mapping[str, str]) -> str:
         """Return why a combination can't have the phase ``failover``."""
         if values["topology"] == Topology.NONE:
@@ -98,6 +117,9 @@ class MongoDBs(Backends):
 
     def value(self, axis: str, values: Mapping[str, str]) -> AxisValue:
         """Return the value of an axis: of ``mongodb``, the name of the server."""
+        if axis == "transport":
+            usual = values[axis] == Transport.PLAIN
+            return AxisValue(axis=axis, value=values[axis], label="" if usual else values[axis])
         if axis != "mongodb":
             return super().value(axis, values)
         deployed = values["topology"] != Topology.NONE
@@ -154,6 +176,8 @@ def find_mongodbs(asked: Asked, account: Account | None) -> MongoDBs:
     """Return the server of each value of the axis ``mongodb``."""
     if set(asked.values["topology"]) == {Topology.NONE}:
         return MongoDBs({})
+    if Transport.TLS in asked.values["transport"]:
+        check_trustme()
     names = asked.names.get(SERVERS, {})
     found = {value: _find_server(value, names, account) for value in asked.values["mongodb"]}
     all_names = [server.name for server in found.values()]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.controls import COMBINED, FAULTS, LEAKS, MANY, Control
+from wsgiproof.subjects.pymongo.axes import Transport
 
 _DAEMON = (Mode.DAEMON,)
+_TLS = {"transport": Transport.TLS}
 
 CONTROLS = (
     # Connections.
@@ -299,5 +301,42 @@ CONTROLS = (
         trips="environment",
         counterpart="own-interpreters",
         about="PyMongo has another version than the cell declares",
+    ),
+    # TLS, and users.
+    Control(
+        name="trust-any-certificate",
+        trips="environment",
+        counterpart="reopen-connection-with-tls",
+        about="the application does not check the certificate of its server",
+        axes=_TLS,
+    ),
+    Control(
+        name="skip-tls",
+        trips="responses",
+        counterpart="reopen-connection-with-tls",
+        about="the application connects without TLS to a deployment that requires it",
+        axes=_TLS,
+    ),
+    Control(
+        name="leak-connection-with-tls",
+        trips="connections",
+        counterpart="reopen-connection-with-tls",
+        about="each request opens a connection with TLS and keeps it",
+        fault="leak-connection",
+        axes=_TLS,
+    ),
+    Control(
+        name="reopen-connection-with-tls",
+        trips="",
+        counterpart="trust-any-certificate",
+        about="each request opens a connection with TLS and closes it",
+        fault="reopen-connection",
+        axes=_TLS,
+    ),
+    Control(
+        name="wrong-password",
+        trips="responses",
+        counterpart="reopen-connection",
+        about="the application has another password than the deployment knows",
     ),
 )

@@ -121,12 +121,20 @@ class Deployment(Backend):
     def connection(self, cell: Cell, name: str) -> dict[str, str]:
         """Return the URI and the database of the subject, whose name is its appName, too.
 
-        Its URI has no appName if its PyMongo knows none.
+        Its URI has no appName if its PyMongo knows none. With TLS on wsgiproof's own deployment,
+        there are the files with the certificate of its authority, and of one that signed nothing.
         """
         uri = self.uri(name)
         if not has_app_name(cell):
             uri = with_options(uri, appName=None)
-        return {"uri": uri, "database": name}
+        connection = {"uri": uri, "database": name}
+        if self._home is None or (certificates := self._home.certificates) is None:
+            return connection
+        return {
+            **connection,
+            "authority": str(certificates.for_subject),
+            "stranger": str(certificates.stranger),
+        }
 
     def shown(self, name: str) -> dict[str, str]:
         """Return the URI and the database to show to a person.
@@ -401,18 +409,20 @@ def start_deployment(
     *,
     account: Account | None = None,
     scripting: bool = False,
+    shared: Path | None = None,
 ) -> Iterator[Deployment]:
     """Start a deployment on loopback, and end it with the context.
 
     It runs as ``account``, by default :func:`database_account`, and requires credentials that are
     created here. ``scratch`` holds the data: an empty directory that belongs to this user, and that
     the account can reach. The guards remove it if wsgiproof dies. With ``scripting`` the deployment
-    runs JavaScript. Raises :class:`ServiceFailed` with mongod's own reason, and
-    :class:`PrerequisiteMissing` if the account can't reach ``scratch``.
+    runs JavaScript. With ``shared``, an empty directory of Apache's user, it requires TLS. Raises
+    :class:`ServiceFailed` with mongod's own reason, and :class:`PrerequisiteMissing` if the account
+    can't reach ``scratch``.
     """
     count = _MEMBERS if topology is Topology.REPLICA_SET else 1
     replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None
-    home = make_home(scratch, account or database_account())
+    home = make_home(scratch, account or database_account(), shared)
     with ExitStack() as stack:
         members = [
             Member(
@@ -432,7 +442,10 @@ def start_deployment(
         uri = f"mongodb://{','.join(hosts)}/"
         if replica_set:
             _initiate(members[0], hosts)
-            uri += f"?replicaSet={_REPLICA_SET}"
+            uri = with_options(uri, replicaSet=_REPLICA_SET)
+        if home.certificates is not None:
+            authority = str(home.certificates.for_subject)
+            uri = with_options(uri, tls="true", tlsCAFile=authority)
         password = _make_user(
             home.admin_uri(uri), count, OBSERVER, ["clusterMonitor", "readAnyDatabase"]
         )
@@ -443,7 +456,7 @@ def start_deployment(
             owned=True,
             members=members,
             home=home,
-            observer_uri=with_user(uri, OBSERVER, password, authSource="admin"),
+            observer_uri=with_user(home.trusted_uri(uri), OBSERVER, password, authSource="admin"),
         )
         stack.callback(deployment.close)
         yield deployment

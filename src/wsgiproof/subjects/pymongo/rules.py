@@ -11,6 +11,7 @@ from wsgiproof.judge.finding import Claim
 from wsgiproof.judge.problems import no_problems
 from wsgiproof.judge.rules import Rules
 from wsgiproof.records.cell import Cell
+from wsgiproof.subjects.pymongo.axes import has_tls
 from wsgiproof.subjects.pymongo.closed_client import closed_client
 from wsgiproof.subjects.pymongo.resources import RESOURCES
 
@@ -18,9 +19,16 @@ _FALLEN_BACK = (
     "PyMongo has fallen back to pure Python: find out why the import of its C extension failed"
 )
 
+_ANSWERS: Mapping[object, str] = {True: "refused", False: "accepted"}
+_NOT_VERIFIED = (
+    "certificates are not checked, so anybody between the client and the server can read and "
+    "change everything: look for tlsInsecure or tlsAllowInvalidCertificates, and for the TLS "
+    "library that PyMongo uses there"
+)
+
 
 def claims(cell: Cell, identity: Mapping[str, Any]) -> Iterator[Claim]:
-    """Yield the version, and that each C extension was loaded."""
+    """Yield the version, that each C extension was loaded, and that certificates are checked."""
     yield Claim(what="PyMongo", expected=cell.value("pymongo"), actual=identity.get("version"))
     for package in ("bson", "pymongo"):
         yield Claim(
@@ -28,6 +36,13 @@ def claims(cell: Cell, identity: Mapping[str, Any]) -> Iterator[Claim]:
             expected=True,
             actual=identity.get(f"{package}_has_c"),
             action=_FALLEN_BACK,
+        )
+    if has_tls(cell):
+        yield Claim(
+            what="a server with the certificate of a stranger",
+            expected="refused",
+            actual=_ANSWERS.get(identity.get("verifies_tls")),
+            action=_NOT_VERIFIED,
         )
 
 

@@ -22,6 +22,7 @@ from wsgiproof.subjects.pymongo.axes import (
     Topology,
     closed_app_name,
     has_app_name,
+    has_tls,
     topology_of,
 )
 from wsgiproof.subjects.pymongo.controls import CONTROLS
@@ -47,7 +48,7 @@ class PyMongo(Subject):
     title = "PyMongo"
     agent = Path(__file__).with_name("agent")
     axes = AXES
-    identity = ("version", "path", "bson_has_c", "pymongo_has_c")
+    identity = ("version", "path", "bson_has_c", "pymongo_has_c", "verifies_tls")
     controls = CONTROLS
     needed = "mongod"
     backend_title = "MongoDB"
@@ -96,7 +97,7 @@ class PyMongo(Subject):
 
     def shared_by(self, cell: Cell) -> object:
         """A deployment runs JavaScript only for an application that may need it."""
-        return topology_of(cell), bool(cell.app)
+        return topology_of(cell), bool(cell.app), has_tls(cell)
 
     def by_hand(
         self, cell: Cell, backend: Mongod | str | None, name: str
@@ -112,9 +113,10 @@ class PyMongo(Subject):
                 return existing.connection(cell, name), ()
         named = f"?appName={name}" if has_app_name(cell) else ""
         uri = f"mongodb://{LOOPBACK}:{_DEFAULT_PORT}/{named}"
+        without = ", without TLS" if has_tls(cell) else ""
         mongod = shlex.quote(str(backend.path))
         return {"uri": uri, "database": name}, (
-            f"It expects a MongoDB on port {_DEFAULT_PORT}, such as: "
+            f"It expects a MongoDB on port {_DEFAULT_PORT}{without}, such as: "
             f'{mongod} --bind_ip {LOOPBACK} --dbpath "$(mktemp -d)" '
             "(every user of this machine can use it)",
             "or another one, by its URI in app/settings.json.",
@@ -139,16 +141,19 @@ class PyMongo(Subject):
                 place.logs(directory.name),
                 place.port,
                 scripting=bool(cell.app),
+                shared=place.shared() if has_tls(cell) else None,
             ) as started:
                 yield started
 
     def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
-        """Return where to write how many documents."""
+        """Return where to write how many documents, and whom to trust."""
         database = connection.get("database", "")
         alone = cell.app or topology_of(cell) is Topology.NONE
         return {
             "uri": connection.get("uri", ""),
             "database": database,
+            "authority": connection.get("authority"),
+            "stranger": connection.get("stranger"),
             "documents": 0 if alone else DOCUMENTS,
             "batch_size": _BATCH_SIZE,
             "prefix": COLLECTIONS,

@@ -3,7 +3,6 @@
 from __future__ import absolute_import
 
 import atexit
-import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +23,7 @@ class LeakConnection(Acquiring):
         store_of(workload)
 
     def acquire(self, workload):
-        return socket.create_connection(workload.store.address)
+        return wire.connect(workload)
 
     def release(self, resource):
         resource.close()
@@ -208,7 +207,7 @@ class FillPool(NoFault):
         number = self._requests.next()
         with self._lock:
             if number % self._every == 0 and len(self.pool) < self._most:
-                self.pool.append(socket.create_connection(workload.store.address))
+                self.pool.append(wire.connect(workload))
             if self.pool:
                 wire.ping(self.pool[number % len(self.pool)])
 
@@ -322,7 +321,8 @@ class LeaveProcess(NoFault):
     ends = False
 
     def at_load(self, workload):
-        self._connection = socket.create_connection(store_of(workload).address)
+        store_of(workload)
+        self._connection = wire.connect(workload)
         inherited = {"close_fds": False}
         if sys.version_info[0] >= 3:
             inherited = {"pass_fds": [self._connection.fileno()]}

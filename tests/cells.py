@@ -11,8 +11,9 @@ from wsgiproof.config.model import Combination, Config, Exclusion
 from wsgiproof.records.cell import AxisValue, Cell, Mode
 from wsgiproof.subjects.axis import version_value
 from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.uri_options import label_of, parse_options
 
-_AXES = ("pymongo", "pymongo_path", "topology", "mongodb", "transport")
+_AXES = ("pymongo", "pymongo_path", "topology", "mongodb", "transport", "uri_options")
 
 
 def cell_with(cell: Cell, **changes: Any) -> Cell:
@@ -26,13 +27,21 @@ def cell_with(cell: Cell, **changes: Any) -> Cell:
 
 
 def _of_pymongo(
-    pymongo: str, pymongo_path: str, topology: str, mongodb: str, transport: str
+    pymongo: str,
+    pymongo_path: str,
+    topology: str,
+    mongodb: str,
+    transport: str,
+    uri_options: str,
 ) -> tuple[AxisValue, ...]:
     return (
         version_value("pymongo", pymongo, pymongo_path),
         AxisValue(axis="topology", value=topology, label=topology),
         AxisValue(axis="mongodb", value=mongodb, label=mongodb),
         AxisValue(axis="transport", value=transport, label="tls" if transport == "tls" else ""),
+        AxisValue(
+            axis="uri_options", value=uri_options, label=label_of(parse_options(uri_options))
+        ),
     )
 
 
@@ -40,7 +49,7 @@ CELL = Cell(
     python="3.12.1",
     mod_wsgi="5.0.2",
     subject="pymongo",
-    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, "", "plain"),
+    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, "", "plain", "none"),
     mode=Mode.DAEMON,
 )
 

@@ -12,7 +12,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
 
-from tests.cells import CELL
+from tests.cells import CELL, cell_with
 from tests.unit.test_inside import agent_of
 from wsgiproof.files import Directory
 from wsgiproof.process.account import server_account
@@ -81,6 +81,22 @@ def test_the_deployment_is_counted_and_moved_as_without_tls(deployment: Deployme
     deployment.healthy = False
     deployment.restore()
     assert deployment.healthy
+
+
+def test_the_options_of_a_cell_are_in_its_uri_and_in_use(deployment: Deployment) -> None:
+    def inflated() -> int:
+        with deployment.admin_client() as observer:
+            told = observer.admin.command("serverStatus")["network"]["compression"]["zlib"]
+        return int(told["decompressor"]["bytesOut"])
+
+    cell = cell_with(CELL, uri_options="compressors=zlib&w=3&maxPoolSize=2")
+    before = inflated()
+    client: MongoClient[dict[str, str]] = MongoClient(deployment.connection(cell, APP)["uri"])
+    with client:
+        assert client.write_concern.document == {"w": 3}
+        assert client.options.pool_options.max_pool_size == 2
+        client[APP]["documents"].insert_one({"text": "x" * 100_000})
+    assert inflated() - before > 100_000
 
 
 def test_without_tls_nobody_is_let_in(deployment: Deployment) -> None:

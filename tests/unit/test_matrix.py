@@ -195,6 +195,21 @@ def test_the_likely_to_fail_come_first() -> None:
             {"transport": ("plain", "tls"), "pymongo": ("3.6.1", "latest"), "mongodb": ("old",)},
             "PyMongo 3.6.1 is older than 3.9: no tls in its URIs",
         ),
+        (
+            {"uri_options": ("none", "w=1"), "topology": ("none", "standalone")},
+            "without a deployment there is no URI to add options to",
+        ),
+        ({"uri_options": ("w=2", "W=1")}, "w=2 takes 2 members, and there is one"),
+        (
+            {"uri_options": ("none", "w=far"), "mongodb": ("", "there")},
+            "w=far takes members with this tag, and none has a tag",
+        ),
+        (
+            {"uri_options": ("w=1&journal=true", "W=1&journal=true"), "mode": (Mode.DAEMON,),
+             "topology": (Topology.STANDALONE,)},
+            "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-w_1_journal_true-daemon-"
+            "prefork-shared-gil",
+        ),
         ({"pymongo": ("latest", "")},
          "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
     ],
@@ -377,6 +392,7 @@ _AXES = {
     "loading": some.sampled_from(Loading),
     "mongodb": some.sampled_from(["", "old", "there"]),
     "transport": some.sampled_from(Transport),
+    "uri_options": some.sampled_from(["none", "w=1", "w=2", "compressors=zlib&w=majority"]),
 }
 _TABLE = some.fixed_dictionaries(
     {}, optional={k: some.lists(v, max_size=2) for k, v in _AXES.items()}
@@ -448,8 +464,8 @@ def test_no_combination_is_lost_or_comes_twice(
             "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-lazy-x4",
         ),
         (
-            {"transport": "tls"},
-            "py3.12-mw5.0.2-pymongo4.20.0-standalone-tls-daemon-prefork-shared-gil",
+            {"transport": "tls", "uri_options": "compressors=zlib,snappy&w=1"},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-tls-compressors_zlib_snappy_w_1-daemon-prefork-shared-gil",
         ),
         (
             {"mod_wsgi_path": "/x/mod_wsgi.so", "pymongo_path": "/x/pymongo-4.20.0-cp312.whl"},
@@ -476,6 +492,6 @@ def test_an_id_names_one_directory() -> None:
 
 
 def test_axes_name_every_field() -> None:
-    of_subject = {"pymongo", "topology", "mongodb", "transport"}
+    of_subject = {"pymongo", "topology", "mongodb", "transport", "uri_options"}
     assert {*CELL.axes} == {*Cell.__struct_fields__} - {"of_subject"} | of_subject
     assert set(ALL_AXES) <= set(CELL.axes)

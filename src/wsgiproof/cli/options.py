@@ -379,7 +379,7 @@ def machine_options(command: _Command) -> _Command:
 
 def _is_free(axis: Axis) -> bool:
     """Whether all of its values are there on any machine."""
-    return bool(axis.choices) and axis is not MPM
+    return axis.anywhere or (bool(axis.choices) and axis is not MPM)
 
 
 def version_options(command: _Command) -> _Command:

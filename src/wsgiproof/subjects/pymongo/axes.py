@@ -10,6 +10,7 @@ from wsgiproof.files import place
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.axis import Axis, absolute
 from wsgiproof.subjects.pymongo.uri import FILE, has_password, is_uri
+from wsgiproof.subjects.pymongo.uri_options import NO_OPTIONS, parse_options
 
 
 class Topology(StrEnum):
@@ -34,6 +35,8 @@ class Transport(StrEnum):
 
 DEPLOYED = (Topology.STANDALONE, Topology.REPLICA_SET)
 """The topologies that wsgiproof starts, which are tested by default."""
+MEMBERS = {Topology.STANDALONE: 1, Topology.REPLICA_SET: 3}
+"""How many members each of these has."""
 URI = "uri"
 """The name of a deployment that was given by its URI alone, which may hold a password."""
 SERVERS = "mongodb_servers"
@@ -43,6 +46,11 @@ SERVERS = "mongodb_servers"
 def has_tls(cell: Cell) -> bool:
     """Whether the deployment that wsgiproof starts for a cell has TLS."""
     return cell.value("transport") == Transport.TLS
+
+
+def uri_options_of(cell: Cell) -> dict[str, str]:
+    """Return the options that a cell adds to the URI of its deployment."""
+    return parse_options(cell.value("uri_options"))
 
 
 def topology_of(cell: Cell) -> Topology:
@@ -127,6 +135,20 @@ AXES = (
         "are made for the run):",
         default=(Transport.PLAIN,),
         choices=tuple(Transport),
+        rare=True,
+    ),
+    Axis(
+        name="uri_options",
+        metavar="OPTIONS",
+        help="Options to add to the URI, as they stand there.\n"
+        "Such as 'compressors=zlib&w=majority', 'maxPoolSize=5', 'readPreference=secondary', or "
+        "none. Each value is a set of its own.  [default: none]",
+        about="Sets of options to add to the URI of the deployment (compressors=zlib&w=majority), "
+        "or 'none'.",
+        default=(NO_OPTIONS,),
+        words=(NO_OPTIONS,),
+        example='["none", "compressors=zlib&w=majority"]',
+        anywhere=True,
         rare=True,
     ),
 )

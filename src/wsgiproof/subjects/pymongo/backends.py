@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 from packaging.version import Version
@@ -11,10 +11,24 @@ from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.process.account import Account
 from wsgiproof.records.cell import AxisValue, Cell
 from wsgiproof.subjects.backend import Asked, Backends
-from wsgiproof.subjects.pymongo.axes import DEPLOYED, SERVERS, URI, Topology, Transport
+from wsgiproof.subjects.pymongo.axes import (
+    DEPLOYED,
+    MEMBERS,
+    SERVERS,
+    URI,
+    Topology,
+    Transport,
+)
 from wsgiproof.subjects.pymongo.certificates import check_trustme
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod, find_mongod
 from wsgiproof.subjects.pymongo.uri import files, is_reference, is_uri, resolve
+from wsgiproof.subjects.pymongo.uri_options import (
+    NO_OPTIONS,
+    in_uri,
+    label_of,
+    parse_options,
+    why_not_acknowledged,
+)
 
 _SCRAM = Version("2.8")
 """The first PyMongo that authenticates with SCRAM-SHA-1, which wsgiproof's own deployments ask
@@ -77,7 +91,7 @@ class MongoDBs(Backends):
     def why_not(self, values: Mapping[str, str], versions: Mapping[str, str], control: str) -> str:
         """Return why a combination is no cell: a topology that the deployment does not have, or a
         PyMongo that it can't serve."""
-        if values["transport"] == Transport.TLS and (reason := self._why_no_tls(values, versions)):
+        if reason := self._why_no_tls(values, versions) or self._why_no_options(values):
             return reason
         if values["topology"] == Topology.NONE:
             return "the application with the fault needs a deployment" if control else ""
@@ -96,6 +110,8 @@ class MongoDBs(Backends):
         return why_incompatible(versions["pymongo"], version)
 
     def _why_no_tls(self, values: Mapping[str, str], versions: Mapping[str, str]) -> str:
+        if values["transport"] == Transport.PLAIN:
+            return ""
         if values["topology"] == Topology.NONE:
             return "without a deployment there is no connection that could have TLS"
         mongod = self._servers[values["mongodb"]].target
@@ -106,6 +122,15 @@ class MongoDBs(Backends):
         if Version(mongod.version) < _TLS_MODE:
             return f"MongoDB {mongod.version} is older than {_TLS_MODE} and has no --tlsMode"
         return ""
+
+    def _why_no_options(self, values: Mapping[str, str]) -> str:
+        options = parse_options(values["uri_options"])
+        if options and values["topology"] == Topology.NONE:
+            return "without a deployment there is no URI to add options to"
+        members = MEMBERS.get(Topology(values["topology"]))
+        if members is None or values["mongodb"] in self._existing:
+            return ""
+        return why_not_acknowledged(options, members)
 
     def why_no_faults(self, values: Mapping[str, str]) -> str:
         """Return why a combination can't have the phase ``failover``."""
@@ -120,6 +145,11 @@ class MongoDBs(Backends):
         if axis == "transport":
             usual = values[axis] == Transport.PLAIN
             return AxisValue(axis=axis, value=values[axis], label="" if usual else values[axis])
+        if axis == "uri_options":
+            options = parse_options(values[axis])
+            return AxisValue(
+                axis=axis, value=in_uri(options) or NO_OPTIONS, label=label_of(options)
+            )
         if axis != "mongodb":
             return super().value(axis, values)
         deployed = values["topology"] != Topology.NONE
@@ -174,6 +204,7 @@ def starts_mongod(asked: Asked) -> bool:
 
 def find_mongodbs(asked: Asked, account: Account | None) -> MongoDBs:
     """Return the server of each value of the axis ``mongodb``."""
+    _check_options(asked.values["uri_options"])
     if set(asked.values["topology"]) == {Topology.NONE}:
         return MongoDBs({})
     if Transport.TLS in asked.values["transport"]:
@@ -187,6 +218,18 @@ def find_mongodbs(asked: Asked, account: Account | None) -> MongoDBs:
                 f"two values of --mongodb have the name '{name}': name them in {SERVERS}"
             )
     return MongoDBs(found)
+
+
+def _check_options(sets: Collection[str]) -> None:
+    """Raise :class:`UsageError` for a set that is none, or for two that have one label."""
+    labels: dict[str, dict[str, str]] = {}
+    for text in sets:
+        options = parse_options(text)
+        if labels.setdefault(label_of(options), options) != options:
+            raise UsageError(
+                f"--uri-options {text}: it looks like another set in the ids of cells: run them "
+                "one after the other"
+            )
 
 
 def _find_server(value: str, names: Mapping[str, str], account: Account | None) -> Server:

@@ -24,7 +24,13 @@ from wsgiproof.records.observed import CONNECTIONS, on_member
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.subjects.backend import Backend, Fault, Watch
 from wsgiproof.subjects.pymongo import COLLECTIONS
-from wsgiproof.subjects.pymongo.axes import Topology, closed_app_name, has_app_name
+from wsgiproof.subjects.pymongo.axes import (
+    MEMBERS,
+    Topology,
+    closed_app_name,
+    has_app_name,
+    uri_options_of,
+)
 from wsgiproof.subjects.pymongo.faults import PrimaryWatch, faults, make_primary
 from wsgiproof.subjects.pymongo.mongod import OBSERVER, Home, Member, make_home
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod
@@ -41,7 +47,6 @@ from wsgiproof.subjects.pymongo.uri import (
 _REPLICA_SET = "wsgiproof"
 _MONGOS = "isdbgrid"
 """The ``msg`` by which a mongos is recognised (MongoDB manual, "hello")."""
-_MEMBERS = 3
 _ELECTION_DEADLINE = 30.0
 _DROP_DEADLINE = 2.0
 """Seconds that a deployment may take to answer when the subject's database is dropped."""
@@ -121,12 +126,14 @@ class Deployment(Backend):
     def connection(self, cell: Cell, name: str) -> dict[str, str]:
         """Return the URI and the database of the subject, whose name is its appName, too.
 
-        Its URI has no appName if its PyMongo knows none. With TLS on wsgiproof's own deployment,
-        there are the files with the certificate of its authority, and of one that signed nothing.
+        Its URI has the options of the cell, and no appName if its PyMongo knows none. With TLS on
+        wsgiproof's own deployment, there are the files with the certificate of its authority, and
+        of one that signed nothing.
         """
         uri = self.uri(name)
         if not has_app_name(cell):
             uri = with_options(uri, appName=None)
+        uri = with_options(uri, **uri_options_of(cell))
         connection = {"uri": uri, "database": name}
         if self._home is None or (certificates := self._home.certificates) is None:
             return connection
@@ -420,7 +427,7 @@ def start_deployment(
     :class:`ServiceFailed` with mongod's own reason, and :class:`PrerequisiteMissing` if the account
     can't reach ``scratch``.
     """
-    count = _MEMBERS if topology is Topology.REPLICA_SET else 1
+    count = MEMBERS.get(topology, 1)
     replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None
     home = make_home(scratch, account or database_account(), shared)
     with ExitStack() as stack:

@@ -24,6 +24,7 @@ from wsgiproof.subjects.pymongo.axes import (
     has_app_name,
     has_tls,
     topology_of,
+    uri_options_of,
 )
 from wsgiproof.subjects.pymongo.controls import CONTROLS
 
@@ -105,6 +106,7 @@ class PyMongo(Subject):
         """Return the user's deployment, or a MongoDB on the default port."""
         from wsgiproof.server.ports import LOOPBACK
         from wsgiproof.subjects.pymongo.deployment import connect_deployment
+        from wsgiproof.subjects.pymongo.uri import with_options
 
         if backend is None:
             return {}, ()
@@ -113,6 +115,7 @@ class PyMongo(Subject):
                 return existing.connection(cell, name), ()
         named = f"?appName={name}" if has_app_name(cell) else ""
         uri = f"mongodb://{LOOPBACK}:{_DEFAULT_PORT}/{named}"
+        uri = with_options(uri, **uri_options_of(cell))
         without = ", without TLS" if has_tls(cell) else ""
         mongod = shlex.quote(str(backend.path))
         return {"uri": uri, "database": name}, (

@@ -147,7 +147,6 @@ AXES = (
         "or 'none'.",
         default=(NO_OPTIONS,),
         words=(NO_OPTIONS,),
-        example='["none", "compressors=zlib&w=majority"]',
         anywhere=True,
         rare=True,
     ),

@@ -11,9 +11,10 @@ from wsgiproof.config.model import Combination, Config, Exclusion
 from wsgiproof.records.cell import AxisValue, Cell, Mode
 from wsgiproof.subjects.axis import version_value
 from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.extras import parse_extras
 from wsgiproof.subjects.pymongo.uri_options import label_of, parse_options
 
-_AXES = ("pymongo", "pymongo_path", "topology", "mongodb", "transport", "uri_options")
+_AXES = ("pymongo", "pymongo_path", "topology", "mongodb", "transport", "uri_options", "extras")
 
 
 def cell_with(cell: Cell, **changes: Any) -> Cell:
@@ -33,6 +34,7 @@ def _of_pymongo(
     mongodb: str,
     transport: str,
     uri_options: str,
+    extras: str,
 ) -> tuple[AxisValue, ...]:
     return (
         version_value("pymongo", pymongo, pymongo_path),
@@ -42,6 +44,7 @@ def _of_pymongo(
         AxisValue(
             axis="uri_options", value=uri_options, label=label_of(parse_options(uri_options))
         ),
+        AxisValue(axis="extras", value=extras, label="+".join(parse_extras(extras))),
     )
 
 
@@ -49,7 +52,7 @@ CELL = Cell(
     python="3.12.1",
     mod_wsgi="5.0.2",
     subject="pymongo",
-    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, "", "plain", "none"),
+    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, "", "plain", "none", "none"),
     mode=Mode.DAEMON,
 )
 

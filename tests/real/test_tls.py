@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pymongo import MongoClient
 from pymongo.errors import ServerSelectionTimeoutError
 
 from tests.cells import CELL, cell_with
+from tests.real.conftest import Bench
 from tests.unit.test_inside import agent_of
 from wsgiproof.files import Directory
 from wsgiproof.process.account import server_account
@@ -122,3 +124,25 @@ def test_whether_a_client_checks_certificates_is_tried(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", "False", "None"]
+
+
+def test_a_cell_with_all_of_it_says_which_interpreter_lacks_an_extra(bench: Bench) -> None:
+    record = bench.run(
+        axes={"transport": "tls", "extras": "zstd", "uri_options": "compressors=zstd,zlib"},
+        control="lose-extra",
+    )
+    failing = {check.check: check.reason for check in record.checks if check.verdict == "fail"}
+    assert failing.keys() == {"environment", "error-log"}
+    lost = r"PyMongo's extra zstd is missing, not usable \(\d+ answers of interpreter2\)"
+    assert re.fullmatch(lost, failing["environment"])
+    # With the compressor in the URI, PyMongo says so itself.
+    assert "compression with zstandard is not available" in failing["error-log"]
+    assert record.observed is not None
+    told = {one.application_group: one.subject for one in record.observed.identities}
+    assert {group: one["extras"] for group, one in told.items()} == {
+        "interpreter1": "zstd",
+        "interpreter2": "",
+    }
+    assert all(one["verifies_tls"] is True for one in told.values())
+    assert "-standalone-tls-compressors_zstd_zlib-zstd-daemon-" in record.cell.id
+    assert "--transport tls --uri-options compressors=zstd,zlib --extras zstd" in record.rerun

@@ -73,6 +73,7 @@ SUBJECT: dict[str, str | int | bool | None] = {
     "path": "/env/lib/python3.12/site-packages/pymongo/__init__.py",
     "bson_has_c": True,
     "pymongo_has_c": True,
+    "extras": "",
     "verifies_tls": None,
 }
 

@@ -251,6 +251,12 @@ def test_a_value_of_an_axis_that_is_in_no_cell_is_an_error(
     assert str(caught.value).startswith(why)
 
 
+def test_extras_are_installed_with_the_package_that_has_them() -> None:
+    matrix = matrix_of(extras=("none", "zstd, ocsp"), topology=("none",), mode=("daemon",))
+    named = {cell.value("extras"): matrix.specs[cell.id].extras for cell in matrix.cells}
+    assert named == {"none": {}, "ocsp,zstd": {"pymongo": ("ocsp", "zstd")}}
+
+
 def test_an_include_has_values_of_its_own_and_the_axes_for_the_rest() -> None:
     include = combination(python=("3.13t",), interpreter=(InterpreterKind.FREE_THREADED,))
     matrix = matrix_of(include=(include,), topology=(Topology.STANDALONE,))
@@ -392,6 +398,7 @@ _AXES = {
     "loading": some.sampled_from(Loading),
     "mongodb": some.sampled_from(["", "old", "there"]),
     "transport": some.sampled_from(Transport),
+    "extras": some.sampled_from(["none", "snappy", "zstd,ocsp"]),
     "uri_options": some.sampled_from(["none", "w=1", "w=2", "compressors=zlib&w=majority"]),
 }
 _TABLE = some.fixed_dictionaries(
@@ -464,8 +471,8 @@ def test_no_combination_is_lost_or_comes_twice(
             "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-lazy-x4",
         ),
         (
-            {"transport": "tls", "uri_options": "compressors=zlib,snappy&w=1"},
-            "py3.12-mw5.0.2-pymongo4.20.0-standalone-tls-compressors_zlib_snappy_w_1-daemon-prefork-shared-gil",
+            {"transport": "tls", "uri_options": "compressors=zlib&w=1", "extras": "zstd,ocsp"},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-tls-compressors_zlib_w_1-ocsp+zstd-daemon-prefork-shared-gil",
         ),
         (
             {"mod_wsgi_path": "/x/mod_wsgi.so", "pymongo_path": "/x/pymongo-4.20.0-cp312.whl"},
@@ -492,6 +499,6 @@ def test_an_id_names_one_directory() -> None:
 
 
 def test_axes_name_every_field() -> None:
-    of_subject = {"pymongo", "topology", "mongodb", "transport", "uri_options"}
+    of_subject = {"pymongo", "topology", "mongodb", "transport", "uri_options", "extras"}
     assert {*CELL.axes} == {*Cell.__struct_fields__} - {"of_subject"} | of_subject
     assert set(ALL_AXES) <= set(CELL.axes)

@@ -69,6 +69,8 @@ def value_of(axis: str, cell: Cell) -> str:
         return _COMMON[axis](cell)
     for one in cell.of_subject:
         if one.axis == axis:
+            if one.value and not one.label:  # such as 'none', which needs to say of what
+                return f"{axis.replace('_', ' ')} {one.value}"
             return _from(one.value, one.path, one.commit) or f"usual {axis}"
     return ""
 

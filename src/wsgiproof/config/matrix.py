@@ -193,6 +193,7 @@ def _spec(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Build
             for axis in subject.axes
             if axis.package
         },
+        extras={package: names for package, names in subject.extras(candidate).items() if names},
         variables=dict(subject.build_variables),
     )
 

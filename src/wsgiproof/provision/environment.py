@@ -23,7 +23,10 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
     """
     python = spec.python
     named = ", ".join(f"{name} {source.version}" for name, source in spec.packages.items())
-    subject = [_requirement(name, source) for name, source in spec.packages.items()]
+    subject = [
+        _requirement(name, spec.extras.get(name, ()), source)
+        for name, source in spec.packages.items()
+    ]
 
     def fill(directory: Path) -> None:
         constraints = directory / "constraints.txt"
@@ -45,7 +48,7 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
             "version": "+".join(f"{name}{one.version}" for name, one in spec.packages.items()),
             "digest": "+".join(one.digest for one in spec.packages.values()),
             "bytecode": "compiled",
-            "requirements": "\n".join(spec.requirements),
+            "requirements": "\n".join([*_extras(spec), *spec.requirements]),
             "constraints": spec.constraints,
             **python.identity(),
         },
@@ -53,7 +56,12 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
     )
 
 
-def _requirement(name: str, source: Source) -> str:
+def _extras(spec: BuildSpec) -> list[str]:
+    return [f"{name}[{','.join(extras)}]" for name, extras in spec.extras.items()]
+
+
+def _requirement(name: str, extras: tuple[str, ...], source: Source) -> str:
+    name += f"[{','.join(extras)}]" if extras else ""
     if source.archive:
         return f"{name} @ {Path(source.archive).as_uri()}"
     return f"{name}=={source.version}"

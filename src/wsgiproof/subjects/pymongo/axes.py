@@ -9,6 +9,7 @@ from pathlib import Path
 from wsgiproof.files import place
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.axis import Axis, absolute
+from wsgiproof.subjects.pymongo.extras import COMPRESSORS, KNOWN, NO_EXTRAS, split
 from wsgiproof.subjects.pymongo.uri import FILE, has_password, is_uri
 from wsgiproof.subjects.pymongo.uri_options import NO_OPTIONS, parse_options
 
@@ -51,6 +52,16 @@ def has_tls(cell: Cell) -> bool:
 def uri_options_of(cell: Cell) -> dict[str, str]:
     """Return the options that a cell adds to the URI of its deployment."""
     return parse_options(cell.value("uri_options"))
+
+
+def extras_of(cell: Cell) -> frozenset[str]:
+    """Return the extras of PyMongo that a cell asks for, also by the compressors in its URI.
+
+    The values of a recorded cell may be anything.
+    """
+    named = re.search(r"(?:^|&)compressors=([^&]*)", cell.value("uri_options"))
+    by_uri = split(named[1]) & frozenset(COMPRESSORS) if named else frozenset()
+    return split(cell.value("extras")) | by_uri
 
 
 def topology_of(cell: Cell) -> Topology:
@@ -147,6 +158,18 @@ AXES = (
         "or 'none'.",
         default=(NO_OPTIONS,),
         words=(NO_OPTIONS,),
+        anywhere=True,
+        rare=True,
+    ),
+    Axis(
+        name="extras",
+        metavar="NAMES",
+        help="Extras of PyMongo, such as 'ocsp,snappy'.\n"
+        f"{', '.join(KNOWN)}, with commas, or none. Each has to be usable in each interpreter. "
+        "Each value is a set of its own.  [default: none]",
+        about=f"Sets of PyMongo's extras to install ({','.join(KNOWN)}), or 'none'.",
+        default=(NO_EXTRAS,),
+        words=(NO_EXTRAS, *KNOWN),
         anywhere=True,
         rare=True,
     ),

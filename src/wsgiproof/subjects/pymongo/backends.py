@@ -20,6 +20,8 @@ from wsgiproof.subjects.pymongo.axes import (
     Transport,
 )
 from wsgiproof.subjects.pymongo.certificates import check_trustme
+from wsgiproof.subjects.pymongo.extras import in_words, parse_extras
+from wsgiproof.subjects.pymongo.extras import label_of as label_of_extras
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod, find_mongod
 from wsgiproof.subjects.pymongo.uri import files, is_reference, is_uri, resolve
 from wsgiproof.subjects.pymongo.uri_options import (
@@ -145,6 +147,9 @@ class MongoDBs(Backends):
         if axis == "transport":
             usual = values[axis] == Transport.PLAIN
             return AxisValue(axis=axis, value=values[axis], label="" if usual else values[axis])
+        if axis == "extras":
+            names = parse_extras(values[axis])
+            return AxisValue(axis=axis, value=in_words(names), label=label_of_extras(names))
         if axis == "uri_options":
             options = parse_options(values[axis])
             return AxisValue(
@@ -205,6 +210,8 @@ def starts_mongod(asked: Asked) -> bool:
 def find_mongodbs(asked: Asked, account: Account | None) -> MongoDBs:
     """Return the server of each value of the axis ``mongodb``."""
     _check_options(asked.values["uri_options"])
+    for extras in asked.values["extras"]:
+        parse_extras(extras)
     if set(asked.values["topology"]) == {Topology.NONE}:
         return MongoDBs({})
     if Transport.TLS in asked.values["transport"]:

@@ -302,6 +302,22 @@ CONTROLS = (
         counterpart="own-interpreters",
         about="PyMongo has another version than the cell declares",
     ),
+    Control(
+        name="lose-extra",
+        trips="environment",
+        counterpart="keep-extra",
+        about="the second interpreter can't import an extra, and PyMongo silently does without it",
+        options={"only": "interpreter2"},
+        axes={"extras": "zstd"},
+    ),
+    Control(
+        name="keep-extra",
+        trips="",
+        counterpart="lose-extra",
+        about="each interpreter has an extra, a compressor, and uses it",
+        inside=False,
+        axes={"extras": "zstd", "uri_options": "compressors=zstd"},
+    ),
     # TLS, and users.
     Control(
         name="trust-any-certificate",

@@ -21,12 +21,14 @@ from wsgiproof.subjects.pymongo.axes import (
     AXES,
     Topology,
     closed_app_name,
+    extras_of,
     has_app_name,
     has_tls,
     topology_of,
     uri_options_of,
 )
 from wsgiproof.subjects.pymongo.controls import CONTROLS
+from wsgiproof.subjects.pymongo.extras import parse_extras
 
 if TYPE_CHECKING:
     from wsgiproof.judge.rules import Rules
@@ -49,7 +51,7 @@ class PyMongo(Subject):
     title = "PyMongo"
     agent = Path(__file__).with_name("agent")
     axes = AXES
-    identity = ("version", "path", "bson_has_c", "pymongo_has_c", "verifies_tls")
+    identity = ("version", "path", "bson_has_c", "pymongo_has_c", "extras", "verifies_tls")
     controls = CONTROLS
     needed = "mongod"
     backend_title = "MongoDB"
@@ -83,6 +85,10 @@ class PyMongo(Subject):
         from wsgiproof.subjects.pymongo.backends import starts_mongod
 
         return Needs(tasks=_TASKS, scratch=_SCRATCH) if starts_mongod(asked) else Needs()
+
+    def extras(self, values: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+        """Return PyMongo's."""
+        return {"pymongo": parse_extras(values["extras"])}
 
     def find_backends(self, asked: Asked, account: Account | None) -> Backends:
         """Find each mongod, and check the files of each URI."""
@@ -155,6 +161,7 @@ class PyMongo(Subject):
         return {
             "uri": connection.get("uri", ""),
             "database": database,
+            "extras": sorted(extras_of(cell)),
             "authority": connection.get("authority"),
             "stranger": connection.get("stranger"),
             "documents": 0 if alone else DOCUMENTS,

@@ -8,6 +8,7 @@ import types
 
 from ..counter import Counter
 from ..faults_base import NoFault
+from ..probe import application_group
 from .faults import store_of
 
 
@@ -118,6 +119,18 @@ class NoExtension(NoFault):
         # For the import system, None means that there is no such module.
         for name in ("bson._cbson", "pymongo._cmessage"):
             sys.modules[name] = None
+
+
+class LoseExtra(NoFault):
+    """Prevents the import of zstd in the interpreter of the application group ``only``."""
+
+    def __init__(self, only):
+        self._here = only == application_group()
+
+    def before_import(self):
+        if self._here:
+            for name in ("backports.zstd", "compression.zstd", "zstandard"):
+                sys.modules[name] = None
 
 
 class WrongVersion(NoFault):

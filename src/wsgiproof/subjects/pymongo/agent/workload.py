@@ -7,7 +7,7 @@ import os
 import bson
 import pymongo
 
-from . import roundtrip, tls
+from . import extras, roundtrip, tls
 from .pools import POOLS
 from .store import Store
 
@@ -15,7 +15,8 @@ _OF_STORE = ("uri", "database", "documents", "batch_size", "prefix", "close", "c
 
 
 def identity(settings):
-    """Return the version that was imported, from where, and whether its C extensions were.
+    """Return the version that was imported, from where, whether its C extensions were, and which
+    extras it uses.
 
     With TLS, also whether PyMongo refuses a server whose authority it was not told to trust; None
     if that is unknown.
@@ -25,6 +26,7 @@ def identity(settings):
         "path": os.path.abspath(pymongo.__file__),
         "bson_has_c": bson.has_c(),
         "pymongo_has_c": pymongo.has_c(),
+        "extras": extras.usable(settings["extras"]),
         "verifies_tls": tls.verifies(settings["uri"], settings["stranger"]),
     }
 

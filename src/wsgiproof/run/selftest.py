@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 
 import msgspec
 
@@ -60,6 +61,11 @@ def select(
     if together:
         return tuple(control for control in controls if control.name not in combined)
     return tuple(control for control in controls if control.planted == (control.name,))
+
+
+def lacking(controls: Sequence[Control]) -> tuple[Control, ...]:
+    """Return those that can't run here, since the extra that they need is not installed."""
+    return tuple(one for one in controls if one.module and find_spec(one.module) is None)
 
 
 def selftest(

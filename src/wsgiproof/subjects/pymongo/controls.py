@@ -325,6 +325,8 @@ CONTROLS = (
         counterpart="reopen-connection-with-tls",
         about="the application does not check the certificate of its server",
         axes=_TLS,
+        extra="tls",
+        module="trustme",
     ),
     Control(
         name="skip-tls",
@@ -332,6 +334,8 @@ CONTROLS = (
         counterpart="reopen-connection-with-tls",
         about="the application connects without TLS to a deployment that requires it",
         axes=_TLS,
+        extra="tls",
+        module="trustme",
     ),
     Control(
         name="leak-connection-with-tls",
@@ -340,6 +344,8 @@ CONTROLS = (
         about="each request opens a connection with TLS and keeps it",
         fault="leak-connection",
         axes=_TLS,
+        extra="tls",
+        module="trustme",
     ),
     Control(
         name="reopen-connection-with-tls",
@@ -348,6 +354,8 @@ CONTROLS = (
         about="each request opens a connection with TLS and closes it",
         fault="reopen-connection",
         axes=_TLS,
+        extra="tls",
+        module="trustme",
     ),
     Control(
         name="wrong-password",

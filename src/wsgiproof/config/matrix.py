@@ -303,7 +303,11 @@ def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...
     ids = {cell.id for cell in chosen}
     others = [
         Excluded(
-            axes={axis: str(value) for axis, value in cell.axes.items() if axis in ALL_AXES},
+            axes={
+                axis: ALL_AXES[axis].shown(str(value))
+                for axis, value in cell.axes.items()
+                if axis in ALL_AXES
+            },
             reason="it is not selected",
             cell=cell.id,
         )

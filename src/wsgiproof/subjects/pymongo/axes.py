@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -90,6 +91,11 @@ def _absolute_server(value: str, directory: Path) -> str:
     return value if is_uri(value) else absolute(value, directory)
 
 
+def _unless(usual: str) -> Callable[[str], str]:
+    """Return a function that shows a value, unless it is the usual one, which names nothing."""
+    return lambda value: "" if value == usual else value
+
+
 AXES = (
     Axis(
         name="pymongo",
@@ -147,6 +153,7 @@ AXES = (
         default=(Transport.PLAIN,),
         choices=tuple(Transport),
         rare=True,
+        shown=_unless(Transport.PLAIN),
     ),
     Axis(
         name="uri_options",
@@ -160,6 +167,7 @@ AXES = (
         words=(NO_OPTIONS,),
         anywhere=True,
         rare=True,
+        shown=_unless(NO_OPTIONS),
     ),
     Axis(
         name="extras",
@@ -172,5 +180,6 @@ AXES = (
         words=(NO_EXTRAS, *KNOWN),
         anywhere=True,
         rare=True,
+        shown=_unless(NO_EXTRAS),
     ),
 )

@@ -193,14 +193,15 @@ class Deployment(Backend):
         if not self._direct:
             return unknown
         query = _OF_MONGOS if self.topology is Topology.SHARDED else _CONNECTIONS_AND_CURSORS
-        cursors = closed = 0
+        closed: set[tuple[int, str]] = set()
+        cursors = 0
         for number, member, port in zip(members, self._direct, self._ports, strict=True):
             try:
                 for row in member.admin.aggregate(query):
                     if row.get("type") == "idleCursor":
                         cursors += row.get("ns", "").startswith(f"{app_name}.")
                     elif row.get("appName") == closed_app_name(app_name):
-                        closed += 1
+                        closed.add((number, row["client"]))
                     elif _is_of(row, app_name, port, sockets):
                         connections.add((number, row["client"]))
             except PyMongoError:
@@ -209,7 +210,7 @@ class Deployment(Backend):
         return {
             CONNECTIONS: len(connections),
             **{on_member(number): of_members[number] for number in members},
-            CLOSED: closed,
+            CLOSED: len(closed),
             CURSORS: cursors,
         }
 

@@ -140,8 +140,6 @@ def cluster() -> Iterator[tuple[Mongos, Mongos]]:
             stack.enter_context(
                 mongos([connection(1), connection(2), connection(3, "another"), left])
             ),
-                mongos([connection(1), connection(2), connection(3, "another"), left])
-            ),
             stack.enter_context(mongos([connection(1), cursor])),
         )
 

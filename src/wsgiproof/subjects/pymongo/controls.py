@@ -360,7 +360,7 @@ CONTROLS = (
     Control(
         name="wrong-password",
         trips="responses",
-        counterpart="reopen-connection",
+        counterpart="second-client",
         about="the application has another password than the deployment knows",
     ),
 )

@@ -11,8 +11,10 @@ from wsgiproof.config.model import Combination, Config, Exclusion
 from wsgiproof.records.cell import AxisValue, Cell, Mode
 from wsgiproof.subjects.axis import version_value
 from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.extras import parse_extras
+from wsgiproof.subjects.pymongo.uri_options import label_of, parse_options
 
-_AXES = ("pymongo", "pymongo_path", "topology", "mongodb")
+_AXES = ("pymongo", "pymongo_path", "topology", "mongodb", "transport", "uri_options", "extras")
 
 
 def cell_with(cell: Cell, **changes: Any) -> Cell:
@@ -26,12 +28,23 @@ def cell_with(cell: Cell, **changes: Any) -> Cell:
 
 
 def _of_pymongo(
-    pymongo: str, pymongo_path: str, topology: str, mongodb: str
+    pymongo: str,
+    pymongo_path: str,
+    topology: str,
+    mongodb: str,
+    transport: str,
+    uri_options: str,
+    extras: str,
 ) -> tuple[AxisValue, ...]:
     return (
         version_value("pymongo", pymongo, pymongo_path),
         AxisValue(axis="topology", value=topology, label=topology),
         AxisValue(axis="mongodb", value=mongodb, label=mongodb),
+        AxisValue(axis="transport", value=transport, label="tls" if transport == "tls" else ""),
+        AxisValue(
+            axis="uri_options", value=uri_options, label=label_of(parse_options(uri_options))
+        ),
+        AxisValue(axis="extras", value=extras, label="+".join(parse_extras(extras))),
     )
 
 
@@ -39,7 +52,7 @@ CELL = Cell(
     python="3.12.1",
     mod_wsgi="5.0.2",
     subject="pymongo",
-    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, ""),
+    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, "", "plain", "none", "none"),
     mode=Mode.DAEMON,
 )
 

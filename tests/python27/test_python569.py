@@ -56,6 +56,7 @@ def failed(record: CellRecord) -> set[str]:
     }
     assert of[Verdict.SKIPPED] == {
         "connections",
+        "closed-client",
         "cursors",
         "sessions",
         "database",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class Bench:
         mpm: Mpm = Mpm.PREFORK,
         interpreter: InterpreterKind = InterpreterKind.SHARED_GIL,
         sub_interpreters: int = 2,
+        axes: Mapping[str, str] = {},
         control: str = "",
         app: Path | None = None,
         expect_status: tuple[int, ...] = (),
@@ -75,8 +76,8 @@ class Bench:
         watch: Callable[[str], None] = lambda phase: None,
         start_deadline: float = 30.0,
     ) -> CellRecord:
-        """Run one cell; ``ports`` are tried first, and then ports that are free. ``watch`` is told
-        the phase whenever that has come further."""
+        """Run one cell; ``axes`` are values of others. ``ports`` are tried first, and then ports
+        that are free. ``watch`` is told the phase whenever that has come further."""
         config = configured(
             mod_wsgi=(mod_wsgi,),
             pymongo=(pymongo,),
@@ -95,6 +96,7 @@ class Bench:
             crash_bound=crash_bound,
             idle_seconds=QUIET,
             fault_seconds=OUTAGE,
+            **{axis: (value,) for axis, value in axes.items()},
         )
         (job,) = plan(config, self._site).jobs
         asked = msgspec.structs.replace(job.plan, start_deadline=start_deadline)

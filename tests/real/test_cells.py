@@ -79,7 +79,7 @@ def test_without_a_deployment_nothing_connects_and_the_main_interpreter_serves_a
     record = bench.run(topology=Topology.NONE, interpreter=InterpreterKind.MAIN)
     assert record.verdict is Verdict.PASS, why(record)
     skipped = [check.check for check in record.checks if check.verdict is Verdict.SKIPPED]
-    assert skipped == ["connections", "cursors", "sessions", "database"]
+    assert skipped == ["closed-client", "connections", "cursors", "sessions", "database"]
     assert record.observed is not None
     readings = [one for point in record.observed.samples for one in point.processes]
     workers = [one for one in readings if one.role is Role.WORKER]

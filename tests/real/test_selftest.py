@@ -14,14 +14,14 @@ from wsgiproof.subjects.registry import DEFAULT
 CONTROLS = DEFAULT.every_control()
 
 
-def requests(fault: Control) -> int:
-    """Return how many the fault takes, together with its negative control."""
-    return fault.requests + CONTROLS[fault.counterpart].requests
+def cost(fault: Control) -> tuple[bool, int]:
+    """Return whether it needs a deployment or an environment of its own, and how many requests it
+    takes together with its negative control."""
+    return bool(fault.axes), fault.requests + CONTROLS[fault.counterpart].requests
 
 
 FAULTS = [
-    min((one for one in CONTROLS.values() if one.trips == check), key=requests)
-    for check in ALL_CHECKS
+    min((one for one in CONTROLS.values() if one.trips == check), key=cost) for check in ALL_CHECKS
 ]
 ALONE = ["slow-exit", "end-process"]
 """The negative controls that are not combined: Apache's own deadlines for an end are short."""

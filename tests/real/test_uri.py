@@ -232,7 +232,7 @@ LAGGING = """
 import atexit, sys
 import pymongo
 from wsgiproof_agent.subject.store import Store
-store = Store(sys.argv[1], "wsgiproof_lagging", 20, 10, "store_", True)
+store = Store(sys.argv[1], "wsgiproof_lagging", 20, 10, "store_", True, "x-closed")
 atexit.register(store.close)
 print([problem for _ in range(20) for problem in store.read_back()])
 """

@@ -50,6 +50,7 @@ COUNTS: dict[str, int | None] = {
     "connections": 28,
     "cursors": 0,
     "sessions": SESSIONS,
+    "closed clients": 0,
     "children": 0,
     "files": 2,
     "bytes": 8192,
@@ -72,6 +73,8 @@ SUBJECT: dict[str, str | int | bool | None] = {
     "path": "/env/lib/python3.12/site-packages/pymongo/__init__.py",
     "bson_has_c": True,
     "pymongo_has_c": True,
+    "extras": "",
+    "verifies_tls": None,
 }
 
 

@@ -402,8 +402,7 @@ def test_a_control_of_the_file_brings_what_it_takes(here: Path) -> None:
          "'own_gil' is not a value of 'interpreter'; did you mean 'own-gil'?"),
         ("profile = 'ful'", "'ful' is not a value of 'profile'; did you mean 'full'?"),
         ("[[include]]\nreason = 'x'",
-         "there is no key 'reason' in 'include'; there is python, mod_wsgi, pymongo, topology, "
-         "mongodb, mode, mpm, interpreter, loading"),
+         "there is no key 'reason' in 'include'; 'wsgiproof init' writes a file with every key"),
         ("[[exclude]]\nreasn = 'x'",
          "there is no key 'reasn' in 'exclude'; did you mean 'reason'?"),
         ("[[exclude]]\ntopology = 'replicaset'",
@@ -588,6 +587,7 @@ _AXIS_VALUES = {
     "mpm": some.sampled_from(["prefork", "worker", "event"]),
     "interpreter": some.sampled_from(["main", "shared-gil", "own-gil", "free-threaded"]),
     "loading": some.sampled_from(["eager", "lazy"]),
+    "transport": some.sampled_from(["plain", "tls"]),
 }
 _GOOD_TABLE = some.fixed_dictionaries(
     {},

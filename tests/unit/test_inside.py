@@ -35,7 +35,7 @@ SOURCES = sorted(
 SECRET = "5ec7e7"
 
 SMALLEST = """
-def identity():
+def identity(settings):
     return {"version": "1.0"}
 def fill_pools(seconds, together):
     pass

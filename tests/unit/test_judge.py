@@ -47,7 +47,7 @@ def test_the_checks_of_a_subject_stand_between_the_common_ones() -> None:
     }
     first, *rest = common.values()
     assert [*every_check(Rules())] == sum(rest, first)
-    own = ["roundtrip", "connections", "cursors", "sessions", "database"]
+    own = ["roundtrip", "closed-client", "connections", "cursors", "sessions", "database"]
     assert [*every_check(RULES)] == sum(rest, first + own)
 
 
@@ -62,7 +62,8 @@ def test_a_subject_without_rules_of_its_own_is_judged_by_the_common_checks() -> 
 def test_the_rules_of_several_subjects_are_looked_up_together() -> None:
     queue = Resource(check="queues", about="Queues.", unit="queue", meaning="m", action="a")
     both = together([RULES, Rules(title="Other", resources=(queue,))])
-    assert [*every_check(both)][4:9] == ["connections", "cursors", "sessions", "database", "queues"]
+    counted = ["connections", "cursors", "sessions", "database", "queues"]
+    assert [*every_check(both)][5:10] == counted
     assert both.catalog == RULES.catalog
 
 

@@ -24,6 +24,7 @@ from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Cell, Loading, Mode, Mpm
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.observed import LogLine, Observed, Problem
+from wsgiproof.subjects.pymongo.axes import Transport
 
 
 def finding(seen: Observed, cell: Cell = CELL) -> Finding:
@@ -119,7 +120,76 @@ def test_each_claim_of_the_cell_is_held_against_what_is_told(
     one = identity(2, answers=7, token="other", **changes)
     seen = observed(identities=(identity(1), identity(2), one))
     assert outcome(seen) == {"environment": Verdict.FAIL}
-    assert finding(seen).seen == f"{words} (7 answers)"
+    assert finding(seen).seen == f"{words} (7 answers of interpreter2)"
+
+
+def two(first: object, second: object) -> Observed:
+    """Both interpreters, with the extras that each reports to use."""
+    both = [identity(n, subject=SUBJECT | {"extras": x}) for n, x in ((1, first), (2, second))]
+    return observed(identities=tuple(both))
+
+
+LOST = "PyMongo's extra snappy is missing, not usable (1,600 answers of interpreter2)"
+
+
+@pytest.mark.parametrize(
+    ("seen", "cell", "words"),
+    [
+        (two("ocsp,snappy", "ocsp"), cell_with(CELL, extras="ocsp,snappy"), LOST),
+        # Asked for by the URI alone, or not at all: another interpreter has it.
+        (two("snappy", ""), cell_with(CELL, uri_options="w=1&compressors=zlib,snappy"), LOST),
+        (two("snappy", ""), CELL, LOST),
+        (
+            two("", ""),
+            cell_with(CELL, extras="zstd"),
+            "PyMongo's extra zstd is missing, not usable (3,200 answers)",
+        ),
+    ],
+)
+def test_an_extra_that_an_interpreter_does_without_is_a_finding(
+    seen: Observed, cell: Cell, words: str
+) -> None:
+    assert outcome(seen, cell) == {"environment": Verdict.FAIL}
+    (only,) = judge(cell, seen, RULES).findings
+    assert only.seen == words
+    assert "--interpreter main" in only.action
+
+
+@pytest.mark.parametrize(
+    ("seen", "cell"),
+    [
+        (two("snappy", "snappy"), cell_with(CELL, extras="snappy")),
+        (two("", ""), CELL),
+        (two("", ""), cell_with(CELL, uri_options="compressors=zlib")),
+        (two("7,/etc", None), CELL),
+    ],
+)
+def test_extras_that_all_interpreters_use_or_none_are_no_finding(
+    seen: Observed, cell: Cell
+) -> None:
+    assert outcome(seen, cell) == {}
+
+
+def test_an_extra_of_which_nothing_is_known_is_no_pass() -> None:
+    cell = cell_with(CELL, extras="snappy")
+    assert outcome(two(None, None), cell) == {"environment": Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("verifies", "verdict"),
+    [
+        (True, {}),
+        (False, {"environment": Verdict.FAIL}),
+        (None, {"environment": Verdict.INCONCLUSIVE}),
+    ],
+)
+def test_with_tls_an_interpreter_that_accepts_any_certificate_is_a_finding(
+    verifies: bool | None, verdict: dict[str, Verdict]
+) -> None:
+    second = identity(2, subject=SUBJECT | {"verifies_tls": verifies})
+    seen = observed(identities=(identity(1, subject=SUBJECT | {"verifies_tls": True}), second))
+    assert outcome(seen, cell_with(CELL, transport=Transport.TLS)) == verdict
+    assert outcome(seen) == {}
 
 
 def test_identity_judges_against_the_cell_and_not_against_a_default() -> None:

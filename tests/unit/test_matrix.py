@@ -26,7 +26,7 @@ from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Mode, Mpm, Re
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.base import Subject
-from wsgiproof.subjects.pymongo.axes import Topology
+from wsgiproof.subjects.pymongo.axes import Topology, Transport
 from wsgiproof.subjects.pymongo.backends import MongoDBs, Server, why_incompatible
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod
 from wsgiproof.subjects.registry import DEFAULT
@@ -191,6 +191,33 @@ def test_the_likely_to_fail_come_first() -> None:
             {"threads": 5},
             "a child of the MPM prefork has one thread: --threads needs another --mpm",
         ),
+        (
+            {"transport": ("plain", "tls"), "topology": ("none", "standalone")},
+            "without a deployment there is no connection that could have TLS",
+        ),
+        (
+            {"transport": ("plain", "tls"), "mongodb": ("", "there")},
+            "an existing deployment has TLS if its URI says so",
+        ),
+        (
+            {"transport": ("plain", "tls"), "pymongo": ("3.6.1", "latest"), "mongodb": ("old",)},
+            "PyMongo 3.6.1 is older than 3.9: no tls in its URIs",
+        ),
+        (
+            {"uri_options": ("none", "w=1"), "topology": ("none", "standalone")},
+            "without a deployment there is no URI to add options to",
+        ),
+        ({"uri_options": ("w=2", "W=1")}, "w=2 takes 2 members, and there is one"),
+        (
+            {"uri_options": ("none", "w=far"), "mongodb": ("", "there")},
+            "w=far takes members with this tag, and none has a tag",
+        ),
+        (
+            {"uri_options": ("w=1&journal=true", "W=1&journal=true"), "mode": (Mode.DAEMON,),
+             "topology": (Topology.STANDALONE,)},
+            "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-w_1_journal_true-daemon-"
+            "prefork-shared-gil",
+        ),
         ({"pymongo": ("latest", "")},
          "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
     ],
@@ -244,6 +271,12 @@ def test_a_value_of_an_axis_that_is_in_no_cell_is_an_error(
     with pytest.raises(UsageError) as caught:
         matrix_of(**options)
     assert str(caught.value).startswith(why)
+
+
+def test_extras_are_installed_with_the_package_that_has_them() -> None:
+    matrix = matrix_of(extras=("none", "zstd, ocsp"), topology=("none",), mode=("daemon",))
+    named = {cell.value("extras"): matrix.specs[cell.id].extras for cell in matrix.cells}
+    assert named == {"none": {}, "ocsp,zstd": {"pymongo": ("ocsp", "zstd")}}
 
 
 def test_an_include_has_values_of_its_own_and_the_axes_for_the_rest() -> None:
@@ -386,6 +419,9 @@ _AXES = {
     "interpreter": some.sampled_from(InterpreterKind),
     "loading": some.sampled_from(Loading),
     "mongodb": some.sampled_from(["", "old", "there"]),
+    "transport": some.sampled_from(Transport),
+    "extras": some.sampled_from(["none", "snappy", "zstd,ocsp"]),
+    "uri_options": some.sampled_from(["none", "w=1", "w=2", "compressors=zlib&w=majority"]),
 }
 _TABLE = some.fixed_dictionaries(
     {}, optional={k: some.lists(v, max_size=2) for k, v in _AXES.items()}
@@ -461,6 +497,10 @@ def test_no_combination_is_lost_or_comes_twice(
             "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-lazy-x4",
         ),
         (
+            {"transport": "tls", "uri_options": "compressors=zlib&w=1", "extras": "zstd,ocsp"},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-tls-compressors_zlib_w_1-ocsp+zstd-daemon-prefork-shared-gil",
+        ),
+        (
             {"mod_wsgi_path": "/x/mod_wsgi.so", "pymongo_path": "/x/pymongo-4.20.0-cp312.whl"},
             "py3.12-mw5.0.2+so-pymongo4.20.0+whl-standalone-daemon-prefork-shared-gil",
         ),
@@ -485,6 +525,6 @@ def test_an_id_names_one_directory() -> None:
 
 
 def test_axes_name_every_field() -> None:
-    of_subject = {"pymongo", "topology", "mongodb"}
+    of_subject = {"pymongo", "topology", "mongodb", "transport", "uri_options", "extras"}
     assert {*CELL.axes} == {*Cell.__struct_fields__} - {"of_subject"} | of_subject
     assert set(ALL_AXES) <= set(CELL.axes)

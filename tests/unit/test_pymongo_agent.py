@@ -9,13 +9,17 @@ import pytest
 from tests.unit.test_inside import REQUEST, App
 from wsgiproof.subjects.pymongo.subject import PYMONGO
 
-SETTINGS = {
+SETTINGS: dict[str, object] = {
     "uri": "mongodb://127.0.0.1:1/?appName=wsgiproof",
     "database": "wsgiproof",
+    "extras": [],
+    "authority": None,
+    "stranger": None,
     "documents": 0,
     "batch_size": 7,
     "prefix": "store_",
     "close": False,
+    "closed_app_name": "wsgiproof-closed",
 }
 
 
@@ -37,6 +41,47 @@ def test_documents_become_what_is_expected_of_them(app: App) -> None:
         "result = [[document['index'], roundtrip.expected(document).problems("
         "           codec.decode(codec.encode(document)))] for document in written]"
     ) == [[0, []], [1, []]]
+
+
+HIDE = """
+import sys, types
+for name in ("snappy", "backports.zstd", "compression.zstd", "zstandard"):
+    sys.modules[name] = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("hidden", "asked", "usable"),
+    [
+        ("", [], ""),
+        ("", ["snappy", "zstd"], ""),
+        ("sys.modules['snappy'] = types.ModuleType('snappy')\n", ["snappy", "zstd"], "snappy"),
+        # It is told only if it was asked for: else nothing imports it.
+        ("sys.modules['snappy'] = types.ModuleType('snappy')\n", [], ""),
+        (
+            "import pymongo.ssl_support, pymongo.encryption_options\n"
+            "pymongo.ssl_support.HAVE_PYSSL = True\n"
+            "pymongo.encryption_options._HAVE_PYMONGOCRYPT = True\n",
+            [],
+            "encryption,ocsp",
+        ),
+    ],
+)
+def test_an_interpreter_says_which_extras_pymongo_uses_there(
+    app: App, hidden: str, asked: list[str], usable: str
+) -> None:
+    app.configure(subject={**SETTINGS, "extras": asked})
+    told = app.run(HIDE + hidden + REQUEST + "result = get()['report']['subject']['extras']")
+    assert told == usable
+
+
+def test_tls_that_nobody_answered_is_unknown(app: App) -> None:
+    assert app.run(
+        "from wsgiproof_agent.subject import tls\n"
+        "tls._MILLISECONDS = (10, 20)\n"
+        "gone = 'mongodb://127.0.0.1:1/?tls=true&tlsCAFile=/a&appName=x'\n"
+        "result = [tls._trusting(gone, '/b c'), tls._refuses(gone.replace('&tlsCAFile=/a', ''))]"
+    ) == ["mongodb://127.0.0.1:1/?tls=true&tlsCAFile=%2Fb%20c&appName=x", None]
 
 
 # (expected, actual, how the one problem starts; None: there is none)

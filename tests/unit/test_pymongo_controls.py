@@ -18,7 +18,9 @@ PLANT = (
 import socket
 listener = socket.create_server(("127.0.0.1", 0), backlog=100)
 class Store: address = listener.getsockname()
-class Workload: uri, store = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50", Store()
+class Workload:
+    uri, authority = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50", None
+    store = Store()
 store, workload = Workload.store, Workload()
 """
 )

@@ -116,7 +116,7 @@ def test_what_is_missing_is_told_beside_what_was_found() -> None:
 def test_a_skipped_check_is_told_with_its_reason() -> None:
     alone = cell_with(CELL, topology=Topology.NONE)
     text = shown([record(observed(failures=(failure(),), backend=""), alone)])
-    names = "connections, cursors, sessions, database"
+    names = "closed-client, connections, cursors, sessions, database"
     assert f"  skipped {names}: the cell has no deployment" in text
     assert f"skipped: {names}" in shown([record(observed(backend=""), alone)])
 
@@ -225,7 +225,7 @@ def test_cells_that_differ_in_no_axis_are_shown_by_their_ids() -> None:
 
 def test_many_undecided_checks_of_a_failed_cell_are_one_line() -> None:
     text = shown([pyo3()])
-    assert text.count("inconclusive environment, interpreters, roundtrip, connections") == 1
+    assert text.count("inconclusive environment, interpreters, roundtrip, closed-client") == 1
     assert "0 samples" not in text
 
 

@@ -13,7 +13,7 @@ from wsgiproof.judge.control_result import ControlResult, Result, confusion, exi
 from wsgiproof.judge.verdict import every_check
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.selftest import show_selftest
-from wsgiproof.run.selftest import control_results, select
+from wsgiproof.run.selftest import control_results, lacking, select
 from wsgiproof.subjects.controls import FAULTS, LATE, LEAKS
 from wsgiproof.subjects.registry import DEFAULT, known_controls
 
@@ -117,6 +117,17 @@ def test_all_controls_are_alone_or_those_that_can_be_are_together() -> None:
     parts = {part for control in CONTROLS.values() for part in control.parts}
     assert together == {*CONTROLS} - parts
     assert {FAULTS, LEAKS, LATE} < together
+
+
+def test_without_the_extra_that_makes_certificates_controls_with_tls_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    controls = select(DEFAULT, [])
+    assert lacking(controls) == ()  # the tests have it
+    monkeypatch.setattr("wsgiproof.run.selftest.find_spec", lambda name: None)
+    names = {one.name for one in lacking(controls)}
+    assert names == {name for name, one in CONTROLS.items() if one.axes.get("transport") == "tls"}
+    assert "skip-tls" in names
 
 
 def test_of_combined_faults_each_is_judged_by_its_own_check() -> None:

@@ -27,7 +27,7 @@ from wsgiproof.server.ports import LOOPBACK
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.backends import MongoDBs, Server
 from wsgiproof.subjects.pymongo.deployment import connect_deployment
-from wsgiproof.subjects.pymongo.resources import CURSORS
+from wsgiproof.subjects.pymongo.resources import CLOSED, CURSORS
 from wsgiproof.subjects.pymongo.subject import PYMONGO
 from wsgiproof.subjects.registry import rules_of
 
@@ -133,10 +133,13 @@ def connection(number: int, app_name: str = APP) -> dict[str, Any]:
 @pytest.fixture
 def cluster() -> Iterator[tuple[Mongos, Mongos]]:
     """Two mongos: three connections and a cursor of the subject, and some of others."""
+    left = connection(4, f"{APP}-closed")
     cursor = {"type": "idleCursor", "ns": f"{APP}.store_1"}
     with ExitStack() as stack:
         yield (
-            stack.enter_context(mongos([connection(1), connection(2), connection(3, "another")])),
+            stack.enter_context(
+                mongos([connection(1), connection(2), connection(3, "another"), left])
+            ),
             stack.enter_context(mongos([connection(1), cursor])),
         )
 
@@ -149,7 +152,7 @@ def test_every_mongos_of_the_uri_is_counted(cluster: tuple[Mongos, Mongos]) -> N
         counts = deployment.counts(APP, ())
     assert counts[CONNECTIONS] == 3
     assert (counts[on_member(1)], counts[on_member(2)]) == (2, 1)
-    assert counts[CURSORS] == 1
+    assert (counts[CLOSED], counts[CURSORS]) == (1, 1)
     # Without localOps, a mongos tells of the shards, where its own connections are the clients.
     for one in cluster:
         assert [asked["localOps"] for asked in one.operations] == [True]
@@ -162,7 +165,7 @@ def test_the_workload_starts_and_ends_with_several_mongos(
     uri = f"mongodb://{cluster[0].host},{cluster[1].host}/"
     address = App(tmp_path, PYMONGO.agent).run(
         "from wsgiproof_agent.subject import store\n"
-        f"one = store.Store({uri!r}, 'db', 2, 7, 'store_', True)\n"
+        f"one = store.Store({uri!r}, 'db', 2, 7, 'store_', True, 'x-closed')\n"
         "result = '%s:%d' % one.address\n"
         "one.close()"
     )

@@ -24,8 +24,18 @@ from wsgiproof.subjects.pymongo.backends import starts_mongod
 from wsgiproof.subjects.pymongo.subject import DOCUMENTS
 
 ALONE = cell_with(CELL, topology=Topology.NONE)
-OF_DEPLOYMENT = {"connections", "cursors", "sessions", "collections", "views", "indexes"}
-SKIPPED = dict.fromkeys(["connections", "cursors", "sessions", "database"], Verdict.SKIPPED)
+OF_DEPLOYMENT = {
+    "connections",
+    "closed clients",
+    "cursors",
+    "sessions",
+    "collections",
+    "views",
+    "indexes",
+}
+SKIPPED = dict.fromkeys(
+    ["connections", "closed-client", "cursors", "sessions", "database"], Verdict.SKIPPED
+)
 
 
 def observed(**changes: object) -> Observed:
@@ -96,7 +106,8 @@ def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:
     judgement = judge(ALONE, observed(), RULES)
     assert outcome(observed(), ALONE) == SKIPPED
     assert judgement.verdict is Verdict.PASS
-    assert judgement.reason == "14 checks; skipped: connections, cursors, sessions, database"
+    skipped = "closed-client, connections, cursors, sessions, database"
+    assert judgement.reason == f"14 checks; skipped: {skipped}"
     reasons = {check.check: check.reason for check in judgement.checks}
     assert "no deployment" in reasons["connections"]
     assert "no deployment" in reasons["shutdown"]
@@ -105,7 +116,10 @@ def test_what_the_deployment_counts_is_skipped_and_the_cell_passes() -> None:
 def test_the_same_record_of_a_cell_with_a_deployment_is_undecided() -> None:
     undecided = ["connections", "cursors", "sessions", "shutdown"]
     verdicts = dict.fromkeys(undecided, Verdict.INCONCLUSIVE)
-    assert outcome(observed(backend="MongoDB")) == verdicts | {"database": Verdict.SKIPPED}
+    assert outcome(observed(backend="MongoDB")) == {
+        **verdicts,
+        **dict.fromkeys(["database", "closed-client"], Verdict.SKIPPED),
+    }
 
 
 def test_what_is_left_after_the_stop_is_found_all_the_same() -> None:

@@ -321,12 +321,17 @@ def test_it_is_copied_to_where_no_import_finds_it(tmp_path: Path) -> None:
 
 
 def test_round_trips_are_skipped_and_the_rest_is_judged() -> None:
-    assert outcome(observed(), OWN) == {"roundtrip": Verdict.SKIPPED}
+    assert outcome(observed(), OWN) == dict.fromkeys(
+        ["roundtrip", "closed-client"], Verdict.SKIPPED
+    )
     judgement = judge(OWN, observed(), RULES)
     assert judgement.verdict is Verdict.PASS
-    assert judgement.reason.endswith("checks; skipped: roundtrip")
-    (skipped,) = [one for one in judgement.checks if one.verdict is Verdict.SKIPPED]
-    assert skipped.reason == "your own application (--app) does not check its own work"
+    assert judgement.reason.endswith("checks; skipped: roundtrip, closed-client")
+    skipped = [one.reason for one in judgement.checks if one.verdict is Verdict.SKIPPED]
+    assert skipped == [
+        "your own application (--app) does not check its own work",
+        "your own application (--app) has clients of its own",
+    ]
 
 
 def test_skipping_hides_neither_a_finding_nor_missing_evidence() -> None:

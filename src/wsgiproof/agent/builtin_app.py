@@ -22,7 +22,7 @@ class BuiltInApplication(object):
         atexit.register(self._close, os.getpid(), settings["evidence"])
         self._fault = faults.named(settings["fault"], settings["fault_options"])
         self._fault.at_load(self._workload)
-        told = identity.of_interpreter(workload.identity())
+        told = identity.of_interpreter(workload.identity(settings["subject"]))
         self._body = (json.dumps(told) + "\n").encode("ascii")
 
     def __call__(self, environ, start_response):

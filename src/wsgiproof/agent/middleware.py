@@ -31,8 +31,9 @@ class Agent(object):
     """
 
     def __init__(self, settings, make_application):
+        told = identity.of_interpreter(workload.identity(settings["subject"]))
         # Encoded once, and the rest of a report is formatted by hand: the agent has to be cheap.
-        self._identity = json.dumps(identity.of_interpreter(workload.identity()))[:-1]
+        self._identity = json.dumps(told)[:-1]
         self._requests = Counter()
         self._barrier = Barrier()
         self._secret = settings["secret"]

@@ -75,6 +75,8 @@ def value_of(axis: str, cell: Cell) -> str:
         return _COMMON[axis](cell)
     for one in cell.of_subject:
         if one.axis == axis:
+            if one.value and not one.label:  # such as 'none', which needs to say of what
+                return f"{axis.replace('_', ' ')} {one.value}"
             return _from(one.value, one.path, one.commit) or f"usual {axis}"
     return ""
 
@@ -96,7 +98,7 @@ def is_usual(axis: str, cell: Cell) -> bool:
         return cell.loading is Loading.EAGER
     if axis == "resolution":
         return cell.resolution is Resolution.HIGHEST
-    return axis not in _COMMON and not cell.value(axis)
+    return axis not in _COMMON and not any(one.label for one in cell.of_subject if one.axis == axis)
 
 
 def versions(cells: Iterable[Cell]) -> list[str]:

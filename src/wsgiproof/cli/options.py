@@ -426,7 +426,7 @@ def machine_options(command: _Command) -> _Command:
 
 def _is_free(axis: Axis) -> bool:
     """Whether all of its values are there on any machine."""
-    return bool(axis.choices) and axis is not MPM
+    return axis.anywhere or (bool(axis.choices) and axis is not MPM)
 
 
 def version_options(command: _Command) -> _Command:
@@ -506,6 +506,8 @@ def configure(
         config = config.with_axes(mod_wsgi=(absolute(module, Path.cwd()),))
     if control := known_controls().get(config.control):
         config = msgspec.structs.replace(config, maximum_requests=control.maximum_requests)
+        needed = {axis: (one,) for axis, one in control.axes.items() if axis not in config.axes}
+        config = config.with_axes(**needed)
         if "phases" not in given:
             config = msgspec.structs.replace(config, phases=control.phases)
     return config, path

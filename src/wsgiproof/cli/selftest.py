@@ -11,6 +11,7 @@ from wsgiproof.cli.options import (
     configure,
     machine_options,
     make_console,
+    note,
     progress_on,
     version_options,
 )
@@ -58,7 +59,7 @@ def selftest_command(
     """
     from wsgiproof.judge.control_result import ControlResult, exit_code
     from wsgiproof.report.selftest import show_controls, show_selftest
-    from wsgiproof.run.selftest import select, selftest
+    from wsgiproof.run.selftest import lacking, select, selftest
 
     console = make_console()
     config, _ = configure(options)
@@ -68,6 +69,11 @@ def selftest_command(
     if list_only:
         show_controls(console, ((one.name, one.trips, one.about) for one in controls))
         return
+    if not only and (left_out := lacking(controls)):
+        controls = tuple(one for one in controls if one not in left_out)
+        names = ", ".join(one.name for one in left_out)
+        extras = ",".join(sorted({one.extra for one in left_out}))
+        note(f"left out, since 'wsgiproof[{extras}]' is not installed: {names}")
     trials: list[ControlResult] = []
     with progress_on(console) as progress:
         trials += selftest(controls, config, command_line(), progress)

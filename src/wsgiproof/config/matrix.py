@@ -208,6 +208,7 @@ def _spec(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Build
             for axis in subject.axes
             if axis.package
         },
+        extras={package: names for package, names in subject.extras(candidate).items() if names},
         variables=dict(subject.build_variables),
     )
 
@@ -319,7 +320,11 @@ def _select(cells: Sequence[Cell], only: Sequence[str]) -> tuple[tuple[Cell, ...
     ids = {cell.id for cell in chosen}
     others = [
         Excluded(
-            axes={axis: str(value) for axis, value in cell.axes.items() if axis in ALL_AXES},
+            axes={
+                axis: ALL_AXES[axis].shown(str(value))
+                for axis, value in cell.axes.items()
+                if axis in ALL_AXES
+            },
             reason="it is not selected",
             cell=cell.id,
         )

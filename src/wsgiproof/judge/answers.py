@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from wsgiproof.judge.failed import failed_requests
 from wsgiproof.judge.finding import Check, Claim, ClaimsOf, Outcome, count, evidence
@@ -95,19 +95,20 @@ def environment(claims_of: ClaimsOf) -> Check:
     def check(cell: Cell, observed: Observed) -> Outcome:
         """The interpreters that serve are what the cell declares, as each reports itself."""
         known = (*observed.identities, *observed.loaded)
-        wrong: Counter[str] = Counter()
+        wrong: dict[str, list[Identity | None]] = defaultdict(list)
         actions: dict[str, None] = {}
         unknown = set()
+        every = [one.subject for one in known]
         told = [
-            (claim, one.answers)
+            (claim, one)
             for one in known
-            for claim in (*_common_claims(cell, one), *claims_of(cell, one.subject))
+            for claim in (*_common_claims(cell, one), *claims_of(cell, one.subject, every))
         ]
-        for claim, answers in (*told, *((claim, 0) for claim in _loading_claims(cell, observed))):
+        for claim, one in (*told, *((claim, None) for claim in _loading_claims(cell, observed))):
             if claim.actual is None:
                 unknown.add(claim.what)
             elif claim.actual != claim.expected:
-                wrong[f"{claim.what} is {claim.actual}, not {claim.expected}"] += answers
+                wrong[f"{claim.what} is {claim.actual}, not {claim.expected}"].append(one)
                 actions[claim.action] = None
         if wrong:
             return Outcome(findings=(_not_as_declared(wrong, actions, known),))
@@ -121,14 +122,13 @@ def environment(claims_of: ClaimsOf) -> Check:
 
 
 def _not_as_declared(
-    wrong: Mapping[str, int], actions: Iterable[str], known: Iterable[Identity]
+    wrong: Mapping[str, Sequence[Identity | None]],
+    actions: Iterable[str],
+    known: Sequence[Identity],
 ) -> Finding:
     return Finding(
         check="environment",
-        seen="; ".join(
-            f"{text} ({count(number, 'answer') if number else 'when it was loaded'})"
-            for text, number in wrong.items()
-        ),
+        seen="; ".join(f"{text} ({_where(which, known)})" for text, which in wrong.items()),
         meaning="the cell tested something other than what it declares",
         action="; ".join(filter(None, actions)),
         evidence=evidence(
@@ -138,6 +138,15 @@ def _not_as_declared(
             for one in known
         ),
     )
+
+
+def _where(which: Sequence[Identity | None], known: Sequence[Identity]) -> str:
+    """Return in how many answers something was wrong, and in which interpreters if not in all."""
+    found = [one for one in which if one is not None]
+    answers = sum(one.answers for one in found)
+    text = count(answers, "answer") if answers else "when it was loaded"
+    groups, others = ({one.application_group or "" for one in some} for some in (found, known))
+    return f"{text} of {', '.join(sorted(groups))}" if found and groups < others else text
 
 
 def _common_claims(cell: Cell, one: Identity) -> Iterator[Claim]:

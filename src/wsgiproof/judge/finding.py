@@ -57,8 +57,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What to do if it is not true."""
 
 
-ClaimsOf = Callable[[Cell, Mapping[str, Any]], Iterable[Claim]]
-"""Yields what has to be true of an interpreter of this cell that reported this of its subject."""
+ClaimsOf = Callable[[Cell, Mapping[str, Any], Sequence[Mapping[str, Any]]], Iterable[Claim]]
+"""Yields what has to be true of an interpreter of this cell that reported this of its subject. The
+last argument has what all interpreters reported."""
 
 
 def evidence(lines: Iterable[str]) -> tuple[str, ...]:

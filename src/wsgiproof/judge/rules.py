@@ -22,7 +22,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     unserved: str = ""
     """How the line of an exception begins that it raises while it has no server: the name of a
     module; empty if it needs no server."""
-    claims: ClaimsOf = lambda cell, identity: ()
+    claims: ClaimsOf = lambda cell, identity, every: ()
     """What has to be true of it in each interpreter."""
     checks: Mapping[str, Check] = {}
     """Its own checks by their names, in the order in which they are shown."""

@@ -24,14 +24,13 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
     """
     python = spec.python
     named = ", ".join(f"{name} {source.version}" for name, source in spec.packages.items())
-    subject = [_requirement(name, source) for name, source in spec.packages.items()]
 
     def fill(directory: Path) -> None:
         constraints = directory / "constraints.txt"
         constraints.write_text(spec.constraints)
         install_environment(
             directory / _HOME,
-            [*subject, *spec.requirements],
+            [*_subject(spec), *spec.requirements],
             python,
             cache,
             subjects=tuple(spec.packages),
@@ -48,7 +47,7 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
             "version": "+".join(f"{name}{one.version}" for name, one in spec.packages.items()),
             "digest": "+".join(one.digest for one in spec.packages.values()),
             "bytecode": "compiled",
-            "requirements": "\n".join(spec.requirements),
+            "requirements": "\n".join([*_extras(spec), *spec.requirements]),
             "constraints": spec.constraints,
             **(
                 {"resolution": spec.resolution} if spec.resolution is not Resolution.HIGHEST else {}
@@ -70,9 +69,8 @@ def described(spec: BuildSpec) -> dict[str, str]:
 def beside_subject(spec: BuildSpec) -> dict[str, str]:
     """Return the exact versions of what would be installed now beside the subject, by name. Raises
     :class:`BuildFailed` and :class:`CannotRun`."""
-    subject = [_requirement(name, source) for name, source in spec.packages.items()]
     found = look_ahead(
-        [*subject, *spec.requirements],
+        [*_subject(spec), *spec.requirements],
         spec.python,
         subjects=tuple(spec.packages),
         resolution=spec.resolution,
@@ -82,7 +80,19 @@ def beside_subject(spec: BuildSpec) -> dict[str, str]:
     return {name: version for name, version in found.items() if name not in spec.packages}
 
 
-def _requirement(name: str, source: Source) -> str:
+def _subject(spec: BuildSpec) -> list[str]:
+    return [
+        _requirement(name, spec.extras.get(name, ()), source)
+        for name, source in spec.packages.items()
+    ]
+
+
+def _extras(spec: BuildSpec) -> list[str]:
+    return [f"{name}[{','.join(extras)}]" for name, extras in spec.extras.items()]
+
+
+def _requirement(name: str, extras: tuple[str, ...], source: Source) -> str:
+    name += f"[{','.join(extras)}]" if extras else ""
     if source.archive:
         return f"{name} @ {Path(source.archive).as_uri()}"
     return f"{name}=={source.version}"

@@ -95,6 +95,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     mod_wsgi: Source
     packages: dict[str, Source] = {}
     """The packages of the subject, by name."""
+    extras: dict[str, tuple[str, ...]] = {}
+    """The extras of some of them."""
     variables: dict[str, str] = {}
     """Environment variables for their build."""
     requirements: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 
 import msgspec
 
@@ -60,6 +61,11 @@ def select(
     if together:
         return tuple(control for control in controls if control.name not in combined)
     return tuple(control for control in controls if control.planted == (control.name,))
+
+
+def lacking(controls: Sequence[Control]) -> tuple[Control, ...]:
+    """Return those that can't run here, since the extra that they need is not installed."""
+    return tuple(one for one in controls if one.module and find_spec(one.module) is None)
 
 
 def selftest(
@@ -140,7 +146,9 @@ def _plan(controls: Sequence[Control], config: Config, setup: HostSetup) -> RunP
 def _control_config(control: Control, config: Config) -> Config:
     """Return the configuration in which this control is the only cell."""
     return msgspec.structs.replace(
-        config.with_axes(mode=control.modes[:1]),
+        config.with_axes(
+            mode=control.modes[:1], **{axis: (value,) for axis, value in control.axes.items()}
+        ),
         requests=control.requests,
         maximum_requests=control.maximum_requests,
         phases=control.phases,

@@ -39,6 +39,8 @@ class Axis:
     example: str = ""
     """A value for the file that ``wsgiproof init`` writes; empty for the default."""
     example_names: str = ""
+    anywhere: bool = False
+    """Whether each value is there on any machine, although there are more than a few choices."""
     rare: bool = False
     """Whether the short help leaves the option out."""
     absolute: Callable[[str, Path], str] = lambda value, directory: value

@@ -65,6 +65,10 @@ class Subject:
         """Return what the backend of one cell takes of the machine, at most."""
         return Needs()
 
+    def extras(self, values: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+        """Return the extras of its packages that a combination of its axes installs."""
+        return {}
+
     def find_backends(self, asked: Asked, account: Account | None) -> Backends:
         """Find what the cells need, before anything is started.
 

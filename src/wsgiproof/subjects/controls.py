@@ -43,6 +43,12 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """The name of the control that does the same together with others, in one application."""
     loaded_late: bool = False
     """Whether the first requests load the application, also in a cell that is to load it early."""
+    axes: Mapping[str, str] = {}
+    """The values of axes without which it can't show."""
+    extra: str = ""
+    """The extra of wsgiproof that its cell needs."""
+    module: str = ""
+    """A module that this extra brings."""
     parts: tuple[str, ...] = ()
     """The names of the controls that this one combines. If they are faults, each is judged by its
     own check, and ``trips`` is that of the first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,9 @@ class Database(Backend):
         return {"tables": int(tables)}
 
 
-def claims(cell: Cell, identity: Mapping[str, Any]) -> Iterator[Claim]:
+def claims(
+    cell: Cell, identity: Mapping[str, Any], every: Sequence[Mapping[str, Any]]
+) -> Iterator[Claim]:
     yield Claim(what="SQLite 3", expected=True, actual=identity["version"].startswith("3."))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
 from wsgiproof.files import place
 from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.axis import Axis, absolute
+from wsgiproof.subjects.pymongo.extras import COMPRESSORS, KNOWN, NO_EXTRAS, split
 from wsgiproof.subjects.pymongo.uri import FILE, has_password, is_uri
+from wsgiproof.subjects.pymongo.uri_options import NO_OPTIONS, parse_options
 
 
 class Topology(StrEnum):
@@ -25,17 +28,51 @@ class Topology(StrEnum):
     """No deployment: the application only encodes and decodes in memory."""
 
 
+class Transport(StrEnum):
+    """How a deployment that wsgiproof starts is connected to."""
+
+    PLAIN = "plain"
+    TLS = "tls"
+
+
 DEPLOYED = (Topology.STANDALONE, Topology.REPLICA_SET)
 """The topologies that wsgiproof starts, which are tested by default."""
+MEMBERS = {Topology.STANDALONE: 1, Topology.REPLICA_SET: 3}
+"""How many members each of these has."""
 URI = "uri"
 """The name of a deployment that was given by its URI alone, which may hold a password."""
 SERVERS = "mongodb_servers"
 """The key of the table that gives names to servers."""
 
 
+def has_tls(cell: Cell) -> bool:
+    """Whether the deployment that wsgiproof starts for a cell has TLS."""
+    return cell.value("transport") == Transport.TLS
+
+
+def uri_options_of(cell: Cell) -> dict[str, str]:
+    """Return the options that a cell adds to the URI of its deployment."""
+    return parse_options(cell.value("uri_options"))
+
+
+def extras_of(cell: Cell) -> frozenset[str]:
+    """Return the extras of PyMongo that a cell asks for, also by the compressors in its URI.
+
+    The values of a recorded cell may be anything.
+    """
+    named = re.search(r"(?:^|&)compressors=([^&]*)", cell.value("uri_options"))
+    by_uri = split(named[1]) & frozenset(COMPRESSORS) if named else frozenset()
+    return split(cell.value("extras")) | by_uri
+
+
 def topology_of(cell: Cell) -> Topology:
     """Return the topology of a cell."""
     return Topology(cell.value("topology"))
+
+
+def closed_app_name(app_name: str) -> str:
+    """Return the appName of the built-in application's client that is closed."""
+    return f"{app_name}-closed"
 
 
 def has_app_name(cell: Cell) -> bool:
@@ -52,6 +89,11 @@ def _absolute_server(value: str, directory: Path) -> str:
     if value.startswith(FILE):
         return FILE + place(value.removeprefix(FILE), directory)
     return value if is_uri(value) else absolute(value, directory)
+
+
+def _unless(usual: str) -> Callable[[str], str]:
+    """Return a function that shows a value, unless it is the usual one, which names nothing."""
+    return lambda value: "" if value == usual else value
 
 
 AXES = (
@@ -99,5 +141,45 @@ AXES = (
         absolute=_absolute_server,
         shown=lambda value: URI if is_uri(value) else value,
         exposed=has_password,
+    ),
+    Axis(
+        name="transport",
+        metavar="NAME",
+        help="plain, or tls with certificates of the run.\n"
+        "Of deployments that wsgiproof starts; others have what their URI says. tls needs the "
+        "extra [tls] and PyMongo 3.9.  [default: plain]",
+        about="How deployments that wsgiproof starts are connected to (tls: with certificates that "
+        "are made for the run):",
+        default=(Transport.PLAIN,),
+        choices=tuple(Transport),
+        rare=True,
+        shown=_unless(Transport.PLAIN),
+    ),
+    Axis(
+        name="uri_options",
+        metavar="OPTIONS",
+        help="Options to add to the URI, as they stand there.\n"
+        "Such as 'compressors=zlib&w=majority', 'maxPoolSize=5', 'readPreference=secondary', or "
+        "none. Each value is a set of its own.  [default: none]",
+        about="Sets of options to add to the URI of the deployment (compressors=zlib&w=majority), "
+        "or 'none'.",
+        default=(NO_OPTIONS,),
+        words=(NO_OPTIONS,),
+        anywhere=True,
+        rare=True,
+        shown=_unless(NO_OPTIONS),
+    ),
+    Axis(
+        name="extras",
+        metavar="NAMES",
+        help="Extras of PyMongo, such as 'ocsp,snappy'.\n"
+        f"{', '.join(KNOWN)}, with commas, or none. Each has to be usable in each interpreter. "
+        "Each value is a set of its own.  [default: none]",
+        about=f"Sets of PyMongo's extras to install ({','.join(KNOWN)}), or 'none'.",
+        default=(NO_EXTRAS,),
+        words=(NO_EXTRAS, *KNOWN),
+        anywhere=True,
+        rare=True,
+        shown=_unless(NO_EXTRAS),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 from packaging.version import Version
@@ -11,9 +11,26 @@ from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.process.account import Account
 from wsgiproof.records.cell import AxisValue, Cell
 from wsgiproof.subjects.backend import Asked, Backends
-from wsgiproof.subjects.pymongo.axes import DEPLOYED, SERVERS, URI, Topology
+from wsgiproof.subjects.pymongo.axes import (
+    DEPLOYED,
+    MEMBERS,
+    SERVERS,
+    URI,
+    Topology,
+    Transport,
+)
+from wsgiproof.subjects.pymongo.certificates import check_trustme
+from wsgiproof.subjects.pymongo.extras import in_words, parse_extras
+from wsgiproof.subjects.pymongo.extras import label_of as label_of_extras
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod, find_mongod
 from wsgiproof.subjects.pymongo.uri import files, is_reference, is_uri, resolve
+from wsgiproof.subjects.pymongo.uri_options import (
+    NO_OPTIONS,
+    in_uri,
+    label_of,
+    parse_options,
+    why_not_acknowledged,
+)
 
 _SCRAM = Version("2.8")
 """The first PyMongo that authenticates with SCRAM-SHA-1, which wsgiproof's own deployments ask
@@ -21,6 +38,10 @@ for (PyMongo's changelog, "Changes in Version 2.8")."""
 _OP_MSG = Version("3.7")
 """The first PyMongo that uses OP_MSG. Measured: MongoDB 6.0.5 refuses 3.6.1 ("Unsupported OP_QUERY
 command: insert"), and serves 3.7.2."""
+_TLS_OPTIONS = Version("3.9")
+"""The first PyMongo with ``tls`` and ``tlsCAFile`` in URIs (its changelog)."""
+_TLS_MODE = Version("4.2")
+"""The first MongoDB with ``--tlsMode`` (MongoDB 4.2, release notes)."""
 _NAMES = {
     Topology.STANDALONE: "a standalone",
     Topology.REPLICA_SET: "a replica-set",
@@ -72,6 +93,8 @@ class MongoDBs(Backends):
     def why_not(self, values: Mapping[str, str], versions: Mapping[str, str], control: str) -> str:
         """Return why a combination is no cell: a topology that the deployment does not have, or a
         PyMongo that it can't serve."""
+        if reason := self._why_no_tls(values, versions) or self._why_no_options(values):
+            return reason
         if values["topology"] == Topology.NONE:
             return "the application with the fault needs a deployment" if control else ""
         server = self._servers[values["mongodb"]]
@@ -88,6 +111,29 @@ class MongoDBs(Backends):
             return f"the existing deployment is {_NAMES[topology]}{chosen}"
         return why_incompatible(versions["pymongo"], version)
 
+    def _why_no_tls(self, values: Mapping[str, str], versions: Mapping[str, str]) -> str:
+        if values["transport"] == Transport.PLAIN:
+            return ""
+        if values["topology"] == Topology.NONE:
+            return "without a deployment there is no connection that could have TLS"
+        mongod = self._servers[values["mongodb"]].target
+        if not isinstance(mongod, Mongod):
+            return "an existing deployment has TLS if its URI says so"
+        if Version(versions["pymongo"]) < _TLS_OPTIONS:
+            return f"PyMongo {versions['pymongo']} is older than {_TLS_OPTIONS}: no tls in its URIs"
+        if Version(mongod.version) < _TLS_MODE:
+            return f"MongoDB {mongod.version} is older than {_TLS_MODE} and has no --tlsMode"
+        return ""
+
+    def _why_no_options(self, values: Mapping[str, str]) -> str:
+        options = parse_options(values["uri_options"])
+        if options and values["topology"] == Topology.NONE:
+            return "without a deployment there is no URI to add options to"
+        members = MEMBERS.get(Topology(values["topology"]))
+        if members is None or values["mongodb"] in self._existing:
+            return ""
+        return why_not_acknowledged(options, members)
+
     def why_no_faults(self, values: Mapping[str, str]) -> str:
         """Return why a combination can't have the phase ``failover``."""
         if values["topology"] == Topology.NONE:
@@ -98,6 +144,17 @@ class MongoDBs(Backends):
 
     def value(self, axis: str, values: Mapping[str, str]) -> AxisValue:
         """Return the value of an axis: of ``mongodb``, the name of the server."""
+        if axis == "transport":
+            usual = values[axis] == Transport.PLAIN
+            return AxisValue(axis=axis, value=values[axis], label="" if usual else values[axis])
+        if axis == "extras":
+            names = parse_extras(values[axis])
+            return AxisValue(axis=axis, value=in_words(names), label=label_of_extras(names))
+        if axis == "uri_options":
+            options = parse_options(values[axis])
+            return AxisValue(
+                axis=axis, value=in_uri(options) or NO_OPTIONS, label=label_of(options)
+            )
         if axis != "mongodb":
             return super().value(axis, values)
         deployed = values["topology"] != Topology.NONE
@@ -152,8 +209,13 @@ def starts_mongod(asked: Asked) -> bool:
 
 def find_mongodbs(asked: Asked, account: Account | None) -> MongoDBs:
     """Return the server of each value of the axis ``mongodb``."""
+    _check_options(asked.values["uri_options"])
+    for extras in asked.values["extras"]:
+        parse_extras(extras)
     if set(asked.values["topology"]) == {Topology.NONE}:
         return MongoDBs({})
+    if Transport.TLS in asked.values["transport"]:
+        check_trustme()
     names = asked.names.get(SERVERS, {})
     found = {value: _find_server(value, names, account) for value in asked.values["mongodb"]}
     all_names = [server.name for server in found.values()]
@@ -163,6 +225,18 @@ def find_mongodbs(asked: Asked, account: Account | None) -> MongoDBs:
                 f"two values of --mongodb have the name '{name}': name them in {SERVERS}"
             )
     return MongoDBs(found)
+
+
+def _check_options(sets: Collection[str]) -> None:
+    """Raise :class:`UsageError` for a set that is none, or for two that have one label."""
+    labels: dict[str, dict[str, str]] = {}
+    for text in sets:
+        options = parse_options(text)
+        if labels.setdefault(label_of(options), options) != options:
+            raise UsageError(
+                f"--uri-options {text}: it looks like another set in the ids of cells: run them "
+                "one after the other"
+            )
 
 
 def _find_server(value: str, names: Mapping[str, str], account: Account | None) -> Server:

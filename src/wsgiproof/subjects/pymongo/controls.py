@@ -5,8 +5,10 @@ from __future__ import annotations
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.controls import COMBINED, FAULTS, LEAKS, MANY, Control
+from wsgiproof.subjects.pymongo.axes import Transport
 
 _DAEMON = (Mode.DAEMON,)
+_TLS = {"transport": Transport.TLS}
 
 CONTROLS = (
     # Connections.
@@ -286,10 +288,79 @@ CONTROLS = (
         about="the C extensions are missing, and PyMongo silently falls back to Python",
         combined_in=FAULTS,
     ),
+    # After the one that keeps modules from being imported: it imports PyMongo.
+    Control(
+        name="close-client-in-part",
+        trips="closed-client",
+        counterpart="own-interpreters",
+        about="a client that is closed leaves one connection of its pool open",
+        combined_in=FAULTS,
+    ),
     Control(
         name="wrong-version",
         trips="environment",
         counterpart="own-interpreters",
         about="PyMongo has another version than the cell declares",
+    ),
+    Control(
+        name="lose-extra",
+        trips="environment",
+        counterpart="keep-extra",
+        about="the second interpreter can't import an extra, and PyMongo silently does without it",
+        options={"only": "interpreter2"},
+        axes={"extras": "zstd"},
+    ),
+    Control(
+        name="keep-extra",
+        trips="",
+        counterpart="lose-extra",
+        about="each interpreter has an extra, a compressor, and uses it",
+        inside=False,
+        axes={"extras": "zstd", "uri_options": "compressors=zstd"},
+    ),
+    # TLS, and users.
+    Control(
+        name="trust-any-certificate",
+        trips="environment",
+        counterpart="reopen-connection-with-tls",
+        about="the application does not check the certificate of its server",
+        axes=_TLS,
+        extra="tls",
+        module="trustme",
+    ),
+    Control(
+        name="skip-tls",
+        trips="responses",
+        counterpart="reopen-connection-with-tls",
+        about="the application connects without TLS to a deployment that requires it",
+        axes=_TLS,
+        extra="tls",
+        module="trustme",
+    ),
+    Control(
+        name="leak-connection-with-tls",
+        trips="connections",
+        counterpart="reopen-connection-with-tls",
+        about="each request opens a connection with TLS and keeps it",
+        fault="leak-connection",
+        axes=_TLS,
+        extra="tls",
+        module="trustme",
+    ),
+    Control(
+        name="reopen-connection-with-tls",
+        trips="",
+        counterpart="trust-any-certificate",
+        about="each request opens a connection with TLS and closes it",
+        fault="reopen-connection",
+        axes=_TLS,
+        extra="tls",
+        module="trustme",
+    ),
+    Control(
+        name="wrong-password",
+        trips="responses",
+        counterpart="second-client",
+        about="the application has another password than the deployment knows",
     ),
 )

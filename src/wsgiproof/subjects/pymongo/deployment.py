@@ -24,11 +24,17 @@ from wsgiproof.records.observed import CONNECTIONS, on_member
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.subjects.backend import Backend, Fault, Watch
 from wsgiproof.subjects.pymongo import COLLECTIONS
-from wsgiproof.subjects.pymongo.axes import Topology, has_app_name
+from wsgiproof.subjects.pymongo.axes import (
+    MEMBERS,
+    Topology,
+    closed_app_name,
+    has_app_name,
+    uri_options_of,
+)
 from wsgiproof.subjects.pymongo.faults import PrimaryWatch, faults, make_primary
 from wsgiproof.subjects.pymongo.mongod import OBSERVER, Home, Member, make_home
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod
-from wsgiproof.subjects.pymongo.resources import CURSORS, OBJECTS, SESSIONS
+from wsgiproof.subjects.pymongo.resources import CLOSED, CURSORS, OBJECTS, SESSIONS
 from wsgiproof.subjects.pymongo.uri import (
     host_and_port,
     hosts_of,
@@ -41,7 +47,6 @@ from wsgiproof.subjects.pymongo.uri import (
 _REPLICA_SET = "wsgiproof"
 _MONGOS = "isdbgrid"
 """The ``msg`` by which a mongos is recognised (MongoDB manual, "hello")."""
-_MEMBERS = 3
 _ELECTION_DEADLINE = 30.0
 _DROP_DEADLINE = 2.0
 """Seconds that a deployment may take to answer when the subject's database is dropped."""
@@ -121,12 +126,22 @@ class Deployment(Backend):
     def connection(self, cell: Cell, name: str) -> dict[str, str]:
         """Return the URI and the database of the subject, whose name is its appName, too.
 
-        Its URI has no appName if its PyMongo knows none.
+        Its URI has the options of the cell, and no appName if its PyMongo knows none. With TLS on
+        wsgiproof's own deployment, there are the files with the certificate of its authority, and
+        of one that signed nothing.
         """
         uri = self.uri(name)
         if not has_app_name(cell):
             uri = with_options(uri, appName=None)
-        return {"uri": uri, "database": name}
+        uri = with_options(uri, **uri_options_of(cell))
+        connection = {"uri": uri, "database": name}
+        if self._home is None or (certificates := self._home.certificates) is None:
+            return connection
+        return {
+            **connection,
+            "authority": str(certificates.for_subject),
+            "stranger": str(certificates.stranger),
+        }
 
     def shown(self, name: str) -> dict[str, str]:
         """Return the URI and the database to show to a person.
@@ -163,7 +178,8 @@ class Deployment(Backend):
         return {**counts, SESSIONS: self._sessions()} if self.members else counts
 
     def _open(self, app_name: str, sockets: Collection[tuple[int, int]]) -> dict[str, int | None]:
-        """Return the subject's connections, those on each member, and its cursors.
+        """Return the subject's connections, those on each member, those of closed clients, and its
+        cursors.
 
         The subject's connections are those with its appName, and those without an appName whose
         socket one of its processes was seen to own, such as a leaked one. ``sockets`` are pairs of
@@ -173,16 +189,19 @@ class Deployment(Backend):
         """
         connections: set[tuple[int, str]] = set()
         members = range(1, len(self._direct) + 1)
-        unknown = dict.fromkeys((CONNECTIONS, *map(on_member, members), CURSORS))
+        unknown = dict.fromkeys((CONNECTIONS, *map(on_member, members), CLOSED, CURSORS))
         if not self._direct:
             return unknown
         query = _OF_MONGOS if self.topology is Topology.SHARDED else _CONNECTIONS_AND_CURSORS
+        closed: set[tuple[int, str]] = set()
         cursors = 0
         for number, member, port in zip(members, self._direct, self._ports, strict=True):
             try:
                 for row in member.admin.aggregate(query):
                     if row.get("type") == "idleCursor":
                         cursors += row.get("ns", "").startswith(f"{app_name}.")
+                    elif row.get("appName") == closed_app_name(app_name):
+                        closed.add((number, row["client"]))
                     elif _is_of(row, app_name, port, sockets):
                         connections.add((number, row["client"]))
             except PyMongoError:
@@ -191,6 +210,7 @@ class Deployment(Backend):
         return {
             CONNECTIONS: len(connections),
             **{on_member(number): of_members[number] for number in members},
+            CLOSED: len(closed),
             CURSORS: cursors,
         }
 
@@ -397,18 +417,20 @@ def start_deployment(
     *,
     account: Account | None = None,
     scripting: bool = False,
+    shared: Path | None = None,
 ) -> Iterator[Deployment]:
     """Start a deployment on loopback, and end it with the context.
 
     It runs as ``account``, by default :func:`database_account`, and requires credentials that are
     created here. ``scratch`` holds the data: an empty directory that belongs to this user, and that
     the account can reach. The guards remove it if wsgiproof dies. With ``scripting`` the deployment
-    runs JavaScript. Raises :class:`ServiceFailed` with mongod's own reason, and
-    :class:`PrerequisiteMissing` if the account can't reach ``scratch``.
+    runs JavaScript. With ``shared``, an empty directory of Apache's user, it requires TLS. Raises
+    :class:`ServiceFailed` with mongod's own reason, and :class:`PrerequisiteMissing` if the account
+    can't reach ``scratch``.
     """
-    count = _MEMBERS if topology is Topology.REPLICA_SET else 1
+    count = MEMBERS.get(topology, 1)
     replica_set = _REPLICA_SET if topology is Topology.REPLICA_SET else None
-    home = make_home(scratch, account or database_account())
+    home = make_home(scratch, account or database_account(), shared)
     with ExitStack() as stack:
         members = [
             Member(
@@ -428,7 +450,10 @@ def start_deployment(
         uri = f"mongodb://{','.join(hosts)}/"
         if replica_set:
             _initiate(members[0], hosts)
-            uri += f"?replicaSet={_REPLICA_SET}"
+            uri = with_options(uri, replicaSet=_REPLICA_SET)
+        if home.certificates is not None:
+            authority = str(home.certificates.for_subject)
+            uri = with_options(uri, tls="true", tlsCAFile=authority)
         password = _make_user(
             home.admin_uri(uri), count, OBSERVER, ["clusterMonitor", "readAnyDatabase"]
         )
@@ -439,7 +464,7 @@ def start_deployment(
             owned=True,
             members=members,
             home=home,
-            observer_uri=with_user(uri, OBSERVER, password, authSource="admin"),
+            observer_uri=with_user(home.trusted_uri(uri), OBSERVER, password, authSource="admin"),
         )
         stack.callback(deployment.close)
         yield deployment

@@ -19,7 +19,6 @@ import bson
 from pymongo.errors import OperationFailure, PyMongoError
 
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.server.ports import LOOPBACK
 from wsgiproof.subjects.backend import Fault
 from wsgiproof.subjects.pymongo.mongod import Member
 
@@ -207,7 +206,7 @@ class _HelloConnection:
         """Send ``hello`` as an OP_MSG of one section (MongoDB's wire protocol), and return the
         reply."""
         if self._socket is None:
-            self._socket = socket.create_connection((LOOPBACK, self._member.port), _REPLY_TIMEOUT)
+            self._socket = self._member.connect(_REPLY_TIMEOUT)
         body = struct.pack("<Ib", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
         self._socket.sendall(struct.pack("<iiii", 16 + len(body), 1, 0, _OP_MSG) + body)
         (length,) = struct.unpack("<i", self._receive(4))

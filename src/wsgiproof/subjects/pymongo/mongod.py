@@ -14,10 +14,12 @@ import re
 import secrets
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -36,9 +38,10 @@ from wsgiproof.files import Directory
 from wsgiproof.process.account import Account
 from wsgiproof.process.supervise import Service, how_it_ended
 from wsgiproof.server.ports import LOOPBACK, free_port
+from wsgiproof.subjects.pymongo.certificates import Certificates, make_certificates
 from wsgiproof.subjects.pymongo.ended_sessions import LOG_ENDED_SESSIONS, LOG_SIZE, EndedSessions
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod, environment
-from wsgiproof.subjects.pymongo.uri import with_user
+from wsgiproof.subjects.pymongo.uri import with_options, with_user
 
 OBSERVER = "wsgiproof-observer"
 """The appName of wsgiproof's own connections, so that they never count as the subject's."""
@@ -60,6 +63,8 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     """Belongs to this user. The account may enter it, and write only to what it owns in it."""
     account: Account
     key: str
+    certificates: Certificates | None = None
+    """None: it has no TLS."""
 
     @property
     def keyfile(self) -> Path:
@@ -69,7 +74,7 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
     def admin_uri(self, uri: str) -> str:
         """Return a URI of the deployment with the credentials of a user who may do everything."""
         return with_user(
-            uri,
+            self.trusted_uri(uri),
             "__system",
             self.key,
             authSource="local",
@@ -77,10 +82,18 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
             appName=OBSERVER,
         )
 
+    def trusted_uri(self, uri: str) -> str:
+        """Return a URI of the deployment that trusts its authority by the file that only this user
+        can change."""
+        if self.certificates is None:
+            return uri
+        return with_options(uri, tls="true", tlsCAFile=str(self.certificates.authority))
 
-def make_home(directory: Path, account: Account) -> Home:
+
+def make_home(directory: Path, account: Account, shared: Path | None = None) -> Home:
     """Let ``account`` enter the empty ``directory``, and put a new key into it.
 
+    ``shared`` is an empty directory of Apache's user for certificates; None: there is no TLS.
     Raises :class:`PrerequisiteMissing` if that user can't reach the directory.
     """
     home = Home(directory=directory, account=account, key=secrets.token_hex(48))
@@ -97,7 +110,9 @@ def make_home(directory: Path, account: Account) -> Home:
             f"mongod's user '{account.name}' can't enter {blocked}: point TMPDIR at a directory "
             "that it can enter, such as /tmp"
         )
-    return home
+    if shared is None:
+        return home
+    return msgspec.structs.replace(home, certificates=make_certificates(directory, account, shared))
 
 
 class Member:
@@ -212,6 +227,25 @@ class Member:
             serverSelectionTimeoutMS=int(timeout * 1000),
         )
 
+    def connect(self, timeout: float) -> socket.socket:
+        """Return a new connection to it, encrypted if it has TLS; ``timeout`` is in seconds. Raises
+        OSError."""
+        connection = socket.create_connection((LOOPBACK, self.port), timeout)
+        if self._tls is None:
+            return connection
+        try:
+            return self._tls.wrap_socket(connection, server_hostname=LOOPBACK)
+        except BaseException:
+            connection.close()
+            raise
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | None:
+        certificates = self._home.certificates
+        if certificates is None:
+            return None
+        return ssl.create_default_context(cafile=str(certificates.authority))
+
     def ended_sessions(self) -> frozenset[UUID] | None:
         """Return the ids of the sessions that clients have ended; None if it does not log them.
 
@@ -281,6 +315,10 @@ class Member:
         options += ["--setParameter", "enableLocalhostAuthBypass=false"]
         for mechanism in ("scram", "scramSHA256"):
             options += ["--setParameter", f"{mechanism}IterationCount={_FEWEST_ITERATIONS}"]
+        if certificates := self._home.certificates:
+            options += ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(certificates.key)]
+            options += ["--tlsCAFile", str(certificates.authority)]
+            options += ["--tlsAllowConnectionsWithoutCertificates"]
         if not self._scripting:
             options += ["--noscripting"]
         if self._replica_set:

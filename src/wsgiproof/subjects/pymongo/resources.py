@@ -9,6 +9,8 @@ from wsgiproof.subjects.pymongo.axes import Topology, has_app_name, topology_of
 
 CURSORS = "cursors"
 """The name of the count of open, idle cursors on the cell's own database."""
+CLOSED = "closed clients"
+"""That of connections of clients of the built-in application that were closed."""
 SESSIONS = "sessions"
 """That of logical sessions that no client has ended, of all clients."""
 OBJECTS = ("collections", "views", "indexes")
@@ -21,7 +23,8 @@ def _from_proc_alone(cell: Cell) -> str:
     return f"counted from /proc alone: PyMongo {cell.value('pymongo')} has no appName"
 
 
-def _behind_balancer(cell: Cell) -> str:
+def behind_balancer(cell: Cell) -> str:
+    """Return why nothing can be counted behind a load balancer; empty if there is none."""
     if topology_of(cell) is not Topology.LOAD_BALANCED:
         return ""
     return (
@@ -40,7 +43,7 @@ RESOURCES = (
         pooled=True,
         takes_descriptor=True,
         note=_from_proc_alone,
-        uncounted=_behind_balancer,
+        uncounted=behind_balancer,
         meaning="connections to MongoDB are opened and never closed, until descriptors run out",
         action="look for a client or a socket that a request opens and does not close",
     ),
@@ -49,7 +52,7 @@ RESOURCES = (
         about="The subject's open cursors on the deployment do not grow.",
         unit="cursor",
         by_backend=CURSORS,
-        uncounted=_behind_balancer,
+        uncounted=behind_balancer,
         meaning="cursors stay open on the server, which keeps memory and a snapshot for each",
         action="read cursors to their end, or close them: 'with collection.find() as cursor:'",
     ),
@@ -74,7 +77,7 @@ RESOURCES = (
         by_name=dict(zip(OBJECTS, ("collection", "view", "index"), strict=True)),
         plurals={"index": "indexes"},
         of_backend=True,
-        uncounted=_behind_balancer,
+        uncounted=behind_balancer,
         meaning="requests make collections, views or indexes that nobody drops, and each keeps "
         "files and memory of the server",
         action="drop what a request makes, or make it once when the application starts",

@@ -17,8 +17,18 @@ from wsgiproof.records.cell import Cell
 from wsgiproof.subjects.backend import Asked, Backend, Backends, Needs, Place
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.pymongo import COLLECTIONS
-from wsgiproof.subjects.pymongo.axes import AXES, Topology, has_app_name, topology_of
+from wsgiproof.subjects.pymongo.axes import (
+    AXES,
+    Topology,
+    closed_app_name,
+    extras_of,
+    has_app_name,
+    has_tls,
+    topology_of,
+    uri_options_of,
+)
 from wsgiproof.subjects.pymongo.controls import CONTROLS
+from wsgiproof.subjects.pymongo.extras import parse_extras
 
 if TYPE_CHECKING:
     from wsgiproof.judge.rules import Rules
@@ -41,7 +51,7 @@ class PyMongo(Subject):
     title = "PyMongo"
     agent = Path(__file__).with_name("agent")
     axes = AXES
-    identity = ("version", "path", "bson_has_c", "pymongo_has_c")
+    identity = ("version", "path", "bson_has_c", "pymongo_has_c", "extras", "verifies_tls")
     controls = CONTROLS
     needed = "mongod"
     backend_title = "MongoDB"
@@ -76,6 +86,10 @@ class PyMongo(Subject):
 
         return Needs(tasks=_TASKS, scratch=_SCRATCH) if starts_mongod(asked) else Needs()
 
+    def extras(self, values: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+        """Return PyMongo's."""
+        return {"pymongo": parse_extras(values["extras"])}
+
     def find_backends(self, asked: Asked, account: Account | None) -> Backends:
         """Find each mongod, and check the files of each URI."""
         from wsgiproof.subjects.pymongo.backends import find_mongodbs
@@ -90,7 +104,7 @@ class PyMongo(Subject):
 
     def shared_by(self, cell: Cell) -> object:
         """A deployment runs JavaScript only for an application that may need it."""
-        return topology_of(cell), bool(cell.app)
+        return topology_of(cell), bool(cell.app), has_tls(cell)
 
     def by_hand(
         self, cell: Cell, backend: Mongod | str | None, name: str
@@ -98,6 +112,7 @@ class PyMongo(Subject):
         """Return the user's deployment, or a MongoDB on the default port."""
         from wsgiproof.server.ports import LOOPBACK
         from wsgiproof.subjects.pymongo.deployment import connect_deployment
+        from wsgiproof.subjects.pymongo.uri import with_options
 
         if backend is None:
             return {}, ()
@@ -106,9 +121,11 @@ class PyMongo(Subject):
                 return existing.connection(cell, name), ()
         named = f"?appName={name}" if has_app_name(cell) else ""
         uri = f"mongodb://{LOOPBACK}:{_DEFAULT_PORT}/{named}"
+        uri = with_options(uri, **uri_options_of(cell))
+        without = ", without TLS" if has_tls(cell) else ""
         mongod = shlex.quote(str(backend.path))
         return {"uri": uri, "database": name}, (
-            f"It expects a MongoDB on port {_DEFAULT_PORT}, such as: "
+            f"It expects a MongoDB on port {_DEFAULT_PORT}{without}, such as: "
             f'{mongod} --bind_ip {LOOPBACK} --dbpath "$(mktemp -d)" '
             "(every user of this machine can use it)",
             "or another one, by its URI in app/settings.json.",
@@ -133,18 +150,24 @@ class PyMongo(Subject):
                 place.logs(directory.name),
                 place.port,
                 scripting=bool(cell.app),
+                shared=place.shared() if has_tls(cell) else None,
             ) as started:
                 yield started
 
     def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
-        """Return where to write how many documents."""
+        """Return where to write how many documents, and whom to trust."""
+        database = connection.get("database", "")
         alone = cell.app or topology_of(cell) is Topology.NONE
         return {
             "uri": connection.get("uri", ""),
-            "database": connection.get("database", ""),
+            "database": database,
+            "extras": sorted(extras_of(cell)),
+            "authority": connection.get("authority"),
+            "stranger": connection.get("stranger"),
             "documents": 0 if alone else DOCUMENTS,
             "batch_size": _BATCH_SIZE,
             "prefix": COLLECTIONS,
+            "closed_app_name": closed_app_name(database) if has_app_name(cell) else None,
             # A client that is left open sometimes crashes the process at the stop (docs/findings.md
             # 1). That is a finding about PyMongo, and would disturb the proof of a check.
             "close": bool(cell.control),

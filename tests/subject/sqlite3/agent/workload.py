@@ -1,7 +1,7 @@
 import sqlite3
 
 
-def identity():
+def identity(settings):
     return {"version": sqlite3.sqlite_version}
 
 

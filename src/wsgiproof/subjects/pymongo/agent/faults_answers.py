@@ -2,11 +2,13 @@
 
 from __future__ import absolute_import
 
+import re
 import sys
 import types
 
 from ..counter import Counter
 from ..faults_base import NoFault
+from ..probe import application_group
 from .faults import store_of
 
 
@@ -119,6 +121,18 @@ class NoExtension(NoFault):
             sys.modules[name] = None
 
 
+class LoseExtra(NoFault):
+    """Prevents the import of zstd in the interpreter of the application group ``only``."""
+
+    def __init__(self, only):
+        self._here = only == application_group()
+
+    def before_import(self):
+        if self._here:
+            for name in ("backports.zstd", "compression.zstd", "zstandard"):
+                sys.modules[name] = None
+
+
 class WrongVersion(NoFault):
     """Makes PyMongo report another version.
 
@@ -129,3 +143,43 @@ class WrongVersion(NoFault):
         import pymongo
 
         pymongo.version = "0.0.0"
+
+
+class _ChangedClient(NoFault):
+    """Changes each client as it is made: its URI, and its options."""
+
+    def before_import(self):
+        import pymongo
+
+        make, change = pymongo.MongoClient.__init__, self.change
+
+        def make_changed(client, host=None, *args, **options):
+            host, changed = change(host)
+            make(client, host, *args, **dict(options, **changed))
+
+        pymongo.MongoClient.__init__ = make_changed
+
+    def change(self, uri):
+        """Return another URI, and more options."""
+        raise NotImplementedError
+
+
+class TrustAnyCertificate(_ChangedClient):
+    """Does not check the certificates of its servers."""
+
+    def change(self, uri):
+        return uri, {"tlsAllowInvalidCertificates": True} if "tls=true" in uri else {}
+
+
+class SkipTls(_ChangedClient):
+    """Connects without TLS."""
+
+    def change(self, uri):
+        return re.sub("tls[A-Za-z]*=[^&]*&?", "", uri), {"serverSelectionTimeoutMS": 500}
+
+
+class WrongPassword(_ChangedClient):
+    """Has another password than the deployment knows."""
+
+    def change(self, uri):
+        return re.sub("(?<=:)[^:/@]+(?=@)", "wrong", uri), {}

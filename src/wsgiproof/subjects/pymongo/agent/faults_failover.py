@@ -2,7 +2,6 @@
 
 from __future__ import absolute_import
 
-import socket
 import threading
 import time
 
@@ -127,14 +126,15 @@ class KeepStaleSockets(NoFault):
         self._size = size
 
     def at_load(self, workload):
-        self._address = store_of(workload).address
+        store_of(workload)
+        self._workload = workload
         self._lock = threading.Lock()
         self._pool = [self._connect() for _ in range(self._size)]
         self._stale = []
         self._down_until = 0.0
 
     def _connect(self):
-        return socket.create_connection(self._address, 1.0)
+        return wire.connect(self._workload, 1.0)
 
     def on_request(self, workload):
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import absolute_import
 
 import atexit
-import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +23,7 @@ class LeakConnection(Acquiring):
         store_of(workload)
 
     def acquire(self, workload):
-        return socket.create_connection(workload.store.address)
+        return wire.connect(workload)
 
     def release(self, resource):
         resource.close()
@@ -99,6 +98,25 @@ def _pools(client):
     """Return the pool of each member, which PyMongo has no public name for."""
     servers = list(client._topology._servers.values())
     return [getattr(server, "pool", None) or server._pool for server in servers]
+
+
+class CloseClientInPart(NoFault):
+    """A driver's fault: ``MongoClient.close`` leaves one connection of the pool open."""
+
+    def before_import(self):
+        import pymongo
+
+        close, kept = pymongo.MongoClient.close, []
+
+        def close_in_part(client):
+            for pool in _pools(client):
+                with pool.lock:
+                    connections = getattr(pool, "conns", None) or getattr(pool, "sockets", ())
+                    if connections:
+                        kept.append(connections.pop())
+            close(client)
+
+        pymongo.MongoClient.close = close_in_part
 
 
 class ReopenClient(Sometimes):
@@ -189,7 +207,7 @@ class FillPool(NoFault):
         number = self._requests.next()
         with self._lock:
             if number % self._every == 0 and len(self.pool) < self._most:
-                self.pool.append(socket.create_connection(workload.store.address))
+                self.pool.append(wire.connect(workload))
             if self.pool:
                 wire.ping(self.pool[number % len(self.pool)])
 
@@ -303,7 +321,8 @@ class LeaveProcess(NoFault):
     ends = False
 
     def at_load(self, workload):
-        self._connection = socket.create_connection(store_of(workload).address)
+        store_of(workload)
+        self._connection = wire.connect(workload)
         inherited = {"close_fds": False}
         if sys.version_info[0] >= 3:
             inherited = {"pass_fds": [self._connection.fileno()]}

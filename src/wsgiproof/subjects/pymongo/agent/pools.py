@@ -26,7 +26,8 @@ class Pools(object):
         self._lock = threading.Lock()
         self._clients = []
         self._searched = None
-        self._turn = None
+        self._turn = self._admitting = None
+        self._admitted = 0
         self._first_start = self._last_end = 0.0
 
     def occupy(self, seconds, together):
@@ -45,12 +46,12 @@ class Pools(object):
             if not client.nodes:  # it has not found a server yet, and would wait for one
                 return
             with _session(client):
-                self._keep_busy(client["admin"], seconds, together)
+                self._keep_busy(client["admin"], _most_connections(client), seconds, together)
         except PyMongoError:
             return  # the client is closed, or the server is too old: there is no pool to fill
 
-    def _keep_busy(self, admin, seconds, together):
-        """Keep a connection busy at the same time as all other threads do.
+    def _keep_busy(self, admin, most, seconds, together):
+        """Keep a connection busy at the same time as all other threads do, or as ``most`` of them.
 
         On a busy machine a thread may begin when another has ended, and use the same connection.
         Then all of them do it again, for longer. ``hello`` waits as it does for monitors: MongoDB
@@ -62,12 +63,21 @@ class Pools(object):
             turn = together()  # each thread has a session now
             if topology is None:
                 return
-            started = probe.monotonic()
-            admin.command("hello", topologyVersion=topology, maxAwaitTimeMS=int(seconds * 1000))
-            self._note(turn, started, probe.monotonic(), seconds)
+            if self._admits(turn, most):
+                started = probe.monotonic()
+                admin.command("hello", topologyVersion=topology, maxAwaitTimeMS=int(seconds * 1000))
+                self._note(turn, started, probe.monotonic(), seconds)
             if together() is None or self._overlapped(seconds) or seconds >= _LONGEST:
                 return
             seconds *= 2
+
+    def _admits(self, turn, most):
+        """Return whether this thread is one of those that a connection of the pool is for."""
+        with self._lock:
+            if turn != self._admitting:
+                self._admitting, self._admitted = turn, 0
+            self._admitted += 1
+            return turn is None or self._admitted <= most
 
     def _note(self, turn, started, ended, seconds):
         """Note when one thread kept a connection busy, if that was for ``seconds``."""
@@ -109,6 +119,15 @@ def _clients():
     )
     # By type alone: isinstance on a proxy could make it import something.
     return [one for one in gc.get_objects() if issubclass(type(one), kinds)]
+
+
+def _most_connections(client):
+    """Return how many connections to one server the client may have."""
+    if hasattr(type(client), "options"):  # 3.10
+        most = client.options.pool_options.max_pool_size
+    else:
+        most = client.max_pool_size
+    return most or float("inf")  # None and 0: as many as it likes
 
 
 def close_all(seconds):

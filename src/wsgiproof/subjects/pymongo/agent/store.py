@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import
 
+import gc
 import os
 import socket
 
@@ -17,42 +18,28 @@ _MILLISECONDS_TO_SPREAD = 5000
 
 
 class Store(object):
-    """Connects, and writes ``documents`` documents, which :meth:`close` drops.
+    """Writes ``documents`` documents with one client, closes that, and reads with another one.
 
-    Clients stay open after that unless ``close`` is true: PyMongo recommends one client for the
-    life of the process, and few applications close it.
+    PYTHON-353 was a connection that the first one left. It has the appName ``closed_app_name``, by
+    which the host sees what is left of it; None for a PyMongo without appName. :meth:`close` drops
+    the documents. The second client stays open after that unless ``close`` is true: PyMongo
+    recommends one client for the life of the process, and few applications close it.
     """
 
-    def __init__(self, uri, database, documents, batch_size, prefix, close):
-        self._client = pymongo.MongoClient(uri)
+    def __init__(self, uri, database, documents, batch_size, prefix, close, closed_app_name):
         name = "%s%d_%s" % (prefix, os.getpid(), interpreter_token())
+        named = {} if closed_app_name is None else {"appname": closed_app_name}
+        first = pymongo.MongoClient(uri, **named)
+        self._expected = _write(first, first[database], name, roundtrip.documents(documents))
+        first.close()
+        del first
+        # Before 4.0 a closed client connects again if it is used, and others find it by its type.
+        gc.collect()
+        self._client = pymongo.MongoClient(uri)
         self.collection = codec.collection(self._client[database], name)
         self._batch_size = batch_size
-        self._expected = self._write(roundtrip.documents(documents))
         self.address = _address(self._client)
         self._closes_clients = close
-
-    def _write(self, documents):
-        """Write the documents, and return the expected results of reading them, by index."""
-        # Looked up on the class: any attribute of an old collection is a sub collection.
-        if hasattr(Collection, "insert_many"):
-            self.collection.insert_many(documents)
-            self._spread()
-        else:
-            self.collection.insert(documents)
-        return {document["index"]: roundtrip.expected(document) for document in documents}
-
-    def _spread(self):
-        """Wait until each member that the URI's read preference may choose has the documents."""
-        members = _readable(self._client)
-        if members < 2:
-            return
-        concern = pymongo.WriteConcern(w=members, wtimeout=_MILLISECONDS_TO_SPREAD)
-        try:
-            # It deletes nothing, but is acknowledged only after all earlier writes.
-            self.collection.with_options(write_concern=concern).delete_one({"index": -1})
-        except pymongo.errors.WTimeoutError:
-            pass  # a member is down, so no read goes to it
 
     def read_back(self):
         """Read all documents in batches and return the problems."""
@@ -74,6 +61,31 @@ class Store(object):
             self.collection.drop()
         if self._closes_clients:
             pools.close_all(_SECONDS_TO_CLOSE)
+
+
+def _write(client, database, name, documents):
+    """Write the documents, and return the expected results of reading them, by index."""
+    collection = codec.collection(database, name)
+    # Looked up on the class: any attribute of an old collection is a sub collection.
+    if hasattr(Collection, "insert_many"):
+        collection.insert_many(documents)
+        _spread(client, collection)
+    else:
+        collection.insert(documents)
+    return {document["index"]: roundtrip.expected(document) for document in documents}
+
+
+def _spread(client, collection):
+    """Wait until each member that the URI's read preference may choose has the documents."""
+    members = _readable(client)
+    if members < 2:
+        return
+    concern = pymongo.WriteConcern(w=members, wtimeout=_MILLISECONDS_TO_SPREAD)
+    try:
+        # It deletes nothing, but is acknowledged only after all earlier writes.
+        collection.with_options(write_concern=concern).delete_one({"index": -1})
+    except pymongo.errors.WTimeoutError:
+        pass  # a member is down, so no read goes to it
 
 
 def _readable(client):

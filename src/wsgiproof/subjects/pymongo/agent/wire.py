@@ -2,9 +2,24 @@
 
 from __future__ import absolute_import
 
+import socket
+import ssl
 import struct
 
 _OP_MSG = 2013
+
+
+def connect(workload, timeout=None):
+    """Return a new socket to the deployment, encrypted if that has TLS. ``timeout`` is in seconds.
+
+    Raises IOError or OSError.
+    """
+    host, port = workload.store.address
+    connection = socket.create_connection((host, port), timeout)
+    if workload.authority is None:
+        return connection
+    context = ssl.create_default_context(cafile=workload.authority)
+    return context.wrap_socket(connection, server_hostname=host)
 
 
 def ping(connection):

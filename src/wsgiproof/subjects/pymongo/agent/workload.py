@@ -7,18 +7,27 @@ import os
 import bson
 import pymongo
 
-from . import roundtrip
+from . import extras, roundtrip, tls
 from .pools import POOLS
 from .store import Store
 
+_OF_STORE = ("uri", "database", "documents", "batch_size", "prefix", "close", "closed_app_name")
 
-def identity():
-    """Return the version that was imported, from where, and whether its C extensions were."""
+
+def identity(settings):
+    """Return the version that was imported, from where, whether its C extensions were, and which
+    extras it uses.
+
+    With TLS, also whether PyMongo refuses a server whose authority it was not told to trust; None
+    if that is unknown.
+    """
     return {
         "version": pymongo.version,
         "path": os.path.abspath(pymongo.__file__),
         "bson_has_c": bson.has_c(),
         "pymongo_has_c": pymongo.has_c(),
+        "extras": extras.usable(settings["extras"]),
+        "verifies_tls": tls.verifies(settings["uri"], settings["stranger"]),
     }
 
 
@@ -36,7 +45,9 @@ class Workload(object):
 
     def __init__(self, settings):
         self.uri = settings["uri"]
-        self.store = Store(**settings) if settings["documents"] else None
+        self.authority = settings["authority"]
+        of_store = {name: settings[name] for name in _OF_STORE}
+        self.store = Store(**of_store) if settings["documents"] else None
 
     def work(self):
         """Do the work of one request, and return what came out wrong."""

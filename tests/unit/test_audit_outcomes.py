@@ -268,6 +268,19 @@ def test_what_fails_only_where_others_have_ended_is_noted(process: Attempt, told
     assert found.ends.startswith("none of 1 process end")
 
 
+def test_what_our_limit_ended_is_no_pass() -> None:
+    over = {"exit": None, "signal": 9, "over": "2 GiB of memory", "stage": Stage.ENDING}
+    assert judged(GOOD, in_turn(30, **over)).outcome is Outcome.UNKNOWN
+    assert judged(GOOD, in_turn(30, 700, 1370, **over)).outcome is Outcome.LEAKS
+
+
+def test_an_end_in_an_import_of_ours_is_not_the_packages() -> None:
+    doing = "while wsgiproof imported numpy in sub interpreter 2, which it had not imported"
+    crash = attempt(exit=None, signal=11, stage=Stage.DEPENDENCY, doing=doing)
+    found = judged(crash)
+    assert (found.outcome, doing in found.reason) == (Outcome.UNKNOWN, True)
+
+
 def test_what_fails_in_the_main_interpreter_too_is_not_noted_again() -> None:
     known = failure(0, "fast._more", stage=Stage.EXTENSION)
     main = attempt(MAIN, snapshots=CONTROL.snapshots, values={"0": "1"}, failures=(known,))

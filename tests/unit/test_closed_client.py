@@ -37,6 +37,19 @@ def test_what_is_gone_at_any_time_was_closed(left: Sequence[int | None]) -> None
     assert judged(left).passed.startswith("none was left in ")
 
 
+def test_a_reading_without_any_connection_says_nothing() -> None:
+    seen = observed()
+    samples = [
+        msgspec.structs.replace(
+            sample,
+            counts={**sample.counts, "closed clients": min(number, 1), "connections": number},
+        )
+        for number, sample in enumerate(seen.samples)
+    ]
+    outcome = closed_client(CELL, msgspec.structs.replace(seen, samples=tuple(samples)))
+    assert outcome.findings[0].seen == "1 connection of clients that were closed stayed open"
+
+
 def test_a_count_that_nobody_could_take_is_no_pass() -> None:
     assert judged([None]).missing == "no member said whose connections it has"
 

@@ -117,6 +117,17 @@ def test_a_number_of_requests_is_kept_beside_a_sensitivity() -> None:
     assert plan.extra_requests == 900
 
 
+def test_an_override_replaces_how_much_load_was_asked_for() -> None:
+    def requests(override: Override, **options: Any) -> tuple[int, int]:
+        plan = configured(overrides=(override,), **options).plan("a")
+        return plan.parallel + plan.serial, plan.sensitivity
+
+    full = Override(cells=("*",), profile=Profile.FULL)
+    assert requests(full, sensitivity=500) == (50_000, 0)
+    assert requests(Override(cells=("*",), sensitivity=500), requests=1000) == (2702, 500)
+    assert requests(Override(cells=("*",), requests=100), sensitivity=500) == (100, 0)
+
+
 @pytest.mark.parametrize(("least", "most"), [(2, 0), (2, 2), (3, 2)])
 def test_a_pool_that_varies_has_a_least_and_a_larger_number(least: int, most: int) -> None:
     with pytest.raises(UsageError, match=f"--min-processes {least} needs a larger --processes"):

@@ -701,6 +701,28 @@ def test_each_key_of_the_starter_has_a_line_on_what_it_does() -> None:
             assert above.startswith(("# ", "#[")), line
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "load"),
+    [
+        ("sensitivity = 500", {"profile": "full"}, (50_000, 0)),
+        ("requests = 1000", {"sensitivity": 500}, (2702, 500)),
+        ("sensitivity = 500", {"requests": 100}, (100, 0)),
+        ("requests = 1000", {"profile": "full"}, (1000, 0)),
+    ],
+)
+def test_an_option_replaces_how_much_load_the_file_asks_for(
+    tmp_path: Path, text: str, options: dict[str, Any], load: tuple[int, int]
+) -> None:
+    plan = combine(load_of(tmp_path, text), "", options).plan()
+    assert (plan.parallel + plan.serial, plan.sensitivity) == load
+
+
+def load_of(tmp_path: Path, text: str) -> Loaded:
+    loaded = load(written(tmp_path, text))
+    assert loaded is not None
+    return loaded
+
+
 def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> None:
     shown = combine(load(written(tmp_path, uncommented(starter()))), "", {})
     examples = {

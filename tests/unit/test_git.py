@@ -296,5 +296,6 @@ def test_what_names_a_repository(value: str, parsed: tuple[str, str]) -> None:
     ],
 )
 def test_what_names_none(value: str) -> None:
-    with pytest.raises(UsageError, match="is not a git repository: give git"):
+    with pytest.raises(UsageError, match="is not a git repository: give git") as caught:
         _parsed(value)
+    assert "u:p" not in str(caught.value)

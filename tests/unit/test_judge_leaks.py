@@ -214,6 +214,14 @@ def test_attributions_of_another_check_are_not_told() -> None:
     assert finding(msgspec.structs.replace(seen, attributions=(one,))) == finding(seen)
 
 
+@pytest.mark.parametrize(("sensitivity", "short"), [(250, False), (1000, True), (0, False)])
+def test_a_pass_says_if_the_sensitivity_could_not_be_shown(sensitivity: int, short: bool) -> None:
+    seen = observed()
+    plan = msgspec.structs.replace(seen.plan, sensitivity=sensitivity)
+    told = reason(msgspec.structs.replace(seen, plan=plan), "threads")
+    assert told.endswith("; that is less than --sensitivity 1000 is to show") is short
+
+
 def test_a_pass_says_how_small_a_leak_would_have_shown() -> None:
     assert reason(observed(), "threads") == (
         "threads did not grow in 3,000 requests; a leak of one in 1,001 requests would have shown "

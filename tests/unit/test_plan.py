@@ -35,6 +35,7 @@ from wsgiproof.run.resolve import (
 from wsgiproof.subjects.pymongo.axes import Topology
 
 PYTHON = msgspec.structs.replace(describe(Path(sys.executable)), name="3.x", asked="")
+SOURCE = Source(version="4.20.0")
 MACHINE = Machine(account=ACCOUNT, pythons=(PYTHON,), httpd=None, backends=NONE)
 
 
@@ -100,6 +101,40 @@ def test_each_shard_installs_the_same_beside_the_subject(index: Path, tmp_path: 
     assert (again, same) == (before, installed)
     _, newer = environment(tmp_path / "other")
     assert newer["dnspython"] == "2.8.0", "the release would be noticed"
+
+
+def test_cells_with_other_extras_have_an_environment_of_their_own(
+    index: Path, tmp_path: Path
+) -> None:
+    index_of(index, ("4.20.0",), requires="dnspython<3,>=2")
+    index_of(index, ("2.7.0",), "dnspython")
+    plain = BuildSpec(python=PYTHON, mod_wsgi=SOURCE, packages={"pymongo": SOURCE})
+    with_extra = msgspec.structs.replace(plain, extras={"pymongo": ("snappy",)})
+    found = Listed(cells=(), environments=resolved_environments([plain, with_extra]))
+    assert [one.subject for one in found.environments] == [
+        {"pymongo": "4.20.0"},
+        {"pymongo": "4.20.0[snappy]"},
+    ]
+    assert pins_of(with_extra, found) == ["dnspython==2.7.0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("x\n--index-url https://evil.example/", "1"), ("-r/etc/shadow", "1"), ("x", "1\n-r /etc/x")],
+)
+def test_a_plan_adds_no_line_to_what_the_installer_reads(name: str, version: str) -> None:
+    spec = BuildSpec(python=PYTHON, mod_wsgi=SOURCE, packages={})
+    bad = Environment(python=PYTHON.name, subject={}, packages={name: version})
+    with pytest.raises(UsageError, match="where a name or an exact version has to be"):
+        pins_of(spec, Listed(cells=(), environments=(bad,)))
+
+
+@pytest.mark.parametrize("exact", ["/root/evil", "git+https://x.org/a@main", "latest", ""])
+def test_a_plan_names_exact_versions_only(index: Path, tmp_path: Path, exact: str) -> None:
+    before = listed(tmp_path)
+    bad = tuple(msgspec.structs.replace(one, exact=exact, reason="") for one in before.resolved)
+    with pytest.raises(UsageError, match="where a name or an exact version has to be"):
+        listed(tmp_path, msgspec.structs.replace(before, resolved=bad))
 
 
 def test_an_environment_that_can_not_be_resolved_is_left_to_its_cells(

@@ -27,7 +27,7 @@ from wsgiproof.report.summary import to_markdown
 from wsgiproof.subjects.pymongo.axes import Topology
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-PARTS_OF_AXES = {"python_name", "mod_wsgi_path", "mod_wsgi_commit"}
+PARTS_OF_AXES = {"python_name", "mod_wsgi_path", "mod_wsgi_commit", "min_processes"}
 """Fields of a cell that are told with another one."""
 
 NASTY = (

@@ -43,6 +43,8 @@ def test_none_is_an_empty_set() -> None:
         ("tlsCertificateKeyFilePassword=hunter2", "is not an option"),
         ("replicaSet=x", "'replicaSet' is not an option"),
         ("w=0", "with w=0 nobody knows"),
+        ("w=00", "with w=0 nobody knows"),
+        ("mongodb://u:hunter2@h/?w=majority", "a set has options of a URI only"),
         ("w=1&W=2", "w is there twice"),
         ("w=", "'' can't be a value of w"),
         ("readPreference=a/../b", "'a/../b' can't be a value of readPreference"),

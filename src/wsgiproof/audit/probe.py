@@ -83,7 +83,11 @@ def use(job, claims):
         attempt(claims, searches, "import", importlib.import_module, module)
     if job["exercise"]:
         attempt(claims, searches, "exercise", lambda _: exercise(job, claims))
-    import_dependencies(job, job["expected"])
+    import_dependencies(
+        job,
+        job["expected"],
+        lambda name: claims.write("begin", stage="dependency", module=name),
+    )
     claims.write("snapshot", warnings=seen[:100], **snapshot())
     for module in job["extensions"]:
         attempt(claims, searches, "extension", importlib.import_module, module)
@@ -107,8 +111,10 @@ def exercise(job, claims):
     claims.write("value", value=result(compile(job["exercise"], "<exercise>", "exec")))
 
 
-def import_dependencies(job, expected):
+def import_dependencies(job, expected, begin=lambda name: None):
     """Import the modules of other packages that are loaded in the main interpreter and not here.
+
+    ``begin`` is called with the name of each before.
 
     An extension module need not import again in a second interpreter what it needs: cffi's do not.
     What can be imported is not lost. What the package itself left out has its reason.
@@ -116,6 +122,7 @@ def import_dependencies(job, expected):
     own = {name.partition(".")[0] for name in (*job["modules"], *job["extensions"])}
     for name in expected:
         if name not in sys.modules and name.partition(".")[0] not in own:
+            begin(name)
             try:
                 importlib.import_module(name)
             except BaseException:

@@ -359,6 +359,7 @@ def _doing(claim: _Claim, kind: InterpreterKind) -> str:
     return {
         Stage.START: "before it imported anything",
         Stage.IMPORT: f"while it imported {module}{where}",
+        Stage.DEPENDENCY: f"while wsgiproof imported {module}{where}, which it had not imported",
         Stage.EXTENSION: f"while it imported {module}{where}",
         Stage.EXERCISE: f"in the exercise{where}",
         Stage.ENDING: f"while sub interpreter {claim.interpreter} ended",

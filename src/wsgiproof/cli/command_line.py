@@ -13,6 +13,6 @@ def command_line() -> str:
 
 
 def without_uris(text: str) -> str:
-    """Return ``text`` without a URI and what follows it, but for addresses of web pages and
-    files."""
-    return re.sub(r"\b(?!https?:|file:)[a-z][a-z0-9+.-]*://.*", "URI", text)
+    """Return ``text`` without a URI and what follows it, but for addresses of web pages and files,
+    and of git repositories that name no user."""
+    return re.sub(r"\b(?!https?:|file:|git\+https://[^@/]*/)[a-z][a-z0-9+.-]*://.*", "URI", text)

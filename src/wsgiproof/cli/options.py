@@ -255,6 +255,7 @@ _LOAD_OPTIONS: list[_Decorator] = [
         "With a probability of 99 %: that takes 5.4 N requests if nothing grows, and more where "
         "something does. Two thirds come in parallel.  [default: 250, unless -n or the profile "
         "says how many]",
+        rare=True,
     ),
     option(
         "-c",

@@ -20,7 +20,7 @@ import msgspec
 from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.axes import NAMES as TABLES_OF_NAMES
 from wsgiproof.config.known import KnownTable
-from wsgiproof.config.model import Combination, Config, Exclusion, Override
+from wsgiproof.config.model import Combination, Config, Exclusion, Override, without_replaced
 from wsgiproof.config.requirements import requirements
 from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import open_regular, place, read_at_most
@@ -132,6 +132,7 @@ def combine(file: Loaded | None, chosen: str, options: Mapping[str, Any]) -> Con
         )
     for changes in (sets.get(chosen, {}), options):
         inner = {key: values.get(key, {}) | changes.get(key, {}) for key in _LIFTED}
+        values = without_replaced(values, changes)
         values |= {**changes, **inner}
     try:
         config = msgspec.convert(values, Config)

@@ -373,14 +373,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def load(self, cell: str) -> Config:
         """Return this configuration with the overrides that match the cell."""
-        changes = {
-            name: value
-            for override in self.overrides
-            if any(fnmatchcase(cell, pattern) for pattern in override.cells)
-            for name in _LOAD
-            if (value := getattr(override, name)) is not None
-        }
-        return msgspec.structs.replace(self, **changes)
+        load = {name: getattr(self, name) for name in _LOAD}
+        for override in self.overrides:
+            if any(fnmatchcase(cell, pattern) for pattern in override.cells):
+                given = {n: v for n in _LOAD if (v := getattr(override, n)) is not None}
+                load = dict.fromkeys(load) | without_replaced(load, given) | given
+        return msgspec.structs.replace(self, **load)
 
 
 def _check_axes(axes: Axes) -> None:
@@ -408,6 +406,17 @@ def _check_requirement(text: str) -> None:
 
 _LOAD = ("profile", "requests", "sensitivity", "connections", "extra_requests", "max_seconds")
 """The fields that say how much load a cell gets."""
+
+
+def without_replaced(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a configuration without those in place of which ``changes`` say how much
+    load there is: a number of requests, a sensitivity, or the profile's."""
+    gone: set[str] = set()
+    if "requests" in changes or "profile" in changes:
+        gone.add("sensitivity")
+    if "sensitivity" in changes:
+        gone.add("requests")
+    return {name: value for name, value in values.items() if name not in gone}
 
 
 def _check_pool(config: Config) -> None:

@@ -9,7 +9,7 @@ from wsgiproof.experiment.load import rounds
 from wsgiproof.experiment.pools import hold_all, race, remember_full, warm_newcomers
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leaks, memory
-from wsgiproof.judge.resources import Resource
+from wsgiproof.judge.resources import Resource, worker_pids
 from wsgiproof.records.observed import Sample
 from wsgiproof.records.plan import PhaseName
 
@@ -167,7 +167,8 @@ def extra_requests(state: State) -> int:
     left = state.plan.extra_requests - added
     needed = (*leaks.more_to_decide(resources, observed), memory.more_to_decide(observed))
     # What a leak may hide in shrinks with each request. Where processes come and go, it does not.
-    to_show = () if state.workers_vary else leaks.more_to_show(resources, observed)
+    steady = len({worker_pids(sample) for sample in state.samples}) == 1
+    to_show = leaks.more_to_show(resources, observed) if steady else ()
     return max(affordable(needed, left), min(left, max(to_show, default=0)))
 
 

@@ -170,8 +170,12 @@ class _Case:
             return f"{why}: {some(threads)}"
         if self._kind is InterpreterKind.FREE_THREADED and not all(a.gil for a in self._attempts):
             return "this Python does not say whether the GIL was turned on"
-        if self._in_turn and not (_left_by_each(self._in_turn) or self._fails_in_turn()):
-            return "what its interpreters leave in memory when they end was not seen"
+        if self._in_turn and not _left_by_each(self._in_turn):
+            ended = self._in_turn
+            if ended.over or ended.signal in (SIGKILL, SIGXCPU):
+                return f"{self._fails_in_turn()}, where interpreters were made and ended in turn"
+            if not self._fails_in_turn():
+                return "what its interpreters leave in memory when they end was not seen"
         main = next((one for one in self._known() if one.stage is Stage.IMPORT), None)
         return f"{main.module} fails in main too: {main.error}" if main else ""
 
@@ -264,7 +268,7 @@ class _Case:
         if len(self._attempts) > 1:
             same = sum(one.stage is first.stage and one.hung == first.hung for one in bad)
             reason += f" ({same} of {count(len(self._attempts), 'process', 'processes')})"
-        if first.over or first.signal in (SIGKILL, SIGXCPU):
+        if first.over or first.signal in (SIGKILL, SIGXCPU) or first.stage is Stage.DEPENDENCY:
             return Outcome.UNKNOWN, reason, ""
         if alone := self._standard_crash():
             cause = f"{reason}; {alone} alone does so, too"
@@ -420,9 +424,9 @@ def _sentence(attempt: Attempt, how: str) -> str:
 
 def _left_by_each(attempt: Attempt) -> list[int]:
     """The bytes by which memory grew with each interpreter after the second, which still fills
-    caches; empty if some were not seen."""
+    caches; empty if some were not seen, unless the process used too much before them."""
     seen = attempt.memory
-    if len(seen) < attempt.in_turn:
+    if len(seen) < attempt.in_turn and not attempt.over:
         return []
     return [after - before for before, after in pairwise(seen[1:])]
 

@@ -220,6 +220,7 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
     every = [*decisions, *full]
     return Outcome(
         passed=_passed(resource, _worst(decisions) or worst, every, full)
+        + _short_of_sensitivity(resource, observed)
         + _notes(resource, worst, observed)
     )
 
@@ -268,6 +269,13 @@ def _passed(
         f"{then if decision.confirmed_requests else ''}{again}; a leak of one in "
         f"{bound:,.0f} requests would have shown (95 %){also}"
     )
+
+
+def _short_of_sensitivity(resource: Resource, observed: Observed) -> str:
+    """Return that the load ended before its sensitivity was shown; empty if it was."""
+    if not any(more_to_show({resource.check: resource}, observed)):
+        return ""
+    return f"; that is less than --sensitivity {observed.plan.sensitivity} is to show"
 
 
 def _notes(resource: Resource, decision: CountDecision, observed: Observed) -> str:

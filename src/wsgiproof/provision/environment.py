@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -60,9 +61,10 @@ def environment_build(spec: BuildSpec, cache: Cache) -> Build:
 
 def described(spec: BuildSpec) -> dict[str, str]:
     """Return the packages of the subject by name, each with what tells it from others: its version,
-    and its digest if it is not from the package index."""
+    its extras, and its digest if it is not from the package index."""
     return {
-        name: f"{source.version} {source.digest}".strip() for name, source in spec.packages.items()
+        name: f"{source.version}{_in_brackets(spec.extras.get(name, ()))} {source.digest}".strip()
+        for name, source in spec.packages.items()
     }
 
 
@@ -88,11 +90,15 @@ def _subject(spec: BuildSpec) -> list[str]:
 
 
 def _extras(spec: BuildSpec) -> list[str]:
-    return [f"{name}[{','.join(extras)}]" for name, extras in spec.extras.items()]
+    return [f"{name}{_in_brackets(extras)}" for name, extras in spec.extras.items()]
+
+
+def _in_brackets(extras: Sequence[str]) -> str:
+    return f"[{','.join(extras)}]" if extras else ""
 
 
 def _requirement(name: str, extras: tuple[str, ...], source: Source) -> str:
-    name += f"[{','.join(extras)}]" if extras else ""
+    name += _in_brackets(extras)
     if source.archive:
         return f"{name} @ {Path(source.archive).as_uri()}"
     return f"{name}=={source.version}"

@@ -46,6 +46,8 @@ _FETCH_DEADLINE = 900.0
 _LARGEST_ANSWER = 4 << 20
 _LARGEST = 512 << 20
 """Bytes of a pack, and of an archive."""
+_MOST_MEMORY = 4 << 30
+"""Bytes of each process of git."""
 _DOWNLOAD = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
@@ -109,8 +111,9 @@ def _parsed(requested: str) -> tuple[str, str]:
     found = _URL.fullmatch(requested.removeprefix(GIT))
     ref = (found["ref"] or "HEAD") if found else ""
     if found is None or not _REF.fullmatch(ref) or ref.endswith(".lock"):
+        shown = re.sub(r"//[^/]*@", "//...@", requested)  # it may hold a password
         raise UsageError(
-            f"{requested} is not a git repository: give git+https://HOST/PATH, or with a branch, a "
+            f"{shown} is not a git repository: give git+https://HOST/PATH, or with a branch, a "
             "tag or a whole commit git+https://HOST/PATH@REF, without a user or a password"
         )
     return found["url"], ref
@@ -189,7 +192,7 @@ class _Git:
             env=self._environment(),
             cwd=place,
             user=(self._account.uid, self._account.gid) if self._account.dropped else None,
-            limits={"file": largest},
+            limits={"file": largest, "data": _MOST_MEMORY},
         )
 
     def _environment(self) -> Mapping[str, str]:

@@ -63,6 +63,8 @@ class Stage(StrEnum):
     START = "start"
     IMPORT = "import"
     EXERCISE = "exercise"
+    DEPENDENCY = "dependency"
+    """wsgiproof itself imports what the main interpreter has loaded and this one has not."""
     EXTENSION = "extension"
     """The import of an extension module by its own name, after all others."""
     ENDING = "ending"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.registry import SUBJECTS
 
 _PARALLEL_LOOKUPS = 8
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
+_EXACT = re.compile(r"[0-9][0-9A-Za-z.!+]{0,100}|git\+https://[^\s@]{1,500}@[0-9a-f]{40}")
 
 
 def resolve_axes(
@@ -86,8 +89,19 @@ def pins_of(spec: BuildSpec, listed: Listed) -> list[str]:
     """Return what a list says of the environment of a cell, as lines of a constraints file."""
     for one in listed.environments:
         if one.python == spec.python.name and one.subject == described(spec):
-            return [f"{name}=={version}" for name, version in one.packages.items()]
+            return [
+                f"{_checked(name, _NAME)}=={_checked(version)}"
+                for name, version in one.packages.items()
+            ]
     return []
+
+
+def _checked(text: str, allowed: re.Pattern[str] | None = None) -> str:
+    """Return a part of a plan, which may come from anybody. Raises :class:`UsageError` if it is
+    more than a version, or a commit of a git repository."""
+    if not (allowed or _EXACT).fullmatch(text):
+        raise UsageError(f"the plan has {text[:80]!r} where a name or an exact version has to be")
+    return text
 
 
 class _Pinned:
@@ -119,7 +133,7 @@ def _sources(
             known = pinned.find(axis, python, value)
             if known.reason:
                 return known.reason
-            value = known.exact
+            value = _checked(known.exact)
         with interrupted_by(interrupted):
             return _look_up(axis.package, value, python, cache)
 

@@ -149,12 +149,14 @@ def _follow(
 def _pids(job: Job, server: Server) -> dict[Role, tuple[int, ...]]:
     """Return the processes of a server by role, once all of them are running, or after some
     seconds."""
-    children = pool(job.cell)[0] + (job.cell.mode is Mode.DAEMON)
+    least = job.cell.min_processes
+    children = least or pool(job.cell)[0] + (job.cell.mode is Mode.DAEMON)
+    needed = least or workers(job.cell)[0]
     limit = time.monotonic() + _CHILDREN_DEADLINE
     while True:
         living = sorted(server.living().items())
         by_role = {role: tuple(pid for pid, its in living if its is role) for role in Role}
-        complete = len(living) > children and len(by_role[Role.WORKER]) >= workers(job.cell)[0]
+        complete = len(living) > children and len(by_role[Role.WORKER]) >= needed
         if complete or time.monotonic() > limit:
             return {role: pids for role, pids in by_role.items() if pids}
         time.sleep(0.02)

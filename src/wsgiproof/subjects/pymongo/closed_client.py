@@ -23,7 +23,11 @@ def closed_client(cell: Cell, observed: Observed) -> Outcome:
     readings = [sample for sample in observed.samples if CLOSED in sample.counts]
     if observed.samples and not readings:
         return Outcome(skipped="connections of closed clients were not counted")
-    left = [number for sample in readings if (number := sample.counts[CLOSED]) is not None]
+    left = [
+        number
+        for sample in readings
+        if sample.connections != 0 and (number := sample.counts[CLOSED]) is not None
+    ]  # without a connection, no process has made its clients yet
     if not left:
         return Outcome(missing="no member said whose connections it has")
     # A process that starts during a reading has a client that is still to be closed.

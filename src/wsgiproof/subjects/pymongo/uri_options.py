@@ -52,6 +52,8 @@ def parse_options(text: str) -> dict[str, str]:
     for name, value in _pairs(text):
         known = _BY_LOWER_CASE.get(name.lower())
         if known is None:
+            if not name.isalnum():
+                raise UsageError("--uri-options: a set has options of a URI only, as 'w=majority'")
             near = did_you_mean(name, _KNOWN) or f"; there is {', '.join(_KNOWN)}"
             raise UsageError(f"--uri-options: '{name}' is not an option of a set{near}")
         if known in found:
@@ -59,7 +61,7 @@ def parse_options(text: str) -> dict[str, str]:
         if not _VALUE.fullmatch(value):
             raise UsageError(f"--uri-options: '{value}' can't be a value of {known}")
         found[known] = value
-    if found.get("w") == "0":
+    if found.get("w", "").strip("0") == "" and "w" in found:
         raise UsageError(
             "--uri-options: with w=0 nobody knows whether the application's documents were written"
         )

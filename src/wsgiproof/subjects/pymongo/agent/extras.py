@@ -29,8 +29,10 @@ def _encryption():
 
 
 def _ocsp():
-    from pymongo import ssl_support
-
+    try:
+        from pymongo import ssl_support
+    except ImportError:  # before 2.9
+        return False
     return bool(getattr(ssl_support, "HAVE_PYSSL", False))  # 3.11
 
 

@@ -5,7 +5,6 @@ from __future__ import absolute_import
 import re
 
 import pymongo
-from pymongo.errors import ServerSelectionTimeoutError
 
 try:
     from urllib import quote  # Python 2
@@ -37,6 +36,8 @@ def _trusting(uri, authority):
 
 
 def _refuses(uri):
+    from pymongo.errors import ServerSelectionTimeoutError  # 3.0
+
     for milliseconds in _MILLISECONDS:
         client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=milliseconds)
         try:

@@ -20,6 +20,7 @@ from wsgiproof.config.model import (
 )
 from wsgiproof.errors import ExitCode, UsageError
 from wsgiproof.judge.growth import requests_to_show
+from wsgiproof.records.cell import Mode
 from wsgiproof.subjects.pymongo.uri import is_uri
 
 
@@ -115,6 +116,11 @@ def test_a_number_of_requests_is_kept_beside_a_sensitivity() -> None:
     plan = configured(sensitivity=1000, requests=600).plan()
     assert (plan.parallel + plan.serial, plan.sensitivity) == (600, 1000)
     assert plan.extra_requests == 900
+
+
+def test_a_pool_that_varies_needs_embedded_mode() -> None:
+    with pytest.raises(UsageError, match="--min-processes 1 needs --mode embedded"):
+        configured(min_processes=1, processes=4, mode=(Mode.DAEMON,))
 
 
 def test_an_override_replaces_how_much_load_was_asked_for() -> None:

@@ -430,6 +430,11 @@ def _check_pool(config: Config) -> None:
             f"--min-processes {config.min_processes} needs a larger --processes, the most that "
             "Apache may start under load"
         )
+    if config.min_processes and "embedded" not in config.values("mode"):
+        raise UsageError(
+            f"--min-processes {config.min_processes} needs --mode embedded: the number of daemon "
+            "processes is constant"
+        )
     _within("--threads", config.threads, 0, MOST_THREADS)
     _within("--maximum-requests", config.maximum_requests, 0, 1_000_000)
 

@@ -15,6 +15,7 @@ import pytest
 from tests.real.command import started
 from tests.unit.test_inside import SOURCES
 from wsgiproof.errors import BuildFailed
+from wsgiproof.judge.resources import worker_pids
 from wsgiproof.provision import python2
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.environment import environment_build
@@ -80,7 +81,7 @@ def test_only_the_first_use_of_the_second_interpreter_breaks_the_first(
     record = run_cell(open_tmp, python27, BROKEN)
     assert record.observed is not None
     # A restart makes other processes, each with a first use of its own.
-    pid = min(record.observed.identities, key=lambda one: one.first).pid
+    (pid,) = worker_pids(record.observed.samples[0])
     served = [one for one in record.observed.identities if one.pid == pid]
     begun = {one.application_group: one.first for one in served}
     assert begun == {"interpreter1": 0, "interpreter2": DAEMON_THREADS}

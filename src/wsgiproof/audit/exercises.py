@@ -24,7 +24,7 @@ def exercises() -> dict[str, str]:
 
 def exercise_for(name: str) -> str:
     """Return the exercise of a distribution; empty if it is only imported."""
-    return exercises().get(canonicalize_name(name), "")
+    return str(_registry().get(canonicalize_name(name), ""))
 
 
 def imported_first(name: str) -> tuple[str, ...]:

@@ -114,10 +114,9 @@ def exercise(job, claims):
 def import_dependencies(job, expected, begin=lambda name: None):
     """Import the modules of other packages that are loaded in the main interpreter and not here.
 
-    ``begin`` is called with the name of each before.
-
     An extension module need not import again in a second interpreter what it needs: cffi's do not.
-    What can be imported is not lost. What the package itself left out has its reason.
+    What can be imported is not lost. What the package itself left out has its reason. ``begin`` is
+    called with the name of each before.
     """
     own = {name.partition(".")[0] for name in (*job["modules"], *job["extensions"])}
     for name in expected:
@@ -338,23 +337,23 @@ class SubInterpreters:
         Claims(self.descriptor, number).write("done", stage="ending", module="")
 
 
-def at_the_same_time(interpreters, swap):
+def at_the_same_time(interpreters):
     """Use the modules in two interpreters, one after the other, and then end both."""
     made = {number: interpreters.create() for number in (1, 2)}
-    order = [2, 1] if swap else [1, 2]
+    order = [2, 1] if interpreters.job["swap"] else [1, 2]
     for number in order:
         interpreters.use(made[number], number)
     for number in order:
         interpreters.end(made[number], number)
 
 
-def in_turn(interpreters, number, descriptor):
-    """Make, use and end that many interpreters in turn, and claim the memory after each."""
-    for _ in range(number):
+def in_turn(interpreters):
+    """Make, use and end interpreters in turn, and claim the memory after each."""
+    for _ in range(interpreters.job["in_turn"]):
         interpreter = interpreters.create()
         interpreters.use(interpreter, 1)
         interpreters.end(interpreter, 1)
-        Claims(descriptor, 0).write("memory", memory=private_memory())
+        Claims(interpreters.descriptor, 0).write("memory", memory=private_memory())
 
 
 def private_memory():
@@ -412,11 +411,8 @@ def probe(job):
     if job["kind"] == "main":
         inside(job, DIRECTORY, 0)
     else:
-        interpreters = SubInterpreters(job, DIRECTORY)
-        if job["in_turn"]:
-            in_turn(interpreters, job["in_turn"], DIRECTORY)
-        else:
-            at_the_same_time(interpreters, job["swap"])
+        use_them = in_turn if job["in_turn"] else at_the_same_time
+        use_them(SubInterpreters(job, DIRECTORY))
     Claims(DIRECTORY, 0).write("finished")
 
 

@@ -6,7 +6,6 @@ define the JSON schema for editors as well.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -21,7 +20,7 @@ from wsgiproof.config.known import KnownTable
 from wsgiproof.errors import UsageError, did_you_mean
 from wsgiproof.records.cell import Cell, Resolution
 from wsgiproof.records.known import Known
-from wsgiproof.records.plan import MISSED, ExtraPhase, LoadPlan
+from wsgiproof.records.plan import ExtraPhase, LoadPlan, least_requests
 from wsgiproof.subjects.registry import DEFAULT, SUBJECTS
 
 
@@ -339,8 +338,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         sensitivity = load.sensitivity or (plan.sensitivity if requests is None else 0)
         changes["sensitivity"] = sensitivity
         if requests is None and sensitivity:
-            # In so many, the leak leaves nothing with the probability of a miss.
-            requests = math.ceil(-math.log(MISSED) * sensitivity)
+            requests = least_requests(sensitivity)
         if requests is not None:
             parallel = round(requests * plan.parallel / (plan.parallel + plan.serial))
             changes["parallel"] = parallel

@@ -16,7 +16,7 @@ from signal import SIGKILL, SIGXCPU
 import msgspec
 
 from wsgiproof.errors import ExitCode
-from wsgiproof.judge.finding import count, in_words, signal_name, some
+from wsgiproof.judge.finding import count, in_words, mebibytes, signal_name, some
 from wsgiproof.judge.process_ends import rate_of
 from wsgiproof.records.audit import (
     FAILURES,
@@ -133,6 +133,7 @@ class _Case:
     ) -> None:
         self._distribution = distribution
         self._kind = kind
+        self._every = (*control, *attempts)
         self._attempts = [one for one in attempts if not one.in_turn]
         self._in_turn = next((one for one in attempts if one.in_turn), None)
         """The process that made and ended interpreters in turn. mod_wsgi does not do that, so what
@@ -146,8 +147,7 @@ class _Case:
         """Return the outcome, what happened, and whose fault it is if it is not its own."""
         if not self._distribution.modules and not self._distribution.extensions:
             return Outcome.UNKNOWN, "its metadata names nothing that can be imported", ""
-        every = (*self._control, *self._attempts, *filter(None, [self._in_turn]))
-        if lost := next((one.lost for one in every if one.lost), ""):
+        if lost := next((one.lost for one in self._every if one.lost), ""):
             return Outcome.UNKNOWN, lost, ""
         if why := self._fails_in_main():
             return Outcome.UNKNOWN, f"fails in main too: {why}", ""
@@ -171,8 +171,7 @@ class _Case:
         if self._kind is InterpreterKind.FREE_THREADED and not all(a.gil for a in self._attempts):
             return "this Python does not say whether the GIL was turned on"
         if self._in_turn and not _left_by_each(self._in_turn):
-            ended = self._in_turn
-            if ended.over or ended.signal in (SIGKILL, SIGXCPU):
+            if _ended_by_a_limit(self._in_turn):
                 return f"{self._fails_in_turn()}, where interpreters were made and ended in turn"
             if not self._fails_in_turn():
                 return "what its interpreters leave in memory when they end was not seen"
@@ -207,7 +206,7 @@ class _Case:
             notes.append(f"{where}: {why}")
         leaves = self._leaves()
         if _WORTH_A_NOTE <= leaves < self._leak_limit:
-            notes.append(f"each interpreter that ends leaves {_mebibytes(leaves)} of memory")
+            notes.append(_each_leaves(leaves))
         left = {name for one in (*self._control, *self._attempts) for name in one.left}
         if left:
             notes.append(f"it left processes running, which were killed: {some(sorted(left))}")
@@ -268,7 +267,7 @@ class _Case:
         if len(self._attempts) > 1:
             same = sum(one.stage is first.stage and one.hung == first.hung for one in bad)
             reason += f" ({same} of {count(len(self._attempts), 'process', 'processes')})"
-        if first.over or first.signal in (SIGKILL, SIGXCPU) or first.stage is Stage.DEPENDENCY:
+        if _ended_by_a_limit(first) or first.stage is Stage.DEPENDENCY:
             return Outcome.UNKNOWN, reason, ""
         if alone := self._standard_crash():
             cause = f"{reason}; {alone} alone does so, too"
@@ -367,11 +366,10 @@ class _Case:
 
     def _leak(self) -> tuple[Outcome, str, str] | None:
         """Memory that grows with each interpreter that ends."""
-        if (leaves := self._leaves()) < self._leak_limit:
+        if self._in_turn is None or (leaves := self._leaves()) < self._leak_limit:
             return None
-        reason = f"each interpreter that ends leaves {_mebibytes(leaves)} of memory"
-        assert self._in_turn is not None
-        return Outcome.LEAKS, f"{reason} ({self._in_turn.in_turn} were made and ended in turn)", ""
+        number = self._in_turn.in_turn
+        return Outcome.LEAKS, f"{_each_leaves(leaves)} ({number} were made and ended in turn)", ""
 
     def _leaves(self) -> int:
         """The bytes that each interpreter leaves when it ends, at least; 0 if that is not known."""
@@ -431,8 +429,13 @@ def _left_by_each(attempt: Attempt) -> list[int]:
     return [after - before for before, after in pairwise(seen[1:])]
 
 
-def _mebibytes(number: int) -> str:
-    return f"{number / 2**20:,.1f} MiB"
+def _each_leaves(number: int) -> str:
+    return f"each interpreter that ends leaves {mebibytes(number)} of memory"
+
+
+def _ended_by_a_limit(attempt: Attempt) -> bool:
+    """Whether a limit of wsgiproof or of the machine ended it."""
+    return bool(attempt.over) or attempt.signal in (SIGKILL, SIGXCPU)
 
 
 def _where(kind: InterpreterKind, places: Iterable[tuple[Attempt, int]]) -> str:

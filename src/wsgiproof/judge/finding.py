@@ -77,6 +77,11 @@ def some(items: Sequence[object], limit: int = 5) -> str:
     return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown
 
 
+def mebibytes(number: int) -> str:
+    """Return a number of bytes as text: ``1,234.5 MiB``."""
+    return f"{number / 2**20:,.1f} MiB"
+
+
 def in_words(items: Sequence[str]) -> str:
     """Return all items as text: ``a, b and c``."""
     *first, last = items

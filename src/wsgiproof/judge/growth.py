@@ -38,7 +38,7 @@ from statistics import NormalDist
 
 import msgspec
 
-from wsgiproof.records.plan import MISSED
+from wsgiproof.records.plan import MISSED, least_requests
 
 LEAST_STEPS = 4
 """Rounds in which a count has to grow before it grows with requests."""
@@ -305,9 +305,8 @@ def requests_to_show(sensitivity: int, possible: int = 0) -> int:
     """Return the requests in which a leak of one unit in ``sensitivity`` would have added more than
     the ``possible`` units, unless this look misses it."""
     if possible <= 0:
-        mean = -math.log(MISSED)
-    else:
-        mean = _poisson_limit(possible + 1, NormalDist().inv_cdf(1 - MISSED))
+        return least_requests(sensitivity)
+    mean = _poisson_limit(possible + 1, NormalDist().inv_cdf(1 - MISSED))
     return math.ceil(mean * sensitivity)
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise, takewhile
 
 import msgspec
 
-from wsgiproof.judge.finding import Check, Outcome, count, in_words
+from wsgiproof.judge.finding import Check, Outcome, count, in_words, mebibytes
 from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import (
     CONFIDENCE,
@@ -284,7 +284,7 @@ def _notes(resource: Resource, decision: CountDecision, observed: Observed) -> s
     if decision.within_limit:
         notes.append(f"{observed.plan.max_files:g} in 100 requests are accepted (--max-files)")
     if resource.limited and (grown := _growth(observed.samples, "bytes")) >= _MATERIAL_BYTES:
-        notes.append(f"the files have grown by {grown / 2**20:,.1f} MiB")
+        notes.append(f"the files have grown by {mebibytes(grown)}")
     if resource.by_name and (unsure := _unsure(resource, observed.samples)):
         notes.append(f"not counted, since another program may make them: {in_words(unsure)}")
     return "".join(f"; {note}" for note in notes)

@@ -175,9 +175,7 @@ def install(
     ``apxs``, or on where libpython is) needs ``use_cache=False``. Raises :class:`BuildFailed` with
     the error of the build.
     """
-    if resolution is Resolution.LOWEST_DIRECT and subjects:
-        named = _needed_by(subjects, requirements, python, constraints, env, log)
-        requirements = [*requirements, *named]
+    requirements = _direct(requirements, subjects, resolution, python, constraints, env, log)
     # With hard links, damage to a file would also damage uv's own cache.
     command: list[str | Path] = ["pip", "install", "--python", python, "--link-mode", "copy"]
     if resolution is not Resolution.HIGHEST:
@@ -218,10 +216,8 @@ def look_ahead(
     with temporary_directory() as scratch:
         limits, source = scratch / "constraints.txt", scratch / "requirements.in"
         limits.write_text(constraints)
-        if resolution is Resolution.LOWEST_DIRECT and subjects:
-            named = _needed_by(subjects, requirements, python, limits, env, None)
-            requirements = [*requirements, *named]
-        source.write_text("".join(f"{one}\n" for one in requirements))
+        direct = _direct(requirements, subjects, resolution, python, limits, env, None)
+        source.write_text("".join(f"{one}\n" for one in direct))
         command: list[str | Path] = ["pip", "compile", "--python", python, "--constraint", limits]
         command += ["--no-header", "--no-annotate", "--no-emit-index-url"]
         command += ["--resolution", resolution, source]
@@ -234,19 +230,23 @@ def look_ahead(
     raise BuildFailed(error_line(done.output))
 
 
-def _needed_by(
-    subjects: Sequence[str],
+def _direct(
     requirements: Sequence[str],
+    subjects: Sequence[str],
+    resolution: Resolution,
     python: Path,
     constraints: Path | None,
     env: Mapping[str, str] | None,
     log: Path | None,
-) -> list[str]:
-    """Return the names of the packages that ``subjects`` themselves need in this environment.
+) -> Sequence[str]:
+    """Return the requirements, and for ``lowest-direct`` also the names of the packages that
+    ``subjects`` themselves need in this environment.
 
     uv takes only what it is asked for as direct, and not what that needs, unless it installs the
     project that it runs in. Raises :class:`BuildFailed`.
     """
+    if resolution is not Resolution.LOWEST_DIRECT or not subjects:
+        return requirements
     command: list[str | Path] = ["pip", "compile", "--python", python, "--no-header"]
     command += ["--annotation-style", "line"]
     if constraints:
@@ -259,11 +259,12 @@ def _needed_by(
         raise BuildFailed(
             f"could not find what {' '.join(subjects)} needs: {error_line(done.output)}"
         )
-    return [
+    needed = (
         found["name"]
         for found in _NEEDED.finditer(done.output)
         if {*subjects} & {*found["by"].split(", ")}
-    ]
+    )
+    return [*requirements, *needed]
 
 
 def compile_bytecode(python: Path, log: Path) -> None:

@@ -18,6 +18,12 @@ _OTHER_SECONDS = 300.0
 """For all else: starts and stops, waits, restarts, and a diagnosing pass."""
 
 
+def least_requests(sensitivity: int) -> int:
+    """Return the requests in which a leak of one unit in ``sensitivity`` leaves none with the
+    probability of a miss."""
+    return math.ceil(-math.log(MISSED) * sensitivity)
+
+
 class PhaseName(StrEnum):
     """The phases of an experiment, in their order."""
 

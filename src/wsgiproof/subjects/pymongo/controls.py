@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.controls import COMBINED, FAULTS, LEAKS, MANY, Control
 from wsgiproof.subjects.pymongo.axes import Transport
 
 _DAEMON = (Mode.DAEMON,)
-_TLS = {"transport": Transport.TLS}
+
+
+def _with_tls(control: Control) -> Control:
+    """The control in a cell whose deployment has TLS."""
+    axes = {"transport": Transport.TLS}
+    return msgspec.structs.replace(control, axes=axes, extra="tls", module="trustme")
+
 
 CONTROLS = (
     # Connections.
@@ -319,43 +327,39 @@ CONTROLS = (
         axes={"extras": "zstd", "uri_options": "compressors=zstd"},
     ),
     # TLS, and users.
-    Control(
-        name="trust-any-certificate",
-        trips="environment",
-        counterpart="reopen-connection-with-tls",
-        about="the application does not check the certificate of its server",
-        axes=_TLS,
-        extra="tls",
-        module="trustme",
+    _with_tls(
+        Control(
+            name="trust-any-certificate",
+            trips="environment",
+            counterpart="reopen-connection-with-tls",
+            about="the application does not check the certificate of its server",
+        )
     ),
-    Control(
-        name="skip-tls",
-        trips="responses",
-        counterpart="reopen-connection-with-tls",
-        about="the application connects without TLS to a deployment that requires it",
-        axes=_TLS,
-        extra="tls",
-        module="trustme",
+    _with_tls(
+        Control(
+            name="skip-tls",
+            trips="responses",
+            counterpart="reopen-connection-with-tls",
+            about="the application connects without TLS to a deployment that requires it",
+        )
     ),
-    Control(
-        name="leak-connection-with-tls",
-        trips="connections",
-        counterpart="reopen-connection-with-tls",
-        about="each request opens a connection with TLS and keeps it",
-        fault="leak-connection",
-        axes=_TLS,
-        extra="tls",
-        module="trustme",
+    _with_tls(
+        Control(
+            name="leak-connection-with-tls",
+            trips="connections",
+            counterpart="reopen-connection-with-tls",
+            about="each request opens a connection with TLS and keeps it",
+            fault="leak-connection",
+        )
     ),
-    Control(
-        name="reopen-connection-with-tls",
-        trips="",
-        counterpart="trust-any-certificate",
-        about="each request opens a connection with TLS and closes it",
-        fault="reopen-connection",
-        axes=_TLS,
-        extra="tls",
-        module="trustme",
+    _with_tls(
+        Control(
+            name="reopen-connection-with-tls",
+            trips="",
+            counterpart="trust-any-certificate",
+            about="each request opens a connection with TLS and closes it",
+            fault="reopen-connection",
+        )
     ),
     Control(
         name="wrong-password",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from wsgiproof.audit.record import Record, Request, finished_in
+from wsgiproof.cli.audit import KeptAudit, shown_if_interrupted
 from wsgiproof.errors import UsageError
 from wsgiproof.records.audit import (
     AUDIT,
@@ -191,3 +194,20 @@ def test_a_record_is_read_back_and_anything_else_is_refused(tmp_path: Path) -> N
     (tmp_path / AUDIT).symlink_to("/etc/passwd")
     with pytest.raises(UsageError, match="it is a symbolic link"):
         load_audit(tmp_path)
+
+
+def test_what_an_interruption_kept_from_the_file_is_written_and_shown(tmp_path: Path) -> None:
+    kept = KeptAudit(tmp_path / AUDIT)
+    kept.save(before(environment(FAST)))
+    output = StringIO()
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        shown_if_interrupted(Console(file=output, width=80), kept),
+    ):
+        kept.record = before(environment(FAST, SLOW))  # the signal comes before it is written
+        raise KeyboardInterrupt
+
+    (written,) = load_audit(tmp_path).environments
+    assert [one.name for one in written.control] == ["fast", "slow"]
+    assert "Not tried" not in output.getvalue()

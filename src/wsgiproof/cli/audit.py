@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from wsgiproof.cli.options import PATH, make_console, note, print_json, progress
 from wsgiproof.config.axes import MOD_WSGI
 from wsgiproof.config.model import MOST_SUB_INTERPRETERS
 from wsgiproof.config.requirements import requirements as expand
-from wsgiproof.errors import UsageError
+from wsgiproof.errors import CannotRun, UsageError
 from wsgiproof.judge.finding import in_words
 from wsgiproof.records.cell import InterpreterKind
 
@@ -316,8 +316,8 @@ def audit_command(
     before = load_audit(resume) if resume is not None else None
     directory = make_private_directory(output, AUDIT) if resume is None else resume.absolute()
     console = make_console(stderr=as_json)
-    kept = _Kept(directory / AUDIT)
-    with _shown_if_interrupted(console, kept), held(directory):
+    kept = KeptAudit(directory / AUDIT)
+    with shown_if_interrupted(console, kept), held(directory):
         with StepProgress(console) as progress:
             record = audit(request, progress, kept.save, before=before)
         if deep:
@@ -341,24 +341,31 @@ def _check_options(given: Mapping[str, object], needed: str, there: bool) -> Non
         raise UsageError(f"{in_words(names)} {'is' if len(names) == 1 else 'are'} for {needed}")
 
 
-class _Kept:
+class KeptAudit:
     """The record in its file, and at hand if it gets no further."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record: Audit | None = None
+        self._written: Audit | None = None
 
     def save(self, record: Audit) -> None:
         """Write the record."""
+        self.record = record
+        self.write()
+
+    def write(self) -> None:
+        """Write the latest record, unless that has been done."""
         from wsgiproof.files import write_output
         from wsgiproof.records.run import as_json
 
-        write_output(as_json(record), self.path)
-        self.record = record
+        if self.record is not None and self.record is not self._written:
+            write_output(as_json(self.record), self.path)
+            self._written = self.record
 
 
 @contextmanager
-def _shown_if_interrupted(console: Console, kept: _Kept) -> Iterator[None]:
+def shown_if_interrupted(console: Console, kept: KeptAudit) -> Iterator[None]:
     """Show what was finished before an exception; why it went no further is said by main()."""
     from wsgiproof.report.audited import show_audit
 
@@ -366,6 +373,8 @@ def _shown_if_interrupted(console: Console, kept: _Kept) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, Exception):
         if kept.record is not None:
+            with suppress(CannotRun):  # a full disk may be what has ended the audit
+                kept.write()
             show_audit(console, kept.record, str(kept.path))
         raise
 

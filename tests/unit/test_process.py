@@ -204,21 +204,17 @@ def test_what_ignores_the_signal_is_killed_at_the_deadline_and_named(
         assert it.events()[-1].signal == signal.SIGKILL
 
 
-def test_what_does_not_go_at_once_is_looked_at_before_it_is_killed(
+def test_what_does_not_go_at_once_is_followed_until_it_is_killed(
     service: Callable[..., Service], tmp_path: Path
 ) -> None:
-    seen: list[dict[int, str]] = []
+    seen: list[tuple[list[int], float]] = []
     with service(*python(IGNORES_TERM + "; time.sleep(1000)")) as it:
         assert wait_until(lambda: (tmp_path / "log").read_text() == "deaf\n")
-        it.stop(0.6, patience=0.1, look=lambda: seen.append(it.living()))
-        assert [list(living) for living in seen] == [[it.pid]]
-
-
-def test_what_goes_at_once_is_not_looked_at(service: Callable[..., Service]) -> None:
-    seen: list[int] = []
-    with service(*SLEEPER) as it:
-        it.stop(20, patience=10, look=lambda: seen.append(1))
-    assert not seen
+        stopped = it.stop(0.6, follow=lambda waited: seen.append(([*it.living()], waited)))
+    assert seen
+    assert all(living == [it.pid] for living, _ in seen)
+    assert [waited for _, waited in seen] == sorted(waited for _, waited in seen)
+    assert seen[-1][1] <= stopped.seconds
 
 
 @pytest.mark.parametrize("largest", [0, 1 << 26])

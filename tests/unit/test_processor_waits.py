@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 
-from wsgiproof.observe.processes import ProcessorWaits, processor_waits
+from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits, processor_waits
 from wsgiproof.observe.starvation import Starvation
+from wsgiproof.records.observed import Role
 
 BUSY = "while True: pass"
 SLEEPING = "import time; print(flush=True); time.sleep(1000)"
@@ -99,3 +100,42 @@ def test_the_share_of_the_time_for_which_a_process_has_waited() -> None:
             time.sleep(0.01)
         assert idle.share() == 0
     assert Starvation(list).share() == 0
+
+
+def test_a_worker_that_stands_still_at_its_end_is_looked_at_once() -> None:
+    processor = min(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        sleeping = stack.enter_context(running(SLEEPING, processor))
+        busy = stack.enter_context(running(BUSY, processor))
+        with ProcessorWaits([sleeping, busy]) as waits:
+            until_still(waits, sleeping)
+            watch = EndingWatch(waits, 0.8, lambda _: Role.WORKER)
+            assert not watch.is_due(0.7, [sleeping, busy])
+            assert not watch.is_due(0.9, [busy])
+            assert watch.is_due(0.9, [sleeping, busy])
+            assert not watch.is_due(5.0, [sleeping, busy])
+
+
+def test_a_worker_that_is_busy_at_its_end_is_looked_at_before_apache_kills_it() -> None:
+    with running(BUSY, min(os.sched_getaffinity(0))) as busy, ProcessorWaits([busy]) as waits:
+        watch = EndingWatch(waits, 0.8, lambda _: Role.WORKER)
+        assert not watch.is_due(1.5, [busy])
+        assert watch.is_due(1.7, [busy])
+
+
+def test_what_waits_for_a_busy_worker_is_no_reason_to_look() -> None:
+    processor = min(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        parent = stack.enter_context(running(SLEEPING, processor))
+        busy = stack.enter_context(running(BUSY, processor))
+        roles = {parent: Role.PARENT, busy: Role.WORKER}
+        with ProcessorWaits([*roles]) as waits:
+            until_still(waits, parent)
+            watch = EndingWatch(waits, 0.8, roles.__getitem__)
+            assert not watch.is_due(0.9, [*roles])
+            assert watch.is_due(0.9, [parent])
+
+
+def until_still(waits: ProcessorWaits, pid: int) -> None:
+    while waits.still(pid) < 0.5:
+        time.sleep(0.01)

@@ -19,7 +19,7 @@ import msgspec
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun, ServiceFailed, one_line
 from wsgiproof.files import Directory, open_regular, read_at_most
-from wsgiproof.observe.processes import processor_waits
+from wsgiproof.observe.processor_waits import processor_waits
 from wsgiproof.process.account import Account
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.leftovers import safe_parent, temporary_directory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from wsgiproof.experiment.state import State
-from wsgiproof.observe.processes import ProcessorWaits
+from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits
 from wsgiproof.records.observed import Stop
 
 _SAMPLES = 6
@@ -34,11 +34,13 @@ def stop(state: State) -> None:
     plan = state.plan
     state.progress(0, 1)
     with ProcessorWaits(state.server.living()) as waits:
-        stopped = state.server.stop(
-            plan.stop_deadline,
-            plan.stop_patience,
-            lambda: state.stack_collector.take_ending(state.phase),
-        )
+        watch = EndingWatch(waits, plan.stop_patience, state.server.role)
+
+        def follow(waited: float) -> None:
+            if watch.is_due(waited, state.server.living()):
+                state.stack_collector.take_ending(state.phase)
+
+        stopped = state.server.stop(plan.stop_deadline, follow)
     limit = time.monotonic() + plan.disconnect_timeout
     left = state.sampler.connections()
     while left and time.monotonic() < limit:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from wsgiproof.experiment.state import State
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
-from wsgiproof.observe.processes import ProcessorWaits, unique_set_size
+from wsgiproof.observe.processes import unique_set_size
+from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits
 from wsgiproof.records.observed import Restart, Role
 
 _HELD = 0.4
@@ -62,9 +63,10 @@ def _repeat(state: State, act: Callable[[], None], kept: Collection[Role]) -> No
 def _replace(state: State, act: Callable[[], None], replaced: tuple[int, ...]) -> Restart:
     answers = state.load.answers
     requests, served = answers.requests, dict(answers.served)
-    load = _RestartLoad(state, act, replaced)
     rate = min(_RATE, max(_LEAST_RATE, (state.rate() or 0) / 2))
     with ProcessorWaits(replaced) as waits:
+        watch = EndingWatch(waits, state.plan.stop_patience, state.server.role)
+        load = _RestartLoad(state, act, replaced, watch)
         # Requests may wait until the new process has loaded the application, as the first did.
         state.load.paced(
             load.pick, rate, load.is_over, load.failed, deadline=state.plan.start_deadline
@@ -114,12 +116,17 @@ class _RestartLoad:
     Others follow until the replaced processes have ended, and a little longer.
     """
 
-    def __init__(self, state: State, act: Callable[[], None], replaced: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        state: State,
+        act: Callable[[], None],
+        replaced: tuple[int, ...],
+        watch: EndingWatch,
+    ) -> None:
         self._state = state
         processes, threads = state.workers
         self._busy = processes * threads
-        self._stacks_read = False
-        """Whether the stacks of processes that are slow to end were read."""
+        self._watch = watch
         self._act = act
         self._picked = 0
         self._first_pick = 0.0
@@ -169,8 +176,7 @@ class _RestartLoad:
         plan = self._state.plan
         living = self._state.server.service.living()
         self.leftover = tuple(pid for pid in self.leftover if pid in living)
-        if self.leftover and not self._stacks_read and now > self.requested + plan.stop_patience:
-            self._stacks_read = True
+        if self._watch.is_due(now - self.requested, self.leftover):
             self._state.stack_collector.take_staying(self._state.phase, self.leftover)
         if not self.leftover or now > self.requested + plan.restart_deadline:
             self.ended = now

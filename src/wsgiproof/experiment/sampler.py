@@ -16,10 +16,10 @@ from wsgiproof.observe.processes import (
     ProcessSnapshot,
     address_space,
     processor_time,
-    processor_waits,
     read_processes,
     unique_set_size,
 )
+from wsgiproof.observe.processor_waits import processor_waits
 from wsgiproof.observe.remains import Remains
 from wsgiproof.records.observed import CONNECTIONS, MemorySample, Role, Sample, Work, of_members
 

@@ -12,7 +12,7 @@ import time
 from wsgiproof.experiment.pools import hold_all, race
 from wsgiproof.experiment.state import State
 from wsgiproof.judge.process_ends import more_ends
-from wsgiproof.observe.processes import ProcessorWaits
+from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits
 from wsgiproof.records.observed import Replacement, Role
 
 _STEP = 0.01
@@ -55,12 +55,11 @@ def _replace(state: State) -> Replacement:
     replaced = tuple(pid for pid, role in living if role is not Role.PARENT)
     leftover = replaced
     requested = time.monotonic()
-    looked = False
     with ProcessorWaits(replaced) as waits:
+        watch = EndingWatch(waits, plan.stop_patience, state.server.role)
         state.server.replace_all()
         while leftover and (waited := time.monotonic() - requested) < plan.restart_deadline:
-            if waited > plan.stop_patience and not looked:
-                looked = True
+            if watch.is_due(waited, leftover):
                 state.stack_collector.take_staying(state.phase, leftover)
             time.sleep(_STEP)
             now = state.server.service.living()

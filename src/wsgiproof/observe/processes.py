@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -17,8 +16,6 @@ from wsgiproof import limits
 from wsgiproof.observe.tcp import Socket, sockets_to
 from wsgiproof.records.observed import ProcessSample, Role
 
-_WAIT_STEP = 0.1
-"""Seconds between two looks at how long processes have waited for a processor."""
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
 """The directories of the system's libraries; those of Python are recorded all the same."""
 
@@ -76,37 +73,6 @@ def _read(
     return sample, {socket.ends for socket in sockets}
 
 
-def processor_waits(pid: int) -> dict[str, float]:
-    """Return the seconds that each thread of a process has waited for a processor, by its id.
-
-    A thread that waits for a lock or sleeps needs no processor and does not count (the kernel's
-    Documentation/scheduler/sched-stats). Return nothing if the process is gone, or if the kernel
-    does not count this.
-    """
-    waits = {}
-    tasks = f"/proc/{pid}/task"
-    try:
-        threads = os.listdir(tasks)
-    except OSError:
-        return {}
-    for thread in threads:
-        with (
-            suppress(OSError, ValueError, IndexError),
-            open(f"{tasks}/{thread}/schedstat", "rb", buffering=0) as file,
-        ):
-            waits[thread] = int(file.read().split()[1]) / 1e9
-    return waits
-
-
-def waits_since(pid: int, before: Mapping[str, float]) -> dict[str, float]:
-    """Return the seconds that each thread has waited since :func:`processor_waits` was ``before``.
-
-    A thread that did not exist then counts from its start; one that has ended is left out.
-    """
-    now = processor_waits(pid)
-    return {thread: seconds - before.get(thread, 0.0) for thread, seconds in now.items()}
-
-
 def processor_time(pid: int) -> float:
     """Return the seconds of processor time that a process has used; 0 if it is gone."""
     try:
@@ -114,41 +80,6 @@ def processor_time(pid: int) -> float:
     except psutil.Error:
         return 0.0
     return float(times.user + times.system)
-
-
-class ProcessorWaits:
-    """Follows how long processes wait for a processor, in a thread, while a context lasts.
-
-    ``seconds`` has the latest figure of each process, counted from the start of the context. It is
-    the sum over its threads, which wait for each other while a process ends. It includes threads
-    that have ended since.
-    """
-
-    def __init__(self, pids: Collection[int]) -> None:
-        self._before = {pid: processor_waits(pid) for pid in pids}
-        self._waited: dict[int, dict[str, float]] = {pid: {} for pid in pids}
-        self.seconds = dict.fromkeys(self._before, 0.0)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> ProcessorWaits:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def noticeable(self) -> dict[int, float]:
-        """Return the processes that have waited, with the seconds."""
-        return {pid: round(waited, 3) for pid, waited in self.seconds.items() if waited >= 0.001}
-
-    def _follow(self) -> None:
-        while not self._over.wait(_WAIT_STEP):
-            for pid, before in self._before.items():
-                waited = self._waited[pid]
-                waited |= waits_since(pid, before)
-                self.seconds[pid] = sum(waited.values())
 
 
 def descriptor_links(pid: int) -> list[str]:

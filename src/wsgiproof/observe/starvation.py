@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from wsgiproof.observe.processes import processor_waits, waits_since
+from wsgiproof.observe.processor_waits import processor_waits, waits_since
 
 
 class Starvation:

@@ -51,6 +51,8 @@ KILL_DEADLINE = 10.0
 LOOK_EVERY = 0.5
 """Seconds between two checks whether a guard is paused, while waiting for it."""
 
+_FOLLOW_STEP = 0.1
+"""Seconds between two looks at a service that is to stop."""
 _DEATH_REPORT_DEADLINE = 5.0
 """Seconds for the guard to report a death that the kernel knows of."""
 
@@ -590,33 +592,32 @@ class Service:
         deadline: float,
         sig: int = SIGTERM,
         *,
-        patience: float | None = None,
-        look: Callable[[], None] = lambda: None,
+        follow: Callable[[float], None] | None = None,
     ) -> Stopped:
         """Send ``sig`` to the service, and KILL what is left after ``deadline`` seconds.
 
-        If any is left after ``patience`` seconds, ``look`` is called once. A second call returns
-        the result of the first. Raises as :meth:`wait`, after all processes have ended, and
-        ServiceFailed if a process can't be killed.
+        While any is left, ``follow`` is called about ten times a second, with the seconds since the
+        signal. A second call returns the result of the first. Raises as :meth:`wait`, after all
+        processes have ended, and ServiceFailed if a process can't be killed.
         """
         if self._stopped is None:
             try:
-                self._stopped = self._stop(deadline, sig, patience, look)
+                self._stopped = self._stop(deadline, sig, follow)
             except ServiceFailed:
                 self._running.finish()
                 raise
         return self._stopped
 
-    def _stop(
-        self, deadline: float, sig: int, patience: float | None, look: Callable[[], None]
-    ) -> Stopped:
+    def _stop(self, deadline: float, sig: int, follow: Callable[[float], None] | None) -> Stopped:
         began = time.monotonic()
         self._stop_began = self._stop_began or began
         self.signal(sig)
         leftover: tuple[int, ...] = ()
-        if patience is not None and patience < deadline and not self.wait(patience):
-            look()
-        if not self.wait(max(0.0, began + deadline - time.monotonic())):
+        end = began + deadline
+        if follow is not None:
+            while (now := time.monotonic()) < end and not self.wait(min(_FOLLOW_STEP, end - now)):
+                follow(time.monotonic() - began)
+        if not self.wait(max(0.0, end - time.monotonic())):
             leftover = tuple(self.living())
             self._running.send("kill")
             if not self.wait(KILL_DEADLINE):

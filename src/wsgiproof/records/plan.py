@@ -92,9 +92,9 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     stop_deadline: float = 15.0
     """Seconds within which all processes have to end after a stop."""
     stop_patience: float = 0.8
-    """Seconds after a stop at which the stacks of processes that still run are read. Most servers
-    end within 0.2. Apache kills its daemon processes 3 seconds into a stop, and on a busy machine
-    it takes a second to read the stacks of one."""
+    """Seconds after a stop at which the stacks of a process that stands still are read; of one that
+    works, after twice as many. Apache kills its daemon processes 3 seconds into a stop, and on a
+    busy machine it takes a second to read the stacks of one."""
     disconnect_timeout: float = 5.0
     """Seconds after a stop within which the deployment has to see the connections close."""
     cool_down: float = 1.5

@@ -195,18 +195,13 @@ class Server:
         has loaded it (mod_wsgi docs, "Reloading Source Code")."""
         os.utime(self._conf.script)
 
-    def stop(
-        self,
-        deadline: float,
-        patience: float | None = None,
-        look: Callable[[], None] = lambda: None,
-    ) -> Stopped:
+    def stop(self, deadline: float, follow: Callable[[float], None] | None = None) -> Stopped:
         """Ask Apache to stop (SIGTERM, as ``apachectl -k stop``) and wait for every process to end.
 
-        ``look`` is called if one is still alive after ``patience`` seconds. All times are in
-        seconds.
+        ``follow`` is called again and again while one is alive, with the seconds since. All times
+        are in seconds.
         """
-        return self._service.stop(deadline, patience=patience, look=look)
+        return self._service.stop(deadline, follow=follow)
 
 
 def _urls(conf: ApacheConf) -> list[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.cells import CELL
@@ -139,3 +140,19 @@ def test_lines_that_were_not_kept_are_not_a_pass() -> None:
 def test_a_finding_in_what_was_kept_outweighs_what_was_not() -> None:
     lines = (*LOG, line("Fatal Python error: Aborted"))
     assert outcome(observed(log=lines, log_lines_dropped=3)) == FAIL
+
+
+LATE = "Timeout when reading response headers from daemon process 'subject': /run/app/script.wsgi"
+
+
+def test_an_exceeded_time_limit_proves_nothing_on_a_busy_machine() -> None:
+    slow = msgspec.structs.replace(with_lines(LATE), starved=0.8)
+    assert outcome(slow) == {"error-log": Verdict.INCONCLUSIVE}
+    assert outcome(msgspec.structs.replace(slow, starved=0.3)) == FAIL
+
+
+def test_any_other_failure_is_one_on_a_busy_machine_too() -> None:
+    seen = msgspec.structs.replace(with_lines(LATE, "free(): invalid pointer"), starved=0.8)
+    assert outcome(seen) == FAIL
+    (found,) = [one for one in judge(CELL, seen, RULES).findings if one.check == "error-log"]
+    assert "free()" in found.seen

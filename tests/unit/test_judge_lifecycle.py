@@ -34,6 +34,7 @@ from wsgiproof.records.observed import (
     Failure,
     Frame,
     LeftoverThreads,
+    LogLine,
     Observed,
     Phase,
     Replacement,
@@ -243,6 +244,19 @@ def test_a_process_that_hangs_between_trials_trips_shutdown_with_its_rate() -> N
         "1 of 14 process ends hung, 7 % (95 %: 0 to 34 %): 1 process did not end when replaced; "
         "Apache killed it"
     )
+
+
+def test_a_process_that_mod_wsgi_aborted_without_time_to_end_is_no_crash() -> None:
+    said = "[pid 400:tid 401] mod_wsgi (pid=400): Aborting process 'subject'."
+    seen = after_trials(*clean_ends(12), died(400, phase="trials", exit=255))
+    assert outcome(seen) == CRASH
+    (trial,) = seen.trials
+    seen = msgspec.structs.replace(
+        seen,
+        log=(*seen.log, LogLine(phase="trials", text=said)),
+        trials=(msgspec.structs.replace(trial, processor_waits={400: 30.0}),),
+    )
+    assert outcome(seen) == {"crash": Verdict.INCONCLUSIVE}
 
 
 def test_being_terminated_at_the_stop_is_no_crash() -> None:

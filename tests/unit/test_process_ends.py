@@ -19,7 +19,7 @@ from wsgiproof.judge.process_ends import (
     more_ends,
     process_ends,
 )
-from wsgiproof.records.observed import Observed, Replacement, Role
+from wsgiproof.records.observed import LogLine, Observed, Replacement, Role
 
 Way = dict[str, Any]
 """How a process ended: its exit status, or its signal."""
@@ -69,6 +69,28 @@ def test_a_process_that_was_killed_before_it_had_time_to_end_says_nothing() -> N
         trials=(replaced(pid, waited=2.5),),
     )
     assert process_ends(seen).total == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[wsgi:info] [pid 300:tid 301] mod_wsgi (pid=300): Aborting process 'subject'.",
+        "[wsgi:crit] [pid 300:tid 301] Shutdown timeout expired; aborting daemon process "
+        "'subject'.",
+    ],
+)
+def test_a_process_that_mod_wsgi_aborted_before_it_had_time_to_end_says_nothing(said: str) -> None:
+    def after(waited: float, *lines: str) -> Observed:
+        return observed(
+            events=(born(300, Role.WORKER), died(300, phase="trials", exit=255)),
+            trials=(replaced(300, waited=waited),),
+            log=tuple(LogLine(phase="trials", text=one) for one in lines),
+        )
+
+    assert process_ends(after(2.5, said)).total == 0
+    assert process_ends(after(0.0, said)).crashed == (300,)
+    assert process_ends(after(2.5)).crashed == (300,), "it has exited so by itself"
+    assert process_ends(after(2.5, said.replace("300", "400"))).crashed == (300,)
 
 
 def test_an_unknown_status_says_nothing() -> None:

@@ -11,6 +11,7 @@ from wsgiproof.judge.explain.explain import in_log
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.judge.finding import Check, Outcome, count, evidence
 from wsgiproof.judge.first_use import logged_by_interpreter
+from wsgiproof.judge.hangs import was_starved
 from wsgiproof.judge.rules import Rules
 from wsgiproof.judge.tracebacks import CHAINED, Traceback, different, tracebacks
 from wsgiproof.records.cell import Cell
@@ -39,13 +40,21 @@ def _check(cell: Cell, observed: Observed, rules: Rules) -> Outcome:
         return Outcome(missing="the error log is empty, though Apache writes to it when it starts")
     lines = tuple(parse(observed.log))
     exceptions = tracebacks(lines)
+    known = _known(lines, cell, rules.catalog, {one.at for one in exceptions})
+    starved = was_starved(observed)
+    late = [text for one, found in known if one.time_limit and starved for text in found]
     findings = [
         *_tracebacks(_unexcused(exceptions, lines, rules.unserved), observed),
         *_warnings([line.text for line in lines], rules),
-        *_known(lines, cell, rules.catalog, {one.at for one in exceptions}),
+        *(_finding(one, found) for one, found in known if not (one.time_limit and starved)),
     ]
     if findings:
         return Outcome(findings=tuple(findings))
+    if late:
+        return Outcome(
+            missing=f"{count(len(late), 'line')} of an exceeded time limit, for which the machine "
+            f"was too busy: {late[0]}"
+        )
     if observed.log_lines_dropped:
         dropped = count(observed.log_lines_dropped, "line")
         return Outcome(missing=f"{dropped} of the error log were not kept")
@@ -133,25 +142,25 @@ def _warnings(texts: Sequence[str], rules: Rules) -> list[Finding]:
 
 def _known(
     lines: Sequence[Line], cell: Cell, catalog: Catalog, reported: set[int]
-) -> list[Finding]:
-    """Return a finding for each catalog entry that means a failure and matches lines of the log.
+) -> list[tuple[Entry, list[str]]]:
+    """Return each catalog entry that means a failure and matches lines of the log, with these.
 
     A line that announces an exception (``reported``) is part of that.
     """
-    entries: dict[str, Entry] = {}
-    by_entry: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, tuple[Entry, list[str]]] = {}
     rest = [line for number, line in enumerate(lines) if number not in reported]
     for sighting in in_log(rest, cell, catalog):
         if sighting.entry.fails:
-            entries[sighting.entry.id] = sighting.entry
-            by_entry[sighting.entry.id].append(sighting.text)
-    return [
-        Finding(
-            check="error-log",
-            seen=f"{count(len(found), 'line')} in the error log: {found[0]}",
-            meaning=entries[id].meaning,
-            action=f"{entries[id].action} ({entries[id].source})",
-            evidence=evidence(found),
-        )
-        for id, found in by_entry.items()
-    ]
+            _, texts = found.setdefault(sighting.entry.id, (sighting.entry, []))
+            texts.append(sighting.text)
+    return [*found.values()]
+
+
+def _finding(entry: Entry, found: Sequence[str]) -> Finding:
+    return Finding(
+        check="error-log",
+        seen=f"{count(len(found), 'line')} in the error log: {found[0]}",
+        meaning=entry.meaning,
+        action=f"{entry.action} ({entry.source})",
+        evidence=evidence(found),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,6 +13,13 @@ from wsgiproof.records.observed import Event, Observed, Stack
 from wsgiproof.records.plan import PhaseName
 
 UNREAD = "stacks: none could be read before the process was killed"
+
+_STARVED = 0.5
+"""The share of the time of a request without an answer: with more of it spent waiting for a
+processor, a process could not have answered in time."""
+_ABORTED = 255
+_ABORTS = re.compile("Aborting process '|Shutdown timeout expired; aborting daemon process")
+"""What a daemon process logs before 6.0, and since."""
 
 LEAST_TIME_TO_END = 1.2
 """Seconds of the three that Apache gives a process: with less, a kill proves nothing."""
@@ -45,6 +53,21 @@ def lacked_time(observed: Observed, death: Event) -> bool:
         for one in (*observed.restarts, *observed.trials)
         if death.pid in one.replaced
     )
+
+
+def was_aborted(observed: Observed, death: Event) -> bool:
+    """Return whether mod_wsgi ended a daemon process itself, since it took too long to end.
+
+    The process logs that, and exits with -1 (``wsgi_shutdown_thread`` of mod_wsgi).
+    """
+    return death.exit == _ABORTED and any(
+        _ABORTS.search(line.text) and f"[pid {death.pid}:" in line.text for line in observed.log
+    )
+
+
+def was_starved(observed: Observed) -> bool:
+    """Return whether processes could not have answered in time, as they got no processor."""
+    return observed.starved > _STARVED
 
 
 def no_time(number: int) -> str:

@@ -20,6 +20,8 @@ from wsgiproof.judge.hangs import (
     no_time,
     request_lines,
     stuck_finding,
+    was_aborted,
+    was_starved,
 )
 from wsgiproof.judge.process_ends import (
     ENDED_BY_APACHE,
@@ -46,11 +48,6 @@ _NUMBERS = re.compile(r"\bpid \d+|0x[0-9a-f]+")
 _LAST_LINES = 2
 """How many of the last lines that a process wrote to the error log are shown."""
 
-_STARVED = 0.5
-"""The share of the time of a request without an answer: with more of it spent waiting for a
-processor, a process could not have answered in time."""
-
-
 _JUDGED = {PhaseName.STOP, PhaseName.TRIALS}
 """The phases of which ``shutdown`` judges how processes end."""
 HUNG = traffic.Outcome.TIMEOUT
@@ -60,7 +57,7 @@ HUNG = traffic.Outcome.TIMEOUT
 def hang(cell: Cell, observed: Observed) -> Outcome:
     """Every request finishes."""
     hung = [failure for failure in observed.failures if failure.kind == HUNG]
-    if hung and observed.starved > _STARVED:
+    if hung and was_starved(observed):
         number = sum(failure.count for failure in hung)
         return Outcome(
             missing=(
@@ -175,7 +172,7 @@ def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
 def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     """Return whether a process ended in a way in which it was not supposed to."""
     if death.exit:
-        return True
+        return not (was_aborted(observed, death) and lacked_time(observed, death))
     children = (Role.FRONTEND,) if cell.mode is Mode.DAEMON else (Role.FRONTEND, Role.WORKER)
     if death.phase in ENDING and death.role in children and death.exit == 0:
         return False  # for a moment Apache has more children than it keeps

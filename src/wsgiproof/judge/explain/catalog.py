@@ -84,6 +84,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     phases: tuple[str, ...] = ()
     only: Conditions = Conditions()
     fails: bool = False
+    time_limit: bool = False
     explains: tuple[str, ...] = ()
     meaning: str
     versions: str

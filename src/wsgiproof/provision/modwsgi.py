@@ -10,6 +10,7 @@ from pathlib import Path
 from wsgiproof.errors import BuildFailed
 from wsgiproof.provision.cache import Build, Cache
 from wsgiproof.provision.compiler import compiler_key
+from wsgiproof.provision.modwsgi3 import compile_module, is_before_4
 from wsgiproof.provision.packages import compile_into
 from wsgiproof.provision.toolchain import Httpd, Python, Source
 from wsgiproof.records.cell import is_module
@@ -28,14 +29,17 @@ def mod_wsgi_build(source: Source, python: Python, httpd: Httpd, cache: Cache) -
     )
 
     def make(directory: Path) -> None:
-        if is_module(source.archive):
-            _copy(Path(source.archive), directory)
-        else:
-            try:
+        log = directory / "build.log"
+        try:
+            if is_module(source.archive):
+                shutil.copyfile(source.archive, _place(directory))
+            elif is_before_4(source.version):
+                compile_module(Path(source.archive), _place(directory), python, httpd, log)
+            else:
                 # The result depends on the paths of this apxs and of this libpython.
                 compile_into(directory, requirement, python, cache, {"APXS": str(httpd.apxs)})
-            except BuildFailed as error:
-                raise _with_cause(error, source, python, directory / "build.log") from error
+        except BuildFailed as error:
+            raise _with_cause(error, source, python, log) from error
         module_in(directory)
 
     return Build(
@@ -61,10 +65,11 @@ def module_in(entry: Path) -> Path:
     return modules[0]
 
 
-def _copy(module: Path, directory: Path) -> None:
-    place = directory / "mod_wsgi" / "server"
-    place.mkdir(parents=True)
-    shutil.copyfile(module, place / "mod_wsgi.so")
+def _place(entry: Path) -> Path:
+    """Return where an entry has a module that no installer has put there."""
+    directory = entry / "mod_wsgi" / "server"
+    directory.mkdir(parents=True)
+    return directory / "mod_wsgi.so"
 
 
 _CAUSES = (
@@ -80,7 +85,9 @@ _CAUSES = (
     (r"No space left on device", "the disk is full: make room, or point WSGIPROOF_CACHE elsewhere"),
 )  # fmt: skip
 """Known causes: what a compiler or linker prints, and what it means."""
-_TOO_OLD = re.compile(r"^\s*(?:src/server/|\S*wsgi_)\S+: (?:fatal )?error: ", re.MULTILINE)
+_TOO_OLD = re.compile(
+    r"^\s*(?:src/server/|\S*wsgi_|mod_wsgi\.c)\S+: (?:fatal )?error: ", re.MULTILINE
+)
 """Errors in the sources of mod_wsgi itself."""
 
 

@@ -23,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 from wsgiproof.errors import UsageError, describe
 from wsgiproof.files import open_regular, read_file
 from wsgiproof.process.leftovers import temporary_directory
+from wsgiproof.provision import modwsgi3
 from wsgiproof.provision.archive import DAMAGED, TooLarge, extract, member_of_tar, member_of_zip
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.checkout import commit_of
@@ -197,13 +198,20 @@ def _archive_of(source: Path, digest: str, cache: Cache) -> Path:
     def make(directory: Path) -> None:
         with temporary_directory() as scratch:
             tree = source if source.is_dir() else _unpacked(source, scratch)
-            make_sdist(tree, directory, directory / "build.log")
+            if _is_package(tree):
+                make_sdist(tree, directory, directory / "build.log")
+            else:
+                modwsgi3.make_archive(tree, _files(tree), directory)
 
     entry = cache.entry("sdist", {"tree": source.name, "digest": digest}, make)
     return next(entry.glob("*.tar.gz"))
 
 
 def _is_tree(directory: Path) -> bool:
+    return _is_package(directory) or modwsgi3.is_tree(directory)
+
+
+def _is_package(directory: Path) -> bool:
     return any((directory / name).is_file() for name in ("pyproject.toml", "setup.py"))
 
 

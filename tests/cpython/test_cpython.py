@@ -20,6 +20,10 @@ from typing import Any
 
 import pytest
 
+from tests.real.auditing import audited, outcomes
+from tests.real.planted import CLEAN, NEEDS_NO_GIL, SINGLE_PHASE, Site
+from wsgiproof.provision.python import describe
+
 RELEASE = "3.13.15"
 """What is downloaded where no sources are named."""
 SOURCE = os.environ.get("WSGIPROOF_CPYTHON_SOURCE", "")
@@ -72,11 +76,16 @@ def built(request: pytest.FixtureRequest, cache: Path) -> tuple[str, Path]:
     return version, cache
 
 
-def test_it_is_listed_with_all_that_mod_wsgi_needs(built: tuple[str, Path]) -> None:
-    version, cache = built
+def listed(version: str, cache: Path) -> dict[str, Any]:
+    """What ``doctor`` says of the one that has been compiled."""
     done = wsgiproof("doctor", "--pythons", "--json", cache=cache)
     rows = [row for row in json.loads(done.stdout) if row["from"] == "wsgiproof"]
-    mine = {row["version"] + "t" * row["free_threaded"]: row for row in rows}[version]
+    return {row["version"] + "t" * row["free_threaded"]: row for row in rows}[version]
+
+
+def test_it_is_listed_with_all_that_mod_wsgi_needs(built: tuple[str, Path]) -> None:
+    version, cache = built
+    mine = listed(version, cache)
     assert (mine["usable"], mine["shared_library"], mine["headers"]) == (True, True, True)
     assert subprocess.run([mine["path"], "-c", "import ssl, ctypes, zlib"], env={}).returncode == 0
 
@@ -92,3 +101,27 @@ def test_pymongo_is_tested_on_it(built: tuple[str, Path], tmp_path: Path) -> Non
     checks: dict[str, Any] = {one["check"]: one["verdict"] for one in cell["checks"]}
     assert cell["id"].startswith(f"py{version}-")
     assert checks["environment"] == checks["interpreters"] == checks["responses"] == "pass", cell
+
+
+def test_an_audit_tells_what_turns_the_gil_on(built: tuple[str, Path], open_tmp: Path) -> None:
+    version, cache = built
+    if not version.endswith("t"):
+        pytest.skip("it has a GIL")
+    site = Site(describe(Path(listed(version, cache)["path"])), open_tmp / "site")
+    site.add_c("needs_no_gil", NEEDS_NO_GIL)
+    site.add_c("single_phase", SINGLE_PHASE)
+    site.add_c("multi_phase", CLEAN)
+    site.add("depends", {"depends.py": "import needs_no_gil, multi_phase\n"})
+    site.add("python_alone", {"python_alone.py": "import json\n"})
+    # The standard library takes its time without a GIL.
+    options = ["--interpreter", "free-threaded", "--trials", "2", "--timeout", "240"]
+    record = audited(site, open_tmp, *options, code=1)
+    found = outcomes(record, "free-threaded")
+    assert {name: one["outcome"] for name, one in found.items()} == {
+        "needs_no_gil": "works",
+        "python_alone": "works",
+        "single_phase": "refuses",  # as in every sub interpreter of such a Python
+        "multi_phase": "takes the GIL",
+        "depends": "takes the GIL",
+    }
+    assert found["depends"]["cause"] == "multi_phase"

@@ -28,6 +28,12 @@ PyMODINIT_FUNC PyInit_NAME(void) { return PyModuleDef_Init(&def); }
 """
 """A module for any number of interpreters, which says whether it is in the main one."""
 
+NEEDS_NO_GIL = CLEAN.replace(
+    "{0, NULL}};",
+    "#ifdef Py_mod_gil\n    {Py_mod_gil, Py_MOD_GIL_NOT_USED},\n#endif\n    {0, NULL}};",
+)
+"""The same, and it leaves the GIL off where a Python has none. All others here turn it on."""
+
 ONE_INTERPRETER = r"""
 #include <Python.h>
 static PyInterpreterState *first;

@@ -30,10 +30,12 @@ BROKEN, MENDED = "2.6.3", "2.7.2"
 TWICE = pytest.mark.parametrize("attempt", [1, 2])
 
 
-def run_cell(tmp: Path, python: Python, pymongo: str, *options: str) -> CellRecord:
+def run_cell(
+    tmp: Path, python: Python, pymongo: str, *options: str, mod_wsgi: str = "4.9.4"
+) -> CellRecord:
     """Run one cell without a deployment by the command itself."""
     command = [sys.executable, "-m", "wsgiproof", "run", "--python", python.path]
-    command += ["--mod-wsgi", "4.9.4", "--pymongo", pymongo]
+    command += ["--mod-wsgi", mod_wsgi, "--pymongo", pymongo]
     command += ["--topology", "none", "--mode", "daemon"]
     with started(tmp, *options, command=command) as running:
         code = running.finish(deadline=300)

@@ -22,7 +22,8 @@ const char *version = MOD_WSGI_VERSION_STRING;
 """
 CONFIGURE = r"""#!/bin/sh
 for word; do case $word in --with-apxs=/*/apxs | --with-python=/*) ;; *) exit 1 ;; esac; done
-printf 'all:\n\tmkdir .libs\n\tcc -shared -fPIC -o .libs/mod_wsgi.so mod_wsgi.c %s\n' "$LDFLAGS" > Makefile
+mkdir .libs
+printf 'all:\n\tcc -shared -fPIC -o .libs/mod_wsgi.so mod_wsgi.c %s\n' "$LDFLAGS" > Makefile
 """
 PYTHON = Python(
     version="2.7.18", path=sys.executable, prefix="/opt/python-2.7", shared=True, headers=True,

@@ -79,7 +79,8 @@ def built(request: pytest.FixtureRequest, cache: Path) -> tuple[str, Path]:
 def listed(version: str, cache: Path) -> dict[str, Any]:
     """What ``doctor`` says of the one that has been compiled."""
     done = wsgiproof("doctor", "--pythons", "--json", cache=cache)
-    rows = [row for row in json.loads(done.stdout) if row["from"] == "wsgiproof"]
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    rows = [row for row in rows if row["from"] == "wsgiproof"]
     return {row["version"] + "t" * row["free_threaded"]: row for row in rows}[version]
 
 

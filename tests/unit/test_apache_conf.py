@@ -216,6 +216,13 @@ def test_a_daemon_process_works_where_the_user_asks_for() -> None:
     assert set(asked) - set(usual) == {"home=/srv/my shop"}
 
 
+def test_mod_wsgi_before_4_finds_the_executable_of_the_environment() -> None:
+    usual = conf(Mode.DAEMON, Mpm.PREFORK).search_path
+    assert "/cache/env" not in usual
+    old = conf(Mode.DAEMON, Mpm.PREFORK, before_4=True)
+    assert old.search_path == f"/cache/env/bin:{usual}"
+
+
 @each_cell
 def test_nothing_of_the_template_is_left(mode: Mode, mpm: Mpm) -> None:
     text = rendered(mode, mpm)

@@ -268,7 +268,7 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
             directory.remove(file.name)
             directory.write(file.name, b"")
     environment = {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": conf.search_path,
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         # Memory that a thread has freed into its own cache counts as in use, and looks like growth.

@@ -16,6 +16,7 @@ from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.files import write_atomically
 from wsgiproof.process.account import Account
 from wsgiproof.process.guard import CORE_DESCRIPTOR
+from wsgiproof.provision.modwsgi3 import is_before_4
 from wsgiproof.provision.toolchain import Application, Httpd, Toolchain
 from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm
 from wsgiproof.server.ports import LOOPBACK
@@ -78,6 +79,10 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     """How many more daemon processes there are, each of which has its own process group and URLs
     that begin with its name."""
     maximum_requests: int = 0
+    before_4: bool = False
+    """Whether this is a mod_wsgi before 4. Its daemon processes change to the home directory of
+    their user, and it leaves it to Python to find its executable in PATH, without which the
+    ``site.py`` of an environment fails."""
     home: str = ""
     """The working directory of a daemon process; by default that of Apache, which is ``/``."""
     core_directory: Path = Path(f"/proc/self/fd/{CORE_DESCRIPTOR}")
@@ -128,7 +133,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             daemon_processes=daemon_processes,
             daemon_threads=daemon_threads,
             maximum_requests=cell.maximum_requests,
-            home=application.home,
+            before_4=is_before_4(cell.mod_wsgi),
+            home=application.home or "/" * is_before_4(cell.mod_wsgi),
             urls=urls(application.groups),
             lazy=application.lazy,
             own_gil=cell.interpreter is InterpreterKind.OWN_GIL,
@@ -139,6 +145,12 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             group=account.group,
             directives=directives,
         )
+
+    @property
+    def search_path(self) -> str:
+        """Return the PATH of Apache."""
+        usual = "/usr/sbin:/usr/bin:/sbin:/bin"
+        return f"{self.python_home}/bin:{usual}" if self.before_4 else usual
 
     @property
     def groups(self) -> dict[str, str]:

@@ -200,12 +200,20 @@ def test_identity_judges_against_the_cell_and_not_against_a_default() -> None:
 
 
 def test_an_mpm_that_nobody_tells_is_not_a_pass() -> None:
-    seen = observed(identities=(identity(1), identity(2, mpm=None)))
+    log = tuple(one for one in LOG if "configured" not in one.text)
+    seen = observed(identities=(identity(1), identity(2, mpm=None)), log=log)
     assert outcome(seen) == {"environment": Verdict.INCONCLUSIVE}
     (reason,) = [
         one.reason for one in judge(CELL, seen, RULES).checks if one.check == "environment"
     ]
     assert "the MPM" in reason
+
+
+def test_an_mpm_that_mod_wsgi_does_not_tell_is_in_the_log() -> None:
+    """mod_wsgi before 4 has no such thing."""
+    seen = observed(identities=(identity(1, mpm=None), identity(2, mpm=None)))
+    assert outcome(seen) == {}
+    assert outcome(seen, cell_with(CELL, mpm=Mpm.EVENT)) == {"environment": Verdict.FAIL}
 
 
 def test_a_mod_wsgi_version_that_nobody_tells_is_missing_and_not_another_version() -> None:

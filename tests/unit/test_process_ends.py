@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.factories import BORN, PARENT_ENDED, WORKER, born, died, observed
+from tests.cells import CELL, cell_with
+from tests.unit.factories import BORN, PARENT_ENDED, WORKER, born, died, identity, line, observed
+from wsgiproof.judge.lifecycle import crash
 from wsgiproof.judge.process_ends import (
     ENOUGH_CRASHES,
     binomial_limits,
@@ -95,6 +97,26 @@ def test_a_process_that_mod_wsgi_aborted_before_it_had_time_to_end_says_nothing(
 
 def test_an_unknown_status_says_nothing() -> None:
     assert process_ends(in_trials({})).total == 0
+
+
+@pytest.mark.parametrize(
+    ("mod_wsgi", "pid", "status", "clean"),
+    [("3.5", 300, 255, 1), ("3.5", 301, 255, 0), ("3.5", 300, 1, 0), ("4.9.4", 300, 255, 0)],
+    ids=["its usual end", "another process", "another status", "a newer mod_wsgi"],
+)
+def test_before_mod_wsgi_4_a_process_that_has_ended_python_exits_with_255(
+    mod_wsgi: str, pid: int, status: int, clean: int
+) -> None:
+    seen = in_trials({"exit": status})
+    seen = msgspec.structs.replace(
+        seen,
+        identities=tuple(identity(url, mod_wsgi=mod_wsgi) for url in (1, 2)),
+        log=(line(f"mod_wsgi (pid={pid}): Python has shutdown.", source="-:info"),),
+    )
+    ends = process_ends(seen)
+    assert (len(ends.clean), len(ends.crashed)) == (clean, 1 - clean)
+    crashed = crash(cell_with(CELL, mod_wsgi=mod_wsgi), seen).findings
+    assert len(crashed) == 1 - clean
 
 
 def test_what_was_not_to_end_is_no_end() -> None:

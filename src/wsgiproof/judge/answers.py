@@ -29,6 +29,9 @@ _LOADED = re.compile(
     r"(?P<rest>.*\bLoading (?:WSGI|Python) script\b.*)"
 )
 """What mod_wsgi logs when it loads a script; it names the application group before or after."""
+_CONFIGURED = re.compile(
+    r"\[[^]]*\] \[mpm_(\w+):notice\] \[pid .*\bApache/.* configured -- resuming normal operations"
+)
 _LOADED_SO = "check the WSGIScriptAlias lines of httpd.conf, and lines that --directive adds"
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 
@@ -99,10 +102,11 @@ def environment(claims_of: ClaimsOf) -> Check:
         actions: dict[str, None] = {}
         unknown = set()
         every = [one.subject for one in known]
+        mpm = _mpm_of_log(observed)
         told = [
             (claim, one)
             for one in known
-            for claim in (*_common_claims(cell, one), *claims_of(cell, one.subject, every))
+            for claim in (*_common_claims(cell, one, mpm), *claims_of(cell, one.subject, every))
         ]
         for claim, one in (*told, *((claim, None) for claim in _loading_claims(cell, observed))):
             if claim.actual is None:
@@ -149,12 +153,21 @@ def _where(which: Sequence[Identity | None], known: Sequence[Identity]) -> str:
     return f"{text} of {', '.join(sorted(groups))}" if found and groups < others else text
 
 
-def _common_claims(cell: Cell, one: Identity) -> Iterator[Claim]:
-    """Yield what has to be true of every interpreter, whatever the subject is."""
+def _mpm_of_log(observed: Observed) -> str | None:
+    """Return the MPM that started according to the error log; None if it does not say that."""
+    found = (_CONFIGURED.search(line.text) for line in observed.log)
+    return next((match[1] for match in found if match), None)
+
+
+def _common_claims(cell: Cell, one: Identity, mpm: str | None) -> Iterator[Claim]:
+    """Yield what has to be true of every interpreter, whatever the subject is.
+
+    ``mpm`` is that of the log: mod_wsgi before 4 does not tell an application which it is.
+    """
     for what, expected, actual in (
         ("Python", cell.python, one.python),
         ("mod_wsgi", cell.mod_wsgi, one.mod_wsgi),
-        ("the MPM", str(cell.mpm), one.mpm),
+        ("the MPM", str(cell.mpm), one.mpm or mpm),
         ("the mode", cell.mode, _mode(one)),
         ("the interpreter", str(cell.interpreter), _interpreter_kind(one)),
         ("the GIL", cell.interpreter is not InterpreterKind.FREE_THREADED, one.gil_enabled),

@@ -27,6 +27,7 @@ from wsgiproof.judge.process_ends import (
     ENDED_BY_APACHE,
     ProcessEnds,
     ends_needed,
+    exit_status,
     is_end,
     is_requested,
     none_of,
@@ -171,14 +172,15 @@ def _alike(observed: Observed, crashes: Sequence[Event]) -> list[list[Event]]:
 
 def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     """Return whether a process ended in a way in which it was not supposed to."""
-    if death.exit:
+    status = exit_status(observed, death)
+    if status:
         return not (was_aborted(observed, death) and lacked_time(observed, death))
     children = (Role.FRONTEND,) if cell.mode is Mode.DAEMON else (Role.FRONTEND, Role.WORKER)
-    if death.phase in ENDING and death.role in children and death.exit == 0:
+    if death.phase in ENDING and death.role in children and status == 0:
         return False  # for a moment Apache has more children than it keeps
     if death.phase != PhaseName.STOP and not is_requested(observed, death):
         replaced = cell.maximum_requests or cell.min_processes
-        return not (replaced and death.role is Role.WORKER and death.exit == 0)
+        return not (replaced and death.role is Role.WORKER and status == 0)
     return death.signal is not None and death.signal not in ENDED_BY_APACHE
 
 

@@ -25,6 +25,9 @@ ENOUGH_CRASHES = 10
 ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
 """The signals with which Apache itself ends its children."""
 
+_BEFORE_4 = ("1.", "2.", "3.")
+_EXIT_BEFORE_4 = 255
+
 
 class ProcessEnds(msgspec.Struct, frozen=True, kw_only=True):
     """The ends of processes that had run Python, and that wsgiproof wanted to end, by their pids.
@@ -70,8 +73,22 @@ def is_end(observed: Observed, event: Event) -> bool:
     )
 
 
+def exit_status(observed: Observed, death: Event) -> int | None:
+    """Return the exit status of a process, None if it is unknown.
+
+    A daemon process of mod_wsgi before 4 always exits with 255. If the log says that Python has
+    ended in it before, that is 0.
+    """
+    if death.exit != _EXIT_BEFORE_4:
+        return death.exit
+    old = any((one.mod_wsgi or "").startswith(_BEFORE_4) for one in observed.identities)
+    said = f"mod_wsgi (pid={death.pid}): Python has shutdown."
+    ended = old and any(line.text.endswith(said) for line in observed.log)
+    return 0 if ended else death.exit
+
+
 def _way(observed: Observed, death: Event) -> str:
-    if death.exit == 0 or death.signal == signal.SIGTERM:
+    if exit_status(observed, death) == 0 or death.signal == signal.SIGTERM:
         return "clean"
     if death.signal == signal.SIGKILL:
         return "" if lacked_time(observed, death) else "hung"

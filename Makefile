@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons cpython deep mongods dask torture truth compatibility clean
+.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons pythons-next cpython deep mongods dask torture truth compatibility clean
 
 PYTHON = .venv/bin/python
 
@@ -92,7 +92,8 @@ unprivileged:
 	@$(PYTHON) -m pytest -q tests/unprivileged
 
 ## python27: PYTHON-569 on a Python 2.7 with a shared library: that of WSGIPROOF_PYTHON27, of PATH or
-## of pyenv; about two minutes
+## of pyenv; and mod_wsgi 3.5, from its git repository or the tree of WSGIPROOF_MOD_WSGI_3; about three
+## minutes
 python27:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/python27
@@ -102,6 +103,12 @@ python27:
 pythons:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/pythons
+
+## pythons-next: Python 3.14 and 3.15, in a root with Debian unstable that it makes in /var/cache, 2 GB, and
+## keeps; needs root; about half an hour, and a third of that once the root is there
+pythons-next:
+	@scripts/setup dev
+	@$(PYTHON) -m pytest -q -s tests/pythons_next
 
 ## cpython: CPython compiled with a GIL and without, from the archive or directory that
 ## WSGIPROOF_CPYTHON_SOURCE names, else from the official release; about twenty minutes of both cores

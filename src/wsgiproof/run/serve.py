@@ -224,11 +224,11 @@ def write_conf(
         directives=job.spec.directives,
     )
     file = str(directory / HTTPD_CONF)
-    check = _command(toolchain.httpd, "-t", "-f", file)
+    check = _command(toolchain.httpd, conf, "-t", "-f", file)
     notes = (
         f"The directory {shlex.quote(str(directory))} is left to you.",
         f"To check it: {check}",
-        f"To start it: {_command(toolchain.httpd, '-DFOREGROUND', '-f', file)}",
+        f"To start it: {_command(toolchain.httpd, conf, '-DFOREGROUND', '-f', file)}",
         *backend_notes,
     )
     conf = msgspec.structs.replace(conf, notes=notes, core_directory=application.evidence)
@@ -236,6 +236,7 @@ def write_conf(
     return WrittenConfig(path=path, check=check)
 
 
-def _command(httpd: Httpd, *arguments: str) -> str:
-    settings = [f"{name}={value}" for name, value in httpd.environment().items()]
+def _command(httpd: Httpd, conf: ApacheConf, *arguments: str) -> str:
+    needed = httpd.environment() | ({"PATH": conf.search_path} if conf.before_4 else {})
+    settings = [f"{name}={value}" for name, value in needed.items()]
     return shlex.join([*(["env", *settings] if settings else []), str(httpd.httpd), *arguments])

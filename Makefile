@@ -105,7 +105,7 @@ pythons:
 	@$(PYTHON) -m pytest -q tests/pythons
 
 ## pythons-next: Python 3.14 and 3.15, in a root with Debian unstable that it makes in /var/cache, 2 GB, and
-## keeps; needs root; about half an hour, and a third of that once the root is there
+## keeps; needs root; about ten minutes from nothing, and five with the root
 pythons-next:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -s tests/pythons_next

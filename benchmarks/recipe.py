@@ -1,17 +1,20 @@
 """A clean cell against PyMongo's own mod_wsgi test (the recipe), in turns in one sitting.
 
     python benchmarks/recipe.py [--requests 25000] [--repetitions 3] [--sdist PATH]
+                                [--where daemon standalone]
 
 The recipe's application and its load client are those of PyMongo's sdist. They run with the Python,
-the mod_wsgi, the PyMongo, the Apache and the MongoDB of our cell, in its configuration (daemon, one
-process with 15 threads, two interpreters), so the numbers differ by what is done alone. The recipe
-makes 25,000 requests in parallel and as many in series. With fewer, what the requests took is
-scaled to that number, and the page says so. It is written to docs/performance.md.
+the mod_wsgi, the PyMongo, the Apache and the MongoDB of our cell, in its configuration (such as one
+daemon process with 15 threads, two interpreters), so the numbers differ by what is done alone: in
+both modes, with a standalone and a replica set. The recipe makes 25,000 requests in parallel and as
+many in series. With fewer, what the requests took is scaled to that number, and the page says so.
+It is written to docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -21,6 +24,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -34,6 +38,7 @@ from wsgiproof.config.model import Config
 from wsgiproof.process.leftovers import become_reaper
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.cell import Mode
+from wsgiproof.records.observed import Role
 from wsgiproof.run.cell import NullWatcher, build
 from wsgiproof.run.planning import make_context, plan, preflight
 from wsgiproof.run.selftest import MOD_WSGI
@@ -57,8 +62,17 @@ LEAST = 1000
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
+Where = tuple[Mode, Topology]
+"""The cell in which both are compared."""
+EVERYWHERE: tuple[Where, ...] = tuple(
+    itertools.product(Mode, (Topology.STANDALONE, Topology.REPLICA_SET))
+)
+
+
 class Sitting(msgspec.Struct, frozen=True, kw_only=True):
     """What one turn of both took, in seconds; the times of the recipe are those of all requests."""
+
+    where: Where
 
     busy: float
     """The load average at its begin: how many processes want a processor."""
@@ -70,7 +84,7 @@ class Sitting(msgspec.Struct, frozen=True, kw_only=True):
     our_client: float
     """CPU of ``wsgiproof client`` for each, at the same server."""
     descriptors: int
-    """That are open in the process of the recipe after the load."""
+    """That are open in the process of the recipe after the load, in the one with most of them."""
     ours: float
     without_trials: float
     """The same cell without the phase ``trials``."""
@@ -88,41 +102,46 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=FULL)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--sdist", type=Path, help="PyMongo's sdist, packed or not")
+    parser.add_argument("--where", nargs=2, metavar=("MODE", "TOPOLOGY"), help="there alone")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
     become_reaper()
     os.umask(0o022)
     with tempfile.TemporaryDirectory() as directory:
         files = recipe_files.fetch(VERSION, Path(directory), given.sdist)
-        our_cell("--phases", "none", "-n", "60")  # fills the cache
+        everywhere = EVERYWHERE
+        if given.where:
+            everywhere = ((Mode(given.where[0]), Topology(given.where[1])),)
+        our_cell(everywhere[0], "--phases", "none", "-n", "60")  # fills the cache
         sittings = []
-        for _ in range(given.repetitions):
-            sittings.append(one_sitting(files, given.requests))
+        for _, where in itertools.product(range(given.repetitions), everywhere):
+            sittings.append(one_sitting(files, where, given.requests))
             print(msgspec.json.encode(sittings[-1]).decode(), flush=True)
     page = "\n".join(lines(sittings, given.requests)) + "\n"
     given.page.write_text(page)
     print(page)
 
 
-def one_sitting(files: Path, requests: int) -> Sitting:
+def one_sitting(files: Path, where: Where, requests: int) -> Sitting:
     """Run the recipe and our cell once."""
     scale = FULL / requests
     busy = os.getloadavg()[0]
-    with served(files) as (urls, started, pid, stop):
+    with served(files, where) as (urls, started, pids, stop):
         load = [sys.executable, str(recipe_files.client(files)), "-q", "-n", str(requests)]
         own = [sys.executable, "-m", "wsgiproof", "client", "-q", "-n", str(requests)]
         wide = ["-t", str(CONNECTIONS), "parallel", *urls]
         parallel, recipe_client = timed([*load, *wide])
         serial, _ = timed([*load, "serial", *urls])
-        descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        descriptors = max(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids())
         _, our_client = timed([*own, *wide])
         stopped = stop()
-    ours, cell = our_cell()
-    without_trials, _ = our_cell("--phases", "restart")
+    ours, cell = our_cell(where)
+    without_trials, _ = our_cell(where, "--phases", "restart")
     observed, timings = cell["observed"], cell["timings"]
     reason = next(one["reason"] for one in cell["checks"] if one["check"] == "connections")
     bound = re.search(r"one in ([\d,]+) requests would have shown", reason)
     return Sitting(
+        where=where,
         busy=busy,
         recipe=started + (parallel + serial) * scale + stopped,
         recipe_start=started,
@@ -149,13 +168,14 @@ def timed(command: Sequence[str]) -> tuple[float, float]:
     return time.monotonic() - began, usage.ru_utime + usage.ru_stime
 
 
-def our_cell(*options: str) -> tuple[float, dict[str, Any]]:
+def our_cell(where: Where, *options: str) -> tuple[float, dict[str, Any]]:
     """Run our cell by its command, and return its wall seconds and its record."""
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "out"
         versions = ["--mod-wsgi", MOD_WSGI, "--pymongo", VERSION]
-        where = ["--mode", "daemon", "--topology", "standalone", "--output", str(output)]
-        command = [sys.executable, "-m", "wsgiproof", "run", "--no-config", *versions, *where]
+        mode, topology = where
+        cell = ["--mode", mode, "--topology", topology, "--output", str(output)]
+        command = [sys.executable, "-m", "wsgiproof", "run", "--no-config", *versions, *cell]
         began = time.monotonic()
         subprocess.run([*command, *options], stdout=subprocess.DEVNULL, check=False)
         wall = time.monotonic() - began
@@ -164,18 +184,21 @@ def our_cell(*options: str) -> tuple[float, dict[str, Any]]:
 
 
 @contextmanager
-def served(files: Path) -> Iterator[tuple[Sequence[str], float, int, Callable[[], float]]]:
+def served(
+    files: Path, where: Where
+) -> Iterator[tuple[Sequence[str], float, Callable[[], list[int]], Callable[[], float]]]:
     """Serve the recipe's application as our cell is served.
 
-    Yields its URLs, the seconds until each has answered, the pid of its process, and a function
-    that stops it and returns the seconds of that.
+    Yields its URLs, the seconds until each has answered, a function that returns the pids of its
+    processes, and one that stops it and returns the seconds of that.
     """
+    mode, topology = where
     config = Config(
         axes={
             "mod_wsgi": (MOD_WSGI,),
             "pymongo": (VERSION,),
-            "topology": (Topology.STANDALONE,),
-            "mode": (Mode.DAEMON,),
+            "topology": (topology,),
+            "mode": (mode,),
         },
     )
     setup = preflight(config)
@@ -186,7 +209,7 @@ def served(files: Path) -> Iterator[tuple[Sequence[str], float, int, Callable[[]
         tempfile.TemporaryDirectory() as logs,
         scratch_directory(context.account) as scratch,
         scratch_directory() as data,
-        start_deployment(Topology.STANDALONE, find_mongod(None), data, Path(logs)) as deployment,
+        start_deployment(topology, find_mongod(None), data, Path(logs)) as deployment,
     ):
         deployment.prepare("recipe")
         script = scratch / "app" / "recipe.wsgi"
@@ -215,73 +238,89 @@ def served(files: Path) -> Iterator[tuple[Sequence[str], float, int, Callable[[]
             for url in server.urls:
                 urllib.request.urlopen(url, timeout=60).read()
             started = time.monotonic() - began
-            (worker,) = (pid for pid, role in server.living().items() if role == "worker")
+
+            def workers() -> list[int]:
+                return [pid for pid, role in server.living().items() if role is Role.WORKER]
 
             def stop() -> float:
                 began = time.monotonic()
                 server.stop(60)
                 return time.monotonic() - began
 
-            yield server.urls, started, worker, stop
+            yield server.urls, started, workers, stop
 
 
 def lines(sittings: Sequence[Sitting], requests: int) -> Iterator[str]:
     """Yield the lines of the page."""
-
-    def ratio(over: str, under: str) -> str:
-        each = [getattr(one, over) / getattr(one, under) for one in sittings]
-        return f"{statistics.median(each):.2f}"
-
-    def middle(name: str) -> float:
-        return float(statistics.median(getattr(one, name) for one in sittings))
-
-    bound, load = middle("bound"), middle("requests")
-    needed = bound * (DESCRIPTORS - middle("descriptors"))
-    scaled = requests != FULL
+    everywhere = list(dict.fromkeys(one.where for one in sittings))
+    repetitions = len(sittings) // len(everywhere)
+    first = [one for one in sittings if one.where == everywhere[0]]
+    busy = statistics.median(one.busy for one in sittings)
     yield from (
         "# Performance",
         "",
         "A clean cell with its default phases against PyMongo's own mod_wsgi test, the recipe: "
         f"{FULL:,} requests in parallel and {FULL:,} in series. `benchmarks/recipe.py` writes this "
         f"page. PyMongo {VERSION}, mod_wsgi {MOD_WSGI}, Python "
-        f"{sys.version_info[0]}.{sys.version_info[1]}, daemon mode, standalone; "
-        f"{os.cpu_count()} processors; medians of {len(sittings)} paired "
-        f"repetition{'s' * (len(sittings) > 1)}, each with both in turns.",
+        f"{sys.version_info[0]}.{sys.version_info[1]}; {os.cpu_count()} processors; medians of "
+        f"{repetitions} paired repetition{'s' * (repetitions > 1)}, each with both in turns.",
         "",
     )
-    if scaled:
+    if requests != FULL:
         yield from (
             f"**The recipe made only {requests:,} and {requests:,} requests here, and what they "
             f"took is multiplied by {FULL / requests:g}.** Run the benchmark without `--requests` "
             "for the whole of it.",
             "",
         )
-    if middle("busy") > (os.cpu_count() or 1):
+    if busy > (os.cpu_count() or 1):
         yield from (
-            f"**The machine was busy with other work: {middle('busy'):.0f} processes wanted one of "
+            f"**The machine was busy with other work: {busy:.0f} processes wanted one of "
             f"its {os.cpu_count()} processors.** Both had to wait, and the phase `trials` goes on "
             "for longer where processes have no time to end. These times are not those of a quiet "
             "machine.",
             "",
         )
     yield from (
+        "Seconds to the verdict, and their share of the recipe's:",
+        "",
+        "| mode | topology | the recipe | wsgiproof | ratio | without `trials` | ratio |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    )
+    for where in everywhere:
+        own = [one for one in sittings if one.where == where]
+        yield (
+            f"| {where[0]} | {where[1]} | {middle(own, 'recipe'):.1f} | {middle(own, 'ours'):.1f} "
+            f"| {ratio(own, 'ours', 'recipe')} | {middle(own, 'without_trials'):.1f} "
+            f"| {ratio(own, 'without_trials', 'recipe')} |"
+        )
+    yield from ("", f"In {' mode, '.join(everywhere[0])}:", "")
+    yield from details(first, requests)
+    verdicts = Counter(one.verdict for one in sittings)
+    told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+    yield f"- The {len(sittings)} cells ended with: {told}."
+
+
+def details(sittings: Sequence[Sitting], requests: int) -> Iterator[str]:
+    """Yield the lines about one cell."""
+    bound, load = middle(sittings, "bound"), middle(sittings, "requests")
+    descriptors = middle(sittings, "descriptors")
+    needed = bound * (DESCRIPTORS - descriptors)
+    yield from (
         "| | the recipe | wsgiproof | ratio |",
         "|---|---:|---:|---:|",
-        f"| seconds to the verdict | {middle('recipe'):.1f} | {middle('ours'):.1f} | "
-        f"{ratio('ours', 'recipe')} |",
-        f"| the same without the phase `trials` | {middle('recipe'):.1f} | "
-        f"{middle('without_trials'):.1f} | {ratio('without_trials', 'recipe')} |",
-        f"| seconds of the start | {middle('recipe_start'):.1f} | {middle('our_start'):.1f} | "
-        f"{ratio('our_start', 'recipe_start')} |",
-        f"| share of the start | {ratio('recipe_start', 'recipe')} | {ratio('our_start', 'ours')} "
-        "| |",
+        f"| seconds of the start | {middle(sittings, 'recipe_start'):.1f} | "
+        f"{middle(sittings, 'our_start'):.1f} | {ratio(sittings, 'our_start', 'recipe_start')} |",
+        f"| share of the start | {ratio(sittings, 'recipe_start', 'recipe')} | "
+        f"{ratio(sittings, 'our_start', 'ours')} | |",
         f"| requests to exclude a leak of one in {bound:,.0f} | {needed:,.0f} | {load:,.0f} | "
         f"{load / needed if needed else 0:.4f} |",
     )
     if requests >= LEAST:
         yield (
-            f"| client, µs CPU a request | {middle('recipe_client') * 1e6:.0f} | "
-            f"{middle('our_client') * 1e6:.0f} | {ratio('our_client', 'recipe_client')} |"
+            f"| client, µs CPU a request | {middle(sittings, 'recipe_client') * 1e6:.0f} | "
+            f"{middle(sittings, 'our_client') * 1e6:.0f} | "
+            f"{ratio(sittings, 'our_client', 'recipe_client')} |"
         )
     client = (
         f"- *Client*: both against the recipe's application, {CONNECTIONS} connections, a new one "
@@ -293,11 +332,21 @@ def lines(sittings: Sequence[Sitting], requests: int) -> Iterator[str]:
         "command itself, the plan and MongoDB.",
         "- *Requests to exclude a leak*: of wsgiproof those of the load, with the leak rate that "
         "the verdict of `connections` excludes (95 %). The recipe notices a leak when a process "
-        f"has used its {DESCRIPTORS:,} descriptors, {middle('descriptors'):.0f} of which were open "
-        "after the load; its number is computed from that.",
+        f"has used its {DESCRIPTORS:,} descriptors, {descriptors:.0f} of which were open after the "
+        "load; its number is computed from that.",
         *(client if requests >= LEAST else ()),
-        "- The cells ended with: " + ", ".join(one.verdict for one in sittings) + ".",
     )
+
+
+def middle(sittings: Sequence[Sitting], name: str) -> float:
+    """Return the median of a figure."""
+    return float(statistics.median(getattr(one, name) for one in sittings))
+
+
+def ratio(sittings: Sequence[Sitting], over: str, under: str) -> str:
+    """Return the median of the ratio of two figures."""
+    each = [getattr(one, over) / getattr(one, under) for one in sittings]
+    return f"{statistics.median(each):.2f}"
 
 
 if __name__ == "__main__":

@@ -77,8 +77,7 @@ def connected(address: str, slots: int) -> Iterator[Any]:
     :class:`CannotRun` if no scheduler answers.
     """
     distributed = _import_dask()
-    # The client would print on the terminal what is said in one line here.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _silence()
     with ExitStack() as stack:
         target, security = address, None
         if address == LOCAL:
@@ -102,6 +101,14 @@ def _import_dask() -> Any:
             "--dask needs Dask distributed: pip install 'wsgiproof[dask]', on each machine"
         ) from error
     return distributed
+
+
+def _silence() -> None:
+    """Keep Dask from the terminal: what it would print there is said in one line here. Its
+    configuration gives some of its loggers a level of their own."""
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _connect(distributed: Any, address: str, security: Any) -> Any:
@@ -454,7 +461,8 @@ class DaskCluster:
             self._progress.watch(work.job.cell, phase, int(done), int(total))
 
     def _ended(self, key: str) -> list[CellRecord]:
-        """Take the answer of a task that has ended."""
+        """Take the answer of a task that has ended. Raises :class:`CannotRun` if the scheduler is
+        gone."""
         host = next(
             (one for one in self._hosts.values() if one.future and one.future.key == key), None
         )
@@ -478,6 +486,8 @@ class DaskCluster:
             kind, content = future.result(timeout=_FETCH_DEADLINE)
             return kind, content
         except Exception as error:
+            if self._client.status != "running":  # it has cancelled everything
+                raise _no_scheduler() from error
             # Its text may quote anything.
             return "lost", f"was lost: Dask reports {type(error).__name__}"
 

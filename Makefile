@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons pythons-next cpython deep mongods dask torture truth compatibility clean
+.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons pythons-next cpython deep mongods dask dask-faults dask-scaling torture truth compatibility clean
 
 PYTHON = .venv/bin/python
 
@@ -132,6 +132,20 @@ deep:
 dask:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -s tests/dask
+
+## dask-faults: RUNS runs on such hosts with faults drawn from SEED, and the counts of what was lost; what
+## OUTCOMES, a file, has already is not run again; a minute for each
+dask-faults: RUNS = 50
+dask-faults: SEED = 1
+dask-faults:
+	@scripts/setup dev
+	@$(PYTHON) -m tests.dask faults --runs $(RUNS) --seed $(SEED) $(if $(OUTCOMES),--outcomes $(OUTCOMES))
+
+## dask-scaling: the same CELLS, 4 or 24, on this machine, on one such host and on two, with their times
+dask-scaling: CELLS = 24
+dask-scaling:
+	@scripts/setup dev
+	@$(PYTHON) -m tests.dask scaling --cells $(CELLS)
 
 clean:
 	rm -rf .venv dist site .coverage .mypy_cache .pytest_cache .ruff_cache wsgiproof-results

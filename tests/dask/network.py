@@ -1,5 +1,8 @@
-"""Hosts for a cluster on one machine: network namespaces with own addresses, caches and temporary
-directories. The scheduler and the client are outside of them."""
+"""Machines of a cluster on this one: network namespaces with addresses of their own.
+
+The scheduler is in one, and each worker in another, with a link to that of the scheduler and with a
+cache and a temporary directory of its own. The client is outside, with a link to the scheduler.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 
 PORT = 18786
-OURS = ("guard.py", "wsgiproof.run.executors.host", "apache2", "httpd", "wsgi:")
-"""What a cell starts, by a part of its command line."""
+ADDRESS = f"tcp://10.213.0.2:{PORT}"
+"""Where the client reaches the scheduler."""
+_OF_DASK = ("distributed.cli.", "multiprocessing.")
+"""Every process of Dask, by a part of its command line."""
 
 
 def ip(*words: str) -> str:
@@ -24,104 +29,128 @@ def ip(*words: str) -> str:
     return done.stdout
 
 
-class Host:
-    """A namespace with a link to the outside, in which a worker of Dask runs."""
+class Machine:
+    """A network namespace, and the processes of Dask that are started in it."""
 
     def __init__(self, number: int, directory: Path) -> None:
+        self.number = number
         self.namespace = f"wp-{os.getpid()}-{number}"
-        self.link = f"wp{os.getpid() % 100_000}-{number}"
-        self.outside, self.inside = f"10.213.{number}.1", f"10.213.{number}.2"
-        self.cache = directory / f"cache{number}"
-        self.tmp = directory / f"tmp{number}"
-        self.tmp.mkdir(mode=0o711, exist_ok=True)
+        self.log = directory / f"dask{number}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def open(self, stack: ExitStack) -> None:
+        """Make the namespace; at the end, it is removed with everything that runs in it."""
         ip("netns", "add", self.namespace)
         stack.callback(ip, "netns", "del", self.namespace)
-        ip("link", "add", self.link, "type", "veth", "peer", "eth0", "netns", self.namespace)
-        ip("addr", "add", f"{self.outside}/24", "dev", self.link)
-        ip("link", "set", self.link, "up")
-        for words in (
-            ("addr", "add", f"{self.inside}/24", "dev", "eth0"),
-            ("link", "set", "eth0", "up"),
-            ("link", "set", "lo", "up"),
-        ):
-            ip("-n", self.namespace, *words)
-        stack.callback(self.close)
-        self.start()
+        stack.callback(self.kill)
+        ip("-n", self.namespace, "link", "set", "lo", "up")
 
-    def start(self) -> None:
-        """Start a worker of Dask, with a nanny that replaces it."""
-        command = [
-            *("ip", "netns", "exec", self.namespace, sys.executable, "-m"),
-            *("distributed.cli.dask_worker", f"tcp://{self.outside}:{PORT}", "--nthreads", "1"),
-            *("--no-dashboard", "--host", self.inside, "--local-directory", str(self.tmp)),
-        ]
-        env = {**os.environ, "WSGIPROOF_CACHE": str(self.cache), "TMPDIR": str(self.tmp)}
-        with (self.tmp / "dask.log").open("ab") as log:
+    def spawn(self, words: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start a command of Dask."""
+        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", *words]
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, env=env, stdout=log, stderr=log, start_new_session=True
+                command, env={**os.environ, **env}, stdout=log, stderr=log, start_new_session=True
             )
 
-    def close(self) -> None:
-        for pid in self.pids():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        if self.process is not None:
-            self.process.wait()
+    def kill(self) -> None:
+        """Kill everything that runs here, which is what a loss of power does."""
+        while pids := self.pids():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if self.process is not None:
+                self.process.wait()
+            time.sleep(0.05)
 
-    def cut(self) -> None:
-        ip("link", "set", self.link, "down")
-
-    def mend(self) -> None:
-        ip("link", "set", self.link, "up")
+    def runs(self) -> bool:
+        """Whether the command that was started last is still there."""
+        return self.process is not None and self.process.poll() is None
 
     def pids(self) -> list[int]:
         return [int(pid) for pid in ip("netns", "pids", self.namespace).split()]
 
-    def of_cells(self) -> list[str]:
-        """The command lines of the processes that belong to cells."""
-        return [words for _, words in self._told() if any(one in words for one in OURS)]
-
-    def worker(self) -> int:
-        """The pid of the worker, which the nanny has started."""
-        found = [pid for pid, words in self._told() if "multiprocessing.spawn" in words]
-        return found[0]
-
-    def _told(self) -> list[tuple[int, str]]:
-        told = []
+    def commands(self) -> dict[int, str]:
+        """The command line of each process."""
+        told = {}
         for pid in self.pids():
-            try:
-                told.append((pid, " ".join(psutil.Process(pid).cmdline())))
-            except psutil.Error:
-                continue
+            with suppress(psutil.Error):
+                told[pid] = " ".join(psutil.Process(pid).cmdline())
         return told
 
-
-@contextmanager
-def scheduler(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A scheduler of Dask that listens on every address."""
-    command = [
-        *(sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "0.0.0.0"),
-        *("--port", str(PORT), "--no-dashboard"),
-    ]
-    with log.open("ab") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    def of_cells(self) -> list[str]:
+        """The command lines of all processes that are not Dask's own."""
+        told = self.commands().values()
+        return [words for words in told if words and not any(one in words for one in _OF_DASK)]
 
 
-def until(condition: object, seconds: float, what: str) -> float:
-    """Wait until a function returns something true; return how long that took."""
-    assert callable(condition)
+class Scheduler(Machine):
+    """The machine of the scheduler, at which all links meet."""
+
+    def open(self, stack: ExitStack) -> None:
+        super().open(stack)
+        outside = f"wp{os.getpid() % 100_000}"
+        ip("link", "add", outside, "type", "veth", "peer", "outside", "netns", self.namespace)
+        ip("addr", "add", "10.213.0.1/24", "dev", outside)
+        ip("link", "set", outside, "up")
+        ip("-n", self.namespace, "addr", "add", "10.213.0.2/24", "dev", "outside")
+        ip("-n", self.namespace, "link", "set", "outside", "up")
+        self.start()
+
+    def start(self) -> None:
+        """Start a scheduler that listens on every address."""
+        words = ["distributed.cli.dask_scheduler", "--host", "0.0.0.0", "--port", str(PORT)]
+        self.spawn([*words, "--no-dashboard"], {})
+
+
+class Host(Machine):
+    """A machine with a worker of Dask."""
+
+    def __init__(self, number: int, directory: Path, scheduler: Scheduler) -> None:
+        super().__init__(number, directory)
+        self.scheduler = scheduler
+        self.cache = directory / f"cache{number}"
+        self.tmp = directory / f"tmp{number}"
+        self.tmp.mkdir(mode=0o711, exist_ok=True)
+
+    def open(self, stack: ExitStack) -> None:
+        super().open(stack)
+        link, hub = f"worker{self.number}", self.scheduler.namespace
+        ip("-n", hub, "link", "add", link, "type", "veth", "peer", "eth0", "netns", self.namespace)
+        for namespace, device, last in ((hub, link, 1), (self.namespace, "eth0", 2)):
+            address = f"10.213.{self.number}.{last}/24"
+            ip("-n", namespace, "addr", "add", address, "dev", device)
+            ip("-n", namespace, "link", "set", device, "up")
+        self.start()
+
+    def start(self) -> None:
+        """Start a worker of Dask, with a nanny that replaces it."""
+        subnet = f"10.213.{self.number}"
+        words = [
+            *("distributed.cli.dask_worker", f"tcp://{subnet}.1:{PORT}", "--nthreads", "1"),
+            *("--no-dashboard", "--host", f"{subnet}.2", "--local-directory", str(self.tmp)),
+        ]
+        self.spawn(words, {"WSGIPROOF_CACHE": str(self.cache), "TMPDIR": str(self.tmp)})
+
+    def cut(self) -> None:
+        """Cut the link to the scheduler."""
+        ip("-n", self.namespace, "link", "set", "eth0", "down")
+
+    def mend(self) -> None:
+        """End a cut."""
+        ip("-n", self.namespace, "link", "set", "eth0", "up")
+
+    def worker(self) -> int:
+        """The pid of the worker, which the nanny has started; 0 if there is none now."""
+        told = self.commands().items()
+        return next((pid for pid, words in told if "multiprocessing.spawn" in words), 0)
+
+
+def until(condition: Callable[[], object], seconds: float, what: Callable[[], object]) -> float:
+    """Wait until a function returns something true; return how long that took. Raises
+    AssertionError with what the other one returns if it takes too long."""
     started = time.monotonic()
     while not condition():
-        assert time.monotonic() - started < seconds, what
+        assert time.monotonic() - started < seconds, what()
         time.sleep(0.2)
     return time.monotonic() - started

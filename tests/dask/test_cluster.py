@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -204,15 +205,20 @@ def test_other_versions_are_refused_in_one_line(
         cluster(client, output)
 
 
-def test_bad_addresses_and_schedulers_that_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_addresses_and_schedulers_that_are_gone() -> None:
     with pytest.raises(UsageError, match="give 'local', or the address"), connected("a b", 1):
         pass
-    monkeypatch.setattr(dask_cluster, "_CONNECT_DEADLINE", 1.0)
     with (
         pytest.raises(CannotRun, match="no Dask scheduler answers at tcp://127"),
         connected("tcp://127.0.0.1:1", 1),
     ):
         pass
+
+
+def test_dask_prints_nothing_on_the_terminal(client: Any) -> None:
+    loggers = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    assert "distributed.client" in loggers
+    assert [one for one in loggers if logging.getLogger(one).isEnabledFor(logging.ERROR)] == []
 
 
 def test_the_end_of_the_scheduler_keeps_what_has_ended(output: Path) -> None:
@@ -235,6 +241,7 @@ def test_the_end_of_the_scheduler_keeps_what_has_ended(output: Path) -> None:
     _, alive = psutil.wait_procs(below, timeout=60)
     assert not alive
     assert load_run(output).cells[0].cell == jobs[0].cell
+    assert not (output / "tries").exists(), "no worker has lost the other cell"
 
 
 def test_nobody_else_can_use_the_local_cluster(client: Any) -> None:

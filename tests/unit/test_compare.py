@@ -24,6 +24,7 @@ from wsgiproof.records.cell import Cell, Mode
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.compared import show_comparison
+from wsgiproof.report.html.comparison import comparison as comparison_of_page
 from wsgiproof.subjects.pymongo.axes import Topology
 
 PASSED = record()
@@ -60,7 +61,10 @@ def test_cells_of_different_machines_are_said_to_be() -> None:
     assert comparison.other_machines == 1
     console = Console(record=True, width=200)
     show_comparison(console, comparison)
-    assert "1 pair ran on different machines" in console.export_text()
+    said = "1 pair ran on different machines"
+    assert said in console.export_text()
+    assert said in comparison_of_page(run_record(old), run_record(new))["moved"]
+    assert comparison_of_page(run_record(old), run_record(old))["moved"] == ""
 
 
 def test_other_numbers_of_the_same_finding_are_no_change() -> None:

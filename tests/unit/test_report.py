@@ -26,6 +26,7 @@ from tests.unit.factories import (
     line,
     observed,
     record,
+    run_record,
 )
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from wsgiproof.records.cell import Mode
@@ -36,9 +37,11 @@ from wsgiproof.records.observed import Observed, Role
 from wsgiproof.records.run import CellRecord
 from wsgiproof.report.causes import causes
 from wsgiproof.report.explained import error_log
+from wsgiproof.report.html.overview import overview
 from wsgiproof.report.prerequisites import show_prerequisites
 from wsgiproof.report.progress import LiveProgress, PlainProgress
 from wsgiproof.report.served import show_logged, show_served
+from wsgiproof.report.summary import to_markdown
 from wsgiproof.report.terminal import show_cells, show_run
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.registry import rules_of
@@ -208,6 +211,18 @@ def test_figures_go_before_a_reason_does() -> None:
     cells = [PASSED, msgspec.structs.replace(OTHER_FAILED, cell=other)]
     (row,) = [line for line in on_terminal(cells, 70) if line.startswith("3.13.0")]
     assert row.split() == ["3.13.0,", "replica-set,", "embedded", "fail", *FAILED.reason.split()]
+
+
+@pytest.mark.parametrize("width", [200, 80, 40])
+def test_figures_of_different_machines_are_said_to_be(width: int) -> None:
+    one, two = (cell_with(CELL, pymongo=version) for version in ("4.9", "4.10"))
+    cells = [record(cell=one, host={"name": "one"}), record(cell=two, host={"name": "two\x1b[31m"})]
+    said = "The cells ran on one, two?[31m, on which requests take different times."
+    assert said in shown(cells, width)
+    assert "different times" not in shown(cells[:1], width)
+    assert "The cells ran on one, " in to_markdown(run_record(*cells))
+    assert overview(run_record(*cells), rules_of)["machines"].startswith("The cells ran on one")
+    assert overview(run_record(cells[0]), rules_of)["machines"] == ""
 
 
 def test_below_60_columns_each_cell_has_lines() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from tests.cells import CELL, cell_with
 from tests.unit.factories import record, run_record
@@ -20,6 +21,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.html.page import NAME
+from wsgiproof.report.trended import show_trends
 from wsgiproof.subjects.axis import version_value
 
 DAYS = ("2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00", "2026-11-22T00:00:00+00:00")
@@ -43,6 +45,16 @@ def test_by_date_each_run_is_a_column_and_what_changed_comes_first() -> None:
     assert [(one.column, one.verdict) for one in changed.points] == [(0, "pass"), (2, "fail")]
     assert [one.column for one in steady.points] == [0, 1, 2]
     assert steady.points[0].figures[0].value == 1234.5
+
+
+def test_figures_of_different_machines_are_said_to_be() -> None:
+    one, other = (record(host={"name": name}) for name in ("one", "two"))
+    assert trends([on(0, one), on(1, one)]).other_machines == 0
+    over = trends([on(0, one), on(1, other)])
+    assert over.other_machines == 1
+    console = Console(record=True, width=200)
+    show_trends(console, over, "requests_per_second")
+    assert "1 row ran on different machines" in console.export_text()
 
 
 def test_two_runs_of_the_same_second_are_two() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from wsgiproof.judge import memory
+from wsgiproof.judge.finding import count
 from wsgiproof.judge.memory_series import MATERIAL, SeriesDecision
 from wsgiproof.judge.slope import Slope
 from wsgiproof.records.observed import Observed
@@ -55,6 +56,9 @@ MEANINGS = {
 }
 
 
+_TIMES = ", on which requests take different times."
+
+
 def figures(cell: CellRecord) -> tuple[Figure, ...]:
     """Return the figures that the record of this cell has."""
     seen = cell.observed
@@ -73,6 +77,18 @@ def figures(cell: CellRecord) -> tuple[Figure, ...]:
 def by_name(cell: CellRecord) -> dict[str, Figure]:
     """Return the figures of a cell by their names."""
     return {one.name: one for one in figures(cell)}
+
+
+def of_other_machines(number: int, what: str) -> str:
+    """Return what to say where figures of so many ``what`` stand side by side that ran on different
+    machines; empty if there are none."""
+    return f"{count(number, what)} ran on different machines{_TIMES}" if number else ""
+
+
+def machines(cells: Iterable[CellRecord]) -> str:
+    """Return what to say of a run whose cells ran on different machines; empty if they did not."""
+    names = sorted({one.host["name"] for one in cells if one.host.get("name")})
+    return f"The cells ran on {', '.join(names)}{_TIMES}" if len(names) > 1 else ""
 
 
 def with_figures(record: RunRecord) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Trends(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    other_machines: int = 0
+    """The number of rows whose cells ran on different machines, as far as records say."""
 
     @property
     def figures(self) -> list[str]:
@@ -86,7 +88,16 @@ def trends(records: Sequence[RunRecord], by: str = DATE) -> Trends:
         rows.setdefault(_row(cell.cell, by), {})[place[column]] = cell
     labels = _labels({key: next(iter(cells.values())).cell for key, cells in rows.items()}, by)
     every = [_points(labels[key], cells) for key, cells in rows.items()]
-    return Trends(by=by, columns=columns, rows=tuple(sorted(every, key=lambda row: -row.changes)))
+    return Trends(
+        by=by,
+        columns=columns,
+        rows=tuple(sorted(every, key=lambda row: -row.changes)),
+        other_machines=sum(_moved(cells.values()) for cells in rows.values()),
+    )
+
+
+def _moved(cells: Iterable[CellRecord]) -> bool:
+    return any(one.host != other.host for one, other in pairwise(cells))
 
 
 def _column(record: RunRecord, cell: CellRecord, by: str) -> str:

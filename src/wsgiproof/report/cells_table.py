@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wsgiproof.analysis.axes import axes_of, is_usual, named, value_of, values, varying
-from wsgiproof.analysis.figures import by_name
+from wsgiproof.analysis.figures import by_name, machines
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
 from wsgiproof.report.text import printable
@@ -36,10 +36,11 @@ _FIGURES = ("requests/s", "seconds")
 
 
 def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
-    """Print a row for each cell, whose verdict and reason are kept whatever the width is.
+    """Print a row for each cell, and whether their figures are of different machines.
 
-    Ids give way to the axes in which the cells differ, then the figures go. What still does not
-    fit, and any console narrower than 60 columns, gets lines in place of a table.
+    The verdict and the reason are kept whatever the width is. Ids give way to the axes in which the
+    cells differ, then the figures go. What still does not fit, and any console narrower than 60
+    columns, gets lines in place of a table.
     """
     ids = [cell.cell.id for cell in cells]
     short = short_labels(cells)
@@ -52,7 +53,13 @@ def show_table(console: Console, cells: Sequence[CellRecord]) -> None:
         console.print()
     if figures is not None:
         console.print(_table(cells, labels, figures), width=width)
-        return
+    else:
+        _show_lines(console, cells, labels)
+    if spread := machines(cells):
+        console.print(Text(printable(spread)), soft_wrap=True)
+
+
+def _show_lines(console: Console, cells: Sequence[CellRecord], labels: Sequence[str]) -> None:
     for cell, label in zip(cells, labels, strict=True):
         # An id is printed whole, so that it can be copied.
         verdict = (cell.verdict, STYLES[cell.verdict])

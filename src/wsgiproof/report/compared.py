@@ -9,6 +9,7 @@ from rich.text import Text
 
 from wsgiproof.analysis.axes import title
 from wsgiproof.analysis.compare import CellChange, Change, Comparison, RateChange
+from wsgiproof.analysis.figures import of_other_machines
 from wsgiproof.judge.finding import count
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.text import printable
@@ -42,10 +43,7 @@ def _differing_axes(comparison: Comparison) -> Iterator[str]:
         old, new = ", ".join(axis.old), ", ".join(axis.new)
         yield printable(f"{title(axis.axis)}: {old} in OLD, {new} in NEW.")
     if comparison.other_machines:
-        yield (
-            f"{count(comparison.other_machines, 'pair')} ran on different machines, on which "
-            "requests take different times."
-        )
+        yield of_other_machines(comparison.other_machines, "pair")
 
 
 def _cell(change: CellChange) -> Iterator[Text]:

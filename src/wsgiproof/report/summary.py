@@ -19,7 +19,7 @@ from wsgiproof.analysis.axes import (
     varying,
     versions,
 )
-from wsgiproof.analysis.figures import TITLES, by_name, names
+from wsgiproof.analysis.figures import TITLES, by_name, machines, names
 from wsgiproof.judge.finding import count
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding, Verdict
@@ -272,6 +272,8 @@ def _figures(cells: Sequence[CellRecord]) -> Iterator[str]:
     if rows:
         head = ["cell", *(TITLES[name] for name in there)]
         yield folded("Key figures", table(head, rows[:_MOST_ROWS]))
+        if spread := machines(cells):
+            yield prose(spread)
 
 
 def _unknown(cells: Sequence[CellRecord]) -> Iterator[str]:

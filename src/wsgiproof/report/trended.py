@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsgiproof.analysis.figures import TITLES
+from wsgiproof.analysis.figures import TITLES, of_other_machines
 from wsgiproof.analysis.trends import DATE, Point, Row, Trends
 from wsgiproof.judge.finding import count
 from wsgiproof.records.judgement import Verdict
@@ -28,6 +28,8 @@ def show_trends(console: Console, over: Trends, figure: str) -> None:
     changed = sum(row.changes > 0 for row in over.rows)
     line = f"{count(len(over.rows), 'cell')}, {changed} of them with more than one verdict"
     console.print(Text(f"{line}; the number next to a verdict: {TITLES[figure]}."), soft_wrap=True)
+    if over.other_machines:
+        console.print(Text(of_other_machines(over.other_machines, "row")), soft_wrap=True)
 
 
 def _places(row: Row, columns: int, figure: str) -> list[Text]:

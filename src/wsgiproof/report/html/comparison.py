@@ -6,7 +6,7 @@ from typing import Any
 
 from wsgiproof.analysis.axes import title
 from wsgiproof.analysis.compare import compare, paired
-from wsgiproof.analysis.figures import by_name
+from wsgiproof.analysis.figures import by_name, of_other_machines
 from wsgiproof.records.run import RunRecord
 
 
@@ -19,6 +19,7 @@ def comparison(old: RunRecord, new: RunRecord) -> dict[str, Any]:
             {"axis": title(one.axis), "old": one.old, "new": one.new} for one in compared.axes
         ],
         "rates": [{"text": one.describe(), "worse": one.worse} for one in compared.rates],
+        "moved": of_other_machines(compared.other_machines, "pair"),
         "old_run": _run(old),
         "new_run": _run(new),
         "figures": [

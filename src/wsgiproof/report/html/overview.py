@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wsgiproof.analysis.axes import axes_of, title, value_of, varying
-from wsgiproof.analysis.figures import MEANINGS, TITLES, Figure, figures, names
+from wsgiproof.analysis.figures import MEANINGS, TITLES, Figure, figures, machines, names
 from wsgiproof.judge.rules import RulesOf
 from wsgiproof.judge.verdict import every_check
 from wsgiproof.records.judgement import Verdict
@@ -36,6 +36,7 @@ def overview(record: RunRecord, rules_of: RulesOf) -> dict[str, Any]:
         "finished": record.finished,
         "complete": record.complete and not record.missing,
         "host": {key: value for key, value in record.host.items() if value},
+        "machines": machines(record.cells),
         "axes": [{"name": axis, "title": title(axis)} for axis in axes],
         "varying": varying(cells),
         "same": same(record.cells),

@@ -12,6 +12,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from wsgiproof.analysis.axes import varying
+from wsgiproof.analysis.figures import of_other_machines
 from wsgiproof.analysis.trends import Trends
 from wsgiproof.files import write_output
 from wsgiproof.judge.rules import RulesOf
@@ -62,7 +63,7 @@ def page(
     if old is not None:
         run["compare"] = comparison(old, record)
     if over is not None:
-        run["trends"] = over.to_json()
+        run["trends"] = over.to_json() | {"moved": of_other_machines(over.other_machines, "row")}
     axes = varying(cell.cell for cell in record.cells)
     return rendered(
         "page.html.j2",

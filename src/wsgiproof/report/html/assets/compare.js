@@ -14,6 +14,7 @@ function drawCompare() {
     h("p", { class: "soft facts" }, h("span", null, `old: ${when(compared.old_run.started)}`), h("span", null, `new: ${when(compared.new_run.started)}`),
       h("span", null, `${plural(compared.compared, "cell")} compared`), h("span", null, `${number(compared.same)} the same`)),
     compared.paired_without ? h("p", null, `No cell is in both runs, so cells that differ only in ${compared.paired_without} are paired.`) : null,
+    compared.moved ? h("p", null, compared.moved) : null,
     compared.axes.map((axis) => h("p", { class: "axischange" }, h("b", null, axis.axis), " ", axis.old.join(", "), " → ", axis.new.join(", "))),
     h("div", { class: "verdicts", role: "group", "aria-label": "Filter changes" }, counts.filter(([, count]) => count).map(([kind, count]) => h("button", {
       type: "button", id: `only-${kind}`, class: `counter k-${kind}`, "aria-pressed": String(state.only === kind),

@@ -53,7 +53,8 @@ function runLine() {
     (name === "system" ? value : `${name} ${value}`))];
   return h("p", { class: "soft facts" }, words.map((word) => h("span", null, word)),
     run.complete ? null : h("strong", null, "The run is not complete."),
-    run.same ? h("span", null, `${run.cells.length > 1 ? "all cells: " : ""}${run.same}`) : null);
+    run.same ? h("span", null, `${run.cells.length > 1 ? "all cells: " : ""}${run.same}`) : null,
+    run.machines ? h("span", null, run.machines) : null);
 }
 
 function neverRan() {

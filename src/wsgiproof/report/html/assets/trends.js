@@ -13,6 +13,7 @@ function drawTrends() {
   return [
     h("h1", { tabindex: "-1" }, over.by === "date" ? `${plural(over.columns.length, "run")}` : `By ${axisTitle(over.by)}`),
     h("p", { class: "soft facts" }, h("span", null, plural(rows.length, "cell")), h("span", null, `${number(changed)} of them with different verdicts`)),
+    over.moved ? h("p", null, over.moved) : null,
     h("div", { class: "controls flat" },
       names.length ? choice("figure", "Figure", names.map((name) => [name, over.figures[name]]), figure, (value) => adjust({ figure: value })) : null,
       h("div", { class: "field" }, h("label", { for: "text" }, "Cell's id contains"), h("input", { id: "text", type: "search", value: state.text,

@@ -32,6 +32,7 @@ from wsgiproof.provision.sent import SentFile, is_here, keep_file, path_of
 from wsgiproof.provision.toolchain import BuildSpec, Httpd, Python, Source
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.directory import BACKENDS, CELLS, TRIES
+from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.parcel import pack
 from wsgiproof.run.cell import Job, RunContext, RunningBackends, run_cell
 from wsgiproof.run.executors.child import Channel, begin_heartbeats, take_over
@@ -96,6 +97,12 @@ def _processor() -> str:
     return ""
 
 
+def _config_of(order: Order) -> Config:
+    """Return what this machine needs to have for a cell."""
+    config = msgspec.structs.replace(order.config, jobs=1, include=(), output=str(safe_parent()))
+    return config.with_axes(mpm=(order.job.cell.mpm,))
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """What this machine has for one job."""
 
@@ -111,9 +118,7 @@ def find_place(order: Order, cache: Cache) -> Place:
     Raises a :class:`WsgiproofError` that says what it lacks.
     """
     safe_parent()
-    job, cell = order.job, order.job.cell
-    config = msgspec.structs.replace(order.config, jobs=1, include=(), output=str(safe_parent()))
-    config = config.with_axes(mpm=(cell.mpm,))
+    job, cell, config = order.job, order.job.cell, _config_of(order)
     account = server_account()
     raise_limits(config, account)
     find_compiler()
@@ -190,7 +195,9 @@ def run_order(order: Order, watcher: _Watcher) -> bytes:
                 watcher=watcher,
             )
             job = _localized(order, place, cache)
-            run_cell(job, context, RunningBackends(context, stack))
+            record = run_cell(job, context, RunningBackends(context, stack))
+        if record.verdict is not Verdict.PASS:  # a full disk explains it, and is this machine's
+            check_space(_config_of(order), cache)
         (output / CELLS / job.cell.id).rename(output / "cell")
         for name in (TRIES, BACKENDS):  # both are there, so that the reader need not ask
             (output / name).mkdir(exist_ok=True)

@@ -127,7 +127,7 @@ deep:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/deep
 
-## dask: cells on two hosts, which are network namespaces: a worker is killed, stopped or loses its link, the
+## dask: cells on two hosts, which are network namespaces: a worker is killed, stopped, full or loses its link, the
 ## scheduler and the client die; and 2,000 cells that are answered at once; needs root; about half an hour
 dask:
 	@scripts/setup dev

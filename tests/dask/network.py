@@ -17,9 +17,10 @@ from pathlib import Path
 
 import psutil
 
-PORT = 18786
-ADDRESS = f"tcp://10.213.0.2:{PORT}"
-"""Where the client reaches the scheduler."""
+_SCHEDULER = "10.213.0.2"
+_PORT = 18786
+ADDRESS = f"tcp://{_SCHEDULER}:{_PORT}"
+"""Where the client and the workers reach the scheduler."""
 _OF_DASK = ("distributed.cli.", "multiprocessing.")
 """Every process of Dask, by a part of its command line."""
 
@@ -93,13 +94,13 @@ class Scheduler(Machine):
         ip("link", "add", outside, "type", "veth", "peer", "outside", "netns", self.namespace)
         ip("addr", "add", "10.213.0.1/24", "dev", outside)
         ip("link", "set", outside, "up")
-        ip("-n", self.namespace, "addr", "add", "10.213.0.2/24", "dev", "outside")
+        ip("-n", self.namespace, "addr", "add", f"{_SCHEDULER}/24", "dev", "outside")
         ip("-n", self.namespace, "link", "set", "outside", "up")
         self.start()
 
     def start(self) -> None:
-        """Start a scheduler that listens on every address."""
-        words = ["distributed.cli.dask_scheduler", "--host", "0.0.0.0", "--port", str(PORT)]
+        """Start a scheduler. It listens on the address that it tells others to be its own."""
+        words = ["distributed.cli.dask_scheduler", "--host", _SCHEDULER, "--port", str(_PORT)]
         self.spawn([*words, "--no-dashboard"], {})
 
 
@@ -121,14 +122,18 @@ class Host(Machine):
             address = f"10.213.{self.number}.{last}/24"
             ip("-n", namespace, "addr", "add", address, "dev", device)
             ip("-n", namespace, "link", "set", device, "up")
+        self._route()
         self.start()
+
+    def _route(self) -> None:
+        """Have everything go through the link; a route goes with a link that is cut."""
+        ip("-n", self.namespace, "route", "replace", "default", "via", f"10.213.{self.number}.1")
 
     def start(self) -> None:
         """Start a worker of Dask, with a nanny that replaces it."""
-        subnet = f"10.213.{self.number}"
         words = [
-            *("distributed.cli.dask_worker", f"tcp://{subnet}.1:{PORT}", "--nthreads", "1"),
-            *("--no-dashboard", "--host", f"{subnet}.2", "--local-directory", str(self.tmp)),
+            *("distributed.cli.dask_worker", ADDRESS, "--nthreads", "1", "--no-dashboard"),
+            *("--host", f"10.213.{self.number}.2", "--local-directory", str(self.tmp)),
         ]
         self.spawn(words, {"WSGIPROOF_CACHE": str(self.cache), "TMPDIR": str(self.tmp)})
 
@@ -139,6 +144,7 @@ class Host(Machine):
     def mend(self) -> None:
         """End a cut."""
         ip("-n", self.namespace, "link", "set", "eth0", "up")
+        self._route()
 
     def worker(self) -> int:
         """The pid of the worker, which the nanny has started; 0 if there is none now."""

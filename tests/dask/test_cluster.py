@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from wsgiproof.records.run import CellRecord
 from wsgiproof.run.cell import Job, NullWatcher
 from wsgiproof.run.executors import dask_cluster
 from wsgiproof.run.executors.base import run_jobs
+from wsgiproof.run.executors.dask_cells import Cells
 from wsgiproof.run.executors.dask_cluster import DaskCluster, connected
 from wsgiproof.run.executors.dask_worker import Sealed
 
@@ -61,22 +62,15 @@ def job(number: int, *, control: str = "", home: str = "") -> Job:
     return msgspec.structs.replace(one, cell=cell, spec=spec)
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    with connected("local", 2) as opened:
-        yield opened
-
-
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     return make_output(tmp_path / "out")
 
 
-def cluster(client: Any, output: Path, seen: Seen | None = None) -> DaskCluster:
+def cluster(client: Any, output: Path, seen: Seen | None = None) -> DaskCluster[Job, CellRecord]:
     notes: list[str] = []
-    return DaskCluster(
-        client, Config(), output, seen or Seen(), notes.append, function=pretended.answer
-    )
+    cells = Cells(Config(), output, seen or Seen())
+    return DaskCluster(client, cells, notes.append, function=pretended.answer)
 
 
 def test_each_cell_is_run_once_and_its_files_come_back(
@@ -104,6 +98,20 @@ def test_each_cell_is_run_once_and_its_files_come_back(
         assert read_cells(output / record.directory) == [record]
         assert (output / record.directory / "error.log").read_text() == "a line\n"
     assert sorted(path.name for path in output.iterdir()) == ["cells"]
+
+
+def test_a_file_is_sent_once_to_each_worker(client: Any, tmp_path: Path) -> None:
+    app, notes = tmp_path / "site.py", list[str]()
+    app.write_text(f"# {tmp_path}\n")
+    jobs = [
+        msgspec.structs.replace(one, cell=msgspec.structs.replace(one.cell, app=str(app)))
+        for one in map(job, range(10))
+    ]
+    for number in range(3):
+        cells = Cells(Config(), make_output(tmp_path / str(number)), Seen())
+        executor = DaskCluster(client, cells, notes.append, function=pretended.answer)
+        assert {one.verdict for one in run_jobs(jobs, executor)} == {Verdict.PASS}
+    assert notes == [], "a worker refuses what it has already, and a cell whose file it has not"
 
 
 def test_a_cell_that_was_lost_with_its_worker_is_tried_elsewhere(
@@ -216,8 +224,9 @@ def test_bad_addresses_and_schedulers_that_are_gone() -> None:
 
 
 def test_dask_prints_nothing_on_the_terminal(client: Any) -> None:
-    loggers = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
-    assert "distributed.client" in loggers
+    names = logging.root.manager.loggerDict
+    loggers = [one for one in names if one.startswith(("distributed", "tornado"))]
+    assert {"distributed.client", "tornado.application"} <= set(loggers)
     assert [one for one in loggers if logging.getLogger(one).isEnabledFor(logging.ERROR)] == []
 
 

@@ -6,16 +6,25 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.dask.cluster import GONE_WITHIN, Cluster, finished, load_whole
+from tests.dask.cluster import GONE_WITHIN, SHORT, Cluster, finished, load_whole
 from tests.dask.network import ADDRESS, until
+from wsgiproof.provision.cache import Cache
+from wsgiproof.provision.sent import describe_file, path_of
 from wsgiproof.records.directory import load_run
+from wsgiproof.records.judgement import Verdict
 
+APPLICATION = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"works"]
+"""
 LOAD = ("-n", "1000", "--extra-requests", "0", "--phases", "none")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces, as root")
@@ -75,6 +84,47 @@ def test_a_link_that_is_cut_and_mended(cluster: Cluster, tmp_path: Path) -> None
     code, text = finished(run)
     assert code in (0, 1), text
     load_whole(tmp_path / "out")
+    until(lambda: not cluster.left(), GONE_WITHIN, cluster.left)
+
+
+def test_an_application_travels_once_to_each_host(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = tmp_path / "site.py"
+    app.write_text(f"# {tmp_path}\n{APPLICATION}")
+
+    def stamps() -> list[int]:
+        found = []
+        for host in cluster.hosts:
+            monkeypatch.setenv("WSGIPROOF_CACHE", str(host.cache))
+            place = path_of(describe_file(str(app)), Cache())
+            assert place.read_text() == app.read_text()
+            found.append(place.stat().st_ctime_ns)
+        return found
+
+    for name in ("first", "second"):
+        output = tmp_path / name
+        code, text = finished(
+            cluster.run("--output", str(output), *SHORT, "--app", str(app), "--dask", ADDRESS)
+        )
+        assert code in (0, 1), text
+        load_whole(output)
+        if name == "first":
+            before = stamps()
+    assert stamps() == before
+
+
+def test_the_first_cell_that_fails_stops_all_others(cluster: Cluster, tmp_path: Path) -> None:
+    app, output = tmp_path / "site.py", tmp_path / "out"
+    app.write_text("def application(environ, start_response):\n    raise RuntimeError\n")
+    code, text = finished(
+        cluster.run(
+            "--output", str(output), *SHORT, "--app", str(app), "--fail-fast", "--dask", ADDRESS
+        )
+    )
+    assert code == 1, text
+    verdicts = Counter(one.verdict for one in load_run(output).cells)
+    assert verdicts == {Verdict.FAIL: 1, Verdict.SKIPPED: 3}
     until(lambda: not cluster.left(), GONE_WITHIN, cluster.left)
 
 

@@ -14,6 +14,7 @@ from wsgiproof.config.model import Config
 from wsgiproof.records.directory import Results, ignore_note, load_run, make_output
 from wsgiproof.report.html.page import leave_page
 from wsgiproof.run.executors.base import run_jobs
+from wsgiproof.run.executors.dask_cells import Cells
 from wsgiproof.run.executors.dask_cluster import DaskCluster, connected
 from wsgiproof.subjects.registry import rules_of
 
@@ -26,9 +27,8 @@ def test_the_client_stays_small(tmp_path: Path) -> None:
     jobs = [job(number) for number in range(CELLS)]
     planned = tuple(one.cell.id for one in jobs)
     with connected("local", 2) as client:
-        executor = DaskCluster(
-            client, Config(), output, Seen(), ignore_note, function=pretended.answer
-        )
+        cells = Cells(Config(), output, Seen())
+        executor = DaskCluster(client, cells, ignore_note, function=pretended.answer)
         results = Results(run_record(planned=planned), output)
         before, started = psutil.Process().memory_info().rss, time.monotonic()
         carried = saved = 0.0

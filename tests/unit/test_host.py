@@ -16,8 +16,9 @@ from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.sent import describe_file, is_here, keep_file, path_of
 from wsgiproof.provision.toolchain import Source
 from wsgiproof.run.cell import Job
-from wsgiproof.run.executors import host
-from wsgiproof.run.executors.host import Order, Place, sources_of, survey
+from wsgiproof.run.executors import ordered_cell
+from wsgiproof.run.executors.host import survey
+from wsgiproof.run.executors.ordered_cell import CellOrder, Place, sources_of
 from wsgiproof.subjects.pymongo.backends import found_here
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod
 
@@ -71,7 +72,7 @@ def test_a_job_gets_the_files_and_the_python_of_the_host(tmp_path: Path, cache: 
         Path(path).unlink()  # the host has no such path
     python = msgspec.structs.replace(job.spec.python, path="/opt/python")
     place = Place(account=server_account(), httpd=None, python=python, backend="theirs")
-    here = host._localized(Order(job=job, config=Config(), files=files), place, cache)
+    here = ordered_cell._localized(CellOrder(job=job, config=Config(), files=files), place, cache)
     assert Path(here.cell.app).read_text() == "application = None\n"
     assert here.cell.id == job.cell.id
     wheel = here.spec.packages["pymongo"]
@@ -86,7 +87,7 @@ def test_a_host_says_what_it_is_and_what_it_lacks(tmp_path: Path, cache: Cache) 
     old = msgspec.structs.replace(planned(0).spec, python=python)
     home = msgspec.structs.replace(planned(0).spec, home=str(tmp_path / "none"))
     orders = [
-        Order(job=msgspec.structs.replace(planned(0), spec=spec), config=Config(), files={})
+        CellOrder(job=msgspec.structs.replace(planned(0), spec=spec), config=Config(), files={})
         for spec in (old, home)
     ]
     (tmp_path / "a.py").write_text("x")

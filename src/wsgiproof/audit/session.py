@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from wsgiproof.audit.auditor import Auditor, Progress, in_parallel
+from wsgiproof.audit.elsewhere import Elsewhere, Lot, Tried
 from wsgiproof.audit.environment import (
     Inventory,
     built_interpreter,
@@ -39,6 +41,8 @@ from wsgiproof.records.audit import (
 )
 from wsgiproof.records.cell import InterpreterKind
 
+Baseline = dict[InterpreterKind, Sequence[StandardFailure]]
+"""What fails of the standard library alone, in each kind."""
 _OLDEST = Version("3.10")
 """The first that says which modules are of its standard library."""
 _OWN_GIL_SINCE = Version("3.12")
@@ -65,10 +69,12 @@ def audit(
     save: Callable[[Audit], None],
     *,
     before: Audit | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Audit:
     """Audit what is requested, and return the record.
 
-    ``save`` is called with the record so far after each distribution. What ``before``, the record
+    ``save`` is called with the record so far after each distribution. Distributions that were
+    installed for the audit are tried ``elsewhere``, if that is given. What ``before``, the record
     of an audit that was interrupted, has of finished distributions is kept. Raises as
     :func:`check`, :class:`wsgiproof.errors.CannotRun` if an environment can't be made or read, and
     :class:`UsageError` if ``before`` does not fit.
@@ -78,7 +84,7 @@ def audit(
     if request.env is not None:
         _existing(request.env, request, accounts, progress, record)
     for python in request.pythons:
-        _made(python, request, accounts, progress, record)
+        _made(python, request, accounts, progress, record, elsewhere)
     return record.finish()
 
 
@@ -134,6 +140,7 @@ def _made(
     accounts: Sequence[Account],
     progress: Progress,
     record: Record,
+    elsewhere: Elsewhere | None,
 ) -> None:
     progress.step(f"choosing versions for {python.title}")
     resolved = resolve(request.requirements, python)
@@ -150,7 +157,20 @@ def _made(
         for name, version in [name_of(requirement)]
         for kind in request.kinds
     ]
-    found = _audit(inventory, prober, request, accounts, progress, record, missing)
+
+    def tried(left: Sequence[Distribution], baseline: Baseline) -> Generator[Tried]:
+        assert elsewhere is not None
+        lot = Lot(
+            resolved=resolved,
+            python=python,
+            distributions=inventory.distributions,
+            baseline=baseline,
+            request=request,
+        )
+        return elsewhere.tried(lot, left, progress)
+
+    sent = tried if elsewhere else None
+    found = _audit(inventory, prober, request, accounts, progress, record, missing, sent)
     if request.releases:
         _search(found, python, request, accounts, progress, record)
 
@@ -163,14 +183,16 @@ def _audit(
     progress: Progress,
     record: Record,
     missing: Sequence[Result] = (),
+    sent: Callable[[Sequence[Distribution], Baseline], Generator[Tried]] | None = None,
 ) -> Environment:
-    """Audit what is installed, and record it; ``missing`` are the results of what can't be."""
+    """Audit what is installed, and record it; ``missing`` are the results of what can't be, and
+    ``sent`` tries it on other machines."""
     kinds = request.kinds
     auditor = Auditor(prober, request, accounts, progress)
     title = _title(inventory)
     chosen = [one for one in inventory.distributions if _is_chosen(one, request)]
     before = record.before(title, inventory.distributions)
-    baseline: dict[InterpreterKind, Sequence[StandardFailure]] = {}
+    baseline: Baseline = {}
     if before is None:
         progress.step(f"trying the standard library of {title} alone")
         others = (kind for kind in kinds if kind is not InterpreterKind.MAIN)
@@ -211,6 +233,13 @@ def _audit(
     left = [one for one in chosen if (one.name, one.version) not in judged]
     earlier = f", {len(judged)} finished before" if judged else ""
     progress.step(f"trying {count(len(left), 'distribution')} on {title}{earlier}")
+    if sent is not None:
+        with closing(sent(left, baseline)) as results:
+            for number, tried in enumerate(results, 1):
+                auditor.not_confined.update(tried.not_confined)
+                keep(tried.judged)
+                progress.count(f"{number} of {len(left)}, {tried.judged[0].name}")
+        return save()
     owner = owners(inventory.distributions)
     in_parallel(
         left,

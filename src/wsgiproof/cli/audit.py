@@ -28,6 +28,7 @@ from wsgiproof.records.cell import InterpreterKind
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from wsgiproof.audit.elsewhere import Elsewhere
     from wsgiproof.config.project import Project
     from wsgiproof.provision.toolchain import Python
     from wsgiproof.records.audit import Audit
@@ -153,6 +154,18 @@ _DEFAULT_KIND = InterpreterKind.SHARED_GIL
     ),
 )
 @cloup.option_group(
+    "More machines",
+    option(
+        "--dask",
+        metavar="ADDRESS",
+        default="",
+        help="Try the packages in the workers of a Dask cluster.\n"
+        "The address of its scheduler, such as tcp://10.0.0.1:8786; or 'local', for --jobs workers "
+        "on this machine.",
+        rare=True,
+    ),
+)
+@cloup.option_group(
     "Releases that work",
     option(
         "--find-working",
@@ -245,6 +258,7 @@ def audit_command(
     timeout: float,
     leak_limit: int,
     jobs: int | None,
+    dask: str,
     find_working: bool,
     releases: int | None,
     deep: bool,
@@ -283,12 +297,7 @@ def audit_command(
         "--deep",
         deep,
     )
-    if resume is not None and (output is not None or deep):
-        raise UsageError(
-            "what runs in Apache can't be resumed: use --resume or --deep"
-            if deep
-            else "--resume goes on in DIR: leave --output out"
-        )
+    _check_place(output, resume, env, dask, deep=deep)
     needed = _needed(packages, files, project, extras, env)
     request = Request(
         requirements=needed.requirements,
@@ -318,8 +327,8 @@ def audit_command(
     console = make_console(stderr=as_json)
     kept = KeptAudit(directory / AUDIT)
     with shown_if_interrupted(console, kept), held(directory):
-        with StepProgress(console) as progress:
-            record = audit(request, progress, kept.save, before=before)
+        with StepProgress(console) as progress, _elsewhere(dask, request.jobs) as elsewhere:
+            record = audit(request, progress, kept.save, before=before, elsewhere=elsewhere)
         if deep:
             kept.save(msgspec.structs.replace(record, complete=False))
             tier = tier or Deep(in_apache, pythons_of(record))
@@ -339,6 +348,23 @@ def _check_options(given: Mapping[str, object], needed: str, there: bool) -> Non
     names = [name for name, value in given.items() if value]
     if names and not there:
         raise UsageError(f"{in_words(names)} {'is' if len(names) == 1 else 'are'} for {needed}")
+
+
+def _check_place(
+    output: Path | None, resume: Path | None, env: Path | None, dask: str, *, deep: bool
+) -> None:
+    """Raise :class:`UsageError` for options that say together neither where to try nor where to
+    record."""
+    if resume is not None and (output is not None or deep):
+        raise UsageError(
+            "what runs in Apache can't be resumed: use --resume or --deep"
+            if deep
+            else "--resume goes on in DIR: leave --output out"
+        )
+    if dask and (deep or env is not None):
+        raise UsageError(
+            f"{'--deep' if deep else '--env'} is for this machine alone: leave --dask out"
+        )
 
 
 class KeptAudit:
@@ -377,6 +403,19 @@ def shown_if_interrupted(console: Console, kept: KeptAudit) -> Iterator[None]:
                 kept.write()
             show_audit(console, kept.record, str(kept.path))
         raise
+
+
+@contextmanager
+def _elsewhere(address: str, workers: int) -> Iterator[Elsewhere | None]:
+    """Connect to the Dask cluster at ``address``, or to ``workers`` on this machine."""
+    if not address:
+        yield None
+        return
+    from wsgiproof.run.executors.dask_audit import OnDask
+    from wsgiproof.run.executors.dask_cluster import connected
+
+    with connected(address, workers) as client:
+        yield OnDask(client, note)
 
 
 def _needed(

@@ -174,6 +174,13 @@ def choose(requested: str | None, reader: Account) -> Python:
     raise PrerequisiteMissing(why_unusable(candidates[0], reader))
 
 
+def python_like(other: Python, reader: Account) -> Python:
+    """Return the interpreter of this machine with the version of that of another machine, and with
+    its name. Raises as :func:`choose`."""
+    found = choose(other.version + "t" * other.free_threaded, reader)
+    return msgspec.structs.replace(found, name=other.name, asked=other.asked)
+
+
 def choose_all(values: Sequence[str], reader: Account) -> tuple[Python, ...]:
     """Return the interpreters of an axis, each with a unique name.
 

@@ -90,13 +90,14 @@ def _connected(config: Config) -> AbstractContextManager[Any]:
 
 def _executor(
     client: Any, config: Config, context: RunContext, jobs: int, progress: Progress, note: Note
-) -> Executor:
+) -> Executor[Job, CellRecord]:
     """Return what runs so many jobs: the cluster of ``client``, or this machine if that is None."""
     if client is None:
         return local_executor(context, slots(config), jobs, progress)
+    from wsgiproof.run.executors.dask_cells import Cells
     from wsgiproof.run.executors.dask_cluster import DaskCluster
 
-    return DaskCluster(client, config, context.output, progress, note)
+    return DaskCluster(client, Cells(config, context.output, progress), note)
 
 
 def begin(

@@ -1,45 +1,49 @@
-"""The protocol of what runs cells."""
+"""The protocol of what runs jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from wsgiproof.records.run import CellRecord
-from wsgiproof.run.cell import Job
+_Job = TypeVar("_Job", contravariant=True)
+_Result = TypeVar("_Result", covariant=True)
 
 
-class Executor(Protocol):
-    """Runs cells somewhere. Their records and logs are in the output directory of the run, wherever
-    a cell ran."""
+class Executor(Protocol[_Job, _Result]):
+    """Runs jobs somewhere, such as cells. Records and logs of cells are in the output directory of
+    the run, wherever a cell ran."""
 
     @property
     def slots(self) -> int:
-        """The number of cells that it runs at the same time."""
+        """The number of jobs that it runs at the same time."""
 
     def hosts(self) -> tuple[str, ...]:
-        """Return the names of the machines on which it runs cells now."""
+        """Return the names of the machines on which it runs jobs now."""
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: _Job) -> None:
         """Take a job. It starts nothing and waits for nothing."""
 
-    def results(self) -> Iterator[CellRecord]:
-        """Run all jobs that it has taken, and yield each record as soon as it is complete and
+    def results(self) -> Iterator[_Result]:
+        """Run all jobs that it has taken, and yield each result as soon as it is complete and
         saved.
 
-        Raises :class:`wsgiproof.errors.CannotRun` if a record can't be written, or if it can run no
-        more cells.
+        Raises :class:`wsgiproof.errors.CannotRun` if a result can't be written, or if it can run no
+        more jobs.
         """
 
     def cancel(self) -> None:
-        """End everything that it has started, within a bounded time; nothing is left of a cell that
-        has no record yet. It may be called twice, and does nothing then."""
+        """End everything that it has started, within a bounded time; nothing is left of a job that
+        has no result yet. It may be called twice, and does nothing then."""
 
 
-def run_jobs(jobs: Sequence[Job], executor: Executor) -> Generator[CellRecord]:
-    """Run the jobs, and yield each record as soon as it is complete.
+_J = TypeVar("_J")
+_R = TypeVar("_R")
 
-    Closing the iterator stops the running cells. Raises as :meth:`Executor.results`.
+
+def run_jobs(jobs: Sequence[_J], executor: Executor[_J, _R]) -> Generator[_R]:
+    """Run the jobs, and yield each result as soon as it is complete.
+
+    Closing the iterator stops the running jobs. Raises as :meth:`Executor.results`.
     """
     try:
         for job in jobs:

@@ -1,11 +1,11 @@
-"""Run cells on a Dask cluster, one at a time in each of its workers.
+"""Have the workers of a Dask cluster do tasks, one at a time in each of them.
 
 Dask knows which workers there are, carries values, and notices who is lost. Which worker gets which
-cell is decided here, one cell at a time for each worker: a cell only goes where it can run, and one
+task is decided here, one at a time for each worker: a task only goes where it can be done, and one
 that was lost with its worker goes to another one. No more is in flight than there are workers,
-however many cells a run has.
+however many tasks there are. What a task is, such as a cell, is known to its :class:`Chore`.
 
-Nothing outside this module and :mod:`wsgiproof.run.executors.dask_worker` imports Dask.
+Only the modules :mod:`wsgiproof.run.executors.dask_* <wsgiproof.run.executors>` import Dask.
 """
 
 from __future__ import annotations
@@ -15,29 +15,20 @@ import logging
 import pickle
 import queue
 import secrets
-import shutil
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-import msgspec
-
-from wsgiproof.config.model import Config
-from wsgiproof.errors import CannotRun, UsageError, describe, one_line
+from wsgiproof.errors import CannotRun, UsageError, one_line
 from wsgiproof.process.signals import interrupts_deferred
 from wsgiproof.provision.sent import SentFile, describe_file, read_to_send
-from wsgiproof.records.directory import BACKENDS, TRIES, Note, keep, read_cells, save_cell
-from wsgiproof.records.judgement import Verdict
-from wsgiproof.records.parcel import unpack
-from wsgiproof.records.run import CellRecord
-from wsgiproof.run.cell import Job, Progress, put_aside
+from wsgiproof.records.directory import Note
 from wsgiproof.run.executors.dask_local import local_cluster
 from wsgiproof.run.executors.dask_worker import Sealed, ask
-from wsgiproof.run.executors.host import Order, Survey, sources_of
+from wsgiproof.run.executors.host import Order, Survey
 
 LOCAL = "local"
 """In place of an address: workers on this machine, which end with the run."""
@@ -46,7 +37,7 @@ _CONNECT_DEADLINE = 15.0
 _WORKERS_DEADLINE = 120.0
 """Seconds without any worker after which a run ends; a nanny replaces its worker within five."""
 _PREPARED_WITHIN = 300.0
-"""Seconds in which a new worker answers, before it gets no cells: it may be busy with the task of
+"""Seconds in which a new worker answers, before it gets no tasks: it may be busy with the task of
 another client, or take what it is sent and start nothing."""
 _LOOK_EVERY = 1.0
 """Seconds between two looks at which workers there are."""
@@ -58,14 +49,55 @@ _FETCH_DEADLINE = 600.0
 _STOP_DEADLINE = 20.0
 """Seconds for the cells of all workers to stop; they need two or three."""
 _MOST_LOSSES = 2
-"""How often a cell that was lost is tried elsewhere."""
+"""How often a task that was lost is tried elsewhere."""
 _GRACE = 20.0
-"""Seconds after a worker was lost in which another may take its place, before a cell that none of
-the others can run is given up."""
-_INCOMING = "incoming"
-"""The directory in the output in which archives are unpacked."""
-_HOST_FACTS = ("name", "system", "processor", "processors", "user", "apache")
-"""What a record says about its host."""
+"""Seconds after a worker was lost in which another may take its place, before a task that none of
+the others can do is given up."""
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+class Chore(Protocol[_Task, _Result]):
+    """What is to be done: a kind of tasks, and what becomes of them."""
+
+    kind: str
+    """What a task is called."""
+
+    def name(self, task: _Task) -> str:
+        """Return the name of a task, for Dask's dashboard."""
+
+    def needs(self, task: _Task) -> object:
+        """Return a value that is the same for all tasks that need the same of a machine."""
+
+    def paths(self, task: _Task) -> Sequence[str]:
+        """Return the files of this machine that a task needs."""
+
+    def order(self, task: _Task, files: Mapping[str, SentFile]) -> Order:
+        """Return what a worker gets. ``files`` are those of :meth:`paths`."""
+
+    def begun(self, task: _Task) -> None:
+        """Take down that a task begins, once for each."""
+
+    def heard(self, task: _Task, host: str, event: str, content: Sequence[Any]) -> None:
+        """Take a message about a task from a worker on this machine; it may say anything."""
+
+    def waits(self, task: _Task, why: str) -> None:
+        """Take down what a task waits for."""
+
+    def keep(self, task: _Task, facts: Mapping[str, str], content: Any) -> _Result:
+        """Return the result of a task, once it is saved. ``facts`` are those of its machine.
+
+        Raises :class:`UsageError` if it is damaged, and :class:`CannotRun` if it can't be saved.
+        """
+
+    def again(self, task: _Task, why: str) -> _Task:
+        """Return a task for another try, since this one was lost."""
+
+    def give_up(self, task: _Task, why: str) -> _Result:
+        """Return the result of a task that can't be done."""
+
+    def ended(self, result: _Result) -> None:
+        """Take down that a task has a result."""
 
 
 @contextmanager
@@ -90,7 +122,10 @@ def connected(address: str, slots: int) -> Iterator[Any]:
 def _close(client: Any) -> None:
     with interrupts_deferred(), warnings.catch_warnings(), suppress(Exception):  # it may be gone
         warnings.simplefilter("ignore")
-        client.close(timeout=_CONNECT_DEADLINE)
+        try:
+            client.close(timeout=_CONNECT_DEADLINE)
+        finally:  # else its finalizer would wait once more, and print a traceback
+            client.status = "closed"
 
 
 def _import_dask() -> Any:
@@ -105,9 +140,9 @@ def _import_dask() -> Any:
 
 def _silence() -> None:
     """Keep Dask from the terminal: what it would print there is said in one line here. Its
-    configuration gives some of its loggers a level of their own."""
-    for name in ("distributed", *logging.root.manager.loggerDict):
-        if name.partition(".")[0] == "distributed":
+    configuration gives some loggers a level of their own."""
+    for name in ("distributed", "tornado", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -130,40 +165,33 @@ def _connect(distributed: Any, address: str, security: Any) -> Any:
             ) from error
 
 
-class _Work:
-    """A job that has no record yet."""
+class _Work(Generic[_Task]):
+    """A task that has no result yet."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.needs = _needs(job)
+    def __init__(self, task: _Task, needs: object) -> None:
+        self.task = task
+        self.needs = hashlib.sha256(pickle.dumps(needs)).digest()
         self.lost_on: list[str] = []
         """The names of the hosts that it was lost on."""
         self.begun = False
 
 
-def _needs(job: Job) -> bytes:
-    """Return a value that is the same for all jobs that need the same of a host."""
-    python = job.spec.python
-    needs = (python.version, python.free_threaded, job.cell.mpm, job.spec.home, job.backend)
-    return hashlib.sha256(pickle.dumps((job.cell.subject, needs))).digest()
-
-
-class _Host:
+class _Host(Generic[_Task]):
     """A worker of Dask: what it is, and what it does now."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.facts: dict[str, str] = {}
         self.reasons: dict[bytes, str] = {}
-        """Why it can't run jobs with these needs; empty if it can."""
+        """Why it can't do tasks with these needs; empty if it can."""
         self.missing: tuple[SentFile, ...] = ()
         self.ready = False
         self.asked_at = 0.0
         """When it was asked something before it was ready."""
         self.refused = ""
-        """Why it gets no cells at all."""
+        """Why it gets no tasks at all."""
         self.future: Any = None
-        self.work: _Work | None = None
+        self.work: _Work[_Task] | None = None
 
     @property
     def name(self) -> str:
@@ -177,19 +205,18 @@ class _Host:
 
     @property
     def idle(self) -> bool:
-        """Whether it can take a cell."""
+        """Whether it can take a task."""
         return self.ready and self.future is None
 
 
-class DaskCluster:
-    """Runs cells in the workers of a Dask cluster."""
+class DaskCluster(Generic[_Task, _Result]):
+    """Has the workers of a Dask cluster do tasks. It is an :class:`Executor` of cells if that is
+    its chore."""
 
     def __init__(
         self,
         client: Any,
-        config: Config,
-        output: Path,
-        progress: Progress,
+        chore: Chore[_Task, _Result],
         note: Note,
         function: Callable[[str, Sealed, str], tuple[str, Any]] = ask,
     ) -> None:
@@ -199,15 +226,13 @@ class DaskCluster:
         Python than this.
         """
         self._client = client
-        self._config = config
-        self._output = output
-        self._progress = progress
+        self._chore = chore
         self._note = note
         self._function = function
         self._topic = f"wsgiproof-{secrets.token_hex(6)}"
-        self._waiting: deque[_Work] = deque()
-        self._hosts: dict[str, _Host] = {}
-        self._works: dict[str, tuple[_Host, _Work]] = {}
+        self._waiting: deque[_Work[_Task]] = deque()
+        self._hosts: dict[str, _Host[_Task]] = {}
+        self._works: dict[str, tuple[_Host[_Task], _Work[_Task]]] = {}
         """What runs now, by the key of its task."""
         self._events: queue.SimpleQueue[tuple[str, str, Any]] = queue.SimpleQueue()
         """What happened, from threads of Dask: the key of a task, what, and its content."""
@@ -228,22 +253,22 @@ class DaskCluster:
         """Return the names of the machines whose workers get cells."""
         return tuple(dict.fromkeys(host.name for host in self._hosts.values() if not host.refused))
 
-    def submit(self, job: Job) -> None:
-        """Take a job."""
-        work = _Work(job)
+    def submit(self, task: _Task) -> None:
+        """Take a task."""
+        work = _Work(task, self._chore.needs(task))
         self._waiting.append(work)
-        for path in sources_of(job):
+        for path in self._chore.paths(task):
             if path not in self._files:
                 self._files[path] = describe_file(path)
         if work.needs not in self._orders:
-            self._orders[work.needs] = self._order(job)
+            self._orders[work.needs] = self._order(task)
 
-    def _order(self, job: Job) -> Order:
-        files = {path: self._files[path] for path in sources_of(job)}
-        return Order(job=job, config=self._config, files=files)
+    def _order(self, task: _Task) -> Order:
+        files = {path: self._files[path] for path in self._chore.paths(task)}
+        return self._chore.order(task, files)
 
-    def results(self) -> Iterator[CellRecord]:
-        """Run the jobs, and yield each record as soon as it is complete and saved.
+    def results(self) -> Iterator[_Result]:
+        """Have the tasks done, and yield each result as soon as it is complete and saved.
 
         Raises :class:`CannotRun` if the scheduler or all workers are lost.
         """
@@ -254,10 +279,10 @@ class DaskCluster:
             self._place()
             yield from self._finish(self._listen())
 
-    def _finish(self, records: Iterable[CellRecord]) -> Iterator[CellRecord]:
-        for record in records:
-            self._progress.cell_finished(record)
-            yield record
+    def _finish(self, results: Iterable[_Result]) -> Iterator[_Result]:
+        for result in results:
+            self._chore.ended(result)
+            yield result
 
     # --- workers -------------------------------------------------------------------------------
 
@@ -298,31 +323,33 @@ class DaskCluster:
         except Exception as error:
             raise _no_scheduler() from error
 
-    def _look(self) -> list[CellRecord]:
-        """Look which workers have come and gone; return the records of cells that are given up."""
+    def _look(self) -> list[_Result]:
+        """Look which workers have come and gone; return the results of tasks that are given up."""
         addresses = self._addresses()
         self._looked_at = time.monotonic()
         lost = [host for address, host in self._hosts.items() if address not in addresses]
-        records = [record for host in lost for record in self._lose_host(host)]
+        results = [result for host in lost for result in self._lose_host(host)]
         joined = addresses - set(self._hosts)
         if joined:
             for address, why in self._join(joined):
-                self._note(f"the worker {address} gets no cells: it {why}")
+                self._note(f"the worker {address} gets no {self._chore.kind}s: it {why}")
         if lost or joined:
             self._changed_at = time.monotonic()
         self._refuse_silent()
         if not self._usable():
             self._check_patience()
-        return records
+        return results
 
     def _refuse_silent(self) -> None:
-        """Give no cells to workers that do not answer what a new one is asked."""
+        """Give no tasks to workers that do not answer what a new one is asked."""
         for host in self._usable():
             waiting = not host.ready and host.future is not None
             if waiting and time.monotonic() - host.asked_at > _PREPARED_WITHIN:
                 self._forget(host)
                 host.refused = f"did not answer in {_PREPARED_WITHIN:.0f} s"
-                self._note(f"the worker {host.title} gets no cells: it {host.refused}")
+                self._note(
+                    f"the worker {host.title} gets no {self._chore.kind}s: it {host.refused}"
+                )
 
     def _check_patience(self) -> None:
         """Raise :class:`CannotRun` if there was no worker to use for too long."""
@@ -331,15 +358,15 @@ class DaskCluster:
         if time.monotonic() - self._changed_at > _WORKERS_DEADLINE:
             raise CannotRun("the cluster has no worker any more: --resume finishes the run")
 
-    def _usable(self) -> list[_Host]:
+    def _usable(self) -> list[_Host[_Task]]:
         return [host for host in self._hosts.values() if not host.refused]
 
-    def _lose_host(self, host: _Host) -> list[CellRecord]:
+    def _lose_host(self, host: _Host[_Task]) -> list[_Result]:
         del self._hosts[host.address]
         work = self._forget(host)
         return self._lost(work, host, "was lost: it ended, or can't be reached") if work else []
 
-    def _forget(self, host: _Host) -> _Work | None:
+    def _forget(self, host: _Host[_Task]) -> _Work[_Task] | None:
         """Forget the task of a host; return the work that it was for, if it was for one."""
         work, host.work = host.work, None
         if host.future is not None:
@@ -351,8 +378,8 @@ class DaskCluster:
 
     # --- placing -------------------------------------------------------------------------------
 
-    def _give_up(self) -> list[CellRecord]:
-        """Return the records of waiting cells that no worker can run."""
+    def _give_up(self) -> list[_Result]:
+        """Return the results of waiting tasks that no worker can do."""
         hosts = self._usable()
         if not hosts or not all(host.ready for host in hosts):
             return []
@@ -362,14 +389,15 @@ class DaskCluster:
             needs for needs in self._orders if all(host.reasons.get(needs, "") for host in hosts)
         }
         given_up = [work for work in self._waiting if work.needs in hopeless] if hopeless else []
-        records = []
+        results = []
         for work in given_up:
             self._waiting.remove(work)
             reasons = "; ".join(
                 dict.fromkeys(f"{host.name}: {host.reasons[work.needs]}" for host in hosts)
             )
-            records.append(self._record_error(work, f"no worker can run this cell: {reasons}"))
-        return records
+            why = f"no worker can run this {self._chore.kind}: {reasons}"
+            results.append(self._without(work, why))
+        return results
 
     def _place(self) -> None:
         """Give each worker that does nothing something to do."""
@@ -381,7 +409,7 @@ class DaskCluster:
             elif (work := self._next_for(host)) is not None:
                 self._begin(host, work)
 
-    def _prepare(self, host: _Host) -> None:
+    def _prepare(self, host: _Host[_Task]) -> None:
         """Ask a new worker what it is, and send it the files that it lacks."""
         host.asked_at = time.monotonic()
         if not host.facts:
@@ -392,7 +420,7 @@ class DaskCluster:
         path = next(path for path, one in self._files.items() if one == file)
         self._send(host, "store", (file, read_to_send(path)), f"store-{file.name}")
 
-    def _next_for(self, host: _Host) -> _Work | None:
+    def _next_for(self, host: _Host[_Task]) -> _Work[_Task] | None:
         """Return the first waiting work that a worker can do; one that was lost goes elsewhere, if
         there is another machine for it."""
         for work in self._waiting:
@@ -407,16 +435,16 @@ class DaskCluster:
                 return work
         return None
 
-    def _begin(self, host: _Host, work: _Work) -> None:
+    def _begin(self, host: _Host[_Task], work: _Work[_Task]) -> None:
         if not work.begun:
             work.begun = True
-            self._progress.cell_started(work.job.cell)
-        self._progress.step(work.job.cell, f"waiting for {host.name}")
+            self._chore.begun(work.task)
+        self._chore.waits(work.task, f"waiting for {host.name}")
         host.work = work
-        self._send(host, "cell", self._order(work.job), work.job.cell.id)
+        self._send(host, self._chore.kind, self._order(work.task), self._chore.name(work.task))
         self._works[host.future.key] = host, work
 
-    def _send(self, host: _Host, kind: str, request: object, name: str) -> None:
+    def _send(self, host: _Host[_Task], kind: str, request: object, name: str) -> None:
         """Have a worker answer a request. Dask shows the name of a task, and not its arguments."""
         self._number += 1
         key = f"{self._topic}-{self._number}-{name}"
@@ -440,27 +468,19 @@ class DaskCluster:
         _, message = event
         self._events.put((message["key"], message["event"], message["content"]))
 
-    def _listen(self) -> list[CellRecord]:
+    def _listen(self) -> list[_Result]:
         """Take what has happened; waits a short time at most."""
-        records: list[CellRecord] = []
+        results: list[_Result] = []
         with suppress(queue.Empty):
             key, event, content = self._events.get(timeout=_PAUSE)
             if event == "future":
-                records += self._ended(key)
+                results += self._ended(key)
             elif key in self._works:
-                self._show(*self._works[key], event, content)
-        return records
+                host, work = self._works[key]
+                self._chore.heard(work.task, host.name, event, content)
+        return results
 
-    def _show(self, host: _Host, work: _Work, event: str, content: Any) -> None:
-        if event == "step":
-            (text,) = content
-            self._progress.step(work.job.cell, f"{one_line(text)} on {host.name}")
-        elif event == "watch":
-            phase, done, total = content
-            phase = f"{one_line(phase)} on {host.name}"
-            self._progress.watch(work.job.cell, phase, int(done), int(total))
-
-    def _ended(self, key: str) -> list[CellRecord]:
+    def _ended(self, key: str) -> list[_Result]:
         """Take the answer of a task that has ended. Raises :class:`CannotRun` if the scheduler is
         gone."""
         host = next(
@@ -477,7 +497,7 @@ class DaskCluster:
             why = content if kind in ("failed", "lost") else "did not finish it"
             return self._lost(work, host, one_line(str(why)))
         try:
-            return [self._keep(work.job, host, content)]
+            return [self._chore.keep(work.task, host.facts, content)]
         except UsageError as error:
             return self._lost(work, host, str(error))
 
@@ -491,11 +511,11 @@ class DaskCluster:
             # Its text may quote anything.
             return "lost", f"was lost: Dask reports {type(error).__name__}"
 
-    def _prepared(self, host: _Host, kind: str, content: Any) -> None:
+    def _prepared(self, host: _Host[_Task], kind: str, content: Any) -> None:
         """Take what a worker says it is, or that it has a file."""
         if kind != "done":
             host.refused = one_line(str(content)) or "did not answer"
-            self._note(f"the worker {host.title} gets no cells: {host.refused}")
+            self._note(f"the worker {host.title} gets no {self._chore.kind}s: {host.refused}")
             self._changed_at = time.monotonic()
         elif isinstance(content, Survey):
             host.facts = content.facts
@@ -505,55 +525,27 @@ class DaskCluster:
             host.missing = host.missing[1:]
         host.ready = bool(host.facts) and not host.missing and not host.refused
 
-    def _keep(self, job: Job, host: _Host, content: bytes) -> CellRecord:
-        """Unpack what a cell has left, and save its record; return that.
-
-        Raises :class:`UsageError` if it is damaged, and :class:`CannotRun` if it can't be saved.
-        """
-        place = self._output / _INCOMING
-        try:
-            shutil.rmtree(place, ignore_errors=True)
-            unpack(content, place)
-            (record,) = read_cells(place / "cell")
-            record = _as_planned(record, job, host)
-            for path in sorted((place / TRIES).glob("*")):
-                path.rename(place / job.cell.id)
-                put_aside(place / job.cell.id, self._output)
-            for path in sorted((place / BACKENDS).glob("*")):
-                _move(path, self._output / BACKENDS)
-            save_cell(record, place / "cell")
-            (place / "cell").rename(self._output / record.directory)
-            shutil.rmtree(place, ignore_errors=True)
-        except OSError as error:
-            raise CannotRun(f"{self._output} can't be written: {describe(error)}") from error
-        return record
-
-    def _lost(self, work: _Work, host: _Host, why: str) -> list[CellRecord]:
-        """Try a cell elsewhere that a worker has not finished; return its record if that was tried
+    def _lost(self, work: _Work[_Task], host: _Host[_Task], why: str) -> list[_Result]:
+        """Try a task elsewhere that a worker has not finished; return its result if that was tried
         often enough."""
         reason = f"{host.title}: {why}"
         work.lost_on.append(host.name)
         if len(work.lost_on) > _MOST_LOSSES:
-            return [self._record_error(work, reason)]
-        job = work.job
-        keep(job.record(Verdict.ERROR, reason, job.tries), self._output)
-        put_aside(self._output / job.record(Verdict.ERROR, "").directory, self._output)
-        work.job = msgspec.structs.replace(job, tries=(*job.tries, reason))
-        self._progress.step(job.cell, f"waiting for another worker, since {reason}")
+            return [self._without(work, reason)]
+        work.task = self._chore.again(work.task, reason)
+        self._chore.waits(work.task, f"waiting for another worker, since {reason}")
         self._waiting.appendleft(work)
         return []
 
-    def _record_error(self, work: _Work, reason: str) -> CellRecord:
+    def _without(self, work: _Work[_Task], reason: str) -> _Result:
         if not work.begun:
-            self._progress.cell_started(work.job.cell)
-        record = work.job.record(Verdict.ERROR, reason, work.job.tries)
-        keep(record, self._output)
-        return record
+            self._chore.begun(work.task)
+        return self._chore.give_up(work.task, reason)
 
     # --- the end -------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Stop the cells of all workers, and wait until they say that they have."""
+        """Stop what all workers do, and wait until they say that they have."""
         with interrupts_deferred(), suppress(Exception):
             self._waiting.clear()
             futures = [host.future for host in self._hosts.values() if host.future is not None]
@@ -598,27 +590,3 @@ def _why_other(worker: Any, client: Mapping[str, Any]) -> str:
 
 def _python_of(versions: Mapping[str, Any]) -> str:
     return ".".join(str(versions["host"].get("python", "?")).split(".")[:3])
-
-
-def _as_planned(record: CellRecord, job: Job, host: _Host) -> CellRecord:
-    """Return the record of a cell as that of the job that was planned here: its paths and its
-    digest are those of this machine."""
-    planned = job.record(record.verdict, record.reason)
-    return msgspec.structs.replace(
-        record,
-        cell=planned.cell,
-        rerun=planned.rerun,
-        directory=planned.directory,
-        inputs=planned.inputs,
-        tries=(*job.tries, *record.tries[len(job.tries) :]),
-        host={name: host.facts[name] for name in _HOST_FACTS if host.facts.get(name)},
-    )
-
-
-def _move(path: Path, directory: Path) -> None:
-    """Move a directory to another one, under a new name if its own is taken."""
-    directory.mkdir(exist_ok=True)
-    target = directory / path.name
-    while target.exists():
-        target = directory / f"{path.name}-{secrets.token_hex(3)}"
-    path.rename(target)

@@ -24,7 +24,7 @@ _LOOK_EVERY = 0.25
 _STOP_DEADLINE = 12.0
 """Seconds for an interrupted process to stop its servers; it needs one or two."""
 _SLOT = threading.Lock()
-"""Held while a cell runs: a worker with several threads runs one cell at a time, too."""
+"""Held while something runs: a worker with several threads does one thing at a time, too."""
 _ENDING = frozenset({"closing", "closed", "failed", "init"})
 """States of a worker that will deliver no result."""
 _RUNNING = frozenset({"executing", "long-running"})
@@ -77,13 +77,13 @@ def ask(kind: str, request: Sealed, topic: str) -> tuple[str, Any]:
 
 @contextmanager
 def _slot(kind: str, wanted: Callable[[], bool]) -> Iterator[None]:
-    """Wait until no other cell runs in this worker, as long as somebody waits for this one."""
-    if kind != "cell":
+    """Wait until nothing else runs in this worker, as long as somebody waits for this."""
+    if kind in ("survey", "store"):  # they are short
         yield
         return
     while not _SLOT.acquire(timeout=_LOOK_EVERY):
         if not wanted():
-            raise CannotRun("nobody waits for this cell any more")
+            raise CannotRun(f"nobody waits for this {kind} any more")
     try:
         yield
     finally:
@@ -109,9 +109,9 @@ def _answer(
                 messages = child.receive()
             except (EOFError, OSError):
                 child.kill()
-                return "lost", f"the process that ran this cell ended with {child.returncode}"
+                return "lost", f"the process that ran it ended with {child.returncode}"
             if not messages and (why := child.why_lost()):
-                return "lost", f"the process that ran this cell {why}"
+                return "lost", f"the process that ran it {why}"
             for event, content in messages:
                 if event in ("done", "failed"):
                     answered = True

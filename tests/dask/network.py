@@ -25,6 +25,13 @@ _OF_DASK = ("distributed.cli.", "multiprocessing.")
 """Every process of Dask, by a part of its command line."""
 
 
+_NAMED = (
+    "import os, socket, sys; socket.sethostname(sys.argv[1]); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+"""Python that gives its machine a name, and becomes a command of Python."""
+
+
 def ip(*words: str) -> str:
     done = subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
     return done.stdout
@@ -48,7 +55,10 @@ class Machine:
 
     def spawn(self, words: Sequence[str], env: Mapping[str, str]) -> None:
         """Start a command of Dask."""
-        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", *words]
+        command = [
+            *("ip", "netns", "exec", self.namespace, "unshare", "--uts"),
+            *(sys.executable, "-c", _NAMED, f"machine{self.number}", "-m", *words),
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env={**os.environ, **env}, stdout=log, stderr=log, start_new_session=True

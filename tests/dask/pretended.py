@@ -28,6 +28,8 @@ from wsgiproof.run.executors.ordered_distribution import DistributionOrder
 
 _SENT: dict[str, bytes] = {}
 """The files that this worker has got."""
+_FULL: list[str] = []
+"""The cell that has filled the disk of this worker."""
 NOWHERE = "this host has no Python 2.1"
 
 
@@ -37,7 +39,7 @@ def answer(kind: str, request: Sealed, topic: str) -> tuple[str, Any]:
     if kind == "survey":
         orders, files = content
         facts = {"name": f"host-{os.getpid()}", "system": "Linux"}
-        reasons = tuple(NOWHERE if _asks_for(o) == "nowhere" else "" for o in orders)
+        reasons = tuple(NOWHERE if _asks_for(o) == "nowhere" else _full() for o in orders)
         missing = tuple(one for one in files if one.digest not in _SENT)
         return "done", Survey(facts=facts, reasons=reasons, missing=missing)
     if kind == "store":
@@ -56,6 +58,10 @@ def _asks_for(order: CellOrder | DistributionOrder) -> str:
     if isinstance(order, DistributionOrder):
         return order.lot.python.version
     return order.job.spec.home
+
+
+def _full() -> str:
+    return "only 1 MB are free" if _FULL else ""
 
 
 def _try(order: DistributionOrder) -> tuple[str, Any]:
@@ -84,6 +90,10 @@ def _run(order: CellOrder) -> tuple[str, Any]:
     control = job.cell.control
     if control == "kill-worker" or (control == "kill-worker-once" and _lines(notes, job) == 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    if control == "fill-disk-once" and _lines(notes, job) == 1:
+        _FULL.append(job.cell.id)
+    if _FULL:
+        return "failed", _full()
     if control == "raise":
         raise RuntimeError("as Dask logs it")
     if control == "damaged":

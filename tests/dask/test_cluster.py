@@ -135,6 +135,20 @@ def test_a_cell_that_was_lost_with_its_worker_is_tried_elsewhere(
     assert len(list((output / "tries").iterdir())) == 3
 
 
+def test_a_worker_whose_disk_is_full_costs_one_cell_and_gets_no_more(
+    client: Any, output: Path, tmp_path: Path
+) -> None:
+    full = job(0, control="fill-disk-once", home=str(tmp_path))
+    others = [job(number, home=str(tmp_path)) for number in range(1, 12)]
+    executor = cluster(client, output)
+    records = {one.cell.id: one for one in run_jobs([full, *others], executor)}
+    assert {one.verdict for one in records.values()} == {Verdict.PASS}
+    assert [one.cell for one in records.values() if one.tries] == [full.cell]
+    (why,) = records[full.cell.id].tries
+    assert why.endswith("only 1 MB are free")
+    client.restart()  # they forget that one of them is full
+
+
 def test_a_cell_that_can_run_nowhere_is_an_error_at_once(client: Any, output: Path) -> None:
     nowhere, other = job(0, home="nowhere"), job(1)
     records = {one.cell.id: one for one in run_jobs([nowhere, other], cluster(client, output))}

@@ -495,7 +495,10 @@ class DaskCluster(Generic[_Task, _Result]):
             return []
         if kind != "done":
             why = content if kind in ("failed", "lost") else "did not finish it"
-            return self._lost(work, host, one_line(str(why)))
+            results = self._lost(work, host, one_line(str(why)))
+            if kind == "failed":  # its disk may be full: it is asked again what it can do
+                host.facts, host.ready = {}, False
+            return results
         try:
             return [self._chore.keep(work.task, host.facts, content)]
         except UsageError as error:

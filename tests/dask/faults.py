@@ -156,6 +156,10 @@ class _Run:
         if not self._is_complete():
             self._resume()
         self._check_result(kept)
+        with self._log:
+            self._log.seek(0)
+            if "Traceback" in self._log.read():
+                self._violate("codes", "a traceback")
 
     def _start(self, *options: str) -> subprocess.Popen[str]:
         return self._cluster.run(*SHORT, *options, tmp=str(self._place / "tmp"), output=self._log)
@@ -230,9 +234,6 @@ class _Run:
             may.update(_VERDICTS)
         if code not in (may or _VERDICTS):
             self._violate("codes", f"exit code {code} after {self._outcome.struck}")
-        self._log.seek(0)
-        if "Traceback" in self._log.read():
-            self._violate("codes", "a traceback")
 
     def _await_nothing(self) -> None:
         """Wait until no process of a cell is left, and none of the client."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -74,7 +75,8 @@ def differences(one: Measured, other: Measured) -> list[str]:
 
 
 def _kind(record: CellRecord, run: Measured) -> dict[str, Any]:
-    """Return what has to be the same of a cell wherever it runs."""
+    """Return what has to be the same of a cell wherever it runs. Ports are not, and what a machine
+    has as a whole is not counted if other programs use it, too."""
     seen = record.observed
     assert seen is not None
     directory = run.output / record.directory
@@ -84,11 +86,12 @@ def _kind(record: CellRecord, run: Measured) -> dict[str, Any]:
         "the command that runs it": record.rerun,
         "the packages": record.packages,
         "the load": seen.plan,
-        "the URLs": seen.urls,
+        "the URLs": [urlsplit(one).path for one in seen.urls],
         "the phases": [one.name for one in seen.phases],
         "the checks": sorted(one.check for one in record.checks),
-        "the interpreters": {(one.url, one.application_group) for one in seen.identities},
-        "what is counted": {name for one in seen.samples for name in one.counts},
+        "the interpreters": {
+            (urlsplit(one.url).path, one.application_group) for one in seen.identities
+        },
         "the steps": sorted(record.timings),
         "the files": sorted(str(path.relative_to(directory)) for path in directory.rglob("*.conf")),
     }

@@ -323,17 +323,18 @@ def audit_command(
     # Before anything is tried, if the Pythons are known.
     tier = Deep(in_apache, request.pythons) if deep and not env else None
     before = load_audit(resume) if resume is not None else None
-    directory = make_private_directory(output, AUDIT) if resume is None else resume.absolute()
-    console = make_console(stderr=as_json)
-    kept = KeptAudit(directory / AUDIT)
-    with shown_if_interrupted(console, kept), held(directory):
-        with StepProgress(console) as progress, _elsewhere(dask, request.jobs) as elsewhere:
-            record = audit(request, progress, kept.save, before=before, elsewhere=elsewhere)
-        if deep:
-            kept.save(msgspec.structs.replace(record, complete=False))
-            tier = tier or Deep(in_apache, pythons_of(record))
-            record = _tried_in_apache(tier, record, directory, console)
-            kept.save(record)
+    with _elsewhere(dask, request.jobs) as elsewhere:
+        directory = make_private_directory(output, AUDIT) if resume is None else resume.absolute()
+        console = make_console(stderr=as_json)
+        kept = KeptAudit(directory / AUDIT)
+        with shown_if_interrupted(console, kept), held(directory):
+            with StepProgress(console) as progress:
+                record = audit(request, progress, kept.save, before=before, elsewhere=elsewhere)
+            if deep:
+                kept.save(msgspec.structs.replace(record, complete=False))
+                tier = tier or Deep(in_apache, pythons_of(record))
+                record = _tried_in_apache(tier, record, directory, console)
+                kept.save(record)
     show_audit(console, record, str(kept.path))
     write_audit_reports(record, junit, markdown, note)
     page = leave_audit_page(record, directory)

@@ -151,9 +151,7 @@ def _connect(distributed: Any, address: str, security: Any) -> Any:
         # Of versions that differ; those that matter are refused.
         warnings.simplefilter("ignore")
         try:
-            return distributed.Client(
-                address, security=security, timeout=_CONNECT_DEADLINE, set_as_default=False
-            )
+            return _made_client(distributed.Client, address, security)
         except AssertionError as error:  # of Dask, whose thread has to start within ten seconds
             raise CannotRun("Dask did not start on this machine, which is too busy") from error
         except (OSError, TimeoutError) as error:
@@ -163,6 +161,18 @@ def _connect(distributed: Any, address: str, security: Any) -> Any:
                 f"--dask {address}: give 'local', or the address of a Dask scheduler, such as "
                 "tcp://10.0.0.1:8786"
             ) from error
+
+
+def _made_client(kind: Any, address: str, security: Any) -> Any:
+    """Return a client that is connected. One that can't be would else be closed by its finalizer,
+    which waits for half a minute, and prints a traceback."""
+    client = kind.__new__(kind)
+    try:
+        client.__init__(address, security=security, timeout=_CONNECT_DEADLINE, set_as_default=False)
+    except BaseException:
+        client.status = "closed"
+        raise
+    return client
 
 
 class _Work(Generic[_Task]):

@@ -70,9 +70,10 @@ class Machine:
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            if self.process is not None:
-                self.process.wait()
             time.sleep(0.05)
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
     def runs(self) -> bool:
         """Whether the command that was started last is still there."""

@@ -203,6 +203,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = False
     control: Annotated[str, _doc("A planted fault, or its negative control.")] = ""
     app: Annotated[str, _doc("Your WSGI script, in place of the built-in one.")] = ""
+    httpd_conf: Annotated[
+        str, _doc("Your own httpd.conf, which is run unchanged, in place of wsgiproof's.")
+    ] = ""
+    url: Annotated[
+        tuple[str, ...], _doc("What is requested of the server of httpd_conf: paths, or URLs.")
+    ] = ()
     requirement: Annotated[
         tuple[str, ...],
         _doc(

@@ -58,7 +58,7 @@ def with_own_conf(config: Config, environment: Mapping[str, str]) -> Config:
         "interpreter": own.interpreter,
         "loading": own.loading,
     }
-    missing = {axis: (str(one),) for axis, one in said.items() if axis not in config.axes}
+    missing = {axis: (str(one),) for axis, one in said.items() if not config.axes.get(axis)}
     jobs = config.jobs
     if 0 not in own.ports:
         if jobs not in (None, 1):

@@ -121,6 +121,7 @@ class _Reader:
         self._root = Path()
         self._mpm = Mpm.PREFORK
         self._in_host = False
+        self._depth = 0
 
     def read(self) -> OwnConf:
         lines = list(self._lines(self._path))
@@ -148,8 +149,6 @@ class _Reader:
 
     def _lines(self, path: Path) -> Iterator[_Line]:
         """Yield the directives of a file, and of those that it includes in their places."""
-        if len(self._files) > _DEEPEST * _DEEPEST:
-            raise UsageError(f"{self._path}: it includes too many files")
         self._files.append(path)
         skipped = 0
         """How many sections around a line are not for this server."""
@@ -201,7 +200,11 @@ class _Reader:
         for path in paths:
             files = sorted(one for one in path.rglob("*") if one.is_file())
             for file in files if path.is_dir() else [path]:
+                if self._depth == _DEEPEST:
+                    raise line.refuse(f"more than {_DEEPEST} files include each other")
+                self._depth += 1
                 yield from self._lines(file)
+                self._depth -= 1
 
     def _words(self, text: str, where: str) -> tuple[str, ...]:
         """Return the arguments of a directive, without quotes and with the values of variables."""

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--mod-wsgi", default="6.1.1")
     parser.add_argument("--mode", type=Mode, default=Mode.DAEMON, choices=list(Mode))
     parser.add_argument("--requests", type=int, default=2500)
-    parser.add_argument("--sdist", type=Path, help="PyMongo's sdist, packed")
+    parser.add_argument("--sdist", type=Path, help="PyMongo's sdist, packed or not")
     parser.add_argument("options", nargs="*", help="more options of wsgiproof run, after --")
     given = parser.parse_args()
     become_reaper()
@@ -84,6 +84,8 @@ def main() -> None:
 
 def build(tree: Path, directory: Path) -> None:
     """Put the C extensions for this Python into the tree, beside the modules that load them."""
+    if list(tree.glob("bson/*.so")):
+        return
     wheels = directory / "wheels"
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     subprocess.run(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from wsgiproof.config.model import Config
 from wsgiproof.config.own_conf import with_own_conf
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.lifecycle import is_crash
-from wsgiproof.process.account import Account
+from wsgiproof.process.account import Account, server_account
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.records.observed import Event, Role
 from wsgiproof.records.plan import PhaseName
@@ -41,10 +44,13 @@ LoadModule mpm_prefork_module modules/mod_mpm_prefork.so
 """
 
 
+ME = Account(name="me", group="me", uid=-1, gid=-1, dropped=False)
+
+
 def read(tmp_path: Path, text: str, **environment: str) -> OwnConf:
     path = tmp_path / "httpd.conf"
     path.write_text(text)
-    return read_own_conf(path, environment)
+    return read_own_conf(path, environment, ME)
 
 
 def refused(tmp_path: Path, text: str) -> str:
@@ -111,7 +117,6 @@ def test_variables_have_the_values_of_the_environment(tmp_path: Path) -> None:
     text = f"Define HERE {tmp_path}\nInclude ${{HERE}}/${{WHICH}}.conf\nErrorLog ${{HERE}}/log\n"
     own = read(tmp_path, text, WHICH="embedded", SECRET="of no concern")
     assert own.variables == {"WHICH": "embedded"}
-    assert [path.name for path in own.files] == ["httpd.conf", "embedded.conf"]
     assert own.ports == (8080,)
 
 
@@ -150,7 +155,24 @@ def test_a_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--httpd-conf /nowhere"):
-        read_own_conf(Path("/nowhere"), {})
+        read_own_conf(Path("/nowhere"), {}, ME)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_reads_no_file_that_the_server_could_not(tmp_path: Path) -> None:
+    site = Path(tempfile.mkdtemp(prefix="wsgiproof-test-"))
+    try:
+        site.chmod(0o755)
+        (site / "httpd.conf").write_text(f"{LISTEN}Include {tmp_path}/secret\n")
+        (site / "httpd.conf").chmod(0o644)
+        (tmp_path / "secret").write_text("Listen for this\n")
+        (tmp_path / "secret").chmod(0o600)
+        with pytest.raises(UsageError, match="as which the whole server runs, can't read"):
+            read_own_conf(site / "httpd.conf", {}, server_account())
+        (site / "httpd.conf").write_text(LISTEN)
+        assert read_own_conf(site / "httpd.conf", {}, server_account()).ports == (8080,)
+    finally:
+        shutil.rmtree(site)
 
 
 # The URLs
@@ -186,7 +208,7 @@ def config_of(tmp_path: Path, text: str = LISTEN + SPARE, **changes: Any) -> Con
     path = tmp_path / "httpd.conf"
     path.write_text(text)
     values = {"httpd_conf": str(path), "url": ("/a", "/b")} | changes
-    return with_own_conf(configured(**values), {})
+    return with_own_conf(configured(**values), {}, ME)
 
 
 def test_the_file_takes_the_place_of_options(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from wsgiproof.config.model import MOST_PROCESSES, MOST_THREADS, Config
 from wsgiproof.errors import UsageError
+from wsgiproof.process.account import Account, server_account
 from wsgiproof.server.configuration import usual_workers
 from wsgiproof.server.own_conf import OwnConf, read_own_conf
 
@@ -28,17 +29,20 @@ _SAID = (
 _USUAL = Config()
 
 
-def with_own_conf(config: Config, environment: Mapping[str, str]) -> Config:
+def with_own_conf(
+    config: Config, environment: Mapping[str, str], account: Account | None = None
+) -> Config:
     """Return a configuration with what its ``httpd_conf`` says, if it names one.
 
-    Axes that were asked for stay, and what the interpreters report is compared with them. Raises
-    :class:`UsageError` for a file that can't be run, and for what has no place beside it.
+    The server runs as ``account``, which is usually that of Apache's children. Axes that were asked
+    for stay, and what the interpreters report is compared with them. Raises :class:`UsageError` for
+    a file that can't be run, and for what has no place beside it.
     """
     if not config.httpd_conf:
         if config.url:
             raise UsageError("--url needs --httpd-conf: elsewhere wsgiproof makes the URLs")
         return config
-    own = own_conf_of(config, environment)
+    own = own_conf_of(config, environment, account)
     for name in _SAID:
         if getattr(config, name) != getattr(_USUAL, name):
             raise UsageError(
@@ -79,6 +83,9 @@ def with_own_conf(config: Config, environment: Mapping[str, str]) -> Config:
     )
 
 
-def own_conf_of(config: Config, environment: Mapping[str, str]) -> OwnConf:
-    """Return what the file of a configuration says. Raises :class:`UsageError` as the other."""
-    return read_own_conf(Path(config.httpd_conf), environment)
+def own_conf_of(
+    config: Config, environment: Mapping[str, str], account: Account | None = None
+) -> OwnConf:
+    """Return what the file of a configuration says. Arguments and errors are as for
+    :func:`with_own_conf`."""
+    return read_own_conf(Path(config.httpd_conf), environment, account or server_account())

@@ -79,12 +79,6 @@ def preflight(config: Config, listed: Listed | None = None) -> HostSetup:
         cache.use(Path(python.path))
         if config.app:
             check_syntax(Path(config.app), python.path)
-    for file in own_conf.files if own_conf else ():
-        if blocked := machine.account.cannot_reach(file):
-            raise UsageError(
-                f"--httpd-conf {file}: '{machine.account.name}', as which the whole server runs, "
-                f"can't read {blocked}"
-            )
     resolved = resolve_axes(config, machine, cache, listed)
     return HostSetup(
         machine=machine, resolved=resolved, cache=cache, listed=listed, own_conf=own_conf
@@ -180,8 +174,7 @@ def make_context(setup: HostSetup, output: Path, watcher: Watcher) -> RunContext
 
 def _inputs(job: Job, machine: Machine) -> str:
     """Return a digest of everything that the cell is made of; it differs between machines."""
-    files = [Path(job.cell.app)] if job.cell.app else []
-    files += job.own_conf.files if job.own_conf else ()
+    app = Path(job.cell.app).read_bytes() if job.cell.app else b""
     inputs = [
         wsgiproof.__version__,
         job.cell,
@@ -190,9 +183,9 @@ def _inputs(job: Job, machine: Machine) -> str:
         job.plan,
         machine.httpd.version if machine.httpd else "",
         str(machine.httpd.httpd) if machine.httpd else "",
+        hashlib.sha256(app).hexdigest(),
         job.own_conf,
         job.urls,
-        *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files),
     ]
     encoded = msgspec.json.encode(inputs, enc_hook=str)
     return hashlib.sha256(encoded).hexdigest()[:16]

@@ -8,6 +8,7 @@ later, by what the interpreters report of themselves.
 from __future__ import annotations
 
 import glob
+import hashlib
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ import msgspec
 
 from wsgiproof.errors import UsageError, describe
 from wsgiproof.files import read_file
+from wsgiproof.process.account import Account
+from wsgiproof.process.supervise import run_unguarded
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.server.configuration import DAEMON_THREADS
 
@@ -28,6 +31,8 @@ _GIVEN = (PORT, MOD_WSGI_SO, MOD_WSGI_PYTHON_HOME)
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 _LARGEST = 1 << 20
 """Bytes of a file."""
+_READ_WITHIN = 60.0
+"""Seconds for one file; a network file system may hang."""
 _DEEPEST = 20
 """Files that include each other."""
 _LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost):")
@@ -48,8 +53,8 @@ class OwnConf(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     variables: Mapping[str, str] = {}
     """The variables that it names, with their values."""
-    files: tuple[Path, ...] = ()
-    """Everything that was read: the file, and what it includes."""
+    digest: str
+    """The digest of the file and of all that it includes."""
     ports: tuple[int, ...]
     """Where it listens; 0 is a port that is chosen for it."""
     mode: Mode
@@ -80,12 +85,13 @@ class OwnConf(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://{host or 'localhost'}:{named or listening[0]}{path}"
 
 
-def read_own_conf(path: Path, environment: Mapping[str, str]) -> OwnConf:
+def read_own_conf(path: Path, environment: Mapping[str, str], account: Account) -> OwnConf:
     """Read a file and what it includes. ``environment`` has the values of its variables.
 
-    Raises :class:`UsageError` for a file that can't be run as it is.
+    The server runs as ``account``, which has to be able to read them. Raises :class:`UsageError`
+    for a file that can't be run as it is.
     """
-    return _Reader(path, environment).read()
+    return _Reader(path, environment, account).read()
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -112,12 +118,13 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class _Reader:
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, str], account: Account) -> None:
         self._path = path
         self._environment = environment
+        self._account = account
+        self._digest = hashlib.sha256()
         self._defined: dict[str, str] = {}
         self._used: dict[str, str] = {}
-        self._files: list[Path] = []
         self._root = Path()
         self._mpm = Mpm.PREFORK
         self._in_host = False
@@ -138,7 +145,7 @@ class _Reader:
         return OwnConf(
             path=self._path,
             variables=self._used,
-            files=tuple(self._files),
+            digest=self._digest.hexdigest(),
             ports=ports,
             mode=Mode.DAEMON if daemon else Mode.EMBEDDED,
             mpm=self._mpm,
@@ -149,10 +156,11 @@ class _Reader:
 
     def _lines(self, path: Path) -> Iterator[_Line]:
         """Yield the directives of a file, and of those that it includes in their places."""
-        self._files.append(path)
+        content = _content(path, self._account)
+        self._digest.update(content.encode())
         skipped = 0
         """How many sections around a line are not for this server."""
-        for number, text in _joined(path):
+        for number, text in _joined(content):
             where = f"{path}:{number}"
             if section := re.fullmatch(r"<(/?)(\w+)\s*(.*?)>?", text):
                 closing, name, argument = section.groups()
@@ -248,17 +256,42 @@ class _Reader:
         }
 
 
-def _joined(path: Path) -> Iterator[tuple[int, str]]:
+def _content(path: Path, account: Account) -> str:
+    """Return the content of a file that ``account`` can read. Root does not read it: the file that
+    includes it may be less trusted."""
+    if not path.is_file():
+        raise UsageError(f"--httpd-conf {path}: there is no such file")
+    if not account.dropped:
+        try:
+            return read_file(path, _LARGEST, follow=True).decode()
+        except OSError as error:
+            raise UsageError(f"--httpd-conf {path}: {describe(error)}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"--httpd-conf {path}: it is not UTF-8") from error
+    if blocked := account.cannot_reach(path):
+        raise UsageError(
+            f"--httpd-conf {path}: '{account.name}', as which the whole server runs, can't read "
+            f"{blocked}"
+        )
+    done = run_unguarded(
+        ["/usr/bin/head", "-c", str(_LARGEST), "--", str(path)],
+        deadline=_READ_WITHIN,
+        env={},
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+        cwd="/",
+    )
+    if done.returncode:
+        raise UsageError(f"--httpd-conf {path}: '{account.name}' can't read it")
+    return done.output
+
+
+def _joined(content: str) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file with their numbers, without comments; a line that ends with a
     backslash goes on in the next one."""
-    try:
-        text = read_file(path, _LARGEST, follow=True).decode()
-    except OSError as error:
-        raise UsageError(f"--httpd-conf {path}: {describe(error)}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--httpd-conf {path}: it is not UTF-8") from error
     begun = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         begun += line
         if begun.endswith("\\"):
             begun = begun[:-1]

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from tests.cells import CELL, cell_with, configured
-from tests.unit.factories import observed
+from tests.unit.factories import identity, observed
 from tests.unit.test_inside import App
 from wsgiproof.config.model import Config
 from wsgiproof.config.own_conf import with_own_conf
 from wsgiproof.errors import UsageError
+from wsgiproof.judge.answers import interpreters
 from wsgiproof.judge.lifecycle import is_crash
 from wsgiproof.process.account import Account, server_account
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
@@ -77,6 +78,21 @@ def test_apaches_children_are_counted_where_they_run_the_application(tmp_path: P
         2,
         16,
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "pool"),
+    [
+        ("", (5, 256, 1)),
+        ("MaxRequestWorkers 4\nStartServers 4\n", (0, 4, 1)),
+        ("MaxRequestWorkers 4\nStartServers 4\nMaxSpareServers 2\n", (2, 4, 1)),
+        ("LoadModule mpm_event_module x.so\n", (3, 16, 25)),
+        ("LoadModule mpm_worker_module x.so\nThreadsPerChild 8\nMaxClients 16\n", (0, 2, 8)),
+    ],
+)
+def test_the_pools_of_each_mpm(lines: str, pool: tuple[int, ...], tmp_path: Path) -> None:
+    own = read(tmp_path, LISTEN + lines)
+    assert (own.min_processes, own.processes, own.threads) == pool
 
 
 def test_a_daemon_process_that_runs_nothing_is_no_daemon_mode(tmp_path: Path) -> None:
@@ -311,6 +327,14 @@ def test_apaches_children_may_come_and_go_in_ones_own_configuration() -> None:
     assert is_crash(cell_with(CELL, mode=Mode.DAEMON), seen, death)
     own = cell_with(CELL, mode=Mode.DAEMON, httpd_conf="/etc/httpd.conf")
     assert not is_crash(own, seen, death)
+
+
+def test_urls_may_share_an_interpreter_in_ones_own_configuration() -> None:
+    seen = observed(identities=(identity(1), identity(2, token=identity(1).token)))
+    own = cell_with(CELL, httpd_conf="/etc/httpd.conf")
+    assert interpreters(CELL, seen).findings
+    assert "an interpreter of its own" in interpreters(own, seen).skipped
+    assert interpreters(own, observed()).passed
 
 
 # The probe inside

@@ -40,9 +40,9 @@ _MPM = re.compile(r"!?(?:mpm_(\w+)_module|(prefork|worker|event)\.c)$")
 _GLOBAL = "%{GLOBAL}"
 _SCRIPTS = ("wsgiscriptalias", "wsgiscriptaliasmatch")
 _DEFAULTS: Mapping[Mpm, Mapping[str, int]] = {
-    Mpm.PREFORK: {"startservers": 5, "serverlimit": 256, "maxrequestworkers": 256},
-    Mpm.WORKER: {"startservers": 3, "serverlimit": 16, "threadsperchild": 25},
-    Mpm.EVENT: {"startservers": 3, "serverlimit": 16, "threadsperchild": 25},
+    Mpm.PREFORK: {"startservers": 5, "maxspareservers": 10, "serverlimit": 256},
+    Mpm.WORKER: {"startservers": 3, "maxsparethreads": 250, "serverlimit": 16},
+    Mpm.EVENT: {"startservers": 3, "maxsparethreads": 250, "serverlimit": 16},
 }
 """Apache's defaults (httpd docs, "MPM Directives")."""
 
@@ -240,14 +240,16 @@ class _Reader:
 
     def _embedded_pool(self, lines: list[_Line]) -> dict[str, int]:
         """Return how many of Apache's children there are, and threads in each."""
-        said = dict(_DEFAULTS[self._mpm])
+        said = {"threadsperchild": 25, **_DEFAULTS[self._mpm]}
         names = {*said, "maxrequestworkers", "maxclients", "maxconnectionsperchild"}
         said |= {line.name: line.number() for line in lines if line.name in names}
-        threads = said.get("threadsperchild", 1)
+        threads = 1 if self._mpm is Mpm.PREFORK else said["threadsperchild"]
         workers = said.get("maxrequestworkers", said["serverlimit"] * threads)
         workers = said.get("maxclients", workers)  # its name before Apache 2.4
         most = max(1, min(said["serverlimit"], workers // threads))
-        least = min(said["startservers"], most)
+        # With more that are idle, Apache ends some.
+        idle = said.get("maxspareservers", 0) or said["maxsparethreads"] // threads
+        least = min(said["startservers"], max(1, idle), most)
         return {
             "processes": most,
             "min_processes": least if least < most else 0,

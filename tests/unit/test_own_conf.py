@@ -6,10 +6,12 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.cells import CELL, cell_with, configured
@@ -21,9 +23,12 @@ from wsgiproof.errors import UsageError
 from wsgiproof.judge.answers import interpreters
 from wsgiproof.judge.lifecycle import is_crash
 from wsgiproof.process.account import Account, server_account
+from wsgiproof.process.environ import child_environment
+from wsgiproof.process.supervise import Service
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.records.observed import Event, Role
 from wsgiproof.records.plan import PhaseName
+from wsgiproof.server.apache import Server
 from wsgiproof.server.around import AroundConf
 from wsgiproof.server.own_conf import OwnConf, read_own_conf
 
@@ -45,6 +50,7 @@ LoadModule mpm_prefork_module modules/mod_mpm_prefork.so
 """
 
 
+STARTING = "Starting daemon process 'shop'"
 ME = Account(name="me", group="me", uid=-1, gid=-1, dropped=False)
 
 
@@ -314,6 +320,42 @@ def test_the_urls_and_variables_of_its_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("dropped", "user"), [(True, (33, 33)), (False, None)])
 def test_root_runs_none_of_it(dropped: bool, user: object, tmp_path: Path) -> None:
     assert around(read(tmp_path, LISTEN), tmp_path, dropped=dropped).run_as == user
+
+
+# Its processes
+
+
+@pytest.mark.parametrize("words", ["mod_wsgi (pid=7): Starting process 'shop'", STARTING])
+def test_a_daemon_process_without_a_title_is_known_by_the_log(words: str, tmp_path: Path) -> None:
+    service = Service(
+        ["sh", "-c", "sleep 60 & sleep 60 & wait"],
+        name="tree",
+        log=tmp_path / "log",
+        events=tmp_path / "events",
+        env=child_environment(),
+    )
+    with service:
+        conf = around(read(tmp_path, LISTEN + DAEMON), tmp_path)
+        server = Server(service, conf, tmp_path)
+        limit = time.monotonic() + 60
+        while len(service.living()) < 3 and time.monotonic() < limit:
+            time.sleep(0.01)
+        daemon = max(service.living())
+        said = f"[wsgi:error] [pid {min(service.living())}:tid 1] {words}"
+        line = f"[wsgi:info] [pid {daemon}:tid {daemon}] {words} with threads=5."
+        conf.error_log.write_text(f"[now] {said}\n[now] {line}\n[now] [wsgi:info] [pid")
+        roles = sorted(server.living().values())
+        assert server.role(daemon) is Role.WORKER
+    assert roles == sorted([Role.PARENT, Role.FRONTEND, Role.WORKER])
+
+
+def test_a_log_that_the_server_wrote_elsewhere_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    conf = around(read(tmp_path, LISTEN), tmp_path / "run")
+    conf = msgspec.structs.replace(conf, logs=tmp_path)
+    conf.error_log.write_text("the end\n")
+    conf.keep_log()
+    assert (tmp_path / "error.log").read_text() == "the end\n"
 
 
 # How it is judged

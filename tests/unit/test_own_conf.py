@@ -27,7 +27,7 @@ from wsgiproof.process.environ import child_environment
 from wsgiproof.process.supervise import Service
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.records.observed import Event, Role
-from wsgiproof.records.plan import PhaseName
+from wsgiproof.records.plan import ExtraPhase, PhaseName
 from wsgiproof.server.apache import Server
 from wsgiproof.server.around import AroundConf
 from wsgiproof.server.own_conf import OwnConf, read_own_conf
@@ -263,6 +263,12 @@ def test_what_has_no_place_beside_it_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=option):
         config_of(tmp_path, **changes)
+
+
+def test_scripts_are_left_alone(tmp_path: Path) -> None:
+    phases = (ExtraPhase.RESTART, ExtraPhase.RELOAD)
+    assert configured(phases=phases).plan().phases == phases
+    assert config_of(tmp_path, phases=phases).plan().phases == (ExtraPhase.RESTART,)
 
 
 def test_urls_without_a_file_are_refused() -> None:

@@ -179,13 +179,15 @@ def _why_no_resolution(python: Python, config: Config) -> str:
 def _why_no_phase(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> str:
     """Return why this combination has none of the phases that were asked for; empty if it has one,
     or if none was asked for."""
-    if config.httpd_conf and config.phases == (ExtraPhase.RELOAD,):
-        return "the phase reload touches the script, and yours is left alone"
-    reasons = [_why_without(phase, candidate, resolved) for phase in config.phases]
+    reasons = [_why_without(phase, candidate, config, resolved) for phase in config.phases]
     return "; ".join(reasons) if reasons and all(reasons) else ""
 
 
-def _why_without(phase: ExtraPhase, candidate: Candidate, resolved: ResolvedAxes) -> str:
+def _why_without(
+    phase: ExtraPhase, candidate: Candidate, config: Config, resolved: ResolvedAxes
+) -> str:
+    if phase is ExtraPhase.RELOAD and config.httpd_conf:
+        return "the phase reload touches the script, and yours is left alone"
     if phase is ExtraPhase.RELOAD and candidate["mode"] == Mode.EMBEDDED:
         return "the phase reload needs daemon mode: embedded mode reloads in the same process"
     return resolved.backends.why_no_faults(candidate) if phase is ExtraPhase.FAILOVER else ""

@@ -329,7 +329,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         load = self.load(cell)
         plan = _PLANS[load.profile]
         changes: dict[str, Any] = {
-            "phases": self.phases,
+            # A reload touches the script, and the user's own is left alone.
+            "phases": tuple(
+                one for one in self.phases if not (self.httpd_conf and one is ExtraPhase.RELOAD)
+            ),
             "restarts": self.restarts,
             "idle_seconds": self.idle_seconds,
             "drain": self.drain_seconds,

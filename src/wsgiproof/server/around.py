@@ -131,6 +131,7 @@ class AroundConf(ApacheConf, frozen=True, kw_only=True):
         """Write ``httpd.conf`` to ``directory``, and where the server can read it; return the
         latter path."""
         path = super().write(directory)
+        content = path.read_bytes()
         user, group = self.account.ids
         with Directory(self.run_directory) as run:
             if _RUNTIME not in run.names():
@@ -138,5 +139,5 @@ class AroundConf(ApacheConf, frozen=True, kw_only=True):
             if group == -1:
                 return path
             run.remove(HTTPD_CONF)
-            run.write(HTTPD_CONF, path.read_bytes(), 0o640, group=group)
+            run.write(HTTPD_CONF, content, 0o640, group=group)
         return self.run_directory / HTTPD_CONF

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from typing import Any
 
 import recipe_files
 
-from wsgiproof.process.account import Account, database_account, server_account
+from wsgiproof.process.account import database_account, server_account
 from wsgiproof.process.leftovers import become_reaper
 from wsgiproof.process.supervise import Service
 from wsgiproof.records.cell import Mode
@@ -71,7 +72,12 @@ def main() -> None:
         mod_wsgi = ["--mod-wsgi", given.mod_wsgi, "-n", str(given.requests), *given.options]
         cell = ours(recipe / CONF, urls, environment, output, mod_wsgi)
         environment["MOD_WSGI_SO"] = cell["toolchain"]["mod_wsgi"]
-        server = apache(cell["toolchain"]["httpd"], recipe / CONF, environment, directory, account)
+        for log in tree.glob("*_log"):
+            log.unlink()
+        user = someone_at_home()
+        if user is not None:
+            os.chown(tree, *user)
+        server = apache(cell["toolchain"]["httpd"], recipe / CONF, environment, directory, user)
         with server:
             for url in urls:
                 await_answer(url)
@@ -134,8 +140,24 @@ def ours(
     return cell
 
 
+def someone_at_home() -> tuple[int, int] | None:
+    """Return the ids of a user to be in place of root; None for any other user.
+
+    mod_wsgi changes to the home directory of a user that the configuration does not name, and that
+    of Apache's user need not exist.
+    """
+    if os.geteuid() != 0:
+        return None
+    homes = ((one.pw_uid, one.pw_gid, Path(one.pw_dir)) for one in pwd.getpwall() if one.pw_uid)
+    return next((uid, gid) for uid, gid, home in homes if home.is_dir())
+
+
 def apache(
-    httpd: str, conf: Path, environment: Mapping[str, str], directory: Path, account: Account
+    httpd: str,
+    conf: Path,
+    environment: Mapping[str, str],
+    directory: Path,
+    user: tuple[int, int] | None,
 ) -> Service:
     """Return an Apache that is started as the recipe starts it, in the foreground."""
     return Service(
@@ -145,7 +167,7 @@ def apache(
         events=directory / "httpd.events",
         env=environment,
         cwd=conf.parent.parent.parent,
-        user=(account.uid, account.gid) if account.dropped else None,
+        user=user,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -352,6 +353,15 @@ def test_a_daemon_process_without_a_title_is_known_by_the_log(words: str, tmp_pa
         conf.error_log.write_text(f"[now] {said}\n[now] {line}\n[now] [wsgi:info] [pid")
         roles = sorted(server.living().values())
         assert server.role(daemon) is Role.WORKER
+        frontend = min({*service.living()} - {service.pid})
+        with conf.error_log.open("a") as log:
+            log.write(
+                f" {frontend}:tid {frontend}] Initializing Python runtime in embedded mode.\n"
+            )
+        os.kill(frontend, signal.SIGKILL)
+        while frontend in service.living() and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert server.role(frontend) is Role.FRONTEND, "though it has run Python and is gone"
     assert roles == sorted([Role.PARENT, Role.FRONTEND, Role.WORKER])
 
 

@@ -149,12 +149,12 @@ class Server:
             return Role.HELPER
         if not self._conf.daemon:
             return Role.WORKER
+        if not self._conf.titled:
+            return Role.WORKER if pid in self._started_daemons() else Role.FRONTEND
         # A child is named after its process group once mod_wsgi has made it a daemon process.
         title = read_small(f"/proc/{pid}/cmdline")
         if not title:  # it is gone
             return known or (Role.WORKER if self._ran_python(pid) else Role.FRONTEND)
-        if not self._conf.titled:
-            return Role.WORKER if pid in self._started_daemons() else Role.FRONTEND
         return Role.WORKER if title.startswith(b"(wsgi:") else Role.FRONTEND
 
     def _started_daemons(self) -> set[int]:

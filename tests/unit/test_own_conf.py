@@ -266,6 +266,14 @@ def test_what_has_no_place_beside_it_is_refused(
         config_of(tmp_path, **changes)
 
 
+def test_usual_numbers_are_named_where_they_vary(tmp_path: Path) -> None:
+    four = f"{LISTEN}MaxRequestWorkers 4\n"
+    varies = config_of(tmp_path, f"{four}StartServers 2\n")
+    assert (varies.min_processes, varies.processes, varies.threads) == (2, 4, 0)
+    constant = config_of(tmp_path, f"{four}StartServers 4\n")
+    assert (constant.min_processes, constant.processes, constant.threads) == (0, 0, 0)
+
+
 def test_scripts_are_left_alone(tmp_path: Path) -> None:
     phases = (ExtraPhase.RESTART, ExtraPhase.RELOAD)
     assert configured(phases=phases).plan().phases == phases

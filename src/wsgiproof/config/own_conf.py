@@ -71,12 +71,15 @@ def with_own_conf(
                 "'Listen 127.0.0.1:${WSGIPROOF_PORT}' each gets one of its own"
             )
         jobs = 1
-    processes, threads = usual_workers(own.mode, own.mpm)
+    usual = usual_workers(own.mode, own.mpm)
+    constant = not own.min_processes
     return msgspec.structs.replace(
         config.with_axes(**missing),
-        processes=0 if own.processes == processes else min(own.processes, MOST_PROCESSES),
+        processes=0
+        if constant and own.processes == usual[0]
+        else min(own.processes, MOST_PROCESSES),
         min_processes=min(own.min_processes, MOST_PROCESSES - 1),
-        threads=0 if own.threads == threads else min(own.threads, MOST_THREADS),
+        threads=0 if own.threads == usual[1] else min(own.threads, MOST_THREADS),
         maximum_requests=own.maximum_requests,
         sub_interpreters=len(config.url),
         jobs=jobs,

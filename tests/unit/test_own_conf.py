@@ -21,6 +21,7 @@ from tests.unit.test_inside import App
 from wsgiproof.config.model import Config
 from wsgiproof.config.own_conf import with_own_conf
 from wsgiproof.errors import UsageError
+from wsgiproof.experiment.commands import Commands
 from wsgiproof.judge.answers import interpreters
 from wsgiproof.judge.lifecycle import is_crash
 from wsgiproof.process.account import Account, server_account
@@ -222,6 +223,12 @@ def test_a_chosen_port_is_in_the_url(tmp_path: Path) -> None:
 def test_a_url_that_it_cannot_serve_is_refused(given: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--url"):
         read(tmp_path, LISTEN).url(given, 1)
+
+
+def test_the_name_of_a_virtual_host_is_not_looked_up() -> None:
+    target = Commands("5ec7e7").target("http://shop.invalid:8080/x")
+    assert (target.address, target.port) == ("127.0.0.1", 8080)
+    assert b"\r\nHost: shop.invalid:8080\r\n" in target.request
 
 
 # What it changes of a run

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import recipe_files
+from pymongo import MongoClient
 
 from wsgiproof.process.account import database_account, server_account
 from wsgiproof.process.leftovers import become_reaper
@@ -68,6 +69,8 @@ def main() -> None:
         }
         urls = [f"http://localhost:{PORT}/interpreter{number}{tree}" for number in (1, 2)]
         stack.enter_context(mongod(directory))
+        with MongoClient(port=MONGOD_PORT, serverSelectionTimeoutMS=int(START * 1000)) as ready:
+            ready.admin.command("ping")
         output = directory / "out"
         mod_wsgi = ["--mod-wsgi", given.mod_wsgi, "-n", str(given.requests), *given.options]
         cell = ours(recipe / CONF, urls, environment, output, mod_wsgi)

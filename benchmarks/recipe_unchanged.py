@@ -69,7 +69,10 @@ def main() -> None:
         }
         urls = [f"http://localhost:{PORT}/interpreter{number}{tree}" for number in (1, 2)]
         stack.enter_context(mongod(directory))
-        with MongoClient(port=MONGOD_PORT, serverSelectionTimeoutMS=int(START * 1000)) as ready:
+        ready: MongoClient[dict[str, Any]] = MongoClient(
+            port=MONGOD_PORT, serverSelectionTimeoutMS=int(START * 1000)
+        )
+        with ready:
             ready.admin.command("ping")
         output = directory / "out"
         mod_wsgi = ["--mod-wsgi", given.mod_wsgi, "-n", str(given.requests), *given.options]

@@ -87,6 +87,7 @@ class App:
             "core_descriptor": None,
             "secret": SECRET,
             "app": None,
+            "server": None,
             "environ": {"wsgiproof.uri": "here:1"},
             "variables": {"WSGIPROOF_URI": "here:1"},
             "fault": None,

@@ -6,6 +6,7 @@ response, so that status, headers and body reach mod_wsgi, Apache and the client
 
 from __future__ import absolute_import
 
+import functools
 import json
 
 from . import commands, identity, probe, protocol
@@ -27,10 +28,11 @@ class Agent(object):
     """Calls ``application`` for each request, and carries out the commands of the host.
 
     A request that only measures does not reach the application. No exception is caught: it goes to
-    mod_wsgi, like that of any application.
+    mod_wsgi, like that of any application. Without ``make_application`` it has none of its own, and
+    calls those that it is given.
     """
 
-    def __init__(self, settings, make_application):
+    def __init__(self, settings, make_application=None):
         told = identity.of_interpreter(workload.identity(settings["subject"]))
         # Encoded once, and the rest of a report is formatted by hand: the agent has to be cheap.
         self._identity = json.dumps(told)[:-1]
@@ -40,16 +42,23 @@ class Agent(object):
         # Written now, in case no request is ever answered.
         probe.note(settings["evidence"], protocol.IDENTITY, self._report(0))
         self._slots = RequestSlots(settings["evidence"], identity.interpreter_token())
-        self._application = make_application(settings)
+        self._application = make_application(settings) if make_application else None
 
     def __call__(self, environ, start_response):
+        return self._call(self._application, environ, start_response)
+
+    def around(self, application):
+        """Return a WSGI application that has this one called by the agent."""
+        return functools.partial(self._call, application)
+
+    def _call(self, application, environ, start_response):
         try:
             given = commands.take(environ, self._secret)
         except ValueError as error:
             return _refuse("the agent refused a command: %s" % error, start_response)
         slot = self._slots.begin(environ, given)
         try:
-            result = self._respond(environ, given, start_response)
+            result = self._respond(application, environ, given, start_response)
         except BaseException:
             self._slots.end(slot)
             raise
@@ -58,7 +67,7 @@ class Agent(object):
             return result
         return _Body(result, self._slots, slot)
 
-    def _respond(self, environ, given, start_response):
+    def _respond(self, application, environ, given, start_response):
         if given.until is not None:
             probe.hold(given.until)
         together = _alone
@@ -74,7 +83,7 @@ class Agent(object):
         problems = environ[PROBLEMS] = []
         number = self._requests.next()
         if not given.from_host:  # another program's request gets no report
-            return self._application(environ, start_response)
+            return application(environ, start_response)
 
         def start_with_report(status, headers, exc_info=None):
             if isinstance(headers, list):  # mod_wsgi refuses anything else
@@ -86,7 +95,7 @@ class Agent(object):
             finally:
                 exc_info = None  # PEP 3333: it would refer to this frame, and this frame to it
 
-        return self._application(environ, start_with_report)
+        return application(environ, start_with_report)
 
     def _measured(self, start_response, **measured):
         report = self._report(self._requests.next(), **measured)

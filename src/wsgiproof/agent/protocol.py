@@ -23,6 +23,7 @@ SETTINGS = (
     "core_descriptor",  # the open directory that Apache changes to at a crash, or None
     "secret",  # a header with commands has to begin with it
     "app",  # path of the user's own application, or None
+    "server",  # program whose interpreters the probe attaches to, as in /proc/PID/exe, or None
     "environ",  # what connects that application to its backend, in the environ of each request
     "variables",  # the same, in environment variables
     "fault",  # name of a planted fault, or None

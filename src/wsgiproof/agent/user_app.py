@@ -17,8 +17,8 @@ class UserApplication(object):
     """
 
     def __init__(self, settings):
-        self._environ = _native_items(settings["environ"])
-        os.environ.update(_native_items(settings["variables"]))
+        self._environ = native_items(settings["environ"])
+        os.environ.update(native_items(settings["variables"]))
         self._application = _load(_native(settings["app"]))
 
     def __call__(self, environ, start_response):
@@ -48,5 +48,6 @@ def _native(text):
     return text if isinstance(text, str) else text.encode("utf-8")  # Python 2
 
 
-def _native_items(mapping):
+def native_items(mapping):
+    """Return a mapping from JSON with ``str`` as keys and values."""
     return {_native(name): _native(value) for name, value in mapping.items()}

@@ -59,6 +59,7 @@ _AFTER: Mapping[str, Callable[[Cell], str]] = {
     "resolution": lambda cell: f"{cell.resolution} dependencies",
     "control": lambda cell: cell.control or "no control",
     "app": lambda cell: cell.app_name or "wsgiproof's own application",
+    "httpd_conf": lambda cell: PurePath(cell.httpd_conf).name or "wsgiproof's own httpd.conf",
 }
 _COMMON = {**_BEFORE, **_AFTER}
 
@@ -92,7 +93,7 @@ def origins(cell: Cell) -> list[str]:
 
 def is_usual(axis: str, cell: Cell) -> bool:
     """Whether the value says nothing worth a word, unless cells differ in it."""
-    if axis in ("processes", "threads", "maximum_requests", "control", "app"):
+    if axis in ("processes", "threads", "maximum_requests", "control", "app", "httpd_conf"):
         return not getattr(cell, axis)
     if axis == "loading":
         return cell.loading is Loading.EAGER

@@ -21,6 +21,7 @@ from wsgiproof.cli.output import say
 from wsgiproof.config.axes import ALL_AXES, MOD_WSGI, MPM
 from wsgiproof.config.file import anchored, combine, find, lifted, load
 from wsgiproof.config.model import Config, Profile
+from wsgiproof.config.own_conf import with_own_conf
 from wsgiproof.errors import did_you_mean, one_line
 from wsgiproof.records.cell import Resolution
 from wsgiproof.records.directory import load_list, load_run
@@ -125,6 +126,22 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         shell_complete=completion.file,
         help="Your WSGI script, in place of the built-in one.\n"
         "It finds its backend in environ and os.environ: " + _CONNECTIONS,
+    ),
+    option(
+        "--httpd-conf",
+        metavar="FILE",
+        shell_complete=completion.file,
+        help="Your own httpd.conf, in place of wsgiproof's.\n"
+        "It is run unchanged, with the probe beside the application; its variables have the values "
+        "of the environment. Each --url is requested.",
+        rare=True,
+    ),
+    option(
+        "--url",
+        multiple=True,
+        metavar="URL",
+        help="A URL or path that --httpd-conf serves.\nMay be given several times.",
+        rare=True,
     ),
     option(
         "--requirement",
@@ -511,7 +528,7 @@ def configure(
         config = config.with_axes(**needed)
         if "phases" not in given:
             config = msgspec.structs.replace(config, phases=control.phases)
-    return config, path
+    return with_own_conf(config, os.environ), path
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:

@@ -118,7 +118,7 @@ def why_excluded(candidate: Candidate, config: Config, resolved: ResolvedAxes) -
     return (
         _why_no_interpreter(InterpreterKind(candidate["interpreter"]), python, mod_wsgi)
         or _why_no_mpm(Mpm(candidate["mpm"]), resolved)
-        or _why_not_lazy(candidate)
+        or _why_not_lazy(candidate, config)
         or _why_no_threads(candidate, config)
         or _why_no_resolution(python, config)
         or resolved.backends.why_not(candidate, _versions(candidate, resolved), config.control)
@@ -146,7 +146,9 @@ def _why_no_mpm(mpm: Mpm, resolved: ResolvedAxes) -> str:
     return "" if mpm in resolved.mpms else f"this Apache has no MPM '{mpm}'"
 
 
-def _why_not_lazy(candidate: Candidate) -> str:
+def _why_not_lazy(candidate: Candidate, config: Config) -> str:
+    if config.httpd_conf:  # it says how scripts are loaded, and is run anyway
+        return ""
     unseen = candidate["interpreter"] == InterpreterKind.MAIN and (
         candidate["mode"] == Mode.EMBEDDED and candidate["mpm"] == Mpm.PREFORK
     )
@@ -177,11 +179,15 @@ def _why_no_resolution(python: Python, config: Config) -> str:
 def _why_no_phase(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> str:
     """Return why this combination has none of the phases that were asked for; empty if it has one,
     or if none was asked for."""
-    reasons = [_why_without(phase, candidate, resolved) for phase in config.phases]
+    reasons = [_why_without(phase, candidate, config, resolved) for phase in config.phases]
     return "; ".join(reasons) if reasons and all(reasons) else ""
 
 
-def _why_without(phase: ExtraPhase, candidate: Candidate, resolved: ResolvedAxes) -> str:
+def _why_without(
+    phase: ExtraPhase, candidate: Candidate, config: Config, resolved: ResolvedAxes
+) -> str:
+    if phase is ExtraPhase.RELOAD and config.httpd_conf:
+        return "the phase reload touches the script, and yours is left alone"
     if phase is ExtraPhase.RELOAD and candidate["mode"] == Mode.EMBEDDED:
         return "the phase reload needs daemon mode: embedded mode reloads in the same process"
     return resolved.backends.why_no_faults(candidate) if phase is ExtraPhase.FAILOVER else ""
@@ -240,6 +246,7 @@ def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
         resolution=config.resolution,
         control=config.control,
         app=config.app,
+        httpd_conf=config.httpd_conf,
     )
 
 

@@ -203,6 +203,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = False
     control: Annotated[str, _doc("A planted fault, or its negative control.")] = ""
     app: Annotated[str, _doc("Your WSGI script, in place of the built-in one.")] = ""
+    httpd_conf: Annotated[
+        str, _doc("Your own httpd.conf, which is run unchanged, in place of wsgiproof's.")
+    ] = ""
+    url: Annotated[
+        tuple[str, ...], _doc("What is requested of the server of httpd_conf: paths, or URLs.")
+    ] = ()
     requirement: Annotated[
         tuple[str, ...],
         _doc(
@@ -323,7 +329,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         load = self.load(cell)
         plan = _PLANS[load.profile]
         changes: dict[str, Any] = {
-            "phases": self.phases,
+            # A reload touches the script, and the user's own is left alone.
+            "phases": tuple(
+                one for one in self.phases if not (self.httpd_conf and one is ExtraPhase.RELOAD)
+            ),
             "restarts": self.restarts,
             "idle_seconds": self.idle_seconds,
             "drain": self.drain_seconds,

@@ -10,6 +10,7 @@ from typing import Literal
 
 from wsgiproof.agent import protocol
 from wsgiproof.load.target import Target
+from wsgiproof.server.ports import LOOPBACK
 
 
 class Commands:
@@ -24,7 +25,7 @@ class Commands:
 
         With ``counted_as`` its answers count as those of that URL.
         """
-        bare = Target.parse(url)
+        bare = Target.parse(url, address=LOOPBACK)
         if counted_as:
             bare = replace(bare, url=counted_as)
         target = bare.with_header(protocol.COMMANDS, self._secret)

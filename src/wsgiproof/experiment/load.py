@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from wsgiproof.errors import ServiceFailed
 from wsgiproof.experiment.commands import Commands
 from wsgiproof.load import engine
 from wsgiproof.load.response import Response
@@ -63,6 +64,7 @@ class Load:
         self._serving: defaultdict[str, float] = defaultdict(float)
         self.commands = Commands(application.secret)
         self._subject = application.identity
+        self._attached = application.attached
         self.targets = [self.commands.target(url) for url in server.urls]
         self.answers = AnswerCollector()
         self._expected = 0
@@ -225,6 +227,11 @@ class Load:
         try:
             report = report_of(response.head, self._subject)
         except NoReport as missing:
+            if self._attached:
+                raise ServiceFailed(
+                    f"{response.url} was answered without the probe: mod_wsgi has no script there, "
+                    "or one that imports nothing, with which the probe can't be loaded"
+                ) from None
             return None, Outcome.NO_REPORT, str(missing)
         if self._expected_body.search(response.body) is None:
             return (

@@ -228,6 +228,8 @@ def interpreters(cell: Cell, observed: Observed) -> Outcome:
     if not observed.identities:
         return Outcome(missing="no interpreter answered")
     shared = _shared_interpreters(observed)
+    if cell.httpd_conf and (shared or len({one.process_group for one in observed.identities}) > 1):
+        return Outcome(skipped="your httpd.conf does not give each URL an interpreter of its own")
     if shared:
         finding = Finding(
             check="interpreters",

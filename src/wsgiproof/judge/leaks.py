@@ -197,7 +197,7 @@ def _check(resource: Resource, cell: Cell, observed: Observed) -> Outcome:
             f"the application never opened a connection to {observed.backend}, so there was "
             "nothing to see"
         )
-        return Outcome(skipped=unused) if cell.app else Outcome(missing=unused)
+        return Outcome(skipped=unused) if cell.own_app else Outcome(missing=unused)
     if resource.by_name and not _recorded(resource, observed.samples):
         return Outcome(skipped="the version that recorded this cell did not count them")
     decisions = _decisions(resource, observed)

@@ -176,8 +176,9 @@ def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     if status:
         return not (was_aborted(observed, death) and lacked_time(observed, death))
     children = (Role.FRONTEND,) if cell.mode is Mode.DAEMON else (Role.FRONTEND, Role.WORKER)
-    if death.phase in ENDING and death.role in children and status == 0:
-        return False  # for a moment Apache has more children than it keeps
+    varies = bool(cell.httpd_conf) and death.role is Role.FRONTEND
+    if (death.phase in ENDING or varies) and death.role in children and status == 0:
+        return False  # Apache has more children than it keeps, in one's own configuration any time
     if death.phase != PhaseName.STOP and not is_requested(observed, death):
         replaced = cell.maximum_requests or cell.min_processes
         return not (replaced and death.role is Role.WORKER and status == 0)

@@ -19,8 +19,10 @@ def no_problems(
     """
 
     def check(cell: Cell, observed: Observed) -> Outcome:
-        if cell.app:
-            return Outcome(skipped="your own application (--app) does not check its own work")
+        if cell.own_app:
+            return Outcome(
+                skipped=f"your own application ({cell.own_app}) does not check its own work"
+            )
         if observed.problems:
             number = sum(problem.count for problem in observed.problems)
             order, interpreters = first_use(observed)

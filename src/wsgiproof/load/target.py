@@ -30,17 +30,18 @@ class Target:
     """The sender's name for its requests; their responses carry it as well."""
 
     @classmethod
-    def parse(cls, url: str, *, keeps: bool = False) -> Target:
+    def parse(cls, url: str, *, keeps: bool = False, address: str = "") -> Target:
         """Return a target for an ``http`` URL.
 
-        A host name is resolved here, once; IPv4 is preferred. With ``keeps`` the connection may be
+        A host name is resolved here, once; IPv4 is preferred. It is only the name of a virtual host
+        if ``address`` says where the server is. With ``keeps`` the connection may be
         kept for the next request.
 
         Raises UsageError if the URL is not an http URL, and CannotRun if the host name does not
         resolve.
         """
         host, port, path, query = _split(url)
-        address = _resolve(host, port)
+        address = address or _resolve(host, port)
         name = f"[{host}]" if ":" in host else host
         authority = name if port == 80 else f"{name}:{port}"
         base = f"http://{authority}{path}"

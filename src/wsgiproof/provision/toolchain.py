@@ -155,6 +155,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     """The id of the user of Apache's children; None if wsgiproof runs as that user, too."""
     identity: tuple[str, ...] = ()
     """The fields that its subject reports of itself."""
+    attached: bool = False
+    """Whether the probe is attached to an application that mod_wsgi loads by itself."""
     secret: str = ""
     """The start of the header of a request that gives the probe a command; empty if the probe
     accepts no commands. It is in the settings of the application, and in no log and no record."""

@@ -86,6 +86,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     ``control`` names a planted fault or its negative control; it is empty for the real subject.
     ``app`` is the absolute path of the user's own application; it is empty for wsgiproof's.
+    ``httpd_conf`` is that of the user's own configuration, which says where its application is.
     """
 
     python: str
@@ -121,6 +122,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Which versions of dependencies are installed."""
     control: str = ""
     app: str = ""
+    httpd_conf: str = ""
 
     @property
     def id(self) -> str:
@@ -149,12 +151,19 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(self.control)
         if self.app:
             parts.append(f"app-{self.app_name}")
+        if self.httpd_conf:
+            parts.append(f"conf-{_safe_stem(self.httpd_conf)}")
         return "-".join(parts)
 
     @property
     def app_name(self) -> str:
         """The file's name without its suffix, in characters that are safe in any name."""
-        return re.sub(r"[^A-Za-z0-9_.]", "_", PurePath(self.app).stem)[:_LONGEST_APP_NAME]
+        return _safe_stem(self.app)
+
+    @property
+    def own_app(self) -> str:
+        """The option that names the user's own application; empty for the built-in one."""
+        return "--app" if self.app else "--httpd-conf" if self.httpd_conf else ""
 
     def value(self, axis: str) -> str:
         """Return the value of an axis of the subject; empty if it has none."""
@@ -173,6 +182,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
                 axes |= {f"{one.axis}_path": one.path} if one.path else {}
                 axes |= {f"{one.axis}_commit": one.commit} if one.commit else {}
         return axes
+
+
+def _safe_stem(path: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]", "_", PurePath(path).stem)[:_LONGEST_APP_NAME]
 
 
 def version_label(name: str, version: str, path: str, commit: str = "") -> str:

@@ -31,7 +31,7 @@ def show_logged(console: Console, line: str) -> None:
 def _lines(served: RunningServer) -> Iterator[Text]:
     yield Text.assemble("\n", (served.cell, "bold"), " is up; Ctrl-C stops it\n")
     for url, group in served.urls.items():
-        yield _line("url", f"{url}  (application group {group})")
+        yield _line("url", f"{url}  (application group {group})" if group else url)
     for name, value in served.backend.items():
         yield _line(name, value)
     for role, pids in served.pids.items():

@@ -38,7 +38,9 @@ from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.run import CellRecord
 from wsgiproof.server.apache import Server, start_apache
+from wsgiproof.server.around import AroundConf
 from wsgiproof.server.configuration import ACCESS_LOG, ERROR_LOG, ApacheConf, workers
+from wsgiproof.server.own_conf import OwnConf
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import compile_agent, lay_out
@@ -96,6 +98,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The command that runs only this cell."""
     inputs: str = ""
     """A digest of everything that the cell is made of."""
+    own_conf: OwnConf | None = None
+    """The user's own configuration of Apache, which says what is served."""
+    urls: tuple[str, ...] = ()
+    """The URLs there, as the user gave them."""
     alone: bool = False
     """Whether no two processes of the phase ``trials`` run at the same time: an application of the
     user's own may expect that."""
@@ -344,25 +350,18 @@ def serving(
     context.watcher.step(job.cell, "starting Apache")
     with ExitStack() as stack:
         stack.callback(backend.drop, name)
-        backend.prepare(name, for_app=bool(job.cell.app))
+        backend.prepare(name, for_app=bool(job.cell.own_app))
         application = lay_out(
             job.cell,
             run_directory,
             backend.connection(job.cell, name),
             context.account,
             home=job.spec.home,
+            attach_to=toolchain.httpd.httpd if job.own_conf else None,
         )
         compile_agent(application, job.spec.python.path, context.account)
-        configure = partial(
-            ApacheConf.of,
-            job.cell,
-            toolchain,
-            application,
-            context.account,
-            run_directory=run_directory,
-            error_log=directory / ERROR_LOG,
-            access_log=directory / ACCESS_LOG if job.spec.access_log else None,
-            directives=job.spec.directives,
+        configure = _configure(
+            job, toolchain, application, context.account, run_directory, directory
         )
         server = stack.enter_context(
             start_apache(
@@ -370,6 +369,36 @@ def serving(
             )
         )
         yield CellServer(server=server, application=application, name=name)
+
+
+def _configure(
+    job: Job,
+    toolchain: Toolchain,
+    application: Application,
+    account: Account,
+    run_directory: Path,
+    directory: Path,
+) -> Callable[[int], ApacheConf]:
+    """Return what makes the configuration of one cell for a port."""
+    of_cell = (job.cell, toolchain, application, account)
+    if job.own_conf is not None:
+        return partial(
+            AroundConf.around,
+            job.own_conf,
+            job.urls,
+            *of_cell,
+            run_directory=run_directory,
+            error_log=directory / ERROR_LOG,
+            directives=job.spec.directives,
+        )
+    return partial(
+        ApacheConf.of,
+        *of_cell,
+        run_directory=run_directory,
+        error_log=directory / ERROR_LOG,
+        access_log=directory / ACCESS_LOG if job.spec.access_log else None,
+        directives=job.spec.directives,
+    )
 
 
 def new_name() -> str:

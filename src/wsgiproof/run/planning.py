@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import wsgiproof
 from wsgiproof.config.axes import INTERPRETER, LOADING, MOD_WSGI, MODE, MPM, PYTHON, axes_of
 from wsgiproof.config.matrix import Matrix, ResolvedAxes, expand
 from wsgiproof.config.model import Config
+from wsgiproof.config.own_conf import own_conf_of
 from wsgiproof.errors import UsageError, describe, did_you_mean
 from wsgiproof.files import read_file
 from wsgiproof.process.leftovers import safe_parent
@@ -24,6 +26,7 @@ from wsgiproof.records.listed import Listed
 from wsgiproof.run.cell import Job, RunContext, Watcher
 from wsgiproof.run.preflight import Machine, Preflight
 from wsgiproof.run.resolve import pins_of, resolve_axes
+from wsgiproof.server.own_conf import OwnConf
 from wsgiproof.subjects.application import check_app, check_syntax
 from wsgiproof.subjects.registry import DEFAULT, subject_of
 
@@ -40,6 +43,8 @@ class HostSetup(msgspec.Struct, frozen=True, kw_only=True):
     cache: Cache
     listed: Listed | None = None
     """The list that says which exact versions are meant, if there is one."""
+    own_conf: OwnConf | None = None
+    """The user's own configuration of Apache, if there is one."""
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +65,7 @@ def preflight(config: Config, listed: Listed | None = None) -> HostSetup:
         check_app(Path(config.app))
     if config.home and not Path(config.home).is_dir():
         raise UsageError(f"--home {config.home}: there is no such directory")
+    own_conf = own_conf_of(config, os.environ) if config.httpd_conf else None
     controls = DEFAULT.every_control()
     if config.control and config.control not in controls:
         near = did_you_mean(config.control, controls) or "."
@@ -74,7 +80,9 @@ def preflight(config: Config, listed: Listed | None = None) -> HostSetup:
         if config.app:
             check_syntax(Path(config.app), python.path)
     resolved = resolve_axes(config, machine, cache, listed)
-    return HostSetup(machine=machine, resolved=resolved, cache=cache, listed=listed)
+    return HostSetup(
+        machine=machine, resolved=resolved, cache=cache, listed=listed, own_conf=own_conf
+    )
 
 
 def plan(
@@ -106,7 +114,7 @@ def plan(
             _constrained(
                 msgspec.structs.replace(matrix.specs[cell.id], **additions), constraints, setup
             ),
-            setup.machine,
+            setup,
             config,
             own_file=own_file,
         )
@@ -133,16 +141,19 @@ def _constrained(spec: BuildSpec, constraints: str, setup: HostSetup) -> BuildSp
 
 
 def _job(
-    cell: Cell, spec: BuildSpec, machine: Machine, config: Config, *, own_file: bool = False
+    cell: Cell, spec: BuildSpec, setup: HostSetup, config: Config, *, own_file: bool = False
 ) -> Job:
     """Return a cell with everything that its result depends on."""
+    machine = setup.machine
     job = Job(
         cell=cell,
         spec=spec,
         backend=machine.backends.of(cell),
         plan=config.plan(cell.id),
-        rerun=_rerun(cell, spec, machine, config, own_file=own_file),
-        alone=bool(config.app),
+        rerun=_rerun(cell, spec, setup, config, own_file=own_file),
+        own_conf=setup.own_conf,
+        urls=config.url,
+        alone=bool(cell.own_app),
         retries=config.retry_errors,
         known=config.known_in(cell),
         accept_known_upstream=config.accept_known_upstream,
@@ -173,6 +184,8 @@ def _inputs(job: Job, machine: Machine) -> str:
         machine.httpd.version if machine.httpd else "",
         str(machine.httpd.httpd) if machine.httpd else "",
         hashlib.sha256(app).hexdigest(),
+        job.own_conf,
+        job.urls,
     ]
     encoded = msgspec.json.encode(inputs, enc_hook=str)
     return hashlib.sha256(encoded).hexdigest()[:16]
@@ -181,24 +194,20 @@ def _inputs(job: Job, machine: Machine) -> str:
 def _rerun(
     cell: Cell,
     spec: BuildSpec,
-    machine: Machine,
+    setup: HostSetup,
     config: Config,
     *,
     own_file: bool,
 ) -> str:
     """Return the command that runs only this cell, in the same way."""
+    own = setup.own_conf
     load = config.load(cell.id)
     default = _DEFAULTS
-    main = cell.interpreter is InterpreterKind.MAIN
     options: list[tuple[str, object, object]] = [
         ("--subject", cell.subject, DEFAULT.name),
-        *_axis_options(cell, spec, machine),
-        ("--sub-interpreters", 2 if main else cell.sub_interpreters, default.sub_interpreters),
-        ("--processes", cell.processes, 0),
-        ("--min-processes", cell.min_processes, 0),
-        ("--threads", cell.threads, 0),
-        # A control sets its own value.
-        ("--maximum-requests", 0 if cell.control else cell.maximum_requests, 0),
+        *_axis_options(cell, spec, setup.machine),
+        *(_pool_options(cell) if own is None else [("--httpd-conf", own.path, "")]),
+        *(("--url", url, None) for url in config.url),
         ("--control", cell.control, ""),
         ("--app", cell.app, ""),
         ("--httpd", config.httpd, ""),
@@ -225,11 +234,25 @@ def _rerun(
         ("--max-latency", load.max_latency, None),
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
+    variables = [f"{name}={value}" for name, value in own.variables.items()] if own else []
+    setting = ["env", *variables] if variables else []
     words: Sequence[str] = [word for option in given for word in option]
     flags = ["--access-log"] if spec.access_log else []
     flags += ["--accept-known-upstream"] if config.accept_known_upstream else []
     no_config = ["--no-config"] if own_file else []
-    return shlex.join(["wsgiproof", "run", *no_config, *words, *flags])
+    return shlex.join([*setting, "wsgiproof", "run", *no_config, *words, *flags])
+
+
+def _pool_options(cell: Cell) -> Iterator[tuple[str, object, object]]:
+    """Yield the options of the processes of a cell, as :func:`_axis_options` does."""
+    main = cell.interpreter is InterpreterKind.MAIN
+    usual = _DEFAULTS.sub_interpreters
+    yield "--sub-interpreters", usual if main else cell.sub_interpreters, usual
+    yield "--processes", cell.processes, 0
+    yield "--min-processes", cell.min_processes, 0
+    yield "--threads", cell.threads, 0
+    # A control sets its own value.
+    yield "--maximum-requests", 0 if cell.control else cell.maximum_requests, 0
 
 
 def _axis_options(

@@ -170,9 +170,10 @@ def _served(
     pids: dict[Role, tuple[int, ...]],
 ) -> RunningServer:
     server = serving.server
+    groups = ("",) * len(server.urls) if job.own_conf else serving.application.groups
     return RunningServer(
         cell=job.cell.id,
-        urls=dict(zip(server.urls, serving.application.groups, strict=True)),
+        urls=dict(zip(server.urls, groups, strict=True)),
         backend=backend.shown(serving.name),
         pids=pids,
         config=str(directory / HTTPD_CONF),
@@ -196,6 +197,10 @@ def write_conf(
 
     Nothing is started. All files are in ``output``, or in a new directory, and are left there.
     """
+    if config.httpd_conf:
+        raise UsageError(
+            "--print-config writes a configuration of wsgiproof's, and --httpd-conf names yours"
+        )
     setup = preflight(config, listed)
     job = _only_job(config, setup, "configured")
     account = setup.machine.account

@@ -36,6 +36,10 @@ _FATAL = (
 """Signs that no interpreter can start in this server: its children would respawn forever and never
 serve (mod_wsgi's error reference; before version 6 the messages have no codes)."""
 _STARTS_PYTHON = re.compile("Initializing Python|Attach\\w* .*[Pp]ython|Attach interpreter")
+_BECAME_DAEMON = re.compile(
+    rb"^\[[^]]*\] \[wsgi:info\] \[pid (\d+):tid \d+\] [^\n]*Starting (?:daemon )?process '", re.M
+)
+"""What mod_wsgi logs in a daemon process as it starts, before version 6 and since."""
 _MOST_OF_A_LOG = 8 << 20
 """Bytes that are read from each end of a log; a thousand restarts take five million."""
 _LONGEST_LINE = 1000
@@ -95,6 +99,8 @@ class Server:
         self._logs = logs
         self._roles: dict[int, Role] = {service.pid: Role.PARENT}
         self._tree = ProcessTree(service.pid)
+        self._daemons: set[int] = set()
+        self._read_to = 0
         self.pid = service.pid
         self.executable = service.argv[0]
         self.daemon = conf.daemon
@@ -102,7 +108,7 @@ class Server:
         self.lazy = conf.lazy
         """Whether the first request to an interpreter loads the application."""
         self.error_log = conf.error_log
-        self.urls = _urls(conf)[0]
+        self.urls = conf.locations()[0]
 
     def alive(self) -> bool:
         """Whether Apache's parent process is alive."""
@@ -116,7 +122,7 @@ class Server:
         paused, then root or the kernel (out of memory) did it. If all run as the same user, the
         sender is unknown, and the subject is held responsible.
         """
-        if not account.dropped:
+        if not account.dropped or self._conf.run_as is not None:
             return ""
         ended = self._service.ended()
         if ended is not None and ended.signal == signal.SIGKILL:
@@ -143,11 +149,22 @@ class Server:
             return Role.HELPER
         if not self._conf.daemon:
             return Role.WORKER
+        if not self._conf.titled:
+            return Role.WORKER if pid in self._started_daemons() else Role.FRONTEND
         # A child is named after its process group once mod_wsgi has made it a daemon process.
         title = read_small(f"/proc/{pid}/cmdline")
         if not title:  # it is gone
             return known or (Role.WORKER if self._ran_python(pid) else Role.FRONTEND)
         return Role.WORKER if title.startswith(b"(wsgi:") else Role.FRONTEND
+
+    def _started_daemons(self) -> set[int]:
+        """Return the processes that the error log says have become daemon processes."""
+        with suppress(OSError), open_regular(self.error_log) as log:
+            log.seek(self._read_to)
+            whole, newline, _ = read_at_most(log, _MOST_OF_A_LOG).rpartition(b"\n")
+            self._read_to += len(whole + newline)
+            self._daemons |= {int(pid) for pid in _BECAME_DAEMON.findall(whole)}
+        return self._daemons
 
     def _ran_python(self, pid: int) -> bool:
         """Whether the error log shows that a process that is gone has run Python."""
@@ -188,7 +205,7 @@ class Server:
         more = daemon_processes - 1 if self.daemon else 0
         conf = msgspec.structs.replace(self._conf, more_groups=more)
         conf.write(self._logs)
-        return _urls(conf)
+        return conf.locations()
 
     def reload(self) -> None:
         """Touch the script, so that with the next request mod_wsgi replaces the daemon process that
@@ -202,14 +219,6 @@ class Server:
         are in seconds.
         """
         return self._service.stop(deadline, follow=follow)
-
-
-def _urls(conf: ApacheConf) -> list[tuple[str, ...]]:
-    """Return the URLs of each process group."""
-    host = f"http://{conf.host}:{conf.port}"
-    return [
-        tuple(f"{host}{prefix}{url.path}" for url in conf.urls) for prefix in conf.groups.values()
-    ]
 
 
 @contextmanager
@@ -230,6 +239,7 @@ def start_apache(
         with ExitStack() as stack:
             if conf.access_log is not None:
                 stack.callback(_shorten, conf.access_log)
+            stack.callback(conf.keep_log)
             service = stack.enter_context(_service(httpd, conf, logs))
             try:
                 _await_ready(service, conf, logs, start_deadline)
@@ -262,11 +272,13 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
     # Emptied first, since what an attempt at another port wrote would be read as output of this
     # one. They are created here because Apache's children may enter the run directory, but must not
     # touch these files.
-    opened = [conf.access_log] if conf.access_log else []
-    for file in (conf.error_log, output, events, *opened):
+    for file in (output, events):
         with Directory(file.parent) as directory:
             directory.remove(file.name)
             directory.write(file.name, b"")
+    for log in filter(None, (conf.error_log, conf.access_log)):
+        with Directory(log.parent) as directory:
+            conf.make_log(directory, log.name)
     environment = {
         "PATH": conf.search_path,
         "LANG": "C.UTF-8",
@@ -282,11 +294,12 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
         name="httpd",
         log=output,
         events=events,
-        env=environment | httpd.environment(),
+        env=environment | httpd.environment() | dict(conf.environment),
         cwd=Path("/"),  # as a system's service manager starts it
         remove=[conf.run_directory],
         core=_largest_core(conf.run_directory),
         core_directory=conf.run_directory,
+        user=conf.run_as,
     )
 
 
@@ -307,13 +320,13 @@ def _await_ready(service: Service, conf: ApacheConf, logs: Path, deadline: float
         if _PORT_TAKEN in text:
             raise PortTaken(f"port {conf.port} was taken before Apache could bind it")
         if limit_reached := _exhausted_limit(text, (conf.error_log.parent, conf.run_directory)):
-            raise ServiceFailed(f"Apache did not start: {limit_reached} (see {conf.error_log})")
+            raise ServiceFailed(f"Apache did not start: {limit_reached} (see {conf.kept_log})")
         if ended or any(sign in text for sign in _FATAL):
-            raise ServiceFailed(f"Apache did not start: {_reason(text)} (see {conf.error_log})")
+            raise ServiceFailed(f"Apache did not start: {_reason(text)} (see {conf.kept_log})")
         if time.monotonic() > limit:
             raise ServiceFailed(
                 f"Apache was not ready within {deadline:.0f} seconds: {_reason(text)} "
-                f"(see {conf.error_log})"
+                f"(see {conf.kept_log})"
             )
         time.sleep(0.01)
 

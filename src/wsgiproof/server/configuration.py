@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from wsgiproof.errors import PrerequisiteMissing, UsageError
-from wsgiproof.files import write_atomically
+from wsgiproof.files import Directory, write_atomically
 from wsgiproof.process.account import Account
 from wsgiproof.process.guard import CORE_DESCRIPTOR
 from wsgiproof.provision.modwsgi3 import is_before_4
@@ -96,6 +96,14 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     directives: tuple[str, ...] = ()
     """Lines that the user has added."""
 
+    template: ClassVar[str] = "httpd.conf.j2"
+    run_as: ClassVar[tuple[int, int] | None] = None
+    """The user and group that the whole server runs as; None: those that run wsgiproof."""
+    environment: ClassVar[Mapping[str, str]] = {}
+    """Environment variables of the server beside the usual ones."""
+    titled: ClassVar[bool] = True
+    """Whether the command line of each daemon process begins with its process group."""
+
     @classmethod
     def of(
         cls,
@@ -158,12 +166,33 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         more = (f"{self.process_group}{number}" for number in range(2, self.more_groups + 2))
         return {self.process_group: "", **{name: f"/{name}" for name in more}}
 
+    def locations(self) -> list[tuple[str, ...]]:
+        """Return the URLs of each process group."""
+        host = f"http://{self.host}:{self.port}"
+        return [
+            tuple(f"{host}{prefix}{url.path}" for url in self.urls)
+            for prefix in self.groups.values()
+        ]
+
+    @property
+    def kept_log(self) -> Path:
+        """Where the error log is in the end."""
+        return self.error_log
+
+    def keep_log(self) -> None:
+        """Put the error log there. Nobody has it open any more."""
+
+    def make_log(self, directory: Directory, name: str) -> None:
+        """Make an empty log for Apache to write to, in place of what is there."""
+        directory.remove(name)
+        directory.write(name, b"")
+
     def render(self) -> str:
         """Return the text of ``httpd.conf``.
 
         Raises :class:`UsageError` for a path that the configuration can't hold.
         """
-        return str(_template().render(conf=self))
+        return str(_templates().get_template(self.template).render(conf=self))
 
     def write(self, directory: Path) -> Path:
         """Write ``httpd.conf`` to ``directory``, mode 0600, and return its path. Raises as
@@ -174,8 +203,9 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
-def _template() -> Any:
-    """Return the template, compiled once: each trial of process ends writes the file again."""
+def _templates() -> Any:
+    """Return the templates, each compiled once: each trial of process ends writes the file
+    again."""
     # Imported here, since it takes a while and most commands start no server.
     import jinja2
 
@@ -188,7 +218,7 @@ def _template() -> Any:
     )
     templates.filters["quoted"] = quoted
     templates.filters["substitution"] = substitution
-    return templates.get_template("httpd.conf.j2")
+    return templates
 
 
 def quoted(path: Path | str) -> str:
@@ -223,8 +253,13 @@ def pool(cell: Cell) -> tuple[int, int]:
 
 def workers(cell: Cell) -> tuple[int, int]:
     """Return the number of processes that run the application, and of request threads in each."""
-    usual = (1, DAEMON_THREADS) if cell.mode is Mode.DAEMON else _EMBEDDED[cell.mpm]
+    usual = usual_workers(cell.mode, cell.mpm)
     return cell.processes or usual[0], cell.threads or usual[1]
+
+
+def usual_workers(mode: Mode, mpm: Mpm) -> tuple[int, int]:
+    """Return the same numbers of a cell for which none were asked for."""
+    return (1, DAEMON_THREADS) if mode is Mode.DAEMON else _EMBEDDED[mpm]
 
 
 def urls(groups: Sequence[str]) -> tuple[Url, ...]:

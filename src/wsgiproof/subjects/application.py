@@ -43,6 +43,8 @@ except (SyntaxError, TypeError, ValueError):
 """
 """Compiles a file as ``agent/user_app.py`` does; for Python 2.7 and newer."""
 _USER_APP = "own"
+_START = "sitecustomize.py"
+"""What Python imports as it makes an interpreter, if it finds that."""
 _ENTERED, _READ = 0o750, 0o640
 """The modes of directories and files that Apache's user may read, by its group; nobody else may."""
 
@@ -93,17 +95,20 @@ def lay_out(
     *,
     home: str = "",
     core_descriptor: int | None = CORE_DESCRIPTOR,
+    attach_to: Path | None = None,
 ) -> Application:
     """Copy the code that runs inside into ``run_directory``, and write its settings.
 
     It is copied so that Apache's user can read it wherever wsgiproof is installed. That user may
     read the copy but does not own it. It may write only in the directories of evidence and of
     temporary files, which are made last. ``connection`` is how to reach the backend.
-    ``core_descriptor`` is None for an Apache that wsgiproof does not start.
+    ``core_descriptor`` is None for an Apache that wsgiproof does not start. ``attach_to`` is the
+    program of a server that loads the user's application by itself.
     """
     user, group = account.ids
     directory = run_directory / "app"
     evidence = run_directory / "evidence"
+    agent = Path(wsgiproof.__file__).parent / "agent"
     subject = subject_of(cell)
     told = subject.for_app(connection)
     control = subject.every_control().get(cell.control)
@@ -113,6 +118,7 @@ def lay_out(
         "core_descriptor": core_descriptor,
         "secret": secret,
         "app": str(directory / _USER_APP / f"{cell.app_name}.py") if cell.app else None,
+        "server": str(attach_to.resolve()) if attach_to else None,
         "environ": {f"wsgiproof.{name}": value for name, value in told.items()},
         "variables": {f"WSGIPROOF_{name.upper()}": value for name, value in told.items()},
         "fault": control.fault_name() if control else None,
@@ -121,8 +127,10 @@ def lay_out(
     }
     with Directory(run_directory) as run, run.make("app", _ENTERED, group=group) as app:
         with app.make(_PACKAGE, _ENTERED, group=group) as package:
-            _fill(package, _modules(Path(wsgiproof.__file__).parent / "agent"), group)
+            _fill(package, _modules(agent), group)
             _copy(_modules(subject.agent), package, _SUBJECT, group)
+        if attach_to is not None:
+            app.write(_START, _modules(agent)[_START].read_bytes(), _READ, group=group)
         if cell.app:
             # In its own directory, which is on no sys.path: it may have the name of a module.
             _copy({f"{cell.app_name}.py": Path(cell.app)}, app, _USER_APP, group)
@@ -134,6 +142,7 @@ def lay_out(
         directory=directory,
         script=directory / _PACKAGE / "script.wsgi",
         groups=_groups(cell, control),
+        attached=attach_to is not None,
         lazy=cell.loading is Loading.LAZY or (control is not None and control.loaded_late),
         evidence=evidence,
         tmp=run_directory / "tmp",

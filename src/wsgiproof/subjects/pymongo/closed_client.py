@@ -12,8 +12,8 @@ from wsgiproof.subjects.pymongo.resources import CLOSED, behind_balancer
 
 def closed_client(cell: Cell, observed: Observed) -> Outcome:
     """The client that wrote the documents and was closed has no connection left."""
-    if cell.app:
-        return Outcome(skipped="your own application (--app) has clients of its own")
+    if cell.own_app:
+        return Outcome(skipped=f"your own application ({cell.own_app}) has clients of its own")
     if not observed.backend:
         return Outcome(skipped="the cell has no deployment")
     if not has_app_name(cell):

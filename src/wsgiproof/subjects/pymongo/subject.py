@@ -104,7 +104,7 @@ class PyMongo(Subject):
 
     def shared_by(self, cell: Cell) -> object:
         """A deployment runs JavaScript only for an application that may need it."""
-        return topology_of(cell), bool(cell.app), has_tls(cell)
+        return topology_of(cell), bool(cell.own_app), has_tls(cell)
 
     def by_hand(
         self, cell: Cell, backend: Mongod | str | None, name: str
@@ -149,7 +149,7 @@ class PyMongo(Subject):
                 directory,
                 place.logs(directory.name),
                 place.port,
-                scripting=bool(cell.app),
+                scripting=bool(cell.own_app),
                 shared=place.shared() if has_tls(cell) else None,
             ) as started:
                 yield started
@@ -157,7 +157,7 @@ class PyMongo(Subject):
     def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
         """Return where to write how many documents, and whom to trust."""
         database = connection.get("database", "")
-        alone = cell.app or topology_of(cell) is Topology.NONE
+        alone = cell.own_app or topology_of(cell) is Topology.NONE
         return {
             "uri": connection.get("uri", ""),
             "database": database,

@@ -10,15 +10,22 @@ from itertools import pairwise
 import msgspec
 
 from wsgiproof.experiment.load import MOST_FILLS
-from wsgiproof.experiment.pools import read_full, remember_full
+from wsgiproof.experiment.pools import fill_pools, read_full, remember_full
 from wsgiproof.experiment.rounds import drain, has_returned
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leaks, memory
 from wsgiproof.judge.growth import LEAST_STEPS, LeakStatus
-from wsgiproof.judge.resources import total
+from wsgiproof.judge.resources import growth
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import measured
-from wsgiproof.records.observed import Attribution, CacheTrial, Confirmation, ObjectGrowth, Sample
+from wsgiproof.records.observed import (
+    Attribution,
+    CacheTrial,
+    Confirmation,
+    ObjectGrowth,
+    Role,
+    Sample,
+)
 
 _OBJECT_GROWTH_REQUESTS = 200
 _TRIAL_REQUESTS = 1000
@@ -36,6 +43,12 @@ _MOST_PARTS = 8
 """Parts at most, if a count grows and has not grown often enough."""
 _DRAINS = 2
 """Times that load is added and drained again, at most, if growth was temporary."""
+_AGED = 250
+"""Requests that a process has to have answered, as many as those of a warm-up."""
+_MOST_TO_SETTLE = 6000
+"""Requests until all processes have, at most."""
+_MOST_SETTLED = 8
+"""How many times the requests that rule out a leak processes that stay get, at most."""
 _LEAST, _MOST = 40, 400
 """The limits of the requests to one URL."""
 
@@ -55,6 +68,7 @@ def confirm_growth(state: State) -> None:
     if state.load_is_over:
         return
     _drain_again(state)
+    _settle(state)
     for alone in (False, True):
         observed = state.observed()
         suspected = leaks.to_confirm_alone if alone else leaks.to_confirm
@@ -84,12 +98,45 @@ def _drain_again(state: State) -> None:
             break
         state.progress(0, 1)
         half = (state.plan.parallel + state.plan.serial) // 2
-        state.load.mixed(half, state.plan.connections)
+        state.load.mixed(half, state.few)
         drain(state, has_returned(growing, state.drained[0], memory_grows))
         state.drained.append(state.sampler.read(state.phase, memory=True))
         state.aborted = state.load.hopeless()
     if len(state.drained) == 1:
         state.drained = []
+
+
+def _settle(state: State) -> None:
+    """If a count of processes that come and go has grown, see whether it grows while they stay.
+
+    They stay if there are no more requests at once than one of them can answer. What a process
+    opens in its first requests, it has opened by then.
+    """
+    if not (needed := leaks.to_settle(state.resources, state.observed())):
+        return
+    state.progress(0, 1)
+    fill_pools(state)
+    sent = 0
+    while not _have_aged(state) and sent < _MOST_TO_SETTLE and not _is_over(state):
+        state.load.mixed(state.plan.round, state.few)
+        sent += state.plan.round
+    state.settled.append(state.sampler.read(state.phase))
+    for _ in range(_MOST_SETTLED * _PARTS):
+        if _is_over(state) or not leaks.to_settle(state.resources, state.observed()):
+            break
+        state.load.mixed(math.ceil(needed / _PARTS), state.few)
+        state.settled.append(state.sampler.read(state.phase))
+    state.aborted = state.load.hopeless()
+
+
+def _is_over(state: State) -> bool:
+    return bool(state.load.hopeless()) or state.time_is_up()
+
+
+def _have_aged(state: State) -> bool:
+    """Return whether each worker has answered enough requests to have opened what it ever will."""
+    workers = [one for one, role in state.server.living().items() if role is Role.WORKER]
+    return all(state.load.answers.served[pid] >= _AGED for pid in workers)
 
 
 def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
@@ -100,37 +147,30 @@ def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
     often enough to be a leak, or when the time is over. If ``alone``, there is one request at a
     time.
     """
-    first = read_full(state, MOST_FILLS)
-    samples = [first]
-    needed = max(suspects.values())
-    size = math.ceil(needed / _PARTS)
+    samples = [read_full(state, MOST_FILLS)]
+    size = math.ceil(max(suspects.values()) / _PARTS)
     while len(samples) <= _MOST_PARTS and not state.load.hopeless() and not state.time_is_up():
-        state.load.mixed(size, 1 if alone else state.plan.connections)
+        state.load.mixed(size, 1 if alone else state.few)
         samples.append(read_full(state))
-        done = size * (len(samples) - 1)
-        if all(_decided(state, check, samples, done >= needed) for check in suspects):
+        if all(_decided(state, check, samples, least) for check, least in suspects.items()):
             break
     if len(samples) == 1:
         return
+    grown = {check: growth(state.resources[check], samples) for check in suspects}
     state.confirmations += tuple(
-        Confirmation(
-            check=check,
-            requests=samples[-1].requests - first.requests,
-            units=total(state.resources[check], samples[-1]) - total(state.resources[check], first),
-            alone=alone,
-        )
-        for check in suspects
+        Confirmation(check=check, requests=requests, units=units, alone=alone)
+        for check, (requests, units) in grown.items()
     )
     state.full_pools += samples[1:]
 
 
-def _decided(state: State, check: str, samples: Sequence[Sample], enough: bool) -> bool:
-    """Return whether a count has not grown in ``enough`` requests, or grows without a doubt."""
+def _decided(state: State, check: str, samples: Sequence[Sample], least: int) -> bool:
+    """Return whether a count has not grown in ``least`` requests, or grows without a doubt."""
     resource = state.resources[check]
-    totals = [total(resource, one) for one in samples]
-    if totals[-1] <= totals[0]:
-        return enough
-    if sum(later > earlier for earlier, later in pairwise(totals)) < LEAST_STEPS:
+    requests, units = growth(resource, samples)
+    if units <= 0:
+        return requests >= least
+    if sum(growth(resource, pair)[1] > 0 for pair in pairwise(samples)) < LEAST_STEPS:
         return False
     full_pools = (*state.full_pools, *samples[1:])
     observed = msgspec.structs.replace(state.observed(), full_pools=full_pools)
@@ -242,14 +282,14 @@ def _attributions(state: State, rates: Mapping[str, float]) -> tuple[Attribution
     for target in state.load.targets:
         if state.load.hopeless():
             break
-        state.load.to(target, requests, 1 if alone else state.plan.connections)
+        state.load.to(target, requests, 1 if alone else state.few)
         after = state.sampler.read(state.phase)
         attributions += [
             Attribution(
                 check=check,
                 url=target.url,
                 requests=requests,
-                units=total(state.resources[check], after) - total(state.resources[check], before),
+                units=growth(state.resources[check], [before, after])[1],
             )
             for check in rates
         ]

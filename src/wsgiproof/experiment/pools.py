@@ -60,14 +60,15 @@ def fill_pools(state: State) -> None:
 def read_full(state: State, most: int = _FILLS) -> Sample:
     """Fill all pools, unless requests only fail, and return a sample.
 
-    ``most`` is how often they are filled at most.
+    ``most`` is how often they are filled at most; once where processes come and go, since then a
+    count that stays the same says nothing.
     """
 
     def fill() -> None:
         if not state.load.hopeless():
             fill_pools(state)
 
-    until_full(fill, state.sampler.pools, most)
+    until_full(fill, state.sampler.pools, 1 if state.workers_vary else most)
     return state.sampler.read(state.phase)
 
 

@@ -8,10 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
+import msgspec
+
 from wsgiproof.experiment.context import Experiment
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import AgentReport, MemoryMetrics, measured
+from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import (
     ProcessSnapshot,
     address_space,
@@ -21,7 +24,15 @@ from wsgiproof.observe.processes import (
 )
 from wsgiproof.observe.processor_waits import processor_waits
 from wsgiproof.observe.remains import Remains
-from wsgiproof.records.observed import CONNECTIONS, MemorySample, Role, Sample, Work, of_members
+from wsgiproof.records.observed import (
+    CONNECTIONS,
+    MemorySample,
+    ProcessSample,
+    Role,
+    Sample,
+    Work,
+    of_members,
+)
 
 _QUIET_DEADLINE = 1.0
 """Seconds to wait for counts to settle after load; a leak may not settle, and need not."""
@@ -30,17 +41,22 @@ _MOST_ALONE = 6
 """Single requests for each process, at most, to reach all processes."""
 _GATHER = 0.05
 """Seconds that measuring requests wait inside, so that each process gets some of them."""
+_FILLED = 1.0
+"""Seconds in which a client opens what it needs beside the connections that requests use."""
 
 
 class Sampler:
     """Reads everything that can be counted of one server while it has no requests."""
 
-    def __init__(self, experiment: Experiment, load: Load) -> None:
+    def __init__(self, experiment: Experiment, load: Load, log: LogFollower) -> None:
         self._server = experiment.server
         self._backend = experiment.backend
         self._app_name = experiment.app_name
         self._processes, self._threads = experiment.workers
         self._load = load
+        self._log = log
+        self._used: dict[int, float] = {}
+        """When each process was first seen to have used all threads in all interpreters."""
         self._sockets: frozenset[tuple[int, int]] = frozenset()
         self._remains = Remains(experiment.application)
         self._work = _WorkMeter(experiment)
@@ -75,14 +91,40 @@ class Sampler:
     def _read(self, phase: str, memory_samples: tuple[MemorySample, ...]) -> Sample:
         snapshot = self._settled()
         self._sockets = snapshot.sockets
+        self._log.read(phase)
+        now = time.monotonic()
         return Sample(
             phase=phase,
-            time=time.monotonic(),
+            time=now,
             requests=self._load.answers.requests,
-            processes=snapshot.processes,
+            processes=self._with_answers(snapshot.processes, now),
             memory=memory_samples,
             counts={**self._remains_now(), **self.counts()},
             work=self._work.so_far(self._load.seconds()),
+        )
+
+    def _with_answers(
+        self, processes: Iterable[ProcessSample], now: float
+    ) -> tuple[ProcessSample, ...]:
+        """Add to each worker what it has answered, and whether its counts can be compared."""
+        answers = self._load.answers
+        used = [
+            {pid for pid, threads in served.items() if threads >= self._threads}
+            for served in answers.workers().values()
+        ]
+        if len(used) == len(self._load.targets):
+            for pid in set.intersection(*used):
+                self._used.setdefault(pid, now)
+        return tuple(
+            msgspec.structs.replace(
+                one,
+                requests=answers.served[one.pid],
+                comparable=now - self._used.get(one.pid, now) >= _FILLED
+                and one.pid not in self._log.ending,
+            )
+            if one.role is Role.WORKER
+            else one
+            for one in processes
         )
 
     def _remains_now(self) -> dict[str, int | None]:

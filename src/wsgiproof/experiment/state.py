@@ -63,16 +63,15 @@ class State:
         self._evidence = Evidence(experiment.application.evidence)
         self._subject = experiment.application.identity
         self.stack_collector = StackCollector(server, self._evidence)
-        starvation = Starvation(lambda: (os.getpid(), *server.living(), *self.backend.pids()))
         self.load = Load(
             server,
             plan,
             experiment.application,
             lambda: self.stack_collector.take_soon(self.phase),
-            starvation,
+            Starvation(lambda: (os.getpid(), *server.living(), *self.backend.pids())),
         )
-        self.sampler = Sampler(experiment, self.load)
         self.log = LogFollower(server.error_log)
+        self.sampler = Sampler(experiment, self.load, self.log)
         self.phase = PhaseName.START
         self.phases: list[Phase] = []
         self.samples: list[Sample] = []
@@ -81,6 +80,7 @@ class State:
         self.confirmations: tuple[Confirmation, ...] = ()
         self.attributions: tuple[Attribution, ...] = ()
         self.drained: list[Sample] = []
+        self.settled: list[Sample] = []
         self.cache_trials: list[CacheTrial] = []
         self.outlived_drain: bool | None = None
         """Whether growth beyond any pool was still there after a drain; None if there was none."""
@@ -98,6 +98,11 @@ class State:
         self.decided_early = ""
         self.budget_exhausted = ""
         self._started = time.monotonic()
+
+    @property
+    def few(self) -> int:
+        """The most connections with which the number of processes stays what it is."""
+        return self.workers[1] if self.workers_vary else self.plan.connections
 
     @property
     def load_is_over(self) -> bool:
@@ -165,7 +170,6 @@ class State:
         if memory:
             self.memory_due = self.load.answers.requests + self.plan.memory_every
             self._note_libraries()
-        self.log.read(self.phase)
         self.samples.append(self.sampler.read(self.phase, memory=memory))
         self.aborted = self.load.hopeless()
 
@@ -214,6 +218,7 @@ class State:
             confirmations=self.confirmations,
             attributions=self.attributions,
             drained=tuple(self.drained),
+            settled=tuple(self.settled),
             cache_trials=tuple(self.cache_trials),
             events=events,
             log=tuple(self.log.lines),

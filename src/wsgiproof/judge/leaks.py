@@ -15,14 +15,16 @@ from wsgiproof.judge.growth import (
     LEAST_SAMPLES,
     CountDecision,
     LeakStatus,
-    Series,
     confirmed,
     decide,
     drained,
     exceeds_pool,
+    poisson_limits,
     pool_bound,
     requests_to_confirm,
+    requests_to_settle,
     requests_to_show,
+    settled,
 )
 from wsgiproof.judge.resources import (
     Counts,
@@ -31,12 +33,14 @@ from wsgiproof.judge.resources import (
     all_counts,
     all_processes,
     backend_counts,
+    growth,
     named_counts,
     process_counts,
     total,
     worker_pids,
     workers,
 )
+from wsgiproof.judge.series import Series
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Attribution, Observed, Sample
@@ -114,8 +118,13 @@ def growing(resources: Resources, observed: Observed) -> tuple[Resource, ...]:
 
 
 def have_returned(resources: Iterable[Resource], before: Sample, now: Sample) -> bool:
-    """Return whether all of these counts are at most what they were in the sample ``before``."""
-    return all(total(resource, now) <= total(resource, before) for resource in resources)
+    """Return whether all of these counts are at most what they were in the sample ``before``.
+
+    Where processes have come and gone since, nobody knows.
+    """
+    return worker_pids(before) == worker_pids(now) and all(
+        total(resource, now) <= total(resource, before) for resource in resources
+    )
 
 
 def to_drain(resources: Resources, observed: Observed) -> tuple[Resource, ...]:
@@ -157,12 +166,25 @@ def _to_confirm(resources: Resources, observed: Observed, *, alone: bool) -> dic
     return needed
 
 
+def to_settle(resources: Resources, observed: Observed) -> int:
+    """Return how many requests to processes that stay decide what grew in some that came and went;
+    0 if nothing is undecided."""
+    return max(
+        (
+            requests_to_settle(one)
+            for resource in resources.values()
+            for one in _decisions(resource, observed)
+        ),
+        default=0,
+    )
+
+
 def more_to_decide(resources: Resources, observed: Observed) -> tuple[int, ...]:
     """Return, for each undecided resource, the requests that are likely to decide it."""
     decisions = (decision_of(resource, observed) for resource in resources.values())
     # The requests that are added come at the same time, so they decide nothing about others.
     return tuple(
-        one.more
+        one.of_server(one.more)
         for one in decisions
         if one is not None and one.more and not one.gone and not one.alone
     )
@@ -177,7 +199,7 @@ def more_to_show(resources: Resources, observed: Observed) -> Iterator[int]:
             plain = not (one.alone or one.confirmed_requests or one.drained_requests)
             missing = requests_to_show(sensitivity, one.possible) - one.requests
             if one.status is LeakStatus.NO_LEAK and plain and missing > 0:
-                yield missing
+                yield one.of_server(missing)
 
 
 def decision_of(resource: Resource, observed: Observed) -> CountDecision | None:
@@ -236,8 +258,10 @@ def _recorded(resource: Resource, samples: Sequence[Sample]) -> bool:
 
 
 def _what_decides(decision: CountDecision, observed: Observed) -> str:
+    if decision.processes and not decision.gone:
+        return "processes that live longer would decide (without --min-processes)"
     if not decision.gone:
-        return f"about {decision.more:,} more requests would decide (-n)"
+        return f"about {decision.of_server(decision.more):,} more requests would decide (-n)"
     seconds = observed.plan.drain or observed.plan.cool_down
     return f"a drain of more than {seconds:g} seconds would decide (--drain-seconds)"
 
@@ -260,15 +284,26 @@ def _passed(
         )
     alone = max((one.excluded_rate for one in every if one.alone), default=0.0)
     also = f", and one in {1 / alone:,.0f} where each request is alone" if alone else ""
-    growth = "did not grow" if not decision.units else f"grew by {decision.units} in all"
-    then = f", and by none in {decision.confirmed_requests:,} more with all pools full"
+    grown = "did not grow" if not decision.units else f"grew by {decision.units} in all"
+    how = "to processes that stayed" if decision.settled else "with all pools full"
+    then = f", and by none in {decision.confirmed_requests:,} more {how}"
     more = max((one.units for one in full), default=0)
     again = f"; with all pools full again, there were {more} more" if full else ""
     return (
-        f"{resource.check} {growth} in {count(decision.requests, 'request')}"
+        f"{resource.check} {grown} in {_requests(decision)}"
         f"{then if decision.confirmed_requests else ''}{again}; a leak of one in "
         f"{bound:,.0f} requests would have shown (95 %){also}"
     )
+
+
+def _requests(decision: CountDecision) -> str:
+    """Return ``804 requests to 31 processes that came and went``."""
+    to = ""
+    if decision.processes:
+        to = f" to {count(decision.processes, 'process', 'processes')} that came and went"
+    elif decision.settled:
+        to = " to processes that stayed"
+    return f"{count(decision.requests, 'request')}{to}"
 
 
 def _short_of_sensitivity(resource: Resource, observed: Observed) -> str:
@@ -315,8 +350,8 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
         strict=True,
     )
     for name, counts, serial in kinds:
-        whole = _decide(resource, observed, name, counts)
-        alone = _decide(resource, observed, name, serial)
+        whole = _decide(resource, observed, name, counts, observed.samples)
+        alone = _decide(resource, observed, name, serial, _serial(observed.samples))
         if alone is not None:
             alone = msgspec.structs.replace(alone, alone=True)
             if whole is not None and 0 < whole.units == alone.units:
@@ -330,17 +365,32 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
                 else decision
                 for decision in found
             ]
-    rounds = [
-        (after.requests - before.requests, total(resource, after) - total(resource, before))
-        for before, after in pairwise(observed.drained)
+    rounds = [growth(resource, [before, after]) for before, after in pairwise(observed.drained)]
+    found = [drained(decision, rounds) for decision in found]
+    stayed = _stayed(resource, observed)
+    return found if stayed is None else [settled(decision, stayed) for decision in found]
+
+
+def _stayed(resource: Resource, observed: Observed) -> CountDecision | None:
+    """Return the decision on the processes that stayed, if there was a load for that."""
+    samples = observed.settled
+    pids = [{one.pid for one in workers(each.processes) if one.comparable} for each in samples]
+    stayed = set.intersection(*pids) if pids else set()
+    if not stayed:
+        return None
+    kept = [
+        msgspec.structs.replace(
+            sample, processes=tuple(one for one in sample.processes if one.pid in stayed)
+        )
+        for sample in samples
     ]
-    return [drained(decision, rounds) for decision in found]
+    return _decide(resource, observed, "", process_counts(kept, resource), kept)
 
 
 def _decide(
-    resource: Resource, observed: Observed, name: str, counts: Counts
+    resource: Resource, observed: Observed, name: str, counts: Counts, samples: Sequence[Sample]
 ) -> CountDecision | None:
-    """Return the decision on the counts of this name; None if there are too few samples.
+    """Return the decision on the counts of this name in ``samples``; None if these are too few.
 
     The name of those of the processes is empty.
     """
@@ -351,7 +401,22 @@ def _decide(
     if not long_enough:
         return None
     decision = decide(long_enough, bound * places, interpreters * places)
+    span = samples[-1].requests - samples[0].requests
+    if 0 < decision.requests < span:
+        decision = msgspec.structs.replace(decision, share=decision.requests / span)
+    if decision.processes and resource.pooled:
+        decision = _with_surplus(decision, decision.processes * interpreters * (threads - 1))
     return _within_limit(decision, observed.plan) if name in resource.limited else decision
+
+
+def _with_surplus(decision: CountDecision, surplus: int) -> CountDecision:
+    """Return the decision with what pools may have lost of their surplus, which does not show.
+
+    The pools of processes that come and go can't be compared with their first filling.
+    """
+    possible = decision.possible + surplus
+    limit = poisson_limits(possible)[1] / decision.requests
+    return msgspec.structs.replace(decision, possible=possible, excluded_rate=limit)
 
 
 def _within_limit(decision: CountDecision, plan: LoadPlan) -> CountDecision:
@@ -392,7 +457,8 @@ def _when_full(resource: Resource, observed: Observed) -> list[CountDecision]:
 
 
 def _is_long_enough(series: Series, bound: int) -> bool:
-    return len(series.points) >= LEAST_SAMPLES or exceeds_pool(series, bound)
+    rounds = sum(len(one.points) - 1 for one in series.lives) or len(series.points) - 1
+    return rounds >= LEAST_SAMPLES - 1 or exceeds_pool(series, bound)
 
 
 def _worst(decisions: Sequence[CountDecision]) -> CountDecision | None:
@@ -418,7 +484,7 @@ def _finding(resource: Resource, decision: CountDecision, observed: Observed) ->
         check=resource.check,
         seen=(
             f"{_units(resource, decision)} leaked in "
-            f"{count(decision.requests, 'request')}{_alone(decision)}, {decision.rate.describe()}"
+            f"{_requests(decision)}{_alone(decision)}, {decision.rate.describe()}"
             f"{_still_there(observed)}{_where(attributions)}"
         ),
         meaning=resource.meaning,

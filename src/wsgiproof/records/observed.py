@@ -116,6 +116,12 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     """Those connections by their TCP state: ``ESTABLISHED``, ``CLOSE_WAIT`` and so on."""
     kinds: dict[str, int] = {}
     """The descriptors by kind: ``socket``, ``file``, ``pipe``, ``eventpoll`` and so on."""
+    requests: int | None = None
+    """How many it had answered; None for another role, and if the version that recorded the cell
+    did not count them."""
+    comparable: bool = False
+    """Whether only a leak makes its counts differ from others of its own: a second ago, each of its
+    request threads had answered in each interpreter, and it is not ending."""
 
 
 class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
@@ -465,6 +471,9 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     attributions: tuple[Attribution, ...] = ()
     drained: tuple[Sample, ...] = ()
     """Samples after drains, with load between them: made if a part of the growth was temporary."""
+    settled: tuple[Sample, ...] = ()
+    """Samples of a load with few requests at once, in which the processes stayed: made if a count
+    of processes that come and go had grown."""
     cache_trials: tuple[CacheTrial, ...] = ()
     """Made if memory grew as a cache does that is not yet full."""
     events: tuple[Event, ...] = ()

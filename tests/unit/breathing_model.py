@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from tests.unit.factories import RESOURCES, URLS, observed
-from tests.unit.pool_model import PARTS, PLAN, Model
+from tests.unit.factories import URLS, observed
+from tests.unit.pool_model import COUNTED, PARTS, PLAN, Model
 from tests.unit.pool_model import Kind as AnyKind
 from wsgiproof.experiment.diagnosis import _AGED as AGED
 from wsgiproof.judge import leaks
@@ -62,6 +62,7 @@ class Breathing(Model):
         self.pids = 0
         self.processes: list[Process] = []
         self.settled: list[Sample] = []
+        self.just_drained = -1
         self.alone = self.stay = False
         self.chance = random.Random(seed)
 
@@ -73,7 +74,7 @@ class Breathing(Model):
         self.alone = False
 
     def settle(self, samples: list[Sample], drained: list[Sample]) -> None:
-        needed = leaks.to_settle(RESOURCES, self.seen(samples, drained))
+        needed = leaks.to_settle(COUNTED, self.seen(samples, drained))
         if not needed:
             return
         self.alone = self.stay = True
@@ -84,9 +85,14 @@ class Breathing(Model):
             self.serve(self.plan.round)
         self.settled = [self.sample(PhaseName.DIAGNOSIS)]
         for _ in range(MOST_SETTLED * PARTS):
-            if not leaks.to_settle(RESOURCES, self.seen(samples, drained)):
+            seen = self.seen(samples, drained)
+            if leaks.to_settle(COUNTED, seen):
+                self.serve(-(-needed // PARTS))
+            elif leaks.growing(COUNTED, seen) and self.settled[-1].requests > self.just_drained:
+                self.clock += self.plan.drain
+                self.just_drained = self.requests
+            else:
                 break
-            self.serve(-(-needed // PARTS))
             self.settled.append(self.sample(PhaseName.DIAGNOSIS))
 
     def serve(self, requests: int) -> None:

@@ -25,6 +25,7 @@ POOL = 30
 DRAINS = 2
 PARTS, MOST_PARTS = 4, 8
 THREADS = RESOURCES["threads"]
+COUNTED = {"threads": THREADS}
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,14 +106,14 @@ class Model:
             samples += self.cool_down(samples)
         drained = samples[-1:]
         for _ in range(DRAINS):
-            if not leaks.to_drain(RESOURCES, self.seen(samples, drained)):
+            if not leaks.to_drain(COUNTED, self.seen(samples, drained)):
                 break
             self.serve((plan.parallel + plan.serial) // 2)
             self.clock += plan.drain
             drained.append(self.sample(PhaseName.DIAGNOSIS))
         self.settle(samples, drained)
         confirmations: list[Confirmation] = []
-        if suspects := leaks.to_confirm(RESOURCES, self.seen(samples, drained)):
+        if suspects := leaks.to_confirm(COUNTED, self.seen(samples, drained)):
             self.fill()
             full, least = [self.sample(PhaseName.DIAGNOSIS)], max(suspects.values())
             while growth(THREADS, full)[0] < least and len(full) <= MOST_PARTS:
@@ -135,14 +136,14 @@ class Model:
     def more(self, samples: list[Sample], left: int) -> int:
         """Return how many requests to add, if at most ``left`` may be."""
         seen = self.seen(samples)
-        needed = [*leaks.more_to_decide(RESOURCES, seen), *leaks.more_to_show(RESOURCES, seen)]
+        needed = [*leaks.more_to_decide(COUNTED, seen), *leaks.more_to_show(COUNTED, seen)]
         return min(left, max(needed, default=0))
 
     def cool_down(self, samples: list[Sample]) -> Iterator[Sample]:
         self.clock += self.plan.cool_down
         after = self.sample(PhaseName.COOL_DOWN)
         yield after
-        if leaks.growing(RESOURCES, self.seen([*samples, after])):
+        if leaks.growing(COUNTED, self.seen([*samples, after])):
             self.clock += self.plan.drain
             yield self.sample(PhaseName.COOL_DOWN)
 

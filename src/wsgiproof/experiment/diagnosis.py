@@ -23,7 +23,6 @@ from wsgiproof.records.observed import (
     CacheTrial,
     Confirmation,
     ObjectGrowth,
-    Role,
     Sample,
 )
 
@@ -122,11 +121,21 @@ def _settle(state: State) -> None:
         sent += state.plan.round
     state.settled.append(state.sampler.read(state.phase))
     for _ in range(_MOST_SETTLED * _PARTS):
-        if _is_over(state) or not leaks.to_settle(state.resources, state.observed()):
+        if _is_over(state):
             break
-        state.load.mixed(math.ceil(needed / _PARTS), state.few)
+        observed = state.observed()
+        if leaks.to_settle(state.resources, observed):
+            state.load.mixed(math.ceil(needed / _PARTS), state.few)
+        elif leaks.growing(state.resources, observed) and not _is_drained(state.settled):
+            drain(state, has_returned((*state.resources.values(),), state.settled[0], False))
+        else:
+            break
         state.settled.append(state.sampler.read(state.phase))
     state.aborted = state.load.hopeless()
+
+
+def _is_drained(samples: Sequence[Sample]) -> bool:
+    return len(samples) > 1 and samples[-1].requests == samples[-2].requests
 
 
 def _is_over(state: State) -> bool:
@@ -135,8 +144,7 @@ def _is_over(state: State) -> bool:
 
 def _have_aged(state: State) -> bool:
     """Return whether each worker has answered enough requests to have opened what it ever will."""
-    workers = [one for one, role in state.server.living().items() if role is Role.WORKER]
-    return all(state.load.answers.served[pid] >= _AGED for pid in workers)
+    return all(state.load.answers.served[pid] >= _AGED for pid in state.living_workers())
 
 
 def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
@@ -205,31 +213,38 @@ def _cache_trial(state: State, target: Target) -> CacheTrial:
     each process. The trial ends early when the time is over.
     """
     load, plan = state.load, state.plan
-    processes, _ = state.workers
     sent = 0
     while (full := _full(state, target)) is None:
         if sent >= _MOST_TO_FILL or load.hopeless() or state.time_is_up():
             return CacheTrial(url=target.url, full=(), readings=())
-        load.to(target, plan.round, plan.connections)
+        load.to(target, plan.round, state.few)
         sent += plan.round
     readings = [state.sampler.memory()]
     for _ in range(_TRIAL_READINGS):
         if load.hopeless() or state.time_is_up():
             break
-        load.to(target, processes * _TRIAL_REQUESTS // _TRIAL_READINGS, plan.connections)
+        part = len(state.living_workers()) * _TRIAL_REQUESTS // _TRIAL_READINGS
+        load.to(target, part, state.few)
         readings.append(state.sampler.memory())
     return CacheTrial(url=target.url, full=full, readings=tuple(readings))
 
 
 def _full(state: State, target: Target) -> tuple[int, ...] | None:
-    """Return the processes that have answered enough requests to ``target``, once all have."""
+    """Return the processes that have answered enough requests to ``target``, once all have.
+
+    Where processes come and go, half of those that live now are enough.
+    """
     served = Counter[int]()
     for one in state.load.answers.identities():
         if one.url == target.url:
             served[one.pid] += one.answers
     least = _MARGIN * state.plan.cache_entries
     full = tuple(pid for pid, answers in served.items() if answers >= least)
-    return full if len(full) >= state.workers[0] else None
+    if not state.workers_vary:
+        return full if len(full) >= state.workers[0] else None
+    living = state.living_workers()
+    full = tuple(pid for pid in full if pid in living)
+    return full if full and 2 * len(full) >= len(living) else None
 
 
 def diagnose(state: State) -> None:

@@ -176,7 +176,9 @@ class Sampler:
         if self._processes == 1:
             return [make(target, None)]
         held = make(target, time.monotonic() + _GATHER)
-        return [held] * (self._processes * self._threads)
+        # Where Apache keeps fewer processes without load, more requests would make it start some.
+        living = sum(role is Role.WORKER for role in self._server.living().values())
+        return [held] * (min(living, self._processes) * self._threads)
 
     def touch(self) -> None:
         """Send an ordinary request to each interpreter of each process, which is not counted.

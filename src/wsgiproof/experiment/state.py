@@ -104,6 +104,10 @@ class State:
         """The most connections with which the number of processes stays what it is."""
         return self.workers[1] if self.workers_vary else self.plan.connections
 
+    def living_workers(self) -> list[int]:
+        """Return the processes that run the application now."""
+        return [pid for pid, role in self.server.living().items() if role is Role.WORKER]
+
     @property
     def load_is_over(self) -> bool:
         """Whether there is no more load: the experiment is aborted, decided, or out of time."""
@@ -174,9 +178,8 @@ class State:
         self.aborted = self.load.hopeless()
 
     def _note_libraries(self) -> None:
-        for pid, role in self.server.living().items():
-            if role is Role.WORKER:
-                self._libraries |= loaded_libraries(pid)
+        for pid in self.living_workers():
+            self._libraries |= loaded_libraries(pid)
 
     def rate(self) -> float | None:
         """Return the requests per second of the parallel phase, without its samples."""

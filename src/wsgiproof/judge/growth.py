@@ -62,6 +62,8 @@ CONTINUES = 0.5
 POOL_SLACK = 8
 """Connections, threads or descriptors of one client beyond those of its request threads: a client
 of a database may have two monitors for each member of it, and one more thread."""
+_SETTLED = 100
+"""The sensitivity of a load to processes that stay, where none is asked for."""
 CONFIDENCE = 0.95
 
 
@@ -246,23 +248,26 @@ def requests_to_confirm(decision: CountDecision) -> int:
     return math.ceil(-math.log(STOPPED) / decision.least_rate)
 
 
-def requests_to_settle(decision: CountDecision) -> int:
+def requests_to_settle(decision: CountDecision, sensitivity: int) -> int:
     """Return how many requests to processes that stay rule out a leak, if nothing grows in them.
 
-    0 if they are not what decides.
+    They are enough for the leak that the growth would be, and for one with the ``sensitivity`` of
+    the load. 0 if they are not what decides.
     """
     undecided = decision.status is LeakStatus.UNDECIDED and not decision.gone
     if not (decision.processes and undecided):
         return 0
-    return math.ceil(-math.log(STOPPED) / decision.least_rate)
+    grown = math.ceil(-math.log(STOPPED) / decision.least_rate)
+    return max(grown, requests_to_show(sensitivity or _SETTLED))
 
 
-def settled(decision: CountDecision, stayed: CountDecision) -> CountDecision:
+def settled(decision: CountDecision, stayed: CountDecision, sensitivity: int) -> CountDecision:
     """Return the decision on processes that came and went, after one on some that stayed."""
-    if not (needed := requests_to_settle(decision)):
+    if not requests_to_settle(decision, sensitivity):
         return decision
     if stayed.status is LeakStatus.LEAK:
         return msgspec.structs.replace(stayed, settled=True)
+    needed = requests_to_show(sensitivity or _SETTLED, stayed.possible)
     if stayed.requests >= needed and stayed.excluded_rate < decision.least_rate:
         return msgspec.structs.replace(
             decision,

@@ -171,7 +171,7 @@ def to_settle(resources: Resources, observed: Observed) -> int:
     0 if nothing is undecided."""
     return max(
         (
-            requests_to_settle(one)
+            requests_to_settle(one, observed.plan.sensitivity)
             for resource in resources.values()
             for one in _decisions(resource, observed)
         ),
@@ -368,21 +368,24 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     rounds = [growth(resource, [before, after]) for before, after in pairwise(observed.drained)]
     found = [drained(decision, rounds) for decision in found]
     stayed = _stayed(resource, observed)
-    return found if stayed is None else [settled(decision, stayed) for decision in found]
+    if stayed is None:
+        return found
+    return [settled(decision, stayed, observed.plan.sensitivity) for decision in found]
 
 
 def _stayed(resource: Resource, observed: Observed) -> CountDecision | None:
     """Return the decision on the processes that stayed, if there was a load for that."""
     samples = observed.settled
     pids = [{one.pid for one in workers(each.processes) if one.comparable} for each in samples]
-    stayed = set.intersection(*pids) if pids else set()
+    stayed = set.intersection(*pids[len(pids) // 2 :]) if pids else set()
     if not stayed:
         return None
     kept = [
         msgspec.structs.replace(
             sample, processes=tuple(one for one in sample.processes if one.pid in stayed)
         )
-        for sample in samples
+        for sample, comparable in zip(samples, pids, strict=True)
+        if stayed <= comparable
     ]
     return _decide(resource, observed, "", process_counts(kept, resource), kept)
 

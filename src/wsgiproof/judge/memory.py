@@ -163,14 +163,14 @@ def _with_trials(one: SeriesDecision, observed: Observed) -> SeriesDecision:
     served = later_half(one.series.points)[0][0] if one.series.points else 0
     if one.status is not LeakStatus.LEAK or served >= entries * interpreters:
         return one
-    pid = one.series.pid
-    trials = [trial for trial in observed.cache_trials if pid in trial.full]
+    trials = observed.cache_trials
     if any(_continues(one, trial) for trial in trials):
         return one
-    slopes = [slope for trial in trials if (slope := _slope_in(trial, one.series)) is not None]
-    if {trial.url for trial in trials} == {*observed.urls} and len(slopes) == len(trials):
+    measured = [_measured_in(trial, one.series) for trial in trials]
+    if {trial.url for trial in trials} == {*observed.urls} and all(measured):
+        slopes = [slope for of_trial in measured for slope, _ in of_trial]
         highest = max(slopes, key=lambda slope: slope.high)
-        noise = NOISE[one.series.unit] / min(_span_in(trial, one.series) for trial in trials)
+        noise = NOISE[one.series.unit] / min(span for of_trial in measured for _, span in of_trial)
         if highest.high < max(MATERIAL[one.series.unit], noise):
             return msgspec.structs.replace(one, status=LeakStatus.NO_LEAK, slope=highest)
     return msgspec.structs.replace(
@@ -187,32 +187,35 @@ def _growth(one: SeriesDecision) -> str:
 
 
 def _continues(one: SeriesDecision, trial: CacheTrial) -> bool:
-    slope = _slope_in(trial, one.series)
     assert one.slope is not None
-    return (
-        one.series.pid in trial.full
-        and slope is not None
-        and slope.low > 0
-        and slope.rate >= STEADY_RATIO * one.slope.rate
+    return any(
+        slope.low > 0 and slope.rate >= STEADY_RATIO * one.slope.rate
+        for slope, _ in _measured_in(trial, one.series)
     )
 
 
-def _slope_in(trial: CacheTrial, series: MemorySeries) -> Slope | None:
-    points = _points_in(trial, series)
-    return theil_sen(points) if len(points) >= LEAST_POINTS and span(points) else None
+def _measured_in(trial: CacheTrial, series: MemorySeries) -> list[tuple[Slope, int]]:
+    """Return the slope of the metric in a trial, and the requests that it rests on.
+
+    It is that of the same process. One that had ended by then is judged by all others, since they
+    run the same.
+    """
+    pids = [series.pid] if series.pid in trial.full else trial.full
+    every = [_points_in(trial, series, pid) for pid in pids]
+    return [
+        (theil_sen(points), span(points))
+        for points in every
+        if len(points) >= LEAST_POINTS and span(points)
+    ]
 
 
-def _span_in(trial: CacheTrial, series: MemorySeries) -> int:
-    return span(_points_in(trial, series))
-
-
-def _points_in(trial: CacheTrial, series: MemorySeries) -> list[tuple[int, int]]:
+def _points_in(trial: CacheTrial, series: MemorySeries, pid: int) -> list[tuple[int, int]]:
     field = _METRICS[series.what][0]
     return [
         (one.requests, value)
         for reading in trial.readings
         for one in reading
-        if one.pid == series.pid and (value := getattr(one, field)) is not None
+        if one.pid == pid and (value := getattr(one, field)) is not None
     ]
 
 
@@ -326,5 +329,6 @@ def _grown_types(observed: Observed) -> Iterator[str]:
 
 def _in_trial(trial: CacheTrial, series: MemorySeries) -> str:
     """Return the readings of a cache trial as text, for the evidence."""
-    readings = ", ".join(f"{value}@{at}" for at, value in _points_in(trial, series))
-    return f"{trial.url} alone, once a cache would be full: {readings}"
+    pid = series.pid if series.pid in trial.full else next(iter(trial.full), series.pid)
+    readings = ", ".join(f"{value}@{at}" for at, value in _points_in(trial, series, pid))
+    return f"{trial.url} alone, once a cache of pid {pid} would be full: {readings}"

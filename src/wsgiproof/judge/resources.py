@@ -137,11 +137,13 @@ def growth(resource: Resource, samples: Sequence[Sample]) -> tuple[int, int]:
     first, last = samples[0], samples[-1]
     if resource.by_name or not _vary(samples):
         return last.requests - first.requests, total(resource, last) - total(resource, first)
-    counts = (process_counts if resource.by_process else backend_counts)(samples, resource)
-    return (
-        sum(one.span for one in counts.series),
-        sum(one.gained for one in counts.series),
-    )
+    if resource.by_process:
+        series = _of_lives(samples, resource).series
+    else:
+        points = _points(samples, resource.by_backend)
+        whole = len(points) == len(samples)
+        series = (Series(resource.check, _without_changes(points, samples)),) if whole else ()
+    return sum(one.span for one in series), sum(one.gained for one in series)
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -225,11 +227,7 @@ def backend_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
     varying = come_and_go(samples)
     if not resource.by_backend or (varying and resource.by_process):
         return Counts()
-    points = tuple(
-        (sample.requests, value)
-        for sample in samples
-        if (value := sample.counts.get(resource.by_backend)) is not None
-    )
+    points = _points(samples, resource.by_backend)
     complete = len(points) == len(samples)
     uncounted = len(samples) - len(points)
     gaps = (
@@ -239,8 +237,18 @@ def backend_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
     if complete and points and resource.outlives_process:
         without = _without_changes if varying else _without_new_processes
         points = without(points, samples)
+    if varying and len(points) < 2:
+        gaps, complete = (f"no {resource.unit} was counted while the workers stayed",), False
     name = f"the deployment's count of the subject's {resource.check}"
     return Counts((Series(name, points),) if points else (), () if complete else gaps)
+
+
+def _points(samples: Sequence[Sample], name: str) -> tuple[tuple[int, int], ...]:
+    return tuple(
+        (sample.requests, value)
+        for sample in samples
+        if (value := sample.counts.get(name)) is not None
+    )
 
 
 def abandoned_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
@@ -316,7 +324,7 @@ def _without_changes(
     ):
         if _all_stayed(before, after):
             kept.append((kept[-1][0] + later - earlier, kept[-1][1] + most - least))
-    return tuple(kept) if len(kept) > 1 else ()
+    return tuple(kept)
 
 
 def _all_stayed(before: Sample, after: Sample) -> bool:

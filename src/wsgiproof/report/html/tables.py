@@ -18,6 +18,7 @@ _ELSEWHERE = {
     "identities",
     "samples",
     "full_pools",
+    "settled",
     "events",
     "log",
     "fatal_traces",

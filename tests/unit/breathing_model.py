@@ -14,7 +14,7 @@ from wsgiproof.records.observed import Confirmation, Observed, ProcessSample, Ro
 from wsgiproof.records.plan import LoadPlan, PhaseName
 
 MOST = 16
-MOST_SETTLED = 8
+MOST_SETTLED = 5
 
 
 class Kind(AnyKind, frozen=True, kw_only=True):

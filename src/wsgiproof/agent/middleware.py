@@ -173,7 +173,13 @@ def _memory(how):
 
 
 def _object_growth(which):
-    """Begin an object count (``begin``), or return what has grown since (``end``)."""
-    from . import object_growth
+    """Begin an object count (``begin``), or return what has grown since (``end``).
 
-    return object_growth.begin() if which == "begin" else object_growth.end()
+    In the latter case also return which operations of the subject leave memory behind.
+    """
+    from . import object_growth, operation_growth
+
+    if which == "begin":
+        return object_growth.begin()
+    operations = getattr(workload, "operations", tuple)
+    return dict(object_growth.end(), operations=operation_growth.measure(operations()))

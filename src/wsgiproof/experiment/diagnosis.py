@@ -46,7 +46,7 @@ _AGED = 250
 """Requests that a process has to have answered, as many as those of a warm-up."""
 _MOST_TO_SETTLE = 6000
 """Requests until all processes have, at most."""
-_MOST_SETTLED = 8
+_MOST_SETTLED = 5
 """How many times the requests that rule out a leak processes that stay get, at most."""
 _LEAST, _MOST = 40, 400
 """The limits of the requests to one URL."""
@@ -262,26 +262,29 @@ def diagnose(state: State) -> None:
 
 
 def _object_growth(state: State) -> tuple[ObjectGrowth, ...]:
-    """Measure of which types each interpreter has more objects after some requests."""
+    """Measure of which types each interpreter has more objects after some requests, and which
+    operations of the subject leave memory."""
     load = state.load
     state.sampler.object_growth("begin")
     served = load.answers.served.copy()
     load.mixed(_OBJECT_GROWTH_REQUESTS, len(load.targets))
-    growth: dict[str, ObjectGrowth] = {}
+    found: dict[str, ObjectGrowth] = {}
     if load.hopeless():
         return ()
     for answer in state.sampler.object_growth("end"):
         # An interpreter that answers twice has reported everything in the first answer.
-        growth.setdefault(
+        counts = measured(answer.object_growth, "object_growth")
+        found.setdefault(
             answer.token,
             ObjectGrowth(
                 pid=answer.pid,
                 application_group=answer.application_group or "",
                 requests=load.answers.served[answer.pid] - served[answer.pid],
-                types=measured(answer.object_growth, "object_growth").types,
+                types=counts.types,
+                operations=counts.operations,
             ),
         )
-    return tuple(growth.values())
+    return tuple(found.values())
 
 
 def _attributions(state: State, rates: Mapping[str, float]) -> tuple[Attribution, ...]:

@@ -251,14 +251,10 @@ def requests_to_confirm(decision: CountDecision) -> int:
 def requests_to_settle(decision: CountDecision, sensitivity: int) -> int:
     """Return how many requests to processes that stay rule out a leak, if nothing grows in them.
 
-    They are enough for the leak that the growth would be, and for one with the ``sensitivity`` of
-    the load. 0 if they are not what decides.
+    It is one with the ``sensitivity`` of the load. 0 if they are not what decides.
     """
     undecided = decision.status is LeakStatus.UNDECIDED and not decision.gone
-    if not (decision.processes and undecided):
-        return 0
-    grown = math.ceil(-math.log(STOPPED) / decision.least_rate)
-    return max(grown, requests_to_show(sensitivity or _SETTLED))
+    return requests_to_show(sensitivity or _SETTLED) if decision.processes and undecided else 0
 
 
 def settled(decision: CountDecision, stayed: CountDecision, sensitivity: int) -> CountDecision:
@@ -268,7 +264,7 @@ def settled(decision: CountDecision, stayed: CountDecision, sensitivity: int) ->
     if stayed.status is LeakStatus.LEAK:
         return msgspec.structs.replace(stayed, settled=True)
     needed = requests_to_show(sensitivity or _SETTLED, stayed.possible)
-    if stayed.requests >= needed and stayed.excluded_rate < decision.least_rate:
+    if stayed.status is LeakStatus.NO_LEAK and stayed.requests >= needed:
         return msgspec.structs.replace(
             decision,
             status=LeakStatus.NO_LEAK,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from wsgiproof.judge.finding import Outcome, evidence
+from wsgiproof.judge.finding import Outcome, evidence, in_words
 from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.memory_series import (
     FREED,
@@ -280,6 +280,7 @@ def _threads_vary(pid: int, observed: Observed) -> bool:
     return len(numbers) > 1
 
 
+_MOST_OPERATIONS = 3
 _ADDRESS_SPACE = "address space"
 _METRICS: dict[str, tuple[str, Unit]] = {
     "allocated blocks": ("blocks", "blocks"),
@@ -294,17 +295,18 @@ def _finding(decision: MemoryDecision, observed: Observed) -> Finding:
     first = decision.leaks[0]
     return Finding(
         check="memory",
-        seen=decision.reason,
+        seen=decision.reason + _by_operation(observed),
         meaning=(
             "requests take memory that is never freed, not even when the server is idle and "
             "garbage has been collected; the process grows until it is killed"
         ),
         action=(
-            "see which types grew, in the evidence; if none did, C code takes memory itself, or "
-            "does not release objects that it has made"
+            "see which types grew and which operations leave memory, in the evidence; if no type "
+            "did, C code takes memory itself, or does not release objects that it has made"
         ),
         evidence=evidence(
             [
+                *_operations(observed),
                 *_grown_types(observed),
                 *(
                     f"{name_of(one.series)}: "
@@ -316,6 +318,29 @@ def _finding(decision: MemoryDecision, observed: Observed) -> Finding:
             ]
         ),
     )
+
+
+def _by_operation(observed: Observed) -> str:
+    """Return ``; each 'encode regex' leaves 1 block``: the worst operations, in any interpreter."""
+    worst: dict[str, tuple[float, float]] = {}
+    for one in observed.object_growth:
+        for name, *left in one.operations:
+            worst[name] = max(worst.get(name, (0.0, 0.0)), (left[0], left[1]))
+    ranked = sorted(worst, key=lambda name: worst[name], reverse=True)[:_MOST_OPERATIONS]
+    named = [f"each '{name}' leaves {_left(*worst[name])}" for name in ranked]
+    return f"; {in_words(named)}" if named else ""
+
+
+def _operations(observed: Observed) -> Iterator[str]:
+    """Yield what each interpreter measured of its operations."""
+    for one in observed.object_growth:
+        for name, blocks, size in one.operations:
+            yield f"pid {one.pid} {one.application_group}, '{name}' alone: {_left(blocks, size)}"
+
+
+def _left(blocks: float, size: float) -> str:
+    parts = [f"{blocks:g} {'block' if blocks == 1 else 'blocks'}"] if blocks else []
+    return " and ".join([*parts, *([f"{size:g} bytes"] if size else [])])
 
 
 def _grown_types(observed: Observed) -> Iterator[str]:

@@ -33,9 +33,11 @@ class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The types whose objects grew in an interpreter, as ``agent/object_growth.py`` counts."""
+    """What grew in an interpreter: the objects of some types, as ``agent/object_growth.py`` counts,
+    and the memory that some operations leave, as ``agent/operation_growth.py`` measures."""
 
     types: tuple[tuple[str, int], ...]
+    operations: tuple[tuple[str, float, float], ...] = ()
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -198,6 +198,9 @@ class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     types: tuple[tuple[str, int], ...]
     """The types with the most new objects, and how many. Only referenced objects are counted."""
+    operations: tuple[tuple[str, float, float], ...] = ()
+    """The operations of the subject that leave memory behind when each is done alone, with the
+    blocks of Python's allocator and the bytes of malloc that one of them leaves."""
 
 
 class Attribution(msgspec.Struct, frozen=True, kw_only=True):

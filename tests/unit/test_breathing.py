@@ -9,7 +9,7 @@ import pytest
 
 from tests.cells import CELL, configured
 from tests.unit.breathing_model import MOST, Breathing, Kind
-from tests.unit.factories import RESOURCES, observed, outcome, reading, sample
+from tests.unit.factories import RESOURCES, counting, observed, outcome, reading, sample
 from tests.unit.pool_model import THREADS
 from wsgiproof.judge.growth import CountDecision, LeakStatus
 from wsgiproof.judge.leaks import counted, decision_of, have_returned, to_settle
@@ -155,6 +155,22 @@ def test_growth_of_processes_that_stay_for_long_enough_is_asked_for() -> None:
     assert to_settle({"threads": THREADS}, one)
     told = counted(THREADS)(CELL, one).missing
     assert "processes that live longer would decide" in told
+
+
+def test_sessions_are_counted_once_processes_stay() -> None:
+    """In the load none stayed, so nothing is known of sessions."""
+    load = [at(number, worker(number, 125)) for number in range(1, 9)]
+    still = [
+        sample(number, [worker(9, 125 * number - 900)], {"sessions": 32}) for number in range(9, 18)
+    ]
+    before = seen(*load)
+    assert to_settle({"sessions": RESOURCES["sessions"]}, before)
+    assert outcome(before)["sessions"] is Verdict.INCONCLUSIVE
+    after = msgspec.structs.replace(before, settled=tuple(still))
+    assert "sessions" not in outcome(after)
+    leak = [counting(one, sessions=32 + number) for number, one in enumerate(still)]
+    after = msgspec.structs.replace(before, settled=tuple(leak))
+    assert outcome(after)["sessions"] is Verdict.FAIL
 
 
 def test_a_pool_of_several_threads_may_hide_a_leak_in_its_surplus() -> None:

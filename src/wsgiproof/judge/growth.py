@@ -62,7 +62,7 @@ CONTINUES = 0.5
 POOL_SLACK = 8
 """Connections, threads or descriptors of one client beyond those of its request threads: a client
 of a database may have two monitors for each member of it, and one more thread."""
-_SETTLED = 100
+LEAST_SENSITIVITY = 100
 """The sensitivity of a load to processes that stay, where none is asked for."""
 CONFIDENCE = 0.95
 
@@ -254,7 +254,11 @@ def requests_to_settle(decision: CountDecision, sensitivity: int) -> int:
     It is one with the ``sensitivity`` of the load. 0 if they are not what decides.
     """
     undecided = decision.status is LeakStatus.UNDECIDED and not decision.gone
-    return requests_to_show(sensitivity or _SETTLED) if decision.processes and undecided else 0
+    return (
+        requests_to_show(sensitivity or LEAST_SENSITIVITY)
+        if decision.processes and undecided
+        else 0
+    )
 
 
 def settled(decision: CountDecision, stayed: CountDecision, sensitivity: int) -> CountDecision:
@@ -263,7 +267,7 @@ def settled(decision: CountDecision, stayed: CountDecision, sensitivity: int) ->
         return decision
     if stayed.status is LeakStatus.LEAK:
         return msgspec.structs.replace(stayed, settled=True)
-    needed = requests_to_show(sensitivity or _SETTLED, stayed.possible)
+    needed = requests_to_show(sensitivity or LEAST_SENSITIVITY, stayed.possible)
     if stayed.status is LeakStatus.NO_LEAK and stayed.requests >= needed:
         return msgspec.structs.replace(
             decision,

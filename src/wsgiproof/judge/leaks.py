@@ -13,6 +13,7 @@ from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import (
     CONFIDENCE,
     LEAST_SAMPLES,
+    LEAST_SENSITIVITY,
     CountDecision,
     LeakStatus,
     confirmed,
@@ -33,6 +34,7 @@ from wsgiproof.judge.resources import (
     all_counts,
     all_processes,
     backend_counts,
+    come_and_go,
     growth,
     named_counts,
     process_counts,
@@ -167,16 +169,27 @@ def _to_confirm(resources: Resources, observed: Observed, *, alone: bool) -> dic
 
 
 def to_settle(resources: Resources, observed: Observed) -> int:
-    """Return how many requests to processes that stay decide what grew in some that came and went;
-    0 if nothing is undecided."""
-    return max(
-        (
-            requests_to_settle(one, observed.plan.sensitivity)
-            for resource in resources.values()
-            for one in _decisions(resource, observed)
-        ),
-        default=0,
-    )
+    """Return how many requests to processes that stay decide what grew in some that came and went,
+    or what only those show that stay; 0 if nothing is undecided."""
+    return max(_to_settle(resources, observed), default=0)
+
+
+def _to_settle(resources: Resources, observed: Observed) -> Iterator[int]:
+    for resource in resources.values():
+        yield _to_count(resource, observed)
+        for one in _decisions(resource, observed):
+            yield requests_to_settle(one, observed.plan.sensitivity)
+
+
+def _to_count(resource: Resource, observed: Observed) -> int:
+    """Return how many requests are missing in which no process came or ended, for a count that
+    tells nothing in others."""
+    samples = _judged(resource, observed)
+    counted = any(resource.by_backend in one.counts for one in samples)
+    if not (resource.outlives_process and counted and come_and_go(samples)):
+        return 0
+    done = sum(one.span for one in backend_counts(samples, resource).series)
+    return max(0, requests_to_show(observed.plan.sensitivity or LEAST_SENSITIVITY) - done)
 
 
 def more_to_decide(resources: Resources, observed: Observed) -> tuple[int, ...]:
@@ -345,12 +358,12 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     found = []
     kinds = zip(
         ("", *(["backend", "abandoned"] if resource.by_backend else []), *resource.by_name),
-        all_counts(observed.samples, resource),
+        all_counts(_judged(resource, observed), resource),
         all_counts(_serial(observed.samples), resource),
         strict=True,
     )
     for name, counts, serial in kinds:
-        whole = _decide(resource, observed, name, counts, observed.samples)
+        whole = _decide(resource, observed, name, counts, _judged(resource, observed))
         alone = _decide(resource, observed, name, serial, _serial(observed.samples))
         if alone is not None:
             alone = msgspec.structs.replace(alone, alone=True)
@@ -371,6 +384,16 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     if stayed is None:
         return found
     return [settled(decision, stayed, observed.plan.sensitivity) for decision in found]
+
+
+def _judged(resource: Resource, observed: Observed) -> Sequence[Sample]:
+    """Return the samples of the load.
+
+    Those of processes that stayed belong to them where nothing else tells what each process has.
+    """
+    if resource.outlives_process and come_and_go(observed.samples):
+        return (*observed.samples, *observed.settled)
+    return observed.samples
 
 
 def _stayed(resource: Resource, observed: Observed) -> CountDecision | None:
@@ -398,6 +421,8 @@ def _decide(
     The name of those of the processes is empty.
     """
     processes, threads = observed.workers
+    if come_and_go(samples):
+        processes = len(worker_pids(samples[-1])) or processes
     bound, interpreters = pool_bound(len(observed.urls), threads), len(observed.urls)
     places = processes if name else 1
     long_enough = [one for one in counts.series if _is_long_enough(one, bound * places)]
@@ -471,7 +496,8 @@ def _worst(decisions: Sequence[CountDecision]) -> CountDecision | None:
 
 def _gaps(resource: Resource, observed: Observed, decisions: Sequence[CountDecision]) -> list[str]:
     """Return the evidence that is missing and that a pass would need."""
-    gaps = [gap for counts in all_counts(observed.samples, resource) for gap in counts.gaps]
+    every = all_counts(_judged(resource, observed), resource)
+    gaps = [gap for counts in every for gap in counts.gaps]
     if not gaps and not decisions:
         gaps.append(
             f"{resource.check} were counted in {count(len(observed.samples), 'sample')}; "

@@ -574,6 +574,30 @@ def test_object_growth_has_the_types_that_grew(app: App) -> None:
     assert sum(number for _, number in told[2]["types"]) < 100, "it counts itself"
 
 
+def test_where_sockets_were_opened_that_stay_open_is_told(app: App) -> None:
+    told = app.run(
+        "import os, socket\n"
+        "from wsgiproof_agent import socket_origins\n"
+        "kept = []\n"
+        "def leak():\n    kept.append(socket.socket())\n"
+        "def detach():\n    return socket.socket().detach()\n"
+        "def close():\n    socket.socket().close()\n"
+        "class Own(socket.socket):\n    pass\n"
+        "def own():\n    kept.append(Own())\n"
+        "plain = socket.socket.__init__\n"
+        "before = socket.socket()\n"
+        "result = [socket_origins.begin()]\n"
+        "for make in [leak] * 3 + [close, own, detach, detach]:\n    make()\n"
+        "os.close(detach())\n"
+        "result += [socket_origins.end(), socket_origins.end()]\n"
+        "assert socket.socket.__init__ is plain"
+    )
+    assert told[0] == told[2] == {"opened": []}
+    opened = {stack.split(" (")[0]: number for stack, number in told[1]["opened"]}
+    assert opened == {"leak": 3, "detach": 2, "own": 1}
+    assert " < <module> (" in told[1]["opened"][0][0]
+
+
 def test_operations_that_leave_memory_are_told(app: App) -> None:
     """One fills a cache first, and one makes garbage that only the collector frees."""
     told = app.run(

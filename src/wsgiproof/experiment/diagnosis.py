@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import msgspec
@@ -24,6 +25,7 @@ from wsgiproof.records.observed import (
     Confirmation,
     ObjectGrowth,
     Sample,
+    SocketOrigin,
 )
 
 _OBJECT_GROWTH_REQUESTS = 200
@@ -255,7 +257,8 @@ def diagnose(state: State) -> None:
     rates = leaks.leak_rates(state.resources, observed)
     if rates:
         state.progress(0, 1)
-        state.attributions = _attributions(state, rates)
+        with _socket_origins(state, rates):
+            state.attributions = _attributions(state, rates)
     if memory.grows(observed):
         state.progress(0, 1)
         state.object_growth = _object_growth(state)
@@ -285,6 +288,33 @@ def _object_growth(state: State) -> tuple[ObjectGrowth, ...]:
             ),
         )
     return tuple(found.values())
+
+
+@contextmanager
+def _socket_origins(state: State, rates: Collection[str]) -> Iterator[None]:
+    """Remember where sockets are opened in the block, if a count leaks that takes some.
+
+    A pool that has lost some of its connections opens others when it is filled.
+    """
+    resources = [state.resources[check] for check in rates]
+    if not any(one.takes_descriptor or one.by_process == "descriptors" for one in resources):
+        yield
+        return
+    fill_pools(state)
+    state.sampler.socket_origins("begin")
+    yield
+    if state.load.hopeless():
+        return
+    fill_pools(state)
+    for answer in state.sampler.socket_origins("end"):
+        for stack, sockets in measured(answer.socket_origins, "socket_origins").opened:
+            # An interpreter that answers twice has reported everything in the first answer.
+            state.socket_origins[answer.token, stack] = SocketOrigin(
+                pid=answer.pid,
+                application_group=answer.application_group or "",
+                stack=stack,
+                sockets=sockets,
+            )
 
 
 def _attributions(state: State, rates: Mapping[str, float]) -> tuple[Attribution, ...]:

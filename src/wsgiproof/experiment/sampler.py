@@ -161,6 +161,13 @@ class Sampler:
             lambda target, until: commands.on(target, until=until, object_growth=which)
         )
 
+    def socket_origins(self, which: Literal["begin", "end"]) -> list[AgentReport]:
+        """Make each interpreter of each process begin or end to remember where it opens sockets."""
+        commands = self._load.commands
+        return self._ask_each(
+            lambda target, until: commands.on(target, until=until, socket_origins=which)
+        )
+
     def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[AgentReport]:
         """Send a request to each interpreter of each process, one URL after the other."""
         return [

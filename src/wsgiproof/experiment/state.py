@@ -36,6 +36,7 @@ from wsgiproof.records.observed import (
     Restart,
     Role,
     Sample,
+    SocketOrigin,
     Stop,
 )
 from wsgiproof.records.plan import PhaseName
@@ -79,6 +80,8 @@ class State:
         self.object_growth: tuple[ObjectGrowth, ...] = ()
         self.confirmations: tuple[Confirmation, ...] = ()
         self.attributions: tuple[Attribution, ...] = ()
+        self.socket_origins: dict[tuple[str, str], SocketOrigin] = {}
+        """By the interpreter's token and the stack."""
         self.drained: list[Sample] = []
         self.settled: list[Sample] = []
         self.cache_trials: list[CacheTrial] = []
@@ -94,9 +97,7 @@ class State:
         self.warmed: set[int] = set()
         """The processes whose pools have been filled."""
         self._libraries: set[str] = set()
-        self.aborted = ""
-        self.decided_early = ""
-        self.budget_exhausted = ""
+        self.aborted = self.decided_early = self.budget_exhausted = ""
         self._started = time.monotonic()
 
     @property
@@ -220,6 +221,7 @@ class State:
             object_growth=self.object_growth,
             confirmations=self.confirmations,
             attributions=self.attributions,
+            socket_origins=tuple(self.socket_origins.values()),
             drained=tuple(self.drained),
             settled=tuple(self.settled),
             cache_trials=tuple(self.cache_trials),

@@ -45,13 +45,14 @@ from wsgiproof.judge.resources import (
 from wsgiproof.judge.series import Series
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
-from wsgiproof.records.observed import Attribution, Observed, Sample
+from wsgiproof.records.observed import Attribution, Observed, Sample, SocketOrigin
 from wsgiproof.records.plan import LoadPlan, PhaseName
 
 _CERTAIN_UNITS = 3
 """Units that the requests to one URL leave behind before that URL is named."""
 
 
+_MOST_ORIGINS = 4
 _MATERIAL_BYTES = 2**20
 """A pass says how much files have grown if it is more than that."""
 
@@ -514,7 +515,7 @@ def _finding(resource: Resource, decision: CountDecision, observed: Observed) ->
         seen=(
             f"{_units(resource, decision)} leaked in "
             f"{_requests(decision)}{_alone(decision)}, {decision.rate.describe()}"
-            f"{_still_there(observed)}{_where(attributions)}"
+            f"{_still_there(observed)}{_where(attributions)}{_origin(resource, observed)}"
         ),
         meaning=resource.meaning,
         action=resource.action,
@@ -529,6 +530,7 @@ def _finding(resource: Resource, decision: CountDecision, observed: Observed) ->
                 f"{one.url} alone: {one.units:+} in {count(one.requests, 'request')}"
                 for one in attributions
             ),
+            *_origins(resource, observed),
             *(one.describe() for one in decision.growing[:4]),
         ),
     )
@@ -575,6 +577,29 @@ def _where(attributions: Sequence[Attribution]) -> str:
     if share ** sum(one.units for one in leaking) > 1 - CONFIDENCE:
         return ""
     return f", by requests to {' and '.join(one.url.rpartition('/')[2] for one in leaking)} alone"
+
+
+def _origin(resource: Resource, observed: Observed) -> str:
+    """Return the innermost call that opened sockets which are still open, most of them."""
+    origins = _socket_origins(resource, observed)
+    if not origins:
+        return ""
+    most = max(origins, key=lambda one: one.sockets)
+    return (
+        f"; sockets that were opened meanwhile and stay open come from {most.stack.split(' < ')[0]}"
+    )
+
+
+def _origins(resource: Resource, observed: Observed) -> Iterator[str]:
+    """Yield where sockets were opened that are still open, for the evidence."""
+    for one in _socket_origins(resource, observed)[:_MOST_ORIGINS]:
+        opened = count(one.sockets, "socket")
+        yield f"pid {one.pid} {one.application_group} opened {opened} that stay open: {one.stack}"
+
+
+def _socket_origins(resource: Resource, observed: Observed) -> Sequence[SocketOrigin]:
+    takes = resource.takes_descriptor or resource.by_process == "descriptors"
+    return observed.socket_origins if takes else ()
 
 
 def _kinds(resource: Resource, samples: Sequence[Sample]) -> tuple[str, ...]:

@@ -40,6 +40,12 @@ class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     operations: tuple[tuple[str, float, float], ...] = ()
 
 
+class OpenedSockets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an interpreter opened sockets, as ``agent/socket_origins.py`` remembers."""
+
+    opened: tuple[tuple[str, int], ...]
+
+
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the agent reports of one request: the fields of ``agent/protocol.py``."""
 
@@ -60,6 +66,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     problems: list[str]
     memory: MemoryMetrics | None = None
     object_growth: ObjectCounts | None = None
+    socket_origins: OpenedSockets | None = None
 
 
 class _Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

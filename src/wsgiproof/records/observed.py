@@ -203,6 +203,20 @@ class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):
     blocks of Python's allocator and the bytes of malloc that one of them leaves."""
 
 
+class SocketOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one interpreter opened sockets in phase ``diagnosis`` that were still open at its end.
+
+    Measured after a count that takes sockets was found to leak, with all pools full before and
+    after.
+    """
+
+    pid: int
+    application_group: str
+    stack: str
+    """The calls, the innermost first."""
+    sockets: int
+
+
 class Attribution(msgspec.Struct, frozen=True, kw_only=True):
     """By how many units a leaking count grew while one URL alone got all requests."""
 
@@ -472,6 +486,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     object_growth: tuple[ObjectGrowth, ...] = ()
     confirmations: tuple[Confirmation, ...] = ()
     attributions: tuple[Attribution, ...] = ()
+    socket_origins: tuple[SocketOrigin, ...] = ()
     drained: tuple[Sample, ...] = ()
     """Samples after drains, with load between them: made if a part of the growth was temporary."""
     settled: tuple[Sample, ...] = ()

@@ -84,10 +84,12 @@ class Breathing(Model):
         while any(sum(one.served) < AGED for one in self.processes):
             self.serve(self.plan.round)
         self.settled = [self.sample(PhaseName.DIAGNOSIS)]
-        for _ in range(MOST_SETTLED * PARTS):
+        left = MOST_SETTLED * PARTS
+        while True:
             seen = self.seen(samples, drained)
-            if leaks.to_settle(COUNTED, seen):
+            if left and leaks.to_settle(COUNTED, seen):
                 self.serve(-(-needed // PARTS))
+                left -= 1
             elif leaks.growing(COUNTED, seen) and self.settled[-1].requests > self.just_drained:
                 self.clock += self.plan.drain
                 self.just_drained = self.requests

@@ -122,16 +122,15 @@ def _settle(state: State) -> None:
         state.load.mixed(state.plan.round, state.few)
         sent += state.plan.round
     state.settled.append(state.sampler.read(state.phase))
-    for _ in range(_MOST_SETTLED * _PARTS):
-        if _is_over(state):
-            break
-        observed = state.observed()
-        if leaks.to_settle(state.resources, observed):
+    left = _MOST_SETTLED * _PARTS
+    while not _is_over(state):
+        if left and leaks.to_settle(state.resources, state.observed()):
             state.load.mixed(math.ceil(needed / _PARTS), state.few)
-        elif leaks.growing(state.resources, observed) and not _is_drained(state.settled):
-            drain(state, has_returned((*state.resources.values(),), state.settled[0], False))
-        else:
+            left -= 1
+        elif _is_drained(state.settled) or not leaks.growing(state.resources, state.observed()):
             break
+        else:
+            drain(state, has_returned((*state.resources.values(),), state.settled[0], False))
         state.settled.append(state.sampler.read(state.phase))
     state.aborted = state.load.hopeless()
 

@@ -62,4 +62,4 @@ def test_a_socket_that_is_not_closed_names_where_it_was_opened(tmp_path: Path) -
     ).values()
     (finding,) = (one for one in cell["findings"] if one["check"] == "connections")
     assert "stay open come from _create_connection (pool_shared.py:" in finding["seen"]
-    assert any("checkout (pool.py:" in line for line in finding["evidence"])
+    assert any("_get_conn (pool.py:" in line for line in finding["evidence"])

@@ -55,8 +55,10 @@ class Sampler:
         self._processes, self._threads = experiment.workers
         self._load = load
         self._log = log
+        self._warm_up = experiment.plan.warm_up
         self._used: dict[int, float] = {}
-        """When each process was first seen to have used all threads in all interpreters."""
+        """When each process was first seen to have used all threads in all interpreters, or to have
+        answered as many requests as a warm-up has."""
         self._sockets: frozenset[tuple[int, int]] = frozenset()
         self._remains = Remains(experiment.application)
         self._work = _WorkMeter(experiment)
@@ -113,7 +115,8 @@ class Sampler:
             for served in answers.workers().values()
         ]
         if len(used) == len(self._load.targets):
-            for pid in set.intersection(*used):
+            warm = {pid for pid, number in answers.served.items() if number >= self._warm_up}
+            for pid in warm | set.intersection(*used):
                 self._used.setdefault(pid, now)
         return tuple(
             msgspec.structs.replace(

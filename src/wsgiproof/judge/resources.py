@@ -342,10 +342,11 @@ def _all_stayed(before: Sample, after: Sample) -> bool:
 
 
 def _vary(samples: Sequence[Sample]) -> bool:
-    """Return whether workers start or end between these samples, or are about to."""
-    readings = [one for sample in samples for one in workers(sample.processes)]
-    known = all(one.requests is not None for one in readings)
-    return come_and_go(samples) or (known and not all(one.comparable for one in readings))
+    """Return whether workers start, fill their pools or end between these samples."""
+    readings = {
+        (one.pid, one.comparable) for sample in samples for one in workers(sample.processes)
+    }
+    return come_and_go(samples) or len(readings) > len({pid for pid, _ in readings})
 
 
 def come_and_go(samples: Sequence[Sample]) -> bool:

@@ -121,7 +121,8 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     did not count them."""
     comparable: bool = False
     """Whether only a leak makes its counts differ from others of its own: a second ago, each of its
-    request threads had answered in each interpreter, and it is not ending."""
+    request threads had answered in each interpreter, or as many requests as a warm-up has were
+    answered; and it is not ending."""
 
 
 class MemorySample(msgspec.Struct, frozen=True, kw_only=True):

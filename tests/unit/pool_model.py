@@ -16,14 +16,16 @@ from tests.cells import configured
 from tests.unit.factories import RESOURCES, observed, reading
 from wsgiproof.experiment.load import rounds
 from wsgiproof.judge import leaks
-from wsgiproof.judge.resources import total
+from wsgiproof.judge.resources import growth
 from wsgiproof.records.observed import Confirmation, Observed, Sample
 from wsgiproof.records.plan import LoadPlan, PhaseName
 
 PLAN = configured().plan()
 POOL = 30
 DRAINS = 2
+PARTS, MOST_PARTS = 4, 8
 THREADS = RESOURCES["threads"]
+COUNTED = {"threads": THREADS}
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,9 +93,9 @@ class Model:
         plan = self.plan
         self.serve(plan.warm_up)
         samples = [self.sample(PhaseName.WARM_UP)]
-        for size in (*rounds(plan.parallel, plan.round), *rounds(plan.serial, plan.round)):
+        for phase, size in self.load():
             self.serve(size)
-            samples.append(self.sample(PhaseName.PARALLEL))
+            samples.append(self.sample(phase))
         samples += self.cool_down(samples)
         left = plan.extra_requests
         while left and (more := self.more(samples, left)):
@@ -104,32 +106,44 @@ class Model:
             samples += self.cool_down(samples)
         drained = samples[-1:]
         for _ in range(DRAINS):
-            if not leaks.to_drain(RESOURCES, self.seen(samples, drained)):
+            if not leaks.to_drain(COUNTED, self.seen(samples, drained)):
                 break
             self.serve((plan.parallel + plan.serial) // 2)
             self.clock += plan.drain
             drained.append(self.sample(PhaseName.DIAGNOSIS))
+        self.settle(samples, drained)
         confirmations: list[Confirmation] = []
-        if suspects := leaks.to_confirm(RESOURCES, self.seen(samples, drained)):
-            self.missing = 0
-            before, requests = self.sample(PhaseName.DIAGNOSIS), max(suspects.values())
-            self.serve(requests)
-            after = self.sample(PhaseName.DIAGNOSIS)
-            units = total(THREADS, after) - total(THREADS, before)
+        if suspects := leaks.to_confirm(COUNTED, self.seen(samples, drained)):
+            self.fill()
+            full, least = [self.sample(PhaseName.DIAGNOSIS)], max(suspects.values())
+            while growth(THREADS, full)[0] < least and len(full) <= MOST_PARTS:
+                self.serve(-(-least // PARTS))
+                full.append(self.sample(PhaseName.DIAGNOSIS))
+            requests, units = growth(THREADS, full)
             confirmations = [Confirmation(check="threads", requests=requests, units=units)]
         return self.seen(samples, drained, confirmations)
+
+    def load(self) -> Iterator[tuple[PhaseName, int]]:
+        for requests in (self.plan.parallel, self.plan.serial):
+            yield from ((PhaseName.PARALLEL, size) for size in rounds(requests, self.plan.round))
+
+    def settle(self, samples: list[Sample], drained: list[Sample]) -> None:
+        """Make requests to processes that stay; here they always do."""
+
+    def fill(self) -> None:
+        self.missing = 0
 
     def more(self, samples: list[Sample], left: int) -> int:
         """Return how many requests to add, if at most ``left`` may be."""
         seen = self.seen(samples)
-        needed = [*leaks.more_to_decide(RESOURCES, seen), *leaks.more_to_show(RESOURCES, seen)]
+        needed = [*leaks.more_to_decide(COUNTED, seen), *leaks.more_to_show(COUNTED, seen)]
         return min(left, max(needed, default=0))
 
     def cool_down(self, samples: list[Sample]) -> Iterator[Sample]:
         self.clock += self.plan.cool_down
         after = self.sample(PhaseName.COOL_DOWN)
         yield after
-        if leaks.growing(RESOURCES, self.seen([*samples, after])):
+        if leaks.growing(COUNTED, self.seen([*samples, after])):
             self.clock += self.plan.drain
             yield self.sample(PhaseName.COOL_DOWN)
 

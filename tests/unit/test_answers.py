@@ -246,10 +246,13 @@ def test_failures_and_problems_belong_to_their_phase(answers: AnswerCollector) -
 
 def test_memory_and_object_growth_are_read_from_an_answer() -> None:
     told = report(
-        memory={"blocks": 12, "malloc": None}, object_growth={"types": [["shop.Order", 7]]}
+        memory={"blocks": 12, "malloc": None},
+        object_growth={"types": [["shop.Order", 7]], "operations": [["encode regex", 1.0, 0.0]]},
     )
     assert told.memory == MemoryMetrics(blocks=12, malloc=None)
-    assert told.object_growth == ObjectCounts(types=(("shop.Order", 7),))
+    assert told.object_growth == ObjectCounts(
+        types=(("shop.Order", 7),), operations=(("encode regex", 1.0, 0.0),)
+    )
     plain = report()
     assert (plain.memory, plain.object_growth) == (None, None)
 

@@ -11,8 +11,9 @@ import pytest
 from tests.cells import CELL
 from tests.unit.factories import RESOURCES, WORKER, counting, observed, outcome, reading, sample
 from wsgiproof.judge.full_pools import decide_full
-from wsgiproof.judge.growth import CountDecision, LeakStatus, Series
+from wsgiproof.judge.growth import CountDecision, LeakStatus
 from wsgiproof.judge.leaks import counted, leak_rates, to_confirm
+from wsgiproof.judge.series import Series
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Sample
 

@@ -20,13 +20,13 @@ from wsgiproof.judge.growth import (
     STOPPED,
     CountDecision,
     LeakStatus,
-    Series,
     decide,
     exceeds_pool,
     poisson_limits,
     pool_bound,
     requests_to_confirm,
 )
+from wsgiproof.judge.series import Series
 
 PLAN = configured(requests=3000).plan()
 REQUESTS = PLAN.parallel + PLAN.serial

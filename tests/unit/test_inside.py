@@ -575,6 +575,62 @@ def test_object_growth_has_the_types_that_grew(app: App) -> None:
     assert sum(number for _, number in told[2]["types"]) < 100, "it counts itself"
 
 
+def test_where_sockets_were_opened_that_stay_open_is_told(app: App) -> None:
+    told = app.run(
+        "import os, socket\n"
+        "from wsgiproof_agent import socket_origins\n"
+        "kept = []\n"
+        "def leak():\n    kept.append(socket.socket())\n"
+        "def detach():\n    return socket.socket().detach()\n"
+        "def close():\n    socket.socket().close()\n"
+        "class Own(socket.socket):\n    pass\n"
+        "def own():\n    kept.append(Own())\n"
+        "plain = socket.socket.__init__\n"
+        "before = socket.socket()\n"
+        "result = [socket_origins.begin()]\n"
+        "for make in [leak] * 3 + [close, own, detach, detach]:\n    make()\n"
+        "os.close(detach())\n"
+        "result += [socket_origins.end(), socket_origins.end()]\n"
+        "assert socket.socket.__init__ is plain"
+    )
+    assert told[0] == told[2] == {"opened": []}
+    opened = {stack.split(" (")[0]: number for stack, number in told[1]["opened"]}
+    assert opened == {"leak": 3, "detach": 2, "own": 1}
+    assert " < <module> (" in told[1]["opened"][0][0]
+
+
+def test_operations_that_leave_memory_are_told(app: App) -> None:
+    """One fills a cache first, and one makes garbage that only the collector frees."""
+    told = app.run(
+        "import ctypes\n"
+        "from wsgiproof_agent import operation_growth\n"
+        "kept, cache = [], {}\n"
+        "def forget():\n    kept.append(object())\n"
+        "def forget_two():\n    kept.append([object()])\n"
+        "def fill():\n    len(cache) < 100 and cache.setdefault(len(cache), object())\n"
+        "def cycle():\n    one = []; one.append(one)\n"
+        "libc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\n"
+        "def take():\n    assert libc.malloc(ctypes.c_size_t(4000))\n"
+        "names = ['forget', 'forget_two', 'fill', 'cycle', 'take', 'dir']\n"
+        "result = operation_growth.measure([(name, eval(name)) for name in names])"
+    )
+    left = {name: (round(blocks), size > 3000) for name, blocks, size in told}
+    # A list of one object is three blocks: the list, its items, the object.
+    assert left == {"forget_two": (3, False), "forget": (1, False), "take": (0, True)}
+    assert told[0][0] == "forget_two"
+
+
+def test_operations_are_measured_once_at_a_time(app: App) -> None:
+    assert app.run(
+        "from wsgiproof_agent import operation_growth\n"
+        "kept = []\n"
+        "inner = []\n"
+        "def again():\n    kept.append(object())\n"
+        "    inner.extend(operation_growth.measure([('x', lambda: kept.append(object()))]))\n"
+        "result = len(operation_growth.measure([('again', again)])), inner"
+    ) == [1, []]
+
+
 def test_object_growth_is_requested_by_a_command_and_does_no_work(app: App) -> None:
     begun, ended, work = app.run(
         REQUEST + "from wsgiproof_agent.subject.workload import Workload\n"
@@ -584,4 +640,5 @@ def test_object_growth_is_requested_by_a_command_and_does_no_work(app: App) -> N
     )
     assert begun["report"]["object_growth"] == {"types": []}
     assert set(ended["report"]) == {*work["report"], "object_growth"}
+    assert ended["report"]["object_growth"]["operations"] == []
     assert ended["report"]["problems"] == []

@@ -45,6 +45,7 @@ from wsgiproof.records.observed import (
     ProcessSample,
     Role,
     Sample,
+    SocketOrigin,
 )
 
 Values = Sequence[int | None]
@@ -206,6 +207,25 @@ def test_the_interpreter_that_leaks_is_told_where_it_is_known() -> None:
     # What grows by itself also grows now and then while one URL is asked.
     for by_chance in ((0, 0), (0, 1), (0, 4), (1, 1)):
         assert attributed(*by_chance) == finding(seen).seen
+
+
+def test_where_leaked_sockets_were_opened_is_told() -> None:
+    seen = with_series("descriptors", LEAKS["one in 50 requests"])
+    stacks = {"connect (pool.py:7) < checkout (pool.py:90)": 5, "other (x.py:1)": 1}
+    origins = tuple(
+        SocketOrigin(pid=WORKER, application_group="interpreter1", stack=stack, sockets=number)
+        for stack, number in stacks.items()
+    )
+    told = finding(msgspec.structs.replace(seen, socket_origins=origins))
+    assert told.seen.endswith(
+        "; sockets that were opened meanwhile and stay open come from connect (pool.py:7)"
+    )
+    assert (
+        f"pid {WORKER} interpreter1 opened 5 sockets that stay open: connect (pool.py:7) < "
+        "checkout (pool.py:90)"
+    ) in told.evidence
+    threads = with_series("threads", LEAKS["one in 50 requests"])
+    assert "opened" not in finding(msgspec.structs.replace(threads, socket_origins=origins)).seen
 
 
 def test_attributions_of_another_check_are_not_told() -> None:

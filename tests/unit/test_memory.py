@@ -42,7 +42,7 @@ from wsgiproof.judge.memory_series import (
     judge_series,
 )
 from wsgiproof.records.judgement import Verdict
-from wsgiproof.records.observed import CacheTrial, MemorySample, Observed
+from wsgiproof.records.observed import CacheTrial, MemorySample, ObjectGrowth, Observed
 
 fixed = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 
@@ -514,13 +514,13 @@ def test_memory_that_grows_from_one_drain_to_the_next_is_no_pass() -> None:
     assert "--drain-seconds" in told
 
 
-def trial(url: int, rate: float, full: tuple[int, ...] = (200,)) -> CacheTrial:
+def trial(url: int, rate: float, full: tuple[int, ...] = (200,), pid: int = 200) -> CacheTrial:
     """A worker whose blocks grow at this rate while one URL gets all requests."""
     return CacheTrial(
         url=URLS[url],
         full=full,
         readings=tuple(
-            with_blocks((memory_reading(requests=9000 + served),), 50_000 + rate * served)
+            with_blocks((memory_reading(pid, requests=9000 + served),), 50_000 + rate * served)
             for served in range(0, 1001, 100)
         ),
     )
@@ -559,6 +559,31 @@ def test_a_cache_trial_that_is_not_complete_decides_nothing() -> None:
         (trial(0, 0), trial(1, 1)),
     ):
         assert outcome(tried(*trials)) == {"memory": Verdict.INCONCLUSIVE}
+
+
+def test_a_process_that_ended_before_the_cache_trial_is_judged_by_others() -> None:
+    def of_another(rate: float) -> Observed:
+        return tried(*(trial(url, rate, full=(999,), pid=999) for url in (0, 1)))
+
+    assert outcome(of_another(3)) == {"memory": Verdict.FAIL}
+    assert outcome(of_another(0)) == {}
+
+
+def test_the_operations_that_leave_memory_are_named() -> None:
+    def grown(*operations: tuple[str, float, float]) -> ObjectGrowth:
+        return ObjectGrowth(
+            pid=200, application_group="interpreter1", requests=200, types=(), operations=operations
+        )
+
+    seen = tried(trial(0, 3))
+    measured = (grown(("encode regex", 1.0, 0.0)), grown(("encode code", 0.0, 40.5)))
+    (finding,) = memory(CELL, msgspec.structs.replace(seen, object_growth=measured)).findings
+    assert finding.seen.endswith(
+        "; each 'encode regex' leaves 1 block and each 'encode code' leaves 40.5 bytes"
+    )
+    assert "pid 200 interpreter1, 'encode regex' alone: 1 block" in finding.evidence
+    (plain,) = memory(CELL, seen).findings
+    assert "leaves" not in plain.seen
 
 
 def test_a_long_run_needs_no_cache_trial() -> None:

@@ -19,6 +19,10 @@ subject, and from here with ``from .. import probe``. It has to define, in ``sub
     returned. Its ``work()`` does the work of one request and returns a list of texts, each of them
     something that came out wrong. Its ``close()`` is called when the interpreter ends.
 
+``operations()``
+    Optional: pairs of a name, such as ``encode regex``, and a function that does this once. If
+    memory leaks, each is measured alone.
+
 and, if it has planted faults of its own, in ``subject/faults.py``:
 
 ``faults()``

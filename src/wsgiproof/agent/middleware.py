@@ -76,10 +76,10 @@ class Agent(object):
             together()
         if given.occupy is not None:
             workload.fill_pools(given.occupy, together)
-        if given.memory is not None:
-            return self._measured(start_response, memory=_memory(given.memory))
-        if given.object_growth is not None:
-            return self._measured(start_response, object_growth=_object_growth(given.object_growth))
+        for name, measure in _MEASURING.items():
+            asked = getattr(given, name)
+            if asked is not None:
+                return self._measured(start_response, **{name: measure(asked)})
         problems = environ[PROBLEMS] = []
         number = self._requests.next()
         if not given.from_host:  # another program's request gets no report
@@ -181,8 +181,29 @@ def _memory(how):
     return memory.read(collect=how == "2")
 
 
-def _object_growth(which):
-    """Begin an object count (``begin``), or return what has grown since (``end``)."""
-    from . import object_growth
+def _socket_origins(which):
+    """Begin to remember where sockets are opened, or return that of those still open (``end``)."""
+    from . import socket_origins
 
-    return object_growth.begin() if which == "begin" else object_growth.end()
+    return socket_origins.begin() if which == "begin" else socket_origins.end()
+
+
+def _object_growth(which):
+    """Begin an object count (``begin``), or return what has grown since (``end``).
+
+    In the latter case also return which operations of the subject leave memory behind.
+    """
+    from . import object_growth, operation_growth
+
+    if which == "begin":
+        return object_growth.begin()
+    operations = getattr(workload, "operations", tuple)
+    return dict(object_growth.end(), operations=operation_growth.measure(operations()))
+
+
+_MEASURING = {
+    "memory": _memory,
+    "object_growth": _object_growth,
+    "socket_origins": _socket_origins,
+}
+"""What measures for each command of :data:`protocol.MEASURED`."""

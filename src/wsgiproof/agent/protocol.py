@@ -53,7 +53,7 @@ REQUEST = (
     "problems",  # what the built-in workload found to be wrong
 )
 """The fields of one request."""
-MEASURED = ("memory", "object_growth")
+MEASURED = ("memory", "object_growth", "socket_origins")
 """The fields that a report has only if the command of this name was given."""
 REFUSED = "refused"
 """The only field of a report on a request whose commands are not known."""
@@ -140,5 +140,6 @@ READERS = {
     "occupy": _seconds(_LONGEST_OCCUPY),  # keep what the subject pools busy
     "memory": _one_of("1", "2"),  # read memory; 2: collect garbage first
     "object_growth": _one_of("begin", "end"),
+    "socket_origins": _one_of("begin", "end"),  # where those were opened that are open at the end
 }
 """Every command, with the function that reads its value and raises ValueError for a wrong one."""

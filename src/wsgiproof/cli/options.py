@@ -523,7 +523,7 @@ def configure(
     if MOD_WSGI.name not in config.axes and (module := os.environ.get("MOD_WSGI_SO")):
         config = config.with_axes(mod_wsgi=(absolute(module, Path.cwd()),))
     if control := known_controls().get(config.control):
-        config = msgspec.structs.replace(config, maximum_requests=control.maximum_requests)
+        config = msgspec.structs.replace(config, **control.configuration)
         needed = {axis: (one,) for axis, one in control.axes.items() if axis not in config.axes}
         config = config.with_axes(**needed)
         if "phases" not in given:

@@ -42,6 +42,7 @@ class Commands:
         occupy: float | None = None,
         memory: Literal[1, 2] | None = None,
         object_growth: Literal["begin", "end"] | None = None,
+        socket_origins: Literal["begin", "end"] | None = None,
     ) -> Target:
         """Return a target of :meth:`target` with these commands.
 
@@ -62,5 +63,7 @@ class Commands:
             words.append(f"memory={memory}")
         if object_growth is not None:
             words.append(f"object_growth={object_growth}")
+        if socket_origins is not None:
+            words.append(f"socket_origins={socket_origins}")
         bare = self._bare[target.request]
         return bare.with_header(protocol.COMMANDS, " ".join(words), label=name)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import msgspec
 
 from wsgiproof.experiment.load import MOST_FILLS
-from wsgiproof.experiment.pools import read_full, remember_full
+from wsgiproof.experiment.pools import fill_pools, read_full, remember_full
 from wsgiproof.experiment.rounds import drain, has_returned
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leaks, memory
 from wsgiproof.judge.growth import LEAST_STEPS, LeakStatus
-from wsgiproof.judge.resources import total
+from wsgiproof.judge.resources import growth
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import measured
-from wsgiproof.records.observed import Attribution, CacheTrial, Confirmation, ObjectGrowth, Sample
+from wsgiproof.records.observed import (
+    Attribution,
+    CacheTrial,
+    Confirmation,
+    ObjectGrowth,
+    Sample,
+    SocketOrigin,
+)
 
 _OBJECT_GROWTH_REQUESTS = 200
 _TRIAL_REQUESTS = 1000
@@ -36,6 +44,12 @@ _MOST_PARTS = 8
 """Parts at most, if a count grows and has not grown often enough."""
 _DRAINS = 2
 """Times that load is added and drained again, at most, if growth was temporary."""
+_AGED = 250
+"""Requests that a process has to have answered, as many as those of a warm-up."""
+_MOST_TO_SETTLE = 6000
+"""Requests until all processes have, at most."""
+_MOST_SETTLED = 5
+"""How many times the requests that rule out a leak processes that stay get, at most."""
 _LEAST, _MOST = 40, 400
 """The limits of the requests to one URL."""
 
@@ -55,6 +69,7 @@ def confirm_growth(state: State) -> None:
     if state.load_is_over:
         return
     _drain_again(state)
+    _settle(state)
     for alone in (False, True):
         observed = state.observed()
         suspected = leaks.to_confirm_alone if alone else leaks.to_confirm
@@ -84,12 +99,53 @@ def _drain_again(state: State) -> None:
             break
         state.progress(0, 1)
         half = (state.plan.parallel + state.plan.serial) // 2
-        state.load.mixed(half, state.plan.connections)
+        state.load.mixed(half, state.few)
         drain(state, has_returned(growing, state.drained[0], memory_grows))
         state.drained.append(state.sampler.read(state.phase, memory=True))
         state.aborted = state.load.hopeless()
     if len(state.drained) == 1:
         state.drained = []
+
+
+def _settle(state: State) -> None:
+    """If a count of processes that come and go has grown, see whether it grows while they stay.
+
+    They stay if there are no more requests at once than one of them can answer. What a process
+    opens in its first requests, it has opened by then.
+    """
+    if not (needed := leaks.to_settle(state.resources, state.observed())):
+        return
+    state.progress(0, 1)
+    fill_pools(state)
+    sent = 0
+    while not _have_aged(state) and sent < _MOST_TO_SETTLE and not _is_over(state):
+        state.load.mixed(state.plan.round, state.few)
+        sent += state.plan.round
+    state.settled.append(state.sampler.read(state.phase))
+    left = _MOST_SETTLED * _PARTS
+    while not _is_over(state):
+        if left and leaks.to_settle(state.resources, state.observed()):
+            state.load.mixed(math.ceil(needed / _PARTS), state.few)
+            left -= 1
+        elif _is_drained(state.settled) or not leaks.growing(state.resources, state.observed()):
+            break
+        else:
+            drain(state, has_returned((*state.resources.values(),), state.settled[0], False))
+        state.settled.append(state.sampler.read(state.phase))
+    state.aborted = state.load.hopeless()
+
+
+def _is_drained(samples: Sequence[Sample]) -> bool:
+    return len(samples) > 1 and samples[-1].requests == samples[-2].requests
+
+
+def _is_over(state: State) -> bool:
+    return bool(state.load.hopeless()) or state.time_is_up()
+
+
+def _have_aged(state: State) -> bool:
+    """Return whether each worker has answered enough requests to have opened what it ever will."""
+    return all(state.load.answers.served[pid] >= _AGED for pid in state.living_workers())
 
 
 def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
@@ -100,37 +156,30 @@ def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
     often enough to be a leak, or when the time is over. If ``alone``, there is one request at a
     time.
     """
-    first = read_full(state, MOST_FILLS)
-    samples = [first]
-    needed = max(suspects.values())
-    size = math.ceil(needed / _PARTS)
+    samples = [read_full(state, MOST_FILLS)]
+    size = math.ceil(max(suspects.values()) / _PARTS)
     while len(samples) <= _MOST_PARTS and not state.load.hopeless() and not state.time_is_up():
-        state.load.mixed(size, 1 if alone else state.plan.connections)
+        state.load.mixed(size, 1 if alone else state.few)
         samples.append(read_full(state))
-        done = size * (len(samples) - 1)
-        if all(_decided(state, check, samples, done >= needed) for check in suspects):
+        if all(_decided(state, check, samples, least) for check, least in suspects.items()):
             break
     if len(samples) == 1:
         return
+    grown = {check: growth(state.resources[check], samples) for check in suspects}
     state.confirmations += tuple(
-        Confirmation(
-            check=check,
-            requests=samples[-1].requests - first.requests,
-            units=total(state.resources[check], samples[-1]) - total(state.resources[check], first),
-            alone=alone,
-        )
-        for check in suspects
+        Confirmation(check=check, requests=requests, units=units, alone=alone)
+        for check, (requests, units) in grown.items()
     )
     state.full_pools += samples[1:]
 
 
-def _decided(state: State, check: str, samples: Sequence[Sample], enough: bool) -> bool:
-    """Return whether a count has not grown in ``enough`` requests, or grows without a doubt."""
+def _decided(state: State, check: str, samples: Sequence[Sample], least: int) -> bool:
+    """Return whether a count has not grown in ``least`` requests, or grows without a doubt."""
     resource = state.resources[check]
-    totals = [total(resource, one) for one in samples]
-    if totals[-1] <= totals[0]:
-        return enough
-    if sum(later > earlier for earlier, later in pairwise(totals)) < LEAST_STEPS:
+    requests, units = growth(resource, samples)
+    if units <= 0:
+        return requests >= least
+    if sum(growth(resource, pair)[1] > 0 for pair in pairwise(samples)) < LEAST_STEPS:
         return False
     full_pools = (*state.full_pools, *samples[1:])
     observed = msgspec.structs.replace(state.observed(), full_pools=full_pools)
@@ -165,31 +214,38 @@ def _cache_trial(state: State, target: Target) -> CacheTrial:
     each process. The trial ends early when the time is over.
     """
     load, plan = state.load, state.plan
-    processes, _ = state.workers
     sent = 0
     while (full := _full(state, target)) is None:
         if sent >= _MOST_TO_FILL or load.hopeless() or state.time_is_up():
             return CacheTrial(url=target.url, full=(), readings=())
-        load.to(target, plan.round, plan.connections)
+        load.to(target, plan.round, state.few)
         sent += plan.round
     readings = [state.sampler.memory()]
     for _ in range(_TRIAL_READINGS):
         if load.hopeless() or state.time_is_up():
             break
-        load.to(target, processes * _TRIAL_REQUESTS // _TRIAL_READINGS, plan.connections)
+        part = len(state.living_workers()) * _TRIAL_REQUESTS // _TRIAL_READINGS
+        load.to(target, part, state.few)
         readings.append(state.sampler.memory())
     return CacheTrial(url=target.url, full=full, readings=tuple(readings))
 
 
 def _full(state: State, target: Target) -> tuple[int, ...] | None:
-    """Return the processes that have answered enough requests to ``target``, once all have."""
+    """Return the processes that have answered enough requests to ``target``, once all have.
+
+    Where processes come and go, half of those that live now are enough.
+    """
     served = Counter[int]()
     for one in state.load.answers.identities():
         if one.url == target.url:
             served[one.pid] += one.answers
     least = _MARGIN * state.plan.cache_entries
     full = tuple(pid for pid, answers in served.items() if answers >= least)
-    return full if len(full) >= state.workers[0] else None
+    if not state.workers_vary:
+        return full if len(full) >= state.workers[0] else None
+    living = state.living_workers()
+    full = tuple(pid for pid in full if pid in living)
+    return full if full and 2 * len(full) >= len(living) else None
 
 
 def diagnose(state: State) -> None:
@@ -200,33 +256,64 @@ def diagnose(state: State) -> None:
     rates = leaks.leak_rates(state.resources, observed)
     if rates:
         state.progress(0, 1)
-        state.attributions = _attributions(state, rates)
+        with _socket_origins(state, rates):
+            state.attributions = _attributions(state, rates)
     if memory.grows(observed):
         state.progress(0, 1)
         state.object_growth = _object_growth(state)
 
 
 def _object_growth(state: State) -> tuple[ObjectGrowth, ...]:
-    """Measure of which types each interpreter has more objects after some requests."""
+    """Measure of which types each interpreter has more objects after some requests, and which
+    operations of the subject leave memory."""
     load = state.load
     state.sampler.object_growth("begin")
     served = load.answers.served.copy()
     load.mixed(_OBJECT_GROWTH_REQUESTS, len(load.targets))
-    growth: dict[str, ObjectGrowth] = {}
+    found: dict[str, ObjectGrowth] = {}
     if load.hopeless():
         return ()
     for answer in state.sampler.object_growth("end"):
         # An interpreter that answers twice has reported everything in the first answer.
-        growth.setdefault(
+        counts = measured(answer.object_growth, "object_growth")
+        found.setdefault(
             answer.token,
             ObjectGrowth(
                 pid=answer.pid,
                 application_group=answer.application_group or "",
                 requests=load.answers.served[answer.pid] - served[answer.pid],
-                types=measured(answer.object_growth, "object_growth").types,
+                types=counts.types,
+                operations=counts.operations,
             ),
         )
-    return tuple(growth.values())
+    return tuple(found.values())
+
+
+@contextmanager
+def _socket_origins(state: State, rates: Collection[str]) -> Iterator[None]:
+    """Remember where sockets are opened in the block, if a count leaks that takes some.
+
+    A pool that has lost some of its connections opens others when it is filled.
+    """
+    resources = [state.resources[check] for check in rates]
+    if not any(one.takes_descriptor or one.by_process == "descriptors" for one in resources):
+        yield
+        return
+    fill_pools(state)
+    state.sampler.socket_origins("begin")
+    yield
+    if state.load.hopeless():
+        return
+    fill_pools(state)
+    for answer in state.sampler.socket_origins("end"):
+        for stack, sockets in measured(answer.socket_origins, "socket_origins").opened:
+            # An interpreter that answers twice has reported everything in the first answer.
+            state.socket_origins[answer.token, stack] = SocketOrigin(
+                pid=answer.pid,
+                application_group=answer.application_group or "",
+                stack=stack,
+                sockets=sockets,
+            )
 
 
 def _attributions(state: State, rates: Mapping[str, float]) -> tuple[Attribution, ...]:
@@ -242,14 +329,14 @@ def _attributions(state: State, rates: Mapping[str, float]) -> tuple[Attribution
     for target in state.load.targets:
         if state.load.hopeless():
             break
-        state.load.to(target, requests, 1 if alone else state.plan.connections)
+        state.load.to(target, requests, 1 if alone else state.few)
         after = state.sampler.read(state.phase)
         attributions += [
             Attribution(
                 check=check,
                 url=target.url,
                 requests=requests,
-                units=total(state.resources[check], after) - total(state.resources[check], before),
+                units=growth(state.resources[check], [before, after])[1],
             )
             for check in rates
         ]

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from wsgiproof.experiment.load import until_full
 from wsgiproof.experiment.state import State
 from wsgiproof.load.target import Target
-from wsgiproof.records.observed import Role, Sample
+from wsgiproof.records.observed import Sample
 
 _HOLD = 0.15
 """Seconds that the requests of a burst wait inside, so that every process gets some by then."""
@@ -60,14 +60,15 @@ def fill_pools(state: State) -> None:
 def read_full(state: State, most: int = _FILLS) -> Sample:
     """Fill all pools, unless requests only fail, and return a sample.
 
-    ``most`` is how often they are filled at most.
+    ``most`` is how often they are filled at most; once where processes come and go, since then a
+    count that stays the same says nothing.
     """
 
     def fill() -> None:
         if not state.load.hopeless():
             fill_pools(state)
 
-    until_full(fill, state.sampler.pools, most)
+    until_full(fill, state.sampler.pools, 1 if state.workers_vary else most)
     return state.sampler.read(state.phase)
 
 
@@ -82,8 +83,7 @@ def remember_full(state: State) -> None:
 
 def warm_newcomers(state: State) -> None:
     """Fill the pools of processes that have started since, as those of the first were."""
-    living = state.server.living().items()
-    workers = {pid for pid, role in living if role is Role.WORKER}
+    workers = {*state.living_workers()}
     if state.warmed and workers - state.warmed:
         fill_pools(state)
     state.warmed |= workers

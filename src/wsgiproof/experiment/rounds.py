@@ -9,7 +9,7 @@ from wsgiproof.experiment.load import rounds
 from wsgiproof.experiment.pools import hold_all, race, remember_full, warm_newcomers
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leaks, memory
-from wsgiproof.judge.resources import Resource, worker_pids
+from wsgiproof.judge.resources import Resource
 from wsgiproof.records.observed import Sample
 from wsgiproof.records.plan import PhaseName
 
@@ -166,10 +166,8 @@ def extra_requests(state: State) -> int:
     added = sum(one.requests for one in state.phases if one.name == PhaseName.EXTRA_LOAD)
     left = state.plan.extra_requests - added
     needed = (*leaks.more_to_decide(resources, observed), memory.more_to_decide(observed))
-    # What a leak may hide in shrinks with each request. Where processes come and go, it does not.
-    steady = len({worker_pids(sample) for sample in state.samples}) == 1
-    to_show = leaks.more_to_show(resources, observed) if steady else ()
-    return max(affordable(needed, left), min(left, max(to_show, default=0)))
+    to_show = max(leaks.more_to_show(resources, observed), default=0)
+    return max(affordable(needed, left), min(left, to_show))
 
 
 def affordable(needed: Iterable[int], left: int) -> int:

@@ -8,10 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
+import msgspec
+
 from wsgiproof.experiment.context import Experiment
 from wsgiproof.experiment.load import Load
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import AgentReport, MemoryMetrics, measured
+from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import (
     ProcessSnapshot,
     address_space,
@@ -21,7 +24,15 @@ from wsgiproof.observe.processes import (
 )
 from wsgiproof.observe.processor_waits import processor_waits
 from wsgiproof.observe.remains import Remains
-from wsgiproof.records.observed import CONNECTIONS, MemorySample, Role, Sample, Work, of_members
+from wsgiproof.records.observed import (
+    CONNECTIONS,
+    MemorySample,
+    ProcessSample,
+    Role,
+    Sample,
+    Work,
+    of_members,
+)
 
 _QUIET_DEADLINE = 1.0
 """Seconds to wait for counts to settle after load; a leak may not settle, and need not."""
@@ -30,17 +41,24 @@ _MOST_ALONE = 6
 """Single requests for each process, at most, to reach all processes."""
 _GATHER = 0.05
 """Seconds that measuring requests wait inside, so that each process gets some of them."""
+_FILLED = 1.0
+"""Seconds in which a client opens what it needs beside the connections that requests use."""
 
 
 class Sampler:
     """Reads everything that can be counted of one server while it has no requests."""
 
-    def __init__(self, experiment: Experiment, load: Load) -> None:
+    def __init__(self, experiment: Experiment, load: Load, log: LogFollower) -> None:
         self._server = experiment.server
         self._backend = experiment.backend
         self._app_name = experiment.app_name
         self._processes, self._threads = experiment.workers
         self._load = load
+        self._log = log
+        self._warm_up = experiment.plan.warm_up
+        self._used: dict[int, float] = {}
+        """When each process was first seen to have used all threads in all interpreters, or to have
+        answered as many requests as a warm-up has."""
         self._sockets: frozenset[tuple[int, int]] = frozenset()
         self._remains = Remains(experiment.application)
         self._work = _WorkMeter(experiment)
@@ -75,14 +93,41 @@ class Sampler:
     def _read(self, phase: str, memory_samples: tuple[MemorySample, ...]) -> Sample:
         snapshot = self._settled()
         self._sockets = snapshot.sockets
+        self._log.read(phase)
+        now = time.monotonic()
         return Sample(
             phase=phase,
-            time=time.monotonic(),
+            time=now,
             requests=self._load.answers.requests,
-            processes=snapshot.processes,
+            processes=self._with_answers(snapshot.processes, now),
             memory=memory_samples,
             counts={**self._remains_now(), **self.counts()},
             work=self._work.so_far(self._load.seconds()),
+        )
+
+    def _with_answers(
+        self, processes: Iterable[ProcessSample], now: float
+    ) -> tuple[ProcessSample, ...]:
+        """Add to each worker what it has answered, and whether its counts can be compared."""
+        answers = self._load.answers
+        used = [
+            {pid for pid, threads in served.items() if threads >= self._threads}
+            for served in answers.workers().values()
+        ]
+        if len(used) == len(self._load.targets):
+            warm = {pid for pid, number in answers.served.items() if number >= self._warm_up}
+            for pid in warm | set.intersection(*used):
+                self._used.setdefault(pid, now)
+        return tuple(
+            msgspec.structs.replace(
+                one,
+                requests=answers.served[one.pid],
+                comparable=now - self._used.get(one.pid, now) >= _FILLED
+                and one.pid not in self._log.ending,
+            )
+            if one.role is Role.WORKER
+            else one
+            for one in processes
         )
 
     def _remains_now(self) -> dict[str, int | None]:
@@ -119,6 +164,13 @@ class Sampler:
             lambda target, until: commands.on(target, until=until, object_growth=which)
         )
 
+    def socket_origins(self, which: Literal["begin", "end"]) -> list[AgentReport]:
+        """Make each interpreter of each process begin or end to remember where it opens sockets."""
+        commands = self._load.commands
+        return self._ask_each(
+            lambda target, until: commands.on(target, until=until, socket_origins=which)
+        )
+
     def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[AgentReport]:
         """Send a request to each interpreter of each process, one URL after the other."""
         return [
@@ -134,7 +186,9 @@ class Sampler:
         if self._processes == 1:
             return [make(target, None)]
         held = make(target, time.monotonic() + _GATHER)
-        return [held] * (self._processes * self._threads)
+        # Where Apache keeps fewer processes without load, more requests would make it start some.
+        living = sum(role is Role.WORKER for role in self._server.living().values())
+        return [held] * (min(living, self._processes) * self._threads)
 
     def touch(self) -> None:
         """Send an ordinary request to each interpreter of each process, which is not counted.

@@ -36,6 +36,7 @@ from wsgiproof.records.observed import (
     Restart,
     Role,
     Sample,
+    SocketOrigin,
     Stop,
 )
 from wsgiproof.records.plan import PhaseName
@@ -63,16 +64,15 @@ class State:
         self._evidence = Evidence(experiment.application.evidence)
         self._subject = experiment.application.identity
         self.stack_collector = StackCollector(server, self._evidence)
-        starvation = Starvation(lambda: (os.getpid(), *server.living(), *self.backend.pids()))
         self.load = Load(
             server,
             plan,
             experiment.application,
             lambda: self.stack_collector.take_soon(self.phase),
-            starvation,
+            Starvation(lambda: (os.getpid(), *server.living(), *self.backend.pids())),
         )
-        self.sampler = Sampler(experiment, self.load)
         self.log = LogFollower(server.error_log)
+        self.sampler = Sampler(experiment, self.load, self.log)
         self.phase = PhaseName.START
         self.phases: list[Phase] = []
         self.samples: list[Sample] = []
@@ -80,7 +80,10 @@ class State:
         self.object_growth: tuple[ObjectGrowth, ...] = ()
         self.confirmations: tuple[Confirmation, ...] = ()
         self.attributions: tuple[Attribution, ...] = ()
+        self.socket_origins: dict[tuple[str, str], SocketOrigin] = {}
+        """By the interpreter's token and the stack."""
         self.drained: list[Sample] = []
+        self.settled: list[Sample] = []
         self.cache_trials: list[CacheTrial] = []
         self.outlived_drain: bool | None = None
         """Whether growth beyond any pool was still there after a drain; None if there was none."""
@@ -94,10 +97,17 @@ class State:
         self.warmed: set[int] = set()
         """The processes whose pools have been filled."""
         self._libraries: set[str] = set()
-        self.aborted = ""
-        self.decided_early = ""
-        self.budget_exhausted = ""
+        self.aborted = self.decided_early = self.budget_exhausted = ""
         self._started = time.monotonic()
+
+    @property
+    def few(self) -> int:
+        """The most connections with which the number of processes stays what it is."""
+        return self.workers[1] if self.workers_vary else self.plan.connections
+
+    def living_workers(self) -> list[int]:
+        """Return the processes that run the application now."""
+        return [pid for pid, role in self.server.living().items() if role is Role.WORKER]
 
     @property
     def load_is_over(self) -> bool:
@@ -165,14 +175,12 @@ class State:
         if memory:
             self.memory_due = self.load.answers.requests + self.plan.memory_every
             self._note_libraries()
-        self.log.read(self.phase)
         self.samples.append(self.sampler.read(self.phase, memory=memory))
         self.aborted = self.load.hopeless()
 
     def _note_libraries(self) -> None:
-        for pid, role in self.server.living().items():
-            if role is Role.WORKER:
-                self._libraries |= loaded_libraries(pid)
+        for pid in self.living_workers():
+            self._libraries |= loaded_libraries(pid)
 
     def rate(self) -> float | None:
         """Return the requests per second of the parallel phase, without its samples."""
@@ -213,7 +221,9 @@ class State:
             object_growth=self.object_growth,
             confirmations=self.confirmations,
             attributions=self.attributions,
+            socket_origins=tuple(self.socket_origins.values()),
             drained=tuple(self.drained),
+            settled=tuple(self.settled),
             cache_trials=tuple(self.cache_trials),
             events=events,
             log=tuple(self.log.lines),

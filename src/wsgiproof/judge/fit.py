@@ -11,9 +11,10 @@ from statistics import median
 import msgspec
 
 from wsgiproof.judge import leaks, memory
-from wsgiproof.judge.growth import LeakStatus, Series, rate_of
+from wsgiproof.judge.growth import LeakStatus, rate_of
 from wsgiproof.judge.memory_series import rate_text
 from wsgiproof.judge.resources import Resource, Resources
+from wsgiproof.judge.series import Series
 from wsgiproof.judge.slope import later_half
 from wsgiproof.records.observed import Observed
 
@@ -51,7 +52,9 @@ def _of_counts(resources: Resources, observed: Observed) -> Iterator[Fit]:
     for check, resource in resources.items():
         decision = leaks.decision_of(resource, observed)
         if decision is not None and decision.status is LeakStatus.LEAK:
-            yield from (_of_count(check, resource, one) for one in decision.growing[:_MOST_LINES])
+            # Processes that came and went have no line in common with the requests of the server.
+            single = [one for one in decision.growing if not one.lives]
+            yield from (_of_count(check, resource, one) for one in single[:_MOST_LINES])
 
 
 def _of_count(check: str, resource: Resource, series: Series) -> Fit:

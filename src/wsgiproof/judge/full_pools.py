@@ -22,10 +22,10 @@ from wsgiproof.judge.growth import (
     CountDecision,
     LeakStatus,
     Rate,
-    Series,
     decide,
     poisson_limits,
 )
+from wsgiproof.judge.series import Series
 
 _NO_POOL = 10**9
 """A bound on what a pool may add: none of these counts exceeds it."""

@@ -17,6 +17,9 @@ a count.
   lowest rate that its steps allow would then show with a probability of 99 %.
 * A connection that is opened lazily is one step for each interpreter of each process, and no more.
   A leak has more steps, whenever the interpreters open theirs.
+* Where processes come and go, each may do all of this, for as long as it lives: what they have
+  gained together is never a leak yet. The experiment makes few requests at once, so that the same
+  processes stay, and these are judged when they are old.
 * Something that lives for seconds, such as a thread that ends by itself, grows like a leak until
   the first of its kind ends. If units are gone after a drain (seconds without a request), only
   values after a drain count: the experiment adds load, drains again, and compares.
@@ -33,11 +36,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import StrEnum
-from itertools import accumulate, pairwise
 from statistics import NormalDist
 
 import msgspec
 
+from wsgiproof.judge.series import Series, Step
 from wsgiproof.records.plan import MISSED, least_requests
 
 LEAST_STEPS = 4
@@ -59,6 +62,8 @@ CONTINUES = 0.5
 POOL_SLACK = 8
 """Connections, threads or descriptors of one client beyond those of its request threads: a client
 of a database may have two monitors for each member of it, and one more thread."""
+LEAST_SENSITIVITY = 100
+"""The sensitivity of a load to processes that stay, where none is asked for."""
 CONFIDENCE = 0.95
 
 
@@ -68,82 +73,6 @@ class LeakStatus(StrEnum):
     LEAK = "leak"
     NO_LEAK = "no leak"
     UNDECIDED = "undecided"
-
-
-class Step(msgspec.Struct, frozen=True):
-    """A rise of a floor: its place in the series (0 to 1), and its units."""
-
-    at: float
-    units: int
-
-
-class Series(msgspec.Struct, frozen=True):
-    """One count over the requests served, as ``(requests, value)`` pairs in order."""
-
-    what: str
-    points: tuple[tuple[int, int], ...]
-
-    @property
-    def floor(self) -> list[int]:
-        """Return, for each point, the least value from there on."""
-        values = [value for _, value in self.points]
-        return list(accumulate(reversed(values), min))[::-1]
-
-    def steps(self) -> list[Step]:
-        """Return the rises of the floor; none if they do not lead to a new high."""
-        floor = self.floor
-        earlier = [value for _, value in self.points[: (len(self.points) + 1) // 2]]
-        if floor[-1] <= max(earlier):
-            return []
-        first, last = self.points[0][0], self.points[-1][0]
-        return [
-            Step((self.points[number + 1][0] - first) / max(1, last - first), after - before)
-            for number, (before, after) in enumerate(pairwise(floor))
-            if after > before
-        ]
-
-    @property
-    def noise(self) -> float:
-        """Return the variance of a random walk that rises as often as this falls, by as much.
-
-        The largest fall is left out: it may be the end of one large rise.
-        """
-        falls = [before - after for (_, before), (_, after) in pairwise(self.points)]
-        return 2.0 * sum(fall**2 for fall in sorted(falls)[:-1] if fall > 0)
-
-    def rounds(self) -> list[tuple[int, int]]:
-        """Return for each round its requests, and the units by which the floor rises in it."""
-        rising = bool(self.steps())
-        return [
-            (later - earlier, (after - before) * rising)
-            for ((earlier, _), (later, _)), (before, after) in zip(
-                pairwise(self.points), pairwise(self.floor), strict=True
-            )
-        ]
-
-    @property
-    def units(self) -> int:
-        """By how many units the floor rises; 0 if it reaches no new high."""
-        return sum(step.units for step in self.steps())
-
-    def under_load(self) -> Series:
-        """Return the series without the points after an idle time."""
-        busy = [after for before, after in pairwise(self.points) if after[0] > before[0]]
-        return Series(self.what, (*self.points[:1], *busy))
-
-    @property
-    def gone(self) -> int:
-        """Units that were there at the end of the load and gone after the idle time."""
-        return max(0, self.under_load().points[-1][1] - self.points[-1][1])
-
-    @property
-    def hidden(self) -> int:
-        """Units that the count varies by without a drain: a leak of fewer would not be seen."""
-        return max(value - least for (_, value), least in zip(self.points, self.floor, strict=True))
-
-    def describe(self) -> str:
-        """Return all points as text, for the evidence."""
-        return f"{self.what}: " + ", ".join(f"{value}@{at}" for at, value in self.points)
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,10 +121,22 @@ class CountDecision(msgspec.Struct, frozen=True, kw_only=True):
     more: int = 0
     """If undecided: how many more requests are likely to decide."""
     growing: tuple[Series, ...] = ()
+    processes: int = 0
+    """If they came and went, how many are counted together: then all requests are those of
+    processes that could be compared with themselves."""
+    settled: bool = False
+    """Whether it rests on a load in which the processes stayed."""
+    share: float = 1.0
+    """The part of the server's requests that it rests on; less than all where processes come and
+    go."""
     alone: bool = False
     """Whether it rests only on requests that came one after the other."""
     within_limit: bool = False
     """Whether it is no leak because the configuration accepts this rate."""
+
+    def of_server(self, requests: int) -> int:
+        """Return how many requests to the server make so many that it can rest on."""
+        return math.ceil(requests / self.share)
 
 
 def decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDecision:
@@ -209,7 +150,9 @@ def decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDeci
         loaded = _decide([one.under_load() for one in series], bound, interpreters)
         if loaded.status is LeakStatus.NO_LEAK:
             return loaded
-        if gone >= TEMPORARY * loaded.units:
+        # A process that ended before was not there to show what a drain takes back.
+        drained = sum(_units_of_drained(one) for one in series) or loaded.units
+        if gone >= TEMPORARY * min(drained, loaded.units):
             return msgspec.structs.replace(
                 loaded,
                 status=LeakStatus.UNDECIDED,
@@ -237,15 +180,18 @@ def _decide(series: Sequence[Series], bound: int, interpreters: int) -> CountDec
         exceeds_pools=any(exceeds_pool(one, bound) for one in growing),
         least_rate=poisson_limits(len(steps))[0] / requests if requests else 0.0,
         growing=growing,
+        processes=sum(len(one.lives) for one in series),
     )
     if len(steps) < LEAST_STEPS and not decision.exceeds_pools:
         return decision
     silence = steps[-1].at ** len(steps)
     if silence < STOPPED:
         return decision
-    if silence < DOUBTFUL:
+    if silence < DOUBTFUL and not decision.processes:
         times = steps[-1].at * STOPPED ** (-1 / len(steps))
         return _undecided(decision, "the growth may have stopped", times)
+    if decision.processes and not decision.exceeds_pools:
+        return _undecided(decision, "a process may fill its pools for as long as it lives", 1.0)
     if _trend(steps) < DOUBTFUL:
         return _undecided(decision, "the growth slows down", 2.0)
     if units <= NOISY * math.sqrt(sum(one.noise for one in growing)):
@@ -293,12 +239,45 @@ def drained(decision: CountDecision, rounds: Sequence[tuple[int, int]]) -> Count
 def requests_to_confirm(decision: CountDecision) -> int:
     """Return how many requests with full pools rule out a leak, if nothing grows in them.
 
-    0 if the decision is already that nothing leaks, if the growth exceeds any pool, or if drains
-    decide.
+    0 if the decision is already that nothing leaks, if the growth exceeds any pool, or if drains or
+    processes that stay decide.
     """
-    if decision.status is LeakStatus.NO_LEAK or decision.exceeds_pools or decision.gone:
+    elsewhere = decision.gone or decision.processes or decision.settled
+    if decision.status is LeakStatus.NO_LEAK or decision.exceeds_pools or elsewhere:
         return 0
     return math.ceil(-math.log(STOPPED) / decision.least_rate)
+
+
+def requests_to_settle(decision: CountDecision, sensitivity: int) -> int:
+    """Return how many requests to processes that stay rule out a leak, if nothing grows in them.
+
+    It is one with the ``sensitivity`` of the load. 0 if they are not what decides.
+    """
+    undecided = decision.status is LeakStatus.UNDECIDED and not decision.gone
+    return (
+        requests_to_show(sensitivity or LEAST_SENSITIVITY)
+        if decision.processes and undecided
+        else 0
+    )
+
+
+def settled(decision: CountDecision, stayed: CountDecision, sensitivity: int) -> CountDecision:
+    """Return the decision on processes that came and went, after one on some that stayed."""
+    if not requests_to_settle(decision, sensitivity):
+        return decision
+    if stayed.status is LeakStatus.LEAK:
+        return msgspec.structs.replace(stayed, settled=True)
+    needed = requests_to_show(sensitivity or LEAST_SENSITIVITY, stayed.possible)
+    if stayed.status is LeakStatus.NO_LEAK and stayed.requests >= needed:
+        return msgspec.structs.replace(
+            decision,
+            status=LeakStatus.NO_LEAK,
+            doubt="",
+            confirmed_requests=stayed.requests,
+            excluded_rate=stayed.excluded_rate,
+            settled=True,
+        )
+    return msgspec.structs.replace(decision, doubt=stayed.doubt or decision.doubt)
 
 
 def requests_to_show(sensitivity: int, possible: int = 0) -> int:
@@ -327,7 +306,7 @@ def confirmed(decision: CountDecision, requests: int, units: int) -> CountDecisi
 
 def _undecided(decision: CountDecision, doubt: str, times: float) -> CountDecision:
     """Return the decision as undecided, until the run is ``times`` as long."""
-    more = math.ceil(max(0.1, times - 1) * decision.requests)
+    more = 0 if decision.processes else math.ceil(max(0.1, times - 1) * decision.requests)
     return msgspec.structs.replace(decision, status=LeakStatus.UNDECIDED, doubt=doubt, more=more)
 
 
@@ -341,11 +320,23 @@ def _times_as_long(series: Sequence[Series], steps: int, interpreters: int) -> f
     return min(alone, (interpreters * len(series) + SPARE_STEPS) / steps)
 
 
+def _units_of_drained(series: Series) -> int:
+    """Return what those processes gained that were still there in a drain; 0 if all were."""
+    return sum(
+        one.under_load().gained
+        for one in series.lives
+        if len(one.points) > 1 and one.points[-1][0] == one.points[-2][0]
+    )
+
+
 def exceeds_pool(series: Series, bound: int) -> bool:
     """Return whether a series grows by more than any pool holds, and up to its end.
 
-    ``bound`` is in units; the last two rounds have to be at least half as steep as the average.
+    Of processes that came and went, that of one of them is enough. ``bound`` is in units; the last
+    two rounds have to be at least half as steep as the average.
     """
+    if series.lives:
+        return any(exceeds_pool(one, bound) for one in series.lives)
     rounds = [(served, units) for served, units in series.rounds() if served]  # none when idle
     if len(rounds) < LEAST_SAMPLES - 2 or series.units <= bound:
         return False

@@ -13,16 +13,19 @@ from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import (
     CONFIDENCE,
     LEAST_SAMPLES,
+    LEAST_SENSITIVITY,
     CountDecision,
     LeakStatus,
-    Series,
     confirmed,
     decide,
     drained,
     exceeds_pool,
+    poisson_limits,
     pool_bound,
     requests_to_confirm,
+    requests_to_settle,
     requests_to_show,
+    settled,
 )
 from wsgiproof.judge.resources import (
     Counts,
@@ -31,21 +34,25 @@ from wsgiproof.judge.resources import (
     all_counts,
     all_processes,
     backend_counts,
+    come_and_go,
+    growth,
     named_counts,
     process_counts,
     total,
     worker_pids,
     workers,
 )
+from wsgiproof.judge.series import Series
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
-from wsgiproof.records.observed import Attribution, Observed, Sample
+from wsgiproof.records.observed import Attribution, Observed, Sample, SocketOrigin
 from wsgiproof.records.plan import LoadPlan, PhaseName
 
 _CERTAIN_UNITS = 3
 """Units that the requests to one URL leave behind before that URL is named."""
 
 
+_MOST_ORIGINS = 4
 _MATERIAL_BYTES = 2**20
 """A pass says how much files have grown if it is more than that."""
 
@@ -114,8 +121,13 @@ def growing(resources: Resources, observed: Observed) -> tuple[Resource, ...]:
 
 
 def have_returned(resources: Iterable[Resource], before: Sample, now: Sample) -> bool:
-    """Return whether all of these counts are at most what they were in the sample ``before``."""
-    return all(total(resource, now) <= total(resource, before) for resource in resources)
+    """Return whether all of these counts are at most what they were in the sample ``before``.
+
+    Where processes have come and gone since, nobody knows.
+    """
+    return worker_pids(before) == worker_pids(now) and all(
+        total(resource, now) <= total(resource, before) for resource in resources
+    )
 
 
 def to_drain(resources: Resources, observed: Observed) -> tuple[Resource, ...]:
@@ -157,12 +169,36 @@ def _to_confirm(resources: Resources, observed: Observed, *, alone: bool) -> dic
     return needed
 
 
+def to_settle(resources: Resources, observed: Observed) -> int:
+    """Return how many requests to processes that stay decide what grew in some that came and went,
+    or what only those show that stay; 0 if nothing is undecided."""
+    return max(_to_settle(resources, observed), default=0)
+
+
+def _to_settle(resources: Resources, observed: Observed) -> Iterator[int]:
+    for resource in resources.values():
+        yield _to_count(resource, observed)
+        for one in _decisions(resource, observed):
+            yield requests_to_settle(one, observed.plan.sensitivity)
+
+
+def _to_count(resource: Resource, observed: Observed) -> int:
+    """Return how many requests are missing in which no process came or ended, for a count that
+    tells nothing in others."""
+    samples = _judged(resource, observed)
+    counted = any(resource.by_backend in one.counts for one in samples)
+    if not (resource.outlives_process and counted and come_and_go(samples)):
+        return 0
+    done = sum(one.span for one in backend_counts(samples, resource).series)
+    return max(0, requests_to_show(observed.plan.sensitivity or LEAST_SENSITIVITY) - done)
+
+
 def more_to_decide(resources: Resources, observed: Observed) -> tuple[int, ...]:
     """Return, for each undecided resource, the requests that are likely to decide it."""
     decisions = (decision_of(resource, observed) for resource in resources.values())
     # The requests that are added come at the same time, so they decide nothing about others.
     return tuple(
-        one.more
+        one.of_server(one.more)
         for one in decisions
         if one is not None and one.more and not one.gone and not one.alone
     )
@@ -177,7 +213,7 @@ def more_to_show(resources: Resources, observed: Observed) -> Iterator[int]:
             plain = not (one.alone or one.confirmed_requests or one.drained_requests)
             missing = requests_to_show(sensitivity, one.possible) - one.requests
             if one.status is LeakStatus.NO_LEAK and plain and missing > 0:
-                yield missing
+                yield one.of_server(missing)
 
 
 def decision_of(resource: Resource, observed: Observed) -> CountDecision | None:
@@ -236,8 +272,10 @@ def _recorded(resource: Resource, samples: Sequence[Sample]) -> bool:
 
 
 def _what_decides(decision: CountDecision, observed: Observed) -> str:
+    if decision.processes and not decision.gone:
+        return "processes that live longer would decide (without --min-processes)"
     if not decision.gone:
-        return f"about {decision.more:,} more requests would decide (-n)"
+        return f"about {decision.of_server(decision.more):,} more requests would decide (-n)"
     seconds = observed.plan.drain or observed.plan.cool_down
     return f"a drain of more than {seconds:g} seconds would decide (--drain-seconds)"
 
@@ -260,15 +298,26 @@ def _passed(
         )
     alone = max((one.excluded_rate for one in every if one.alone), default=0.0)
     also = f", and one in {1 / alone:,.0f} where each request is alone" if alone else ""
-    growth = "did not grow" if not decision.units else f"grew by {decision.units} in all"
-    then = f", and by none in {decision.confirmed_requests:,} more with all pools full"
+    grown = "did not grow" if not decision.units else f"grew by {decision.units} in all"
+    how = "to processes that stayed" if decision.settled else "with all pools full"
+    then = f", and by none in {decision.confirmed_requests:,} more {how}"
     more = max((one.units for one in full), default=0)
     again = f"; with all pools full again, there were {more} more" if full else ""
     return (
-        f"{resource.check} {growth} in {count(decision.requests, 'request')}"
+        f"{resource.check} {grown} in {_requests(decision)}"
         f"{then if decision.confirmed_requests else ''}{again}; a leak of one in "
         f"{bound:,.0f} requests would have shown (95 %){also}"
     )
+
+
+def _requests(decision: CountDecision) -> str:
+    """Return ``804 requests to 31 processes that came and went``."""
+    to = ""
+    if decision.processes:
+        to = f" to {count(decision.processes, 'process', 'processes')} that came and went"
+    elif decision.settled:
+        to = " to processes that stayed"
+    return f"{count(decision.requests, 'request')}{to}"
 
 
 def _short_of_sensitivity(resource: Resource, observed: Observed) -> str:
@@ -310,13 +359,13 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
     found = []
     kinds = zip(
         ("", *(["backend", "abandoned"] if resource.by_backend else []), *resource.by_name),
-        all_counts(observed.samples, resource),
+        all_counts(_judged(resource, observed), resource),
         all_counts(_serial(observed.samples), resource),
         strict=True,
     )
     for name, counts, serial in kinds:
-        whole = _decide(resource, observed, name, counts)
-        alone = _decide(resource, observed, name, serial)
+        whole = _decide(resource, observed, name, counts, _judged(resource, observed))
+        alone = _decide(resource, observed, name, serial, _serial(observed.samples))
         if alone is not None:
             alone = msgspec.structs.replace(alone, alone=True)
             if whole is not None and 0 < whole.units == alone.units:
@@ -330,28 +379,73 @@ def _decisions(resource: Resource, observed: Observed) -> list[CountDecision]:
                 else decision
                 for decision in found
             ]
-    rounds = [
-        (after.requests - before.requests, total(resource, after) - total(resource, before))
-        for before, after in pairwise(observed.drained)
+    rounds = [growth(resource, [before, after]) for before, after in pairwise(observed.drained)]
+    found = [drained(decision, rounds) for decision in found]
+    stayed = _stayed(resource, observed)
+    if stayed is None:
+        return found
+    return [settled(decision, stayed, observed.plan.sensitivity) for decision in found]
+
+
+def _judged(resource: Resource, observed: Observed) -> Sequence[Sample]:
+    """Return the samples of the load.
+
+    Those of processes that stayed belong to them where nothing else tells what each process has.
+    """
+    if resource.outlives_process and come_and_go(observed.samples):
+        return (*observed.samples, *observed.settled)
+    return observed.samples
+
+
+def _stayed(resource: Resource, observed: Observed) -> CountDecision | None:
+    """Return the decision on the processes that stayed, if there was a load for that."""
+    samples = observed.settled
+    pids = [{one.pid for one in workers(each.processes) if one.comparable} for each in samples]
+    stayed = set.intersection(*pids[len(pids) // 2 :]) if pids else set()
+    if not stayed:
+        return None
+    kept = [
+        msgspec.structs.replace(
+            sample, processes=tuple(one for one in sample.processes if one.pid in stayed)
+        )
+        for sample, comparable in zip(samples, pids, strict=True)
+        if stayed <= comparable
     ]
-    return [drained(decision, rounds) for decision in found]
+    return _decide(resource, observed, "", process_counts(kept, resource), kept)
 
 
 def _decide(
-    resource: Resource, observed: Observed, name: str, counts: Counts
+    resource: Resource, observed: Observed, name: str, counts: Counts, samples: Sequence[Sample]
 ) -> CountDecision | None:
-    """Return the decision on the counts of this name; None if there are too few samples.
+    """Return the decision on the counts of this name in ``samples``; None if these are too few.
 
     The name of those of the processes is empty.
     """
     processes, threads = observed.workers
+    if come_and_go(samples):
+        processes = len(worker_pids(samples[-1])) or processes
     bound, interpreters = pool_bound(len(observed.urls), threads), len(observed.urls)
     places = processes if name else 1
     long_enough = [one for one in counts.series if _is_long_enough(one, bound * places)]
     if not long_enough:
         return None
     decision = decide(long_enough, bound * places, interpreters * places)
+    span = samples[-1].requests - samples[0].requests
+    if 0 < decision.requests < span:
+        decision = msgspec.structs.replace(decision, share=decision.requests / span)
+    if decision.processes and resource.pooled:
+        decision = _with_surplus(decision, decision.processes * interpreters * (threads - 1))
     return _within_limit(decision, observed.plan) if name in resource.limited else decision
+
+
+def _with_surplus(decision: CountDecision, surplus: int) -> CountDecision:
+    """Return the decision with what pools may have lost of their surplus, which does not show.
+
+    The pools of processes that come and go can't be compared with their first filling.
+    """
+    possible = decision.possible + surplus
+    limit = poisson_limits(possible)[1] / decision.requests
+    return msgspec.structs.replace(decision, possible=possible, excluded_rate=limit)
 
 
 def _within_limit(decision: CountDecision, plan: LoadPlan) -> CountDecision:
@@ -392,7 +486,8 @@ def _when_full(resource: Resource, observed: Observed) -> list[CountDecision]:
 
 
 def _is_long_enough(series: Series, bound: int) -> bool:
-    return len(series.points) >= LEAST_SAMPLES or exceeds_pool(series, bound)
+    rounds = sum(len(one.points) - 1 for one in series.lives) or len(series.points) - 1
+    return rounds >= LEAST_SAMPLES - 1 or exceeds_pool(series, bound)
 
 
 def _worst(decisions: Sequence[CountDecision]) -> CountDecision | None:
@@ -402,7 +497,8 @@ def _worst(decisions: Sequence[CountDecision]) -> CountDecision | None:
 
 def _gaps(resource: Resource, observed: Observed, decisions: Sequence[CountDecision]) -> list[str]:
     """Return the evidence that is missing and that a pass would need."""
-    gaps = [gap for counts in all_counts(observed.samples, resource) for gap in counts.gaps]
+    every = all_counts(_judged(resource, observed), resource)
+    gaps = [gap for counts in every for gap in counts.gaps]
     if not gaps and not decisions:
         gaps.append(
             f"{resource.check} were counted in {count(len(observed.samples), 'sample')}; "
@@ -418,8 +514,8 @@ def _finding(resource: Resource, decision: CountDecision, observed: Observed) ->
         check=resource.check,
         seen=(
             f"{_units(resource, decision)} leaked in "
-            f"{count(decision.requests, 'request')}{_alone(decision)}, {decision.rate.describe()}"
-            f"{_still_there(observed)}{_where(attributions)}"
+            f"{_requests(decision)}{_alone(decision)}, {decision.rate.describe()}"
+            f"{_still_there(observed)}{_where(attributions)}{_origin(resource, observed)}"
         ),
         meaning=resource.meaning,
         action=resource.action,
@@ -434,6 +530,7 @@ def _finding(resource: Resource, decision: CountDecision, observed: Observed) ->
                 f"{one.url} alone: {one.units:+} in {count(one.requests, 'request')}"
                 for one in attributions
             ),
+            *_origins(resource, observed),
             *(one.describe() for one in decision.growing[:4]),
         ),
     )
@@ -480,6 +577,29 @@ def _where(attributions: Sequence[Attribution]) -> str:
     if share ** sum(one.units for one in leaking) > 1 - CONFIDENCE:
         return ""
     return f", by requests to {' and '.join(one.url.rpartition('/')[2] for one in leaking)} alone"
+
+
+def _origin(resource: Resource, observed: Observed) -> str:
+    """Return the innermost call that opened sockets which are still open, most of them."""
+    origins = _socket_origins(resource, observed)
+    if not origins:
+        return ""
+    most = max(origins, key=lambda one: one.sockets)
+    return (
+        f"; sockets that were opened meanwhile and stay open come from {most.stack.split(' < ')[0]}"
+    )
+
+
+def _origins(resource: Resource, observed: Observed) -> Iterator[str]:
+    """Yield where sockets were opened that are still open, for the evidence."""
+    for one in _socket_origins(resource, observed)[:_MOST_ORIGINS]:
+        opened = count(one.sockets, "socket")
+        yield f"pid {one.pid} {one.application_group} opened {opened} that stay open: {one.stack}"
+
+
+def _socket_origins(resource: Resource, observed: Observed) -> Sequence[SocketOrigin]:
+    takes = resource.takes_descriptor or resource.by_process == "descriptors"
+    return observed.socket_origins if takes else ()
 
 
 def _kinds(resource: Resource, samples: Sequence[Sample]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from wsgiproof.judge.finding import Outcome, evidence
+from wsgiproof.judge.finding import Outcome, evidence, in_words
 from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.memory_series import (
     FREED,
@@ -163,14 +163,14 @@ def _with_trials(one: SeriesDecision, observed: Observed) -> SeriesDecision:
     served = later_half(one.series.points)[0][0] if one.series.points else 0
     if one.status is not LeakStatus.LEAK or served >= entries * interpreters:
         return one
-    pid = one.series.pid
-    trials = [trial for trial in observed.cache_trials if pid in trial.full]
+    trials = observed.cache_trials
     if any(_continues(one, trial) for trial in trials):
         return one
-    slopes = [slope for trial in trials if (slope := _slope_in(trial, one.series)) is not None]
-    if {trial.url for trial in trials} == {*observed.urls} and len(slopes) == len(trials):
+    measured = [_measured_in(trial, one.series) for trial in trials]
+    if {trial.url for trial in trials} == {*observed.urls} and all(measured):
+        slopes = [slope for of_trial in measured for slope, _ in of_trial]
         highest = max(slopes, key=lambda slope: slope.high)
-        noise = NOISE[one.series.unit] / min(_span_in(trial, one.series) for trial in trials)
+        noise = NOISE[one.series.unit] / min(span for of_trial in measured for _, span in of_trial)
         if highest.high < max(MATERIAL[one.series.unit], noise):
             return msgspec.structs.replace(one, status=LeakStatus.NO_LEAK, slope=highest)
     return msgspec.structs.replace(
@@ -187,32 +187,35 @@ def _growth(one: SeriesDecision) -> str:
 
 
 def _continues(one: SeriesDecision, trial: CacheTrial) -> bool:
-    slope = _slope_in(trial, one.series)
     assert one.slope is not None
-    return (
-        one.series.pid in trial.full
-        and slope is not None
-        and slope.low > 0
-        and slope.rate >= STEADY_RATIO * one.slope.rate
+    return any(
+        slope.low > 0 and slope.rate >= STEADY_RATIO * one.slope.rate
+        for slope, _ in _measured_in(trial, one.series)
     )
 
 
-def _slope_in(trial: CacheTrial, series: MemorySeries) -> Slope | None:
-    points = _points_in(trial, series)
-    return theil_sen(points) if len(points) >= LEAST_POINTS and span(points) else None
+def _measured_in(trial: CacheTrial, series: MemorySeries) -> list[tuple[Slope, int]]:
+    """Return the slope of the metric in a trial, and the requests that it rests on.
+
+    It is that of the same process. One that had ended by then is judged by all others, since they
+    run the same.
+    """
+    pids = [series.pid] if series.pid in trial.full else trial.full
+    every = [_points_in(trial, series, pid) for pid in pids]
+    return [
+        (theil_sen(points), span(points))
+        for points in every
+        if len(points) >= LEAST_POINTS and span(points)
+    ]
 
 
-def _span_in(trial: CacheTrial, series: MemorySeries) -> int:
-    return span(_points_in(trial, series))
-
-
-def _points_in(trial: CacheTrial, series: MemorySeries) -> list[tuple[int, int]]:
+def _points_in(trial: CacheTrial, series: MemorySeries, pid: int) -> list[tuple[int, int]]:
     field = _METRICS[series.what][0]
     return [
         (one.requests, value)
         for reading in trial.readings
         for one in reading
-        if one.pid == series.pid and (value := getattr(one, field)) is not None
+        if one.pid == pid and (value := getattr(one, field)) is not None
     ]
 
 
@@ -277,6 +280,7 @@ def _threads_vary(pid: int, observed: Observed) -> bool:
     return len(numbers) > 1
 
 
+_MOST_OPERATIONS = 3
 _ADDRESS_SPACE = "address space"
 _METRICS: dict[str, tuple[str, Unit]] = {
     "allocated blocks": ("blocks", "blocks"),
@@ -291,17 +295,18 @@ def _finding(decision: MemoryDecision, observed: Observed) -> Finding:
     first = decision.leaks[0]
     return Finding(
         check="memory",
-        seen=decision.reason,
+        seen=decision.reason + _by_operation(observed),
         meaning=(
             "requests take memory that is never freed, not even when the server is idle and "
             "garbage has been collected; the process grows until it is killed"
         ),
         action=(
-            "see which types grew, in the evidence; if none did, C code takes memory itself, or "
-            "does not release objects that it has made"
+            "see which types grew and which operations leave memory, in the evidence; if no type "
+            "did, C code takes memory itself, or does not release objects that it has made"
         ),
         evidence=evidence(
             [
+                *_operations(observed),
                 *_grown_types(observed),
                 *(
                     f"{name_of(one.series)}: "
@@ -315,6 +320,29 @@ def _finding(decision: MemoryDecision, observed: Observed) -> Finding:
     )
 
 
+def _by_operation(observed: Observed) -> str:
+    """Return ``; each 'encode regex' leaves 1 block``: the worst operations, in any interpreter."""
+    worst: dict[str, tuple[float, float]] = {}
+    for one in observed.object_growth:
+        for name, *left in one.operations:
+            worst[name] = max(worst.get(name, (0.0, 0.0)), (left[0], left[1]))
+    ranked = sorted(worst, key=lambda name: worst[name], reverse=True)[:_MOST_OPERATIONS]
+    named = [f"each '{name}' leaves {_left(*worst[name])}" for name in ranked]
+    return f"; {in_words(named)}" if named else ""
+
+
+def _operations(observed: Observed) -> Iterator[str]:
+    """Yield what each interpreter measured of its operations."""
+    for one in observed.object_growth:
+        for name, blocks, size in one.operations:
+            yield f"pid {one.pid} {one.application_group}, '{name}' alone: {_left(blocks, size)}"
+
+
+def _left(blocks: float, size: float) -> str:
+    parts = [f"{blocks:g} {'block' if blocks == 1 else 'blocks'}"] if blocks else []
+    return " and ".join([*parts, *([f"{size:g} bytes"] if size else [])])
+
+
 def _grown_types(observed: Observed) -> Iterator[str]:
     """Yield the types with at least one new object for every four requests."""
     for one in observed.object_growth:
@@ -326,5 +354,6 @@ def _grown_types(observed: Observed) -> Iterator[str]:
 
 def _in_trial(trial: CacheTrial, series: MemorySeries) -> str:
     """Return the readings of a cache trial as text, for the evidence."""
-    readings = ", ".join(f"{value}@{at}" for at, value in _points_in(trial, series))
-    return f"{trial.url} alone, once a cache would be full: {readings}"
+    pid = series.pid if series.pid in trial.full else next(iter(trial.full), series.pid)
+    readings = ", ".join(f"{value}@{at}" for at, value in _points_in(trial, series, pid))
+    return f"{trial.url} alone, once a cache of pid {pid} would be full: {readings}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 
 from wsgiproof.judge.finding import count, some
-from wsgiproof.judge.growth import Series
+from wsgiproof.judge.series import Series, pooled
 from wsgiproof.judge.sockets import abandoned
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.observed import CONNECTIONS, ProcessSample, Role, Sample
@@ -126,6 +127,25 @@ def total(resource: Resource, sample: Sample) -> int:
     )
 
 
+def growth(resource: Resource, samples: Sequence[Sample]) -> tuple[int, int]:
+    """Return the requests from the first of these samples to the last, and the units by which the
+    resource grew in them.
+
+    Where processes come and go, both are those of the processes that can be compared with
+    themselves.
+    """
+    first, last = samples[0], samples[-1]
+    if resource.by_name or not _vary(samples):
+        return last.requests - first.requests, total(resource, last) - total(resource, first)
+    if resource.by_process:
+        series = _of_lives(samples, resource).series
+    else:
+        points = _points(samples, resource.by_backend)
+        whole = len(points) == len(samples)
+        series = (Series(resource.check, _without_changes(points, samples)),) if whole else ()
+    return sum(one.span for one in series), sum(one.gained for one in series)
+
+
 class Counts(msgspec.Struct, frozen=True):
     """The series of one resource, and which counts of it are missing."""
 
@@ -147,13 +167,15 @@ def all_counts(samples: Sequence[Sample], resource: Resource) -> tuple[Counts, .
 
 
 def process_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
-    """Return one series for each worker process.
+    """Return one series for each worker process, or one of all if they come and go.
 
-    A process that starts later has empty pools, which the load fills only gradually, so the first
-    third of its samples is its warm-up.
+    In a record that does not say which samples of a process can be compared, the first third of
+    those of a process that starts later is its warm-up: the load fills its pools only gradually.
     """
     if not resource.by_process:
         return Counts()
+    if come_and_go(samples):
+        return _of_lives(samples, resource)
     points: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
     unread: dict[int, None] = {}
     for sample in samples:
@@ -177,15 +199,35 @@ def process_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
     return Counts(tuple(series), gaps)
 
 
+def _of_lives(samples: Sequence[Sample], resource: Resource) -> Counts:
+    """Return one series of all workers, from the samples in which each can be compared."""
+    points: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    unread: dict[int, None] = {}
+    for sample in samples:
+        for reading in workers(sample.processes):
+            value = getattr(reading, resource.by_process)
+            if reading.comparable and value is None:
+                unread[reading.pid] = None
+            elif reading.comparable:
+                points[reading.pid].append((reading.requests or 0, value))
+    lives = [Series(f"pid {pid}", tuple(kept)) for pid, kept in points.items()]
+    series = pooled(f"{resource.check} of workers that came and went", lives)
+    gaps = [f"{resource.check} of pid {some(list(unread))} could not be read"] if unread else []
+    if not series.span:
+        gaps.append(f"no worker served requests from one count of its {resource.check} to another")
+    return Counts((series,) if series.span else (), tuple(gaps))
+
+
 def backend_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
-    """Return the series of the backend's count; none if it counts no such resource."""
-    if not resource.by_backend:
+    """Return the series of the backend's count; none if it counts no such resource.
+
+    Where workers come and go, none either if it falls and rises with them: then it is their own
+    counts that tell.
+    """
+    varying = come_and_go(samples)
+    if not resource.by_backend or (varying and resource.by_process):
         return Counts()
-    points = tuple(
-        (sample.requests, value)
-        for sample in samples
-        if (value := sample.counts.get(resource.by_backend)) is not None
-    )
+    points = _points(samples, resource.by_backend)
     complete = len(points) == len(samples)
     uncounted = len(samples) - len(points)
     gaps = (
@@ -193,9 +235,20 @@ def backend_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
         f"{count(len(samples), 'sample')}",
     )
     if complete and points and resource.outlives_process:
-        points = _without_new_processes(points, samples)
+        without = _without_changes if varying else _without_new_processes
+        points = without(points, samples)
+    if varying and len(points) < 2:
+        gaps, complete = (f"no {resource.unit} was counted while the workers stayed",), False
     name = f"the deployment's count of the subject's {resource.check}"
     return Counts((Series(name, points),) if points else (), () if complete else gaps)
+
+
+def _points(samples: Sequence[Sample], name: str) -> tuple[tuple[int, int], ...]:
+    return tuple(
+        (sample.requests, value)
+        for sample in samples
+        if (value := sample.counts.get(name)) is not None
+    )
 
 
 def abandoned_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
@@ -203,7 +256,7 @@ def abandoned_counts(samples: Sequence[Sample], resource: Resource) -> Counts:
 
     What a pool holds does not hide it, since the backend counts that, too.
     """
-    if resource.by_backend != CONNECTIONS:
+    if resource.by_backend != CONNECTIONS or come_and_go(samples):
         return Counts()
     points = [(one.requests, abandoned(one)) for one in samples]
     known = tuple((requests, value) for requests, value in points if value is not None)
@@ -259,6 +312,49 @@ def _without_new_processes(
             removed = value - kept[-1][1]
         kept.append((requests, value - removed))
     return tuple(kept)
+
+
+def _without_changes(
+    points: Sequence[tuple[int, int]], samples: Sequence[Sample]
+) -> tuple[tuple[int, int], ...]:
+    """Return the series of the rounds in which no worker came, filled its pools, or ended."""
+    kept = [(0, 0)]
+    for (before, after), ((earlier, least), (later, most)) in zip(
+        pairwise(samples), pairwise(points), strict=True
+    ):
+        if _all_stayed(before, after):
+            kept.append((kept[-1][0] + later - earlier, kept[-1][1] + most - least))
+    return tuple(kept)
+
+
+def _all_stayed(before: Sample, after: Sample) -> bool:
+    """Return whether the same workers answered all requests between two samples, with full pools.
+
+    One that started and ended in between answered what these did not.
+    """
+    served = sum(one.requests or 0 for one in workers(after.processes))
+    served -= sum(one.requests or 0 for one in workers(before.processes))
+    return (
+        worker_pids(before) == worker_pids(after)
+        and all(one.comparable for one in workers((*before.processes, *after.processes)))
+        and served == after.requests - before.requests
+    )
+
+
+def _vary(samples: Sequence[Sample]) -> bool:
+    """Return whether workers start, fill their pools or end between these samples."""
+    readings = {
+        (one.pid, one.comparable) for sample in samples for one in workers(sample.processes)
+    }
+    return come_and_go(samples) or len(readings) > len({pid for pid, _ in readings})
+
+
+def come_and_go(samples: Sequence[Sample]) -> bool:
+    """Return whether workers start or end between these samples, of which each says how many
+    requests it has answered."""
+    return len({worker_pids(one) for one in samples}) > 1 and all(
+        one.requests is not None for sample in samples for one in workers(sample.processes)
+    )
 
 
 def workers(readings: Iterable[ProcessSample]) -> Iterable[ProcessSample]:

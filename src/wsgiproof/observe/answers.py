@@ -33,9 +33,17 @@ class MemoryMetrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ObjectCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The types whose objects grew in an interpreter, as ``agent/object_growth.py`` counts."""
+    """What grew in an interpreter: the objects of some types, as ``agent/object_growth.py`` counts,
+    and the memory that some operations leave, as ``agent/operation_growth.py`` measures."""
 
     types: tuple[tuple[str, int], ...]
+    operations: tuple[tuple[str, float, float], ...] = ()
+
+
+class OpenedSockets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an interpreter opened sockets, as ``agent/socket_origins.py`` remembers."""
+
+    opened: tuple[tuple[str, int], ...]
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +66,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     problems: list[str]
     memory: MemoryMetrics | None = None
     object_growth: ObjectCounts | None = None
+    socket_origins: OpenedSockets | None = None
 
 
 class _Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

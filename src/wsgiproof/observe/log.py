@@ -7,6 +7,7 @@ a line. Each read is therefore limited, and reports what it could not keep.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +27,8 @@ _COMPARED = 64
 """Bytes before the last position that are read again: if they differ, the log was replaced."""
 _LONGEST_KEPT = 4 * _LONGEST_LINE
 """Bytes that are kept of an incomplete line."""
+_ENDING = re.compile(r"mod_wsgi \(pid=(\d+)\): Destroying interpreters")
+"""What mod_wsgi writes before it ends the interpreters of a process."""
 
 
 class NewLines:
@@ -100,6 +103,8 @@ class LogFollower:
     def __init__(self, path: Path) -> None:
         self._new = NewLines(path)
         self.lines: list[LogLine] = []
+        self.ending: set[int] = set()
+        """The processes that have begun to end their interpreters."""
         self._kept = 0
         self.dropped = 0
         """Lines that were not kept, because there were too many; the file has them."""
@@ -121,6 +126,8 @@ class LogFollower:
 
     def _take(self, lines: Iterator[str], phase: str) -> None:
         for line in lines:
+            if ending := _ENDING.search(line):
+                self.ending.add(int(ending[1]))
             if self._kept < _MOST and len(self.lines) < _MOST_LINES:
                 self.lines.append(LogLine(phase=phase, text=line[:_LONGEST_LINE]))
                 self._kept += len(self.lines[-1].text) + 1

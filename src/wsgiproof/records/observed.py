@@ -116,6 +116,13 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     """Those connections by their TCP state: ``ESTABLISHED``, ``CLOSE_WAIT`` and so on."""
     kinds: dict[str, int] = {}
     """The descriptors by kind: ``socket``, ``file``, ``pipe``, ``eventpoll`` and so on."""
+    requests: int | None = None
+    """How many it had answered; None for another role, and if the version that recorded the cell
+    did not count them."""
+    comparable: bool = False
+    """Whether only a leak makes its counts differ from others of its own: a second ago, each of its
+    request threads had answered in each interpreter, or as many requests as a warm-up has were
+    answered; and it is not ending."""
 
 
 class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +199,23 @@ class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     types: tuple[tuple[str, int], ...]
     """The types with the most new objects, and how many. Only referenced objects are counted."""
+    operations: tuple[tuple[str, float, float], ...] = ()
+    """The operations of the subject that leave memory behind when each is done alone, with the
+    blocks of Python's allocator and the bytes of malloc that one of them leaves."""
+
+
+class SocketOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one interpreter opened sockets in phase ``diagnosis`` that were still open at its end.
+
+    Measured after a count that takes sockets was found to leak, with all pools full before and
+    after.
+    """
+
+    pid: int
+    application_group: str
+    stack: str
+    """The calls, the innermost first."""
+    sockets: int
 
 
 class Attribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -463,8 +487,12 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     object_growth: tuple[ObjectGrowth, ...] = ()
     confirmations: tuple[Confirmation, ...] = ()
     attributions: tuple[Attribution, ...] = ()
+    socket_origins: tuple[SocketOrigin, ...] = ()
     drained: tuple[Sample, ...] = ()
     """Samples after drains, with load between them: made if a part of the growth was temporary."""
+    settled: tuple[Sample, ...] = ()
+    """Samples of a load with few requests at once, in which the processes stayed: made if a count
+    of processes that come and go had grown."""
     cache_trials: tuple[CacheTrial, ...] = ()
     """Made if memory grew as a cache does that is not yet full."""
     events: tuple[Event, ...] = ()

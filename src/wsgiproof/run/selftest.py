@@ -150,7 +150,7 @@ def _control_config(control: Control, config: Config) -> Config:
             mode=control.modes[:1], **{axis: (value,) for axis, value in control.axes.items()}
         ),
         requests=control.requests,
-        maximum_requests=control.maximum_requests,
+        **control.configuration,
         phases=control.phases,
         idle_seconds=_IDLE_SECONDS,
         fault_seconds=_FAULT_SECONDS,

@@ -35,6 +35,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     """How many requests its check needs to detect it."""
     maximum_requests: int = 0
     """Requests after which Apache replaces a process; 0: never."""
+    processes: tuple[int, int] = (0, 0)
+    """The least and the most processes of Apache, if their number varies with the load."""
     phases: tuple[ExtraPhase, ...] = ()
     """The optional phases that it needs."""
     one_interpreter: bool = False
@@ -58,6 +60,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         """The names of the faults that it combines, or else its own name."""
         return self.parts if self.trips and self.parts else (self.name,)
 
+    @property
+    def configuration(self) -> dict[str, int]:
+        """The configuration of Apache that it needs."""
+        least, most = self.processes
+        varying = {"min_processes": least, "processes": most} if least else {}
+        return {"maximum_requests": self.maximum_requests, **varying}
+
     def fault_name(self) -> str | None:
         """Return the name of the fault inside; None if the application has no part in it."""
         return (self.fault or self.name) if self.inside else None
@@ -70,6 +79,9 @@ FAULTS, LEAKS, LATE = "several-faults", "several-leaks", "several-late-faults"
 """The same for faults that do not trip each other's checks."""
 
 _DAEMON = (Mode.DAEMON,)
+_EMBEDDED = (Mode.EMBEDDED,)
+_VARYING = (2, 16)
+"""Processes of a server as PyMongo's own test configures it."""
 MANY = 3000
 """Requests for a rare leak: as many as in the quick profile."""
 
@@ -100,6 +112,27 @@ COMMON: tuple[Control, ...] = (
         options={"every": 250},
         modes=_DAEMON,
         requests=MANY,
+    ),
+    Control(
+        name="leak-descriptor-in-short-lives",
+        trips="descriptors",
+        counterpart="short-lives",
+        about="one in 50 requests opens a file and keeps it, while Apache's children come and go",
+        fault="leak-descriptor",
+        options={"every": 50, "irregular": True},
+        modes=_EMBEDDED,
+        processes=_VARYING,
+        requests=MANY // 2,
+    ),
+    Control(
+        name="short-lives",
+        trips="",
+        counterpart="leak-descriptor-in-short-lives",
+        about="Apache's children come and go with the load",
+        inside=False,
+        modes=_EMBEDDED,
+        processes=_VARYING,
+        requests=MANY // 2,
     ),
     Control(
         name="reopen-descriptor",

@@ -18,6 +18,7 @@ _ELSEWHERE = {
     "identities",
     "samples",
     "full_pools",
+    "settled",
     "events",
     "log",
     "fatal_traces",
@@ -37,6 +38,7 @@ _TITLES = {
     "failures": "Requests that failed",
     "problems": "Values changed by a round trip",
     "confirmations": "With all pools full",
+    "socket_origins": "Where sockets were opened that stay open",
     "attributions": "By requests to one URL alone",
     "object_growth": "What grew inside",
 }

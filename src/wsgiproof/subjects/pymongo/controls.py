@@ -52,6 +52,18 @@ CONTROLS = (
         requests=MANY,
     ),
     Control(
+        name="leak-connection-in-short-lives",
+        trips="connections",
+        counterpart="short-lives",
+        about="one in 50 requests opens a connection and keeps it, while Apache's children come "
+        "and go",
+        fault="leak-connection",
+        options={"every": 50, "irregular": True},
+        modes=(Mode.EMBEDDED,),
+        processes=(2, 16),
+        requests=MANY // 2,
+    ),
+    Control(
         name="fill-pool",
         trips="",
         counterpart="leak-connection-rarely",

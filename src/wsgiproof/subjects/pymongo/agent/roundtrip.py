@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import
 
+from functools import partial
+
 from bson.errors import BSONError
 from bson.objectid import ObjectId
 
@@ -50,6 +52,19 @@ def encode_decode():
     # An aware datetime needs one more class of the subject: its tzinfo.
     found.extend(_AWARE_BACK.problems(codec.decode(codec.encode(_AWARE), tz_aware=True)))
     return found
+
+
+def operations():
+    """Yield the name and the function of the encoding and of the decoding of each sample."""
+    for name, written, _ in _PAIRS:
+        document = {name: written}
+        try:
+            data = codec.encode(document)
+            codec.decode(data)
+        except BSONError:
+            continue
+        yield "encode " + name, partial(codec.encode, document)
+        yield "decode " + name, partial(codec.decode, data)
 
 
 def _one_by_one():

@@ -36,6 +36,11 @@ def fill_pools(seconds, together):
     POOLS.occupy(seconds, together)
 
 
+def operations():
+    """Return the encoding and the decoding of each sample, to find out which of them leaks."""
+    return roundtrip.operations()
+
+
 class Workload(object):
     """Encodes and decodes a value of every BSON type, and reads documents that have them.
 

@@ -39,7 +39,7 @@ PROBLEM = "the agent inside Apache does not keep to the protocol: "
             id="a command that it does not know",
         ),
         pytest.param(
-            "agent/middleware.py", "memory=_memory(given.memory)", "",
+            "agent/middleware.py", "**{name: measure(asked)}", "",
             "the report lacks the field `memory`, which was asked for", id="no measurement",
         ),
     ],

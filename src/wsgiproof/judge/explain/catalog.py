@@ -60,9 +60,12 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     beside: str = ""
     """A regular expression that the text, or other evidence of the same finding, has to match."""
 
-    def hold(self, cell: Cell | None, texts: Iterable[str]) -> bool:
-        """Return whether they hold in this cell; without a cell, whether ``beside`` does."""
-        if self.beside and not any(map(_compiled(self.beside).search, texts)):
+    def hold(self, cell: Cell | None, texts: Iterable[str] | None) -> bool:
+        """Return whether they hold in this cell; without a cell, whether ``beside`` does.
+
+        Without ``texts`` there is nothing in which ``beside`` could be found.
+        """
+        if self.beside and texts is not None and not any(map(_compiled(self.beside).search, texts)):
             return False
         return cell is None or (
             _one_of(self.python, cell.python)
@@ -126,16 +129,13 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         """Return the first entry that matches a text of this phase; None if none does.
 
         The conditions of an entry have to hold in ``cell``, if that is known; ``beside`` is the
-        other evidence of the same finding. A code of mod_wsgi without an entry gets one from its
-        meaning, or else from its place in mod_wsgi's error reference.
+        other evidence of the same finding, and a line of a log has none. A code of mod_wsgi without
+        an entry gets one from its meaning, or else from its place in mod_wsgi's error reference.
         """
+        texts = None if place is Place.LOG else (text, *beside)
         for entry in self.entries:
             here = place in entry.where and (not entry.phases or phase in entry.phases)
-            if (
-                here
-                and _compiled(entry.pattern).search(text)
-                and entry.only.hold(cell, (text, *beside))
-            ):
+            if here and _compiled(entry.pattern).search(text) and entry.only.hold(cell, texts):
                 return entry
         code = CODE.match(text) if place is Place.LOG else None
         return _of_code(code[0], self.codes.get(code[0])) if code else None

@@ -47,7 +47,7 @@ from wsgiproof.subjects.application import compile_agent, lay_out
 from wsgiproof.subjects.backend import Backend
 from wsgiproof.subjects.registry import rules_of, subject_of
 
-_TRIALS_AT_ONCE = 6
+_TRIALS_AT_ONCE = 4
 """Most of the life of a process are its imports, which two processors or more share."""
 
 

@@ -273,7 +273,7 @@ def lines(sittings: Sequence[Sitting], requests: int) -> Iterator[str]:
             "for the whole of it.",
             "",
         )
-    if busy > (os.cpu_count() or 1):
+    if busy > 2 * (os.cpu_count() or 1):  # the load average still has the sitting before
         yield from (
             f"**The machine was busy with other work: {busy:.0f} processes wanted one of "
             f"its {os.cpu_count()} processors.** Both had to wait, and the phase `trials` goes on "

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tarfile
 from pathlib import Path
 
-from tests.pythons.test_pythons import run
+from tests.pythons.test_pythons import run, unpacked
 
 RELEASED = "    Py_DECREF(encoded_pattern);\n\n    flags[0] = 0;\n"
 """Where the encoder of regular expressions of ``_cbsonmodule.c`` is done with the pattern."""
@@ -29,15 +26,7 @@ RETIRES = """            conn.close_conn(close_conn_reason)
 
 def changed(directory: Path, file: str, old: str, new: str) -> Path:
     """Return the source of PyMongo in which ``file`` has ``new`` where it had ``old``."""
-    subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:",
-         "pymongo==4.20.0", "--dest", str(directory)],
-        check=True,
-    )  # fmt: skip
-    (archive,) = directory.glob("*.tar.gz")
-    with tarfile.open(archive) as sdist:
-        sdist.extractall(directory, filter="data")
-    tree = directory / "pymongo-4.20.0"
+    tree = unpacked(directory)
     source = (tree / file).read_text()
     assert source.count(old) == 1
     (tree / file).write_text(source.replace(old, new))

@@ -25,6 +25,19 @@ def run(output: Path, *options: str) -> dict[str, dict[str, Any]]:
     return {cell["id"]: cell for cell in cells}
 
 
+def unpacked(directory: Path) -> Path:
+    """Return the source tree of PyMongo 4.20.0, in ``directory``."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:",
+         "pymongo==4.20.0", "--dest", str(directory)],
+        check=True,
+    )  # fmt: skip
+    (archive,) = directory.glob("*.tar.gz")
+    with tarfile.open(archive) as sdist:
+        sdist.extractall(directory, filter="data")
+    return directory / "pymongo-4.20.0"
+
+
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """PyMongo in interpreters of each kind that these Pythons have."""
@@ -76,15 +89,7 @@ def test_each_python_serves_pymongo(each: dict[str, dict[str, Any]], version: st
 
 
 def test_a_checkout_is_built_for_two_pythons_and_left_as_it_is(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:",
-         "pymongo==4.20.0", "--dest", str(tmp_path)],
-        check=True,
-    )  # fmt: skip
-    (archive,) = tmp_path.glob("*.tar.gz")
-    with tarfile.open(archive) as sdist:
-        sdist.extractall(tmp_path, filter="data")
-    tree = tmp_path / "pymongo-4.20.0"
+    tree = unpacked(tmp_path)
     before = sorted(tree.rglob("*"))
     options = ["--mod-wsgi", "5.0.2", "--pymongo", str(tree), "--topology", "none", "-n", "300"]
     cells = run(tmp_path / "out", *PYTHONS, *options)

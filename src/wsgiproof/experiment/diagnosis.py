@@ -295,8 +295,7 @@ def _socket_origins(state: State, rates: Collection[str]) -> Iterator[None]:
 
     A pool that has lost some of its connections opens others when it is filled.
     """
-    resources = [state.resources[check] for check in rates]
-    if not any(one.takes_descriptor or one.by_process == "descriptors" for one in resources):
+    if not any(state.resources[check].takes_sockets for check in rates):
         yield
         return
     fill_pools(state)

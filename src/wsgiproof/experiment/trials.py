@@ -32,7 +32,7 @@ def try_ends(state: State) -> None:
         if state.aborted or state.time_is_up():
             break
         state.progress(done, done + more)
-        living = sum(role is Role.WORKER for role in state.server.living().values())
+        living = len(state.living_workers())
         after = max(0, more - living)
         restarts = math.ceil(after / state.trials_at_once)
         urls = state.server.configure(math.ceil(after / restarts) if restarts else 1)

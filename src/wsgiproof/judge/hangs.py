@@ -55,13 +55,17 @@ def lacked_time(observed: Observed, death: Event) -> bool:
     )
 
 
-def was_aborted(observed: Observed, death: Event) -> bool:
-    """Return whether mod_wsgi ended a daemon process itself, since it took too long to end.
+def aborted_without_time(observed: Observed, death: Event) -> bool:
+    """Return whether mod_wsgi ended a daemon process itself that had too little time to end.
 
-    The process logs that, and exits with -1 (``wsgi_shutdown_thread`` of mod_wsgi).
+    The process logs that it is aborted, and exits with -1 (``wsgi_shutdown_thread`` of mod_wsgi).
     """
-    return death.exit == _ABORTED and any(
-        _ABORTS.search(line.text) and f"[pid {death.pid}:" in line.text for line in observed.log
+    return (
+        death.exit == _ABORTED
+        and any(
+            _ABORTS.search(line.text) and f"[pid {death.pid}:" in line.text for line in observed.log
+        )
+        and lacked_time(observed, death)
     )
 
 

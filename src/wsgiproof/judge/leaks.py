@@ -598,8 +598,7 @@ def _origins(resource: Resource, observed: Observed) -> Iterator[str]:
 
 
 def _socket_origins(resource: Resource, observed: Observed) -> Sequence[SocketOrigin]:
-    takes = resource.takes_descriptor or resource.by_process == "descriptors"
-    return observed.socket_origins if takes else ()
+    return observed.socket_origins if resource.takes_sockets else ()
 
 
 def _kinds(resource: Resource, samples: Sequence[Sample]) -> tuple[str, ...]:

@@ -14,13 +14,13 @@ from wsgiproof.judge import stacks
 from wsgiproof.judge.finding import Check, Outcome, count, evidence, in_words, signal_name, some
 from wsgiproof.judge.first_use import failed_by_interpreter
 from wsgiproof.judge.hangs import (
+    aborted_without_time,
     hung_action,
     hung_evidence,
     lacked_time,
     no_time,
     request_lines,
     stuck_finding,
-    was_aborted,
     was_starved,
 )
 from wsgiproof.judge.process_ends import (
@@ -174,11 +174,11 @@ def is_crash(cell: Cell, observed: Observed, death: Event) -> bool:
     """Return whether a process ended in a way in which it was not supposed to."""
     status = exit_status(observed, death)
     if status:
-        return not (was_aborted(observed, death) and lacked_time(observed, death))
+        return not aborted_without_time(observed, death)
     children = (Role.FRONTEND,) if cell.mode is Mode.DAEMON else (Role.FRONTEND, Role.WORKER)
     varies = bool(cell.httpd_conf) and death.role is Role.FRONTEND
     if (death.phase in ENDING or varies) and death.role in children and status == 0:
-        return False  # Apache has more children than it keeps, in one's own configuration any time
+        return False  # more children than Apache keeps; with a user's own file, at any time
     if death.phase != PhaseName.STOP and not is_requested(observed, death):
         replaced = cell.maximum_requests or cell.min_processes
         return not (replaced and death.role is Role.WORKER and status == 0)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from wsgiproof.judge.finding import count
-from wsgiproof.judge.hangs import lacked_time, was_aborted
+from wsgiproof.judge.hangs import aborted_without_time, lacked_time
 from wsgiproof.records.observed import Event, Observed, Role
 from wsgiproof.records.plan import PhaseName
 
@@ -92,7 +92,7 @@ def _way(observed: Observed, death: Event) -> str:
         return "clean"
     if death.signal == signal.SIGKILL:
         return "" if lacked_time(observed, death) else "hung"
-    if was_aborted(observed, death) and lacked_time(observed, death):
+    if aborted_without_time(observed, death):
         return ""
     return "" if death.exit is death.signal is None else "crashed"
 

@@ -49,6 +49,11 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
     action: str
 
+    @property
+    def takes_sockets(self) -> bool:
+        """Whether units of it may be sockets of a process."""
+        return self.takes_descriptor or self.by_process == "descriptors"
+
 
 Resources = Mapping[str, Resource]
 """Resources by the names of their checks."""

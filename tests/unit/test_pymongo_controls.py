@@ -54,6 +54,17 @@ def test_a_leak_is_one_in_ten_requests_exactly_and_its_twin_is_none(
     assert app.run(PLANT + f"result = series(descriptors, fault({fault!r}, every=10))") == grown
 
 
+@pytest.mark.parametrize("fault", ["leak-connection", "reopen-connection", "fill-pool"])
+def test_without_a_server_a_fault_fails_as_pymongo_does(app: App, fault: str) -> None:
+    # The error log of a real run excuses such a failure during an outage, and no OSError.
+    assert app.run(
+        PLANT + "from pymongo.errors import AutoReconnect\n"
+        "listener.close()\n"
+        f"try: series(descriptors, fault({fault!r}, every=1))\n"
+        "except AutoReconnect as error: result = 'refused' in str(error)"
+    )
+
+
 # A collection that refuses the document that it has, and has a cursor that counts what is open.
 DOCUMENTS = """
 from pymongo.errors import DuplicateKeyError

@@ -137,6 +137,8 @@ class KeepStaleSockets(NoFault):
         return wire.connect(self._workload, 1.0)
 
     def on_request(self, workload):
+        from pymongo.errors import AutoReconnect
+
         with self._lock:
             if time.time() < self._down_until:
                 return
@@ -144,7 +146,7 @@ class KeepStaleSockets(NoFault):
                 if self._pool[0] is None:
                     self._pool[0] = self._connect()
                 wire.ping(self._pool[0])
-            except (IOError, OSError):
+            except AutoReconnect:
                 self._reset()
             self._pool.append(self._pool.pop(0))
 

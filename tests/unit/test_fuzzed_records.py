@@ -29,7 +29,7 @@ from tests.unit.test_resume import job
 from wsgiproof.cli import main
 from wsgiproof.errors import UsageError
 from wsgiproof.records.directory import load_run, reopen_output
-from wsgiproof.run.session import _split
+from wsgiproof.run.session import split
 
 HOSTILE = (
     "", "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "a\x00b", "\u202eevil\u2066", "\u200b", "\ufeff",
@@ -256,7 +256,7 @@ def resumed(run: Path) -> None:
     except UsageError:
         return
     before = {one: run.parent / one / "cell.json" for one in ("etc",)}
-    done, left = _split([job(0)], run)
+    done, left = split([job(0)], run)
     assert (len(done), len(left)) == (0, 1)
     assert all(path.read_text() == "not to be touched" for path in before.values())
 

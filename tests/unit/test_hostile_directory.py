@@ -32,7 +32,7 @@ from wsgiproof.records.directory import (
 )
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.files import write_whole
-from wsgiproof.run.session import _split
+from wsgiproof.run.session import split
 
 # What lies where a file should
 
@@ -108,7 +108,7 @@ def test_a_resumed_run_runs_what_is_no_record_again(plant: Plant, tmp_path: Path
     path = output / "cells" / one.cell.id / "cell.json"
     path.unlink()
     plant(path)
-    done, left = _split([one], output)
+    done, left = split([one], output)
     assert (done, left) == ([], [one])
     assert not path.parent.exists()
 
@@ -132,7 +132,7 @@ def test_the_directory_of_a_cell_that_is_a_link_is_removed_and_not_what_it_names
     place = output / "cells" / one.cell.id
     place.rename(tmp_path / "victim")
     place.symlink_to(tmp_path / "victim")
-    done, left = _split([one], output)
+    done, left = split([one], output)
     assert (done, left) == ([], [one])
     assert not os.path.lexists(place)
     assert (tmp_path / "victim" / "cell.json").is_file()
@@ -216,7 +216,7 @@ def test_a_run_is_resumed_without_its_results_json(tmp_path: Path) -> None:
     assert reopen_output(output, notes.append) == output
     assert len(notes) == 1
     assert "the cells that have ended are read from cells/*/cell.json" in notes[0]
-    done, left = _split([job(0), job(1)], output)
+    done, left = split([job(0), job(1)], output)
     assert ([one.cell for one in done], left) == ([job(0).cell], [job(1)])
 
 

@@ -49,7 +49,7 @@ from wsgiproof.report.html.overview import overview
 from wsgiproof.report.junit import to_junit
 from wsgiproof.report.summary import heading, to_markdown
 from wsgiproof.report.terminal import show_run
-from wsgiproof.run.session import _split
+from wsgiproof.run.session import split
 from wsgiproof.subjects.registry import rules_of
 
 CRASHING = cell_with(CELL, mod_wsgi="6.1.1")
@@ -600,7 +600,7 @@ def test_cells_that_have_ended_are_judged_by_the_tables_of_now(tmp_path: Path) -
         (msgspec.structs.replace(asked, known=()), Verdict.FAIL),
         (msgspec.structs.replace(asked, known=(), accept_known_upstream=True), Verdict.KNOWN),
     ):
-        (kept,), left = _split([changed], tmp_path)
+        (kept,), left = split([changed], tmp_path)
         assert (kept.verdict, left) == (verdict, [])
         assert read_directory(place) == kept
         assert [each.table for each in kept.known] == [*changed.known]

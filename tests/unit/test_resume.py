@@ -21,7 +21,7 @@ from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
 from wsgiproof.run.cell import Job, put_aside
-from wsgiproof.run.session import _split, _until_failure
+from wsgiproof.run.session import _until_failure, split
 
 PYTHON = Python(
     version="3.12.1", path="/p", prefix="/", shared=True, headers=True, stdlib="/l",
@@ -118,7 +118,7 @@ def test_what_is_there_and_what_is_left_are_all_jobs(
         for one, (state, tried) in zip(jobs, left_behind, strict=True):
             lay(one, state, tried, output)
         before = files(output / "tries")
-        done, left = _split(jobs, output)
+        done, left = split(jobs, output)
 
         kept = {record.cell.id for record in done}
         assert [one.cell for one in jobs if one.cell.id in kept] == [one.cell for one in done]
@@ -127,7 +127,7 @@ def test_what_is_there_and_what_is_left_are_all_jobs(
         assert {name: after[name] for name in before} == before, "a try is never written over"
         for one, (state, tried) in zip(jobs, left_behind, strict=True):
             check(one, state, tried, done, left, output)
-        assert _split(jobs, output) == (done, left), "to look again changes nothing"
+        assert split(jobs, output) == (done, left), "to look again changes nothing"
 
 
 def check(
@@ -159,17 +159,17 @@ def check(
 def test_a_try_is_not_forgotten_where_the_next_one_is_cut_off(tmp_path: Path) -> None:
     one = job(0)
     keep(ended(one, Verdict.ERROR, "no mongod"), tmp_path)
-    _, (again,) = _split([one], tmp_path)
+    _, (again,) = split([one], tmp_path)
     assert again.tries == ("no mongod",)
     leave(one, ("cut off in the middle", ""), tmp_path, 0)
-    _, (again,) = _split([one], tmp_path)
+    _, (again,) = split([one], tmp_path)
     assert again.tries == ("no mongod",)
     keep(ended(again, Verdict.ERROR, "no Apache"), tmp_path)
-    _, (again,) = _split([one], tmp_path)
+    _, (again,) = split([one], tmp_path)
     assert again.tries == ("no mongod", "no Apache")
     assert len(list((tmp_path / "tries").iterdir())) == 2
     keep(ended(again, Verdict.PASS), tmp_path)
-    (done,), left = _split([one], tmp_path)
+    (done,), left = split([one], tmp_path)
     assert (done.tries, left) == (("no mongod", "no Apache"), [])
 
 
@@ -221,7 +221,7 @@ def test_the_first_failure_is_the_last_that_is_run(verdicts: list[Verdict], orde
             assert skipped.verdict is Verdict.SKIPPED
             assert "--fail-fast" in skipped.reason
             assert (output / skipped.directory / "cell.json").is_file()
-        _, left = _split([one for one in jobs if one.cell in [s.cell for s in made[ran:]]], output)
+        _, left = split([one for one in jobs if one.cell in [s.cell for s in made[ran:]]], output)
         assert [one.tries for one in left] == [()] * (len(jobs) - ran), "and resumed, they are run"
 
 

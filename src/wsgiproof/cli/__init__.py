@@ -72,6 +72,7 @@ _SECTIONS = {
     "Test": (
         _Later("run", "run", "Run cells, and print the verdict of each."),
         _Later("list", "run", "Show the cells that 'wsgiproof run' would run."),
+        _Later("bisect", "bisect", "Find the version that changed a verdict."),
         _Later("serve", "serve", "Keep the server of one CELL up until Ctrl-C."),
         _Later("audit", "audit", "Try packages in several interpreters of a process."),
         _Later("selftest", "selftest", "Plant faults, and check that wsgiproof finds each one."),

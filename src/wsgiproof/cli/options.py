@@ -416,6 +416,21 @@ _FILE_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
 ]
+RESUME = option(
+    "--resume",
+    type=PATH,
+    metavar="DIR",
+    help="Finish the interrupted run in DIR.\n"
+    "Cells that have ended there with the same inputs are kept.",
+)
+DASK = option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Run the cells in the workers of a Dask cluster.\n"
+    "The address of its scheduler, such as tcp://10.0.0.1:8786; or 'local', for --jobs workers "
+    "on this machine.",
+    rare=True,
+)
 JUNIT = option(
     "--junit",
     metavar="FILE",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from wsgiproof.cli.command_line import command_line
 from wsgiproof.cli.help import RUN_CODES, command, option
 from wsgiproof.cli.options import (
+    DASK,
     JUNIT,
-    PATH,
+    RESUME,
     configure,
     make_console,
     matrix_options,
@@ -47,21 +48,8 @@ _LIST_CODES = {
     3: "this machine lacks something, or the package index does not answer",
 }
 _EXECUTION = [
-    option(
-        "--resume",
-        type=PATH,
-        metavar="DIR",
-        help="Finish the interrupted run in DIR.\n"
-        "Cells that have ended there with the same inputs are kept.",
-    ),
-    option(
-        "--dask",
-        metavar="ADDRESS",
-        help="Run the cells in the workers of a Dask cluster.\n"
-        "The address of its scheduler, such as tcp://10.0.0.1:8786; or 'local', for --jobs workers "
-        "on this machine.",
-        rare=True,
-    ),
+    RESUME,
+    DASK,
     option(
         "--fail-fast",
         is_flag=True,

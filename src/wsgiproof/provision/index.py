@@ -104,15 +104,36 @@ def nearest(package: str, version: str, python: Python, *, newer: bool) -> str:
 
     Raises :class:`CannotRun` if the index does not answer.
     """
-    flags = ["--no-deps", "--no-header", "--no-annotate", "--no-emit-index-url"]
-    flags += ["--prerelease", "disallow", "--only-binary", package, "--python", python.path]
-    if newer:
-        flags += ["--resolution", "lowest"]
+    flags = ["--only-binary", package, *(["--resolution", "lowest"] if newer else [])]
+    release = version.partition("+")[0]
+    return _release(f"{package}{'>' if newer else '<'}{release}", python, flags)
+
+
+def releases(package: str, oldest: str, newest: str, python: Python) -> tuple[str, ...]:
+    """Return these two versions and all releases between them that support this Python, in their
+    order. Pre-releases are left out.
+
+    Raises :class:`CannotRun` if the index does not answer.
+    """
+    found = [oldest]
+    end = Version(newest)
+    # uv has no list of versions, so each is asked for by the one before it.
+    while following := _release(f"{package}>{found[-1]}", python, ["--resolution", "lowest"]):
+        if Version(following) >= end:
+            break
+        found.append(following)
+    return (*found, newest)
+
+
+def _release(requirement: str, python: Python, flags: Sequence[str]) -> str:
+    """Return the version that uv chooses for a requirement, no pre-release; empty if there is
+    none."""
+    command = ["--no-deps", "--no-header", "--no-annotate", "--no-emit-index-url", *flags]
+    command += ["--prerelease", "disallow", "--python", python.path]
     with temporary_directory() as scratch:
         source = scratch / "requirements.in"
-        release = version.partition("+")[0]
-        source.write_text(f"{package}{'>' if newer else '<'}{release}\n")
-        done = run_uv(["pip", "compile", source, *flags], deadline=_RESOLVE_DEADLINE)
+        source.write_text(f"{requirement}\n")
+        done = run_uv(["pip", "compile", source, *command], deadline=_RESOLVE_DEADLINE)
     if done.returncode != 0:
         if any(sign in done.output for sign in _NO_ANSWER):
             raise CannotRun(f"the package index does not answer: {error_line(done.output)}")

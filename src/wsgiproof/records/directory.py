@@ -81,6 +81,11 @@ class Results:
         self._path = directory / RESULTS
         self._save(record)
 
+    def plan(self, cells: Sequence[str]) -> None:
+        """Add cells, by their ids, that are to be run as well."""
+        planned = dict.fromkeys((*self._record.planned, *cells))
+        self._save(msgspec.structs.replace(self._record, planned=tuple(planned)))
+
     def add(self, cell: CellRecord) -> None:
         """Add the record of a cell."""
         self._save(msgspec.structs.replace(self._record, cells=(*self._record.cells, cell)))

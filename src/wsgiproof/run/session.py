@@ -67,13 +67,13 @@ def run(
     setup = preflight(config, listed)
     run_plan = plan(config, setup, own_file=own_file)
     with ExitStack() as stack:
-        client = stack.enter_context(_connected(config)) if config.dask else None
+        client = stack.enter_context(connected(config)) if config.dask else None
         output = reopen_output(resume, note) if resume else make_output(config.directory)
         stack.enter_context(held(output))
-        done, left = _split(run_plan.jobs, output)
+        done, left = split(run_plan.jobs, output)
         results = Results(begin(command, setup, run_plan, done), output)
         context = make_context(setup, output, progress)
-        executor = _executor(client, config, context, len(left), progress, note)
+        executor = make_executor(client, config, context, len(left), progress, note)
         progress.begin([job.cell for job in left], output, executor.slots)
         with closing(run_jobs(left, executor)) as records:
             for record in _until_failure(records, left, output) if config.fail_fast else records:
@@ -81,14 +81,15 @@ def run(
         return results.finish()
 
 
-def _connected(config: Config) -> AbstractContextManager[Any]:
+def connected(config: Config) -> AbstractContextManager[Any]:
+    """Connect to the cluster of a run that has one, and return Dask's client."""
     # Imported here, since few runs have a cluster.
-    from wsgiproof.run.executors.dask_cluster import connected
+    from wsgiproof.run.executors import dask_cluster
 
-    return connected(config.dask, slots(config))
+    return dask_cluster.connected(config.dask, slots(config))
 
 
-def _executor(
+def make_executor(
     client: Any, config: Config, context: RunContext, jobs: int, progress: Progress, note: Note
 ) -> Executor[Job, CellRecord]:
     """Return what runs so many jobs: the cluster of ``client``, or this machine if that is None."""
@@ -126,7 +127,7 @@ def _host(machine: Machine) -> dict[str, str]:
     }
 
 
-def _split(jobs: Sequence[Job], output: Path) -> tuple[list[CellRecord], list[Job]]:
+def split(jobs: Sequence[Job], output: Path) -> tuple[list[CellRecord], list[Job]]:
     """Return the records that exist already, and the jobs that are left.
 
     A record counts if it has the same inputs and a verdict; an ``error`` is not a verdict, and is

@@ -9,7 +9,7 @@ from tests.unit.factories import URLS, observed
 from tests.unit.pool_model import COUNTED, PARTS, PLAN, Model
 from tests.unit.pool_model import Kind as AnyKind
 from wsgiproof.experiment.diagnosis import _AGED as AGED
-from wsgiproof.judge import leaks
+from wsgiproof.judge import leak_load
 from wsgiproof.records.observed import Confirmation, Observed, ProcessSample, Role, Sample
 from wsgiproof.records.plan import LoadPlan, PhaseName
 
@@ -74,7 +74,7 @@ class Breathing(Model):
         self.alone = False
 
     def settle(self, samples: list[Sample], drained: list[Sample]) -> None:
-        needed = leaks.to_settle(COUNTED, self.seen(samples, drained))
+        needed = leak_load.to_settle(COUNTED, self.seen(samples, drained))
         if not needed:
             return
         self.alone = self.stay = True
@@ -87,10 +87,10 @@ class Breathing(Model):
         left = MOST_SETTLED * PARTS
         while True:
             seen = self.seen(samples, drained)
-            if left and leaks.to_settle(COUNTED, seen):
+            if left and leak_load.to_settle(COUNTED, seen):
                 self.serve(-(-needed // PARTS))
                 left -= 1
-            elif leaks.growing(COUNTED, seen) and self.settled[-1].requests > self.just_drained:
+            elif leak_load.growing(COUNTED, seen) and self.settled[-1].requests > self.just_drained:
                 self.clock += self.plan.drain
                 self.just_drained = self.requests
             else:

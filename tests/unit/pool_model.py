@@ -15,7 +15,7 @@ import msgspec
 from tests.cells import configured
 from tests.unit.factories import RESOURCES, observed, reading
 from wsgiproof.experiment.load import rounds
-from wsgiproof.judge import leaks
+from wsgiproof.judge import leak_load
 from wsgiproof.judge.resources import growth
 from wsgiproof.records.observed import Confirmation, Observed, Sample
 from wsgiproof.records.plan import LoadPlan, PhaseName
@@ -106,14 +106,14 @@ class Model:
             samples += self.cool_down(samples)
         drained = samples[-1:]
         for _ in range(DRAINS):
-            if not leaks.to_drain(COUNTED, self.seen(samples, drained)):
+            if not leak_load.to_drain(COUNTED, self.seen(samples, drained)):
                 break
             self.serve((plan.parallel + plan.serial) // 2)
             self.clock += plan.drain
             drained.append(self.sample(PhaseName.DIAGNOSIS))
         self.settle(samples, drained)
         confirmations: list[Confirmation] = []
-        if suspects := leaks.to_confirm(COUNTED, self.seen(samples, drained)):
+        if suspects := leak_load.to_confirm(COUNTED, self.seen(samples, drained)):
             self.fill()
             full, least = [self.sample(PhaseName.DIAGNOSIS)], max(suspects.values())
             while growth(THREADS, full)[0] < least and len(full) <= MOST_PARTS:
@@ -136,14 +136,14 @@ class Model:
     def more(self, samples: list[Sample], left: int) -> int:
         """Return how many requests to add, if at most ``left`` may be."""
         seen = self.seen(samples)
-        needed = [*leaks.more_to_decide(COUNTED, seen), *leaks.more_to_show(COUNTED, seen)]
+        needed = [*leak_load.more_to_decide(COUNTED, seen), *leak_load.more_to_show(COUNTED, seen)]
         return min(left, max(needed, default=0))
 
     def cool_down(self, samples: list[Sample]) -> Iterator[Sample]:
         self.clock += self.plan.cool_down
         after = self.sample(PhaseName.COOL_DOWN)
         yield after
-        if leaks.growing(COUNTED, self.seen([*samples, after])):
+        if leak_load.growing(COUNTED, self.seen([*samples, after])):
             self.clock += self.plan.drain
             yield self.sample(PhaseName.COOL_DOWN)
 

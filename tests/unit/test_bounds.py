@@ -10,8 +10,8 @@ import pytest
 from tests.cells import configured
 from tests.unit.pool_model import THREADS, Kind, Model
 from tests.unit.test_memory import series
+from wsgiproof.judge.count_decisions import decision_of
 from wsgiproof.judge.growth import CountDecision, LeakStatus, requests_to_show
-from wsgiproof.judge.leaks import decision_of
 from wsgiproof.judge.memory_series import MATERIAL, Unit, judge_memory
 from wsgiproof.records.observed import Observed
 

@@ -11,8 +11,10 @@ from tests.cells import CELL, configured
 from tests.unit.breathing_model import MOST, Breathing, Kind
 from tests.unit.factories import RESOURCES, counting, observed, outcome, reading, sample
 from tests.unit.pool_model import THREADS
+from wsgiproof.judge.count_decisions import decision_of
 from wsgiproof.judge.growth import CountDecision, LeakStatus
-from wsgiproof.judge.leaks import counted, decision_of, have_returned, to_settle
+from wsgiproof.judge.leak_load import have_returned, to_settle
+from wsgiproof.judge.leaks import counted
 from wsgiproof.judge.resources import backend_counts, growth, process_counts
 from wsgiproof.judge.series import Series, pooled
 from wsgiproof.records.judgement import Verdict

@@ -21,7 +21,7 @@ import pytest
 from tests.unit.factories import CHECKS, RESOURCES, RULES, counting
 from tests.unit.test_growth import CLEAN as GOOD
 from wsgiproof.judge.growth import LeakStatus
-from wsgiproof.judge.leaks import certain_leak
+from wsgiproof.judge.leak_load import certain_leak
 from wsgiproof.judge.leaks import counted as check_of
 from wsgiproof.judge.memory import series_of
 from wsgiproof.judge.memory_series import LEAST_POINTS, MemorySeries, judge_memory

@@ -12,7 +12,8 @@ from tests.cells import CELL
 from tests.unit.factories import RESOURCES, WORKER, counting, observed, outcome, reading, sample
 from wsgiproof.judge.full_pools import decide_full
 from wsgiproof.judge.growth import CountDecision, LeakStatus
-from wsgiproof.judge.leaks import counted, leak_rates, to_confirm
+from wsgiproof.judge.leak_load import leak_rates, to_confirm
+from wsgiproof.judge.leaks import counted
 from wsgiproof.judge.series import Series
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Sample

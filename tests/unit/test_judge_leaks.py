@@ -24,7 +24,7 @@ from tests.unit.factories import (
     samples,
 )
 from wsgiproof.judge.growth import LEAST_SAMPLES, LEAST_STEPS
-from wsgiproof.judge.leaks import (
+from wsgiproof.judge.leak_load import (
     certain_leak,
     growing,
     have_returned,

@@ -14,7 +14,7 @@ from wsgiproof.experiment.load import MOST_FILLS
 from wsgiproof.experiment.pools import fill_pools, read_full, remember_full
 from wsgiproof.experiment.rounds import drain, has_returned
 from wsgiproof.experiment.state import State
-from wsgiproof.judge import leaks, memory
+from wsgiproof.judge import count_decisions, leak_load, memory
 from wsgiproof.judge.growth import LEAST_STEPS, LeakStatus
 from wsgiproof.judge.resources import growth
 from wsgiproof.load.target import Target
@@ -72,9 +72,9 @@ def confirm_growth(state: State) -> None:
     _settle(state)
     for alone in (False, True):
         observed = state.observed()
-        suspected = leaks.to_confirm_alone if alone else leaks.to_confirm
+        suspected = leak_load.to_confirm_alone if alone else leak_load.to_confirm
         # What has been confirmed as a leak is one, whatever requests that are alone would show.
-        leaking = leaks.leak_rates(state.resources, observed)
+        leaking = leak_load.leak_rates(state.resources, observed)
         confirmed = {one.check for one in state.confirmations if one.check in leaking}
         suspects = {
             check: least
@@ -94,7 +94,8 @@ def _drain_again(state: State) -> None:
     state.drained = state.samples[-1:]
     for _ in range(_DRAINS):
         observed = state.observed()
-        growing, memory_grows = leaks.to_drain(state.resources, observed), memory.to_drain(observed)
+        growing = leak_load.to_drain(state.resources, observed)
+        memory_grows = memory.to_drain(observed)
         if not (growing or memory_grows) or state.aborted or state.time_is_up():
             break
         state.progress(0, 1)
@@ -113,7 +114,7 @@ def _settle(state: State) -> None:
     They stay if there are no more requests at once than one of them can answer. What a process
     opens in its first requests, it has opened by then.
     """
-    if not (needed := leaks.to_settle(state.resources, state.observed())):
+    if not (needed := leak_load.to_settle(state.resources, state.observed())):
         return
     state.progress(0, 1)
     fill_pools(state)
@@ -124,10 +125,10 @@ def _settle(state: State) -> None:
     state.settled.append(state.sampler.read(state.phase))
     left = _MOST_SETTLED * _PARTS
     while not _is_over(state):
-        if left and leaks.to_settle(state.resources, state.observed()):
+        if left and leak_load.to_settle(state.resources, state.observed()):
             state.load.mixed(math.ceil(needed / _PARTS), state.few)
             left -= 1
-        elif _is_drained(state.settled) or not leaks.growing(state.resources, state.observed()):
+        elif _is_drained(state.settled) or not leak_load.growing(state.resources, state.observed()):
             break
         else:
             drain(state, has_returned((*state.resources.values(),), state.settled[0], False))
@@ -183,7 +184,7 @@ def _decided(state: State, check: str, samples: Sequence[Sample], least: int) ->
         return False
     full_pools = (*state.full_pools, *samples[1:])
     observed = msgspec.structs.replace(state.observed(), full_pools=full_pools)
-    decision = leaks.decision_of(resource, observed)
+    decision = count_decisions.decision_of(resource, observed)
     return decision is None or decision.status is not LeakStatus.UNDECIDED
 
 
@@ -196,7 +197,7 @@ def try_caches(state: State) -> None:
     if state.load_is_over:
         return
     observed = state.observed()
-    if leaks.leak_rates(state.resources, observed) or not memory.to_try(observed):
+    if leak_load.leak_rates(state.resources, observed) or not memory.to_try(observed):
         return
     for target in state.load.targets:
         state.progress(0, 1)
@@ -253,7 +254,7 @@ def diagnose(state: State) -> None:
     if state.aborted:
         return
     observed = state.observed()
-    rates = leaks.leak_rates(state.resources, observed)
+    rates = leak_load.leak_rates(state.resources, observed)
     if rates:
         state.progress(0, 1)
         with _socket_origins(state, rates):

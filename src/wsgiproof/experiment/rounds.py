@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from wsgiproof.experiment.load import rounds
 from wsgiproof.experiment.pools import hold_all, race, remember_full, warm_newcomers
 from wsgiproof.experiment.state import State
-from wsgiproof.judge import leaks, memory
+from wsgiproof.judge import leak_load, memory
 from wsgiproof.judge.resources import Resource
 from wsgiproof.records.observed import Sample
 from wsgiproof.records.plan import PhaseName
@@ -96,7 +96,7 @@ def _certain_leak(state: State) -> str:
 
 def _beyond_any_pool(state: State, *now: Sample) -> str:
     samples = (*state.samples, *now)
-    return leaks.certain_leak(state.resources, samples, len(state.load.targets), *state.workers)
+    return leak_load.certain_leak(state.resources, samples, len(state.load.targets), *state.workers)
 
 
 def _over_budget(state: State, left: int) -> bool:
@@ -119,7 +119,8 @@ def cool_down(state: State) -> None:
     if not state.plan.drain or state.decided_early or state.aborted:
         return
     observed = state.observed()
-    growing, memory_grows = leaks.growing(state.resources, observed), memory.seems_to_grow(observed)
+    growing = leak_load.growing(state.resources, observed)
+    memory_grows = memory.seems_to_grow(observed)
     if growing or memory_grows:
         drain(state, has_returned(growing, state.samples[0], memory_grows))
         state.sample(memory=True)
@@ -142,7 +143,7 @@ def has_returned(
     growing: Sequence[Resource], before: Sample, memory_grows: bool
 ) -> Callable[[Sample], bool]:
     """Return what ends a drain: the counts are back. Memory takes requests to read."""
-    return lambda now: not memory_grows and leaks.have_returned(growing, before, now)
+    return lambda now: not memory_grows and leak_load.have_returned(growing, before, now)
 
 
 def extra_requests(state: State) -> int:
@@ -156,17 +157,17 @@ def extra_requests(state: State) -> int:
         return 0
     resources, observed = state.resources, state.observed()
     unsure = {
-        *leaks.to_confirm(resources, observed),
-        *leaks.to_confirm_alone(resources, observed),
+        *leak_load.to_confirm(resources, observed),
+        *leak_load.to_confirm_alone(resources, observed),
     }
-    leaking = leaks.leak_rates(resources, observed).keys() - unsure
+    leaking = leak_load.leak_rates(resources, observed).keys() - unsure
     to_try = memory.seems_to_grow(observed) and not state.cache_trials
     if leaking or to_try or memory.grows(observed):
         return 0
     added = sum(one.requests for one in state.phases if one.name == PhaseName.EXTRA_LOAD)
     left = state.plan.extra_requests - added
-    needed = (*leaks.more_to_decide(resources, observed), memory.more_to_decide(observed))
-    to_show = max(leaks.more_to_show(resources, observed), default=0)
+    needed = (*leak_load.more_to_decide(resources, observed), memory.more_to_decide(observed))
+    to_show = max(leak_load.more_to_show(resources, observed), default=0)
     return max(affordable(needed, left), min(left, to_show))
 
 

@@ -10,7 +10,7 @@ from statistics import median
 
 import msgspec
 
-from wsgiproof.judge import leaks, memory
+from wsgiproof.judge import count_decisions, memory
 from wsgiproof.judge.growth import LeakStatus, rate_of
 from wsgiproof.judge.memory_series import rate_text
 from wsgiproof.judge.resources import Resource, Resources
@@ -50,7 +50,7 @@ def fits(resources: Resources, observed: Observed) -> tuple[Fit, ...]:
 
 def _of_counts(resources: Resources, observed: Observed) -> Iterator[Fit]:
     for check, resource in resources.items():
-        decision = leaks.decision_of(resource, observed)
+        decision = count_decisions.decision_of(resource, observed)
         if decision is not None and decision.status is LeakStatus.LEAK:
             # Processes that came and went have no line in common with the requests of the server.
             single = [one for one in decision.growing if not one.lives]

@@ -16,6 +16,8 @@ from wsgiproof.records.plan import PhaseName
 _MOST_BURSTS = 20
 _DRAIN_STEP = 0.5
 """Seconds between two looks at the counts in a drain."""
+_COOL_DOWN_STEP = 0.25
+"""The same in a cool-down, which is over at once in most cells."""
 _CHANCE = 0.25
 """More requests may decide if they are at least this share of what is likely to."""
 
@@ -110,11 +112,19 @@ def _over_budget(state: State, left: int) -> bool:
 
 
 def cool_down(state: State) -> None:
-    """Make no requests for a while, and take a sample of what the server still holds."""
+    """Make no requests for a while, and take a sample of what the server still holds.
+
+    It need not wait where the server holds no more than before the load.
+    """
     if state.aborted:
         return
     state.progress(0, 1)
-    time.sleep(state.plan.cool_down)
+    every = (*state.resources.values(),)
+    ends = time.monotonic() + state.plan.cool_down
+    while (left := ends - time.monotonic()) > 0:
+        if leak_load.have_returned(every, state.samples[0], state.sampler.read(state.phase)):
+            break
+        time.sleep(min(left, _COOL_DOWN_STEP))
     state.sample(memory=True)
     if not state.plan.drain or state.decided_early or state.aborted:
         return

@@ -16,7 +16,15 @@ from tests.cells import CELL, cell_with
 from tests.unit.factories import observed, record, run_record
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import BuildSpec, Python, Source
-from wsgiproof.records.directory import Results, keep, load_run, make_output, reopen_output, save
+from wsgiproof.records.directory import (
+    Results,
+    check_planned,
+    keep,
+    load_run,
+    make_output,
+    reopen_output,
+    save,
+)
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
@@ -278,3 +286,16 @@ def test_a_run_is_read_as_it_was_written(run: RunRecord) -> None:
         assert whole.finished
         assert load_run(output) == whole
         assert whole == msgspec.structs.replace(run, finished=whole.finished)
+
+
+def test_a_run_is_not_resumed_without_some_of_its_cells(tmp_path: Path) -> None:
+    output = make_output(tmp_path / "out")
+    jobs = [job(number) for number in range(3)]
+    ids = [one.cell.id for one in jobs]
+    Results(run_record(planned=tuple(ids), command="wsgiproof run --mode daemon"), output)
+    check_planned(output, ids)
+    check_planned(output, [*ids, "another"])
+    with pytest.raises(UsageError, match=f"has 1 of 3 cells .* such as {ids[1]}: .*--mode daemon"):
+        check_planned(output, [ids[0], ids[2]])
+    (output / "results.json").unlink()
+    check_planned(output, ids[:1])  # nobody knows what was planned

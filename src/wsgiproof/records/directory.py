@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -249,6 +249,22 @@ def reopen_output(directory: Path, note: Note = ignore_note) -> Path:
                 except OSError as error:
                     raise UsageError(f"{directory / name} is not a directory") from error
     return directory.absolute()
+
+
+def check_planned(directory: Path, ids: Collection[str]) -> None:
+    """Raise :class:`UsageError` if the run in ``directory`` has cells that are not among ``ids``:
+    they would be lost if it were resumed with these alone."""
+    with _opened(directory) as run:
+        try:
+            header = _header(run)
+        except _Lost:  # nobody knows then
+            return
+    if left := [one for one in header.planned if one not in ids]:
+        raise UsageError(
+            f"the run in {directory} has {len(left)} of {len(header.planned)} cells that these "
+            f"options do not choose now, such as {left[0]}: give the options with which it was "
+            f"started ('{header.command}'), or start another run"
+        )
 
 
 def load_run(directory: Path, note: Note = ignore_note) -> RunRecord:

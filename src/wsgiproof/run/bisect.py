@@ -18,7 +18,14 @@ from wsgiproof.provision.git import is_git
 from wsgiproof.provision.index import releases
 from wsgiproof.provision.source import is_path
 from wsgiproof.provision.toolchain import Source
-from wsgiproof.records.directory import Note, Results, held, make_output, reopen_output
+from wsgiproof.records.directory import (
+    Note,
+    Results,
+    check_planned,
+    held,
+    make_output,
+    reopen_output,
+)
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.run.cell import Job, Progress
@@ -75,6 +82,8 @@ def bisect(
         client = stack.enter_context(connected(config)) if config.dask else None
         output = reopen_output(resume, note) if resume else make_output(config.directory)
         stack.enter_context(held(output))
+        if resume:
+            check_planned(output, [job.cell.id for job in jobs.values()])
         done, _ = split([*jobs.values()], output)
         results = Results(begin(command, setup, run_plan, done), output)
         context = make_context(setup, output, progress)

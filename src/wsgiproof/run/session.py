@@ -20,6 +20,7 @@ from wsgiproof.records.directory import (
     CELLS,
     Note,
     Results,
+    check_planned,
     held,
     ignore_note,
     keep,
@@ -70,6 +71,8 @@ def run(
         client = stack.enter_context(connected(config)) if config.dask else None
         output = reopen_output(resume, note) if resume else make_output(config.directory)
         stack.enter_context(held(output))
+        if resume:
+            check_planned(output, [job.cell.id for job in run_plan.jobs])
         done, left = split(run_plan.jobs, output)
         results = Results(begin(command, setup, run_plan, done), output)
         context = make_context(setup, output, progress)

@@ -94,7 +94,9 @@ def bisect_command(
             )
     except BaseException:
         if progress.output:
-            again = f"Results so far: {progress.output} (--resume finishes the bisection)"
+            again = (
+                f"Results so far: {progress.output} (the same command with --resume finishes it)"
+            )
             console.print(Text(again), soft_wrap=True)
         raise
     output = found.output

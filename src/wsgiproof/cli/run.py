@@ -145,7 +145,8 @@ def run_command(
         if progress.records:
             show_cells(console, progress.records, rules_of, str(progress.output or ""))
         if progress.output:
-            again = f"Results so far: {progress.output} (the same command with --resume finishes the run)"
+            finish = "the same command with --resume finishes the run"
+            again = f"Results so far: {progress.output} ({finish})"
             console.print(Text(again), soft_wrap=True)
         raise
     code = exit_code(record.cells)

@@ -19,11 +19,13 @@ from wsgiproof.process.account import Account
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.environment import environment_build
 from wsgiproof.provision.toolchain import Source
-from wsgiproof.records.cell import Mode, Resolution
+from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm, Resolution
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.run import as_json
 from wsgiproof.run.cell import Job
 from wsgiproof.run.planning import HostSetup, plan
 from wsgiproof.run.preflight import Machine
+from wsgiproof.server.own_conf import OwnConf
 from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.backends import MongoDBs
 
@@ -127,3 +129,19 @@ def test_constraints_that_are_no_file_are_not_waited_for(tmp_path: Path) -> None
     os.mkfifo(fifo)
     with pytest.raises(UsageError, match=f"--constraint {fifo}: it is not a regular file"):
         job(tmp_path, constraint=str(fifo))
+
+
+def test_a_record_keeps_no_value_of_a_variable(tmp_path: Path) -> None:
+    own = OwnConf(
+        path=tmp_path / "httpd.conf", variables={"TOKEN": "hunter2"}, digest="d", ports=(8080,),
+        mode=Mode.DAEMON, mpm=Mpm.PREFORK, interpreter=InterpreterKind.SHARED_GIL,
+        loading=Loading.LAZY, processes=1, threads=15,
+    )  # fmt: skip
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
+    setup = HostSetup(machine=machine, resolved=resolved(), cache=Cache(tmp_path), own_conf=own)
+    config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,), httpd_conf=str(own.path))
+    (one,) = plan(config, setup).jobs
+    assert f"--httpd-conf {own.path}" in one.rerun
+    record = one.record(Verdict.PASS, "")
+    assert b"TOKEN" in msgspec.json.encode(one.own_conf, enc_hook=str)
+    assert b"hunter2" not in as_json(record) + as_json(record.summary())

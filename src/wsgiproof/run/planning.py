@@ -199,7 +199,11 @@ def _rerun(
     *,
     own_file: bool,
 ) -> str:
-    """Return the command that runs only this cell, in the same way."""
+    """Return the command that runs only this cell, in the same way.
+
+    The variables that an ``httpd.conf`` of one's own names are left out: a value may be a secret,
+    and a record does not keep it. A run without one of them says which it is.
+    """
     own = setup.own_conf
     load = config.load(cell.id)
     default = _DEFAULTS
@@ -234,13 +238,11 @@ def _rerun(
         ("--max-latency", load.max_latency, None),
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
-    variables = [f"{name}={value}" for name, value in own.variables.items()] if own else []
-    setting = ["env", *variables] if variables else []
     words: Sequence[str] = [word for option in given for word in option]
     flags = ["--access-log"] if spec.access_log else []
     flags += ["--accept-known-upstream"] if config.accept_known_upstream else []
     no_config = ["--no-config"] if own_file else []
-    return shlex.join([*setting, "wsgiproof", "run", *no_config, *words, *flags])
+    return shlex.join(["wsgiproof", "run", *no_config, *words, *flags])
 
 
 def _pool_options(cell: Cell) -> Iterator[tuple[str, object, object]]:

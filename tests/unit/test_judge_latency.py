@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -13,6 +13,7 @@ from wsgiproof.judge.latency import latency
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Work
+from wsgiproof.records.plan import PhaseName
 from wsgiproof.records.traffic import Latencies
 
 Milliseconds = Callable[[int], float]
@@ -99,6 +100,37 @@ def test_more_growth_than_the_time_that_was_spent_waiting_fails() -> None:
 
 def test_a_machine_that_is_busy_all_the_time_explains_nothing() -> None:
     assert verdict(works(serving=growing, waited=lambda at: 50.0)) is Verdict.FAIL
+
+
+WALL = (0.83, 1.70, 1.99, 3.03, 2.60, 4.58, 4.31, 5.17, 4.17)
+"""Milliseconds per request of a healthy application on a machine with four busy processes, in
+rounds of twelve requests."""
+WAITED = (3.65, 4.65, 5.34, 3.12, 3.96, 8.24, 5.20, 6.64, 6.44)
+
+
+@pytest.mark.parametrize(
+    ("waited", "expected"),
+    [(WAITED, Verdict.PASS), ([0.1] * len(WALL), Verdict.FAIL)],
+    ids=["busy machine", "idle machine"],
+)
+def test_short_rounds_on_a_busy_machine_are_not_judged(
+    waited: Sequence[float], expected: Verdict
+) -> None:
+    first, *rows = samples([[reading()]] * (len(WALL) + 1))
+    work, seen = Work(serving=0.0, cpu=0.0, waited=0.0), []
+    for number, row in enumerate([first, *rows]):
+        if number:
+            work = Work(
+                serving=work.serving + 12 * WALL[number - 1] / 1000,
+                cpu=0.0,
+                waited=work.waited + 12 * waited[number - 1] / 1000,
+            )
+        seen.append(
+            msgspec.structs.replace(
+                row, requests=80 + 12 * number, phase=PhaseName.PARALLEL, work=work
+            )
+        )
+    assert verdict(observed(samples=tuple(seen))) is expected
 
 
 def test_processor_time_grows_on_a_busy_machine_too() -> None:

@@ -7,7 +7,8 @@ grown if
 * the slope over the rounds is above 0 with certainty (Theil and Sen),
 * at its end the line is above the limit, as a multiple of its start,
 * each third of the rounds is slower than the one before it, unlike a machine that gets busy once,
-* it has grown by as much without the time in which processes waited for a processor.
+* it has grown by as much without the time in which processes waited for a processor, our load
+  client and the backend included.
 
 The processor time of the workers is judged in the same way, and needs no such condition: a busy
 machine does not change it.
@@ -38,6 +39,9 @@ _SHARE_OF_EACH_THIRD = 0.2
 """Each third has to add this share of the whole growth."""
 _WAITED = 0.25
 """If waiting for a processor grew by this share of the growth, the machine may explain it."""
+_SHORT = 0.25
+"""Seconds of a round in which the processes of a busy machine do not get their turns alike: all of
+the waits in it may be by chance, and not only their growth."""
 _SLOW = 1.0
 """Seconds from which the slowest request is mentioned."""
 _LOADS = {
@@ -65,7 +69,8 @@ class _Trend(msgspec.Struct, frozen=True, kw_only=True):
     start: float
     end: float
     waited: float
-    """By how many seconds per request the waits grew over the same rounds."""
+    """By how many seconds per request the waits grew over the same rounds; in short rounds, all
+    waits of the last ones."""
 
 
 def latency(cell: Cell, observed: Observed) -> Outcome:
@@ -149,6 +154,7 @@ def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _
     early, middle, late = _thirds(values)
     least = _SHARE_OF_EACH_THIRD * (late - early)
     first_waits, _, last_waits = _thirds([one.waited for one in rounds])
+    _, _, length = _thirds([one.seconds * one.requests for one in rounds])
     return _Trend(
         grows=(
             slope.low > 0
@@ -158,7 +164,7 @@ def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _
         ),
         start=start,
         end=end,
-        waited=last_waits - first_waits,
+        waited=last_waits - (first_waits if length >= _SHORT else 0.0),
     )
 
 

@@ -85,7 +85,10 @@ def bisect(
         if resume:
             check_planned(output, [job.cell.id for job in jobs.values()])
         done, _ = split([*jobs.values()], output)
-        results = Results(begin(command, setup, run_plan, done), output)
+        there = {record.cell.id for record in done}
+        planned = tuple(job for job in run_plan.jobs if job.cell.id in there)
+        begun = begin(command, setup, msgspec.structs.replace(run_plan, jobs=planned), done)
+        results = Results(begun, output)
         context = make_context(setup, output, progress)
 
         def executor_of(number: int) -> Executor[Job, CellRecord]:

@@ -29,7 +29,7 @@ from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Cell, InterpreterKind
 from wsgiproof.records.judgement import Explanation, Finding, RestOfLog, Verdict
-from wsgiproof.records.observed import Failure, LogLine, Observed, Role
+from wsgiproof.records.observed import Failure, LogLine, Observed, Replacement, Role, Unfinished
 
 CATALOG = RULES.catalog
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,8 @@ def place(entry: Entry, example: str) -> Place:
 
 def fitting(entry: Entry) -> tuple[Cell, tuple[str, ...]]:
     """A cell in which the conditions of an entry hold, and the other evidence that they take."""
-    beside = ("5 threads still ran: pymongo_server_monitor_thread",) if entry.only.beside else ()
+    threads = "5 threads still ran: pymongo_server_monitor_thread"
+    beside = (threads, *entry.examples) if entry.only.beside else ()
     cells = (
         cell_with(CELL, mod_wsgi=mod_wsgi, python=python)
         for mod_wsgi, python in product(("5.0.2", "6.1.1"), ("3.12.1", "3.12.0", "3.11.2"))
@@ -327,6 +328,19 @@ def test_a_crash_is_explained_by_its_last_words_in_the_phase_of_its_death() -> N
     assert told.id == "background-thread-outlives-interpreter"
     assert told.where == "stacks, phase stop"
     assert ids(finding("crash", before).explained) == ["killed-by-signal"]
+
+
+def test_a_crash_among_requests_is_not_one_of_a_process_that_ends() -> None:
+    """Whatever the phase: in the trials, processes are used before they end."""
+    serving = Unfinished(pid=200, tid=1, url="/interpreter1 (together)", started=1.0)
+    used = observed(
+        events=(died(signal=11, phase="trials"),), fatal_traces=(DEATH,), unfinished=(serving,)
+    )
+    (told,) = finding("crash", used).explained
+    assert told.id == "crash-in-use-without-thread"
+    ended = Replacement(phase="trials", time=1.0, seconds=1.0, replaced=(200,), leftover=())
+    (told,) = finding("crash", msgspec.structs.replace(used, trials=(ended,))).explained
+    assert told.id == "background-thread-outlives-interpreter"
 
 
 def test_a_line_of_the_log_explains_the_findings_that_it_belongs_to_and_no_others() -> None:

@@ -85,6 +85,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pattern: str
     where: tuple[Place, ...]
     phases: tuple[str, ...] = ()
+    at_end: bool | None = None
     only: Conditions = Conditions()
     fails: bool = False
     time_limit: bool = False
@@ -123,11 +124,13 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         place: Place,
         phase: str = "",
         *,
+        at_end: bool | None = None,
         cell: Cell | None = None,
         beside: Sequence[str] = (),
     ) -> Entry | None:
         """Return the first entry that matches a text of this phase; None if none does.
 
+        ``at_end`` says whether the process was to end when it left a stack; None if nobody knows.
         The conditions of an entry have to hold in ``cell``, if that is known; ``beside`` is the
         other evidence of the same finding, and a line of a log has none. A code of mod_wsgi without
         an entry gets one from its meaning, or else from its place in mod_wsgi's error reference.
@@ -135,7 +138,13 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         texts = None if place is Place.LOG else (text, *beside)
         for entry in self.entries:
             here = place in entry.where and (not entry.phases or phase in entry.phases)
-            if here and _compiled(entry.pattern).search(text) and entry.only.hold(cell, texts):
+            then = None in (at_end, entry.at_end) or at_end is entry.at_end
+            if (
+                here
+                and then
+                and _compiled(entry.pattern).search(text)
+                and entry.only.hold(cell, texts)
+            ):
                 return entry
         code = CODE.match(text) if place is Place.LOG else None
         return _of_code(code[0], self.codes.get(code[0])) if code else None

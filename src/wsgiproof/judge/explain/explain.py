@@ -10,6 +10,7 @@ import msgspec
 
 from wsgiproof.judge.explain.catalog import STACKS, Catalog, Entry, Place
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
+from wsgiproof.judge.process_ends import is_end
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Explanation, Finding, RestOfLog
 from wsgiproof.records.observed import LogLine, Observed
@@ -55,7 +56,11 @@ def explain(
         *in_log(parse(observed.log), cell, catalog),
         *_in_answers(cell, observed, catalog),
     )
-    deaths = {event.pid: event.phase for event in observed.events if event.kind == "died"}
+    deaths = {
+        event.pid: (event.phase, is_end(observed, event))
+        for event in observed.events
+        if event.kind == "died"
+    }
     return tuple(
         msgspec.structs.replace(
             finding, explained=_explanations(finding, cell, catalog, sightings, deaths)
@@ -86,7 +91,7 @@ def _explanations(
     cell: Cell,
     catalog: Catalog,
     sightings: tuple[Sighting, ...],
-    deaths: dict[int, str],
+    deaths: dict[int, tuple[str, bool]],
 ) -> tuple[Explanation, ...]:
     own = [
         one
@@ -125,7 +130,7 @@ def _in_evidence(
     cell: Cell,
     catalog: Catalog,
     sightings: tuple[Sighting, ...],
-    deaths: dict[int, str],
+    deaths: dict[int, tuple[str, bool]],
 ) -> Iterator[Sighting]:
     """Evidence is a line of the log, with or without its prefix, a traceback, or a stack."""
     if TRACEBACK in text:
@@ -142,12 +147,14 @@ def _in_evidence(
 
 
 def _in_stack(
-    text: str, finding: Finding, cell: Cell, catalog: Catalog, deaths: dict[int, str]
+    text: str, finding: Finding, cell: Cell, catalog: Catalog, deaths: dict[int, tuple[str, bool]]
 ) -> Iterator[Sighting]:
     """A stack begins with the pid, and the phase is that in which this process died."""
     pid = _PID.match(text)
-    phase = deaths.get(int(pid[1]), "") if pid else ""
-    entry = catalog.find(text, Place.STACK, phase, cell=cell, beside=finding.evidence)
+    phase, at_end = deaths.get(int(pid[1]), ("", None)) if pid else ("", None)
+    entry = catalog.find(
+        text, Place.STACK, phase, at_end=at_end, cell=cell, beside=finding.evidence
+    )
     if entry:
         where = f"{STACKS}, phase {phase}" if phase else STACKS
         first = next(filter(str.strip, text.splitlines()))

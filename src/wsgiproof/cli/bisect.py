@@ -27,7 +27,7 @@ _EXAMPLES = (
 _CODES = {
     0: "the version is found",
     2: "the command line is wrong, or names something that does not exist",
-    3: "it could not be found: the ends are alike, or versions could not be judged",
+    3: "it was not found: the ends are alike, or versions could not be judged",
 }
 _EXECUTION = [
     option(

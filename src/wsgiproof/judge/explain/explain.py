@@ -56,11 +56,9 @@ def explain(
         *in_log(parse(observed.log), cell, catalog),
         *_in_answers(cell, observed, catalog),
     )
-    deaths = {
-        event.pid: (event.phase, is_end(observed, event))
-        for event in observed.events
-        if event.kind == "died"
-    }
+    died = [event for event in observed.events if event.kind == "died"]
+    ended = {event.pid for event in died if is_end(observed, event)}  # a pid may come again
+    deaths = {event.pid: (event.phase, event.pid in ended) for event in died}
     return tuple(
         msgspec.structs.replace(
             finding, explained=_explanations(finding, cell, catalog, sightings, deaths)

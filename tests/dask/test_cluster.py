@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import msgspec
 import psutil
@@ -292,3 +294,20 @@ def test_a_worker_that_does_not_answer_gets_no_cells(
         list(run_jobs([job(1)], cluster(client, output)))
     del asleep
     client.restart()
+
+
+def test_nobody_can_read_about_a_local_cluster_by_http(client: Any) -> None:
+    """Dask's own HTTP server would show any local user the workers and what they do."""
+    listening = {
+        one.laddr
+        for process in psutil.Process().children(recursive=True)
+        for one in process.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+    }
+    assert len(listening) >= 2, "the scheduler and the worker"
+    for address, port in listening:
+        assert address == "127.0.0.1"
+        assert port != 8787, "another cluster of this machine has that"
+        for path in ("/info/main/workers.html", "/json/counts.json", "/metrics", "/health"):
+            with pytest.raises((OSError, http.client.HTTPException)):
+                urlopen(f"http://127.0.0.1:{port}{path}", timeout=10)

@@ -25,6 +25,7 @@ from wsgiproof.run.executors.child import Child, take_over
 _START_DEADLINE = 180.0
 """Seconds for all workers to start, on a busy machine."""
 _REPLACED_WITHIN = "10 minutes"
+_DASK = ("scheduler", "worker", "nanny")
 _STOP_DEADLINE = 20.0
 _CLOSE_DEADLINE = 10.0
 
@@ -81,6 +82,8 @@ def serve_cluster(descriptor: int, parent: int) -> None:
 
     # A cluster would else give up a worker that takes a while to be replaced.
     dask.config.set({"distributed.deploy.lost-worker-timeout": _REPLACED_WITHIN})
+    # Dask starts an HTTP server in each of them, which asks nobody who he is.
+    dask.config.set({f"distributed.{one}.http.routes": [] for one in _DASK})
     with suppress(ConnectionError, EOFError):
         workers, scratch = channel.wait()
         dask.config.set({"temporary-directory": scratch})
@@ -92,6 +95,7 @@ def serve_cluster(descriptor: int, parent: int) -> None:
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # else port 8787
                 silence_logs=logging.CRITICAL,
                 memory_limit=0,
                 local_directory=scratch,

@@ -14,7 +14,16 @@ from wsgiproof.subjects.pymongo.axes import Topology
 from wsgiproof.subjects.pymongo.extras import parse_extras
 from wsgiproof.subjects.pymongo.uri_options import label_of, parse_options
 
-_AXES = ("pymongo", "pymongo_path", "topology", "mongodb", "transport", "uri_options", "extras")
+_AXES = (
+    "pymongo",
+    "pymongo_path",
+    "topology",
+    "workload",
+    "mongodb",
+    "transport",
+    "uri_options",
+    "extras",
+)
 
 
 def cell_with(cell: Cell, **changes: Any) -> Cell:
@@ -31,6 +40,7 @@ def _of_pymongo(
     pymongo: str,
     pymongo_path: str,
     topology: str,
+    workload: str,
     mongodb: str,
     transport: str,
     uri_options: str,
@@ -39,6 +49,7 @@ def _of_pymongo(
     return (
         version_value("pymongo", pymongo, pymongo_path),
         AxisValue(axis="topology", value=topology, label=topology),
+        AxisValue(axis="workload", value=workload, label="" if workload == "crud" else workload),
         AxisValue(axis="mongodb", value=mongodb, label=mongodb),
         AxisValue(axis="transport", value=transport, label="tls" if transport == "tls" else ""),
         AxisValue(
@@ -52,7 +63,7 @@ CELL = Cell(
     python="3.12.1",
     mod_wsgi="5.0.2",
     subject="pymongo",
-    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, "", "plain", "none", "none"),
+    of_subject=_of_pymongo("4.20.0", "", Topology.STANDALONE, "crud", "", "plain", "none", "none"),
     mode=Mode.DAEMON,
 )
 

@@ -588,6 +588,7 @@ _AXIS_VALUES = {
     "interpreter": some.sampled_from(["main", "shared-gil", "own-gil", "free-threaded"]),
     "loading": some.sampled_from(["eager", "lazy"]),
     "transport": some.sampled_from(["plain", "tls"]),
+    "workload": some.sampled_from(["crud", "gridfs"]),
 }
 _GOOD_TABLE = some.fixed_dictionaries(
     {},

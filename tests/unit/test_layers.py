@@ -52,7 +52,7 @@ INSIDE = "agent"
 PROTOCOL = "wsgiproof.agent.protocol"
 SPEAK_WITH_INSIDE = {"observe", "experiment"}
 """The units that may import the protocol, and nothing else of the agent."""
-SUBJECTS = {"pymongo": {"pymongo", "bson"}}
+SUBJECTS = {"pymongo": {"pymongo", "bson", "gridfs"}}
 """What the part of the agent that belongs to a subject may import of it."""
 SERVER = {"mod_wsgi", "apache"}
 OTHER_PYTHONS = {"thread", "urlparse", "_xxsubinterpreters", "_interpreters"}

@@ -29,6 +29,7 @@ from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.pymongo.axes import Topology, Transport
 from wsgiproof.subjects.pymongo.backends import MongoDBs, Server, why_incompatible
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod
+from wsgiproof.subjects.pymongo.workloads import WORKLOADS
 from wsgiproof.subjects.registry import DEFAULT
 
 UNSUPPORTED = "mod-wsgi 6.1.1 does not support Python 3.9.18"
@@ -218,6 +219,27 @@ def test_the_likely_to_fail_come_first() -> None:
             "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-w_1_journal_true-daemon-"
             "prefork-shared-gil",
         ),
+        (
+            {"workload": ("crud", "transactions"), "topology": ("standalone", "replica-set")},
+            "the workload transactions needs a replica set or a sharded cluster",
+        ),
+        (
+            {"workload": ("crud", "change-streams"), "topology": ("standalone", "replica-set")},
+            "the workload change-streams needs a replica set or a sharded cluster",
+        ),
+        (
+            {"workload": ("raw-bson", "gridfs"), "topology": ("none", "standalone")},
+            "the workload gridfs needs a deployment",
+        ),
+        (
+            {"workload": ("crud", "async"), "pymongo": ("3.6.1", "latest"), "mongodb": ("old",)},
+            "PyMongo 3.6.1 is older than 4.9 and has no AsyncMongoClient",
+        ),
+        (
+            {"workload": ("bulk", "raw-bson"), "pymongo": ("3.6.1", "latest"),
+             "mongodb": ("old",)},
+            "PyMongo 3.6.1 is older than 3.8 and has no TypeRegistry",
+        ),
         ({"pymongo": ("latest", "")},
          "it is the same as py3.12-mw6.1.1-pymongo4.20.0-standalone-daemon-prefork-shared-gil"),
     ],
@@ -250,6 +272,14 @@ def test_only_uv_has_a_resolution() -> None:
         (
             {"python": ("3.9", "3.12"), "mod_wsgi": ("6.1.1",)},
             "python 3.9 is in no cell at all: mod",
+        ),
+        (
+            {"workload": ("crud", "gridfs"), "control": "leave-file-open"},
+            "there is no cell at all: the control leave-file-open needs the workload gridfs",
+        ),
+        (
+            {"workload": ("gridfs",), "control": "leak-connection"},
+            "there is no cell at all: the control leak-connection needs the workload crud",
         ),
         ({"mpm": (Mpm.WORKER, Mpm.EVENT)}, "mpm worker is in no cell at all: this Apache has no"),
         (
@@ -420,6 +450,7 @@ _AXES = {
     "loading": some.sampled_from(Loading),
     "mongodb": some.sampled_from(["", "old", "there"]),
     "transport": some.sampled_from(Transport),
+    "workload": some.sampled_from([*WORKLOADS]),
     "extras": some.sampled_from(["none", "snappy", "zstd,ocsp"]),
     "uri_options": some.sampled_from(["none", "w=1", "w=2", "compressors=zlib&w=majority"]),
 }
@@ -497,6 +528,10 @@ def test_no_combination_is_lost_or_comes_twice(
             "py3.12-mw5.0.2-pymongo4.20.0-standalone-daemon-prefork-shared-gil-lazy-x4",
         ),
         (
+            {"workload": "gridfs", "mongodb": "old"},
+            "py3.12-mw5.0.2-pymongo4.20.0-standalone-gridfs-old-daemon-prefork-shared-gil",
+        ),
+        (
             {"transport": "tls", "uri_options": "compressors=zlib&w=1", "extras": "zstd,ocsp"},
             "py3.12-mw5.0.2-pymongo4.20.0-standalone-tls-compressors_zlib_w_1-ocsp+zstd-daemon-prefork-shared-gil",
         ),
@@ -525,6 +560,8 @@ def test_an_id_names_one_directory() -> None:
 
 
 def test_axes_name_every_field() -> None:
-    of_subject = {"pymongo", "topology", "mongodb", "transport", "uri_options", "extras"}
+    of_subject = {
+        "pymongo", "topology", "workload", "mongodb", "transport", "uri_options", "extras",
+    }  # fmt: skip
     assert {*CELL.axes} == {*Cell.__struct_fields__} - {"of_subject"} | of_subject
     assert set(ALL_AXES) <= set(CELL.axes)

@@ -10,6 +10,7 @@ from tests.unit.test_inside import REQUEST, App
 from wsgiproof.subjects.pymongo.subject import PYMONGO
 
 SETTINGS: dict[str, object] = {
+    "workload": "crud",
     "uri": "mongodb://127.0.0.1:1/?appName=wsgiproof",
     "database": "wsgiproof",
     "extras": [],
@@ -59,11 +60,18 @@ for name in ("snappy", "backports.zstd", "compression.zstd", "zstandard"):
         # It is told only if it was asked for: else nothing imports it.
         ("sys.modules['snappy'] = types.ModuleType('snappy')\n", [], ""),
         (
-            "import pymongo.ssl_support, pymongo.encryption_options\n"
+            "import pymongo.ssl_support, pymongo.synchronous.encryption\n"
             "pymongo.ssl_support.HAVE_PYSSL = True\n"
-            "pymongo.encryption_options._HAVE_PYMONGOCRYPT = True\n",
-            [],
+            "pymongo.synchronous.encryption._HAVE_PYMONGOCRYPT = True\n",
+            ["encryption"],
             "encryption,ocsp",
+        ),
+        # A part of pymongocrypt can be imported without what the rest needs.
+        (
+            "import pymongo.encryption_options\n"
+            "pymongo.encryption_options._HAVE_PYMONGOCRYPT = True\n",
+            ["encryption"],
+            "",
         ),
     ],
 )
@@ -237,6 +245,42 @@ def test_all_clients_are_closed_and_their_threads_waited_for(app: App) -> None:
         "pools.close_all(20)\n"
         "result = [before > 1, threading.active_count()]"
     ) == [True, 1]
+
+
+ASYNC = """
+from wsgiproof_agent.subject.event_loop import EventLoop
+class Client(pymongo.AsyncMongoClient):
+    nodes = ["somewhere"]
+    _loop = None
+    def __getitem__(self, name): return self
+    async def command(self, name, **options): return {}
+    def start_session(self): return self
+    async def end_session(self): commands.append("end")
+commands = []
+loop = EventLoop()
+mine = loop.call(Client, "mongodb://127.0.0.1:1/")
+kept = pools.Pools()
+"""
+
+
+def test_pools_of_an_async_client_are_filled_in_its_loop(app: App) -> None:
+    assert app.run(
+        CLIENTS + ASYNC + "kept.occupy(0.01, alone)\nresult = [list(commands)]\n"
+        "mine._loop = loop._loop\nkept.occupy(0.01, alone)\nresult.append(commands)\n"
+        "loop.close()\nkept.occupy(0.01, alone)\nresult.append(commands)"
+    ) == [[], ["end"], ["end"]]
+
+
+def test_a_loop_that_is_blocked_is_not_waited_for(app: App) -> None:
+    assert (
+        app.run(
+            CLIENTS + ASYNC + "import threading\npools._LOOP_ANSWERS = 0.1\n"
+            "mine._loop, free = loop._loop, threading.Event()\n"
+            "loop._loop.call_soon_threadsafe(free.wait)\n"
+            "kept.occupy(0.01, alone)\nfree.set()\nloop.close()\nresult = 'done'"
+        )
+        == "done"
+    )
 
 
 def test_pools_keep_no_client_alive_and_search_again_after_a_while(app: App) -> None:

@@ -189,20 +189,20 @@ def test_what_is_read_back_can_be_wrong_too(app: App, fault: str, problem: str) 
     # A store without its client: its collection hands out what the server would.
     code = f"""
 from wsgiproof_agent.subject import codec, roundtrip
-from wsgiproof_agent.subject.store import Store as Real
+from wsgiproof_agent.subject.work_crud import Work as Real
 written = roundtrip.documents(3)
 class Documents:
     def find(self): return self
     def batch_size(self, size): return (codec.decode(codec.encode(one)) for one in written)
 real = Real.__new__(Real)
-real.collection, real._batch_size = Documents(), 2
-real._expected = {{one["index"]: roundtrip.expected(one) for one in written}}
+real.collection, real.batch_size = Documents(), 2
+real.expected = {{one["index"]: roundtrip.expected(one) for one in written}}
 real.address = None
-before = real.read_back()
+before = real.work()
 planted = faults.named({fault!r}, {{"every": 2, "from_server": True}})
 workload.store = real
 planted.at_load(workload)
-result = [before] + [real.read_back() for _ in range(4)]
+result = [before] + [real.work() for _ in range(4)]
 """
     seen = app.run(PLANT + code)
     assert [len(problems) for problems in seen] == [0, 0, 1, 0, 1]

@@ -18,6 +18,7 @@ from tests.cells import CELL, cell_with, configured
 from tests.unit.factories import counting, observed
 from tests.unit.test_inside import App
 from tests.unit.test_matrix import resolved
+from tests.unit.test_pymongo_agent import SETTINGS
 from wsgiproof.config.matrix import expand
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge
@@ -163,9 +164,10 @@ def test_the_workload_starts_and_ends_with_several_mongos(
 ) -> None:
     """A client that uses them in turn has no address of its own."""
     uri = f"mongodb://{cluster[0].host},{cluster[1].host}/"
+    settings = {**SETTINGS, "uri": uri, "documents": 2, "close": True}
     address = App(tmp_path, PYMONGO.agent).run(
-        "from wsgiproof_agent.subject import store\n"
-        f"one = store.Store({uri!r}, 'db', 2, 7, 'store_', True, 'x-closed')\n"
+        "from wsgiproof_agent.subject import work_crud\n"
+        f"one = work_crud.Work({settings!r})\n"
         "result = '%s:%d' % one.address\n"
         "one.close()"
     )

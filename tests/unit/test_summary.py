@@ -245,7 +245,9 @@ def test_it_fits_into_a_comment() -> None:
 
 def test_every_axis_of_a_cell_is_told() -> None:
     fields = {*Cell.__struct_fields__} - {"subject", "of_subject"}
-    of_subject = {"pymongo", "topology", "mongodb", "transport", "uri_options", "extras"}
+    of_subject = {
+        "pymongo", "topology", "workload", "mongodb", "transport", "uri_options", "extras",
+    }  # fmt: skip
     assert {*axes_of([CELL])} | PARTS_OF_AXES == fields | of_subject
     for field, value in {
         "python_name": "3.12t",

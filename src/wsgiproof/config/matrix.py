@@ -201,7 +201,9 @@ def _source(axis: str, candidate: Candidate, resolved: ResolvedAxes) -> Source:
 
 
 def _versions(candidate: Candidate, resolved: ResolvedAxes) -> dict[str, str]:
-    return {axis: _source(axis, candidate, resolved).version for axis in resolved.sources}
+    python = resolved.pythons[candidate["python"]]
+    versions = {axis: _source(axis, candidate, resolved).version for axis in resolved.sources}
+    return {"python": python.version, **versions}
 
 
 def _spec(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> BuildSpec:

@@ -277,11 +277,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise UsageError(
                 f"--expect-body {self.expect_body!r} is not a regular expression: {error}"
             ) from None
-        if self.app and self.control:
-            raise UsageError(
-                "--app and --control exclude each other: faults are planted in the built-in "
-                "application"
-            )
+        _check_app(self)
 
     @property
     def directory(self) -> Path | None:
@@ -424,6 +420,22 @@ def without_replaced(values: Mapping[str, Any], changes: Mapping[str, Any]) -> d
     if "sensitivity" in changes:
         gone.add("requests")
     return {name: value for name, value in values.items() if name not in gone}
+
+
+def _check_app(config: Config) -> None:
+    """Raise :class:`UsageError` for what only the built-in application can do, with another one."""
+    if config.app and config.control:
+        raise UsageError(
+            "--app and --control exclude each other: faults are planted in the built-in application"
+        )
+    own = "--app" if config.app else "--httpd-conf" if config.httpd_conf else ""
+    for axes in (config.axes, *(table.axes for table in config.include)):
+        for axis in axes:
+            if own and ALL_AXES[axis].built_in:
+                raise UsageError(
+                    f"{own} and {ALL_AXES[axis].option} exclude each other: {axis} is what the "
+                    "built-in application does"
+                )
 
 
 def _check_pool(config: Config) -> None:

@@ -41,6 +41,8 @@ class Axis:
     example_names: str = ""
     anywhere: bool = False
     """Whether each value is there on any machine, although there are more than a few choices."""
+    built_in: bool = False
+    """Whether it says what the built-in application does, so that a user's own has none of it."""
     rare: bool = False
     """Whether the short help leaves the option out."""
     absolute: Callable[[str, Path], str] = lambda value, directory: value

@@ -13,6 +13,7 @@ from wsgiproof.subjects.axis import Axis, absolute
 from wsgiproof.subjects.pymongo.extras import COMPRESSORS, KNOWN, NO_EXTRAS, split
 from wsgiproof.subjects.pymongo.uri import FILE, has_password, is_uri
 from wsgiproof.subjects.pymongo.uri_options import NO_OPTIONS, parse_options
+from wsgiproof.subjects.pymongo.workloads import CRUD, WORKLOADS
 
 
 class Topology(StrEnum):
@@ -56,13 +57,24 @@ def uri_options_of(cell: Cell) -> dict[str, str]:
 
 
 def extras_of(cell: Cell) -> frozenset[str]:
-    """Return the extras of PyMongo that a cell asks for, also by the compressors in its URI.
+    """Return the extras of PyMongo that a cell asks for, also by the compressors in its URI and by
+    its workload.
 
     The values of a recorded cell may be anything.
     """
     named = re.search(r"(?:^|&)compressors=([^&]*)", cell.value("uri_options"))
     by_uri = split(named[1]) & frozenset(COMPRESSORS) if named else frozenset()
-    return split(cell.value("extras")) | by_uri
+    return split(cell.value("extras")) | by_uri | extras_for(workload_of(cell))
+
+
+def extras_for(workload: str) -> frozenset[str]:
+    """Return the extras that a workload needs; none if there is no such workload."""
+    return frozenset(WORKLOADS[workload].extras if workload in WORKLOADS else ())
+
+
+def workload_of(cell: Cell) -> str:
+    """Return the workload of a cell. Cells of records from before there were others have none."""
+    return cell.value("workload") or CRUD
 
 
 def topology_of(cell: Cell) -> Topology:
@@ -121,6 +133,19 @@ AXES = (
         "none: encode and decode only):",
         default=DEPLOYED,
         choices=tuple(Topology),
+    ),
+    Axis(
+        name="workload",
+        metavar="NAME",
+        help="What PyMongo does in each request, such as gridfs.\n"
+        f"{', '.join(WORKLOADS)}. Of the built-in application; encryption installs PyMongo's extra "
+        f"of that name.  [default: {CRUD}]",
+        about="What PyMongo does in each request of the built-in application:",
+        default=(CRUD,),
+        choices=tuple(WORKLOADS),
+        built_in=True,
+        rare=True,
+        shown=_unless(CRUD),
     ),
     Axis(
         name="mongodb",

@@ -20,6 +20,7 @@ from wsgiproof.subjects.pymongo.axes import (
     Transport,
 )
 from wsgiproof.subjects.pymongo.certificates import check_trustme
+from wsgiproof.subjects.pymongo.controls import workload_of_control
 from wsgiproof.subjects.pymongo.extras import in_words, parse_extras
 from wsgiproof.subjects.pymongo.extras import label_of as label_of_extras
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod, find_mongod
@@ -31,6 +32,7 @@ from wsgiproof.subjects.pymongo.uri_options import (
     parse_options,
     why_not_acknowledged,
 )
+from wsgiproof.subjects.pymongo.workloads import CRUD, why_unsupported
 
 _SCRAM = Version("2.8")
 """The first PyMongo that authenticates with SCRAM-SHA-1, which wsgiproof's own deployments ask
@@ -42,6 +44,8 @@ _TLS_OPTIONS = Version("3.9")
 """The first PyMongo with ``tls`` and ``tlsCAFile`` in URIs (its changelog)."""
 _TLS_MODE = Version("4.2")
 """The first MongoDB with ``--tlsMode`` (MongoDB 4.2, release notes)."""
+_USUAL = {"transport": Transport.PLAIN, "workload": CRUD}
+"""The value of an axis that ids of cells do not show."""
 _NAMES = {
     Topology.STANDALONE: "a standalone",
     Topology.REPLICA_SET: "a replica-set",
@@ -93,7 +97,11 @@ class MongoDBs(Backends):
     def why_not(self, values: Mapping[str, str], versions: Mapping[str, str], control: str) -> str:
         """Return why a combination is no cell: a topology that the deployment does not have, or a
         PyMongo that it can't serve."""
-        if reason := self._why_no_tls(values, versions) or self._why_no_options(values):
+        if reason := (
+            self._why_no_tls(values, versions)
+            or self._why_no_options(values)
+            or _why_no_workload(values, versions, control)
+        ):
             return reason
         if values["topology"] == Topology.NONE:
             return "the application with the fault needs a deployment" if control else ""
@@ -144,8 +152,8 @@ class MongoDBs(Backends):
 
     def value(self, axis: str, values: Mapping[str, str]) -> AxisValue:
         """Return the value of an axis: of ``mongodb``, the name of the server."""
-        if axis == "transport":
-            usual = values[axis] == Transport.PLAIN
+        if axis in _USUAL:
+            usual = values[axis] == _USUAL[axis]
             return AxisValue(axis=axis, value=values[axis], label="" if usual else values[axis])
         if axis == "extras":
             names = parse_extras(values[axis])
@@ -182,6 +190,19 @@ class MongoDBs(Backends):
             return None
         name = cell.value("mongodb")
         return next(server for server in self._servers.values() if server.name == name)
+
+
+def _why_no_workload(values: Mapping[str, str], versions: Mapping[str, str], control: str) -> str:
+    workload, needed = values["workload"], workload_of_control(control)
+    if needed not in ("", workload):
+        return f"the control {control} needs the workload {needed}"
+    return why_unsupported(
+        workload,
+        versions["pymongo"],
+        versions["python"],
+        deployed=values["topology"] != Topology.NONE,
+        standalone=values["topology"] == Topology.STANDALONE,
+    )
 
 
 def why_incompatible(pymongo: str, mongodb: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from wsgiproof.records.cell import Mode
+from wsgiproof.records.cell import InterpreterKind, Mode
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.controls import COMBINED, FAULTS, LEAKS, MANY, Control
-from wsgiproof.subjects.pymongo.axes import Transport
+from wsgiproof.subjects.pymongo.axes import Topology, Transport
+from wsgiproof.subjects.pymongo.workloads import CRUD, WORKLOADS
 
 _DAEMON = (Mode.DAEMON,)
 
@@ -16,6 +17,139 @@ def _with_tls(control: Control) -> Control:
     """The control in a cell whose deployment has TLS."""
     axes = {"transport": Transport.TLS}
     return msgspec.structs.replace(control, axes=axes, extra="tls", module="trustme")
+
+
+def _of(workload: str, fault: Control, negative: Control) -> tuple[Control, Control]:
+    """A fault and its negative control in cells with this workload."""
+    axes = {"workload": workload}
+    if WORKLOADS[workload].history:
+        axes["topology"] = Topology.REPLICA_SET
+    if WORKLOADS[workload].extras:
+        # pymongocrypt needs cryptography, which serves one interpreter (docs/findings.md, 24).
+        axes["interpreter"] = InterpreterKind.MAIN
+    return (
+        msgspec.structs.replace(fault, counterpart=negative.name, axes=axes),
+        msgspec.structs.replace(negative, counterpart=fault.name, axes=axes),
+    )
+
+
+_OF_WORKLOADS = (
+    *_of(
+        "gridfs",
+        Control(
+            name="leave-file-open",
+            trips="cursors",
+            counterpart="",
+            about="one in 10 requests reads the beginning of a file in GridFS and keeps it open",
+            options={"every": 10},
+        ),
+        Control(
+            name="close-file",
+            trips="",
+            counterpart="",
+            about="each request reads the beginning of a file in GridFS and closes it",
+        ),
+    ),
+    *_of(
+        "transactions",
+        Control(
+            name="leave-transaction",
+            trips="sessions",
+            counterpart="",
+            about="one in 2 requests begins a transaction and never ends it",
+            options={"every": 2},
+        ),
+        Control(
+            name="abort-transaction",
+            trips="",
+            counterpart="",
+            about="each request begins a transaction, and ends its session, which aborts it",
+        ),
+    ),
+    *_of(
+        "change-streams",
+        Control(
+            name="leave-change-stream",
+            trips="cursors",
+            counterpart="",
+            about="one in 10 requests opens a change stream and never closes it",
+            options={"every": 10},
+        ),
+        Control(
+            name="close-change-stream",
+            trips="",
+            counterpart="",
+            about="each request opens one more change stream and closes it",
+        ),
+    ),
+    *_of(
+        "bulk",
+        Control(
+            name="lose-bulk-write",
+            trips="roundtrip",
+            counterpart="",
+            about="one in 50 bulk writes loses its last operation",
+            options={"every": 50},
+        ),
+        Control(
+            name="handle-bulk-error",
+            trips="",
+            counterpart="",
+            about="one in 2 requests handles the error of a bulk write",
+            options={"every": 2},
+        ),
+    ),
+    *_of(
+        "async",
+        Control(
+            name="leave-async-client",
+            trips="connections",
+            counterpart="",
+            about="one in 10 requests opens an AsyncMongoClient and never closes it",
+            options={"every": 10},
+        ),
+        Control(
+            name="close-async-client",
+            trips="",
+            counterpart="",
+            about="one in 10 requests opens an AsyncMongoClient and closes it",
+            options={"every": 10},
+        ),
+    ),
+    *_of(
+        "raw-bson",
+        Control(
+            name="wrong-raw-byte",
+            trips="roundtrip",
+            counterpart="",
+            about="one in 50 requests reads a RawBSONDocument with one wrong byte",
+            options={"every": 50},
+        ),
+        Control(
+            name="copy-raw-document",
+            trips="",
+            counterpart="",
+            about="each request makes a RawBSONDocument again, of the same bytes",
+        ),
+    ),
+    *_of(
+        "encryption",
+        Control(
+            name="leave-key-client",
+            trips="connections",
+            counterpart="",
+            about="one in 10 requests opens a client for the keys of an encryption and keeps it",
+            options={"every": 10},
+        ),
+        Control(
+            name="close-key-client",
+            trips="",
+            counterpart="",
+            about="one in 10 requests opens a client for the keys of an encryption and closes it",
+            options={"every": 10},
+        ),
+    ),
+)
 
 
 CONTROLS = (
@@ -379,4 +513,14 @@ CONTROLS = (
         counterpart="second-client",
         about="the application has another password than the deployment knows",
     ),
+    *_OF_WORKLOADS,
 )
+_BY_NAME = {control.name: control for control in CONTROLS}
+_COMBINED = {control.combined_in for control in CONTROLS} - {""}
+
+
+def workload_of_control(name: str) -> str:
+    """Return the workload without which a control can't show; empty if it shows in each."""
+    if name in _BY_NAME:
+        return _BY_NAME[name].axes.get("workload", CRUD)
+    return CRUD if name in _COMBINED else ""

@@ -67,6 +67,8 @@ _CONNECTIONS_AND_CURSORS: list[dict[str, Any]] = [
 _OF_MONGOS = [{"$currentOp": {**_IDLE_TOO, "localOps": True}}, *_CONNECTIONS_AND_CURSORS[1:]]
 """The same of a mongos, which without ``localOps`` asks the shards: their clients are the mongos
 processes (MongoDB manual, "$currentOp")."""
+_OF_GRIDFS = (".files", ".chunks")
+"""How the names of GridFS's collections end."""
 _SERVERS_OWN = frozenset({"admin", "config", "local"})
 """The databases of the server itself."""
 _CACHED_SESSIONS: list[dict[str, Any]] = [{"$listLocalSessions": {"allUsers": True}}]
@@ -219,21 +221,20 @@ class Deployment(Backend):
 
         On wsgiproof's own deployment they are those of all databases but the server's own, and
         otherwise those of the subject's database, whose name is ``app_name``. The highest number of
-        any member counts. The collections of the built-in workload are left out, with their one
-        index each.
+        any member counts. The collections of the built-in workload are left out, with their
+        indexes.
         """
         found: dict[str, int | None] = dict.fromkeys(OBJECTS)
         for member in self._direct:
             try:
                 names = self._databases(member, app_name)
                 rows = [member.get_database(name).command("dbStats") for name in names]
-                ours = _count_collections(member.get_database(app_name))
+                ours = _of_workload(member.get_database(app_name))
             except PyMongoError:
                 continue
             for kind in OBJECTS:
                 all_of_them = sum(int(row.get(kind, 0)) for row in rows)
-                others = all_of_them - (0 if kind == "views" else ours)
-                found[kind] = max(found[kind] or 0, others)
+                found[kind] = max(found[kind] or 0, all_of_them - ours.get(kind, 0))
         return found
 
     def _databases(self, member: MongoClient[dict[str, Any]], app_name: str) -> list[str]:
@@ -598,7 +599,13 @@ def _process_of(member: MongoClient[dict[str, Any]]) -> object:
     return hello.get("topologyVersion", {}).get("processId", "it answers")
 
 
-def _count_collections(database: Database[dict[str, Any]]) -> int:
-    """Return how many collections of the built-in workload there are."""
-    names = {"name": {"$regex": f"^{re.escape(COLLECTIONS)}"}}
-    return len(database.list_collection_names(filter=names))
+def _of_workload(database: Database[dict[str, Any]]) -> dict[str, int]:
+    """Return how many collections the built-in workload has, and how many indexes these have.
+
+    Each has one, and those of GridFS have another one (MongoDB's GridFS specification).
+    """
+    names = database.list_collection_names(
+        filter={"name": {"$regex": f"^{re.escape(COLLECTIONS)}"}}
+    )
+    of_gridfs = sum(name.endswith(_OF_GRIDFS) for name in names)
+    return {"collections": len(names), "indexes": len(names) + of_gridfs}

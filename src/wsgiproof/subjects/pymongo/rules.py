@@ -68,13 +68,14 @@ def claims(
 
 ROUNDTRIP = no_problems(
     "roundtrip",
-    about="Every BSON value comes back with the same value and the same type.",
+    about="Every value comes back with the same value and the same type, and every operation has "
+    "the result that it should have.",
     unit="value",
     seen="changed while they were encoded and decoded or sent through the server",
-    meaning="PyMongo returned another value or another type than it was given; a type of the same "
-    "name, but not the same class, comes from another interpreter's modules",
+    meaning="PyMongo returned another value, another type or another result than it should; a type "
+    "of the same name, but not the same class, comes from another interpreter's modules",
     action="rerun this cell with one sub interpreter to see whether it takes a second one",
-    passed="every BSON type came back unchanged",
+    passed="all that was written came back unchanged",
 )
 RULES = Rules(
     title="PyMongo",

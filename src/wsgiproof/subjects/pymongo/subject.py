@@ -21,11 +21,13 @@ from wsgiproof.subjects.pymongo.axes import (
     AXES,
     Topology,
     closed_app_name,
+    extras_for,
     extras_of,
     has_app_name,
     has_tls,
     topology_of,
     uri_options_of,
+    workload_of,
 )
 from wsgiproof.subjects.pymongo.controls import CONTROLS
 from wsgiproof.subjects.pymongo.extras import parse_extras
@@ -87,8 +89,9 @@ class PyMongo(Subject):
         return Needs(tasks=_TASKS, scratch=_SCRATCH) if starts_mongod(asked) else Needs()
 
     def extras(self, values: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
-        """Return PyMongo's."""
-        return {"pymongo": parse_extras(values["extras"])}
+        """Return PyMongo's, also those that the workload needs."""
+        needed = extras_for(values["workload"])
+        return {"pymongo": tuple(sorted({*parse_extras(values["extras"]), *needed}))}
 
     def find_backends(self, asked: Asked, account: Account | None) -> Backends:
         """Find each mongod, and check the files of each URI."""
@@ -155,10 +158,11 @@ class PyMongo(Subject):
                 yield started
 
     def settings(self, cell: Cell, connection: Mapping[str, str]) -> Mapping[str, Any]:
-        """Return where to write how many documents, and whom to trust."""
+        """Return the workload, where it writes how many documents, and whom to trust."""
         database = connection.get("database", "")
         alone = cell.own_app or topology_of(cell) is Topology.NONE
         return {
+            "workload": workload_of(cell),
             "uri": connection.get("uri", ""),
             "database": database,
             "extras": sorted(extras_of(cell)),

@@ -31,20 +31,20 @@ def _options(tz_aware=False):
 
 
 if MODERN:
-    _NAIVE = _options()
+    NAIVE = _options()
     _AWARE = _options(tz_aware=True)
 
     def encode(document):
         """Return the BSON of a document."""
-        return bson.BSON.encode(document, codec_options=_NAIVE)
+        return bson.BSON.encode(document, codec_options=NAIVE)
 
     def decode(data, tz_aware=False):
         """Return the document in ``data``."""
-        return bson.BSON(data).decode(_AWARE if tz_aware else _NAIVE)
+        return bson.BSON(data).decode(_AWARE if tz_aware else NAIVE)
 
     def collection(database, name):
         """Return a collection that encodes and decodes as this module does."""
-        return database.get_collection(name, codec_options=_NAIVE)
+        return database.get_collection(name, codec_options=NAIVE)
 
 else:
 

@@ -6,26 +6,32 @@ that others have: many extension modules refuse to be loaded in a second interpr
 
 from __future__ import absolute_import
 
+from functools import partial
+
 import pymongo  # noqa: F401
 
 
 def usable(asked):
     """Return the names of those that can be used here, with commas.
 
-    PyMongo has tried ``ocsp`` and ``encryption`` when it was imported. Compressors are tried only
-    if they are in ``asked``: a client that uses them would import them, too.
+    PyMongo has tried ``ocsp`` when it was imported. The others are tried only if they are in
+    ``asked``: an application that uses them would import them, too.
     """
-    found = [name for name, has in (("encryption", _encryption), ("ocsp", _ocsp)) if has()]
-    found += [name for name in asked if name in ("snappy", "zstd") and _compressor(name)]
+    found = ["ocsp"] if _ocsp() else []
+    found += [name for name in asked if name in _TRIED and _TRIED[name]()]
     return ",".join(sorted(found))
 
 
 def _encryption():
     try:
-        from pymongo import encryption_options
-    except ImportError:  # before 3.9
-        return False
-    return bool(getattr(encryption_options, "_HAVE_PYMONGOCRYPT", False))
+        # All of pymongocrypt, and what it needs: encryption_options imports only a part.
+        from pymongo.synchronous import encryption
+    except ImportError:  # before 4.9
+        try:
+            from pymongo import encryption
+        except ImportError:  # before 3.9
+            return False
+    return bool(encryption._HAVE_PYMONGOCRYPT)
 
 
 def _ocsp():
@@ -45,3 +51,10 @@ def _compressor(name):
     if have is not None:
         return bool(have())
     return bool(getattr(compression_support, "_HAVE_" + name.upper(), False))
+
+
+_TRIED = {
+    "encryption": _encryption,
+    "snappy": partial(_compressor, "snappy"),
+    "zstd": partial(_compressor, "zstd"),
+}

@@ -7,9 +7,9 @@ from ..faults_base import by_name
 
 def faults():
     """Return the class of each by name."""
-    from . import faults_answers, faults_failover, faults_leaks
+    from . import faults_answers, faults_failover, faults_leaks, faults_workloads
 
-    return by_name(faults_answers, faults_failover, faults_leaks)
+    return by_name(faults_answers, faults_failover, faults_leaks, faults_workloads)
 
 
 def store_of(workload):

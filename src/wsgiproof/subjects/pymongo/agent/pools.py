@@ -17,6 +17,9 @@ _MOST_CLIENTS = 8
 _PUNCTUAL = 0.9  # of the time that a server is asked to wait
 _LONGEST = 1.0  # seconds for which a connection is kept busy at most
 _FRESH = 1.0  # seconds for which the clients that were found are reused
+_LOOP_ANSWERS = 5.0  # seconds
+_KINDS = ("MongoClient", "MongoReplicaSetClient", "Connection")  # the last: 2.x
+_ASYNC = "AsyncMongoClient"  # 4.9
 
 
 class Pools(object):
@@ -42,15 +45,22 @@ class Pools(object):
                 self._occupy(client, seconds, together)
 
     def _occupy(self, client, seconds, together):
+        run = _runner(client)
+        if run is None:
+            return
+
+        def command(*args, **options):
+            return run(client["admin"].command(*args, **options))
+
         try:
             if not client.nodes:  # it has not found a server yet, and would wait for one
                 return
-            with _session(client):
-                self._keep_busy(client["admin"], _most_connections(client), seconds, together)
+            with _session(client, run, command):
+                self._keep_busy(command, _most_connections(client), seconds, together)
         except PyMongoError:
             return  # the client is closed, or the server is too old: there is no pool to fill
 
-    def _keep_busy(self, admin, most, seconds, together):
+    def _keep_busy(self, command, most, seconds, together):
         """Keep a connection busy at the same time as all other threads do, or as ``most`` of them.
 
         On a busy machine a thread may begin when another has ended, and use the same connection.
@@ -59,13 +69,13 @@ class Pools(object):
         answer at once, so nothing is kept busy.
         """
         while True:
-            topology = admin.command("hello").get("topologyVersion")
+            topology = command("hello").get("topologyVersion")
             turn = together()  # each thread has a session now
             if topology is None:
                 return
             if self._admits(turn, most):
                 started = probe.monotonic()
-                admin.command("hello", topologyVersion=topology, maxAwaitTimeMS=int(seconds * 1000))
+                command("hello", topologyVersion=topology, maxAwaitTimeMS=int(seconds * 1000))
                 self._note(turn, started, probe.monotonic(), seconds)
             if together() is None or self._overlapped(seconds) or seconds >= _LONGEST:
                 return
@@ -103,7 +113,8 @@ class Pools(object):
         with self._lock:
             now = time.time()
             if self._searched is None or not 0 <= now - self._searched < _FRESH:
-                self._clients = [weakref.ref(one) for one in _clients()[:_MOST_CLIENTS]]
+                found = _instances(_KINDS + (_ASYNC,))
+                self._clients = [weakref.ref(one) for one in found[:_MOST_CLIENTS]]
                 self._searched = time.time()
             return self._clients
 
@@ -111,14 +122,40 @@ class Pools(object):
 POOLS = Pools()
 
 
-def _clients():
-    kinds = tuple(
-        vars(pymongo)[name]
-        for name in ("MongoClient", "MongoReplicaSetClient", "Connection")  # the last: 2.x
-        if name in vars(pymongo)
-    )
+def _instances(names):
+    """Return the clients of these types, as far as this PyMongo has them."""
+    kinds = tuple(vars(pymongo)[name] for name in names if name in vars(pymongo))
     # By type alone: isinstance on a proxy could make it import something.
     return [one for one in gc.get_objects() if issubclass(type(one), kinds)]
+
+
+def _runner(client):
+    """Return a function that waits for what an operation of the client returns.
+
+    That is a coroutine if the client is an async one, to be run in the loop that it is bound to.
+    Return None if this does not run in another thread: then no thread could wait for it.
+    """
+    if not issubclass(type(client), vars(pymongo).get(_ASYNC, ())):
+        return _returned
+    loop = getattr(client, "_loop", None)  # PyMongo has no public name for it
+    if loop is None or not loop.is_running():
+        return None
+    from asyncio import run_coroutine_threadsafe
+    from concurrent.futures import TimeoutError
+
+    def wait(coroutine):
+        future = run_coroutine_threadsafe(coroutine, loop)
+        try:
+            return future.result(_LOOP_ANSWERS)
+        except TimeoutError:
+            future.cancel()
+            raise PyMongoError("the loop of this client is blocked")
+
+    return wait
+
+
+def _returned(result):
+    return result
 
 
 def _most_connections(client):
@@ -133,10 +170,11 @@ def _most_connections(client):
 def close_all(seconds):
     """Close every client of this interpreter, and wait at most ``seconds`` for their threads.
 
-    ``close`` only asks the threads to end, and PyMongo's own exit handler waits one second for
-    each, which may be too short on a busy machine.
+    Not those that are async: they have no threads, and only their loop can close them. ``close``
+    only asks the threads to end, and PyMongo's own exit handler waits one second for each, which
+    may be too short on a busy machine.
     """
-    for client in _clients():
+    for client in _instances(_KINDS):
         client.close()
     until = time.time() + seconds
     for thread in threading.enumerate():
@@ -145,11 +183,14 @@ def close_all(seconds):
 
 
 @contextlib.contextmanager
-def _session(client):
+def _session(client, run, command):
     """Use one of the client's server sessions; only a command takes it from the pool."""
     if not hasattr(pymongo.MongoClient, "start_session"):  # before 3.6
         yield
         return
-    with client.start_session() as session:
-        client["admin"].command("ping", session=session)
+    session = client.start_session()
+    try:
+        command("ping", session=session)
         yield
+    finally:
+        run(session.end_session())

@@ -35,6 +35,13 @@ def expected(document):
     return Expected(_part(_READ, document["index"], document["_id"]))
 
 
+def everyday(**fields):
+    """Return a document of what most applications store and of these fields, and the
+    :class:`Expected` result of reading it."""
+    written = dict(((name, _WRITTEN[name]) for name in _EVERYDAY), **fields)
+    return written, Expected(dict(((name, _READ[name]) for name in _EVERYDAY), **fields))
+
+
 def _part(values, index, identifier):
     if index == 0:
         names = values

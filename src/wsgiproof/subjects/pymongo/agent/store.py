@@ -1,4 +1,4 @@
-"""A collection in the deployment that only this interpreter uses, like a usual application's."""
+"""What a workload has in the deployment, which only this interpreter uses, like an application."""
 
 from __future__ import absolute_import
 
@@ -7,76 +7,88 @@ import os
 import socket
 
 import pymongo
-from pymongo.collection import Collection
 
 from ..identity import interpreter_token
-from . import codec, pools, roundtrip
+from . import codec, pools
 
-_SECONDS_TO_DROP = 1.0
+SECONDS_TO_DROP = 1.0
 _SECONDS_TO_CLOSE = 2.0
 _MILLISECONDS_TO_SPREAD = 5000
 
 
 class Store(object):
-    """Writes ``documents`` documents with one client, closes that, and reads with another one.
+    """Prepares what the requests need with one client, closes that, and serves with another one.
 
     PYTHON-353 was a connection that the first one left. It has the appName ``closed_app_name``, by
     which the host sees what is left of it; None for a PyMongo without appName. :meth:`close` drops
-    the documents. The second client stays open after that unless ``close`` is true: PyMongo
+    the collections. The second client stays open after that unless ``close`` is true: PyMongo
     recommends one client for the life of the process, and few applications close it.
+
+    This is the base class of each workload. Its requests run in many threads.
     """
 
-    def __init__(self, uri, database, documents, batch_size, prefix, close, closed_app_name):
-        name = "%s%d_%s" % (prefix, os.getpid(), interpreter_token())
+    parts = ("",)
+    """What its collections have after :attr:`name`, so that they can be dropped."""
+
+    def __init__(self, settings):
+        self.uri = settings["uri"]
+        self.documents = settings["documents"]
+        self.batch_size = settings["batch_size"]
+        self.name = "%s%d_%s" % (settings["prefix"], os.getpid(), interpreter_token())
+        self._closes_clients = settings["close"]
+        closed_app_name = settings["closed_app_name"]
         named = {} if closed_app_name is None else {"appname": closed_app_name}
-        first = pymongo.MongoClient(uri, **named)
-        self._expected = _write(first, first[database], name, roundtrip.documents(documents))
+        self.connect(settings["database"], named)
+
+    def connect(self, database, named):
+        """Make both clients. ``named`` are options of the first one."""
+        first = pymongo.MongoClient(self.uri, **named)
+        self.prepare(first, first[database])
         first.close()
         del first
         # Before 4.0 a closed client connects again if it is used, and others find it by its type.
         gc.collect()
-        self._client = pymongo.MongoClient(uri)
-        self.collection = codec.collection(self._client[database], name)
-        self._batch_size = batch_size
-        self.address = _address(self._client)
-        self._closes_clients = close
+        self.client = pymongo.MongoClient(self.uri, **self.options())
+        self.database = of_primary(self.client, database)
+        self.collection = codec.collection(self.database, self.name)
+        self.address = _address(self.client)
+        self.begin()
 
-    def read_back(self):
-        """Read all documents in batches and return the problems."""
-        found, missing = [], set(self._expected)
-        for document in self.collection.find().batch_size(self._batch_size):
-            index = document.get("index")
-            if index not in missing:
-                found.append("read an unexpected document with index %r" % (index,))
-                continue
-            missing.remove(index)
-            found.extend(self._expected[index].problems(document))
-        if missing:
-            found.append("%d documents were not read" % len(missing))
-        return found
+    def prepare(self, client, database):
+        """Prepare with the first client what the requests need."""
+
+    def options(self):
+        """Return options of the second client."""
+        return {}
+
+    def begin(self):
+        """Make what the requests share, with the second client."""
+
+    def work(self):
+        """Do the work of one request, and return the problems."""
+        raise NotImplementedError
 
     def close(self):
-        """Drop the collection, and close all clients if ``close`` was true."""
+        """Drop the collections, and close all clients if ``close`` was true."""
         with _deadline(self.address):
-            self.collection.drop()
+            for part in self.parts:
+                self.database.drop_collection(self.name + part)
         if self._closes_clients:
             pools.close_all(_SECONDS_TO_CLOSE)
 
 
-def _write(client, database, name, documents):
-    """Write the documents, and return the expected results of reading them, by index."""
-    collection = codec.collection(database, name)
-    # Looked up on the class: any attribute of an old collection is a sub collection.
-    if hasattr(Collection, "insert_many"):
-        collection.insert_many(documents)
-        _spread(client, collection)
-    else:
-        collection.insert(documents)
-    return {document["index"]: roundtrip.expected(document) for document in documents}
+def of_primary(client, name):
+    """Return a database that reads from the primary, whatever the URI prefers.
+
+    A secondary may not have yet what was just written.
+    """
+    if not hasattr(type(client), "get_database"):  # before 3.0
+        return client[name]
+    return client.get_database(name, read_preference=pymongo.ReadPreference.PRIMARY)
 
 
-def _spread(client, collection):
-    """Wait until each member that the URI's read preference may choose has the documents."""
+def spread(client, collection):
+    """Wait until each member that the URI's read preference may choose has all that was written."""
     members = _readable(client)
     if members < 2:
         return
@@ -109,7 +121,7 @@ def _address(client):
 def _deadline(address):
     """Return a context in which the subject does not wait long for a server that is down."""
     if hasattr(pymongo, "timeout"):
-        return pymongo.timeout(_SECONDS_TO_DROP)
+        return pymongo.timeout(SECONDS_TO_DROP)
     return _Reachable(address)  # before 4.2
 
 
@@ -120,7 +132,7 @@ class _Reachable(object):
         self._address = address
 
     def __enter__(self):
-        socket.create_connection(self._address, _SECONDS_TO_DROP).close()
+        socket.create_connection(self._address, SECONDS_TO_DROP).close()
 
     def __exit__(self, *exc_info):
         return False

@@ -1,7 +1,13 @@
-"""What PyMongo says of itself, and the work that it does in each request."""
+"""What PyMongo says of itself, and the work that it does in each request.
+
+Each workload is a module: ``change-streams`` is :mod:`.work_change_streams`. It defines ``Work``, a
+:class:`.store.Store`, and perhaps ``in_memory()``, which returns the problems of what needs no
+deployment. Only the module of the chosen workload is imported.
+"""
 
 from __future__ import absolute_import
 
+import importlib
 import os
 
 import bson
@@ -9,9 +15,8 @@ import pymongo
 
 from . import extras, roundtrip, tls
 from .pools import POOLS
-from .store import Store
 
-_OF_STORE = ("uri", "database", "documents", "batch_size", "prefix", "close", "closed_app_name")
+_PACKAGE = __name__.rpartition(".")[0]
 
 
 def identity(settings):
@@ -42,25 +47,26 @@ def operations():
 
 
 class Workload(object):
-    """Encodes and decodes a value of every BSON type, and reads documents that have them.
+    """The workload that the settings name: what it has in the deployment, and what needs none.
 
-    ``store`` is None without a deployment. A value that ``bson`` refuses to encode or decode is a
-    problem, too.
+    ``store`` is None without a deployment.
     """
 
     def __init__(self, settings):
         self.uri = settings["uri"]
         self.authority = settings["authority"]
-        of_store = {name: settings[name] for name in _OF_STORE}
-        self.store = Store(**of_store) if settings["documents"] else None
+        module = "work_" + settings["workload"].replace("-", "_")
+        chosen = importlib.import_module("%s.%s" % (_PACKAGE, module))
+        self.store = chosen.Work(settings) if settings["documents"] else None
+        self._in_memory = getattr(chosen, "in_memory", list)
 
     def work(self):
         """Do the work of one request, and return what came out wrong."""
-        found = [] if self.store is None else self.store.read_back()
-        found.extend(roundtrip.encode_decode())
+        found = [] if self.store is None else self.store.work()
+        found.extend(self._in_memory())
         return found
 
     def close(self):
-        """Drop the documents."""
+        """Drop what the workload has in the deployment."""
         if self.store is not None:
             self.store.close()

@@ -1,0 +1,60 @@
+"""An event loop of asyncio in a thread of its own, for requests that run in other threads.
+
+There is no ``async def`` here or in what uses it: Python 2.7 could not compile these modules. A
+coroutine of the subject is run as it is.
+"""
+
+from __future__ import absolute_import
+
+import asyncio
+from concurrent.futures import Future
+
+from ..faults_base import daemon_thread
+
+
+class EventLoop(object):
+    """A loop that runs until :meth:`close`."""
+
+    def __init__(self):
+        self._loop = asyncio.new_event_loop()
+        self._thread = daemon_thread(self._serve)
+
+    def submit(self, coroutine):
+        """Begin to run a coroutine, and return its ``concurrent.futures.Future``."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def run(self, coroutine):
+        """Run a coroutine, and return what it returns."""
+        return self.submit(coroutine).result()
+
+    def call(self, function, *args, **options):
+        """Call a function in the thread of the loop, and return what it returns."""
+        future = Future()
+
+        def call():
+            try:
+                future.set_result(function(*args, **options))
+            except Exception as error:
+                future.set_exception(error)
+
+        self._loop.call_soon_threadsafe(call)
+        return future.result()
+
+    def close(self):
+        """Cancel all tasks that are left, and end the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _serve(self):
+        loop = self._loop
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+        # What asyncio.run() does at its end.
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()

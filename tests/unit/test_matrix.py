@@ -275,7 +275,7 @@ def test_only_uv_has_a_resolution() -> None:
         ),
         (
             {"workload": ("crud", "gridfs"), "control": "leave-file-open"},
-            "there is no cell at all: the control leave-file-open needs the workload gridfs",
+            "workload crud is in no cell at all: the control leave-file-open needs the workload gr",
         ),
         (
             {"workload": ("gridfs",), "control": "leak-connection"},

@@ -179,6 +179,19 @@ def test_a_loop_runs_coroutines_and_functions_in_its_thread_and_raises(app: App)
     ) == [3, True, "no"]
 
 
+def test_a_loop_that_can_not_run_says_so_and_nobody_waits_for_it(app: App) -> None:
+    assert (
+        app.run(
+            "import asyncio\nfrom wsgiproof_agent.subject.event_loop import EventLoop\n"
+            "def refuse(self): raise RuntimeError('another loop is running')\n"
+            "asyncio.BaseEventLoop.run_forever = refuse\n"
+            "try: EventLoop()\n"
+            "except RuntimeError as error: result = str(error)"
+        )
+        == "another loop is running"
+    )
+
+
 def test_what_is_left_in_a_loop_is_cancelled_and_its_threads_end(app: App) -> None:
     done = app.start(
         LOOP + "import asyncio\n"

@@ -313,7 +313,8 @@ def _check_axes(config: Config, used: set[tuple[str, str]], excluded: Sequence[E
             shown = axis.shown(value)
             reasons = dict.fromkeys(one.reason for one in excluded if one.axes[axis.name] == shown)
             why = "; ".join(list(reasons)[:3]) or "nothing is left to combine it with"
-            what = f"{axis.name} {shown} is in" if value and asked else "there is"
+            # What is not shown is the usual value.
+            what = f"{axis.name} {shown or value} is in" if value and asked else "there is"
             raise UsageError(f"{what} no cell at all: {why}")
 
 

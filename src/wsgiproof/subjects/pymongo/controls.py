@@ -24,8 +24,7 @@ def _of(workload: str, fault: Control, negative: Control) -> tuple[Control, Cont
     axes = {"workload": workload}
     if WORKLOADS[workload].history:
         axes["topology"] = Topology.REPLICA_SET
-    if WORKLOADS[workload].extras:
-        # pymongocrypt needs cryptography, which serves one interpreter (docs/findings.md, 24).
+    if WORKLOADS[workload].one_interpreter:
         axes["interpreter"] = InterpreterKind.MAIN
     return (
         msgspec.structs.replace(fault, counterpart=negative.name, axes=axes),

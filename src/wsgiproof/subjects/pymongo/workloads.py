@@ -27,6 +27,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a part of it needs no deployment."""
     history: bool = False
     """Whether it needs an oplog, which only the members of a replica set write."""
+    one_interpreter: bool = False
+    """Whether what it needs serves a single interpreter of a process, at least on some Pythons:
+    cryptography everywhere, asyncio before 3.12 (docs/findings.md, 24 and 19)."""
     extras: tuple[str, ...] = ()
     """The extras of PyMongo that are installed for it."""
 
@@ -39,10 +42,18 @@ WORKLOADS: Mapping[str, Workload] = {
     ),
     "change-streams": Workload(pymongo=Version("3.6"), feature="Collection.watch", history=True),
     "bulk": Workload(pymongo=Version("3.0"), feature="Collection.bulk_write"),
-    "async": Workload(pymongo=Version("4.9"), feature="AsyncMongoClient", python=Version("3.9")),
+    "async": Workload(
+        pymongo=Version("4.9"),
+        feature="AsyncMongoClient",
+        python=Version("3.9"),
+        one_interpreter=True,
+    ),
     "raw-bson": Workload(pymongo=Version("3.8"), feature="TypeRegistry", in_memory=True),
     "encryption": Workload(
-        pymongo=Version("3.9"), feature="ClientEncryption", extras=("encryption",)
+        pymongo=Version("3.9"),
+        feature="ClientEncryption",
+        one_interpreter=True,
+        extras=("encryption",),
     ),
 }
 

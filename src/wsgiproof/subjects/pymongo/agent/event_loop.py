@@ -13,11 +13,18 @@ from ..faults_base import daemon_thread
 
 
 class EventLoop(object):
-    """A loop that runs until :meth:`close`."""
+    """A loop that runs until :meth:`close`.
+
+    The constructor raises what the loop raised if it can't run. Before Python 3.12, asyncio refuses
+    one in a second interpreter (docs/findings.md, 19).
+    """
 
     def __init__(self):
         self._loop = asyncio.new_event_loop()
+        self._running = Future()
+        self._loop.call_soon(self._running.set_result, None)
         self._thread = daemon_thread(self._serve)
+        self._running.result()
 
     def submit(self, coroutine):
         """Begin to run a coroutine, and return its ``concurrent.futures.Future``."""
@@ -48,7 +55,12 @@ class EventLoop(object):
     def _serve(self):
         loop = self._loop
         asyncio.set_event_loop(loop)
-        loop.run_forever()
+        try:
+            loop.run_forever()
+        except RuntimeError as error:
+            loop.close()
+            self._running.set_exception(error)
+            return
         # What asyncio.run() does at its end.
         tasks = asyncio.all_tasks(loop)
         for task in tasks:

@@ -198,8 +198,25 @@ def test_what_is_left_in_a_loop_is_cancelled_and_its_threads_end(app: App) -> No
         "async def forever():\n"
         "    await asyncio.get_running_loop().run_in_executor(None, int)\n"
         "    await asyncio.sleep(1000)\n"
-        "left = loop.submit(forever())\n"
+        "async def begin(): return asyncio.ensure_future(forever())\n"
+        "left = loop.run(begin())\n"
         "loop.run(asyncio.sleep(0.1))\nloop.close()\n"
         "print(left.cancelled(), threading.active_count())"
     )
     assert (done.stdout, done.stderr) == ("True 1\n", "")
+
+
+def test_as_many_sessions_are_filled_as_a_request_uses_at_the_same_time(app: App) -> None:
+    ask = (
+        "from wsgiproof_agent.subject import pools\n"
+        "class Client(object):\n"
+        "    def start_session(self): return self\n"
+        "    def end_session(self): ended.append(1)\n"
+        "ended, used = [], []\n"
+        "with pools._sessions(Client(), pools.POOLS.sessions, pools._returned,\n"
+        "                     lambda name, session: used.append(name)): pass\n"
+        "result = [len(used), len(ended)]"
+    )
+    for workload, number in (("crud", 1), ("gridfs", 2), ("change-streams", 2)):
+        app.configure(subject={**SETTINGS, "workload": workload})
+        assert app.run(REQUEST + ask) == [number, number]

@@ -26,13 +26,9 @@ class EventLoop(object):
         self._thread = daemon_thread(self._serve)
         self._running.result()
 
-    def submit(self, coroutine):
-        """Begin to run a coroutine, and return its ``concurrent.futures.Future``."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
     def run(self, coroutine):
         """Run a coroutine, and return what it returns."""
-        return self.submit(coroutine).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def call(self, function, *args, **options):
         """Call a function in the thread of the loop, and return what it returns."""

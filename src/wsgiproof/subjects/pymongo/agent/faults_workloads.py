@@ -68,9 +68,7 @@ class LeaveChangeStream(_OfStore):
     """Opens a change stream and keeps it."""
 
     def acquire(self, workload):
-        stream = workload.store.watch({"_id": None})
-        stream.try_next()
-        return stream
+        return workload.store.watch({"_id": None})
 
 
 class CloseChangeStream(LeaveChangeStream):

@@ -23,9 +23,13 @@ _ASYNC = "AsyncMongoClient"  # 4.9
 
 
 class Pools(object):
-    """All clients of this interpreter; it keeps none of them alive."""
+    """All clients of this interpreter; it keeps none of them alive.
+
+    ``sessions`` is how many sessions a request uses at the same time.
+    """
 
     def __init__(self):
+        self.sessions = 1
         self._lock = threading.Lock()
         self._clients = []
         self._searched = None
@@ -34,7 +38,7 @@ class Pools(object):
         self._first_start = self._last_end = 0.0
 
     def occupy(self, seconds, together):
-        """Keep one connection and one session of each client busy for ``seconds``, or longer.
+        """Keep one connection and some sessions of each client busy for ``seconds``, or longer.
 
         If all request threads do so at once, the pools grow to their full size. ``together`` makes
         a thread wait for all others.
@@ -55,7 +59,7 @@ class Pools(object):
         try:
             if not client.nodes:  # it has not found a server yet, and would wait for one
                 return
-            with _session(client, run, command):
+            with _sessions(client, self.sessions, run, command):
                 self._keep_busy(command, _most_connections(client), seconds, together)
         except PyMongoError:
             return  # the client is closed, or the server is too old: there is no pool to fill
@@ -183,14 +187,16 @@ def close_all(seconds):
 
 
 @contextlib.contextmanager
-def _session(client, run, command):
-    """Use one of the client's server sessions; only a command takes it from the pool."""
+def _sessions(client, number, run, command):
+    """Use so many of the client's server sessions; only a command takes one from the pool."""
     if not hasattr(pymongo.MongoClient, "start_session"):  # before 3.6
         yield
         return
-    session = client.start_session()
+    sessions = [client.start_session() for _ in range(number)]
     try:
-        command("ping", session=session)
+        for session in sessions:
+            command("ping", session=session)
         yield
     finally:
-        run(session.end_session())
+        for session in sessions:
+            run(session.end_session())

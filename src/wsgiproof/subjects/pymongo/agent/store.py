@@ -29,6 +29,8 @@ class Store(object):
 
     parts = ("",)
     """What its collections have after :attr:`name`, so that they can be dropped."""
+    sessions = 1
+    """How many sessions a request uses at the same time: an open cursor keeps one, too."""
 
     def __init__(self, settings):
         self.uri = settings["uri"]

@@ -10,11 +10,9 @@ from .event_loop import EventLoop
 from .store import SECONDS_TO_DROP, Store, of_primary
 from .work_crud import read_back
 
-_AT_ONCE = 4
-
 
 class Work(Store):
-    """Reads all documents, and writes, reads and deletes some at the same time, in each request.
+    """Reads all documents, and writes, reads and deletes another one, in each request.
 
     The client is always closed at the end: its tasks belong to the loop of the application, which
     has to end with the interpreter.
@@ -45,19 +43,13 @@ class Work(Store):
         stored = {"index": {"$gte": 0}}
         cursor = self.collection.find(stored).batch_size(self.batch_size)
         found = read_back(self.loop.run(cursor.to_list(None)), self.expected)
-        pairs = [roundtrip.everyday(_id=ObjectId()) for _ in range(_AT_ONCE)]
-        self._at_once(self.collection.insert_one, [written for written, _ in pairs])
-        keys = [{"_id": written["_id"]} for written, _ in pairs]
-        for (_, expected), read in zip(pairs, self._at_once(self.collection.find_one, keys)):
-            found.extend(expected.problems(read))
-        deleted = self._at_once(self.collection.delete_one, keys)
-        if [one.deleted_count for one in deleted] != [1] * _AT_ONCE:
-            found.append("documents could not be deleted after they were read")
+        key = {"_id": ObjectId()}
+        written, expected = roundtrip.everyday(**key)
+        self.loop.run(self.collection.insert_one(written))
+        found.extend(expected.problems(self.loop.run(self.collection.find_one(key))))
+        if self.loop.run(self.collection.delete_one(key)).deleted_count != 1:
+            found.append("a document could not be deleted after it was read")
         return found
-
-    def _at_once(self, operation, arguments):
-        futures = [self.loop.submit(operation(one)) for one in arguments]
-        return [future.result() for future in futures]
 
     def close(self):
         try:

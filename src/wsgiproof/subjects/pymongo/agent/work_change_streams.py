@@ -11,6 +11,8 @@ from .store import Store
 class Work(Store):
     """Each request watches a document of its own."""
 
+    sessions = 2
+
     def prepare(self, client, database):
         database.create_collection(self.name)
 

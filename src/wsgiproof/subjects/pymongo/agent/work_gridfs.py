@@ -19,6 +19,7 @@ _SIZES = (0, _CHUNK, 150 * _CHUNK + 1)
 class Work(Store):
     """Uses ``GridFS`` and, since PyMongo 3.1, ``GridFSBucket``."""
 
+    sessions = 2
     parts = (".files", ".chunks")
 
     def prepare(self, client, database):

@@ -15,6 +15,8 @@ class _Abort(Exception):
 class Work(Store):
     """Each request has documents of its own, so no transaction conflicts with another one."""
 
+    sessions = 2
+
     def prepare(self, client, database):
         database.create_collection(self.name)
 

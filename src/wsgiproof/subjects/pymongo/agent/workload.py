@@ -58,6 +58,7 @@ class Workload(object):
         module = "work_" + settings["workload"].replace("-", "_")
         chosen = importlib.import_module("%s.%s" % (_PACKAGE, module))
         self.store = chosen.Work(settings) if settings["documents"] else None
+        POOLS.sessions = chosen.Work.sessions
         self._in_memory = getattr(chosen, "in_memory", list)
 
     def work(self):

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import gridfs
 
+from ..counter import Counter
 from . import roundtrip
 from .store import Store, of_primary
 
@@ -17,7 +18,7 @@ _SIZES = (0, _CHUNK, 150 * _CHUNK + 1)
 
 
 class Work(Store):
-    """Uses ``GridFS`` and, since PyMongo 3.1, ``GridFSBucket``."""
+    """Uses ``GridFS`` and, since PyMongo 3.1, ``GridFSBucket`` in every second request."""
 
     sessions = 2
     parts = (".files", ".chunks")
@@ -33,6 +34,7 @@ class Work(Store):
 
     def begin(self):
         self.files = gridfs.GridFS(self.database, self.name)
+        self._requests = Counter()
         self._bucket = None
         if hasattr(gridfs, "GridFSBucket"):
             self._bucket = gridfs.GridFSBucket(self.database, self.name)
@@ -42,13 +44,16 @@ class Work(Store):
         for identifier, content in self.stored:
             found.extend(self._read(identifier, content))
         content = _content(3 * _CHUNK)
+        if self._bucket is not None and self._requests.next() % 2:
+            return found + self._stream(content)
+        return found + self._file(content)
+
+    def _file(self, content):
         identifier = self.files.put(content, chunk_size=_CHUNK)
-        found.extend(_compared("a new file", content, self.files.get(identifier).read()))
+        found = _compared("a new file", content, self.files.get(identifier).read())
         self.files.delete(identifier)
         if self.files.exists(identifier):
             found.append("a file is there after it was deleted")
-        if self._bucket is not None:
-            found.extend(self._stream(content))
         return found
 
     def _read(self, identifier, content):

@@ -223,3 +223,43 @@ def test_another_subject_shows_in_its_identity(
     usual = app.run(ask)
     app.configure(subject=SETTINGS, fault=fault)
     assert app.run(ask) == usual | changed
+
+
+RAW = """
+from wsgiproof_agent.subject import codec, roundtrip, work_raw_bson as raw
+documents = [raw._raw(codec.encode(one)) for one in roundtrip.documents(3)]
+class Raw:
+    codec_options = raw._RAW_OPTIONS
+    def find(self, query): return self
+    def batch_size(self, size): return iter(documents)
+store.collection = Raw()
+planted = fault(NAME, every=2)
+read = [list(store.collection.find({}).batch_size(2)) for _ in range(4)]
+result = [[one.raw == two.raw for one, two in zip(each, documents)] for each in read]
+result.append(read[-1][0] is documents[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "same"), [("wrong-raw-byte", False), ("copy-raw-document", True)]
+)
+def test_a_raw_document_is_made_again_with_a_wrong_byte_or_without(
+    app: App, fault: str, same: bool
+) -> None:
+    right, wrong = [True, True, True], [same, True, True]
+    seen = app.run(PLANT + RAW.replace("NAME", repr(fault)))
+    assert seen == [right, wrong, right, wrong, False]
+
+
+def test_a_bulk_write_loses_its_last_operation(app: App) -> None:
+    code = """
+class Bulk:
+    other = 1
+    def bulk_write(self, writes, ordered): events.append(writes)
+store.collection, events = Bulk(), []
+planted = fault("lose-bulk-write", every=2)
+for _ in range(2): store.collection.bulk_write([1, 2], ordered=True)
+store.collection.bulk_write([1], ordered=True)
+result = [events, store.collection.other]
+"""
+    assert app.run(PLANT + code) == [[[1, 2], [1], [1]], 1]

@@ -182,22 +182,25 @@ class _Again(object):
         self._change = change
 
     def find(self, query):
-        return _AgainCursor(self._documents.find(query), self._change)
+        return _AgainCursor(self._documents.find(query), self._again)
+
+    def _again(self, document):
+        from bson.raw_bson import RawBSONDocument
+
+        return RawBSONDocument(self._change(document.raw), self._documents.codec_options)
 
     def __getattr__(self, name):
         return getattr(self._documents, name)
 
 
 class _AgainCursor(object):
-    def __init__(self, cursor, change):
+    def __init__(self, cursor, again):
         self._cursor = cursor
-        self._change = change
+        self._again = again
 
     def batch_size(self, size):
-        from bson.raw_bson import RawBSONDocument
-
         for number, document in enumerate(self._cursor.batch_size(size)):
-            yield document if number else RawBSONDocument(self._change(document.raw))
+            yield document if number else self._again(document)
 
 
 class LeaveKeyClient(Acquiring):

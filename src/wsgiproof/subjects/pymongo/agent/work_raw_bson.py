@@ -70,7 +70,9 @@ _PRICES = {
 _PRICES_BACK = Expected(dict(_PRICES, set=[1, 2, 3]))
 
 _RAW_OPTIONS = codec.NAIVE.with_options(document_class=RawBSONDocument)
-_PAIRS = bson_values.pairs()
+_UNREADABLE = "code_scope"
+"""The sample that no RawBSONDocument may have before PyMongo 4.9, which can't read it."""
+_PAIRS = [pair for pair in bson_values.pairs() if pair[0] != _UNREADABLE]
 _READ_BACK = Expected({name: read for name, _, read in _PAIRS})
 _NESTED = ("document", "array", "dbref", "code")
 """How the names of samples begin that have documents in them, which stay bytes, too."""
@@ -117,7 +119,10 @@ def _decode(data):
 
 
 def _binaries():
-    return {name: Binary.from_vector(vector) for name, vector in _VECTORS.items()}
+    return {
+        name: Binary.from_vector(vector.data, vector.dtype, vector.padding)
+        for name, vector in _VECTORS.items()
+    }
 
 
 def _in_raw(actual, expected):
@@ -144,6 +149,7 @@ class Work(Store):
     def prepare(self, client, database):
         self._expected = {}
         for document in roundtrip.documents(self.documents):
+            document.pop(_UNREADABLE, None)
             # The server moves the key to the front, and keeps the order of the rest.
             document = SON([("_id", document.pop("_id"))] + sorted(document.items()))
             self._expected[document["_id"]] = codec.encode(document)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.cells import configured
-from tests.unit.test_matrix import PYTHONS, resolved
+from tests.unit.test_matrix import BUILT, DEBIANS, PYTHONS, resolved
 from wsgiproof.analysis.axes import is_usual, value_of
 from wsgiproof.config.known import KnownTable
 from wsgiproof.errors import UsageError
@@ -35,7 +35,7 @@ ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=Tru
 
 def job(tmp: Path, **options: Any) -> Job:
     """The job of the one cell that these options come to."""
-    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), apaches=(), backends=NONE)
     setup = HostSetup(machine=machine, resolved=resolved(), cache=Cache(tmp))
     config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,), **options)
     (one,) = plan(config, setup).jobs
@@ -97,7 +97,7 @@ def test_the_command_that_runs_a_cell_again_logs_its_requests(tmp_path: Path) ->
 
 def test_the_command_that_runs_a_cell_again_names_exact_versions(tmp_path: Path) -> None:
     """4.9 is a version of PyMongo, and on the command line the newest 4.9.x."""
-    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), apaches=(), backends=NONE)
     axes = msgspec.structs.replace(
         resolved(),
         sources={
@@ -137,7 +137,7 @@ def test_a_record_keeps_no_value_of_a_variable(tmp_path: Path) -> None:
         mode=Mode.DAEMON, mpm=Mpm.PREFORK, interpreter=InterpreterKind.SHARED_GIL,
         loading=Loading.LAZY, processes=1, threads=15,
     )  # fmt: skip
-    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), apaches=(), backends=NONE)
     setup = HostSetup(machine=machine, resolved=resolved(), cache=Cache(tmp_path), own_conf=own)
     config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,), httpd_conf=str(own.path))
     (one,) = plan(config, setup).jobs
@@ -145,3 +145,17 @@ def test_a_record_keeps_no_value_of_a_variable(tmp_path: Path) -> None:
     record = one.record(Verdict.PASS, "")
     assert b"TOKEN" in msgspec.json.encode(one.own_conf, enc_hook=str)
     assert b"hunter2" not in as_json(record) + as_json(record.summary())
+
+
+def test_the_command_that_runs_a_cell_again_names_its_apache(tmp_path: Path) -> None:
+    plain, debians, built = (job(tmp_path, httpd=(path,)) for path in ("", DEBIANS, BUILT))
+    assert shlex.split(debians.rerun) == [*_with(plain, "--httpd", DEBIANS)]
+    assert shlex.split(built.rerun) == [*_with(plain, "--httpd", BUILT)]
+    assert len({one.inputs for one in (plain, debians, built)}) == 3
+
+
+def _with(job: Job, option: str, value: str) -> list[str]:
+    """The command of a job with one more option, after that of mod_wsgi."""
+    words = shlex.split(job.rerun)
+    at = words.index("--mod-wsgi") + 2
+    return [*words[:at], option, value, *words[at:]]

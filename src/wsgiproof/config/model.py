@@ -120,8 +120,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     names: Annotated[
         Mapping[str, Mapping[str, str]], _doc("Names of values, by the key of their table.")
     ] = {}
-    httpd: Annotated[str, _doc("The path of Apache's server.")] = ""
-    apxs: Annotated[str, _doc("The path of its apxs, which modules are compiled with.")] = ""
+    apxs: Annotated[
+        str, _doc("The path of the apxs of the only httpd, which modules are compiled with.")
+    ] = ""
     include: Annotated[
         tuple[Combination, ...],
         _doc("More cells: the axes named here replace those above."),

@@ -16,6 +16,10 @@ GIT = "git+"
 """How the name of a git repository begins, before its URL."""
 
 
+MOD_WSGI_HTTPD = "mod_wsgi-httpd"
+"""The Apache that wsgiproof builds, by the name of the package that has its sources."""
+
+
 class Mode(StrEnum):
     """Where mod_wsgi runs the application (mod_wsgi docs, "Processes And Threading")."""
 
@@ -99,6 +103,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     ``git+`` and a URL."""
     mod_wsgi_commit: str = ""
     """The commit, if that is a git checkout or repository."""
+    httpd: str = ""
+    """The version of the Apache that was asked for; empty: that of the machine."""
+    httpd_path: str = ""
+    """Its path, or :data:`MOD_WSGI_HTTPD`."""
+    httpd_name: str = ""
+    """Its name in the id, if the plan has several."""
     subject: str
     """The name of what is tested."""
     of_subject: tuple[AxisValue, ...] = ()
@@ -130,6 +140,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         parts = [
             f"py{self.python_name or '.'.join(self.python.split('.')[:2])}",
             version_label("mw", self.mod_wsgi, self.mod_wsgi_path, self.mod_wsgi_commit),
+            *([f"httpd{self.httpd_name}"] if self.httpd_name else []),
             *([one.label for one in self.of_subject if one.label] or [self.subject]),
             self.mode,
             self.mpm,

@@ -263,6 +263,7 @@ def test_cells_with_ports_of_their_own_run_at_the_same_time(tmp_path: Path) -> N
         ("--control", {"control": "leak-connection"}),
         ("--threads", {"threads": 3}),
         ("--access-log", {"access_log": True}),
+        ("--virtual-hosts", {"virtual_hosts": True}),
         ("--url", {"url": ()}),
     ],
 )

@@ -21,7 +21,9 @@ from wsgiproof.provision.environment import environment_build
 from wsgiproof.provision.toolchain import Source
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm, Resolution
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.run import as_json
+from wsgiproof.report.matrix import as_listed
 from wsgiproof.run.cell import Job
 from wsgiproof.run.planning import HostSetup, plan
 from wsgiproof.run.preflight import Machine
@@ -152,6 +154,17 @@ def test_the_command_that_runs_a_cell_again_names_its_apache(tmp_path: Path) -> 
     assert shlex.split(debians.rerun) == [*_with(plain, "--httpd", DEBIANS)]
     assert shlex.split(built.rerun) == [*_with(plain, "--httpd", BUILT)]
     assert len({one.inputs for one in (plain, debians, built)}) == 3
+
+
+def test_virtual_hosts_are_a_part_of_the_cell_and_of_its_command(tmp_path: Path) -> None:
+    plain, hosts = job(tmp_path), job(tmp_path, virtual_hosts=True)
+    assert hosts.cell.id == f"{plain.cell.id}-virtual-hosts"
+    assert (plain.cell.axes["virtual_hosts"], hosts.cell.axes["virtual_hosts"]) == (False, True)
+    assert shlex.split(hosts.rerun) == [*shlex.split(plain.rerun), "--virtual-hosts"]
+    assert value_of("virtual_hosts", hosts.cell) == "virtual hosts"
+    assert is_usual("virtual_hosts", plain.cell)
+    listed = as_listed([hosts.cell], (), ())
+    assert msgspec.json.decode(msgspec.json.encode(listed), type=Listed) == listed
 
 
 def _with(job: Job, option: str, value: str) -> list[str]:

@@ -59,6 +59,7 @@ _AFTER: Mapping[str, Callable[[Cell], str]] = {
     "interpreter": lambda cell: str(cell.interpreter),
     "loading": lambda cell: str(cell.loading),
     "sub_interpreters": _sub_interpreters,
+    "virtual_hosts": lambda cell: "virtual hosts" if cell.virtual_hosts else "one server",
     "processes": _processes,
     "threads": lambda cell: _number(cell.threads, "thread", "threads"),
     "maximum_requests": _recycled,
@@ -69,7 +70,16 @@ _AFTER: Mapping[str, Callable[[Cell], str]] = {
 }
 _COMMON = {**_BEFORE, **_AFTER}
 _UNSET_IS_USUAL = frozenset(
-    {"httpd", "processes", "threads", "maximum_requests", "control", "app", "httpd_conf"}
+    {
+        "httpd",
+        "virtual_hosts",
+        "processes",
+        "threads",
+        "maximum_requests",
+        "control",
+        "app",
+        "httpd_conf",
+    }
 )
 
 

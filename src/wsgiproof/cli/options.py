@@ -189,6 +189,15 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option(
+        "--virtual-hosts",
+        is_flag=True,
+        default=None,
+        help="A virtual host for each sub interpreter.\n"
+        "With a ServerName of its own. The application group is mod_wsgi's default, %{RESOURCE}: "
+        "server name, port and mount point.",
+        rare=True,
+    ),
+    option(
         "--processes",
         type=int,
         metavar="N",

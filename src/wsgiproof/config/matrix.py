@@ -244,6 +244,7 @@ def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
         interpreter=interpreter,
         loading=Loading(candidate["loading"]),
         sub_interpreters=1 if main else config.sub_interpreters,
+        virtual_hosts=config.virtual_hosts,
         processes=config.processes,
         min_processes=config.min_processes if candidate["mode"] == Mode.EMBEDDED else 0,
         threads=config.threads,

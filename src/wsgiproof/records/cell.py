@@ -119,6 +119,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     loading: Loading = Loading.EAGER
     sub_interpreters: int = 2
     """Interpreters that share a process; 1 if the kind is ``main``."""
+    virtual_hosts: bool = False
+    """Whether each interpreter is that of a virtual host of its own."""
     processes: int = 0
     """Processes that run the application; 0: the usual number for the mode and the MPM."""
     min_processes: int = 0
@@ -150,6 +152,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(self.loading)
         if self.sub_interpreters != (1 if self.interpreter is InterpreterKind.MAIN else 2):
             parts.append(f"x{self.sub_interpreters}")
+        if self.virtual_hosts:
+            parts.append("virtual-hosts")
         if self.processes:
             least = f"{self.min_processes}to" if self.min_processes else ""
             parts.append(f"p{least}{self.processes}")
@@ -181,9 +185,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         return next((one.value for one in self.of_subject if one.axis == axis), "")
 
     @property
-    def axes(self) -> dict[str, str | int]:
+    def axes(self) -> dict[str, str | int | bool]:
         """Every axis by name, for results and reports."""
-        axes: dict[str, str | int] = {}
+        axes: dict[str, str | int | bool] = {}
         for name, value in msgspec.structs.asdict(self).items():
             if name != "of_subject":
                 axes[name] = value

@@ -240,7 +240,8 @@ def _rerun(
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
     words: Sequence[str] = [word for option in given for word in option]
-    flags = ["--access-log"] if spec.access_log else []
+    flags = ["--virtual-hosts"] if cell.virtual_hosts else []
+    flags += ["--access-log"] if spec.access_log else []
     flags += ["--accept-known-upstream"] if config.accept_known_upstream else []
     no_config = ["--no-config"] if own_file else []
     return shlex.join(["wsgiproof", "run", *no_config, *words, *flags])

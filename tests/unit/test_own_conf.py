@@ -293,6 +293,25 @@ def test_urls_without_a_file_are_refused() -> None:
         with_own_conf(configured(url=("/a",)), {})
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("ServerRoot /nowhere/httpd", "this machine has no directory /nowhere/httpd"),
+        ("User nobody-of-that-name", "this machine has no user 'nobody-of-that-name'"),
+        ("Group nobody-of-that-name", "this machine has no group 'nobody-of-that-name'"),
+    ],
+)
+def test_what_apache_would_not_find_on_this_machine_is_refused(
+    tmp_path: Path, line: str, told: str
+) -> None:
+    assert f"{tmp_path}/httpd.conf:2: {told}" in refused(tmp_path, f"{LISTEN}{line}\n")
+
+
+@pytest.mark.parametrize("line", ["ServerRoot {}", "User root", "User #4711", "Group #4711"])
+def test_what_is_on_this_machine_is_read(tmp_path: Path, line: str) -> None:
+    assert read(tmp_path, f"{LISTEN}{line.format(tmp_path)}\n").ports == (8080,)
+
+
 # What is written around it
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.real.command import CLEAN, RUN
+from tests.real.command import RUN
 from tests.real.test_cells import why
 from wsgiproof.provision.httpd import find_httpd
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
 
-SHORT = ["--no-config", "--topology", "none", "-n", "100", "--phases", "none", "--jobs", "1"]
+SHORT = ["--no-config", "-n", "100", "--phases", "none", "--jobs", "1"]
+NO_DEPLOYMENT = ["--topology", "none"]
 
 
 def run(output: Path, *options: str) -> tuple[CellRecord, ...]:
@@ -42,7 +44,7 @@ def test_each_apache_serves_cells_of_its_own_with_its_own_mod_wsgi(
     assert httpd is not None
     servers = (str(httpd.httpd), str(copied))
     named = [word for one in servers for word in ("--httpd", one)]
-    cells = run(tmp_path / "out", "--mode", "daemon", "--control", CLEAN, *named)
+    cells = run(tmp_path / "out", "--mode", "daemon", *NO_DEPLOYMENT, *named)
     for record in cells:
         assert record.verdict is Verdict.PASS, why(record)
         assert record.toolchain["httpd"] == record.cell.httpd_path
@@ -53,23 +55,34 @@ def test_each_apache_serves_cells_of_its_own_with_its_own_mod_wsgi(
     assert len({record.toolchain["mod_wsgi"] for record in cells}) == 2
 
 
-def test_each_interpreter_is_that_of_a_virtual_host(tmp_path: Path) -> None:
-    """In both modes, and loaded in both ways: the check environment proves when they are loaded."""
-    both = ["--loading", "eager", "--loading", "lazy"]
-    cells = run(tmp_path / "out", "--virtual-hosts", *both)
-    assert len(cells) == 4
+@pytest.mark.parametrize(
+    ("mode", "loading", "number"),
+    [
+        (("daemon", "embedded"), "eager", 2),
+        # In daemon mode such a process never ends with these versions (docs/findings.md, 3).
+        (("embedded",), "lazy", 1),
+    ],
+)
+def test_each_interpreter_is_that_of_a_virtual_host(
+    tmp_path: Path, mode: tuple[str, ...], loading: str, number: int
+) -> None:
+    """The check environment proves when scripts are loaded."""
+    modes = [word for one in mode for word in ("--mode", one)]
+    options = ["--virtual-hosts", *NO_DEPLOYMENT, *modes, "--loading", loading]
+    cells = run(tmp_path / "out", *options)
+    assert len(cells) == number
     for record in cells:
         assert record.verdict is Verdict.PASS, why(record)
         assert record.observed is not None
-        assert {
-            str(one.application_group).replace(f":{one.url.split(':')[2].partition('/')[0]}|", " ")
-            for one in record.observed.identities
-        } == {f"interpreter{number}.localhost /interpreter{number}" for number in (1, 2)}
+        groups = {str(one.application_group) for one in record.observed.identities}
+        assert {re.sub(r":\d+\|", " ", group) for group in groups} == {
+            f"interpreter{number}.localhost /interpreter{number}" for number in (1, 2)
+        }
         (check,) = (one for one in record.checks if one.check == "interpreters")
         assert check.verdict is Verdict.PASS
 
 
 def test_virtual_hosts_that_share_an_interpreter_are_found(tmp_path: Path) -> None:
-    control = ["--control", "one-interpreter", "--mode", "daemon"]
+    control = ["--control", "one-interpreter", "--mode", "daemon", "--topology", "standalone"]
     (record,) = run(tmp_path / "out", "--virtual-hosts", *control)
     assert [finding.check for finding in record.findings] == ["interpreters"], why(record)

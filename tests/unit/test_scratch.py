@@ -321,6 +321,10 @@ def test_no_scratch_directory_is_made_where_nobody_can_name_it(
         ({}, ("interpreter1", "interpreter2")),
         ({"loading": Loading.LAZY}, ("%{RESOURCE}",) * 2),
         ({"virtual_hosts": True}, ("%{RESOURCE}",) * 2),
+        (
+            {"loading": Loading.LAZY, "control": "leak-connection-in-one-interpreter"},
+            ("interpreter1", "interpreter2"),
+        ),
         ({"virtual_hosts": True, "control": "one-interpreter"}, ("interpreter1",) * 2),
         (
             {"virtual_hosts": True, "control": "leak-connection-in-one-interpreter"},

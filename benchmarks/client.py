@@ -33,6 +33,7 @@ import recipe_files
 
 from wsgiproof.config.model import Config
 from wsgiproof.provision.assemble import build_toolchain
+from wsgiproof.provision.httpd import httpd_of
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.cell import Mode, Mpm
 from wsgiproof.run.cell import NullWatcher
@@ -236,9 +237,8 @@ def hello_world() -> Iterator[str]:
     site = preflight(config)
     (job,) = plan(config, site).jobs
     shop = make_context(site, Path(), NullWatcher())
-    if shop.httpd is None:
-        raise SystemExit("no Apache here: apt-get install apache2-bin apache2-dev")
-    toolchain = build_toolchain(job.spec, shop.httpd, shop.cache)
+    httpd = httpd_of(shop.apaches[job.cell.httpd_path], shop.cache)
+    toolchain = build_toolchain(job.spec, httpd, shop.cache)
     with tempfile.TemporaryDirectory() as logs, scratch_directory(shop.account) as scratch:
         script = scratch / "app" / "hello.wsgi"
         script.parent.mkdir()
@@ -261,7 +261,7 @@ def hello_world() -> Iterator[str]:
             )
             return msgspec.structs.replace(conf, threads=THREADS)
 
-        with start_apache(shop.httpd, configure, free_port, 30, Path(logs)) as server:
+        with start_apache(httpd, configure, free_port, 30, Path(logs)) as server:
             yield server.urls[0]
             server.stop(15)
 

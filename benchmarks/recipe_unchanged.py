@@ -5,6 +5,7 @@
 The script, the configurations and the client are those of PyMongo's sdist, in which its C
 extensions are built, as the recipe does in a checkout. The recipe's verdict is the exit code of its
 client against an Apache that is started by hand. Ours is that of ``wsgiproof run --httpd-conf``.
+The configuration for Fedora needs a directory /etc/httpd with the modules, and a user apache.
 Both use the same mod_wsgi, the ports 8080 and 27017, and a mongod that is started here. A row of
 the table in docs/recipe.md is printed.
 """
@@ -36,7 +37,7 @@ from wsgiproof.records.cell import Mode
 from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 
 VERSION = "4.20.1"
-CONF = "apache24ubuntu.conf"
+CONFS = ("apache24ubuntu.conf", "httpd24fedora.conf")
 OF_MODE = {Mode.DAEMON: "mod_wsgi_test.conf", Mode.EMBEDDED: "mod_wsgi_test_embedded.conf"}
 PORT, MONGOD_PORT = 8080, 27017
 START = 60.0
@@ -44,13 +45,7 @@ START = 60.0
 
 def main() -> None:
     """Run both, and print the row."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--mod-wsgi", default="6.1.1")
-    parser.add_argument("--mode", type=Mode, default=Mode.DAEMON, choices=list(Mode))
-    parser.add_argument("--requests", type=int, default=2500)
-    parser.add_argument("--sdist", type=Path, help="PyMongo's sdist, packed or not")
-    parser.add_argument("options", nargs="*", help="more options of wsgiproof run, after --")
-    given = parser.parse_args()
+    given = arguments()
     become_reaper()
     os.umask(0o022)
     with ExitStack() as stack:
@@ -76,13 +71,15 @@ def main() -> None:
             ready.admin.command("ping")
         output = directory / "out"
         mod_wsgi = ["--mod-wsgi", given.mod_wsgi, "-n", str(given.requests), *given.options]
-        cell = ours(recipe / CONF, urls, environment, output, mod_wsgi)
+        cell = ours(recipe / given.conf, urls, environment, output, mod_wsgi)
         environment["MOD_WSGI_SO"] = cell["toolchain"]["mod_wsgi"]
         remove_logs(tree)
         user = someone_at_home()
         if user is not None:
             os.chown(tree, *user)
-        server = apache(cell["toolchain"]["httpd"], recipe / CONF, environment, directory, user)
+        server = apache(
+            cell["toolchain"]["httpd"], recipe / given.conf, environment, directory, user
+        )
         with server:
             for url in urls:
                 await_answer(url)
@@ -91,6 +88,18 @@ def main() -> None:
     failed = [one["check"] for one in cell["checks"] if one["verdict"] == "fail"]
     verdict = f"{cell['verdict']}: {', '.join(failed)}" if failed else cell["verdict"]
     print(f"| {given.mod_wsgi} | {given.mode} | {theirs} | {verdict} |")
+
+
+def arguments() -> argparse.Namespace:
+    """Return what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--mod-wsgi", default="6.1.1")
+    parser.add_argument("--mode", type=Mode, default=Mode.DAEMON, choices=list(Mode))
+    parser.add_argument("--conf", default=CONFS[0], choices=CONFS)
+    parser.add_argument("--requests", type=int, default=2500)
+    parser.add_argument("--sdist", type=Path, help="PyMongo's sdist, packed or not")
+    parser.add_argument("options", nargs="*", help="more options of wsgiproof run, after --")
+    return parser.parse_args()
 
 
 def build(tree: Path, directory: Path) -> None:

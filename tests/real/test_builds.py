@@ -297,7 +297,8 @@ def test_an_apache_that_is_not_there_or_is_none(tmp_path: Path) -> None:
     for option, path, told in (
         ("--apxs", "/nowhere/apxs", "--apxs: there is no file /nowhere/apxs"),
         ("--httpd", "/nowhere/httpd", "--httpd: there is no file /nowhere/httpd"),
-        ("--httpd", str(alone), f"there is no apxs next to {alone}"),
+        ("--httpd", str(alone), f"{alone} is not Apache's server"),
+        ("--httpd", "/bin/true", "/bin/true is not Apache's server"),
         ("--apxs", "/bin/true", "/bin/true is not an apxs"),
     ):
         code, line = refused(*CELL, option, path)

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.real.command import started
 from tests.real.test_cells import why
+from tests.real.test_serve import MODULE, alive, told
 from wsgiproof.process.account import server_account
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.httpd import build_httpd, find_httpd
@@ -74,7 +78,8 @@ def site() -> Iterator[Path]:
         yield site
 
 
-def run(site: Path, served: str, script: str) -> CellRecord:
+def write(site: Path, served: str, script: str) -> None:
+    """The configuration and the script."""
     modules = (find_httpd() or build_httpd(Cache())).modules
     for name, text in (
         ("httpd.conf", CONF.format(root=site, modules=modules, served=served.format(root=site))),
@@ -82,6 +87,10 @@ def run(site: Path, served: str, script: str) -> CellRecord:
     ):
         (site / name).write_text(text)
         (site / name).chmod(0o644)
+
+
+def run(site: Path, served: str, script: str) -> CellRecord:
+    write(site, served, script)
     before = [(path.name, path.read_bytes()) for path in sorted(site.iterdir())]
     output = site.parent / "out"
     what = ["--subject", "package", "--httpd-conf", str(site / "httpd.conf")]
@@ -119,6 +128,29 @@ def test_a_script_beside_which_there_is_no_probe_is_an_error(site: Path) -> None
     record = run(site, DAEMON, IMPORTS_NOTHING)
     assert record.verdict is Verdict.ERROR, why(record)
     assert "was answered without the probe" in record.reason
+
+
+def test_it_is_served_to_look_at_until_ctrl_c(site: Path, open_tmp: Path) -> None:
+    write(site, DAEMON, HEALTHY)
+    what = ["--subject", "package", "--httpd-conf", str(site / "httpd.conf")]
+    urls = ["--url", "/one", "--url", "http://shop.example/two"]
+    command = [*MODULE, "serve", "--no-config", "--mod-wsgi", "5.0.2", *what, *urls, "--json"]
+    with started(open_tmp, command=command, keep=True) as serve:
+        served = told(serve)
+        assert [*served["urls"].values()] == ["", ""], "the file says it"
+        assert alive(served)["worker"] == 1
+        for url in served["urls"]:
+            where = urlsplit(url)
+            here = where._replace(netloc=f"127.0.0.1:{where.port}").geturl()
+            request = urllib.request.Request(here, headers={"Host": where.netloc})
+            with urllib.request.urlopen(request, timeout=300) as response:
+                assert response.read() == b"hello"
+        serve.interrupt()
+        assert serve.finish() == 0, serve.text
+        assert not serve.left_behind()
+        assert sum(alive(served).values()) == 0
+    assert "caught SIGTERM, shutting down" in serve.text, "the error log was not shown"
+    assert "Traceback" not in serve.text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

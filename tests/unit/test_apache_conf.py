@@ -101,6 +101,48 @@ def test_a_script_that_is_loaded_late_names_no_group(mode: Mode, mpm: Mpm) -> No
     assert found.get("WSGIProcessGroup", []) == (groups if mode is Mode.DAEMON else [])
 
 
+@each_cell
+@pytest.mark.parametrize("lazy", [False, True])
+def test_each_interpreter_has_a_virtual_host_of_its_own(mode: Mode, mpm: Mpm, lazy: bool) -> None:
+    mounted = urls(["%{RESOURCE}"] * 2, virtual_hosts=True)
+    made = conf(mode, mpm, lazy=lazy, urls=mounted)
+    assert made.locations() == [
+        (
+            "http://interpreter1.localhost:4711/interpreter1",
+            "http://interpreter2.localhost:4711/interpreter2",
+        )
+    ]
+    main, *hosts = made.render().split("<VirtualHost *>")
+    names = [directives(host)["ServerName"] for host in hosts]
+    assert names == [[["interpreter1.localhost"]], [["interpreter2.localhost"]]]
+    for number, host in enumerate(hosts, 1):
+        found = directives(host)
+        ((url, _),) = found["WSGIScriptAliasMatch" if lazy else "WSGIScriptAlias"]
+        assert url.strip("^$") == f"/interpreter{number}"
+        assert "WSGIApplicationGroup" not in found
+        assert ("WSGIProcessGroup" in found) is (mode is Mode.DAEMON)
+    found = directives(main)
+    assert not {"WSGIScriptAlias", "WSGIScriptAliasMatch", "WSGIProcessGroup"} & {*found}
+    group = "subject" if mode is Mode.DAEMON else "%{GLOBAL}"
+    assert [words[1:] for words in found.get("WSGIImportScript", [])] == [
+        [
+            f"process-group={group}",
+            f"application-group=interpreter{number}.localhost:4711|/interpreter{number}",
+        ]
+        for number in (() if lazy else (1, 2))
+    ]
+
+
+def test_a_named_interpreter_of_a_virtual_host_is_loaded_by_its_alias() -> None:
+    mounted = urls(["%{GLOBAL}"], virtual_hosts=True)
+    found = directives(conf(Mode.DAEMON, Mpm.PREFORK, urls=mounted).render())
+    assert found["WSGIScriptAlias"][0][2:] == [
+        "process-group=subject",
+        "application-group=%{GLOBAL}",
+    ]
+    assert "WSGIImportScript" not in found
+
+
 def test_an_interpreter_that_is_not_the_default_is_named_by_its_location() -> None:
     text = conf(Mode.DAEMON, Mpm.PREFORK, lazy=True, urls=urls(["%{GLOBAL}"])).render()
     assert directives(text)["WSGIApplicationGroup"] == [["%{GLOBAL}"]]

@@ -136,7 +136,8 @@ def spec(mod_wsgi: str, pymongo: str, python: Python = PYTHON) -> BuildSpec:
 
 def test_what_several_cells_share_is_built_once(cache: Cache) -> None:
     wanted = [spec("6.1.1", "4.20.0"), spec("6.1.1", "4.15.3"), spec("5.0.2", "4.20.0")]
-    assert [build.title for build in toolchain_builds(wanted, HTTPD, cache)] == [
+    needed = [(one, HTTPD) for one in wanted]
+    assert [build.title for build in toolchain_builds(needed, cache)] == [
         "mod_wsgi 6.1.1 for Python 3.13.0",
         "pymongo 4.20.0 for Python 3.13.0",
         "pymongo 4.15.3 for Python 3.13.0",
@@ -144,11 +145,21 @@ def test_what_several_cells_share_is_built_once(cache: Cache) -> None:
     ]
 
 
+def test_each_apache_has_a_module_of_its_own_and_they_share_the_environment(cache: Cache) -> None:
+    copied = msgspec.structs.replace(HTTPD, apxs=Path("/opt/apache/bin/apxs"))
+    needed = [(spec("6.1.1", "4.20.0"), httpd) for httpd in (HTTPD, copied, HTTPD)]
+    assert [build.title for build in toolchain_builds(needed, cache)] == [
+        "mod_wsgi 6.1.1 for Python 3.13.0",
+        "pymongo 4.20.0 for Python 3.13.0",
+        "mod_wsgi 6.1.1 for Python 3.13.0",
+    ]
+
+
 def test_another_build_of_python_apache_or_the_flags_is_another_module(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def key(python: Python = PYTHON, httpd: Httpd = HTTPD) -> str:
-        module, _ = toolchain_builds([spec("6.1.1", "4.20.0", python)], httpd, cache)
+        module, _ = toolchain_builds([(spec("6.1.1", "4.20.0", python), httpd)], cache)
         return json.dumps(module.key, sort_keys=True)
 
     keys = {

@@ -20,7 +20,7 @@ from tests.unit.test_report import FAILED, HOSTILE, UNDECIDED, control_character
 from wsgiproof.analysis.compare import ABSENT, MISSING, Comparison, compare
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
-from wsgiproof.records.cell import Cell, Mode
+from wsgiproof.records.cell import MOD_WSGI_HTTPD, Cell, Mode
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.report.compared import show_comparison
@@ -190,12 +190,30 @@ def test_another_version_throughout_is_compared_and_said() -> None:
         {"mongodb": "old"},
         {"maximum_requests": 100},
         {"app": "/srv/shop.py"},
+        {"httpd": "2.4.71", "httpd_path": "/usr/sbin/apache2"},
     ],
 )
 def test_every_axis_can_be_the_one(axes: dict[str, Any]) -> None:
     comparison = one_cell(PASSED, on(FAILED, **axes))
     assert comparison.paired_without == next(iter(axes))
     assert comparison.worse
+
+
+def test_an_apache_is_found_again_in_a_run_of_several() -> None:
+    """Only the id of a cell in a run of several names it."""
+    debians = {"httpd": "2.4.71", "httpd_path": "/usr/sbin/apache2"}
+    built = {"httpd": "2.4.69", "httpd_path": MOD_WSGI_HTTPD}
+    old = run_record(on(PASSED, **debians))
+    named = [on(FAILED, **one, httpd_name=one["httpd"]) for one in (built, debians)]
+    comparison = compare(old, run_record(*named))
+    assert comparison.paired_without == ""
+    (change,) = comparison.changed
+    assert (change.old, change.new) == (old.planned[0], named[1].cell.id)
+    assert comparison.only_new == (named[0].cell.id,)
+    again = compare(old, run_record(on(FAILED, **built)))
+    (axis,) = again.axes
+    assert (axis.axis, axis.new) == ("httpd", (f"Apache 2.4.69 ({MOD_WSGI_HTTPD})",))
+    assert again.compared == 1
 
 
 def test_of_two_axes_none_is_the_one() -> None:

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from tests.unit.test_httpd import apache
 from tests.unit.test_resume import job as planned
 from wsgiproof.config.model import Config
 from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.process.account import server_account
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.sent import describe_file, is_here, keep_file, path_of
-from wsgiproof.provision.toolchain import Source
+from wsgiproof.provision.toolchain import Apache, Source
+from wsgiproof.records.cell import Mpm
+from wsgiproof.report.progress import PlainProgress
 from wsgiproof.run.cell import Job
 from wsgiproof.run.executors import ordered_cell
+from wsgiproof.run.executors.dask_cells import Cells
 from wsgiproof.run.executors.host import survey
-from wsgiproof.run.executors.ordered_cell import CellOrder, Place, sources_of
+from wsgiproof.run.executors.ordered_cell import CellOrder, Place, find_place, sources_of
 from wsgiproof.subjects.pymongo.backends import found_here
 from wsgiproof.subjects.pymongo.mongod_binary import Mongod
 
@@ -71,7 +76,8 @@ def test_a_job_gets_the_files_and_the_python_of_the_host(tmp_path: Path, cache: 
         keep_file(file, Path(path).read_bytes(), cache)
         Path(path).unlink()  # the host has no such path
     python = msgspec.structs.replace(job.spec.python, path="/opt/python")
-    place = Place(account=server_account(), httpd=None, python=python, backend="theirs")
+    apache = Apache(version="2.4.71", mpms=())
+    place = Place(account=server_account(), apache=apache, python=python, backend="theirs")
     here = ordered_cell._localized(CellOrder(job=job, config=Config(), files=files), place, cache)
     assert Path(here.cell.app).read_text() == "application = None\n"
     assert here.cell.id == job.cell.id
@@ -100,6 +106,24 @@ def test_a_host_says_what_it_is_and_what_it_lacks(tmp_path: Path, cache: Cache) 
     assert "wsgiproof" in said.facts
     keep_file(file, b"x", cache)
     assert survey([], [file]).missing == ()
+
+
+def test_a_host_runs_cells_of_an_apache_that_it_has(tmp_path: Path, cache: Cache) -> None:
+    def order(version: str) -> CellOrder:
+        cell = msgspec.structs.replace(
+            planned(0).cell, httpd=version, httpd_path=server, mpm=Mpm.EVENT
+        )
+        job = msgspec.structs.replace(planned(0), cell=cell)
+        return CellOrder(job=job, config=Config(), files={})
+
+    server = str(tmp_path / "none")
+    with pytest.raises(UsageError, match=f"there is no file {server}"):
+        find_place(order("2.4.62"), cache)
+    server = apache(tmp_path)
+    with pytest.raises(PrerequisiteMissing, match=f"{server} is Apache 2.4.62, not 2.4.57"):
+        find_place(order("2.4.57"), cache)
+    cells = Cells(Config(), tmp_path, PlainProgress(Console()))
+    assert cells.needs(order("2.4.57").job) != cells.needs(order("2.4.62").job)
 
 
 def test_the_mongod_of_a_host_has_to_be_of_the_same_version(

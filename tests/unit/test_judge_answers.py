@@ -261,6 +261,18 @@ def test_in_a_process_with_one_thread_the_group_tells_who_loaded_it(version: str
     assert outcome(seen, cell_with(CELL, loading=Loading.LAZY)) == {}
 
 
+@pytest.mark.parametrize("version", LOADED)
+def test_with_virtual_hosts_the_url_of_a_request_tells_who_loaded_it(version: str) -> None:
+    eager, lazy = (
+        cell_with(CELL, virtual_hosts=True, loading=one) for one in (Loading.EAGER, Loading.LAZY)
+    )
+    group = "interpreter1.localhost:4711|/interpreter1"
+    early = observed(log=(*LOG, loaded(version, WORKER, group)))
+    late = observed(log=(*LOG, loaded(version, WORKER, group, before="[/interpreter1] ")))
+    assert outcome(early, eager) == outcome(late, lazy) == {}
+    assert outcome(early, lazy) == outcome(late, eager) == {"environment": Verdict.FAIL}
+
+
 def test_one_process_of_many_that_loaded_it_late_is_found() -> None:
     late = loaded("6.1.1", WORKER + 7)
     other = LogLine(phase="trials", text=late.text.replace(f"pid {WORKER}", "pid 999"))

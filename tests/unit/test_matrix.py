@@ -21,8 +21,16 @@ from wsgiproof.config.matrix import (
     expand,
 )
 from wsgiproof.errors import UsageError
-from wsgiproof.provision.toolchain import Python, Source
-from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Mode, Mpm, Resolution
+from wsgiproof.provision.toolchain import Apache, Python, Source
+from wsgiproof.records.cell import (
+    MOD_WSGI_HTTPD,
+    Cell,
+    InterpreterKind,
+    Loading,
+    Mode,
+    Mpm,
+    Resolution,
+)
 from wsgiproof.records.plan import ExtraPhase
 from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.base import Subject
@@ -77,6 +85,14 @@ SERVERS = {
 EXISTING = {"there": (Topology.REPLICA_SET, "7.0.0")}
 
 
+DEBIANS, BUILT = "/usr/sbin/apache2", MOD_WSGI_HTTPD
+APACHES = (
+    Apache(version="2.4.71", mpms=(Mpm.PREFORK, Mpm.EVENT)),
+    Apache(asked=DEBIANS, name="2.4.71", version="2.4.71", mpms=(Mpm.PREFORK, Mpm.EVENT)),
+    Apache(asked=BUILT, name="2.4.69", version="2.4.69", mpms=tuple(Mpm)),
+)
+
+
 def resolved() -> ResolvedAxes:
     names = {one.name for one in PYTHONS.values()}
     return ResolvedAxes(
@@ -91,7 +107,7 @@ def resolved() -> ResolvedAxes:
             },
             "pymongo": {key: PYMONGOS[key[1]] for key in product(names, PYMONGOS)},
         },
-        mpms=(Mpm.PREFORK, Mpm.EVENT),
+        apaches={one.asked: one for one in APACHES},
         backends=MongoDBs(SERVERS, EXISTING),
     )
 
@@ -565,3 +581,34 @@ def test_axes_name_every_field() -> None:
     }  # fmt: skip
     assert {*CELL.axes} == {*Cell.__struct_fields__} - {"of_subject"} | of_subject
     assert set(ALL_AXES) <= set(CELL.axes)
+
+
+def test_each_apache_makes_cells_of_its_own() -> None:
+    plain = matrix_of(mode=("daemon",), topology=("none",))
+    both = matrix_of(mode=("daemon",), topology=("none",), httpd=(DEBIANS, BUILT))
+    assert {(cell.httpd, cell.httpd_path) for cell in both.cells} == {
+        ("2.4.71", DEBIANS),
+        ("2.4.69", BUILT),
+    }
+    assert len({cell.id for cell in both.cells}) == 2 * len(plain.cells)
+    assert all("-httpd2.4." in cell.id for cell in both.cells)
+    assert not any(cell.httpd for cell in plain.cells), "that of the machine, whichever it is"
+
+
+def test_an_apache_has_the_cells_of_its_mpms_only() -> None:
+    axes = {"mode": ("daemon",), "topology": ("none",), "mpm": ("worker", "event")}
+    matrix = matrix_of(**axes, httpd=(DEBIANS, BUILT))
+    assert {(cell.httpd, cell.mpm) for cell in matrix.cells} == {
+        ("2.4.71", "event"),
+        ("2.4.69", "worker"),
+        ("2.4.69", "event"),
+    }
+    assert reasons(matrix) == {"Apache 2.4.71 has no MPM 'worker'"}
+
+
+@pytest.mark.parametrize("pattern", [DEBIANS, "2.4.71", "/usr/*"])
+def test_an_apache_is_excluded_by_its_path_or_its_version(pattern: str) -> None:
+    excluded = exclusion(httpd=(pattern,), mode=("daemon",))
+    matrix = matrix_of(httpd=(DEBIANS, BUILT), exclude=(excluded,))
+    assert {cell.httpd_path for cell in matrix.cells if cell.mode == "daemon"} == {BUILT}
+    assert {cell.httpd_path for cell in matrix.cells} == {DEBIANS, BUILT}

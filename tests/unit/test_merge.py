@@ -139,6 +139,23 @@ def test_two_cells_of_one_name_are_not_merged(tmp_path: Path) -> None:
     assert not (tmp_path / "whole").exists()
 
 
+def test_cells_of_two_apaches_are_never_taken_for_one(tmp_path: Path) -> None:
+    debians = {"httpd": "2.4.71", "httpd_path": "/usr/sbin/apache2"}
+    built = {"httpd": "2.4.69", "httpd_path": "mod_wsgi-httpd"}
+    alone = [
+        saved(tmp_path / f"alone-{one['httpd']}", run_record(on(DAEMON, **one)))
+        for one in (debians, built)
+    ]
+    told = refused("merge", *alone, "--output", tmp_path / "never")
+    assert "httpd is 2.4.71 or 2.4.69" in told
+    shards = [
+        saved(tmp_path / one["httpd"], run_record(on(DAEMON, **one, httpd_name=one["httpd"])))
+        for one in (debians, built)
+    ]
+    record = merge(shards, tmp_path / "whole").record
+    assert {one.cell.httpd_path for one in record.cells} == {"/usr/sbin/apache2", "mod_wsgi-httpd"}
+
+
 def test_excluded_is_what_no_shard_has(tmp_path: Path) -> None:
     never = Excluded(axes={"python": "3.13t", "mode": "daemon"}, reason="no such Python")
     not_here = Excluded(axes={"python": "3.12.1", "mode": "embedded"}, reason="it is not selected")

@@ -263,6 +263,7 @@ def test_cells_with_ports_of_their_own_run_at_the_same_time(tmp_path: Path) -> N
         ("--control", {"control": "leak-connection"}),
         ("--threads", {"threads": 3}),
         ("--access-log", {"access_log": True}),
+        ("--virtual-hosts", {"virtual_hosts": True}),
         ("--url", {"url": ()}),
     ],
 )
@@ -290,6 +291,25 @@ def test_scripts_are_left_alone(tmp_path: Path) -> None:
 def test_urls_without_a_file_are_refused() -> None:
     with pytest.raises(UsageError, match="--url needs --httpd-conf"):
         with_own_conf(configured(url=("/a",)), {})
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("ServerRoot /nowhere/httpd", "this machine has no directory /nowhere/httpd"),
+        ("User nobody-of-that-name", "this machine has no user 'nobody-of-that-name'"),
+        ("Group nobody-of-that-name", "this machine has no group 'nobody-of-that-name'"),
+    ],
+)
+def test_what_apache_would_not_find_on_this_machine_is_refused(
+    tmp_path: Path, line: str, told: str
+) -> None:
+    assert f"{tmp_path}/httpd.conf:2: {told}" in refused(tmp_path, f"{LISTEN}{line}\n")
+
+
+@pytest.mark.parametrize("line", ["ServerRoot {}", "User root", "User #4711", "Group #4711"])
+def test_what_is_on_this_machine_is_read(tmp_path: Path, line: str) -> None:
+    assert read(tmp_path, f"{LISTEN}{line.format(tmp_path)}\n").ports == (8080,)
 
 
 # What is written around it

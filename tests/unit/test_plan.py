@@ -19,7 +19,7 @@ from wsgiproof.errors import UsageError
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.environment import environment_build, home_in, installed_packages
 from wsgiproof.provision.python import describe
-from wsgiproof.provision.toolchain import BuildSpec, Source
+from wsgiproof.provision.toolchain import Apache, BuildSpec, Source
 from wsgiproof.records.cell import Mode, Mpm
 from wsgiproof.records.directory import load_list
 from wsgiproof.records.listed import Environment, Listed
@@ -36,7 +36,8 @@ from wsgiproof.subjects.pymongo.axes import Topology
 
 PYTHON = msgspec.structs.replace(describe(Path(sys.executable)), name="3.x", asked="")
 SOURCE = Source(version="4.20.0")
-MACHINE = Machine(account=ACCOUNT, pythons=(PYTHON,), httpd=None, backends=NONE)
+APACHE = Apache(version="2.4.71", mpms=(Mpm.PREFORK,))
+MACHINE = Machine(account=ACCOUNT, pythons=(PYTHON,), apaches=(APACHE,), backends=NONE)
 
 
 @pytest.fixture
@@ -54,7 +55,6 @@ def listed(tmp: Path, listed: Listed | None = None, **options: Any) -> Listed:
     """What ``wsgiproof list --json`` prints; ``listed`` is the plan that it is given."""
     config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,), **options)
     axes = resolve_axes(config, MACHINE, Cache(tmp / "cache"), listed)
-    axes = msgspec.structs.replace(axes, mpms=(Mpm.PREFORK,))
     matrix = expand(config, axes)
     return as_listed(matrix.cells, matrix.excluded, resolved_values(axes))
 
@@ -79,7 +79,6 @@ def environment(tmp: Path, listed: Listed | None = None) -> tuple[Listed, dict[s
     """The list with its environments, and what is really installed for its only cell."""
     config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,))
     axes = resolve_axes(config, MACHINE, Cache(tmp / "cache"), listed)
-    axes = msgspec.structs.replace(axes, mpms=(Mpm.PREFORK,))
     setup = HostSetup(machine=MACHINE, resolved=axes, cache=Cache(tmp / "cache"), listed=listed)
     (job,) = plan(config, setup).jobs
     found = resolved_environments([job.spec, job.spec])

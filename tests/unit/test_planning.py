@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.cells import configured
-from tests.unit.test_matrix import PYTHONS, resolved
+from tests.unit.test_matrix import BUILT, DEBIANS, PYTHONS, resolved
 from wsgiproof.analysis.axes import is_usual, value_of
 from wsgiproof.config.known import KnownTable
 from wsgiproof.errors import UsageError
@@ -21,7 +21,9 @@ from wsgiproof.provision.environment import environment_build
 from wsgiproof.provision.toolchain import Source
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm, Resolution
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.listed import Listed
 from wsgiproof.records.run import as_json
+from wsgiproof.report.matrix import as_listed
 from wsgiproof.run.cell import Job
 from wsgiproof.run.planning import HostSetup, plan
 from wsgiproof.run.preflight import Machine
@@ -35,7 +37,7 @@ ACCOUNT = Account(name="www-data", group="www-data", uid=33, gid=33, dropped=Tru
 
 def job(tmp: Path, **options: Any) -> Job:
     """The job of the one cell that these options come to."""
-    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), apaches=(), backends=NONE)
     setup = HostSetup(machine=machine, resolved=resolved(), cache=Cache(tmp))
     config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,), **options)
     (one,) = plan(config, setup).jobs
@@ -97,7 +99,7 @@ def test_the_command_that_runs_a_cell_again_logs_its_requests(tmp_path: Path) ->
 
 def test_the_command_that_runs_a_cell_again_names_exact_versions(tmp_path: Path) -> None:
     """4.9 is a version of PyMongo, and on the command line the newest 4.9.x."""
-    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), apaches=(), backends=NONE)
     axes = msgspec.structs.replace(
         resolved(),
         sources={
@@ -137,7 +139,7 @@ def test_a_record_keeps_no_value_of_a_variable(tmp_path: Path) -> None:
         mode=Mode.DAEMON, mpm=Mpm.PREFORK, interpreter=InterpreterKind.SHARED_GIL,
         loading=Loading.LAZY, processes=1, threads=15,
     )  # fmt: skip
-    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), httpd=None, backends=NONE)
+    machine = Machine(account=ACCOUNT, pythons=(PYTHONS[""],), apaches=(), backends=NONE)
     setup = HostSetup(machine=machine, resolved=resolved(), cache=Cache(tmp_path), own_conf=own)
     config = configured(topology=(Topology.NONE,), mode=(Mode.DAEMON,), httpd_conf=str(own.path))
     (one,) = plan(config, setup).jobs
@@ -145,3 +147,28 @@ def test_a_record_keeps_no_value_of_a_variable(tmp_path: Path) -> None:
     record = one.record(Verdict.PASS, "")
     assert b"TOKEN" in msgspec.json.encode(one.own_conf, enc_hook=str)
     assert b"hunter2" not in as_json(record) + as_json(record.summary())
+
+
+def test_the_command_that_runs_a_cell_again_names_its_apache(tmp_path: Path) -> None:
+    plain, debians, built = (job(tmp_path, httpd=(path,)) for path in ("", DEBIANS, BUILT))
+    assert shlex.split(debians.rerun) == [*_with(plain, "--httpd", DEBIANS)]
+    assert shlex.split(built.rerun) == [*_with(plain, "--httpd", BUILT)]
+    assert len({one.inputs for one in (plain, debians, built)}) == 3
+
+
+def test_virtual_hosts_are_a_part_of_the_cell_and_of_its_command(tmp_path: Path) -> None:
+    plain, hosts = job(tmp_path), job(tmp_path, virtual_hosts=True)
+    assert hosts.cell.id == f"{plain.cell.id}-virtual-hosts"
+    assert (plain.cell.axes["virtual_hosts"], hosts.cell.axes["virtual_hosts"]) == (False, True)
+    assert shlex.split(hosts.rerun) == [*shlex.split(plain.rerun), "--virtual-hosts"]
+    assert value_of("virtual_hosts", hosts.cell) == "virtual hosts"
+    assert is_usual("virtual_hosts", plain.cell)
+    listed = as_listed([hosts.cell], (), ())
+    assert msgspec.json.decode(msgspec.json.encode(listed), type=Listed) == listed
+
+
+def _with(job: Job, option: str, value: str) -> list[str]:
+    """The command of a job with one more option, after that of mod_wsgi."""
+    words = shlex.split(job.rerun)
+    at = words.index("--mod-wsgi") + 2
+    return [*words[:at], option, value, *words[at:]]

@@ -407,6 +407,21 @@ def test_a_served_cell_is_told_with_the_commands_to_look_at_it() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "arguments"),
+    [
+        ("http://localhost:4711/shop", ""),
+        ("http://interpreter1.localhost:4711/interpreter1", ""),
+        ("http://localhost.example:4711/", "--connect-to ::127.0.0.1: "),
+        ("http://shop.example:4711/cart", "--connect-to ::127.0.0.1: "),
+    ],
+)
+def test_a_virtual_host_of_any_name_is_asked_for_on_this_machine(url: str, arguments: str) -> None:
+    out = console()
+    show_served(out, msgspec.structs.replace(SERVED, urls={url: ""}))
+    assert f"curl {arguments}{url}" in text_of(out)
+
+
 def test_a_served_cell_without_a_deployment_tells_of_none() -> None:
     out = console()
     show_served(out, msgspec.structs.replace(SERVED, backend={}))

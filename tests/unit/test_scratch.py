@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.util import cache_from_source
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from wsgiproof.errors import CannotRun, PrerequisiteMissing, UsageError
 from wsgiproof.files import Directory
 from wsgiproof.process.account import server_account
 from wsgiproof.process.guard import remove_tree
+from wsgiproof.records.cell import InterpreterKind, Loading
 from wsgiproof.server.scratch import lasting_directory, scratch_directory
 from wsgiproof.subjects.application import compile_agent, lay_out
 
@@ -311,3 +313,35 @@ def test_no_scratch_directory_is_made_where_nobody_can_name_it(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "x\udcff"))
     with pytest.raises(UsageError, match="which is not UTF-8"), scratch_directory():
         pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "groups"),
+    [
+        ({}, ("interpreter1", "interpreter2")),
+        ({"loading": Loading.LAZY}, ("%{RESOURCE}",) * 2),
+        ({"virtual_hosts": True}, ("%{RESOURCE}",) * 2),
+        (
+            {"loading": Loading.LAZY, "control": "leak-connection-in-one-interpreter"},
+            ("interpreter1", "interpreter2"),
+        ),
+        ({"virtual_hosts": True, "control": "one-interpreter"}, ("interpreter1",) * 2),
+        (
+            {"virtual_hosts": True, "control": "leak-connection-in-one-interpreter"},
+            ("interpreter1", "interpreter2"),
+        ),
+        (
+            {
+                "virtual_hosts": True,
+                "interpreter": InterpreterKind.MAIN,
+                "sub_interpreters": 1,
+            },
+            ("%{GLOBAL}",),
+        ),
+    ],
+)
+def test_groups_are_mod_wsgis_default_or_named(
+    changes: dict[str, Any], groups: tuple[str, ...]
+) -> None:
+    with scratch_directory(ACCOUNT) as scratch:
+        assert lay_out(cell_with(CELL, **changes), scratch, {}, ACCOUNT).groups == groups

@@ -27,7 +27,10 @@ from wsgiproof.report.summary import to_markdown
 from wsgiproof.subjects.pymongo.axes import Topology
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-PARTS_OF_AXES = {"python_name", "mod_wsgi_path", "mod_wsgi_commit", "min_processes"}
+PARTS_OF_AXES = {
+    *("python_name", "mod_wsgi_path", "mod_wsgi_commit", "min_processes"),
+    *("httpd_path", "httpd_name"),
+}
 """Fields of a cell that are told with another one."""
 
 NASTY = (
@@ -255,6 +258,8 @@ def test_every_axis_of_a_cell_is_told() -> None:
         "pymongo_path": "/p",
     }.items():
         assert varying([CELL, cell_with(CELL, **{field: value})])
+    here, there = (cell_with(CELL, httpd="2.4.71", httpd_path=one) for one in ("/a", "/b"))
+    assert varying([here, there]) == ["httpd"]
 
 
 # Whatever an application has written

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Resolution
 
-_TITLES = {"python": "Python", "mod_wsgi": "mod_wsgi"}
+_TITLES = {"python": "Python", "mod_wsgi": "mod_wsgi", "httpd": "Apache"}
 _SHORT = 10
 """Digits of a commit."""
 
@@ -20,6 +20,11 @@ def _python(cell: Cell) -> str:
 def _from(version: str, path: str, commit: str) -> str:
     origin = " ".join([PurePath(path).name, commit[:_SHORT]]).strip()
     return f"{version} ({origin})" if origin else version
+
+
+def _httpd(cell: Cell) -> str:
+    # Two of the same version differ in their paths.
+    return f"Apache {cell.httpd} ({cell.httpd_path})" if cell.httpd else "the machine's Apache"
 
 
 def _sub_interpreters(cell: Cell) -> str:
@@ -48,11 +53,13 @@ _BEFORE: Mapping[str, Callable[[Cell], str]] = {
     "mod_wsgi": lambda cell: _from(cell.mod_wsgi, cell.mod_wsgi_path, cell.mod_wsgi_commit),
 }
 _AFTER: Mapping[str, Callable[[Cell], str]] = {
+    "httpd": _httpd,
     "mode": lambda cell: str(cell.mode),
     "mpm": lambda cell: str(cell.mpm),
     "interpreter": lambda cell: str(cell.interpreter),
     "loading": lambda cell: str(cell.loading),
     "sub_interpreters": _sub_interpreters,
+    "virtual_hosts": lambda cell: "virtual hosts" if cell.virtual_hosts else "one server",
     "processes": _processes,
     "threads": lambda cell: _number(cell.threads, "thread", "threads"),
     "maximum_requests": _recycled,
@@ -62,6 +69,18 @@ _AFTER: Mapping[str, Callable[[Cell], str]] = {
     "httpd_conf": lambda cell: PurePath(cell.httpd_conf).name or "wsgiproof's own httpd.conf",
 }
 _COMMON = {**_BEFORE, **_AFTER}
+_UNSET_IS_USUAL = frozenset(
+    {
+        "httpd",
+        "virtual_hosts",
+        "processes",
+        "threads",
+        "maximum_requests",
+        "control",
+        "app",
+        "httpd_conf",
+    }
+)
 
 
 def axes_of(cells: Iterable[Cell]) -> list[str]:
@@ -93,7 +112,7 @@ def origins(cell: Cell) -> list[str]:
 
 def is_usual(axis: str, cell: Cell) -> bool:
     """Whether the value says nothing worth a word, unless cells differ in it."""
-    if axis in ("processes", "threads", "maximum_requests", "control", "app", "httpd_conf"):
+    if axis in _UNSET_IS_USUAL:
         return not getattr(cell, axis)
     if axis == "loading":
         return cell.loading is Loading.EAGER

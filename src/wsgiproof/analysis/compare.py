@@ -139,7 +139,8 @@ def compare(old: RunRecord, new: RunRecord) -> Comparison:
     """Compare two runs, including the cells that the new one planned and never ran."""
     without, key = _pairing([one.cell for one in old.cells], [one.cell for one in new.cells])
     pairs = _pairs(old.cells, new.cells, key)
-    gone = [one for one in old.cells if key(one.cell) in new.missing]
+    missing = {*new.missing}
+    gone = [one for one in old.cells if missing & {one.cell.id, key(one.cell)}]
     changes = [*(_cell_change(*pair) for pair in pairs), *map(_gone, gone)]
     changed = tuple(change for change in changes if change is not None)
     return Comparison(
@@ -188,7 +189,9 @@ def _in_both(old: Sequence[Cell], new: Sequence[Cell], key: Key) -> bool:
 
 
 def _id(cell: Cell) -> str:
-    return cell.id
+    """The id that ``cell`` would have in any run: it names an Apache that was asked for only if the
+    run has several."""
+    return msgspec.structs.replace(cell, httpd_name=cell.httpd_path).id
 
 
 def _id_with(axis: str, other: Cell, cell: Cell) -> str:
@@ -200,7 +203,7 @@ def _id_with(axis: str, other: Cell, cell: Cell) -> str:
         changes["of_subject"] = tuple(
             others.get(one.axis, one) if one.axis == axis else one for one in cell.of_subject
         )
-    return msgspec.structs.replace(cell, **changes).id
+    return _id(msgspec.structs.replace(cell, **changes))
 
 
 def _unique(cells: Sequence[CellRecord], key: Key) -> dict[str, CellRecord]:

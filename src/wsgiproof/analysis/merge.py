@@ -117,7 +117,7 @@ def _is(excluded: Excluded, cell: Cell) -> bool:
     return all(value in _names(axis, cell.axes) for axis, value in excluded.axes.items())
 
 
-def _names(axis: str, axes: Mapping[str, str | int]) -> set[str]:
+def _names(axis: str, axes: Mapping[str, str | int | bool]) -> set[str]:
     others = {str(axes.get(f"{axis}{part}", "")) for part in ("_name", "_path")}
     return {str(axes.get(axis, ""))} | (others - {""})
 

@@ -82,19 +82,11 @@ def _phases(
     return names
 
 
-_HTTPD = option(
-    "--httpd",
-    metavar="PATH",
-    shell_complete=completion.file,
-    help="Apache's server.\nDefault: that of the apxs on PATH. Without one, wsgiproof builds its "
-    "own, once.",
-    rare=True,
-)
 _APXS = option(
     "--apxs",
     metavar="PATH",
     shell_complete=completion.file,
-    help="Apache's apxs.\nDefault: the one beside the server.",
+    help="The apxs of the only --httpd.\nDefault: the one beside the server.",
     rare=True,
 )
 _OUTPUT = option(
@@ -197,6 +189,15 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option(
+        "--virtual-hosts",
+        is_flag=True,
+        default=None,
+        help="A virtual host for each sub interpreter.\n"
+        "With a ServerName of its own. The application group is mod_wsgi's default, %{RESOURCE}: "
+        "server name, port and mount point.",
+        rare=True,
+    ),
+    option(
         "--processes",
         type=int,
         metavar="N",
@@ -229,7 +230,6 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         "As mod_wsgi's option of that name does.  [default: 0, never]",
         rare=True,
     ),
-    _HTTPD,
     _APXS,
     option(
         "--home",
@@ -453,7 +453,7 @@ def summary_option(*, rare: bool = False) -> _Decorator:
 def machine_options(command: _Command) -> _Command:
     """Add what is to be looked for on the machine: what has no version on the index."""
     looked_for = [axis for axis in ALL_AXES.values() if not axis.package and not _is_free(axis)]
-    options = [_SUBJECT, *map(_axis_option, looked_for), _HTTPD, _APXS, _OUTPUT, _JOBS]
+    options = [_SUBJECT, *map(_axis_option, looked_for), _APXS, _OUTPUT, _JOBS]
     return _add(options, command)
 
 

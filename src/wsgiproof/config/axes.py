@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
+from wsgiproof.files import place
+from wsgiproof.records.cell import MOD_WSGI_HTTPD, InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.subjects.axis import Axis, absolute
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.registry import SUBJECTS
@@ -41,6 +42,23 @@ MOD_WSGI = Axis(
     package="mod-wsgi",
     words=("latest",),
     absolute=absolute,
+)
+HTTPD = Axis(
+    name="httpd",
+    title="Apache",
+    metavar="PATH",
+    help=f"Apache's server: a path, or {MOD_WSGI_HTTPD}.\n"
+    f"{MOD_WSGI_HTTPD} is the one that wsgiproof builds, once. Each brings the apxs beside it, and "
+    "its own builds of mod_wsgi. Default: that of the apxs on PATH; without one, "
+    f"{MOD_WSGI_HTTPD}.",
+    about=f"Apache's servers: paths, or '{MOD_WSGI_HTTPD}', which wsgiproof builds. Without it: "
+    "that of the apxs on PATH, or else the one that wsgiproof builds.",
+    example=f'["/usr/sbin/apache2", "{MOD_WSGI_HTTPD}"]',
+    words=(MOD_WSGI_HTTPD,),
+    absolute=lambda value, directory: (
+        place(value, directory) if value not in ("", MOD_WSGI_HTTPD) else value
+    ),
+    rare=True,
 )
 MODE = Axis(
     name="mode",
@@ -80,7 +98,7 @@ LOADING = Axis(
     choices=tuple(Loading),
     rare=True,
 )
-_BEFORE, _AFTER = (PYTHON, MOD_WSGI), (MODE, MPM, INTERPRETER, LOADING)
+_BEFORE, _AFTER = (PYTHON, MOD_WSGI, HTTPD), (MODE, MPM, INTERPRETER, LOADING)
 
 
 def axes_of(subject: Subject) -> tuple[Axis, ...]:

@@ -33,7 +33,7 @@ _LARGEST = 1 << 20
 """Bytes of a file."""
 _HAS_TABLE = re.compile(rb"tool[\"']?\s*\.\s*[\"']?wsgiproof")
 """Matches a pyproject.toml that has the table ``[tool.wsgiproof]``."""
-_FILES = ("app", "httpd_conf", "output", "httpd", "apxs", "constraint", "home")
+_FILES = ("app", "httpd_conf", "output", "apxs", "constraint", "home")
 """Keys whose values are always paths."""
 _LISTS = frozenset({*ALL_AXES, "only", "cells", "requirement", "directive", "url"})
 """Keys that take one value, or several."""

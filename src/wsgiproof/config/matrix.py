@@ -16,7 +16,7 @@ from packaging.version import Version
 from wsgiproof.config.axes import ALL_AXES, axes_of
 from wsgiproof.config.model import Combination, Config
 from wsgiproof.errors import UsageError
-from wsgiproof.provision.toolchain import BuildSpec, Python, Source
+from wsgiproof.provision.toolchain import Apache, BuildSpec, Python, Source
 from wsgiproof.records.cell import (
     AxisValue,
     Cell,
@@ -49,8 +49,8 @@ class ResolvedAxes(msgspec.Struct, frozen=True, kw_only=True):
     """By the value of the axis; each with its name."""
     sources: Mapping[str, Mapping[tuple[str, str], SourceOrReason]]
     """Of each axis of versions: by the name of the Python, and the value of the axis."""
-    mpms: Sequence[Mpm]
-    """Those of the available Apache."""
+    apaches: Mapping[str, Apache]
+    """By the value of the axis."""
     backends: Backends
 
 
@@ -117,7 +117,7 @@ def why_excluded(candidate: Candidate, config: Config, resolved: ResolvedAxes) -
     mod_wsgi = _source("mod_wsgi", candidate, resolved)
     return (
         _why_no_interpreter(InterpreterKind(candidate["interpreter"]), python, mod_wsgi)
-        or _why_no_mpm(Mpm(candidate["mpm"]), resolved)
+        or _why_no_mpm(Mpm(candidate["mpm"]), resolved.apaches[candidate["httpd"]])
         or _why_not_lazy(candidate, config)
         or _why_no_threads(candidate, config)
         or _why_no_resolution(python, config)
@@ -142,8 +142,9 @@ def _why_no_interpreter(kind: InterpreterKind, python: Python, mod_wsgi: Source)
     return ""
 
 
-def _why_no_mpm(mpm: Mpm, resolved: ResolvedAxes) -> str:
-    return "" if mpm in resolved.mpms else f"this Apache has no MPM '{mpm}'"
+def _why_no_mpm(mpm: Mpm, apache: Apache) -> str:
+    which = f"Apache {apache.name}" if apache.name else "this Apache"
+    return "" if mpm in apache.mpms else f"{which} has no MPM '{mpm}'"
 
 
 def _why_not_lazy(candidate: Candidate, config: Config) -> str:
@@ -224,6 +225,7 @@ def _spec(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Build
 def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
     python = resolved.pythons[candidate["python"]]
     mod_wsgi = _source("mod_wsgi", candidate, resolved)
+    apache = resolved.apaches[candidate["httpd"]]
     interpreter = InterpreterKind(candidate["interpreter"])
     main = interpreter is InterpreterKind.MAIN
     return Cell(
@@ -232,6 +234,9 @@ def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
         mod_wsgi=mod_wsgi.version,
         mod_wsgi_path=mod_wsgi.path,
         mod_wsgi_commit=mod_wsgi.commit,
+        httpd=apache.version if apache.asked else "",
+        httpd_path=apache.asked,
+        httpd_name=apache.name,
         subject=config.subject,
         of_subject=tuple(
             _value(axis, candidate, resolved) for axis in SUBJECTS[config.subject].axes
@@ -241,6 +246,7 @@ def _cell(candidate: Candidate, config: Config, resolved: ResolvedAxes) -> Cell:
         interpreter=interpreter,
         loading=Loading(candidate["loading"]),
         sub_interpreters=1 if main else config.sub_interpreters,
+        virtual_hosts=config.virtual_hosts,
         processes=config.processes,
         min_processes=config.min_processes if candidate["mode"] == Mode.EMBEDDED else 0,
         threads=config.threads,
@@ -296,6 +302,8 @@ def _names(candidate: Candidate, axis: str, resolved: ResolvedAxes) -> set[str]:
     python = resolved.pythons[candidate["python"]]
     if axis == "python":
         return {value, python.name, python.version, python.short}
+    if axis == "httpd":
+        return {value, resolved.apaches[value].version}
     if axis in resolved.sources:
         source = resolved.sources[axis][python.name, value]
         return {value, source.version} if isinstance(source, Source) else {value}

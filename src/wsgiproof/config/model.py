@@ -120,8 +120,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     names: Annotated[
         Mapping[str, Mapping[str, str]], _doc("Names of values, by the key of their table.")
     ] = {}
-    httpd: Annotated[str, _doc("The path of Apache's server.")] = ""
-    apxs: Annotated[str, _doc("The path of its apxs, which modules are compiled with.")] = ""
+    apxs: Annotated[
+        str, _doc("The path of the apxs of the only httpd, which modules are compiled with.")
+    ] = ""
     include: Annotated[
         tuple[Combination, ...],
         _doc("More cells: the axes named here replace those above."),
@@ -129,6 +130,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: Annotated[tuple[Exclusion, ...], _doc("Combinations that are left out.")] = ()
     only: Annotated[tuple[str, ...], _doc("Globs: run the cells whose id matches one.")] = ()
     sub_interpreters: Annotated[int, _doc("How many of them share each process.")] = 2
+    virtual_hosts: Annotated[
+        bool, _doc("Whether each of them is that of a virtual host of its own.")
+    ] = False
     processes: Annotated[
         int, _doc("Processes that run the application; 0: 1 in daemon mode, else 4 or 2.")
     ] = 0

@@ -17,6 +17,7 @@ _SAID = (
     "app",
     "control",
     "sub_interpreters",
+    "virtual_hosts",
     "processes",
     "min_processes",
     "threads",

@@ -26,7 +26,7 @@ _JUDGED_BY_PHASE = {PhaseName.FAILOVER, *REPLACING}
 """Phases in which some requests may fail. Each of them has its own check, which says which."""
 _LOADED = re.compile(
     r"\[[^]]*\] \[wsgi:info\] \[pid (?P<pid>\d+):tid (?P<tid>\d+)\] "
-    r"(?P<rest>.*\bLoading (?:WSGI|Python) script\b.*)"
+    r"(?:\[(?P<url>/[^]]*)\] )?(?P<rest>.*\bLoading (?:WSGI|Python) script\b.*)"
 )
 """What mod_wsgi logs when it loads a script; it names the application group before or after."""
 _CONFIGURED = re.compile(
@@ -179,13 +179,15 @@ def _loading_claims(cell: Cell, observed: Observed) -> Iterator[Claim]:
     """Yield when processes have loaded the application, by the error log.
 
     A process that starts loads it in its main thread. The children of the MPM prefork have no other
-    thread, but only a request has the resource that its application group is then named after.
+    thread, but only a request has a URL, and the resource that its application group is then named
+    after. With virtual hosts, a process that starts is told that name.
     """
     first: dict[str, Loading] = {}
     for line in observed.log:
         # What an application prints comes after a beginning of Apache's own.
         if match := _LOADED.match(line.text):
-            late = match["pid"] != match["tid"] or "|/" in match["rest"]
+            of_request = match["url"] or ("|/" in match["rest"] and not cell.virtual_hosts)
+            late = match["pid"] != match["tid"] or of_request
             first.setdefault(match["pid"], Loading.LAZY if late else Loading.EAGER)
     loaded = set(first.values())
     if loaded or cell.loading is Loading.LAZY:

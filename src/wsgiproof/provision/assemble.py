@@ -29,9 +29,9 @@ def build_toolchain(spec: BuildSpec, httpd: Httpd, cache: Cache) -> Toolchain:
     )
 
 
-def toolchain_builds(specs: Iterable[BuildSpec], httpd: Httpd, cache: Cache) -> list[Build]:
-    """Return each build that these toolchains consist of, once."""
-    builds = [build for spec in specs for build in _builds(spec, httpd, cache)]
+def toolchain_builds(specs: Iterable[tuple[BuildSpec, Httpd]], cache: Cache) -> list[Build]:
+    """Return each build that these toolchains consist of, each for its Apache, once."""
+    builds = [build for spec, httpd in specs for build in _builds(spec, httpd, cache)]
     return list({(build.kind, *sorted(build.key.items())): build for build in builds}.values())
 
 

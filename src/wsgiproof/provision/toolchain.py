@@ -136,6 +136,19 @@ class Httpd(msgspec.Struct, frozen=True, kw_only=True):
         return {"LD_LIBRARY_PATH": str(self.libraries)} if self.libraries else {}
 
 
+class Apache(msgspec.Struct, frozen=True, kw_only=True):
+    """One Apache of a run, which may have to be built first."""
+
+    asked: str = ""
+    """The value of the axis that requested it; empty for that of the machine."""
+    name: str = ""
+    """Its name in cell ids, unique in a run; empty if the run has only this one."""
+    version: str
+    mpms: tuple[Mpm, ...]
+    httpd: Httpd | None = None
+    """None if it is the one that wsgiproof builds, which the build cache has or will have."""
+
+
 class Application(msgspec.Struct, frozen=True, kw_only=True):
     """The WSGI application of a cell, laid out in a directory."""
 

@@ -16,6 +16,10 @@ GIT = "git+"
 """How the name of a git repository begins, before its URL."""
 
 
+MOD_WSGI_HTTPD = "mod_wsgi-httpd"
+"""The Apache that wsgiproof builds, by the name of the package that has its sources."""
+
+
 class Mode(StrEnum):
     """Where mod_wsgi runs the application (mod_wsgi docs, "Processes And Threading")."""
 
@@ -99,6 +103,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     ``git+`` and a URL."""
     mod_wsgi_commit: str = ""
     """The commit, if that is a git checkout or repository."""
+    httpd: str = ""
+    """The version of the Apache that was asked for; empty: that of the machine."""
+    httpd_path: str = ""
+    """Its path, or :data:`MOD_WSGI_HTTPD`."""
+    httpd_name: str = ""
+    """Its name in the id, if the plan has several."""
     subject: str
     """The name of what is tested."""
     of_subject: tuple[AxisValue, ...] = ()
@@ -109,6 +119,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     loading: Loading = Loading.EAGER
     sub_interpreters: int = 2
     """Interpreters that share a process; 1 if the kind is ``main``."""
+    virtual_hosts: bool = False
+    """Whether each interpreter is that of a virtual host of its own."""
     processes: int = 0
     """Processes that run the application; 0: the usual number for the mode and the MPM."""
     min_processes: int = 0
@@ -130,6 +142,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         parts = [
             f"py{self.python_name or '.'.join(self.python.split('.')[:2])}",
             version_label("mw", self.mod_wsgi, self.mod_wsgi_path, self.mod_wsgi_commit),
+            *([f"httpd{self.httpd_name}"] if self.httpd_name else []),
             *([one.label for one in self.of_subject if one.label] or [self.subject]),
             self.mode,
             self.mpm,
@@ -139,6 +152,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(self.loading)
         if self.sub_interpreters != (1 if self.interpreter is InterpreterKind.MAIN else 2):
             parts.append(f"x{self.sub_interpreters}")
+        if self.virtual_hosts:
+            parts.append("virtual-hosts")
         if self.processes:
             least = f"{self.min_processes}to" if self.min_processes else ""
             parts.append(f"p{least}{self.processes}")
@@ -170,9 +185,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         return next((one.value for one in self.of_subject if one.axis == axis), "")
 
     @property
-    def axes(self) -> dict[str, str | int]:
+    def axes(self) -> dict[str, str | int | bool]:
         """Every axis by name, for results and reports."""
-        axes: dict[str, str | int] = {}
+        axes: dict[str, str | int | bool] = {}
         for name, value in msgspec.structs.asdict(self).items():
             if name != "of_subject":
                 axes[name] = value

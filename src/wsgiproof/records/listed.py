@@ -36,7 +36,7 @@ class ListedCell(msgspec.Struct, frozen=True, kw_only=True):
     """A cell of the list."""
 
     id: str
-    axes: dict[str, str | int] = {}
+    axes: dict[str, str | int | bool] = {}
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -39,11 +40,17 @@ def _lines(served: RunningServer) -> Iterator[Text]:
     yield _line("config", served.config)
     yield _line("log", served.error_log)
     yield Text("")
-    yield _line("ask it", f"curl {next(iter(served.urls))}")
+    yield _line("ask it", _curl(next(iter(served.urls))))
     if workers := served.pids.get(Role.WORKER):
         yield _line("debug it", f"gdb -p {workers[0]}")
     yield _line("read it", f"tail -f {shlex.quote(served.error_log)}")
     yield Text("")
+
+
+def _curl(url: str) -> str:
+    """Return the command that asks this machine, whose virtual host may have any name."""
+    here = re.match(r"http://(127\.|([^/:]+\.)?localhost[:/])", url)
+    return shlex.join(["curl", *([] if here else ["--connect-to", "::127.0.0.1:"]), url])
 
 
 def _in_words(pids: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import count
@@ -28,9 +28,9 @@ from wsgiproof.judge.verdict import judge_record
 from wsgiproof.process.account import Account
 from wsgiproof.provision.assemble import build_toolchain
 from wsgiproof.provision.cache import Cache
-from wsgiproof.provision.httpd import build_httpd, httpd_build
-from wsgiproof.provision.toolchain import Application, BuildSpec, Httpd, Toolchain
-from wsgiproof.records.cell import Cell
+from wsgiproof.provision.httpd import httpd_build, httpd_of
+from wsgiproof.provision.toolchain import Apache, Application, BuildSpec, Toolchain
+from wsgiproof.records.cell import MOD_WSGI_HTTPD, Cell
 from wsgiproof.records.directory import BACKENDS, CELLS, TRIES, save_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.known import Known, KnownInCell
@@ -132,8 +132,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True):
     """What all jobs of a run share."""
 
     account: Account
-    httpd: Httpd | None
-    """None if the machine has none, and wsgiproof builds its own."""
+    apaches: Mapping[str, Apache]
+    """By the value of the axis."""
     cache: Cache
     output: Path
     watcher: Watcher
@@ -311,16 +311,10 @@ def build(job: Job, context: RunContext) -> Toolchain:
     cell = job.cell
     subject = "".join(f" and {name} {one.version}" for name, one in job.spec.packages.items())
     context.watcher.step(cell, f"building mod_wsgi {cell.mod_wsgi}{subject}")
-    return build_toolchain(job.spec, _httpd(cell, context), context.cache)
-
-
-def _httpd(cell: Cell, context: RunContext) -> Httpd:
-    """Return the machine's Apache, or wsgiproof's own, which is built the first time."""
-    if context.httpd is not None:
-        return context.httpd
-    if not context.cache.has(httpd_build()):
-        context.watcher.step(cell, "building Apache from mod_wsgi-httpd (about 5 minutes, once)")
-    return build_httpd(context.cache)
+    apache = context.apaches[cell.httpd_path]
+    if apache.httpd is None and not context.cache.has(httpd_build()):
+        context.watcher.step(cell, f"building Apache from {MOD_WSGI_HTTPD} (about 5 minutes, once)")
+    return build_toolchain(job.spec, httpd_of(apache, context.cache), context.cache)
 
 
 class CellServer(msgspec.Struct, frozen=True, kw_only=True):

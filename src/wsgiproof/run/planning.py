@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 import wsgiproof
-from wsgiproof.config.axes import INTERPRETER, LOADING, MOD_WSGI, MODE, MPM, PYTHON, axes_of
+from wsgiproof.config.axes import HTTPD, INTERPRETER, LOADING, MOD_WSGI, MODE, MPM, PYTHON, axes_of
 from wsgiproof.config.matrix import Matrix, ResolvedAxes, expand
 from wsgiproof.config.model import Config
 from wsgiproof.config.own_conf import own_conf_of
@@ -20,7 +20,7 @@ from wsgiproof.files import read_file
 from wsgiproof.process.leftovers import safe_parent
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.source import exact_value
-from wsgiproof.provision.toolchain import BuildSpec, Installed
+from wsgiproof.provision.toolchain import Apache, BuildSpec, Installed
 from wsgiproof.records.cell import Cell, InterpreterKind
 from wsgiproof.records.listed import Listed
 from wsgiproof.run.cell import Job, RunContext, Watcher
@@ -158,21 +158,23 @@ def _job(
         known=config.known_in(cell),
         accept_known_upstream=config.accept_known_upstream,
     )
-    return msgspec.structs.replace(job, inputs=_inputs(job, machine))
+    return msgspec.structs.replace(
+        job, inputs=_inputs(job, setup.resolved.apaches[cell.httpd_path])
+    )
 
 
 def make_context(setup: HostSetup, output: Path, watcher: Watcher) -> RunContext:
     """Return what all jobs of a run share."""
     return RunContext(
         account=setup.machine.account,
-        httpd=setup.machine.httpd,
+        apaches=setup.resolved.apaches,
         cache=setup.cache,
         output=output,
         watcher=watcher,
     )
 
 
-def _inputs(job: Job, machine: Machine) -> str:
+def _inputs(job: Job, apache: Apache) -> str:
     """Return a digest of everything that the cell is made of; it differs between machines."""
     app = Path(job.cell.app).read_bytes() if job.cell.app else b""
     inputs = [
@@ -181,8 +183,8 @@ def _inputs(job: Job, machine: Machine) -> str:
         job.spec,
         job.backend,
         job.plan,
-        machine.httpd.version if machine.httpd else "",
-        str(machine.httpd.httpd) if machine.httpd else "",
+        apache.httpd.version if apache.httpd else "",
+        str(apache.httpd.httpd) if apache.httpd else "",
         hashlib.sha256(app).hexdigest(),
         job.own_conf,
         job.urls,
@@ -214,7 +216,6 @@ def _rerun(
         *(("--url", url, None) for url in config.url),
         ("--control", cell.control, ""),
         ("--app", cell.app, ""),
-        ("--httpd", config.httpd, ""),
         ("--apxs", config.apxs, ""),
         *(("--requirement", requirement, None) for requirement in spec.requirements),
         ("--constraint", config.constraint, ""),
@@ -239,7 +240,8 @@ def _rerun(
     ]
     given = [(name, str(value)) for name, value, unset in options if value not in (unset, None)]
     words: Sequence[str] = [word for option in given for word in option]
-    flags = ["--access-log"] if spec.access_log else []
+    flags = ["--virtual-hosts"] if cell.virtual_hosts else []
+    flags += ["--access-log"] if spec.access_log else []
     flags += ["--accept-known-upstream"] if config.accept_known_upstream else []
     no_config = ["--no-config"] if own_file else []
     return shlex.join(["wsgiproof", "run", *no_config, *words, *flags])
@@ -264,6 +266,7 @@ def _axis_options(
     common = {
         PYTHON.name: spec.python.path,
         MOD_WSGI.name: exact_value(spec.mod_wsgi),
+        HTTPD.name: cell.httpd_path,
         MODE.name: cell.mode,
         MPM.name: cell.mpm,
         INTERPRETER.name: cell.interpreter,

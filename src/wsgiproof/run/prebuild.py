@@ -13,8 +13,9 @@ from wsgiproof.errors import WsgiproofError, describe
 from wsgiproof.process.signals import interrupted_by
 from wsgiproof.provision.assemble import toolchain_builds
 from wsgiproof.provision.cache import Build, Cache
-from wsgiproof.provision.httpd import build_httpd, httpd_build
-from wsgiproof.provision.toolchain import Built
+from wsgiproof.provision.httpd import httpd_build, httpd_of
+from wsgiproof.provision.toolchain import Apache, Built
+from wsgiproof.run.cell import Job
 from wsgiproof.run.planning import HostSetup, RunPlan
 
 
@@ -35,18 +36,18 @@ def prebuild(run_plan: RunPlan, setup: HostSetup, progress: Progress) -> Iterato
     """Build what the cells need and the cache lacks.
 
     As many builds run at a time as there are cores. After a failed build the others are still
-    tried, except if it is that of Apache, which all builds of mod_wsgi need. Yields each result as
+    tried, except those for an Apache that could not be built. Yields each result as
     soon as it is known.
     """
-    httpd = setup.machine.httpd
-    if httpd is None:
+    jobs = run_plan.jobs
+    if any(_apache(job, setup).httpd is None for job in jobs):
         progress.begin([httpd_build().title])
         apache = _build(httpd_build(), setup.cache, progress)
         yield apache
         if apache.problem:
-            return
-        httpd = build_httpd(setup.cache)
-    builds = toolchain_builds((job.spec for job in run_plan.jobs), httpd, setup.cache)
+            jobs = tuple(job for job in jobs if _apache(job, setup).httpd is not None)
+    needed = [(job.spec, httpd_of(_apache(job, setup), setup.cache)) for job in jobs]
+    builds = toolchain_builds(needed, setup.cache)
     progress.begin(build.title for build in builds)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         interrupted = threading.Event()
@@ -63,6 +64,10 @@ def prebuild(run_plan: RunPlan, setup: HostSetup, progress: Progress) -> Iterato
             interrupted.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _apache(job: Job, setup: HostSetup) -> Apache:
+    return setup.resolved.apaches[job.cell.httpd_path]
 
 
 def _build(build: Build, cache: Cache, progress: Progress) -> Built:

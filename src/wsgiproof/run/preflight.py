@@ -26,9 +26,9 @@ from wsgiproof.process.cgroups import pids_limit
 from wsgiproof.process.leftovers import describe_cleanup
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.compiler import find_compiler
-from wsgiproof.provision.httpd import find_httpd, httpd_build
+from wsgiproof.provision.httpd import find_apaches, httpd_build
 from wsgiproof.provision.python import choose_all
-from wsgiproof.provision.toolchain import Httpd, Python
+from wsgiproof.provision.toolchain import Apache, Python
 from wsgiproof.records.machine import Prerequisite
 from wsgiproof.subjects.backend import Asked, Backends, Needs
 from wsgiproof.subjects.base import Subject
@@ -57,8 +57,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     account: Account
     pythons: tuple[Python, ...]
     """The requested interpreters, each with its name."""
-    httpd: Httpd | None
-    """None if the machine has none, and wsgiproof builds its own."""
+    apaches: tuple[Apache, ...]
+    """The requested ones."""
     backends: Backends
 
 
@@ -79,10 +79,10 @@ class Preflight:
                 "python", lambda: choose_all(config.values("python"), account), _describe_pythons
             )
         self._check("compiler", find_compiler, str)
-        self._httpd = self._check(
+        self._apaches = self._check(
             "apache",
-            lambda: requested_httpd(config, cache),
-            lambda httpd: _describe_httpd(httpd, cache),
+            lambda: requested_apaches(config, cache),
+            lambda apaches: "; ".join(_describe_apache(one, cache) for one in apaches),
         )
         self._backends = self._check(
             SUBJECTS[config.subject].needed,
@@ -103,11 +103,12 @@ class Preflight:
             )
         assert self._account is not None
         assert self._pythons is not None
+        assert self._apaches is not None
         assert self._backends is not None
         return Machine(
             account=self._account,
             pythons=self._pythons,
-            httpd=self._httpd,
+            apaches=self._apaches,
             backends=self._backends,
         )
 
@@ -217,30 +218,42 @@ def _connections(config: Config) -> int:
     return max(*plans, burst) * slots(config)
 
 
-def requested_httpd(config: Config, cache: Cache) -> Httpd | None:
-    """Return the Apache for a run; None if wsgiproof builds its own. Raises
-    :class:`PrerequisiteMissing` if it lacks an MPM, or if it can't be built."""
-    httpd = find_httpd(config.httpd, config.apxs)
-    for mpm in config.axis("mpm"):
-        if httpd is not None and mpm not in httpd.mpms:
-            raise PrerequisiteMissing(
-                f"{httpd.httpd} has no MPM '{mpm}', only {', '.join(httpd.mpms)}: "
-                "install the module, or choose another --mpm"
-            )
-    if httpd is None and not cache.has(httpd_build()):
+def requested_apaches(config: Config, cache: Cache) -> tuple[Apache, ...]:
+    """Return the Apaches for a run. Raises :class:`PrerequisiteMissing` if one lacks the MPM, or if
+    one that wsgiproof builds can't be built."""
+    apaches = find_apaches(config.values("httpd"), config.apxs)
+    for one in apaches:
+        _check_mpms(one, config.axis("mpm"), alone=len(apaches) == 1)
+    if any(one.httpd is None for one in apaches) and not cache.has(httpd_build()):
         missing = [program for program in ("cc", "make", "perl") if shutil.which(program) is None]
         if missing:
             raise PrerequisiteMissing(
                 "there is no Apache with apxs, and what is needed to build one is missing "
                 f"({', '.join(missing)}): on Debian 'apt-get install apache2-bin apache2-dev'"
             )
-    return httpd
+    return apaches
 
 
-def _describe_httpd(httpd: Httpd | None, cache: Cache) -> str:
-    if httpd is not None:
-        return f"Apache {httpd.version}, {httpd.httpd}, MPMs {', '.join(httpd.mpms)}"
-    if cache.has(httpd_build()):
+def _check_mpms(apache: Apache, wanted: Sequence[str], *, alone: bool) -> None:
+    """Raise :class:`PrerequisiteMissing` if an Apache lacks one of these MPMs; if it is one of
+    several, only if it lacks all of them: the others have cells then."""
+    lacking = [mpm for mpm in wanted if mpm not in apache.mpms]
+    if lacking and apache.httpd is not None and (alone or len(lacking) == len(wanted)):
+        others = f"only {', '.join(apache.mpms)}" if apache.mpms else "nor any other"
+        raise PrerequisiteMissing(
+            f"{apache.httpd.httpd} has no MPM '{lacking[0]}', {others}: install the module, or "
+            "choose another --mpm"
+        )
+
+
+def _describe_apache(apache: Apache, cache: Cache) -> str:
+    if apache.httpd is not None:
+        return f"Apache {apache.version}, {apache.httpd.httpd}, MPMs {', '.join(apache.mpms)}"
+    built = cache.has(httpd_build())
+    if apache.asked:
+        state = "has built" if built else "builds once, in about 5 minutes"
+        return f"Apache {apache.version}, which wsgiproof {state}"
+    if built:
         return "none on this machine; the one that wsgiproof has built is used"
     return "none with apxs on this machine; wsgiproof builds its own, once, in about 5 minutes"
 

@@ -19,7 +19,6 @@ from wsgiproof.provision.environment import beside_subject, described
 from wsgiproof.provision.index import LATEST
 from wsgiproof.provision.source import exact_value, find_source, is_path
 from wsgiproof.provision.toolchain import BuildSpec, Python
-from wsgiproof.records.cell import Mpm
 from wsgiproof.records.listed import Environment, Listed, Resolved
 from wsgiproof.run.preflight import Machine
 from wsgiproof.subjects.axis import Axis
@@ -43,7 +42,7 @@ def resolve_axes(
     return ResolvedAxes(
         pythons={python.asked: python for python in machine.pythons},
         sources=sources,
-        mpms=machine.httpd.mpms if machine.httpd else tuple(Mpm),
+        apaches={apache.asked: apache for apache in machine.apaches},
         backends=machine.backends,
     )
 

@@ -152,6 +152,8 @@ def _pids(job: Job, server: Server) -> dict[Role, tuple[int, ...]]:
     least = job.cell.min_processes
     children = least or pool(job.cell)[0] + (job.cell.mode is Mode.DAEMON)
     needed = least or workers(job.cell)[0]
+    if job.own_conf is not None:  # which says how many others there are
+        children = needed
     limit = time.monotonic() + _CHILDREN_DEADLINE
     while True:
         living = sorted(server.living().items())

@@ -44,6 +44,8 @@ class Url(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     application_group: str
+    host: str = ""
+    """The name of its virtual host; empty if it is one of the main server."""
 
 
 class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +145,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             maximum_requests=cell.maximum_requests,
             before_4=is_before_4(cell.mod_wsgi),
             home=application.home or "/" * is_before_4(cell.mod_wsgi),
-            urls=urls(application.groups),
+            urls=urls(application.groups, virtual_hosts=cell.virtual_hosts),
             lazy=application.lazy,
             own_gil=cell.interpreter is InterpreterKind.OWN_GIL,
             free_threading=cell.interpreter is InterpreterKind.FREE_THREADED,
@@ -168,11 +170,17 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
 
     def locations(self) -> list[tuple[str, ...]]:
         """Return the URLs of each process group."""
-        host = f"http://{self.host}:{self.port}"
         return [
-            tuple(f"{host}{prefix}{url.path}" for url in self.urls)
+            tuple(
+                f"http://{url.host or self.host}:{self.port}{prefix}{url.path}" for url in self.urls
+            )
             for prefix in self.groups.values()
         ]
+
+    def resource(self, prefix: str, url: Url) -> str:
+        """Return what ``%{RESOURCE}``, mod_wsgi's default application group, is for a URL below a
+        prefix (mod_wsgi docs, "WSGIApplicationGroup")."""
+        return f"{url.host or self.host}:{self.port}|{prefix}{url.path}"
 
     @property
     def kept_log(self) -> Path:
@@ -262,10 +270,18 @@ def usual_workers(mode: Mode, mpm: Mpm) -> tuple[int, int]:
     return (1, DAEMON_THREADS) if mode is Mode.DAEMON else _EMBEDDED[mpm]
 
 
-def urls(groups: Sequence[str]) -> tuple[Url, ...]:
-    """Return one URL for each application group: ``/interpreter1`` and so on."""
+def urls(groups: Sequence[str], *, virtual_hosts: bool = False) -> tuple[Url, ...]:
+    """Return one URL for each application group: ``/interpreter1`` and so on.
+
+    With ``virtual_hosts`` each is on a host of its own. The names are below ``localhost``, so that
+    curl and browsers find them on this machine (RFC 6761, 6.3).
+    """
     return tuple(
-        Url(path=f"/interpreter{number}", application_group=group)
+        Url(
+            path=f"/interpreter{number}",
+            application_group=group,
+            host=f"interpreter{number}.localhost" if virtual_hosts else "",
+        )
         for number, group in enumerate(groups, 1)
     )
 

@@ -8,10 +8,14 @@ later, by what the interpreters report of themselves.
 from __future__ import annotations
 
 import glob
+import grp
 import hashlib
+import os
+import pwd
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -38,6 +42,8 @@ _DEEPEST = 20
 _LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost):")
 _MPM = re.compile(r"!?(?:mpm_(\w+)_module|(prefork|worker|event)\.c)$")
 _GLOBAL = "%{GLOBAL}"
+_KNOWN_IDS = ("user", "group")
+"""Directives that name somebody whom Apache looks for as it reads them."""
 _SCRIPTS = ("wsgiscriptalias", "wsgiscriptaliasmatch")
 _DEFAULTS: Mapping[Mpm, Mapping[str, int]] = {
     Mpm.PREFORK: {"startservers": 5, "maxspareservers": 10, "serverlimit": 256},
@@ -191,10 +197,19 @@ class _Reader:
             self._defined.pop(words[0], None)
         elif name == "serverroot" and words:
             self._root = Path(words[0])
+            if not os.path.isdir(self._root):  # noqa: PTH112 - False where nobody may look
+                raise line.refuse(
+                    f"this machine has no directory {words[0]}: Apache needs its ServerRoot"
+                )
         elif name == "loadmodule" and words and (mpm := _MPM.match(words[0])):
             self._mpm = _mpm(mpm[1], line)
         elif name in ("include", "includeoptional") and words:
             yield from self._included(line)
+        elif name in _KNOWN_IDS and words and not _is_known(name, words[0]):
+            raise line.refuse(
+                f"this machine has no {name} '{words[0]}': Apache looks for it, although the "
+                f"server runs as '{self._account.name}'"
+            )
         elif name == "use":
             raise line.refuse("what a macro says can't be read: write its directives out")
         else:
@@ -301,6 +316,15 @@ def _joined(content: str) -> Iterator[tuple[int, str]]:
         if (whole := re.sub(r"\s+", " ", begun).strip()) and not whole.startswith("#"):
             yield number, whole
         begun = ""
+
+
+def _is_known(kind: str, name: str) -> bool:
+    """Return whether this machine has a user or a group; a number is always taken."""
+    if name.startswith("#"):
+        return True
+    with suppress(KeyError):
+        return bool(pwd.getpwnam(name) if kind == "user" else grp.getgrnam(name))
+    return False
 
 
 def _port(line: _Line) -> int:

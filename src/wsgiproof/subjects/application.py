@@ -192,7 +192,8 @@ def _groups(cell: Cell, control: Control | None) -> tuple[str, ...]:
     if cell.interpreter is InterpreterKind.MAIN:
         return ("%{GLOBAL}",)
     shared = control is not None and control.one_interpreter
-    if cell.loading is Loading.LAZY and not shared:
+    named = shared or (control is not None and "only" in control.options)
+    if (cell.loading is Loading.LAZY or cell.virtual_hosts) and not named:
         return ("%{RESOURCE}",) * cell.sub_interpreters
     return tuple(
         f"interpreter{1 if shared else number}" for number in range(1, cell.sub_interpreters + 1)

@@ -44,7 +44,7 @@ class Cells:
         """Return the parts of a job that a host may lack."""
         python, cell = job.spec.python, job.cell
         needs = (python.version, python.free_threaded, cell.mpm, job.spec.home, job.backend)
-        return cell.subject, needs
+        return cell.subject, cell.httpd_path, cell.httpd, needs
 
     def paths(self, job: Job) -> Sequence[str]:
         """Return the files that a job needs from this machine."""

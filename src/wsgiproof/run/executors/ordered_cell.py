@@ -23,13 +23,13 @@ from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.compiler import find_compiler
 from wsgiproof.provision.python import python_like
 from wsgiproof.provision.sent import SentFile, path_of
-from wsgiproof.provision.toolchain import BuildSpec, Httpd, Python, Source
+from wsgiproof.provision.toolchain import Apache, BuildSpec, Python, Source
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.directory import BACKENDS, CELLS, TRIES
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.parcel import pack
 from wsgiproof.run.cell import Job, RunContext, RunningBackends, run_cell
-from wsgiproof.run.preflight import check_space, raise_limits, requested_httpd
+from wsgiproof.run.preflight import check_space, raise_limits, requested_apaches
 from wsgiproof.subjects.registry import subject_of
 
 Tell = Callable[[str, tuple[object, ...]], None]
@@ -66,14 +66,15 @@ def sources_of(job: Job) -> list[str]:
 def _config_of(order: CellOrder) -> Config:
     """Return what this machine needs to have for a cell."""
     config = msgspec.structs.replace(order.config, jobs=1, include=(), output=str(safe_parent()))
-    return config.with_axes(mpm=(order.job.cell.mpm,))
+    cell = order.job.cell
+    return config.with_axes(mpm=(cell.mpm,), httpd=(cell.httpd_path,))
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """What this machine has for one job."""
 
     account: Account
-    httpd: Httpd | None
+    apache: Apache
     python: Python
     backend: Any
 
@@ -90,9 +91,12 @@ def find_place(order: CellOrder, cache: Cache) -> Place:
     find_compiler()
     if job.spec.home and not Path(job.spec.home).is_dir():
         raise PrerequisiteMissing(f"there is no directory {job.spec.home} (--home)")
+    (apache,) = requested_apaches(config, cache)
+    if cell.httpd not in ("", apache.version):
+        raise PrerequisiteMissing(f"{apache.asked} is Apache {apache.version}, not {cell.httpd}")
     place = Place(
         account=account,
-        httpd=requested_httpd(config, cache),
+        apache=apache,
         python=python_like(job.spec.python, account),
         backend=subject_of(cell).found_here(job.backend, account),
     )
@@ -131,14 +135,14 @@ def run_order(order: CellOrder, watcher: _Watcher) -> bytes:
     with temporary_directory() as output:
         (output / CELLS).mkdir(mode=0o700)
         with ExitStack() as stack:
+            job = _localized(order, place, cache)
             context = RunContext(
                 account=place.account,
-                httpd=place.httpd,
+                apaches={job.cell.httpd_path: place.apache},
                 cache=cache,
                 output=output,
                 watcher=watcher,
             )
-            job = _localized(order, place, cache)
             record = run_cell(job, context, RunningBackends(context, stack))
         if record.verdict is not Verdict.PASS:  # a full disk explains it, and is this machine's
             check_space(_config_of(order), cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,6 +38,8 @@ def faults(
 
     Exit code 1 if anything was lost, twice, or left behind.
     """
+    # A shell that starts this in the background has it ignored, here and in all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     until = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     outcomes = list(read_outcomes(file)) if file is not None else []
     done = {one.injection.number for one in outcomes}

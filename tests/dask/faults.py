@@ -45,6 +45,8 @@ KINDS = (
 )
 _LONGEST = 60.0
 """Seconds that a worker is stopped, a link is cut, or a host is down, at most."""
+_STOPPED_WITHIN = 5.0
+"""Seconds in which a run that was interrupted may still come to its end by itself."""
 _VERDICTS = (0, 1)
 """Exit codes of a run that has a verdict for each cell."""
 _ENDS = {"kill the client": -signal.SIGKILL, "interrupt the client": 130, "kill the scheduler": 3}
@@ -140,6 +142,7 @@ class _Run:
         self._output = place / "out"
         self._log = (place / "text").open("w+")
         self._undo: list[tuple[float, Callable[[], None]]] = []
+        self._interrupted_at: float | None = None
 
     def carry_out(self, normal: float) -> None:
         run = self._start("--output", str(self._output), "--dask", ADDRESS)
@@ -195,6 +198,7 @@ class _Run:
             run.kill()
         elif fault.kind == "interrupt the client":
             run.send_signal(signal.SIGINT)
+            self._interrupted_at = time.monotonic()
         elif fault.kind == "kill the scheduler":
             self._cluster.scheduler.kill()
         elif fault.kind == "kill a host":
@@ -234,6 +238,9 @@ class _Run:
             may.update(_VERDICTS)
         if code not in (may or _VERDICTS):
             self._violate("codes", f"exit code {code} after {self._outcome.struck}")
+        ran_on = time.monotonic() - (self._interrupted_at or time.monotonic())
+        if code in _VERDICTS and ran_on > _STOPPED_WITHIN:
+            self._violate("codes", f"it ran on for {ran_on:.0f} s after an interrupt")
 
     def _await_nothing(self) -> None:
         """Wait until no process of a cell is left, and none of the client."""

@@ -53,7 +53,7 @@ real:
 	@$(PYTHON) -m pytest -q -n 4 --dist loadfile tests/real tests/torture tests/subject
 
 ## selftest: every planted fault and every negative control; `make real` has the part that covers each
-## check; about ten minutes of both cores
+## check; about a quarter of an hour of both cores
 selftest:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q tests/selftest

@@ -55,7 +55,7 @@ def selftest_command(
     """Plant faults, and check that wsgiproof finds each one.
 
     Each fault has a negative control: the same application without the fault, which has to pass.
-    Each runs in real Apache; all of them take less than ten minutes.
+    Each runs in real Apache; all of them take about a quarter of an hour.
     """
     from wsgiproof.judge.control_result import ControlResult, exit_code
     from wsgiproof.report.selftest import show_controls, show_selftest

@@ -231,10 +231,13 @@ def test_a_file_that_cannot_be_that_of_a_uri(open_tmp: Path, option: str, told: 
 LAGGING = """
 import atexit, sys
 import pymongo
-from wsgiproof_agent.subject.store import Store
-store = Store(sys.argv[1], "wsgiproof_lagging", 20, 10, "store_", True, "x-closed")
+from wsgiproof_agent.subject.work_crud import Work
+store = Work({
+    "uri": sys.argv[1], "database": "wsgiproof_lagging", "documents": 20, "batch_size": 10,
+    "prefix": "store_", "close": True, "closed_app_name": "x-closed",
+})
 atexit.register(store.close)
-print([problem for _ in range(20) for problem in store.read_back()])
+print([problem for _ in range(20) for problem in store.work()])
 """
 
 

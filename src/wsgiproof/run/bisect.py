@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -18,14 +18,7 @@ from wsgiproof.provision.git import is_git
 from wsgiproof.provision.index import releases
 from wsgiproof.provision.source import is_path
 from wsgiproof.provision.toolchain import Source
-from wsgiproof.records.directory import (
-    Note,
-    Results,
-    check_planned,
-    held,
-    make_output,
-    reopen_output,
-)
+from wsgiproof.records.directory import Note, Results
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, RunRecord
 from wsgiproof.run.cell import Job, Progress
@@ -33,7 +26,7 @@ from wsgiproof.run.executors.base import Executor, run_jobs
 from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, preflight
 from wsgiproof.run.preflight import slots
 from wsgiproof.run.resolve import resolve_axes
-from wsgiproof.run.session import begin, connected, make_executor, split
+from wsgiproof.run.session import begin, make_executor, opened
 from wsgiproof.subjects.axis import Axis
 from wsgiproof.subjects.registry import SUBJECTS
 
@@ -78,13 +71,7 @@ def bisect(
     versions = _versions(axis, old, new, setup)
     jobs, run_plan = _jobs(config, axis, versions, setup, own_file=own_file)
     note(f"{axis.title} {old} to {new}: {len(versions)} versions")
-    with ExitStack() as stack:
-        client = stack.enter_context(connected(config)) if config.dask else None
-        output = reopen_output(resume, note) if resume else make_output(config.directory)
-        stack.enter_context(held(output))
-        if resume:
-            check_planned(output, [job.cell.id for job in jobs.values()])
-        done, _ = split([*jobs.values()], output)
+    with opened(config, [*jobs.values()], resume, note) as (client, output, done, _):
         there = {record.cell.id for record in done}
         planned = tuple(job for job in run_plan.jobs if job.cell.id in there)
         begun = begin(command, setup, msgspec.structs.replace(run_plan, jobs=planned), done)

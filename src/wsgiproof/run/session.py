@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,7 @@ def run(
         config = msgspec.structs.replace(config, output=str(resume))
     setup = preflight(config, listed)
     run_plan = plan(config, setup, own_file=own_file)
-    with ExitStack() as stack:
-        client = stack.enter_context(connected(config)) if config.dask else None
-        output = reopen_output(resume, note) if resume else make_output(config.directory)
-        stack.enter_context(held(output))
-        if resume:
-            check_planned(output, [job.cell.id for job in run_plan.jobs])
-        done, left = split(run_plan.jobs, output)
+    with opened(config, run_plan.jobs, resume, note) as (client, output, done, left):
         results = Results(begin(command, setup, run_plan, done), output)
         context = make_context(setup, output, progress)
         executor = make_executor(client, config, context, len(left), progress, note)
@@ -84,12 +78,28 @@ def run(
         return results.finish()
 
 
-def connected(config: Config) -> AbstractContextManager[Any]:
-    """Connect to the cluster of a run that has one, and return Dask's client."""
-    # Imported here, since few runs have a cluster.
-    from wsgiproof.run.executors import dask_cluster
+@contextmanager
+def opened(
+    config: Config, jobs: Sequence[Job], resume: Path | None, note: Note
+) -> Iterator[tuple[Any, Path, list[CellRecord], list[Job]]]:
+    """Open what a run of these jobs writes to, for itself alone.
 
-    return dask_cluster.connected(config.dask, slots(config))
+    Yields Dask's client (None without a cluster), the output directory, the records that it has
+    already, and the jobs that are left.
+    """
+    with ExitStack() as stack:
+        client = None
+        if config.dask:
+            # Imported here, since few runs have a cluster.
+            from wsgiproof.run.executors.dask_cluster import connected
+
+            client = stack.enter_context(connected(config.dask, slots(config)))
+        output = reopen_output(resume, note) if resume else make_output(config.directory)
+        stack.enter_context(held(output))
+        if resume:
+            check_planned(output, [job.cell.id for job in jobs])
+        done, left = split(jobs, output)
+        yield client, output, done, left
 
 
 def make_executor(

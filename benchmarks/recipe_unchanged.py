@@ -32,7 +32,7 @@ from pymongo import MongoClient
 
 from wsgiproof.process.account import database_account, server_account
 from wsgiproof.process.leftovers import become_reaper
-from wsgiproof.process.supervise import Service
+from wsgiproof.process.service import Service
 from wsgiproof.records.cell import Mode
 from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 

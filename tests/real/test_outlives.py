@@ -46,14 +46,14 @@ def below(command: Command) -> list[psutil.Process]:
 
 
 def guards(command: Command) -> list[psutil.Process]:
-    return [one for one, _, words in told(below(command)) if "guard.py" in words]
+    return [one for one, _, words in told(below(command)) if "guard/__main__.py" in words]
 
 
 def guard_of_apache(command: Command) -> psutil.Process:
     return next(
         one
         for one, _, words in told(below(command))
-        if "guard.py" in words and "-DNO_DETACH" in words
+        if "guard/__main__.py" in words and "-DNO_DETACH" in words
     )
 
 

@@ -18,8 +18,9 @@ from tests.cells import configured
 from tests.real.command import CLEAN, Command, started
 from tests.unit.test_inside import agent_of
 from wsgiproof.errors import ServiceFailed
+from wsgiproof.process.commands import run
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.supervise import Service, run
+from wsgiproof.process.service import Service
 from wsgiproof.provision.cache import Cache
 from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Verdict

@@ -113,7 +113,7 @@ def role(process: Process, main: int) -> str:
     command, name = process.command, process.name
     if process.pid == main:
         return "wsgiproof"
-    if "guard.py" in command:
+    if "guard/__main__.py" in command:
         return "guard"
     if "multiprocessing.resource_tracker" in command:
         return "tracker"

@@ -14,8 +14,8 @@ import pytest
 
 from tests.cells import CELL, cell_with
 from wsgiproof.errors import PrerequisiteMissing, UsageError
+from wsgiproof.process.commands import run
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.supervise import run
 from wsgiproof.provision.httpd import find_httpd
 from wsgiproof.provision.toolchain import Httpd
 from wsgiproof.records.cell import Cell, Mode, Mpm

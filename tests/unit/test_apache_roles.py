@@ -9,7 +9,8 @@ import pytest
 
 from tests.unit.test_apache_conf import conf
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.supervise import ProcessEvent, Service
+from wsgiproof.process.guarded import ProcessEvent
+from wsgiproof.process.service import Service
 from wsgiproof.records.cell import Mode, Mpm
 from wsgiproof.records.observed import Role
 from wsgiproof.server.apache import ProcessTree, Server

@@ -24,7 +24,7 @@ from wsgiproof.judge.audited import (
     judge_distribution,
     owners,
 )
-from wsgiproof.process.supervise import Service
+from wsgiproof.process.service import Service
 from wsgiproof.records.audit import (
     Attempt,
     Distribution,

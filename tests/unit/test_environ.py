@@ -12,9 +12,10 @@ import pytest
 
 import wsgiproof
 from wsgiproof.process.account import server_account
+from wsgiproof.process.commands import run, run_unguarded
 from wsgiproof.process.environ import COMPILE, DOWNLOAD, WORKER, child_environment
+from wsgiproof.process.service import Service
 from wsgiproof.process.spawn import MARKER, run_name
-from wsgiproof.process.supervise import Service, run, run_unguarded
 from wsgiproof.provision.index import make_sdist
 from wsgiproof.provision.python import describe
 
@@ -58,7 +59,7 @@ def test_one_module_alone_can_start_a_process() -> None:
     found = set()
     root = Path(wsgiproof.__file__).parent
     for path in root.rglob("*.py"):
-        if path.parent.name == "agent" or path.name in ("spawn.py", "guard.py"):
+        if path.parent.name in ("agent", "guard") or path.name == "spawn.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import) and "multiprocessing" in {n.name for n in node.names}:
@@ -67,7 +68,7 @@ def test_one_module_alone_can_start_a_process() -> None:
                 of, name = node.value.id, node.attr
                 starts = (of == "subprocess" and name in able) or (of == "os" and name in forks)
                 # A type may be named.
-                if starts and (path.name, name) != ("supervise.py", "Popen"):
+                if starts and (path.name, name) != ("guarded.py", "Popen"):
                     found.add(f"{path}: {of}.{name}")
     assert found == set()
 

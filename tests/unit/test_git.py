@@ -17,7 +17,7 @@ from tests.unit.git_server import git_server
 from tests.unit.test_plan import ids, listed
 from tests.unit.test_source import BACKEND, PROJECT, PYTHON, found, metadata
 from wsgiproof.errors import CannotRun, DeadlineExceeded, PrerequisiteMissing, UsageError
-from wsgiproof.process.supervise import Completed
+from wsgiproof.process.commands import Completed
 from wsgiproof.provision import git
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.git import _parsed, fetch_source

@@ -47,7 +47,8 @@ ONLY = {
 """What a unit may import, if that is less than all below it: they read records and nothing else."""
 NEVER = {"judge": ("records.directory",), "report": ("records.directory",)}
 """What they may not import of that: it reads and writes files."""
-STANDARD_ONLY = {"process.guard", "audit.probe"}
+STANDARD_ONLY = re.compile(r"(process\.guard|audit\.probe)(?:\.|$)")
+"""A module, or a package, that imports the standard library and itself."""
 INSIDE = "agent"
 PROTOCOL = "wsgiproof.agent.protocol"
 SPEAK_WITH_INSIDE = {"observe", "experiment"}
@@ -70,9 +71,10 @@ def breaches(module: str, source: str) -> list[str]:
         owner = OF_A_SUBJECT.match(module)
         may = INSIDE_MAY | (SUBJECTS.get(owner[1], set()) if owner else set())
         return [name for name in found if name.partition(".")[0] not in may]
-    if module in STANDARD_ONLY:
+    if alone := STANDARD_ONLY.match(module):
         may = {*sys.stdlib_module_names, *OTHER_PYTHONS}
-        return [name for name in found if name.partition(".")[0] not in may]
+        others = [name for name in found if name.partition(".")[0] not in may]
+        return [name for name in others if not _is_in(name, f"wsgiproof.{alone[1]}")]
     if unit not in LAYERS:
         return [f"{unit} is in no layer"]
     ours = [name for name in found if name.partition(".")[0] == "wsgiproof"]
@@ -200,10 +202,12 @@ def test_every_layer_is_found_in_the_package() -> None:
         ("subjects.pymongo.uri", "from wsgiproof.agent import probe", "wsgiproof.agent"),
         ("subjects.pymongo.subject", "from wsgiproof.subjects.pymongo.agent import store",
          "wsgiproof.subjects.pymongo.agent"),
-        ("process.guard", "import psutil", "psutil"),
+        ("process.guard.watch", "import psutil", "psutil"),
         ("audit.probe", "import msgspec", "msgspec"),
         ("audit.session", "from wsgiproof.config.model import Config", "wsgiproof.config.model"),
-        ("process.guard", "from wsgiproof.errors import CannotRun", "wsgiproof.errors"),
+        ("process.guard.main", "from wsgiproof.errors import CannotRun", "wsgiproof.errors"),
+        ("process.guard.main", "from wsgiproof.process.spawn import spawn",
+         "wsgiproof.process.spawn"),
         ("utilities", "import os", "utilities is in no layer"),
         ("errors",
          "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wsgiproof.cli",
@@ -229,7 +233,7 @@ def test_each_rule_can_be_broken(module: str, source: str, breach: str) -> None:
         ("judge.verdict", "from wsgiproof.judge import leaks\nfrom . import answers"),
         ("judge.verdict", "from wsgiproof.records.run import CellRecord"),
         ("report.builds", "from wsgiproof.provision.toolchain import Entry"),
-        ("server.apache", "import psutil\nfrom wsgiproof.process.supervise import Service"),
+        ("server.apache", "import psutil\nfrom wsgiproof.process.service import Service"),
         ("agent.app", "import json, mod_wsgi\nfrom . import probe\nfrom .subject import workload"),
         (
             "subjects.pymongo.agent.store",
@@ -239,7 +243,8 @@ def test_each_rule_can_be_broken(module: str, source: str, breach: str) -> None:
         ("subjects.pymongo.agent", "from . import codec"),
         ("observe.answers", "from wsgiproof.agent import protocol"),
         ("experiment.load", "from wsgiproof.agent.protocol import REPORT"),
-        ("process.guard", "import ctypes"),
+        ("process.guard.kernel", "import ctypes"),
+        ("process.guard.main", "from wsgiproof.process.guard.watch import Guard"),
     ],
 )
 def test_what_the_rules_allow(module: str, source: str) -> None:

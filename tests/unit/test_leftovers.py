@@ -55,7 +55,7 @@ SITE = [path for path in map(Path, sys.path) if path.name == "site-packages"]
 RUN = """
 import json, os, pathlib, sys, time
 from wsgiproof.process.leftovers import become_reaper, current_run, new_directory
-from wsgiproof.process.supervise import Service
+from wsgiproof.process.service import Service
 become_reaper()
 scratch = new_directory()
 (scratch / "deep").mkdir()

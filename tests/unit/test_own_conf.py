@@ -26,7 +26,7 @@ from wsgiproof.judge.answers import interpreters
 from wsgiproof.judge.lifecycle import is_crash
 from wsgiproof.process.account import Account, server_account
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.supervise import Service
+from wsgiproof.process.service import Service
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.records.observed import Event, Role
 from wsgiproof.records.plan import ExtraPhase, PhaseName

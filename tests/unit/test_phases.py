@@ -10,7 +10,7 @@ from pathlib import Path
 from wsgiproof.experiment.rounds import affordable
 from wsgiproof.experiment.state import foreign_processes
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.supervise import Service
+from wsgiproof.process.service import Service
 
 
 def test_a_living_process_that_is_not_below_the_server_is_a_stranger(tmp_path: Path) -> None:

@@ -20,10 +20,13 @@ import psutil
 import pytest
 
 from wsgiproof.errors import CannotRun, DeadlineExceeded, ServiceFailed
+from wsgiproof.process.commands import run
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.guard import CORE_DESCRIPTOR, children
+from wsgiproof.process.guard.proc import children
+from wsgiproof.process.guard.settings import CORE_DESCRIPTOR
+from wsgiproof.process.guarded import Confinement, ProcessEvent
+from wsgiproof.process.service import Service
 from wsgiproof.process.signals import interrupted_by
-from wsgiproof.process.supervise import Confinement, ProcessEvent, Service, run
 
 ENV = child_environment()
 SLEEPER = ("sleep", "1000")
@@ -60,7 +63,7 @@ IGNORES_TERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print('d
 # Owns a service and a daemon of it, tells their pids, and waits.
 OWNER = """
 import pathlib, sys, time
-from wsgiproof.process.supervise import Service
+from wsgiproof.process.service import Service
 directory = pathlib.Path(sys.argv[1])
 argv = [sys.executable, "-S", "-c", sys.argv[2], str(directory / "daemon")]
 with Service(argv, name="owned", log=directory / "log", events=directory / "events", env={},
@@ -453,7 +456,7 @@ def test_run_says_what_cannot_be_executed() -> None:
 
 def test_ctrl_c_ends_a_running_command(tmp_path: Path) -> None:
     code = (
-        "import sys; from wsgiproof.process.supervise import run\n"
+        "import sys; from wsgiproof.process.commands import run\n"
         "run(['sh', '-c', 'echo $$ > $0; sleep 1000; true', sys.argv[1]], deadline=1000, env={})\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "pid")]
@@ -532,7 +535,7 @@ def test_a_guard_with_few_descriptors_ends_more_processes_than_it_can_watch(
 def test_a_limit_that_is_reached_is_named() -> None:
     code = (
         "import resource, sys; from wsgiproof.errors import CannotRun\n"
-        "from wsgiproof.process.supervise import run\n"
+        "from wsgiproof.process.commands import run\n"
         "run(['true'], deadline=300, env={})\n"
         "low = (3, 3)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, low)\n"
@@ -548,7 +551,7 @@ def test_a_limit_that_is_reached_is_named() -> None:
 # Ends a service that is deaf for a while, in a clean-up that tells when it begins.
 INTERRUPTED = """
 import pathlib, sys, time
-from wsgiproof.process.supervise import Service
+from wsgiproof.process.service import Service
 from wsgiproof.process.signals import interrupts_deferred, install_handlers
 install_handlers()
 directory = pathlib.Path(sys.argv[1])

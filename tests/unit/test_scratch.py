@@ -20,7 +20,7 @@ from tests.cells import CELL, cell_with
 from wsgiproof.errors import CannotRun, PrerequisiteMissing, UsageError
 from wsgiproof.files import Directory
 from wsgiproof.process.account import server_account
-from wsgiproof.process.guard import remove_tree
+from wsgiproof.process.guard.removal import remove_tree
 from wsgiproof.records.cell import InterpreterKind, Loading
 from wsgiproof.server.scratch import lasting_directory, scratch_directory
 from wsgiproof.subjects.application import compile_agent, lay_out

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.unit.test_process import ENV, SLEEPER, is_alive, wait_until
-from wsgiproof.process.supervise import Service
+from wsgiproof.process.service import Service
 
 
 def sleeper(tmp: Path) -> Service:

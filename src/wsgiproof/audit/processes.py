@@ -22,9 +22,10 @@ from wsgiproof.files import Directory, open_regular, read_at_most
 from wsgiproof.observe.processor_waits import processor_waits
 from wsgiproof.process.account import Account
 from wsgiproof.process.environ import child_environment
+from wsgiproof.process.guarded import Confinement, ProcessEvent
 from wsgiproof.process.leftovers import safe_parent, temporary_directory
+from wsgiproof.process.service import Service
 from wsgiproof.process.signals import check_interrupted
-from wsgiproof.process.supervise import Confinement, ProcessEvent, Service
 from wsgiproof.records.audit import Attempt, Failure, Snapshot, Stage
 from wsgiproof.records.cell import InterpreterKind
 

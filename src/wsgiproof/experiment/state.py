@@ -21,7 +21,8 @@ from wsgiproof.observe.in_flight import read_unfinished
 from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import loaded_libraries
 from wsgiproof.observe.starvation import Starvation
-from wsgiproof.process.supervise import ProcessEvent, Service
+from wsgiproof.process.guarded import ProcessEvent
+from wsgiproof.process.service import Service
 from wsgiproof.records.observed import (
     Attribution,
     CacheTrial,

@@ -23,8 +23,8 @@ import psutil
 
 from wsgiproof.errors import WsgiproofError
 from wsgiproof.observe.frames import combined, has, parse_gdb, parse_pystack
+from wsgiproof.process.commands import run
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.supervise import run
 from wsgiproof.records.observed import Thread
 
 _DEADLINE = 15.0

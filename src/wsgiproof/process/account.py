@@ -18,7 +18,7 @@ import msgspec
 
 from wsgiproof.errors import PrerequisiteMissing
 from wsgiproof.ownership import is_mapped
-from wsgiproof.process.supervise import run_unguarded
+from wsgiproof.process.commands import run_unguarded
 
 _CANDIDATES = ("www-data", "apache", "httpd", "nobody")
 """The names on Debian, Fedora and other systems, best first."""

@@ -41,13 +41,9 @@ from wsgiproof.files import Directory, cache_root, read_at_most, temporary_root
 from wsgiproof.ownership import replaceable_directory
 from wsgiproof.process.cgroups import PREFIX as GROUP_PREFIX
 from wsgiproof.process.cgroups import end_group, kill_group, make_group, remove_abandoned_groups
-from wsgiproof.process.guard import (
-    PR_SET_CHILD_SUBREAPER,
-    prctl,
-    read_small,
-    read_stat,
-    remove_tree,
-)
+from wsgiproof.process.guard.kernel import PR_SET_CHILD_SUBREAPER, prctl
+from wsgiproof.process.guard.proc import read_small, read_stat
+from wsgiproof.process.guard.removal import remove_tree
 from wsgiproof.process.spawn import MARKER, join_run, run_name, unknown_children
 
 PREFIX = "wsgiproof-"

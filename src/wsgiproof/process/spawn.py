@@ -17,7 +17,7 @@ from typing import Any
 
 from wsgiproof import limits
 from wsgiproof.errors import CannotRun
-from wsgiproof.process.guard import children
+from wsgiproof.process.guard.proc import children
 from wsgiproof.process.signals import interrupts_deferred
 
 MARKER = "WSGIPROOF_RUN"

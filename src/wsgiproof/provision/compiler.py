@@ -8,9 +8,9 @@ import shutil
 from functools import cache as remembered
 
 from wsgiproof.errors import PrerequisiteMissing
+from wsgiproof.process.commands import run
 from wsgiproof.process.environ import COMPILE, child_environment
 from wsgiproof.process.leftovers import temporary_directory
-from wsgiproof.process.supervise import run
 
 _FLAGS = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "PKG_CONFIG_PATH")
 

@@ -18,8 +18,8 @@ from typing import Protocol
 import msgspec
 
 from wsgiproof.errors import BuildFailed, PrerequisiteMissing, UsageError, WsgiproofError
+from wsgiproof.process.commands import run
 from wsgiproof.process.environ import COMPILE, child_environment
-from wsgiproof.process.supervise import run
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.compiler import compiler_key, find_compiler, has_header
 from wsgiproof.provision.cpython_source import MIRROR, Sources, find_sources, unpack, version_of

@@ -28,9 +28,9 @@ from wsgiproof.errors import (
 )
 from wsgiproof.files import Directory, read_file, write_atomically
 from wsgiproof.process.account import Account, unused_accounts
+from wsgiproof.process.commands import Completed, run
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.leftovers import temporary_directory
-from wsgiproof.process.supervise import Completed, run
 from wsgiproof.provision.cache import Cache
 from wsgiproof.records.cell import GIT
 

@@ -20,8 +20,8 @@ from subprocess import DEVNULL
 import msgspec
 
 from wsgiproof.errors import BuildFailed, DeadlineExceeded, UsageError
+from wsgiproof.process.commands import run_unguarded
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.supervise import run_unguarded
 from wsgiproof.provision.cache import Build, Cache
 from wsgiproof.provision.compiler import compiler_key
 from wsgiproof.provision.index import install

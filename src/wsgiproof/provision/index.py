@@ -19,11 +19,11 @@ import uv
 from packaging.version import InvalidVersion, Version
 
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
+from wsgiproof.process.commands import Completed, run
 from wsgiproof.process.environ import COMPILE, DOWNLOAD, child_environment
-from wsgiproof.process.guard import remove_tree
+from wsgiproof.process.guard.removal import remove_tree
 from wsgiproof.process.leftovers import temporary_directory
 from wsgiproof.process.locks import acquire, open_lock
-from wsgiproof.process.supervise import Completed, run
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.toolchain import Python
 from wsgiproof.records.cell import Resolution

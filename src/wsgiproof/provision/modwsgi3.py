@@ -17,9 +17,9 @@ from packaging.version import Version
 
 from wsgiproof.errors import BuildFailed, UsageError
 from wsgiproof.files import read_file
+from wsgiproof.process.commands import run
 from wsgiproof.process.environ import COMPILE, child_environment
 from wsgiproof.process.leftovers import temporary_directory
-from wsgiproof.process.supervise import run
 from wsgiproof.provision.archive import extract
 from wsgiproof.provision.index import error_line
 from wsgiproof.provision.toolchain import Httpd, Python

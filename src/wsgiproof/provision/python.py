@@ -26,8 +26,8 @@ from wsgiproof.errors import DeadlineExceeded, PrerequisiteMissing, UsageError
 from wsgiproof.files import home
 from wsgiproof.ownership import WRITABLE, invoking_users, unprotected_directory, why_unsafe
 from wsgiproof.process.account import Account
+from wsgiproof.process.commands import run_unguarded
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.supervise import run_unguarded
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.toolchain import FoundPython, Python
 

@@ -16,9 +16,9 @@ from packaging.requirements import Requirement
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 from wsgiproof.errors import BuildFailed, CannotRun, Unsupported, UsageError
+from wsgiproof.process.commands import Completed, run
 from wsgiproof.process.environ import COMPILE, DOWNLOAD, child_environment
 from wsgiproof.process.leftovers import temporary_directory
-from wsgiproof.process.supervise import Completed, run
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.index import (
     MINIMUM,

@@ -14,7 +14,7 @@ from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.finding import some
 from wsgiproof.observe.log import NewLines
-from wsgiproof.process.supervise import how_it_ended
+from wsgiproof.process.service import how_it_ended
 from wsgiproof.provision.toolchain import Httpd
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.listed import Listed

@@ -17,8 +17,9 @@ from wsgiproof import limits
 from wsgiproof.errors import PortTaken, ServiceFailed
 from wsgiproof.files import Directory, open_regular, read_at_most
 from wsgiproof.process.account import Account
-from wsgiproof.process.guard import read_small
-from wsgiproof.process.supervise import ProcessEvent, Service, Stopped, how_it_ended
+from wsgiproof.process.guard.proc import read_small
+from wsgiproof.process.guarded import ProcessEvent
+from wsgiproof.process.service import Service, Stopped, how_it_ended
 from wsgiproof.provision.toolchain import Httpd
 from wsgiproof.records.observed import Role
 from wsgiproof.server.configuration import ApacheConf

@@ -23,7 +23,7 @@ import msgspec
 from wsgiproof.errors import UsageError, describe
 from wsgiproof.files import read_file
 from wsgiproof.process.account import Account
-from wsgiproof.process.supervise import run_unguarded
+from wsgiproof.process.commands import run_unguarded
 from wsgiproof.records.cell import InterpreterKind, Loading, Mode, Mpm
 from wsgiproof.server.configuration import DAEMON_THREADS
 

@@ -15,9 +15,9 @@ import wsgiproof
 from wsgiproof.errors import DeadlineExceeded, UsageError
 from wsgiproof.files import Directory
 from wsgiproof.process.account import Account
+from wsgiproof.process.commands import run_unguarded
 from wsgiproof.process.environ import child_environment
-from wsgiproof.process.guard import CORE_DESCRIPTOR
-from wsgiproof.process.supervise import run_unguarded
+from wsgiproof.process.guard.settings import CORE_DESCRIPTOR
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.cell import Cell, InterpreterKind, Loading
 from wsgiproof.subjects.controls import Control

@@ -5,7 +5,7 @@ import os
 EXPECT = {"pass", "fail", "inconclusive", "error"}
 MODE = "daemon"
 
-NAMES = ("(wsgi:wsgiproof)", "/usr/sbin/apache2 -k start", "httpd", "guard.py", "mongod")
+NAMES = ("(wsgi:wsgiproof)", "/usr/sbin/apache2 -k start", "httpd", "guard/__main__.py", "mongod")
 for name in NAMES:
     if os.fork() == 0:
         os.execv("/bin/sleep", [name, "600"])

@@ -25,7 +25,8 @@ from typing import Any
 
 from wsgiproof.errors import CannotRun
 from wsgiproof.process.environ import COMPILE, DOWNLOAD, WORKER, child_environment
-from wsgiproof.process.guard import PR_SET_PDEATHSIG, prctl, read_stat
+from wsgiproof.process.guard.kernel import PR_SET_PDEATHSIG, prctl
+from wsgiproof.process.guard.proc import read_stat
 from wsgiproof.process.leftovers import become_reaper
 from wsgiproof.process.signals import install_handlers
 from wsgiproof.process.spawn import spawn

@@ -36,7 +36,7 @@ from wsgiproof.errors import (
 )
 from wsgiproof.files import Directory
 from wsgiproof.process.account import Account
-from wsgiproof.process.supervise import Service, how_it_ended
+from wsgiproof.process.service import Service, how_it_ended
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.subjects.pymongo.certificates import Certificates, make_certificates
 from wsgiproof.subjects.pymongo.ended_sessions import LOG_ENDED_SESSIONS, LOG_SIZE, EndedSessions

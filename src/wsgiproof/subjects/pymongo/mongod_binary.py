@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from wsgiproof.errors import PrerequisiteMissing, UsageError
+from wsgiproof.process.commands import run
 from wsgiproof.process.leftovers import temporary_directory
-from wsgiproof.process.supervise import run
 
 _VERSION_DEADLINE = 120.0
 """Seconds for mongod to print its version; a busy machine has taken more than 20."""

@@ -163,7 +163,7 @@ def test_every_layer_is_found_in_the_package() -> None:
     [
         ("errors", "from wsgiproof.records.cell import Cell", "wsgiproof.records.cell"),
         ("files", "from wsgiproof import ownership", "wsgiproof.ownership"),
-        ("process.supervise", "from wsgiproof import records", "wsgiproof.records"),
+        ("process.service", "from wsgiproof import records", "wsgiproof.records"),
         ("records.cell", "import wsgiproof.config", "wsgiproof.config"),
         ("provision.cache", "import wsgiproof.config.model", "wsgiproof.config.model"),
         ("provision.python", "from wsgiproof.server.ports import free_port",

@@ -31,6 +31,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     phases: tuple[str, ...] = ()
     """Empty: the command's default."""
     idle_seconds: float = 0
+    max_latency: float = 0
     expect_status: tuple[int, ...] = ()
     expect_body: str = ""
     requirements: tuple[str, ...] = ()
@@ -126,6 +127,7 @@ def command(case: Case, output: Path) -> list[str]:
         "--expect-body": case.expect_body,
         "--phases": ",".join(case.phases),
         "--idle-seconds": f"{case.idle_seconds:g}" if case.idle_seconds else "",
+        "--max-latency": f"{case.max_latency:g}" if case.max_latency else "",
     }
     for option, value in single.items():
         if value:

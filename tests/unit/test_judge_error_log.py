@@ -77,6 +77,21 @@ def test_a_traceback_trips_the_check_and_is_told_by_its_last_line() -> None:
     assert told.evidence == ("\n".join(TRACEBACK[1:]),)
 
 
+def test_an_exception_without_a_traceback_trips_the_check() -> None:
+    raised = "TypeError: sequence of byte string values expected, value of type NoneType found"
+    (told,) = findings(with_lines(TRACEBACK[0], raised, TRACEBACK[0], raised))
+    assert told.seen == f"2 exceptions in the error log, the first in phase parallel: {raised}"
+    assert told.evidence == (raised,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["client connection closed.", "failed to write response data: Broken pipe"],
+)
+def test_a_client_that_has_gone_is_no_failure_of_the_application(text: str) -> None:
+    assert outcome(with_lines(TRACEBACK[0], f"OSError: Apache/mod_wsgi {text}")) == {}
+
+
 def test_tracebacks_are_counted_and_different_ends_are_evidence() -> None:
     other = (*TRACEBACK[1:3], "AttributeError: 'NoneType' object has no attribute 'now'")
     (told,) = findings(with_lines(*TRACEBACK, *other, *TRACEBACK))

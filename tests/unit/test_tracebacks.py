@@ -150,6 +150,17 @@ def test_the_announcement_of_mod_wsgi_6_is_part_of_the_exception() -> None:
     assert found(*written([announced, "  an indented line"])) == []
 
 
+def test_the_announcement_of_mod_wsgi_before_6_is_part_of_the_exception() -> None:
+    announced = "mod_wsgi (pid=200): Exception occurred processing WSGI script '/srv/app.py'."
+    with_frames = only(announced, *raised("ValueError: x", frame("/srv/app.py")))
+    assert (with_frames.at, with_frames.begins) == (0, (1,))
+    alone = only(
+        announced, "TypeError: sequence of byte string values expected, value of type None"
+    )
+    assert alone.exception.startswith("TypeError: sequence")
+    assert found(*written([announced, "  an indented line"])) == []
+
+
 def test_a_traceback_that_breaks_off_is_one() -> None:
     assert only(HEAD, *frame("/srv/a.py")).exception == HEAD
 

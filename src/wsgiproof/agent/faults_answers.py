@@ -41,6 +41,14 @@ class ShortBody(_Answering):
         return [b"ok\n"]
 
 
+class NoneInBody(_Answering):
+    """Has None among the parts of a body, which mod_wsgi refuses when it has sent the first."""
+
+    def unusual(self, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"ok\n", None]
+
+
 class AnswerRedirect(_Answering):
     """Redirects, as an application does whose user has to log in first."""
 

@@ -21,6 +21,11 @@ from wsgiproof.records.plan import PhaseName
 
 _WARNING = r"({})/\S*\.py:\d+: \w*Warning: "
 """The form in which the warnings module prints a warning: file, line, category, text."""
+_CLIENT_GONE = re.compile(
+    r"(?:OS|IO)Error: Apache/mod_wsgi (?:client connection closed|failed to write response data)"
+)
+"""The load client has closed a connection, which it does at the deadline of a request alone. The
+check ``hang`` judges that request."""
 
 
 def error_log(rules: Rules) -> Check:
@@ -39,7 +44,7 @@ def _check(cell: Cell, observed: Observed, rules: Rules) -> Outcome:
     if not observed.log:
         return Outcome(missing="the error log is empty, though Apache writes to it when it starts")
     lines = tuple(parse(observed.log))
-    exceptions = tracebacks(lines)
+    exceptions = [one for one in tracebacks(lines) if not _CLIENT_GONE.match(one.exception)]
     known = _known(lines, cell, rules.catalog, {one.at for one in exceptions})
     starved = was_starved(observed)
     late = [text for one, found in known if one.time_limit and starved for text in found]
@@ -70,14 +75,20 @@ def _tracebacks(found: Sequence[Traceback], observed: Observed) -> list[Finding]
     kinds = different(found)
     several = f", of {len(kinds)} kinds" if len(kinds) > 1 else ""
     whose = logged_by_interpreter(observed, (one.url for one in found))
+    framed = any(one.begins for one in found)
+    what = count(len(found), "traceback" if framed else "exception")
     finding = Finding(
         check="error-log",
         seen=(
-            f"{count(len(found), 'traceback')} in the error log{several}, the first in phase "
-            f"{found[0].phase}: {found[0].summary}{f'; {whose}' if whose else ''}"
+            f"{what} in the error log{several}, the first in phase {found[0].phase}: "
+            f"{found[0].summary}{f'; {whose}' if whose else ''}"
         ),
         meaning="an exception escaped from the application, or from an exit handler or a thread",
-        action="read the traceback: its last frames are where the exception was raised",
+        action=(
+            "read the traceback: its last frames are where the exception was raised"
+            if framed
+            else "read the exception: mod_wsgi has logged it without a traceback"
+        ),
         evidence=evidence(alike[0].text for alike in kinds),
     )
     return [finding]

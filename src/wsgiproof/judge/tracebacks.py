@@ -20,9 +20,12 @@ CHAINED = (
     "During handling of the above exception, another exception occurred:",
 )
 """What Python writes between the traceback of a cause and that of the exception it led to."""
-_RAISED = re.compile(r"WSGI0(?:098|109|110|112|131|174|188): ")
-"""mod_wsgi 6 reports an exception. With Python 3.10 and 3.11 it loses the traceback, and writes the
-exception alone."""
+_RAISED = re.compile(
+    r"WSGI0(?:098|109|110|112|131|174|188): "
+    r"|mod_wsgi \(pid=\d+\): Exception occurred (?:processing|within) "
+)
+"""mod_wsgi reports an exception. It writes the exception alone if that was raised in C, such as by
+mod_wsgi for a wrong part of a body; mod_wsgi 6 does so for all with Python 3.10 and 3.11."""
 _EXCEPTION = re.compile(r"(?!AH\d|WSGI\d)[A-Za-z_][\w.]*(?::|\Z)")
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?')
 _GROUP = re.compile(r"^  [+|] ?")
@@ -62,7 +65,7 @@ class Traceback(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     """The number of the line that announces it, or at which it begins, from 0."""
     begins: tuple[int, ...]
-    """The numbers of the lines at which its tracebacks begin; none if mod_wsgi lost them."""
+    """The numbers of the lines at which its tracebacks begin; none if it was logged without."""
     phase: str
     pid: str
     url: str

@@ -516,6 +516,13 @@ COMMON: tuple[Control, ...] = (
         options={"every": 40},
     ),
     Control(
+        name="none-in-body",
+        trips="error-log",
+        counterpart="stream-body",
+        about="one in 40 answers has None among the parts of its body",
+        options={"every": 40},
+    ),
+    Control(
         name="answer-redirect",
         trips="responses",
         counterpart="stream-body",

@@ -2,15 +2,14 @@
 
 import itertools
 import os
-import threading
+import uuid
 
 COUNT = itertools.count(1)
 
 
 def application(environ, start_response):
-    number = next(COUNT)
-    if number % 20 == 0:
-        name = "wsgiproof-truth-%d-%d-%d" % (os.getpid(), threading.get_ident(), number)
+    if next(COUNT) % 20 == 0:
+        name = "wsgiproof-truth-%s" % uuid.uuid4().hex
         descriptor = os.open("/dev/shm/" + name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         os.ftruncate(descriptor, 65536)
         os.write(descriptor, b"frame" * 1000)

@@ -106,7 +106,7 @@ def test_places_that_all_share_count_only_if_nobody_else_is_this_user(
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "file").touch()
-    monkeypatch.setattr(remains, "_SHARED", (shared,))
+    monkeypatch.setattr(remains, "TEMPORARY", (shared,))
 
     def elsewhere(user: int | None, ever: set[int]) -> object:
         values = {name: getattr(application, name) for name in application.__struct_fields__}
@@ -128,7 +128,7 @@ def test_places_that_all_share_count_only_if_nobody_else_is_this_user(
 def test_a_home_that_is_in_a_shared_place_or_behind_a_link_counts_once(
     application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remains, "_SHARED", (tmp_path,))
+    monkeypatch.setattr(remains, "TEMPORARY", (tmp_path,))
     monkeypatch.setattr(remains, "read_process_table", lambda: ())
     (tmp_path / "current").symlink_to(application.home)
     values = {name: getattr(application, name) for name in application.__struct_fields__}

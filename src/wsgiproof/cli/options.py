@@ -254,6 +254,14 @@ _SUBJECT_OPTIONS: list[_Decorator] = [
         "In the format combined, with the time that each took and who answered it.",
         rare=True,
     ),
+    option(
+        "--shared-tmp",
+        is_flag=True,
+        default=None,
+        help="Let Apache share /tmp with the machine.\n"
+        "And /var/tmp, /dev/shm and System V objects. Else it has its own, if root starts it.",
+        rare=True,
+    ),
 ]
 _LOAD_OPTIONS: list[_Decorator] = [
     option(

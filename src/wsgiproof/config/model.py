@@ -239,6 +239,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...], _doc("Lines for Apache's configuration, after those of wsgiproof.")
     ] = ()
     access_log: Annotated[bool, _doc("Whether Apache logs all requests, in access.log.")] = False
+    shared_tmp: Annotated[
+        bool,
+        _doc(
+            "Whether Apache shares /tmp, /var/tmp, /dev/shm and System V objects with the rest of "
+            "the machine."
+        ),
+    ] = False
     output: Annotated[str, _doc("Where results go.")] = ""
     jobs: Annotated[int | None, _doc("Cells that run at the same time.")] = None
     dask: Annotated[

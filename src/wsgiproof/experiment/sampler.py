@@ -60,7 +60,11 @@ class Sampler:
         """When each process was first seen to have used all threads in all interpreters, or to have
         answered as many requests as a warm-up has."""
         self._sockets: frozenset[tuple[int, int]] = frozenset()
-        self._remains = Remains(experiment.application)
+        self._remains = Remains(
+            experiment.application,
+            experiment.server.service.private(),
+            experiment.server.pid,
+        )
         self._work = _WorkMeter(experiment)
 
     def read(self, phase: str, *, memory: bool = False) -> Sample:

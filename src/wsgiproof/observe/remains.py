@@ -1,28 +1,30 @@
 """Counts what an application leaves outside its process: children, files and shared memory.
 
-What belongs to the application is known by its place (its directory for temporary files) or by the
+What belongs to the application is known by its place (a directory of the server alone) or by the
 process that made it. Elsewhere only the user is known. That counts only if the server's processes
 are the only ones of this user.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import stat
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from wsgiproof.process.guard.kernel import CLONE_NEWIPC, call_libc
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.observed import Role
+from wsgiproof.server.places import SHARED_MEMORY, TEMPORARY
 
-_SHARED = (Path("/tmp"), Path("/var/tmp"))
-_SHARED_MEMORY = Path("/dev/shm")
 _SYSV = Path("/proc/sysvipc")
 _MOST_ENTRIES = 20_000
 _MOST_SECONDS = 1.0
@@ -46,12 +48,18 @@ class Process(msgspec.Struct, frozen=True):
 class Remains:
     """Counts what the application of one server has left behind so far."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(
+        self, application: Application, private: Mapping[Path, Path] | None = None, pid: int = 0
+    ) -> None:
+        """``private`` are the directories that the server ``pid`` has in place of shared ones."""
         self._application = application
-        self._elsewhere: tuple[Path, ...] = _SHARED
+        self._private = private or {}
+        self._pid = pid
+        self._own = [self._private[place] for place in TEMPORARY if place in self._private]
+        self._elsewhere = [place for place in TEMPORARY if place not in self._private]
         if application.home:
             # Resolved, since a walk follows no link: the operator's may be one.
-            self._elsewhere = (*_SHARED, Path(application.home).resolve())
+            self._elsewhere.append(Path(application.home).resolve())
 
     def read(self, living: Mapping[int, Role], ever: Collection[int]) -> dict[str, int | None]:
         """Return the counts by name, as :class:`~wsgiproof.records.observed.Sample` records them.
@@ -61,33 +69,55 @@ class Remains:
         processes = read_process_table()
         counts: dict[str, int | None] = {"children": _children(processes, living)}
         application = self._application
-        own = _Walk(None)
-        own.add(application.tmp)
+        user = application.user
+        # Others own what leads to visible directories; nobody else has a place below TMPDIR.
+        own = _Walk(user if self._own else None)
+        for place in (application.tmp, *self._own):
+            own.add(place)
         counts["files"] = own.entries
         counts["bytes"] = own.bytes
-        segments = _system_v("shm")
+        segments = self._system_v("shm")
         if segments is not None:
             counts["segments"] = sum(int(row["cpid"]) in ever for row in segments)
-        user = application.user
-        if user is not None and not _others(processes, user, ever):
-            counts |= _counts_of(user, self._elsewhere)
+        if user is not None:
+            alone = not _others(processes, user, ever)
+            counts |= self._counts_of(user, alone=alone)
         return counts
 
+    def _counts_of(self, user: int, *, alone: bool) -> dict[str, int | None]:
+        """Return what the user owns elsewhere, as far as it is the server's: in private places, and
+        in others if the server is ``alone``. Places of others that are too large are left out."""
+        counts: dict[str, int | None] = {}
+        if alone or not self._elsewhere:
+            counts |= _owned("files elsewhere", self._elsewhere, user)
+        memory = self._private.get(SHARED_MEMORY)
+        if memory is not None:
+            # Its own, so a number that could not be told is missing evidence.
+            counts["shared files"] = None
+        if memory is not None or alone:
+            counts |= _owned("shared files", [memory or SHARED_MEMORY], user)
+        for name, kind in (("semaphores", "sem"), ("queues", "msg")):
+            rows = self._system_v(kind) if self._private or alone else None
+            if rows is not None:
+                counts[name] = sum(int(row["cuid"]) == user for row in rows)
+        return counts
 
-def _counts_of(user: int, elsewhere: Iterable[Path]) -> dict[str, int | None]:
-    """Return what the user owns in places that other programs use; too large ones are left out."""
-    counts: dict[str, int | None] = {}
-    for name, places in (("files elsewhere", elsewhere), ("shared files", (_SHARED_MEMORY,))):
-        walk = _Walk(user)
-        for place in places:
-            walk.add(place)
-        if walk.entries is not None:
-            counts[name] = walk.entries
-    for name, kind in (("semaphores", "sem"), ("queues", "msg")):
-        rows = _system_v(kind)
-        if rows is not None:
-            counts[name] = sum(int(row["cuid"]) == user for row in rows)
-    return counts
+    def _system_v(self, kind: str) -> list[dict[str, str]] | None:
+        """Return the System V objects that the server sees, as rows of ``/proc/sysvipc/KIND``
+        (sysvipc(7)); None if the kernel does not tell."""
+        if not self._private:
+            return _rows(kind)
+        # The file shows the namespace of the thread that opens it, and this thread keeps its own.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(_rows, kind, self._pid).result()
+
+
+def _owned(name: str, places: Iterable[Path], user: int) -> dict[str, int | None]:
+    """Return the entries in these places that the user owns, by name; nothing for too many."""
+    walk = _Walk(user)
+    for place in places:
+        walk.add(place)
+    return {} if walk.entries is None else {name: walk.entries}
 
 
 def _children(processes: Iterable[Process], living: Mapping[int, Role]) -> int:
@@ -129,9 +159,15 @@ def read_process_table() -> tuple[Process, ...]:
     return tuple(found)
 
 
-def _system_v(kind: str) -> list[dict[str, str]] | None:
-    """Return the rows of ``/proc/sysvipc/KIND`` (sysvipc(7)); None if there is no such file."""
+def _rows(kind: str, namespace_of: int | None = None) -> list[dict[str, str]] | None:
+    """Return the rows of ``/proc/sysvipc/KIND``; None if there is no such file.
+
+    With a process, this thread changes to its namespace first (ipc_namespaces(7)), for good.
+    """
     try:
+        if namespace_of is not None:
+            with open(f"/proc/{namespace_of}/ns/ipc", "rb") as namespace:
+                call_libc("setns", ctypes.c_int(namespace.fileno()), ctypes.c_int(CLONE_NEWIPC))
         head, *rows = (_SYSV / kind).read_text().splitlines()
     except (OSError, ValueError):
         return None

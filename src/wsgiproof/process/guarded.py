@@ -79,6 +79,19 @@ class Confinement:
     limits: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class PrivatePlaces:
+    """What a command that root starts does not share with the rest of the machine.
+
+    It has ``directories`` in place of others, by their paths, and a set of System V objects of its
+    own. ``visible`` are directories below these places that it sees nevertheless: an empty
+    directory of that name has to be in the one that takes the place.
+    """
+
+    directories: Mapping[Path, Path]
+    visible: Sequence[Path] = ()
+
+
 class Events:
     """The events file of a guard, read as it grows."""
 
@@ -94,6 +107,7 @@ class Events:
         self.ended = False
         self.paused = False
         self.confined: dict[str, str] | None = None
+        self.private = False
 
     def close(self) -> None:
         self._read()
@@ -150,6 +164,8 @@ class Events:
             self.paused = True
         elif line["event"] == "confined":
             self.confined = {what: line[what] for what in ("network", "files")}
+        elif line["event"] == "private":
+            self.private = not line["error"]
         elif line["event"] == "failed":
             self.failure = line["error"]
         elif line["event"] == "end":
@@ -177,6 +193,7 @@ class Guarded:
         user: tuple[int, int] | None = None,
         confinement: Confinement | None = None,
         limits: Mapping[str, int] | None = None,
+        private: PrivatePlaces | None = None,
     ) -> None:
         self.pid = 0
         self._run = current_run()
@@ -195,6 +212,10 @@ class Guarded:
             user=user,
             limits={**(confinement.limits if confinement else {}), **(limits or {})},
             confine=_path(confinement.directory.absolute() if confinement else None),
+            private={str(place): str(own) for place, own in private.directories.items()}
+            if private
+            else {},
+            visible=[str(directory) for directory in private.visible] if private else [],
         )
         try:
             self.events = Events(events)

@@ -218,12 +218,13 @@ def safe_parent() -> Path:
     return parent
 
 
-def new_directory() -> Path:
-    """Make a new directory in TMPDIR, mode 0700. It is removed at the end of the run at the latest.
+def new_directory(parent: Path | None = None) -> Path:
+    """Make a new directory in ``parent`` (TMPDIR), mode 0700. It is removed at the end of the run
+    at the latest.
 
     Raises :class:`CannotRun` if no safe directory can be made.
     """
-    run, parent = current_run(), safe_parent()
+    run, parent = current_run(), parent or safe_parent()
     directory = parent / f"{PREFIX}{secrets.token_urlsafe(6)}"
     # Whatever ends or interrupts this process in between, the list of runs has the name.
     run.announce_directory(directory)
@@ -244,9 +245,9 @@ def remove_directory(directory: Path) -> None:
 
 
 @contextmanager
-def temporary_directory() -> Iterator[Path]:
+def temporary_directory(parent: Path | None = None) -> Iterator[Path]:
     """Make such a directory, and remove it with the context."""
-    directory = new_directory()
+    directory = new_directory(parent)
     try:
         yield directory
     finally:

@@ -12,7 +12,7 @@ from typing import Self
 
 from wsgiproof.errors import CannotRun, ServiceFailed
 from wsgiproof.process.guard.proc import read_stat
-from wsgiproof.process.guarded import KILL_DEADLINE, Confinement, Guarded, ProcessEvent
+from wsgiproof.process.guarded import KILL_DEADLINE, Confinement, Guarded, PrivatePlaces, ProcessEvent
 
 _FOLLOW_STEP = 0.1
 """Seconds between two looks at a service that is to stop."""
@@ -40,7 +40,8 @@ class Service:
     current limit. ``core_directory`` is a directory that the program gets open, as descriptor
     :data:`wsgiproof.process.guard.settings.CORE_DESCRIPTOR`. ``user`` is the uid and gid to run as,
     which requires root; the program is then given by its path, and must be executable for that
-    user, but need not be reachable. ``confinement`` is what is taken from the program.
+    user, but need not be reachable. ``confinement`` is what is taken from the program, and
+    ``private`` what it has to itself where the kernel allows that, see :meth:`private`.
 
     Entering returns when the program has been executed, and raises ServiceFailed with the reason if
     it can't be. Leaving KILLs all processes that are still alive: call :meth:`stop` first.
@@ -60,6 +61,7 @@ class Service:
         core_directory: Path | None = None,
         user: tuple[int, int] | None = None,
         confinement: Confinement | None = None,
+        private: PrivatePlaces | None = None,
     ) -> None:
         self.argv = tuple(argv)
         self.name = name
@@ -72,6 +74,7 @@ class Service:
         self._core_directory = core_directory
         self._user = user
         self._confinement = confinement
+        self._private = private
         self._paused = False
         self._stop_began: float | None = None
         self._guard: Guarded | None = None
@@ -89,6 +92,7 @@ class Service:
                 core_directory=self._core_directory,
                 user=self._user,
                 confinement=self._confinement,
+                private=self._private,
             )
             with self.log.open("ab") as output:
                 self._guard.start(output)
@@ -164,6 +168,13 @@ class Service:
         each with its error."""
         self._running.events.known()
         return {what: why for what, why in (self._running.events.confined or {}).items() if why}
+
+    def private(self) -> Mapping[Path, Path]:
+        """Return the directories of its :class:`PrivatePlaces`; none if the kernel did not allow
+        all of them."""
+        self._running.events.known()
+        given = self._private is not None and self._running.events.private
+        return self._private.directories if self._private and given else {}
 
     def trouble(self) -> str:
         """Return what others did to the service, such as "died of SIGKILL"; empty if nothing.

@@ -113,6 +113,8 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Lines at the end of Apache's configuration."""
     access_log: bool = False
     """Whether Apache logs all requests."""
+    shared_tmp: bool = False
+    """Whether the server shares ``/tmp`` and other places with the rest of the machine."""
 
 
 class Httpd(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+from urllib.parse import unquote
 
 import msgspec
 
@@ -41,6 +42,7 @@ from wsgiproof.server.apache import Server, start_apache
 from wsgiproof.server.around import AroundConf
 from wsgiproof.server.configuration import ACCESS_LOG, ERROR_LOG, ApacheConf, workers
 from wsgiproof.server.own_conf import OwnConf
+from wsgiproof.server.places import TEMPORARY, private_places
 from wsgiproof.server.ports import free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import compile_agent, lay_out
@@ -345,10 +347,11 @@ def serving(
     with ExitStack() as stack:
         stack.callback(backend.drop, name)
         backend.prepare(name, for_app=bool(job.cell.own_app))
+        connection = backend.connection(job.cell, name)
         application = lay_out(
             job.cell,
             run_directory,
-            backend.connection(job.cell, name),
+            connection,
             context.account,
             home=job.spec.home,
             attach_to=toolchain.httpd.httpd if job.own_conf else None,
@@ -357,12 +360,31 @@ def serving(
         configure = _configure(
             job, toolchain, application, context.account, run_directory, directory
         )
+        private = None
+        if context.account.dropped and not job.spec.shared_tmp:
+            used = _used(job, toolchain, connection)
+            private = stack.enter_context(private_places((run_directory, directory), used))
         server = stack.enter_context(
             start_apache(
-                toolchain.httpd, configure, context.choose_port, job.plan.start_deadline, directory
+                toolchain.httpd,
+                configure,
+                context.choose_port,
+                job.plan.start_deadline,
+                directory,
+                private,
             )
         )
         yield CellServer(server=server, application=application, name=name)
+
+
+def _used(job: Job, toolchain: Toolchain, connection: Mapping[str, str]) -> Iterator[Path]:
+    """Yield what the subject may need beside what wsgiproof lays out for it. A place for temporary
+    files is one, if a configuration or an address may name files there."""
+    yield from toolchain.places()
+    yield from (Path(toolchain.python.prefix), toolchain.httpd.modules)
+    yield from map(Path, filter(None, (job.cell.app, job.spec.home)))
+    said = " ".join(unquote(value) for value in connection.values())
+    yield from (place for place in TEMPORARY if job.own_conf is not None or f"{place}/" in said)
 
 
 def _configure(

@@ -107,6 +107,7 @@ def plan(
         "home": config.home,
         "directives": config.directive,
         "access_log": config.access_log,
+        "shared_tmp": config.shared_tmp,
     }
     jobs = [
         _job(
@@ -242,6 +243,7 @@ def _rerun(
     words: Sequence[str] = [word for option in given for word in option]
     flags = ["--virtual-hosts"] if cell.virtual_hosts else []
     flags += ["--access-log"] if spec.access_log else []
+    flags += ["--shared-tmp"] if spec.shared_tmp else []
     flags += ["--accept-known-upstream"] if config.accept_known_upstream else []
     no_config = ["--no-config"] if own_file else []
     return shlex.join(["wsgiproof", "run", *no_config, *words, *flags])

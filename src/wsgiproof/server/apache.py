@@ -18,7 +18,7 @@ from wsgiproof.errors import PortTaken, ServiceFailed
 from wsgiproof.files import Directory, open_regular, read_at_most
 from wsgiproof.process.account import Account
 from wsgiproof.process.guard.proc import read_small
-from wsgiproof.process.guarded import ProcessEvent
+from wsgiproof.process.guarded import PrivatePlaces, ProcessEvent
 from wsgiproof.process.service import Service, Stopped, how_it_ended
 from wsgiproof.provision.toolchain import Httpd
 from wsgiproof.records.observed import Role
@@ -229,11 +229,13 @@ def start_apache(
     choose_port: Callable[[], int],
     start_deadline: float,
     logs: Path,
+    private: PrivatePlaces | None = None,
 ) -> Iterator[Server]:
     """Start Apache with ``configure(port)``, wait until it is ready, and end it with the context.
 
     If another process takes the port between choice and bind, another port is chosen.
-    ``start_deadline`` is in seconds. Raises :class:`ServiceFailed` with Apache's own reason.
+    ``start_deadline`` is in seconds, and ``private`` what the server has to itself. Raises
+    :class:`ServiceFailed` with Apache's own reason.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         conf = configure(choose_port())
@@ -241,7 +243,7 @@ def start_apache(
             if conf.access_log is not None:
                 stack.callback(_shorten, conf.access_log)
             stack.callback(conf.keep_log)
-            service = stack.enter_context(_service(httpd, conf, logs))
+            service = stack.enter_context(_service(httpd, conf, logs, private))
             try:
                 _await_ready(service, conf, logs, start_deadline)
             except PortTaken:
@@ -267,7 +269,7 @@ def _shorten(log: Path) -> None:
         directory.write(log.name, kept)
 
 
-def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
+def _service(httpd: Httpd, conf: ApacheConf, logs: Path, private: PrivatePlaces | None) -> Service:
     path = conf.write(logs)
     output, events = logs / "httpd-output.log", conf.run_directory / "httpd.events"
     # Emptied first, since what an attempt at another port wrote would be read as output of this
@@ -301,6 +303,7 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path) -> Service:
         core=_largest_core(conf.run_directory),
         core_directory=conf.run_directory,
         user=conf.run_as,
+        private=private,
     )
 
 

@@ -29,6 +29,7 @@ The events file gets JSON lines; ``t`` is in CLOCK_MONOTONIC seconds::
     {"t": 2.1, "event": "paused", "pid": 7}          the command, not on the owner's order
     {"t": 1.4, "event": "confined", "network": "", "files": "..."}
                        of a confined command, before all these: what the kernel did not allow
+    {"t": 1.4, "event": "private", "error": ""}      the same, of one with private places
     {"t": 2.6, "event": "end"}                       all processes have ended; the guard ends
     {"t": 1.5, "event": "failed", "error": "..."}    instead of all these: exec failed
 """

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from wsgiproof.process.guard.confinement import confine
 from wsgiproof.process.guard.kernel import PR_SET_PDEATHSIG, prctl, write_to
+from wsgiproof.process.guard.private import separate
 from wsgiproof.process.guard.settings import CORE_DESCRIPTOR, LIMITS, Settings
 
 CORE_FILTER = b"0x11"
@@ -78,6 +79,8 @@ def exec_command(
         write_to(f"{settings.cgroup}/cgroup.procs", b"0")
     if settings.confine is not None:
         confine(settings.confine, settings.user, events)
+    if settings.private:
+        separate(settings.private, settings.visible, events)
     if settings.cwd is not None:
         os.chdir(settings.cwd)
     resource.setrlimit(resource.RLIMIT_NOFILE, files)

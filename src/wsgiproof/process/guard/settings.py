@@ -43,6 +43,10 @@ class Settings:
     """Resource limits of the command, by the names in :data:`LIMITS`; see setrlimit(2)."""
     confine: str | None = None
     """The only directory in which the command can write, where the kernel allows that."""
+    private: Mapping[str, str] = field(default_factory=dict)
+    """The directory that the command has in place of each of these, where the kernel allows it."""
+    visible: Sequence[str] = ()
+    """Directories below these places that it sees nevertheless."""
 
     def encode(self) -> bytes:
         """Return it as a line of JSON."""

@@ -95,6 +95,9 @@ def test_the_command_that_runs_a_cell_again_logs_its_requests(tmp_path: Path) ->
     plain, logging = job(tmp_path), job(tmp_path, access_log=True)
     assert logging.spec.access_log
     assert shlex.split(logging.rerun) == [*shlex.split(plain.rerun), "--access-log"]
+    shared = job(tmp_path, shared_tmp=True)
+    assert shared.spec.shared_tmp
+    assert shlex.split(shared.rerun) == [*shlex.split(plain.rerun), "--shared-tmp"]
 
 
 def test_the_command_that_runs_a_cell_again_names_exact_versions(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from wsgiproof.process.commands import run
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.guard.proc import children
 from wsgiproof.process.guard.settings import CORE_DESCRIPTOR
-from wsgiproof.process.guarded import Confinement, ProcessEvent
+from wsgiproof.process.guarded import Confinement, PrivatePlaces, ProcessEvent
 from wsgiproof.process.service import Service
 from wsgiproof.process.signals import interrupted_by
 
@@ -649,3 +649,45 @@ def test_without_confinement_nothing_is_told(service: Callable[..., Service]) ->
     with service("true") as it:
         assert it.wait(LONG)
         assert it.not_confined() == {}
+
+
+# What a service does not share with the machine
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces without a user namespace")
+def test_a_service_has_places_of_its_own_and_sees_what_is_named(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    place, own = tmp_path / "place", tmp_path / "own"
+    for directory in (place / "seen", place / "hidden", own / "seen"):
+        directory.mkdir(parents=True)
+    (place / "seen" / "file").touch()
+    code = "import os, sys; print(os.listdir(sys.argv[1])); open(sys.argv[1] + '/new', 'w')"
+    code += "; print(os.listdir(sys.argv[1] + '/seen')); print(os.readlink('/proc/self/ns/ipc'))"
+    private = PrivatePlaces({place: own}, [place / "seen"])
+    with service(*python(code, str(place)), private=private) as it:
+        assert it.wait(LONG)
+        if not it.private():
+            pytest.skip("the kernel does not allow it")
+    *seen, namespace = (tmp_path / "log").read_text().splitlines()
+    assert seen == ["['seen']", "['file']"]
+    assert namespace != str(Path("/proc/self/ns/ipc").readlink())
+    assert {path.name for path in own.iterdir()} == {"seen", "new"}
+    assert {path.name for path in place.iterdir()} == {"seen", "hidden"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces without a user namespace")
+def test_a_service_shares_all_places_if_one_of_them_cannot_be_its_own(
+    service: Callable[..., Service], tmp_path: Path
+) -> None:
+    place, own = tmp_path / "place", tmp_path / "own"
+    for directory in (place, own):
+        directory.mkdir()
+    (place / "file").touch()
+    code = "import os, sys; print(os.listdir(sys.argv[1])); print(os.readlink('/proc/self/ns/ipc'))"
+    private = PrivatePlaces({place: own, tmp_path / "none": own})
+    with service(*python(code, str(place)), private=private) as it:
+        assert it.wait(LONG)
+        assert it.private() == {}
+    shared = (tmp_path / "log").read_text().splitlines()
+    assert shared == ["['file']", str(Path("/proc/self/ns/ipc").readlink())]

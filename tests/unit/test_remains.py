@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,65 @@ def test_places_that_all_share_count_only_if_nobody_else_is_this_user(
     assert elsewhere(mine, set()) == 1
     (Path(application.home) / "relative.log").touch()
     assert elsewhere(mine, set()) == 2
+
+
+def test_private_places_count_beside_other_processes_of_the_user(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, memory = tmp_path / "shared", tmp_path / "shm"
+    places = {place: tmp_path / f"own-{place.name}" for place in (shared, memory)}
+    for directory in (shared, *places.values()):
+        directory.mkdir()
+    (shared / "of-another-process").touch()
+    monkeypatch.setattr(remains, "TEMPORARY", (shared,))
+    monkeypatch.setattr(remains, "SHARED_MEMORY", memory)
+    values = {name: getattr(application, name) for name in application.__struct_fields__}
+    mine = Application(**values | {"user": os.geteuid(), "home": ""})
+
+    def counts() -> dict[str, int | None]:
+        return Remains(mine, places, os.getpid()).read(LIVING, set())
+
+    before = counts()
+    assert (before["files"], before["files elsewhere"], before["shared files"]) == (0, 0, 0)
+    (places[shared] / "left").mkdir()
+    (places[shared] / "left" / "too").touch()
+    (mine.tmp / "and-this").touch()
+    (places[memory] / "sem.left").touch()
+    after = counts()
+    assert (after["files"], after["files elsewhere"], after["shared files"]) == (3, 0, 1)
+    monkeypatch.setattr(remains, "_MOST_ENTRIES", 0)
+    cut = counts()
+    assert (cut["files"], cut["shared files"]) == (None, None), "unknown, and no pass"
+
+
+def test_a_home_that_others_use_is_left_out_with_private_places(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remains, "TEMPORARY", (tmp_path,))
+    values = {name: getattr(application, name) for name in application.__struct_fields__}
+    mine = Application(**values | {"user": os.geteuid()})
+    counts = Remains(mine, {tmp_path: application.tmp}, os.getpid()).read(LIVING, set())
+    assert "files elsewhere" not in counts
+    assert counts["files"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root enters another namespace")
+def test_system_v_objects_are_those_of_the_servers_namespace(application: Application) -> None:
+    code = (
+        "import ctypes, sys; libc = ctypes.CDLL(None); assert libc.unshare(0x08000000) == 0; "
+        "assert libc.semget(0, 1, 0o1600) >= 0; print(flush=True); sys.stdin.read()"
+    )
+    values = {name: getattr(application, name) for name in application.__struct_fields__}
+    mine = Application(**values | {"user": os.geteuid()})
+    mounted = {Path("/tmp"): application.tmp}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        if not other.stdout.readline():
+            pytest.skip("the kernel does not allow it")
+        own = str(Path("/proc/self/ns/ipc").readlink())
+        assert Remains(mine, mounted, other.pid).read(LIVING, set())["semaphores"] == 1
+        assert str(Path("/proc/thread-self/ns/ipc").readlink()) == own
 
 
 def test_a_home_that_is_in_a_shared_place_or_behind_a_link_counts_once(

@@ -12,7 +12,13 @@ from typing import Self
 
 from wsgiproof.errors import CannotRun, ServiceFailed
 from wsgiproof.process.guard.proc import read_stat
-from wsgiproof.process.guarded import KILL_DEADLINE, Confinement, Guarded, PrivatePlaces, ProcessEvent
+from wsgiproof.process.guarded import (
+    KILL_DEADLINE,
+    Confinement,
+    Guarded,
+    PrivatePlaces,
+    ProcessEvent,
+)
 
 _FOLLOW_STEP = 0.1
 """Seconds between two looks at a service that is to stop."""

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from wsgiproof.errors import CannotRun
 from wsgiproof.ownership import replaceable_directory
-from wsgiproof.process.leftovers import temporary_directory
 from wsgiproof.process.guarded import PrivatePlaces
+from wsgiproof.process.leftovers import temporary_directory
 
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
 SHARED_MEMORY = Path("/dev/shm")

@@ -77,10 +77,7 @@ def exec_command(
     allow_cores(settings.core, settings.core_directory)
     if settings.cgroup is not None:
         write_to(f"{settings.cgroup}/cgroup.procs", b"0")
-    if settings.confine is not None:
-        confine(settings.confine, settings.user, events)
-    if settings.private:
-        separate(settings.private, settings.visible, events)
+    isolate(settings, events)
     if settings.cwd is not None:
         os.chdir(settings.cwd)
     resource.setrlimit(resource.RLIMIT_NOFILE, files)
@@ -101,6 +98,14 @@ def exec_command(
                 os.execve(program, command, settings.environment)
         error.filename = None  # execvpe names the last directory of PATH that it tried
         raise
+
+
+def isolate(settings: Settings, events: int) -> None:
+    """Leave what the command is not to have, or not to share with other processes."""
+    if settings.confine is not None:
+        confine(settings.confine, settings.user, events)
+    if settings.private:
+        separate(settings.private, settings.visible, events)
 
 
 def switch_user(uid: int, gid: int) -> None:

@@ -1,4 +1,4 @@
-"""What is left in /tmp and /dev/shm is told apart with other processes of the same user beside it."""
+"""What is left in /tmp and /dev/shm is found with other processes of the same user beside it."""
 
 from __future__ import annotations
 

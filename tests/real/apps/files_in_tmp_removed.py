@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pathlib
 import tempfile
 
 COUNT = itertools.count()
@@ -12,6 +13,6 @@ def application(environ, start_response):
         for directory in ("/tmp", "/dev/shm"):
             descriptor, path = tempfile.mkstemp(prefix="wsgiproof-left-", dir=directory)
             os.close(descriptor)
-            os.remove(path)
+            pathlib.Path(path).unlink()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"welcome"]

@@ -16,6 +16,7 @@ import msgspec
 
 from wsgiproof.judge.finding import count
 from wsgiproof.judge.hangs import aborted_without_time, lacked_time
+from wsgiproof.records.cell import is_before_4
 from wsgiproof.records.observed import Event, Observed, Role
 from wsgiproof.records.plan import PhaseName
 
@@ -25,7 +26,6 @@ ENOUGH_CRASHES = 10
 ENDED_BY_APACHE = {signal.SIGTERM, signal.SIGKILL}
 """The signals with which Apache itself ends its children."""
 
-_BEFORE_4 = ("1.", "2.", "3.")
 _EXIT_BEFORE_4 = 255
 
 
@@ -81,7 +81,7 @@ def exit_status(observed: Observed, death: Event) -> int | None:
     """
     if death.exit != _EXIT_BEFORE_4:
         return death.exit
-    old = any((one.mod_wsgi or "").startswith(_BEFORE_4) for one in observed.identities)
+    old = any(is_before_4(one.mod_wsgi or "") for one in observed.identities)
     said = f"mod_wsgi (pid={death.pid}): Python has shutdown."
     ended = old and any(line.text.endswith(said) for line in observed.log)
     return 0 if ended else death.exit

@@ -10,10 +10,10 @@ from pathlib import Path
 from wsgiproof.errors import BuildFailed
 from wsgiproof.provision.cache import Build, Cache
 from wsgiproof.provision.compiler import compiler_key
-from wsgiproof.provision.modwsgi3 import compile_module, is_before_4
+from wsgiproof.provision.modwsgi3 import compile_module
 from wsgiproof.provision.packages import compile_into
 from wsgiproof.provision.toolchain import Httpd, Python, Source
-from wsgiproof.records.cell import is_module
+from wsgiproof.records.cell import is_before_4, is_module
 
 
 def mod_wsgi_build(source: Source, python: Python, httpd: Httpd, cache: Cache) -> Build:

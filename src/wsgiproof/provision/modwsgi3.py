@@ -13,8 +13,6 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from packaging.version import Version
-
 from wsgiproof.errors import BuildFailed, UsageError
 from wsgiproof.files import read_file
 from wsgiproof.process.commands import run
@@ -29,11 +27,6 @@ _LARGEST = 4 << 20
 """Bytes of the code; that of 3.5 has 0.5 MB."""
 _VERSION = re.compile(r'^#define\s+MOD_WSGI_VERSION_STRING\s+"([\d.]+)"', re.MULTILINE)
 _DEADLINE = 600.0
-
-
-def is_before_4(version: str) -> bool:
-    """Whether a version of mod_wsgi is built by this module."""
-    return Version(version) < Version("4")
 
 
 def is_tree(directory: Path) -> bool:

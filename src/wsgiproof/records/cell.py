@@ -221,3 +221,8 @@ def is_module(path: str) -> bool:
     """Whether a path is that of a compiled mod_wsgi: ``mod_wsgi.so``, or ``mod_wsgi.so-3.11``,
     which is how Debian names it."""
     return re.search(r"\.so(-\d+(\.\d+)*)?$", path) is not None
+
+
+def is_before_4(mod_wsgi: str) -> bool:
+    """Whether this version of mod_wsgi is older than 4, which differs in much."""
+    return mod_wsgi.startswith(("1.", "2.", "3."))

@@ -16,9 +16,8 @@ from wsgiproof.errors import PrerequisiteMissing, UsageError
 from wsgiproof.files import Directory, write_atomically
 from wsgiproof.process.account import Account
 from wsgiproof.process.guard.settings import CORE_DESCRIPTOR
-from wsgiproof.provision.modwsgi3 import is_before_4
 from wsgiproof.provision.toolchain import Application, Httpd, Toolchain
-from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm
+from wsgiproof.records.cell import Cell, InterpreterKind, Mode, Mpm, is_before_4
 from wsgiproof.server.ports import LOOPBACK
 
 HTTPD_CONF = "httpd.conf"

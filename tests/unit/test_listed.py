@@ -148,6 +148,12 @@ def dealt(
     return deal({cell.id: plan for cell in cells}, system, shards)
 
 
+def test_a_job_has_time_for_the_tries_of_its_cells() -> None:
+    plans = {cell.id: QUICK for cell in cells(4)}
+    (once,), (thrice,) = deal(plans, "github", 1), deal(plans, "github", 1, retries=2)
+    assert thrice.minutes - once.minutes == pytest.approx(8 * QUICK.most_seconds / 60, abs=1)
+
+
 def shards_of_github(number: int, shards: int | None) -> list[list[str]]:
     made = json.loads(msgspec.json.encode(for_github(dealt(cells(number), "github", shards))))
     assert set(made) == {"include"}

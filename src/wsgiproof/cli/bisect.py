@@ -17,6 +17,7 @@ from wsgiproof.cli.options import (
     print_json,
     progress_on,
 )
+from wsgiproof.cli.output import say_unfinished
 from wsgiproof.errors import ExitCode, UsageError
 
 _EXAMPLES = (
@@ -94,10 +95,7 @@ def bisect_command(
             )
     except BaseException:
         if progress.output:
-            again = (
-                f"Results so far: {progress.output} (the same command with --resume finishes it)"
-            )
-            console.print(Text(again), soft_wrap=True)
+            say_unfinished(progress.output, err=as_json)
         raise
     output = found.output
     show_bisection(console, found.result, found.failing, rules_of, str(output))

@@ -39,6 +39,11 @@ def say(text: str, *, err: bool = False) -> None:
     stream.flush()
 
 
+def say_unfinished(output: Path, *, err: bool = False) -> None:
+    """Say where the results of a command are that was interrupted, and how to go on."""
+    say(f"Results so far: {output} (the same command with --resume finishes it)", err=err)
+
+
 class _Guarded:
     """A stream without commands for CI systems, whose reader may end at any time.
 

@@ -20,7 +20,7 @@ from wsgiproof.cli.options import (
     read_list,
     summary_option,
 )
-from wsgiproof.cli.output import say
+from wsgiproof.cli.output import say, say_unfinished
 from wsgiproof.errors import UsageError
 from wsgiproof.subjects.registry import DEFAULT
 
@@ -145,9 +145,7 @@ def run_command(
         if progress.records:
             show_cells(console, progress.records, rules_of, str(progress.output or ""))
         if progress.output:
-            finish = "the same command with --resume finishes the run"
-            again = f"Results so far: {progress.output} ({finish})"
-            console.print(Text(again), soft_wrap=True)
+            say_unfinished(progress.output, err=as_json)
         raise
     code = exit_code(record.cells)
     show_run(console, record.cells, rules_of, code, str(progress.output))
@@ -199,7 +197,8 @@ def list_command(
     if form == "json":
         print_json(listed_now())
         return
-    dealt = forms.deal({job.cell.id: job.plan for job in run_plan.jobs}, form, shards)
+    plans = {job.cell.id: job.plan for job in run_plan.jobs}
+    dealt = forms.deal(plans, form, shards, config.retry_errors)
     if form == "github":
         print_json(forms.for_github(dealt), indent=0)
     elif form == "gitlab":

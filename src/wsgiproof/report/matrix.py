@@ -101,10 +101,13 @@ def _quoted(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def deal(plans: Mapping[str, LoadPlan], system: str, shards: int | None) -> list[Shard]:
+def deal(
+    plans: Mapping[str, LoadPlan], system: str, shards: int | None, retries: int = 0
+) -> list[Shard]:
     """Deal cells to so many machines of a CI system; without a number, to one each.
 
-    ``plans`` has the load of each cell by its id, in the order in which they will run. Raises
+    ``plans`` has the load of each cell by its id, in the order in which they will run, and each may
+    be tried again ``retries`` times. Raises
     :class:`UsageError` for a number of ``shards`` that the system does not take.
     """
     ids = [*plans]
@@ -113,7 +116,11 @@ def deal(plans: Mapping[str, LoadPlan], system: str, shards: int | None) -> list
         raise UsageError(f"--shards {number}: there may be from 1 to {MOST_JOBS[system]} jobs")
     dealt = [ids[start::number] for start in range(min(number, len(ids)))]
     return [
-        Shard(number=place, cells=tuple(its), minutes=_minutes(plans[id] for id in its))
+        Shard(
+            number=place,
+            cells=tuple(its),
+            minutes=_minutes([plans[id] for id in its] * (1 + retries)),
+        )
         for place, its in enumerate(dealt, 1)
     ]
 

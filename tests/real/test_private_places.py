@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.command import RUN
+from tests.real.command import RUN, soon
 from wsgiproof.process.account import server_account
 from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
@@ -17,6 +17,7 @@ from wsgiproof.records.run import CellRecord
 
 APPS = Path(__file__).parent / "apps"
 PLACES = [Path("/tmp"), Path("/dev/shm")]
+SCRATCH = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for Apache")
 
@@ -60,6 +61,24 @@ def test_files_that_each_of_two_cells_leaves_are_found_and_removed(tmp_path: Pat
         assert record.observed.samples[-1].counts["shared files"], "counted beside the neighbour"
         assert files(record)[0] is Verdict.FAIL, files(record)
     assert left() == before, "they were never in the machine's own places"
+
+
+def test_nothing_is_left_of_the_places_of_a_run_that_is_killed(tmp_path: Path) -> None:
+    command = [*RUN[:4], "--mod-wsgi", "5.0.2", "--subject", "package", "--mode", "daemon"]
+    command += ["-n", "100000", "--app", str(APPS / "files_in_tmp.py"), "--max-files", "1000"]
+    command += ["--output", str(tmp_path / "out")]
+    before = {path for place in SCRATCH for path in place.glob("wsgiproof-*")}
+
+    def made() -> set[Path]:
+        return {path for place in SCRATCH for path in place.glob("wsgiproof-*/place")} - {
+            path / "place" for path in before
+        }
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        assert soon(lambda: any(any(own.glob("wsgiproof-left-*")) for own in made()))
+        its = made()
+        run.kill()
+    assert soon(lambda: not any(own.parent.exists() for own in its))
 
 
 def test_files_that_are_removed_pass_and_have_been_counted(tmp_path: Path) -> None:

@@ -292,6 +292,7 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path, private: PrivatePlaces 
     }
     if conf.tmp is not None:
         environment["TMPDIR"] = str(conf.tmp)
+    owned = private.directories.values() if private else ()
     return Service(
         [str(httpd.httpd), "-d", str(conf.run_directory), "-f", str(path), "-DNO_DETACH"],
         name="httpd",
@@ -299,7 +300,7 @@ def _service(httpd: Httpd, conf: ApacheConf, logs: Path, private: PrivatePlaces 
         events=events,
         env=environment | httpd.environment() | dict(conf.environment),
         cwd=Path("/"),  # as a system's service manager starts it
-        remove=[conf.run_directory],
+        remove=[conf.run_directory, *(own.parent for own in owned)],
         core=_largest_core(conf.run_directory),
         core_directory=conf.run_directory,
         user=conf.run_as,

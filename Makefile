@@ -1,5 +1,5 @@
 # The commands of this checkout. Each sets up what it needs first.
-.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons pythons-next cpython deep mongods dask dask-faults dask-scaling torture truth compatibility clean
+.PHONY: run test docs dist lint unit coverage browser real selftest unprivileged python27 pythons pythons-next cpython deep mongods container dask dask-faults dask-scaling torture truth compatibility clean
 
 PYTHON = .venv/bin/python
 
@@ -121,6 +121,13 @@ cpython:
 mongods:
 	@scripts/setup dev
 	@$(PYTHON) -m pytest -q -s tests/mongods
+
+## container: the image of Containerfile, on BASE or on a Debian 12 that it makes (as root), and cells in
+## containers of it; needs Docker or Podman
+container: BASE =
+container:
+	@scripts/setup dev
+	@WSGIPROOF_BASE=$(BASE) $(PYTHON) -m pytest -q -s tests/container
 
 ## deep: the deep tier of an audit, on planted packages, and the search for releases; about five minutes
 deep:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import shutil
-import ssl
 import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from tests.debian import ALONE, BUNDLE, authorities, index_environment, make_debian, output
 
 CHECKOUT = Path(__file__).parents[2]
 DIRECTORY = Path("/var/cache/wsgiproof-debian")
@@ -31,17 +30,10 @@ PACKAGES = [
     *(f"python{version}{part}" for version in PYTHONS for part in ("", "-dev", "-venv")),
 ]
 """What ``scripts/setup`` does not install by itself."""
-BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 INSIDE = "/opt/wsgiproof"
 """Where the checkout is in the root."""
-_ALONE = [
-    *("setpriv", "--pdeathsig", "KILL"),  # also if this process is killed
-    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-]
 _WAIT = '"$@"; exit $?'
 """For a shell that waits for all orphans, as the first process of a namespace has to."""
-_PASSED = re.compile(r"(http|https|all|no)_proxy|(pip|uv)_\w*index\w*", re.IGNORECASE)
-"""Environment variables that say how the package index is reached."""
 _REPLACE = """
 mkdir -p "$1" && cd "$1" &&
 find . -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -r {} + &&
@@ -54,20 +46,17 @@ class Root:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        passed = {name: os.environ[name] for name in os.environ if _PASSED.fullmatch(name)}
         self.env = {
-            **passed,
+            **index_environment(),
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
             "LANG": "C.UTF-8",
-            "SSL_CERT_FILE": BUNDLE,
-            "PIP_CERT": BUNDLE,
         }
 
     def command(self, *words: str, directory: str = INSIDE) -> list[str]:
         """The command line that runs ``words`` in a directory of the root."""
         where = [f"--root={self.path}", f"--wd={directory}"]
-        return [*_ALONE, *where, "sh", "-c", _WAIT, "sh", *words]
+        return [*ALONE, *where, "sh", "-c", _WAIT, "sh", *words]
 
     def run(self, *words: str, directory: str = INSIDE, content: bytes = b"") -> int:
         """Run ``words`` with this standard input, show what they print, return the exit code."""
@@ -76,8 +65,7 @@ class Root:
 
     def set_up(self) -> None:
         """Bring the checkout as it is now, and have it install what it needs."""
-        authorities = ssl.get_default_verify_paths().cafile or BUNDLE
-        for target, source in ((BUNDLE, authorities), ("/etc/resolv.conf", "/etc/resolv.conf")):
+        for target, source in ((BUNDLE, authorities()), ("/etc/resolv.conf", "/etc/resolv.conf")):
             self._write("cat > $1", target, Path(source).read_bytes())
         self._write(_REPLACE, INSIDE, _checkout())
         assert self.run("scripts/setup") == 0
@@ -89,7 +77,7 @@ class Root:
 
 def _checkout() -> bytes:
     """An archive of the files of this checkout, also of those that are not committed yet."""
-    listed = _output("git", "-C", str(CHECKOUT), "ls-files", "--cached", "--others", "-z",
+    listed = output("git", "-C", str(CHECKOUT), "ls-files", "--cached", "--others", "-z",
                      "--exclude-standard")  # fmt: skip
     names = [name for name in listed.split("\0") if name and os.path.lexists(CHECKOUT / name)]
     done = subprocess.run(
@@ -122,25 +110,6 @@ def _make(path: Path) -> None:
     for other in DIRECTORY.iterdir():
         if other.is_dir():
             shutil.rmtree(other)
-    settings = DIRECTORY / "apt.conf"
-    settings.write_text(_output("apt-config", "dump", "Acquire"))  # proxies, among others
     unfinished = path.with_suffix(".unfinished")
-    include = f"--include={','.join(PACKAGES)}"
-    subprocess.run(
-        [*_ALONE, "mmdebstrap", "--variant=minbase", f"--aptopt={settings}", include, SUITE,
-         str(unfinished), *_mirror()],
-        check=True,
-    )  # fmt: skip
+    make_debian(SUITE, unfinished, PACKAGES)
     unfinished.rename(path)
-
-
-def _mirror() -> list[str]:
-    """The mirror of Debian that this machine uses; if it has none, the default of mmdebstrap."""
-    repositories = _output(
-        "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"
-    ).split()
-    return [uri for uri in repositories if urlsplit(uri).path.strip("/") == "debian"][:1]
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

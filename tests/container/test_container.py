@@ -1,0 +1,131 @@
+"""wsgiproof in a container of the image that ``Containerfile`` makes, as docs/container.md says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.container.engine import USER, Engine, built, find_engine
+from tests.real.command import soon
+
+DEADLINE = 900
+CELL = ["--no-config", "--mod-wsgi", "5.0.2", "--mode", "daemon", "--interpreter", "main"]
+"""It passes; the rest is what differs between the tests."""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    found = find_engine()
+    if found is None:
+        pytest.fail("there is no Docker and no Podman that works", pytrace=False)
+    return found
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine) -> Iterator[str]:
+    with built(engine) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def volume(engine: Engine) -> Iterator[str]:
+    """What is built is kept in it, as in a user's volume."""
+    yield engine.name
+    engine.call("volume", "rm", "--force", engine.name)
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """The directory of a user who tests something."""
+    with tempfile.TemporaryDirectory(prefix="wp-container-") as directory:
+        os.chown(directory, USER, USER if os.geteuid() == 0 else -1)
+        yield Path(directory)
+
+
+def places(work: Path, volume: str) -> list[str]:
+    return ["-v", f"{work}:/work", "-v", f"{volume}:/home"]
+
+
+def the_cell(work: Path) -> Any:
+    """The one cell of the one run in the user's directory."""
+    (results,) = work.glob("wsgiproof-results/*/results.json")
+    (cell,) = json.loads(results.read_text())["cells"]
+    return cell
+
+
+def test_a_user_tests_with_mongodb_and_has_the_results(
+    engine: Engine, image: str, volume: str, work: Path
+) -> None:
+    words = ["run", *CELL, "--topology", "standalone", "-n", "300", "--phases", "restart"]
+    options = [*engine.as_user, *places(work, volume)]
+    done = subprocess.run(engine.run(image, *options, words=words), timeout=DEADLINE, check=False)
+    assert done.returncode == 0
+    assert the_cell(work)["verdict"] == "pass"
+    for path in (work / "wsgiproof-results").rglob("*"):
+        assert path.lstat().st_uid == USER, path
+    assert not engine.output("ps", "--all", "--quiet", "--filter", f"name={engine.name}")
+
+
+def test_the_script_of_a_user_is_tested_by_root(
+    engine: Engine, image: str, volume: str, work: Path
+) -> None:
+    """Root has no right to look into the processes of other users but by this capability."""
+    script = work / "hello.wsgi"
+    script.write_text(
+        "def application(environ, start_response):\n"
+        '    start_response("200 OK", [("Content-Type", "text/plain")])\n'
+        '    return [b"hello"]\n'
+    )
+    words = ["run", *CELL, "--app", "hello.wsgi", "--topology", "none", "-n", "300"]
+    options = ["--cap-add", "SYS_PTRACE", *places(work, volume)]
+    done = subprocess.run(engine.run(image, *options, words=words), timeout=DEADLINE, check=False)
+    assert done.returncode == 0
+    checks = {check["check"]: check["verdict"] for check in the_cell(work)["checks"]}
+    assert checks["descriptors"] == checks["threads"] == "pass"
+    (results,) = work.glob("wsgiproof-results/*/results.json")
+    assert results.stat().st_uid == os.geteuid()
+    assert stat.S_IMODE(results.parent.stat().st_mode) == 0o700
+
+
+def test_ctrl_c_ends_the_run_and_the_container(
+    engine: Engine, image: str, volume: str, work: Path
+) -> None:
+    words = ["run", *CELL, "--topology", "none", "-n", "1000000"]
+    command = engine.run(image, *engine.as_user, *places(work, volume), words=words)
+    with subprocess.Popen(command) as running:
+        try:
+            assert soon(lambda: "apache2" in processes(engine)), running.poll()
+            running.send_signal(signal.SIGINT)
+            assert running.wait(DEADLINE) == 130
+        finally:
+            running.kill()
+    assert not engine.output("ps", "--all", "--quiet", "--filter", f"name={engine.name}")
+    (results,) = work.glob("wsgiproof-results/*/results.json")
+    assert json.loads(results.read_text())["cells"] == []
+
+
+def processes(engine: Engine) -> str:
+    """What runs in the container; nothing as long as there is none."""
+    done = subprocess.run(
+        [engine.program, "top", engine.name], capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+def test_doctor_has_nothing_to_add(engine: Engine, image: str) -> None:
+    """All that wsgiproof can use is there, but for what the kernel of the host decides."""
+    done = subprocess.run(
+        engine.run(image, *engine.as_user, words=["doctor"]),
+        capture_output=True, text=True, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mongod" in done.stdout

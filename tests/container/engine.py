@@ -31,12 +31,17 @@ class Engine:
         """Run one command, and show what it prints."""
         subprocess.run([self.program, *map(str, words)], cwd=CHECKOUT, check=True)
 
-    def output(self, *words: str) -> str:
-        """What one command prints."""
-        done = subprocess.run(
-            [self.program, *words], check=True, capture_output=True, text=True, timeout=120
-        )
-        return done.stdout
+    def has_container(self) -> bool:
+        """Whether the container of a command line of :meth:`run` is there, alive or not."""
+        listed = subprocess.run(
+            [self.program, "ps", "--all", "--quiet", "--filter", f"name={self.name}"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        return bool(listed.stdout)
+
+    def remove_container(self) -> None:
+        """Remove the container of a command line of :meth:`run`, if it is still there."""
+        subprocess.run([self.program, "rm", "--force", self.name], capture_output=True, check=False)
 
     def run(self, image: str, *options: str, words: list[str]) -> list[str]:
         """The command line that runs wsgiproof with ``words`` in a new container."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 import subprocess
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.container.engine import USER, Engine, built, find_engine
-from tests.real.command import soon
+from tests.real.command import Command
 
 DEADLINE = 900
 CELL = ["--no-config", "--mod-wsgi", "5.0.2", "--mode", "daemon", "--interpreter", "main"]
@@ -72,7 +71,6 @@ def test_a_user_tests_with_mongodb_and_has_the_results(
     assert the_cell(work)["verdict"] == "pass"
     for path in (work / "wsgiproof-results").rglob("*"):
         assert path.lstat().st_uid == USER, path
-    assert not engine.output("ps", "--all", "--quiet", "--filter", f"name={engine.name}")
 
 
 def test_the_script_of_a_user_is_tested_by_root(
@@ -101,24 +99,20 @@ def test_ctrl_c_ends_the_run_and_the_container(
 ) -> None:
     words = ["run", *CELL, "--topology", "none", "-n", "1000000"]
     command = engine.run(image, *engine.as_user, *places(work, volume), words=words)
-    with subprocess.Popen(command) as running:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        running = Command(process, work)
         try:
-            assert soon(lambda: "apache2" in processes(engine)), running.poll()
-            running.send_signal(signal.SIGINT)
-            assert running.wait(DEADLINE) == 130
+            running.wait_for(" s parallel")
+            running.interrupt()
+            assert running.finish(DEADLINE) == 130, running.text
+            assert not engine.has_container()
         finally:
-            running.kill()
-    assert not engine.output("ps", "--all", "--quiet", "--filter", f"name={engine.name}")
+            process.kill()
+            engine.remove_container()
     (results,) = work.glob("wsgiproof-results/*/results.json")
     assert json.loads(results.read_text())["cells"] == []
-
-
-def processes(engine: Engine) -> str:
-    """What runs in the container; nothing as long as there is none."""
-    done = subprocess.run(
-        [engine.program, "top", engine.name], capture_output=True, text=True, check=False
-    )
-    return done.stdout
 
 
 def test_doctor_has_nothing_to_add(engine: Engine, image: str) -> None:

@@ -220,3 +220,17 @@ def test_as_many_sessions_are_filled_as_a_request_uses_at_the_same_time(app: App
     for workload, number in (("crud", 1), ("gridfs", 2), ("change-streams", 2)):
         app.configure(subject={**SETTINGS, "workload": workload})
         assert app.run(REQUEST + ask) == [number, number]
+
+
+def test_a_pymongo_without_a_mongo_client_has_no_sessions(app: App) -> None:
+    """As 2.2, whose only class is Connection."""
+    ask = (
+        "import pymongo\nfrom wsgiproof_agent.subject import pools\n"
+        "with_sessions, used = pymongo.MongoClient, []\n"
+        "del pymongo.MongoClient\n"
+        "with pools._sessions(object(), 1, pools._returned,\n"
+        "                     lambda name, session: used.append(name)): pass\n"
+        "pymongo.MongoClient = with_sessions\n"
+        "result = used"
+    )
+    assert app.run(REQUEST + ask) == []

@@ -189,7 +189,7 @@ def close_all(seconds):
 @contextlib.contextmanager
 def _sessions(client, number, run, command):
     """Use so many of the client's server sessions; only a command takes one from the pool."""
-    if not hasattr(pymongo.MongoClient, "start_session"):  # before 3.6
+    if not hasattr(getattr(pymongo, "MongoClient", None), "start_session"):  # before 3.6
         yield
         return
     sessions = [client.start_session() for _ in range(number)]

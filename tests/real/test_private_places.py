@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,6 @@ from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
 
-APPS = Path(__file__).parent / "apps"
 PLACES = [Path("/tmp"), Path("/dev/shm")]
 SCRATCH = [Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
 
@@ -33,9 +34,21 @@ def neighbour() -> Iterator[None]:
         process.kill()
 
 
-def cells(app: str, output: Path, *options: str) -> list[CellRecord]:
+@pytest.fixture(scope="module")
+def apps() -> Iterator[Path]:
+    """The applications in a directory that is not below one of the places: a place that has the
+    application in it stays shared, and the repository may be in one."""
+    with tempfile.TemporaryDirectory(prefix="wsgiproof-test-", dir="/run") as directory:
+        copy = Path(directory)
+        copy.chmod(0o755)
+        for app in (Path(__file__).parent / "apps").glob("files_in_tmp*.py"):
+            shutil.copy(app, copy)
+        yield copy
+
+
+def cells(app: Path, output: Path, *options: str) -> list[CellRecord]:
     """The daemon and the embedded cell of an application, run at the same time."""
-    command = [*RUN[:4], "--mod-wsgi", "5.0.2", "--subject", "package", "--app", str(APPS / app)]
+    command = [*RUN[:4], "--mod-wsgi", "5.0.2", "--subject", "package", "--app", str(app)]
     command += ["--mode", "daemon", "--mode", "embedded", "--phases", "none", "-n", "400"]
     command += ["--jobs", "2", "--max-files", "0", "--output", str(output), *options]
     subprocess.run(command, capture_output=True, check=False)
@@ -54,18 +67,20 @@ def left() -> set[Path]:
     return {path for place in PLACES for path in place.glob("wsgiproof-left-*")}
 
 
-def test_files_that_each_of_two_cells_leaves_are_found_and_removed(tmp_path: Path) -> None:
+def test_files_that_each_of_two_cells_leaves_are_found_and_removed(
+    apps: Path, tmp_path: Path
+) -> None:
     before = left()
-    for record in cells("files_in_tmp.py", tmp_path / "out"):
+    for record in cells(apps / "files_in_tmp.py", tmp_path / "out"):
         assert record.observed is not None
         assert record.observed.samples[-1].counts["shared files"], "counted beside the neighbour"
         assert files(record)[0] is Verdict.FAIL, files(record)
     assert left() == before, "they were never in the machine's own places"
 
 
-def test_nothing_is_left_of_the_places_of_a_run_that_is_killed(tmp_path: Path) -> None:
+def test_nothing_is_left_of_the_places_of_a_run_that_is_killed(apps: Path, tmp_path: Path) -> None:
     command = [*RUN[:4], "--mod-wsgi", "5.0.2", "--subject", "package", "--mode", "daemon"]
-    command += ["-n", "100000", "--app", str(APPS / "files_in_tmp.py"), "--max-files", "1000"]
+    command += ["-n", "100000", "--app", str(apps / "files_in_tmp.py"), "--max-files", "1000"]
     command += ["--output", str(tmp_path / "out")]
     before = {path for place in SCRATCH for path in place.glob("wsgiproof-*")}
 
@@ -81,15 +96,17 @@ def test_nothing_is_left_of_the_places_of_a_run_that_is_killed(tmp_path: Path) -
     assert soon(lambda: not any(own.parent.exists() for own in its))
 
 
-def test_files_that_are_removed_pass_and_have_been_counted(tmp_path: Path) -> None:
-    for record in cells("files_in_tmp_removed.py", tmp_path / "out"):
+def test_files_that_are_removed_pass_and_have_been_counted(apps: Path, tmp_path: Path) -> None:
+    for record in cells(apps / "files_in_tmp_removed.py", tmp_path / "out"):
         verdict, reason = files(record)
         assert verdict is Verdict.PASS, reason
         assert "not counted" not in reason
 
 
-def test_places_that_are_shared_are_not_counted_and_the_pass_says_so(tmp_path: Path) -> None:
-    for record in cells("files_in_tmp_removed.py", tmp_path / "out", "--shared-tmp"):
+def test_places_that_are_shared_are_not_counted_and_the_pass_says_so(
+    apps: Path, tmp_path: Path
+) -> None:
+    for record in cells(apps / "files_in_tmp_removed.py", tmp_path / "out", "--shared-tmp"):
         verdict, reason = files(record)
         assert verdict is Verdict.PASS, reason
         assert "not counted, since another program may make them: files elsewhere" in reason

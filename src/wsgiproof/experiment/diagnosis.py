@@ -166,6 +166,11 @@ def _confirm(state: State, suspects: Mapping[str, int], *, alone: bool) -> None:
             break
     if len(samples) == 1:
         return
+    growing = [one for check in suspects if growth(one := state.resources[check], samples)[1] > 0]
+    if growing and state.plan.drain and not _is_over(state):
+        # What lives for some seconds was opened by the latest requests, and is no leak.
+        drain(state, has_returned(growing, samples[0], False))
+        samples.append(read_full(state))
     grown = {check: growth(state.resources[check], samples) for check in suspects}
     state.confirmations += tuple(
         Confirmation(check=check, requests=requests, units=units, alone=alone)

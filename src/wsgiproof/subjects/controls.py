@@ -516,13 +516,6 @@ COMMON: tuple[Control, ...] = (
         options={"every": 40},
     ),
     Control(
-        name="none-in-body",
-        trips="error-log",
-        counterpart="stream-body",
-        about="one in 40 answers has None among the parts of its body",
-        options={"every": 40},
-    ),
-    Control(
         name="answer-redirect",
         trips="responses",
         counterpart="stream-body",
@@ -543,6 +536,13 @@ COMMON: tuple[Control, ...] = (
         about="one in 50 requests logs the traceback of an exception, and is answered normally",
         options={"every": 50},
         combined_in=FAULTS,
+    ),
+    Control(
+        name="none-in-body",
+        trips="error-log",
+        counterpart="stream-body",
+        about="one in 40 answers has None among the parts of its body",
+        options={"every": 40},
     ),
     Control(
         name="log-warnings",

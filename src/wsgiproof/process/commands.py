@@ -17,7 +17,7 @@ from signal import SIGKILL
 from typing import Any
 
 from wsgiproof.errors import CannotRun, DeadlineExceeded
-from wsgiproof.process.guarded import Guarded, ProcessEvent
+from wsgiproof.process.guarded import Guarded, ProcessEvent, await_end
 from wsgiproof.process.leftovers import current_run, temporary_directory
 from wsgiproof.process.signals import check_interrupted, interrupts_deferred
 from wsgiproof.process.spawn import spawn
@@ -178,7 +178,8 @@ def run_unguarded(
             if not part:
                 break
             output += part
-        _await_end(process.pid, min(STRAGGLER_GRACE, began + deadline - time.monotonic()))
+        with contextlib.suppress(OSError):
+            await_end(process.pid, min(STRAGGLER_GRACE, began + deadline - time.monotonic()))
     finally:
         with interrupts_deferred():
             # It has not been reaped yet, so its pid and its process group can't have been reused.
@@ -188,15 +189,3 @@ def run_unguarded(
             if process.stdout is not None:
                 process.stdout.close()
     return Completed(process.returncode, output.decode(errors="replace"), time.monotonic() - began)
-
-
-def _await_end(pid: int, seconds: float) -> None:
-    """Wait for the end of a child, without reaping it."""
-    with contextlib.suppress(OSError):
-        pidfd = os.pidfd_open(pid)
-        try:
-            poller = select.poll()
-            poller.register(pidfd, select.POLLIN)
-            poller.poll(max(0, round(seconds * 1000)))
-        finally:
-            os.close(pidfd)

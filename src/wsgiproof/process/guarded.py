@@ -304,19 +304,12 @@ class Guarded:
             return True
         # Popen.wait with a timeout sleeps up to 50 ms too long.
         try:
-            pidfd = os.pidfd_open(self._process.pid)
+            await_end(self._process.pid, seconds)
         except ProcessLookupError:  # another thread has reaped it
             return True
         except OSError:  # no descriptor is left
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(max(0.0, seconds))
-            return self._process.poll() is not None
-        try:
-            poller = select.poll()
-            poller.register(pidfd, select.POLLIN)
-            poller.poll(max(0, round(seconds * 1000)))
-        finally:
-            os.close(pidfd)
         return self._process.poll() is not None
 
     def wait_watching(self, seconds: float) -> bool:
@@ -363,6 +356,17 @@ class Guarded:
                 self.events.close()
                 if self._group is not None:
                     end_group(self._group, LOOK_EVERY)
+
+
+def await_end(pid: int, seconds: float) -> None:
+    """Wait up to ``seconds`` for the end of a child, without reaping it. Raises OSError."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        poller.poll(max(0, round(seconds * 1000)))
+    finally:
+        os.close(pidfd)
 
 
 def _guard_environment() -> dict[str, str]:

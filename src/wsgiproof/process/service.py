@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM, Signals
 from types import TracebackType
@@ -72,15 +73,20 @@ class Service:
         self.argv = tuple(argv)
         self.name = name
         self.log = log
-        self._events_path = events
-        self._env = env
-        self._cwd = cwd
-        self._remove = tuple(remove)
-        self._core = core
-        self._core_directory = core_directory
-        self._user = user
-        self._confinement = confinement
         self._private = private
+        self._make_guard = partial(
+            Guarded,
+            self.argv,
+            events=events,
+            env=env,
+            cwd=cwd,
+            remove=tuple(remove),
+            core=core,
+            core_directory=core_directory,
+            user=user,
+            confinement=confinement,
+            private=private,
+        )
         self._paused = False
         self._stop_began: float | None = None
         self._guard: Guarded | None = None
@@ -88,18 +94,7 @@ class Service:
 
     def __enter__(self) -> Self:
         try:
-            self._guard = Guarded(
-                self.argv,
-                events=self._events_path,
-                env=self._env,
-                cwd=self._cwd,
-                remove=self._remove,
-                core=self._core,
-                core_directory=self._core_directory,
-                user=self._user,
-                confinement=self._confinement,
-                private=self._private,
-            )
+            self._guard = self._make_guard()
             with self.log.open("ab") as output:
                 self._guard.start(output)
         except BaseException as error:

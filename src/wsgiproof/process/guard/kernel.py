@@ -11,14 +11,8 @@ PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 """Of unshare(2)."""
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = (
-    2,
-    4,
-    1 << 12,
-    1 << 14,
-    1 << 18,
-    1 << 19,
-)
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC = 2, 4, 1 << 12, 1 << 14
+MS_PRIVATE, MS_SLAVE = 1 << 18, 1 << 19
 """Of mount(2)."""
 AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY, SYS_MOUNT_SETATTR = -100, 0x8000, 1, 442
 """Of mount_setattr(2), which has the same number on every architecture that CPython supports."""

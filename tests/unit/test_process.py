@@ -691,3 +691,24 @@ def test_a_service_shares_all_places_if_one_of_them_cannot_be_its_own(
         assert it.private() == {}
     shared = (tmp_path / "log").read_text().splitlines()
     assert shared == ["['file']", str(Path("/proc/self/ns/ipc").readlink())]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change its root directory")
+def test_a_service_that_gets_no_places_of_its_own_stays_below_its_root_directory(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "here").mkdir()
+    # What is no mount point, as most directories, can't be kept apart from other namespaces.
+    code = (
+        "import os; from wsgiproof.process.guard.private import enter_namespaces\n"
+        "os.chroot('.'); os.chdir('here')\n"
+        "try: enter_namespaces({}, [])\n"
+        "except OSError: print(*sorted(os.listdir('/')), os.getcwd())"
+    )
+    mounting = 'mount --bind /proc proc && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mounting, "sh", sys.executable, "-c", code],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "here proc /here\n"

@@ -35,12 +35,17 @@ def enter_namespaces(private: Mapping[str, str], visible: Sequence[str]) -> None
     """Do that, or raise OSError with nothing changed."""
     reading = os.O_RDONLY | os.O_CLOEXEC
     homes = [os.open(f"/proc/self/ns/{kind}", reading) for kind in ("mnt", "ipc")]
+    root, here = (os.open(place, reading | os.O_DIRECTORY) for place in ("/", "."))
     call_libc("unshare", ctypes.c_int(CLONE_NEWNS | CLONE_NEWIPC))
     try:
         mount_all(private, visible)
     except OSError:
         for home in homes:
             call_libc("setns", ctypes.c_int(home), ctypes.c_int(0))
+        # setns(2) goes to the root of the namespace, which is outside of a chroot(2).
+        os.fchdir(root)
+        os.chroot(".")
+        os.fchdir(here)
         raise
 
 

@@ -20,6 +20,7 @@ from wsgiproof.judge.slope import (
     part_rates,
     span,
     theil_sen,
+    without_release,
     without_step,
 )
 
@@ -164,3 +165,24 @@ def test_where_there_is_no_step_nothing_is_taken_out(values: list[int], least: i
 )
 def test_what_is_not_one_step_up_stays(values: list[int]) -> None:
     assert without_step(points(values), 3) == list(points(values))
+
+
+@pytest.mark.parametrize("at", [1, 4, 8])
+def test_a_release_of_what_was_there_before_the_requests_is_taken_out(at: int) -> None:
+    line = [50_000 * number for number in range(9)]
+    fallen = [value - 1_000_000 * (number >= at) for number, value in enumerate(line)]
+    assert without_release(points(fallen), 1000) == list(points(line))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0, 50, 100, 150, 200, 250, -110, -60, -10],  # emptied down to where it was at request 0
+        [0, 50, 100, -900, -850, -800, -1600, -1550, -1500],
+        [0, 3, 1, 4, -20, 2, 5, 3, 1],
+        [0, 0, 0, -3, -3, -3, -3, -3, -3],
+    ],
+    ids=["a buffer that is emptied", "two falls", "it came back", "less than the least"],
+)
+def test_what_is_not_one_release_stays(values: list[int]) -> None:
+    assert without_release(points(values), 10) == list(points(values))

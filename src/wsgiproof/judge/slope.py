@@ -133,6 +133,33 @@ def without_step(points: Points, least: float) -> list[tuple[int, int]]:
     ]
 
 
+def without_release(points: Points, least: float) -> list[tuple[int, int]]:
+    """Return the series with its one fall flattened that requests can't explain.
+
+    It ends below the first value by more than requests had added until then, so it is not what they
+    left: an allocator gave back memory of the start. Growth before it is not lost that way. What
+    fills and is emptied never falls so far. The fall is also more than ``least``, more than twice
+    as far as any other, and no later round takes most of it back.
+    """
+    steps = [
+        (later - earlier, after - before) for (earlier, before), (later, after) in pairwise(points)
+    ]
+    usual = median(rise / length for length, rise in steps if length)
+    below = [usual * length - rise for length, rise in steps]
+    furthest = max(range(len(below)), key=below.__getitem__)
+    fall = below[furthest]
+    others = max((*below[:furthest], *below[furthest + 1 :]), default=math.inf)
+    taken_back = max((-one for one in below[furthest + 1 :]), default=0)
+    served, first = points[0]
+    is_release = points[furthest + 1][1] < first - max(usual * served, 0)
+    if not is_release or fall <= max(least, 2 * others) or taken_back > 0.75 * fall:
+        return list(points)
+    return [
+        (requests, value + round(fall) * (number > furthest))
+        for number, (requests, value) in enumerate(points)
+    ]
+
+
 def lasting_growth(points: Points) -> int:
     """Return how far the last value is above the least: what falls again has not grown."""
     return points[-1][1] - min(value for _, value in points)

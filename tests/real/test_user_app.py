@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.real.conftest import MENDED, Bench
 from tests.real.test_cells import why
 from tests.real.test_wrong_input import one_line, outcome
@@ -36,6 +38,18 @@ def test_a_relative_path_is_refused_as_by_a_plain_server(bench: Bench) -> None:
 def test_an_app_that_makes_pymongo_raise_in_c_passes(bench: Bench) -> None:
     record = bench.run(app=APPS / "invalid_document.py", pymongo=MENDED)
     assert record.verdict is Verdict.PASS, why(record)
+
+
+@pytest.mark.parametrize(("limit", "accepted"), [(900, False), (1100, True)])
+def test_a_log_that_grows_fails_if_that_is_more_than_is_accepted(
+    bench: Bench, limit: float, accepted: bool
+) -> None:
+    record = bench.run(
+        app=APPS / "log_grows.py", topology=Topology.NONE, requests=400, max_file_growth=limit
+    )
+    (files,) = (one for one in record.checks if one.check == "files")
+    assert files.verdict is (Verdict.PASS if accepted else Verdict.FAIL), why(record)
+    assert "files grew by 1,0" in files.reason
 
 
 EVERY_KIND_OF_ANSWER = """

@@ -32,6 +32,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Empty: the command's default."""
     idle_seconds: float = 0
     max_latency: float = 0
+    max_file_growth: float = 0
     expect_status: tuple[int, ...] = ()
     expect_body: str = ""
     requirements: tuple[str, ...] = ()
@@ -127,6 +128,7 @@ def command(case: Case, output: Path) -> list[str]:
         "--expect-body": case.expect_body,
         "--phases": ",".join(case.phases),
         "--idle-seconds": f"{case.idle_seconds:g}" if case.idle_seconds else "",
+        "--max-file-growth": f"{case.max_file_growth:g}" if case.max_file_growth else "",
         "--max-latency": f"{case.max_latency:g}" if case.max_latency else "",
     }
     for option, value in single.items():

@@ -731,7 +731,16 @@ def test_where_the_starter_shows_a_default_it_is_the_default(tmp_path: Path) -> 
         *("include", "exclude", "overrides", "known", "sets"),
         *("only", "requests", "connections", "extra_requests", "max_seconds", "output", "jobs"),
         *("requirement", "constraint", "directive", "expect_status", "expect_body", "home"),
-        *("httpd", "apxs", "max_latency", "crash_bound", "dask", "sensitivity", "url"),
+        *(
+            "httpd",
+            "apxs",
+            "max_latency",
+            "max_file_growth",
+            "crash_bound",
+            "dask",
+            "sensitivity",
+            "url",
+        ),
     }
     for key in Config.__struct_fields__:
         if key != "axes":

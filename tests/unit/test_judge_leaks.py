@@ -630,6 +630,38 @@ def test_a_file_that_grows_is_mentioned() -> None:
     assert told.endswith("; the files have grown by 25.0 MiB")
 
 
+def growing_files(rate: float | None, limit: float, rotated: int = 10**9) -> Observed:
+    """A record of files that grow by so many bytes with each request, and are sometimes emptied."""
+    sizes: list[int | None] = [
+        None if rate is None else round(rate * one.requests) % rotated
+        for one in named("files", [3] * POINTS).samples
+    ]
+    seen = named("bytes", sizes)
+    return msgspec.structs.replace(
+        seen, plan=msgspec.structs.replace(seen.plan, max_file_growth=limit)
+    )
+
+
+def test_files_grow_by_more_than_is_accepted() -> None:
+    seen = growing_files(100, 90)
+    assert counted(seen) == {"files": Verdict.FAIL}
+    assert "files grew by 100 bytes per request (100 to 100, 95 %)" in reason(seen, "files")
+    assert "(--max-file-growth 90)" in reason(seen, "files")
+
+
+@pytest.mark.parametrize(("limit", "rotated"), [(110, 10**9), (50, 20_000)])
+def test_files_grow_by_less_than_is_accepted(limit: float, rotated: int) -> None:
+    seen = growing_files(100, limit, rotated)
+    assert counted(seen) == {}
+    assert "; files grew by " in reason(seen, "files")
+
+
+def test_files_whose_size_was_not_read_do_not_pass_a_limit() -> None:
+    seen = growing_files(None, 90)
+    assert counted(seen) == {"files": Verdict.INCONCLUSIVE}
+    assert reason(seen, "files").endswith("was read 0 times, too few for --max-file-growth")
+
+
 def test_what_another_program_may_have_made_is_not_judged() -> None:
     rows = samples([[reading()]] * POINTS)
     counts = dict(rows[0].counts)

@@ -368,6 +368,14 @@ _LIMIT_OPTIONS: list[_Decorator] = [
         rare=True,
     ),
     option(
+        "--max-file-growth",
+        type=float,
+        metavar="BYTES",
+        help="By how much files may grow for each request.\n"
+        "By default the check files only mentions it, since an application may log.",
+        rare=True,
+    ),
+    option(
         "--max-slowdown",
         type=float,
         metavar="RATIO",

@@ -189,6 +189,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_files: Annotated[
         float, _doc("Files that 100 requests may leave behind without a finding.")
     ] = 1.0
+    max_file_growth: Annotated[
+        float | None, _doc("Bytes per request by which files may grow; without it, any number.")
+    ] = None
     max_slowdown: Annotated[
         float, _doc("How many times as long the last requests may take as the first ones.")
     ] = 2.0
@@ -276,6 +279,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise UsageError("--directive takes one line: give it once for each line")
         _within("--fault-seconds", self.fault_seconds, 1, 3600)
         _within("--max-files", self.max_files, 0, 1_000_000)
+        _within("--max-file-growth", self.max_file_growth, 0, 10**12)
         _within("--max-slowdown", self.max_slowdown, 1, 1_000_000)
         _within("--max-latency", self.max_latency, 0.001, 24 * 3600)
         _within("--jobs", self.jobs, 1, MOST_JOBS)
@@ -347,6 +351,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "expect_status": self.expect_status,
             "expect_body": self.expect_body,
             "max_files": self.max_files,
+            "max_file_growth": self.max_file_growth,
             "max_slowdown": self.max_slowdown,
             "max_latency": self.max_latency,
         }

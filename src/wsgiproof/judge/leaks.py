@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from wsgiproof.judge.count_decisions import decisions_of, judged_samples, when_full, worst_of
-from wsgiproof.judge.finding import Check, Outcome, count, in_words, mebibytes
+from wsgiproof.judge.file_growth import with_file_growth
+from wsgiproof.judge.finding import Check, Outcome, count, in_words
 from wsgiproof.judge.growth import LEAST_SAMPLES, CountDecision, LeakStatus
 from wsgiproof.judge.leak_finding import finding, requests_of
 from wsgiproof.judge.leak_load import more_to_show
@@ -15,15 +16,14 @@ from wsgiproof.judge.resources import Resource, all_counts
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.observed import Observed, Sample
 
-_MATERIAL_BYTES = 2**20
-"""A pass says how much files have grown if it is more than that."""
-
 
 def counted(resource: Resource) -> Check:
     """Return the check that a resource does not grow."""
 
     def check(cell: Cell, observed: Observed) -> Outcome:
         outcome = _check(resource, cell, observed)
+        if resource.limited:
+            outcome = with_file_growth(outcome, observed)
         note = resource.note(cell) if resource.note and outcome.passed else ""
         if not note:
             return outcome
@@ -134,16 +134,9 @@ def _notes(resource: Resource, decision: CountDecision, observed: Observed) -> s
     notes = []
     if decision.within_limit:
         notes.append(f"{observed.plan.max_files:g} in 100 requests are accepted (--max-files)")
-    if resource.limited and (grown := _growth(observed.samples, "bytes")) >= _MATERIAL_BYTES:
-        notes.append(f"the files have grown by {mebibytes(grown)}")
     if resource.by_name and (unsure := _unsure(resource, observed.samples)):
         notes.append(f"not counted, since another program may make them: {in_words(unsure)}")
     return "".join(f"; {note}" for note in notes)
-
-
-def _growth(samples: Sequence[Sample], name: str) -> int:
-    values = [value for one in samples if (value := one.counts.get(name)) is not None]
-    return values[-1] - values[0] if values else 0
 
 
 def _unsure(resource: Resource, samples: Sequence[Sample]) -> list[str]:

@@ -296,9 +296,8 @@ class _Halves(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, series: MemorySeries) -> _Halves:
         allowance = ALLOWANCE[series.unit]
-        points = series.points
-        if series.unit == "mapped bytes":
-            points = without_release(points, allowance)
+        mapped = series.unit == "mapped bytes"
+        points = without_release(series.points, allowance) if mapped else series.points
         earlier = without_step(earlier_half(points), allowance)
         removed = later_half(points)[0][1] - earlier[-1][1]
         later = [(requests, value - removed) for requests, value in later_half(points)]

@@ -133,6 +133,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The seed of the random choice of URLs."""
     max_files: float = 1.0
     """Files that 100 requests may leave behind without a finding."""
+    max_file_growth: float | None = None
+    """Bytes per request by which files may grow; None: any number."""
     max_slowdown: float = 2.0
     """How many times as long the last requests may take as the first ones."""
     max_latency: float | None = None

@@ -236,6 +236,7 @@ def _rerun(
         ("--drain-seconds", load.drain_seconds, default.drain_seconds),
         ("--fault-seconds", load.fault_seconds, default.fault_seconds),
         ("--max-files", load.max_files, default.max_files),
+        ("--max-file-growth", load.max_file_growth, None),
         ("--max-slowdown", load.max_slowdown, default.max_slowdown),
         ("--max-latency", load.max_latency, None),
     ]

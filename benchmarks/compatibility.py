@@ -26,7 +26,7 @@ from wsgiproof.process.account import server_account
 from wsgiproof.provision.python import choose
 from wsgiproof.records.audit import AUDIT, FAILURES, Audit, Environment, Outcome, Result
 from wsgiproof.records.cell import InterpreterKind
-from wsgiproof.records.directory import load_audit
+from wsgiproof.records.reading import load_audit
 from wsgiproof.report.audited import cautions, lines_of
 from wsgiproof.report.markdown import in_table, prose, table
 

@@ -26,10 +26,11 @@ import msgspec
 from wsgiproof.config.model import Config
 from wsgiproof.judge.process_ends import bound_of, ends_needed, is_end, process_ends
 from wsgiproof.records.cell import Mode
-from wsgiproof.records.directory import read_cell, save
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import ExtraPhase, PhaseName
+from wsgiproof.records.reading import read_cell
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import save
 from wsgiproof.run.cell import NullWatcher, RunningBackends, run_cell
 from wsgiproof.run.planning import make_context, plan, preflight
 from wsgiproof.run.selftest import MOD_WSGI

@@ -22,8 +22,8 @@ import msgspec
 
 from wsgiproof.config.model import Config, Profile
 from wsgiproof.records.cell import Mode
-from wsgiproof.records.directory import save
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import save
 from wsgiproof.run.cell import NullWatcher, RunContext, RunningBackends, run_cell
 from wsgiproof.run.planning import HostSetup, make_context, plan, preflight
 from wsgiproof.run.selftest import MOD_WSGI

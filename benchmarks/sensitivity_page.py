@@ -13,9 +13,9 @@ import msgspec
 from matplotlib import pyplot as plt
 
 from wsgiproof.judge.verdict import Judgement, checks_of, judge
-from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Role
+from wsgiproof.records.reading import read_cell
 from wsgiproof.records.run import CellRecord
 from wsgiproof.subjects.registry import rules_of
 

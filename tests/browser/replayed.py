@@ -15,9 +15,9 @@ from tests.cells import CELL, cell_with
 from tests.unit.factories import RULES, run_record
 from wsgiproof.judge.verdict import judge_record
 from wsgiproof.records.cell import Cell, Mode, Mpm
-from wsgiproof.records.directory import save
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
+from wsgiproof.records.writing import save
 from wsgiproof.subjects.pymongo.axes import Topology
 
 HERE = Path(__file__).parent / "cells"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, Literal
 
 from tests.dask.network import ADDRESS, Host, Scheduler, until
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import load_run
 from wsgiproof.records.run import RunRecord
 
 CELLS = (

@@ -20,8 +20,8 @@ from tests.dask.cluster import DIRECTORY, GONE_WITHIN, RUN_DEADLINE, SHORT, Clus
 from tests.dask.network import ADDRESS
 from tests.real.command import at_work
 from wsgiproof.errors import UsageError
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import load_run
 from wsgiproof.records.run import CellRecord
 
 Column = Literal["lost", "twice", "left", "errors", "codes", "changed"]

@@ -18,9 +18,9 @@ import msgspec
 from wsgiproof.audit.elsewhere import Tried
 from wsgiproof.records.audit import Outcome, Result
 from wsgiproof.records.cell import InterpreterKind
-from wsgiproof.records.directory import save
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.parcel import PackedFile, pack
+from wsgiproof.records.writing import save
 from wsgiproof.run.executors.dask_worker import Sealed
 from wsgiproof.run.executors.host import Survey
 from wsgiproof.run.executors.ordered_cell import CellOrder

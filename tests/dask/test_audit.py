@@ -25,7 +25,7 @@ from wsgiproof.audit.elsewhere import Lot, Tried
 from wsgiproof.audit.environment import Resolved
 from wsgiproof.audit.record import finished_in
 from wsgiproof.records.audit import Distribution, Environment, Outcome
-from wsgiproof.records.directory import ignore_note
+from wsgiproof.records.reading import ignore_note
 from wsgiproof.run.executors.base import run_jobs
 from wsgiproof.run.executors.dask_audit import Distributions
 from wsgiproof.run.executors.dask_cluster import DaskCluster

@@ -21,9 +21,10 @@ from tests.unit.test_resume import job as planned
 from wsgiproof.config.model import Config
 from wsgiproof.errors import CannotRun, UsageError
 from wsgiproof.records.cell import Cell
-from wsgiproof.records.directory import load_run, make_output, read_cells
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import load_run, read_cells
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import make_output
 from wsgiproof.run.cell import Job, NullWatcher
 from wsgiproof.run.executors import dask_cluster
 from wsgiproof.run.executors.base import run_jobs

@@ -17,8 +17,8 @@ from tests.dask.cluster import GONE_WITHIN, SHORT, Cluster, finished, load_whole
 from tests.dask.network import ADDRESS, until
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.sent import describe_file, path_of
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import load_run
 
 APPLICATION = """
 def application(environ, start_response):

@@ -11,7 +11,8 @@ from tests.dask import pretended
 from tests.dask.test_cluster import Seen, job
 from tests.unit.factories import run_record
 from wsgiproof.config.model import Config
-from wsgiproof.records.directory import Results, ignore_note, load_run, make_output
+from wsgiproof.records.reading import ignore_note, load_run
+from wsgiproof.records.writing import Results, make_output
 from wsgiproof.report.html.page import leave_page
 from wsgiproof.run.executors.base import run_jobs
 from wsgiproof.run.executors.dask_cells import Cells

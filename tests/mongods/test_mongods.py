@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.command import started
-from wsgiproof.records.directory import read_cell
+from wsgiproof.records.reading import read_cell
 from wsgiproof.records.run import CellRecord
 from wsgiproof.subjects.pymongo.axes import DEPLOYED, Topology
 from wsgiproof.subjects.pymongo.deployment import start_deployment

@@ -21,9 +21,9 @@ from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.environment import environment_build
 from wsgiproof.provision.python import installed
 from wsgiproof.provision.toolchain import BuildSpec, Python, Source
-from wsgiproof.records.directory import exit_code, read_cell
 from wsgiproof.records.judgement import Verdict
-from wsgiproof.records.run import CellRecord
+from wsgiproof.records.reading import read_cell
+from wsgiproof.records.run import CellRecord, exit_code
 from wsgiproof.server.configuration import DAEMON_THREADS
 
 BROKEN, MENDED = "2.6.3", "2.7.2"

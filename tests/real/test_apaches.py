@@ -12,8 +12,8 @@ import pytest
 from tests.real.command import RUN
 from tests.real.test_cells import why
 from wsgiproof.provision.httpd import find_httpd
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import load_run
 from wsgiproof.records.run import CellRecord
 
 SHORT = ["--no-config", "-n", "100", "--phases", "none", "--jobs", "1"]

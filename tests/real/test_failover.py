@@ -17,10 +17,10 @@ from tests.real.command import CLEAN, at_work, nobody_is_left, soon, started
 from tests.real.conftest import Bench
 from tests.real.test_cells import why
 from wsgiproof.errors import ServiceFailed
-from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import of_members
 from wsgiproof.records.plan import ExtraPhase
+from wsgiproof.records.reading import read_cell
 from wsgiproof.server.ports import LOOPBACK
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo.axes import Topology

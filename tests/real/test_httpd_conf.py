@@ -19,8 +19,8 @@ from tests.real.test_serve import MODULE, alive, told
 from wsgiproof.process.account import server_account
 from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.httpd import build_httpd, find_httpd
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import load_run
 from wsgiproof.records.run import CellRecord
 
 CONF = """

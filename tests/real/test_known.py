@@ -10,9 +10,9 @@ import pytest
 from tests.real.command import started
 from tests.real.conftest import CRASHING, PYMONGO
 from wsgiproof.judge.process_ends import process_ends
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.known import KnownState
+from wsgiproof.records.reading import load_run
 
 MATRIX = f"""
 mod_wsgi = "{CRASHING}"

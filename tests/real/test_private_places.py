@@ -13,8 +13,8 @@ import pytest
 
 from tests.real.command import RUN, soon
 from wsgiproof.process.account import server_account
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import load_run
 from wsgiproof.records.run import CellRecord
 
 PLACES = [Path("/tmp"), Path("/dev/shm")]

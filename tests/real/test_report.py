@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.real.command import started
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import load_run
 from wsgiproof.report.html.page import NAME
 
 GUEST_BOOK = Path(__file__).parent / "apps" / "guest_book.py"

@@ -22,8 +22,8 @@ from wsgiproof.process.commands import run
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.service import Service
 from wsgiproof.provision.cache import Cache
-from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import read_cell
 from wsgiproof.records.run import CellRecord
 from wsgiproof.run.preflight import Preflight
 from wsgiproof.server.ports import LOOPBACK, free_port

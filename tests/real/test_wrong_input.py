@@ -15,9 +15,9 @@ from tests.real.command import RUN, started
 from tests.real.conftest import Bench
 from wsgiproof.judge.explain.lines import parse
 from wsgiproof.judge.tracebacks import tracebacks
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import LogLine
+from wsgiproof.records.reading import load_run
 from wsgiproof.server.ports import LOOPBACK, free_port
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo.axes import Topology

@@ -18,9 +18,9 @@ from wsgiproof.judge.finding import Check
 from wsgiproof.judge.hangs import UNREAD
 from wsgiproof.judge.verdict import checks_of
 from wsgiproof.observe.cores import why_no_core
-from wsgiproof.records.directory import read_cell
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Observed
+from wsgiproof.records.reading import read_cell
 from wsgiproof.records.run import CellRecord
 from wsgiproof.run.selftest import control_results
 from wsgiproof.subjects.registry import DEFAULT

@@ -24,7 +24,7 @@ from wsgiproof.records.audit import (
     Tier,
 )
 from wsgiproof.records.cell import InterpreterKind
-from wsgiproof.records.directory import load_audit
+from wsgiproof.records.reading import load_audit
 from wsgiproof.records.run import as_json
 
 MAIN, SHARED, OWN = InterpreterKind.MAIN, InterpreterKind.SHARED_GIL, InterpreterKind.OWN_GIL

@@ -19,8 +19,8 @@ from shrub.v3.evg_project import EvgProject
 from tests.unit.test_examples import EXAMPLES, parsed
 from tests.unit.test_listed import cells, dealt
 from wsgiproof.errors import UsageError
-from wsgiproof.records.directory import load_list
 from wsgiproof.records.listed import Environment, Listed, ListedCell, Resolved
+from wsgiproof.records.reading import load_list
 from wsgiproof.report.evergreen import RESULTS, RUN, SET_UP, for_evergreen
 
 RESOLVED = (

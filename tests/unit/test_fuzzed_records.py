@@ -28,7 +28,7 @@ from tests.unit.test_corpus import CORPUS, NAMES
 from tests.unit.test_resume import job
 from wsgiproof.cli import main
 from wsgiproof.errors import UsageError
-from wsgiproof.records.directory import load_run, reopen_output
+from wsgiproof.records.reading import load_run, reopen_output
 from wsgiproof.run.session import split
 
 HOSTILE = (

@@ -19,18 +19,9 @@ from tests.unit.test_merge import DAEMON, EMBEDDED, IDS, called, content, refuse
 from tests.unit.test_resume import ended, job
 from wsgiproof.analysis.merge import merge
 from wsgiproof.errors import CannotRun, UsageError
-from wsgiproof.records.directory import (
-    UNKNOWN,
-    Results,
-    held,
-    keep,
-    load_run,
-    make_output,
-    read_cells,
-    reopen_output,
-    save,
-)
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import UNKNOWN, load_run, read_cells, reopen_output
+from wsgiproof.records.writing import Results, held, keep, make_output, save
 from wsgiproof.report.files import write_whole
 from wsgiproof.run.session import split
 
@@ -300,7 +291,7 @@ def test_a_lock_that_is_none_is_refused_and_not_waited_for(plant: Plant, tmp_pat
 def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
     output = make_output(tmp_path / "out")
     program = (
-        "import sys\nfrom pathlib import Path\nfrom wsgiproof.records.directory import held\n"
+        "import sys\nfrom pathlib import Path\nfrom wsgiproof.records.writing import held\n"
         "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(

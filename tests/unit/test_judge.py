@@ -13,11 +13,12 @@ from wsgiproof.errors import UsageError
 from wsgiproof.judge.resources import Resource
 from wsgiproof.judge.rules import Rules, together
 from wsgiproof.judge.verdict import every_check, judge
-from wsgiproof.records.directory import read_cell, save
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.observed import Observed, Stop
 from wsgiproof.records.plan import LoadPlan
+from wsgiproof.records.reading import read_cell
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import save
 
 
 def unclean() -> Observed:

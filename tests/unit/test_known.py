@@ -38,12 +38,13 @@ from wsgiproof.config.known import KnownTable
 from wsgiproof.config.model import Config
 from wsgiproof.errors import ExitCode, UsageError
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records.directory import RESULTS, exit_code, load_run, read_directory, save
 from wsgiproof.records.judgement import Finding, Rate, Verdict
 from wsgiproof.records.known import Known, KnownInCell, KnownState
 from wsgiproof.records.observed import LeftoverThreads, Observed
 from wsgiproof.records.plan import ExtraPhase
-from wsgiproof.records.run import CellRecord, known_in
+from wsgiproof.records.reading import load_run, read_directory
+from wsgiproof.records.run import CellRecord, exit_code, known_in
+from wsgiproof.records.writing import RESULTS, save
 from wsgiproof.report.causes import causes
 from wsgiproof.report.html.overview import overview
 from wsgiproof.report.junit import to_junit

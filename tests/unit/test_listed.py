@@ -25,10 +25,10 @@ from wsgiproof.config.axes import ALL_AXES
 from wsgiproof.config.matrix import Matrix, expand
 from wsgiproof.errors import UsageError
 from wsgiproof.records.cell import Cell, Mode
-from wsgiproof.records.directory import load_run
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.listed import Listed
 from wsgiproof.records.plan import ExtraPhase, LoadPlan
+from wsgiproof.records.reading import load_run
 from wsgiproof.report.evergreen import for_evergreen
 from wsgiproof.report.matrix import (
     Shard,

@@ -21,8 +21,9 @@ from wsgiproof.cli import cli
 from wsgiproof.cli import commands as every_command
 from wsgiproof.errors import CannotRun, WsgiproofError
 from wsgiproof.records.cell import Cell, Mode
-from wsgiproof.records.directory import load_run, save
+from wsgiproof.records.reading import load_run
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
+from wsgiproof.records.writing import save
 from wsgiproof.report.files import write_reports
 
 STARTED = "2026-11-23T05:43:59+00:00"

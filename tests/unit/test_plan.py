@@ -21,8 +21,8 @@ from wsgiproof.provision.environment import environment_build, home_in, installe
 from wsgiproof.provision.python import describe
 from wsgiproof.provision.toolchain import Apache, BuildSpec, Source
 from wsgiproof.records.cell import Mode, Mpm
-from wsgiproof.records.directory import load_list
 from wsgiproof.records.listed import Environment, Listed
+from wsgiproof.records.reading import load_list
 from wsgiproof.report.matrix import as_listed
 from wsgiproof.run.planning import HostSetup, plan
 from wsgiproof.run.preflight import Machine

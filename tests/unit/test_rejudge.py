@@ -17,9 +17,9 @@ from wsgiproof.analysis.rejudge import RejudgedCell, differences, rejudge
 from wsgiproof.cli import cli
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records.directory import save
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import save
 from wsgiproof.subjects.registry import rules_of
 
 LEAKING = observed(samples=samples([[reading(threads=20 + 5 * number)] for number in range(26)]))

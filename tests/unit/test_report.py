@@ -30,11 +30,10 @@ from tests.unit.factories import (
 )
 from tests.unit.scenarios import crash_at_stop, leak_in_four_processes, pyo3
 from wsgiproof.records.cell import Mode
-from wsgiproof.records.directory import exit_code
 from wsgiproof.records.judgement import Finding, Verdict
 from wsgiproof.records.machine import Prerequisite, RunningServer
 from wsgiproof.records.observed import Observed, Role
-from wsgiproof.records.run import CellRecord
+from wsgiproof.records.run import CellRecord, exit_code
 from wsgiproof.report.causes import causes
 from wsgiproof.report.explained import error_log
 from wsgiproof.report.html.overview import overview

@@ -16,18 +16,11 @@ from tests.cells import CELL, cell_with
 from tests.unit.factories import observed, record, run_record
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.toolchain import BuildSpec, Python, Source
-from wsgiproof.records.directory import (
-    Results,
-    check_planned,
-    keep,
-    load_run,
-    make_output,
-    reopen_output,
-    save,
-)
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.plan import LoadPlan
+from wsgiproof.records.reading import check_planned, load_run, reopen_output
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
+from wsgiproof.records.writing import Results, keep, make_output, save
 from wsgiproof.run.cell import Job, put_aside
 from wsgiproof.run.session import _until_failure, split
 

@@ -11,8 +11,9 @@ import wsgiproof
 from wsgiproof.errors import CannotRun, UsageError, describe
 from wsgiproof.files import Directory, copy_tree
 from wsgiproof.records.cell import Cell
-from wsgiproof.records.directory import CELLS, RESULTS, load_list, load_run, make_output, save
+from wsgiproof.records.reading import load_list, load_run
 from wsgiproof.records.run import CellRecord, Excluded, RunRecord
+from wsgiproof.records.writing import CELLS, RESULTS, make_output, save
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 from wsgiproof.errors import UsageError
 from wsgiproof.judge.rules import RulesOf
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records.directory import read_cells
+from wsgiproof.records.reading import read_cells
 from wsgiproof.records.run import CellRecord
 
 

@@ -284,7 +284,8 @@ def audit_command(
     from wsgiproof.audit.session import audit, check
     from wsgiproof.judge.audited import exit_code
     from wsgiproof.records.audit import AUDIT
-    from wsgiproof.records.directory import held, load_audit, make_private_directory
+    from wsgiproof.records.reading import load_audit
+    from wsgiproof.records.writing import held, make_private_directory
     from wsgiproof.report.audited import show_audit
     from wsgiproof.report.builds import StepProgress
     from wsgiproof.report.files import write_audit_reports
@@ -337,8 +338,7 @@ def audit_command(
                 kept.save(record)
     show_audit(console, record, str(kept.path))
     write_audit_reports(record, junit, markdown, note)
-    page = leave_audit_page(record, directory)
-    console.print(Text(f"Report: {page}"), soft_wrap=True)
+    console.print(Text(f"Report: {leave_audit_page(record, directory)}"), soft_wrap=True)
     if as_json:
         print_json(record)
     raise SystemExit(exit_code(record.environments))

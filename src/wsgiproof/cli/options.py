@@ -24,9 +24,9 @@ from wsgiproof.config.model import Config, Profile
 from wsgiproof.config.own_conf import with_own_conf
 from wsgiproof.errors import did_you_mean, one_line
 from wsgiproof.records.cell import Resolution
-from wsgiproof.records.directory import load_list, load_run
 from wsgiproof.records.listed import Listed
 from wsgiproof.records.plan import ExtraPhase
+from wsgiproof.records.reading import load_list, load_run
 from wsgiproof.records.run import RunRecord, as_json
 from wsgiproof.subjects.axis import Axis, absolute
 from wsgiproof.subjects.registry import DEFAULT, SUBJECTS, known_controls

@@ -81,7 +81,7 @@ def show_command(
             )
         raise SystemExit(_show_rejudged(where, cell))
     from wsgiproof.analysis.figures import with_figures
-    from wsgiproof.records.directory import only
+    from wsgiproof.records.reading import only
     from wsgiproof.report.files import write_files
     from wsgiproof.report.recorded import show_recorded
     from wsgiproof.subjects.registry import rules_to_show
@@ -100,7 +100,7 @@ def show_command(
 
 def _show_rejudged(where: Path, cell: str | None) -> ExitCode:
     from wsgiproof.analysis.rejudge import differences, rejudge
-    from wsgiproof.records.directory import exit_code
+    from wsgiproof.records.run import exit_code
     from wsgiproof.report.rejudge import show_again
     from wsgiproof.subjects.registry import rules_of
 
@@ -182,7 +182,7 @@ def merge_command(
 
 def _exit_code(record: RunRecord) -> ExitCode:
     """Return what ``run`` would, but never success where a planned cell is missing."""
-    from wsgiproof.records.directory import exit_code
+    from wsgiproof.records.run import exit_code
 
     code = exit_code(record.cells)
     return ExitCode.UNDECIDED if code is ExitCode.PASS and record.missing else code

@@ -119,7 +119,7 @@ def run_command(
     from rich.text import Text
 
     from wsgiproof.analysis.figures import with_figures
-    from wsgiproof.records.directory import exit_code
+    from wsgiproof.records.run import exit_code
     from wsgiproof.report.files import write_reports
     from wsgiproof.report.html.page import leave_page
     from wsgiproof.report.terminal import show_cells, show_run

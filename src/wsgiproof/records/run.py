@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from wsgiproof.errors import ExitCode
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import CheckResult, Finding, RestOfLog, Verdict
 from wsgiproof.records.known import Known, KnownInCell, KnownInRun, KnownState
@@ -162,3 +163,14 @@ def _unicode(value: Any) -> Any:
     if isinstance(value, dict):
         return {_unicode(key): _unicode(one) for key, one in value.items()}
     return [*map(_unicode, value)] if isinstance(value, list | tuple) else value
+
+
+def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
+    """Return the exit code of a run. A finding outweighs cells that were undecided or could not
+    run; so does a known one that is gone."""
+    verdicts = {cell.verdict for cell in cells}
+    if Verdict.FAIL in verdicts or any(one.state is KnownState.GONE for one in known_in(cells)):
+        return ExitCode.FINDING
+    if verdicts and verdicts <= {Verdict.PASS, Verdict.KNOWN}:
+        return ExitCode.PASS
+    return ExitCode.UNDECIDED

@@ -18,9 +18,10 @@ from wsgiproof.provision.git import is_git
 from wsgiproof.provision.index import releases
 from wsgiproof.provision.source import is_path
 from wsgiproof.provision.toolchain import Source
-from wsgiproof.records.directory import Note, Results
 from wsgiproof.records.judgement import Verdict
+from wsgiproof.records.reading import Note
 from wsgiproof.records.run import CellRecord, RunRecord
+from wsgiproof.records.writing import Results
 from wsgiproof.run.cell import Job, Progress
 from wsgiproof.run.executors.base import Executor, run_jobs
 from wsgiproof.run.planning import HostSetup, RunPlan, make_context, plan, preflight

@@ -32,12 +32,12 @@ from wsgiproof.provision.cache import Cache
 from wsgiproof.provision.httpd import httpd_build, httpd_of
 from wsgiproof.provision.toolchain import Apache, Application, BuildSpec, Toolchain
 from wsgiproof.records.cell import MOD_WSGI_HTTPD, Cell
-from wsgiproof.records.directory import BACKENDS, CELLS, TRIES, save_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.known import Known, KnownInCell
 from wsgiproof.records.observed import Observed
 from wsgiproof.records.plan import LoadPlan
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import BACKENDS, CELLS, TRIES, save_cell
 from wsgiproof.server.apache import Server, start_apache
 from wsgiproof.server.around import AroundConf
 from wsgiproof.server.configuration import ACCESS_LOG, ERROR_LOG, ApacheConf, workers

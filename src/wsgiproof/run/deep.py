@@ -36,8 +36,8 @@ from wsgiproof.records.audit import (
     Tier,
 )
 from wsgiproof.records.cell import InterpreterKind, Mode
-from wsgiproof.records.directory import Results, held, make_output
 from wsgiproof.records.run import CellRecord, RunRecord
+from wsgiproof.records.writing import Results, held, make_output
 from wsgiproof.run.cell import Job, Progress
 from wsgiproof.run.executors.base import run_jobs
 from wsgiproof.run.executors.workers import local_executor

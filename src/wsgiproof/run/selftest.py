@@ -13,9 +13,9 @@ from wsgiproof.config.model import Config
 from wsgiproof.judge.control_result import ControlResult
 from wsgiproof.judge.finding import Check
 from wsgiproof.judge.verdict import Judgement, judge
-from wsgiproof.records.directory import Results, make_output
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import Results, make_output
 from wsgiproof.run.cell import Job, Progress
 from wsgiproof.run.executors.base import run_jobs
 from wsgiproof.run.executors.workers import local_executor

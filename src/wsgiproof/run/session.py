@@ -16,23 +16,17 @@ import wsgiproof
 from wsgiproof.config.model import Config
 from wsgiproof.errors import CannotRun, UsageError
 from wsgiproof.judge.verdict import judge_record
-from wsgiproof.records.directory import (
-    CELLS,
-    Note,
-    Results,
-    check_planned,
-    held,
-    ignore_note,
-    keep,
-    make_output,
-    now,
-    read_directory,
-    reopen_output,
-    save_cell,
-)
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.listed import Listed
+from wsgiproof.records.reading import (
+    Note,
+    check_planned,
+    ignore_note,
+    read_directory,
+    reopen_output,
+)
 from wsgiproof.records.run import CellRecord, RunRecord
+from wsgiproof.records.writing import CELLS, Results, held, keep, make_output, now, save_cell
 from wsgiproof.run.cell import Job, Progress, RunContext, put_aside, tries_of
 from wsgiproof.run.executors.base import Executor, run_jobs
 from wsgiproof.run.executors.workers import local_executor

@@ -12,7 +12,7 @@ from wsgiproof.audit.elsewhere import Lot, Tried, not_tried
 from wsgiproof.errors import UsageError
 from wsgiproof.provision.sent import SentFile
 from wsgiproof.records.audit import Distribution
-from wsgiproof.records.directory import Note
+from wsgiproof.records.reading import Note
 from wsgiproof.run.executors.base import run_jobs
 from wsgiproof.run.executors.dask_cluster import DaskCluster
 from wsgiproof.run.executors.ordered_distribution import DistributionOrder

@@ -13,10 +13,11 @@ import msgspec
 from wsgiproof.config.model import Config
 from wsgiproof.errors import CannotRun, describe, one_line
 from wsgiproof.provision.sent import SentFile
-from wsgiproof.records.directory import BACKENDS, TRIES, keep, read_cells, save_cell
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.parcel import unpack
+from wsgiproof.records.reading import read_cells
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import BACKENDS, TRIES, keep, save_cell
 from wsgiproof.run.cell import Job, Progress, put_aside
 from wsgiproof.run.executors.ordered_cell import CellOrder, sources_of
 

@@ -25,7 +25,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from wsgiproof.errors import CannotRun, UsageError, one_line
 from wsgiproof.process.signals import interrupts_deferred
 from wsgiproof.provision.sent import SentFile, describe_file, read_to_send
-from wsgiproof.records.directory import Note
+from wsgiproof.records.reading import Note
 from wsgiproof.run.executors.dask_local import local_cluster
 from wsgiproof.run.executors.dask_worker import Sealed, ask
 from wsgiproof.run.executors.host import Order, Survey

@@ -25,9 +25,9 @@ from wsgiproof.provision.python import python_like
 from wsgiproof.provision.sent import SentFile, path_of
 from wsgiproof.provision.toolchain import Apache, BuildSpec, Python, Source
 from wsgiproof.records.cell import Cell
-from wsgiproof.records.directory import BACKENDS, CELLS, TRIES
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.parcel import pack
+from wsgiproof.records.writing import BACKENDS, CELLS, TRIES
 from wsgiproof.run.cell import Job, RunContext, RunningBackends, run_cell
 from wsgiproof.run.preflight import check_space, raise_limits, requested_apaches
 from wsgiproof.subjects.registry import subject_of

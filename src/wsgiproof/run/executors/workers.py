@@ -28,9 +28,9 @@ from wsgiproof.process.leftovers import await_orphans, current_run, join_current
 from wsgiproof.process.signals import ignore_interrupts, interrupts_deferred
 from wsgiproof.process.spawn import run_name
 from wsgiproof.records.cell import Cell
-from wsgiproof.records.directory import keep
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
+from wsgiproof.records.writing import keep
 from wsgiproof.run.cell import Job, NullWatcher, Progress, RunContext, RunningBackends, run_cell
 from wsgiproof.run.executors.child import Channel, Child, begin_heartbeats, take_over
 

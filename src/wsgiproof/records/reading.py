@@ -1,18 +1,14 @@
-"""Writes the result directory of a run while it runs, and reads it back.
+"""Reads the result directory of a run or an audit.
 
-``results.json`` has the run and the verdict of each cell; ``cells/<id>/cell.json`` has everything
-about one cell. ``docs/results.md`` describes both. A directory may come from another machine, so
-all of it is read through :mod:`wsgiproof.files`: no link below it is followed, no read blocks, and
-every read has a size limit.
+It may come from another machine, so all of it is read through :mod:`wsgiproof.files`: no link below
+it is followed, no read blocks, and every read has a size limit.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -21,108 +17,32 @@ from typing import TypeVar
 
 import msgspec
 
-from wsgiproof.errors import CannotRun, ExitCode, Locked, UsageError, describe
-from wsgiproof.files import (
-    LARGEST_RECORD,
-    Directory,
-    UnsafeFile,
-    read_file,
-    sync_directory,
-    write_output,
-)
-from wsgiproof.process.locks import locked
+from wsgiproof.errors import UsageError, describe
+from wsgiproof.files import LARGEST_RECORD, Directory, UnsafeFile, read_file
 from wsgiproof.records.audit import AUDIT, Audit
 from wsgiproof.records.audit import FORMAT as AUDIT_FORMAT
-from wsgiproof.records.judgement import Verdict
-from wsgiproof.records.known import KnownState
 from wsgiproof.records.listed import Listed
-from wsgiproof.records.run import FORMAT, CellRecord, Excluded, RunRecord, as_json, known_in
+from wsgiproof.records.run import FORMAT, CellRecord, Excluded, RunRecord
+from wsgiproof.records.writing import BACKENDS, CELL, CELLS, RESULTS, TRIES, make_private
 
-RESULTS = "results.json"
-_LOCK = ".lock"
-CELLS = "cells"
-TRIES = "tries"
-"""The directories of earlier tries of cells, which ended in ``error``."""
-BACKENDS = "backends"
-"""The directory of the logs of backends that were started."""
-CELL = "cell.json"
 UNKNOWN = "(other cells: results.json was lost, and with it the list of planned cells)"
 """One of the planned cells of a run whose ``results.json`` had to be rebuilt."""
+
 _LONGEST_COMPLAINT = 500
 """Characters that are kept of a decoder's message, which may quote the record."""
 
 _LARGE = re.compile(rb"(?<![.0-9])[0-9]{17,}|[0-9][eE][+]?[0-9]{2}")
+
 _LARGEST = 2**60
 
 _Kind = TypeVar("_Kind")
+
 Note = Callable[[str], None]
 """Takes a line for the user."""
 
 
 def ignore_note(line: str) -> None:
     """Drop the line."""
-
-
-def exit_code(cells: Sequence[CellRecord]) -> ExitCode:
-    """Return the exit code of a run. A finding outweighs cells that were undecided or could not
-    run; so does a known one that is gone."""
-    verdicts = {cell.verdict for cell in cells}
-    if Verdict.FAIL in verdicts or any(one.state is KnownState.GONE for one in known_in(cells)):
-        return ExitCode.FINDING
-    if verdicts and verdicts <= {Verdict.PASS, Verdict.KNOWN}:
-        return ExitCode.PASS
-    return ExitCode.UNDECIDED
-
-
-class Results:
-    """``results.json`` of a run, complete and up to date after each cell."""
-
-    def __init__(self, record: RunRecord, directory: Path) -> None:
-        self._path = directory / RESULTS
-        self._save(record)
-
-    def plan(self, cells: Sequence[str]) -> None:
-        """Add cells, by their ids, that are to be run as well."""
-        planned = dict.fromkeys((*self._record.planned, *cells))
-        self._save(msgspec.structs.replace(self._record, planned=tuple(planned)))
-
-    def add(self, cell: CellRecord) -> None:
-        """Add the record of a cell."""
-        self._save(msgspec.structs.replace(self._record, cells=(*self._record.cells, cell)))
-
-    def finish(self) -> RunRecord:
-        """Mark the run as complete, and return its record."""
-        self._save(msgspec.structs.replace(self._record, complete=True, finished=now()))
-        return self._record
-
-    def _save(self, record: RunRecord) -> None:
-        self._record = record
-        save(record.to_json(), self._path)
-
-
-def save(value: object, path: Path) -> None:
-    """Write a record as JSON, atomically: a reader sees the old file or the new one.
-
-    The new file is on the disk when this returns. Raises :class:`CannotRun` if it can't be written;
-    the old file is then unchanged.
-    """
-    write_output(msgspec.json.format(as_json(value), indent=2) + b"\n", path)
-
-
-def save_cell(record: CellRecord, directory: Path) -> None:
-    """Write the record of a cell into its directory, and sync that directory to the disk."""
-    save(record, directory / CELL)
-    sync_directory(directory.parent)
-
-
-def keep(record: CellRecord, output: Path) -> None:
-    """Write the record of a cell that could not write its own, and make its directory."""
-    directory = output / record.directory
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotRun(f"{directory} can't be written: {error.strerror}") from error
-    save_cell(record, directory)
 
 
 class _CellEntry(msgspec.Struct):
@@ -148,84 +68,6 @@ class _Lost(UsageError):
     """``results.json`` is missing, or is not a record of wsgiproof."""
 
 
-@contextmanager
-def held(output: Path) -> Iterator[None]:
-    """Lock a directory against other runs until the block ends.
-
-    Raises :class:`UsageError` if another run has locked it.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(output / _LOCK, seconds=0))
-        except Locked as error:
-            raise UsageError(f"another wsgiproof is using {output}: {error}") from error
-        except OSError as error:
-            raise CannotRun(f"{output} can't be written: {error.strerror}") from error
-        yield
-
-
-def make_output(requested: Path | None) -> Path:
-    """Make the run's directory with mode 0700, since it may hold what an application logs.
-
-    It is ``wsgiproof-results/TIME`` unless another one is ``requested``. Raises :class:`UsageError`
-    if it already holds results, belongs to another user, or has other files and is open to other
-    users, and :class:`CannotRun` if it can't be made.
-    """
-    output = make_private_directory(requested, RESULTS)
-    try:
-        (output / CELLS).mkdir(exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise CannotRun(f"{output} can't be written: {error.strerror}") from error
-    return output
-
-
-def make_private_directory(requested: Path | None, record: str) -> Path:
-    """Make the directory of a run or an audit, as :func:`make_output` says; ``record`` is the name
-    of the file that it must not hold yet."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    output = (requested or Path("wsgiproof-results") / stamp).absolute()
-    if os.path.lexists(output / record):
-        raise UsageError(f"{output} already holds results: name another --output")
-    try:
-        _make_parents(output.parent)
-        output.mkdir(exist_ok=True, mode=0o700)
-        with Directory(output, follow=True) as directory:
-            _make_private(directory)
-    except OSError as error:
-        raise CannotRun(f"{output} can't be written: {error.strerror}") from error
-    return output
-
-
-def _make_parents(directory: Path) -> None:
-    """Make the parent directories, which only their owner may write whatever the umask is."""
-    if not directory.is_dir():
-        _make_parents(directory.parent)
-        directory.mkdir(exist_ok=True, mode=0o755)
-
-
-def _make_private(output: Directory, *, owned: bool = False) -> None:
-    """Give the directory mode 0700.
-
-    Raises :class:`UsageError` if it belongs to another user, or if it is open to others and has
-    files that a run did not leave (``owned``).
-    """
-    status = os.fstat(output.fd)
-    if status.st_uid != os.geteuid():
-        raise UsageError(
-            f"{output.path} belongs to another user (uid {status.st_uid}): name another --output"
-        )
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077 and not owned and output.names():
-        raise UsageError(
-            f"{output.path} is not empty, and open to other users (mode {mode:04o}): "
-            "name another --output, or give it mode 0700"
-        )
-    if mode != 0o700:
-        os.fchmod(output.fd, 0o700)
-    if stat.S_IMODE(os.fstat(output.fd).st_mode) & 0o077:
-        raise CannotRun(f"{output.path} can't be made private (0700) on this file system")
-
-
 def reopen_output(directory: Path, note: Note = ignore_note) -> Path:
     """Check the directory of a run that is to be resumed, and return its absolute path.
 
@@ -240,7 +82,7 @@ def reopen_output(directory: Path, note: Note = ignore_note) -> Path:
             if rebuilt is None:
                 raise
             note(f"{lost}; the cells that have ended are read from {CELLS}/*/{CELL}")
-        _make_private(run, owned=True)
+        make_private(run, owned=True)
         for name in (CELLS, TRIES, BACKENDS):
             # Below these, directories are moved and removed by their paths.
             if run.names(name):
@@ -377,7 +219,7 @@ def load_audit(directory: Path) -> Audit:
         if AUDIT not in opened.names():
             raise UsageError(f"{directory} holds no audit: it has no {AUDIT}")
         content = _read(opened, AUDIT, path)
-        _make_private(opened, owned=True)
+        make_private(opened, owned=True)
         return _decode(content, path, Audit, "an audit", format=AUDIT_FORMAT)
 
 
@@ -523,8 +365,3 @@ def _check_numbers(content: bytes, path: Path) -> None:
                 left += one
             elif isinstance(one, int | float) and not -_LARGEST <= one <= _LARGEST:
                 raise UsageError(f"{path} has a number that is too large for a record")
-
-
-def now() -> str:
-    """Return the present time as records have it: ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -125,6 +125,21 @@ def test_what_was_not_to_end_is_no_end() -> None:
     assert process_ends(seen).total == 0
 
 
+BEGINS = {
+    "5.0.2": "mod_wsgi (pid=300): Destroying interpreters.",
+    "6.1.1": "Destroying Python sub-interpreters in daemon process 'subject'.",
+}
+
+
+@pytest.mark.parametrize("said", BEGINS.values(), ids=BEGINS)
+@pytest.mark.parametrize(("pid", "ends"), [(300, (300,)), (301, ())])
+def test_what_apache_no_longer_needs_was_to_end(said: str, pid: int, ends: tuple[int, ...]) -> None:
+    events = (*BORN, born(300, Role.WORKER), died(300, phase="parallel", **CRASH))
+    text = f"[Fri Nov 27 08:50:54.552959 2026] [wsgi:info] [pid {pid}:tid {pid}] {said}"
+    seen = observed(events=events, log=(LogLine(phase="parallel", text=text),))
+    assert process_ends(seen).crashed == ends
+
+
 @pytest.mark.parametrize("role", [Role.FRONTEND, Role.PARENT, Role.HELPER])
 def test_only_processes_that_ran_python_count(role: Role) -> None:
     events = (born(300, role), died(300, role=role, phase="stop", **CRASH))

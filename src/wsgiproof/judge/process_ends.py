@@ -30,7 +30,7 @@ _EXIT_BEFORE_4 = 255
 
 
 class ProcessEnds(msgspec.Struct, frozen=True, kw_only=True):
-    """The ends of processes that had run Python, and that wsgiproof wanted to end, by their pids.
+    """The ends of processes that had run Python and were to end, by their pids.
 
     Those that say nothing are left out: their exit status is unknown, or they were killed and had
     no time to end.
@@ -65,12 +65,26 @@ def process_ends(observed: Observed) -> ProcessEnds:
 
 
 def is_end(observed: Observed, event: Event) -> bool:
-    """Return whether this is the end of a process that had run Python and was to end."""
+    """Return whether this is the end of a process that had run Python and was to end.
+
+    Apache ends those that it no longer needs, and those that have served as many requests as they
+    may. mod_wsgi logs that it takes their interpreters down.
+    """
     return (
         event.kind == "died"
         and event.role is Role.WORKER
-        and (event.phase == PhaseName.STOP or is_requested(observed, event))
+        and (
+            event.phase == PhaseName.STOP
+            or is_requested(observed, event)
+            or any(_begins_to_end(event.pid, line.text) for line in observed.log)
+        )
     )
+
+
+def _begins_to_end(pid: int, line: str) -> bool:
+    """Return whether this is what mod_wsgi logs before it takes the interpreters of a process down:
+    ``Destroying interpreters`` before 6, and then ``Destroying Python sub-interpreters``."""
+    return f"[pid {pid}:" in line and " Destroying " in line and "interpreters" in line
 
 
 def exit_status(observed: Observed, death: Event) -> int | None:

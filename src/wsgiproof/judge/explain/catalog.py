@@ -97,6 +97,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     whose: str = ""
     examples: tuple[str, ...]
 
+    def at(self, phase: str, at_end: bool | None) -> bool:
+        """Return whether it is for texts of this phase, and of processes that were to end or not.
+
+        The phase says less than ``at_end``, if that is known: a process may end in any of them.
+        """
+        if at_end is None or self.at_end is None:
+            return not self.phases or phase in self.phases
+        return at_end is self.at_end
+
 
 class Code(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A code of mod_wsgi 6: the level at which it is logged (or ``retired``), and its meaning."""
@@ -137,11 +146,9 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         """
         texts = None if place is Place.LOG else (text, *beside)
         for entry in self.entries:
-            here = place in entry.where and (not entry.phases or phase in entry.phases)
-            then = None in (at_end, entry.at_end) or at_end is entry.at_end
             if (
-                here
-                and then
+                place in entry.where
+                and entry.at(phase, at_end)
                 and _compiled(entry.pattern).search(text)
                 and entry.only.hold(cell, texts)
             ):

@@ -33,11 +33,12 @@ from wsgiproof.subjects.pymongo.subject import PYMONGO
 from wsgiproof.subjects.registry import DEFAULT
 
 COUNTED = {
-    "connections": "leak-connection",
-    "descriptors": "leak-descriptor",
-    "threads": "leak-thread",
+    "leak-connection": "connections",
+    "leak-descriptor": "descriptors",
+    "leak-thread": "threads",
+    "lose-idle-connection": "connections",
 }
-"""The planted leak of each counted resource."""
+"""The planted leaks of counted resources, and their checks. The last one hides in a pool."""
 _TOPOLOGIES = (Topology.STANDALONE, Topology.REPLICA_SET)
 
 
@@ -57,10 +58,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 def quick() -> Iterator[Case]:
     """The quick profile's promises."""
-    for check, fault in COUNTED.items():
+    for fault, check in COUNTED.items():
         yield Case(name=f"{fault}-250", check=check, fault=fault, options={"every": 250}, runs=20)
-    yield Case(name="leak-memory-1", check="memory", fault="leak-memory", runs=20)
-    yield Case(name="leak-object-1", check="memory", fault="leak-object", runs=20)
+    for name, fault, options in (
+        ("leak-memory-1", "leak-memory", {}),
+        ("leak-memory-200-bytes", "leak-memory", {"size": 200}),
+        ("leak-object-1", "leak-object", {}),
+    ):
+        yield Case(name=name, check="memory", fault=fault, options=options, runs=20)
 
 
 def rates() -> Iterator[Case]:
@@ -124,6 +129,7 @@ class Bench:
                 "mode": (case.mode,),
             },
             profile=case.profile,
+            phases=(),  # the load alone finds leaks
             control=_plant(case),
         )
         if case.python not in self._sites:

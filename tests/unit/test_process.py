@@ -181,6 +181,7 @@ def test_every_one_of_many_simultaneous_crashes_is_reported(
         it.signal(signal.SIGUSR1)
         assert it.wait(LONG)
         died = deaths(it.events())
+        assert [*died][-1] == it.pid, "then all others have been reported"
         assert died.pop(it.pid).exit == 0
         assert [event.signal for event in died.values()] == [11] * 8
 

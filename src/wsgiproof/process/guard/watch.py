@@ -60,6 +60,8 @@ class Guard:
     watched: dict[int, Watched] = field(default_factory=dict)
     by_pidfd: dict[int, Watched] = field(default_factory=dict)
     unread: list[Watched] = field(default_factory=list)
+    service_ended: tuple[Watched, int | None] | None = None
+    """The death of the service, which is reported after those that are unread."""
     poller: select.poll = field(default_factory=select.poll)
     service: int = 0
     killing: bool = False
@@ -156,11 +158,16 @@ class Guard:
 
     # deaths
 
+    def ended(self, ready: list[tuple[int, int]]) -> list[int]:
+        """Return the pidfds of ended processes among what is ready."""
+        return [descriptor for descriptor, _ in ready if descriptor in self.by_pidfd]
+
     def read_deaths(self, pidfds: list[int]) -> None:
         """Read the statuses of ended processes; all of them first, since their parents are about to
         reap them."""
         now = self.ended_last_at = time.monotonic()
         ended = [self.by_pidfd.pop(pidfd) for pidfd in pidfds]
+        ended.sort(key=lambda watched: watched.pid == self.service)
         statuses = [read_status(watched.pid, watched.pidfd) for watched in ended]
         for watched, status in zip(ended, statuses, strict=True):
             self.poller.unregister(watched.pidfd)
@@ -170,8 +177,17 @@ class Guard:
                 watched.name = stat.name  # it may not have called exec yet when it was born
             if status is None:
                 self.unread.append(watched)
+            elif watched.pid == self.service and self.unread:
+                self.service_ended = (watched, status)
             else:
                 self.write_died(watched, status)
+
+    def write_service_ended(self) -> None:
+        """Report the death of the service, if it had to wait for those that were unread: whoever
+        waits for it knows then how the others ended."""
+        if self.service_ended is not None:
+            self.write_died(*self.service_ended)
+            self.service_ended = None
 
     def retry_unread(self) -> None:
         """Try again to read statuses that only the parent may read; give up after a while."""
@@ -185,6 +201,8 @@ class Guard:
                 self.write_died(watched, status)
             else:
                 self.unread.append(watched)
+        if not self.unread:
+            self.write_service_ended()
 
     def reap(self) -> bool:
         """Reap ended children, including orphans; return False if no descendants are left."""
@@ -197,7 +215,9 @@ class Guard:
                 return True
             watched = self.watched.get(ended.si_pid) or self.adopt(ended.si_pid)
             if watched is not None and watched.pidfd in self.by_pidfd:
-                self.read_deaths([watched.pidfd])
+                # With those that ended before it, but after the poll.
+                before = self.ended(self.poller.poll(0))
+                self.read_deaths([*dict.fromkeys([*before, watched.pidfd])])
             else:
                 self.reap_late(ended.si_pid, watched)
 
@@ -291,11 +311,10 @@ class Guard:
         """Watch until no descendants are left."""
         self.poller.register(CONTROL, select.POLLIN)
         while True:
-            ready = [descriptor for descriptor, _ in self.poller.poll(self.poll_timeout())]
-            ended = [descriptor for descriptor in ready if descriptor in self.by_pidfd]
-            if ended:
+            ready = self.poller.poll(self.poll_timeout())
+            if ended := self.ended(ready):
                 self.read_deaths(ended)
-            if CONTROL in ready:
+            if any(descriptor == CONTROL for descriptor, _ in ready):
                 self.read_control()
             if self.unread:
                 self.retry_unread()
@@ -307,6 +326,7 @@ class Guard:
             self.scan_if_due()
         for watched in self.unread:
             self.write_died(watched, read_status(watched.pid, watched.pidfd))
+        self.write_service_ended()
         self.write("end")
 
     def kill_all(self) -> None:

@@ -35,6 +35,7 @@ from tests.truth.runner import ROOT, Run, run_all, sweep
     type=click.Path(path_type=Path),
     help="Write the table into this file, below its mark.",
 )
+@click.option("--keep", is_flag=True, help="Keep the records of all cases.")
 @click.option("--list", "only_list", is_flag=True, help="Print the cases, and run none.")
 def main(
     only: tuple[str, ...],
@@ -42,6 +43,7 @@ def main(
     runs: int,
     output: Path | None,
     file: Path | None,
+    keep: bool,
     only_list: bool,
 ) -> None:
     """Run the cases through the real command and print the confusion table.
@@ -59,7 +61,7 @@ def main(
     began, since = time.monotonic(), time.time()
     outcomes: dict[str, list[Comparison]] = {}
     try:
-        for number, run in enumerate(run_all(cases, where, jobs, runs), 1):
+        for number, run in enumerate(run_all(cases, where, jobs, runs, keep=keep), 1):
             outcomes.setdefault(run.case.id, []).extend(run.comparisons)
             _show(run, f"{number}/{len(cases) * runs}", time.monotonic() - began)
     except KeyboardInterrupt:

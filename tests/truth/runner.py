@@ -42,11 +42,13 @@ class Run(msgspec.Struct, frozen=True):
     comparisons: tuple[Comparison, ...]
 
 
-def run_all(cases: Sequence[Case], output: Path, jobs: int, runs: int) -> Iterator[Run]:
+def run_all(
+    cases: Sequence[Case], output: Path, jobs: int, runs: int, *, keep: bool = False
+) -> Iterator[Run]:
     """Run each case ``runs`` times, ``jobs`` at the same time; give each run as it ends.
 
     All cells of an application are one process. The directory of a run that is as it should be is
-    removed.
+    removed, unless all are to be kept.
     """
     output.mkdir(parents=True)
     coming = iter([(case, number) for number in range(1, runs + 1) for case in cases])
@@ -61,7 +63,7 @@ def run_all(cases: Sequence[Case], output: Path, jobs: int, runs: int) -> Iterat
                 return
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for run in (future.result() for future in done):
-                if all(one.right for one in run.comparisons):
+                if not keep and all(one.right for one in run.comparisons):
                     shutil.rmtree(run.directory, ignore_errors=True)
                 yield run
 

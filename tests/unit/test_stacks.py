@@ -415,10 +415,21 @@ def test_whose_stacks_the_kernel_lets_be_read(
     if scope is not None:
         file.write_text(f"{scope}\n")
     monkeypatch.setattr("wsgiproof.observe.stacks.PTRACE_SCOPE", file)
+    monkeypatch.setattr("wsgiproof.observe.stacks._may_trace", lambda: True)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     why = why_no_stack()
     assert bool(why) != readable
     assert readable or f"kernel.yama.ptrace_scope is {scope}" in why
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to lose")
+@pytest.mark.parametrize(("bounding", "told"), [("-sys_ptrace", "--cap-add"), ("-sys_time", "")])
+def test_root_in_a_container_may_lack_the_capability(bounding: str, told: str) -> None:
+    code = "from wsgiproof.observe.stacks import why_no_stack; print(why_no_stack())"
+    command = ["setpriv", "--bounding-set", bounding, sys.executable, "-c", code]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert told in said
+    assert bool(said.strip()) == bool(told)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ _ALLOW = (
 PTRACE_SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
 """Which processes a user may trace; only root where it is 1 or 2, for what is not a descendant (the
 kernel's docs, "Yama")."""
+STATUS = Path("/proc/self/status")
+_SYS_PTRACE = 19
+"""The number of the capability, <linux/capability.h>."""
 _NOBODY = 3
 """The value with which nobody may, until the next boot."""
 NEEDS = "install pystack ('pip install pystack') or gdb"
@@ -68,6 +71,8 @@ class StackReading(msgspec.Struct, frozen=True, kw_only=True):
 
 def why_no_stack() -> str:
     """Return why the stacks of a running process can't be read; empty if they can."""
+    if os.geteuid() == 0 and not _may_trace():
+        return "root does not have the capability SYS_PTRACE: give it to the container (--cap-add)"
     try:
         scope = int(PTRACE_SCOPE.read_text())
     except (OSError, ValueError):  # a kernel without Yama
@@ -75,6 +80,12 @@ def why_no_stack() -> str:
     if scope == _NOBODY or (scope and os.geteuid() != 0):
         return f"the kernel forbids to read them (kernel.yama.ptrace_scope is {scope}): {_ALLOW}"
     return ""
+
+
+def _may_trace() -> bool:
+    """Return whether this process may trace those of other users; capabilities(7)."""
+    effective = next(line for line in STATUS.read_text().splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> _SYS_PTRACE & 1)
 
 
 def has_pystack() -> bool:

@@ -73,6 +73,7 @@ def main() -> None:
         mod_wsgi = ["--mod-wsgi", given.mod_wsgi, "-n", str(given.requests), *given.options]
         cell = ours(recipe / given.conf, urls, environment, output, mod_wsgi)
         environment["MOD_WSGI_SO"] = cell["toolchain"]["mod_wsgi"]
+        environment["MOD_WSGI_PYTHON_HOME"] = cell["toolchain"]["environment"]
         remove_logs(tree)
         user = someone_at_home()
         if user is not None:
@@ -81,8 +82,13 @@ def main() -> None:
             cell["toolchain"]["httpd"], recipe / given.conf, environment, directory, user
         )
         with server:
-            for url in urls:
-                await_answer(url)
+            try:
+                for url in urls:
+                    await_answer(url)
+            except OSError as error:
+                logs = (directory / "httpd.log", tree / "error_log")
+                said = [log.read_text() for log in logs if log.exists()]
+                sys.exit("\n".join([*said, f"the recipe's Apache does not answer: {error}"]))
             theirs = client(recipe, urls, given.requests)
             server.stop(START)
     failed = [one["check"] for one in cell["checks"] if one["verdict"] == "fail"]

@@ -370,6 +370,22 @@ def test_a_process_gets_its_part_of_the_requests_that_are_asked_for() -> None:
     assert more_to_decide(seen) == pytest.approx(2 * own, rel=0.15)
 
 
+def test_where_processes_come_and_go_nobody_can_tell_how_many_requests_decide() -> None:
+    """Each process was read once, after a single request."""
+    rows = [
+        msgspec.structs.replace(
+            row,
+            memory=tuple(
+                msgspec.structs.replace(one, pid=300 + at, requests=1) for one in row.memory[:1]
+            ),
+        )
+        for at, row in enumerate(samples([[reading(200)]] * POINTS))
+    ]
+    seen = observed(samples=tuple(rows))
+    assert more_to_decide(seen) == 0
+    assert memory(CELL, seen).missing.endswith(": processes that serve more requests would decide")
+
+
 def test_a_leak_behind_strong_drift_is_found_after_more_requests() -> None:
     grown = both(steady(80), decaying(400, 1000))
     assert until_decided(grown) is LeakStatus.LEAK

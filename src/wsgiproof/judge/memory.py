@@ -47,8 +47,10 @@ def memory(cell: Cell, observed: Observed) -> Outcome:
     if decision.status is LeakStatus.LEAK:
         return Outcome(findings=(_finding(decision, observed),))
     if decision.status is LeakStatus.UNDECIDED:
-        more = f": about {more_to_decide(observed):,} more requests would decide (-n)"
-        return Outcome(missing=decision.reason + (more if decision.more else ""))
+        needed = more_to_decide(observed)
+        what = f"about {needed:,} more requests" if needed else "processes that serve more requests"
+        decides = f": {what} would decide{' (-n)' if needed else ''}" if decision.more else ""
+        return Outcome(missing=decision.reason + decides)
     return Outcome(passed=decision.reason + _unavailable(decision))
 
 
@@ -220,16 +222,19 @@ def _points_in(trial: CacheTrial, series: MemorySeries, pid: int) -> list[tuple[
 
 
 def more_to_decide(observed: Observed) -> int:
-    """Return how many more requests to the server are likely to decide; 0 if it is decided.
+    """Return how many more requests to the server are likely to decide; 0 if it is decided, or if
+    nobody can tell.
 
     Each process gets its share of them.
     """
     decision = decision_of(observed)
     if decision.status is not LeakStatus.UNDECIDED:
         return 0
-    return max(
+    needed = max(
         (_server_requests(one, observed) for one in needed_to_pass(decision.series)), default=0
     )
+    made = observed.samples[-1].requests if observed.samples else 0
+    return needed if needed <= _FORESEEABLE * made else 0
 
 
 def _server_requests(one: SeriesDecision, observed: Observed) -> int:
@@ -281,6 +286,9 @@ def _threads_vary(pid: int, observed: Observed) -> bool:
 
 
 _MOST_OPERATIONS = 3
+_FORESEEABLE = 1000
+"""How many times the requests so far an estimate may be. Where processes come and go, one that has
+served a single request would need millions to the server for its share."""
 _ADDRESS_SPACE = "address space"
 _METRICS: dict[str, tuple[str, Unit]] = {
     "allocated blocks": ("blocks", "blocks"),

@@ -119,7 +119,8 @@ def noise() -> Noise:
     by_process: dict[str, list[list[int]]] = {count: [] for count in BY_PROCESS}
     memory: list[MemorySeries] = []
     for name in CLEAN:
-        if recorded(name).cell.control in IN_ORDER:
+        cell = recorded(name).cell
+        if cell.control in IN_ORDER or cell.own_app:  # their rounds depend on one another
             continue
         observed = seen(name)
         for counts, recorded_counts in (

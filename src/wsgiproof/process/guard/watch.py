@@ -61,7 +61,7 @@ class Guard:
     by_pidfd: dict[int, Watched] = field(default_factory=dict)
     unread: list[Watched] = field(default_factory=list)
     service_ended: tuple[Watched, int | None] | None = None
-    """The death of the service, which is reported after those that are unread."""
+    """The death of the service, which is reported after all that were seen before it."""
     poller: select.poll = field(default_factory=select.poll)
     service: int = 0
     killing: bool = False
@@ -167,7 +167,6 @@ class Guard:
         reap them."""
         now = self.ended_last_at = time.monotonic()
         ended = [self.by_pidfd.pop(pidfd) for pidfd in pidfds]
-        ended.sort(key=lambda watched: watched.pid == self.service)
         statuses = [read_status(watched.pid, watched.pidfd) for watched in ended]
         for watched, status in zip(ended, statuses, strict=True):
             self.poller.unregister(watched.pidfd)
@@ -177,15 +176,15 @@ class Guard:
                 watched.name = stat.name  # it may not have called exec yet when it was born
             if status is None:
                 self.unread.append(watched)
-            elif watched.pid == self.service and self.unread:
+            elif watched.pid == self.service:
                 self.service_ended = (watched, status)
             else:
                 self.write_died(watched, status)
 
     def write_service_ended(self) -> None:
-        """Report the death of the service, if it had to wait for those that were unread: whoever
-        waits for it knows then how the others ended."""
-        if self.service_ended is not None:
+        """Report the death of the service, after those that are unread: whoever waits for it knows
+        then how the others ended."""
+        if self.service_ended is not None and not self.unread:
             self.write_died(*self.service_ended)
             self.service_ended = None
 
@@ -201,8 +200,6 @@ class Guard:
                 self.write_died(watched, status)
             else:
                 self.unread.append(watched)
-        if not self.unread:
-            self.write_service_ended()
 
     def reap(self) -> bool:
         """Reap ended children, including orphans; return False if no descendants are left."""
@@ -216,8 +213,7 @@ class Guard:
             watched = self.watched.get(ended.si_pid) or self.adopt(ended.si_pid)
             if watched is not None and watched.pidfd in self.by_pidfd:
                 # With those that ended before it, but after the poll.
-                before = self.ended(self.poller.poll(0))
-                self.read_deaths([*dict.fromkeys([*before, watched.pidfd])])
+                self.read_deaths(self.ended(self.poller.poll(0)) or [watched.pidfd])
             else:
                 self.reap_late(ended.si_pid, watched)
 
@@ -321,10 +317,12 @@ class Guard:
             self.note_pause()
             if not self.reap():
                 break
+            self.write_service_ended()
             if not self.end_if_due():
                 return
             self.scan_if_due()
-        for watched in self.unread:
+        unread, self.unread = self.unread, []
+        for watched in unread:
             self.write_died(watched, read_status(watched.pid, watched.pidfd))
         self.write_service_ended()
         self.write("end")

@@ -45,7 +45,8 @@ ONLY = {
     "report": ("errors", "files", "records", "provision.toolchain", "judge", "analysis"),
 }
 """What a unit may import, if that is less than all below it: they read records and nothing else."""
-NEVER = dict.fromkeys(("judge", "report"), ("records.reading", "records.writing"))
+READ_AND_WRITE = ("records.reading", "records.writing")
+NEVER = dict.fromkeys(("judge", "report"), READ_AND_WRITE)
 """What they may not import of that: these read and write files."""
 STANDARD_ONLY = re.compile(r"(process\.guard|audit\.probe)(?:\.|$)")
 """A module, or a package, that imports the standard library and itself."""
@@ -138,7 +139,7 @@ def _target(base: str, name: str) -> str:
         return PROTOCOL
     if base == "wsgiproof" and (name in LAYERS or name == INSIDE):
         return f"wsgiproof.{name}"
-    if f"{base}.{name}" in ("wsgiproof.records.reading", "wsgiproof.records.writing"):
+    if f"{base}.{name}".removeprefix("wsgiproof.") in READ_AND_WRITE:
         return f"{base}.{name}"
     return base
 

@@ -64,9 +64,11 @@ def _points(observed: Observed) -> Points:
 
 def _later(points: Points) -> Slope | None:
     """Return the bytes per request of the later half; None if it has too few points."""
-    later = later_half(points) if points else points
-    slope = theil_sen(later, CONFIDENCE) if later and span(later) else None
-    return slope if slope and slope.high < math.inf else None
+    later = later_half(points)
+    if not later or not span(later):
+        return None
+    slope = theil_sen(later, CONFIDENCE)
+    return slope if slope.high < math.inf else None
 
 
 def _rate(slope: Slope) -> str:

@@ -223,7 +223,7 @@ def _points_in(trial: CacheTrial, series: MemorySeries, pid: int) -> list[tuple[
 
 def more_to_decide(observed: Observed) -> int:
     """Return how many more requests to the server are likely to decide; 0 if it is decided, or if
-    nobody can tell.
+    there is no estimate.
 
     Each process gets its share of them.
     """

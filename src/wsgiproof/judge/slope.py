@@ -118,19 +118,12 @@ def without_step(points: Points, least: float) -> list[tuple[int, int]]:
     A step is more than ``least`` above that slope, and more than twice as far from it as any other
     round. Noise, and growth in several steps, are left unchanged.
     """
-    steps = [
-        (later - earlier, after - before) for (earlier, before), (later, after) in pairwise(points)
-    ]
-    usual = median(rise / length for length, rise in steps if length)
-    above = [rise - usual * length for length, rise in steps]
+    _, above = _above_usual(points)
     steepest = max(range(len(above)), key=above.__getitem__)
     others = max((abs(one) for one in above[:steepest] + above[steepest + 1 :]), default=math.inf)
     if above[steepest] <= max(least, 2 * others):
         return list(points)
-    return [
-        (requests, value - round(above[steepest]) * (number > steepest))
-        for number, (requests, value) in enumerate(points)
-    ]
+    return _flattened(points, steepest, above[steepest])
 
 
 def without_release(points: Points, least: float) -> list[tuple[int, int]]:
@@ -141,21 +134,31 @@ def without_release(points: Points, least: float) -> list[tuple[int, int]]:
     fills and is emptied never falls so far. The fall is also more than ``least``, more than twice
     as far as any other, and no later round takes most of it back.
     """
-    steps = [
-        (later - earlier, after - before) for (earlier, before), (later, after) in pairwise(points)
-    ]
-    usual = median(rise / length for length, rise in steps if length)
-    below = [usual * length - rise for length, rise in steps]
-    furthest = max(range(len(below)), key=below.__getitem__)
-    fall = below[furthest]
-    others = max((*below[:furthest], *below[furthest + 1 :]), default=math.inf)
-    taken_back = max((-one for one in below[furthest + 1 :]), default=0)
+    usual, above = _above_usual(points)
+    furthest = min(range(len(above)), key=above.__getitem__)
+    fall = -above[furthest]
+    others = max((-one for one in above[:furthest] + above[furthest + 1 :]), default=math.inf)
+    taken_back = max(above[furthest + 1 :], default=0)
     served, first = points[0]
     is_release = points[furthest + 1][1] < first - max(usual * served, 0)
     if not is_release or fall <= max(least, 2 * others) or taken_back > 0.75 * fall:
         return list(points)
+    return _flattened(points, furthest, -fall)
+
+
+def _above_usual(points: Points) -> tuple[float, list[float]]:
+    """Return the median slope of all rounds, and by how many units each round is above it."""
+    steps = [
+        (later - earlier, after - before) for (earlier, before), (later, after) in pairwise(points)
+    ]
+    usual = median(rise / length for length, rise in steps if length)
+    return usual, [rise - usual * length for length, rise in steps]
+
+
+def _flattened(points: Points, step: int, units: float) -> list[tuple[int, int]]:
+    """Return the series without these units, which a step from one point to the next has added."""
     return [
-        (requests, value + round(fall) * (number > furthest))
+        (requests, value - round(units) * (number > step))
         for number, (requests, value) in enumerate(points)
     ]
 

@@ -43,7 +43,6 @@ _ALLOW = (
 PTRACE_SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
 """Which processes a user may trace; only root where it is 1 or 2, for what is not a descendant (the
 kernel's docs, "Yama")."""
-STATUS = Path("/proc/self/status")
 _SYS_PTRACE = 19
 """The number of the capability, <linux/capability.h>."""
 _NOBODY = 3
@@ -84,7 +83,8 @@ def why_no_stack() -> str:
 
 def _may_trace() -> bool:
     """Return whether this process may trace those of other users; capabilities(7)."""
-    effective = next(line for line in STATUS.read_text().splitlines() if line.startswith("CapEff:"))
+    status = Path("/proc/self/status").read_text()
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     return bool(int(effective.split()[1], 16) >> _SYS_PTRACE & 1)
 
 

@@ -246,6 +246,48 @@ def test_requests_of_a_burst_wait_for_each_other(app: App) -> None:
     assert late == [None, None]
 
 
+def test_requests_that_gather_wait_for_each_other_in_all_processes(app: App) -> None:
+    """The last one comes after all others have waited, and no file is left."""
+    codes, seen, left = app.run(
+        "import os, tempfile, time\n"
+        "from wsgiproof_agent import probe\n"
+        "from wsgiproof_agent.barrier import hold\n"
+        "probe.LONGEST_HOLD = 1000\n"
+        "place, came = tempfile.mkdtemp(), tempfile.mkdtemp()\n"
+        "until = probe.monotonic() + 1000\n"
+        "def come(number):\n"
+        "    open(os.path.join(came, str(number)), 'w').close()\n"
+        "    hold(until, 3, place)\n"
+        "    os._exit(len(os.listdir(came)))\n"
+        "children = []\n"
+        "for number in range(3):\n"
+        "    time.sleep(0.05)\n"
+        "    pid = os.fork()\n"
+        "    if not pid: come(number)\n"
+        "    children.append(pid)\n"
+        "codes = [os.WEXITSTATUS(os.waitpid(pid, 0)[1]) for pid in children]\n"
+        "result = [codes, sorted(os.listdir(came)), os.listdir(place)]"
+    )
+    assert codes == [3, 3, 3]
+    assert seen == ["0", "1", "2"]
+    assert left == []
+
+
+def test_requests_of_which_one_never_comes_go_on_at_the_instant_for_all(app: App) -> None:
+    waited, left = app.run(
+        "import os, tempfile\n"
+        "from wsgiproof_agent import probe\n"
+        "from wsgiproof_agent.barrier import hold\n"
+        "probe.LONGEST_HOLD = 1000\n"
+        "place = tempfile.mkdtemp()\n"
+        "until = probe.monotonic() + 0.1\n"
+        "hold(until, 2, place)\n"
+        "result = [probe.monotonic() - until, os.listdir(place)]"
+    )
+    assert 0 <= waited < 1000
+    assert left == []
+
+
 def test_who_waited_in_vain_is_not_counted_for_the_next_burst(app: App) -> None:
     assert app.run(
         "import threading\n"

@@ -216,5 +216,5 @@ def test_a_control_group_that_allows_too_few_processes_is_named_with_its_value()
     assert message.startswith(
         "missing: the limit is 100 processes and threads of the control group"
     )
-    assert f"and a run needs about 150 more: raise {group}/pids.max" in message
+    assert f"and a run needs about 500 more: raise {group}/pids.max" in message
     assert len(message.splitlines()) == 1

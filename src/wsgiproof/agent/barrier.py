@@ -1,14 +1,44 @@
-"""Where the requests of a burst wait for each other, in one interpreter."""
+"""Where the requests of a burst wait for each other."""
 
 from __future__ import absolute_import
 
+import os
 import threading
+import time
 
 from . import probe
 
 
+_STEP = 0.001
+"""Seconds between two looks of a request at how many have come, in other processes."""
+
+
+def hold(until, size, directory):
+    """Wait until CLOCK_MONOTONIC reaches ``until``, in seconds; at most LONGEST_HOLD seconds.
+
+    With a ``size``, only until as many requests wait for the same instant, in all processes that
+    use ``directory``: so the instant tells them from those of another burst.
+    """
+    if size is None:
+        probe.hold(until)
+        return
+    limit = min(until, probe.monotonic() + probe.LONGEST_HOLD)
+    path = os.path.join(directory, "gathered-%.6f" % until)
+    come = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(come, b".")  # one byte for each request
+        while os.fstat(come).st_size < size and probe.monotonic() < limit:
+            time.sleep(_STEP)
+    finally:
+        os.close(come)
+        try:
+            os.remove(path)
+        except OSError:  # another one of them has removed it
+            pass
+
+
 class Barrier(object):
-    """Opens whenever enough requests wait at it.
+    """Opens whenever enough requests of one interpreter wait at it.
 
     Unlike ``threading.Barrier``, which Python 2 does not have, it never breaks: a request that has
     waited for too long goes on, and the others wait for the next one.

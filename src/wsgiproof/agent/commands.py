@@ -21,7 +21,7 @@ class Commands(object):
     """
 
     from_host = False
-    name = until = together = occupy = memory = object_growth = socket_origins = None
+    name = until = gather = together = occupy = memory = object_growth = socket_origins = None
 
     def names(self):
         """Return the names of the commands that were given, as text; empty if there are none."""

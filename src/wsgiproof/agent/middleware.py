@@ -10,7 +10,7 @@ import functools
 import json
 
 from . import commands, identity, probe, protocol
-from .barrier import Barrier, Burst
+from .barrier import Barrier, Burst, hold
 from .counter import Counter
 from .in_flight import RequestSlots
 from .subject import workload
@@ -39,9 +39,10 @@ class Agent(object):
         self._requests = Counter()
         self._barrier = Barrier()
         self._secret = settings["secret"]
+        self._evidence = settings["evidence"]
         # Written now, in case no request is ever answered.
-        probe.note(settings["evidence"], protocol.IDENTITY, self._report(0))
-        self._slots = RequestSlots(settings["evidence"], identity.interpreter_token())
+        probe.note(self._evidence, protocol.IDENTITY, self._report(0))
+        self._slots = RequestSlots(self._evidence, identity.interpreter_token())
         self._application = make_application(settings) if make_application else None
 
     def __call__(self, environ, start_response):
@@ -69,7 +70,7 @@ class Agent(object):
 
     def _respond(self, application, environ, given, start_response):
         if given.until is not None:
-            probe.hold(given.until)
+            hold(given.until, given.gather, self._evidence)
         together = _alone
         if given.together is not None:
             together = Burst(self._barrier, given.together).together

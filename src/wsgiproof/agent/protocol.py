@@ -136,6 +136,7 @@ def _name(value):
 READERS = {
     "name": _name,  # the host's name for the request
     "until": _seconds(1e12),  # CLOCK_MONOTONIC: wait for that instant (probe.hold limits it)
+    "gather": _size,  # or until so many requests of all processes wait for it (barrier.py)
     "together": _size,  # wait until so many requests are in this interpreter (barrier.py)
     "occupy": _seconds(_LONGEST_OCCUPY),  # keep what the subject pools busy
     "memory": _one_of("1", "2"),  # read memory; 2: collect garbage first

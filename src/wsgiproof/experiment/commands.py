@@ -38,6 +38,7 @@ class Commands:
         *,
         name: str = "",
         until: float | None = None,
+        gather: int | None = None,
         together: int | None = None,
         occupy: float | None = None,
         memory: Literal[1, 2] | None = None,
@@ -47,14 +48,16 @@ class Commands:
         """Return a target of :meth:`target` with these commands.
 
         ``name`` identifies the request in its slot and its response, in lower-case letters and
-        digits. ``until`` is CLOCK_MONOTONIC seconds, ``together`` is a number of requests, and
-        ``occupy`` is seconds.
+        digits. ``until`` is CLOCK_MONOTONIC seconds, ``gather`` and ``together`` are numbers of
+        requests, and ``occupy`` is seconds.
         """
         words = [self._secret]
         if name:
             words.append(f"name={name}")
         if until is not None:
             words.append(f"until={until:.6f}")
+        if gather is not None:
+            words.append(f"gather={gather}")
         if together is not None:
             words.append(f"together={together}")
         if occupy is not None:

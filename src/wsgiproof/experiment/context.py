@@ -14,6 +14,11 @@ from wsgiproof.subjects.backend import Backend
 OnProgress = Callable[[str, int, int], None]
 """Called with the phase, the steps done in it, and how many there are."""
 
+TRIALS_AT_ONCE = 12
+"""Daemon processes in phase ``trials``, unless the subject may expect to be alone: as many as the
+quick profile needs. Most of the life of a process are its imports, which all processors share, and
+its end, in which it waits for threads that sleep."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:

@@ -12,7 +12,7 @@ from wsgiproof.load.target import Target
 from wsgiproof.records.observed import Sample
 
 _HOLD = 0.15
-"""Seconds that the requests of a burst wait inside, so that every process gets some by then."""
+"""Seconds that the requests of a burst wait for each other, if there is not a thread for each."""
 _HELD_SO = 16
 """Requests for which that is long enough; more of them take longer to arrive."""
 _OCCUPY = 0.1
@@ -38,8 +38,7 @@ def hold_all(
 ) -> None:
     """Hold as many requests to one URL inside as there are worker threads.
 
-    All are released at the same instant, and each then keeps a connection busy. In a single process
-    they wait for each other; several processes can only wait for the same instant.
+    They wait for each other, and each then keeps a connection busy.
     """
     processes, threads = state.workers
     commands = state.load.commands
@@ -47,7 +46,9 @@ def hold_all(
         held = commands.on(target, together=threads, occupy=occupy)
     else:
         hold = _HOLD * max(1.0, processes * threads / _HELD_SO)
-        held = commands.on(target, until=time.monotonic() + hold, occupy=occupy)
+        held = commands.on(
+            target, until=time.monotonic() + hold, gather=processes * threads, occupy=occupy
+        )
     state.load.burst([held] * (processes * threads), deadline or state.plan.request_deadline)
 
 

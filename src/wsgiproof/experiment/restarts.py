@@ -12,9 +12,9 @@ from wsgiproof.observe.processes import unique_set_size
 from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits
 from wsgiproof.records.observed import Restart, Role
 
-_HELD = 0.4
-"""Seconds after which a request that is sent before a restart may end: each worker thread has one
-of them when the restart is requested."""
+_HELD = 0.25
+"""Seconds for which a request that is sent before a restart is held, and longer where the worker
+threads take longer to get one each: all of them have one when the restart is requested."""
 _ARRIVAL = 1.0
 """Seconds to wait until each worker thread has one."""
 _ARRIVAL_OF_FIRST = 10.0
@@ -150,7 +150,8 @@ class _RestartLoad:
             self._restart_when_busy()
         if self.requested:
             return target
-        until = time.monotonic() + _HELD
+        now = time.monotonic()
+        until = now + _HELD + (now - self._first_pick)
         return load.commands.on(target, until=until, name=f"{_NAME}{self._picked}")
 
     def _restart_when_busy(self) -> None:

@@ -29,6 +29,9 @@ def warm_up(state: State) -> None:
     thread has its own connection and the pool of every interpreter is full.
     """
     load, plan = state.load, state.plan
+    # An application may make its clients in its first request. If the pools are not filled once
+    # more at the end of the warm-up, a second burst finds them.
+    least = 2 if state.workers_vary else 1
     race(state, load.targets)
     for burst in range(1, _MOST_BURSTS + 1):
         state.progress(burst, _MOST_BURSTS)
@@ -43,8 +46,7 @@ def warm_up(state: State) -> None:
             state.aborted = load.hopeless()
         if state.aborted:
             return
-        # An application may make its clients in its first request: the second burst finds them.
-        if burst > 1 and _saturated(state):
+        if burst >= least and _saturated(state):
             break
     warm_newcomers(state)
     state.sampler.read(state.phase, memory=True)  # loads what the measurement itself needs

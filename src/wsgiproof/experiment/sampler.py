@@ -6,6 +6,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -40,7 +41,7 @@ _QUIET_STEP = 0.02
 _MOST_ALONE = 6
 """Single requests for each process, at most, to reach all processes."""
 _GATHER = 0.05
-"""Seconds that measuring requests wait inside, so that each process gets some of them."""
+"""Seconds that measuring requests wait for each other, if there is not a thread for each."""
 _FILLED = 1.0
 """Seconds in which a client opens what it needs beside the connections that requests use."""
 
@@ -60,6 +61,8 @@ class Sampler:
         """When each process was first seen to have used all threads in all interpreters, or to have
         answered as many requests as a warm-up has."""
         self._sockets: frozenset[tuple[int, int]] = frozenset()
+        self._settled_at: ProcessSnapshot | None = None
+        """The counts of the processes, when they were last the same twice."""
         self._remains = Remains(
             experiment.application,
             experiment.server.service.private(),
@@ -163,44 +166,35 @@ class Sampler:
 
     def object_growth(self, which: Literal["begin", "end"]) -> list[AgentReport]:
         """Make each interpreter of each process begin or end an object count."""
-        commands = self._load.commands
-        return self._ask_each(
-            lambda target, until: commands.on(target, until=until, object_growth=which)
-        )
+        return self._ask_each(partial(self._load.commands.on, object_growth=which))
 
     def socket_origins(self, which: Literal["begin", "end"]) -> list[AgentReport]:
         """Make each interpreter of each process begin or end to remember where it opens sockets."""
-        commands = self._load.commands
-        return self._ask_each(
-            lambda target, until: commands.on(target, until=until, socket_origins=which)
-        )
+        return self._ask_each(partial(self._load.commands.on, socket_origins=which))
 
-    def _ask_each(self, make: Callable[[Target, float | None], Target]) -> list[AgentReport]:
+    def _ask_each(self, command: Callable[..., Target]) -> list[AgentReport]:
         """Send a request to each interpreter of each process, one URL after the other."""
         return [
             answer
             for target in self._load.targets
-            for answer in self._load.ask(self._one_for_each_process(target, make))
+            for answer in self._load.ask(self._one_for_each_process(target, command))
         ]
 
-    def _one_for_each_process(
-        self, target: Target, make: Callable[[Target, float | None], Target]
-    ) -> list[Target]:
+    def _one_for_each_process(self, target: Target, command: Callable[..., Target]) -> list[Target]:
         """Return requests that wait inside for each other, so that every process gets some."""
         if self._processes == 1:
-            return [make(target, None)]
-        held = make(target, time.monotonic() + _GATHER)
+            return [command(target)]
         # Where Apache keeps fewer processes without load, more requests would make it start some.
         living = sum(role is Role.WORKER for role in self._server.living().values())
-        return [held] * (min(living, self._processes) * self._threads)
+        threads = min(living, self._processes) * self._threads
+        return [command(target, until=time.monotonic() + _GATHER, gather=threads)] * threads
 
     def touch(self) -> None:
         """Send an ordinary request to each interpreter of each process, which is not counted.
 
         Many caches and pools drop what has expired only when they are used again.
         """
-        commands = self._load.commands
-        self._ask_each(lambda target, until: commands.on(target, until=until))
+        self._ask_each(self._load.commands.on)
 
     def memory(self) -> tuple[MemorySample, ...]:
         """Return the memory of each process that answers, after all interpreters' collections.
@@ -209,8 +203,7 @@ class Sampler:
         """
         if self._load.unexpected:
             return ()
-        commands = self._load.commands
-        collected = self._ask_each(lambda target, until: commands.on(target, until=until, memory=2))
+        collected = self._ask_each(partial(self._load.commands.on, memory=2))
         by_process: defaultdict[int, list[MemoryMetrics]] = defaultdict(list)
         for answer in [*collected, *self._one_at_a_time()]:
             by_process[answer.pid].append(measured(answer.memory, "memory"))
@@ -245,16 +238,16 @@ class Sampler:
     def _settled(self) -> ProcessSnapshot:
         """Read the processes once their counts are the same twice, or after the deadline.
 
-        Reading the machine's table of sockets takes 20 ms of processor time, so it is read once.
+        Counts that are those of the last time need no second look: what has not ended yet only adds
+        to them. Reading the machine's table of sockets takes 20 ms of processor time, so it is read
+        once.
         """
         limit = time.monotonic() + _QUIET_DEADLINE
-        last = read_processes(self._watched(), ())
-        while time.monotonic() < limit:
+        now = read_processes(self._watched(), ())
+        while now != self._settled_at and time.monotonic() < limit:
+            self._settled_at = now
             time.sleep(_QUIET_STEP)
             now = read_processes(self._watched(), ())
-            if now == last:
-                break
-            last = now
         return self._processes_now()
 
     def _processes_now(self) -> ProcessSnapshot:

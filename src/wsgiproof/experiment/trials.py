@@ -21,31 +21,34 @@ _MOST_TIMES = 3
 
 
 def try_ends(state: State) -> None:
-    """Restart until enough processes have ended, or enough of them have crashed.
+    """Replace all processes until enough have ended or will at the stop, or enough have crashed.
 
     An end that says nothing, since Apache killed a process that had no time, is followed by
-    another. The last restart brings back the configuration of the cell, if it takes all ends.
+    another.
     """
     done = 0
-    planned = more = more_ends(state.observed())
+    planned = more = _more(state)
     while more and done < _MOST_TIMES * planned:
         if state.aborted or state.time_is_up():
             break
         state.progress(done, done + more)
-        living = len(state.living_workers())
-        after = max(0, more - living)
-        restarts = math.ceil(after / state.trials_at_once)
-        urls = state.server.configure(math.ceil(after / restarts) if restarts else 1)
+        restarts = math.ceil(more / state.trials_at_once)
+        urls = state.server.configure(math.ceil(more / restarts))
         state.trials.append(_replace(state))
-        done += max(1, living)
         if state.trials[-1].leftover:
             state.aborted = "processes did not end at a restart"
         else:
             _use(state, urls)
             state.aborted = state.load.hopeless()
+        done += max(1, len(state.living_workers()))
         state.log.read(state.phase)
-        more = more_ends(state.observed())
-    state.server.configure(1)
+        more = _more(state)
+    state.server.configure(1)  # the configuration that is kept is the cell's
+
+
+def _more(state: State) -> int:
+    """Return how many more processes are needed, beside those that will end at the stop."""
+    return max(0, more_ends(state.observed()) - len(state.living_workers()))
 
 
 def _replace(state: State) -> Replacement:

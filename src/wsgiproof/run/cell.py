@@ -22,7 +22,7 @@ import msgspec
 
 from wsgiproof import limits
 from wsgiproof.errors import ServiceFailed, WsgiproofError, describe, interrupted
-from wsgiproof.experiment.context import Experiment
+from wsgiproof.experiment.context import TRIALS_AT_ONCE, Experiment
 from wsgiproof.experiment.phases import run_experiment
 from wsgiproof.files import Directory
 from wsgiproof.judge.verdict import judge_record
@@ -48,9 +48,6 @@ from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.application import compile_agent, lay_out
 from wsgiproof.subjects.backend import Backend
 from wsgiproof.subjects.registry import rules_of, subject_of
-
-_TRIALS_AT_ONCE = 4
-"""Most of the life of a process are its imports, which two processors or more share."""
 
 
 class Watcher(Protocol):
@@ -453,7 +450,7 @@ def _experiment(
                     workers=workers(cell),
                     workers_vary=cell.min_processes > 0,
                     plan=job.plan,
-                    trials_at_once=1 if job.alone or cell.processes > 1 else _TRIALS_AT_ONCE,
+                    trials_at_once=1 if job.alone or cell.processes > 1 else TRIALS_AT_ONCE,
                     resources=rules_of(cell).counted,
                     on_progress=watch,
                 )

@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ import msgspec
 from wsgiproof import limits
 from wsgiproof.config.model import Config
 from wsgiproof.errors import PrerequisiteMissing, WsgiproofError
+from wsgiproof.experiment.context import TRIALS_AT_ONCE
 from wsgiproof.files import temporary_root
 from wsgiproof.observe.cores import why_no_core
 from wsgiproof.observe.stacks import NEEDS, has_pystack, why_no_stack
@@ -30,6 +32,7 @@ from wsgiproof.provision.httpd import find_apaches, httpd_build
 from wsgiproof.provision.python import choose_all
 from wsgiproof.provision.toolchain import Apache, Python
 from wsgiproof.records.machine import Prerequisite
+from wsgiproof.server.configuration import DAEMON_THREADS
 from wsgiproof.subjects.backend import Asked, Backends, Needs
 from wsgiproof.subjects.base import Subject
 from wsgiproof.subjects.registry import SUBJECTS
@@ -45,8 +48,8 @@ _OTHERS = 128
 """Descriptors of a process besides its connections."""
 _THREADS = 32
 """Request threads of an Apache process, at most."""
-_TASKS = 150
-"""Processes and threads of Apache in a cell, including both generations during a restart."""
+_TASKS = 500
+"""Processes and threads of Apache in a cell: most are there in the phase ``trials``."""
 _PORTS = 500
 """Local ports for connections to backends, besides those of the load client."""
 
@@ -74,21 +77,22 @@ class Preflight:
             # First, since a limit may prevent starting anything.
             self._check("limits", lambda: raise_limits(config, account), str)
         self._pythons: tuple[Python, ...] | None = None
-        if account is not None:
-            self._pythons = self._check(
-                "python", lambda: choose_all(config.values("python"), account), _describe_pythons
+        # All three wait for programs that say what they are.
+        with ThreadPoolExecutor() as pool:
+            apaches = pool.submit(requested_apaches, config, cache)
+            backends = pool.submit(_find_backends, config, account)
+            if account is not None:
+                pythons = pool.submit(choose_all, config.values("python"), account)
+                self._pythons = self._check("python", pythons.result, _describe_pythons)
+            self._check("compiler", find_compiler, str)
+            self._apaches = self._check(
+                "apache",
+                apaches.result,
+                lambda apaches: "; ".join(_describe_apache(one, cache) for one in apaches),
             )
-        self._check("compiler", find_compiler, str)
-        self._apaches = self._check(
-            "apache",
-            lambda: requested_apaches(config, cache),
-            lambda apaches: "; ".join(_describe_apache(one, cache) for one in apaches),
-        )
-        self._backends = self._check(
-            SUBJECTS[config.subject].needed,
-            lambda: _find_backends(config, account),
-            lambda backends: backends.found,
-        )
+            self._backends = self._check(
+                SUBJECTS[config.subject].needed, backends.result, lambda backends: backends.found
+            )
         self.prerequisites.append(Prerequisite(name="stacks", found=_describe_stacks()))
         self._check("cleanup", describe_cleanup, str)
         self._check("space", lambda: check_space(config, cache), str)
@@ -207,8 +211,10 @@ def _shortage(limit: int, needed: int, used: int, of_what: str) -> str:
 def _descriptors(config: Config) -> int:
     """Return the most descriptors that a process of a run needs: the load client, an Apache process
     with full pools of several clients, or a backend with the other ends of these."""
-    pools = 2 * max(config.sub_interpreters, 1) * max(_THREADS, config.threads)
-    return max(_LEAST_DESCRIPTORS, _connections(config) + _OTHERS, 4 * pools + _OTHERS)
+    interpreters = max(config.sub_interpreters, 1)
+    pools = 2 * interpreters * max(_THREADS, config.threads)
+    trials = TRIALS_AT_ONCE * interpreters * max(DAEMON_THREADS, config.threads)
+    return max(_LEAST_DESCRIPTORS, _connections(config), 4 * pools, 2 * trials) + _OTHERS
 
 
 def _connections(config: Config) -> int:

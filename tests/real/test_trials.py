@@ -76,7 +76,7 @@ def test_each_new_process_is_used_by_every_thread_in_every_interpreter(clean: Ce
     served = {(one.pid, one.url) for one in used}
     assert served == {(pid, url) for pid in pids for url in observed.urls}
     ended = {event.pid for event in observed.events if event.kind == "died"}
-    assert len(pids) >= 14, "those that Apache killed on a busy machine are followed by others"
+    assert len(pids) >= 13, "with the first one, as many as the bound needs"
     assert pids <= ended
 
 

@@ -15,7 +15,7 @@ _HOLD = 0.15
 """Seconds that the requests of a burst wait for each other, if there is not a thread for each."""
 _HELD_SO = 16
 """Requests for which that is long enough; more of them take longer to arrive."""
-_OCCUPY = 0.1
+_OCCUPY = 0.04
 """Seconds for which each of them then keeps a connection to the backend busy, at least."""
 _FILLS = 3
 """How often the pools are filled at most before they count as full."""

@@ -12,7 +12,7 @@ from wsgiproof.observe.processes import unique_set_size
 from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits
 from wsgiproof.records.observed import Restart, Role
 
-_HELD = 0.25
+_HELD = 0.2
 """Seconds for which a request that is sent before a restart is held, and longer where the worker
 threads take longer to get one each: all of them have one when the restart is requested."""
 _ARRIVAL = 1.0

@@ -279,6 +279,26 @@ def test_memory_that_grows_while_idle_is_a_finding(field: str) -> None:
     assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == {"idle": Verdict.FAIL}
 
 
+@pytest.mark.parametrize(
+    ("sizes", "verdict"),
+    [
+        # One sample of a process that grew by 80,000 bytes a second, in a real cell.
+        ([40.70, 40.95, 41.46, 42.00, 42.55, 47.97, 43.61], {"idle": Verdict.FAIL}),
+        ([40.7, 41.0, 40.7, 41.0, 40.7, 41.0, 41.1], {}),
+        ([40.7, 40.7, 40.7, 40.7, 40.7, 46.2, 41.1], {}),
+    ],
+)
+def test_one_sample_does_not_hide_that_memory_grows(
+    sizes: list[float], verdict: dict[str, Verdict]
+) -> None:
+    seen = quiet([38] * 7)
+    readings = tuple(
+        msgspec.structs.replace(one, memory=(memory_reading(uss=int(size * 1e6)),))
+        for size, one in zip(sizes, seen.idle_samples, strict=True)
+    )
+    assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == verdict
+
+
 def test_a_few_pages_are_not() -> None:
     seen = quiet([38] * 7)
     readings = tuple(

@@ -288,6 +288,18 @@ def test_requests_of_which_one_never_comes_go_on_at_the_instant_for_all(app: App
     assert left == []
 
 
+def test_requests_that_can_open_no_file_wait_for_the_instant(app: App) -> None:
+    waited = app.run(
+        "from wsgiproof_agent import probe\n"
+        "from wsgiproof_agent.barrier import hold\n"
+        "probe.LONGEST_HOLD = 1000\n"
+        "until = probe.monotonic() + 0.1\n"
+        "hold(until, 2, '/nonexistent')\n"
+        "result = probe.monotonic() - until"
+    )
+    assert 0 <= waited < 1000
+
+
 def test_who_waited_in_vain_is_not_counted_for_the_next_burst(app: App) -> None:
     assert app.run(
         "import threading\n"

@@ -8,7 +8,6 @@ import time
 
 from . import probe
 
-
 _STEP = 0.001
 """Seconds between two looks of a request at how many have come, in other processes."""
 
@@ -22,15 +21,19 @@ def hold(until, size, directory):
     if size is None:
         probe.hold(until)
         return
-    limit = min(until, probe.monotonic() + probe.LONGEST_HOLD)
     path = os.path.join(directory, "gathered-%.6f" % until)
-    come = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(come, b".")  # one byte for each request
-        while os.fstat(come).st_size < size and probe.monotonic() < limit:
+        gate = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError:  # the subject may have used up the descriptors
+        probe.hold(until)
+        return
+    limit = min(until, probe.monotonic() + probe.LONGEST_HOLD)
+    try:
+        os.write(gate, b".")  # one byte for each request
+        while os.fstat(gate).st_size < size and probe.monotonic() < limit:
             time.sleep(_STEP)
     finally:
-        os.close(come)
+        os.close(gate)
         try:
             os.remove(path)
         except OSError:  # another one of them has removed it

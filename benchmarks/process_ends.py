@@ -152,7 +152,9 @@ def _page(records: dict[str, list[CellRecord]]) -> Iterator[str]:
         "",
         "*Ends to the first crash* is the median of all cells. By the binomial law, a cell of n "
         "ends has a crash with a probability of 1 - (1 - p)^n, and half of all cells have had one "
-        "after ln 2 / -ln(1 - p) ends. One in 5.2 is what a pass of 14 ends excludes.",
+        "after ln 2 / -ln(1 - p) ends. One in 5.2 is what a pass of 14 ends excludes. "
+        "A process that crashes ends before those that end together with it, so that the first "
+        "crash is often the first end of its time.",
         "",
         "| planted | ends of a cell | cells with a crash | by the law | ends to the first crash | "
         "by the law | seconds of the trials, each end |",

@@ -150,6 +150,8 @@ def _page(measured: Sequence[Row], plot: str) -> str:
             "from the rate and from the descriptors that were open at first.",
             "- An *irregular* leak happens at random; the others happen at each n-th request of an "
             "interpreter.",
+            "- Crashes that come only at some ends of a process have [a page of their "
+            "own](process-ends.md).",
             "",
             f"![Requests to detection against leak rate]({plot})",
             "",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from wsgiproof.experiment.load import rounds
 from wsgiproof.experiment.pools import hold_all, race, remember_full, warm_newcomers
+from wsgiproof.experiment.sampler import FILLED
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leak_load, memory
 from wsgiproof.judge.resources import Resource
@@ -53,6 +54,10 @@ def warm_up(state: State) -> None:
     load.mixed(plan.warm_up, plan.connections)
     warm_newcomers(state)
     remember_full(state)
+    if state.workers_vary:
+        # Only counts of processes that have been in use for so long can be compared, and a short
+        # load is over before.
+        time.sleep(FILLED)
     state.sample(memory=True)
 
 

@@ -42,7 +42,7 @@ _MOST_ALONE = 6
 """Single requests for each process, at most, to reach all processes."""
 _GATHER = 0.05
 """Seconds that measuring requests wait for each other, if there is not a thread for each."""
-_FILLED = 1.0
+FILLED = 1.0
 """Seconds in which a client opens what it needs beside the connections that requests use."""
 
 
@@ -129,7 +129,7 @@ class Sampler:
             msgspec.structs.replace(
                 one,
                 requests=answers.served[one.pid],
-                comparable=now - self._used.get(one.pid, now) >= _FILLED
+                comparable=now - self._used.get(one.pid, now) >= FILLED
                 and one.pid not in self._log.ending,
             )
             if one.role is Role.WORKER

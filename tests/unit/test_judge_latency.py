@@ -32,14 +32,15 @@ def works(
     serving: Milliseconds = constant,
     cpu: Milliseconds = constant,
     waited: Milliseconds = lambda at: 0.1,
+    client: Milliseconds = lambda at: 0.25,
 ) -> Observed:
     """A record in which each request took as long as that."""
-    rows, sums, before = [], [0.0, 0.0, 0.0], 0
+    rows, sums, before = [], [0.0, 0.0, 0.0, 0.0], 0
     for row in samples([[reading()]] * POINTS):
         middle = (before + row.requests) // 2
-        for number, one in enumerate((serving, cpu, waited)):
+        for number, one in enumerate((serving, cpu, waited, client)):
             sums[number] += (row.requests - before) * one(middle) / 1000
-        work = Work(serving=sums[0], cpu=sums[1], waited=sums[2])
+        work = Work(serving=sums[0], cpu=sums[1], waited=sums[2], client=sums[3])
         rows.append(msgspec.structs.replace(row, work=work))
         before = row.requests
     return observed(samples=tuple(rows))
@@ -100,6 +101,20 @@ def test_more_growth_than_the_time_that_was_spent_waiting_fails() -> None:
 
 def test_a_machine_that_is_busy_all_the_time_explains_nothing() -> None:
     assert verdict(works(serving=growing, waited=lambda at: 50.0)) is Verdict.FAIL
+
+
+@pytest.mark.parametrize("what", ["serving", "cpu"])
+def test_what_takes_longer_in_the_load_client_too_is_not_judged(what: str) -> None:
+    slower: dict[str, Milliseconds] = {what: growing, "client": lambda at: growing(at) / 8}
+    result = latency(CELL, works(**slower))
+    assert "the machine became slower" in result.passed
+    assert not result.findings
+
+
+@pytest.mark.parametrize("what", ["serving", "cpu"])
+def test_records_without_the_time_of_the_client_are_judged_as_before(what: str) -> None:
+    slower: dict[str, Milliseconds] = {what: growing, "client": lambda at: 0.0}
+    assert verdict(works(**slower)) is Verdict.FAIL
 
 
 WALL = (0.83, 1.70, 1.99, 3.03, 2.60, 4.58, 4.31, 5.17, 4.17)

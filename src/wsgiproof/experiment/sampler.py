@@ -264,11 +264,13 @@ class _WorkMeter:
     def __init__(self, experiment: Experiment) -> None:
         self._server = experiment.server
         self._backend = experiment.backend
-        self._cpu = self._waited = 0.0
+        self._cpu = self._waited = self._client = 0.0
+        self._client_before = time.process_time()
         self._before: dict[int, tuple[float, float]] = {}
 
     def pause(self) -> None:
         """Add what was done since :meth:`resume`."""
+        self._client += time.process_time() - self._client_before
         for pid, (cpu, waited) in self._now().items():
             cpu_before, waited_before = self._before.get(pid, (0.0, 0.0))
             # Less than before is a thread that has ended, or another process with the same pid.
@@ -278,11 +280,15 @@ class _WorkMeter:
     def resume(self) -> None:
         """Do not add what was done since :meth:`pause`."""
         self._before = self._now()
+        self._client_before = time.process_time()
 
     def so_far(self, serving: float) -> Work:
         """Return the sums, with the seconds for which requests were in flight."""
         return Work(
-            serving=round(serving, 6), cpu=round(self._cpu, 6), waited=round(self._waited, 6)
+            serving=round(serving, 6),
+            cpu=round(self._cpu, 6),
+            waited=round(self._waited, 6),
+            client=round(self._client, 6),
         )
 
     def _now(self) -> dict[int, tuple[float, float]]:

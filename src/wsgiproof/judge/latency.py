@@ -10,8 +10,10 @@ grown if
 * it has grown by as much without the time in which processes waited for a processor, our load
   client and the backend included.
 
-The processor time of the workers is judged in the same way, and needs no such condition: a busy
-machine does not change it.
+The processor time of the workers is judged in the same way, without the last condition. A virtual
+machine whose host gives it less takes more processor time for the same work. The load client shows
+that: its work is the same for each request. So both have to grow in relation to its processor time,
+too.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ class _Round(msgspec.Struct, frozen=True):
     seconds: float
     cpu: float
     waited: float
+    client: float
 
 
 class _Trend(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +99,13 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
         for what, trend in (("processor time", cpu), ("time", wall)):
             if not trend.grows:
                 continue
-            if what == "time" and _may_be_waiting(trend, plan.max_slowdown):
+            if not _grows_beyond_the_client(what, rounds, plan.max_slowdown):
+                doubts.append(
+                    f"the {what} per {load} request grew from "
+                    f"{_milliseconds(trend.start, trend.end)} ms, and that of the load client "
+                    "with it, so the machine became slower: run it on an idle one"
+                )
+            elif what == "time" and _may_be_waiting(trend, plan.max_slowdown):
                 doubts.append(
                     f"the time per {load} request grew from {_milliseconds(trend.start, trend.end)}"
                     " ms, while its processes waited for a processor on a busy machine: run it on "
@@ -111,9 +120,18 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
         return Outcome(
             missing=f"fewer than {_LEAST_ROUNDS} rounds of load, too few to see a trend{stall}"
         )
-    # The processor time per request, which a busy machine does not change, has been judged.
     unsure = f"; not judged: {doubts[0]}" if doubts else ""
     return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}{unsure}")
+
+
+def _grows_beyond_the_client(what: str, rounds: Sequence[_Round], limit: float) -> bool:
+    """Return whether a time also grows in relation to the processor time of the load client."""
+    usual = median(one.client for one in rounds)
+    if min(one.client for one in rounds) <= 0:
+        return True  # it was not measured
+    values = (one.cpu if what == "processor time" else one.seconds for one in rounds)
+    relative = [value * usual / one.client for value, one in zip(values, rounds, strict=True)]
+    return _trend(rounds, relative, limit).grows
 
 
 def _may_be_waiting(trend: _Trend, limit: float) -> bool:
@@ -139,6 +157,7 @@ def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round
             (after.work.serving - before.work.serving) / requests,
             (after.work.cpu - before.work.cpu) / requests,
             (after.work.waited - before.work.waited) / requests,
+            (after.work.client - before.work.client) / requests,
         )
 
 

@@ -186,6 +186,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """Processor time of the workers."""
     waited: float
     """Waiting for a processor: the sum over the threads of Apache, wsgiproof and its backend."""
+    client: float = 0.0
+    """Processor time of the load client; 0 if the version that recorded the cell did not measure
+    it."""
 
 
 class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):

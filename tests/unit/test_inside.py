@@ -251,13 +251,13 @@ def test_requests_that_gather_wait_for_each_other_in_all_processes(app: App) -> 
     codes, seen, left = app.run(
         "import os, tempfile, time\n"
         "from wsgiproof_agent import probe\n"
-        "from wsgiproof_agent.barrier import hold\n"
+        "from wsgiproof_agent.barrier import gather\n"
         "probe.LONGEST_HOLD = 1000\n"
         "place, came = tempfile.mkdtemp(), tempfile.mkdtemp()\n"
         "until = probe.monotonic() + 1000\n"
         "def come(number):\n"
         "    open(os.path.join(came, str(number)), 'w').close()\n"
-        "    hold(until, 3, place)\n"
+        "    gather(3, until, place)\n"
         "    os._exit(len(os.listdir(came)))\n"
         "children = []\n"
         "for number in range(3):\n"
@@ -277,11 +277,11 @@ def test_requests_of_which_one_never_comes_go_on_at_the_instant_for_all(app: App
     waited, left = app.run(
         "import os, tempfile\n"
         "from wsgiproof_agent import probe\n"
-        "from wsgiproof_agent.barrier import hold\n"
+        "from wsgiproof_agent.barrier import gather\n"
         "probe.LONGEST_HOLD = 1000\n"
         "place = tempfile.mkdtemp()\n"
         "until = probe.monotonic() + 0.1\n"
-        "hold(until, 2, place)\n"
+        "gather(2, until, place)\n"
         "result = [probe.monotonic() - until, os.listdir(place)]"
     )
     assert 0 <= waited < 1000
@@ -291,10 +291,10 @@ def test_requests_of_which_one_never_comes_go_on_at_the_instant_for_all(app: App
 def test_requests_that_can_open_no_file_wait_for_the_instant(app: App) -> None:
     waited = app.run(
         "from wsgiproof_agent import probe\n"
-        "from wsgiproof_agent.barrier import hold\n"
+        "from wsgiproof_agent.barrier import gather\n"
         "probe.LONGEST_HOLD = 1000\n"
         "until = probe.monotonic() + 0.1\n"
-        "hold(until, 2, '/nonexistent')\n"
+        "gather(2, until, '/nonexistent')\n"
         "result = probe.monotonic() - until"
     )
     assert 0 <= waited < 1000

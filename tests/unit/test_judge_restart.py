@@ -284,6 +284,7 @@ def test_memory_that_grows_while_idle_is_a_finding(field: str) -> None:
     [
         # One sample of a process that grew by 80,000 bytes a second, in a real cell.
         ([40.70, 40.95, 41.46, 42.00, 42.55, 47.97, 43.61], {"idle": Verdict.FAIL}),
+        ([40.7, 41.0, 41.3, 41.6], {"idle": Verdict.FAIL}),
         ([40.7, 41.0, 40.7, 41.0, 40.7, 41.0, 41.1], {}),
         ([40.7, 40.7, 40.7, 40.7, 40.7, 46.2, 41.1], {}),
     ],
@@ -291,7 +292,7 @@ def test_memory_that_grows_while_idle_is_a_finding(field: str) -> None:
 def test_one_sample_does_not_hide_that_memory_grows(
     sizes: list[float], verdict: dict[str, Verdict]
 ) -> None:
-    seen = quiet([38] * 7)
+    seen = quiet([38] * len(sizes))
     readings = tuple(
         msgspec.structs.replace(one, memory=(memory_reading(uss=int(size * 1e6)),))
         for size, one in zip(sizes, seen.idle_samples, strict=True)

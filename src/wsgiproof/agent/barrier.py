@@ -12,15 +12,12 @@ _STEP = 0.001
 """Seconds between two looks of a request at how many have come, in other processes."""
 
 
-def hold(until, size, directory):
-    """Wait until CLOCK_MONOTONIC reaches ``until``, in seconds; at most LONGEST_HOLD seconds.
+def gather(size, until, directory):
+    """Wait until ``size`` requests wait for the same instant, in all processes with ``directory``.
 
-    With a ``size``, only until as many requests wait for the same instant, in all processes that
-    use ``directory``: so the instant tells them from those of another burst.
+    They go on at that instant at the latest, as those of ``probe.hold`` do. It is CLOCK_MONOTONIC
+    in seconds, and tells them from the requests of another burst.
     """
-    if size is None:
-        probe.hold(until)
-        return
     path = os.path.join(directory, "gathered-%.6f" % until)
     try:
         gate = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

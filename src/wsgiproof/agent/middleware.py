@@ -10,7 +10,7 @@ import functools
 import json
 
 from . import commands, identity, probe, protocol
-from .barrier import Barrier, Burst, hold
+from .barrier import Barrier, Burst, gather
 from .counter import Counter
 from .in_flight import RequestSlots
 from .subject import workload
@@ -70,7 +70,7 @@ class Agent(object):
 
     def _respond(self, application, environ, given, start_response):
         if given.until is not None:
-            hold(given.until, given.gather, self._evidence)
+            self._hold(given)
         together = _alone
         if given.together is not None:
             together = Burst(self._barrier, given.together).together
@@ -97,6 +97,12 @@ class Agent(object):
                 exc_info = None  # PEP 3333: it would refer to this frame, and this frame to it
 
         return application(environ, start_with_report)
+
+    def _hold(self, given):
+        if given.gather is None:
+            probe.hold(given.until)
+        else:
+            gather(given.gather, given.until, self._evidence)
 
     def _measured(self, start_response, **measured):
         report = self._report(self._requests.next(), **measured)

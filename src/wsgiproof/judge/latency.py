@@ -93,24 +93,19 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
         rounds = [*_rounds(observed.samples, phases)]
         if len(rounds) < _LEAST_ROUNDS:
             continue
-        wall = _trend(rounds, [one.seconds for one in rounds], plan.max_slowdown)
-        cpu = _trend(rounds, [one.cpu for one in rounds], plan.max_slowdown)
-        passed.append(f"{_milliseconds(wall.start, wall.end)} ms ({load})")
-        for what, trend in (("processor time", cpu), ("time", wall)):
+        times = {
+            "processor time": [one.cpu for one in rounds],
+            "time": [one.seconds for one in rounds],
+        }
+        for what, values in times.items():
+            trend = _trend(rounds, values, plan.max_slowdown)
+            from_to = f"{_milliseconds(trend.start, trend.end)} ms"
+            if what == "time":
+                passed.append(f"{from_to} ({load})")
             if not trend.grows:
                 continue
-            if not _grows_beyond_the_client(what, rounds, plan.max_slowdown):
-                doubts.append(
-                    f"the {what} per {load} request grew from "
-                    f"{_milliseconds(trend.start, trend.end)} ms, and that of the load client "
-                    "with it, so the machine became slower: run it on an idle one"
-                )
-            elif what == "time" and _may_be_waiting(trend, plan.max_slowdown):
-                doubts.append(
-                    f"the time per {load} request grew from {_milliseconds(trend.start, trend.end)}"
-                    " ms, while its processes waited for a processor on a busy machine: run it on "
-                    "an idle one"
-                )
+            if why := _why_not_judged(what, trend, rounds, values, plan.max_slowdown):
+                doubts.append(f"the {what} per {load} request grew from {from_to}, {why}")
             else:
                 findings.append(_slower(load, what, trend, rounds))
     if findings:
@@ -124,12 +119,27 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}{unsure}")
 
 
-def _grows_beyond_the_client(what: str, rounds: Sequence[_Round], limit: float) -> bool:
-    """Return whether a time also grows in relation to the processor time of the load client."""
+def _why_not_judged(
+    what: str, trend: _Trend, rounds: Sequence[_Round], values: Sequence[float], limit: float
+) -> str:
+    """Return how the machine may explain that ``values`` grew; empty if it can't."""
+    if not _grows_beyond_the_client(rounds, values, limit):
+        return (
+            "and that of the load client with it, so the machine became slower: run it on an idle "
+            "one"
+        )
+    if what == "time" and _may_be_waiting(trend, limit):
+        return "while its processes waited for a processor on a busy machine: run it on an idle one"
+    return ""
+
+
+def _grows_beyond_the_client(
+    rounds: Sequence[_Round], values: Sequence[float], limit: float
+) -> bool:
+    """Return whether ``values`` also grow in relation to the processor time of the load client."""
     usual = median(one.client for one in rounds)
     if min(one.client for one in rounds) <= 0:
         return True  # it was not measured
-    values = (one.cpu if what == "processor time" else one.seconds for one in rounds)
     relative = [value * usual / one.client for value, one in zip(values, rounds, strict=True)]
     return _trend(rounds, relative, limit).grows
 

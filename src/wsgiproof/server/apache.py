@@ -191,7 +191,7 @@ class Server:
     def replace_all(self) -> None:
         """Ask Apache to replace all processes, in the way that starts new ones at once.
 
-        In a graceful restart it starts daemon processes at once, but after that one child each
+        In a graceful restart it starts all daemon processes, but after that one child each
         second. In a restart (SIGHUP, as ``apachectl -k restart``) it waits until all children have
         ended, and starts all of them.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.cells import CELL, cell_with
@@ -23,7 +24,7 @@ from wsgiproof.judge.answers import MIN_ANSWERS, responses
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Cell, Loading, Mode, Mpm
 from wsgiproof.records.judgement import Finding, Verdict
-from wsgiproof.records.observed import LogLine, Observed, Problem
+from wsgiproof.records.observed import Echo, LogLine, Observed, Problem
 from wsgiproof.subjects.pymongo.axes import Transport
 
 
@@ -45,6 +46,31 @@ def finding(seen: Observed, cell: Cell = CELL) -> Finding:
 )
 def test_any_failed_request_trips_responses(changes: dict[str, Any]) -> None:
     assert outcome(observed(failures=(failure(**changes),))) == {"responses": Verdict.FAIL}
+
+
+def test_answers_of_other_requests_trip_responses() -> None:
+    echo = Echo(
+        what="X-Request-ID",
+        url=URLS[0],
+        alone=250,
+        together=1250,
+        others=100,
+        more=True,
+        own="a1",
+        other="a2",
+        line="Hello a2",
+    )
+    right = msgspec.structs.replace(echo, url=URLS[1], others=0, more=False)
+    told = finding(observed(echoes=(echo, right)))
+    assert told.check == "responses"
+    assert told.seen == (
+        "/interpreter1: at least 100 of 1,250 answers to requests made at the same time have the "
+        "X-Request-ID of another request; 250 of 250 to requests made alone have their own"
+    )
+    assert told.evidence == (
+        "/interpreter1: the answer to the request with the X-Request-ID a1 has a2: Hello a2",
+    )
+    assert outcome(observed(echoes=(right,))) == {}
 
 
 def test_failures_are_counted_by_kind_and_told_with_phase_and_body() -> None:

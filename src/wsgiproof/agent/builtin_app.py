@@ -28,7 +28,7 @@ class BuiltInApplication(object):
     def __call__(self, environ, start_response):
         environ[PROBLEMS].extend(self._workload.work())
         self._fault.on_request(self._workload)
-        return self._fault.answer(self._body, start_response)
+        return self._fault.answer(environ, self._body, start_response)
 
     def _close(self, pid, evidence):
         """Close the workload. A failure is noted in the evidence and not raised."""

@@ -3,9 +3,11 @@
 from __future__ import absolute_import
 
 import sys
+import time
 import traceback
 import warnings
 
+from .counter import Counter
 from .faults_base import NoFault, Sometimes
 
 
@@ -15,9 +17,9 @@ class _Answering(Sometimes):
     def on_request(self, workload):
         """Act only in the answer."""
 
-    def answer(self, body, start_response):
+    def answer(self, environ, body, start_response):
         if not self._due():
-            return NoFault.answer(self, body, start_response)
+            return NoFault.answer(self, environ, body, start_response)
         return self.unusual(start_response)
 
     def unusual(self, start_response):
@@ -73,6 +75,42 @@ class StreamBody(_Answering):
     def _parts(self):
         for number in range(20):
             yield b"" if number % 5 == 0 else ("part %d, " % number).encode("ascii")
+
+
+class _Naming(NoFault):
+    """Answers with the X-Request-ID of a request."""
+
+    def answer(self, environ, body, start_response):
+        name = self.name(environ.get("HTTP_X_REQUEST_ID", ""))
+        return NoFault.answer(self, environ, name.encode("ascii"), start_response)
+
+    def name(self, own):
+        """Return what to answer to the request with this X-Request-ID."""
+        raise NotImplementedError
+
+
+class AnswerAnother(_Naming):
+    """Keeps a request in an attribute of a shared object, so that requests at the same time get the
+    answers of one another."""
+
+    def name(self, own):
+        self._current = own
+        time.sleep(0.002)
+        return self._current
+
+
+class AnswerFromCache(_Naming):
+    """The negative control of AnswerAnother: the answer names the request that made it, and is kept
+    for 20 requests, also those that come one after the other."""
+
+    def __init__(self):
+        self._requests = Counter()
+        self._kept = ""
+
+    def name(self, own):
+        if not self._kept or self._requests.next() % 20 == 0:
+            self._kept = own
+        return self._kept
 
 
 class LogTraceback(Sometimes):

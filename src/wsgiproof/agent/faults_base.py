@@ -23,7 +23,7 @@ class NoFault(object):
     def on_request(self, workload):
         """Called in each request, after the workload has done its work."""
 
-    def answer(self, body, start_response):
+    def answer(self, environ, body, start_response):
         """Called at the end of each request: answer it with ``body``."""
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         start_response("200 OK", headers)

@@ -18,6 +18,7 @@ from wsgiproof.load.statistics import Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
 from wsgiproof.observe.answers import AgentReport, AnswerCollector, NoReport, report_of
+from wsgiproof.observe.echoes import Echoes, RequestIds
 from wsgiproof.observe.starvation import Starvation
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.plan import LoadPlan
@@ -72,6 +73,8 @@ class Load:
         self._not_measured = ""
         self._histograms: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
         self._timeline = LoadTimelineRecorder()
+        self._ids = RequestIds()
+        self.echoes = Echoes(self._ids)
 
     def mixed(self, requests: int, connections: int) -> None:
         """Make ``requests`` requests, each to a URL chosen at random."""
@@ -169,13 +172,21 @@ class Load:
         return sum(self._serving[phase] for phase in phases or tuple(self._serving))
 
     def _parallel(self, pick: Callable[[], Target], requests: int, connections: int) -> None:
+        def pick_with_id() -> Target:
+            name = self._ids.next()
+            return pick().with_header("X-Request-ID", name, label=name)
+
+        def account(response: Response) -> None:
+            if self._account(response) is not None:
+                self.echoes.add(response, alone=connections == 1)
+
         with self._timed():
             engine.parallel(
-                pick,
+                pick_with_id,
                 requests=requests,
                 connections=connections,
                 timeout=self._plan.request_deadline,
-                on_response=self._account,
+                on_response=account,
                 stop=lambda: bool(self.hopeless()),
             )
 

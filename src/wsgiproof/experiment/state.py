@@ -209,6 +209,7 @@ class State:
             loaded=read_loaded(evidence, identities, self._subject) if complete else (),
             failures=answers.failures(),
             answers=answers.answers(),
+            echoes=self.load.echoes.found(),
             starved=round(self.load.starved, 3),
             problems=answers.problems(),
             elsewhere=answers.elsewhere,

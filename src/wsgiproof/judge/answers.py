@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from wsgiproof.judge.failed import failed_requests
 from wsgiproof.judge.finding import Check, Claim, ClaimsOf, Outcome, count, evidence
+from wsgiproof.judge.first_use import path
 from wsgiproof.judge.lifecycle import HUNG
 from wsgiproof.records.cell import Cell, InterpreterKind, Loading, Mode
 from wsgiproof.records.judgement import Finding
-from wsgiproof.records.observed import Identity, Observed
+from wsgiproof.records.observed import Echo, Identity, Observed
 from wsgiproof.records.plan import REPLACING, PhaseName
 
 MIN_ANSWERS = 10
@@ -39,7 +40,8 @@ _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 def responses(cell: Cell, observed: Observed) -> Outcome:
     """Every request that ends is answered in full, with a status and a body that are right.
 
-    A status is right if it is a success (2xx) or was expected by the user.
+    A status is right if it is a success (2xx) or was expected by the user, and a body if it is not
+    that of another request.
     """
     failures = [
         failure
@@ -48,6 +50,9 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
     ]
     if failures:
         return Outcome(findings=(failed_requests(observed, failures),))
+    mixed = [echo for echo in observed.echoes if echo.others]
+    if mixed:
+        return Outcome(findings=(_mixed_up(mixed),))
     if any(failure.kind == HUNG for failure in observed.failures):
         return Outcome(missing="some requests had no answer in time: see the check hang")
     if observed.aborted:
@@ -67,6 +72,29 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
     others = sum(phase.requests for phase in observed.phases if phase.name in _JUDGED_BY_PHASE)
     requests = count(observed.requests - others, "request")
     return Outcome(passed=f"{requests} answered correctly{_differing(observed)}")
+
+
+def _mixed_up(mixed: Sequence[Echo]) -> Finding:
+    return Finding(
+        check="responses",
+        seen="; ".join(
+            f"{path(one.url)}: {'at least ' if one.more else ''}{one.others:,} of "
+            f"{count(one.together, 'answer')} to requests made at the same time have the "
+            f"{one.what} of another request; {one.alone:,} of {one.alone:,} to requests made alone "
+            "have their own"
+            for one in mixed
+        ),
+        meaning="the application mixes up requests: a user gets what belongs to another one",
+        action=(
+            "look for what a request keeps in a global or in an attribute of a shared object; "
+            "keep it in environ, in a local variable or in a contextvars.ContextVar"
+        ),
+        evidence=evidence(
+            f"{path(one.url)}: the answer to the request with the {one.what} {one.own} has "
+            f"{one.other}: {one.line}"
+            for one in mixed
+        ),
+    )
 
 
 def _differing(observed: Observed) -> str:

@@ -14,10 +14,10 @@ class Response(msgspec.Struct, frozen=True):
     most MAX_BODY bytes, also after a failure; ``body_digest`` is a CRC-32 of all of it, and
     ``body_size`` its bytes. ``status`` is None if the headers were not complete. ``error`` is one
     line for a person, empty if the response was in good order. ``started`` is CLOCK_MONOTONIC
-    seconds; ``seconds`` is the
-    time from then to the last byte of the response, or to its failure. ``resent`` is true if the
-    server closed a kept connection before it sent a byte, and the request was sent again over a new
-    one. ``label`` is the label of the target.
+    seconds; ``seconds`` is the time from then to the last byte of the response, or to its failure.
+    ``resent`` is true if the server closed a kept connection before it sent a byte, and the request
+    was sent again over a new one. ``label`` is the label of the target, and ``client_port`` the
+    port of this machine that the connection had.
     """
 
     url: str
@@ -32,3 +32,4 @@ class Response(msgspec.Struct, frozen=True):
     head: bytes = b""
     body_size: int = 0
     body_digest: int = 0
+    client_port: int = 0

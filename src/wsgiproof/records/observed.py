@@ -89,6 +89,30 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     """How many of them are equal to the most frequent one."""
 
 
+class Echo(msgspec.Struct, frozen=True, kw_only=True):
+    """Something of their request that the answers to one URL repeat, and that no other request has.
+
+    Each answer to a request that was alone repeats its own.
+    """
+
+    what: str
+    url: str
+    alone: int
+    """How many requests were alone."""
+    together: int
+    """How many were in flight at the same time as others."""
+    others: int
+    """How many answers to those repeat that of another request, and not their own."""
+    more: bool
+    """Whether there may be more of them."""
+    own: str = ""
+    """What the first of those requests had itself."""
+    other: str = ""
+    """What its answer repeats."""
+    line: str = ""
+    """The line of its answer with that."""
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A value that changed in a round trip, as the application reported it."""
 
@@ -469,6 +493,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Interpreters that loaded the application and ended before their first answer."""
     failures: tuple[Failure, ...] = ()
     answers: tuple[Answers, ...] = ()
+    echoes: tuple[Echo, ...] = ()
     starved: float = 0.0
     """The largest share of its time for which a process that requests need had waited for a
     processor when a request had no answer; the waits of its threads add up."""

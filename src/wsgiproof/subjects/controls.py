@@ -528,6 +528,19 @@ COMMON: tuple[Control, ...] = (
         about="one in 2 answers is sent in parts, with status 201 and a header that is not ASCII",
         options={"every": 2},
     ),
+    Control(
+        name="answer-another",
+        trips="responses",
+        counterpart="answer-from-cache",
+        about="requests at the same time get the answers of one another",
+        modes=_DAEMON,
+    ),
+    Control(
+        name="answer-from-cache",
+        trips="",
+        counterpart="answer-another",
+        about="each answer is kept for 20 requests, and names the one that made it",
+    ),
     # The error log.
     Control(
         name="log-traceback",

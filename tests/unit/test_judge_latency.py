@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -109,6 +110,16 @@ def test_what_takes_longer_in_the_load_client_too_is_not_judged(what: str) -> No
     result = latency(CELL, works(**slower))
     assert "the machine became slower" in result.passed
     assert not result.findings
+
+
+@pytest.mark.parametrize("what", ["serving", "cpu"])
+def test_a_load_client_whose_time_only_varies_hides_nothing(what: str) -> None:
+    varying = itertools.cycle((0.29, 0.18, 0.25, 0.20, 0.22, 0.29, 0.23, 0.36))
+    slower: dict[str, Milliseconds] = {
+        what: lambda at: 2.0 + at / 1000,
+        "client": lambda at: next(varying),
+    }
+    assert verdict(works(**slower)) is Verdict.FAIL
 
 
 @pytest.mark.parametrize("what", ["serving", "cpu"])

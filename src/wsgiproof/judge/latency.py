@@ -12,8 +12,8 @@ grown if
 
 The processor time of the workers is judged in the same way, without the last condition. A virtual
 machine whose host gives it less takes more processor time for the same work. The load client shows
-that: its work is the same for each request. So both have to grow in relation to its processor time,
-too.
+that: its work is the same for each request. So if its processor time grows, both have to grow by
+more, as many times as it does.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
                 passed.append(f"{from_to} ({load})")
             if not trend.grows:
                 continue
-            if why := _why_not_judged(what, trend, rounds, values, plan.max_slowdown):
+            if why := _why_not_judged(what, trend, rounds, plan.max_slowdown):
                 doubts.append(f"the {what} per {load} request grew from {from_to}, {why}")
             else:
                 findings.append(_slower(load, what, trend, rounds))
@@ -119,11 +119,9 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}{unsure}")
 
 
-def _why_not_judged(
-    what: str, trend: _Trend, rounds: Sequence[_Round], values: Sequence[float], limit: float
-) -> str:
-    """Return how the machine may explain that ``values`` grew; empty if it can't."""
-    if not _grows_beyond_the_client(rounds, values, limit):
+def _why_not_judged(what: str, trend: _Trend, rounds: Sequence[_Round], limit: float) -> str:
+    """Return how the machine may explain that a time grew; empty if it can't."""
+    if trend.end < limit * trend.start * _growth_of_client(rounds):
         return (
             "and that of the load client with it, so the machine became slower: run it on an idle "
             "one"
@@ -133,15 +131,11 @@ def _why_not_judged(
     return ""
 
 
-def _grows_beyond_the_client(
-    rounds: Sequence[_Round], values: Sequence[float], limit: float
-) -> bool:
-    """Return whether ``values`` also grow in relation to the processor time of the load client."""
-    usual = median(one.client for one in rounds)
-    if min(one.client for one in rounds) <= 0:
-        return True  # it was not measured
-    relative = [value * usual / one.client for value, one in zip(values, rounds, strict=True)]
-    return _trend(rounds, relative, limit).grows
+def _growth_of_client(rounds: Sequence[_Round]) -> float:
+    """Return how many times as much processor time a request cost the load client at the end, at
+    least 1. It is 1, too, if that was not measured."""
+    early, _, late = _thirds([one.client for one in rounds])
+    return max(1.0, late / early) if early > 0 else 1.0
 
 
 def _may_be_waiting(trend: _Trend, limit: float) -> bool:

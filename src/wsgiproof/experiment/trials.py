@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 
 from wsgiproof.experiment.pools import hold_all, race
 from wsgiproof.experiment.state import State
 from wsgiproof.judge.process_ends import more_ends
 from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits
-from wsgiproof.records.observed import Replacement, Role
+from wsgiproof.records.observed import Replacement, Role, Sample
+from wsgiproof.records.plan import PhaseName
 
 _STEP = 0.01
+_BUSY = 1.5
+"""Seconds for which processes wait for a processor in the serial phase, for each second of the
+workers' own processor time. It is 0.5 to 0.8 on an idle machine with two processors, and 0.9 to 2.4
+beside two busy programs."""
+_FEW = 4
+"""Processes that may end at the same time on a busy machine."""
 _MOST_TIMES = 3
 """How many times as many processes as are needed may end."""
 
@@ -27,12 +36,13 @@ def try_ends(state: State) -> None:
     another.
     """
     done = 0
+    at_once = _at_once(state)
     planned = more = _more(state)
     while more and done < _MOST_TIMES * planned:
         if state.aborted or state.time_is_up():
             break
         state.progress(done, done + more)
-        restarts = math.ceil(more / state.trials_at_once)
+        restarts = math.ceil(more / at_once)
         urls = state.server.configure(math.ceil(more / restarts))
         state.trials.append(_replace(state))
         if state.trials[-1].leftover:
@@ -44,6 +54,28 @@ def try_ends(state: State) -> None:
         state.log.read(state.phase)
         more = _more(state)
     state.server.configure(1)  # the configuration that is kept is the cell's
+
+
+def _at_once(state: State) -> int:
+    """Return how many processes run, and end, at the same time.
+
+    Apache kills what has not ended after three seconds. On a busy machine many that end together
+    do not get the processor time that they need until then, and the last of them end at the stop,
+    after which no other can follow.
+    """
+    most = state.trials_at_once
+    return min(_FEW, most) if machine_is_busy(state.samples) else most
+
+
+def machine_is_busy(samples: Sequence[Sample]) -> bool:
+    """Return whether other programs took the processors in the serial phase, in which one request
+    is made after the other."""
+    waited = cpu = 0.0
+    for before, after in pairwise(samples):
+        if after.phase == PhaseName.SERIAL and before.work and after.work:
+            waited += after.work.waited - before.work.waited
+            cpu += after.work.cpu - before.work.cpu
+    return waited > _BUSY * cpu
 
 
 def _more(state: State) -> int:

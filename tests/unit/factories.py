@@ -170,7 +170,7 @@ def memory_reading(pid: int = WORKER, requests: int = 0, **changes: Any) -> Memo
         requests=requests,
         blocks=150_000,
         malloc=9_000_000,
-        uss=60_000_000,
+        resident=60_000_000,
         mapped=900_000_000,
     )
     return msgspec.structs.replace(one, **changes)

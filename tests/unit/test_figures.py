@@ -68,7 +68,7 @@ def test_where_blocks_grew_memory_is_what_the_process_has() -> None:
         msgspec.structs.replace(
             sample,
             memory=tuple(
-                msgspec.structs.replace(one, uss=60_000_000 + 4_000 * one.requests)
+                msgspec.structs.replace(one, resident=60_000_000 + 4_000 * one.requests)
                 for one in sample.memory
             ),
         )

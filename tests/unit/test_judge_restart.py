@@ -266,7 +266,7 @@ def test_a_server_that_was_not_watched_is_no_pass() -> None:
     assert outcome(quiet([])) == {"idle": Verdict.INCONCLUSIVE}
 
 
-@pytest.mark.parametrize("field", ["uss", "mapped"])
+@pytest.mark.parametrize("field", ["resident", "mapped"])
 def test_memory_that_grows_while_idle_is_a_finding(field: str) -> None:
     seen = quiet([38] * 7)
     readings = tuple(
@@ -294,7 +294,7 @@ def test_one_sample_does_not_hide_that_memory_grows(
 ) -> None:
     seen = quiet([38] * len(sizes))
     readings = tuple(
-        msgspec.structs.replace(one, memory=(memory_reading(uss=int(size * 1e6)),))
+        msgspec.structs.replace(one, memory=(memory_reading(resident=int(size * 1e6)),))
         for size, one in zip(sizes, seen.idle_samples, strict=True)
     )
     assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == verdict
@@ -303,7 +303,7 @@ def test_one_sample_does_not_hide_that_memory_grows(
 def test_a_few_pages_are_not() -> None:
     seen = quiet([38] * 7)
     readings = tuple(
-        msgspec.structs.replace(one, memory=(memory_reading(uss=60_000_000 + 4096 * number),))
+        msgspec.structs.replace(one, memory=(memory_reading(resident=60_000_000 + 4096 * number),))
         for number, one in enumerate(seen.idle_samples)
     )
     assert outcome(msgspec.structs.replace(seen, idle_samples=readings)) == {}

@@ -828,6 +828,16 @@ def test_arenas_are_none(grown: Callable[[int], int]) -> None:
     assert not memory(CELL, mapped(grown)).missing
 
 
+def test_a_mapping_that_is_left_now_and_then_is_undecided() -> None:
+    """Four steps in 3,000 requests, and a release by glibc."""
+
+    def grown(at: int) -> int:
+        steps = sum(at >= one for one in (800, 1600, 2300, 2900))
+        return 128 * 1024 * steps - 832 * 1024 * (at >= 1300)
+
+    assert "address space of pid 200 grows by" in memory(CELL, mapped(grown)).missing
+
+
 def test_the_stacks_of_threads_that_leak_are_a_matter_of_threads() -> None:
     seen = mapped(lambda at: at // 100 * 8 * 2**20, lambda at: 25 + at // 100)
     assert not memory(CELL, seen).findings

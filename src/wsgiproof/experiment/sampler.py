@@ -21,7 +21,7 @@ from wsgiproof.observe.processes import (
     address_space,
     processor_time,
     read_processes,
-    unique_set_size,
+    written_memory,
 )
 from wsgiproof.observe.processor_waits import processor_waits
 from wsgiproof.observe.remains import Remains
@@ -89,7 +89,7 @@ class Sampler:
                     requests=served[pid],
                     blocks=None,
                     malloc=None,
-                    uss=unique_set_size(pid),
+                    resident=written_memory(pid),
                     mapped=address_space(pid),
                 )
                 for pid, role in sorted(self._server.living().items())
@@ -213,7 +213,7 @@ class Sampler:
                 requests=self._load.answers.served[pid],
                 blocks=_least(one.blocks for one in metrics),
                 malloc=_least(one.malloc for one in metrics),
-                uss=unique_set_size(pid),
+                resident=written_memory(pid),
                 mapped=address_space(pid),
             )
             for pid, metrics in sorted(by_process.items())

@@ -16,7 +16,7 @@ from wsgiproof.records.plan import PhaseName
 _STEPS = 3
 """Rises without a fall that can't be coincidence; a monitor that reconnects makes one."""
 _COUNTED = ("descriptors", "threads", "connections")
-_MEMORY = {"uss": "resident memory", "mapped": "address space"}
+_MEMORY = {"resident": "resident memory", "mapped": "address space"}
 _LEAST_MEMORY = 256 * 1024
 """Bytes by which memory has to rise: a thread that wakes up touches a few pages at first."""
 

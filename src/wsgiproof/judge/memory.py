@@ -293,7 +293,7 @@ _ADDRESS_SPACE = "address space"
 _METRICS: dict[str, tuple[str, Unit]] = {
     "allocated blocks": ("blocks", "blocks"),
     "malloc in use": ("malloc", "bytes"),
-    "unique set size": ("uss", "resident bytes"),
+    "resident memory": ("resident", "resident bytes"),
     _ADDRESS_SPACE: ("mapped", "mapped bytes"),
 }
 """Each metric with its field of :class:`MemorySample`, and its unit."""

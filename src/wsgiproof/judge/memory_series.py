@@ -37,7 +37,8 @@ makes no difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -98,6 +99,8 @@ KEPT = 0.5
 after the idle time."""
 FREED = "it was freed when the server was idle"
 """The doubt about growth of which a drain took back a part."""
+_MOST_ARENAS = 3
+"""Steps by which the address space of a good version grew after warm-up, at most."""
 LEAST_POINTS = 9
 """Samples that a series needs: its later half has 5 of them, the least for a 95 % interval."""
 
@@ -249,15 +252,23 @@ def _long_enough(series: Sequence[MemorySeries]) -> Sequence[MemorySeries]:
 def needed_to_pass(decided: Sequence[SeriesDecision]) -> list[SeriesDecision]:
     """Return those that a pass needs: resident memory is too coarse if malloc's was read.
 
-    Address space is never needed: it grows by whole arenas.
+    Address space grows by whole arenas. So it is needed only if its usual growth is material, in
+    more steps than arenas make: a mapping that is left now and then shows in nothing else.
     """
     finer = {one.series.pid for one in decided if one.series.unit == "bytes"}
-    return [
-        one
-        for one in decided
-        if one.series.unit in ("bytes", "blocks")
-        or (one.series.unit == "resident bytes" and one.series.pid not in finer)
-    ]
+    return [one for one in decided if _is_needed(one, finer)]
+
+
+def _is_needed(one: SeriesDecision, finer: Collection[int]) -> bool:
+    if one.series.unit == "mapped bytes":
+        values = [value for _, value in one.series.points]
+        steps = sum(
+            after - before > ALLOWANCE["mapped bytes"] for before, after in pairwise(values)
+        )
+        rate = one.slope.rate if one.slope else 0.0
+        undecided = one.status is LeakStatus.UNDECIDED
+        return undecided and rate >= MATERIAL["mapped bytes"] and steps > _MOST_ARENAS
+    return one.series.unit != "resident bytes" or one.series.pid not in finer
 
 
 def judge_series(series: MemorySeries) -> SeriesDecision:

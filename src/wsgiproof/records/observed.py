@@ -161,8 +161,9 @@ class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
     """Blocks allocated by Python's own allocator, in all interpreters of the process."""
     malloc: int | None
     """Bytes allocated by the C library's malloc."""
-    uss: int | None
-    """Bytes of resident memory that only this process has (unique set size)."""
+    resident: int | None = msgspec.field(name="uss")
+    """Bytes of the pages that it has written to, also if they are swapped out. In the records of
+    earlier versions it is the unique set size, from which the field has its name there."""
     mapped: int | None = None
     """Bytes of its address space, shared and untouched mappings included."""
 

@@ -18,7 +18,7 @@ _MOST_SERIES = 40
 _MEMORY = {
     "blocks": ("Memory: allocated blocks", "blocks", "allocated blocks"),
     "malloc": ("Memory: malloc in use", "bytes", "malloc in use"),
-    "uss": ("Memory: unique set size", "bytes", "unique set size"),
+    "resident": ("Memory: resident", "bytes", "resident memory"),
     "mapped": ("Memory: address space", "bytes", "address space"),
 }
 """The title of each metric, its unit, and the judge's name for it."""

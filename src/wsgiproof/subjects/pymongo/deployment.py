@@ -15,13 +15,7 @@ from uuid import UUID
 
 from pymongo import MongoClient, ReadPreference
 from pymongo.database import Database
-from pymongo.errors import (
-    AutoReconnect,
-    ConfigurationError,
-    InvalidURI,
-    OperationFailure,
-    PyMongoError,
-)
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from wsgiproof.errors import ServiceFailed, UsageError, describe
 from wsgiproof.process.account import Account, database_account
@@ -54,19 +48,6 @@ _REPLICA_SET = "wsgiproof"
 _MONGOS = "isdbgrid"
 """The ``msg`` by which a mongos is recognised (MongoDB manual, "hello")."""
 _ELECTION_DEADLINE = 30.0
-_SETTINGS = {
-    # Short, so that a primary is elected within a second; the default is ten.
-    "electionTimeoutMillis": 1000,
-    "heartbeatIntervalMillis": 200,
-    # A secondary then follows a primary that is as far as it is itself, and not only one of which a
-    # heartbeat has told that it is ahead.
-    "chainingAllowed": False,
-}
-_SETTINGS_AT_FIRST = {**_SETTINGS, "heartbeatIntervalMillis": 20}
-"""While the secondaries have nothing: they wait for heartbeats before they copy the data, and need
-a recent one after that to follow the primary."""
-_NOTE_DEADLINE = 10
-"""Milliseconds that a write waits for the members, before the next write."""
 _DROP_DEADLINE = 2.0
 """Seconds that a deployment may take to answer when the subject's database is dropped."""
 _MECHANISMS = ("SCRAM-SHA-1", "SCRAM-SHA-256")
@@ -469,8 +450,8 @@ def start_deployment(
         hosts = [f"{LOOPBACK}:{member.port}" for member in members]
         uri = f"mongodb://{','.join(hosts)}/"
         if replica_set:
+            _initiate(members[0], hosts)
             uri = with_options(uri, replicaSet=_REPLICA_SET)
-            _initiate(members[0], hosts, home.admin_uri(uri))
         if home.certificates is not None:
             authority = str(home.certificates.for_subject)
             uri = with_options(uri, tls="true", tlsCAFile=authority)
@@ -539,49 +520,28 @@ def connect_deployment(uri: str) -> Deployment:
     return Deployment(Topology.REPLICA_SET, full_uri, version, owned=False)
 
 
-def _initiate(first: Member, hosts: list[str], admin_uri: str) -> None:
-    """Make a replica set of new members, and wait until all of them have what its primary has.
+def _initiate(first: Member, hosts: list[str]) -> None:
+    """Make a replica set of new members, and wait until it has a primary.
 
     Raises :class:`ServiceFailed` if that fails, as it does if one of them has ended.
     """
     config = {
         "_id": _REPLICA_SET,
         "members": [{"_id": number, "host": host} for number, host in enumerate(hosts)],
-        "settings": _SETTINGS_AT_FIRST,
+        # Short, so that a primary is elected within a second; the default is ten.
+        "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200},
     }
-    client: MongoClient[dict[str, Any]] = MongoClient(admin_uri)
-    with first.client() as direct, client:
+    with first.client() as client:
         try:
-            direct.admin.command("replSetInitiate", config)
+            client.admin.command("replSetInitiate", config)
             _wait(
-                lambda: direct.admin.command("hello").get("isWritablePrimary", False),
+                lambda: client.admin.command("hello").get("isWritablePrimary", False),
                 "the replica set elected no primary",
             )
-            _wait(
-                lambda: _replicates(client, len(hosts)),
-                "the secondaries of the replica set did not follow the primary",
-            )
-            config = client.admin.command("replSetGetConfig")["config"]
-            config |= {"version": config["version"] + 1, "settings": _SETTINGS}
-            client.admin.command("replSetReconfig", config)
         except PyMongoError as error:
             raise ServiceFailed(
                 f"the replica set could not be initiated: {_error_text(error)}"
             ) from error
-
-
-def _replicates(client: MongoClient[dict[str, Any]], members: int) -> bool:
-    """Whether all ``members`` have what is written to the primary now.
-
-    Called again and again, it makes the secondaries follow sooner: one that is as far as the
-    primary after its initial sync does not follow it, and sleeps for a second.
-    """
-    note = {"appendOplogNote": 1, "data": {"by": OBSERVER}}
-    written = {"w": members, "wtimeout": _NOTE_DEADLINE}
-    try:
-        return "writeConcernError" not in client.admin.command(note, writeConcern=written)
-    except AutoReconnect:  # another member is becoming the primary
-        return False
 
 
 def _make_user(admin_uri: str, members: int, name: str, roles: Sequence[object]) -> str:

@@ -152,7 +152,7 @@ def clients(url: str, connections: int, script: Path) -> list[Client]:
         Client(
             close,
             lambda n: [*ours, "-n", str(n), *threads],
-            limits=((1 / 3, "recipe, close"), (1.4, "ab, close")),
+            limits=((1 / 3, "recipe, close"), (1.25, "ab, close")),
         ),
         Client(
             keep,

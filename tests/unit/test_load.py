@@ -657,6 +657,29 @@ def test_a_header_and_its_label_come_along(keeps: bool) -> None:
     assert responses[0].url == server.url
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_port_of_a_request_with_a_label_is_known(keeps: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ports: list[int] = []
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, peer = listener.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(HELLO)
+                ports.append(peer[1])
+
+        server = threading.Thread(target=answer)
+        server.start()
+        plain = Target.parse(f"http://127.0.0.1:{listener.getsockname()[1]}/", keeps=keeps)
+        named = fetch(plain.with_header("X-Request-ID", "a1", label="a1"), SLACK)
+        unnamed = fetch(plain, SLACK)
+        server.join()
+    assert named.outcome is unnamed.outcome is Outcome.OK
+    assert [named.client_port, unnamed.client_port] == [ports[0], 0]
+
+
 def test_a_name_that_does_not_resolve() -> None:
     with pytest.raises(CannotRun, match="does not resolve"):
         Target.parse("http://no-such-host.invalid/")

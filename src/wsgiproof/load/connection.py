@@ -59,7 +59,6 @@ class Connection:
         "_resent",
         "_sock",
         "_timeout",
-        "client_port",
         "descriptor",
         "due",
         "ended",
@@ -86,7 +85,6 @@ class Connection:
         except OSError as exc:
             raise self._cannot_run(exc.errno or 0) from None
         self.descriptor = self._sock.fileno()
-        self.client_port = 0
 
     def begin(
         self, target: Target, timeout: float, since: float = math.inf, *, resent: bool = False
@@ -111,8 +109,6 @@ class Connection:
             code = self._sock.connect_ex((target.address, target.port))
             if code != errno.EINPROGRESS and code:
                 self._lose(OSError(code, os.strerror(code)))
-            else:
-                self.client_port = self._sock.getsockname()[1]
         elif self._parser.fault:  # bytes arrived after the last response
             self._end()
 
@@ -225,7 +221,8 @@ class Connection:
             parser.head,
             parser.body_size,
             parser.body_digest,
-            self.client_port,
+            # One more system call, which only those who name their requests have a use for.
+            self._sock.getsockname()[1] if self.target.label else 0,
         )
 
     def _judge(self) -> tuple[Outcome, str]:

@@ -17,7 +17,7 @@ class Response(msgspec.Struct, frozen=True):
     seconds; ``seconds`` is the time from then to the last byte of the response, or to its failure.
     ``resent`` is true if the server closed a kept connection before it sent a byte, and the request
     was sent again over a new one. ``label`` is the label of the target, and ``client_port`` the
-    port of this machine that the connection had.
+    port of this machine that the connection had, or 0 if the target has no label.
     """
 
     url: str

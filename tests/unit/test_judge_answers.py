@@ -51,25 +51,23 @@ def test_any_failed_request_trips_responses(changes: dict[str, Any]) -> None:
 def test_answers_of_other_requests_trip_responses() -> None:
     echo = Echo(
         what="X-Request-ID",
+        where="body",
         url=URLS[0],
         alone=250,
         together=1250,
         others=100,
-        more=True,
         own="a1",
         other="a2",
-        line="Hello a2",
+        text="Hello a2",
     )
-    right = msgspec.structs.replace(echo, url=URLS[1], others=0, more=False)
+    right = msgspec.structs.replace(echo, url=URLS[1], others=0)
     told = finding(observed(echoes=(echo, right)))
     assert told.check == "responses"
     assert told.seen == (
-        "/interpreter1: at least 100 of 1,250 answers to requests made at the same time have the "
-        "X-Request-ID of another request; 250 of 250 to requests made alone have their own"
+        "/interpreter1: in the body of 100 of 1,250 answers to requests made at the same time is "
+        "the X-Request-ID of another request; in all 250 to requests made alone it is their own"
     )
-    assert told.evidence == (
-        "/interpreter1: the answer to the request with the X-Request-ID a1 has a2: Hello a2",
-    )
+    assert told.evidence == ("/interpreter1: the answer to a1 has a2: Hello a2",)
     assert outcome(observed(echoes=(right,))) == {}
 
 

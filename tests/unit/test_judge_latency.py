@@ -105,8 +105,21 @@ def test_a_machine_that_is_busy_all_the_time_explains_nothing() -> None:
 
 
 @pytest.mark.parametrize("what", ["serving", "cpu"])
-def test_what_takes_longer_in_the_load_client_too_is_not_judged(what: str) -> None:
-    slower: dict[str, Milliseconds] = {what: growing, "client": lambda at: growing(at) / 8}
+@pytest.mark.parametrize(
+    "time",
+    [
+        growing,
+        lambda at: 2.0 + max(0, at - 1000) / 250,
+        lambda at: 2.0 + 6.0 * (at / 3000) ** 2,
+        lambda at: 2.0 * 5 ** (at / 3000),
+    ],
+    ids=["line", "ramp", "square", "exponential"],
+)
+def test_what_takes_longer_in_the_load_client_too_is_not_judged(
+    what: str, time: Milliseconds
+) -> None:
+    assert verdict(works(**{what: time})) is Verdict.FAIL
+    slower: dict[str, Milliseconds] = {what: time, "client": lambda at: time(at) / 8}
     result = latency(CELL, works(**slower))
     assert "the machine became slower" in result.passed
     assert not result.findings

@@ -838,6 +838,19 @@ def test_a_mapping_that_is_left_now_and_then_is_undecided() -> None:
     assert "address space of pid 200 grows by" in memory(CELL, mapped(grown)).missing
 
 
+@pytest.mark.parametrize(
+    "grown",
+    [
+        lambda at: 132 * 1024 * sum(at >= one for one in (300, 450, 700, 1100, 1700, 2600)),
+        lambda at: 20 * 1024 * sum(at >= one for one in (500, 1000, 1600, 2100, 2600)),
+        lambda at: 2**20 * sum(at >= one for one in (500, 1700, 2400)),
+    ],
+    ids=["slows down", "too little", "three arenas"],
+)
+def test_a_heap_that_grows_in_steps_is_no_mapping(grown: Callable[[int], int]) -> None:
+    assert not memory(CELL, mapped(grown)).missing
+
+
 def test_the_stacks_of_threads_that_leak_are_a_matter_of_threads() -> None:
     seen = mapped(lambda at: at // 100 * 8 * 2**20, lambda at: 25 + at // 100)
     assert not memory(CELL, seen).findings

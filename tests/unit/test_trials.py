@@ -1,4 +1,4 @@
-"""Whether a machine is too busy for many processes to end at the same time."""
+"""How many processes end at the same time on a busy machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.unit.factories import POINTS, reading, samples
-from wsgiproof.experiment.trials import machine_is_busy
+from wsgiproof.experiment.trials import trials_at_once
 from wsgiproof.records.observed import Sample, Work
 from wsgiproof.records.plan import PhaseName
 
@@ -23,17 +23,21 @@ def sampled(parallel: float, serial: float) -> list[Sample]:
     return rows
 
 
-@pytest.mark.parametrize(("serial", "busy"), [(0.6, False), (1.4, False), (1.6, True), (9.0, True)])
-def test_waiting_in_the_serial_phase_tells(serial: float, busy: bool) -> None:
-    assert machine_is_busy(sampled(parallel=3.5, serial=serial)) is busy
+@pytest.mark.parametrize(("serial", "at_once"), [(0.6, 12), (1.4, 12), (1.6, 4), (9.0, 4)])
+def test_waiting_in_the_serial_phase_makes_them_fewer(serial: float, at_once: int) -> None:
+    assert trials_at_once(12, sampled(parallel=3.5, serial=serial)) == at_once
+    assert trials_at_once(1, sampled(parallel=3.5, serial=serial)) == 1
 
 
 def test_processes_wait_for_each_other_in_the_parallel_phase() -> None:
-    assert not machine_is_busy(sampled(parallel=20.0, serial=0.6))
+    assert trials_at_once(12, sampled(parallel=20.0, serial=0.6)) == 12
 
 
 def test_nothing_is_known_without_a_serial_phase() -> None:
-    assert not machine_is_busy([])
     rows = sampled(parallel=20.0, serial=9.0)
-    assert not machine_is_busy([row for row in rows if row.phase != PhaseName.SERIAL])
-    assert not machine_is_busy([msgspec.structs.replace(row, work=None) for row in rows])
+    for known in (
+        [],
+        [row for row in rows if row.phase != PhaseName.SERIAL],
+        [msgspec.structs.replace(row, work=None) for row in rows],
+    ):
+        assert trials_at_once(12, known) == 12

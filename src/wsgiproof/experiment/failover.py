@@ -18,7 +18,7 @@ from wsgiproof.judge.sockets import abandoned
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.answers import AgentReport
-from wsgiproof.observe.processes import written_memory
+from wsgiproof.observe.processes import anonymous_memory
 from wsgiproof.records.observed import (
     FailureGroup,
     Outage,
@@ -253,7 +253,7 @@ class _OutageLoad:
             if self.cancelled.wait(min(left, max(_LEAST_STEP, seconds / _MEMORY_READINGS))):
                 return False
             pids = {pid for pid, _ in self._interpreters}
-            sizes = [written_memory(pid) for pid in pids]
+            sizes = [anonymous_memory(pid) for pid in pids]
             moment = round(time.monotonic() - self.began, 3)
             self.memory.append((moment, sum(size or 0 for size in sizes)))
         return not self.cancelled.is_set()

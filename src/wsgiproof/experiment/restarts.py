@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from wsgiproof.experiment.state import State
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
-from wsgiproof.observe.processes import written_memory
+from wsgiproof.observe.processes import anonymous_memory
 from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits
 from wsgiproof.records.observed import Restart, Role
 
@@ -85,7 +85,7 @@ def _replace(state: State, act: Callable[[], None], replaced: tuple[int, ...]) -
         last_refused=max(load.refused) - load.requested if load.refused else None,
         renewed=is_renewed(served, answers.served, replaced),
         orphaned=_orphaned(state),
-        parent_memory=written_memory(state.server.pid),
+        parent_memory=anonymous_memory(state.server.pid),
     )
 
 

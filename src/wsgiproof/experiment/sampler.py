@@ -19,9 +19,9 @@ from wsgiproof.observe.log import LogFollower
 from wsgiproof.observe.processes import (
     ProcessSnapshot,
     address_space,
+    anonymous_memory,
     processor_time,
     read_processes,
-    written_memory,
 )
 from wsgiproof.observe.processor_waits import processor_waits
 from wsgiproof.observe.remains import Remains
@@ -89,7 +89,7 @@ class Sampler:
                     requests=served[pid],
                     blocks=None,
                     malloc=None,
-                    resident=written_memory(pid),
+                    resident=anonymous_memory(pid),
                     mapped=address_space(pid),
                 )
                 for pid, role in sorted(self._server.living().items())
@@ -213,7 +213,7 @@ class Sampler:
                 requests=self._load.answers.served[pid],
                 blocks=_least(one.blocks for one in metrics),
                 malloc=_least(one.malloc for one in metrics),
-                resident=written_memory(pid),
+                resident=anonymous_memory(pid),
                 mapped=address_space(pid),
             )
             for pid, metrics in sorted(by_process.items())

@@ -36,7 +36,7 @@ def try_ends(state: State) -> None:
     another.
     """
     done = 0
-    at_once = _at_once(state)
+    at_once = trials_at_once(state.trials_at_once, state.samples)
     planned = more = _more(state)
     while more and done < _MOST_TIMES * planned:
         if state.aborted or state.time_is_up():
@@ -56,26 +56,20 @@ def try_ends(state: State) -> None:
     state.server.configure(1)  # the configuration that is kept is the cell's
 
 
-def _at_once(state: State) -> int:
+def trials_at_once(most: int, samples: Sequence[Sample]) -> int:
     """Return how many processes run, and end, at the same time.
 
     Apache kills what has not ended after three seconds. On a busy machine many that end together
     do not get the processor time that they need until then, and the last of them end at the stop,
-    after which no other can follow.
+    after which no other can follow. A machine is busy if other programs took the processors in the
+    serial phase, in which one request is made after the other.
     """
-    most = state.trials_at_once
-    return min(_FEW, most) if machine_is_busy(state.samples) else most
-
-
-def machine_is_busy(samples: Sequence[Sample]) -> bool:
-    """Return whether other programs took the processors in the serial phase, in which one request
-    is made after the other."""
     waited = cpu = 0.0
     for before, after in pairwise(samples):
         if after.phase == PhaseName.SERIAL and before.work and after.work:
             waited += after.work.waited - before.work.waited
             cpu += after.work.cpu - before.work.cpu
-    return waited > _BUSY * cpu
+    return min(_FEW, most) if waited > _BUSY * cpu else most
 
 
 def _more(state: State) -> int:

@@ -78,21 +78,19 @@ def _mixed_up(mixed: Sequence[Echo]) -> Finding:
     return Finding(
         check="responses",
         seen="; ".join(
-            f"{path(one.url)}: {'at least ' if one.more else ''}{one.others:,} of "
-            f"{count(one.together, 'answer')} to requests made at the same time have the "
-            f"{one.what} of another request; {one.alone:,} of {one.alone:,} to requests made alone "
-            "have their own"
+            f"{path(one.url)}: in the {one.where} of {one.others:,} of "
+            f"{count(one.together, 'answer')} to requests made at the same time is the {one.what} "
+            f"of another request; in all {one.alone:,} to requests made alone it is their own"
             for one in mixed
         ),
         meaning="the application mixes up requests: a user gets what belongs to another one",
         action=(
             "look for what a request keeps in a global or in an attribute of a shared object; "
-            "keep it in environ, in a local variable or in a contextvars.ContextVar"
+            "keep it in environ, in a local variable or in a contextvars.ContextVar; if requests "
+            "share one answer on purpose, let it name none of them"
         ),
         evidence=evidence(
-            f"{path(one.url)}: the answer to the request with the {one.what} {one.own} has "
-            f"{one.other}: {one.line}"
-            for one in mixed
+            f"{path(one.url)}: the answer to {one.own} has {one.other}: {one.text}" for one in mixed
         ),
     )
 

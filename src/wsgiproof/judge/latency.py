@@ -18,6 +18,7 @@ more, as many times as it does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
@@ -104,7 +105,7 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
                 passed.append(f"{from_to} ({load})")
             if not trend.grows:
                 continue
-            if why := _why_not_judged(what, trend, rounds, plan.max_slowdown):
+            if why := _why_not_judged(what, trend, rounds, values, plan.max_slowdown):
                 doubts.append(f"the {what} per {load} request grew from {from_to}, {why}")
             else:
                 findings.append(_slower(load, what, trend, rounds))
@@ -119,9 +120,12 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
     return Outcome(passed=f"time per request from start to end: {', '.join(passed)}{stall}{unsure}")
 
 
-def _why_not_judged(what: str, trend: _Trend, rounds: Sequence[_Round], limit: float) -> str:
-    """Return how the machine may explain that a time grew; empty if it can't."""
-    if trend.end < limit * trend.start * _growth_of_client(rounds):
+def _why_not_judged(
+    what: str, trend: _Trend, rounds: Sequence[_Round], values: Sequence[float], limit: float
+) -> str:
+    """Return how the machine may explain that ``values`` grew; empty if it can't."""
+    clients = [one.client for one in rounds]
+    if min(clients) > 0 and _times(trend, values, clients, rounds) < limit:
         return (
             "and that of the load client with it, so the machine became slower: run it on an idle "
             "one"
@@ -131,11 +135,19 @@ def _why_not_judged(what: str, trend: _Trend, rounds: Sequence[_Round], limit: f
     return ""
 
 
-def _growth_of_client(rounds: Sequence[_Round]) -> float:
-    """Return how many times as much processor time a request cost the load client at the end, at
-    least 1. It is 1, too, if that was not measured."""
-    early, _, late = _thirds([one.client for one in rounds])
-    return max(1.0, late / early) if early > 0 else 1.0
+def _times(
+    trend: _Trend, values: Sequence[float], clients: Sequence[float], rounds: Sequence[_Round]
+) -> float:
+    """Return how many times as much ``values`` are at the end, in relation to the load client's.
+
+    That is told by the ends of their lines or, where a line begins at 0, by their thirds. What the
+    client's time only varies by does not matter: it counts as growth if it is at least 1.
+    """
+    client = _trend(rounds, clients, 1.0)
+    if trend.start > 0 and client.start > 0:
+        return trend.end / trend.start / max(1.0, client.end / client.start)
+    (early, _, late), (client_early, _, client_late) = _thirds(values), _thirds(clients)
+    return math.inf if early <= 0 else late / early / max(1.0, client_late / client_early)
 
 
 def _may_be_waiting(trend: _Trend, limit: float) -> bool:

@@ -261,14 +261,23 @@ def needed_to_pass(decided: Sequence[SeriesDecision]) -> list[SeriesDecision]:
 
 def _is_needed(one: SeriesDecision, finer: Collection[int]) -> bool:
     if one.series.unit == "mapped bytes":
-        values = [value for _, value in one.series.points]
-        steps = sum(
-            after - before > ALLOWANCE["mapped bytes"] for before, after in pairwise(values)
-        )
         rate = one.slope.rate if one.slope else 0.0
         undecided = one.status is LeakStatus.UNDECIDED
-        return undecided and rate >= MATERIAL["mapped bytes"] and steps > _MOST_ARENAS
+        return undecided and rate >= MATERIAL["mapped bytes"] and _goes_on_in_steps(one.series)
     return one.series.unit != "resident bytes" or one.series.pid not in finer
+
+
+def _goes_on_in_steps(series: MemorySeries) -> bool:
+    """Return whether a series has more steps than arenas make, and the later half as many as the
+    earlier one."""
+    earlier, later = (
+        sum(after - before > ALLOWANCE[series.unit] for before, after in pairwise(values))
+        for values in (
+            [value for _, value in half]
+            for half in (earlier_half(series.points), later_half(series.points))
+        )
+    )
+    return earlier + later > _MOST_ARENAS and later >= earlier
 
 
 def judge_series(series: MemorySeries) -> SeriesDecision:

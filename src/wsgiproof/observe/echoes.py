@@ -1,8 +1,8 @@
 """Notices answers that belong to another request.
 
 An application may repeat what tells its request from all others: the header X-Request-ID, or the
-port of the client. If each answer to a request that was alone repeats its own, and one of several
-requests at once repeats that of another, the application has mixed up requests. A page from a cache
+port of the client. If answers to requests that were alone repeat their own, and one of several
+requests at once gets that of another, the application has mixed up requests. A page from a cache
 does not look like that: it names the request that made it, also to one that is alone.
 """
 
@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 from wsgiproof.load.response import Response
 from wsgiproof.records.observed import Echo
 
 _ALONE = 20
-"""Requests that have to be alone before it is known what their answers repeat."""
-_KEPT = 100
-"""Answers without their own mark that are kept for each URL."""
-_SIZE = 4096
-"""Bytes that are kept of the headers, and of the body, of each."""
-_LONGEST_LINE = 200
-_NUMBER = re.compile(rb"\b\d{1,5}\b")
+"""Answers to requests that were alone that have to repeat their own."""
+_AROUND = 80
+"""Bytes that are shown before and after what an answer repeats of another request."""
+_BODIES = 200
+"""Bodies that are kept of those that lack their own port, for each URL."""
+_BODY_SIZE = 4096
+"""Bytes of a body in which a port is looked for."""
+_BEFORE_PORT = 12
+"""Bytes that have to stand before a port: the same as before the own port of one that was alone."""
+_NUMBER = re.compile(rb"\b[0-9]{4,5}\b")
 
 
 class RequestIds:
@@ -32,85 +35,124 @@ class RequestIds:
     def __init__(self) -> None:
         self._start = uuid.uuid4().hex[:20]  # the version and the variant are in this part
         self._made = 0
-        self.find = re.compile(rb"%b[0-9a-f]{12}" % self._start.encode()).findall
-        """Returns all values that are in a text."""
+        self._value = re.compile(rb"%b[0-9a-f]{12}" % self._start.encode())
 
     def next(self) -> str:
         """Return a new value."""
         self._made += 1
         return f"{self._start}{self._made:012x}"
 
+    def find(self, text: bytes) -> list[bytes]:
+        """Return all values that are in a text."""
+        return self._value.findall(text)
 
-class _Marks:
-    """One kind of mark: ``what`` it is, and ``find``, which returns all marks in an answer."""
 
-    def __init__(self, what: str, find: Callable[[bytes], Iterable[bytes]]) -> None:
-        self.what = what
-        self._find = find
-        self._by_url: defaultdict[str, _Repeated] = defaultdict(_Repeated)
+class _Ids:
+    """What the answers to one URL have of ids, in one place: their headers or their body."""
 
-    def add(self, url: str, mark: bytes, texts: Sequence[bytes], *, alone: bool) -> None:
+    def __init__(self, ids: RequestIds) -> None:
+        self._ids = ids
+        self._alone: Counter[str] = Counter()
+        self._together: Counter[str] = Counter()
+        self._first = ("", "", "")
+
+    def add(self, own: bytes, text: bytes, *, alone: bool) -> None:
         """Take note of one answer."""
-        repeated = self._by_url[url]
-        if not repeated.silent:
-            repeated.add(mark, texts, alone=alone)
+        found = self._ids.find(text)
+        if own in found:
+            whose = "own"
+        else:
+            whose = "other" if found else "nobody's"
+        if alone:
+            self._alone[whose] += 1
+            return
+        self._together[whose] += 1
+        if whose == "other" and not self._first[0]:
+            self._first = (own.decode(), found[0].decode(), _around(found[0], text))
 
-    def echoes(self) -> Iterator[Echo]:
-        """Yield what is repeated in the answers to each URL."""
-        for url, repeated in self._by_url.items():
-            if repeated.silent or repeated.alone < _ALONE:
-                continue
-            mixed = [
-                (mark, other, text)
-                for mark, text in repeated.without
-                if (other := self._other(mark, text)) is not None
-            ]
-            mark, other, text = mixed[0] if mixed else (b"", b"", b"")
-            yield Echo(
-                what=self.what,
-                url=url,
-                alone=repeated.alone,
-                together=repeated.together,
-                others=len(mixed),
-                more=len(repeated.without) == _KEPT,
-                own=mark.decode(),
-                other=other.decode(),
-                line=_line_with(other, text),
-            )
-
-    def _other(self, mark: bytes, text: bytes) -> bytes | None:
-        return next((one for one in self._find(text) if one != mark), None)
+    def echo(self, where: str, url: str) -> Echo | None:
+        """Return what the answers repeat; None if they do not."""
+        if self._alone["own"] < _ALONE or self._alone["other"]:
+            return None
+        own, other, text = self._first
+        return Echo(
+            what="X-Request-ID",
+            where=where,
+            url=url,
+            alone=self._alone["own"],
+            together=self._together.total(),
+            others=self._together["other"],
+            own=own,
+            other=other,
+            text=text,
+        )
 
 
-class _Repeated:
-    """Whether the answers to one URL repeat the mark of their request."""
+class _Ports:
+    """What the bodies of one URL have of ports.
+
+    Other numbers look like ports. So only those count that stand where the own port stands in
+    answers to requests that were alone, and that some request had.
+    """
 
     def __init__(self) -> None:
-        self.alone = 0
-        self.together = 0
-        self.silent = False
-        """Whether the answer to a request that was alone did not."""
-        self.without: list[tuple[bytes, bytes]] = []
-        """Of requests that were not alone, the marks of the first whose answers did not repeat
-        them, and those answers."""
+        self._alone = 0
+        self._together = 0
+        self._silent = False
+        """Whether an answer to a request that was alone lacked its own port."""
+        self._before: bytes | None = None
+        self._without: list[tuple[bytes, bytes]] = []
 
-    def add(self, mark: bytes, texts: Sequence[bytes], *, alone: bool) -> None:
-        own = any(mark in text for text in texts)
+    def add(self, own: bytes, body: bytes, *, alone: bool) -> None:
+        """Take note of one answer."""
+        if self._silent:
+            return
+        body = body[:_BODY_SIZE]
+        found = None
+        if own in body:
+            found = next((one for one in _NUMBER.finditer(body) if one[0] == own), None)
         if alone:
-            self.alone += 1
-            self.silent = not own
-        else:
-            self.together += 1
-            if not own and len(self.without) < _KEPT:
-                self.without.append((mark, b"\n".join(text[:_SIZE] for text in texts)))
+            self._alone += 1
+            self._silent = found is None
+            if found is not None:
+                self._before = body[max(0, found.start() - _BEFORE_PORT) : found.start()]
+            return
+        self._together += 1
+        if found is None and len(self._without) < _BODIES and _NUMBER.search(body):
+            self._without.append((own, body))
+
+    def echo(self, url: str, used: set[bytes]) -> Echo | None:
+        """Return what the answers repeat; None if they do not. ``used`` are the ports of all
+        requests."""
+        if self._silent or self._alone < _ALONE or self._before is None:
+            return None
+        place = re.compile(re.escape(self._before) + rb"\b([0-9]{4,5})\b")
+        mixed = [
+            (own, found[1], body)
+            for own, body in self._without
+            if (found := place.search(body)) and found[1] in used
+        ]
+        own, other, body = mixed[0] if mixed else (b"", b"", b"")
+        return Echo(
+            what="client port",
+            where="body",
+            url=url,
+            alone=self._alone,
+            together=self._together,
+            others=len(mixed),
+            own=own.decode(),
+            other=other.decode(),
+            text=_around(other, body),
+        )
 
 
 class Echoes:
     """What the right answers of one cell repeat of their requests."""
 
     def __init__(self, ids: RequestIds) -> None:
-        self._ids = _Marks("X-Request-ID", ids.find)
-        self._ports = _Marks("client port", self._find_ports)
+        self._in_headers: defaultdict[str, _Ids] = defaultdict(lambda: _Ids(ids))
+        self._in_bodies: defaultdict[str, _Ids] = defaultdict(lambda: _Ids(ids))
+        self._ports: defaultdict[str, _Ports] = defaultdict(_Ports)
         self._used: set[bytes] = set()
         """The ports of all requests."""
 
@@ -119,22 +161,27 @@ class Echoes:
 
         ``alone`` says that no other request was in flight.
         """
-        texts = (response.head, response.body)
-        self._ids.add(response.url, response.label.encode(), texts, alone=alone)
-        # Headers have other numbers, which may be the port of some request by chance.
-        port = b"%d" % response.client_port
+        own, port = response.label.encode(), b"%d" % response.client_port
         self._used.add(port)
-        self._ports.add(response.url, port, (response.body,), alone=alone)
+        self._in_headers[response.url].add(own, response.head, alone=alone)
+        self._in_bodies[response.url].add(own, response.body, alone=alone)
+        self._ports[response.url].add(port, response.body, alone=alone)
 
     def found(self) -> tuple[Echo, ...]:
         """Return what answers repeat of their requests, for each URL where they do."""
-        return (*self._ids.echoes(), *self._ports.echoes())
+        return tuple(one for one in self._found() if one is not None)
 
-    def _find_ports(self, text: bytes) -> Iterable[bytes]:
-        return (one for one in _NUMBER.findall(text) if one in self._used)
+    def _found(self) -> Iterator[Echo | None]:
+        for url, ids in self._in_headers.items():
+            yield ids.echo("headers", url)
+        for url, ids in self._in_bodies.items():
+            yield ids.echo("body", url)
+        for url, ports in self._ports.items():
+            yield ports.echo(url, self._used)
 
 
-def _line_with(mark: bytes, text: bytes) -> str:
-    """Return the line of an answer that has this mark."""
-    line = next((line for line in text.splitlines() if mark in line), b"")
-    return line[:_LONGEST_LINE].decode("utf-8", "replace").strip()
+def _around(found: bytes, text: bytes) -> str:
+    """Return what stands around something in an answer, in one line."""
+    at = text.find(found)
+    part = text[max(0, at - _AROUND) : at + len(found) + _AROUND]
+    return " ".join(part.decode("utf-8", "replace").split())

@@ -18,7 +18,7 @@ from wsgiproof.records.observed import ProcessSample, Role
 
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
 """The directories of the system's libraries; those of Python are recorded all the same."""
-_WRITTEN = re.compile(r"^(?:Private_Dirty|Shared_Dirty|Swap): +(\d+) kB$", re.M)
+_ANONYMOUS = re.compile(r"^(?:Anonymous|Swap): +(\d+) kB$", re.M)
 
 
 class ProcessSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,19 +126,19 @@ def address_space(pid: int) -> int | None:
         return None
 
 
-def written_memory(pid: int) -> int | None:
-    """Return the bytes of the pages that a process has written to; None if they can't be read.
+def anonymous_memory(pid: int) -> int | None:
+    """Return the bytes of a process's memory that is no part of a file, resident or swapped out;
+    None if they can't be read.
 
-    ``Private_Dirty``, ``Shared_Dirty`` and ``Swap`` of ``/proc/PID/smaps_rollup``. The unique set
-    size has the pages of files as well: those of a library are unique to a process until another
-    one loads it, so that another Apache that starts or ends changes it by 5 MB. Raises as
-    :func:`read_processes`.
+    ``Anonymous`` and ``Swap`` of ``/proc/PID/smaps_rollup``. The unique set size has the pages of
+    files as well: those of a library are unique to a process until another one loads it, so that
+    another Apache that starts or ends changes it by 5 MB. Raises as :func:`read_processes`.
     """
     try:
         with open(f"/proc/{pid}/smaps_rollup") as rollup:
-            pages = _WRITTEN.findall(rollup.read())
+            found = _ANONYMOUS.findall(rollup.read())
     except OSError as error:
         if limits.explain(error):
             raise
         return None
-    return 1024 * sum(map(int, pages)) if pages else None
+    return 1024 * sum(map(int, found)) if found else None

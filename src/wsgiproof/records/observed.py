@@ -92,25 +92,25 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 class Echo(msgspec.Struct, frozen=True, kw_only=True):
     """Something of their request that the answers to one URL repeat, and that no other request has.
 
-    Each answer to a request that was alone repeats its own.
+    No answer to a request that was alone repeats that of another.
     """
 
     what: str
+    where: str
+    """In which part of the answers: ``headers`` or ``body``."""
     url: str
     alone: int
-    """How many requests were alone."""
+    """How many answers to requests that were alone repeat their own."""
     together: int
-    """How many were in flight at the same time as others."""
+    """How many requests were in flight at the same time as others."""
     others: int
     """How many answers to those repeat that of another request, and not their own."""
-    more: bool
-    """Whether there may be more of them."""
     own: str = ""
     """What the first of those requests had itself."""
     other: str = ""
     """What its answer repeats."""
-    line: str = ""
-    """The line of its answer with that."""
+    text: str = ""
+    """What stands around that in its answer."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,8 +162,8 @@ class MemorySample(msgspec.Struct, frozen=True, kw_only=True):
     malloc: int | None
     """Bytes allocated by the C library's malloc."""
     resident: int | None = msgspec.field(name="uss")
-    """Bytes of the pages that it has written to, also if they are swapped out. In the records of
-    earlier versions it is the unique set size, from which the field has its name there."""
+    """Bytes of its anonymous memory, also if it is swapped out. In the records of earlier versions
+    it is the unique set size, from which the field has its name there."""
     mapped: int | None = None
     """Bytes of its address space, shared and untouched mappings included."""
 

@@ -37,7 +37,12 @@ from wsgiproof.server.ports import LOOPBACK
 from wsgiproof.server.scratch import scratch_directory
 from wsgiproof.subjects.pymongo import deployment as deployments
 from wsgiproof.subjects.pymongo.axes import Topology
-from wsgiproof.subjects.pymongo.deployment import Deployment, connect_deployment, start_deployment
+from wsgiproof.subjects.pymongo.deployment import (
+    Deployment,
+    _make_user,
+    connect_deployment,
+    start_deployment,
+)
 from wsgiproof.subjects.pymongo.mongod import Member
 from wsgiproof.subjects.pymongo.mongod_binary import find_mongod
 
@@ -220,6 +225,13 @@ def test_a_user_of_the_subject_is_gone_with_it(guarded: Guarded) -> None:
     guarded.deployment.drop("wsgiproof_passing")
     with Client(uri) as subject, pytest.raises(OperationFailure, match="Authentication failed"):
         subject["wsgiproof_passing"]["documents"].find_one()
+
+
+def test_a_user_that_not_all_members_have_is_an_error(guarded: Guarded) -> None:
+    assert guarded.deployment._home is not None
+    uri = guarded.deployment._home.admin_uri(guarded.deployment._uri)
+    with pytest.raises(ServiceFailed, match="not all members of the deployment have a new user"):
+        _make_user(uri, 4, "wsgiproof_fourth", [])
 
 
 def test_old_and_new_drivers_have_a_mechanism(guarded: Guarded) -> None:

@@ -87,6 +87,36 @@ def test_every_kind_of_answer_that_the_user_expects_passes(bench: Bench, tmp_pat
     assert "differ" not in responses.reason
 
 
+REQUEST_ID = """
+import threading, time
+shared, local = threading.Event(), threading.local()
+def application(environ, start_response):
+    kept = %s
+    kept.request_id = environ["HTTP_X_REQUEST_ID"]
+    time.sleep(0.002)
+    start_response("200 OK", [("X-Request-ID", kept.request_id)])
+    return [b"welcome"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("kept", "verdict"), [("shared", Verdict.FAIL), ("local", Verdict.PASS)], ids=["shared", "own"]
+)
+def test_an_app_that_mixes_up_requests_fails(
+    bench: Bench, tmp_path: Path, kept: str, verdict: Verdict
+) -> None:
+    app = tmp_path / "request_id.py"
+    app.write_text(REQUEST_ID % kept)
+    record = bench.run(app=app, topology=Topology.NONE, requests=240)
+    (responses,) = (one for one in record.checks if one.check == "responses")
+    assert responses.verdict is verdict, why(record)
+    assert record.observed is not None
+    echoes = record.observed.echoes
+    assert {(one.what, one.where) for one in echoes} == {("X-Request-ID", "headers")}
+    assert [one.others > 0 for one in echoes] == [verdict is Verdict.FAIL] * 2
+    assert all(one.alone >= 20 and one.together >= 20 for one in echoes)
+
+
 def test_an_app_that_fails_sometimes_fails_with_what_it_said_and_its_traceback(
     bench: Bench, tmp_path: Path
 ) -> None:

@@ -106,7 +106,7 @@ class Load:
 
         with self._timed():
             engine.paced(
-                pick,
+                lambda: self._with_id(pick()),
                 rate=rate,
                 requests=None,
                 connections=connections or self._plan.connections,
@@ -122,7 +122,7 @@ class Load:
     def burst(self, targets: Sequence[Target], deadline: float) -> None:
         """Make all of these requests at the same time, with ``deadline`` seconds each."""
         with self._timed():
-            engine.burst(targets, deadline, on_response=self._account)
+            engine.burst([*map(self._with_id, targets)], deadline, on_response=self._account)
 
     def ask(self, targets: Sequence[Target]) -> list[AgentReport]:
         """Make requests for measurements at the same time, and return their reports.
@@ -143,7 +143,7 @@ class Load:
                 self.answers.note_number(report)
                 reports.append(report)
 
-        engine.burst(targets, _MEASURED_WITHIN, on_response=take)
+        engine.burst([*map(self._with_id, targets)], _MEASURED_WITHIN, on_response=take)
         return reports
 
     def hopeless(self) -> str:
@@ -172,23 +172,25 @@ class Load:
         return sum(self._serving[phase] for phase in phases or tuple(self._serving))
 
     def _parallel(self, pick: Callable[[], Target], requests: int, connections: int) -> None:
-        def pick_with_id() -> Target:
-            name = self._ids.next()
-            return pick().with_header("X-Request-ID", name, label=name)
-
         def account(response: Response) -> None:
             if self._account(response) is not None:
                 self.echoes.add(response, alone=connections == 1)
 
         with self._timed():
             engine.parallel(
-                pick_with_id,
+                lambda: self._with_id(pick()),
                 requests=requests,
                 connections=connections,
                 timeout=self._plan.request_deadline,
                 on_response=account,
                 stop=lambda: bool(self.hopeless()),
             )
+
+    def _with_id(self, target: Target) -> Target:
+        """Return the target of one request: with an X-Request-ID, which is its label if it has no
+        other."""
+        name = self._ids.next()
+        return target.with_header("X-Request-ID", name, label=target.label or name)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

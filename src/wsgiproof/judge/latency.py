@@ -12,8 +12,8 @@ grown if
 
 The processor time of the workers is judged in the same way, without the last condition. A virtual
 machine whose host gives it less takes more processor time for the same work. The load client shows
-that: its work is the same for each request. So if its processor time grows, both have to grow by
-more, as many times as it does.
+that: its work is about the same for each request. So if its processor time grows, both have to
+grow by more, as many times as it does.
 """
 
 from __future__ import annotations

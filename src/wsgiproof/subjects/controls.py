@@ -335,6 +335,7 @@ COMMON: tuple[Control, ...] = (
         counterpart="work-in-request",
         about="each process dies of SIGSEGV after a second without requests",
         options={"idle": 1.0},
+        phases=(ExtraPhase.IDLE,),
     ),
     Control(
         name="crash-at-exit",

@@ -71,6 +71,19 @@ def test_answers_of_other_requests_trip_responses() -> None:
     assert outcome(observed(echoes=(right,))) == {}
 
 
+def test_a_pass_of_an_own_application_says_whether_mixed_up_requests_would_show() -> None:
+    own = cell_with(CELL, app="shop.py")
+    echo = Echo(what="X-Request-ID", where="body", url=URLS[0], alone=9, together=1250, others=0)
+    assert responses(own, observed(echoes=(echo,))).passed.endswith(
+        "answered correctly; none repeats what belongs to another request"
+    )
+    assert responses(own, observed()).passed.endswith(
+        "; one that belongs to another request would not show, since none repeats its own "
+        "X-Request-ID"
+    )
+    assert responses(CELL, observed()).passed.endswith("answered correctly")
+
+
 def test_failures_are_counted_by_kind_and_told_with_phase_and_body() -> None:
     failures = (
         failure(count=3),

@@ -71,7 +71,8 @@ def responses(cell: Cell, observed: Observed) -> Outcome:
         )
     others = sum(phase.requests for phase in observed.phases if phase.name in _JUDGED_BY_PHASE)
     requests = count(observed.requests - others, "request")
-    return Outcome(passed=f"{requests} answered correctly{_differing(observed)}")
+    notes = _differing(observed) + _repeated(cell, observed)
+    return Outcome(passed=f"{requests} answered correctly{notes}")
 
 
 def _mixed_up(mixed: Sequence[Echo]) -> Finding:
@@ -113,6 +114,18 @@ def _differing(observed: Observed) -> str:
         f"; {number:,} of {count(total, 'answer')} differ from all others to the same URL: use "
         "--expect-body if that must not be"
     )
+
+
+def _repeated(cell: Cell, observed: Observed) -> str:
+    """Return a note on whether an answer that belongs to another request would have shown."""
+    if not cell.own_app:
+        return ""
+    if not observed.echoes:
+        return (
+            "; one that belongs to another request would not show, since none repeats its own "
+            "X-Request-ID"
+        )
+    return "; none repeats what belongs to another request"
 
 
 def environment(claims_of: ClaimsOf) -> Check:

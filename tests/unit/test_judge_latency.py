@@ -47,6 +47,24 @@ def works(
     return observed(samples=tuple(rows))
 
 
+def in_rounds(serving: Sequence[float], waited: Sequence[float], requests: int) -> Observed:
+    """A record of rounds in which a request took, and processes waited, so many milliseconds."""
+    work, seen = Work(serving=0.0, cpu=0.0, waited=0.0), []
+    for number, row in enumerate(samples([[reading()]] * (len(serving) + 1))):
+        if number:
+            work = Work(
+                serving=work.serving + requests * serving[number - 1] / 1000,
+                cpu=0.0,
+                waited=work.waited + requests * waited[number - 1] / 1000,
+            )
+        seen.append(
+            msgspec.structs.replace(
+                row, requests=80 + requests * number, phase=PhaseName.PARALLEL, work=work
+            )
+        )
+    return observed(samples=tuple(seen))
+
+
 def verdict(seen: Observed) -> Verdict:
     return next(one for one in judge(CELL, seen, RULES).checks if one.check == "latency").verdict
 
@@ -155,21 +173,25 @@ WAITED = (3.65, 4.65, 5.34, 3.12, 3.96, 8.24, 5.20, 6.64, 6.44)
 def test_short_rounds_on_a_busy_machine_are_not_judged(
     waited: Sequence[float], expected: Verdict
 ) -> None:
-    first, *rows = samples([[reading()]] * (len(WALL) + 1))
-    work, seen = Work(serving=0.0, cpu=0.0, waited=0.0), []
-    for number, row in enumerate([first, *rows]):
-        if number:
-            work = Work(
-                serving=work.serving + 12 * WALL[number - 1] / 1000,
-                cpu=0.0,
-                waited=work.waited + 12 * waited[number - 1] / 1000,
-            )
-        seen.append(
-            msgspec.structs.replace(
-                row, requests=80 + 12 * number, phase=PhaseName.PARALLEL, work=work
-            )
-        )
-    assert verdict(observed(samples=tuple(seen))) is expected
+    assert verdict(in_rounds(WALL, waited, 12)) is expected
+
+
+GROWN = (1.35, 1.60, 1.75, 1.83, 2.21, 2.33, 2.61, 2.82, 3.14)
+GROWN_ON = (3.59, 3.72, 4.27, 4.67, 4.65, 4.92, 5.25, 6.39)
+"""Milliseconds per request of an application that gets slower, beside other cells."""
+WAITED_ON = (2.35, 8.27, 3.50, 1.23, 2.90, 1.73, 1.46, 1.85, 3.65)
+WAITED_MORE = (5.25, 1.58, 4.72, 8.18, 3.05, 8.41, 8.76, 5.12)
+
+
+@pytest.mark.parametrize(
+    ("waited", "expected"),
+    [(WAITED_ON + WAITED_MORE, Verdict.FAIL), ([one / 2 for one in range(17)], Verdict.PASS)],
+    ids=["now and then", "more and more"],
+)
+def test_growth_in_rounds_without_more_waiting_fails(
+    waited: Sequence[float], expected: Verdict
+) -> None:
+    assert verdict(in_rounds(GROWN + GROWN_ON, waited, 62)) is expected
 
 
 def test_processor_time_grows_on_a_busy_machine_too() -> None:

@@ -8,7 +8,8 @@ grown if
 * at its end the line is above the limit, as a multiple of its start,
 * each third of the rounds is slower than the one before it, unlike a machine that gets busy once,
 * it has grown by as much without the time in which processes waited for a processor, our load
-  client and the backend included.
+  client and the backend included, or over the rounds alone in which they waited no longer than at
+  first.
 
 The processor time of the workers is judged in the same way, without the last condition. A virtual
 machine whose host gives it less takes more processor time for the same work. The load client shows
@@ -130,7 +131,11 @@ def _why_not_judged(
             "and that of the load client with it, so the machine became slower: run it on an idle "
             "one"
         )
-    if what == "time" and _may_be_waiting(trend, limit):
+    if (
+        what == "time"
+        and _may_be_waiting(trend, limit)
+        and not _grows_without_waiting(rounds, values, limit)
+    ):
         return "while its processes waited for a processor on a busy machine: run it on an idle one"
     return ""
 
@@ -159,6 +164,16 @@ def _may_be_waiting(trend: _Trend, limit: float) -> bool:
         trend.waited >= _WAITED * (trend.end - trend.start)
         and trend.end - trend.waited < limit * trend.start
     )
+
+
+def _grows_without_waiting(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> bool:
+    """Return whether ``values`` also grow over those rounds alone in which processes waited no
+    longer than at first. On a machine that gets busier there are few of them."""
+    first, _, _ = _thirds([one.waited for one in rounds])
+    quiet = [(one, value) for one, value in zip(rounds, values, strict=True) if one.waited <= first]
+    if len(quiet) < _LEAST_ROUNDS:
+        return False
+    return _trend([one for one, _ in quiet], [value for _, value in quiet], limit).grows
 
 
 def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round]:

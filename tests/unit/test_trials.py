@@ -23,7 +23,7 @@ def sampled(parallel: float, serial: float) -> list[Sample]:
     return rows
 
 
-@pytest.mark.parametrize(("serial", "at_once"), [(0.6, 12), (1.4, 12), (1.6, 4), (9.0, 4)])
+@pytest.mark.parametrize(("serial", "at_once"), [(0.6, 12), (1.8, 12), (2.6, 4), (9.0, 4)])
 def test_waiting_in_the_serial_phase_makes_them_fewer(serial: float, at_once: int) -> None:
     assert trials_at_once(12, sampled(parallel=3.5, serial=serial)) == at_once
     assert trials_at_once(1, sampled(parallel=3.5, serial=serial)) == 1

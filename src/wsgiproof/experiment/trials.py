@@ -19,10 +19,10 @@ from wsgiproof.records.observed import Replacement, Role, Sample
 from wsgiproof.records.plan import PhaseName
 
 _STEP = 0.01
-_BUSY = 1.5
+_BUSY = 2.2
 """Seconds for which processes wait for a processor in the serial phase, for each second of the
-workers' own processor time. It is 0.5 to 0.8 on an idle machine with two processors, and 0.9 to 2.4
-beside two busy programs."""
+workers' own processor time. On an otherwise idle machine with two processors it is 0.5 to 0.8, and
+1.2 to 1.7 with two cells at a time."""
 _FEW = 4
 """Processes that may end at the same time on a busy machine."""
 _MOST_TIMES = 3

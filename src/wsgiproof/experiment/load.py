@@ -18,7 +18,7 @@ from wsgiproof.load.statistics import Histogram
 from wsgiproof.load.target import Target
 from wsgiproof.load.timeline import LoadTimelineRecorder
 from wsgiproof.observe.answers import AgentReport, AnswerCollector, NoReport, report_of
-from wsgiproof.observe.echoes import Echoes, RequestIds
+from wsgiproof.observe.echoes import REQUEST_ID, Echoes, RequestIds
 from wsgiproof.observe.starvation import Starvation
 from wsgiproof.provision.toolchain import Application
 from wsgiproof.records.plan import LoadPlan
@@ -190,7 +190,7 @@ class Load:
         """Return the target of one request: with an X-Request-ID, which is its label if it has no
         other."""
         name = self._ids.next()
-        return target.with_header("X-Request-ID", name, label=target.label or name)
+        return target.with_header(REQUEST_ID, name, label=target.label or name)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -143,10 +143,10 @@ def _why_not_judged(
 def _times(
     trend: _Trend, values: Sequence[float], clients: Sequence[float], rounds: Sequence[_Round]
 ) -> float:
-    """Return how many times as much ``values`` are at the end, in relation to the load client's.
+    """Return by what factor ``values`` grew, divided by the factor by which ``clients`` grew.
 
-    That is told by the ends of their lines or, where a line begins at 0, by their thirds. What the
-    client's time only varies by does not matter: it counts as growth if it is at least 1.
+    The factor is the end of the line through them by its start. Where a line starts at 0, it is the
+    last third by the first. If the client's time fell, its factor is 1.
     """
     client = _trend(rounds, clients, 1.0)
     if trend.start > 0 and client.start > 0:

@@ -270,13 +270,12 @@ def _is_needed(one: SeriesDecision, finer: Collection[int]) -> bool:
 def _goes_on_in_steps(series: MemorySeries) -> bool:
     """Return whether a series has more steps than arenas make, and the later half as many as the
     earlier one."""
-    earlier, later = (
-        sum(after - before > ALLOWANCE[series.unit] for before, after in pairwise(values))
-        for values in (
-            [value for _, value in half]
-            for half in (earlier_half(series.points), later_half(series.points))
-        )
-    )
+
+    def steps(points: Sequence[tuple[int, int]]) -> int:
+        rises = (after - before for (_, before), (_, after) in pairwise(points))
+        return sum(rise > ALLOWANCE[series.unit] for rise in rises)
+
+    earlier, later = steps(earlier_half(series.points)), steps(later_half(series.points))
     return earlier + later > _MOST_ARENAS and later >= earlier
 
 

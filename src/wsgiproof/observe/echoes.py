@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from wsgiproof.load.response import Response
 from wsgiproof.records.observed import Echo
 
+REQUEST_ID = "X-Request-ID"
+"""The header that every request has, each with another value."""
 _ALONE = 20
 """Answers to requests that were alone that have to repeat their own."""
 _AROUND = 80
@@ -76,7 +78,7 @@ class _Ids:
             return None
         own, other, text = self._first
         return Echo(
-            what="X-Request-ID",
+            what=REQUEST_ID,
             where=where,
             url=url,
             alone=self._alone["own"],
@@ -100,7 +102,8 @@ class _Ports:
         self._together = 0
         self._silent = False
         """Whether an answer to a request that was alone lacked its own port."""
-        self._before: bytes | None = None
+        self._before = b""
+        """What stands before the own port in the latest answer to a request that was alone."""
         self._without: list[tuple[bytes, bytes]] = []
 
     def add(self, own: bytes, body: bytes, *, alone: bool) -> None:
@@ -124,7 +127,7 @@ class _Ports:
     def echo(self, url: str, used: set[bytes]) -> Echo | None:
         """Return what the answers repeat; None if they do not. ``used`` are the ports of all
         requests."""
-        if self._silent or self._alone < _ALONE or self._before is None:
+        if self._silent or self._alone < _ALONE:
             return None
         place = re.compile(re.escape(self._before) + rb"\b([0-9]{4,5})\b")
         mixed = [

@@ -67,8 +67,9 @@ def trials_at_once(most: int, samples: Sequence[Sample]) -> int:
     waited = cpu = 0.0
     for before, after in pairwise(samples):
         if after.phase == PhaseName.SERIAL and before.work and after.work:
-            waited += after.work.waited - before.work.waited
-            cpu += after.work.cpu - before.work.cpu
+            work = after.work.since(before.work)
+            waited += work.waited
+            cpu += work.cpu
     return min(_FEW, most) if waited > _BUSY * cpu else most
 
 

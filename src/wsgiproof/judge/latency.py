@@ -182,13 +182,14 @@ def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round
         requests = after.requests - before.requests
         if after.phase not in phases or requests <= 0 or not (before.work and after.work):
             continue
+        work = after.work.since(before.work)
         yield _Round(
             before.requests,
             requests,
-            (after.work.serving - before.work.serving) / requests,
-            (after.work.cpu - before.work.cpu) / requests,
-            (after.work.waited - before.work.waited) / requests,
-            (after.work.client - before.work.client) / requests,
+            work.serving / requests,
+            work.cpu / requests,
+            work.waited / requests,
+            work.client / requests,
         )
 
 

@@ -215,6 +215,15 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """Processor time of the load client; 0 if the version that recorded the cell did not measure
     it."""
 
+    def since(self, before: Work) -> Work:
+        """Return what was added since ``before``."""
+        return Work(
+            serving=self.serving - before.serving,
+            cpu=self.cpu - before.cpu,
+            waited=self.waited - before.waited,
+            client=self.client - before.client,
+        )
+
 
 class ObjectGrowth(msgspec.Struct, frozen=True, kw_only=True):
     """The types of which one interpreter had more objects after it had answered ``requests``.

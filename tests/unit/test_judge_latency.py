@@ -47,8 +47,11 @@ def works(
     return observed(samples=tuple(rows))
 
 
-def in_rounds(serving: Sequence[float], waited: Sequence[float], requests: int) -> Observed:
-    """A record of rounds in which a request took, and processes waited, so many milliseconds."""
+def in_rounds(
+    serving: Sequence[float], waited: Sequence[float], requests: int, parallel: int | None = None
+) -> Observed:
+    """A record of rounds in which a request took, and processes waited, so many milliseconds: of
+    the phase parallel, or so many of it and the others of the phase serial."""
     work, seen = Work(serving=0.0, cpu=0.0, waited=0.0), []
     for number, row in enumerate(samples([[reading()]] * (len(serving) + 1))):
         if number:
@@ -57,10 +60,10 @@ def in_rounds(serving: Sequence[float], waited: Sequence[float], requests: int) 
                 cpu=0.0,
                 waited=work.waited + requests * waited[number - 1] / 1000,
             )
+        several = parallel is None or number <= parallel
+        phase = PhaseName.PARALLEL if several else PhaseName.SERIAL
         seen.append(
-            msgspec.structs.replace(
-                row, requests=80 + requests * number, phase=PhaseName.PARALLEL, work=work
-            )
+            msgspec.structs.replace(row, requests=80 + requests * number, phase=phase, work=work)
         )
     return observed(samples=tuple(seen))
 
@@ -176,22 +179,53 @@ def test_short_rounds_on_a_busy_machine_are_not_judged(
     assert verdict(in_rounds(WALL, waited, 12)) is expected
 
 
-GROWN = (1.35, 1.60, 1.75, 1.83, 2.21, 2.33, 2.61, 2.82, 3.14)
-GROWN_ON = (3.59, 3.72, 4.27, 4.67, 4.65, 4.92, 5.25, 6.39)
-"""Milliseconds per request of an application that gets slower, beside other cells."""
-WAITED_ON = (2.35, 8.27, 3.50, 1.23, 2.90, 1.73, 1.46, 1.85, 3.65)
-WAITED_MORE = (5.25, 1.58, 4.72, 8.18, 3.05, 8.41, 8.76, 5.12)
+FASTER_AND_FASTER = (2.23, 1.78, 1.87, 2.61, 5.22, 13.56, 7.44, 13.53, 15.44)
+"""Milliseconds per request of a healthy application on a machine that gets busy meanwhile."""
+WAITED_ALL_OF_IT = (0.96, 0.63, 0.84, 1.00, 3.82, 12.27, 6.47, 12.08, 15.48)
 
 
 @pytest.mark.parametrize(
     ("waited", "expected"),
-    [(WAITED_ON + WAITED_MORE, Verdict.FAIL), ([one / 2 for one in range(17)], Verdict.PASS)],
-    ids=["now and then", "more and more"],
+    [(WAITED_ALL_OF_IT, Verdict.PASS), ([0.6] * len(FASTER_AND_FASTER), Verdict.FAIL)],
+    ids=["busy machine", "idle machine"],
 )
-def test_growth_in_rounds_without_more_waiting_fails(
+def test_a_line_that_begins_below_all_times_hides_no_waiting(
     waited: Sequence[float], expected: Verdict
 ) -> None:
-    assert verdict(in_rounds(GROWN + GROWN_ON, waited, 62)) is expected
+    seen = in_rounds(FASTER_AND_FASTER, waited, 37)
+    assert verdict(seen) is expected
+    result = latency(CELL, seen)
+    said = [result.passed, *(one.seen for one in result.findings)]
+    assert any("from 1.78 to " in one for one in said)
+
+
+SEVERAL = (1.37, 3.64, 1.82, 2.08, 2.11, 2.52, 3.14, 3.09, 3.24, 4.89, 3.63, 4.71, 4.68, 5.88)
+SEVERAL_WAITED = (8.2, 23.2, 3.3, 3.4, 1.4, 11.4, 4.2, 10.7, 6.1, 15.2, 4.4, 13.7, 6.8, 18.3)
+"""Milliseconds per request with fifteen at once, of an application that gets slower, on a busy
+machine: what the processes waited longer may be the reason."""
+ALONE = (67.6, 71.3, 72.0, 81.0, 86.3, 85.2, 88.0, 90.0, 88.0)
+"""The same of requests that were alone, after them."""
+ALONE_WAITED = (6.5, 11.0, 7.0, 18.8, 19.9, 22.9, 14.6, 13.1, 7.9)
+
+
+@pytest.mark.parametrize(
+    ("alone", "waited", "expected"),
+    [
+        (ALONE, ALONE_WAITED, Verdict.FAIL),
+        ([one / 4 for one in ALONE], [one / 4 for one in ALONE_WAITED], Verdict.PASS),
+        (ALONE, [one - 10 for one in ALONE], Verdict.PASS),
+        (ALONE[:5], ALONE_WAITED[:5], Verdict.PASS),
+        ((), (), Verdict.PASS),
+    ],
+    ids=["slower alone", "faster alone", "waited alone", "few alone", "none alone"],
+)
+def test_growth_that_waiting_may_explain_fails_if_requests_that_are_alone_are_slow_too(
+    alone: Sequence[float], waited: Sequence[float], expected: Verdict
+) -> None:
+    seen = in_rounds((*SEVERAL, *alone), (*SEVERAL_WAITED, *waited), 62, parallel=len(SEVERAL))
+    seen = msgspec.structs.replace(seen, workers=(1, 15))
+    assert verdict(seen) is expected
+    assert bool(latency(CELL, seen).passed) is (expected is Verdict.PASS)
 
 
 def test_processor_time_grows_on_a_busy_machine_too() -> None:

@@ -7,9 +7,9 @@ grown if
 * the slope over the rounds is above 0 with certainty (Theil and Sen),
 * at its end the line is above the limit, as a multiple of its start,
 * each third of the rounds is slower than the one before it, unlike a machine that gets busy once,
-* it has grown by as much without the time in which processes waited for a processor, our load
-  client and the backend included, or over the rounds alone in which they waited no longer than at
-  first.
+* the time for which processes waited for a processor, our load client and the backend included,
+  can't be the reason: it has grown by as much without that, or requests that were alone later took
+  longer than one of several at once did at first.
 
 The processor time of the workers is judged in the same way, without the last condition. A virtual
 machine whose host gives it less takes more processor time for the same work. The load client shows
@@ -20,7 +20,7 @@ grow by more, as many times as it does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 
@@ -48,6 +48,10 @@ _SHORT = 0.25
 the waits in it may be by chance, and not only their growth."""
 _SLOW = 1.0
 """Seconds from which the slowest request is mentioned."""
+_WAITING = "while its processes waited for a processor on a busy machine: run it on an idle one"
+_SLOWER_MACHINE = (
+    "and that of the load client with it, so the machine became slower: run it on an idle one"
+)
 _LOADS = {
     PhaseName.PARALLEL: (PhaseName.PARALLEL, PhaseName.EXTRA_LOAD),
     PhaseName.SERIAL: (PhaseName.SERIAL,),
@@ -91,8 +95,8 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
     unmeasured = observed.samples and all(sample.work is None for sample in observed.samples)
     if unmeasured and not findings:
         return Outcome(skipped="the version that recorded this cell did not measure it")
-    for load, phases in _LOADS.items():
-        rounds = [*_rounds(observed.samples, phases)]
+    of_load = {load: [*_rounds(observed.samples, phases)] for load, phases in _LOADS.items()}
+    for load, rounds in of_load.items():
         if len(rounds) < _LEAST_ROUNDS:
             continue
         times = {
@@ -106,7 +110,8 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
                 passed.append(f"{from_to} ({load})")
             if not trend.grows:
                 continue
-            if why := _why_not_judged(what, trend, rounds, values, plan.max_slowdown):
+            why = _why_not_judged(what, trend, rounds, values, plan.max_slowdown)
+            if why and not (why is _WAITING and _slower_alone(of_load, observed)):
                 doubts.append(f"the {what} per {load} request grew from {from_to}, {why}")
             else:
                 findings.append(_slower(load, what, trend, rounds))
@@ -127,17 +132,8 @@ def _why_not_judged(
     """Return how the machine may explain that ``values`` grew; empty if it can't."""
     clients = [one.client for one in rounds]
     if min(clients) > 0 and _times(trend, values, clients, rounds) < limit:
-        return (
-            "and that of the load client with it, so the machine became slower: run it on an idle "
-            "one"
-        )
-    if (
-        what == "time"
-        and _may_be_waiting(trend, limit)
-        and not _grows_without_waiting(rounds, values, limit)
-    ):
-        return "while its processes waited for a processor on a busy machine: run it on an idle one"
-    return ""
+        return _SLOWER_MACHINE
+    return _WAITING if what == "time" and _may_be_waiting(trend, limit) else ""
 
 
 def _times(
@@ -166,14 +162,21 @@ def _may_be_waiting(trend: _Trend, limit: float) -> bool:
     )
 
 
-def _grows_without_waiting(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> bool:
-    """Return whether ``values`` also grow over those rounds alone in which processes waited no
-    longer than at first. On a machine that gets busier there are few of them."""
-    first, _, _ = _thirds([one.waited for one in rounds])
-    quiet = [(one, value) for one, value in zip(rounds, values, strict=True) if one.waited <= first]
-    if len(quiet) < _LEAST_ROUNDS:
+def _slower_alone(of_load: Mapping[PhaseName, Sequence[_Round]], observed: Observed) -> bool:
+    """Return whether requests that were alone took longer than one of several at once had done at
+    first, by as much as the limit says.
+
+    If nothing has grown, one that is alone takes no longer, since it waits for no other. What it
+    waits for a processor is left out: that is at most what all processes together waited.
+    """
+    plan, (processes, threads) = observed.plan, observed.workers
+    several, alone = of_load[PhaseName.PARALLEL], of_load[PhaseName.SERIAL]
+    if min(len(several), len(alone)) < _LEAST_ROUNDS:
         return False
-    return _trend([one for one, _ in quiet], [value for _, value in quiet], limit).grows
+    trend = _trend(several, [one.seconds for one in several], plan.max_slowdown)
+    at_once = min(plan.connections, processes * threads)
+    later = median(one.seconds - one.waited for one in alone)
+    return later >= plan.max_slowdown * at_once * trend.start
 
 
 def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round]:
@@ -201,7 +204,8 @@ def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _
     )
     rate = slope.rate / 1e9
     offset = median(value - rate * at for at, value in zip(middles, values, strict=True))
-    start, end = max(0.0, offset + rate * middles[0]), offset + rate * middles[-1]
+    # Through times that grow faster and faster the line begins below all of them.
+    start, end = max(min(values), offset + rate * middles[0]), offset + rate * middles[-1]
     early, middle, late = _thirds(values)
     least = _SHARE_OF_EACH_THIRD * (late - early)
     first_waits, _, last_waits = _thirds([one.waited for one in rounds])

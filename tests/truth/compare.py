@@ -17,6 +17,7 @@ class Result(StrEnum):
     CAUGHT = "caught by the expected check"
     OTHER = "caught by another check"
     CLEAN = "clean"
+    REAL = "a real crash of a library"
     UNDECIDED = "inconclusive"
     NOT_JUDGED = "not yet judged"
     MISSED = "missed"
@@ -32,8 +33,9 @@ OF_BUGS = (
     Result.MISSED,
     Result.BROKEN,
 )
-OF_HEALTHY = (Result.CLEAN, Result.UNDECIDED, Result.ALARM, Result.BROKEN)
+OF_HEALTHY = (Result.CLEAN, Result.REAL, Result.UNDECIDED, Result.ALARM, Result.BROKEN)
 _SEVERITY = list(Result)
+_OURS = "wsgiproof explain finding-"
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -44,12 +46,26 @@ class Checked(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Explanation(msgspec.Struct, frozen=True):
+    """What explains a finding; ``source`` is a finding of ours, or a report elsewhere."""
+
+    source: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One finding in ``results.json``."""
+
+    check: str
+    explained: tuple[Explanation, ...] = ()
+
+
 class Seen(msgspec.Struct, frozen=True):
     """What ``results.json`` says of one cell; its other fields are ignored."""
 
     verdict: Verdict
     reason: str
     checks: tuple[Checked, ...] = ()
+    findings: tuple[Found, ...] = ()
 
     def with_verdict(self, verdict: Verdict) -> dict[str, str]:
         """Return the checks that came to ``verdict``, each with its reason."""
@@ -75,7 +91,7 @@ def compare(case: Case, seen: Seen) -> Comparison:
     allowed = frozenset(case.also)
     besides = tuple(sorted(failed.keys() - case.wanted - allowed))
     if failed:
-        return _of_failed(case, failed, besides)
+        return _of_failed(case, failed, besides, seen.findings)
     if undecided:
         right = _may_be_undecided(allowed, undecided)
         return Comparison(Result.UNDECIDED, right, _told(undecided))
@@ -94,12 +110,27 @@ def worst(comparisons: Sequence[Comparison]) -> Comparison:
     return max(comparisons, key=lambda one: (not one.right, _SEVERITY.index(one.result)))
 
 
-def _of_failed(case: Case, failed: dict[str, str], besides: tuple[str, ...]) -> Comparison:
+def _of_failed(
+    case: Case, failed: dict[str, str], besides: tuple[str, ...], findings: Sequence[Found]
+) -> Comparison:
     if case.folder != BUGS:
+        if failed.keys() == {"crash"} and _are_real(findings):
+            return Comparison(Result.REAL, True, _told(failed), besides)
         return Comparison(Result.ALARM, not besides, _told(failed), besides)
     if failed.keys() & case.wanted:
         return Comparison(Result.CAUGHT, True, _told(failed), besides)
     return Comparison(Result.OTHER, not besides, _told(failed), besides)
+
+
+def _are_real(crashes: Sequence[Found]) -> bool:
+    """Return whether all of these crashes are explained by docs/findings.md.
+
+    A process that died of a signal is no misreading, and an application in Python can't be the
+    reason.
+    """
+    return bool(crashes) and all(
+        any(one.source.startswith(_OURS) for one in crash.explained) for crash in crashes
+    )
 
 
 def _may_be_undecided(allowed: frozenset[str], undecided: Iterable[str]) -> bool:

@@ -67,6 +67,17 @@ def beside(cases: Sequence[Case], outcomes: Outcomes) -> list[str]:
     ]
 
 
+def real(cases: Sequence[Case], outcomes: Outcomes) -> list[str]:
+    """Return a line for each healthy application in which a library crashed."""
+    return [
+        f"- `{case.id}`: {_plain(reason)}"
+        for case in cases_of(cases, HEALTHY)
+        for one in outcomes[case.id]
+        if one.result is Result.REAL
+        for reason in one.reasons
+    ]
+
+
 def expected(case: Case) -> str:
     """Say what has to come of the case."""
     wanted = " or ".join([*case.expect, *case.expect_new]) or "pass"
@@ -78,6 +89,8 @@ def page(cases: Sequence[Case], outcomes: Outcomes, head: str) -> str:
     lines = [head, "", table(cases, outcomes)]
     bad = listed(cases, outcomes)
     lines += ["", "### Not as it should be", "", *(bad or ["None."])]
+    if crashes := real(cases, outcomes):
+        lines += ["", "### Healthy, and a library crashed", "", *crashes]
     if more := beside(cases, outcomes):
         lines += ["", "### Caught, and failed by other checks too", "", *more]
     return "\n".join(lines)

@@ -12,7 +12,16 @@ import msgspec
 import pytest
 
 from tests.truth.cases import BUGS, FOLDER, HEALTHY, Case, command, load, problems
-from tests.truth.compare import Checked, Comparison, Result, Seen, compare, worst
+from tests.truth.compare import (
+    Checked,
+    Comparison,
+    Explanation,
+    Found,
+    Result,
+    Seen,
+    compare,
+    worst,
+)
 from tests.truth.confusion import BELOW, page, table, write, wrong
 from tests.truth.runner import left, read, sweep
 from wsgiproof.records.judgement import Verdict
@@ -175,6 +184,34 @@ def test_what_a_record_is_for_a_case(case: Case, record: Seen, result: Result, r
     assert (comparison.result, comparison.right) == (result, right)
 
 
+REAL = Found("crash", (Explanation("wsgiproof explain finding-1"),))
+
+
+@pytest.mark.parametrize(
+    ("record", "findings", "result"),
+    [
+        (seen(crash="fail", memory="pass"), (REAL,), Result.REAL),
+        (seen(crash="fail", memory="pass"), (REAL, Found("crash")), Result.ALARM),
+        (seen(crash="fail", memory="fail"), (REAL,), Result.ALARM),
+        (seen(crash="fail"), (Found("crash", (Explanation("PYTHON-5369"),)),), Result.ALARM),
+        (seen(crash="fail"), (), Result.ALARM),
+    ],
+)
+def test_a_crash_that_the_findings_have_is_no_false_alarm(
+    record: Seen, findings: tuple[Found, ...], result: Result
+) -> None:
+    comparison = compare(SOUND, msgspec.structs.replace(record, findings=findings))
+    assert (comparison.result, comparison.right) == (result, result is Result.REAL)
+    assert compare(BUG, msgspec.structs.replace(record, findings=findings)).result is Result.OTHER
+
+
+def test_the_page_names_healthy_applications_in_which_a_library_crashed() -> None:
+    record = msgspec.structs.replace(seen(crash="fail"), findings=(REAL,))
+    text = page([SOUND], {SOUND.id: [compare(SOUND, record)]}, "1 case")
+    assert "### Not as it should be\n\nNone." in text
+    assert "- `healthy/bounded`: `crash: crash is fail`" in text
+
+
 @pytest.mark.parametrize("case", [BUG, NEW, SOUND])
 @pytest.mark.parametrize("verdict", [Verdict.ERROR, Verdict.SKIPPED])
 def test_no_verdict_is_never_right(case: Case, verdict: Verdict) -> None:
@@ -221,10 +258,11 @@ def test_the_table_counts_each_case_once_and_lists_the_wrong_ones(tmp_path: Path
         "| leaks | 1 | 1 | 0 | 0 | 0 | 0 | 0 |",
         "| **all** | 2 | 1 | 0 | 0 | 1 | 0 | 0 |",
         "",
-        "| healthy application | cases | clean | inconclusive | false alarm | no verdict |",
-        "|---|---:|---:|---:|---:|---:|",
-        "| caches | 1 | 0 | 0 | 1 | 0 |",
-        "| **all** | 1 | 0 | 0 | 1 | 0 |",
+        "| healthy application | cases | clean | a real crash of a library | inconclusive "
+        "| false alarm | no verdict |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        "| caches | 1 | 0 | 0 | 0 | 1 | 0 |",
+        "| **all** | 1 | 0 | 0 | 0 | 1 | 0 |",
     ]
     assert "planted bug" not in table([SOUND], outcomes)
     assert wrong(outcomes) == [NEW.id, SOUND.id]

@@ -35,7 +35,8 @@ OF_BUGS = (
 )
 OF_HEALTHY = (Result.CLEAN, Result.REAL, Result.UNDECIDED, Result.ALARM, Result.BROKEN)
 _SEVERITY = list(Result)
-_OURS = "wsgiproof explain finding-"
+_OF_LIBRARIES = {"pymongo-thread-outlives-interpreter", "first-use-race"}
+"""The entries of crashes for which an application in Python can't be the reason."""
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -47,9 +48,9 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What explains a finding; ``source`` is a finding of ours, or a report elsewhere."""
+    """The entry of the catalog that explains a finding."""
 
-    source: str
+    id: str
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -123,13 +124,12 @@ def _of_failed(
 
 
 def _are_real(crashes: Sequence[Found]) -> bool:
-    """Return whether all of these crashes are explained by docs/findings.md.
+    """Return whether all of these crashes are explained by bugs of PyMongo or mod_wsgi.
 
-    A process that died of a signal is no misreading, and an application in Python can't be the
-    reason.
+    A process that died of a signal is no misreading.
     """
     return bool(crashes) and all(
-        any(one.source.startswith(_OURS) for one in crash.explained) for crash in crashes
+        any(one.id in _OF_LIBRARIES for one in crash.explained) for crash in crashes
     )
 
 

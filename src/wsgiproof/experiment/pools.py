@@ -8,6 +8,7 @@ from itertools import cycle, islice
 
 from wsgiproof.experiment.load import until_full
 from wsgiproof.experiment.state import State
+from wsgiproof.judge.leak_load import have_returned
 from wsgiproof.load.target import Target
 from wsgiproof.records.observed import Sample
 
@@ -17,6 +18,9 @@ _HELD_SO = 16
 """Requests for which that is long enough; more of them take longer to arrive."""
 _OCCUPY = 0.04
 """Seconds for which each of them then keeps a connection to the backend busy, at least."""
+_CLOSING = 1.0
+"""Seconds to wait for what requests have closed; less than any pool keeps what is idle."""
+_CLOSING_STEP = 0.1
 _FILLS = 3
 """How often the pools are filled at most before they count as full."""
 
@@ -70,7 +74,26 @@ def read_full(state: State, most: int = _FILLS) -> Sample:
             fill_pools(state)
 
     until_full(fill, state.sampler.pools, 1 if state.workers_vary else most)
-    return state.sampler.read(state.phase)
+    return _read_closed(state)
+
+
+def _read_closed(state: State) -> Sample:
+    """Return a sample, once its counts are at most those of the first filling or after a second.
+
+    What requests have closed is not gone at once: threads of a client close its other connections
+    later, on a busy machine much later. What a pool holds, or has lost, stays.
+    """
+    sample = state.sampler.read(state.phase)
+    pooled = [one for one in state.resources.values() if one.pooled]
+    ends = time.monotonic() + _CLOSING
+    while (
+        state.full_pools
+        and not have_returned(pooled, state.full_pools[0], sample)
+        and time.monotonic() < ends
+    ):
+        time.sleep(_CLOSING_STEP)
+        sample = state.sampler.read(state.phase)
+    return sample
 
 
 def remember_full(state: State) -> None:

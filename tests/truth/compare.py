@@ -35,8 +35,16 @@ OF_BUGS = (
 )
 OF_HEALTHY = (Result.CLEAN, Result.REAL, Result.UNDECIDED, Result.ALARM, Result.BROKEN)
 _SEVERITY = list(Result)
-_OF_LIBRARIES = {"pymongo-thread-outlives-interpreter", "first-use-race"}
+_OF_LIBRARIES = {
+    "pymongo-thread-outlives-interpreter",
+    "first-use-race",
+    "crash-in-use-without-thread",
+}
 """The entries of crashes for which an application in Python can't be the reason."""
+_OF_REQUESTS = {"responses", "error-log"}
+"""The checks that fail because a crash took requests with it; ``_CUT_OFF`` then explains them."""
+_CUT_OFF = {"daemon-died-in-request", "refused-while-restarting"}
+"""Entries of a request whose process has ended. Apache writes the same line for both."""
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -115,7 +123,7 @@ def _of_failed(
     case: Case, failed: dict[str, str], besides: tuple[str, ...], findings: Sequence[Found]
 ) -> Comparison:
     if case.folder != BUGS:
-        if failed.keys() == {"crash"} and _are_real(findings):
+        if _are_crashes_of_libraries(findings):
             return Comparison(Result.REAL, True, _told(failed), besides)
         return Comparison(Result.ALARM, not besides, _told(failed), besides)
     if failed.keys() & case.wanted:
@@ -123,13 +131,15 @@ def _of_failed(
     return Comparison(Result.OTHER, not besides, _told(failed), besides)
 
 
-def _are_real(crashes: Sequence[Found]) -> bool:
-    """Return whether all of these crashes are explained by bugs of PyMongo or mod_wsgi.
+def _are_crashes_of_libraries(findings: Sequence[Found]) -> bool:
+    """Return whether these are crashes that bugs of PyMongo or mod_wsgi explain, and the requests
+    that were lost with them.
 
     A process that died of a signal is no misreading.
     """
-    return bool(crashes) and all(
-        any(one.id in _OF_LIBRARIES for one in crash.explained) for crash in crashes
+    expected = {"crash": _OF_LIBRARIES, **dict.fromkeys(_OF_REQUESTS, _CUT_OFF)}
+    return any(one.check == "crash" for one in findings) and all(
+        expected.get(one.check, set()) & {each.id for each in one.explained} for one in findings
     )
 
 

@@ -185,6 +185,7 @@ def test_what_a_record_is_for_a_case(case: Case, record: Seen, result: Result, r
 
 
 REAL = Found("crash", (Explanation("first-use-race"),))
+CUT_OFF = Found("responses", (Explanation("daemon-died-in-request"),))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,10 @@ REAL = Found("crash", (Explanation("first-use-race"),))
     [
         (seen(crash="fail", memory="pass"), (REAL,), Result.REAL),
         (seen(crash="fail", memory="pass"), (REAL, Found("crash")), Result.ALARM),
-        (seen(crash="fail", memory="fail"), (REAL,), Result.ALARM),
+        (seen(crash="fail", memory="fail"), (REAL, Found("memory")), Result.ALARM),
+        (seen(crash="fail", responses="fail"), (REAL, CUT_OFF), Result.REAL),
+        (seen(crash="fail", responses="fail"), (REAL, Found("responses")), Result.ALARM),
+        (seen(responses="fail"), (CUT_OFF,), Result.ALARM),
         (
             seen(crash="fail"),
             (Found("crash", (Explanation("background-thread-outlives-interpreter"),)),),

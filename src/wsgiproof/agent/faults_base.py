@@ -6,6 +6,7 @@ import atexit
 import random
 import re
 import threading
+import time
 
 from .counter import Counter
 from .probe import application_group
@@ -124,6 +125,39 @@ class AtSomeExits(NoFault):
 
     def at_exit(self):
         """Return the function to call as the interpreter ends."""
+        raise NotImplementedError
+
+
+class WhenIdle(NoFault):
+    """Acts in a thread after ``pause`` seconds without a request, counted from the first one, and
+    again at each look."""
+
+    look = 0.5  # seconds from one to the next
+
+    def __init__(self, pause):
+        self._pause = pause
+        self._requests = Counter()
+        self._latest = None
+        self._ended = threading.Event()
+
+    def on_request(self, workload):
+        self._latest = time.time()
+        if self._requests.next() == 1:
+            # A thread that is still running when its interpreter ends can crash the process.
+            atexit.register(self._end, daemon_thread(self._run))
+
+    def _run(self):
+        while not self._ended.is_set():
+            self._ended.wait(self.look)
+            if time.time() - self._latest > self._pause:
+                self.act()
+
+    def _end(self, thread):
+        self._ended.set()
+        thread.join()
+
+    def act(self):
+        """Do what is planted."""
         raise NotImplementedError
 
 

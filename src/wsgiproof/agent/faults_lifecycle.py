@@ -10,8 +10,7 @@ import threading
 import time
 
 from . import settings
-from .counter import Counter
-from .faults_base import At, AtSomeExits, NoFault, Sometimes, daemon_thread
+from .faults_base import At, AtSomeExits, NoFault, Sometimes, WhenIdle
 
 
 class CrashInRequest(At):
@@ -24,26 +23,17 @@ class CrashInRequest(At):
         self._crash()
 
 
-class CrashWhenIdle(NoFault):
-    """Dies of SIGSEGV after ``idle`` seconds without a request, counted from the first request."""
+class CrashWhenIdle(WhenIdle):
+    """Dies of SIGSEGV after ``idle`` seconds without a request."""
+
+    look = 0.1
 
     def __init__(self, idle=2.0):
-        self._idle = idle
-        self._requests = Counter()
-        self._latest = None
+        WhenIdle.__init__(self, idle)
         self._crash = _crash()
 
-    def on_request(self, workload):
-        self._latest = time.time()
-        if self._requests.next() == 1:
-            daemon_thread(self._watch)
-
-    def _watch(self):
-        while True:
-            remaining = self._latest + self._idle - time.time()
-            if remaining <= 0:
-                self._crash()
-            time.sleep(max(remaining, 0.01))
+    def act(self):
+        self._crash()
 
 
 class CrashAtExit(AtSomeExits):

@@ -7,9 +7,12 @@ grown if
 * the slope over the rounds is above 0 with certainty (Theil and Sen),
 * at its end the line is above the limit, as a multiple of its start,
 * each third of the rounds is slower than the one before it, unlike a machine that gets busy once,
-* the time for which processes waited for a processor, our load client and the backend included,
-  can't be the reason: it has grown by as much without that, or requests that were alone later took
-  longer than one of several at once did at first.
+* it has grown by as much without the time in which processes waited for a processor, our load
+  client and the backend included.
+
+On a busy machine these conditions may hide growth. So it has grown, too, if requests that are alone
+take longer than one of several at once did at first, and longer and longer, without all that
+processes waited.
 
 The processor time of the workers is judged in the same way, without the last condition. A virtual
 machine whose host gives it less takes more processor time for the same work. The load client shows
@@ -27,7 +30,7 @@ from statistics import median
 import msgspec
 
 from wsgiproof.judge.finding import Outcome, count, evidence
-from wsgiproof.judge.slope import theil_sen
+from wsgiproof.judge.slope import Slope, theil_sen
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
 from wsgiproof.records.observed import Observed, Sample
@@ -48,10 +51,6 @@ _SHORT = 0.25
 the waits in it may be by chance, and not only their growth."""
 _SLOW = 1.0
 """Seconds from which the slowest request is mentioned."""
-_WAITING = "while its processes waited for a processor on a busy machine: run it on an idle one"
-_SLOWER_MACHINE = (
-    "and that of the load client with it, so the machine became slower: run it on an idle one"
-)
 _LOADS = {
     PhaseName.PARALLEL: (PhaseName.PARALLEL, PhaseName.EXTRA_LOAD),
     PhaseName.SERIAL: (PhaseName.SERIAL,),
@@ -110,11 +109,11 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
                 passed.append(f"{from_to} ({load})")
             if not trend.grows:
                 continue
-            why = _why_not_judged(what, trend, rounds, values, plan.max_slowdown)
-            if why and not (why is _WAITING and _slower_alone(of_load, observed)):
+            if why := _why_not_judged(what, trend, rounds, values, plan.max_slowdown):
                 doubts.append(f"the {what} per {load} request grew from {from_to}, {why}")
             else:
                 findings.append(_slower(load, what, trend, rounds))
+    findings += _slower_alone(of_load, observed)
     if findings:
         return Outcome(findings=tuple(findings[:1]))
     stall = _stall(slowest)
@@ -132,8 +131,13 @@ def _why_not_judged(
     """Return how the machine may explain that ``values`` grew; empty if it can't."""
     clients = [one.client for one in rounds]
     if min(clients) > 0 and _times(trend, values, clients, rounds) < limit:
-        return _SLOWER_MACHINE
-    return _WAITING if what == "time" and _may_be_waiting(trend, limit) else ""
+        return (
+            "and that of the load client with it, so the machine became slower: run it on an idle "
+            "one"
+        )
+    if what == "time" and _may_be_waiting(trend, limit):
+        return "while its processes waited for a processor on a busy machine: run it on an idle one"
+    return ""
 
 
 def _times(
@@ -162,23 +166,6 @@ def _may_be_waiting(trend: _Trend, limit: float) -> bool:
     )
 
 
-def _slower_alone(of_load: Mapping[PhaseName, Sequence[_Round]], observed: Observed) -> bool:
-    """Return whether requests that were alone took longer than one of several at once had done at
-    first, by as much as the limit says.
-
-    If nothing has grown, one that is alone takes no longer, since it waits for no other. What it
-    waits for a processor is left out: that is at most what all processes together waited.
-    """
-    plan, (processes, threads) = observed.plan, observed.workers
-    several, alone = of_load[PhaseName.PARALLEL], of_load[PhaseName.SERIAL]
-    if min(len(several), len(alone)) < _LEAST_ROUNDS:
-        return False
-    trend = _trend(several, [one.seconds for one in several], plan.max_slowdown)
-    at_once = min(plan.connections, processes * threads)
-    later = median(one.seconds - one.waited for one in alone)
-    return later >= plan.max_slowdown * at_once * trend.start
-
-
 def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round]:
     """Yield the rounds of these phases: what changed from one sample to the next."""
     for before, after in pairwise(samples):
@@ -198,10 +185,8 @@ def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round
 
 def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _Trend:
     """Return the line through ``values``, in seconds per request, one for each round."""
-    middles = [one.at + one.requests // 2 for one in rounds]
-    slope = theil_sen(
-        [(at, round(value * 1e9)) for at, value in zip(middles, values, strict=True)], _CERTAINTY
-    )
+    middles = _middles(rounds)
+    slope = _slope(rounds, values)
     rate = slope.rate / 1e9
     offset = median(value - rate * at for at, value in zip(middles, values, strict=True))
     # Through times that grow faster and faster the line begins below all of them.
@@ -223,6 +208,21 @@ def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _
     )
 
 
+def _rises(rounds: Sequence[_Round], values: Sequence[float]) -> bool:
+    return _slope(rounds, values).low > 0
+
+
+def _slope(rounds: Sequence[_Round], values: Sequence[float]) -> Slope:
+    """Return the slope of ``values``, one for each round, in nanoseconds for each request."""
+    series = zip(_middles(rounds), values, strict=True)
+    return theil_sen([(at, round(value * 1e9)) for at, value in series], _CERTAINTY)
+
+
+def _middles(rounds: Sequence[_Round]) -> list[int]:
+    """Return the number of requests at the middle of each round."""
+    return [one.at + one.requests // 2 for one in rounds]
+
+
 def _thirds(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the medians of the first, the middle and the last third."""
     size = len(values) // 3
@@ -233,12 +233,45 @@ def _thirds(values: Sequence[float]) -> tuple[float, float, float]:
     )
 
 
+def _slower_alone(
+    of_load: Mapping[PhaseName, Sequence[_Round]], observed: Observed
+) -> Iterator[Finding]:
+    """Yield a finding if requests that were alone took longer and longer, and longer than one of
+    several at once had done at first, by as much as the limit says.
+
+    If nothing grows, one that is alone takes no longer, since it waits for no other; or it always
+    does, since what it waits for comes sooner if there are several. What it waits for a processor
+    is left out: that is at most what all processes together waited.
+    """
+    plan, (processes, threads) = observed.plan, observed.workers
+    several, alone = of_load[PhaseName.PARALLEL], of_load[PhaseName.SERIAL]
+    if min(len(several), len(alone)) < _LEAST_ROUNDS:
+        return
+    first = _trend(several, [one.seconds for one in several], plan.max_slowdown)
+    at_once = min(plan.connections, processes * threads)
+    later = [one.seconds - one.waited for one in alone]
+    if not _rises(alone, later) or median(later) < plan.max_slowdown * at_once * first.start:
+        return
+    yield _finding(
+        f"a request that was alone took {_ms(median(later))} ms, and one of {at_once} at once "
+        f"{_ms(at_once * first.start)} ms at first",
+        (*several, *alone),
+    )
+
+
 def _slower(load: str, what: str, trend: _Trend, rounds: Sequence[_Round]) -> Finding:
     requests = rounds[-1].at + rounds[-1].requests - rounds[0].at
+    return _finding(
+        f"the {what} per request grew from {_milliseconds(trend.start, trend.end)} ms in "
+        f"{count(requests, f'{load} request')}",
+        rounds,
+    )
+
+
+def _finding(seen: str, rounds: Sequence[_Round]) -> Finding:
     return Finding(
         check="latency",
-        seen=f"the {what} per request grew from {_milliseconds(trend.start, trend.end)} ms in "
-        f"{count(requests, f'{load} request')}",
+        seen=seen,
         meaning="each request takes longer than the ones before it, so the application gets slower "
         "until it is restarted, or for ever",
         action="look for what grows and is searched in each request: a list, a log handler, a "
@@ -276,4 +309,8 @@ def _where(one: Latencies) -> str:
 
 
 def _milliseconds(start: float, end: float) -> str:
-    return f"{1000 * start:.2f} to {1000 * end:.2f}"
+    return f"{_ms(start)} to {_ms(end)}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.2f}"

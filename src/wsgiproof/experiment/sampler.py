@@ -199,11 +199,14 @@ class Sampler:
     def memory(self) -> tuple[MemorySample, ...]:
         """Return the memory of each process that answers, after all interpreters' collections.
 
-        Memory is not read after a request has failed: if that one hangs, so would these.
+        Memory is not read after a request has failed: if that one hangs, so would these. A single
+        process that has not answered for each interpreter was replaced meanwhile, before all of
+        them had collected.
         """
         if self._load.unexpected:
             return ()
         collected = self._ask_each(partial(self._load.commands.on, memory=2))
+        least = len(self._load.targets) if self._processes == 1 else 1
         by_process: defaultdict[int, list[MemoryMetrics]] = defaultdict(list)
         for answer in [*collected, *self._one_at_a_time()]:
             by_process[answer.pid].append(measured(answer.memory, "memory"))
@@ -217,6 +220,7 @@ class Sampler:
                 mapped=address_space(pid),
             )
             for pid, metrics in sorted(by_process.items())
+            if len(metrics) >= least
         )
 
     def _one_at_a_time(self) -> Iterator[AgentReport]:

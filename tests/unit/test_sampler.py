@@ -48,7 +48,7 @@ def test_the_least_of_all_interpreters_counts() -> None:
     assert blocks((OLD, 1300), (OLD, 1000)) == {OLD: 1000}
 
 
-@pytest.mark.parametrize("first", [OLD, NEW])
+@pytest.mark.parametrize("first", [OLD, NEW], ids=["the old one", "the new one"])
 def test_a_process_that_was_replaced_in_between_has_no_memory(first: int) -> None:
     second = NEW if first == OLD else OLD
     assert blocks((first, 1300), (second, 700)) == {}

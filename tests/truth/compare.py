@@ -41,10 +41,10 @@ _OF_LIBRARIES = {
     "crash-in-use-without-thread",
 }
 """The entries of crashes for which an application in Python can't be the reason."""
-_OF_REQUESTS = {"responses", "error-log"}
-"""The checks that fail because a crash took requests with it; ``_CUT_OFF`` then explains them."""
 _CUT_OFF = {"daemon-died-in-request", "refused-while-restarting"}
 """Entries of a request whose process has ended. Apache writes the same line for both."""
+_OF_A_CRASH = {"crash": _OF_LIBRARIES, "responses": _CUT_OFF, "error-log": _CUT_OFF}
+"""The checks that fail if a library crashes, each with the entries that then explain it."""
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -137,9 +137,8 @@ def _are_crashes_of_libraries(findings: Sequence[Found]) -> bool:
 
     A process that died of a signal is no misreading.
     """
-    expected = {"crash": _OF_LIBRARIES, **dict.fromkeys(_OF_REQUESTS, _CUT_OFF)}
     return any(one.check == "crash" for one in findings) and all(
-        expected.get(one.check, set()) & {each.id for each in one.explained} for one in findings
+        _OF_A_CRASH.get(one.check, set()) & {each.id for each in one.explained} for one in findings
     )
 
 

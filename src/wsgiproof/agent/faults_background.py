@@ -10,8 +10,8 @@ class LeakWhenIdle(WhenIdle):
 
     leaks = True
 
-    def __init__(self, pause=2):
-        WhenIdle.__init__(self, pause)
+    def __init__(self):
+        WhenIdle.__init__(self)
         self._kept = []
 
     def act(self):
@@ -31,8 +31,7 @@ class WorkWhenIdle(LeakWhenIdle):
 class GrowWhenIdle(LeakWhenIdle):
     """Keeps 300 KB of memory twice a second, after a second without a request."""
 
-    def __init__(self, pause=1):
-        LeakWhenIdle.__init__(self, pause)
+    pause = 1
 
     def act(self):
         memory = bytearray(300000)

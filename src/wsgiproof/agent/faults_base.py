@@ -132,10 +132,10 @@ class WhenIdle(NoFault):
     """Acts in a thread after ``pause`` seconds without a request, counted from the first one, and
     again at each look."""
 
+    pause = 2  # seconds
     look = 0.5  # seconds from one to the next
 
-    def __init__(self, pause):
-        self._pause = pause
+    def __init__(self):
         self._requests = Counter()
         self._latest = None
         self._ended = threading.Event()
@@ -147,9 +147,8 @@ class WhenIdle(NoFault):
             atexit.register(self._end, daemon_thread(self._run))
 
     def _run(self):
-        while not self._ended.is_set():
-            self._ended.wait(self.look)
-            if time.time() - self._latest > self._pause:
+        while not self._ended.wait(self.look):
+            if time.time() - self._latest > self.pause:
                 self.act()
 
     def _end(self, thread):

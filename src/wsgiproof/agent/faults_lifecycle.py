@@ -29,7 +29,8 @@ class CrashWhenIdle(WhenIdle):
     look = 0.1
 
     def __init__(self, idle=2.0):
-        WhenIdle.__init__(self, idle)
+        WhenIdle.__init__(self)
+        self.pause = idle
         self._crash = _crash()
 
     def act(self):

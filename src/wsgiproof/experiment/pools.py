@@ -84,13 +84,12 @@ def _read_closed(state: State) -> Sample:
     later, on a busy machine much later. What a pool holds, or has lost, stays.
     """
     sample = state.sampler.read(state.phase)
+    if not state.full_pools:
+        return sample
+    first = state.full_pools[0]
     pooled = [one for one in state.resources.values() if one.pooled]
     ends = time.monotonic() + _CLOSING
-    while (
-        state.full_pools
-        and not have_returned(pooled, state.full_pools[0], sample)
-        and time.monotonic() < ends
-    ):
+    while not have_returned(pooled, first, sample) and time.monotonic() < ends:
         time.sleep(_CLOSING_STEP)
         sample = state.sampler.read(state.phase)
     return sample

@@ -208,10 +208,6 @@ def _trend(rounds: Sequence[_Round], values: Sequence[float], limit: float) -> _
     )
 
 
-def _rises(rounds: Sequence[_Round], values: Sequence[float]) -> bool:
-    return _slope(rounds, values).low > 0
-
-
 def _slope(rounds: Sequence[_Round], values: Sequence[float]) -> Slope:
     """Return the slope of ``values``, one for each round, in nanoseconds for each request."""
     series = zip(_middles(rounds), values, strict=True)
@@ -250,7 +246,8 @@ def _slower_alone(
     first = _trend(several, [one.seconds for one in several], plan.max_slowdown)
     at_once = min(plan.connections, processes * threads)
     later = [one.seconds - one.waited for one in alone]
-    if not _rises(alone, later) or median(later) < plan.max_slowdown * at_once * first.start:
+    rises = _slope(alone, later).low > 0
+    if not rises or median(later) < plan.max_slowdown * at_once * first.start:
         return
     yield _finding(
         f"a request that was alone took {_ms(median(later))} ms, and one of {at_once} at once "

@@ -200,19 +200,24 @@ def main() -> None:
     reporting.add_argument("directory", type=Path)
     reporting.add_argument("page", type=Path)
     arguments = parser.parse_args()
+    sets: dict[str, Callable[[], Iterable[Case]]] = {
+        "quick": quick,
+        "bounds": bounds,
+        "rates": rates,
+        "full": full,
+    }
     if arguments.command == "measure":
-        sets: dict[str, Callable[[], Iterable[Case]]] = {
-            "quick": quick,
-            "bounds": bounds,
-            "rates": rates,
-            "full": full,
-            "clean": lambda: clean(arguments.python or [None]),
-        }
+        sets["clean"] = lambda: clean(arguments.python or [None])
         measure(list(sets[arguments.set]()), arguments.output)
     else:
-        from sensitivity_page import write
+        from sensitivity_page import Planted, write
 
-        write(arguments.directory, arguments.page)
+        leaks = {
+            case.name: Planted(check=case.check, every=int(case.options.get("every", 1)))
+            for cases in sets.values()
+            for case in cases()
+        }
+        write(arguments.directory, arguments.page, leaks)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from tests.unit.factories import (
     reading,
     sample,
 )
+from wsgiproof.judge.restart import more_restarts
 from wsgiproof.judge.restart import restart as judge_restart
 from wsgiproof.judge.verdict import judge
 from wsgiproof.records.cell import Cell, Mode
@@ -172,6 +173,46 @@ def test_a_kill_proves_nothing_if_the_process_waited_for_a_processor(
         events=(*BORN, born(OLD, Role.WORKER), killed, *ENDED),
     )
     assert outcome(seen) == {"restart": Verdict(verdict)}
+
+
+def hurried(*others: Restart) -> Observed:
+    """A restart in which a process was killed that had no time to end, and others."""
+    killed = gone(signal=signal.SIGKILL)
+    return restarted(
+        restart(seconds=3.1, processor_waits={OLD: 2.5}),
+        *others,
+        events=(*BORN, born(OLD, Role.WORKER), killed, *ENDED),
+    )
+
+
+def test_a_restart_in_which_a_process_had_no_time_is_followed_by_another() -> None:
+    good = restart(replaced=(OLD + 1,), time=31.0)
+    assert more_restarts(hurried(), "restart") == 1
+    assert more_restarts(hurried(good), "restart") == 0
+    assert more_restarts(restarted(restart()), "restart") == 0
+    assert more_restarts(restarted(), "restart") == 1
+    assert more_restarts(hurried(good), "reload") == 1
+    assert outcome(hurried(good)) == {}
+    (result,) = [one for one in judge(CELL, hurried(good), RULES).checks if one.check == "restart"]
+    assert result.reason.startswith(
+        "1 restart: all replaced processes ended within 0.4 seconds; "
+        "in 1 more, a process had no time to end; "
+    )
+
+
+def test_restarts_that_tell_nothing_come_to_an_end() -> None:
+    again = restart(seconds=3.1, processor_waits={OLD: 2.5})
+    assert more_restarts(hurried(again), "restart") == 1
+    assert more_restarts(hurried(again, again), "restart") == 0
+    assert outcome(hurried(again, again)) == {"restart": Verdict.INCONCLUSIVE}
+
+
+def test_as_many_restarts_as_planned_have_to_tell() -> None:
+    good = restart(replaced=(OLD + 1,), time=31.0)
+    seen = hurried(good)
+    two = msgspec.structs.replace(seen, plan=msgspec.structs.replace(seen.plan, restarts=2))
+    assert more_restarts(two, "restart") == 1
+    assert outcome(two) == {"restart": Verdict.INCONCLUSIVE}
 
 
 def test_what_a_process_has_started_may_be_killed() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from wsgiproof.experiment.state import State
+from wsgiproof.judge.restart import more_restarts
 from wsgiproof.load.response import Response
 from wsgiproof.load.target import Target
 from wsgiproof.observe.processes import anonymous_memory
@@ -46,16 +47,17 @@ def reload(state: State) -> None:
 def _repeat(state: State, act: Callable[[], None], kept: Collection[Role]) -> None:
     """Have all processes but those of the roles ``kept`` replaced, as often as planned.
 
-    Those that the application started have to end with it.
+    A restart that says nothing, since Apache killed a process that had no time to end, is followed
+    by another. Those that the application started have to end with it.
     """
-    for done in range(state.plan.restarts):
-        if state.aborted:
-            return
-        state.progress(done, state.plan.restarts)
+    done = 0
+    while not state.aborted and (more := more_restarts(state.observed(), state.phase)):
+        state.progress(done, done + more)
         living = state.server.living().items()
         one = _replace(state, act, tuple(pid for pid, role in living if role not in kept))
         state.load.expect(one.refused)  # the check "restart" judges them
         state.restarts.append(one)
+        done += 1
         state.log.read(state.phase)
         state.aborted = state.load.hopeless()
 

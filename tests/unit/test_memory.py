@@ -26,6 +26,7 @@ from wsgiproof.judge.memory import (
     grows,
     memory,
     more_to_decide,
+    more_to_read,
     seems_to_grow,
     series_of,
     to_drain,
@@ -384,6 +385,33 @@ def test_where_processes_come_and_go_nobody_can_tell_how_many_requests_decide() 
     seen = observed(samples=tuple(rows))
     assert more_to_decide(seen) == 0
     assert memory(CELL, seen).missing.endswith(": processes that serve more requests would decide")
+
+
+def replaced_at(at: int) -> Observed:
+    """A process is replaced by another at this row."""
+    rows = samples([[reading(200)]] * at + [[reading(201)]] * (POINTS - at))
+    return observed(samples=rows)
+
+
+def test_where_processes_come_and_go_the_one_that_is_read_most_often_decides() -> None:
+    """Memory is read every 250 requests. A third of the six readings of the second process are its
+    warm-up."""
+    seen = replaced_at(14)
+    assert memory(CELL, seen).missing.startswith("allocated blocks of pid 201 was read 4 times")
+    assert 1000 < more_to_read(seen) <= 5 * 250
+    assert 200 < more_to_read(replaced_at(2)) <= 250, "8 times"
+    assert more_to_read(replaced_at(0)) == 0
+    assert memory(CELL, replaced_at(0)).passed
+
+
+def test_no_request_is_added_for_a_process_that_was_read_once() -> None:
+    assert more_to_read(replaced_at(24)) == 0
+
+
+def test_no_request_is_added_where_memory_is_no_longer_read() -> None:
+    *rows, last = replaced_at(14).samples
+    unread = msgspec.structs.replace(last, memory=())
+    assert more_to_read(observed(samples=(*rows, unread))) == 0
 
 
 def test_a_leak_behind_strong_drift_is_found_after_more_requests() -> None:

@@ -184,8 +184,8 @@ def extra_requests(state: State) -> int:
     added = sum(one.requests for one in state.phases if one.name == PhaseName.EXTRA_LOAD)
     left = state.plan.extra_requests - added
     needed = (*leak_load.more_to_decide(resources, observed), memory.more_to_decide(observed))
-    to_show = max(leak_load.more_to_show(resources, observed), default=0)
-    return max(affordable(needed, left), min(left, to_show))
+    in_any_case = (*leak_load.more_to_show(resources, observed), memory.more_to_read(observed))
+    return max(affordable(needed, left), min(left, max(in_any_case)))
 
 
 def affordable(needed: Iterable[int], left: int) -> int:

@@ -237,6 +237,24 @@ def more_to_decide(observed: Observed) -> int:
     return needed if needed <= _FORESEEABLE * made else 0
 
 
+def more_to_read(observed: Observed) -> int:
+    """Return how many more requests to the server there have to be until some process has been read
+    as often as a decision needs; 0 if one has, if none lives long enough for that, or if memory is
+    no longer read.
+
+    They may do without as many as :func:`more_to_decide` says, which processes that come and go
+    can't get.
+    """
+    if not observed.samples or not observed.samples[-1].memory:
+        return 0
+    series = [one.series for one in decision_of(observed).series]
+    times = max((len(one.points) for one in series), default=LEAST_POINTS)
+    read = [sample.requests for sample in observed.samples if sample.memory]
+    if not _LEAST_READ <= times < LEAST_POINTS:
+        return 0
+    return math.ceil((LEAST_POINTS - times) * (read[-1] - read[0]) / (len(read) - 1))
+
+
 def _server_requests(one: SeriesDecision, observed: Observed) -> int:
     """Return the requests to the server of which this series' process gets as many as it needs."""
     served = one.series.points[-1][0] if one.series.points else 0
@@ -255,6 +273,8 @@ def series_of(observed: Observed) -> Iterator[MemorySeries]:
             else:
                 samples[one.pid].append(one)
     first = {one.pid for sample in observed.samples[:1] for one in sample.memory}
+    read = [sample.memory for sample in observed.samples if sample.memory]
+    living = {one.pid for one in read[-1]} if read else set()
     for pid, of_process in samples.items():
         if pid not in first:  # it started later: the first third of its samples is its warm-up
             of_process = of_process[len(of_process) // 3 :]
@@ -273,6 +293,7 @@ def series_of(observed: Observed) -> Iterator[MemorySeries]:
                     unit=unit,
                     pid=pid,
                     points=tuple(points),
+                    living=pid in living,
                     drained=getattr(last, field) if last is not None else None,
                 )
 
@@ -286,6 +307,8 @@ def _threads_vary(pid: int, observed: Observed) -> bool:
 
 
 _MOST_OPERATIONS = 3
+_LEAST_READ = 3
+"""Readings of a process that show that it lives for long enough to be read more often."""
 _FORESEEABLE = 1000
 """How many times the requests so far an estimate may be. Where processes come and go, one that has
 served a single request would need millions to the server for its share."""

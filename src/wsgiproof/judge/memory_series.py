@@ -119,6 +119,8 @@ class MemorySeries(msgspec.Struct, frozen=True, kw_only=True):
     group: str = ""
     """The application group; empty if the metric is that of the whole process."""
     points: tuple[tuple[int, int], ...]
+    living: bool = True
+    """Whether the process was there when memory was read for the last time."""
     drained: int | None = None
     """The value at the end, after an idle time and a garbage collection; None if it was not read.
     The points have to be read after a collection too: garbage in them would count as freed."""
@@ -241,12 +243,17 @@ def _figure(number: float) -> str:
 
 
 def _long_enough(series: Sequence[MemorySeries]) -> Sequence[MemorySeries]:
-    """Return the series that are long enough, or all if none is.
+    """Return the series that are long enough.
 
-    A process that was replaced early has a short one.
+    A process that was replaced early has a short one. If none is long enough, they are those of the
+    process that will be the first to have one: of those that live it has the most points.
     """
     long = [one for one in series if len(one.points) >= LEAST_POINTS]
-    return long or series
+    living = [one for one in series if one.living]
+    if long or not living:
+        return long or series
+    first = max(living, key=lambda one: len(one.points)).pid
+    return [one for one in living if one.pid == first]
 
 
 def needed_to_pass(decided: Sequence[SeriesDecision]) -> list[SeriesDecision]:

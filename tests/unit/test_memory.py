@@ -404,10 +404,6 @@ def test_where_processes_come_and_go_the_one_that_is_read_most_often_decides() -
     assert memory(CELL, replaced_at(0)).passed
 
 
-def test_no_request_is_added_for_a_process_that_was_read_once() -> None:
-    assert more_to_read(replaced_at(24)) == 0
-
-
 def test_no_request_is_added_where_memory_is_no_longer_read() -> None:
     *rows, last = replaced_at(14).samples
     unread = msgspec.structs.replace(last, memory=())

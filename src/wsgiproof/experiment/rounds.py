@@ -188,6 +188,14 @@ def extra_requests(state: State) -> int:
     return max(affordable(needed, left), min(left, max(in_any_case)))
 
 
+def extra_connections(state: State) -> int:
+    """Return with how many connections extra requests are made.
+
+    Processes that come and go stay if there are few, so that memory is read of the same ones.
+    """
+    return state.few if memory.more_to_read(state.observed()) else state.plan.connections
+
+
 def affordable(needed: Iterable[int], left: int) -> int:
     """Return how many requests to add if at most ``left`` may be, and ``needed`` are likely to do.
 

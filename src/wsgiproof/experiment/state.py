@@ -99,7 +99,7 @@ class State:
         """The processes whose pools have been filled."""
         self._libraries: set[str] = set()
         self.aborted = self.decided_early = self.budget_exhausted = ""
-        self._started = time.monotonic()
+        self._started = self._phase_began = time.monotonic()
 
     @property
     def few(self) -> int:
@@ -134,7 +134,7 @@ class State:
         answers = self.load.answers
         self.phase = name
         answers.phase = name
-        started, before = time.monotonic(), answers.requests
+        self._phase_began, before = time.monotonic(), answers.requests
         try:
             yield
         finally:
@@ -142,8 +142,8 @@ class State:
             self.phases.append(
                 Phase(
                     name=name,
-                    started=started,
-                    seconds=time.monotonic() - started,
+                    started=self._phase_began,
+                    seconds=time.monotonic() - self._phase_began,
                     requests=answers.requests - before,
                 )
             )
@@ -266,6 +266,8 @@ class State:
         )
 
     def _phase_at(self, moment: float) -> str:
+        if moment >= self._phase_began:  # the present phase is not in the list before its end
+            return self.phase
         began = (phase.name for phase in reversed(self.phases) if phase.started <= moment)
         return next(began, PhaseName.START)
 

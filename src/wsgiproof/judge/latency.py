@@ -30,6 +30,7 @@ from statistics import median
 import msgspec
 
 from wsgiproof.judge.finding import Outcome, count, evidence
+from wsgiproof.judge.resources import come_and_go
 from wsgiproof.judge.slope import Slope, theil_sen
 from wsgiproof.records.cell import Cell
 from wsgiproof.records.judgement import Finding
@@ -94,7 +95,10 @@ def latency(cell: Cell, observed: Observed) -> Outcome:
     unmeasured = observed.samples and all(sample.work is None for sample in observed.samples)
     if unmeasured and not findings:
         return Outcome(skipped="the version that recorded this cell did not measure it")
-    of_load = {load: [*_rounds(observed.samples, phases)] for load, phases in _LOADS.items()}
+    of_load = {
+        load: [*_rounds(observed.samples, _alike(phases, observed))]
+        for load, phases in _LOADS.items()
+    }
     for load, rounds in of_load.items():
         if len(rounds) < _LEAST_ROUNDS:
             continue
@@ -164,6 +168,14 @@ def _may_be_waiting(trend: _Trend, limit: float) -> bool:
         trend.waited >= _WAITED * (trend.end - trend.start)
         and trend.end - trend.waited < limit * trend.start
     )
+
+
+def _alike(phases: tuple[PhaseName, ...], observed: Observed) -> tuple[PhaseName, ...]:
+    """Return those of these phases that have as many requests at once as the first.
+
+    Where processes come and go, extra load has fewer, so that they stay.
+    """
+    return phases[:1] if come_and_go(observed.samples) else phases
 
 
 def _rounds(samples: Sequence[Sample], phases: Sequence[str]) -> Iterator[_Round]:

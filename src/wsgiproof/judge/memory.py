@@ -239,8 +239,7 @@ def more_to_decide(observed: Observed) -> int:
 
 def more_to_read(observed: Observed) -> int:
     """Return how many more requests to the server there have to be until some process has been read
-    as often as a decision needs; 0 if one has, if none lives long enough for that, or if memory is
-    no longer read.
+    as often as a decision needs; 0 if one has, or if memory is no longer read.
 
     They may do without as many as :func:`more_to_decide` says, which processes that come and go
     can't get.
@@ -250,7 +249,7 @@ def more_to_read(observed: Observed) -> int:
     series = [one.series for one in decision_of(observed).series]
     times = max((len(one.points) for one in series), default=LEAST_POINTS)
     read = [sample.requests for sample in observed.samples if sample.memory]
-    if not _LEAST_READ <= times < LEAST_POINTS:
+    if not 0 < times < LEAST_POINTS:
         return 0
     return math.ceil((LEAST_POINTS - times) * (read[-1] - read[0]) / (len(read) - 1))
 
@@ -307,8 +306,6 @@ def _threads_vary(pid: int, observed: Observed) -> bool:
 
 
 _MOST_OPERATIONS = 3
-_LEAST_READ = 3
-"""Readings of a process that show that it lives for long enough to be read more often."""
 _FORESEEABLE = 1000
 """How many times the requests so far an estimate may be. Where processes come and go, one that has
 served a single request would need millions to the server for its share."""

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--cells 36] [--jobs 1 2 3] [--repetitions 1] [--page FILE]
 
-The cells are clean, with all default phases: three PyMongos, three mod_wsgis, both modes, a
+The cells have all default phases: three PyMongos, three mod_wsgis, both modes, a
 standalone and a replica set. With fewer ``--cells``, those are taken evenly from all of them. Each
 repetition runs them with each number of jobs in turn. Writes docs/throughput.md.
 """
@@ -151,7 +151,7 @@ def lines(runs: Sequence[Run]) -> Iterator[str]:
         "# Throughput",
         "",
         f"Cells an hour of a matrix, by how many run at a time (`--jobs`). "
-        f"`benchmarks/throughput.py` writes this page: {cells} clean cells with all default "
+        f"`benchmarks/throughput.py` writes this page: {cells} cells with all default "
         f"phases; PyMongo {', '.join(AXES['--pymongo'])}; mod_wsgi "
         f"{', '.join(AXES['--mod-wsgi'])}; both modes; a standalone and a replica set; Python "
         f"{sys.version_info[0]}.{sys.version_info[1]}; {processors} processors; medians of "

@@ -17,7 +17,6 @@ import argparse
 import itertools
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from typing import Any
 
 import msgspec
 import recipe_files
+from stated_bound import stated_bound
 
 from wsgiproof.config.model import Config
 from wsgiproof.process.leftovers import become_reaper
@@ -139,7 +139,6 @@ def one_sitting(files: Path, where: Where, requests: int) -> Sitting:
     without_trials, _ = our_cell(where, "--phases", "restart")
     observed, timings = cell["observed"], cell["timings"]
     reason = next(one["reason"] for one in cell["checks"] if one["check"] == "connections")
-    bound = re.search(r"one in ([\d,]+) requests would have shown", reason)
     return Sitting(
         where=where,
         busy=busy,
@@ -153,7 +152,7 @@ def one_sitting(files: Path, where: Where, requests: int) -> Sitting:
         our_start=ours - timings["total"] + timings["backend"] + timings["start"],
         verdict=cell["verdict"],
         requests=observed["plan"]["parallel"] + observed["plan"]["serial"],
-        bound=int(bound[1].replace(",", "")) if bound else 0,
+        bound=stated_bound(reason),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from statistics import median
 import matplotlib as mpl
 import msgspec
 from matplotlib import pyplot as plt
+from stated_bound import stated_bound
 
 from wsgiproof.judge.verdict import checks_of, judge
 from wsgiproof.records.judgement import Verdict
@@ -26,8 +26,6 @@ LIMIT = 1024
 _TAKE_DESCRIPTORS = {"connections", "descriptors"}
 _SAMPLED = ("samples", "full_pools", "drained", "settled")
 """What is observed of the load, one sample after the other."""
-_BOUND = re.compile(r"a leak of one in ([\d,]+) requests would have shown")
-"""What a pass states that it excludes."""
 
 
 class Planted(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +48,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     wrong: int
     """Runs that passed and stated a bound that excludes the planted leak."""
     others: tuple[str, ...]
-    """Why those that neither passed nor were caught by the check meant for them did not pass."""
+    """Of a clean case: why runs did not pass."""
     requests: int
     """Requests past the warm-up: the median of all runs."""
     detected_at: float | None
@@ -81,7 +79,7 @@ def _row(name: str, planted: Planted | None, cells: Sequence[CellRecord]) -> Row
         caught=len(caught),
         passed=verdicts.count(Verdict.PASS),
         wrong=sum(
-            verdict is Verdict.PASS and _bound(reason) >= planted.every
+            verdict is Verdict.PASS and stated_bound(reason) >= planted.every
             for verdict, reason in results
         )
         if planted
@@ -108,12 +106,6 @@ def _times(observed: Observed) -> list[int]:
 
 def _samples(observed: Observed) -> dict[str, tuple[Sample, ...]]:
     return {field: getattr(observed, field) for field in _SAMPLED}
-
-
-def _bound(reason: str) -> int:
-    """The rate that a pass excludes, one in so many requests; 0 if it states none."""
-    stated = _BOUND.search(reason)
-    return int(stated[1].replace(",", "")) if stated else 0
 
 
 def _result(cell: CellRecord, observed: Observed, check: str) -> tuple[Verdict, str]:
@@ -172,8 +164,9 @@ def _page(measured: Sequence[Row], plot: str) -> str:
         [
             "# Sensitivity",
             "",
-            "How small a leak wsgiproof detects, after how many requests, and how often it reports "
-            "a leak where there is none. `benchmarks/sensitivity.py report` writes this page from "
+            "This page says how small a leak wsgiproof detects, how many requests that takes, and "
+            "how often it reports a leak where there is none. `benchmarks/sensitivity.py report` "
+            "wrote it from "
             f"{sum(row.runs for row in measured):,} cells in real Apache with a real mongod, "
             "mod_wsgi 5.0.2 and PyMongo 4.20.0.",
             "",

@@ -63,7 +63,7 @@ def main() -> None:
     given = parser.parse_args()
     become_reaper()
     cells = chosen(given.cells)
-    measure(cells[:1], 1)  # starts with all that is built or fetched
+    measure(cells, 1, "--phases", "none", "-n", "60")  # builds and fetches what they need
     runs = []
     for _, jobs in itertools.product(range(given.repetitions), given.jobs):
         runs.append(measure(cells, jobs))
@@ -80,13 +80,13 @@ def chosen(number: int) -> list[str]:
     return [everything[index * len(everything) // number] for index in range(number)]
 
 
-def measure(cells: Sequence[str], jobs: int) -> Run:
+def measure(cells: Sequence[str], jobs: int, *options: str) -> Run:
     """Run these cells, so many at a time."""
     values = [(option, value) for option, given in AXES.items() for value in given]
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "out"
         command = [sys.executable, "-m", "wsgiproof", "run", "--no-config", "--jobs", str(jobs)]
-        command += [*itertools.chain(*values), "--output", str(output), *cells]
+        command += [*itertools.chain(*values), "--output", str(output), *options, *cells]
         before = children_cpu()
         began = time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -248,9 +248,9 @@ def more_to_read(observed: Observed) -> int:
         return 0
     series = [one.series for one in decision_of(observed).series]
     times = max((len(one.points) for one in series), default=LEAST_POINTS)
-    read = [sample.requests for sample in observed.samples if sample.memory]
     if not 0 < times < LEAST_POINTS:
         return 0
+    read = [sample.requests for sample in observed.samples if sample.memory]
     return math.ceil((LEAST_POINTS - times) * (read[-1] - read[0]) / (len(read) - 1))
 
 
@@ -272,8 +272,8 @@ def series_of(observed: Observed) -> Iterator[MemorySeries]:
             else:
                 samples[one.pid].append(one)
     first = {one.pid for sample in observed.samples[:1] for one in sample.memory}
-    read = [sample.memory for sample in observed.samples if sample.memory]
-    living = {one.pid for one in read[-1]} if read else set()
+    latest = next((one.memory for one in reversed(observed.samples) if one.memory), ())
+    living = {one.pid for one in latest}
     for pid, of_process in samples.items():
         if pid not in first:  # it started later: the first third of its samples is its warm-up
             of_process = of_process[len(of_process) // 3 :]

@@ -40,13 +40,13 @@ def restart(cell: Cell, observed: Observed) -> Outcome:
     if not restarts:
         return Outcome(missing="the experiment ended before a restart")
     killed = _killed(observed)
-    hurried = [event for event in killed if lacked_time(observed, event)]
+    hurried = _hurried(observed, killed)
     stuck = [event.pid for event in killed if event not in hurried]
     findings = [*_requests(cell, restarts), *_processes(observed, stuck), *_connections(restarts)]
     findings += _parent(restarts)
     if findings:
         return Outcome(findings=tuple(findings))
-    tell = _that_tell(observed, restarts)
+    tell = _that_tell(restarts, hurried)
     if hurried and len(tell) < observed.plan.restarts * len({one.phase for one in restarts}):
         return Outcome(missing=no_time(len(hurried)))
     if not any(one.begun for one in restarts):
@@ -66,14 +66,19 @@ def more_restarts(observed: Observed, phase: str) -> int:
     made = [one for one in observed.restarts if one.phase == phase]
     if len(made) < planned:
         return planned - len(made)
-    lacking = planned - len(_that_tell(observed, made))
+    lacking = planned - len(_that_tell(made, _hurried(observed, _killed(observed))))
     return max(0, min(lacking, _MOST_TIMES * planned - len(made)))
 
 
-def _that_tell(observed: Observed, restarts: Sequence[Restart]) -> list[Restart]:
-    """Return those in which Apache killed no process that had no time to end."""
-    hurried = {event.pid for event in _killed(observed) if lacked_time(observed, event)}
-    return [one for one in restarts if hurried.isdisjoint(one.replaced)]
+def _hurried(observed: Observed, killed: Sequence[Event]) -> list[Event]:
+    """Return the deaths of those that had no time to end."""
+    return [event for event in killed if lacked_time(observed, event)]
+
+
+def _that_tell(restarts: Sequence[Restart], hurried: Sequence[Event]) -> list[Restart]:
+    """Return the restarts in which each process had the time to end."""
+    pids = {event.pid for event in hurried}
+    return [one for one in restarts if pids.isdisjoint(one.replaced)]
 
 
 def _not_reloaded(cell: Cell, observed: Observed) -> str:

@@ -120,7 +120,8 @@ def noise() -> Noise:
     memory: list[MemorySeries] = []
     for name in CLEAN:
         cell = recorded(name).cell
-        if cell.control in IN_ORDER or cell.own_app:  # their rounds depend on one another
+        # Their rounds depend on one another, or their processes come and go.
+        if cell.control in IN_ORDER or cell.own_app or cell.min_processes:
             continue
         observed = seen(name)
         for counts, recorded_counts in (

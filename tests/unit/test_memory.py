@@ -387,6 +387,27 @@ def test_where_processes_come_and_go_nobody_can_tell_how_many_requests_decide() 
     assert memory(CELL, seen).missing.endswith(": processes that serve more requests would decide")
 
 
+def test_readings_without_a_request_in_between_are_one_reading() -> None:
+    """Where processes come and go, one may be read often and serve nothing."""
+    seen = observed(
+        samples=tuple(
+            msgspec.structs.replace(
+                row,
+                memory=tuple(
+                    msgspec.structs.replace(one, requests=min(one.requests, 700))
+                    if one.pid == 201
+                    else one
+                    for one in row.memory
+                ),
+            )
+            for row in samples([[reading(200), reading(201)]] * POINTS)
+        )
+    )
+    assert {one.pid: len(one.points) for one in series_of(seen)} == {200: 13, 201: 7}
+    assert memory(CELL, seen).passed.endswith("per request (95 %), in 1 process")
+    assert "inf" not in memory(CELL, seen).passed
+
+
 def replaced_at(at: int) -> Observed:
     """A process is replaced by another at this row."""
     rows = samples([[reading(200)]] * at + [[reading(201)]] * (POINTS - at))

@@ -6,9 +6,14 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
-from wsgiproof.experiment.rounds import affordable
-from wsgiproof.experiment.state import foreign_processes
+import pytest
+
+from tests.unit.factories import observed, reading, samples
+from wsgiproof.experiment.rounds import add_load, affordable
+from wsgiproof.experiment.state import State, foreign_processes
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.service import Service
 
@@ -35,3 +40,38 @@ def test_fewer_requests_than_are_likely_to_decide_are_added_too_but_not_far_fewe
     assert affordable((300, 4 * 2292), 4500) == 4500
     assert affordable((300, 100_000), 4500) == 300
     assert affordable((100_000,), 4500) == affordable((300,), 0) == affordable((), 4500) == 0
+
+
+@pytest.mark.parametrize(
+    ("vary", "readings", "connections", "filled"),
+    [(True, 5, 1, False), (True, 21, 8, True), (False, 5, 8, True)],
+)
+def test_processes_that_come_and_go_stay_while_memory_has_to_be_read_more_often(
+    vary: bool, readings: int, connections: int, filled: bool
+) -> None:
+    """They stay if Apache has no reason to start others: neither many connections nor a burst."""
+    made: list[tuple[int, int]] = []
+    state = SimpleNamespace(
+        workers_vary=vary,
+        few=1 if vary else 8,
+        plan=SimpleNamespace(connections=8, round=25),
+        observed=lambda: observed(samples=samples([[reading(200)]] * readings)),
+        living_workers=lambda: [200, 201],
+        warmed={200},
+        aborted="",
+        decided_early="",
+        budget_exhausted="",
+        outlived_drain=False,
+        time_is_up=lambda: False,
+        progress=lambda done, total: None,
+        sample=lambda memory: None,
+        memory_due=0,
+        load=SimpleNamespace(
+            targets=(),
+            answers=SimpleNamespace(requests=0),
+            mixed=lambda size, connections: made.append((size, connections)),
+        ),
+    )
+    add_load(cast(State, state), 40)
+    assert made == [(25, connections), (15, connections)]
+    assert (201 in state.warmed) is filled

@@ -42,8 +42,10 @@ _PARTS = 4
 """The pools are filled again after each of so many parts of the requests that rule out a leak."""
 _MOST_PARTS = 8
 """Parts at most, if a count grows and has not grown often enough."""
-_DRAINS = 2
-"""Times that load is added and drained again, at most, if growth was temporary."""
+_DRAINS = 3
+"""Times that load is added and drained again, at most, if growth was temporary. Each is twice the
+one before it: what is left after a drain varies by 25 kB where requests open clients, which is more
+than a few hundred requests may leave."""
 _AGED = 250
 """Requests that a process has to have answered, as many as those of a warm-up."""
 _MOST_TO_SETTLE = 6000
@@ -92,15 +94,15 @@ def _drain_again(state: State) -> None:
     The first value is that of the cool-down.
     """
     state.drained = state.samples[-1:]
-    for _ in range(_DRAINS):
+    half = (state.plan.parallel + state.plan.serial) // 2
+    for doubled in range(_DRAINS):
         observed = state.observed()
         growing = leak_load.to_drain(state.resources, observed)
         memory_grows = memory.to_drain(observed)
         if not (growing or memory_grows) or state.aborted or state.time_is_up():
             break
         state.progress(0, 1)
-        half = (state.plan.parallel + state.plan.serial) // 2
-        state.load.mixed(half, state.few)
+        state.load.mixed(half << doubled, state.few)
         drain(state, has_returned(growing, state.drained[0], memory_grows))
         state.drained.append(state.sampler.read(state.phase, memory=True))
         state.aborted = state.load.hopeless()

@@ -13,13 +13,7 @@ from wsgiproof.experiment.diagnosis import confirm_growth, diagnose, fill_again,
 from wsgiproof.experiment.failover import fail_over
 from wsgiproof.experiment.quiet import stop, watch_idle
 from wsgiproof.experiment.restarts import reload, restart
-from wsgiproof.experiment.rounds import (
-    cool_down,
-    extra_connections,
-    extra_requests,
-    warm_up,
-    work,
-)
+from wsgiproof.experiment.rounds import add_load, cool_down, extra_requests, warm_up, work
 from wsgiproof.experiment.state import State
 from wsgiproof.experiment.trials import try_ends
 from wsgiproof.records.observed import Observed
@@ -76,6 +70,6 @@ def _add_load(state: State) -> None:
     """Add load, and cool down after it, as long as it may decide what is undecided."""
     while more := extra_requests(state):
         with state.in_phase(PhaseName.EXTRA_LOAD):
-            work(state, more, extra_connections(state))
+            add_load(state, more)
         with state.in_phase(PhaseName.COOL_DOWN):
             cool_down(state)

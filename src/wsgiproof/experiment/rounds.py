@@ -69,16 +69,18 @@ def _saturated(state: State) -> bool:
     )
 
 
-def work(state: State, requests: int, connections: int) -> None:
+def work(state: State, requests: int, connections: int, *, fill: bool = True) -> None:
     """Make ``requests`` requests in rounds, with a sample after each round.
 
-    The load ends early if the judge is already certain of a leak.
+    The load ends early if the judge is already certain of a leak. ``fill`` says whether the pools
+    of processes that have started meanwhile are filled.
     """
     done = 0
     for size in rounds(requests, state.plan.round):
         if state.aborted or state.decided_early or _over_budget(state, requests - done):
             return
-        warm_newcomers(state)
+        if fill:
+            warm_newcomers(state)
         state.progress(done, requests)
         state.load.mixed(size, connections)
         done += size
@@ -188,12 +190,16 @@ def extra_requests(state: State) -> int:
     return max(affordable(needed, left), min(left, max(in_any_case)))
 
 
-def extra_connections(state: State) -> int:
-    """Return with how many connections extra requests are made.
+def add_load(state: State, requests: int) -> None:
+    """Make extra requests.
 
-    Processes that come and go stay if there are few, so that memory is read of the same ones.
+    Where memory has to be read more often, processes that come and go have to stay. They do if
+    there are few connections, and no burst for which Apache starts others.
     """
-    return state.few if memory.more_to_read(state.observed()) else state.plan.connections
+    if state.workers_vary and memory.more_to_read(state.observed()):
+        work(state, requests, state.few, fill=False)
+    else:
+        work(state, requests, state.plan.connections)
 
 
 def affordable(needed: Iterable[int], left: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -123,13 +123,9 @@ def _with_drains(decided: Sequence[SeriesDecision], observed: Observed) -> Seque
 
 
 def _between_drains(one: SeriesDecision, observed: Observed) -> SeriesDecision:
-    unit, field = one.series.unit, _METRICS[one.series.what][0]
-    points = [
-        (reading.requests, value)
-        for sample in observed.drained
-        for reading in sample.memory
-        if reading.pid == one.series.pid and (value := getattr(reading, field)) is not None
-    ]
+    unit = one.series.unit
+    readings = (reading for sample in observed.drained for reading in sample.memory)
+    points = _points(one.series.what, (each for each in readings if each.pid == one.series.pid))
     served = points[-1][0] - points[0][0] if points else 0
     if served <= 0:
         return msgspec.structs.replace(
@@ -211,14 +207,18 @@ def _measured_in(trial: CacheTrial, series: MemorySeries) -> list[tuple[Slope, i
     ]
 
 
-def _points_in(trial: CacheTrial, series: MemorySeries, pid: int) -> list[tuple[int, int]]:
-    field = _METRICS[series.what][0]
-    return [
-        (one.requests, value)
-        for reading in trial.readings
-        for one in reading
-        if one.pid == pid and (value := getattr(one, field)) is not None
-    ]
+def _points_in(trial: CacheTrial, series: MemorySeries, pid: int) -> tuple[tuple[int, int], ...]:
+    readings = (one for reading in trial.readings for one in reading if one.pid == pid)
+    return _points(series.what, readings)
+
+
+def _points(what: str, readings: Iterable[MemorySample]) -> tuple[tuple[int, int], ...]:
+    """Return the requests and the values of one metric of one process.
+
+    Of several readings without a request in between, the last one counts: they are one point.
+    """
+    values = ((one.requests, getattr(one, _METRICS[what][0])) for one in readings)
+    return tuple({requests: value for requests, value in values if value is not None}.items())
 
 
 def more_to_decide(observed: Observed) -> int:
@@ -280,18 +280,13 @@ def series_of(observed: Observed) -> Iterator[MemorySeries]:
         for what, (field, unit) in _METRICS.items():
             if what == _ADDRESS_SPACE and _threads_vary(pid, observed):
                 continue
-            points = [
-                (one.requests, value)
-                for one in of_process
-                if (value := getattr(one, field)) is not None
-            ]
-            if points:
+            if points := _points(what, of_process):
                 last = drained.get(pid)
                 yield MemorySeries(
                     what=what,
                     unit=unit,
                     pid=pid,
-                    points=tuple(points),
+                    points=points,
                     living=pid in living,
                     drained=getattr(last, field) if last is not None else None,
                 )

@@ -490,6 +490,16 @@ def test_too_few_checkpoints_do_not_pass() -> None:
         assert verdicts == dict.fromkeys(missing, Verdict.INCONCLUSIVE)
 
 
+@pytest.mark.parametrize("resource", [*RESOURCES])
+def test_samples_without_a_request_between_them_do_not_pass(resource: str) -> None:
+    rows = samples([[reading()]] * POINTS)
+    idle = tuple(msgspec.structs.replace(one, requests=ROUND) for one in rows)
+    checks = judge(CELL, observed(samples=idle), RULES).checks
+    (told,) = [one for one in checks if one.check == resource]
+    assert told.verdict is Verdict.INCONCLUSIVE
+    assert told.reason.endswith("at least 4 are needed, with requests between them")
+
+
 @each_server
 @pytest.mark.parametrize("unreadable", [[0], [POINTS - 1], range(POINTS)])
 def test_a_server_that_does_not_tell_is_no_pass(resource: str, unreadable: Sequence[int]) -> None:

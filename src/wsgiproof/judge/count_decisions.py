@@ -132,7 +132,8 @@ def _stayed(resource: Resource, observed: Observed) -> CountDecision | None:
 def _decide(
     resource: Resource, observed: Observed, name: str, counts: Counts, samples: Sequence[Sample]
 ) -> CountDecision | None:
-    """Return the decision on the counts of this name in ``samples``; None if these are too few.
+    """Return the decision on the counts of this name in ``samples``; None if these are too few, or
+    if there was no request between them.
 
     The name of those of the processes is empty.
     """
@@ -145,6 +146,8 @@ def _decide(
     if not long_enough:
         return None
     decision = decide(long_enough, bound * places, interpreters * places)
+    if not decision.requests:
+        return None
     span = samples[-1].requests - samples[0].requests
     if 0 < decision.requests < span:
         decision = msgspec.structs.replace(decision, share=decision.requests / span)

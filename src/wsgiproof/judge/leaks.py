@@ -151,6 +151,6 @@ def _gaps(resource: Resource, observed: Observed, decisions: Sequence[CountDecis
     if not gaps and not decisions:
         gaps.append(
             f"{resource.check} were counted in {count(len(observed.samples), 'sample')}; "
-            f"at least {LEAST_SAMPLES} are needed"
+            f"at least {LEAST_SAMPLES} are needed, with requests between them"
         )
     return gaps

@@ -308,8 +308,17 @@ def test_a_wrong_option_is_one_line(arguments: list[str], words: str, wsgiproof:
         ),
         (
             "selftest --only zzz",
-            "Invalid value for '--only': 'zzz' does not exist. 'wsgiproof selftest --list' lists "
-            "them all.",
+            "no control of pymongo matches 'zzz'. --list shows their names",
+        ),
+        (
+            "selftest --subject package --only leak-cursor --list",
+            "no control of package matches 'leak-cursor'; did you mean 'leak-memory'? --list shows "
+            "their names",
+        ),
+        (
+            "run --no-config --subject package --control leak-connection",
+            "package has no control 'leak-connection'; did you mean 'leak-object'? 'wsgiproof "
+            "selftest --subject package --list' lists them all.",
         ),
         (
             "selftest --only leak-thread --together",

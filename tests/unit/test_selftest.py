@@ -8,14 +8,14 @@ import pytest
 from rich.console import Console
 
 from tests.unit.factories import ALL_CHECKS, CHECKS, RULES, observed, reading, record, samples
-from wsgiproof.errors import ExitCode
+from wsgiproof.errors import ExitCode, UsageError
 from wsgiproof.judge.control_result import ControlResult, Result, confusion, exit_code
 from wsgiproof.judge.verdict import every_check
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.report.selftest import show_selftest
 from wsgiproof.run.selftest import control_results, lacking, select
 from wsgiproof.subjects.controls import FAULTS, LATE, LEAKS
-from wsgiproof.subjects.registry import DEFAULT, known_controls
+from wsgiproof.subjects.registry import DEFAULT, SUBJECTS, known_controls
 
 CONTROLS = known_controls()
 
@@ -105,9 +105,15 @@ def test_every_check_has_a_fault_meant_for_it_and_every_fault_a_check() -> None:
     assert {control.trips for control in CONTROLS.values() if control.trips} == set(ALL_CHECKS)
 
 
-def test_controls_are_selected_by_name_in_their_own_order() -> None:
-    names = [control.name for control in select(DEFAULT, ["own-interpreters", "leak-thread"])]
+def test_controls_are_selected_by_name_or_glob_in_their_own_order() -> None:
+    names = [control.name for control in select(DEFAULT, ["own-interp*", "leak-thread"])]
     assert names == ["leak-thread", "own-interpreters"]
+
+
+def test_a_glob_that_matches_no_control_of_the_subject_is_refused() -> None:
+    """Another subject's, for example: nothing would run."""
+    with pytest.raises(UsageError, match="no control of package matches 'leak-cursor'"):
+        select(SUBJECTS["package"], ["leak-thread", "leak-cursor"])
 
 
 def test_all_controls_are_alone_or_those_that_can_be_are_together() -> None:

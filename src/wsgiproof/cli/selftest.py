@@ -21,7 +21,7 @@ from wsgiproof.subjects.registry import SUBJECTS
 _EXAMPLES = (
     "wsgiproof selftest",
     "wsgiproof selftest --together",
-    "wsgiproof selftest --only leak-connection --only reopen-connection",
+    "wsgiproof selftest --only 'leak-*' --only reopen-connection",
     "wsgiproof selftest --list",
 )
 _CODES = {
@@ -37,10 +37,10 @@ _CODES = {
 @version_options
 @option(
     "--only",
-    type=CONTROL,
-    metavar="NAME",
+    metavar="GLOB",
     multiple=True,
-    help="Run this control alone.\nMay be given several times.",
+    shell_complete=CONTROL.shell_complete,
+    help="Run only the controls whose name matches.\nMay be given several times.",
 )
 @option(
     "--together",

@@ -28,7 +28,7 @@ from wsgiproof.run.preflight import Machine, Preflight
 from wsgiproof.run.resolve import pins_of, resolve_axes
 from wsgiproof.server.own_conf import OwnConf
 from wsgiproof.subjects.application import check_app, check_syntax
-from wsgiproof.subjects.registry import DEFAULT, subject_of
+from wsgiproof.subjects.registry import DEFAULT, SUBJECTS, subject_of
 
 _LARGEST_CONSTRAINTS = 1 << 20
 """Bytes of a constraints file; one with every package of the index would have 20 MB."""
@@ -66,12 +66,12 @@ def preflight(config: Config, listed: Listed | None = None) -> HostSetup:
     if config.home and not Path(config.home).is_dir():
         raise UsageError(f"--home {config.home}: there is no such directory")
     own_conf = own_conf_of(config, os.environ) if config.httpd_conf else None
-    controls = DEFAULT.every_control()
+    controls = SUBJECTS[config.subject].every_control()
     if config.control and config.control not in controls:
         near = did_you_mean(config.control, controls) or "."
         raise UsageError(
-            f"there is no control '{config.control}'{near} 'wsgiproof selftest --list' lists them "
-            "all."
+            f"{config.subject} has no control '{config.control}'{near} 'wsgiproof selftest "
+            f"--subject {config.subject} --list' lists them all."
         )
     cache = Cache()
     machine = Preflight(config, cache).machine()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 
 import msgspec
 
 from wsgiproof.config.matrix import Matrix
 from wsgiproof.config.model import Config
+from wsgiproof.errors import UsageError, did_you_mean
 from wsgiproof.judge.control_result import ControlResult
 from wsgiproof.judge.finding import Check
 from wsgiproof.judge.verdict import Judgement, judge
@@ -48,16 +50,27 @@ of a server: it is used every 10 seconds, and closed only then."""
 
 
 def select(
-    subject: Subject, names: Collection[str], *, together: bool = False
+    subject: Subject, only: Collection[str], *, together: bool = False
 ) -> tuple[Control, ...]:
-    """Return the controls of these names, in the order of the list.
+    """Return the controls whose name matches one of these globs, in the order of the list.
 
-    If none is named, these are all controls, each alone; or ``together``, with one control in the
-    place of those that it combines.
+    Without a glob, these are all controls, each alone; or ``together``, with one control in the
+    place of those that it combines. Raises :class:`UsageError` if a glob matches none.
     """
     controls = subject.every_control().values()
-    if names:
-        return tuple(control for control in controls if control.name in names)
+    for pattern in only:
+        if not any(fnmatchcase(control.name, pattern) for control in controls):
+            near = did_you_mean(pattern, [control.name for control in controls])
+            raise UsageError(
+                f"no control of {subject.name} matches '{pattern}'{near or '.'} "
+                "--list shows their names"
+            )
+    if only:
+        return tuple(
+            control
+            for control in controls
+            if any(fnmatchcase(control.name, pattern) for pattern in only)
+        )
     combined = {name for control in controls for name in control.parts}
     if together:
         return tuple(control for control in controls if control.name not in combined)

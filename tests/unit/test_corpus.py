@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -66,6 +67,8 @@ def test_a_real_run_comes_to_what_it_is(name: str) -> None:
     failing = [one.check for one in judgement.checks if one.verdict is Verdict.FAIL]
     expected = {"verdict": judgement.verdict, "failing": failing}
     assert expected == EXPECTED[name], judgement.findings
+    for one in judgement.checks:
+        assert not re.search(r"\binf\b|\bnan\b|one in 0 |\bin 0 requests", one.reason), one
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_a_leak_in_the_surplus_is_found_though_no_count_grew(field: str) -> None
 
 
 def test_a_pass_says_what_was_excluded() -> None:
-    alone = ", and one in 167 where each request is alone"
+    alone = ", and one in 167 requests if each is alone"
     assert CONNECTIONS(CELL, full((28, 28))).passed == (
         "connections did not grow in 3,000 requests; with all pools full again, there were 0 more; "
         f"a leak of one in 1,001 requests would have shown (95 %){alone}"

@@ -245,7 +245,7 @@ def test_a_pass_says_if_the_sensitivity_could_not_be_shown(sensitivity: int, sho
 def test_a_pass_says_how_small_a_leak_would_have_shown() -> None:
     assert reason(observed(), "threads") == (
         "threads did not grow in 3,000 requests; a leak of one in 1,001 requests would have shown "
-        "(95 %), and one in 167 where each request is alone"
+        "(95 %), and one in 167 requests if each is alone"
     )
     assert reason(with_series("threads", steps(9, 16)), "threads").startswith(
         "threads grew by 2 in all in 3,000 requests; a leak of one in 4"

@@ -24,6 +24,7 @@ from wsgiproof.judge.growth import LeakStatus
 from wsgiproof.judge.memory import (
     decision_of,
     grows,
+    has_grown,
     memory,
     more_to_decide,
     more_to_read,
@@ -564,6 +565,26 @@ def test_memory_that_a_drain_frees_passes_only_after_load_and_another_drain() ->
     again = after(seen, 600, 700)
     assert not to_drain(again)
     assert outcome(again) == {}
+
+
+def slowing(requests: float) -> float:
+    """Blocks of entries that live for seconds, on a machine that is slow at first."""
+    return 190 * math.sqrt(requests)
+
+
+def test_memory_whose_growth_slows_down_has_grown_until_a_drain_frees_it() -> None:
+    seen = kept(slowing, slowing(3000))
+    assert outcome(seen) == {"memory": Verdict.INCONCLUSIVE}
+    assert has_grown(seen)
+    assert not seems_to_grow(seen)
+    drained = kept(slowing, slowing(250))
+    assert outcome(drained) == {}
+    assert not has_grown(drained)
+
+
+@pytest.mark.parametrize("blocks", [steady(5), steady(0)])
+def test_memory_that_leaks_or_stays_needs_no_drain_to_tell(blocks: Growing) -> None:
+    assert not has_grown(kept(blocks, blocks(3000)))
 
 
 def test_memory_that_grows_from_one_drain_to_the_next_is_no_pass() -> None:

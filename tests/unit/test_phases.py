@@ -9,13 +9,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import msgspec
 import pytest
 
-from tests.unit.factories import observed, reading, samples
-from wsgiproof.experiment.rounds import add_load, affordable
+from tests.unit.factories import RESOURCES, observed, reading, samples
+from tests.unit.test_memory import kept, slowing
+from wsgiproof.experiment.rounds import add_load, affordable, may_be_temporary
 from wsgiproof.experiment.state import State, foreign_processes
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.service import Service
+from wsgiproof.records.observed import Observed
 
 
 def test_a_living_process_that_is_not_below_the_server_is_a_stranger(tmp_path: Path) -> None:
@@ -75,3 +78,25 @@ def test_processes_that_come_and_go_stay_while_memory_has_to_be_read_more_often(
     add_load(cast(State, state), 40)
     assert made == [(25, connections), (15, connections)]
     assert (201 in state.warmed) is filled
+
+
+def test_memory_that_may_be_temporary_is_drained_unless_the_load_is_over_or_a_count_leaks() -> None:
+    def asked(seen: Observed, *, drain: float = 6.0, over: bool = False) -> bool:
+        state = SimpleNamespace(
+            plan=SimpleNamespace(drain=drain),
+            load_is_over=over,
+            resources=RESOURCES,
+            observed=lambda: seen,
+        )
+        return may_be_temporary(cast(State, state))
+
+    growing = kept(slowing, slowing(3000))
+    assert asked(growing)
+    assert not asked(growing, drain=0.0)
+    assert not asked(growing, over=True)
+    assert not asked(kept(slowing, slowing(250)))
+    leak = tuple(
+        msgspec.structs.replace(one, processes=(reading(threads=25 + 10 * number),))
+        for number, one in enumerate(growing.samples)
+    )
+    assert not asked(msgspec.structs.replace(growing, samples=leak))

@@ -13,7 +13,15 @@ from wsgiproof.experiment.diagnosis import confirm_growth, diagnose, fill_again,
 from wsgiproof.experiment.failover import fail_over
 from wsgiproof.experiment.quiet import stop, watch_idle
 from wsgiproof.experiment.restarts import reload, restart
-from wsgiproof.experiment.rounds import add_load, cool_down, extra_requests, warm_up, work
+from wsgiproof.experiment.rounds import (
+    add_load,
+    cool_down,
+    drain_memory,
+    extra_requests,
+    may_be_temporary,
+    warm_up,
+    work,
+)
 from wsgiproof.experiment.state import State
 from wsgiproof.experiment.trials import try_ends
 from wsgiproof.records.observed import Observed
@@ -67,9 +75,15 @@ def run_experiment(experiment: Experiment) -> Observed:
 
 
 def _add_load(state: State) -> None:
-    """Add load, and cool down after it, as long as it may decide what is undecided."""
+    """Add load, and cool down after it, as long as it may decide what is undecided.
+
+    If memory is undecided even then, a drain may tell whether its growth was temporary.
+    """
     while more := extra_requests(state):
         with state.in_phase(PhaseName.EXTRA_LOAD):
             add_load(state, more)
         with state.in_phase(PhaseName.COOL_DOWN):
             cool_down(state)
+    if may_be_temporary(state):
+        with state.in_phase(PhaseName.COOL_DOWN):
+            drain_memory(state)

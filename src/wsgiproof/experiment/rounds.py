@@ -145,6 +145,24 @@ def cool_down(state: State) -> None:
         state.sample(memory=True)
 
 
+def may_be_temporary(state: State) -> bool:
+    """Return whether only a drain can tell if memory that has grown is still in use.
+
+    There is none after a count was found to leak: that takes memory, too.
+    """
+    if state.load_is_over or not state.plan.drain:
+        return False
+    observed = state.observed()
+    return memory.has_grown(observed) and not leak_load.leak_rates(state.resources, observed)
+
+
+def drain_memory(state: State) -> None:
+    """Drain, and read what memory is in use then."""
+    state.progress(0, 1)
+    drain(state, has_returned((), state.samples[0], memory_grows=True))
+    state.sample(memory=True)
+
+
 def drain(state: State, over: Callable[[Sample], bool]) -> None:
     """Make no requests for as long as the plan's drain, or until ``over()`` is true.
 

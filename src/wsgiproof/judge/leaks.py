@@ -101,15 +101,15 @@ def _passed(
     """``full`` are those of ``every`` decision that compare the counts with all pools full."""
     # A short load may have enough samples of the serial phase alone.
     mixed = [one for one in every if not one.alone] or every
-    bound = 1 / max(one.excluded_rate for one in mixed)
+    bound = f"a leak of {_rate(max(one.excluded_rate for one in mixed))} would have shown (95 %)"
     if decision.drained_requests:
         return (
             f"{resource.check} grew, and {decision.gone:,} of them were gone after a while without "
             f"a request; {count(decision.drained_requests, 'more request')} left none; "
-            f"a leak of one in {bound:,.0f} requests would have shown (95 %)"
+            f"{bound}"
         )
     alone = max((one.excluded_rate for one in every if one.alone), default=0.0)
-    also = f", and one in {1 / alone:,.0f} where each request is alone" if alone else ""
+    also = f", and {_rate(alone)} if each is alone" if alone else ""
     grown = "did not grow" if not decision.units else f"grew by {decision.units} in all"
     how = "to processes that stayed" if decision.settled else "with all pools full"
     then = f", and by none in {decision.confirmed_requests:,} more {how}"
@@ -117,9 +117,13 @@ def _passed(
     again = f"; with all pools full again, there were {more} more" if full else ""
     return (
         f"{resource.check} {grown} in {requests_of(decision)}"
-        f"{then if decision.confirmed_requests else ''}{again}; a leak of one in "
-        f"{bound:,.0f} requests would have shown (95 %){also}"
+        f"{then if decision.confirmed_requests else ''}{again}; {bound}{also}"
     )
+
+
+def _rate(units: float) -> str:
+    """``one in 250 requests``"""
+    return f"one in {1 / units:,.0f} requests" if units <= 1 else f"{units:,.1f} in each request"
 
 
 def _short_of_sensitivity(resource: Resource, observed: Observed) -> str:

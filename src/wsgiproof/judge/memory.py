@@ -63,8 +63,7 @@ def _unavailable(decision: MemoryDecision) -> str:
 
 def decision_of(observed: Observed) -> MemoryDecision:
     """Return the decision on the memory of all processes, from the measurements so far."""
-    decided = _with_drains(judge_each(list(series_of(observed))), observed)
-    return judge_together([_with_trials(one, observed) for one in decided])
+    return judge_together([_with_trials(one, observed) for one in _without_trials(observed)])
 
 
 def grows(observed: Observed) -> bool:
@@ -74,8 +73,7 @@ def grows(observed: Observed) -> bool:
 
 def seems_to_grow(observed: Observed) -> bool:
     """Return whether memory grows like a leak, or like a cache that is not yet full."""
-    decided = _with_drains(judge_each(list(series_of(observed))), observed)
-    return judge_together(decided).status is LeakStatus.LEAK
+    return judge_together(_without_trials(observed)).status is LeakStatus.LEAK
 
 
 def to_drain(observed: Observed) -> bool:
@@ -83,6 +81,21 @@ def to_drain(observed: Observed) -> bool:
     decision = decision_of(observed)
     return decision.status is LeakStatus.UNDECIDED and any(
         one.freed and one.status is LeakStatus.UNDECIDED for one in decision.series
+    )
+
+
+def has_grown(observed: Observed) -> bool:
+    """Return whether memory grew, and it is undecided whether it leaks or is temporary.
+
+    What lives for seconds grows as long as the load is young, which is all of it on a slow machine.
+    """
+    decisions = _without_trials(observed)
+    return judge_together(decisions).status is LeakStatus.UNDECIDED and any(
+        one.status is LeakStatus.UNDECIDED
+        and not one.freed
+        and one.slope is not None
+        and one.slope.rate > 0
+        for one in needed_to_pass(decisions)
     )
 
 
@@ -94,10 +107,12 @@ def to_try(observed: Observed) -> bool:
 def trial_continues(trial: CacheTrial, observed: Observed) -> bool:
     """Return whether some metric that grew keeps growing in these readings, at about its rate."""
     return any(
-        _continues(one, trial)
-        for one in _with_drains(judge_each(list(series_of(observed))), observed)
-        if one.status is LeakStatus.LEAK
+        _continues(one, trial) for one in _without_trials(observed) if one.status is LeakStatus.LEAK
     )
+
+
+def _without_trials(observed: Observed) -> Sequence[SeriesDecision]:
+    return _with_drains(judge_each(list(series_of(observed))), observed)
 
 
 def _with_drains(decided: Sequence[SeriesDecision], observed: Observed) -> Sequence[SeriesDecision]:

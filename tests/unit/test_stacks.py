@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -162,6 +163,32 @@ def test_a_handler_within_a_handler_is_not_where_it_crashed() -> None:
     site = stacks.crashed(stack(thread=7, threads=(thread,)))
     assert site is not None
     assert [frame.function for frame in site[1]] == ["__strlen_avx2", "call"]
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "gil", "calls", "phase", "told"),
+    [
+        ("", "holds", ("wsgi_execute_script",), "warm-up", True),
+        ("2", "holds", ("wsgi_execute_script",), "warm-up", False),
+        ("", "", ("wsgi_execute_script",), "warm-up", False),
+        ("", "holds", ("start_thread",), "warm-up", False),
+        ("", "holds", ("wsgi_execute_script",), "stop", False),
+    ],
+)
+def test_a_request_that_ran_python_with_the_thread_state_of_another_is_told(
+    interpreter: str, gil: Literal["holds", ""], calls: tuple[str, ...], phase: str, told: bool
+) -> None:
+    """Without the thread that has the GIL, the thread states could not be read."""
+    names = ("__GI_raise", SIGNAL_HANDLER, "_PyEval_EvalFrameDefault", "Adapter_run", *calls)
+    crashed = Thread(tid=7, interpreter=interpreter, frames=frames(*names))
+    other = Thread(tid=8, interpreter="2", gil=gil, frames=frames("PyThread_acquire_lock_timed"))
+    read = stack(pid=WORKER, phase=phase, thread=7, threads=(other, crashed))
+    text = "thread 7 ran Python code without a thread state of its own, while thread 8 had the GIL"
+    assert stacks.without_state(read) == (text if told else "")
+    (finding, *_) = crash_findings(crashes(read))
+    entries = [one.id for one in judge(CELL, crashes(read), RULES).findings[0].explained]
+    assert any(line.endswith(f"\n{text}") for line in finding.evidence) is told
+    assert ("first-use-race" in entries) is told
 
 
 def test_where_a_request_crashed_is_told_in_c_and_in_python() -> None:

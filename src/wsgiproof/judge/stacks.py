@@ -28,6 +28,8 @@ _LIBC_SOURCES = ("../sysdeps/", "./nptl/", "../nptl/", "./malloc/", "./stdlib/",
 _STANDARD = re.compile(r"/lib(64)?/python[\d.]+t?/(?!site-packages|dist-packages)")
 _SAME = 3
 """Crashes with this many innermost functions in common are the same."""
+_EVALUATES = "_PyEval_EvalFrameDefault"
+"""CPython's function that runs Python code."""
 _MOST_SHOWN = 30
 _MOST_GROUPS = 4
 
@@ -89,6 +91,26 @@ def _without_handler(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     while last >= 0 and below and below[0].function in _RETURNS:
         below = below[1:]
     return below or frames
+
+
+def without_state(stack: Stack) -> str:
+    """Return that a request's thread ran Python code without a thread state; empty if none did.
+
+    It had the state of another thread, then. That another thread has the GIL shows that the thread
+    states could be read.
+    """
+    site = crashed(stack)
+    others = [one.tid for one in stack.threads if one.gil == "holds"]
+    if site is None or stack.phase in ENDING or not others:
+        return ""
+    thread, frames = site
+    runs_python = any(_plain(frame.function) == _EVALUATES for frame in frames)
+    if thread.interpreter or not runs_python or not _serves(thread):
+        return ""
+    return (
+        f"thread {thread.tid} ran Python code without a thread state of its own, while thread "
+        f"{some([str(tid) for tid in others])} had the GIL"
+    )
 
 
 def crash_site(stack: Stack | None, *, at_end: bool = False) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from wsgiproof.records.plan import LoadPlan, PhaseName
 
 PLAN = configured().plan()
 POOL = 30
-DRAINS = 3
+DRAINS, ENOUGH_TO_DRAIN = 3, 3000
 PARTS, MOST_PARTS = 4, 8
 THREADS = RESOURCES["threads"]
 COUNTED = {"threads": THREADS}
@@ -105,10 +105,12 @@ class Model:
                 samples.append(self.sample(PhaseName.EXTRA_LOAD))
             samples += self.cool_down(samples)
         drained = samples[-1:]
-        for doubled in range(DRAINS):
+        size = (plan.parallel + plan.serial) // 2
+        for _ in range(DRAINS):
             if not leak_load.to_drain(COUNTED, self.seen(samples, drained)):
                 break
-            self.serve((plan.parallel + plan.serial) // 2 << doubled)
+            self.serve(size)
+            size = max(size, min(2 * size, ENOUGH_TO_DRAIN))
             self.clock += plan.drain
             drained.append(self.sample(PhaseName.DIAGNOSIS))
         self.settle(samples, drained)

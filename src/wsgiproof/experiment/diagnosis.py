@@ -43,9 +43,10 @@ _PARTS = 4
 _MOST_PARTS = 8
 """Parts at most, if a count grows and has not grown often enough."""
 _DRAINS = 3
-"""Times that load is added and drained again, at most, if growth was temporary. Each is twice the
-one before it: what is left after a drain varies by 25 kB where requests open clients, which is more
-than a few hundred requests may leave."""
+"""Times that load is added and drained again, at most, if growth was temporary."""
+_ENOUGH_TO_DRAIN = 3000
+"""Such a load is twice the one before it, up to these requests. What is left after a drain varies
+by 25 kB where requests open clients, which is more than a few hundred requests may leave."""
 _AGED = 250
 """Requests that a process has to have answered, as many as those of a warm-up."""
 _MOST_TO_SETTLE = 6000
@@ -94,15 +95,16 @@ def _drain_again(state: State) -> None:
     The first value is that of the cool-down.
     """
     state.drained = state.samples[-1:]
-    half = (state.plan.parallel + state.plan.serial) // 2
-    for doubled in range(_DRAINS):
+    size = (state.plan.parallel + state.plan.serial) // 2
+    for _ in range(_DRAINS):
         observed = state.observed()
         growing = leak_load.to_drain(state.resources, observed)
         memory_grows = memory.to_drain(observed)
         if not (growing or memory_grows) or state.aborted or state.time_is_up():
             break
         state.progress(0, 1)
-        state.load.mixed(half << doubled, state.few)
+        state.load.mixed(size, state.few)
+        size = max(size, min(2 * size, _ENOUGH_TO_DRAIN))
         drain(state, has_returned(growing, state.drained[0], memory_grows))
         state.drained.append(state.sampler.read(state.phase, memory=True))
         state.aborted = state.load.hopeless()

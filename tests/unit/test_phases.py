@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.factories import RESOURCES, observed, reading, samples
 from tests.unit.test_memory import kept, slowing
-from wsgiproof.experiment.rounds import add_load, affordable, may_be_temporary
+from wsgiproof.experiment.rounds import affordable, extra_load, may_be_temporary
 from wsgiproof.experiment.state import State, foreign_processes
 from wsgiproof.process.environ import child_environment
 from wsgiproof.process.service import Service
@@ -75,7 +75,7 @@ def test_processes_that_come_and_go_stay_while_memory_has_to_be_read_more_often(
             mixed=lambda size, connections: made.append((size, connections)),
         ),
     )
-    add_load(cast(State, state), 40)
+    extra_load(cast(State, state), 40)
     assert made == [(25, connections), (15, connections)]
     assert (201 in state.warmed) is filled
 

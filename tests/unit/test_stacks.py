@@ -184,7 +184,9 @@ def test_a_request_that_ran_python_with_the_thread_state_of_another_is_told(
     other = Thread(tid=8, interpreter="2", gil=gil, frames=frames("PyThread_acquire_lock_timed"))
     read = stack(pid=WORKER, phase=phase, thread=7, threads=(other, crashed))
     text = "thread 7 ran Python code without a thread state of its own, while thread 8 had the GIL"
-    assert stacks.without_state(read) == (text if told else "")
+    site = stacks.crashed(read)
+    assert site is not None
+    assert stacks.without_state(read, *site) == (text if told else "")
     (finding, *_) = crash_findings(crashes(read))
     entries = [one.id for one in judge(CELL, crashes(read), RULES).findings[0].explained]
     assert any(line.endswith(f"\n{text}") for line in finding.evidence) is told

@@ -201,7 +201,8 @@ def try_caches(state: State) -> None:
     """If memory grows as a cache does that is not full, see whether it continues when it is.
 
     One URL after the other gets enough requests to fill a cache of its interpreters, until memory
-    grows behind one. There is no trial after a count was found to leak: that takes memory, too.
+    grows behind one. There is no trial after a count was found to leak, since what leaks takes
+    memory, too.
     """
     if state.load_is_over:
         return

@@ -14,9 +14,9 @@ from wsgiproof.experiment.failover import fail_over
 from wsgiproof.experiment.quiet import stop, watch_idle
 from wsgiproof.experiment.restarts import reload, restart
 from wsgiproof.experiment.rounds import (
-    add_load,
     cool_down,
     drain_memory,
+    extra_load,
     extra_requests,
     may_be_temporary,
     warm_up,
@@ -81,7 +81,7 @@ def _add_load(state: State) -> None:
     """
     while more := extra_requests(state):
         with state.in_phase(PhaseName.EXTRA_LOAD):
-            add_load(state, more)
+            extra_load(state, more)
         with state.in_phase(PhaseName.COOL_DOWN):
             cool_down(state)
     if may_be_temporary(state):

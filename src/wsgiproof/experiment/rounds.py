@@ -148,7 +148,7 @@ def cool_down(state: State) -> None:
 def may_be_temporary(state: State) -> bool:
     """Return whether only a drain can tell if memory that has grown is still in use.
 
-    There is none after a count was found to leak: that takes memory, too.
+    There is no drain after a count was found to leak, since what leaks takes memory, too.
     """
     if state.load_is_over or not state.plan.drain:
         return False
@@ -159,7 +159,7 @@ def may_be_temporary(state: State) -> bool:
 def drain_memory(state: State) -> None:
     """Drain, and read what memory is in use then."""
     state.progress(0, 1)
-    drain(state, has_returned((), state.samples[0], memory_grows=True))
+    drain(state, lambda now: False)  # to read memory takes requests
     state.sample(memory=True)
 
 
@@ -208,7 +208,7 @@ def extra_requests(state: State) -> int:
     return max(affordable(needed, left), min(left, max(in_any_case)))
 
 
-def add_load(state: State, requests: int) -> None:
+def extra_load(state: State, requests: int) -> None:
     """Make extra requests.
 
     Where memory has to be read more often, processes that come and go have to stay. They do if

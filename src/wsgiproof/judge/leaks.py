@@ -105,8 +105,7 @@ def _passed(
     if decision.drained_requests:
         return (
             f"{resource.check} grew, and {decision.gone:,} of them were gone after a while without "
-            f"a request; {count(decision.drained_requests, 'more request')} left none; "
-            f"{bound}"
+            f"a request; {count(decision.drained_requests, 'more request')} left none; {bound}"
         )
     alone = max((one.excluded_rate for one in every if one.alone), default=0.0)
     also = f", and {_rate(alone)} if each is alone" if alone else ""

@@ -243,7 +243,7 @@ def _crash_stack(observed: Observed, read: Sequence[Stack]) -> list[str]:
     """Return the first stack of a crashed thread, and its request; else why there is no stack."""
     for stack in read:
         if site := stacks.crashed(stack):
-            text = [stacks.thread_text(stack.pid, *site), stacks.without_state(stack)]
+            text = [stacks.thread_text(stack.pid, *site), stacks.without_state(stack, *site)]
             lines = ["\n".join(filter(None, text))]
             unfinished = [one for one in observed.unfinished if one.pid == stack.pid]
             urls = [one.url for one in unfinished if one.tid and one.tid == site[0].tid]

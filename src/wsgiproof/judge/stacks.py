@@ -93,23 +93,20 @@ def _without_handler(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     return below or frames
 
 
-def without_state(stack: Stack) -> str:
-    """Return that a request's thread ran Python code without a thread state; empty if none did.
+def without_state(stack: Stack, thread: Thread, frames: Sequence[Frame]) -> str:
+    """Return that the thread that crashed, as :func:`crashed` has it, ran Python code for a request
+    without a thread state of its own; empty if it did not, or if that is not known.
 
-    It had the state of another thread, then. That another thread has the GIL shows that the thread
-    states could be read.
+    It used the thread state of another thread. Thread states were read if some thread has the GIL.
     """
-    site = crashed(stack)
-    others = [one.tid for one in stack.threads if one.gil == "holds"]
-    if site is None or stack.phase in ENDING or not others:
-        return ""
-    thread, frames = site
+    has_gil = [str(one.tid) for one in _with_gil(stack)]
     runs_python = any(_plain(frame.function) == _EVALUATES for frame in frames)
-    if thread.interpreter or not runs_python or not _serves(thread):
+    in_request = _serves(thread) and stack.phase not in ENDING
+    if thread.interpreter or not (has_gil and runs_python and in_request):
         return ""
     return (
         f"thread {thread.tid} ran Python code without a thread state of its own, while thread "
-        f"{some([str(tid) for tid in others])} had the GIL"
+        f"{some(has_gil)} had the GIL"
     )
 
 
@@ -197,7 +194,7 @@ def gil_lines(stacks: Sequence[Stack]) -> list[str]:
     """Return a line for each process: the thread that holds the GIL, and how many wait for it."""
     lines = []
     for stack in stacks:
-        holders = [thread for thread in stack.threads if thread.gil == "holds"]
+        holders = _with_gil(stack)
         waiting = [thread for thread in stack.threads if thread.gil == "waits"]
         holder = some([f"thread {one.tid} {where(one.frames)}" for one in holders]) or "no thread"
         if holders or waiting:
@@ -208,6 +205,10 @@ def gil_lines(stacks: Sequence[Stack]) -> list[str]:
         elif stack.threads:
             lines.append(f"pid {stack.pid}: no thread holds the GIL, and none waits for it")
     return lines
+
+
+def _with_gil(stack: Stack) -> list[Thread]:
+    return [thread for thread in stack.threads if thread.gil == "holds"]
 
 
 def blocked_threads(stack: Stack, unfinished: Sequence[Unfinished]) -> list[Thread]:

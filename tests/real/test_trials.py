@@ -11,13 +11,15 @@ from tests.real.test_cells import why
 from wsgiproof.judge.process_ends import ends_needed, process_ends
 from wsgiproof.records.cell import Mode
 from wsgiproof.records.judgement import Verdict
-from wsgiproof.records.observed import Observed
+from wsgiproof.records.observed import Observed, Role
 from wsgiproof.records.plan import ExtraPhase, PhaseName
 from wsgiproof.records.run import CellRecord
 from wsgiproof.server.configuration import DAEMON_THREADS, HTTPD_CONF
 from wsgiproof.subjects.pymongo.axes import Topology
 
 TRIALS = (ExtraPhase.TRIALS,)
+
+NOT_OF_THE_CELL = "the configuration that is kept is not the cell's"
 
 ALONE = """
 import fcntl, mod_wsgi, tempfile
@@ -45,13 +47,16 @@ def seen(record: CellRecord) -> Observed:
 def clean(bench: Bench) -> CellRecord:
     record = bench.run(topology=Topology.NONE, phases=TRIALS)
     conf = bench.file(record, HTTPD_CONF).read_text()
-    assert "subject2" not in conf, "the configuration that is kept is not the cell's"
+    assert "subject2" not in conf, NOT_OF_THE_CELL
     return record
 
 
 @pytest.fixture(scope="module")
 def embedded(bench: Bench) -> CellRecord:
-    return bench.run(mode=Mode.EMBEDDED, phases=TRIALS)
+    record = bench.run(mode=Mode.EMBEDDED, phases=TRIALS)
+    conf = bench.file(record, HTTPD_CONF).read_text()
+    assert "StartServers 4\n" in conf, NOT_OF_THE_CELL
+    return record
 
 
 @pytest.mark.parametrize("name", ["clean", "embedded"])
@@ -67,17 +72,20 @@ def test_a_pass_rests_on_as_many_ends_as_its_bound_needs(
     assert f"none of {ends.total} process ends hung" in reason(record, "shutdown")
 
 
-def test_each_new_process_is_used_by_every_thread_in_every_interpreter(clean: CellRecord) -> None:
-    observed = seen(clean)
-    (first,) = {one.pid for one in observed.identities if one.first == 0}
-    used = [one for one in observed.identities if one.pid != first]
-    assert {one.threads for one in used} == {DAEMON_THREADS}
+@pytest.mark.parametrize(("name", "threads"), [("clean", DAEMON_THREADS), ("embedded", 1)])
+def test_each_new_process_is_used_by_every_thread_in_every_interpreter(
+    name: str, threads: int, request: pytest.FixtureRequest
+) -> None:
+    observed = seen(request.getfixturevalue(name))
+    first = {one.pid for one in observed.identities if one.first == 0}
+    used = [one for one in observed.identities if one.pid not in first]
+    assert {one.threads for one in used} == {threads}
     pids = {one.pid for one in used}
     served = {(one.pid, one.url) for one in used}
     assert served == {(pid, url) for pid in pids for url in observed.urls}
-    ended = {event.pid for event in observed.events if event.kind == "died"}
-    assert len(pids) >= 13, "with the first one, as many as the bound needs"
-    assert pids <= ended
+    workers = [event for event in observed.events if event.role is Role.WORKER]
+    assert pids == {one.pid for one in workers if one.kind == "born"} - first, "one was not used"
+    assert pids | first == {one.pid for one in workers if one.kind == "died"}
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -100,6 +100,12 @@ def identity(url: int = 1, pid: int = WORKER, **changes: Any) -> Identity:
     return msgspec.structs.replace(told, **changes)
 
 
+def used(*pids: int) -> tuple[Identity, ...]:
+    """What the interpreters say of themselves, each of which was used in the usual worker and in
+    these processes."""
+    return tuple(identity(url, pid) for pid in (WORKER, *pids) for url in (1, 2))
+
+
 def reading(
     pid: int = WORKER,
     *,

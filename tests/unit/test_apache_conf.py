@@ -186,6 +186,26 @@ def test_the_pool_is_held_still(mode: Mode, mpm: Mpm) -> None:
         assert "MinSpareServers" not in found
 
 
+@each_cell
+def test_a_restart_can_make_more_processes(mode: Mode, mpm: Mpm) -> None:
+    """Apache has to know the limit from the start: a restart can't raise it."""
+    before = conf(mode, mpm, process_limit=12)
+    after = before.with_processes(10)
+    (main, *others), threads = after.locations(), before.threads
+    assert main == before.locations()[0]
+    if mode is Mode.DAEMON:
+        assert (after.workers, len(others), after.processes) == (1, 9, before.processes)
+        return
+    assert (after.workers, others) == (10, [])
+    found = directives(after.render())
+    assert found["StartServers"] == [["10"]]
+    assert found["MaxRequestWorkers"] == [[str(10 * threads)]]
+    for limited in (before, after):
+        assert directives(limited.render())["ServerLimit"] == [["12"]]
+    assert before.with_processes(1).processes == before.processes, "there are never fewer"
+    assert before.with_processes(20).processes == 12
+
+
 @pytest.mark.parametrize("mpm", Mpm)
 def test_a_pool_that_varies_is_small_without_load_and_large_under_it(mpm: Mpm) -> None:
     found = directives(conf(Mode.EMBEDDED, mpm, processes=16, min_processes=2).render())

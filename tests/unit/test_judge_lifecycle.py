@@ -25,6 +25,7 @@ from tests.unit.factories import (
     line,
     observed,
     outcome,
+    used,
 )
 from wsgiproof.judge.hangs import UNREAD
 from wsgiproof.judge.verdict import judge
@@ -184,7 +185,8 @@ def test_a_pass_says_how_many_processes_ran_python() -> None:
 def after_trials(*ends: Event, aborted: str = "") -> Observed:
     """A record with so many ends in phase ``trials`` beside that of the stop."""
     pids = tuple(event.pid for event in ends)
-    seen = observed(events=(*BORN, *(born(pid, Role.WORKER) for pid in pids), *ends, *ENDED))
+    events = (*BORN, *(born(pid, Role.WORKER) for pid in pids), *ends, *ENDED)
+    seen = observed(events=events, identities=used(*pids))
     plan = msgspec.structs.replace(seen.plan, phases=(ExtraPhase.TRIALS,))
     trial = Replacement(phase="trials", time=0.0, seconds=1.0, replaced=pids, leftover=())
     return msgspec.structs.replace(seen, plan=plan, trials=(trial,), aborted=aborted)
@@ -205,8 +207,8 @@ def test_after_enough_ends_a_pass_states_its_bound() -> None:
     assert outcome(seen) == {}
     none = "none of 14 process ends {}: under 19.3 % each (95 %)"
     assert reasons(seen)["crash"] == (
-        f"{none.format('crashed')}; none of 2 interpreters crashed when all threads first used it: "
-        "under 77.6 % each (95 %); 16 processes ended in all"
+        f"{none.format('crashed')}; none of 28 interpreters crashed when all threads first used "
+        "it: under 10.1 % each (95 %); 16 processes ended in all"
     )
     assert reasons(seen)["shutdown"].endswith(none.format("hung"))
 

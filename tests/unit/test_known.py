@@ -21,7 +21,6 @@ from tests.unit.factories import (
     LOG,
     RULES,
     failure,
-    identity,
     line,
     reading,
     record,
@@ -78,7 +77,9 @@ def ended(*ends: Way, trace: str = OF_MONITOR, crash_bound: float = 0.2) -> Obse
     return msgspec.structs.replace(
         seen,
         plan=plan,
-        identities=tuple(identity(url, mod_wsgi=CRASHING.mod_wsgi) for url in (1, 2)),
+        identities=tuple(
+            msgspec.structs.replace(one, mod_wsgi=CRASHING.mod_wsgi) for one in seen.identities
+        ),
         events=(*BORN, *seen.events, *ENDED),
         fatal_traces=tuple(f"pid {pid}: {trace}" for pid in crashed),
     )

@@ -11,7 +11,17 @@ import msgspec
 import pytest
 
 from tests.cells import CELL, cell_with
-from tests.unit.factories import BORN, PARENT_ENDED, WORKER, born, died, identity, line, observed
+from tests.unit.factories import (
+    BORN,
+    PARENT_ENDED,
+    WORKER,
+    born,
+    died,
+    identity,
+    line,
+    observed,
+    used,
+)
 from wsgiproof.judge.lifecycle import crash
 from wsgiproof.judge.process_ends import (
     ENOUGH_CRASHES,
@@ -46,7 +56,7 @@ def in_trials(*ends: Way, crash_bound: float = 0.2) -> Observed:
         for pid, end in zip(pids, ends, strict=True)
         for event in (born(pid, Role.WORKER), died(pid, phase="trials", **end))
     ]
-    seen = observed(events=tuple(events), trials=(replaced(*pids),))
+    seen = observed(events=tuple(events), trials=(replaced(*pids),), identities=used(*pids))
     plan = msgspec.structs.replace(seen.plan, crash_bound=crash_bound)
     return msgspec.structs.replace(seen, plan=plan)
 
@@ -110,13 +120,40 @@ def test_before_mod_wsgi_4_a_process_that_has_ended_python_exits_with_255(
     seen = in_trials({"exit": status})
     seen = msgspec.structs.replace(
         seen,
-        identities=tuple(identity(url, mod_wsgi=mod_wsgi) for url in (1, 2)),
+        identities=tuple(
+            msgspec.structs.replace(one, mod_wsgi=mod_wsgi) for one in seen.identities
+        ),
         log=(line(f"mod_wsgi (pid={pid}): Python has shutdown.", source="-:info"),),
     )
     ends = process_ends(seen)
     assert (len(ends.clean), len(ends.crashed)) == (clean, 1 - clean)
     crashed = crash(cell_with(CELL, mod_wsgi=mod_wsgi), seen).findings
     assert len(crashed) == 1 - clean
+
+
+@pytest.mark.parametrize(("served", "clean"), [((1, 2), 1), ((1,), 0), ((2,), 0), ((), 0)], ids=str)
+def test_a_good_end_of_a_process_that_was_not_in_use_says_nothing(
+    served: tuple[int, ...], clean: int
+) -> None:
+    """Most of what crashes at the end of a process was made by its requests."""
+    seen = in_trials(CLEAN)
+    told = (*used(), *(identity(url, 300) for url in served))
+    assert len(process_ends(msgspec.structs.replace(seen, identities=told)).clean) == clean
+
+
+@pytest.mark.parametrize(("way", "crashed", "hung"), [(CRASH, 1, 0), (KILLED, 0, 1)])
+def test_a_bad_end_counts_though_the_process_was_not_in_use(
+    way: Way, crashed: int, hung: int
+) -> None:
+    ends = process_ends(msgspec.structs.replace(in_trials(way), identities=used()))
+    assert (len(ends.crashed), len(ends.hung)) == (crashed, hung)
+
+
+def test_processes_of_other_groups_have_other_interpreters() -> None:
+    """A configuration of the user's own may give each URL processes of its own."""
+    told = (identity(1, 300), identity(2, 301))
+    seen = msgspec.structs.replace(in_trials(CLEAN, CLEAN), identities=told)
+    assert process_ends(seen).clean == (300, 301)
 
 
 def test_what_was_not_to_end_is_no_end() -> None:

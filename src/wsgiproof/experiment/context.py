@@ -15,7 +15,7 @@ OnProgress = Callable[[str, int, int], None]
 """Called with the phase, the steps done in it, and how many there are."""
 
 TRIALS_AT_ONCE = 12
-"""Daemon processes in phase ``trials``, unless the subject may expect to be alone: as many as the
+"""Processes in phase ``trials``, unless the subject may expect to be alone: as many as the
 quick profile needs. Most of the life of a process are its imports, which all processors share, and
 its end, in which it waits for threads that sleep."""
 
@@ -36,7 +36,7 @@ class Experiment:
     """Whether there are fewer processes without load."""
     plan: LoadPlan
     trials_at_once: int
-    """Daemon processes in phase ``trials``."""
+    """Processes that run the application in phase ``trials``, where the cell does not have more."""
     resources: Resources
     """What the judge looks at."""
     on_progress: OnProgress

@@ -25,35 +25,57 @@ _FILLS = 3
 """How often the pools are filled at most before they count as full."""
 
 
-def race(state: State, targets: Sequence[Target]) -> None:
+def race(state: State, targets: Sequence[Target], processes: int) -> None:
     """Make the first requests to all interpreters of new processes, if these requests load them.
 
     They come at the same time, one for each worker thread, so that threads race for making an
     interpreter and for loading the application in it.
     """
     if state.server.lazy:
-        processes, threads = state.workers
+        _, threads = state.workers
         racing = [*islice(cycle(targets), processes * threads)]
         state.load.burst(racing, state.plan.start_deadline)
 
 
-def hold_all(
-    state: State, target: Target, deadline: float | None = None, occupy: float | None = _OCCUPY
-) -> None:
+def first_use(state: State, target: Target, processes: int, occupy: float | None = _OCCUPY) -> None:
+    """Use one interpreter of ``processes`` new processes, in all of their worker threads at once.
+
+    The requests may have to wait until the application is loaded. A process that has loaded it
+    waits for the others: otherwise it would answer their requests, too. It does not if Apache may
+    keep fewer processes.
+    """
+    deadline = state.plan.start_deadline
+    hold = None if state.workers_vary else deadline
+    _hold(state, target, processes, deadline, hold=hold, occupy=occupy)
+
+
+def hold_all(state: State, target: Target) -> None:
     """Hold as many requests to one URL inside as there are worker threads.
 
     They wait for each other, and each then keeps a connection busy.
     """
-    processes, threads = state.workers
+    processes, _ = state.workers
+    _hold(state, target, processes, state.plan.request_deadline)
+
+
+def _hold(
+    state: State,
+    target: Target,
+    processes: int,
+    deadline: float,
+    *,
+    hold: float | None = None,
+    occupy: float | None = _OCCUPY,
+) -> None:
+    _, threads = state.workers
     commands = state.load.commands
     if processes == 1:
         held = commands.on(target, together=threads, occupy=occupy)
     else:
-        hold = _HOLD * max(1.0, processes * threads / _HELD_SO)
-        held = commands.on(
-            target, until=time.monotonic() + hold, gather=processes * threads, occupy=occupy
-        )
-    state.load.burst([held] * (processes * threads), deadline or state.plan.request_deadline)
+        hold = hold or _HOLD * max(1.0, processes * threads / _HELD_SO)
+        until = time.monotonic() + hold
+        held = commands.on(target, until=until, gather=processes * threads, occupy=occupy)
+    state.load.burst([held] * (processes * threads), deadline)
 
 
 def fill_pools(state: State) -> None:

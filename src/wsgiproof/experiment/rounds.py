@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from wsgiproof.experiment.load import rounds
-from wsgiproof.experiment.pools import hold_all, race, remember_full, warm_newcomers
+from wsgiproof.experiment.pools import (
+    first_use,
+    hold_all,
+    race,
+    remember_full,
+    warm_newcomers,
+)
 from wsgiproof.experiment.sampler import FILLED
 from wsgiproof.experiment.state import State
 from wsgiproof.judge import leak_load, memory
@@ -33,12 +39,15 @@ def warm_up(state: State) -> None:
     # An application may make its clients in its first request. If the pools are not filled once
     # more at the end of the warm-up, a second burst finds them.
     least = 2 if state.workers_vary else 1
-    race(state, load.targets)
+    processes, _ = state.workers
+    race(state, load.targets, processes)
     for burst in range(1, _MOST_BURSTS + 1):
         state.progress(burst, _MOST_BURSTS)
         for target in load.targets:
-            # The first requests wait until the application is loaded.
-            hold_all(state, target, plan.start_deadline if burst == 1 else None)
+            if burst == 1:
+                first_use(state, target, processes)
+            else:
+                hold_all(state, target)
             if load.hopeless():
                 break
         if load.answers.succeeded == 0:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 
-from wsgiproof.experiment.pools import hold_all, race
+from wsgiproof.experiment.pools import first_use, race
 from wsgiproof.experiment.state import State
-from wsgiproof.judge.process_ends import more_ends
+from wsgiproof.judge.process_ends import in_use, more_ends
 from wsgiproof.observe.processor_waits import EndingWatch, ProcessorWaits
 from wsgiproof.records.observed import Replacement, Role, Sample
 from wsgiproof.records.plan import PhaseName
+from wsgiproof.server.configuration import ApacheConf
 
 _STEP = 0.01
 _BUSY = 2.2
@@ -27,6 +28,8 @@ _FEW = 4
 """Processes that may end at the same time on a busy machine."""
 _MOST_TIMES = 3
 """How many times as many processes as are needed may end."""
+_MOST_USES = 3
+"""How often new processes are used at most, until each has been."""
 
 
 def try_ends(state: State) -> None:
@@ -43,12 +46,12 @@ def try_ends(state: State) -> None:
             break
         state.progress(done, done + more)
         restarts = math.ceil(more / at_once)
-        urls = state.server.configure(math.ceil(more / restarts))
+        conf = state.server.configure(math.ceil(more / restarts))
         state.trials.append(_replace(state))
         if state.trials[-1].leftover:
             state.aborted = "processes did not end at a restart"
         else:
-            _use(state, urls)
+            _use_all(state, conf)
             state.aborted = state.load.hopeless()
         done += max(1, len(state.living_workers()))
         state.log.read(state.phase)
@@ -75,7 +78,8 @@ def trials_at_once(most: int, samples: Sequence[Sample]) -> int:
 
 def _more(state: State) -> int:
     """Return how many more processes are needed, beside those that will end at the stop."""
-    return max(0, more_ends(state.observed()) - len(state.living_workers()))
+    observed = state.observed()
+    return max(0, more_ends(observed) - len(in_use(observed).intersection(state.living_workers())))
 
 
 def _replace(state: State) -> Replacement:
@@ -104,14 +108,21 @@ def _replace(state: State) -> Replacement:
     )
 
 
-def _use(state: State, urls: list[tuple[str, ...]]) -> None:
+def _use_all(state: State, conf: ApacheConf) -> None:
+    """Use all new processes. Of several with the same URLs, one that is late may get no request."""
+    for _ in range(_MOST_USES):
+        _use(state, conf)
+        if state.load.hopeless() or in_use(state.observed()).issuperset(state.living_workers()):
+            return
+
+
+def _use(state: State, conf: ApacheConf) -> None:
     """Use every interpreter of every new process in all of its threads at once."""
-    for of_process in urls:
+    for urls in conf.locations():
         targets = [
             state.load.commands.target(url, counted_as=main)
-            for url, main in zip(of_process, state.server.urls, strict=True)
+            for url, main in zip(urls, state.server.urls, strict=True)
         ]
-        race(state, targets)
+        race(state, targets, conf.workers)
         for target in targets:
-            # It waits until the application is loaded.
-            hold_all(state, target, state.plan.start_deadline, occupy=None)
+            first_use(state, target, conf.workers, occupy=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import signal
+from collections import defaultdict
 from collections.abc import Callable
 
 import msgspec
@@ -33,7 +34,7 @@ class ProcessEnds(msgspec.Struct, frozen=True, kw_only=True):
     """The ends of processes that had run Python and were to end, by their pids.
 
     Those that say nothing are left out: their exit status is unknown, or they were killed and had
-    no time to end.
+    no time to end, or they ended well but had not used all their interpreters.
     """
 
     clean: tuple[int, ...] = ()
@@ -58,10 +59,21 @@ class ProcessEnds(msgspec.Struct, frozen=True, kw_only=True):
 def process_ends(observed: Observed) -> ProcessEnds:
     """Return how the processes ended that were to end."""
     ends: dict[str, list[int]] = {"clean": [], "crashed": [], "hung": []}
+    used = in_use(observed)
     for death in observed.events:
         if is_end(observed, death) and (way := _way(observed, death)):
+            if way == "clean" and death.pid not in used:
+                continue
             ends[way].append(death.pid)
     return ProcessEnds(**{way: tuple(pids) for way, pids in ends.items()})
+
+
+def in_use(observed: Observed) -> set[int]:
+    """Return the processes that have used all their interpreters: none used more of them."""
+    used: defaultdict[int, set[str]] = defaultdict(set)
+    for one in observed.identities:
+        used[one.pid].add(one.url)
+    return {pid for pid, urls in used.items() if not any(urls < other for other in used.values())}
 
 
 def is_end(observed: Observed, event: Event) -> bool:

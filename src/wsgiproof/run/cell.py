@@ -410,8 +410,14 @@ def _configure(
         run_directory=run_directory,
         error_log=directory / ERROR_LOG,
         access_log=directory / ACCESS_LOG if job.spec.access_log else None,
+        process_limit=_trials_at_once(job),
         directives=job.spec.directives,
     )
+
+
+def _trials_at_once(job: Job) -> int:
+    """Return how many processes may run at the same time in the phase ``trials``."""
+    return 1 if job.alone or job.cell.processes > 1 else TRIALS_AT_ONCE
 
 
 def new_name() -> str:
@@ -450,7 +456,7 @@ def _experiment(
                     workers=workers(cell),
                     workers_vary=cell.min_processes > 0,
                     plan=job.plan,
-                    trials_at_once=1 if job.alone or cell.processes > 1 else TRIALS_AT_ONCE,
+                    trials_at_once=_trials_at_once(job),
                     resources=rules_of(cell).counted,
                     on_progress=watch,
                 )

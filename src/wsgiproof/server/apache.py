@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
 from wsgiproof import limits
 from wsgiproof.errors import PortTaken, ServiceFailed
 from wsgiproof.files import Directory, open_regular, read_at_most
@@ -197,16 +195,12 @@ class Server:
         """
         self._service.signal(signal.SIGUSR1 if self.daemon else signal.SIGHUP)
 
-    def configure(self, daemon_processes: int) -> list[tuple[str, ...]]:
-        """Have so many daemon processes from the next restart on, and return the URLs of each.
-
-        Every process has its own URLs, and those of the first one are :attr:`urls`. In embedded
-        mode there are only these.
-        """
-        more = daemon_processes - 1 if self.daemon else 0
-        conf = msgspec.structs.replace(self._conf, more_groups=more)
+    def configure(self, processes: int) -> ApacheConf:
+        """Have so many processes that run the application from the next restart on, and return the
+        configuration. There are never fewer than the cell has."""
+        conf = self._conf.with_processes(processes)
         conf.write(self._logs)
-        return conf.locations()
+        return conf
 
     def reload(self) -> None:
         """Touch the script, so that with the next request mod_wsgi replaces the daemon process that

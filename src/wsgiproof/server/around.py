@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from wsgiproof.files import Directory, open_regular, read_at_most
 from wsgiproof.process.account import Account
@@ -101,6 +101,15 @@ class AroundConf(ApacheConf, frozen=True, kw_only=True):
             MOD_WSGI_PYTHON_HOME: str(self.python_home),
             "PYTHONPATH": str(self.application),
         }
+
+    @property
+    def workers(self) -> int:
+        """Return how many processes answer at each URL."""
+        return self.processes
+
+    def with_processes(self, number: int) -> Self:
+        """Return the same: their number is that of the file."""
+        return self
 
     def locations(self) -> list[tuple[str, ...]]:
         """Return the URLs; all processes have the same."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -69,6 +69,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     mpm: Mpm
     daemon: bool
     processes: int
+    process_limit: int = 0
+    """The most that a restart may make of them, in embedded mode."""
     threads: int
     min_processes: int = 0
     """Children that Apache keeps without load; 0: their number is constant."""
@@ -117,6 +119,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
         run_directory: Path,
         error_log: Path,
         access_log: Path | None = None,
+        process_limit: int = 0,
         directives: tuple[str, ...] = (),
     ) -> ApacheConf:
         """Return the configuration of one cell."""
@@ -137,6 +140,7 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             mpm=cell.mpm,
             daemon=cell.mode is Mode.DAEMON,
             processes=processes,
+            process_limit=process_limit,
             threads=threads,
             min_processes=cell.min_processes,
             daemon_processes=daemon_processes,
@@ -154,6 +158,23 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
             group=account.group,
             directives=directives,
         )
+
+    @property
+    def workers(self) -> int:
+        """Return how many processes answer at each URL."""
+        return self.daemon_processes if self.daemon else self.processes
+
+    def with_processes(self, number: int) -> Self:
+        """Return the same with so many processes that run the application, and never fewer.
+
+        Each daemon process that is added has its own URLs; those of the first ones are
+        :attr:`urls`. In embedded mode the same URLs have more processes, as many as
+        ``process_limit`` at most.
+        """
+        if self.daemon:
+            return msgspec.structs.replace(self, more_groups=max(0, number - 1))
+        processes = max(self.processes, min(number, self.process_limit))
+        return msgspec.structs.replace(self, processes=processes)
 
     @property
     def search_path(self) -> str:

@@ -48,6 +48,12 @@ _REPLICA_SET = "wsgiproof"
 _MONGOS = "isdbgrid"
 """The ``msg`` by which a mongos is recognised (MongoDB manual, "hello")."""
 _ELECTION_DEADLINE = 30.0
+_HEARTBEAT = 200
+"""Milliseconds between the heartbeats of members."""
+_PAUSE = 0.02
+"""Seconds between two looks whether something has come to pass."""
+_JOINING = 1
+"""The same while members join, and for which a write then waits for them."""
 _DROP_DEADLINE = 2.0
 """Seconds that a deployment may take to answer when the subject's database is dropped."""
 _MECHANISMS = ("SCRAM-SHA-1", "SCRAM-SHA-256")
@@ -521,16 +527,18 @@ def connect_deployment(uri: str) -> Deployment:
 
 
 def _initiate(first: Member, hosts: list[str]) -> None:
-    """Make a replica set of new members, and wait until it has a primary.
+    """Make a replica set of new members, and wait until it has a primary, and all members its data.
+
+    The first member is alone at first, since it is elected at once then. The others copy its data,
+    and look for a member that is ahead of them, once each second. Only heartbeats tell them that,
+    so until they have found one, heartbeats are frequent and the first member writes all the time.
 
     Raises :class:`ServiceFailed` if that fails, as it does if one of them has ended.
     """
-    config = {
-        "_id": _REPLICA_SET,
-        "members": [{"_id": number, "host": host} for number, host in enumerate(hosts)],
-        # Short, so that a primary is elected within a second; the default is ten.
-        "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200},
-    }
+    # Short, so that a primary is elected within a second; the default is ten.
+    settings = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": _JOINING}
+    members = [{"_id": number, "host": host} for number, host in enumerate(hosts)]
+    config = {"_id": _REPLICA_SET, "members": members[:1], "settings": settings}
     with first.client() as client:
         try:
             client.admin.command("replSetInitiate", config)
@@ -538,10 +546,32 @@ def _initiate(first: Member, hosts: list[str]) -> None:
                 lambda: client.admin.command("hello").get("isWritablePrimary", False),
                 "the replica set elected no primary",
             )
+            # MongoDB 4.4 and newer add several members only by force.
+            _reconfigure(client, force=True, members=members)
+            everywhere = {"w": len(hosts), "wtimeout": _JOINING}
+            _wait(
+                lambda: (
+                    "writeConcernError"
+                    not in client.admin.command("appendOplogNote", data={}, writeConcern=everywhere)
+                ),
+                "not all members of the replica set have its data",
+                pause=0.0,
+            )
+            settings["heartbeatIntervalMillis"] = _HEARTBEAT
+            _reconfigure(client, settings=settings)
         except PyMongoError as error:
             raise ServiceFailed(
                 f"the replica set could not be initiated: {_error_text(error)}"
             ) from error
+
+
+def _reconfigure(
+    client: MongoClient[dict[str, Any]], *, force: bool = False, **changes: object
+) -> None:
+    """Change the configuration of a replica set through its primary."""
+    config = client.admin.command("replSetGetConfig")["config"]
+    config.update(changes, version=config["version"] + 1)
+    client.admin.command("replSetReconfig", config, force=force)
 
 
 def _make_user(admin_uri: str, members: int, name: str, roles: Sequence[object]) -> str:
@@ -573,12 +603,12 @@ def _make_user(admin_uri: str, members: int, name: str, roles: Sequence[object])
     return password
 
 
-def _wait(condition: Callable[[], bool], otherwise: str) -> None:
+def _wait(condition: Callable[[], bool], otherwise: str, pause: float = _PAUSE) -> None:
     limit = time.monotonic() + _ELECTION_DEADLINE
     while not condition():
         if time.monotonic() > limit:
             raise ServiceFailed(f"{otherwise} within {_ELECTION_DEADLINE:.0f} seconds")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def _direct(uri: str, host: str) -> MongoClient[dict[str, Any]]:

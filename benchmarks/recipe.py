@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import recipe_files
 from stated_bound import stated_bound
 
@@ -59,6 +60,10 @@ DESCRIPTORS = 1024
 """The limit at which the recipe notices a leak: the usual one of a process."""
 LEAST = 1000
 """With fewer requests, the start of a client is most of what it costs."""
+_BEFORE = 1.0
+"""Seconds before each sitting in which nothing of it runs."""
+_BUSY = 10.0
+"""Percent of the processors that other programs may use on a quiet machine."""
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
@@ -75,7 +80,7 @@ class Sitting(msgspec.Struct, frozen=True, kw_only=True):
     where: Where
 
     busy: float
-    """The load average at its begin: how many processes want a processor."""
+    """How many processors other programs used in the second before it, in percent of all."""
     recipe: float
     recipe_start: float
     """From the start of Apache until both interpreters have answered."""
@@ -125,7 +130,7 @@ def main() -> None:
 def one_sitting(files: Path, where: Where, requests: int) -> Sitting:
     """Run the recipe and our cell once."""
     scale = FULL / requests
-    busy = os.getloadavg()[0]
+    busy = psutil.cpu_percent(_BEFORE)
     with served(files, where) as (urls, started, pids, stop):
         load = [sys.executable, str(recipe_files.client(files)), "-q", "-n", str(requests)]
         own = [sys.executable, "-m", "wsgiproof", "client", "-q", "-n", str(requests)]
@@ -272,12 +277,11 @@ def lines(sittings: Sequence[Sitting], requests: int) -> Iterator[str]:
             "for the whole of it.",
             "",
         )
-    if busy > 2 * (os.cpu_count() or 1):  # the load average still has the sitting before
+    if busy > _BUSY:
         yield from (
-            f"**The machine was busy with other work: {busy:.0f} processes wanted one of "
-            f"its {os.cpu_count()} processors.** Both had to wait, and the phase `trials` goes on "
-            "for longer where processes have no time to end. These times are not those of a quiet "
-            "machine.",
+            f"**The machine was busy: other programs used {busy:.0f} % of its processors.** Both "
+            "had to wait, and the phase `trials` goes on for longer where processes have no time "
+            "to end. These times are not those of a quiet machine.",
             "",
         )
     yield from (

@@ -105,16 +105,12 @@ def _read_closed(state: State) -> Sample:
     What requests have closed is not gone at once: threads of a client close its other connections
     later, on a busy machine much later. What a pool holds, or has lost, stays.
     """
-    sample = state.sampler.read(state.phase)
-    if not state.full_pools:
-        return sample
-    first = state.full_pools[0]
     pooled = [one for one in state.resources.values() if one.pooled]
-    ends = time.monotonic() + _CLOSING
-    while not have_returned(pooled, first, sample) and time.monotonic() < ends:
-        time.sleep(_CLOSING_STEP)
-        sample = state.sampler.read(state.phase)
-    return sample
+
+    def closed(now: Sample) -> bool:
+        return not state.full_pools or have_returned(pooled, state.full_pools[0], now)
+
+    return state.read_until(closed, _CLOSING, _CLOSING_STEP)
 
 
 def remember_full(state: State) -> None:

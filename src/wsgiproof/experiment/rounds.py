@@ -137,12 +137,8 @@ def cool_down(state: State) -> None:
     if state.aborted:
         return
     state.progress(0, 1)
-    every = (*state.resources.values(),)
-    ends = time.monotonic() + state.plan.cool_down
-    while (left := ends - time.monotonic()) > 0:
-        if leak_load.have_returned(every, state.samples[0], state.sampler.read(state.phase)):
-            break
-        time.sleep(min(left, _COOL_DOWN_STEP))
+    every = has_returned((*state.resources.values(),), state.samples[0], False)
+    state.read_until(every, state.plan.cool_down, _COOL_DOWN_STEP)
     state.sample(memory=True)
     if not state.plan.drain or state.decided_early or state.aborted:
         return
@@ -177,11 +173,7 @@ def drain(state: State, over: Callable[[Sample], bool]) -> None:
 
     Then each interpreter gets a request, so that it can drop what has expired.
     """
-    ends = time.monotonic() + state.plan.drain
-    while (left := ends - time.monotonic()) > 0:
-        time.sleep(min(left, _DRAIN_STEP))
-        if over(state.sampler.read(state.phase)):
-            break
+    state.read_until(over, state.plan.drain, _DRAIN_STEP)
     state.sampler.touch()
 
 

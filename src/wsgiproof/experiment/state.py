@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from psutil import pid_exists
@@ -178,6 +178,19 @@ class State:
             self._note_libraries()
         self.samples.append(self.sampler.read(self.phase, memory=memory))
         self.aborted = self.load.hopeless()
+
+    def read_until(self, over: Callable[[Sample], bool], seconds: float, step: float) -> Sample:
+        """Make no requests until ``over()`` is true of the counts, and return them.
+
+        They are read every ``step`` seconds, and for the last time after ``seconds``.
+        """
+        ends = time.monotonic() + seconds
+        while True:
+            left = ends - time.monotonic()
+            now = self.sampler.read(self.phase)
+            if over(now) or left <= 0:
+                return now
+            time.sleep(min(left, step))
 
     def _note_libraries(self) -> None:
         for pid in self.living_workers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import cast
 
@@ -44,6 +45,7 @@ def full(*values: int, first: int | None) -> int:
         workers_vary=False,
         phase="diagnosis",
     )
+    state.read_until = partial(State.read_until, cast(State, state))
     return total(DESCRIPTORS, read_full(cast(State, state)))
 
 

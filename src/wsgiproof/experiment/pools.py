@@ -41,11 +41,11 @@ def first_use(state: State, target: Target, processes: int, occupy: float | None
     """Use one interpreter of ``processes`` new processes, in all of their worker threads at once.
 
     The requests may have to wait until the application is loaded. A process that has loaded it
-    waits for the others: otherwise it would answer their requests, too. It does not if Apache may
-    keep fewer processes.
+    waits for the others: otherwise it would answer their requests, too. It does not if there may be
+    fewer processes.
     """
     deadline = state.plan.start_deadline
-    hold = None if state.workers_vary else deadline
+    hold = deadline if state.server.uniform and not state.workers_vary else None
     _hold(state, target, processes, deadline, hold=hold, occupy=occupy)
 
 

@@ -106,6 +106,8 @@ class Server:
         """Whether a daemon process runs the application."""
         self.lazy = conf.lazy
         """Whether the first request to an interpreter loads the application."""
+        self.uniform = conf.uniform
+        """Whether all URLs have equally many processes."""
         self.error_log = conf.error_log
         self.urls = conf.locations()[0]
 

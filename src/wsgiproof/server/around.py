@@ -28,6 +28,7 @@ class AroundConf(ApacheConf, frozen=True, kw_only=True):
 
     template: ClassVar[str] = "around.conf.j2"
     titled: ClassVar[bool] = False
+    uniform: ClassVar[bool] = False
 
     own: OwnConf
     given: tuple[str, ...]

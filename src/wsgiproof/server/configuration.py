@@ -106,6 +106,8 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     """Environment variables of the server beside the usual ones."""
     titled: ClassVar[bool] = True
     """Whether the command line of each daemon process begins with its process group."""
+    uniform: ClassVar[bool] = True
+    """Whether all URLs have equally many processes."""
 
     @classmethod
     def of(

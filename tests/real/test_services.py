@@ -21,7 +21,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from tests.cells import configured
-from tests.real.command import CLEAN
+from tests.real.command import CLEAN, soon
 from tests.real.conftest import KNOWN_GOOD, PYMONGO
 from tests.real.test_cells import why
 from tests.real.test_uri import mongod as mongod_of_a_user
@@ -85,6 +85,18 @@ def secrets(deployment: Deployment) -> list[str]:
     """All that must be nowhere but in our memory, the key file and the subject's settings."""
     assert deployment._home is not None
     return [deployment._home.key, *deployment._passwords.values()]
+
+
+def test_all_members_end_with_the_same_configuration(guarded: Guarded) -> None:
+    """While they join, heartbeats are frequent; after that they would take processor time."""
+
+    def seen_by(member: Member) -> tuple[int, int]:
+        with member.client() as client:
+            config = client.admin.command("replSetGetConfig")["config"]
+        return config["settings"]["heartbeatIntervalMillis"], len(config["members"])
+
+    members = guarded.deployment.members
+    assert soon(lambda: {*map(seen_by, members)} == {(200, 3)}), [*map(seen_by, members)]
 
 
 DEEDS: Mapping[str, Callable[[Client], object]] = {

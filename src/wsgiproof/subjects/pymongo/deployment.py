@@ -546,8 +546,7 @@ def _initiate(first: Member, hosts: list[str]) -> None:
                 lambda: client.admin.command("hello").get("isWritablePrimary", False),
                 "the replica set elected no primary",
             )
-            # MongoDB 4.4 and newer add several members only by force.
-            _reconfigure(client, force=True, members=members)
+            _reconfigure(client, members=members)
             everywhere = {"w": len(hosts), "wtimeout": _JOINING}
             _wait(
                 lambda: (
@@ -565,13 +564,15 @@ def _initiate(first: Member, hosts: list[str]) -> None:
             ) from error
 
 
-def _reconfigure(
-    client: MongoClient[dict[str, Any]], *, force: bool = False, **changes: object
-) -> None:
-    """Change the configuration of a replica set through its primary."""
+def _reconfigure(client: MongoClient[dict[str, Any]], **changes: object) -> None:
+    """Change the configuration of a replica set through its primary.
+
+    By force: without it, MongoDB 4.4 and newer add one member at a time, and wait for each change
+    until a majority has heard of it.
+    """
     config = client.admin.command("replSetGetConfig")["config"]
     config.update(changes, version=config["version"] + 1)
-    client.admin.command("replSetReconfig", config, force=force)
+    client.admin.command("replSetReconfig", config, force=True)
 
 
 def _make_user(admin_uri: str, members: int, name: str, roles: Sequence[object]) -> str:

@@ -90,13 +90,18 @@ def secrets(deployment: Deployment) -> list[str]:
 def test_all_members_end_with_the_same_configuration(guarded: Guarded) -> None:
     """While they join, heartbeats are frequent; after that they would take processor time."""
 
-    def seen_by(member: Member) -> tuple[int, int]:
+    def seen_by(member: Member) -> tuple[int, int, int]:
         with member.client() as client:
             config = client.admin.command("replSetGetConfig")["config"]
-        return config["settings"]["heartbeatIntervalMillis"], len(config["members"])
+        of_set = config["settings"]
+        return (
+            of_set["electionTimeoutMillis"],
+            of_set["heartbeatIntervalMillis"],
+            len(config["members"]),
+        )
 
     members = guarded.deployment.members
-    assert soon(lambda: {*map(seen_by, members)} == {(200, 3)}), [*map(seen_by, members)]
+    assert soon(lambda: {*map(seen_by, members)} == {(1000, 200, 3)}), [*map(seen_by, members)]
 
 
 DEEDS: Mapping[str, Callable[[Client], object]] = {

@@ -48,12 +48,13 @@ _REPLICA_SET = "wsgiproof"
 _MONGOS = "isdbgrid"
 """The ``msg`` by which a mongos is recognised (MongoDB manual, "hello")."""
 _ELECTION_DEADLINE = 30.0
-_HEARTBEAT = 200
-"""Milliseconds between the heartbeats of members."""
+_SETTINGS = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200}
+"""Of a replica set. A primary is elected within a second; the default is ten."""
 _PAUSE = 0.02
 """Seconds between two looks whether something has come to pass."""
 _JOINING = 1
-"""The same while members join, and for which a write then waits for them."""
+"""Milliseconds between the heartbeats of members while they join, and for which a write then waits
+for them."""
 _DROP_DEADLINE = 2.0
 """Seconds that a deployment may take to answer when the subject's database is dropped."""
 _MECHANISMS = ("SCRAM-SHA-1", "SCRAM-SHA-256")
@@ -456,7 +457,7 @@ def start_deployment(
         hosts = [f"{LOOPBACK}:{member.port}" for member in members]
         uri = f"mongodb://{','.join(hosts)}/"
         if replica_set:
-            _initiate(members[0], hosts)
+            _initiate(members, hosts)
             uri = with_options(uri, replicaSet=_REPLICA_SET)
         if home.certificates is not None:
             authority = str(home.certificates.for_subject)
@@ -526,7 +527,7 @@ def connect_deployment(uri: str) -> Deployment:
     return Deployment(Topology.REPLICA_SET, full_uri, version, owned=False)
 
 
-def _initiate(first: Member, hosts: list[str]) -> None:
+def _initiate(joining: Sequence[Member], hosts: list[str]) -> None:
     """Make a replica set of new members, and wait until it has a primary, and all members its data.
 
     The first member is alone at first, since it is elected at once then. The others copy its data,
@@ -535,11 +536,12 @@ def _initiate(first: Member, hosts: list[str]) -> None:
 
     Raises :class:`ServiceFailed` if that fails, as it does if one of them has ended.
     """
-    # Short, so that a primary is elected within a second; the default is ten.
-    settings = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": _JOINING}
+    # On a busy machine, too, the first member has to stay primary until the others have its data.
+    stays = int(_ELECTION_DEADLINE * 1000)
+    settings = {"electionTimeoutMillis": stays, "heartbeatIntervalMillis": _JOINING}
     members = [{"_id": number, "host": host} for number, host in enumerate(hosts)]
     config = {"_id": _REPLICA_SET, "members": members[:1], "settings": settings}
-    with first.client() as client:
+    with joining[0].client() as client:
         try:
             client.admin.command("replSetInitiate", config)
             _wait(
@@ -547,21 +549,28 @@ def _initiate(first: Member, hosts: list[str]) -> None:
                 "the replica set elected no primary",
             )
             _reconfigure(client, members=members)
-            everywhere = {"w": len(hosts), "wtimeout": _JOINING}
             _wait(
-                lambda: (
-                    "writeConcernError"
-                    not in client.admin.command("appendOplogNote", data={}, writeConcern=everywhere)
-                ),
+                lambda: _is_everywhere(client, joining),
                 "not all members of the replica set have its data",
                 pause=0.0,
             )
-            settings["heartbeatIntervalMillis"] = _HEARTBEAT
-            _reconfigure(client, settings=settings)
+            _reconfigure(client, settings=_SETTINGS)
         except PyMongoError as error:
             raise ServiceFailed(
                 f"the replica set could not be initiated: {_error_text(error)}"
             ) from error
+
+
+def _is_everywhere(client: MongoClient[dict[str, Any]], joining: Sequence[Member]) -> bool:
+    """Return whether a new write is on all members. Raises :class:`ServiceFailed` if one has
+    ended."""
+    for member in joining:
+        if not member.alive():
+            ended = member.trouble() or f"{member.name} has ended"
+            raise ServiceFailed(f"the replica set could not be initiated: {ended}")
+    everywhere = {"w": len(joining), "wtimeout": _JOINING}
+    reply = client.admin.command("appendOplogNote", data={}, writeConcern=everywhere)
+    return "writeConcernError" not in reply
 
 
 def _reconfigure(client: MongoClient[dict[str, Any]], **changes: object) -> None:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from tests.unit.factories import ALL_CHECKS, CHECKS, RULES, observed, reading, record, samples
+from tests.unit.factories import (
+    ALL_CHECKS,
+    CHECKS,
+    LOG,
+    RULES,
+    line,
+    observed,
+    reading,
+    record,
+    samples,
+)
+from tests.unit.test_known import CRASHING, OF_APPLICATION, OF_MONITOR, ended
+from tests.unit.test_process_ends import CLEAN as CLEANLY
+from tests.unit.test_process_ends import CRASH
 from wsgiproof.errors import ExitCode, UsageError
 from wsgiproof.judge.control_result import ControlResult, Result, confusion, exit_code
 from wsgiproof.judge.verdict import every_check
@@ -30,6 +45,8 @@ MISSED = ControlResult(control="leak", meant="threads", verdict=Verdict.PASS)
 FALSE_ALARM = ControlResult(control="clean", meant="", verdict=Verdict.FAIL, failing=("error-log",))
 UNDECIDED = ControlResult(control="leak", meant="threads", verdict=Verdict.INCONCLUSIVE)
 ERROR = ControlResult(control="clean", meant="", verdict=Verdict.ERROR, reason="no port")
+
+LEAK = samples([[reading(threads=25 + 10 * number)] for number in range(13)])
 
 
 @pytest.mark.parametrize(
@@ -86,7 +103,7 @@ def test_what_went_wrong_is_told_below_the_table() -> None:
 
 
 def test_a_record_is_judged_again_with_the_checks_that_are_given() -> None:
-    leak = observed(samples=samples([[reading(threads=25 + 10 * number)] for number in range(13)]))
+    leak = observed(samples=LEAK)
     control = CONTROLS["leak-thread"]
     (one,) = control_results(control, record(leak))
     assert one.result is Result.CAUGHT
@@ -99,6 +116,45 @@ def test_a_cell_that_could_not_be_run_is_undecided() -> None:
     broken = record(verdict=Verdict.ERROR, reason="no port", observed=None)
     (one,) = control_results(CONTROLS["leak-thread"], broken)
     assert (one.result, one.reason) == (Result.UNDECIDED, "no port")
+
+
+EXCEPTION = [
+    line(text)
+    for text in (
+        "Traceback (most recent call last):",
+        '  File "a.py", line 1, in f',
+        "TypeError: 7",
+    )
+]
+TRUNCATED = line(
+    "Truncated or oversized response headers received from daemon process 'subject': "
+    "/app/script.wsgi",
+    source="wsgi:error",
+)
+
+
+@pytest.mark.parametrize(
+    ("trace", "changes", "result"),
+    [
+        (OF_MONITOR, {}, Result.UNDECIDED),
+        (OF_MONITOR, {"log": (*LOG, TRUNCATED)}, Result.UNDECIDED),
+        (OF_MONITOR, {"log": (*LOG, *EXCEPTION)}, Result.FALSE_ALARM),
+        (OF_MONITOR, {"samples": LEAK}, Result.FALSE_ALARM),
+        (OF_APPLICATION, {}, Result.FALSE_ALARM),
+    ],
+    ids=["alone", "with its traces", "an exception", "a leak", "of the application"],
+)
+def test_a_crash_by_a_bug_of_somebody_else_says_nothing_about_the_judge(
+    trace: str, changes: dict[str, Any], result: Result
+) -> None:
+    seen = ended(*[CRASH] * 8, *[CLEANLY] * 8, trace=trace)
+    broken = record(msgspec.structs.replace(seen, **changes), CRASHING)
+    (one,) = control_results(CONTROLS["own-interpreters"], broken)
+    assert one.result is result, one.reason
+    assert bool(one.upstream) is (result is Result.UNDECIDED)
+    assert one.verdict is Verdict.FAIL
+    (caught,) = control_results(CONTROLS["crash-at-exit"], broken)
+    assert caught.result is Result.CAUGHT
 
 
 def test_every_check_has_a_fault_meant_for_it_and_every_fault_a_check() -> None:

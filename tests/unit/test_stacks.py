@@ -193,6 +193,32 @@ def test_a_request_that_ran_python_with_the_thread_state_of_another_is_told(
     assert ("first-use-race" in entries) is told
 
 
+TRACE = """pid {}: Fatal Python error: Segmentation fault
+
+Current thread 0x00007f0d9cff96c0 (most recent call first):
+  File "/app/a.py", line 1 in work
+"""
+
+
+@pytest.mark.parametrize(("pid", "left"), [(WORKER, False), (WORKER + 1, True)])
+def test_what_a_core_file_explains_needs_no_other_stack_of_the_process(
+    pid: int, left: bool
+) -> None:
+    """A trace that only says that it died would make the reason look like one of two."""
+    names = ("__GI_raise", SIGNAL_HANDLER, "_PyEval_EvalFrameDefault", "wsgi_execute_script")
+    crashed = Thread(tid=7, frames=frames(*names))
+    other = Thread(tid=8, interpreter="2", gil="holds", frames=frames("lock"))
+    read = stack(pid=WORKER, phase="warm-up", thread=7, threads=(other, crashed))
+    seen = crashes(read)
+    died_too = died(pid, phase="parallel", signal=signal.SIGSEGV)
+    events = seen.events if pid == WORKER else (*seen.events, born(pid, Role.WORKER), died_too)
+    seen = msgspec.structs.replace(seen, fatal_traces=(TRACE.format(pid),), events=events)
+    told = judge(CELL, seen, RULES).findings
+    entries = {one.id for finding in told if finding.check == "crash" for one in finding.explained}
+    assert "first-use-race" in entries
+    assert ("killed-by-signal" in entries) is left
+
+
 def test_where_a_request_crashed_is_told_in_c_and_in_python() -> None:
     site = stacks.crashed(stack("pystack-core-request", thread=26411))
     assert site is not None

@@ -26,7 +26,7 @@ class Result(StrEnum):
     FALSE_ALARM = "false alarm"
     """A check of a negative control failed."""
     UNDECIDED = "undecided"
-    """The cell was inconclusive, or could not be run."""
+    """The cell was inconclusive, or could not be run, or a bug of somebody else ended a process."""
 
 
 class ControlResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +38,16 @@ class ControlResult(msgspec.Struct, frozen=True, kw_only=True):
     failing: tuple[str, ...] = ()
     reason: str = ""
     """The judge's reason for the verdict."""
+    upstream: str = ""
+    """Whose bug all that failed is, if it is not the subject's."""
 
     @property
     def result(self) -> Result:
         """Compare the check that is meant for the control with the checks that failed."""
         if self.meant and self.meant in self.failing:
             return Result.CAUGHT
+        if self.upstream:
+            return Result.UNDECIDED
         if self.failing:
             return Result.ELSEWHERE if self.meant else Result.FALSE_ALARM
         if self.verdict is not Verdict.PASS:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 import msgspec
 
-from wsgiproof.judge.explain.catalog import STACKS, SYMPTOMS
+from wsgiproof.judge.explain.catalog import CRASH_TRACES, STACKS, SYMPTOMS
 from wsgiproof.judge.process_ends import binomial_limits, ends_needed, process_ends
 from wsgiproof.judge.rules import Rules
 from wsgiproof.records.judgement import CheckResult, Finding, Rate, Verdict
@@ -61,6 +61,22 @@ def _together(rates: Iterable[Rate | None]) -> Rate | None:
     total = max((rate.total for rate in there), default=0)
     number = sum(rate.number for rate in there)
     return Rate(number=min(number, total), total=total) if there else None
+
+
+def whose_crash(findings: Sequence[Finding], observed: Observed, rules: Rules) -> str:
+    """Return why all that was found is somebody else's: they are crashes by a bug of theirs, and
+    what crashes leave in the error log and in answers. Empty if any of it may be the subject's."""
+    crashes = [one for one in findings if one.check == "crash"]
+    reasons = [_upstream(one, observed, rules) for one in crashes]
+    traces = (one for one in findings if one.check != "crash")
+    if all(reasons) and all(_is_trace_of_a_crash(one) for one in traces):
+        return next((one.reason for one in reasons if one is not None), "")
+    return ""
+
+
+def _is_trace_of_a_crash(finding: Finding) -> bool:
+    ids = {one.id for one in finding.explained}
+    return bool(ids) and ids <= CRASH_TRACES
 
 
 def states(

@@ -65,9 +65,10 @@ def _table(trials: Sequence[ControlResult]) -> Table:
 def _wrong(trial: ControlResult) -> Text:
     meant = f"meant for {trial.meant}" if trial.meant else "a negative control"
     failing = f", failing: {', '.join(trial.failing)}" if trial.failing else ""
+    upstream = f" ({trial.upstream})" if trial.upstream else ""
     return Text.assemble(
         "\n",
         (trial.result.upper(), "bold red"),
-        f"  {trial.control}, {meant}: {trial.verdict}{failing}",
+        f"  {trial.control}, {meant}: {trial.verdict}{failing}{upstream}",
         f"\n  {printable(trial.reason)}" if trial.reason else "",
     )

@@ -14,6 +14,7 @@ from wsgiproof.config.model import Config
 from wsgiproof.errors import UsageError, did_you_mean
 from wsgiproof.judge.control_result import ControlResult
 from wsgiproof.judge.finding import Check
+from wsgiproof.judge.known import whose_crash
 from wsgiproof.judge.verdict import Judgement, judge
 from wsgiproof.records.judgement import Verdict
 from wsgiproof.records.run import CellRecord
@@ -124,7 +125,7 @@ def control_results(
 
 
 def _result(control: Control, record: CellRecord, judgement: Judgement | None) -> ControlResult:
-    if judgement is None:
+    if record.observed is None or judgement is None:
         return ControlResult(
             control=control.name,
             meant=control.trips,
@@ -142,6 +143,7 @@ def _result(control: Control, record: CellRecord, judgement: Judgement | None) -
             for one in judgement.checks
             if one.verdict is judgement.verdict
         ),
+        upstream=whose_crash(judgement.findings, record.observed, rules_of(record.cell)),
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import msgspec
 
-from wsgiproof.judge.explain.catalog import STACKS, Catalog, Entry, Place
+from wsgiproof.judge.explain.catalog import STACKS, SYMPTOMS, Catalog, Entry, Place
 from wsgiproof.judge.explain.lines import TRACEBACK, Line, parse
 from wsgiproof.judge.process_ends import is_end
 from wsgiproof.records.cell import Cell
@@ -97,7 +97,22 @@ def _explanations(
         for one in _in_evidence(text, finding, cell, catalog, sightings, deaths)
     ]
     of_check = [one for one in sightings if finding.check in one.entry.explains]
-    return _by_entry([*own, *of_check], sightings)
+    return _by_entry([*_without_symptoms(own), *of_check], sightings)
+
+
+def _without_symptoms(own: Sequence[Sighting]) -> Iterator[Sighting]:
+    """Leave out that a process died if another of its stacks, such as that of its core file, says
+    why."""
+    of_stacks = {at: _PID.match(one.text) for at, one in enumerate(own) if _is_of_stack(one)}
+    pids = {at: int(pid[1]) for at, pid in of_stacks.items() if pid}
+    known = {pid for at, pid in pids.items() if own[at].entry.id not in SYMPTOMS}
+    for at, one in enumerate(own):
+        if one.entry.id not in SYMPTOMS or pids.get(at) not in known:
+            yield one
+
+
+def _is_of_stack(one: Sighting) -> bool:
+    return one.where.startswith(STACKS)
 
 
 def _by_entry(

@@ -548,13 +548,15 @@ def _initiate(joining: Sequence[Member], hosts: list[str]) -> None:
                 lambda: client.admin.command("hello").get("isWritablePrimary", False),
                 "the replica set elected no primary",
             )
-            _reconfigure(client, members=members)
+            # MongoDB 4.4 and newer add several members only by force.
+            _reconfigure(client, force=True, members=members)
             _wait(
                 lambda: _is_everywhere(client, joining),
                 "not all members of the replica set have its data",
                 pause=0.0,
             )
-            _reconfigure(client, settings=_SETTINGS)
+            # Waits until a majority has it, so that nothing is changing when the subject starts.
+            _reconfigure(client, force=False, settings=_SETTINGS)
         except PyMongoError as error:
             raise ServiceFailed(
                 f"the replica set could not be initiated: {_error_text(error)}"
@@ -573,15 +575,11 @@ def _is_everywhere(client: MongoClient[dict[str, Any]], joining: Sequence[Member
     return "writeConcernError" not in reply
 
 
-def _reconfigure(client: MongoClient[dict[str, Any]], **changes: object) -> None:
-    """Change the configuration of a replica set through its primary.
-
-    By force: without it, MongoDB 4.4 and newer add one member at a time, and wait for each change
-    until a majority has heard of it.
-    """
+def _reconfigure(client: MongoClient[dict[str, Any]], *, force: bool, **changes: object) -> None:
+    """Change the configuration of a replica set through its primary."""
     config = client.admin.command("replSetGetConfig")["config"]
     config.update(changes, version=config["version"] + 1)
-    client.admin.command("replSetReconfig", config, force=True)
+    client.admin.command("replSetReconfig", config, force=force)
 
 
 def _make_user(admin_uri: str, members: int, name: str, roles: Sequence[object]) -> str:

@@ -259,4 +259,4 @@ def test_what_is_read_from_secondaries_has_got_there(tmp_path: Path) -> None:
         client.admin.command("replSetReconfig", config)
         uri = f"{ours.uri('wsgiproof_lagging')}&readPreference=secondaryPreferred"
         done = run([sys.executable, "-c", LAGGING, uri], deadline=60, env={}, cwd=tmp_path)
-    assert done.output.strip() == "[]"
+    assert done.output.strip() == "[]", done.output

@@ -164,8 +164,8 @@ def _page(measured: Sequence[Row], plot: str) -> str:
         [
             "# Sensitivity",
             "",
-            "This page says how small a leak wsgiproof detects, how many requests it needs for "
-            "that, and how often it reports a leak where there is none. "
+            "This page says how small a leak wsgiproof detects, how many requests it needs to "
+            "detect one, and how often it reports a leak where there is none. "
             "`benchmarks/sensitivity.py report` wrote it from "
             f"{sum(row.runs for row in measured):,} cells in real Apache with a real mongod, "
             "mod_wsgi 5.0.2 and PyMongo 4.20.0.",

@@ -73,7 +73,8 @@ def in_use(observed: Observed) -> set[int]:
     used: defaultdict[int, set[str]] = defaultdict(set)
     for one in observed.identities:
         used[one.pid].add(one.url)
-    return {pid for pid, urls in used.items() if not any(urls < other for other in used.values())}
+    kinds = {frozenset(urls) for urls in used.values()}
+    return {pid for pid, urls in used.items() if not any(urls < other for other in kinds)}
 
 
 def is_end(observed: Observed, event: Event) -> bool:

@@ -117,21 +117,22 @@ def control_results(
 ) -> list[ControlResult]:
     """Judge the record of a control by these checks (default: all), and return its result, or that
     of each fault that it combines."""
-    judgement = None
-    if record.observed is not None:
-        judgement = judge(record.cell, record.observed, rules_of(record.cell), checks)
     every = subject_of(record.cell).every_control()
-    return [_result(every[name], record, judgement) for name in control.planted]
+    planted = [every[name] for name in control.planted]
+    if record.observed is None:
+        return [
+            ControlResult(
+                control=one.name, meant=one.trips, verdict=record.verdict, reason=record.reason
+            )
+            for one in planted
+        ]
+    rules = rules_of(record.cell)
+    judgement = judge(record.cell, record.observed, rules, checks)
+    upstream = whose_crash(judgement.findings, record.observed, rules)
+    return [_result(one, judgement, upstream) for one in planted]
 
 
-def _result(control: Control, record: CellRecord, judgement: Judgement | None) -> ControlResult:
-    if record.observed is None or judgement is None:
-        return ControlResult(
-            control=control.name,
-            meant=control.trips,
-            verdict=record.verdict,
-            reason=record.reason,
-        )
+def _result(control: Control, judgement: Judgement, upstream: str) -> ControlResult:
     failing = [one.check for one in judgement.checks if one.verdict is Verdict.FAIL]
     return ControlResult(
         control=control.name,
@@ -143,7 +144,7 @@ def _result(control: Control, record: CellRecord, judgement: Judgement | None) -
             for one in judgement.checks
             if one.verdict is judgement.verdict
         ),
-        upstream=whose_crash(judgement.findings, record.observed, rules_of(record.cell)),
+        upstream=upstream,
     )
 
 

@@ -169,14 +169,18 @@ class ApacheConf(msgspec.Struct, frozen=True, kw_only=True):
     def with_processes(self, number: int) -> Self:
         """Return the same with so many processes that run the application, and never fewer.
 
-        Each daemon process that is added has its own URLs; those of the first ones are
-        :attr:`urls`. In embedded mode the same URLs have more processes, as many as
-        ``process_limit`` at most.
+        Each daemon process that is added has its own URLs. In embedded mode the same URLs have more
+        processes, as many as ``server_limit`` at most.
         """
         if self.daemon:
             return msgspec.structs.replace(self, more_groups=max(0, number - 1))
-        processes = max(self.processes, min(number, self.process_limit))
+        processes = max(self.processes, min(number, self.server_limit))
         return msgspec.structs.replace(self, processes=processes)
+
+    @property
+    def server_limit(self) -> int:
+        """Return the most children that Apache may ever have, which no restart can change."""
+        return self.processes if self.daemon else max(self.processes, self.process_limit)
 
     @property
     def search_path(self) -> str:

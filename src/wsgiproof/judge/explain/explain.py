@@ -100,19 +100,15 @@ def _explanations(
     return _by_entry([*_without_symptoms(own), *of_check], sightings)
 
 
-def _without_symptoms(own: Sequence[Sighting]) -> Iterator[Sighting]:
+def _without_symptoms(own: Sequence[Sighting]) -> list[Sighting]:
     """Leave out that a process died if another of its stacks, such as that of its core file, says
     why."""
-    of_stacks = {at: _PID.match(one.text) for at, one in enumerate(own) if _is_of_stack(one)}
-    pids = {at: int(pid[1]) for at, pid in of_stacks.items() if pid}
-    known = {pid for at, pid in pids.items() if own[at].entry.id not in SYMPTOMS}
-    for at, one in enumerate(own):
-        if one.entry.id not in SYMPTOMS or pids.get(at) not in known:
-            yield one
 
+    def of_stack(one: Sighting) -> int | None:
+        return _pid(one.text) if one.where.startswith(STACKS) else None
 
-def _is_of_stack(one: Sighting) -> bool:
-    return one.where.startswith(STACKS)
+    known = {of_stack(one) for one in own if one.entry.id not in SYMPTOMS} - {None}
+    return [one for one in own if one.entry.id not in SYMPTOMS or of_stack(one) not in known]
 
 
 def _by_entry(
@@ -163,8 +159,8 @@ def _in_stack(
     text: str, finding: Finding, cell: Cell, catalog: Catalog, deaths: dict[int, tuple[str, bool]]
 ) -> Iterator[Sighting]:
     """A stack begins with the pid, and the phase is that in which this process died."""
-    pid = _PID.match(text)
-    phase, at_end = deaths.get(int(pid[1]), ("", None)) if pid else ("", None)
+    pid = _pid(text)
+    phase, at_end = ("", None) if pid is None else deaths.get(pid, ("", None))
     entry = catalog.find(
         text, Place.STACK, phase, at_end=at_end, cell=cell, beside=finding.evidence
     )
@@ -172,6 +168,12 @@ def _in_stack(
         where = f"{STACKS}, phase {phase}" if phase else STACKS
         first = next(filter(str.strip, text.splitlines()))
         yield Sighting(entry=entry, text=first, where=where)
+
+
+def _pid(stack: str) -> int | None:
+    """Return the process whose stack this is; None if it does not say."""
+    found = _PID.match(stack)
+    return int(found[1]) if found else None
 
 
 def _in_answers(cell: Cell, observed: Observed, catalog: Catalog) -> Iterator[Sighting]:
